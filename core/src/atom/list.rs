@@ -1,0 +1,103 @@
+//! Chains of atoms: `next` links from a head to [`AtomId::ZERO`].
+
+use super::{Atom, AtomId, AtomKind, AtomSource, SourceError};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A chain of bytes atoms that holds `values` in order: the head's id and the atoms, head first.
+///
+/// No values give [`AtomId::ZERO`] and no atoms.
+pub fn bytes_list<V: AsRef<[u8]>>(values: &[V]) -> (AtomId, Vec<Atom>) {
+    let mut next = AtomId::ZERO;
+    let mut atoms = Vec::with_capacity(values.len());
+    for value in values.iter().rev() {
+        let atom = Atom::new(AtomKind::Bytes, value.as_ref(), next);
+        next = atom.id();
+        atoms.push(atom);
+    }
+    atoms.reverse();
+    (next, atoms)
+}
+
+/// Why a chain could not be walked to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ListError<E> {
+    /// An atom of the chain did not come.
+    Source(SourceError<E>),
+    /// The chain has more atoms than the caller allows.
+    TooLong {
+        /// How many are allowed.
+        max: usize,
+    },
+}
+
+impl<E: fmt::Display> fmt::Display for ListError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => error.fmt(f),
+            Self::TooLong { max } => write!(f, "the chain has more than {max} atoms"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for ListError<E> {}
+
+/// The atoms of the chain that starts at `head`, in order, at most `max_atoms` of them.
+///
+/// A chain that starts at [`AtomId::ZERO`] is the empty list.
+///
+/// # Errors
+/// When an atom is missing, the source fails, or the chain is longer than `max_atoms`.
+pub fn collect_list<S: AtomSource + ?Sized>(
+    source: &S,
+    head: AtomId,
+    max_atoms: usize,
+) -> Result<Vec<Atom>, ListError<S::Error>> {
+    let mut atoms = Vec::new();
+    let mut next = head;
+    while !next.is_zero() {
+        if atoms.len() == max_atoms {
+            return Err(ListError::TooLong { max: max_atoms });
+        }
+        let atom = source.atom(&next).map_err(ListError::Source)?;
+        next = atom.next();
+        atoms.push(atom);
+    }
+    Ok(atoms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::MemoryStore;
+
+    #[test]
+    fn a_list_comes_back_in_order() {
+        let (head, atoms) = bytes_list(&[b"a".as_slice(), b"", b"c"]);
+        let store: MemoryStore = atoms.iter().cloned().collect();
+        assert_eq!(collect_list(&store, head, 3), Ok(atoms));
+        assert_eq!(
+            collect_list(&store, head, 2),
+            Err(ListError::TooLong { max: 2 })
+        );
+    }
+
+    #[test]
+    fn no_values_are_the_zero_id_and_walk_to_nothing() {
+        let (head, atoms) = bytes_list::<&[u8]>(&[]);
+        assert!(head.is_zero() && atoms.is_empty());
+        assert_eq!(collect_list(&MemoryStore::new(), head, 0), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_missing_atom_is_named() {
+        let (head, mut atoms) = bytes_list(&[b"a", b"b"]);
+        let lost = atoms.pop().map(|atom| atom.id());
+        let store: MemoryStore = atoms.into_iter().collect();
+        let error = collect_list(&store, head, 9);
+        assert_eq!(
+            error.err(),
+            lost.map(|id| ListError::Source(SourceError::Missing(id)))
+        );
+    }
+}

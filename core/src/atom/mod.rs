@@ -1,0 +1,393 @@
+//! The atom: the one unit that storage, network and machine share.
+//!
+//! An atom is a kind, a link to another atom and some data. Its id is
+//! `BLAKE3(kind ‖ BLAKE3(data) ‖ next ‖ len(data) as u64 LE)`, so an id commits to everything, and
+//! a chain of atoms is committed to by the id of its head. Stored bytes are
+//! `next (32) ‖ kind (1) ‖ data` (source of both: the reference's `storage/models/atom.py`).
+//!
+//! Invariants:
+//! - An [`Atom`] always has a valid kind; every byte string of 33 bytes or more whose kind byte is
+//!   at most 2 decodes, and decoding followed by encoding gives the same bytes.
+//! - Walking a chain never visits an id twice (ids are hashes, so a cycle would be a collision) and
+//!   never goes past the stated cap.
+
+mod list;
+mod source;
+mod verify;
+
+pub use list::{ListError, bytes_list, collect_list};
+pub use source::{AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
+pub use verify::{AtomVerifier, VerifyError};
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+/// Bytes in an id.
+pub const ID_BYTES: usize = 32;
+/// Bytes that stand before the data in an atom's stored form: the next id and the kind.
+pub const HEADER_BYTES: usize = ID_BYTES + 1;
+
+/// The name of an atom: a BLAKE3 hash over its kind, data, link and length.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AtomId([u8; ID_BYTES]);
+
+impl AtomId {
+    /// 32 zero bytes: "no atom". Ends a chain; the empty bytes list.
+    pub const ZERO: Self = Self([0; ID_BYTES]);
+
+    /// An id from its 32 bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; ID_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// An id from a slice, `None` unless it holds exactly 32 bytes.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+
+    /// Whether this is [`AtomId::ZERO`].
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::ZERO
+    }
+}
+
+impl From<[u8; ID_BYTES]> for AtomId {
+    fn from(bytes: [u8; ID_BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl AsRef<[u8]> for AtomId {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Lower-case hex without a prefix.
+impl fmt::Display for AtomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for AtomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AtomId({self})")
+    }
+}
+
+/// Why a text is not an [`AtomId`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParseIdError;
+
+impl fmt::Display for ParseIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an atom id is 64 hexadecimal digits, with or without 0x in front")
+    }
+}
+
+impl core::error::Error for ParseIdError {}
+
+impl FromStr for AtomId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let digits = text
+            .strip_prefix("0x")
+            .or_else(|| text.strip_prefix("0X"))
+            .unwrap_or(text);
+        if digits.len() != 2 * ID_BYTES {
+            return Err(ParseIdError);
+        }
+        let mut id = [0; ID_BYTES];
+        for (byte, pair) in id.iter_mut().zip(digits.as_bytes().as_chunks::<2>().0) {
+            let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+            let value = high
+                .zip(low)
+                .map(|(high, low)| high * 16 + low)
+                .ok_or(ParseIdError)?;
+            *byte = u8::try_from(value).map_err(|_| ParseIdError)?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// What an atom's data is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum AtomKind {
+    /// A name, UTF-8.
+    Symbol = 0,
+    /// Bytes that mean what their reader says.
+    Bytes = 1,
+    /// The id of a child; `next` is the rest of the list.
+    List = 2,
+}
+
+impl AtomKind {
+    /// The kind with this code, `None` if there is none.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Symbol),
+            1 => Some(Self::Bytes),
+            2 => Some(Self::List),
+            _ => None,
+        }
+    }
+
+    /// The code that stands in stored bytes and in the id.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Symbol => 0,
+            Self::Bytes => 1,
+            Self::List => 2,
+        }
+    }
+}
+
+/// Why bytes are not an atom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AtomError {
+    /// Fewer than the 33 bytes of the header.
+    TooShort {
+        /// How many there were.
+        len: usize,
+    },
+    /// The kind byte is none of 0, 1, 2.
+    UnknownKind {
+        /// The byte.
+        code: u8,
+    },
+}
+
+impl fmt::Display for AtomError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { len } => {
+                write!(
+                    f,
+                    "an atom has at least {HEADER_BYTES} bytes, these are {len}"
+                )
+            }
+            Self::UnknownKind { code } => {
+                write!(
+                    f,
+                    "unknown atom kind {code}; known are 0 symbol, 1 bytes, 2 list"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for AtomError {}
+
+/// A kind, a link and data. Cloning is cheap: the data is shared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Atom {
+    kind: AtomKind,
+    next: AtomId,
+    data: Arc<[u8]>,
+}
+
+impl Atom {
+    /// An atom of any shape.
+    #[must_use]
+    pub fn new(kind: AtomKind, data: impl Into<Arc<[u8]>>, next: AtomId) -> Self {
+        Self {
+            kind,
+            next,
+            data: data.into(),
+        }
+    }
+
+    /// A bytes atom without a link.
+    #[must_use]
+    pub fn bytes(data: impl Into<Arc<[u8]>>) -> Self {
+        Self::new(AtomKind::Bytes, data, AtomId::ZERO)
+    }
+
+    /// A symbol atom without a link.
+    #[must_use]
+    pub fn symbol(name: &str) -> Self {
+        Self::new(AtomKind::Symbol, name.as_bytes(), AtomId::ZERO)
+    }
+
+    /// A list atom: `child` first, then what `rest` names.
+    #[must_use]
+    pub fn list(child: AtomId, rest: AtomId) -> Self {
+        Self::new(AtomKind::List, *child.as_bytes(), rest)
+    }
+
+    /// The atom that stands for the list without items.
+    #[must_use]
+    pub fn empty_list() -> Self {
+        Self::new(AtomKind::List, [], AtomId::ZERO)
+    }
+
+    /// What the data is.
+    #[must_use]
+    pub const fn kind(&self) -> AtomKind {
+        self.kind
+    }
+
+    /// The next atom of the chain, [`AtomId::ZERO`] at its end.
+    #[must_use]
+    pub const fn next(&self) -> AtomId {
+        self.next
+    }
+
+    /// The data.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The data, shared.
+    #[must_use]
+    pub fn shared_data(&self) -> Arc<[u8]> {
+        Arc::clone(&self.data)
+    }
+
+    /// The id; hashes the data and the header.
+    #[must_use]
+    pub fn id(&self) -> AtomId {
+        atom_id(self.kind, &self.data, self.next)
+    }
+
+    /// Bytes of the stored form: 33 more than the data has.
+    #[must_use]
+    pub fn stored_len(&self) -> usize {
+        HEADER_BYTES + self.data.len()
+    }
+
+    /// The stored form: next id, kind, data.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.stored_len());
+        self.write_to(&mut bytes);
+        bytes
+    }
+
+    /// Appends the stored form to `out`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.next.as_bytes());
+        out.push(self.kind.code());
+        out.extend_from_slice(&self.data);
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// When the header is not complete or the kind is unknown.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, AtomError> {
+        let (kind, next, data) = split_stored(bytes)?;
+        Ok(Self::new(kind, data, next))
+    }
+}
+
+/// Splits stored bytes into kind, next id and data without copying the data.
+///
+/// # Errors
+/// As [`Atom::from_bytes`].
+pub fn split_stored(bytes: &[u8]) -> Result<(AtomKind, AtomId, &[u8]), AtomError> {
+    let too_short = AtomError::TooShort { len: bytes.len() };
+    let (next, rest) = bytes.split_first_chunk::<ID_BYTES>().ok_or(too_short)?;
+    let (&code, data) = rest.split_first().ok_or(too_short)?;
+    let kind = AtomKind::from_code(code).ok_or(AtomError::UnknownKind { code })?;
+    Ok((kind, AtomId(*next), data))
+}
+
+/// The id of the atom with these parts.
+#[must_use]
+pub fn atom_id(kind: AtomKind, data: &[u8], next: AtomId) -> AtomId {
+    let data_hash = *blake3::hash(data).as_bytes();
+    // A usize has at most 64 bits on every target that Rust has.
+    id_from_parts(kind, &data_hash, next, data.len() as u64)
+}
+
+/// The id of the atom whose data has this hash and this length in bytes; the data need not be here.
+#[must_use]
+pub fn id_from_parts(kind: AtomKind, data_hash: &[u8; 32], next: AtomId, len: u64) -> AtomId {
+    let mut preimage = [0; 73];
+    let (kind_byte, rest) = preimage.split_at_mut(1);
+    let (hash_bytes, rest) = rest.split_at_mut(32);
+    let (next_bytes, len_bytes) = rest.split_at_mut(ID_BYTES);
+    kind_byte.copy_from_slice(&[kind.code()]);
+    hash_bytes.copy_from_slice(data_hash);
+    next_bytes.copy_from_slice(next.as_bytes());
+    len_bytes.copy_from_slice(&len.to_le_bytes());
+    AtomId(*blake3::hash(&preimage).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    #[test]
+    fn id_text_round_trips_and_rejects_what_is_not_an_id() {
+        let id = Atom::bytes(*b"abc").id();
+        let text = id.to_string();
+        assert_eq!(
+            text,
+            "f794f3fc7bb7251d00d972ed8e16407c1111a671adcdcbf8fae61fc7a9c45e14"
+        );
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(alloc::format!("0x{text}").parse(), Ok(id));
+        assert_eq!("f794".parse::<AtomId>(), Err(ParseIdError));
+        assert_eq!(text.replace('f', "g").parse::<AtomId>(), Err(ParseIdError));
+        assert_eq!("é".repeat(32).parse::<AtomId>(), Err(ParseIdError));
+    }
+
+    #[test]
+    fn short_or_unknown_bytes_are_refused() {
+        assert_eq!(
+            Atom::from_bytes(&[0; 32]),
+            Err(AtomError::TooShort { len: 32 })
+        );
+        let mut bytes = [0; 33];
+        assert_eq!(Atom::from_bytes(&bytes), Ok(Atom::symbol("")));
+        bytes[32] = 3;
+        assert_eq!(
+            Atom::from_bytes(&bytes),
+            Err(AtomError::UnknownKind { code: 3 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn stored_bytes_round_trip(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(atom) = Atom::from_bytes(&bytes) {
+                prop_assert_eq!(atom.to_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn id_commits_to_every_part(
+            data in proptest::collection::vec(any::<u8>(), 0..40), next in any::<[u8; 32]>(),
+        ) {
+            let atom = Atom::new(AtomKind::Bytes, data.clone(), next.into());
+            prop_assert_ne!(atom.id(), Atom::new(AtomKind::List, data.clone(), next.into()).id());
+            let mut longer = data.clone();
+            longer.push(0);
+            prop_assert_ne!(atom.id(), Atom::new(AtomKind::Bytes, longer, next.into()).id());
+            let mut other = next;
+            other[31] ^= 1;
+            prop_assert_ne!(atom.id(), Atom::new(AtomKind::Bytes, data, other.into()).id());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Byte strings that live inside their owner while they are short.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::ops::Deref;
+
+/// The longest value that is stored in place, in bytes.
+const INLINE_BYTES: usize = 22;
+
+/// A byte string: in place up to 22 bytes, shared between clones beyond.
+#[derive(Clone)]
+pub struct Bytes(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline(heapless::Vec<u8, INLINE_BYTES, u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Bytes {
+    /// A copy of `value`.
+    #[must_use]
+    pub fn new(value: &[u8]) -> Self {
+        Self(match heapless::Vec::from_slice(value) {
+            Ok(inline) => Repr::Inline(inline),
+            Err(_) => Repr::Shared(value.into()),
+        })
+    }
+
+    /// The bytes as shared data, copied only when they were stored in place.
+    #[must_use]
+    pub fn to_shared(&self) -> Arc<[u8]> {
+        match &self.0 {
+            Repr::Inline(inline) => inline.as_slice().into(),
+            Repr::Shared(shared) => Arc::clone(shared),
+        }
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
+
+impl From<&[u8]> for Bytes {
+    fn from(value: &[u8]) -> Self {
+        Self::new(value)
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(value: Arc<[u8]>) -> Self {
+        Self(match heapless::Vec::from_slice(&value) {
+            Ok(inline) => Repr::Inline(inline),
+            Err(_) => Repr::Shared(value),
+        })
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline(inline) => inline,
+            Repr::Shared(shared) => shared,
+        }
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0x")?;
+        self.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn contents_do_not_depend_on_where_they_are_stored() {
+        for len in [0, 1, 22, 23, 1000] {
+            let value = vec![7; len];
+            let bytes = Bytes::new(&value);
+            assert_eq!(*bytes, *value);
+            assert_eq!(Bytes::from(bytes.to_shared()), bytes);
+        }
+    }
+}
