@@ -1,1 +1,3 @@
+//! The `astreum` command.
+
 fn main() {}

@@ -100,7 +100,6 @@ impl AtomVerifier {
 mod tests {
     use super::*;
     use crate::atom::Atom;
-    use alloc::vec;
     use proptest::prelude::*;
 
     fn check(id: AtomId, pieces: &[&[u8]]) -> Result<(AtomKind, AtomId), VerifyError> {
