@@ -1,1 +1,3 @@
-//! node
+//! The std half of Astreum: sockets, storage, threads and the command line around `astreum-core`.
+
+pub mod store;

@@ -1,0 +1,536 @@
+//! Atoms in memory, bounded by bytes; the least recently used leaves first.
+//!
+//! Invariants:
+//! - [`HotStore::used_bytes`] is exactly the sum of [`entry_bytes`] over what it holds, after every
+//!   operation, and never passes the limit.
+//! - What [`entry_bytes`] charges covers the bookkeeping too: slots are dense (a removal moves the
+//!   last slot into the hole), so the memory behind them shrinks with their number, and the index
+//!   is shrunk when it is mostly empty.
+//! - Looking up, inserting and evicting cost O(1); the order of use is a doubly linked list through
+//!   the slots.
+//! - The index hashes with a random key: ids are hashes, but a peer can look for ids whose bits
+//!   collide.
+
+use astreum_core::atom::{Atom, AtomId};
+use core::hash::BuildHasher;
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+/// Slots in one allocation. Growing never copies what is there, and at most two are not full.
+const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 9;
+/// What an entry costs besides its slot and its data: the two counters in front of shared data, the
+/// allocator's own header and rounding, and its share of an index that is at worst a quarter full.
+const ENTRY_EXTRA_BYTES: usize = 16 + 16 + 32;
+/// The index is not shrunk below this many entries.
+const INDEX_MIN_ENTRIES: usize = 1 << 10;
+/// The end of the list of slots.
+const NONE: u32 = u32::MAX;
+
+/// Bytes that keeping this atom costs, bookkeeping included.
+#[must_use]
+pub fn entry_bytes(atom: &Atom) -> usize {
+    size_of::<Slot>() + ENTRY_EXTRA_BYTES + atom.data().len()
+}
+
+/// What a [`HotStore`] did and holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HotStats {
+    /// Atoms held.
+    pub atoms: u64,
+    /// Bytes used, bookkeeping included.
+    pub used_bytes: u64,
+    /// Bytes that may be used.
+    pub limit_bytes: u64,
+    /// Lookups that found their atom.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+    /// Atoms that were put and were not there before.
+    pub inserted: u64,
+    /// Atoms that made room for others.
+    pub evicted: u64,
+    /// Atoms that alone are larger than the limit.
+    pub refused: u64,
+}
+
+impl HotStats {
+    pub(super) fn merge(mut self, other: &Self) -> Self {
+        self.atoms += other.atoms;
+        self.used_bytes += other.used_bytes;
+        self.limit_bytes += other.limit_bytes;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.inserted += other.inserted;
+        self.evicted += other.evicted;
+        self.refused += other.refused;
+        self
+    }
+}
+
+/// An atom larger than the whole store may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooLarge {
+    /// Bytes that it costs.
+    pub entry_bytes: usize,
+    /// Bytes that may be used.
+    pub limit_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: AtomId,
+    atom: Atom,
+    older: u32,
+    newer: u32,
+}
+
+/// Byte-bounded atoms with the least recently used leaving first; see the module.
+#[derive(Debug)]
+pub struct HotStore {
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    chunks: Vec<Vec<Slot>>,
+    len: usize,
+    newest: u32,
+    oldest: u32,
+    used_bytes: usize,
+    limit_bytes: usize,
+    stats: HotStats,
+}
+
+impl HotStore {
+    /// An empty store that never uses more than `limit_bytes`.
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Self {
+        Self {
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            chunks: Vec::new(),
+            len: 0,
+            newest: NONE,
+            oldest: NONE,
+            used_bytes: 0,
+            limit_bytes,
+            stats: HotStats::default(),
+        }
+    }
+
+    /// The atom with this id, which becomes the most recently used.
+    pub fn get(&mut self, id: &AtomId) -> Option<Atom> {
+        let Some(at) = self.find(id) else {
+            self.stats.misses += 1;
+            return None;
+        };
+        self.stats.hits += 1;
+        self.touch(at);
+        Some(self.slot(at).atom.clone())
+    }
+
+    /// Whether the atom is here; neither counts nor changes the order of use.
+    #[must_use]
+    pub fn contains(&self, id: &AtomId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// Keeps `atom` under `id`, its own id, as the most recently used; others leave to make room.
+    ///
+    /// `Ok(true)` when it was not there before.
+    ///
+    /// # Errors
+    /// When the atom alone is larger than the limit. Nothing is evicted for it.
+    pub fn put(&mut self, id: AtomId, atom: Atom) -> Result<bool, TooLarge> {
+        if let Some(at) = self.find(&id) {
+            self.touch(at);
+            return Ok(false);
+        }
+        let cost = entry_bytes(&atom);
+        if cost > self.limit_bytes {
+            self.stats.refused += 1;
+            let limit_bytes = self.limit_bytes;
+            return Err(TooLarge {
+                entry_bytes: cost,
+                limit_bytes,
+            });
+        }
+        while self.used_bytes + cost > self.limit_bytes || self.len >= NONE as usize {
+            self.remove_at(self.oldest);
+            self.stats.evicted += 1;
+        }
+        self.stats.inserted += 1;
+        self.push(id, atom);
+        self.used_bytes += cost;
+        Ok(true)
+    }
+
+    /// Forgets an atom and gives it back.
+    pub fn remove(&mut self, id: &AtomId) -> Option<Atom> {
+        let at = self.find(id)?;
+        Some(self.remove_at(at))
+    }
+
+    /// How many atoms are here.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes in use, bookkeeping included.
+    #[must_use]
+    pub const fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// What happened so far and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> HotStats {
+        HotStats {
+            atoms: self.len as u64,
+            used_bytes: self.used_bytes as u64,
+            limit_bytes: self.limit_bytes as u64,
+            ..self.stats
+        }
+    }
+
+    /// Ids from the most to the least recently used.
+    pub fn ids(&self) -> impl Iterator<Item = AtomId> {
+        let first = (self.newest != NONE).then_some(self.newest);
+        core::iter::successors(first, |&at| {
+            let older = self.slot(at).older;
+            (older != NONE).then_some(older)
+        })
+        .map(|at| self.slot(at).id)
+    }
+
+    fn find(&self, id: &AtomId) -> Option<u32> {
+        let hash = self.hasher.hash_one(id);
+        self.index
+            .find(hash, |&at| self.slot(at).id == *id)
+            .copied()
+    }
+
+    /// Makes the slot the most recently used one.
+    fn touch(&mut self, at: u32) {
+        if self.newest != at {
+            self.unlink(at);
+            self.link_newest(at);
+        }
+    }
+
+    fn push(&mut self, id: AtomId, atom: Atom) {
+        // `put` keeps the number of slots below `NONE`.
+        let at = u32::try_from(self.len).unwrap_or(NONE);
+        if self.len.is_multiple_of(CHUNK_SLOTS) {
+            self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(Slot {
+                id,
+                atom,
+                older: NONE,
+                newer: NONE,
+            });
+        }
+        self.len += 1;
+        self.link_newest(at);
+        let Self {
+            index,
+            hasher,
+            chunks,
+            ..
+        } = self;
+        let hash = hasher.hash_one(id);
+        index.insert_unique(hash, at, |&other| {
+            hasher.hash_one(slot_in(chunks, other).id)
+        });
+    }
+
+    fn remove_at(&mut self, at: u32) -> Atom {
+        self.unlink(at);
+        self.forget_index(at);
+        // The last slot fills the hole, so that slots stay dense.
+        let last = u32::try_from(self.len - 1).unwrap_or(NONE);
+        if at != last {
+            self.move_last_to(at, last);
+        }
+        self.len -= 1;
+        let popped = self.chunks.last_mut().and_then(Vec::pop);
+        if self.chunks.last().is_some_and(Vec::is_empty) {
+            self.chunks.pop();
+        }
+        self.shrink_index();
+        // There was a slot at `at`, so there was a last one.
+        let atom = popped.map_or_else(Atom::empty_list, |slot| slot.atom);
+        self.used_bytes -= entry_bytes(&atom);
+        atom
+    }
+
+    /// Swaps the last slot with the unlinked one at `at`, and repairs what pointed to it.
+    fn move_last_to(&mut self, at: u32, last: u32) {
+        let hash = self.hasher.hash_one(self.slot(last).id);
+        if let Some(entry) = self.index.find_mut(hash, |&entry| entry == last) {
+            *entry = at;
+        }
+        let (older, newer) = (self.slot(last).older, self.slot(last).newer);
+        self.set_newer(older, at);
+        self.set_older(newer, at);
+        let (hole_chunk, hole_slot) = place(at);
+        let Some(mut moved) = self.chunks.last_mut().and_then(Vec::pop) else {
+            return;
+        };
+        if let Some(hole) = self
+            .chunks
+            .get_mut(hole_chunk)
+            .and_then(|chunk| chunk.get_mut(hole_slot))
+        {
+            core::mem::swap(hole, &mut moved);
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(moved);
+        }
+    }
+
+    fn forget_index(&mut self, at: u32) {
+        let hash = self.hasher.hash_one(self.slot(at).id);
+        if let Ok(entry) = self.index.find_entry(hash, |&entry| entry == at) {
+            entry.remove();
+        }
+    }
+
+    fn shrink_index(&mut self) {
+        let len = self.index.len();
+        if self.index.capacity() > INDEX_MIN_ENTRIES.max(len.saturating_mul(4)) {
+            let Self {
+                index,
+                hasher,
+                chunks,
+                ..
+            } = self;
+            index.shrink_to(len.saturating_mul(2), |&at| {
+                hasher.hash_one(slot_in(chunks, at).id)
+            });
+        }
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let (older, newer) = (self.slot(at).older, self.slot(at).newer);
+        self.set_newer(older, newer);
+        self.set_older(newer, older);
+    }
+
+    fn link_newest(&mut self, at: u32) {
+        let previous = self.newest;
+        let slot = self.slot_mut(at);
+        slot.older = previous;
+        slot.newer = NONE;
+        self.set_newer(previous, at);
+        self.newest = at;
+    }
+
+    /// What stands on the newer side of `at`; the far end of the list when `at` is none.
+    fn set_newer(&mut self, at: u32, newer: u32) {
+        if at == NONE {
+            self.oldest = newer;
+        } else {
+            self.slot_mut(at).newer = newer;
+        }
+    }
+
+    fn set_older(&mut self, at: u32, older: u32) {
+        if at == NONE {
+            self.newest = older;
+        } else {
+            self.slot_mut(at).older = older;
+        }
+    }
+
+    fn slot(&self, at: u32) -> &Slot {
+        slot_in(&self.chunks, at)
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index, the list and its ends name only slots that exist"
+    )]
+    fn slot_mut(&mut self, at: u32) -> &mut Slot {
+        let (chunk, slot) = place(at);
+        &mut self.chunks[chunk][slot]
+    }
+}
+
+const fn place(at: u32) -> (usize, usize) {
+    ((at >> CHUNK_BITS) as usize, at as usize & (CHUNK_SLOTS - 1))
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the index, the list and its ends name only slots that exist"
+)]
+fn slot_in(chunks: &[Vec<Slot>], at: u32) -> &Slot {
+    let (chunk, slot) = place(at);
+    &chunks[chunk][slot]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    fn atom(number: u16, len: usize) -> Atom {
+        let mut data = vec![0; len.max(2)];
+        data[..2].copy_from_slice(&number.to_be_bytes());
+        Atom::bytes(data)
+    }
+
+    /// The same store, naively: newest in front.
+    struct Model {
+        entries: VecDeque<(AtomId, Atom)>,
+        limit_bytes: usize,
+    }
+
+    impl Model {
+        fn used_bytes(&self) -> usize {
+            self.entries.iter().map(|(_, atom)| entry_bytes(atom)).sum()
+        }
+
+        fn remove(&mut self, id: &AtomId) -> Option<Atom> {
+            let at = self.entries.iter().position(|(other, _)| other == id)?;
+            self.entries.remove(at).map(|(_, atom)| atom)
+        }
+
+        fn get(&mut self, id: &AtomId) -> Option<Atom> {
+            let atom = self.remove(id)?;
+            self.entries.push_front((*id, atom.clone()));
+            Some(atom)
+        }
+
+        fn put(&mut self, id: AtomId, atom: Atom) -> Option<bool> {
+            if self.get(&id).is_some() {
+                return Some(false);
+            }
+            if entry_bytes(&atom) > self.limit_bytes {
+                return None;
+            }
+            self.entries.push_front((id, atom));
+            while self.used_bytes() > self.limit_bytes {
+                self.entries.pop_back();
+            }
+            Some(true)
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Get(u16),
+        Put(u16, usize),
+        Remove(u16),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (0..40u16).prop_map(Op::Get),
+            (0..40u16, 0..600usize).prop_map(|(number, len)| Op::Put(number, len)),
+            (0..40u16).prop_map(Op::Remove),
+        ]
+    }
+
+    /// One length per number, so that a number is one id.
+    fn numbered(number: u16, lens: &[usize; 40]) -> Atom {
+        atom(number, lens[usize::from(number)])
+    }
+
+    proptest! {
+        #[test]
+        fn does_what_the_model_does(
+            ops in proptest::collection::vec(op(), 0..400), limit_bytes in 0..6_000usize,
+        ) {
+            let mut store = HotStore::new(limit_bytes);
+            let mut model = Model { entries: VecDeque::new(), limit_bytes };
+            let mut lens = [2; 40];
+            for op in ops {
+                match op {
+                    Op::Get(number) => {
+                        let id = numbered(number, &lens).id();
+                        prop_assert_eq!(store.get(&id), model.get(&id));
+                    }
+                    Op::Put(number, len) => {
+                        lens[usize::from(number)] = len;
+                        let atom = numbered(number, &lens);
+                        let id = atom.id();
+                        prop_assert_eq!(store.put(id, atom.clone()).ok(), model.put(id, atom));
+                    }
+                    Op::Remove(number) => {
+                        let id = numbered(number, &lens).id();
+                        prop_assert_eq!(store.remove(&id), model.remove(&id));
+                    }
+                }
+                prop_assert_eq!(store.used_bytes(), model.used_bytes());
+                prop_assert!(store.used_bytes() <= limit_bytes);
+                let expected: Vec<AtomId> = model.entries.iter().map(|(id, _)| *id).collect();
+                prop_assert_eq!(store.ids().collect::<Vec<_>>(), expected);
+                prop_assert_eq!(store.len(), model.entries.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_recently_used_leaves_first() {
+        let cost = entry_bytes(&atom(0, 2));
+        let mut store = HotStore::new(3 * cost);
+        let atoms: Vec<Atom> = (0..4).map(|number| atom(number, 2)).collect();
+        for atom in &atoms[..3] {
+            assert_eq!(store.put(atom.id(), atom.clone()), Ok(true));
+        }
+        assert_eq!(store.get(&atoms[0].id()), Some(atoms[0].clone()));
+        assert_eq!(store.put(atoms[3].id(), atoms[3].clone()), Ok(true));
+        assert!(!store.contains(&atoms[1].id()));
+        assert!(store.contains(&atoms[0].id()) && store.contains(&atoms[2].id()));
+        let stats = store.stats();
+        assert_eq!((stats.hits, stats.inserted, stats.evicted), (1, 4, 1));
+    }
+
+    #[test]
+    fn an_atom_larger_than_the_store_is_refused_and_evicts_nothing() {
+        let small = atom(1, 2);
+        let mut store = HotStore::new(entry_bytes(&small) + 10);
+        assert_eq!(store.put(small.id(), small.clone()), Ok(true));
+        let large = atom(2, 13);
+        let refused = TooLarge {
+            entry_bytes: entry_bytes(&large),
+            limit_bytes: entry_bytes(&small) + 10,
+        };
+        assert_eq!(store.put(large.id(), large), Err(refused));
+        assert!(store.contains(&small.id()));
+        assert_eq!(store.stats().refused, 1);
+    }
+
+    /// What is charged must cover what the bookkeeping really takes, also after the store held many
+    /// more entries than it does now.
+    #[test]
+    fn what_is_charged_covers_slots_and_index() {
+        let mut store = HotStore::new(usize::MAX);
+        let bookkeeping = |store: &HotStore| {
+            let slots: usize = store.chunks.iter().map(Vec::capacity).sum();
+            slots * size_of::<Slot>() + store.index.allocation_size()
+        };
+        let charged = |store: &HotStore| store.len() * (size_of::<Slot>() + 32);
+        let slack = CHUNK_SLOTS * size_of::<Slot>() + INDEX_MIN_ENTRIES * 32;
+        let atoms: Vec<Atom> = (0..20_000).map(|number| atom(number, 2)).collect();
+        for atom in &atoms {
+            store.put(atom.id(), atom.clone()).unwrap();
+            assert!(bookkeeping(&store) <= charged(&store) + slack);
+        }
+        for atom in &atoms {
+            assert_eq!(store.remove(&atom.id()).as_ref(), Some(atom));
+            assert!(bookkeeping(&store) <= charged(&store) + slack);
+        }
+        assert_eq!(store.used_bytes(), 0);
+        assert!(store.is_empty() && store.ids().next().is_none());
+    }
+}
