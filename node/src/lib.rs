@@ -1,3 +1,5 @@
 //! The std half of Astreum: sockets, storage, threads and the command line around `astreum-core`.
 
+pub mod net;
 pub mod store;
+pub mod work;

@@ -1,0 +1,318 @@
+//! The one UDP socket: both directions, both families, errors sorted by what the loop does next.
+//!
+//! Invariants:
+//! - Replies leave from the advertised port, because there is no other socket.
+//! - Outside this module an IPv4 peer has an IPv4 address: an IPv6 socket shows it as
+//!   `::ffff:a.b.c.d`, which is taken apart on the way in and put together on the way out.
+//! - No error of one datagram ends the loop: what is left of errors is "try later" and "this one is
+//!   lost, because …".
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use mio::net::UdpSocket;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+
+/// What the kernel is asked to hold for us in each direction; it may give less.
+const KERNEL_BUFFER_BYTES: usize = 8 << 20;
+/// An interrupted call is made again, but not for ever.
+const MAX_INTERRUPTS: usize = 16;
+
+/// Why the node has no socket.
+#[derive(Debug)]
+pub struct BindError {
+    /// The port that was asked for; 0 leaves the choice to the system.
+    pub port: u16,
+    /// Whether it was to be an IPv6 socket.
+    pub use_ipv6: bool,
+    /// What the system said.
+    pub cause: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            port,
+            use_ipv6,
+            cause,
+        } = self;
+        let family = if *use_ipv6 { "IPv6" } else { "IPv4" };
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "UDP port {port} is already in use; stop what uses it, set incoming_port to \
+                 another port, or to 0 to let the system choose one"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "no permission for UDP port {port}; set incoming_port to 1024 or above, or to 0"
+            ),
+            _ if *use_ipv6 => write!(
+                f,
+                "cannot open an {family} socket on UDP port {port}: {cause}; if this machine has \
+                 no IPv6, set use_ipv6 = false"
+            ),
+            _ => write!(
+                f,
+                "cannot open an {family} socket on UDP port {port}: {cause}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// What receiving gave.
+#[derive(Debug)]
+pub enum Received {
+    /// A datagram of this many bytes.
+    Datagram {
+        /// Its length in bytes.
+        len: usize,
+        /// Who sent it.
+        from: SocketAddr,
+    },
+    /// There is none; wait until the socket is readable.
+    Empty,
+    /// The system reported an error that belongs to some datagram, such as a refused connection.
+    Error(io::Error),
+}
+
+/// What sending gave.
+#[derive(Debug)]
+pub enum Sent {
+    /// It left.
+    Done,
+    /// The system's buffer is full; send it again when the socket is writable.
+    Full,
+    /// It is lost.
+    Lost(io::Error),
+}
+
+/// The node's socket.
+#[derive(Debug)]
+pub struct NodeSocket {
+    socket: UdpSocket,
+    use_ipv6: bool,
+    port: u16,
+}
+
+impl NodeSocket {
+    /// Binds `port` on all addresses, 0 for any port; with `use_ipv6` for both families.
+    ///
+    /// # Errors
+    /// When the port is taken or not allowed, or the family is not there.
+    pub fn bind(port: u16, use_ipv6: bool) -> Result<Self, BindError> {
+        open(port, use_ipv6).map_err(|cause| BindError {
+            port,
+            use_ipv6,
+            cause,
+        })
+    }
+
+    /// The port it is bound to.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The socket, to register it with a poll.
+    pub const fn source(&mut self) -> &mut UdpSocket {
+        &mut self.socket
+    }
+
+    /// Takes the next datagram into `buffer`, which should have room for the largest.
+    pub fn receive(&self, buffer: &mut [u8]) -> Received {
+        for _ in 0..MAX_INTERRUPTS {
+            match self.socket.recv_from(buffer) {
+                Ok((len, from)) => {
+                    let from = canonical(from);
+                    return Received::Datagram { len, from };
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Empty,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Received::Error(error),
+            }
+        }
+        Received::Empty
+    }
+
+    /// Hands a datagram to the system.
+    pub fn send(&self, datagram: &[u8], to: SocketAddr) -> Sent {
+        let Some(to) = self.reachable(to) else {
+            return Sent::Lost(io::ErrorKind::AddrNotAvailable.into());
+        };
+        for _ in 0..MAX_INTERRUPTS {
+            match self.socket.send_to(datagram, to) {
+                Ok(_) => return Sent::Done,
+                Err(error) if is_full(&error) => return Sent::Full,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Linux reports an earlier datagram's fate, once, on the next call.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Sent::Lost(error),
+            }
+        }
+        Sent::Full
+    }
+
+    /// The address in the socket's family, `None` if it has none there.
+    fn reachable(&self, to: SocketAddr) -> Option<SocketAddr> {
+        match (to, self.use_ipv6) {
+            (SocketAddr::V4(to), true) => Some(SocketAddr::new(
+                IpAddr::V6(to.ip().to_ipv6_mapped()),
+                to.port(),
+            )),
+            (SocketAddr::V6(_), false) => None,
+            (to, _) => Some(to),
+        }
+    }
+}
+
+/// A full send buffer says `WouldBlock`; some systems say that there is no buffer space instead.
+fn is_full(error: &io::Error) -> bool {
+    const NO_BUFFER_SPACE: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    error.kind() == io::ErrorKind::WouldBlock
+        || (cfg!(unix) && error.raw_os_error() == Some(NO_BUFFER_SPACE))
+}
+
+/// The address as its own family writes it.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(IpAddr::V4(ip), v6.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
+
+fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
+    let (domain, any) = if use_ipv6 {
+        (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    } else {
+        (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if use_ipv6 {
+        socket.set_only_v6(false)?;
+    }
+    // Best effort: the system caps them, and the node works with what it gets.
+    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(any, port).into())?;
+    let socket = UdpSocket::from_std(socket.into());
+    let port = socket.local_addr()?.port();
+    Ok(NodeSocket {
+        socket,
+        use_ipv6,
+        port,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use std::net::UdpSocket as StdSocket;
+    use std::time::Instant;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    fn receive(socket: &NodeSocket) -> (Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 2048];
+        let start = Instant::now();
+        while start.elapsed() < WAIT {
+            if let Received::Datagram { len, from } = socket.receive(&mut buffer) {
+                return (buffer[..len].to_vec(), from);
+            }
+            std::thread::yield_now();
+        }
+        panic!("no datagram came");
+    }
+
+    fn client(address: &str) -> StdSocket {
+        let socket = StdSocket::bind(address)
+            .unwrap_or_else(|error| panic!("this machine has no loopback for {address}: {error}"));
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        socket
+    }
+
+    fn echoes(socket: &NodeSocket, client: &StdSocket, to: &str) -> SocketAddr {
+        client.send_to(b"ping", (to, socket.port())).unwrap();
+        let (datagram, from) = receive(socket);
+        assert_eq!(datagram, b"ping");
+        assert!(matches!(socket.send(b"pong", from), Sent::Done));
+        let mut buffer = [0; 16];
+        let (len, source) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..len], b"pong");
+        assert_eq!(source.port(), socket.port(), "replies leave from our port");
+        from
+    }
+
+    #[test]
+    fn port_handling_zero_takes_any_port_and_replies_leave_from_it() {
+        let socket = NodeSocket::bind(0, false).unwrap();
+        assert_ne!(socket.port(), 0);
+        let from = echoes(&socket, &client("127.0.0.1:0"), "127.0.0.1");
+        assert_eq!(from.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn port_handling_a_taken_port_is_named_with_what_to_do() {
+        let first = NodeSocket::bind(0, false).unwrap();
+        let error = NodeSocket::bind(first.port(), false).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&first.port().to_string()) && text.contains("incoming_port"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_ipv6_socket_speaks_both_families_and_shows_ipv4_as_ipv4() {
+        let socket = NodeSocket::bind(0, true)
+            .unwrap_or_else(|error| panic!("this machine has no IPv6 loopback: {error}"));
+        let from = echoes(&socket, &client("127.0.0.1:0"), "127.0.0.1");
+        assert_eq!(from.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let from = echoes(&socket, &client("[::1]:0"), "::1");
+        assert_eq!(from.ip(), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn the_errors_of_one_datagram_are_its_own() {
+        let socket = NodeSocket::bind(0, false).unwrap();
+        let local = client("127.0.0.1:0");
+        let to = local.local_addr().unwrap();
+        let ipv6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), to.port());
+        assert!(matches!(socket.send(b"x", ipv6), Sent::Lost(_)));
+        assert!(matches!(socket.send(&[0; 70_000], to), Sent::Lost(_)));
+        // A port where nobody listens: the refusal may come back later, and must not hurt.
+        let closed = {
+            let gone = client("127.0.0.1:0");
+            gone.local_addr().unwrap()
+        };
+        for _ in 0..3 {
+            assert!(matches!(socket.send(b"x", closed), Sent::Done));
+            let mut buffer = [0; 16];
+            assert!(!matches!(
+                socket.receive(&mut buffer),
+                Received::Datagram { .. }
+            ));
+        }
+        echoes(&socket, &local, "127.0.0.1");
+    }
+
+    #[test]
+    fn canonical_addresses_keep_their_port() {
+        let mapped: SocketAddr = "[::ffff:10.1.2.3]:99".parse().unwrap();
+        assert_eq!(canonical(mapped), "10.1.2.3:99".parse().unwrap());
+        let ipv6: SocketAddr = "[2001:db8::1]:99".parse().unwrap();
+        assert_eq!(canonical(ipv6), ipv6);
+    }
+}

@@ -1,0 +1,146 @@
+//! Bounded worker threads for what would hold up the event loop.
+//!
+//! Invariants:
+//! - A full queue refuses a job at once; nothing here blocks the caller.
+//! - A job that panics ends neither its worker nor the process.
+//! - Dropping the pool lets the jobs that run finish and forgets those that wait.
+
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::panic::catch_unwind;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A fixed number of threads and a bounded queue in front of them.
+pub struct WorkerPool {
+    queue: Option<SyncSender<Job>>,
+    stopping: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// The queue has no room; the job was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueFull;
+
+impl fmt::Display for QueueFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the workers' queue is full")
+    }
+}
+
+impl core::error::Error for QueueFull {}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool")
+            .field("workers", &self.workers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerPool {
+    /// Starts `threads` threads behind a queue of `queue_limit` jobs.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(name: &str, threads: usize, queue_limit: usize) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(queue_limit);
+        let jobs = Arc::new(Mutex::new(jobs));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let workers = (0..threads.max(1))
+            .map(|number| {
+                let (jobs, stopping) = (Arc::clone(&jobs), Arc::clone(&stopping));
+                std::thread::Builder::new()
+                    .name(format!("{name}-{number}"))
+                    .spawn(move || work(&jobs, &stopping))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            queue: Some(queue),
+            stopping,
+            workers,
+        })
+    }
+
+    /// Queues `job`.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    pub fn try_run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), QueueFull> {
+        let queue = self.queue.as_ref().ok_or(QueueFull)?;
+        queue.try_send(Box::new(job)).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => QueueFull,
+        })
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.queue = None;
+        for worker in self.workers.drain(..) {
+            // Jobs cannot end a worker by a panic, so there is nothing to learn from joining.
+            let _ = worker.join();
+        }
+    }
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool) {
+    loop {
+        // The lock is held while waiting: the workers queue up for it instead of for the channel.
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) if !stopping.load(Ordering::Relaxed) => {
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    log::error!("a worker's job panicked; the worker goes on");
+                }
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn jobs_run_and_a_panic_in_one_does_not_end_the_worker() {
+        let pool = WorkerPool::new("test", 1, 4).unwrap();
+        let (done, results) = channel();
+        pool.try_run(|| panic!("on purpose")).unwrap();
+        pool.try_run(move || done.send(7).unwrap()).unwrap();
+        assert_eq!(results.recv(), Ok(7));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_dropping_forgets_what_waits() {
+        let pool = WorkerPool::new("test", 1, 1).unwrap();
+        let (release, gate) = channel::<()>();
+        let (started, running) = channel();
+        pool.try_run(move || {
+            started.send(()).unwrap();
+            let _ = gate.recv();
+        })
+        .unwrap();
+        running.recv().unwrap();
+        let (done, results) = channel::<()>();
+        pool.try_run(move || done.send(()).unwrap()).unwrap();
+        assert_eq!(pool.try_run(|| ()), Err(QueueFull));
+        let stopping = Arc::clone(&pool.stopping);
+        let dropping = std::thread::spawn(move || drop(pool));
+        while !stopping.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        drop(release);
+        dropping.join().unwrap();
+        assert!(results.recv().is_err(), "the waiting job ran");
+    }
+}
