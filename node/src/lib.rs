@@ -1,5 +1,7 @@
 //! The std half of Astreum: sockets, storage, threads and the command line around `astreum-core`.
 
+pub mod clock;
+pub mod config;
 pub mod net;
 pub mod store;
 pub mod work;

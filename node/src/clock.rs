@@ -1,0 +1,65 @@
+//! The one read of time and entropy. What they are good for is decided elsewhere.
+
+use core::time::Duration;
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use astreum_core::time::Instant;
+
+/// A monotonic clock for the engine; its origin is its making.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            origin: std::time::Instant::now(),
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        Instant::ZERO + self.origin.elapsed()
+    }
+}
+
+/// Time since 1970-01-01 00:00 UTC; zero while the system's clock stands before it.
+#[must_use]
+pub fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// 32 bytes that nobody can guess, from the operating system.
+///
+/// # Errors
+/// When the system has no source of entropy.
+pub fn entropy() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| io::Error::other(format!("the system gives no entropy: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_forward_from_zero_and_entropy_differs() {
+        let clock = Clock::start();
+        let early = clock.now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(clock.now().since(early) >= Duration::from_millis(2));
+        assert!(early < Instant::from_secs(60));
+        assert_ne!(entropy().unwrap(), entropy().unwrap());
+        // 2026-01-01.
+        assert!(unix_time() > Duration::from_secs(1_767_225_600));
+    }
+}

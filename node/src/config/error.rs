@@ -1,0 +1,207 @@
+//! What can be wrong with a configuration, said so that it can be put right.
+
+use core::fmt;
+use std::path::PathBuf;
+
+use super::keys::{KEYS, Key};
+use super::load::Source;
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug)]
+pub enum ConfigError {
+    /// A source sets a key that does not exist.
+    UnknownKey {
+        /// Where it was set.
+        source: Source,
+        /// The key as it was written.
+        name: String,
+        /// The key that was probably meant.
+        suggestion: Option<&'static str>,
+    },
+    /// A value that the key does not allow.
+    NotAllowed {
+        /// Where it was set.
+        source: Source,
+        /// The key.
+        key: &'static Key,
+        /// The value, or the part of it that is wrong; `None` for a secret.
+        value: Option<String>,
+    },
+    /// The file cannot be used as a whole.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, if it is about one.
+        line: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// Two keys contradict each other.
+    Conflict {
+        /// One key and where it was set.
+        first: (&'static str, Source),
+        /// The other.
+        second: (&'static str, Source),
+        /// What to do about it.
+        advice: &'static str,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey {
+                source,
+                name,
+                suggestion,
+            } => {
+                write!(f, "{source}: unknown key {name:?}")?;
+                match suggestion {
+                    Some(suggestion) => write!(f, "; did you mean {suggestion}?"),
+                    None => f.write_str("; `astreum config` lists the keys"),
+                }
+            }
+            Self::NotAllowed { source, key, value } => {
+                let name = key.name;
+                match value {
+                    Some(value) => write!(f, "{source}: {name} cannot be {value}")?,
+                    None => write!(f, "{source}: {name} cannot be what it is (not shown)")?,
+                }
+                write!(f, "; allowed is {}", key.allowed)
+            }
+            Self::File {
+                path,
+                line,
+                message,
+            } => match line {
+                Some(line) => write!(f, "{}:{line}: {message}", path.display()),
+                None => write!(f, "{}: {message}", path.display()),
+            },
+            Self::Conflict {
+                first: (first, first_source),
+                second: (second, second_source),
+                advice,
+            } => write!(
+                f,
+                "{first} ({first_source}) and {second} ({second_source}) contradict each other; {advice}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// Everything that is wrong with a configuration, one line each.
+#[derive(Clone, Debug)]
+pub struct ConfigErrors(pub(super) Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors, at least one.
+    #[must_use]
+    pub fn as_slice(&self) -> &[ConfigError] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "\n" };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for ConfigErrors {}
+
+/// Names that other versions of the reference, or habit, give to keys.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("default_seeds", "default_seed"),
+    ("seed", "default_seed"),
+    ("seeds", "additional_seeds"),
+    ("bootstrap", "default_seed"),
+    ("hot_storage_default_limit", "hot_storage_limit"),
+    ("cold_storage_scale", "cold_storage_level_size"),
+    ("cold_storage_base_size", "cold_storage_level_size"),
+    ("logging_retention", "logging_retention_days"),
+    ("retention_days", "logging_retention_days"),
+    ("validator_secret_key", "validation_secret_key"),
+    ("validator_secret_key_file", "validation_secret_key_file"),
+    ("port", "incoming_port"),
+    ("listen_port", "incoming_port"),
+    ("outgoing_port", "incoming_port"),
+    ("socket", "control_socket"),
+    ("relay_ip_address", "advertised_address"),
+];
+
+/// The key that `name` probably means.
+pub(super) fn suggest(name: &str) -> Option<&'static str> {
+    let name: String = name
+        .chars()
+        .take(64)
+        .map(|c| {
+            if c == '-' {
+                '_'
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect();
+    let other = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    if let Some((_, meant)) = other {
+        return Some(meant);
+    }
+    let distance = |key: &'static Key| (edit_distance(&name, key.name), key.name);
+    let (distance, nearest) = KEYS.iter().map(distance).min()?;
+    (distance <= 1 + name.len() / 5).then_some(nearest)
+}
+
+/// How many characters have to be inserted, deleted or replaced to get from `a` to `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (at, left) in a.chars().enumerate() {
+        let mut diagonal = at;
+        let mut before = at + 1;
+        if let Some(first) = row.first_mut() {
+            *first = before;
+        }
+        for (cell, right) in row.iter_mut().skip(1).zip(b.chars()) {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = *cell;
+            before = replaced.min(diagonal + 1).min(before + 1);
+            *cell = before;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distances_are_the_known_ones() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("abc", ""), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn slips_and_old_names_are_recognised() {
+        assert_eq!(suggest("incomming_port"), Some("incoming_port"));
+        assert_eq!(suggest("Peer-Timeout"), Some("peer_timeout"));
+        assert_eq!(suggest("default_seeds"), Some("default_seed"));
+        assert_eq!(suggest("retention_days"), Some("logging_retention_days"));
+        assert_eq!(suggest("zzzzzzzz"), None);
+    }
+
+    #[test]
+    fn other_names_are_no_keys_and_mean_keys() {
+        for (other, meant) in OTHER_NAMES {
+            assert!(Key::find(other).is_none(), "{other}");
+            assert!(Key::find(meant).is_some(), "{meant}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Gathering: sources in, a checked [`Config`] that remembers where each value came from out.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, ConfigErrors, suggest};
+use super::keys::{Config, KEYS, Key};
+use super::value::{Chain, Raw};
+
+/// The largest TOML file that is read.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+/// What stands in front of every environment variable that is ours.
+const ENVIRONMENT_PREFIX: &str = "ASTREUM_";
+/// Names the TOML file; the one variable that is not a key.
+pub(crate) const FILE_VARIABLE: &str = "ASTREUM_CONFIG";
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// A line of the TOML file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+    /// A flag on the command line.
+    Flag {
+        /// The flag, with its dashes.
+        flag: String,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment { variable } => write!(f, "environment variable {variable}"),
+            Self::Flag { flag } => f.write_str(flag),
+        }
+    }
+}
+
+/// What a configuration is made from.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// Keys that flags set, with every value that was given.
+    pub flags: Vec<(&'static Key, Vec<String>)>,
+    /// The environment; variables that are not ours are skipped.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The TOML file. Without it, `ASTREUM_CONFIG` names one.
+    pub file: Option<PathBuf>,
+}
+
+/// A checked configuration and where its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The TOML file that was read, if any.
+    pub file: Option<PathBuf>,
+    sources: BTreeMap<&'static str, Source>,
+}
+
+impl Loaded {
+    /// Where the value of the key with this name came from.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Source {
+        self.sources.get(name).cloned().unwrap_or(Source::Default)
+    }
+}
+
+impl Inputs {
+    /// Reads the file and puts everything together.
+    ///
+    /// # Errors
+    /// With everything that is wrong, in all sources; values that a stronger source hides count
+    /// too, so that they do not wait to go wrong later.
+    pub fn load(self) -> Result<Loaded, ConfigErrors> {
+        let mut gather = Gather::default();
+        let mut file = self.file;
+        for (name, value) in &self.environment {
+            if file.is_none() && name.to_str() == Some(FILE_VARIABLE) && !value.is_empty() {
+                file = Some(value.into());
+            }
+        }
+        if let Some(path) = &file {
+            gather.file(path);
+        }
+        gather.environment(&self.environment);
+        gather.flags(self.flags);
+        gather.relations();
+        if !gather.errors.is_empty() {
+            return Err(ConfigErrors(gather.errors));
+        }
+        Ok(Loaded {
+            config: gather.config,
+            file,
+            sources: gather.sources,
+        })
+    }
+}
+
+impl Config {
+    /// Checks values that were put in directly; [`Inputs::load`] has done so already.
+    ///
+    /// # Errors
+    /// With every value that its key does not allow, and every contradiction.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let default = Self::default();
+        let set = |key: &&Key| key.is_secret() || key.show(self) != key.show(&default);
+        let sources = KEYS
+            .iter()
+            .filter(set)
+            .map(|key| (key.name, Source::Default));
+        let mut gather = Gather {
+            config: self.clone(),
+            sources: sources.collect(),
+            errors: Vec::new(),
+        };
+        for key in KEYS.iter().filter(|key| !(key.fits)(self)) {
+            let value = (!key.is_secret()).then(|| key.show(self).to_string());
+            let source = Source::Default;
+            gather
+                .errors
+                .push(ConfigError::NotAllowed { source, key, value });
+        }
+        gather.relations();
+        if gather.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(gather.errors))
+        }
+    }
+}
+
+/// The state of putting sources together, weakest first.
+#[derive(Default)]
+struct Gather {
+    config: Config,
+    sources: BTreeMap<&'static str, Source>,
+    errors: Vec<ConfigError>,
+}
+
+impl Gather {
+    fn set(&mut self, key: &'static Key, raw: &Raw, source: Source, base: Option<&Path>) {
+        let mut wrong = (key.set)(&mut self.config, raw).err();
+        if wrong.is_none() && !(key.fits)(&self.config) {
+            wrong = Some(raw.to_string());
+        }
+        if let Some(value) = wrong {
+            let value = (!key.is_secret()).then_some(value);
+            self.errors
+                .push(ConfigError::NotAllowed { source, key, value });
+            return;
+        }
+        if let Some(base) = base {
+            (key.rebase)(&mut self.config, base);
+        }
+        self.sources.insert(key.name, source);
+    }
+
+    fn unknown(&mut self, name: String, source: Source) {
+        let suggestion = suggest(&name);
+        self.errors.push(ConfigError::UnknownKey {
+            source,
+            name,
+            suggestion,
+        });
+    }
+
+    fn file(&mut self, path: &Path) {
+        let problem = |line, message| ConfigError::File {
+            path: path.to_owned(),
+            line,
+            message,
+        };
+        let text = match read_capped(path) {
+            Ok(text) => text,
+            Err(message) => return self.errors.push(problem(None, message)),
+        };
+        let line_of = |offset: usize| {
+            let before = text.as_bytes().iter().take(offset);
+            1 + before.filter(|byte| **byte == b'\n').count()
+        };
+        // Only the message: the whole error would quote the line, which may hold a secret.
+        let table = match DeTable::parse(&text) {
+            Ok(table) => table.into_inner(),
+            Err(error) => {
+                let line = error.span().map(|span| line_of(span.start));
+                let message = error.message().replace('\n', ", ");
+                return self.errors.push(problem(line, message));
+            }
+        };
+        // A relative path means the same wherever the command is started.
+        let base = std::path::absolute(path).ok();
+        let base = base.as_deref().and_then(Path::parent);
+        for (name, value) in table {
+            let line = line_of(name.span().start);
+            let path = path.to_owned();
+            let source = Source::File { path, line };
+            match Key::find(name.get_ref()) {
+                Some(key) => self.set(key, &raw_of(value.get_ref()), source, base),
+                None => self.unknown(name.get_ref().to_string(), source),
+            }
+        }
+    }
+
+    fn environment(&mut self, variables: &[(OsString, OsString)]) {
+        for (variable, value) in variables {
+            let variable = variable.to_string_lossy();
+            let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else {
+                continue;
+            };
+            if variable == FILE_VARIABLE {
+                continue;
+            }
+            let key = KEYS
+                .iter()
+                .find(|key| key.environment_variable() == variable);
+            let source = Source::Environment {
+                variable: variable.to_string(),
+            };
+            match key {
+                Some(key) => {
+                    let raw = Raw::Text(value.to_string_lossy().into_owned());
+                    self.set(key, &raw, source, None);
+                }
+                None => self.unknown(name.to_owned(), source),
+            }
+        }
+    }
+
+    fn flags(&mut self, flags: Vec<(&'static Key, Vec<String>)>) {
+        for (key, values) in flags {
+            let mut raws: Vec<Raw> = values.into_iter().map(Raw::Text).collect();
+            let raw = match (raws.len(), raws.pop()) {
+                (1, Some(raw)) => raw,
+                (_, None) => continue,
+                (_, Some(last)) => {
+                    raws.push(last);
+                    Raw::List(raws)
+                }
+            };
+            let flag = format!("--{}", key.flag());
+            self.set(key, &raw, Source::Flag { flag }, None);
+        }
+    }
+
+    /// What keys say about each other.
+    fn relations(&mut self) {
+        let config = &self.config;
+        let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();
+        let validation =
+            config.validation_secret_key.is_some() && config.validation_secret_key_file.is_some();
+        let one_of_both = "give one of them";
+        if relay {
+            self.conflict("relay_secret_key", "relay_secret_key_file", one_of_both);
+        }
+        if validation {
+            self.conflict(
+                "validation_secret_key",
+                "validation_secret_key_file",
+                one_of_both,
+            );
+        }
+        self.chain();
+        if !self.sources.contains_key("verify_blockchain_interval") {
+            self.config.verify_blockchain_interval = self.config.peer_timeout_interval;
+        }
+    }
+
+    fn chain(&mut self) {
+        let Some(chain) = self.config.chain else {
+            return;
+        };
+        let is_main = chain == Chain::Main;
+        if !self.sources.contains_key("chain_id") {
+            self.config.chain_id = u64::from(is_main);
+        } else if is_main != (self.config.chain_id == 1) {
+            self.conflict(
+                "chain",
+                "chain_id",
+                "chain main has chain_id 1, chain test any other",
+            );
+        }
+    }
+
+    fn conflict(&mut self, first: &'static str, second: &'static str, advice: &'static str) {
+        let source = |name| self.sources.get(name).cloned().unwrap_or(Source::Default);
+        let (first, second) = ((first, source(first)), (second, source(second)));
+        self.errors.push(ConfigError::Conflict {
+            first,
+            second,
+            advice,
+        });
+    }
+}
+
+fn read_capped(path: &Path) -> Result<String, String> {
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("is larger than {MAX_FILE_BYTES} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+fn raw_of(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Quoted(text.to_string()),
+        DeValue::Integer(number) => {
+            Raw::Whole(i128::from_str_radix(number.as_str(), number.radix()).ok())
+        }
+        DeValue::Float(number) => number
+            .as_str()
+            .parse()
+            .map_or(Raw::Other("that float"), Raw::Real),
+        DeValue::Boolean(value) => Raw::Switch(*value),
+        DeValue::Array(items) => {
+            Raw::List(items.iter().map(|item| raw_of(item.get_ref())).collect())
+        }
+        DeValue::Datetime(_) => Raw::Other("a date"),
+        DeValue::Table(_) => Raw::Other("a table"),
+    }
+}

@@ -1,0 +1,23 @@
+//! Configuration: raw text from flags, environment and TOML becomes one checked [`Config`].
+//!
+//! Precedence is flags, then environment (`ASTREUM_<KEY>`), then the TOML file, then defaults.
+//! Every error names the source, the key, the value and what is allowed; an unknown key is an
+//! error. Nothing is opened here but the TOML file itself.
+//!
+//! Invariants:
+//! - [`KEYS`] is the only list of keys; flags, environment, file, checks and output follow it.
+//! - A secret is never part of an error, of `Debug` or of what [`Key::show`] gives.
+
+mod error;
+mod keys;
+mod load;
+mod paths;
+mod secret;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
+pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};
+pub use paths::{Paths, instance_id};
+pub use secret::Secret;
+pub use value::{Allowed, Chain, ColdStorageSync, ParseSeedError, Seed, Shown};

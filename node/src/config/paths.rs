@@ -1,0 +1,107 @@
+//! Where a node keeps its own files, decided from the configuration.
+
+use std::path::{Path, PathBuf};
+
+use super::keys::Config;
+use super::load::Loaded;
+
+/// What the reference calls the organisation and the product in its log path.
+const ORGANISATION: &str = "Astreum";
+/// The product: log path, and first half of the logger's name.
+pub(crate) const PRODUCT: &str = "lib-rs";
+
+/// The files and directories of one node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Paths {
+    /// Everything of the node's own that nobody placed elsewhere.
+    pub state_dir: PathBuf,
+    /// `node.log` and its rotated files.
+    pub log_dir: PathBuf,
+    /// The Unix socket of the other commands.
+    pub control_socket: PathBuf,
+    /// Sixteen hexadecimal digits that tell one entry point's logs from another's.
+    pub instance_id: String,
+}
+
+impl Paths {
+    /// The paths of a node that `entry_point` starts.
+    #[must_use]
+    pub fn new(config: &Config, entry_point: &Path) -> Self {
+        let state_dir = config.state_dir.clone().unwrap_or_else(default_state_dir);
+        let instance_id = instance_id(entry_point);
+        let log_dir = config.log_dir.clone();
+        let control_socket = config.control_socket.clone();
+        Self {
+            log_dir: log_dir.unwrap_or_else(|| state_dir.join("logs").join(&instance_id)),
+            control_socket: control_socket.unwrap_or_else(|| state_dir.join("control.sock")),
+            state_dir,
+            instance_id,
+        }
+    }
+}
+
+impl Loaded {
+    /// The node's paths. Its entry point is the TOML file, or without one the executable, so that
+    /// nodes with files of their own have logs of their own.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        let executable = || std::env::current_exe().unwrap_or_else(|_| "astreum".into());
+        let entry_point = self.file.clone().unwrap_or_else(executable);
+        Paths::new(&self.config, &entry_point)
+    }
+}
+
+/// The first 16 hexadecimal digits of BLAKE3 over the entry point's resolved path.
+#[must_use]
+pub fn instance_id(entry_point: &Path) -> String {
+    let path = std::fs::canonicalize(entry_point)
+        .or_else(|_| std::path::absolute(entry_point))
+        .unwrap_or_else(|_| entry_point.to_owned());
+    let hash = blake3::hash(path.to_string_lossy().as_bytes()).to_hex();
+    hash.chars().take(16).collect()
+}
+
+/// `$XDG_STATE_HOME`, else `~/.local/state`, and the product's place below it.
+fn default_state_dir() -> PathBuf {
+    // A relative one counts as unset, as the XDG specification says.
+    let xdg = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().unwrap_or_else(|| "/".into());
+    xdg.unwrap_or_else(|| home().join(".local/state"))
+        .join(ORGANISATION)
+        .join(PRODUCT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_id_is_the_start_of_the_hash_of_the_path() {
+        let expected = blake3::hash(b"/no/such/file").to_hex();
+        assert_eq!(instance_id(Path::new("/no/such/file")), expected[..16]);
+    }
+
+    #[test]
+    fn paths_follow_the_state_directory_unless_they_are_set() {
+        let config = Config {
+            state_dir: Some("/state".into()),
+            ..Config::default()
+        };
+        let paths = Paths::new(&config, Path::new("/no/such/file"));
+        assert_eq!(paths.control_socket, Path::new("/state/control.sock"));
+        assert_eq!(
+            paths.log_dir,
+            Path::new("/state/logs").join(&paths.instance_id)
+        );
+        let config = Config {
+            log_dir: Some("/log".into()),
+            control_socket: Some("/run/a.sock".into()),
+            ..config
+        };
+        let paths = Paths::new(&config, Path::new("/no/such/file"));
+        assert_eq!(paths.log_dir, Path::new("/log"));
+        assert_eq!(paths.control_socket, Path::new("/run/a.sock"));
+    }
+}

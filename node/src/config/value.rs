@@ -1,0 +1,598 @@
+//! How the value of one key is read, checked and shown, for every type that a key can have.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::str::FromStr;
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+
+use astreum_core::atom::AtomId;
+
+use super::secret::Secret;
+
+/// A value as a source gave it, before it has a meaning.
+#[derive(Clone, Debug)]
+pub(super) enum Raw {
+    /// From a flag or the environment, where everything is text.
+    Text(String),
+    /// A TOML string.
+    Quoted(String),
+    /// A TOML integer; `None` when it does not fit.
+    Whole(Option<i128>),
+    /// A TOML float.
+    Real(f64),
+    /// A TOML boolean.
+    Switch(bool),
+    /// A TOML array, or a flag that was repeated.
+    List(Vec<Self>),
+    /// A TOML value of a type that no key has.
+    Other(&'static str),
+}
+
+impl Raw {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Quoted(text) => Some(text.trim()),
+            _ => None,
+        }
+    }
+
+    fn whole(&self) -> Option<u64> {
+        match self {
+            Self::Text(text) => text.trim().parse().ok(),
+            Self::Whole(number) => number.and_then(|number| u64::try_from(number).ok()),
+            _ => None,
+        }
+    }
+
+    fn real(&self) -> Option<f64> {
+        match self {
+            Self::Text(text) => text.trim().parse().ok(),
+            Self::Real(number) => Some(*number),
+            Self::Whole(_) => self.whole().map(whole_to_real),
+            _ => None,
+        }
+    }
+}
+
+/// As errors name it; never called for a secret.
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Quoted(text) => write!(f, "{text:?}"),
+            Self::Whole(Some(number)) => number.fmt(f),
+            Self::Whole(None) => f.write_str("a number of that size"),
+            Self::Real(number) => number.fmt(f),
+            Self::Switch(value) => value.fmt(f),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { ", " };
+                    write!(f, "{comma}{item}")?;
+                }
+                f.write_str("]")
+            }
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "whole seconds far below 2^53 are exact; larger ones are refused"
+)]
+fn whole_to_real(number: u64) -> f64 {
+    number as f64
+}
+
+/// What a key allows; its text is the second half of every error message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allowed {
+    /// A whole number in a range, both ends included.
+    Whole {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A whole number of seconds of at least `min`.
+    WholeSeconds {
+        /// The least.
+        min: u64,
+    },
+    /// Seconds, with a fraction if wanted.
+    Seconds {
+        /// Whether 0 is allowed.
+        zero: bool,
+    },
+    /// True or false.
+    Switch,
+    /// A path; empty for none.
+    Path,
+    /// 32 bytes in hex; empty for none.
+    Key,
+    /// A host and a port; empty for none.
+    Seed,
+    /// A list of hosts with ports.
+    Seeds,
+    /// An IP address and a port; empty for none.
+    Address,
+    /// An atom id in hex; empty for none.
+    Id,
+    /// When cold storage syncs.
+    Sync,
+    /// The name of a chain.
+    Chain,
+}
+
+/// The longest time that a key takes: about 136 years, so that no deadline overflows.
+const MAX_SECONDS: u64 = u32::MAX as u64;
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Whole { min, max: u64::MAX } => write!(f, "a whole number of {min} or more"),
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::WholeSeconds { min } => {
+                write!(f, "a whole number of seconds from {min} to {MAX_SECONDS}")
+            }
+            Self::Seconds { zero: true } => {
+                write!(f, "a number of seconds from 0 to {MAX_SECONDS}")
+            }
+            Self::Seconds { zero: false } => {
+                write!(f, "a number of seconds above 0, up to {MAX_SECONDS}")
+            }
+            Self::Switch => f.write_str("true or false"),
+            Self::Path => f.write_str("a path"),
+            Self::Key => f.write_str("64 hexadecimal digits (32 bytes)"),
+            Self::Seed => f.write_str("host:port or [ipv6]:port, or \"\" for none"),
+            Self::Seeds => f.write_str("a list of host:port or [ipv6]:port"),
+            Self::Address => f.write_str("ip:port or [ipv6]:port"),
+            Self::Id => f.write_str("64 hexadecimal digits (an atom id)"),
+            Self::Sync => f.write_str("always, interval or never"),
+            Self::Chain => f.write_str("main or test"),
+        }
+    }
+}
+
+impl Allowed {
+    /// The type, in the words of the reference's table.
+    #[must_use]
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Whole { .. } | Self::WholeSeconds { .. } => "int",
+            Self::Seconds { .. } => "float",
+            Self::Switch => "bool",
+            Self::Key | Self::Id => "hex string",
+            Self::Seeds => "list[str]",
+            Self::Path | Self::Seed | Self::Address | Self::Sync | Self::Chain => "string",
+        }
+    }
+}
+
+/// A value as it is shown: TOML and JSON agree on all of these.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Shown {
+    /// Not set.
+    Nothing,
+    /// A whole number.
+    Whole(u64),
+    /// A number.
+    Real(f64),
+    /// True or false.
+    Switch(bool),
+    /// Text.
+    Text(String),
+    /// Texts.
+    Texts(Vec<String>),
+    /// Set, and nobody's business.
+    Redacted,
+}
+
+impl Shown {
+    /// The value for `--json`; a secret is the text `<redacted>`.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Nothing => serde_json::Value::Null,
+            Self::Whole(number) => (*number).into(),
+            Self::Real(number) => (*number).into(),
+            Self::Switch(value) => (*value).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Texts(texts) => texts.clone().into(),
+            Self::Redacted => "<redacted>".into(),
+        }
+    }
+}
+
+/// As it would stand in a TOML file.
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        match self {
+            Self::Nothing => f.write_str("\"\""),
+            Self::Whole(number) => number.fmt(f),
+            Self::Real(number) => write!(f, "{number:?}"),
+            Self::Switch(value) => value.fmt(f),
+            Self::Text(text) => f.write_str(&quoted(text)),
+            Self::Texts(texts) => {
+                let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+                write!(f, "[{}]", texts.join(", "))
+            }
+            Self::Redacted => f.write_str("\"<redacted>\""),
+        }
+    }
+}
+
+/// A type that a key can have.
+pub(super) trait Setting: Sized {
+    /// Reads the value; `Err` is the part that is wrong, for the error message.
+    fn read(raw: &Raw) -> Result<Self, String>;
+    /// Whether a value of the right type is one that the key allows.
+    fn fits(&self, _allowed: Allowed) -> bool {
+        true
+    }
+    /// The value as it is shown.
+    fn show(&self) -> Shown;
+    /// Makes a relative path start at `base`.
+    fn rebase(&mut self, _base: &Path) {}
+}
+
+fn parsed<T>(raw: &Raw, value: Option<T>) -> Result<T, String> {
+    value.ok_or_else(|| raw.to_string())
+}
+
+fn whole_fits(number: u64, allowed: Allowed) -> bool {
+    match allowed {
+        Allowed::Whole { min, max } => (min..=max).contains(&number),
+        _ => true,
+    }
+}
+
+macro_rules! whole_setting {
+    ($($type:ty)+) => {$(
+        impl Setting for $type {
+            fn read(raw: &Raw) -> Result<Self, String> {
+                let number = raw.whole().and_then(|number| Self::try_from(number).ok());
+                parsed(raw, number)
+            }
+
+            fn fits(&self, allowed: Allowed) -> bool {
+                whole_fits(u64::from(*self), allowed)
+            }
+
+            fn show(&self) -> Shown {
+                Shown::Whole(u64::from(*self))
+            }
+        }
+    )+};
+}
+
+whole_setting!(u16 u32 u64);
+
+impl Setting for bool {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let value = match raw {
+            Raw::Switch(value) => Some(*value),
+            Raw::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Some(true),
+                "false" | "0" | "no" | "off" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        parsed(raw, value)
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Switch(*self)
+    }
+}
+
+/// Seconds; whether a fraction is allowed is the key's `Allowed`.
+impl Setting for Duration {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let seconds = raw
+            .whole()
+            .map(Self::from_secs)
+            .or_else(|| Self::try_from_secs_f64(raw.real()?).ok());
+        parsed(raw, seconds)
+    }
+
+    fn fits(&self, allowed: Allowed) -> bool {
+        let short = *self <= Self::from_secs(MAX_SECONDS);
+        match allowed {
+            Allowed::WholeSeconds { min } => {
+                short && self.subsec_nanos() == 0 && self.as_secs() >= min
+            }
+            Allowed::Seconds { zero } => short && (zero || !self.is_zero()),
+            _ => true,
+        }
+    }
+
+    fn show(&self) -> Shown {
+        if self.subsec_nanos() == 0 {
+            Shown::Whole(self.as_secs())
+        } else {
+            Shown::Real(self.as_secs_f64())
+        }
+    }
+}
+
+/// Nothing is an empty text.
+impl<T: OptionalSetting> Setting for Option<T> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw.text() {
+            Some("") => Ok(None),
+            Some(text) if T::is_none_word(text) => Ok(None),
+            Some(text) => parsed(raw, T::parse(text)).map(Some),
+            None => Err(raw.to_string()),
+        }
+    }
+
+    fn show(&self) -> Shown {
+        self.as_ref().map_or(Shown::Nothing, T::shown)
+    }
+
+    fn rebase(&mut self, base: &Path) {
+        if let Some(value) = self {
+            value.rebased(base);
+        }
+    }
+}
+
+/// A type of a key that can be left unset.
+pub(super) trait OptionalSetting: Sized {
+    fn parse(text: &str) -> Option<Self>;
+    fn shown(&self) -> Shown;
+    fn rebased(&mut self, _base: &Path) {}
+    fn is_none_word(_text: &str) -> bool {
+        false
+    }
+}
+
+impl OptionalSetting for PathBuf {
+    fn parse(text: &str) -> Option<Self> {
+        // A shell expands `~`; a TOML file and a service's environment do not.
+        match text.strip_prefix("~/").zip(std::env::home_dir()) {
+            Some((rest, home)) => Some(home.join(rest)),
+            None => (!text.contains('\0')).then(|| Self::from(text)),
+        }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Text(self.to_string_lossy().into_owned())
+    }
+
+    fn rebased(&mut self, base: &Path) {
+        *self = base.join(&self);
+    }
+}
+
+impl OptionalSetting for Secret {
+    fn parse(text: &str) -> Option<Self> {
+        Self::from_hex(text)
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Redacted
+    }
+}
+
+impl OptionalSetting for SocketAddr {
+    fn parse(text: &str) -> Option<Self> {
+        let address: Self = text.parse().ok()?;
+        (address.port() != 0 && !address.ip().is_unspecified()).then_some(address)
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Text(self.to_string())
+    }
+}
+
+impl OptionalSetting for AtomId {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Text(self.to_string())
+    }
+}
+
+/// A name or an IP address, and a port: where a seed listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seed {
+    host: String,
+    port: u16,
+}
+
+impl Seed {
+    /// The name or address, an IPv6 address without its brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The UDP port, never 0.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address, if the host is one and needs no resolver.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(ip, self.port))
+    }
+}
+
+/// Why a text is not a [`Seed`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParseSeedError;
+
+impl fmt::Display for ParseSeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a seed is host:port or [ipv6]:port, with a port from 1 to 65535")
+    }
+}
+
+impl core::error::Error for ParseSeedError {}
+
+impl FromStr for Seed {
+    type Err = ParseSeedError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSeedError> {
+        let (host, port) = text.rsplit_once(':').ok_or(ParseSeedError)?;
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port: u16 = port.parse().map_err(|_| ParseSeedError)?;
+        let (host, is_valid) = match host.strip_prefix('[') {
+            Some(rest) => {
+                let host = rest.strip_suffix(']').ok_or(ParseSeedError)?;
+                (host, host.parse::<Ipv6Addr>().is_ok())
+            }
+            None => (host, is_host_name(host)),
+        };
+        if port == 0 || !digits || !is_valid {
+            return Err(ParseSeedError);
+        }
+        let host = host.to_owned();
+        Ok(Self { host, port })
+    }
+}
+
+/// Loose on purpose: a resolver decides what a name is, this only catches slips.
+fn is_host_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    // What ends in a number is an IPv4 address or a slip.
+    let numeric = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_address = host.parse::<core::net::Ipv4Addr>().is_ok();
+    host.len() <= 253 && name.split('.').all(is_label) && (!numeric || is_address)
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl OptionalSetting for Seed {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown::Text(self.to_string())
+    }
+
+    /// The reference's README disables the default seed with Python's `None`.
+    fn is_none_word(text: &str) -> bool {
+        text.eq_ignore_ascii_case("none") || text.eq_ignore_ascii_case("null")
+    }
+}
+
+/// A list in TOML; elsewhere a flag that is repeated, or commas between.
+impl Setting for Vec<Seed> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::List(items) => {
+                let lists: Result<Vec<Self>, String> = items.iter().map(one_or_more).collect();
+                Ok(lists?.into_iter().flatten().collect())
+            }
+            Raw::Text(_) => one_or_more(raw),
+            _ => Err(raw.to_string()),
+        }
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Texts(self.iter().map(Seed::to_string).collect())
+    }
+}
+
+fn one_or_more(raw: &Raw) -> Result<Vec<Seed>, String> {
+    let seed = |text: &str| text.trim().parse().map_err(|_| format!("{text:?}"));
+    match raw {
+        Raw::Text(text) => text
+            .split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(seed)
+            .collect(),
+        Raw::Quoted(text) => Ok(vec![seed(text)?]),
+        _ => Err(raw.to_string()),
+    }
+}
+
+/// When cold storage forces its journal to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ColdStorageSync {
+    /// Before a write is acknowledged.
+    #[default]
+    Always,
+    /// Every so often; the last moments can be lost when the power fails.
+    Interval,
+    /// Whenever the system likes to.
+    Never,
+}
+
+impl Setting for ColdStorageSync {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let value = match raw.text() {
+            Some("always") => Some(Self::Always),
+            Some("interval") => Some(Self::Interval),
+            Some("never") => Some(Self::Never),
+            _ => None,
+        };
+        parsed(raw, value)
+    }
+
+    fn show(&self) -> Shown {
+        let name = match self {
+            Self::Always => "always",
+            Self::Interval => "interval",
+            Self::Never => "never",
+        };
+        Shown::Text(name.to_owned())
+    }
+}
+
+/// A chain by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chain {
+    /// The main chain, `chain_id` 1.
+    Main,
+    /// A test chain, `chain_id` 0 unless that is given.
+    Test,
+}
+
+impl OptionalSetting for Chain {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "main" => Some(Self::Main),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
+
+    fn shown(&self) -> Shown {
+        let name = match self {
+            Self::Main => "main",
+            Self::Test => "test",
+        };
+        Shown::Text(name.to_owned())
+    }
+}
