@@ -2,6 +2,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod net;
 pub mod store;
 pub mod work;
+
+#[cfg(test)]
+mod scratch;

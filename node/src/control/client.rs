@@ -1,0 +1,139 @@
+//! Asking a running node.
+
+use core::fmt;
+use core::time::Duration;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
+
+/// How long a reply may take: longer than a node looks for an atom at many peers.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nobody listens at the socket.
+    NotRunning {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The connection failed.
+    Io {
+        /// The socket.
+        socket: PathBuf,
+        /// How.
+        error: io::Error,
+    },
+    /// The reply is not one of ours.
+    BadReply {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The node said no.
+    Refused(ErrorReply),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning { socket } => write!(
+                f,
+                "no node is running at {}; start one with `astreum run`, or name another socket \
+                 with --control-socket",
+                socket.display()
+            ),
+            Self::Io { socket, error } if is_timeout(error) => {
+                write!(f, "the node at {} did not answer in time", socket.display())
+            }
+            Self::Io { socket, error } => {
+                write!(f, "the control socket {}: {error}", socket.display())
+            }
+            Self::BadReply { message } => write!(f, "the node's reply makes no sense: {message}"),
+            Self::Refused(reply) => f.write_str(&reply.error),
+        }
+    }
+}
+
+impl core::error::Error for ClientError {}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+/// Asks the node behind one control socket; each request is a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client of the node at `socket`. Nothing is opened yet.
+    pub fn new(socket: impl Into<PathBuf>, timeout: Duration) -> Self {
+        Self {
+            socket: socket.into(),
+            timeout: timeout.max(Duration::from_millis(1)),
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks and waits for the result.
+    ///
+    /// # Errors
+    /// When no node is running, the connection fails or takes too long, or the node refuses.
+    pub fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
+        let line = self.exchange(request)?;
+        let bad = |error: serde_json::Error| ClientError::BadReply {
+            message: error.to_string(),
+        };
+        let result = parse_reply(&line)
+            .map_err(bad)?
+            .map_err(ClientError::Refused)?;
+        serde_json::from_value(result).map_err(bad)
+    }
+
+    fn exchange(&self, request: &Request) -> Result<Vec<u8>, ClientError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
+                socket: self.socket.clone(),
+            },
+            _ => ClientError::Io {
+                socket: self.socket.clone(),
+                error,
+            },
+        };
+        let bad = |message: String| ClientError::BadReply { message };
+        let mut line = serde_json::to_vec(request).map_err(|error| bad(error.to_string()))?;
+        line.push(b'\n');
+        let mut stream = UnixStream::connect(&self.socket).map_err(failed)?;
+        stream
+            .set_read_timeout(Some(self.timeout))
+            .map_err(failed)?;
+        stream
+            .set_write_timeout(Some(self.timeout))
+            .map_err(failed)?;
+        stream.write_all(&line).map_err(failed)?;
+        let mut reply = Vec::new();
+        let mut reader = BufReader::new(stream.take(MAX_LINE_BYTES as u64));
+        reader.read_until(b'\n', &mut reply).map_err(failed)?;
+        match reply.pop() {
+            Some(b'\n') => Ok(reply),
+            None => Err(bad("the node closed the connection".to_owned())),
+            Some(_) => Err(bad(format!(
+                "it is cut off or longer than {MAX_LINE_BYTES} bytes"
+            ))),
+        }
+    }
+}

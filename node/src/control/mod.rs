@@ -1,0 +1,22 @@
+//! The control socket: how the other commands reach a running node.
+//!
+//! A Unix domain socket, mode 0600, that takes one JSON [`Request`] a line and answers with one
+//! JSON line: `{"ok":true,"result":…}` or `{"ok":false,"error":"…"}`.
+//!
+//! Invariants:
+//! - Only processes of the node's own user, or root, get an answer.
+//! - A line is at most [`MAX_LINE_BYTES`] long in either direction, and at most
+//!   [`MAX_CONNECTIONS`] connections are open: neither side holds more than that.
+//! - Requests are read and answered on threads of their own; the event loop never waits for one.
+//! - A socket is replaced only by who holds its lock and only if nobody answers on it.
+
+mod client;
+mod protocol;
+mod server;
+
+pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
+pub use protocol::{
+    AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,
+    PeerReply, ProviderReply, PutReply, Reply, Request, StatusReply, answer_line, hex, unhex,
+};
+pub use server::{MAX_CONNECTIONS, Server, ServerError};
