@@ -1,1 +1,44 @@
-//! crypto
+//! Keys, key agreement, sealing, signatures and keyed hashes, as thin newtypes over the libraries
+//! that do the work.
+//!
+//! There is no entropy here: secrets, seeds and nonces are arguments. There is no meaning either:
+//! what is sealed or signed is the caller's business.
+//!
+//! Invariants:
+//! - Secrets are overwritten when they are dropped, and their `Debug` form shows nothing of them.
+//! - A [`SharedKey`] that came from an agreement is never one that every other key pair would
+//!   share too: low-order public keys are refused.
+
+mod agree;
+mod keyed;
+mod seal;
+mod sign;
+
+pub use agree::{LowOrderKey, PublicKey, SecretKey};
+pub use keyed::HashKey;
+pub use seal::{
+    NONCE_BYTES as SEAL_NONCE_BYTES, Nonce, OpenError, SealTooLong, SharedKey, TAG_BYTES,
+};
+pub use sign::{Signature, SignatureError, SigningKey, VerifyingKey};
+
+/// Bytes in a secret key, a public key, a shared key, a signing seed and a verifying key.
+pub const KEY_BYTES: usize = 32;
+
+/// The BLAKE3 hash of `bytes`.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    /// The bytes that `text` spells, `N` of them.
+    pub(in crate::crypto) fn hex<const N: usize>(text: &str) -> [u8; N] {
+        let digits = text.as_bytes().chunks(2).map(|pair| {
+            let pair = core::str::from_utf8(pair).unwrap();
+            u8::from_str_radix(pair, 16).unwrap()
+        });
+        let bytes: alloc::vec::Vec<u8> = digits.collect();
+        bytes.try_into().unwrap()
+    }
+}

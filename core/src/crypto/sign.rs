@@ -1,0 +1,310 @@
+//! Ed25519 signatures, verified one by one as OpenSSL does.
+//!
+//! Consensus needs one verdict everywhere. [`VerifyingKey::verify`] is the equation without the
+//! cofactor, `R = [s]B - [k]A` compared as bytes, with `s` below the group order: what OpenSSL
+//! does, and with it the reference. Small-order keys and points, which a strict verification
+//! refuses, are let through there as well. A batch verification multiplies by the cofactor, says
+//! yes to more, and therefore must not decide.
+
+use super::KEY_BYTES;
+use core::fmt;
+use ed25519_dalek::{Signer, Verifier};
+
+/// Bytes in a signature.
+const SIGNATURE_BYTES: usize = 64;
+
+/// An Ed25519 secret, made from a seed of 32 bytes. Overwritten when dropped.
+#[derive(Clone)]
+pub struct SigningKey(ed25519_dalek::SigningKey);
+
+impl SigningKey {
+    /// The key that belongs to this seed.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; KEY_BYTES]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, as it was given.
+    #[must_use]
+    pub fn as_seed(&self) -> &[u8; KEY_BYTES] {
+        self.0.as_bytes()
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn verifying_key(&self) -> VerifyingKey {
+        VerifyingKey(self.0.verifying_key())
+    }
+
+    /// Signs `message`; the same message always gets the same signature.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+/// Why a signature does not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignatureError {
+    /// The 32 bytes are no point of the curve.
+    BadKey,
+    /// Key and signature do not belong to the message.
+    Mismatch,
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadKey => "the public key is not an Ed25519 key",
+            Self::Mismatch => "the signature does not belong to this key and message",
+        })
+    }
+}
+
+impl core::error::Error for SignatureError {}
+
+/// An Ed25519 public key, decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
+
+impl VerifyingKey {
+    /// A key from its 32 bytes.
+    ///
+    /// # Errors
+    /// When they are no point of the curve.
+    pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Result<Self, SignatureError> {
+        ed25519_dalek::VerifyingKey::from_bytes(bytes)
+            .map(Self)
+            .map_err(|_| SignatureError::BadKey)
+    }
+
+    /// The 32 bytes, as they were given.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
+        self.0.as_bytes()
+    }
+
+    /// Checks that `signature` is this key's over `message`.
+    ///
+    /// # Errors
+    /// [`SignatureError::Mismatch`] when it is not.
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+        self.0
+            .verify(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
+            .map_err(|_| SignatureError::Mismatch)
+    }
+}
+
+/// Lower-case hex without a prefix.
+impl fmt::Display for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes()
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey({self})")
+    }
+}
+
+/// An Ed25519 signature, any 64 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signature([u8; SIGNATURE_BYTES]);
+
+impl Signature {
+    /// A signature from its 64 bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; SIGNATURE_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// A signature from a slice, `None` unless it holds exactly 64 bytes.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The 64 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; SIGNATURE_BYTES] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::tests::hex;
+    use alloc::format;
+    use proptest::prelude::*;
+
+    const IDENTITY: &str = "0100000000000000000000000000000000000000000000000000000000000000";
+    const MINUS_ONE: &str = "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f";
+    const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+    const KEY: &str = "7767a3242dc9b58bbc68488c1265cc6cc5f26c6f3c88a5d55e901b0734dca572";
+    const MIXED_KEY: &str = "6a84d583f06569edb3f5ed77df65544b27d6948b4f0b2cb76f33dd8413b20719";
+    const R: &str = "7db0dc9222f3c183457ddde4c708de8e5ea6bf3d5c4404cca14b32729a05c32a";
+
+    fn verdict(key: &str, message: &[u8], r: &str, s: &str) -> Result<(), SignatureError> {
+        let signature = Signature::new(hex(&format!("{r}{s}")));
+        VerifyingKey::from_bytes(&hex(key)).and_then(|key| key.verify(message, &signature))
+    }
+
+    /// Each verdict is OpenSSL's on the same bytes.
+    #[test]
+    fn edge_cases_are_judged_as_openssl_judges_them() {
+        let holds = Ok(());
+        let fails = Err(SignatureError::Mismatch);
+        for (name, key, message, r, s, expected) in [
+            (
+                "plain",
+                KEY,
+                b"m",
+                R,
+                "3fb1cb173464e35ad4dc48dc2823c404db9ff35b47d593309fa8e060276b7603",
+                holds,
+            ),
+            (
+                "s + group order",
+                KEY,
+                b"m",
+                R,
+                "2c85c1744ec7f5b2aa79407f071da319db9ff35b47d593309fa8e060276b7613",
+                fails,
+            ),
+            (
+                "mixed-order key, cofactored equation only",
+                MIXED_KEY,
+                b"\x00",
+                R,
+                "a50bfa45b2fd98703b33597fbf5412e6802588f24289c4e06e5cd252ecc03207",
+                fails,
+            ),
+            (
+                "mixed-order key, both equations",
+                MIXED_KEY,
+                b"\x04",
+                R,
+                "b0ac84a8121ff9bcb12869ac3e6dd86739bbbcf2f9a99c7af7bacb6081755d08",
+                holds,
+            ),
+            (
+                "mixed-order R, cofactored equation only",
+                KEY,
+                b"m",
+                "6999d5cb5126005c325892f1c6eab824b310708befff12fbaf45dda050cb12f0",
+                "3d9e1dc3d5aaab3aa3b50f7e6f219b120e2c78f85501e7d12c77f0a3fbdf1b03",
+                fails,
+            ),
+            ("key of order 1", IDENTITY, b"m", IDENTITY, ZERO, holds),
+            (
+                "key of order 2, even hash",
+                MINUS_ONE,
+                b"\x01",
+                IDENTITY,
+                ZERO,
+                holds,
+            ),
+            (
+                "key of order 2, odd hash",
+                MINUS_ONE,
+                b"\x00",
+                IDENTITY,
+                ZERO,
+                fails,
+            ),
+            (
+                "identity key, y not reduced",
+                "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                b"m",
+                IDENTITY,
+                ZERO,
+                holds,
+            ),
+            (
+                "identity key, sign of zero set",
+                "0100000000000000000000000000000000000000000000000000000000000080",
+                b"m",
+                IDENTITY,
+                ZERO,
+                holds,
+            ),
+            (
+                "identity key, both",
+                "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+                b"m",
+                IDENTITY,
+                ZERO,
+                holds,
+            ),
+            (
+                "key of order 2, sign of zero set",
+                "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+                b"\x07",
+                IDENTITY,
+                ZERO,
+                holds,
+            ),
+            (
+                "R, y not reduced",
+                IDENTITY,
+                b"m",
+                "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                ZERO,
+                fails,
+            ),
+            (
+                "R, sign of zero set",
+                IDENTITY,
+                b"m",
+                "0100000000000000000000000000000000000000000000000000000000000080",
+                ZERO,
+                fails,
+            ),
+            (
+                "key is no point",
+                "0200000000000000000000000000000000000000000000000000000000000000",
+                b"m",
+                IDENTITY,
+                ZERO,
+                Err(SignatureError::BadKey),
+            ),
+        ] {
+            assert_eq!(verdict(key, message, r, s), expected, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_signature_belongs_to_one_message_and_one_key(
+            seed in any::<[u8; 32]>(), message in any::<[u8; 9]>(),
+        ) {
+            let key = SigningKey::from_seed(&seed);
+            let signature = key.sign(&message);
+            prop_assert_eq!(key.as_seed(), &seed);
+            prop_assert_eq!(key.verifying_key().verify(&message, &signature), Ok(()));
+            prop_assert!(key.verifying_key().verify(&message[1..], &signature).is_err());
+            let mut other = seed;
+            other[0] ^= 1;
+            let other = SigningKey::from_seed(&other).verifying_key();
+            prop_assert!(other.verify(&message, &signature).is_err());
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_a_secret() {
+        assert_eq!(
+            format!("{:?}", SigningKey::from_seed(&[3; 32])),
+            "SigningKey(…)"
+        );
+    }
+}

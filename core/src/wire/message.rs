@@ -1,0 +1,436 @@
+//! Messages: a header in the clear, then a handshake's payload or sealed content.
+//!
+//! `1 byte (1 handshake, anything else sealed) ‖ sender's key (32) ‖ port u16 BE ‖ rest`, the rest
+//! of a sealed message being `nonce (12) ‖ ChaCha20-Poly1305(topic byte ‖ content)` (reference:
+//! `communication/models/message.py`). The header is not authenticated: whoever relays a sealed
+//! message can change its port, and 255 flag bytes mean the same. A decoded flag is therefore not
+//! kept, and is written as 0.
+
+use super::read::{take, take_byte, take_u16};
+use crate::crypto::{Nonce, PublicKey, SEAL_NONCE_BYTES, SealTooLong, SharedKey};
+use alloc::vec::Vec;
+use core::fmt;
+use core::num::NonZeroU16;
+
+/// Bytes in front of the rest: flag, key, port.
+pub const HEADER_BYTES: usize = 35;
+/// The shortest rest that a sealed message is read with: a nonce and one byte.
+const MIN_SEALED_BYTES: usize = SEAL_NONCE_BYTES + 1;
+/// The flag of a handshake.
+const HANDSHAKE_FLAG: u8 = 1;
+/// The flag that we write before sealed content.
+const SEALED_FLAG: u8 = 0;
+
+/// What sealed content is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Topic {
+    /// A [`Ping`](super::ping::Ping).
+    Ping = 0,
+    /// An object [`Request`](super::object::Request).
+    ObjectRequest = 1,
+    /// An object [`Response`](super::object::Response).
+    ObjectResponse = 2,
+    /// A request for peers' addresses.
+    RouteRequest = 3,
+    /// Peers' addresses.
+    RouteResponse = 4,
+    /// A transaction's id.
+    Transaction = 5,
+}
+
+impl Topic {
+    /// All topics, in the order of their codes.
+    pub const ALL: [Self; 6] = [
+        Self::Ping,
+        Self::ObjectRequest,
+        Self::ObjectResponse,
+        Self::RouteRequest,
+        Self::RouteResponse,
+        Self::Transaction,
+    ];
+
+    /// The topic with this code, `None` if there is none.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The byte in front of the content.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ping => 0,
+            Self::ObjectRequest => 1,
+            Self::ObjectResponse => 2,
+            Self::RouteRequest => 3,
+            Self::RouteResponse => 4,
+            Self::Transaction => 5,
+        }
+    }
+}
+
+/// Why bytes are no message: the sender's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageError {
+    /// Fewer than the 35 bytes of the header.
+    HeaderTooShort {
+        /// Bytes that there were.
+        len: usize,
+    },
+    /// Neither a handshake nor enough behind the header for a nonce and anything sealed.
+    SealedTooShort {
+        /// Bytes behind the header.
+        len: usize,
+    },
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeaderTooShort { len } => write!(
+                f,
+                "a message's header has {HEADER_BYTES} bytes, this message has {len}"
+            ),
+            Self::SealedTooShort { len } => write!(
+                f,
+                "a sealed message has at least {MIN_SEALED_BYTES} bytes behind its header, this one has {len}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for MessageError {}
+
+/// Why sealed content could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContentError {
+    /// Not sealed with this key, or changed on its way. A peer that has lost our handshake looks
+    /// like this.
+    NotAuthentic,
+    /// Authentic, and nothing in it: not even a topic.
+    Empty,
+    /// Authentic, with a topic that we do not know.
+    UnknownTopic {
+        /// The topic's code.
+        code: u8,
+    },
+}
+
+impl fmt::Display for ContentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAuthentic => f.write_str("the content is not sealed with the shared key"),
+            Self::Empty => f.write_str("the content has no topic"),
+            Self::UnknownTopic { code } => write!(f, "the content has the unknown topic {code}"),
+        }
+    }
+}
+
+impl core::error::Error for ContentError {}
+
+/// A message's header and what stands behind it, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message<'b> {
+    /// Whom the message says it is from. Authentic once sealed content has been opened.
+    pub sender: PublicKey,
+    /// The port where the sender says it listens; never authentic. 0 reads as `None`.
+    pub port: Option<NonZeroU16>,
+    /// What stands behind the header.
+    pub body: Body<'b>,
+}
+
+/// What stands behind a message's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body<'b> {
+    /// A handshake with its payload, in the clear.
+    Handshake(&'b [u8]),
+    /// Sealed content.
+    Sealed(Sealed<'b>),
+}
+
+impl<'b> Message<'b> {
+    /// Reads a message, the packet's nonce removed.
+    ///
+    /// # Errors
+    /// When it is too short for its header, or for sealed content.
+    pub fn decode(bytes: &'b [u8]) -> Result<Self, MessageError> {
+        let too_short = MessageError::HeaderTooShort { len: bytes.len() };
+        let mut rest = bytes;
+        let flag = take_byte(&mut rest).ok_or(too_short)?;
+        let sender = PublicKey::new(*take(&mut rest).ok_or(too_short)?);
+        let port = NonZeroU16::new(take_u16(&mut rest).ok_or(too_short)?);
+        let body = if flag == HANDSHAKE_FLAG {
+            Body::Handshake(rest)
+        } else {
+            Body::Sealed(Sealed::split(rest)?)
+        };
+        Ok(Self { sender, port, body })
+    }
+}
+
+/// Content that is still sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sealed<'b> {
+    nonce: &'b Nonce,
+    text: &'b [u8],
+}
+
+impl<'b> Sealed<'b> {
+    fn split(rest: &'b [u8]) -> Result<Self, MessageError> {
+        match rest.split_first_chunk::<SEAL_NONCE_BYTES>() {
+            Some((nonce, text)) if !text.is_empty() => Ok(Self { nonce, text }),
+            _ => Err(MessageError::SealedTooShort { len: rest.len() }),
+        }
+    }
+
+    /// The nonce that the sender chose; with the sender it names this message, for replay checks.
+    #[must_use]
+    pub const fn nonce(&self) -> &'b Nonce {
+        self.nonce
+    }
+
+    /// Opens the content into `out`, which is cleared first.
+    ///
+    /// # Errors
+    /// When it is not authentic under `key`, is empty, or has an unknown topic.
+    pub fn open<'o>(
+        &self,
+        key: &SharedKey,
+        out: &'o mut Vec<u8>,
+    ) -> Result<(Topic, &'o [u8]), ContentError> {
+        out.clear();
+        key.open_to(self.nonce, self.text, out)
+            .map_err(|_| ContentError::NotAuthentic)?;
+        let (&code, content) = out.split_first().ok_or(ContentError::Empty)?;
+        let topic = Topic::from_code(code).ok_or(ContentError::UnknownTopic { code })?;
+        Ok((topic, content))
+    }
+}
+
+fn write_header(out: &mut Vec<u8>, flag: u8, sender: &PublicKey, port: u16) {
+    out.push(flag);
+    out.extend_from_slice(sender.as_bytes());
+    out.extend_from_slice(&port.to_be_bytes());
+}
+
+/// Appends a handshake to `out`.
+pub fn write_handshake(out: &mut Vec<u8>, sender: &PublicKey, port: u16, payload: &[u8]) {
+    write_header(out, HANDSHAKE_FLAG, sender, port);
+    out.extend_from_slice(payload);
+}
+
+/// What a sealed message needs besides its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'k> {
+    /// Who sends it: us.
+    pub sender: PublicKey,
+    /// Where we listen.
+    pub port: u16,
+    /// The key that we share with the receiver.
+    pub key: &'k SharedKey,
+    /// Never to be used twice with `key`, by neither side.
+    pub nonce: Nonce,
+}
+
+impl Envelope<'_> {
+    /// Appends a sealed message to `out`; `write` appends its content, and nothing else.
+    ///
+    /// # Errors
+    /// When the content is longer than the cipher allows, which no datagram can hold.
+    pub fn write_with(
+        &self,
+        out: &mut Vec<u8>,
+        topic: Topic,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), SealTooLong> {
+        write_header(out, SEALED_FLAG, &self.sender, self.port);
+        out.extend_from_slice(&self.nonce);
+        let start = out.len();
+        out.push(topic.code());
+        write(out);
+        let text = out.get_mut(start..).unwrap_or_default();
+        let tag = self.key.seal(&self.nonce, text)?;
+        out.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Appends a sealed message with this content to `out`.
+    ///
+    /// # Errors
+    /// As [`Envelope::write_with`].
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        topic: Topic,
+        content: &[u8],
+    ) -> Result<(), SealTooLong> {
+        self.write_with(out, topic, |out| out.extend_from_slice(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{SecretKey, TAG_BYTES};
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn keys() -> (SecretKey, SecretKey) {
+        (
+            SecretKey::from_bytes([1; 32]),
+            SecretKey::from_bytes([2; 32]),
+        )
+    }
+
+    fn sealed(topic: Topic, content: &[u8], nonce: Nonce) -> Vec<u8> {
+        let (ours, theirs) = keys();
+        let key = ours.agree(&theirs.public_key()).unwrap();
+        let envelope = Envelope {
+            sender: ours.public_key(),
+            port: 4_000,
+            key: &key,
+            nonce,
+        };
+        let mut out = vec![];
+        envelope.write(&mut out, topic, content).unwrap();
+        out
+    }
+
+    fn open(bytes: &[u8]) -> Result<(Topic, Vec<u8>), ContentError> {
+        let (ours, theirs) = keys();
+        let Ok(Message {
+            body: Body::Sealed(sealed),
+            sender,
+            ..
+        }) = Message::decode(bytes)
+        else {
+            panic!("not sealed");
+        };
+        let key = theirs.agree(&sender).unwrap();
+        assert_eq!(sender, ours.public_key());
+        let mut out = vec![0xee; 3];
+        sealed
+            .open(&key, &mut out)
+            .map(|(topic, content)| (topic, content.to_vec()))
+    }
+
+    #[test]
+    fn handshake_golden_bytes() {
+        let mut out = vec![];
+        write_handshake(&mut out, &PublicKey::new([0xab; 32]), 0xce2c, &[1, 2]);
+        let mut golden = vec![1];
+        golden.extend_from_slice(&[0xab; 32]);
+        golden.extend_from_slice(&[0xce, 0x2c, 1, 2]);
+        assert_eq!(out, golden);
+        assert_eq!(
+            Message::decode(&out),
+            Ok(Message {
+                sender: PublicKey::new([0xab; 32]),
+                port: NonZeroU16::new(0xce2c),
+                body: Body::Handshake(&[1, 2]),
+            })
+        );
+    }
+
+    #[test]
+    fn short_messages_are_refused_by_what_is_missing() {
+        for flag in [0, 1, 7] {
+            let mut bytes = vec![flag; 34];
+            assert_eq!(
+                Message::decode(&bytes),
+                Err(MessageError::HeaderTooShort { len: 34 })
+            );
+            bytes.resize(HEADER_BYTES + 12, flag);
+            let decoded = Message::decode(&bytes);
+            if flag == 1 {
+                assert!(decoded.is_ok());
+                assert!(Message::decode(&bytes[..HEADER_BYTES]).is_ok());
+            } else {
+                assert_eq!(decoded, Err(MessageError::SealedTooShort { len: 12 }));
+                bytes.push(0);
+                assert!(Message::decode(&bytes).is_ok());
+            }
+        }
+        assert_eq!(
+            Message::decode(&[]),
+            Err(MessageError::HeaderTooShort { len: 0 })
+        );
+    }
+
+    #[test]
+    fn content_without_a_known_topic_is_refused() {
+        let (ours, theirs) = keys();
+        let key = ours.agree(&theirs.public_key()).unwrap();
+        let mut message = vec![];
+        write_header(&mut message, 9, &ours.public_key(), 0);
+        assert_eq!(
+            open(&[message.as_slice(), &[0; 12 + 15]].concat()),
+            Err(ContentError::NotAuthentic)
+        );
+        for (text, expected) in [
+            (&mut [][..], ContentError::Empty),
+            (&mut [6, 1][..], ContentError::UnknownTopic { code: 6 }),
+        ] {
+            let tag = key.seal(&[5; 12], text).unwrap();
+            let whole = [message.as_slice(), &[5; 12], text, &tag].concat();
+            assert_eq!(open(&whole), Err(expected));
+        }
+    }
+
+    #[test]
+    fn topics_and_codes_agree() {
+        for (code, topic) in (0u8..).zip(Topic::ALL) {
+            assert_eq!((topic.code(), Topic::from_code(code)), (code, Some(topic)));
+        }
+        assert!((6..=255).all(|code| Topic::from_code(code).is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn sealed_content_comes_back(
+            content in proptest::collection::vec(any::<u8>(), 0..200),
+            topic in proptest::sample::select(&Topic::ALL), nonce in any::<Nonce>(),
+            flag in any::<u8>().prop_filter("handshake", |flag| *flag != 1),
+        ) {
+            let mut bytes = sealed(topic, &content, nonce);
+            prop_assert_eq!(bytes.len(), HEADER_BYTES + 12 + 1 + content.len() + TAG_BYTES);
+            prop_assert_eq!(open(&bytes), Ok((topic, content.clone())));
+            bytes[0] = flag;
+            prop_assert_eq!(open(&bytes), Ok((topic, content)));
+        }
+
+        #[test]
+        fn a_changed_bit_behind_the_header_is_noticed(
+            content in proptest::collection::vec(any::<u8>(), 0..50),
+            position in any::<proptest::sample::Index>(), bit in 0..8u32,
+        ) {
+            let mut bytes = sealed(Topic::Ping, &content, [3; 12]);
+            let at = HEADER_BYTES + position.index(bytes.len() - HEADER_BYTES);
+            bytes[at] ^= 1 << bit;
+            prop_assert_eq!(open(&bytes), Err(ContentError::NotAuthentic));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            match Message::decode(&bytes) {
+                Ok(message) => {
+                    let port = message.port.map_or(0, NonZeroU16::get);
+                    let mut again = vec![];
+                    match message.body {
+                        Body::Handshake(payload) => {
+                            write_handshake(&mut again, &message.sender, port, payload);
+                        }
+                        Body::Sealed(sealed) => {
+                            write_header(&mut again, bytes[0], &message.sender, port);
+                            again.extend_from_slice(sealed.nonce);
+                            again.extend_from_slice(sealed.text);
+                        }
+                    }
+                    prop_assert_eq!(again, bytes);
+                }
+                Err(_) => prop_assert!(bytes.len() < HEADER_BYTES + MIN_SEALED_BYTES),
+            }
+        }
+    }
+}

@@ -1,0 +1,615 @@
+//! Object requests and responses, what a hit carries, and contacts.
+//!
+//! Layouts (reference: `communication/handlers/object_request.py`, `object_response.py`):
+//!
+//! | what | bytes |
+//! | --- | --- |
+//! | request | type (0 get, 1 put) ‖ atom id 32 ‖ payload type 1 (a get may leave it out) ‖ data |
+//! | response | type (0 found, 1 provider, 2 nearest peer) ‖ atom id 32 ‖ data |
+//! | data of "found" | 1 ‖ an atom's stored bytes, or 2 ‖ (u32 BE length ‖ stored bytes)… |
+//! | contact, data of the other two and of a put | X25519 key 32 ‖ IPv4 address 4 ‖ port u16 BE |
+
+use super::read::{take, take_byte, take_u16};
+use crate::atom::{Atom, AtomError, AtomId};
+use crate::crypto::PublicKey;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{Ipv4Addr, SocketAddrV4};
+
+/// What a request's data, or the answer that it wants, is. Peers may use codes that we do not know.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PayloadType(u8);
+
+impl PayloadType {
+    /// One atom; also what a get means that names nothing.
+    pub const ATOM: Self = Self(1);
+    /// A chain of atoms, head first.
+    pub const LIST: Self = Self(2);
+
+    /// The type with this code.
+    #[must_use]
+    pub const fn new(code: u8) -> Self {
+        Self(code)
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+}
+
+/// Why bytes are no object request or response: the sender's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ObjectError {
+    /// Fewer than the 33 bytes of type and id.
+    TooShort {
+        /// Bytes that there were.
+        len: usize,
+    },
+    /// A type that there is not.
+    UnknownType {
+        /// The type's code.
+        code: u8,
+    },
+    /// A put that does not say what it puts.
+    NoPayloadType,
+}
+
+impl fmt::Display for ObjectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { len } => write!(
+                f,
+                "an object message has a type and an atom id, 33 bytes, this one has {len} bytes"
+            ),
+            Self::UnknownType { code } => write!(f, "unknown object message type {code}"),
+            Self::NoPayloadType => f.write_str("an object put names a payload type"),
+        }
+    }
+}
+
+impl core::error::Error for ObjectError {}
+
+fn take_type_and_id(bytes: &mut &[u8]) -> Result<(u8, AtomId), ObjectError> {
+    let too_short = ObjectError::TooShort { len: bytes.len() };
+    let code = take_byte(bytes).ok_or(too_short)?;
+    let id = AtomId::new(*take(bytes).ok_or(too_short)?);
+    Ok((code, id))
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send the atom, or say who has it. `None` means [`PayloadType::ATOM`].
+    Get(Option<PayloadType>),
+    /// Note who provides the atom.
+    Put(PayloadType),
+}
+
+/// An object request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request<'b> {
+    /// What it wants.
+    pub action: Action,
+    /// The atom that it is about.
+    pub atom_id: AtomId,
+    /// A put's contact; nothing in a get. The data of a get without a payload type would be read
+    /// as one.
+    pub data: &'b [u8],
+}
+
+impl<'b> Request<'b> {
+    /// Appends the request's bytes to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (code, payload_type) = match self.action {
+            Action::Get(payload_type) => (0, payload_type),
+            Action::Put(payload_type) => (1, Some(payload_type)),
+        };
+        out.push(code);
+        out.extend_from_slice(self.atom_id.as_bytes());
+        out.extend(payload_type.map(PayloadType::code));
+        out.extend_from_slice(self.data);
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// When it is too short, of an unknown type, or a put without a payload type.
+    pub fn decode(bytes: &'b [u8]) -> Result<Self, ObjectError> {
+        let mut data = bytes;
+        let (code, atom_id) = take_type_and_id(&mut data)?;
+        if code > 1 {
+            return Err(ObjectError::UnknownType { code });
+        }
+        let payload_type = take_byte(&mut data).map(PayloadType);
+        let action = if code == 0 {
+            Action::Get(payload_type)
+        } else {
+            Action::Put(payload_type.ok_or(ObjectError::NoPayloadType)?)
+        };
+        Ok(Self {
+            action,
+            atom_id,
+            data,
+        })
+    }
+}
+
+/// What a response says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The data is what [`Found`] reads.
+    Found,
+    /// The data is the [`Contact`] of one who has it.
+    Provider,
+    /// The data is the [`Contact`] of a peer that is nearer to the id.
+    Nearest,
+}
+
+impl Answer {
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Found),
+            1 => Some(Self::Provider),
+            2 => Some(Self::Nearest),
+            _ => None,
+        }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Found => 0,
+            Self::Provider => 1,
+            Self::Nearest => 2,
+        }
+    }
+}
+
+/// An object response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Response<'b> {
+    /// What it says.
+    pub answer: Answer,
+    /// The atom that was asked for.
+    pub atom_id: AtomId,
+    /// What [`Answer`] says it is.
+    pub data: &'b [u8],
+}
+
+impl<'b> Response<'b> {
+    /// Appends the response's bytes to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_response_head(out, self.answer, &self.atom_id);
+        out.extend_from_slice(self.data);
+    }
+
+    /// Reads a response.
+    ///
+    /// # Errors
+    /// When it is too short or of an unknown type.
+    pub fn decode(bytes: &'b [u8]) -> Result<Self, ObjectError> {
+        let mut data = bytes;
+        let (code, atom_id) = take_type_and_id(&mut data)?;
+        let answer = Answer::from_code(code).ok_or(ObjectError::UnknownType { code })?;
+        Ok(Self {
+            answer,
+            atom_id,
+            data,
+        })
+    }
+}
+
+/// Appends a response up to its data, for data that is written in place.
+pub fn write_response_head(out: &mut Vec<u8>, answer: Answer, atom_id: &AtomId) {
+    out.push(answer.code());
+    out.extend_from_slice(atom_id.as_bytes());
+}
+
+/// Why a hit's data was refused: the sender's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FoundError {
+    /// No data, or a list without atoms.
+    Empty,
+    /// Neither an atom nor a list.
+    UnknownPayload {
+        /// The payload's code.
+        code: u8,
+    },
+    /// An atom's length is cut off, is zero, or is more than there is.
+    Truncated,
+    /// Bytes that should be an atom are none.
+    Atom(AtomError),
+    /// The first atom is not the one that was asked for.
+    OtherAtom {
+        /// The first atom's id.
+        actual: AtomId,
+    },
+}
+
+impl fmt::Display for FoundError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the answer holds no atom"),
+            Self::UnknownPayload { code } => {
+                write!(
+                    f,
+                    "the answer's payload is an atom (1) or a list (2), not {code}"
+                )
+            }
+            Self::Truncated => f.write_str("an atom's length in the answer does not fit"),
+            Self::Atom(error) => error.fmt(f),
+            Self::OtherAtom { actual } => write!(f, "the answer holds another atom, {actual}"),
+        }
+    }
+}
+
+impl core::error::Error for FoundError {}
+
+const FOUND_ATOM: u8 = 1;
+const FOUND_LIST: u8 = 2;
+/// Bytes of the length in front of each atom of a list.
+pub const FOUND_LENGTH_BYTES: usize = 4;
+
+/// A hit: the atoms that came, the first being the one that was asked for.
+///
+/// The others were not asked for by id. They are what they hash to, no more: whoever wants a chain
+/// checks the links.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// One atom.
+    Atom(Atom),
+    /// A list, with at least one atom.
+    List(Vec<Atom>),
+}
+
+impl Found {
+    /// The atoms, the one that was asked for first.
+    #[must_use]
+    pub fn atoms(&self) -> &[Atom] {
+        match self {
+            Self::Atom(atom) => core::slice::from_ref(atom),
+            Self::List(atoms) => atoms,
+        }
+    }
+
+    /// Reads a hit's data and checks that it starts with the atom `asked`.
+    ///
+    /// # Errors
+    /// When it does not parse, is empty, or starts with another atom.
+    pub fn decode(asked: &AtomId, data: &[u8]) -> Result<Self, FoundError> {
+        let (&code, body) = data.split_first().ok_or(FoundError::Empty)?;
+        match code {
+            FOUND_ATOM => {
+                let atom = Atom::from_bytes(body).map_err(FoundError::Atom)?;
+                check_first(asked, &atom)?;
+                Ok(Self::Atom(atom))
+            }
+            FOUND_LIST => {
+                let atoms = decode_list(body)?;
+                check_first(asked, atoms.first().ok_or(FoundError::Empty)?)?;
+                Ok(Self::List(atoms))
+            }
+            code => Err(FoundError::UnknownPayload { code }),
+        }
+    }
+}
+
+fn check_first(asked: &AtomId, first: &Atom) -> Result<(), FoundError> {
+    let actual = first.id();
+    if actual == *asked {
+        Ok(())
+    } else {
+        Err(FoundError::OtherAtom { actual })
+    }
+}
+
+fn decode_list(mut body: &[u8]) -> Result<Vec<Atom>, FoundError> {
+    let mut atoms = Vec::new();
+    while !body.is_empty() {
+        let len = u32::from_be_bytes(*take(&mut body).ok_or(FoundError::Truncated)?);
+        let len = usize::try_from(len).map_err(|_| FoundError::Truncated)?;
+        let (stored, rest) = body
+            .split_at_checked(len)
+            .filter(|_| len > 0)
+            .ok_or(FoundError::Truncated)?;
+        atoms.push(Atom::from_bytes(stored).map_err(FoundError::Atom)?);
+        body = rest;
+    }
+    Ok(atoms)
+}
+
+/// Appends the data of a hit that carries one atom.
+pub fn write_found_atom(out: &mut Vec<u8>, atom: &Atom) {
+    out.push(FOUND_ATOM);
+    atom.write_to(out);
+}
+
+/// An atom is too long for a list's four-byte length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AtomTooLong;
+
+impl fmt::Display for AtomTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an atom of a list is longer than 4 GiB")
+    }
+}
+
+impl core::error::Error for AtomTooLong {}
+
+/// Appends the data of a hit that carries a list, head first.
+///
+/// # Errors
+/// When an atom's length does not fit in four bytes; what was written is then incomplete.
+pub fn write_found_list<'a>(
+    out: &mut Vec<u8>,
+    atoms: impl IntoIterator<Item = &'a Atom>,
+) -> Result<(), AtomTooLong> {
+    out.push(FOUND_LIST);
+    for atom in atoms {
+        let len = u32::try_from(atom.stored_len()).map_err(|_| AtomTooLong)?;
+        out.extend_from_slice(&len.to_be_bytes());
+        atom.write_to(out);
+    }
+    Ok(())
+}
+
+/// Bytes in a contact.
+pub const CONTACT_BYTES: usize = 38;
+
+/// Who provides an atom, or is nearer to it, and where. The format has room for IPv4 only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Contact {
+    /// The peer's key.
+    pub public_key: PublicKey,
+    /// Where it listens; anything, it is the caller's decision whom to contact.
+    pub address: SocketAddrV4,
+}
+
+/// Fewer bytes than a contact has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ContactTooShort {
+    /// Bytes that there were.
+    pub len: usize,
+}
+
+impl fmt::Display for ContactTooShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a contact has {CONTACT_BYTES} bytes, this one has {}",
+            self.len
+        )
+    }
+}
+
+impl core::error::Error for ContactTooShort {}
+
+impl Contact {
+    /// The contact's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; CONTACT_BYTES] {
+        let mut bytes = [0; CONTACT_BYTES];
+        let (key, rest) = bytes.split_at_mut(32);
+        let (ip, port) = rest.split_at_mut(4);
+        key.copy_from_slice(self.public_key.as_bytes());
+        ip.copy_from_slice(&self.address.ip().octets());
+        port.copy_from_slice(&self.address.port().to_be_bytes());
+        bytes
+    }
+
+    /// Reads a contact. What follows it is ignored, as the reference does.
+    ///
+    /// # Errors
+    /// When there are fewer than 38 bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ContactTooShort> {
+        let too_short = ContactTooShort { len: bytes.len() };
+        let mut rest = bytes;
+        let public_key = PublicKey::new(*take(&mut rest).ok_or(too_short)?);
+        let ip = Ipv4Addr::from(*take(&mut rest).ok_or(too_short)?);
+        let port = take_u16(&mut rest).ok_or(too_short)?;
+        Ok(Self {
+            public_key,
+            address: SocketAddrV4::new(ip, port),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::{AtomKind, HEADER_BYTES};
+    use alloc::vec;
+    use proptest::collection::vec as bytes_in;
+    use proptest::prelude::*;
+
+    const ID: AtomId = AtomId::new([0xcd; 32]);
+
+    fn encode(request: Request<'_>) -> Vec<u8> {
+        let mut out = vec![];
+        request.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn request_golden_bytes() {
+        let mut get = Request {
+            action: Action::Get(None),
+            atom_id: ID,
+            data: &[],
+        };
+        assert_eq!(encode(get), [&[0][..], &[0xcd; 32]].concat());
+        get.action = Action::Get(Some(PayloadType::LIST));
+        assert_eq!(encode(get), [&[0][..], &[0xcd; 32], &[2]].concat());
+        let put = Request {
+            action: Action::Put(PayloadType::ATOM),
+            atom_id: ID,
+            data: &[7, 8],
+        };
+        assert_eq!(encode(put), [&[1][..], &[0xcd; 32], &[1, 7, 8]].concat());
+    }
+
+    #[test]
+    fn request_faults() {
+        let mut bytes = vec![1; 32];
+        assert_eq!(
+            Request::decode(&bytes),
+            Err(ObjectError::TooShort { len: 32 })
+        );
+        bytes.push(1);
+        assert_eq!(Request::decode(&bytes), Err(ObjectError::NoPayloadType));
+        bytes[0] = 2;
+        assert_eq!(
+            Request::decode(&bytes),
+            Err(ObjectError::UnknownType { code: 2 })
+        );
+    }
+
+    #[test]
+    fn response_golden_bytes_and_faults() {
+        let response = Response {
+            answer: Answer::Nearest,
+            atom_id: ID,
+            data: &[9],
+        };
+        let mut bytes = vec![];
+        response.write(&mut bytes);
+        assert_eq!(bytes, [&[2][..], &[0xcd; 32], &[9]].concat());
+        assert_eq!(Response::decode(&bytes), Ok(response));
+        bytes[0] = 3;
+        assert_eq!(
+            Response::decode(&bytes),
+            Err(ObjectError::UnknownType { code: 3 })
+        );
+        assert_eq!(
+            Response::decode(&bytes[..32]),
+            Err(ObjectError::TooShort { len: 32 })
+        );
+    }
+
+    #[test]
+    fn found_golden_bytes() {
+        let atom = Atom::bytes(*b"abc");
+        let mut one = vec![];
+        write_found_atom(&mut one, &atom);
+        assert_eq!(one, [&[1][..], &[0; 32], &[1], b"abc"].concat());
+        let mut list = vec![];
+        write_found_list(&mut list, [&atom, &atom]).unwrap();
+        let item = [&[0, 0, 0, 36][..], &[0; 32], &[1], b"abc"].concat();
+        assert_eq!(list, [&[2][..], &item, &item].concat());
+        assert_eq!(Found::decode(&atom.id(), &one), Ok(Found::Atom(atom)));
+    }
+
+    #[test]
+    fn found_faults() {
+        let atom = Atom::bytes(*b"abc");
+        let refuse = |bytes: &[u8], error| {
+            assert_eq!(Found::decode(&atom.id(), bytes), Err(error));
+        };
+        refuse(&[], FoundError::Empty);
+        refuse(&[2], FoundError::Empty);
+        refuse(&[3, 0], FoundError::UnknownPayload { code: 3 });
+        refuse(&[1], FoundError::Atom(AtomError::TooShort { len: 0 }));
+        refuse(&[2, 0, 0, 0], FoundError::Truncated);
+        refuse(&[2, 0, 0, 0, 0], FoundError::Truncated);
+        refuse(&[2, 255, 255, 255, 255, 0], FoundError::Truncated);
+        refuse(
+            &[2, 0, 0, 0, 1, 0],
+            FoundError::Atom(AtomError::TooShort { len: 1 }),
+        );
+        let other = Atom::symbol("abc");
+        let mut bytes = vec![];
+        write_found_atom(&mut bytes, &other);
+        refuse(&bytes, FoundError::OtherAtom { actual: other.id() });
+        let mut list = vec![];
+        write_found_list(&mut list, [&other, &atom]).unwrap();
+        refuse(&list, FoundError::OtherAtom { actual: other.id() });
+    }
+
+    #[test]
+    fn contact_golden_bytes() {
+        let contact = Contact {
+            public_key: PublicKey::new([0xab; 32]),
+            address: "127.0.0.1:52780".parse().unwrap(),
+        };
+        let bytes = contact.encode();
+        assert_eq!(bytes[..32], [0xab; 32]);
+        assert_eq!(bytes[32..], [127, 0, 0, 1, 0xce, 0x2c]);
+        assert_eq!(
+            Contact::decode(&bytes[1..]),
+            Err(ContactTooShort { len: 37 })
+        );
+        assert_eq!(Contact::decode(&[&bytes[..], &[1]].concat()), Ok(contact));
+    }
+
+    fn any_atom() -> impl Strategy<Value = Atom> {
+        (0..3u8, bytes_in(any::<u8>(), 0..40), any::<[u8; 32]>()).prop_map(|(kind, data, next)| {
+            Atom::new(AtomKind::from_code(kind).unwrap(), data, next.into())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn requests_that_decode_encode_back(bytes in bytes_in(0..3u8, 30..40)) {
+            if let Ok(request) = Request::decode(&bytes) {
+                prop_assert_eq!(encode(request), bytes);
+            }
+        }
+
+        #[test]
+        fn responses_that_decode_encode_back(bytes in bytes_in(0..4u8, 30..40)) {
+            if let Ok(response) = Response::decode(&bytes) {
+                let mut again = vec![];
+                response.write(&mut again);
+                prop_assert_eq!(again, bytes);
+            }
+        }
+
+        #[test]
+        fn contacts_round_trip(bytes in bytes_in(any::<u8>(), 0..50)) {
+            match Contact::decode(&bytes) {
+                Ok(contact) => prop_assert_eq!(&contact.encode()[..], &bytes[..CONTACT_BYTES]),
+                Err(error) => {
+                    prop_assert_eq!(error.len, bytes.len());
+                    prop_assert!(bytes.len() < CONTACT_BYTES);
+                }
+            }
+        }
+
+        #[test]
+        fn hits_round_trip(atoms in bytes_in(any_atom(), 1..5)) {
+            let mut out = vec![];
+            write_found_atom(&mut out, &atoms[0]);
+            prop_assert_eq!(
+                Found::decode(&atoms[0].id(), &out).map(|found| found.atoms().to_vec()),
+                Ok(vec![atoms[0].clone()])
+            );
+            out.clear();
+            write_found_list(&mut out, &atoms).unwrap();
+            prop_assert_eq!(Found::decode(&atoms[0].id(), &out), Ok(Found::List(atoms)));
+        }
+
+        #[test]
+        fn a_perturbed_hit_is_refused_or_starts_with_what_was_asked(
+            atoms in bytes_in(any_atom(), 1..4), list: bool,
+            position in any::<proptest::sample::Index>(), byte: u8, cut in 0..5usize,
+        ) {
+            let mut out = vec![];
+            if list {
+                write_found_list(&mut out, &atoms).unwrap();
+            } else {
+                write_found_atom(&mut out, &atoms[0]);
+            }
+            let at = position.index(out.len());
+            out[at] = byte;
+            out.truncate(out.len() - cut);
+            let asked = atoms[0].id();
+            if let Ok(found) = Found::decode(&asked, &out) {
+                prop_assert_eq!(found.atoms()[0].id(), asked);
+                let stored: usize = found.atoms().iter().map(Atom::stored_len).sum();
+                prop_assert!(stored <= out.len());
+                prop_assert!(found.atoms().len() <= out.len() / HEADER_BYTES);
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A datagram: a nonce of 8 bytes, big-endian, then a message.
+//!
+//! The nonce is the sender's [`work`](super::work): the receiver asks for a number of leading zero
+//! bits in `BLAKE3(message ‖ nonce)`.
+
+use super::work::{self, Progress, Search};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Bytes of the nonce in front of the message.
+pub const NONCE_BYTES: usize = 8;
+/// The longest datagram that an unmodified reference node reads; it cuts the rest off.
+pub const REFERENCE_MAX_BYTES: usize = 4_096;
+/// The longest payload of a UDP datagram over IPv4.
+pub const MAX_BYTES: usize = 65_507;
+
+/// Why a datagram is not worth reading further: the sender's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PacketError {
+    /// No message behind the nonce.
+    TooShort {
+        /// Bytes that there were.
+        len: usize,
+    },
+    /// Not enough work.
+    TooLittleWork {
+        /// Leading zero bits that it has.
+        actual: u32,
+        /// Leading zero bits that were asked for.
+        required: u32,
+    },
+}
+
+impl fmt::Display for PacketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { len } => write!(
+                f,
+                "a packet has a nonce of {NONCE_BYTES} bytes and a message, this one has {len} bytes"
+            ),
+            Self::TooLittleWork { actual, required } => write!(
+                f,
+                "the packet has {actual} bits of work, {required} are required"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for PacketError {}
+
+/// A datagram, split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet<'b> {
+    nonce: u64,
+    message: &'b [u8],
+}
+
+impl<'b> Packet<'b> {
+    /// Splits a datagram. Checks no work: see [`Packet::check_work`].
+    ///
+    /// # Errors
+    /// [`PacketError::TooShort`] when there is no message.
+    pub fn decode(datagram: &'b [u8]) -> Result<Self, PacketError> {
+        match datagram.split_first_chunk::<NONCE_BYTES>() {
+            Some((nonce, message)) if !message.is_empty() => Ok(Self {
+                nonce: u64::from_be_bytes(*nonce),
+                message,
+            }),
+            _ => Err(PacketError::TooShort {
+                len: datagram.len(),
+            }),
+        }
+    }
+
+    /// The nonce.
+    #[must_use]
+    pub const fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    /// The message's bytes, at least one.
+    #[must_use]
+    pub const fn message(&self) -> &'b [u8] {
+        self.message
+    }
+
+    /// Leading zero bits of the work; hashes the message.
+    #[must_use]
+    pub fn work(&self) -> u32 {
+        work::bits(self.message, self.nonce)
+    }
+
+    /// Checks that the sender has worked; hashes the message unless nothing is required.
+    ///
+    /// # Errors
+    /// [`PacketError::TooLittleWork`] when there are fewer than `required` leading zero bits.
+    pub fn check_work(&self, required: u32) -> Result<(), PacketError> {
+        if required == 0 {
+            return Ok(());
+        }
+        let actual = self.work();
+        if actual >= required {
+            Ok(())
+        } else {
+            Err(PacketError::TooLittleWork { actual, required })
+        }
+    }
+}
+
+/// A packet that is being written: room for the nonce, then the message, in the caller's buffer.
+///
+/// ```
+/// use astreum_core::wire::packet::{Draft, Packet};
+///
+/// let mut buffer = Vec::new();
+/// let mut draft = Draft::new(&mut buffer);
+/// draft.message_mut().extend_from_slice(b"a message");
+/// draft.work(4);
+/// assert_eq!(Packet::decode(&buffer).map(|packet| packet.check_work(4)), Ok(Ok(())));
+/// ```
+#[derive(Debug)]
+pub struct Draft<'b> {
+    buffer: &'b mut Vec<u8>,
+}
+
+impl<'b> Draft<'b> {
+    /// Clears `buffer` and leaves room for the nonce, which is 0 until it is set.
+    #[must_use]
+    pub fn new(buffer: &'b mut Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(&[0; NONCE_BYTES]);
+        Self { buffer }
+    }
+
+    /// Takes up a packet that is complete but for its nonce.
+    ///
+    /// # Errors
+    /// As [`Packet::decode`].
+    pub fn resume(buffer: &'b mut Vec<u8>) -> Result<Self, PacketError> {
+        Packet::decode(buffer)?;
+        Ok(Self { buffer })
+    }
+
+    /// Where to append the message. What stands there already is not to be touched.
+    pub const fn message_mut(&mut self) -> &mut Vec<u8> {
+        self.buffer
+    }
+
+    /// The message so far.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        self.buffer.get(NONCE_BYTES..).unwrap_or_default()
+    }
+
+    /// Writes a nonce that was found elsewhere.
+    pub fn set_nonce(&mut self, nonce: u64) {
+        if let Some(field) = self.buffer.first_chunk_mut::<NONCE_BYTES>() {
+            *field = nonce.to_be_bytes();
+        }
+    }
+
+    /// Searches the first nonce with enough work, from 0, and writes it. Takes `2^difficulty`
+    /// hashes on average: only for small difficulties, see [`Search`] for others.
+    pub fn work(&mut self, difficulty: u32) {
+        let mut search = Search::new(self.message(), difficulty);
+        // Difficulties that would not end are not small; a search of 2^64 nonces is not waited for.
+        if let Progress::Found(nonce) = search.run(u64::MAX) {
+            self.set_nonce(nonce);
+        }
+    }
+
+    /// Tries at most `attempts` nonces from 0 and writes the one that has enough work. `false`
+    /// when none has: the search is to be done elsewhere.
+    pub fn try_work(&mut self, difficulty: u32, attempts: u64) -> bool {
+        let mut search = Search::new(self.message(), difficulty);
+        match search.run(attempts) {
+            Progress::Found(nonce) => {
+                self.set_nonce(nonce);
+                true
+            }
+            Progress::Pending | Progress::Exhausted => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn splits_golden_bytes() {
+        let datagram = [0, 0, 0, 0, 0, 0, 1, 2, 9, 8];
+        let packet = Packet::decode(&datagram).unwrap();
+        assert_eq!((packet.nonce(), packet.message()), (0x102, &[9, 8][..]));
+    }
+
+    #[test]
+    fn a_nonce_alone_is_no_packet() {
+        for len in 0..=NONCE_BYTES {
+            assert_eq!(
+                Packet::decode(&vec![0; len]),
+                Err(PacketError::TooShort { len })
+            );
+        }
+    }
+
+    #[test]
+    fn the_work_is_over_the_message_and_then_the_nonce() {
+        // Checked against the reference: the empty search starts at 0.
+        let mut buffer = Vec::new();
+        Draft::new(&mut buffer).message_mut().push(b'x');
+        let mut draft = Draft::resume(&mut buffer).unwrap();
+        assert!(!draft.try_work(200, 50));
+        assert!(draft.try_work(8, 1 << 20));
+        let packet = Packet::decode(&buffer).unwrap();
+        let hash = blake3::hash(&[b"x".as_slice(), &packet.nonce().to_be_bytes()].concat());
+        assert_eq!(hash.as_bytes()[0], 0);
+        assert_eq!(packet.check_work(8), Ok(()));
+        let actual = packet.work();
+        assert_eq!(
+            packet.check_work(actual + 1),
+            Err(PacketError::TooLittleWork {
+                actual,
+                required: actual + 1
+            })
+        );
+        assert_eq!(packet.check_work(0), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn drafts_decode(message in proptest::collection::vec(any::<u8>(), 1..100), nonce: u64) {
+            let mut buffer = vec![1, 2, 3];
+            let mut draft = Draft::new(&mut buffer);
+            draft.message_mut().extend_from_slice(&message);
+            prop_assert_eq!(draft.message(), &message);
+            draft.set_nonce(nonce);
+            prop_assert_eq!(Packet::decode(&buffer), Ok(Packet { nonce, message: &message }));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail(datagram in proptest::collection::vec(any::<u8>(), 0..40)) {
+            match Packet::decode(&datagram) {
+                Ok(packet) => {
+                    let nonce = packet.nonce().to_be_bytes();
+                    prop_assert_eq!([&nonce, packet.message()].concat(), datagram);
+                }
+                Err(error) => prop_assert_eq!(error, PacketError::TooShort { len: datagram.len() }),
+            }
+        }
+    }
+}

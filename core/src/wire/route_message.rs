@@ -1,0 +1,212 @@
+//! Route requests and responses: peers' addresses.
+//!
+//! A request is one byte, the table that is asked for. A response is a run of
+//! `address (4 or 16) ‖ port u16 BE`, one for each distance bucket, without any marker of the
+//! width: the reader knows whether it speaks IPv4 or IPv6, so a response to an IPv4 node must not
+//! hold an IPv6 address (reference: `communication/handlers/route_request.py`, `route_response.py`).
+
+use super::read::{take, take_u16};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The table that a route request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteTable {
+    /// All peers.
+    Peers,
+    /// Validators only; a node that does not validate has none and does not answer.
+    Validators,
+}
+
+/// Why bytes are no route request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteRequestError {
+    /// No table named.
+    Empty,
+    /// No such table.
+    UnknownTable {
+        /// The code.
+        code: u8,
+    },
+}
+
+impl fmt::Display for RouteRequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a route request names a table, this one is empty"),
+            Self::UnknownTable { code } => write!(
+                f,
+                "a route request names table 0 (peers) or 1 (validators), not {code}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for RouteRequestError {}
+
+impl RouteTable {
+    /// The request's content.
+    #[must_use]
+    pub const fn encode(self) -> [u8; 1] {
+        match self {
+            Self::Peers => [0],
+            Self::Validators => [1],
+        }
+    }
+
+    /// Reads a request's content. What follows the first byte is ignored, as the reference does.
+    ///
+    /// # Errors
+    /// When no table, or an unknown one, is named.
+    pub fn decode(content: &[u8]) -> Result<Self, RouteRequestError> {
+        match content.first() {
+            None => Err(RouteRequestError::Empty),
+            Some(0) => Ok(Self::Peers),
+            Some(1) => Ok(Self::Validators),
+            Some(&code) => Err(RouteRequestError::UnknownTable { code }),
+        }
+    }
+}
+
+/// How wide the addresses of a response are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddressFamily {
+    /// 4 bytes.
+    V4,
+    /// 16 bytes.
+    V6,
+}
+
+impl AddressFamily {
+    /// Bytes of one entry: address and port.
+    #[must_use]
+    pub const fn entry_bytes(self) -> usize {
+        match self {
+            Self::V4 => 4 + 2,
+            Self::V6 => 16 + 2,
+        }
+    }
+
+    /// The family that `address` is written in.
+    #[must_use]
+    pub const fn of(address: &SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// Appends one entry to a response, as wide as `address` is.
+pub fn write_entry(out: &mut Vec<u8>, address: &SocketAddr) {
+    match address.ip() {
+        IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+    }
+    out.extend_from_slice(&address.port().to_be_bytes());
+}
+
+/// The length of a response is not a whole number of entries: the sender's fault, or the other
+/// family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteResponseError {
+    /// Bytes of the response.
+    pub len: usize,
+    /// Bytes of an entry.
+    pub entry_bytes: usize,
+}
+
+impl fmt::Display for RouteResponseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a route response has entries of {} bytes, this one has {} bytes",
+            self.entry_bytes, self.len
+        )
+    }
+}
+
+impl core::error::Error for RouteResponseError {}
+
+/// The addresses of a response, read as `family`. Ports can be 0 and addresses can be anything:
+/// it is the caller's decision whom to contact.
+///
+/// # Errors
+/// When the length is not a multiple of an entry's.
+pub fn decode_entries(
+    content: &[u8],
+    family: AddressFamily,
+) -> Result<impl ExactSizeIterator<Item = SocketAddr> + Clone, RouteResponseError> {
+    let entry_bytes = family.entry_bytes();
+    if !content.len().is_multiple_of(entry_bytes) {
+        return Err(RouteResponseError {
+            len: content.len(),
+            entry_bytes,
+        });
+    }
+    let entries = content.chunks_exact(entry_bytes);
+    Ok(entries.map(move |entry| {
+        // A chunk has exactly the bytes of an entry, so nothing is ever missing.
+        decode_entry(entry, family).unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
+    }))
+}
+
+fn decode_entry(mut entry: &[u8], family: AddressFamily) -> Option<SocketAddr> {
+    let ip = match family {
+        AddressFamily::V4 => IpAddr::V4(Ipv4Addr::from(*take(&mut entry)?)),
+        AddressFamily::V6 => IpAddr::V6(Ipv6Addr::from(*take(&mut entry)?)),
+    };
+    Some(SocketAddr::new(ip, take_u16(&mut entry)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn golden_bytes() {
+        let mut out = Vec::new();
+        write_entry(&mut out, &"127.0.0.1:52780".parse().unwrap());
+        assert_eq!(out, [127, 0, 0, 1, 0xce, 0x2c]);
+        write_entry(&mut out, &"[::2]:1".parse().unwrap());
+        assert_eq!(out[6..22], *b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02");
+        assert_eq!(out[22..], [0, 1]);
+        assert_eq!(RouteTable::Validators.encode(), [1]);
+    }
+
+    #[test]
+    fn requests_name_a_table() {
+        assert_eq!(RouteTable::decode(&[]), Err(RouteRequestError::Empty));
+        assert_eq!(RouteTable::decode(&[0, 9]), Ok(RouteTable::Peers));
+        assert_eq!(RouteTable::decode(&[1]), Ok(RouteTable::Validators));
+        assert_eq!(
+            RouteTable::decode(&[2]),
+            Err(RouteRequestError::UnknownTable { code: 2 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn responses_round_trip_in_their_own_family(
+            content in proptest::collection::vec(any::<u8>(), 0..90), v6: bool,
+        ) {
+            let family = if v6 { AddressFamily::V6 } else { AddressFamily::V4 };
+            match decode_entries(&content, family) {
+                Ok(entries) => {
+                    let mut again = Vec::new();
+                    for address in entries {
+                        prop_assert_eq!(AddressFamily::of(&address), family);
+                        write_entry(&mut again, &address);
+                    }
+                    prop_assert_eq!(&again, &content);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.len, content.len());
+                    prop_assert_ne!(content.len() % family.entry_bytes(), 0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,680 @@
+//! The table of peers, in buckets by distance from ourselves.
+//!
+//! A peer's bucket is the number of leading bits that its key shares with ours; a bucket holds
+//! sixteen, newcomers to a full one are dropped, and nothing is reordered (reference:
+//! `communication/models/route.py`). Distance is XOR.
+//!
+//! What the reference does not have: no network gets many places. A bucket takes two peers of one
+//! network and the table ten, as discv5 does, a network being an IPv4 /24 or an IPv6 /48 (what one
+//! site is given; a /64 would let it in 65,536 times). Loopback, private and link-local addresses
+//! are exempt: whoever uses them is somebody's own network.
+//!
+//! Invariants:
+//! - Our own key is never in it, and no key twice: at most 256 × 16 peers.
+//! - Each entry stands in the bucket of its key, in the order of insertion.
+//! - No network that is not exempt has more than its places.
+
+use crate::crypto::{KEY_BYTES, PublicKey};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Buckets: one for each bit of a key.
+pub const BUCKETS: usize = KEY_BYTES * 8;
+/// Peers that a bucket holds.
+pub const BUCKET_PEERS: usize = 16;
+/// Peers that the table holds at most.
+pub const MAX_PEERS: usize = BUCKETS * BUCKET_PEERS;
+/// Peers of one network in a bucket.
+pub const BUCKET_PEERS_PER_NETWORK: usize = 2;
+/// Peers of one network in the table.
+pub const TABLE_PEERS_PER_NETWORK: usize = 10;
+
+/// The XOR distance between two keys, or a key and an id, as a number that compares.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Distance([u128; 2]);
+
+impl Distance {
+    /// The distance between `a` and `b`.
+    #[must_use]
+    pub fn between(a: &[u8; KEY_BYTES], b: &[u8; KEY_BYTES]) -> Self {
+        let [a_high, a_low] = halves(a);
+        let [b_high, b_low] = halves(b);
+        Self([a_high ^ b_high, a_low ^ b_low])
+    }
+
+    /// Leading bits that both have in common: the bucket, 256 for equal keys.
+    #[must_use]
+    pub const fn shared_bits(&self) -> u32 {
+        let [high, low] = self.0;
+        if high == 0 {
+            u128::BITS + low.leading_zeros()
+        } else {
+            high.leading_zeros()
+        }
+    }
+}
+
+fn halves(key: &[u8; KEY_BYTES]) -> [u128; 2] {
+    let mut halves = [0; 2];
+    for (half, bytes) in halves.iter_mut().zip(key.as_chunks::<16>().0) {
+        *half = u128::from_be_bytes(*bytes);
+    }
+    halves
+}
+
+/// The network that an address counts against, `None` when it is exempt.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Network {
+    /// An IPv4 /24.
+    V4([u8; 3]),
+    /// An IPv6 /48.
+    V6([u8; 6]),
+}
+
+impl Network {
+    /// The network of `address`; an IPv4 address mapped into IPv6 counts as IPv4.
+    #[must_use]
+    pub fn of(address: &IpAddr) -> Option<Self> {
+        match address.to_canonical() {
+            IpAddr::V4(ip) if is_exempt_v4(ip) => None,
+            IpAddr::V6(ip) if is_exempt_v6(ip) => None,
+            IpAddr::V4(ip) => ip.octets().first_chunk().copied().map(Self::V4),
+            IpAddr::V6(ip) => ip.octets().first_chunk().copied().map(Self::V6),
+        }
+    }
+}
+
+const fn is_exempt_v4(ip: Ipv4Addr) -> bool {
+    ip.is_loopback() || ip.is_private() || ip.is_link_local()
+}
+
+const fn is_exempt_v6(ip: Ipv6Addr) -> bool {
+    ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+}
+
+/// Why a peer was not taken, or not moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The key is our own.
+    OwnKey,
+    /// The key's bucket has no place left.
+    BucketFull,
+    /// The address's network has no place left in the key's bucket.
+    NetworkFullInBucket,
+    /// The address's network has no place left in the table.
+    NetworkFullInTable,
+    /// There is no such peer to move.
+    Unknown,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnKey => "the key is our own",
+            Self::BucketFull => "the bucket of the key is full",
+            Self::NetworkFullInBucket => "the bucket has enough peers of that network",
+            Self::NetworkFullInTable => "the table has enough peers of that network",
+            Self::Unknown => "no such peer",
+        })
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// A peer in the table, with what the owner of the table keeps about it.
+#[derive(Clone, Debug)]
+pub struct Entry<V> {
+    key: PublicKey,
+    address: SocketAddr,
+    /// What the owner keeps.
+    pub value: V,
+}
+
+impl<V> Entry<V> {
+    /// The peer's key.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// Where it listens. Moved with [`PeerTable::set_address`].
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Peers by distance.
+#[derive(Clone, Debug)]
+pub struct PeerTable<V> {
+    own: PublicKey,
+    /// One for each bucket; an empty one has allocated nothing.
+    buckets: Box<[Vec<Entry<V>>]>,
+    /// Places taken in the table, by network.
+    networks: BTreeMap<Network, usize>,
+    len: usize,
+}
+
+impl<V> PeerTable<V> {
+    /// An empty table around our own key.
+    #[must_use]
+    pub fn new(own: PublicKey) -> Self {
+        Self {
+            own,
+            buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            networks: BTreeMap::new(),
+            len: 0,
+        }
+    }
+
+    /// Our own key.
+    #[must_use]
+    pub const fn own_key(&self) -> &PublicKey {
+        &self.own
+    }
+
+    /// How many peers there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bucket of `key`, 256 for our own.
+    fn bucket_index(&self, key: &PublicKey) -> usize {
+        Distance::between(self.own.as_bytes(), key.as_bytes()).shared_bits() as usize
+    }
+
+    fn bucket(&self, key: &PublicKey) -> &[Entry<V>] {
+        self.buckets
+            .get(self.bucket_index(key))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The peer with this key.
+    #[must_use]
+    pub fn get(&self, key: &PublicKey) -> Option<&Entry<V>> {
+        self.bucket(key).iter().find(|entry| entry.key == *key)
+    }
+
+    /// The peer with this key, its value to be changed.
+    #[must_use]
+    pub fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Entry<V>> {
+        let index = self.bucket_index(key);
+        let bucket = self.buckets.get_mut(index)?;
+        bucket.iter_mut().find(|entry| entry.key == *key)
+    }
+
+    /// Whether [`PeerTable::insert`] would take this peer, or find it there already.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn admits(&self, key: &PublicKey, address: &SocketAddr) -> Result<(), Refusal> {
+        if *key == self.own {
+            return Err(Refusal::OwnKey);
+        }
+        let bucket = self.bucket(key);
+        if bucket.iter().any(|entry| entry.key == *key) {
+            return Ok(());
+        }
+        if bucket.len() >= BUCKET_PEERS {
+            return Err(Refusal::BucketFull);
+        }
+        self.check_network(key, address, None)
+    }
+
+    /// Whether a peer's address may be `address`, the place that it has in network `leaving` being
+    /// given back.
+    fn check_network(
+        &self,
+        key: &PublicKey,
+        address: &SocketAddr,
+        leaving: Option<Network>,
+    ) -> Result<(), Refusal> {
+        let Some(network) = Network::of(&address.ip()) else {
+            return Ok(());
+        };
+        if leaving == Some(network) {
+            return Ok(());
+        }
+        let of_network = |entry: &&Entry<V>| Network::of(&entry.address.ip()) == Some(network);
+        if self.bucket(key).iter().filter(of_network).count() >= BUCKET_PEERS_PER_NETWORK {
+            return Err(Refusal::NetworkFullInBucket);
+        }
+        if self.networks.get(&network).copied().unwrap_or(0) >= TABLE_PEERS_PER_NETWORK {
+            return Err(Refusal::NetworkFullInTable);
+        }
+        Ok(())
+    }
+
+    /// Adds a peer. One that is there already stays as it is, address and value included.
+    ///
+    /// # Errors
+    /// When the key is our own, or there is no place.
+    pub fn insert(
+        &mut self,
+        key: PublicKey,
+        address: SocketAddr,
+        value: V,
+    ) -> Result<&mut Entry<V>, Refusal> {
+        self.admits(&key, &address)?;
+        let index = self.bucket_index(&key);
+        let bucket = self.buckets.get_mut(index).ok_or(Refusal::OwnKey)?;
+        let position = match bucket.iter().position(|entry| entry.key == key) {
+            Some(position) => position,
+            None => {
+                bucket.push(Entry {
+                    key,
+                    address,
+                    value,
+                });
+                count_in(&mut self.networks, &address);
+                self.len += 1;
+                bucket.len() - 1
+            }
+        };
+        // The position was found, or is that of the entry that was just pushed.
+        bucket.get_mut(position).ok_or(Refusal::Unknown)
+    }
+
+    /// Moves a peer to another address.
+    ///
+    /// # Errors
+    /// When there is no such peer, or no place for the address's network. The peer stays where it
+    /// was.
+    pub fn set_address(&mut self, key: &PublicKey, address: SocketAddr) -> Result<(), Refusal> {
+        let old = self.get(key).ok_or(Refusal::Unknown)?.address;
+        self.check_network(key, &address, Network::of(&old.ip()))?;
+        if let Some(entry) = self.get_mut(key) {
+            entry.address = address;
+        }
+        count_out(&mut self.networks, &old);
+        count_in(&mut self.networks, &address);
+        Ok(())
+    }
+
+    /// Takes a peer out.
+    pub fn remove(&mut self, key: &PublicKey) -> Option<Entry<V>> {
+        let index = self.bucket_index(key);
+        let bucket = self.buckets.get_mut(index)?;
+        let position = bucket.iter().position(|entry| entry.key == *key)?;
+        let entry = bucket.remove(position);
+        count_out(&mut self.networks, &entry.address);
+        self.len -= 1;
+        Some(entry)
+    }
+
+    /// All peers, farthest bucket first, in order of insertion within a bucket.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry<V>> + Clone {
+        self.buckets.iter().flatten()
+    }
+
+    /// All peers, their values to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<V>> {
+        self.buckets.iter_mut().flatten()
+    }
+
+    /// The buckets that are not empty: how many leading bits their peers share with us, and the
+    /// peers.
+    pub fn buckets(&self) -> impl Iterator<Item = (usize, &[Entry<V>])> {
+        let indexed = self.buckets.iter().enumerate();
+        indexed.filter_map(|(index, bucket)| {
+            (!bucket.is_empty()).then_some((index, bucket.as_slice()))
+        })
+    }
+
+    /// The peer that is nearest to `target`.
+    #[must_use]
+    pub fn closest(&self, target: &[u8; KEY_BYTES]) -> Option<&Entry<V>> {
+        self.closest_where::<1>(target, |_| true).first().copied()
+    }
+
+    /// The `N` peers that are nearest to `target` among those that `keep` keeps, nearest first.
+    ///
+    /// Visits buckets in the order of their distance from `target` and stops as soon as no other
+    /// can hold a nearer peer; allocates nothing.
+    pub fn closest_where<const N: usize>(
+        &self,
+        target: &[u8; KEY_BYTES],
+        keep: impl Fn(&Entry<V>) -> bool,
+    ) -> heapless::Vec<&Entry<V>, N> {
+        let mut nearest: heapless::Vec<(Distance, &Entry<V>), N> = heapless::Vec::new();
+        for bucket in self.buckets_by_distance(target) {
+            if nearest.is_full() {
+                break;
+            }
+            let start = nearest.len();
+            for entry in bucket.iter().filter(|entry| keep(entry)) {
+                let distance = Distance::between(target, entry.key.as_bytes());
+                insert_sorted(&mut nearest, start, distance, entry);
+            }
+        }
+        nearest.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Buckets in groups, any peer of an earlier one nearer to `target` than any of a later one.
+    ///
+    /// With `s` the bits that target and own key share: a peer of bucket `s` differs from us where
+    /// the target does, and shares more than `s` bits with it. Peers of all nearer buckets agree
+    /// with us at bit `s` and differ from the target there; which of them are nearer depends on
+    /// later bits of the distance between target and own key: bucket `b > s` flips that bit `b`.
+    /// It is nearer than all buckets behind it if the bit is 1 there (flipping makes it 0), and
+    /// farther than all of them otherwise. Buckets `b < s` share only `b` bits with the target:
+    /// the higher, the nearer.
+    fn buckets_by_distance<'t>(
+        &'t self,
+        target: &[u8; KEY_BYTES],
+    ) -> impl Iterator<Item = &'t [Entry<V>]> + use<'t, V> {
+        let distance = Distance::between(self.own.as_bytes(), target);
+        let shared = (distance.shared_bits() as usize).min(BUCKETS);
+        let bit = move |index: &usize| distance.bit(*index);
+        let nearer = (shared..BUCKETS).filter(bit);
+        let farther = (shared..BUCKETS).rev().filter(move |index| !bit(index));
+        let outer = (0..shared).rev();
+        nearer
+            .chain(farther)
+            .chain(outer)
+            .filter_map(|index| self.buckets.get(index).map(Vec::as_slice))
+    }
+
+    /// For each bucket that is not empty, the peer that is nearest to `asker` among those that
+    /// `keep` keeps: what a route response lists.
+    pub fn nearest_of_each_bucket<'t>(
+        &'t self,
+        asker: &PublicKey,
+        keep: impl Fn(&Entry<V>) -> bool + 't,
+    ) -> impl Iterator<Item = &'t Entry<V>> {
+        let asker = *asker;
+        self.buckets.iter().filter_map(move |bucket| {
+            bucket
+                .iter()
+                .filter(|entry| keep(entry))
+                .min_by_key(|entry| Distance::between(asker.as_bytes(), entry.key.as_bytes()))
+        })
+    }
+}
+
+impl Distance {
+    /// Whether bit `index` is set, counted from the most significant.
+    fn bit(&self, index: usize) -> bool {
+        let [high, low] = self.0;
+        let (half, index) = if index < 128 {
+            (high, index)
+        } else {
+            (low, index - 128)
+        };
+        index < 128 && half >> (127 - index) & 1 == 1
+    }
+}
+
+/// Puts `entry` where its distance belongs behind position `start`, pushing out the farthest of a
+/// full list. Nothing before `start` can be farther.
+fn insert_sorted<'t, V, const N: usize>(
+    nearest: &mut heapless::Vec<(Distance, &'t Entry<V>), N>,
+    start: usize,
+    distance: Distance,
+    entry: &'t Entry<V>,
+) {
+    let known = nearest.get(start..).unwrap_or_default();
+    let position = start + known.partition_point(|(other, _)| *other < distance);
+    if nearest.is_full() && position < N {
+        nearest.pop();
+    }
+    // Full and farther than all: `insert` gives it back, and it is dropped.
+    let _ = nearest.insert(position, (distance, entry));
+}
+
+fn count_in(networks: &mut BTreeMap<Network, usize>, address: &SocketAddr) {
+    if let Some(network) = Network::of(&address.ip()) {
+        *networks.entry(network).or_default() += 1;
+    }
+}
+
+fn count_out(networks: &mut BTreeMap<Network, usize>, address: &SocketAddr) {
+    let Some(network) = Network::of(&address.ip()) else {
+        return;
+    };
+    if let Some(count) = networks.get_mut(&network) {
+        *count -= 1;
+        if *count == 0 {
+            networks.remove(&network);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+    use proptest::collection::vec as list_of;
+    use proptest::prelude::*;
+
+    fn local() -> SocketAddr {
+        "127.0.0.1:1".parse().unwrap()
+    }
+
+    fn table(own: [u8; 32], keys: &[[u8; 32]]) -> PeerTable<()> {
+        let mut table = PeerTable::new(PublicKey::new(own));
+        for key in keys {
+            let _ = table.insert(PublicKey::new(*key), local(), ());
+        }
+        table
+    }
+
+    fn key(first: u8, last: u8) -> PublicKey {
+        let mut key = [0; 32];
+        key[0] = first;
+        key[31] = last;
+        PublicKey::new(key)
+    }
+
+    #[test]
+    fn a_full_bucket_takes_no_newcomer_until_one_leaves() {
+        let mut table = PeerTable::new(PublicKey::new([0; 32]));
+        for last in 0..16 {
+            assert!(table.insert(key(0x80, last), local(), last).is_ok());
+        }
+        let refused = table.insert(key(0x80, 99), local(), 99);
+        assert_eq!(refused.err(), Some(Refusal::BucketFull));
+        // Known: stays as it is.
+        assert_eq!(table.insert(key(0x80, 3), local(), 77).unwrap().value, 3);
+        assert_eq!(
+            table.remove(&key(0x80, 3)).map(|entry| entry.value),
+            Some(3)
+        );
+        assert!(table.remove(&key(0x80, 3)).is_none());
+        assert!(table.insert(key(0x80, 99), local(), 99).is_ok());
+        let order: Vec<u8> = table.iter().map(|entry| entry.value).collect();
+        assert_eq!(
+            order,
+            [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 99]
+        );
+        assert_eq!(table.len(), 16);
+    }
+
+    #[test]
+    fn our_own_key_is_ignored() {
+        let mut table = PeerTable::new(PublicKey::new([5; 32]));
+        let own = PublicKey::new([5; 32]);
+        assert_eq!(table.insert(own, local(), ()).err(), Some(Refusal::OwnKey));
+        assert!(table.get(&own).is_none() && table.get_mut(&own).is_none());
+        assert!(table.remove(&own).is_none() && table.is_empty());
+    }
+
+    #[test]
+    fn a_network_has_two_places_in_a_bucket_and_ten_in_the_table() {
+        let mut table = PeerTable::new(PublicKey::new([0; 32]));
+        let at = |host: u8| format!("198.51.100.{host}:1").parse().unwrap();
+        for bucket in 0..5 {
+            for last in 0..2 {
+                assert!(
+                    table
+                        .insert(key(0x80 >> bucket, last), at(last), ())
+                        .is_ok()
+                );
+            }
+            let third = table.insert(key(0x80 >> bucket, 9), at(9), ());
+            assert_eq!(third.err(), Some(Refusal::NetworkFullInBucket));
+        }
+        let eleventh = table.insert(key(1, 0), at(3), ());
+        assert_eq!(eleventh.err(), Some(Refusal::NetworkFullInTable));
+        // The same IPv4 network in IPv6's clothes.
+        let mapped = "[::ffff:198.51.100.7]:1".parse().unwrap();
+        let eleventh = table.insert(key(1, 0), mapped, ());
+        assert_eq!(eleventh.err(), Some(Refusal::NetworkFullInTable));
+        assert!(table.remove(&key(0x80, 0)).is_some());
+        assert!(table.insert(key(1, 0), mapped, ()).is_ok());
+    }
+
+    #[test]
+    fn moving_an_address_moves_its_place() {
+        let mut table = PeerTable::new(PublicKey::new([0; 32]));
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for last in 0..3 {
+            table.insert(key(0x80, last), local(), ()).unwrap();
+        }
+        let crowded = at("203.0.113.5:9");
+        assert_eq!(table.set_address(&key(0x80, 0), crowded), Ok(()));
+        assert_eq!(table.set_address(&key(0x80, 1), crowded), Ok(()));
+        assert_eq!(
+            table.set_address(&key(0x80, 2), crowded),
+            Err(Refusal::NetworkFullInBucket)
+        );
+        assert_eq!(table.get(&key(0x80, 2)).map(Entry::address), Some(local()));
+        // Within the network there is no new place to take.
+        let neighbour = at("203.0.113.6:9");
+        assert_eq!(table.set_address(&key(0x80, 0), neighbour), Ok(()));
+        assert_eq!(table.set_address(&key(0x80, 0), local()), Ok(()));
+        assert_eq!(table.set_address(&key(0x80, 2), crowded), Ok(()));
+        assert_eq!(
+            table.set_address(&key(1, 1), local()),
+            Err(Refusal::Unknown)
+        );
+    }
+
+    #[test]
+    fn private_addresses_are_exempt_and_ipv6_counts_by_site() {
+        for exempt in [
+            "127.9.9.9",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert_eq!(Network::of(&exempt.parse().unwrap()), None, "{exempt}");
+        }
+        let network = |text: &str| Network::of(&text.parse().unwrap()).unwrap();
+        assert_eq!(network("8.8.8.8"), Network::V4([8, 8, 8]));
+        assert_eq!(network("2001:db8:1:2::3"), network("2001:db8:1:ffff::"));
+        assert_ne!(network("2001:db8:1::"), network("2001:db8:2::"));
+    }
+
+    /// Keys that crowd near each other, so that buckets fill and share long prefixes.
+    fn near_keys() -> impl Strategy<Value = [u8; 32]> {
+        (any::<[u8; 2]>(), 0..32usize, 0..4u8).prop_map(|(bytes, position, mask)| {
+            let mut key = [0; 32];
+            key[position] = bytes[0] & (0xff >> (2 * mask));
+            key[31] ^= bytes[1] & 7;
+            key
+        })
+    }
+
+    fn plain_distance(a: &[u8; 32], b: &[u8; 32]) -> Vec<u8> {
+        a.iter().zip(b).map(|(a, b)| a ^ b).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn distance_is_xor(a in any::<[u8; 32]>(), b in any::<[u8; 32]>(), c in any::<[u8; 32]>()) {
+            prop_assert_eq!(
+                Distance::between(&a, &b).cmp(&Distance::between(&a, &c)),
+                plain_distance(&a, &b).cmp(&plain_distance(&a, &c))
+            );
+            let bits = plain_distance(&a, &b);
+            let bit = |index: usize| bits[index / 8] << (index % 8) & 0x80 != 0;
+            let distance = Distance::between(&a, &b);
+            prop_assert!((0..256).all(|index| distance.bit(index) == bit(index)));
+            let shared = (0..256).find(|index| bit(*index)).unwrap_or(256);
+            prop_assert_eq!(distance.shared_bits() as usize, shared);
+        }
+
+        #[test]
+        fn queries_agree_with_a_full_scan(
+            own in near_keys(), keys in list_of(near_keys(), 0..120), target in near_keys(),
+            odd: bool,
+        ) {
+            let table = table(own, &keys);
+            let mut all: Vec<[u8; 32]> = table.iter().map(|entry| *entry.key.as_bytes()).collect();
+            prop_assert_eq!(all.len(), table.len());
+            prop_assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+
+            let keep = |key: &[u8; 32]| !odd || key[31] & 1 == 1;
+            let mut each: Vec<[u8; 32]> = Vec::new();
+            for (index, bucket) in table.buckets() {
+                prop_assert!(bucket.len() <= BUCKET_PEERS);
+                let keys: Vec<[u8; 32]> = bucket.iter().map(|entry| *entry.key.as_bytes()).collect();
+                for key in &keys {
+                    let shared = Distance::between(&own, key).shared_bits();
+                    prop_assert_eq!(shared as usize, index);
+                }
+                let kept = keys.into_iter().filter(keep);
+                each.extend(kept.min_by_key(|key| plain_distance(&target, key)));
+            }
+            let asker = PublicKey::new(target);
+            let listed: Vec<[u8; 32]> = table
+                .nearest_of_each_bucket(&asker, |entry| keep(entry.key.as_bytes()))
+                .map(|entry| *entry.key.as_bytes())
+                .collect();
+            prop_assert_eq!(listed, each);
+
+            all.sort_by_key(|key| plain_distance(&target, key));
+            let closest = table.closest(&target).map(|entry| *entry.key.as_bytes());
+            prop_assert_eq!(closest, all.first().copied());
+            all.retain(keep);
+            all.truncate(5);
+            let nearest: Vec<[u8; 32]> = table
+                .closest_where::<5>(&target, |entry| keep(entry.key.as_bytes()))
+                .iter()
+                .map(|entry| *entry.key.as_bytes())
+                .collect();
+            prop_assert_eq!(nearest, all);
+        }
+
+        #[test]
+        fn network_counts_follow_the_entries(
+            steps in list_of((0..3u8, 0..8u8, 0..6u8, 0..3u8), 0..200),
+        ) {
+            let mut table = PeerTable::new(PublicKey::new([0; 32]));
+            for (action, bucket, last, network) in steps {
+                let key = key(0x80 >> bucket, last);
+                let address = format!("198.51.{network}.{last}:1").parse().unwrap();
+                match action {
+                    0 => drop(table.insert(key, address, ())),
+                    1 => drop(table.remove(&key)),
+                    _ => drop(table.set_address(&key, address)),
+                }
+                let mut networks = BTreeMap::new();
+                table.iter().for_each(|entry| count_in(&mut networks, &entry.address));
+                prop_assert_eq!(&networks, &table.networks);
+                prop_assert!(networks.values().all(|count| *count <= TABLE_PEERS_PER_NETWORK));
+                for (_, entries) in table.buckets() {
+                    let mut networks = BTreeMap::new();
+                    entries.iter().for_each(|entry| count_in(&mut networks, &entry.address));
+                    prop_assert!(networks.values().all(|count| *count <= BUCKET_PEERS_PER_NETWORK));
+                }
+                prop_assert_eq!(table.iter().count(), table.len());
+            }
+        }
+    }
+}
