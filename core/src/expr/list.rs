@@ -16,6 +16,15 @@ impl List {
         Self(None)
     }
 
+    /// What tells these items from others in memory, if anyone else holds them too.
+    ///
+    /// Only good as long as the list lives, and for nothing but recognizing it: addresses differ
+    /// from run to run.
+    pub(crate) fn shared_key(&self) -> Option<usize> {
+        let items = self.0.as_ref()?;
+        (Arc::strong_count(items) > 1).then(|| items.as_ptr().addr())
+    }
+
     /// Whether both are the same items in memory; equal lists need not be.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -24,6 +33,12 @@ impl List {
             (None, None) => true,
             _ => false,
         }
+    }
+}
+
+impl<const N: usize> From<[Expr; N]> for List {
+    fn from(items: [Expr; N]) -> Self {
+        items.into_iter().collect()
     }
 }
 
@@ -39,7 +54,18 @@ impl From<Vec<Expr>> for List {
 
 impl FromIterator<Expr> for List {
     fn from_iter<I: IntoIterator<Item = Expr>>(items: I) -> Self {
-        Vec::from_iter(items).into()
+        let items = items.into_iter();
+        if items.size_hint().1 == Some(0) {
+            return Self::new();
+        }
+        let items: Arc<[Expr]> = items.collect();
+        Self(if items.is_empty() { None } else { Some(items) })
+    }
+}
+
+impl core::fmt::Debug for List {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        Expr::List(self.clone()).fmt(f)
     }
 }
 

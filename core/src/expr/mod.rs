@@ -2,14 +2,26 @@
 //!
 //! Invariants:
 //! - An [`Expr`] is 24 bytes and cheap to clone: long data and lists are shared, never copied.
-//! - Nothing here recurses on the host stack, however deep a tree is nested: dropping, comparing
-//!   and everything built on them keep their own work lists.
+//! - Nothing here recurses on the host stack, however deep a tree is nested: dropping, comparing,
+//!   walking ([`Expr::visit`]), building ([`Builder`]), ids and atom forms keep their own work
+//!   lists.
+//! - A list may occur several times in one expression and be in memory once. Ids and
+//!   [`Expr::write_atoms`] look at such a list once; what is by nature as long as the written-out
+//!   expression ([`Expr::visit`], [`Expr::to_atoms`], printing) says so.
 
+mod atoms;
 mod bytes;
+mod decode;
+mod integer;
 mod list;
+mod visit;
+
+pub(crate) use integer::{is_minimal, minimal, signed};
 
 pub use bytes::Bytes;
+pub use decode::ExprError;
 pub use list::List;
+pub use visit::{Builder, Visit, Visits};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -99,6 +111,12 @@ impl Expr {
         Self::list(Vec::from(items))
     }
 
+    /// Topic and message, if this is an error value of the usual shape: `(error topic message)`.
+    #[must_use]
+    pub fn as_error(&self) -> Option<(&[u8], &[u8])> {
+        self.as_list().and_then(error_parts)
+    }
+
     /// Whether this is an error value: a list that starts with the symbol `error`.
     #[must_use]
     pub fn is_error(&self) -> bool {
@@ -133,6 +151,16 @@ impl Expr {
             Self::List(list) => Some(list),
             _ => None,
         }
+    }
+}
+
+/// Topic and message of the error value with these items.
+pub(crate) fn error_parts(items: &[Expr]) -> Option<(&[u8], &[u8])> {
+    match items {
+        [head, topic, message] if head.as_symbol() == Some(ERROR_SYMBOL) => {
+            Some((topic.as_bytes()?, message.as_bytes()?))
+        }
+        _ => None,
     }
 }
 
@@ -176,12 +204,64 @@ impl PartialEq for Expr {
 
 impl Eq for Expr {}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Symbols in quotes, bytes as `0x…`, lists in parentheses: `("a" 0x01 ())`.
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut space = "";
+        for step in self.visit() {
+            match step {
+                Visit::Symbol(symbol) => write!(f, "{space}{:?}", symbol.as_str())?,
+                Visit::Bytes(bytes) => write!(f, "{space}{bytes:?}")?,
+                Visit::Open(_) => write!(f, "{space}(")?,
+                Visit::Close => f.write_str(")")?,
+            }
+            space = if matches!(step, Visit::Open(_)) {
+                ""
+            } else {
+                " "
+            };
+        }
+        Ok(())
+    }
+}
 
-    fn nested(depth: usize, innermost: Expr) -> Expr {
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn nested(depth: usize, innermost: Expr) -> Expr {
         (0..depth).fold(innermost, |inner, _| Expr::list(alloc::vec![inner]))
+    }
+
+    /// Lists that each hold the one before twice: 2^levels leaves, `levels` lists in memory.
+    pub(crate) fn doubled(levels: usize) -> Expr {
+        (0..levels).fold(Expr::bytes([1]), |inner, _| {
+            Expr::list(alloc::vec![inner.clone(), inner])
+        })
+    }
+
+    pub(crate) fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
+        std::thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn(work)
+            .unwrap()
+            .join()
+            .unwrap();
+    }
+
+    /// Expressions of every shape, with names and values of every kind.
+    pub(crate) fn arb_expr() -> impl Strategy<Value = Expr> {
+        let leaf = prop_oneof![
+            "[a-z.$#+-]{1,6}".prop_map(|name| Expr::symbol(&name)),
+            any::<alloc::string::String>().prop_map(|name| Expr::symbol(&name)),
+            proptest::collection::vec(any::<u8>(), 0..40).prop_map(Expr::bytes),
+            any::<alloc::string::String>().prop_map(Expr::bytes),
+            any::<i64>().prop_map(Expr::integer),
+        ];
+        leaf.prop_recursive(6, 60, 6, |inner| {
+            proptest::collection::vec(inner, 0..6).prop_map(Expr::list)
+        })
     }
 
     #[test]
@@ -192,20 +272,27 @@ mod tests {
 
     #[test]
     fn a_million_nested_lists_compare_and_drop_on_a_small_stack() {
-        let work = || {
+        on_a_small_stack(|| {
             let deep = nested(1_000_000, Expr::bytes([1]));
             assert!(deep == nested(1_000_000, Expr::bytes([1])));
             assert!(deep != nested(1_000_000, Expr::bytes([2])));
             let shared = deep.clone();
             drop(deep);
             drop(shared);
-        };
-        std::thread::Builder::new()
-            .stack_size(64 << 10)
-            .spawn(work)
-            .unwrap()
-            .join()
-            .unwrap();
+        });
+    }
+
+    #[test]
+    fn debug_tells_symbols_from_bytes_and_needs_no_stack() {
+        let items = alloc::vec![Expr::symbol("a"), Expr::bytes([0, 255]), Expr::list([])];
+        assert_eq!(
+            alloc::format!("{:?}", Expr::list(items)),
+            r#"("a" 0x00ff ())"#
+        );
+        on_a_small_stack(|| {
+            let text = alloc::format!("{:?}", nested(1_000_000, Expr::list([])));
+            assert_eq!(text.len(), 2_000_002);
+        });
     }
 
     #[test]

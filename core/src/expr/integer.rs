@@ -1,0 +1,104 @@
+//! Integers as minimal-width signed big-endian two's complement.
+
+use super::{Bytes, Expr};
+
+/// The longest integer that [`Expr::as_integer`] reads, in bytes.
+const INTEGER_BYTES: usize = size_of::<i128>();
+
+/// `bytes` without the leading bytes that repeat its sign; at least one byte stays.
+pub(crate) fn minimal(mut bytes: &[u8]) -> &[u8] {
+    while let [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] = bytes {
+        bytes = bytes.get(1..).unwrap_or_default();
+    }
+    bytes
+}
+
+/// Whether `bytes` are an integer in its shortest form. No bytes are not.
+pub(crate) fn is_minimal(bytes: &[u8]) -> bool {
+    !matches!(
+        bytes,
+        [] | [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..]
+    )
+}
+
+/// The signed integer that `bytes` are, `None` over 16 bytes. No bytes are 0.
+pub(crate) fn signed(bytes: &[u8]) -> Option<i128> {
+    let fill = if bytes.first().is_some_and(|&byte| byte >= 0x80) {
+        0xff
+    } else {
+        0
+    };
+    let mut wide = [fill; INTEGER_BYTES];
+    wide.get_mut(INTEGER_BYTES.checked_sub(bytes.len())?..)?
+        .copy_from_slice(bytes);
+    Some(i128::from_be_bytes(wide))
+}
+
+impl Expr {
+    /// The bytes that the integer `value` is in the language: signed, big-endian, as few as hold
+    /// it.
+    ///
+    /// ```
+    /// use astreum_core::expr::Expr;
+    /// assert_eq!(Expr::integer(128), Expr::bytes([0x00, 0x80]));
+    /// assert_eq!(Expr::integer(-128).as_integer(), Some(-128));
+    /// ```
+    #[must_use]
+    pub fn integer(value: impl Into<i128>) -> Self {
+        Self::Bytes(Bytes::new(minimal(&value.into().to_be_bytes())))
+    }
+
+    /// The signed integer that these bytes are, of whatever width up to 16 bytes; no bytes are 0.
+    #[must_use]
+    pub fn as_integer(&self) -> Option<i128> {
+        self.as_bytes().and_then(signed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn integers_take_as_few_bytes_as_hold_them() {
+        for (value, bytes) in [
+            (0_i128, &[0][..]),
+            (127, &[0x7f]),
+            (128, &[0, 0x80]),
+            (255, &[0, 0xff]),
+            (-1, &[0xff]),
+            (-128, &[0x80]),
+            (-129, &[0xff, 0x7f]),
+            (i128::MIN, &i128::MIN.to_be_bytes()),
+        ] {
+            assert_eq!(Expr::integer(value).as_bytes(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn width_does_not_change_what_bytes_are_as_an_integer() {
+        assert_eq!(Expr::bytes([]).as_integer(), Some(0));
+        assert_eq!(Expr::bytes([0, 0, 5]).as_integer(), Some(5));
+        assert_eq!(Expr::bytes([0xff, 0xff, 0xfe]).as_integer(), Some(-2));
+        assert_eq!(Expr::bytes([0; 16]).as_integer(), Some(0));
+        assert_eq!(Expr::bytes([0; 17]).as_integer(), None);
+        assert_eq!(Expr::symbol("5").as_integer(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn integers_round_trip_and_are_minimal(value in any::<i128>(), shift in 0..128_u32) {
+            let value = value >> shift;
+            let expr = Expr::integer(value);
+            prop_assert!(is_minimal(expr.as_bytes().unwrap()));
+            prop_assert_eq!(expr.as_integer(), Some(value));
+        }
+
+        #[test]
+        fn only_the_shortest_form_is_minimal(bytes in proptest::collection::vec(any::<u8>(), 1..20)) {
+            prop_assert_eq!(is_minimal(&bytes), minimal(&bytes) == bytes);
+            prop_assert!(is_minimal(minimal(&bytes)));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Walking and building expressions without the host stack.
+
+use super::{Bytes, Expr, List, Symbol};
+use alloc::vec::Vec;
+use core::slice;
+
+/// One step of a walk over an expression, see [`Expr::visit`].
+#[derive(Clone, Copy, Debug)]
+pub enum Visit<'e> {
+    /// A name.
+    Symbol(&'e Symbol),
+    /// A value.
+    Bytes(&'e Bytes),
+    /// A list starts; its items follow, then its [`Visit::Close`].
+    Open(&'e List),
+    /// The list that was opened last ends.
+    Close,
+}
+
+/// The steps of a walk: an expression in the order in which it is written.
+#[derive(Clone, Debug)]
+pub struct Visits<'e> {
+    start: Option<&'e Expr>,
+    open: Vec<slice::Iter<'e, Expr>>,
+}
+
+impl Visits<'_> {
+    /// How many lists are open.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.open.len()
+    }
+}
+
+impl<'e> Iterator for Visits<'e> {
+    type Item = Visit<'e>;
+
+    fn next(&mut self) -> Option<Visit<'e>> {
+        let item = match self.open.last_mut() {
+            None => self.start.take()?,
+            Some(items) => match items.next() {
+                Some(item) => item,
+                None => {
+                    self.open.pop();
+                    return Some(Visit::Close);
+                }
+            },
+        };
+        Some(match item {
+            Expr::Symbol(symbol) => Visit::Symbol(symbol),
+            Expr::Bytes(bytes) => Visit::Bytes(bytes),
+            Expr::List(list) => {
+                self.open.push(list.iter());
+                Visit::Open(list)
+            }
+        })
+    }
+}
+
+impl Expr {
+    /// Walks this expression in the order in which it is written.
+    ///
+    /// Lists that are shared in memory are walked each time they occur, so a walk can be longer
+    /// than the expression is large; see [`Expr::atom_count`].
+    ///
+    /// ```
+    /// use astreum_core::expr::Visit;
+    /// let expr = astreum_core::text::parse("(a (b 1))").unwrap();
+    /// let lists = expr.visit().filter(|step| matches!(step, Visit::Open(_))).count();
+    /// assert_eq!(lists, 2);
+    /// ```
+    #[must_use]
+    pub fn visit(&self) -> Visits<'_> {
+        Visits {
+            start: Some(self),
+            open: Vec::new(),
+        }
+    }
+}
+
+/// Builds one expression from the steps of a walk.
+///
+/// ```
+/// use astreum_core::expr::{Builder, Expr};
+/// let mut builder = Builder::new();
+/// builder.open();
+/// assert_eq!(builder.push(Expr::symbol("a")), None);
+/// assert_eq!(builder.close().map(|expr| expr.to_string()).as_deref(), Some("(a)"));
+/// ```
+#[derive(Debug, Default)]
+pub struct Builder {
+    items: Vec<Expr>,
+    starts: Vec<usize>,
+}
+
+impl Builder {
+    /// A builder without open lists.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            items: Vec::new(),
+            starts: Vec::new(),
+        }
+    }
+
+    /// How many lists are open.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Opens a list.
+    pub fn open(&mut self) {
+        self.starts.push(self.items.len());
+    }
+
+    /// Adds `item` to the list that was opened last; gives it back when no list is open, because
+    /// it is then the whole expression.
+    pub fn push(&mut self, item: Expr) -> Option<Expr> {
+        if self.starts.is_empty() {
+            return Some(item);
+        }
+        self.items.push(item);
+        None
+    }
+
+    /// Closes the list that was opened last and gives it back when it was the outermost one.
+    ///
+    /// Without an open list this does nothing.
+    pub fn close(&mut self) -> Option<Expr> {
+        let start = self.starts.pop()?;
+        let list: List = self.items.drain(start..).collect();
+        self.push(list.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests::{arb_expr, nested, on_a_small_stack};
+    use proptest::prelude::*;
+
+    fn rebuild(expr: &Expr) -> Option<Expr> {
+        let mut builder = Builder::new();
+        let mut whole = None;
+        for step in expr.visit() {
+            assert_eq!(whole, None, "the walk goes on after the whole expression");
+            whole = match step {
+                Visit::Symbol(symbol) => builder.push(symbol.clone().into()),
+                Visit::Bytes(bytes) => builder.push(bytes.clone().into()),
+                Visit::Open(_) => {
+                    builder.open();
+                    None
+                }
+                Visit::Close => builder.close(),
+            };
+        }
+        assert_eq!(builder.depth(), 0);
+        whole
+    }
+
+    proptest! {
+        #[test]
+        fn building_what_a_walk_says_gives_the_expression(expr in arb_expr()) {
+            prop_assert_eq!(rebuild(&expr), Some(expr));
+        }
+    }
+
+    #[test]
+    fn a_million_nested_lists_walk_on_a_small_stack() {
+        on_a_small_stack(|| {
+            let deep = nested(1_000_000, Expr::symbol("x"));
+            assert_eq!(deep.visit().count(), 2_000_001);
+            assert!(rebuild(&deep) == Some(deep));
+        });
+    }
+
+    #[test]
+    fn closing_without_an_open_list_does_nothing() {
+        let mut builder = Builder::new();
+        assert_eq!(builder.close(), None);
+        assert_eq!(builder.push(Expr::symbol("x")), Some(Expr::symbol("x")));
+    }
+}

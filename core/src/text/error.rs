@@ -1,0 +1,161 @@
+//! Why a source cannot be read, and where.
+
+use super::Snippet;
+use core::fmt;
+
+/// What is wrong with a source.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ParseErrorKind {
+    /// A string's closing quote is missing; the error is at the opening one.
+    UnterminatedString,
+    /// A `\` in a string is not followed by `"`, `\`, `n`, `t`, `r`, or `x` and two hex digits.
+    BadEscape,
+    /// A `)` without a `(`.
+    UnexpectedClose,
+    /// The source ends inside a list; the error is at the end of the source.
+    ExpectedClose,
+    /// The source ends before an expression.
+    UnexpectedEnd,
+    /// Something follows the one expression.
+    LeftOver,
+}
+
+impl ParseErrorKind {
+    /// The message in an error value: `(error "eval" message)`.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::UnterminatedString => "parse error: unterminated string",
+            Self::BadEscape => "parse error: bad escape",
+            Self::UnexpectedClose => "parse error: unexpected ')'",
+            Self::ExpectedClose => "parse error: expected ')'",
+            Self::UnexpectedEnd => "parse error: unexpected end",
+            Self::LeftOver => "unexpected tokens after expression",
+        }
+    }
+}
+
+impl fmt::Display for ParseErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+/// A place in a source.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Position {
+    /// Bytes before it.
+    pub offset: usize,
+    /// Its line, from 1. Lines end with U+000A.
+    pub line: usize,
+    /// Its column, from 1, in characters (Unicode scalar values).
+    pub column: usize,
+}
+
+impl Position {
+    /// The place `offset` bytes into `source`; inside a character, the place before it.
+    #[must_use]
+    pub fn at(source: &str, offset: usize) -> Self {
+        let offset = source.floor_char_boundary(offset);
+        let before = source.get(..offset).unwrap_or(source);
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        let newlines = before.bytes().filter(|&byte| byte == b'\n').count();
+        let in_line = before.get(line_start..).unwrap_or_default();
+        Self {
+            offset,
+            line: newlines + 1,
+            column: in_line.chars().count() + 1,
+        }
+    }
+
+    /// The place's line of `source`, with a caret under the place.
+    #[must_use]
+    pub const fn snippet(self, source: &str) -> Snippet<'_> {
+        Snippet::new(source, self)
+    }
+}
+
+/// Line and column, as in `line 2, column 5`.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// Why a source cannot be read, and where.
+///
+/// ```
+/// use astreum_core::text::{ParseErrorKind, parse};
+/// let source = "(a\n  b))";
+/// let error = parse(source).unwrap_err();
+/// assert_eq!(error.kind, ParseErrorKind::LeftOver);
+/// assert_eq!((error.at.offset, error.at.line, error.at.column), (7, 2, 5));
+/// assert_eq!(error.to_string(), "unexpected tokens after expression at line 2, column 5");
+/// assert_eq!(error.snippet(source).to_string(), "2 |   b))\n  |     ^");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParseError {
+    /// What is wrong.
+    pub kind: ParseErrorKind,
+    /// Where it is.
+    pub at: Position,
+    /// The `(` that is not closed, for [`ParseErrorKind::ExpectedClose`]: the innermost one.
+    pub open: Option<Position>,
+}
+
+impl ParseError {
+    pub(super) fn new(kind: ParseErrorKind, source: &str, offset: usize) -> Self {
+        Self {
+            kind,
+            at: Position::at(source, offset),
+            open: None,
+        }
+    }
+
+    /// Bytes before the error.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.at.offset
+    }
+
+    /// The error's line, from 1.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        self.at.line
+    }
+
+    /// The error's column in characters, from 1.
+    #[must_use]
+    pub const fn column(&self) -> usize {
+        self.at.column
+    }
+
+    /// Whether more text behind the source could mend it: what asks a prompt for another line.
+    #[must_use]
+    pub const fn is_incomplete(&self) -> bool {
+        matches!(
+            self.kind,
+            ParseErrorKind::UnterminatedString
+                | ParseErrorKind::ExpectedClose
+                | ParseErrorKind::UnexpectedEnd
+        )
+    }
+
+    /// The error's line of `source`, with a caret under the place.
+    #[must_use]
+    pub const fn snippet<'s>(&self, source: &'s str) -> Snippet<'s> {
+        self.at.snippet(source)
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.kind, self.at)?;
+        match self.open {
+            Some(open) => write!(f, " (the '(' at {open} is not closed)"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for ParseError {}

@@ -1,0 +1,177 @@
+//! Tokens to expressions.
+
+use super::{ParseError, ParseErrorKind, Position, Token, TokenKind, Tokens};
+use super::{number, string};
+use crate::expr::{Builder, Bytes, Expr, Symbol};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// The expressions of a source, one at a time. Ends after the first error.
+///
+/// ```
+/// use astreum_core::text::Parser;
+/// let mut parser = Parser::new("(a 1) b");
+/// assert_eq!(parser.next().unwrap().unwrap().to_string(), "(a 1)");
+/// assert_eq!(parser.span(), 0..5);
+/// assert_eq!(parser.next().unwrap().unwrap().to_string(), "b");
+/// assert_eq!(parser.span(), 6..7);
+/// assert!(parser.next().is_none());
+/// ```
+#[derive(Debug)]
+pub struct Parser<'s> {
+    tokens: Tokens<'s>,
+    names: Names,
+    span: Range<usize>,
+    failed: bool,
+}
+
+impl<'s> Parser<'s> {
+    /// The expressions of `source`.
+    #[must_use]
+    pub fn new(source: &'s str) -> Self {
+        Self {
+            tokens: Tokens::new(source),
+            names: Names::default(),
+            span: 0..0,
+            failed: false,
+        }
+    }
+
+    /// Where in the source the expression that came last stands, in bytes.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// The tokens behind the expression that came last.
+    #[must_use]
+    pub fn into_tokens(self) -> Tokens<'s> {
+        self.tokens
+    }
+
+    /// The next expression, `None` at the end of the source.
+    fn advance(&mut self) -> Result<Option<Expr>, ParseError> {
+        let source = self.tokens.source();
+        let mut builder = Builder::new();
+        let mut opens: Vec<usize> = Vec::new();
+        let mut start = None;
+        for token in self.tokens.by_ref() {
+            let token = token?;
+            let start = *start.get_or_insert(token.offset);
+            let whole = match token.kind {
+                TokenKind::Open => {
+                    builder.open();
+                    opens.push(token.offset);
+                    None
+                }
+                TokenKind::Close if opens.pop().is_none() => {
+                    let kind = ParseErrorKind::UnexpectedClose;
+                    return Err(ParseError::new(kind, source, token.offset));
+                }
+                TokenKind::Close => builder.close(),
+                TokenKind::String => {
+                    let bytes = string_value(&token, source)?;
+                    builder.push(Expr::Bytes(bytes))
+                }
+                TokenKind::Atom => builder.push(match number::integer(token.text) {
+                    Some(bytes) => Expr::Bytes(bytes),
+                    None => Expr::Symbol(self.names.symbol(token.text)),
+                }),
+            };
+            if whole.is_some() {
+                self.span = start..token.end();
+                return Ok(whole);
+            }
+        }
+        match opens.last() {
+            None => Ok(None),
+            Some(&open) => {
+                let mut error =
+                    ParseError::new(ParseErrorKind::ExpectedClose, source, source.len());
+                error.open = Some(Position::at(source, open));
+                Err(error)
+            }
+        }
+    }
+}
+
+fn string_value(token: &Token<'_>, source: &str) -> Result<Bytes, ParseError> {
+    string::unescape(token.text)
+        .map_err(|at| ParseError::new(ParseErrorKind::BadEscape, source, token.offset + at))
+}
+
+impl Iterator for Parser<'_> {
+    type Item = Result<Expr, ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let expr = self.advance();
+        self.failed = expr.is_err();
+        expr.transpose()
+    }
+}
+
+/// Slots of [`Names`]; a power of two.
+const NAME_SLOTS: usize = 64;
+/// The longest name that is worth remembering, in bytes.
+const NAME_BYTES: usize = 32;
+
+/// Names that came up lately, so that a program that says the same name over and over holds it in
+/// memory once. A slot is overwritten by the next name that falls into it.
+#[derive(Debug)]
+struct Names([Option<Symbol>; NAME_SLOTS]);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self([const { None }; NAME_SLOTS])
+    }
+}
+
+impl Names {
+    fn symbol(&mut self, name: &str) -> Symbol {
+        let bytes = name.as_bytes();
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+            return Symbol::new(name);
+        };
+        if bytes.len() > NAME_BYTES {
+            return Symbol::new(name);
+        }
+        let hash = usize::from(*first) * 31 + usize::from(*last) * 7 + bytes.len();
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the remainder is below the number of slots"
+        )]
+        let slot = &mut self.0[hash % NAME_SLOTS];
+        match slot {
+            Some(symbol) if symbol.as_str() == name => symbol.clone(),
+            _ => slot.insert(Symbol::new(name)).clone(),
+        }
+    }
+}
+
+/// The one expression that `source` holds.
+///
+/// ```
+/// use astreum_core::expr::Expr;
+/// use astreum_core::text::parse;
+/// assert_eq!(parse("(1 \"a\\x00\")"), Ok(Expr::list([Expr::integer(1), Expr::bytes(b"a\0")])));
+/// ```
+///
+/// # Errors
+/// The first thing that is wrong in the order of the source: there is no expression, it does not
+/// end, or something follows it.
+pub fn parse(source: &str) -> Result<Expr, ParseError> {
+    let mut parser = Parser::new(source);
+    let end = || ParseError::new(ParseErrorKind::UnexpectedEnd, source, source.len());
+    let expr = parser.next().ok_or_else(end)??;
+    match parser.into_tokens().next() {
+        None => Ok(expr),
+        Some(token) => Err(ParseError::new(
+            ParseErrorKind::LeftOver,
+            source,
+            token?.offset,
+        )),
+    }
+}

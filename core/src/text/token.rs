@@ -1,0 +1,320 @@
+//! Source to tokens.
+
+use super::{ParseError, ParseErrorKind};
+use alloc::vec::Vec;
+
+/// What a token is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TokenKind {
+    /// `(`
+    Open,
+    /// `)`
+    Close,
+    /// A string with its quotes.
+    String,
+    /// An integer or a symbol.
+    Atom,
+}
+
+/// A piece of the source that means something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token<'s> {
+    /// What it is.
+    pub kind: TokenKind,
+    /// Its text, as it stands in the source.
+    pub text: &'s str,
+    /// Where it starts in the source, in bytes.
+    pub offset: usize,
+}
+
+impl Token<'_> {
+    /// Where it ends in the source, in bytes.
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.offset + self.text.len()
+    }
+}
+
+/// What a byte can be where it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Part of a token.
+    Plain,
+    /// White space.
+    Space,
+    /// The first byte of a character that may be white space.
+    Lead,
+    Open,
+    Close,
+    Semicolon,
+    /// Starts a `#;` if the semicolon follows.
+    Hash,
+}
+
+const fn classify(byte: u8) -> Class {
+    match byte {
+        0x09..=0x0d | 0x1c..=0x20 => Class::Space,
+        0xc2 | 0xe1..=0xe3 => Class::Lead,
+        b'(' => Class::Open,
+        b')' => Class::Close,
+        b';' => Class::Semicolon,
+        b'#' => Class::Hash,
+        _ => Class::Plain,
+    }
+}
+
+/// The class of every byte.
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Plain; 256];
+    let mut byte = u8::MAX;
+    while byte > 0 {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the table has an entry for every byte"
+        )]
+        {
+            classes[byte as usize] = classify(byte);
+        }
+        byte -= 1;
+    }
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the table has an entry for every byte"
+    )]
+    CLASSES[usize::from(byte)]
+}
+
+/// How many bytes the white-space character at the start of `bytes` has, 0 if there is none.
+fn space_len(bytes: &[u8]) -> usize {
+    match bytes {
+        [0x09..=0x0d | 0x1c..=0x20, ..] => 1,
+        [0xc2, 0x85 | 0xa0, ..] => 2,
+        [0xe1, 0x9a, 0x80, ..]
+        | [0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf, ..]
+        | [0xe2, 0x81, 0x9f, ..]
+        | [0xe3, 0x80, 0x80, ..] => 3,
+        _ => 0,
+    }
+}
+
+/// Whether `character` is white space to the language: what Python's `str.isspace` takes, which
+/// is [`char::is_whitespace`] and U+001C to U+001F.
+#[must_use]
+pub fn is_space(character: char) -> bool {
+    space_len(character.encode_utf8(&mut [0; 4]).as_bytes()) > 0
+}
+
+/// Whether `text` as a whole is one token that is neither a parenthesis nor a string.
+pub(super) fn is_atom(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('"') && Tokens::new(text).atom_end(0) == text.len()
+}
+
+/// The tokens of a source, one at a time. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Tokens<'s> {
+    source: &'s str,
+    offset: usize,
+}
+
+impl<'s> Tokens<'s> {
+    /// The tokens of `source`.
+    #[must_use]
+    pub const fn new(source: &'s str) -> Self {
+        Self { source, offset: 0 }
+    }
+
+    /// The whole source.
+    #[must_use]
+    pub const fn source(&self) -> &'s str {
+        self.source
+    }
+
+    /// Where the next token is looked for, in bytes.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    fn rest(&self, offset: usize) -> &'s [u8] {
+        self.source.as_bytes().get(offset..).unwrap_or_default()
+    }
+
+    fn byte(&self, offset: usize) -> Option<u8> {
+        self.source.as_bytes().get(offset).copied()
+    }
+
+    /// Where the datum comment at `offset`, if there is one, has its datum.
+    fn datum_comment(&self, offset: usize) -> Option<usize> {
+        (self.rest(offset).starts_with(b"#;")).then_some(offset + 2)
+    }
+
+    /// The end of the comment at `offset`.
+    fn comment_end(&self, offset: usize) -> usize {
+        let rest = self.source.get(offset..).unwrap_or_default();
+        rest.find('\n')
+            .map_or(self.source.len(), |len| offset + len)
+    }
+
+    /// Where white space and comments that start at `offset` end.
+    fn blank_end(&self, mut offset: usize) -> usize {
+        loop {
+            match self.byte(offset).map(class) {
+                Some(Class::Space) => offset += 1,
+                Some(Class::Semicolon) => offset = self.comment_end(offset),
+                Some(Class::Lead) => match space_len(self.rest(offset)) {
+                    0 => return offset,
+                    len => offset += len,
+                },
+                _ => return offset,
+            }
+        }
+    }
+
+    /// Where the integer or symbol that starts at `offset` ends.
+    fn atom_end(&self, offset: usize) -> usize {
+        let bytes = self.rest(offset);
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let plain = |&byte: &u8| class(byte) != Class::Plain;
+            let Some(len) = rest.iter().position(plain) else {
+                return offset + bytes.len();
+            };
+            at += len;
+            let ends = match rest.get(len..).unwrap_or_default() {
+                [b'#', next, ..] => *next == b';',
+                [b'#'] => false,
+                here @ [0x80..=0xff, ..] => space_len(here) > 0,
+                _ => true,
+            };
+            if ends {
+                return offset + at;
+            }
+            at += 1;
+        }
+    }
+
+    /// Where the string whose quote is at `offset` ends.
+    fn string_end(&self, offset: usize) -> Result<usize, ParseError> {
+        let mut at = offset + 1;
+        loop {
+            let rest = self.rest(at);
+            match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+                None => {
+                    let kind = ParseErrorKind::UnterminatedString;
+                    return Err(ParseError::new(kind, self.source, offset));
+                }
+                Some(len) if rest.get(len) == Some(&b'"') => return Ok(at + len + 1),
+                // The escaped character may be longer than one byte, but none of its bytes is a
+                // quote or a backslash.
+                Some(len) => at += len + 2,
+            }
+        }
+    }
+
+    /// Where the datum that starts at `offset` or after it ends.
+    fn datum_end(&self, offset: usize) -> Result<usize, ParseError> {
+        let offset = self.blank_end(offset);
+        match self.byte(offset) {
+            None => Ok(offset),
+            Some(b'(') => self.list_end(offset),
+            Some(b')') => Ok(offset + 1),
+            Some(b'"') => self.string_end(offset),
+            // Before another datum comment this is `offset` itself: nothing is left out.
+            Some(_) => Ok(self.atom_end(offset)),
+        }
+    }
+
+    /// Where the list whose parenthesis is at `offset` ends; the end of the source if it does not.
+    ///
+    /// A datum comment inside is different from its datum standing alone only before a `)`, which
+    /// it takes. So nothing has to be remembered but the depth.
+    fn list_end(&self, mut offset: usize) -> Result<usize, ParseError> {
+        let mut depth = 0_usize;
+        loop {
+            offset = self.blank_end(offset);
+            offset = match self.byte(offset) {
+                None => return Ok(offset),
+                Some(b'(') => {
+                    depth += 1;
+                    offset + 1
+                }
+                Some(b')') if depth <= 1 => return Ok(offset + 1),
+                Some(b')') => {
+                    depth -= 1;
+                    offset + 1
+                }
+                Some(b'"') => self.string_end(offset)?,
+                Some(_) => match self.datum_comment(offset) {
+                    None => self.atom_end(offset),
+                    Some(datum) => {
+                        let datum = self.blank_end(datum);
+                        datum + usize::from(self.byte(datum) == Some(b')'))
+                    }
+                },
+            };
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Token<'s>>, ParseError> {
+        loop {
+            let start = self.blank_end(self.offset);
+            let (kind, end) = match self.byte(start) {
+                None => {
+                    self.offset = start;
+                    return Ok(None);
+                }
+                Some(b'(') => (TokenKind::Open, start + 1),
+                Some(b')') => (TokenKind::Close, start + 1),
+                Some(b'"') => (TokenKind::String, self.string_end(start)?),
+                Some(_) => match self.datum_comment(start) {
+                    None => (TokenKind::Atom, self.atom_end(start)),
+                    Some(datum) => {
+                        self.offset = self.datum_end(datum)?;
+                        continue;
+                    }
+                },
+            };
+            self.offset = end;
+            let text = self.source.get(start..end).unwrap_or_default();
+            return Ok(Some(Token {
+                kind,
+                text,
+                offset: start,
+            }));
+        }
+    }
+}
+
+impl<'s> Iterator for Tokens<'s> {
+    type Item = Result<Token<'s>, ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let token = self.advance();
+        if token.is_err() {
+            self.offset = self.source.len();
+        }
+        token.transpose()
+    }
+}
+
+/// All tokens of `source`.
+///
+/// [`Tokens`] gives them one at a time, without the memory for the list.
+///
+/// ```
+/// use astreum_core::text::tokenize;
+/// let tokens = tokenize("(a \"b c\") ; note").unwrap();
+/// let texts: Vec<_> = tokens.iter().map(|token| token.text).collect();
+/// assert_eq!(texts, ["(", "a", "\"b c\"", ")"]);
+/// ```
+///
+/// # Errors
+/// When a string does not end.
+pub fn tokenize(source: &str) -> Result<Vec<Token<'_>>, ParseError> {
+    Tokens::new(source).collect()
+}
