@@ -1,0 +1,139 @@
+//! Where the reference is: a virtual environment of our own, made when it is not there yet.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The release of the reference that everything is compared with.
+const REFERENCE: &str = "astreum==0.3.71";
+/// Names a Python to use instead of those that are found.
+const PYTHON_VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
+
+/// What a case needs to start a reference node.
+pub(crate) struct Environment {
+    /// A Python that has the reference installed.
+    pub(crate) python: PathBuf,
+    /// The script that drives it.
+    pub(crate) driver: PathBuf,
+    /// Scratch space of this run, removed when it ends well.
+    pub(crate) scratch: PathBuf,
+}
+
+impl Environment {
+    /// Finds or makes the virtual environment.
+    pub(crate) fn prepare() -> Result<Self, String> {
+        let target = target_folder()?;
+        let venv = target.join("interop-venv");
+        let python = venv.join("bin").join("python");
+        if !has_reference(&python) {
+            install(&venv, &python)?;
+        }
+        let scratch = target
+            .join("interop-scratch")
+            .join(std::process::id().to_string());
+        std::fs::create_dir_all(&scratch)
+            .map_err(|error| format!("cannot create {}: {error}", scratch.display()))?;
+        Ok(Self {
+            python,
+            driver: Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/reference_driver.py"),
+            scratch,
+        })
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        // Left-overs below the target folder harm nobody.
+        let _ = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// Cargo's target folder: this binary lies in one of its profiles.
+fn target_folder() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    own.parent()
+        .and_then(Path::parent)
+        .map(Path::to_path_buf)
+        .ok_or_else(|| format!("{} is not in a target folder", own.display()))
+}
+
+fn succeeds(python: &Path, code: &str) -> bool {
+    Command::new(python)
+        .args(["-c", code])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn has_reference(python: &Path) -> bool {
+    let (package, version) = REFERENCE.split_once("==").unwrap_or((REFERENCE, ""));
+    let code = format!(
+        "import importlib.metadata as m, sys; import {package}; sys.exit(m.version('{package}') != '{version}')"
+    );
+    python.exists() && succeeds(python, &code)
+}
+
+fn install(venv: &Path, python: &Path) -> Result<(), String> {
+    let base = find_python()?;
+    eprintln!(
+        "interop: installing {REFERENCE} into {} with {}",
+        venv.display(),
+        base.display()
+    );
+    checked(
+        Command::new(&base)
+            .args(["-m", "venv", "--clear"])
+            .arg(venv),
+        "make a virtual environment (on Debian: apt-get install python3-venv)",
+    )?;
+    checked(
+        Command::new(python).args(["-m", "pip", "install", "--quiet", REFERENCE]),
+        "install the reference with pip",
+    )?;
+    if has_reference(python) {
+        return Ok(());
+    }
+    Err(format!(
+        "{REFERENCE} was installed into {} but cannot be imported there",
+        venv.display()
+    ))
+}
+
+fn checked(command: &mut Command, what: &str) -> Result<(), String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("could not {what}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "could not {what}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// A Python that the reference runs on: 3.12 or newer.
+fn find_python() -> Result<PathBuf, String> {
+    let usable =
+        |python: &PathBuf| succeeds(python, "import sys; sys.exit(sys.version_info < (3, 12))");
+    if let Some(chosen) = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from) {
+        return Some(chosen).filter(usable).ok_or_else(|| {
+            format!("{PYTHON_VARIABLE} does not name a Python of version 3.12 or newer")
+        });
+    }
+    let on_path = ["python3.14", "python3.13", "python3.12", "python3"].map(PathBuf::from);
+    let by_pyenv = std::env::home_dir()
+        .map(|home| home.join(".pyenv/versions"))
+        .and_then(|versions| std::fs::read_dir(versions).ok())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin/python"));
+    on_path.into_iter().chain(by_pyenv).find(usable).ok_or_else(|| {
+        format!(
+            "the reference needs Python 3.12 or newer: install it (apt-get install python3.12 python3.12-venv, or pyenv install 3.12) or name one in {PYTHON_VARIABLE}"
+        )
+    })
+}

@@ -1,0 +1,37 @@
+//! The live suite: our node and the unmodified Python reference, over real sockets on loopback.
+//!
+//! ```text
+//! cargo run -p astreum-tests --bin interop            every case
+//! cargo run -p astreum-tests --bin interop -- list    what there is
+//! cargo run -p astreum-tests --bin interop -- ping    the cases whose name contains "ping"
+//! ```
+//!
+//! It installs the reference into a private virtual environment below the target folder, the first
+//! time; for that it needs Python 3.12 or newer and a way to `pip install`. Every case has nodes of
+//! its own on ports that the system picks, asserts on what the *other* side reports, and gives up
+//! after a stated time.
+
+mod cases;
+mod environment;
+mod reference;
+mod suite;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let filters: Vec<String> = std::env::args().skip(1).collect();
+    if filters == ["list"] {
+        for case in cases::all() {
+            println!("{}", case.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let environment = match environment::Environment::prepare() {
+        Ok(environment) => environment,
+        Err(problem) => {
+            eprintln!("interop: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    suite::run(&environment, &cases::all(), &filters)
+}

@@ -1,0 +1,205 @@
+//! One reference process, at the other end of two pipes.
+
+use crate::environment::Environment;
+use crate::suite::wait_for;
+use core::time::Duration;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// The longest that one command may take; the reference's own waits end after two seconds.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A driven process; it is killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    requests: ChildStdin,
+    replies: Receiver<String>,
+    errors: PathBuf,
+}
+
+impl Process {
+    /// Starts the driver with these arguments.
+    pub(crate) fn start(environment: &Environment, arguments: &[&str]) -> Result<Self, String> {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let errors = environment.scratch.join(format!("{number}.stderr"));
+        let log = std::fs::File::create(&errors)
+            .map_err(|error| format!("cannot create {}: {error}", errors.display()))?;
+        let mut child = Command::new(&environment.python)
+            .arg(&environment.driver)
+            .args(arguments)
+            // The reference logs under this folder; each process has one to itself.
+            .env(
+                "XDG_STATE_HOME",
+                environment.scratch.join(number.to_string()),
+            )
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("cannot start the reference: {error}"))?;
+        let requests = child.stdin.take().ok_or("the reference has no stdin")?;
+        let output = child.stdout.take().ok_or("the reference has no stdout")?;
+        let (sender, replies) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            requests,
+            replies,
+            errors,
+        })
+    }
+
+    /// Sends one line.
+    pub(crate) fn send(&mut self, line: &str) -> Result<(), String> {
+        writeln!(self.requests, "{line}").map_err(|error| self.died(&error.to_string()))
+    }
+
+    /// The next line that the process says.
+    pub(crate) fn receive(&mut self) -> Result<Value, String> {
+        let line = self
+            .replies
+            .recv_timeout(COMMAND_PATIENCE)
+            .map_err(|error| self.died(&error.to_string()))?;
+        serde_json::from_str(&line).map_err(|error| format!("not JSON: {error}: {line}"))
+    }
+
+    fn died(&self, why: &str) -> String {
+        let said = tail(&self.errors);
+        format!("the reference does not answer ({why}); it said: {said}")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; there is nobody to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .get(lines.len().saturating_sub(6)..)
+        .unwrap_or_default()
+        .join(" | ")
+}
+
+/// A reference node.
+pub(crate) struct Reference {
+    process: Process,
+    /// Its relay public key, hex.
+    pub(crate) key: String,
+    /// Its UDP port on loopback.
+    pub(crate) port: u16,
+}
+
+/// How a reference node is started; the default is a fresh node that knows nobody.
+#[derive(Default)]
+pub(crate) struct Start<'a> {
+    /// Port to listen on, 0 for any.
+    pub(crate) port: u16,
+    /// Addresses it shakes hands with.
+    pub(crate) seeds: &'a [String],
+    /// Its relay secret, hex; random without one.
+    pub(crate) secret: Option<&'a str>,
+    /// Further configuration.
+    pub(crate) config: Option<Value>,
+}
+
+impl Reference {
+    /// Starts a node and waits until it listens.
+    pub(crate) fn start(environment: &Environment, start: &Start<'_>) -> Result<Self, String> {
+        let port = start.port.to_string();
+        let config = start
+            .config
+            .clone()
+            .unwrap_or_else(|| json!({}))
+            .to_string();
+        let mut arguments = vec!["node", "--port", &port, "--config", &config];
+        for seed in start.seeds {
+            arguments.extend(["--seed", seed]);
+        }
+        if let Some(secret) = start.secret {
+            arguments.extend(["--secret", secret]);
+        }
+        let mut process = Process::start(environment, &arguments)?;
+        let hello = process.receive()?;
+        let key = hello["key"]
+            .as_str()
+            .ok_or("the hello has no key")?
+            .to_owned();
+        let port = hello["port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok())
+            .ok_or("the hello has no port")?;
+        Ok(Self { process, key, port })
+    }
+
+    /// A fresh node that knows nobody.
+    pub(crate) fn fresh(environment: &Environment) -> Result<Self, String> {
+        Self::start(environment, &Start::default())
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// One command of the driver; `arguments` is an object.
+    pub(crate) fn call(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
+        let mut reply = self.try_call(command, arguments)?;
+        match reply.get("error") {
+            Some(error) => Err(format!("the reference's {command}: {error}")),
+            None => Ok(reply["ok"].take()),
+        }
+    }
+
+    /// As [`Self::call`], with the reply as it came.
+    pub(crate) fn try_call(
+        &mut self,
+        command: &str,
+        mut arguments: Value,
+    ) -> Result<Value, String> {
+        arguments["cmd"] = command.into();
+        self.process.send(&arguments.to_string())?;
+        self.process.receive()
+    }
+
+    /// A command that needs no arguments.
+    pub(crate) fn ask(&mut self, command: &str) -> Result<Value, String> {
+        self.call(command, json!({}))
+    }
+
+    /// What the node holds about the peer with this key, once it has registered it.
+    pub(crate) fn wait_for_peer(&mut self, key: &str) -> Result<Value, String> {
+        wait_for("the reference registers the peer", || {
+            Ok(self.ask("status")?["peers"].get(key).cloned())
+        })
+    }
+
+    /// How often the node has logged a message that starts like this.
+    pub(crate) fn count(&mut self, message: &str) -> Result<u64, String> {
+        let counts = self.ask("counts")?;
+        let counts = counts.as_object().ok_or("no counts")?;
+        Ok(counts
+            .iter()
+            .filter(|(text, _)| text.starts_with(message))
+            .filter_map(|(_, count)| count.as_u64())
+            .sum())
+    }
+}

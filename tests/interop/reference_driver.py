@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+"""The unmodified Python reference, at the other end of two pipes.
+
+Every line on stdin is a JSON request, every line on stdout the JSON reply to it, in order. Nothing
+in the reference is replaced: this calls its public functions, reads its state and listens to its
+log. What the reference prints goes to stderr.
+
+    reference_driver.py node --port 0 [--seed HOST:PORT]... [--secret HEX] [--config JSON]
+        The first line out is {"port":…,"key":…}. Requests are {"cmd":NAME,…}, replies
+        {"ok":RESULT} or {"error":TEXT}; the commands are the methods of Node below.
+
+    reference_driver.py answers
+        Requests and replies of the conformance protocol: {"id":…,"op":…,"in":{…}} gives
+        {"id":…,"out":{…}}; the operations are the functions whose name starts with op_.
+"""
+
+import argparse
+import collections
+import json
+import logging
+import os
+import sys
+import time
+
+from astreum.communication.handlers import object_request, object_response
+from astreum.communication.models.message import Message, MessageTopic
+from astreum.communication.models.ping import Ping
+from astreum.communication.models.route import Route
+from astreum.communication.outgoing_queue import enqueue_outgoing
+from astreum.machine import Expr, parse, tokenize
+from astreum.machine.evaluations.low_evaluation import low_eval
+from astreum.machine.models.meter import Meter
+from astreum.node import Node as ReferenceNode
+from astreum.storage.advertisments import advertise_atoms
+from astreum.storage.models.atom import Atom, AtomKind, bytes_list_to_atoms
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+HEX = bytes.fromhex
+
+
+def expression(expr):
+    """An expression in the conformance protocol's JSON form."""
+    if isinstance(expr, Expr.Symbol):
+        return {"sym": expr.value}
+    if isinstance(expr, Expr.Bytes):
+        return {"bytes": expr.value.hex()}
+    return {"list": [expression(item) for item in expr.elements]}
+
+
+def from_json(value):
+    """The expression that a JSON form stands for."""
+    if "sym" in value:
+        return Expr.Symbol(value["sym"])
+    if "bytes" in value:
+        return Expr.Bytes(HEX(value["bytes"]))
+    return Expr.ListExpr([from_json(item) for item in value["list"]])
+
+
+def atom_fields(atom):
+    return {"kind": int(atom.kind), "data": atom.data.hex(), "next": atom.next_id.hex()}
+
+
+class CountingHandler(logging.Handler):
+    """Counts log messages by their unformatted text."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = collections.Counter()
+
+    def emit(self, record):
+        # The unformatted message is the same for every id and address.
+        self.messages[str(record.msg)] += 1
+
+
+class Node:
+    """One reference node; each public method is a command."""
+
+    def __init__(self, args):
+        config = {
+            "incoming_port": args.port,
+            "default_seed": args.default_seed,
+            "additional_seeds": args.seed,
+            **json.loads(args.config),
+        }
+        if args.secret:
+            config["relay_secret_key"] = args.secret
+        self._log = CountingHandler()
+        self._node = ReferenceNode(config)
+        logger = self._node.logger.logger
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(self._log)
+        failure = self._node.connect()
+        if failure is not None:
+            raise failure
+        # Without a name service the reference does not learn its own address.
+        self._node.relay_ip_address = "127.0.0.1"
+
+    def status(self, _):
+        node = self._node
+        with node.peers_lock:
+            peers = dict(node.peers)
+        return {
+            "port": node.config["incoming_port"],
+            "key": node.relay_public_key_bytes.hex(),
+            "head": node.latest_block_hash.hex() if node.latest_block_hash else None,
+            "alive": all(
+                getattr(node, name).is_alive()
+                for name in ("incoming_populate_thread", "incoming_process_thread")
+            ),
+            "pending": len(node.atom_requests),
+            "peers": {
+                key.hex(): {
+                    "address": "%s:%d" % tuple(peer.address[:2]),
+                    "difficulty": peer.difficulty,
+                    "head": peer.latest_block.hex() if peer.latest_block else None,
+                    "seen": peer.timestamp.timestamp(),
+                }
+                for key, peer in peers.items()
+            },
+            "route": sorted(
+                key.hex() for bucket in node.peer_route.buckets.values() for key in bucket
+            ),
+            "validators": None
+            if node.validation_route is None
+            else sorted(
+                key.hex() for bucket in node.validation_route.buckets.values() for key in bucket
+            ),
+        }
+
+    def counts(self, _):
+        """How often the node has logged each message since it started."""
+        return dict(self._log.messages)
+
+    # -- storage
+
+    def _keep(self, atom):
+        atom_id = atom.object_id()
+        self._node._hot_storage_set(atom_id, atom)
+        return atom_id.hex()
+
+    def put(self, request):
+        """Keeps one bytes atom."""
+        return self._keep(Atom(HEX(request["data"]), AtomKind.BYTES))
+
+    def put_list(self, request):
+        """Keeps a bytes list."""
+        head, atoms = bytes_list_to_atoms([HEX(item) for item in request["items"]])
+        for atom in atoms:
+            self._keep(atom)
+        return head.hex()
+
+    def put_source(self, request):
+        """Parses a source text and keeps the atoms of its expression."""
+        expr, _ = parse(tokenize(request["source"]))
+        head, atoms = expr.to_atoms()
+        for atom in atoms:
+            self._keep(atom)
+        return head.hex()
+
+    def get(self, request):
+        """An atom, local or from the network; null when nobody has it in time."""
+        started = time.monotonic()
+        atom = self._node.get_atom(HEX(request["id"]))
+        return {
+            "atom": atom_fields(atom) if atom is not None else None,
+            "seconds": time.monotonic() - started,
+        }
+
+    def get_list(self, request):
+        atoms = self._node.get_atom_list(HEX(request["id"]))
+        return None if atoms is None else [atom_fields(atom) for atom in atoms]
+
+    def get_local(self, request):
+        atom = self._node.get_atom_from_local_storage(HEX(request["id"]))
+        return None if atom is None else atom_fields(atom)
+
+    def get_expression(self, request):
+        """Rebuilds an expression, fetching every atom of it that is not here."""
+        return expression(Expr.from_atoms(self._node, HEX(request["id"])))
+
+    def advertise(self, request):
+        """Tracks an advertisement and sends what is due."""
+        ttl = request.get("ttl")
+        expires = None if ttl is None else time.time() + ttl
+        entry = (HEX(request["id"]), request.get("type", 1), expires)
+        self._node.add_atom_advertisements([entry])
+        advertise_atoms(self._node, entries=[entry])
+
+    def providers(self, _):
+        """Atom id to the provider that is on file."""
+        found = {}
+        for atom_id, index in dict(self._node.storage_index).items():
+            payload = self._node.storage_providers[index]
+            key, host, port = object_response.decode_object_provider(payload)
+            found[atom_id.hex()] = {"key": key.hex(), "address": f"{host}:{port}"}
+        return found
+
+    # -- messages
+
+    def handshake(self, request):
+        """Sends a HANDSHAKE to an address."""
+        host, port = request["address"].rsplit(":", 1)
+        message = Message(
+            handshake=True,
+            sender=self._node.relay_public_key,
+            incoming_port=self._node.config["incoming_port"],
+            content=b"",
+        )
+        return bool(enqueue_outgoing(self._node, (host, int(port)), message=message, difficulty=1))
+
+    def _send(self, address, shared_key, difficulty, topic, content):
+        message = Message(topic=topic, content=content, sender=self._node.relay_public_key)
+        message.encrypt(shared_key)
+        return bool(
+            enqueue_outgoing(self._node, address, message=message, difficulty=difficulty)
+        )
+
+    def send(self, request):
+        """Sends a message to a registered peer (key), or to anybody (key and address)."""
+        key = HEX(request["key"])
+        topic = MessageTopic(request["topic"])
+        content = HEX(request["content"])
+        if "address" in request:
+            host, port = request["address"].rsplit(":", 1)
+            public = X25519PublicKey.from_public_bytes(key)
+            shared = self._node.relay_secret_key.exchange(public)
+            return self._send((host, int(port)), shared, 1, topic, content)
+        peer = self._node.get_peer(key)
+        if peer is None:
+            raise LookupError("not a peer")
+        return self._send(peer.address, peer.shared_key_bytes, peer.difficulty, topic, content)
+
+    def ping(self, request):
+        head = request.get("head")
+        content = Ping(
+            is_validator=request.get("validator", False),
+            difficulty=request.get("difficulty", 1),
+            latest_block=HEX(head) if head else None,
+        ).to_bytes()
+        return self.send({"key": request["key"], "topic": int(MessageTopic.PING), "content": content.hex()})
+
+    def quit(self, _):
+        self._node.disconnect()
+
+
+# -- the conformance protocol
+
+
+def op_tokenize(given):
+    return {"tokens": tokenize(given["source"])}
+
+
+def op_parse(given):
+    expr, rest = parse(tokenize(given["source"]))
+    return {"expr": expression(expr), "rest": rest}
+
+
+def op_low_eval(given):
+    code = [HEX(item) for item in given["code"]]
+    meter = Meter(limit=given["limit"])
+    return {"expr": expression(low_eval(OFFLINE, code, meter)), "used": meter.used}
+
+
+def op_atom(given):
+    atom = Atom(HEX(given["data"]), AtomKind(given["kind"]), HEX(given["next"]))
+    return {"id": atom.object_id().hex(), "bytes": atom.to_bytes().hex()}
+
+
+def op_atom_decode(given):
+    return atom_fields(Atom.from_bytes(HEX(given["bytes"])))
+
+
+def op_expr_atoms(given):
+    head, atoms = Expr.to_atoms(from_json(given["expr"]))
+    return {"id": head.hex(), "atoms": [atom.to_bytes().hex() for atom in atoms]}
+
+
+class AtomsOnly:
+    """What Expr.from_atoms needs of a node."""
+
+    def __init__(self, atoms):
+        self.atoms = {atom.object_id(): atom for atom in atoms}
+
+    def get_atom(self, atom_id):
+        return self.atoms.get(atom_id)
+
+
+def op_expr_from_atoms(given):
+    source = AtomsOnly([Atom.from_bytes(HEX(item)) for item in given["atoms"]])
+    return {"expr": expression(Expr.from_atoms(source, HEX(given["id"])))}
+
+
+def op_ping_decode(given):
+    ping = Ping.from_bytes(HEX(given["bytes"]))
+    return {
+        "is_validator": ping.is_validator,
+        "difficulty": ping.difficulty,
+        "latest_block": ping.latest_block.hex() if ping.latest_block else None,
+    }
+
+
+def op_object_request_decode(given):
+    request = object_request.ObjectRequest.from_bytes(HEX(given["bytes"]))
+    return {
+        "type": int(request.type),
+        "atom_id": request.atom_id.hex(),
+        "payload_type": request.payload_type,
+        "data": request.data.hex(),
+    }
+
+
+def op_object_response_decode(given):
+    response = object_response.ObjectResponse.from_bytes(HEX(given["bytes"]))
+    return {
+        "type": int(response.type),
+        "atom_id": response.atom_id.hex(),
+        "data": response.data.hex(),
+    }
+
+
+def op_provider_decode(given):
+    key, host, port = object_response.decode_object_provider(HEX(given["bytes"]))
+    return {"public_key": key.hex(), "address": host, "port": port}
+
+
+def op_route(given):
+    route = Route(X25519PublicKey.from_public_bytes(HEX(given["own"])))
+    for key in given["peers"]:
+        route.add_peer(HEX(key), HEX(key))
+    for key in given.get("remove", []):
+        route.remove_peer(HEX(key))
+    closest = route.closest_peer_for_hash(HEX(given["target"]))
+    return {
+        "buckets": [
+            [index, [key.hex() for key in bucket]]
+            for index, bucket in sorted(route.buckets.items())
+            if bucket
+        ],
+        "closest": closest.hex() if closest else None,
+    }
+
+
+OFFLINE = None
+
+
+def answer(line):
+    request = json.loads(line)
+    try:
+        out = globals()["op_" + request["op"]](request["in"])
+    except Exception as failure:  # the protocol compares only that there is one
+        out = {"error": f"{type(failure).__name__}: {failure}"}
+    return {"id": request["id"], "out": out}
+
+
+def command(node, line):
+    request = json.loads(line)
+    try:
+        return {"ok": getattr(node, request["cmd"])(request)}
+    except Exception as failure:  # the test decides what it means
+        return {"error": f"{type(failure).__name__}: {failure}"}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    modes = parser.add_subparsers(dest="mode", required=True)
+    modes.add_parser("answers")
+    node_mode = modes.add_parser("node")
+    node_mode.add_argument("--port", type=int, default=0)
+    node_mode.add_argument("--seed", action="append", default=[])
+    node_mode.add_argument("--default-seed", default=None)
+    node_mode.add_argument("--secret")
+    node_mode.add_argument("--config", default="{}")
+    args = parser.parse_args()
+
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def reply(value):
+        replies.write(json.dumps(value) + "\n")
+
+    if args.mode == "answers":
+        global OFFLINE
+        sys.setrecursionlimit(20_000)
+        OFFLINE = ReferenceNode({"default_seed": None})
+        for line in sys.stdin:
+            reply(answer(line))
+        return
+
+    node = Node(args)
+    status = node.status({})
+    reply({"port": status["port"], "key": status["key"]})
+    for line in sys.stdin:
+        reply(command(node, line))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+//! Runs cases side by side and says what became of them.
+
+use crate::environment::Environment;
+use core::time::Duration;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+/// What a case answers; the text says what was wrong.
+pub(crate) type Outcome = Result<(), String>;
+
+/// A named promise.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    /// How it is asked for.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) run: fn(&Environment) -> Outcome,
+}
+
+/// Cases that run at the same time. They mostly wait, for packets and for the reference's polling.
+const WORKERS: usize = 6;
+/// A condition that has not come true by then will not.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fails the case unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// Fails the case unless both are equal.
+macro_rules! ensure_eq {
+    ($left:expr, $right:expr, $($message:tt)+) => {{
+        let (left, right) = (&$left, &$right);
+        if left != right {
+            return Err(format!("{}: {left:?} is not {right:?}", format_args!($($message)+)));
+        }
+    }};
+}
+pub(crate) use ensure_eq;
+
+/// Asks until there is an answer.
+pub(crate) fn wait_for<T>(
+    what: &str,
+    mut probe: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<T, String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = probe()? {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{what}: not within {PATIENCE:?}"));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs the cases that match any of the filters, all of them without one.
+pub(crate) fn run(environment: &Environment, cases: &[Case], filters: &[String]) -> ExitCode {
+    let wanted: Vec<&Case> = cases
+        .iter()
+        .filter(|case| {
+            filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter))
+        })
+        .collect();
+    if wanted.is_empty() {
+        eprintln!("interop: no case has a name like {filters:?}; `list` shows them");
+        return ExitCode::from(2);
+    }
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..WORKERS.min(wanted.len()) {
+            scope.spawn(|| {
+                while let Some(case) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let started = Instant::now();
+                    let outcome = (case.run)(environment);
+                    let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+                    println!(
+                        "interop {} ... {word} ({:.1} s)",
+                        case.name,
+                        started.elapsed().as_secs_f64()
+                    );
+                    if let (Err(why), Ok(mut failures)) = (outcome, failures.lock()) {
+                        failures.push((case.name, why));
+                    }
+                }
+            });
+        }
+    });
+    // A worker that panicked would have ended the scope, and with it the program.
+    let failures = failures.into_inner().unwrap_or_default();
+    for (name, why) in &failures {
+        println!("\n{name}:\n    {why}");
+    }
+    println!(
+        "\ninterop: {} passed, {} failed",
+        wanted.len() - failures.len(),
+        failures.len()
+    );
+    ExitCode::from(u8::from(!failures.is_empty()))
+}
