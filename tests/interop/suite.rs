@@ -1,10 +1,10 @@
 //! Runs cases side by side and says what became of them.
 
 use crate::environment::Environment;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 

@@ -1,1 +1,5 @@
-//! tests
+//! What the tests of Astreum are made of: oracles that are too plain to be wrong, and the bodies of
+//! the fuzz targets, which ordinary tests replay on a committed corpus.
+
+pub mod model;
+pub mod target;

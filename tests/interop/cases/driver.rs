@@ -2,7 +2,7 @@
 
 use crate::environment::Environment;
 use crate::reference::{Reference, Start};
-use crate::suite::{Outcome, ensure_eq};
+use crate::suite::{Outcome, ensure, ensure_eq};
 use serde_json::json;
 
 pub(crate) fn two_references_meet_and_exchange_an_expression(environment: &Environment) -> Outcome {
@@ -20,6 +20,11 @@ pub(crate) fn two_references_meet_and_exchange_an_expression(environment: &Envir
         expression,
         json!({"list": [{"bytes": "01"}, {"list": [{"sym": "a"}, {"list": []}]}, {"sym": "name"}]}),
         "what the second one rebuilt"
+    );
+    let requests = first.count("Handling OBJECT_GET")?;
+    ensure!(
+        requests >= 4,
+        "the first one counted only {requests} requests"
     );
     Ok(())
 }
