@@ -2,4 +2,3 @@
 //! the fuzz targets, which ordinary tests replay on a committed corpus.
 
 pub mod model;
-pub mod target;
