@@ -2,3 +2,4 @@
 //! the fuzz targets, which ordinary tests replay on a committed corpus.
 
 pub mod model;
+pub mod target;

@@ -1,0 +1,155 @@
+//! Makes the fuzz targets' corpora from the conformance cases.
+//!
+//! ```text
+//! cargo run -p astreum-tests --bin seeds
+//! ```
+//!
+//! Writes `fuzz/corpus/<target>/<case>`; what is there already and is not a case stays. An argument
+//! names another folder with cases.
+
+use astreum_tests::target::low_eval::encode;
+use core::error::Error;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Cases of one operation that become seeds; they are spread over all of them.
+const PER_OPERATION: usize = 20;
+/// Longer cases are not worth their place in a repository.
+const MAX_BYTES: usize = 1_024;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let vectors = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| root.join("vectors"), PathBuf::from);
+    let corpus = root.join("../fuzz/corpus");
+    let mut written = 0;
+    for (target, operation, seed) in SOURCES {
+        let folder = corpus.join(target);
+        std::fs::create_dir_all(&folder)?;
+        for (id, bytes) in seeds(&vectors.join(format!("{operation}.jsonl")), *seed)? {
+            std::fs::write(folder.join(id), bytes)?;
+            written += 1;
+        }
+    }
+    println!("{written} seeds in {}", corpus.display());
+    Ok(())
+}
+
+/// A seed under its case's id.
+type Named = (String, Vec<u8>);
+
+type Seed = fn(&Value) -> Option<Vec<u8>>;
+
+/// Target, operation of the cases, and what of a case's input the target takes.
+const SOURCES: &[(&str, &str, Seed)] = &[
+    ("parse", "tokenize", source),
+    ("parse", "parse", source),
+    ("parse", "eval", source),
+    ("round_trip", "parse", source),
+    ("round_trip", "expr_atoms", expression_recipe),
+    ("eval", "eval", script),
+    ("low_eval", "low_eval", program),
+    ("decode", "atom_decode", bytes),
+    ("decode", "expr_from_atoms", store),
+    ("decode", "ping_decode", bytes),
+    ("decode", "object_request_decode", bytes),
+    ("decode", "object_response_decode", bytes),
+    ("decode", "object_found_decode", bytes),
+    ("decode", "provider_decode", bytes),
+    ("decode", "route_response_decode", bytes),
+    ("decode", "message_decode", packet),
+];
+
+fn seeds(cases: &Path, seed: Seed) -> Result<Vec<Named>, Box<dyn Error>> {
+    let text = std::fs::read_to_string(cases)
+        .map_err(|error| format!("cannot read {}: {error}", cases.display()))?;
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line)?;
+        let id = case.get("id").and_then(Value::as_str);
+        let bytes = case.get("in").and_then(seed);
+        if let (Some(id), Some(bytes)) = (id, bytes)
+            && bytes.len() <= MAX_BYTES
+        {
+            all.push((id.to_owned(), bytes));
+        }
+    }
+    let stride = all.len().div_ceil(PER_OPERATION).max(1);
+    Ok(all.into_iter().step_by(stride).collect())
+}
+
+fn hex(value: &Value) -> Option<Vec<u8>> {
+    let digits = value.as_str()?.as_bytes();
+    let (pairs, _) = digits.as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.iter().map(byte).collect()
+}
+
+fn source(input: &Value) -> Option<Vec<u8>> {
+    Some(input.get("source")?.as_str()?.as_bytes().to_vec())
+}
+
+fn script(input: &Value) -> Option<Vec<u8>> {
+    let limit = input.get("limit")?.as_u64();
+    let units = limit.map_or(255, |limit| u8::try_from(limit / 16).unwrap_or(254));
+    Some([vec![units], source(input)?].concat())
+}
+
+fn program(input: &Value) -> Option<Vec<u8>> {
+    let code: Option<Vec<Vec<u8>>> = input.get("code")?.as_array()?.iter().map(hex).collect();
+    encode(input.get("limit")?.as_u64(), &code?)
+}
+
+fn bytes(input: &Value) -> Option<Vec<u8>> {
+    hex(input.get("bytes")?)
+}
+
+fn packet(input: &Value) -> Option<Vec<u8>> {
+    hex(input.get("packet")?)
+}
+
+/// Atoms, each behind its length, the root last.
+fn store(input: &Value) -> Option<Vec<u8>> {
+    let atoms: Option<Vec<Vec<u8>>> = input.get("atoms")?.as_array()?.iter().map(hex).collect();
+    let root = hex(input.get("id")?)?;
+    let is_root = |stored: &Vec<u8>| {
+        astreum_core::atom::Atom::from_bytes(stored).is_ok_and(|atom| *atom.id().as_ref() == *root)
+    };
+    let mut atoms = atoms?;
+    atoms.sort_by_key(is_root);
+    let mut out = Vec::new();
+    for stored in atoms {
+        out.extend_from_slice(&u16::try_from(stored.len()).ok()?.to_be_bytes());
+        out.extend_from_slice(&stored);
+    }
+    Some(out)
+}
+
+/// The recipe of an expression, as the round trip's input reads it.
+fn expression_recipe(input: &Value) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    recipe(input.get("expr")?, &mut out)?;
+    Some(out)
+}
+
+/// Conformance cases nest a few dozen lists at most.
+fn recipe(expr: &Value, out: &mut Vec<u8>) -> Option<()> {
+    let mut leaf = |code: u8, bytes: &[u8]| {
+        out.push(u8::try_from(bytes.len() << 2).ok()? | code);
+        out.extend_from_slice(bytes);
+        Some(())
+    };
+    if let Some(name) = expr.get("sym") {
+        return leaf(2, name.as_str()?.as_bytes());
+    }
+    if let Some(value) = expr.get("bytes") {
+        return leaf(3, &hex(value)?);
+    }
+    out.push(0);
+    for item in expr.get("list")?.as_array()? {
+        recipe(item, out)?;
+    }
+    out.push(1);
+    Some(())
+}

@@ -1,0 +1,144 @@
+//! Everything that reads bytes from the network or from a store: no input panics, and what is
+//! accepted says the same again when it is written.
+
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
+use astreum_core::crypto::SharedKey;
+use astreum_core::expr::Expr;
+use astreum_core::wire::message::{Body, Message};
+use astreum_core::wire::object::{Contact, Found, Request, Response};
+use astreum_core::wire::object::{write_found_atom, write_found_list};
+use astreum_core::wire::packet::Packet;
+use astreum_core::wire::ping::Ping;
+use astreum_core::wire::route_message::{AddressFamily, RouteTable, decode_entries, write_entry};
+
+/// Atoms that an expression is read from at most.
+const MAX_ATOMS: usize = 1_000;
+
+/// Feeds `data` to every decoder.
+pub fn run(data: &[u8]) {
+    atom(data);
+    expression(data);
+    found(data);
+    packet(data);
+    objects(data);
+    routes(data);
+    if let Ok(ping) = Ping::decode(data) {
+        assert_eq!(ping.encode(), data, "a ping");
+    }
+}
+
+fn atom(data: &[u8]) {
+    if let Ok(atom) = Atom::from_bytes(data) {
+        assert_eq!(atom.to_bytes(), data, "an atom's stored form");
+    }
+}
+
+/// `data` as a store: (length u16 BE, an atom's stored bytes)…; the last atom is the root.
+fn expression(mut data: &[u8]) {
+    let mut root = None;
+    let mut atoms = Vec::new();
+    while let Some((len, rest)) = data.split_first_chunk::<2>() {
+        let len = usize::from(u16::from_be_bytes(*len)).min(rest.len());
+        let (stored, rest) = rest.split_at(len);
+        data = rest;
+        if let Ok(atom) = Atom::from_bytes(stored) {
+            root = Some(atom.id());
+            atoms.push(atom);
+        }
+    }
+    let store: MemoryStore = atoms.into_iter().collect();
+    let Some(root) = root else { return };
+    if let Ok(expr) = Expr::from_atoms(&store, &root, MAX_ATOMS) {
+        // The links of symbols and values are ignored, so the id may be another one; the
+        // expression is the same.
+        let (id, atoms) = expr.to_atoms();
+        let store: MemoryStore = atoms.into_iter().collect();
+        assert!(
+            Expr::from_atoms(&store, &id, MAX_ATOMS) == Ok(expr),
+            "an expression"
+        );
+    }
+}
+
+/// `data` as a hit, for the id that its first atom has.
+fn found(data: &[u8]) {
+    assert!(
+        Found::decode(&AtomId::ZERO, data).is_err(),
+        "nothing hashes to zero"
+    );
+    let first = match data {
+        [1, stored @ ..] => Atom::from_bytes(stored).ok(),
+        [2, rest @ ..] => rest.split_first_chunk::<4>().and_then(|(len, rest)| {
+            let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
+            Atom::from_bytes(rest.get(..len)?).ok()
+        }),
+        _ => None,
+    };
+    let Some(first) = first else { return };
+    let Ok(found) = Found::decode(&first.id(), data) else {
+        return;
+    };
+    assert_eq!(found.atoms().first(), Some(&first));
+    let mut again = Vec::new();
+    match &found {
+        Found::Atom(atom) => write_found_atom(&mut again, atom),
+        Found::List(atoms) => {
+            let written = write_found_list(&mut again, atoms);
+            assert_eq!(written, Ok(()), "what was read is short enough to write");
+        }
+    }
+    assert_eq!(again, data, "a hit");
+}
+
+fn packet(data: &[u8]) {
+    if let Ok(packet) = Packet::decode(data) {
+        assert_eq!(packet.check_work(packet.work()), Ok(()));
+        message(packet.message());
+    }
+    message(data);
+}
+
+fn message(data: &[u8]) {
+    if let Ok(message) = Message::decode(data)
+        && let Body::Sealed(sealed) = message.body
+    {
+        let key = SharedKey::from_bytes([7; 32]);
+        let mut out = Vec::new();
+        assert!(
+            sealed.open(&key, &mut out).is_err(),
+            "nobody but us knows this key"
+        );
+        assert!(out.len() <= data.len(), "opening makes nothing longer");
+    }
+}
+
+fn objects(data: &[u8]) {
+    let mut again = Vec::new();
+    if let Ok(request) = Request::decode(data) {
+        request.write(&mut again);
+        assert_eq!(again, data, "a request");
+    }
+    again.clear();
+    if let Ok(response) = Response::decode(data) {
+        response.write(&mut again);
+        assert_eq!(again, data, "a response");
+    }
+    if let Ok(contact) = Contact::decode(data) {
+        assert!(data.starts_with(&contact.encode()), "a contact");
+    }
+}
+
+fn routes(data: &[u8]) {
+    if let Ok(table) = RouteTable::decode(data) {
+        assert!(data.starts_with(&table.encode()), "a route request");
+    }
+    for family in [AddressFamily::V4, AddressFamily::V6] {
+        if let Ok(entries) = decode_entries(data, family) {
+            let mut again = Vec::new();
+            for entry in entries {
+                write_entry(&mut again, &entry);
+            }
+            assert_eq!(again, data, "a route response");
+        }
+    }
+}

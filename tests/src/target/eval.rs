@@ -1,0 +1,58 @@
+//! Programs of any kind under tight limits: they end, within the limits, and always the same way.
+
+use super::input::Input;
+use astreum_core::atom::MemoryStore;
+use astreum_core::machine::{Env, Limits, Machine};
+
+/// Small enough that thousands of programs a second reach them.
+const LIMITS: Limits = Limits {
+    depth: 64,
+    stack_items: 4_096,
+    heap_entries: 64,
+    live_bytes: 1 << 20,
+    steps: 20_000,
+    atoms: 64,
+    atom_bytes: 1 << 16,
+};
+
+/// The first byte is the meter's limit in units of 16, 255 for none; the rest is a script whose
+/// expressions share one environment.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let limit = match input.byte() {
+        None | Some(255) => None,
+        Some(units) => Some(u64::from(units) * 16),
+    };
+    let source = String::from_utf8_lossy(input.0);
+    let first = outcome(&source, limit);
+    assert_eq!(
+        first,
+        outcome(&source, limit),
+        "evaluation is deterministic"
+    );
+}
+
+fn outcome(source: &str, limit: Option<u64>) -> Vec<(String, u64, u64)> {
+    let mut machine = Machine::with_limits(MemoryStore::new(), LIMITS);
+    machine.set_meter_limit(limit);
+    let mut env = Env::new();
+    let mut outcomes = Vec::new();
+    for expr in astreum_core::text::Parser::new(source).map_while(Result::ok) {
+        let evaluation = machine.eval(&expr, &mut env);
+        if let Some(limit) = limit {
+            assert!(
+                evaluation.used() < limit.max(1),
+                "the meter stops below its limit"
+            );
+        }
+        assert!(
+            evaluation.steps() <= LIMITS.steps,
+            "{} steps of {}",
+            evaluation.steps(),
+            LIMITS.steps
+        );
+        let value = astreum_core::text::to_text(evaluation.value(), 1 << 12);
+        outcomes.push((value, evaluation.used(), evaluation.steps()));
+    }
+    outcomes
+}

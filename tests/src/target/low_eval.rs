@@ -1,0 +1,83 @@
+//! Stack programs against the naive model: same value or error, same charge.
+
+use super::input::Input;
+use crate::model::low_eval as model;
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
+use astreum_core::expr::{Bytes, Expr};
+use astreum_core::machine::Machine;
+
+const OPCODES: [&str; 10] = [
+    "add",
+    "nand",
+    "jump",
+    "heap_get",
+    "heap_set",
+    "atom_slice",
+    "atom_link",
+    "atom_concat",
+    "atom_new",
+    "atom_load",
+];
+/// Tokens of a program; the meter bounds how often they run.
+const MAX_TOKENS: usize = 256;
+/// The longest literal, in bytes: more than an id has.
+const MAX_LITERAL_BYTES: usize = 40;
+
+/// A byte gives the meter's limit in units of 8, the rest is a program: a byte is an opcode, the id of an atom
+/// that is in the store, or the length of a literal that follows.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let limit = u64::from(input.byte().unwrap_or(255)) * 8;
+    let atoms = [
+        Atom::bytes(*b"some bytes of data, more than 32 of them"),
+        Atom::symbol("name"),
+        Atom::list(AtomId::new([7; 32]), AtomId::ZERO),
+    ];
+    let mut code: Vec<Vec<u8>> = Vec::new();
+    while let Some(byte) = input.byte()
+        && code.len() < MAX_TOKENS
+    {
+        let byte = usize::from(byte);
+        let token = match (
+            OPCODES.get(byte),
+            atoms.get(byte.wrapping_sub(OPCODES.len())),
+        ) {
+            (Some(opcode), _) => opcode.as_bytes().to_vec(),
+            (None, Some(atom)) => atom.id().as_ref().to_vec(),
+            (None, None) => input.bytes(byte % (MAX_LITERAL_BYTES + 1)).to_vec(),
+        };
+        code.push(token);
+    }
+    let expected = model::run(&code, Some(limit), &atoms);
+    let store: MemoryStore = atoms.into_iter().collect();
+    let mut machine = Machine::new(store);
+    machine.set_meter_limit(Some(limit));
+    let tokens: Vec<Bytes> = code.iter().map(|token| Bytes::new(token)).collect();
+    let evaluation = machine.run(&tokens);
+    let value = match &expected.value {
+        Ok(bytes) => Expr::bytes(bytes),
+        Err(message) => Expr::error("low_eval", message),
+    };
+    assert_eq!(*evaluation.value(), value, "the value of {code:?}");
+    assert_eq!(evaluation.used(), expected.used, "the charge of {code:?}");
+}
+
+/// The input that stands for a program; `None` when a literal is too long for one.
+#[must_use]
+pub fn encode(limit: Option<u64>, code: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let units = limit.map_or(255, |limit| u8::try_from(limit / 8).unwrap_or(255));
+    let mut out = vec![units];
+    for token in code {
+        let opcode = OPCODES.iter().position(|name| name.as_bytes() == token);
+        match opcode {
+            Some(opcode) => out.push(u8::try_from(opcode).ok()?),
+            None if token.len() > MAX_LITERAL_BYTES => return None,
+            None => {
+                // One round up, where no opcode and no atom is meant.
+                out.push(u8::try_from(token.len() + MAX_LITERAL_BYTES + 1).ok()?);
+                out.extend_from_slice(token);
+            }
+        }
+    }
+    Some(out)
+}

@@ -1,0 +1,65 @@
+//! Source text of any kind: tokens lie where they say, errors point into the source, and what one
+//! reader reads the other reads too.
+
+use astreum_core::text::{ParseError, Parser, Position, parse, tokenize};
+
+/// Tokenizes and parses `data`, read as text.
+pub fn run(data: &[u8]) {
+    let source = &*String::from_utf8_lossy(data);
+    check_tokens(source);
+    let one = parse(source);
+    if let Err(error) = &one {
+        check_error(source, error);
+    }
+    let mut parser = Parser::new(source);
+    let mut count = 0;
+    let mut end = 0;
+    let mut failure = None;
+    while let Some(next) = parser.next() {
+        match next {
+            Ok(expr) => {
+                let span = parser.span();
+                assert!(end <= span.start && span.start < span.end, "spans go on");
+                end = span.end;
+                let alone = source.get(span).map(parse);
+                assert_eq!(alone, Some(Ok(expr.clone())), "a span is its expression");
+                if count == 0 && one.is_ok() {
+                    assert_eq!(one.as_ref(), Ok(&expr), "both readers agree");
+                }
+                count += 1;
+            }
+            Err(error) => {
+                check_error(source, &error);
+                failure = Some(error);
+            }
+        }
+    }
+    assert_eq!(
+        one.is_ok(),
+        count == 1 && failure.is_none(),
+        "exactly one expression parses"
+    );
+}
+
+fn check_tokens(source: &str) {
+    let tokens = match tokenize(source) {
+        Ok(tokens) => tokens,
+        Err(error) => return check_error(source, &error),
+    };
+    let mut end = 0;
+    for token in tokens {
+        assert!(
+            end <= token.offset && !token.text.is_empty(),
+            "tokens go on"
+        );
+        end = token.end();
+        assert_eq!(source.get(token.offset..end), Some(token.text));
+    }
+}
+
+fn check_error(source: &str, error: &ParseError) {
+    assert!(error.offset() <= source.len(), "an error is in the source");
+    assert_eq!(Position::at(source, error.offset()), error.at);
+    let shown = error.snippet(source).to_string();
+    assert!(shown.contains('^'), "a caret shows the place");
+}

@@ -1,0 +1,60 @@
+//! Text and atoms say the same as the expression they were made from.
+
+use super::input::Input;
+use astreum_core::atom::{AtomSource, MemoryStore};
+use astreum_core::expr::{Expr, Visit};
+use astreum_core::text::{Parser, parse, to_text};
+
+/// Atoms that an expression may take here; what takes more is not written out.
+const MAX_ATOMS: usize = 1 << 16;
+
+/// Reads `data` as source text, and as the recipe of an expression that no text may be able to name.
+pub fn run(data: &[u8]) {
+    let source = String::from_utf8_lossy(data);
+    for expr in Parser::new(&source).map_while(Result::ok) {
+        let again = parse(&format!("{expr:#}"));
+        assert!(
+            again.as_ref().is_ok_and(|again| same(&expr, again)),
+            "{expr:#} reads back as {again:?}"
+        );
+        atoms(&expr);
+    }
+    let made = Input(data).expression();
+    let text = format!("{made:#}");
+    if let Ok(again) = parse(&text) {
+        assert!(same(&made, &again), "{text} reads back as {again:?}");
+    }
+    let short = to_text(&made, 20);
+    assert!(short.len() <= 20 + '…'.len_utf8(), "{short} is short");
+    atoms(&made);
+}
+
+/// Whether `again` is `expr`, but for 32-byte values: they print for `ref`, which takes a symbol.
+fn same(expr: &Expr, again: &Expr) -> bool {
+    let (mut left, mut right) = (expr.visit(), again.visit());
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (Some(Visit::Open(_)), Some(Visit::Open(_)))
+            | (Some(Visit::Close), Some(Visit::Close)) => {}
+            (Some(Visit::Symbol(a)), Some(Visit::Symbol(b))) if a == b => {}
+            (Some(Visit::Bytes(a)), Some(Visit::Bytes(b))) if a == b => {}
+            (Some(Visit::Bytes(a)), Some(Visit::Symbol(b)))
+                if a.len() == 32 && **b == *format!("{a:?}") => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The expression comes back from its atoms, and its id is that of its first atom.
+fn atoms(expr: &Expr) {
+    let (id, atoms) = expr.to_atoms();
+    assert_eq!(id, expr.id());
+    assert_eq!(atoms.len() as u64, expr.atom_count());
+    let store: MemoryStore = atoms.into_iter().collect();
+    assert!(store.atom(&id).is_ok(), "the first atom is there");
+    assert!(
+        Expr::from_atoms(&store, &id, MAX_ATOMS).as_ref() == Ok(expr),
+        "{expr:#} comes back from its atoms"
+    );
+}
