@@ -18,6 +18,7 @@ mod value;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
 pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};
+pub(crate) use paths::PRODUCT;
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
 pub use value::{Allowed, Chain, ColdStorageSync, ParseSeedError, Seed, Shown};

@@ -1,0 +1,152 @@
+//! UTC calendar dates of times since 1970.
+
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+const DAY_SECONDS: u64 = 86_400;
+
+/// A day, in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Date {
+    /// Since 1970-01-01.
+    days: u64,
+}
+
+impl Date {
+    pub(super) const fn of(unix_time: Duration) -> Self {
+        Self {
+            days: unix_time.as_secs() / DAY_SECONDS,
+        }
+    }
+
+    /// The day `days` days earlier.
+    pub(super) const fn before(self, days: u64) -> Self {
+        Self {
+            days: self.days.saturating_sub(days),
+        }
+    }
+
+    /// Year, month and day of the month in the Gregorian calendar.
+    ///
+    /// Counts from 0000-03-01, so that the leap day is the last of its year: Howard Hinnant's
+    /// `civil_from_days`.
+    const fn civil(self) -> (u64, u64, u64) {
+        let days = self.days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
+        let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+        (year, month, day)
+    }
+}
+
+/// `YYYY-MM-DD`.
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.civil();
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl FromStr for Date {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('-').map(str::parse::<u64>);
+        let mut part = || parts.next().and_then(Result::ok).ok_or(());
+        let (year, month, day) = (part()?, part()?, part()?);
+        if !(1970..=9999).contains(&year) {
+            return Err(());
+        }
+        // At most this many days before the date; then the calendar itself decides.
+        let start = (year - 1970) * 365;
+        let found = (start..start + 2_500)
+            .map(|days| Self { days })
+            .find(|date| date.civil() == (year, month, day))
+            .ok_or(())?;
+        (found.to_string() == text).then_some(found).ok_or(())
+    }
+}
+
+/// RFC 3339 with microseconds, as Python's `isoformat` writes it.
+pub(super) struct Rfc3339(pub(super) Duration);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hour, minute, second) = time_of_day(self.0);
+        let (date, micros) = (Date::of(self.0), self.0.subsec_micros());
+        write!(
+            f,
+            "{date}T{hour:02}:{minute:02}:{second:02}.{micros:06}+00:00"
+        )
+    }
+}
+
+/// `YYYY-MM-DD-SS-MM`: seconds, then minutes, which is the reference's documented order.
+pub(super) struct ConsoleStamp(pub(super) Duration);
+
+impl fmt::Display for ConsoleStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, minute, second) = time_of_day(self.0);
+        write!(f, "{}-{second:02}-{minute:02}", Date::of(self.0))
+    }
+}
+
+const fn time_of_day(unix_time: Duration) -> (u64, u64, u64) {
+    let seconds = unix_time.as_secs() % DAY_SECONDS;
+    (seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_days_have_their_dates() {
+        let date = |seconds| Date::of(Duration::from_secs(seconds)).to_string();
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(951_782_400), "2000-02-29");
+        assert_eq!(date(1_709_164_799), "2024-02-28");
+        assert_eq!(date(1_709_164_800), "2024-02-29");
+        assert_eq!(date(4_107_542_400), "2100-03-01");
+        assert_eq!(date(253_402_300_799), "9999-12-31");
+    }
+
+    #[test]
+    fn dates_read_back_and_slips_do_not() {
+        for days in (0..40_000).step_by(7) {
+            let date = Date { days };
+            assert_eq!(date.to_string().parse(), Ok(date));
+        }
+        for text in [
+            "2023-02-29",
+            "2023-2-9",
+            "x",
+            "2023-13-01",
+            "",
+            "99999-01-01",
+            "2024-01-01-01",
+        ] {
+            assert_eq!(text.parse::<Date>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn stamps_have_the_reference_forms() {
+        let time = Duration::new(1_795_352_924, 937_795_999);
+        assert_eq!(
+            Rfc3339(time).to_string(),
+            "2026-11-22T13:08:44.937795+00:00"
+        );
+        assert_eq!(ConsoleStamp(time).to_string(), "2026-11-22-44-08");
+    }
+}

@@ -1,0 +1,115 @@
+//! Rate limits by reason, so that nobody can fill the log from outside.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// Lines of one reason that may come at once.
+const BURST: u32 = 5;
+/// How long until one more may come.
+const REFILL: Duration = Duration::from_secs(10);
+
+/// Decides, reason by reason, whether a line is written. Reasons are `'static`: there are as many
+/// as the program has, whatever peers send.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    reasons: BTreeMap<&'static str, Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: u32,
+    refilled: Duration,
+    suppressed: u64,
+}
+
+/// How many lines of the same reason were left out since the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Suppressed(pub u64);
+
+/// Nothing, or ` (n more like this were not logged)`.
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, " ({n} more like this were not logged)"),
+        }
+    }
+}
+
+impl Limiter {
+    /// Whether a line may be written at `now`; then, how many were left out before it.
+    pub fn allow(&mut self, reason: &'static str, now: Duration) -> Option<Suppressed> {
+        let bucket = self.reasons.entry(reason).or_insert(Bucket {
+            tokens: BURST,
+            refilled: now,
+            suppressed: 0,
+        });
+        let elapsed = now.saturating_sub(bucket.refilled);
+        let earned = u32::try_from(elapsed.as_secs() / REFILL.as_secs()).unwrap_or(BURST);
+        if earned > 0 {
+            bucket.tokens = bucket.tokens.saturating_add(earned).min(BURST);
+            bucket.refilled = now;
+        }
+        match bucket.tokens.checked_sub(1) {
+            Some(left) => {
+                bucket.tokens = left;
+                Some(Suppressed(core::mem::take(&mut bucket.suppressed)))
+            }
+            None => {
+                bucket.suppressed = bucket.suppressed.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    /// What was left out of reasons that have been quiet since, for a last word on them.
+    pub fn leftovers(&mut self, now: Duration) -> Vec<(&'static str, u64)> {
+        let quiet = |bucket: &Bucket| now.saturating_sub(bucket.refilled) >= REFILL;
+        self.reasons
+            .iter_mut()
+            .filter(|(_, bucket)| bucket.suppressed > 0 && quiet(bucket))
+            .map(|(reason, bucket)| (*reason, core::mem::take(&mut bucket.suppressed)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_then_one_every_ten_seconds_with_its_count() {
+        let mut limiter = Limiter::default();
+        let at = Duration::from_secs;
+        for _ in 0..BURST {
+            assert_eq!(limiter.allow("bad", at(100)), Some(Suppressed(0)));
+        }
+        for _ in 0..3 {
+            assert_eq!(limiter.allow("bad", at(101)), None);
+        }
+        assert_eq!(limiter.allow("other", at(101)), Some(Suppressed(0)));
+        assert_eq!(limiter.allow("bad", at(110)), Some(Suppressed(3)));
+        assert_eq!(limiter.allow("bad", at(111)), None);
+        assert_eq!(limiter.leftovers(at(115)), []);
+        assert_eq!(limiter.leftovers(at(120)), [("bad", 1)]);
+        assert_eq!(limiter.leftovers(at(130)), []);
+        assert_eq!(
+            Suppressed(3).to_string(),
+            " (3 more like this were not logged)"
+        );
+        assert_eq!(Suppressed(0).to_string(), "");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_breaks_nothing() {
+        let mut limiter = Limiter::default();
+        for _ in 0..BURST {
+            limiter.allow("bad", Duration::MAX);
+        }
+        assert_eq!(limiter.allow("bad", Duration::ZERO), None);
+        let mut limiter = Limiter::default();
+        limiter.allow("bad", Duration::ZERO);
+        assert_eq!(limiter.allow("bad", Duration::MAX), Some(Suppressed(0)));
+    }
+}

@@ -1,0 +1,265 @@
+//! Logging: JSON lines in `node.log`, rotated at midnight UTC, and a mirror on stdout for people.
+//!
+//! Everything goes through the `log` crate. Which records are kept is decided by `RUST_LOG` in
+//! `env_logger`'s syntax, `info` without it.
+//!
+//! Invariants:
+//! - Logging never blocks: a record is handed to the log's thread through a bounded queue, and is
+//!   dropped and counted when there is no room.
+//! - A log that cannot be written is said once on stderr and tried again; nothing else stops.
+//! - A record is one line, whatever it quotes, and a terminal obeys none of it.
+
+mod date;
+mod event;
+mod file;
+mod limit;
+mod writer;
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::io;
+use std::io::Write as _;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use env_logger::{Builder, Env, Target};
+use log::{Log, Metadata, Record};
+
+pub use limit::{Limiter, Suppressed};
+
+use crate::clock;
+use crate::config::{Config, PRODUCT, Paths};
+use event::{Event, Identity};
+use writer::{Message, QUEUE_EVENTS, Settings, Writer};
+
+/// The first line of every log.
+pub const BANNER: &str = "Starting Astreum Node";
+/// How long [`Handle`] waits for the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Logs at a level, with the name of the function that does; the other macros build on it.
+macro_rules! emit {
+    ($level:ident, $($message:tt)+) => {{
+        fn here() {}
+        ::log::log!(
+            ::log::Level::$level,
+            func = ::core::any::type_name_of_val(&here);
+            $($message)+
+        )
+    }};
+}
+
+/// `log::error!`, and the line names its function.
+#[allow(unused_macros, reason = "used as soon as something logs at this level")]
+macro_rules! error {
+    ($($message:tt)+) => { $crate::log::emit!(Error, $($message)+) };
+}
+
+/// `log::warn!`, and the line names its function.
+#[allow(unused_macros, reason = "used as soon as something logs at this level")]
+macro_rules! warn_ {
+    ($($message:tt)+) => { $crate::log::emit!(Warn, $($message)+) };
+}
+
+/// `log::info!`, and the line names its function.
+macro_rules! info {
+    ($($message:tt)+) => { $crate::log::emit!(Info, $($message)+) };
+}
+
+/// `log::debug!`, and the line names its function.
+#[allow(unused_macros, reason = "used as soon as something logs at this level")]
+macro_rules! debug {
+    ($($message:tt)+) => { $crate::log::emit!(Debug, $($message)+) };
+}
+
+#[expect(
+    unused_imports,
+    reason = "the set is complete whether or not each is in use"
+)]
+pub(crate) use {debug, emit, error, info, warn_ as warn};
+
+static LIMITER: Mutex<Option<Limiter>> = Mutex::new(None);
+
+/// Whether a line for this reason may be logged now, and how many were left out before it; peers
+/// can cause no line that does not ask here first.
+///
+/// ```
+/// if let Some(more) = astreum_node::log::limited("undecodable datagram") {
+///     log::warn!("a datagram could not be decoded{more}");
+/// }
+/// ```
+pub fn limited(reason: &'static str) -> Option<Suppressed> {
+    let mut limiter = LIMITER.lock().unwrap_or_else(PoisonError::into_inner);
+    let limiter = limiter.get_or_insert_default();
+    limiter.allow(reason, clock::unix_time())
+}
+
+fn leftovers(now: Duration) -> Vec<(&'static str, u64)> {
+    let mut limiter = LIMITER.lock().unwrap_or_else(PoisonError::into_inner);
+    limiter
+        .as_mut()
+        .map_or_else(Vec::new, |limiter| limiter.leftovers(now))
+}
+
+/// Why logging could not be set up.
+#[derive(Debug)]
+pub enum LogError {
+    /// The process has a logger already.
+    AlreadySet,
+    /// The system gives no thread.
+    Thread(io::Error),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadySet => f.write_str("this process has a logger already"),
+            Self::Thread(error) => write!(f, "the log's thread cannot be started: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for LogError {}
+
+/// Sets up logging for this process, banner first. The handle writes what is left when dropped.
+///
+/// # Errors
+/// When the process has a logger already, or no thread can be started. A directory that cannot be
+/// written is no error: it is said on stderr.
+pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
+    let settings = Settings {
+        directory: paths.log_dir.clone(),
+        retention_days: config.logging_retention_days,
+        identity: Identity {
+            logger: format!("{PRODUCT}.{}", paths.instance_id),
+            instance_id: paths.instance_id.clone(),
+            pid: std::process::id(),
+        },
+        console: config.verbose.then(console),
+    };
+    let (logger, messages) = NodeLogger::new(clock::unix_time);
+    let writer_dropped = Arc::clone(&logger.dropped);
+    let handle_sender = logger.sender.clone();
+    let level = logger.filter.filter();
+    log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::AlreadySet)?;
+    let thread = thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || {
+            Writer::new(settings, clock::unix_time, writer_dropped, complain).run(&messages);
+        })
+        .map_err(LogError::Thread)?;
+    log::set_max_level(level);
+    info!("{BANNER}");
+    Ok(Handle {
+        sender: handle_sender,
+        thread: Some(thread),
+    })
+}
+
+/// Keeps the log's thread; dropping it writes everything that is left.
+#[derive(Debug)]
+pub struct Handle {
+    sender: SyncSender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Waits, not for ever, until everything so far is written.
+    pub fn flush(&self) {
+        flush(&self.sender);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        log::set_max_level(log::LevelFilter::Off);
+        flush(&self.sender);
+        // The thread is joined only when it took the word: it may hang in a write to a dead disk.
+        if self.sender.try_send(Message::Stop).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let deadline = std::time::Instant::now() + FLUSH_TIMEOUT;
+            while !thread.is_finished() && std::time::Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn flush(sender: &SyncSender<Message>) {
+    let (done, is_done) = sync_channel(1);
+    let deadline = std::time::Instant::now() + FLUSH_TIMEOUT;
+    let mut message = Message::Flush(done);
+    while let Err(TrySendError::Full(back)) = sender.try_send(message) {
+        if std::time::Instant::now() >= deadline {
+            return;
+        }
+        message = back;
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
+}
+
+/// Filters by `RUST_LOG`; also what the console mirror is written with.
+fn builder() -> Builder {
+    Builder::from_env(Env::default().default_filter_or("info"))
+}
+
+/// The mirror: `env_logger` writes what an event says of itself, to stdout.
+fn console() -> env_logger::Logger {
+    let mut builder = builder();
+    builder.target(Target::Stdout);
+    builder.format(|out, record| writeln!(out, "{}", record.args()));
+    builder.build()
+}
+
+fn complain(message: &str) {
+    // Nobody may be reading stderr; that is no reason to stop.
+    let _ = writeln!(io::stderr(), "astreum: {message}");
+}
+
+/// What the `log` crate calls, on any thread.
+struct NodeLogger {
+    filter: env_logger::Logger,
+    sender: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+    clock: fn() -> Duration,
+}
+
+impl NodeLogger {
+    fn new(clock: fn() -> Duration) -> (Self, Receiver<Message>) {
+        let (sender, receiver) = sync_channel(QUEUE_EVENTS);
+        let logger = Self {
+            filter: builder().build(),
+            sender,
+            dropped: Arc::default(),
+            clock,
+        };
+        (logger, receiver)
+    }
+}
+
+impl Log for NodeLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.filter.matches(record) {
+            return;
+        }
+        let event = Event::new(record, (self.clock)());
+        if self.sender.try_send(Message::Event(event)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {
+        flush(&self.sender);
+    }
+}
+
+#[cfg(test)]
+mod tests;
