@@ -12,6 +12,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`time`] | instants, as numbers that the host hands in |
+//! | [`integer`] | whole numbers without an upper bound |
 //! | [`crypto`] | hashing, key agreement, signatures, sealing |
 //! | [`atom`] | the content-addressed unit, its id and its canonical bytes, sources and sinks |
 //! | [`expr`] | expression trees and their atom form |
@@ -29,6 +30,7 @@ extern crate std;
 pub mod atom;
 pub mod crypto;
 pub mod expr;
+pub mod integer;
 pub mod machine;
 pub mod text;
 pub mod time;

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod conform;
 pub mod control;
 pub mod keys;
 pub mod log;

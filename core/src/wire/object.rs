@@ -148,7 +148,9 @@ pub enum Answer {
 }
 
 impl Answer {
-    const fn from_code(code: u8) -> Option<Self> {
+    /// The answer with this code, `None` if there is none.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Found),
             1 => Some(Self::Provider),
@@ -157,7 +159,9 @@ impl Answer {
         }
     }
 
-    const fn code(self) -> u8 {
+    /// The byte in front of the id.
+    #[must_use]
+    pub const fn code(self) -> u8 {
         match self {
             Self::Found => 0,
             Self::Provider => 1,

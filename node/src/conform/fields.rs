@@ -1,0 +1,172 @@
+//! Typed reading of a JSON object's fields.
+
+use super::OpError;
+use astreum_core::atom::{Atom, AtomId};
+use core::fmt::Write as _;
+use serde_json::{Map, Value};
+
+/// The fields of a JSON object.
+pub(super) struct Fields<'v>(&'v Map<String, Value>);
+
+impl<'v> Fields<'v> {
+    /// The fields of `value`, `None` unless it is an object.
+    pub(super) fn of(value: &'v Value) -> Option<Self> {
+        value.as_object().map(Self)
+    }
+
+    /// The field as `read` reads it, which says `None` to another type.
+    fn typed<T>(
+        &self,
+        name: &str,
+        kind: &str,
+        read: impl FnOnce(&'v Value) -> Option<T>,
+    ) -> Result<T, OpError> {
+        let value = self.0.get(name).unwrap_or(&Value::Null);
+        read(value).ok_or_else(|| OpError(format!("field {name:?} is not {kind}")))
+    }
+
+    /// Whether the field is missing or null.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.0.get(name).is_none_or(Value::is_null)
+    }
+
+    /// The field as `read` reads it, `None` when it is missing or null.
+    pub(super) fn optional<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Self, &str) -> Result<T, OpError>,
+    ) -> Result<Option<T>, OpError> {
+        if self.is_null(name) {
+            Ok(None)
+        } else {
+            read(self, name).map(Some)
+        }
+    }
+
+    pub(super) fn object(&self, name: &str) -> Result<Self, OpError> {
+        self.typed(name, "an object", Fields::of)
+    }
+
+    pub(super) fn value(&self, name: &str) -> Result<&'v Value, OpError> {
+        self.typed(name, "there", Some)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<&'v str, OpError> {
+        self.typed(name, "a string", Value::as_str)
+    }
+
+    pub(super) fn bool(&self, name: &str) -> Result<bool, OpError> {
+        self.typed(name, "a boolean", Value::as_bool)
+    }
+
+    pub(super) fn int(&self, name: &str) -> Result<i64, OpError> {
+        self.typed(name, "an integer of 64 bits", Value::as_i64)
+    }
+
+    /// A list, each item read by `read`.
+    pub(super) fn list_of<T>(
+        &self,
+        name: &str,
+        kind: &str,
+        read: impl Fn(&'v Value) -> Option<T>,
+    ) -> Result<Vec<T>, OpError> {
+        self.typed(name, &format!("a list of {kind}"), |value| {
+            value.as_array()?.iter().map(read).collect()
+        })
+    }
+
+    /// A number that fits in `T`.
+    pub(super) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, OpError> {
+        let number = self.int(name)?;
+        T::try_from(number)
+            .map_err(|_| OpError(format!("field {name:?} is out of range: {number}")))
+    }
+
+    pub(super) fn hex(&self, name: &str) -> Result<Vec<u8>, OpError> {
+        self.typed(name, "a hex string", hex_of)
+    }
+
+    /// A hex string of exactly `N` bytes.
+    pub(super) fn hex_array<const N: usize>(&self, name: &str) -> Result<[u8; N], OpError> {
+        self.typed(name, &format!("{N} bytes in hex"), |value| {
+            hex_of(value)?.try_into().ok()
+        })
+    }
+
+    pub(super) fn id(&self, name: &str) -> Result<AtomId, OpError> {
+        self.hex_array(name).map(AtomId::new)
+    }
+
+    /// A list of hex strings.
+    pub(super) fn hex_list(&self, name: &str) -> Result<Vec<Vec<u8>>, OpError> {
+        self.list_of(name, "hex strings", hex_of)
+    }
+
+    /// A list of atoms' stored bytes.
+    pub(super) fn atoms(&self, name: &str) -> Result<Vec<Atom>, OpError> {
+        let stored = self.hex_list(name)?;
+        let atoms = stored.iter().map(|bytes| Atom::from_bytes(bytes));
+        atoms.collect::<Result<_, _>>().map_err(OpError::new)
+    }
+
+    /// The fields' names and values.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+/// The bytes of a JSON string of lower- or upper-case hex.
+pub(super) fn hex_of(value: &Value) -> Option<Vec<u8>> {
+    unhex(value.as_str()?)
+}
+
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let byte_of = |pair: &[u8; 2]| {
+        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+        u8::try_from(high? * 16 + low?).ok()
+    };
+    pairs.iter().map(byte_of).collect()
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let bytes = bytes.as_ref();
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways_and_refuses_the_rest() {
+        assert_eq!(unhex("00aBff"), Some(vec![0, 0xab, 0xff]));
+        assert_eq!(hex([0, 0xab, 0xff]), "00abff");
+        assert_eq!(unhex(""), Some(vec![]));
+        for text in ["0", "0g", "é", "+1", " 1"] {
+            assert_eq!(unhex(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_integers_in_range() {
+        let value = serde_json::json!({"a": 255, "b": 256, "c": 1.0, "d": true, "e": -1});
+        let fields = Fields::of(&value).unwrap();
+        assert_eq!(fields.number::<u8>("a"), Ok(255));
+        for name in ["b", "c", "d", "e", "missing"] {
+            assert!(fields.number::<u8>(name).is_err(), "{name}");
+        }
+        assert_eq!(fields.optional("missing", Fields::number::<u8>), Ok(None));
+        assert_eq!(fields.optional("a", Fields::number::<u8>), Ok(Some(255)));
+        assert!(fields.optional("b", Fields::number::<u8>).is_err());
+    }
+}

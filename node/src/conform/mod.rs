@@ -1,0 +1,193 @@
+//! Conformance: JSON requests in, JSON answers out, one a line, so that any two implementations can
+//! be compared.
+//!
+//! A request is `{"id": …, "op": "name", "in": {…}}`, its answer `{"id": the same, "out": {…}}`.
+//! Each request stands alone. Whatever cannot be answered gets `{"error": "why"}` as its `out`: a
+//! bad request never stops the run.
+//!
+//! Operations live in modules by theme; each exports a table of names and functions, and
+//! [`answer_line`] looks through [`TABLES`].
+
+mod address;
+mod atoms;
+mod expr_json;
+mod fields;
+mod integers;
+mod language;
+mod messages;
+mod objects;
+mod routes;
+
+use core::fmt;
+use fields::Fields;
+use serde_json::Value;
+use std::io::{self, BufRead, Read, Write};
+
+/// The longest request that is read; a longer line is answered with an error and skipped.
+pub const MAX_LINE_BYTES: usize = 64 << 20;
+
+/// An operation: its input to the JSON text of its output.
+type Op = fn(&Fields<'_>) -> Result<String, OpError>;
+/// Operations of one theme, by name.
+type OpTable = &'static [(&'static str, Op)];
+
+/// All operations.
+const TABLES: &[OpTable] = &[
+    language::OPS,
+    atoms::OPS,
+    messages::OPS,
+    objects::OPS,
+    routes::OPS,
+    integers::OPS,
+];
+
+/// Why an operation has no output. The text is for people: only its presence is compared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct OpError(String);
+
+impl OpError {
+    fn new(error: impl fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The names of all operations, in the order of their tables.
+pub fn op_names() -> impl Iterator<Item = &'static str> {
+    let all = TABLES.iter().copied().flatten();
+    all.map(|(name, _)| *name)
+}
+
+/// Answers one request, given without its line end.
+#[must_use]
+pub fn answer_line(line: &str) -> String {
+    let (id, out) = match serde_json::from_str::<Value>(line) {
+        Ok(request) => {
+            let id = request.get("id").cloned().unwrap_or(Value::Null);
+            (id, answer(&request))
+        }
+        Err(error) => {
+            let error = format!("the request is not JSON: {error}");
+            (Value::Null, Err(OpError(error)))
+        }
+    };
+    let out =
+        out.unwrap_or_else(|OpError(error)| serde_json::json!({ "error": error }).to_string());
+    format!("{{\"id\":{id},\"out\":{out}}}")
+}
+
+fn answer(request: &Value) -> Result<String, OpError> {
+    let fields = Fields::of(request).ok_or_else(|| OpError::new("the request is no object"))?;
+    let name = fields.text("op")?;
+    let (_, op) = TABLES
+        .iter()
+        .copied()
+        .flatten()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| OpError(format!("unknown op {name:?}")))?;
+    op(&fields.object("in")?)
+}
+
+/// Answers each line of `reader` on `writer`, until the reader ends. Blank lines are no requests.
+///
+/// # Errors
+/// When reading or writing fails; never because of a request.
+pub fn run(mut reader: impl BufRead, mut writer: impl Write) -> io::Result<()> {
+    let mut line = Vec::new();
+    while let Some(complete) = read_line(&mut reader, &mut line)? {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let answer = match core::str::from_utf8(&line) {
+            _ if !complete => refuse(&format!("the line is longer than {MAX_LINE_BYTES} bytes")),
+            Ok(line) => answer_line(line),
+            Err(_) => refuse("the line is not UTF-8"),
+        };
+        writeln!(writer, "{answer}")?;
+        writer.flush()?;
+    }
+    Ok(())
+}
+
+fn refuse(why: &str) -> String {
+    serde_json::json!({ "id": null, "out": { "error": why } }).to_string()
+}
+
+/// Reads a line without its end into `line`. `Some(false)` when it was too long, which is then
+/// skipped to its end; `None` at the end of the input.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    line.clear();
+    let limit = MAX_LINE_BYTES as u64 + 1;
+    if reader.by_ref().take(limit).read_until(b'\n', line)? == 0 {
+        return Ok(None);
+    }
+    if line.ends_with(b"\n") {
+        line.pop();
+        return Ok(Some(true));
+    }
+    if line.len() <= MAX_LINE_BYTES {
+        return Ok(Some(true));
+    }
+    reader.skip_until(b'\n')?;
+    Ok(Some(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_text(input: &[u8]) -> Vec<String> {
+        let mut output = Vec::new();
+        run(input, &mut output).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        output.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_request_gets_one_answer_in_order() {
+        let input = br#"{"id":"a","op":"integer_le","in":{"value":"256"}}
+
+{"id":"b","op":"nonsense","in":{}}
+not json
+{"id":7,"op":"integer_le"}
+{"id":"c","op":"integer_le","in":{"value":"1"}}"#;
+        assert_eq!(
+            run_text(input),
+            [
+                r#"{"id":"a","out":{"bytes":"0001"}}"#,
+                r#"{"id":"b","out":{"error":"unknown op \"nonsense\""}}"#,
+                r#"{"id":null,"out":{"error":"the request is not JSON: expected ident at line 1 column 2"}}"#,
+                r#"{"id":7,"out":{"error":"field \"in\" is not an object"}}"#,
+                r#"{"id":"c","out":{"bytes":"01"}}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_and_json_of_other_shapes_are_answered() {
+        let answers = run_text(b"\xff\xfe\n[]\n3\n{}\n{\"id\":\"\xc3\xa9\",\"op\":3}\n");
+        assert_eq!(answers.len(), 5);
+        assert!(answers.iter().all(|answer| answer.contains("error")));
+        assert!(answers[4].starts_with("{\"id\":\"é\""));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped() {
+        let mut input = vec![b'x'; MAX_LINE_BYTES + 1];
+        input.extend_from_slice(
+            b"\n{\"id\":\"a\",\"op\":\"integer_le\",\"in\":{\"value\":\"1\"}}\n",
+        );
+        let answers = run_text(&input);
+        assert_eq!(answers.len(), 2);
+        assert!(answers[0].contains("longer than 67108864 bytes"));
+        assert!(answers[1].contains("\"bytes\":\"01\""));
+    }
+
+    #[test]
+    fn no_name_stands_for_two_operations() {
+        let mut names: Vec<_> = op_names().collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

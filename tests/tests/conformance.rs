@@ -1,0 +1,98 @@
+//! Every conformance case, answered as `astreum conform` answers it and compared exactly.
+//!
+//! The cases in `vectors/` were answered by the Python package `astreum` 0.3.71. One test for each
+//! operation; each counts its cases, so that a file that gets lost or cut fails.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a case that is not as expected fails the test"
+)]
+
+use astreum_node::conform;
+use serde_json::Value;
+use std::path::Path;
+
+/// How many cases each operation has.
+const CASES: usize = 60;
+
+/// Where the answer differs from the one that the case expects. Of an operation that fails only
+/// that it does is compared.
+fn difference(case: &str) -> Option<String> {
+    let case: Value = serde_json::from_str(case).unwrap();
+    let mut request = case.clone();
+    let expected = request.as_object_mut().unwrap().remove("out").unwrap();
+    let answer: Value = serde_json::from_str(&conform::answer_line(&request.to_string())).unwrap();
+    assert_eq!(answer["id"], case["id"]);
+    let equal = match expected.get("error") {
+        Some(_) => answer["out"].get("error").is_some(),
+        None => answer["out"] == expected,
+    };
+    (!equal).then(|| {
+        format!(
+            "{request}\n  expected {expected}\n  got      {}",
+            answer["out"]
+        )
+    })
+}
+
+fn check(op: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{op}.jsonl"));
+    let cases = std::fs::read_to_string(&path).unwrap();
+    let cases: Vec<&str> = cases.lines().collect();
+    assert_eq!(cases.len(), CASES, "cases in {}", path.display());
+    let is_of_op = |case: &&str| serde_json::from_str::<Value>(case).unwrap()["op"] == op;
+    assert!(cases.iter().all(is_of_op));
+    let differences: Vec<String> = cases.iter().filter_map(|case| difference(case)).collect();
+    assert!(
+        differences.is_empty(),
+        "{} of {CASES} cases of {op} differ:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+macro_rules! conformance {
+    ($($op:ident)*) => {
+        /// The operations that have cases here.
+        const OPS: &[&str] = &[$(stringify!($op)),*];
+
+        $(
+            #[test]
+            fn $op() {
+                check(stringify!($op));
+            }
+        )*
+    };
+}
+
+conformance! {
+    tokenize parse eval low_eval
+    atom atom_decode expr_atoms expr_from_atoms bytes_list
+    message_nonce message_encode message_decode handshake_encode ping_encode ping_decode
+    object_request_encode object_request_decode object_response_encode object_response_decode
+    object_found_encode object_found_decode provider_encode provider_decode
+    route route_response_encode route_response_decode
+    integer_le integer_be
+}
+
+#[test]
+fn every_operation_and_every_file_is_tested() {
+    let mut names: Vec<&str> = conform::op_names().collect();
+    let mut tested = OPS.to_vec();
+    names.sort_unstable();
+    tested.sort_unstable();
+    assert_eq!(names, tested);
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    assert_eq!(std::fs::read_dir(vectors).unwrap().count(), OPS.len());
+}
+
+#[test]
+fn a_changed_answer_is_noticed() {
+    let case = r#"{"id":"x","op":"integer_le","in":{"value":"1"},"out":{"bytes":"02"}}"#;
+    assert!(difference(case).is_some());
+    let case = r#"{"id":"x","op":"integer_le","in":{"value":"1"},"out":{"error":"any"}}"#;
+    assert!(difference(case).is_some());
+    let case = r#"{"id":"x","op":"integer_le","in":{"value":"-1"},"out":{"error":"any"}}"#;
+    assert_eq!(difference(case), None);
+}
