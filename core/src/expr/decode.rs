@@ -188,3 +188,143 @@ impl Expr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::{MemoryStore, NoStore};
+    use alloc::vec;
+    use core::convert::Infallible;
+    use proptest::prelude::*;
+
+    type Error = ExprError<Infallible>;
+
+    /// Reads the expression whose first atom is the first of `atoms`.
+    fn read(atoms: &[Atom]) -> Result<Expr, Error> {
+        let store: MemoryStore = atoms.iter().cloned().collect();
+        Expr::from_atoms(&store, &atoms[0].id(), 100)
+    }
+
+    fn chained(kind: AtomKind, data: impl AsRef<[u8]>, next: &Atom) -> Atom {
+        Atom::new(kind, data.as_ref(), next.id())
+    }
+
+    #[test]
+    fn links_of_symbols_and_bytes_are_ignored() {
+        let other = Atom::symbol("other");
+        let symbol = chained(AtomKind::Symbol, "a", &other);
+        assert_eq!(read(&[symbol]), Ok(Expr::symbol("a")));
+        let bytes = chained(AtomKind::Bytes, [7; 40], &other);
+        assert_eq!(read(&[bytes]), Ok(Expr::bytes([7; 40])));
+    }
+
+    #[test]
+    fn a_missing_atom_is_named() {
+        let item = Atom::symbol("a");
+        let rest = Atom::list(item.id(), AtomId::ZERO);
+        let head = Atom::list(item.id(), rest.id());
+        let id = head.id();
+        assert_eq!(
+            Expr::from_atoms(&NoStore, &id, 9),
+            Err(ExprError::Missing(id))
+        );
+        assert_eq!(
+            read(&[head.clone(), rest.clone()]),
+            Err(ExprError::Missing(item.id()))
+        );
+        assert_eq!(
+            read(&[head.clone(), item.clone()]),
+            Err(ExprError::Missing(rest.id()))
+        );
+        let whole = Expr::list([Expr::symbol("a"), Expr::symbol("a")]);
+        assert_eq!(read(&[head, rest, item]), Ok(whole));
+    }
+
+    #[test]
+    fn every_defect_has_its_own_error() {
+        let item = Atom::symbol("a");
+        let symbol = Atom::new(AtomKind::Symbol, [0xff, 0xfe], AtomId::ZERO);
+        let id = symbol.id();
+        assert_eq!(read(&[symbol]), Err(ExprError::SymbolNotUtf8 { id }));
+
+        for len in [1, 31, 33] {
+            let list = Atom::new(AtomKind::List, vec![1; len], AtomId::ZERO);
+            let id = list.id();
+            assert_eq!(read(&[list]), Err(ExprError::BadItemId { id, len }));
+        }
+        // Without data it is the empty list only if nothing follows.
+        let list = chained(AtomKind::List, [], &item);
+        let id = list.id();
+        assert_eq!(read(&[list]), Err(ExprError::BadItemId { id, len: 0 }));
+
+        let list = Atom::list(AtomId::ZERO, AtomId::ZERO);
+        let id = list.id();
+        assert_eq!(read(&[list]), Err(ExprError::ZeroItemId { id }));
+
+        let list = Atom::list(item.id(), item.id());
+        let (id, kind) = (item.id(), AtomKind::Symbol);
+        assert_eq!(
+            read(&[list, item.clone()]),
+            Err(ExprError::NotAList { id, kind })
+        );
+
+        let end = Atom::empty_list();
+        let id = end.id();
+        let list = Atom::list(item.id(), id);
+        assert_eq!(
+            read(&[list, end, item]),
+            Err(ExprError::EmptyInChain { id })
+        );
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_and_where() {
+        let id = AtomId::new([0xab; 32]);
+        let text = |error: &Error| alloc::format!("{error}");
+        assert!(text(&Error::Missing(id)).contains(&alloc::format!("{id}")));
+        assert_eq!(
+            text(&Error::TooManyAtoms { max: 5 }),
+            "the expression has more than 5 atoms"
+        );
+        assert!(text(&Error::BadItemId { id, len: 31 }).contains("31 bytes"));
+    }
+
+    /// Always fails.
+    struct Broken;
+
+    impl AtomSource for Broken {
+        type Error = &'static str;
+
+        fn atom(&self, _: &AtomId) -> Result<Atom, SourceError<&'static str>> {
+            Err(SourceError::Failed("disk"))
+        }
+    }
+
+    #[test]
+    fn a_failing_source_is_not_a_missing_atom() {
+        assert_eq!(
+            Expr::from_atoms(&Broken, &AtomId::ZERO, 1),
+            Err(ExprError::Source("disk"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_atoms_there_are_reading_ends_and_what_it_gives_has_the_id(
+            parts in proptest::collection::vec((0..3_u8, 0..12_usize, 0..12_usize), 1..12),
+        ) {
+            let mut atoms: Vec<Atom> = Vec::new();
+            for (kind, child, next) in parts {
+                let id = |at: usize| atoms.get(at).map_or(AtomId::ZERO, Atom::id);
+                let kind = AtomKind::from_code(kind).unwrap();
+                let data = if kind == AtomKind::List { id(child).as_bytes().to_vec() } else { vec![b'a'; child] };
+                let next = if kind == AtomKind::List { id(next) } else { AtomId::ZERO };
+                atoms.push(Atom::new(kind, data, next));
+            }
+            atoms.reverse();
+            if let Ok(expr) = read(&atoms) {
+                prop_assert_eq!(expr.id(), atoms[0].id());
+            }
+        }
+    }
+}

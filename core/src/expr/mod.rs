@@ -5,8 +5,8 @@
 //! - Nothing here recurses on the host stack, however deep a tree is nested: dropping, comparing,
 //!   walking ([`Expr::visit`]), building ([`Builder`]), ids and atom forms keep their own work
 //!   lists.
-//! - A list may occur several times in one expression and be in memory once. Ids and
-//!   [`Expr::write_atoms`] look at such a list once; what is by nature as long as the written-out
+//! - A list may occur several times in one expression and be in memory once. Ids, comparing
+//!   and [`Expr::write_atoms`] look at such a list once; what is by nature as long as the written-out
 //!   expression ([`Expr::visit`], [`Expr::to_atoms`], printing) says so.
 
 mod atoms;
@@ -23,6 +23,7 @@ pub use decode::ExprError;
 pub use list::List;
 pub use visit::{Builder, Visit, Visits};
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
@@ -185,6 +186,9 @@ impl From<List> for Expr {
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
         let mut pending = Vec::new();
+        // Pairs of shared lists that have been compared, or will be: a difference ends it all, so
+        // none needs a second look.
+        let mut seen = BTreeSet::new();
         let mut pair = Some((self, other));
         while let Some((left, right)) = pair {
             match (left, right) {
@@ -192,7 +196,10 @@ impl PartialEq for Expr {
                 (Self::Bytes(a), Self::Bytes(b)) if a == b => {}
                 (Self::List(a), Self::List(b)) if a.is_same(b) => {}
                 (Self::List(a), Self::List(b)) if a.len() == b.len() => {
-                    pending.extend(a.iter().zip(b.iter()));
+                    let pair = a.shared_key().zip(b.shared_key());
+                    if pair.is_none_or(|pair| seen.insert(pair)) {
+                        pending.extend(a.iter().zip(b.iter()));
+                    }
                 }
                 _ => return false,
             }
@@ -250,7 +257,7 @@ pub(crate) mod tests {
             .unwrap();
     }
 
-    /// Expressions of every shape, with names and values of every kind.
+    /// Expressions of every shape, with names and values of every kind and lists that are shared.
     pub(crate) fn arb_expr() -> impl Strategy<Value = Expr> {
         let leaf = prop_oneof![
             "[a-z.$#+-]{1,6}".prop_map(|name| Expr::symbol(&name)),
@@ -258,9 +265,16 @@ pub(crate) mod tests {
             proptest::collection::vec(any::<u8>(), 0..40).prop_map(Expr::bytes),
             any::<alloc::string::String>().prop_map(Expr::bytes),
             any::<i64>().prop_map(Expr::integer),
+            any::<[u8; 32]>().prop_map(Expr::bytes),
         ];
         leaf.prop_recursive(6, 60, 6, |inner| {
-            proptest::collection::vec(inner, 0..6).prop_map(Expr::list)
+            let items = proptest::collection::vec(inner, 0..6);
+            (items, any::<bool>()).prop_map(|(mut items, twice)| {
+                if twice {
+                    items.extend_from_within(..);
+                }
+                Expr::list(items)
+            })
         })
     }
 
@@ -296,11 +310,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn lists_that_are_shared_are_compared_once() {
+        assert!(doubled(60) == doubled(60));
+        let other = (0..60).fold(Expr::bytes([2]), |inner, _| {
+            Expr::list([inner.clone(), inner])
+        });
+        assert!(doubled(60) != other);
+        assert!(doubled(60) != doubled(59));
+    }
+
+    #[test]
     fn errors_are_lists_that_start_with_the_error_symbol() {
         assert!(Expr::error("eval", "arity mismatch").is_error());
         assert!(Expr::list(alloc::vec![Expr::symbol("error")]).is_error());
         assert!(!Expr::list(alloc::vec![Expr::bytes("error")]).is_error());
         assert!(!Expr::list(alloc::vec![]).is_error());
         assert!(!Expr::symbol("error").is_error());
+        assert_eq!(
+            Expr::error("eval", "arity mismatch").as_error(),
+            Some((&b"eval"[..], &b"arity mismatch"[..]))
+        );
+        assert_eq!(Expr::list([Expr::symbol("error")]).as_error(), None);
     }
 }

@@ -159,3 +159,80 @@ impl fmt::Display for ParseError {
 }
 
 impl core::error::Error for ParseError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{Parser, parse};
+    use alloc::string::ToString;
+
+    fn error(source: &str) -> ParseError {
+        parse(source).unwrap_err()
+    }
+
+    #[test]
+    fn each_kind_is_found_at_its_place() {
+        use ParseErrorKind::*;
+        for (source, kind, offset, line, column) in [
+            ("\"abc", UnterminatedString, 0, 1, 1),
+            ("(a\n \"b\\\"c", UnterminatedString, 4, 2, 2),
+            ("#;\"abc", UnterminatedString, 2, 1, 3),
+            ("#;(a \"abc)", UnterminatedString, 5, 1, 6),
+            ("(a \"b\\q\")", BadEscape, 5, 1, 6),
+            (";λ\n\"λ\\q\"", BadEscape, 7, 2, 3),
+            (")", UnexpectedClose, 0, 1, 1),
+            ("#;a )", UnexpectedClose, 4, 1, 5),
+            ("(a", ExpectedClose, 2, 1, 3),
+            ("(\n(λ)\n", ExpectedClose, 7, 3, 1),
+            ("", UnexpectedEnd, 0, 1, 1),
+            ("; nothing\n", UnexpectedEnd, 10, 2, 1),
+            ("#;(a", UnexpectedEnd, 4, 1, 5),
+            ("a b", LeftOver, 2, 1, 3),
+            ("(a))", LeftOver, 3, 1, 4),
+            ("a ; x\n\"\"", LeftOver, 6, 2, 1),
+        ] {
+            let error = error(source);
+            let found = (error.kind, error.offset(), error.line(), error.column());
+            assert_eq!(found, (kind, offset, line, column), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_does_not_end_says_where_it_starts() {
+        let error = error("(a)".replace(')', "\n (b").as_str());
+        assert_eq!(
+            error.open.map(|at| (at.offset, at.line, at.column)),
+            Some((4, 2, 2))
+        );
+        assert_eq!(
+            error.to_string(),
+            "parse error: expected ')' at line 2, column 4 \
+             (the '(' at line 2, column 2 is not closed)"
+        );
+    }
+
+    #[test]
+    fn only_what_more_text_can_mend_is_incomplete() {
+        for source in ["", "(a", "\"a", "(\"a", "#;(a", "; x"] {
+            assert!(error(source).is_incomplete(), "{source}");
+        }
+        for source in [")", "a b", "(a))", "\"\\q\"", "(\"\\q\""] {
+            assert!(!error(source).is_incomplete(), "{source}");
+        }
+    }
+
+    #[test]
+    fn after_an_error_the_parser_ends() {
+        let mut parser = Parser::new("a ) b");
+        assert!(parser.next().unwrap().is_ok());
+        assert!(parser.next().unwrap().is_err());
+        assert!(parser.next().is_none());
+    }
+
+    #[test]
+    fn a_place_inside_a_character_is_the_place_before_it() {
+        let at = Position::at("λλ", 3);
+        assert_eq!((at.offset, at.line, at.column), (2, 1, 2));
+        assert_eq!(Position::at("ab", 99).offset, 2);
+    }
+}

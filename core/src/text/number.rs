@@ -111,3 +111,133 @@ fn signed_bytes(negative: bool, limbs: &[u64]) -> Vec<u8> {
     }
     minimal(&bytes).to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::signed;
+    use alloc::string::{String, ToString};
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn bytes(text: &str) -> Option<Vec<u8>> {
+        assert_eq!(is_integer(text), integer(text).is_some(), "{text}");
+        integer(text).map(|bytes| bytes.to_vec())
+    }
+
+    #[test]
+    fn signs_zeros_and_single_underscores_are_fine() {
+        for (text, value) in [
+            ("0", vec![0]),
+            ("-0", vec![0]),
+            ("+5", vec![5]),
+            ("007", vec![7]),
+            ("1_000", vec![3, 0xe8]),
+            ("-1_2_8", vec![0x80]),
+            ("-129", vec![0xff, 0x7f]),
+            ("-18446744073709551616", vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ("18446744073709551616", vec![1, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ("000000000000000000000000000000", vec![0]),
+            ("-000000000000000000000000000001", vec![0xff]),
+        ] {
+            assert_eq!(bytes(text), Some(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_quite_an_integer_is_none() {
+        let long = "9".repeat(30);
+        for text in [
+            "",
+            "+",
+            "-",
+            "_1",
+            "1_",
+            "1__0",
+            "+_1",
+            "--1",
+            "+-1",
+            "0x10",
+            "1e5",
+            "1.0",
+            " 1",
+            "\u{2212}5",
+            "\u{663}",
+            "a",
+            "1a",
+        ] {
+            assert_eq!(bytes(text), None, "{text}");
+            assert_eq!(bytes(&(String::from(text) + &long + "_")), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn over_4300_digits_are_no_integer() {
+        assert!(integer(&"9".repeat(4_300)).is_some());
+        assert!(integer(&"9".repeat(4_301)).is_none());
+        let spaced = "9_".repeat(4_299) + "9";
+        assert_eq!(integer(&spaced), integer(&"9".repeat(4_300)));
+        assert!(integer(&("9_".repeat(4_300) + "9")).is_none());
+        assert_eq!(bytes(&"0".repeat(4_300)), Some(vec![0]));
+        assert!(integer(&"0".repeat(4_301)).is_none());
+    }
+
+    /// The decimal digits of the number whose signed big-endian bytes these are, by long division
+    /// a digit at a time.
+    fn decimal(bytes: &[u8]) -> String {
+        let negative = bytes[0] >= 0x80;
+        let mut digits = vec![0_u8];
+        for &byte in bytes {
+            // The magnitude of -n is one more than its complement.
+            let mut carry = u32::from(if negative { !byte } else { byte });
+            for digit in &mut digits {
+                carry += u32::from(*digit) * 256;
+                *digit = u8::try_from(carry % 10).unwrap();
+                carry /= 10;
+            }
+            while carry > 0 {
+                digits.push(u8::try_from(carry % 10).unwrap());
+                carry /= 10;
+            }
+        }
+        if negative {
+            match digits.iter().position(|&digit| digit < 9) {
+                Some(at) => {
+                    digits[..at].fill(0);
+                    digits[at] += 1;
+                }
+                None => {
+                    digits.fill(0);
+                    digits.push(1);
+                }
+            }
+        }
+        let text: String = digits.iter().rev().map(u8::to_string).collect();
+        String::from(if negative { "-" } else { "" }) + &text
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_is_what_i128_says(value in any::<i128>(), shift in 0..127_u32) {
+            let value = value >> shift;
+            prop_assert_eq!(signed(&bytes(&value.to_string()).unwrap()), Some(value));
+        }
+
+        #[test]
+        fn wide_numbers_are_what_long_division_says(text in "-?[1-9][0-9]{0,400}") {
+            let bytes = bytes(&text).unwrap();
+            prop_assert_eq!(minimal(&bytes), &bytes);
+            prop_assert_eq!(decimal(&bytes), text);
+        }
+    }
+
+    #[test]
+    fn the_widest_number_is_what_long_division_says() {
+        for text in [
+            "9".repeat(4_300),
+            "-".to_string() + &"1234567890".repeat(430),
+        ] {
+            assert_eq!(decimal(&bytes(&text).unwrap()), text);
+        }
+    }
+}

@@ -175,3 +175,93 @@ pub fn parse(source: &str) -> Result<Expr, ParseError> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests::on_a_small_stack;
+    use alloc::string::String;
+
+    #[test]
+    fn tokens_become_what_they_are() {
+        let expr = Expr::list([
+            Expr::symbol("a"),
+            Expr::bytes([0x00, 0x80]),
+            Expr::list([]),
+            Expr::list([Expr::bytes("λ\n"), Expr::symbol("1_")]),
+            Expr::bytes([]),
+        ]);
+        assert_eq!(parse("(a 128 () (\"λ\\n\" 1_) \"\")"), Ok(expr));
+    }
+
+    #[test]
+    fn expressions_come_one_by_one_with_their_spans() {
+        let source = " a (b)\"c\" ; d\n-1";
+        let mut parser = Parser::new(source);
+        let mut spans = Vec::new();
+        while let Some(expr) = parser.next() {
+            let text = &source[parser.span()];
+            assert_eq!(parse(text), expr);
+            spans.push(text);
+        }
+        assert_eq!(spans, ["a", "(b)", "\"c\"", "-1"]);
+    }
+
+    #[test]
+    fn the_tokens_behind_an_expression_are_kept() {
+        let mut parser = Parser::new("(a b) c #;d )");
+        assert!(parser.next().is_some_and(|expr| expr.is_ok()));
+        let rest = parser
+            .into_tokens()
+            .map(|token| token.map(|token| token.text));
+        assert_eq!(
+            rest.collect::<Result<Vec<_>, _>>(),
+            Ok(Vec::from(["c", ")"]))
+        );
+    }
+
+    #[test]
+    fn names_with_the_same_slot_do_not_mix() {
+        let source: String = (0..2_000_u32)
+            .map(|name| alloc::format!("n{name} x n{} ", name % 7))
+            .collect();
+        for (token, expr) in tokenize(&source).zip(Parser::new(&source)) {
+            assert_eq!(expr.unwrap().as_symbol(), Some(token));
+        }
+    }
+
+    fn tokenize(source: &str) -> impl Iterator<Item = &str> {
+        Tokens::new(source).map(|token| token.unwrap().text)
+    }
+
+    #[test]
+    fn a_million_open_parentheses_are_an_error_on_a_small_stack() {
+        on_a_small_stack(|| {
+            let source = "(".repeat(1_000_000);
+            let error = parse(&source).unwrap_err();
+            assert_eq!(error.kind, ParseErrorKind::ExpectedClose);
+            assert_eq!(error.open.map(|at| at.offset), Some(999_999));
+        });
+    }
+
+    #[test]
+    fn a_million_nested_lists_parse_and_print_on_a_small_stack() {
+        on_a_small_stack(|| {
+            let source = "(".repeat(1_000_000) + "x" + &")".repeat(1_000_000);
+            let expr = parse(&source).unwrap();
+            assert!(alloc::format!("{expr}") == source);
+        });
+    }
+
+    #[test]
+    fn a_token_of_a_hundred_megabytes_is_one_symbol_or_string() {
+        let name = "9".repeat(100_000_000);
+        assert!(parse(&name).unwrap().as_symbol() == Some(&name));
+        let string = String::from("\"") + &name + "\"";
+        assert!(parse(&string).unwrap().as_bytes() == Some(name.as_bytes()));
+        assert_eq!(
+            parse(&string[..string.len() - 1]).unwrap_err().kind,
+            ParseErrorKind::UnterminatedString
+        );
+    }
+}

@@ -253,3 +253,191 @@ impl fmt::Display for Escaped<'_> {
         write_escaped(f, self.0.as_bytes(), false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests::{arb_expr, doubled};
+    use crate::text::{ParseErrorKind, Parser, parse};
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn printed(bytes: impl AsRef<[u8]>) -> String {
+        Expr::bytes(bytes).to_string()
+    }
+
+    #[test]
+    fn bytes_print_as_what_they_most_likely_are() {
+        assert_eq!(printed(""), r#""""#);
+        assert_eq!(printed([0]), "0");
+        assert_eq!(printed([0xff]), "-1");
+        assert_eq!(printed([0, 0x80]), "128");
+        assert_eq!(printed([0, 1]), r#""\x00\x01""#);
+        assert_eq!(printed([0xff, 0xff]), r#""\xff\xff""#);
+        assert_eq!(printed("abcd"), "1633837924");
+        assert_eq!(printed("abcde"), r#""abcde""#);
+        assert_eq!(printed("héé"), r#""héé""#);
+        assert_eq!(printed("say \"\\\"\n"), r#""say \"\\\"\n""#);
+        assert_eq!(printed(i128::MIN.to_be_bytes()), i128::MIN.to_string());
+        assert_eq!(printed(i128::MAX.to_be_bytes()), i128::MAX.to_string());
+        assert_eq!(
+            printed([1; 17]),
+            alloc::format!("\"{}\"", r"\x01".repeat(17))
+        );
+        assert_eq!(printed([0xab; 32]), String::from("0x") + &"ab".repeat(32));
+        assert_eq!(printed([0; 32]), String::from("0x") + &"00".repeat(32));
+        assert_eq!(
+            printed([b'a'; 32]),
+            alloc::format!("\"{}\"", "a".repeat(32))
+        );
+        let mixed = b"plain text, then \xff\x00, and \xce\xbb";
+        assert_eq!(printed(mixed), r#""plain text, then \xff\x00, and λ""#);
+    }
+
+    #[test]
+    fn text_that_hides_something_is_not_shown_as_it_is() {
+        for hidden in [
+            "\u{1b}",
+            "\u{202e}",
+            "\u{200b}",
+            "\u{e0041}",
+            "\u{85}",
+            "\u{fffe}",
+        ] {
+            let text = alloc::format!("some text that is neither an id nor an integer: {hidden}");
+            let shown = printed(&text);
+            assert!(shown.contains(r"\x") && !shown.contains(hidden), "{shown}");
+            assert_eq!(parse(&shown), Ok(Expr::bytes(&text)));
+        }
+    }
+
+    #[test]
+    fn errors_print_as_text() {
+        let error = Expr::error("eval", "unbound symbol 'x'");
+        assert_eq!(error.to_string(), "error eval: unbound symbol 'x'");
+        let list = Expr::list([Expr::integer(1), error.clone(), Expr::bytes("eval")]);
+        assert_eq!(
+            list.to_string(),
+            r#"(1 (error "eval" "unbound symbol 'x'") 1702257004)"#
+        );
+        assert_eq!(parse(&list.to_string()), Ok(list));
+        assert_eq!(parse(&alloc::format!("{error:#}")), Ok(error));
+        let escape = Expr::error("eval", "unbound symbol '\u{1b}[2J'");
+        assert!(!escape.to_string().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_only_looks_like_an_error_prints_as_a_list() {
+        for source in [
+            "(error)",
+            "(error 1 2)",
+            "(error a b)",
+            "(error 65 66 67)",
+            "(err 65 66)",
+        ] {
+            assert_eq!(
+                parse(source).map(|expr| expr.to_string()).as_deref(),
+                Ok(source)
+            );
+        }
+    }
+
+    #[test]
+    fn symbols_that_no_source_can_name_print_as_what_cannot_be_read() {
+        for (name, text) in [
+            ("", r#""\symbol ""#),
+            ("a b", r#""\symbol a b""#),
+            ("a\"b c", r#""\symbol a\"b c""#),
+            ("\"a", r#""\symbol \"a""#),
+            ("12", r#""\symbol 12""#),
+            ("a;b", r#""\symbol a;b""#),
+            ("#;", r#""\symbol #;""#),
+            ("(", r#""\symbol (""#),
+            ("\u{1b} ", r#""\symbol \x1b ""#),
+        ] {
+            let list = Expr::list([Expr::symbol("f"), Expr::symbol(name)]);
+            assert_eq!(list.to_string(), alloc::format!("(f {text})"));
+            let error = parse(&list.to_string()).unwrap_err();
+            assert_eq!((error.kind, error.offset()), (ParseErrorKind::BadEscape, 4));
+        }
+        for name in ["a\"b", "1__2", "#", "a#", "0x12", "-", "\u{feff}", "é"] {
+            assert_eq!(Expr::symbol(name).to_string(), name);
+            assert_eq!(parse(name), Ok(Expr::symbol(name)));
+        }
+    }
+
+    #[test]
+    fn printing_with_a_limit_stops_there() {
+        let text = to_text(&doubled(60), 1_000);
+        assert_eq!(text.len(), 1_000 + '…'.len_utf8());
+        assert_eq!(to_text(&Expr::symbol("λλ"), 3), "λ…");
+        assert_eq!(to_text(&Expr::symbol("λλ"), 4), "λλ");
+        assert_eq!(to_text(&Expr::symbol("λλ"), 0), "…");
+    }
+
+    /// The expression that reading `expr`'s print gives: 32 bytes that are no text are a symbol.
+    /// `None` if there is a symbol in it that cannot be read.
+    fn read_back(expr: &Expr) -> Option<Expr> {
+        let items = match expr {
+            Expr::Symbol(name) if name.is_empty() || name.starts_with('"') => return None,
+            Expr::Symbol(name) => {
+                let parsed: Vec<_> = Parser::new(name).collect();
+                let alone = parsed == [Ok(expr.clone())];
+                return (alone && !name.contains([';', '(', ' ']) && name.trim() == &**name)
+                    .then(|| expr.clone());
+            }
+            Expr::Bytes(bytes) if bytes.len() == 32 && text(bytes).is_none() => {
+                return Some(Expr::symbol(&alloc::format!("{bytes:?}")));
+            }
+            Expr::Bytes(_) => return Some(expr.clone()),
+            Expr::List(items) => items,
+        };
+        items
+            .iter()
+            .map(read_back)
+            .collect::<Option<Vec<_>>>()
+            .map(Expr::list)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn what_is_printed_reads_back_or_is_refused(expr in arb_expr()) {
+            let text = alloc::format!("{expr:#}");
+            let mut parser = Parser::new(&text);
+            prop_assert_eq!(parser.next().and_then(Result::ok), read_back(&expr));
+            prop_assert!(parser.next().is_none());
+        }
+
+        #[test]
+        fn what_was_parsed_reads_back(source in "([ -~]|[(][)]|\\PC|\"[ -~]*\"|#;){0,40}") {
+            for expr in Parser::new(&source).map_while(Result::ok) {
+                let back = parse(&alloc::format!("{expr:#}"));
+                prop_assert_eq!(back.ok(), read_back(&expr));
+            }
+        }
+
+        #[test]
+        fn any_bytes_read_back(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let expr = Expr::bytes(bytes);
+            prop_assert_eq!(parse(&expr.to_string()).ok(), read_back(&expr));
+        }
+
+        #[test]
+        fn any_text_reads_back(text in any::<String>()) {
+            let expr = Expr::bytes(text);
+            prop_assert_eq!(parse(&expr.to_string()).ok(), read_back(&expr));
+        }
+
+        #[test]
+        fn a_limit_cuts_and_nothing_else(expr in arb_expr(), max in 0..80_usize) {
+            let (whole, cut) = (expr.to_string(), to_text(&expr, max));
+            match cut.strip_suffix('…').filter(|_| whole != cut) {
+                None => prop_assert!(cut == whole && whole.len() <= max),
+                Some(cut) => prop_assert!(whole.starts_with(cut) && cut.len() <= max && whole.len() > max),
+            }
+        }
+    }
+}

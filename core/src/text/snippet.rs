@@ -93,3 +93,69 @@ impl fmt::Display for Snippet<'_> {
         write!(f, "{:gutter$} | {:columns$}^", "", "")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    fn snippet(source: &str, offset: usize) -> String {
+        Position::at(source, offset).snippet(source).to_string()
+    }
+
+    /// The line and how many columns stand before the caret, both without the gutter.
+    fn line_and_caret(source: &str, offset: usize) -> (String, usize) {
+        let text = snippet(source, offset);
+        let (line, caret) = text.split_once('\n').unwrap();
+        let (gutter, line) = line.split_once(" | ").unwrap();
+        let caret = caret.strip_prefix(&" ".repeat(gutter.len())).unwrap();
+        let caret = caret.strip_prefix(" | ").unwrap();
+        (line.to_string(), caret.find('^').unwrap())
+    }
+
+    #[test]
+    fn the_caret_is_under_the_place() {
+        assert_eq!(snippet("a)", 1), "1 | a)\n  |  ^");
+        assert_eq!(snippet("", 0), "1 | \n  | ^");
+        assert_eq!(snippet("a\nbc\nd", 3), "2 | bc\n  |  ^");
+        assert_eq!(snippet("a\n", 2), "2 | \n  | ^");
+        assert_eq!(snippet("ab\r\nc", 2), "1 | ab\n  |   ^");
+        let ninth = "\n".repeat(9) + "x";
+        assert_eq!(snippet(&ninth, 9), "10 | x\n   | ^");
+    }
+
+    #[test]
+    fn tabs_wide_and_combining_characters_keep_the_caret_in_place() {
+        assert_eq!(line_and_caret("\t\tx", 2), ("        x".to_string(), 8));
+        assert_eq!(line_and_caret("日本)", 6), ("日本)".to_string(), 4));
+        assert_eq!(line_and_caret("e\u{301})", 3), ("e\u{301})".to_string(), 1));
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_shown() {
+        let (line, caret) = line_and_caret("\u{1b}[31m\u{202e})", 8);
+        assert_eq!((line.as_str(), caret), ("\u{fffd}[31m\u{fffd})", 6));
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_place_is_shown() {
+        let source = "a".repeat(500) + ")" + &"b".repeat(500);
+        let (line, caret) = line_and_caret(&source, 500);
+        let (before, behind) = ("a".repeat(60), "b".repeat(39));
+        assert_eq!(line, alloc::format!("…{before}){behind}…"));
+        assert_eq!(caret, 61);
+    }
+
+    proptest! {
+        #[test]
+        fn the_caret_points_into_or_right_behind_a_short_line(
+            source in "[ -~\t\n日λ\u{301}]{0,200}", offset in 0..250_usize,
+        ) {
+            let (line, caret) = line_and_caret(&source, offset);
+            prop_assert!(line.chars().count() <= BEFORE_COLUMNS + BEHIND_COLUMNS * 2 + 2 + 120);
+            let width: usize = line.chars().filter_map(UnicodeWidthChar::width).sum();
+            prop_assert!(caret <= width);
+        }
+    }
+}

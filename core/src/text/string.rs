@@ -43,3 +43,42 @@ fn hex_digit(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(token: &str) -> Result<Vec<u8>, usize> {
+        unescape(token).map(|bytes| bytes.to_vec())
+    }
+
+    #[test]
+    fn escapes_become_what_they_stand_for() {
+        for (token, value) in [
+            (r#""""#, &b""[..]),
+            (r#""plain""#, b"plain"),
+            (r#""\"\\\n\t\r""#, b"\"\\\n\t\r"),
+            (r#""\x00\xff\xAb""#, &[0, 0xff, 0xab]),
+            (r#""a\x41b""#, b"aAb"),
+            ("\"two\nlines\"", b"two\nlines"),
+            ("\"λ\\xce\\xbb\"", "λλ".as_bytes()),
+        ] {
+            assert_eq!(bytes(token).as_deref(), Ok(value), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_bad_escape_is_found_where_its_backslash_is() {
+        for (token, at) in [
+            (r#""\q""#, 1),
+            (r#""ab\x4""#, 3),
+            (r#""\n\xg0""#, 3),
+            (r#""\N""#, 1),
+            (r#""λ\λ""#, 3),
+            ("\"\\\n\"", 1),
+            (r#""\x+1""#, 1),
+        ] {
+            assert_eq!(bytes(token), Err(at), "{token}");
+        }
+    }
+}

@@ -318,3 +318,205 @@ impl<'s> Iterator for Tokens<'s> {
 pub fn tokenize(source: &str) -> Result<Vec<Token<'_>>, ParseError> {
     Tokens::new(source).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests::on_a_small_stack;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    fn texts(source: &str) -> Result<Vec<&str>, ParseErrorKind> {
+        tokenize(source)
+            .map(|tokens| tokens.iter().map(|token| token.text).collect())
+            .map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn comments_and_white_space_part_tokens() {
+        for (source, tokens) in [
+            ("", &[][..]),
+            ("(a(b)c)", &["(", "a", "(", "b", ")", "c", ")"]),
+            ("a;b\nc", &["a", "c"]),
+            (";only", &[]),
+            ("a#b #", &["a#b", "#"]),
+            (
+                "a\u{1c}b\u{a0}c\u{85}d\u{3000}e",
+                &["a", "b", "c", "d", "e"],
+            ),
+            ("a\u{200b}b", &["a\u{200b}b"]),
+            ("\u{feff}é→🦀", &["\u{feff}é→🦀"]),
+        ] {
+            assert_eq!(texts(source).as_deref(), Ok(tokens), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_datum_comment_leaves_out_one_datum() {
+        for (source, tokens) in [
+            ("#;a b", &["b"][..]),
+            ("a#;b c", &["a", "c"]),
+            ("#;(a (b) ; )\n c) d", &["d"]),
+            ("#; ; note\n a b", &["b"]),
+            // Before another one it leaves out nothing.
+            ("#;#;a b", &["b"]),
+            ("(#;#;a b)", &["(", "b", ")"]),
+            // It takes a parenthesis.
+            ("#;) x", &["x"]),
+            ("(a #;) b)", &["(", "a", "b", ")"]),
+            ("#;(a #;)b) c", &["c"]),
+            ("#;(a #; ; x\n )b) c", &["c"]),
+            ("#;(a #;#;) b) c) d", &["c", ")", "d"]),
+            ("#;(a #;(b) c) d", &["d"]),
+            // What does not end takes everything.
+            ("a #;(b", &["a"]),
+            ("a #;", &["a"]),
+            ("##;x y", &["#", "y"]),
+        ] {
+            assert_eq!(texts(source).as_deref(), Ok(tokens), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_quote_opens_a_string_only_where_a_token_starts() {
+        for (source, tokens) in [
+            (r#""a b""#, &[r#""a b""#][..]),
+            (r#"("a"b)"#, &["(", r#""a""#, "b", ")"]),
+            (r#""a""b""#, &[r#""a""#, r#""b""#]),
+            (r#"a"b c""#, &[r#"a"b"#, r#"c""#]),
+            (r#""\"\\" x"#, &[r#""\"\\""#, "x"]),
+            ("\"; (\n#;\" x", &["\"; (\n#;\"", "x"]),
+            ("\"\\é\"é", &["\"\\é\"", "é"]),
+        ] {
+            assert_eq!(texts(source).as_deref(), Ok(tokens), "{source:?}");
+        }
+        for source in ["\"", "a \"b", r#""\""#, r#"#;"a"#, "#;(a \"b)", "\"\\"] {
+            assert_eq!(texts(source), Err(ParseErrorKind::UnterminatedString));
+        }
+    }
+
+    #[test]
+    fn a_string_is_one_datum_to_a_datum_comment() {
+        for (source, tokens) in [
+            (r#"#;"a b)" c"#, &["c"][..]),
+            (r##"#;("a)" ";" "#;") c"##, &["c"]),
+            (r#"#;(a"b) c"#, &["c"]),
+            (r#"#;(x #;") " y) c"#, &["c"]),
+            (r#"#;"\q" c"#, &["c"]),
+            (r#"#;"a"b"#, &["b"]),
+        ] {
+            assert_eq!(texts(source).as_deref(), Ok(tokens), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_is_what_python_takes() {
+        let spaces: Vec<u32> = (0..=0x10_ffff)
+            .filter(|&code| char::from_u32(code).is_some_and(is_space))
+            .collect();
+        let expected: Vec<u32> = (0x09..=0x0d)
+            .chain(0x1c..=0x20)
+            .chain([0x85, 0xa0, 0x1680])
+            .chain(0x2000..=0x200a)
+            .chain([0x2028, 0x2029, 0x202f, 0x205f, 0x3000])
+            .collect();
+        assert_eq!(spaces, expected);
+    }
+
+    #[test]
+    fn deep_datum_comments_need_no_stack() {
+        on_a_small_stack(|| {
+            for piece in ["#;(", "(", "#;", "#;(#;)"] {
+                let mut source = String::from("#;(") + &piece.repeat(1_000_000);
+                assert_eq!(texts(&source), Ok(Vec::new()), "{piece}");
+                source.push_str(&")".repeat(1_000_001));
+                source.push_str(" x");
+                assert_eq!(texts(&source).unwrap().last(), Some(&"x"), "{piece}");
+            }
+        });
+    }
+
+    /// Tokens of a source without strings, said the way the reference does it: a character at a
+    /// time, and recursing into nested datum comments.
+    fn plainly(source: &[char]) -> Vec<String> {
+        let (mut tokens, mut at) = (Vec::new(), 0);
+        let mut open = false;
+        while at < source.len() {
+            let blank = plain_blank(source, at);
+            if blank > at {
+                (at, open) = (blank, false);
+            } else if source[at..].starts_with(&['#', ';']) {
+                (at, open) = (plain_skip(source, at + 2), false);
+            } else if matches!(source[at], '(' | ')') {
+                tokens.push(source[at].into());
+                (at, open) = (at + 1, false);
+            } else {
+                if !open {
+                    tokens.push(String::new());
+                }
+                tokens.last_mut().unwrap().push(source[at]);
+                (at, open) = (at + 1, true);
+            }
+        }
+        tokens
+    }
+
+    fn plain_blank(source: &[char], mut at: usize) -> usize {
+        while let Some(&character) = source.get(at) {
+            if character == ';' {
+                while source.get(at).is_some_and(|&character| character != '\n') {
+                    at += 1;
+                }
+            } else if is_space(character) {
+                at += 1;
+            } else {
+                break;
+            }
+        }
+        at
+    }
+
+    fn plain_skip(source: &[char], at: usize) -> usize {
+        let mut at = plain_blank(source, at);
+        if source.get(at) == Some(&')') {
+            return at + 1;
+        }
+        let (list, mut depth) = (source.get(at) == Some(&'('), 0);
+        while let Some(&character) = source.get(at) {
+            let comment = source[at..].starts_with(&['#', ';']);
+            if !list && (comment || is_space(character) || "();".contains(character)) {
+                break;
+            }
+            match character {
+                _ if comment => at = plain_skip(source, at + 2),
+                ';' => at = plain_blank(source, at),
+                '(' => (at, depth) = (at + 1, depth + 1),
+                ')' => (at, depth) = (at + 1, depth - 1),
+                _ => at += 1,
+            }
+            if list && depth == 0 {
+                break;
+            }
+        }
+        at
+    }
+
+    proptest! {
+        #[test]
+        fn tokens_are_those_of_the_plain_description(source in "([(][)]|#;|[();# \n\u{1c}\u{2003}aλ1]){0,60}") {
+            let plain = plainly(&source.chars().collect::<Vec<_>>());
+            prop_assert_eq!(texts(&source).unwrap(), plain);
+        }
+
+        #[test]
+        fn any_text_gives_tokens_where_they_say_they_are(source in any::<String>()) {
+            let mut end = 0;
+            for token in tokenize(&source).unwrap_or_default() {
+                prop_assert!(token.offset >= end && !token.text.is_empty());
+                end = token.end();
+                prop_assert_eq!(&source[token.offset..end], token.text);
+                prop_assert_eq!(is_atom(token.text), token.kind == TokenKind::Atom);
+            }
+        }
+    }
+}
