@@ -12,6 +12,7 @@
 //! - What it accepts encodes back to the same bytes, except where the reference lets several
 //!   encodings mean one thing (stated where it does).
 
+pub mod engine;
 pub mod message;
 pub mod object;
 pub mod packet;

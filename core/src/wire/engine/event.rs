@@ -1,0 +1,161 @@
+//! What the engine tells its host, and the names it uses for it.
+
+use crate::atom::{Atom, AtomId};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::object::PayloadType;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// Names one call of [`Engine::fetch`](super::Engine::fetch).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FetchId(pub(super) u64);
+
+/// Where the datagram that is now in the caller's buffer goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// The receiver. On a dual-stack socket an IPv4 address has to be mapped by the host.
+    pub to: SocketAddr,
+    /// Bytes in the buffer, all of which are the datagram.
+    pub len: usize,
+}
+
+/// Why a fetch failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchError {
+    /// Everybody who was asked said no, or knew only those who had been asked.
+    NotFound,
+    /// Nobody brought it in time.
+    Timeout,
+    /// Too many fetches are under way.
+    TooMany,
+    /// The list has more atoms or bytes than are taken.
+    TooLarge,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "no peer has it",
+            Self::Timeout => "no answer in time",
+            Self::TooMany => "too many fetches are under way",
+            Self::TooLarge => "the list is too large",
+        })
+    }
+}
+
+impl core::error::Error for FetchError {}
+
+/// Why a peer is no longer one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemoveReason {
+    /// Silent for too long, also when asked.
+    TimedOut,
+    /// Another key has proven its address.
+    Replaced,
+    /// Its place was needed.
+    Displaced,
+    /// The host said so.
+    Disconnected,
+}
+
+/// Something that the host may want to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A peer has shown that it is who it says, by an authentic ping or by proving its address.
+    PeerAdded {
+        /// Who.
+        peer: PublicKey,
+        /// Where it is sent to.
+        address: SocketAddr,
+    },
+    /// A peer has proven an address that it did not have before.
+    PeerMoved {
+        /// Who.
+        peer: PublicKey,
+        /// The address that it had.
+        from: SocketAddr,
+        /// The address that it has.
+        to: SocketAddr,
+    },
+    /// A peer is no longer one.
+    PeerRemoved {
+        /// Who.
+        peer: PublicKey,
+        /// Why.
+        reason: RemoveReason,
+    },
+    /// A fetch is done. The atoms have the ids they were asked under: for a list, they are the
+    /// whole chain, head first.
+    Fetched {
+        /// Which fetch.
+        fetch: FetchId,
+        /// What was asked for.
+        id: AtomId,
+        /// As what.
+        kind: PayloadType,
+        /// The atoms.
+        atoms: Vec<Atom>,
+        /// Who brought the last of them; `None` if nobody had to (the empty list).
+        from: Option<PublicKey>,
+    },
+    /// A fetch has failed.
+    FetchFailed {
+        /// Which fetch.
+        fetch: FetchId,
+        /// What was asked for.
+        id: AtomId,
+        /// Why.
+        error: FetchError,
+    },
+    /// A peer's ping names a head other than the one it named before.
+    Head {
+        /// Who.
+        peer: PublicKey,
+        /// The head.
+        id: AtomId,
+        /// Whether the peer is the pinned default seed.
+        is_default_seed: bool,
+    },
+    /// A peer tells of a transaction. Only when we validate.
+    Transaction {
+        /// Who.
+        peer: PublicKey,
+        /// The transaction's id.
+        id: AtomId,
+    },
+    /// Most peers see us at this address, which advertisements name from now on.
+    AddressLearned(SocketAddr),
+}
+
+/// What is known of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerInfo {
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it is sent to.
+    pub address: SocketAddr,
+    /// Whether it has proven that address.
+    pub is_proven: bool,
+    /// Whether its pings say that it validates.
+    pub is_validator: bool,
+    /// Whether it is the pinned default seed.
+    pub is_default_seed: bool,
+    /// The work that it asks for, clamped.
+    pub difficulty: u8,
+    /// The head that it named last.
+    pub head: Option<AtomId>,
+    /// When something authentic came from it last.
+    pub last_heard: Instant,
+}
+
+/// Who a transaction is sent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recipient {
+    /// One peer.
+    Peer(PublicKey),
+    /// Every proven peer whose pings say that it validates and name a head. (A reference node that
+    /// has a validation key but no head stops receiving at its first transaction.)
+    Validators,
+}

@@ -1,0 +1,135 @@
+//! Every bound of the engine, by name.
+//!
+//! Nothing that a stranger sends makes the engine hold more than these say. Where a table is full,
+//! the policy stands beside its bound.
+
+use core::time::Duration;
+
+/// Peers known at once, registered or not. When full, the one heard from longest ago goes among
+/// those that have not proven their address, then among proven ones that are not registered;
+/// registered peers with a proven address stay and the newcomer is refused.
+pub const MAX_PEERS: usize = 4_096;
+/// Peers known at once from one IPv4 /24 or IPv6 /48; loopback and private ranges are exempt.
+pub const MAX_PEERS_PER_NETWORK: u32 = 64;
+
+/// The most work that a peer can ask of us, in leading zero bits.
+pub const MAX_DIFFICULTY: u8 = 26;
+/// Bytes that may be hashed, on average, to find a nonce while a datagram is handled; more goes
+/// out as [`Work`](super::Work).
+pub const INLINE_WORK_BYTES: u64 = 65_536;
+/// Searches that are out at once; further packets are dropped.
+pub const MAX_WORK: usize = 256;
+/// Searches that are out at once for one address.
+pub const MAX_WORK_PER_ADDRESS: usize = 8;
+/// How long a search may take before its packet is dropped.
+pub const WORK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nonces that a search tries at most.
+pub const MAX_WORK_ATTEMPTS: u64 = 1 << 27;
+
+/// What an unproven address may be sent, as a multiple of what came from it.
+pub const AMPLIFICATION: u64 = 3;
+/// Unproven addresses whose balance is kept. When full, the one used longest ago is forgotten,
+/// which leaves it without credit.
+pub const MAX_CREDITS: usize = 8_192;
+/// How long an address that is silent keeps its balance.
+pub const CREDIT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Between two handshakes to one address or two answers to one peer's handshakes, and between two
+/// redirects of one asker for one id.
+pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
+/// Addresses contacted for the first time within [`CONTACT_INTERVAL`]; further ones are refused.
+pub const MAX_CONTACTS: usize = 4_096;
+/// First contacts that one peer can cause within [`CONTACT_INTERVAL`] by naming addresses.
+pub const MAX_CONTACTS_PER_NAMER: usize = 32;
+/// Handshakes that are answered at once and remembered, so that the next waits its turn.
+pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;
+
+/// Key agreements with strangers a second, from everywhere.
+pub const AGREEMENTS_PER_SECOND: u32 = 2_000;
+/// Key agreements with strangers that may come at once, from everywhere.
+pub const AGREEMENTS_BURST: u32 = 4_000;
+/// Key agreements with strangers a second from one IPv4 /24 or IPv6 /48; loopback and private
+/// ranges are exempt.
+pub const AGREEMENTS_PER_SECOND_PER_NETWORK: u32 = 16;
+/// Key agreements with strangers that may come at once from one network.
+pub const AGREEMENTS_BURST_PER_NETWORK: u32 = 64;
+/// Networks whose use is counted. When full, the one used longest ago is forgotten.
+pub const MAX_NETWORKS: usize = 4_096;
+
+/// Unanswered probes of one address before it is left alone until it speaks again.
+pub const MAX_PROBES: u8 = 3;
+/// Between two probes of one address.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests of one peer that wait for its address to be proven; further ones are dropped.
+pub const MAX_WAITING: usize = 16;
+/// How long a request waits for the proof.
+pub const WAITING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Ids in the provider index. When full, the record that expires first goes.
+pub const MAX_PROVIDED: usize = 65_536;
+/// Providers of one id; the oldest goes.
+pub const MAX_PROVIDERS_PER_ID: usize = 8;
+/// Records that one peer can have put; further ones push its own oldest out.
+pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
+/// How long a provider record lives unless it is put again.
+pub const PROVIDER_LIFETIME: Duration = Duration::from_secs(1_800);
+/// Redirects to providers, not to nearer peers, for one asker and id within
+/// [`CONTACT_INTERVAL`].
+pub const MAX_PROVIDER_REDIRECTS: u8 = 4;
+/// Redirects and forwarded puts that are remembered. When full, nobody is redirected and nothing
+/// forwarded until the oldest is [`CONTACT_INTERVAL`] old.
+pub const MAX_REDIRECTS: usize = 16_384;
+
+/// Fetches at once; further ones fail at once.
+pub const MAX_FETCHES: usize = 4_096;
+/// Callers that share one fetch.
+pub const MAX_FETCH_WAITERS: usize = 1_024;
+/// Peers asked at first for one object.
+pub const FETCH_FANOUT: usize = 3;
+/// Peers asked in all for one object.
+pub const MAX_FETCH_PEERS: usize = 16;
+/// Redirects that are followed in a row.
+pub const MAX_FETCH_HOPS: u8 = 8;
+/// Times that one peer is asked for one object, retries included.
+pub const MAX_FETCH_TRIES: u8 = 4;
+/// Before a request is sent again for the first time; doubles each time.
+pub const FETCH_RETRY: Duration = Duration::from_millis(200);
+/// Atoms in a list that is fetched, as in consensus.
+pub const MAX_LIST_ATOMS: usize = 1_048_576;
+/// Stored bytes of a list that is fetched.
+pub const MAX_LIST_BYTES: usize = 64 << 20;
+/// Stored bytes in a list answer that a reference node can receive: each atom with the length in
+/// front of it.
+pub const MAX_LIST_ANSWER_BYTES: usize = 3_990;
+/// Data bytes of the largest atom that fits a datagram.
+pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
+
+/// Advertisements of our own; further ones are refused.
+pub const MAX_ADVERTISEMENTS: usize = 65_536;
+/// Peers that an advertisement is sent to.
+pub const ADVERTISE_FANOUT: usize = 2;
+/// Advertisements sent in one turn.
+pub const ADVERTISEMENTS_PER_TURN: usize = 64;
+/// Between two such turns while there are more to send.
+pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
+
+/// Peers below which others are asked for theirs.
+pub const WANTED_PEERS: usize = 64;
+/// Between two such questions to one peer.
+pub const ROUTE_REQUEST_INTERVAL: Duration = Duration::from_secs(300);
+/// How long an answer to such a question is waited for.
+pub const ROUTE_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Entries of one answer that are used.
+pub const MAX_ROUTE_ENTRIES: usize = 64;
+
+/// Pings go out at least this often, so that nobody forgets us.
+pub const PING_INTERVAL: Duration = Duration::from_secs(300);
+/// Seeds that are kept.
+pub const MAX_SEEDS: usize = 256;
+/// Events that wait for the host. When full, heads and transactions are dropped; fetch results and
+/// changes of peers, which have bounds of their own, are not.
+pub const MAX_EVENTS: usize = 8_192;
+/// What other peers say our address is: votes that count.
+pub const MAX_ADDRESS_VOTES: usize = 32;
+/// Packets that wait for space in a full queue.
+pub const MAX_QUEUE_WAITING: usize = 256;

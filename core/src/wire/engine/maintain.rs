@@ -1,0 +1,200 @@
+//! What time brings: peers that fall silent, seeds that are tried again, things that expire.
+
+use super::limits::{CONTACT_INTERVAL, MAX_SEEDS, PING_INTERVAL, PROBE_INTERVAL, WANTED_PEERS};
+use super::{DropReason, Engine, RemoveReason};
+use crate::atom::AtomSource;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Silence after which one who never became a peer is forgotten.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The shortest pause between two checks, whatever is configured.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a check finds to do for a peer.
+enum Care {
+    Remove(RemoveReason),
+    KeepAlive,
+    Ping,
+}
+
+impl Engine {
+    /// The addresses of the seeds, as the host has resolved them; those that are new are contacted
+    /// at once. May be called again: the pin of the default seed stays.
+    pub fn set_seeds(&mut self, now: Instant, default: &[SocketAddr], additional: &[SocketAddr]) {
+        let canonical = |seeds: &[SocketAddr]| -> Vec<SocketAddr> {
+            seeds
+                .iter()
+                .take(MAX_SEEDS)
+                .copied()
+                .map(super::address::canonical)
+                .collect()
+        };
+        let before = core::mem::take(&mut self.seeds);
+        self.seeds.default = canonical(default);
+        self.seeds.additional = canonical(additional);
+        self.seeds.pinned = before.pinned;
+        let is_new =
+            |seed: &SocketAddr| !before.default.contains(seed) && !before.additional.contains(seed);
+        for seed in self.all_seeds().into_iter().filter(is_new) {
+            self.connect(now, seed);
+        }
+        self.next_bootstrap = now + self.config.bootstrap_retry_interval;
+    }
+
+    fn all_seeds(&self) -> Vec<SocketAddr> {
+        let all = self.seeds.default.iter().chain(&self.seeds.additional);
+        all.copied().collect()
+    }
+
+    /// Sends a handshake to an address, unless it has had one of late.
+    pub fn connect(&mut self, now: Instant, address: SocketAddr) {
+        let address = super::address::canonical(address);
+        if !self.is_own_address(address) && self.may_contact(now, address, None) {
+            self.send_handshake(now, address);
+        }
+    }
+
+    /// Forgets a peer; `false` if there is none with this key.
+    pub fn disconnect(&mut self, key: &PublicKey) -> bool {
+        let is_known = self.peers.get(key).is_some();
+        self.remove_peer(key, RemoveReason::Disconnected);
+        is_known
+    }
+
+    /// When [`Engine::handle_timeout`] wants to be called next, if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let first = |timers: &alloc::collections::BTreeSet<(Instant, PublicKey)>| {
+            timers.first().map(|(at, _)| *at)
+        };
+        let deadlines = [
+            Some(self.next_check),
+            self.bootstrap_at(),
+            first(&self.probe_timers),
+            first(&self.answer_timers),
+            self.fetches.deadline(),
+            self.advertisements.deadline(),
+            self.outbox.deadline(),
+            self.incoming.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn bootstrap_at(&self) -> Option<Instant> {
+        let has_seeds = !self.seeds.default.is_empty() || !self.seeds.additional.is_empty();
+        let is_alone = self.peers.registered() == 0;
+        let repeats = !self.config.bootstrap_retry_interval.is_zero();
+        (has_seeds && is_alone && repeats).then_some(self.next_bootstrap)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout<S: AtomSource + ?Sized>(&mut self, now: Instant, store: &S) {
+        // Nothing that time brings needs an object; the argument keeps the host's loop uniform and
+        // the door open.
+        let _ = store;
+        self.answer_due(now);
+        self.probe_again(now);
+        self.advance_fetches(now);
+        self.advertise_due(now);
+        self.outbox.expire(now, &mut self.stats);
+        for _ in 0..self.incoming.expire(now) {
+            self.stats.drop(DropReason::IncomingFull);
+        }
+        if self.next_check <= now {
+            self.next_check = now + self.config.peer_timeout_interval.max(MIN_CHECK_INTERVAL);
+            self.check_peers(now);
+            self.expire(now);
+        }
+        if self.bootstrap_at().is_some_and(|at| at <= now) {
+            self.next_bootstrap = now + self.config.bootstrap_retry_interval;
+            for seed in self.all_seeds() {
+                self.connect(now, seed);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.credits.expire(now);
+        self.contacts.expire(now);
+        self.namers.expire(now);
+        self.handshakes.expire(now);
+        self.marked.expire(now);
+        self.redirects.expire(now);
+        self.providers.expire(now);
+    }
+
+    fn check_peers(&mut self, now: Instant) {
+        let cared: Vec<(PublicKey, Care)> = self
+            .peers
+            .iter()
+            .filter_map(|(key, peer)| Some((*key, self.care_for(now, peer)?)))
+            .collect();
+        for (key, care) in cared {
+            match care {
+                Care::Remove(reason) => self.remove_peer(&key, reason),
+                Care::KeepAlive => self.keep_alive(now, &key),
+                Care::Ping => self.send_ping(now, &key),
+            }
+        }
+        if self.peers.registered() < WANTED_PEERS {
+            let proven = self.peers.iter().filter(|(_, peer)| peer.is_proven);
+            let keys: Vec<PublicKey> = proven.map(|(key, _)| *key).collect();
+            for key in keys {
+                self.ask_routes(now, &key);
+            }
+        }
+    }
+
+    fn care_for(&self, now: Instant, peer: &super::peers::Peer) -> Option<Care> {
+        let silence = now.since(peer.last_heard);
+        if !peer.is_registered {
+            return (silence >= STRANGER_TIMEOUT).then_some(Care::Remove(RemoveReason::TimedOut));
+        }
+        let timeout = self.config.peer_timeout;
+        if !timeout.is_zero() {
+            // Nobody goes who has not been asked, and had time to answer.
+            let patience = PROBE_INTERVAL.min(timeout / 4);
+            let is_asked = peer
+                .kept_alive_at
+                .is_some_and(|at| now.since(at) >= patience);
+            if silence >= timeout && is_asked {
+                return Some(Care::Remove(RemoveReason::TimedOut));
+            }
+            let pause = CONTACT_INTERVAL.min(timeout / 4);
+            let is_resting = peer.kept_alive_at.is_some_and(|at| now.since(at) < pause);
+            if silence >= timeout / 2 && !is_resting {
+                return Some(Care::KeepAlive);
+            }
+        }
+        let interval = if timeout.is_zero() {
+            PING_INTERVAL
+        } else {
+            PING_INTERVAL.min(timeout / 3)
+        };
+        (now.since(peer.pinged_at) >= interval).then_some(Care::Ping)
+    }
+
+    /// Asks a silent peer for a sign of life. A reference node never answers a ping; it answers a
+    /// handshake, and a question that it cannot answer. A node of ours answers the question.
+    fn keep_alive(&mut self, now: Instant, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        peer.kept_alive_at = Some(now);
+        let (address, is_proven) = (peer.address, peer.is_proven);
+        let may_be_asked = address.is_ipv4() || peer.takes_ipv6;
+        if is_proven {
+            self.send_handshake(now, address);
+            if may_be_asked {
+                self.send_probe(now, key, address, super::limits::MAX_PROBES);
+            }
+            self.send_ping(now, key);
+        } else if self.may_contact(now, address, None) {
+            self.send_handshake(now, address);
+        }
+    }
+}

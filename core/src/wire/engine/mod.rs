@@ -1,0 +1,261 @@
+//! The protocol engine: datagrams and time in, datagrams and events out. No sockets, no threads, no
+//! clock, no entropy.
+//!
+//! # How to drive it
+//!
+//! After each input ([`Engine::handle_datagram`], [`Engine::handle_timeout`],
+//! [`Engine::handle_work`], or a command), drain [`Engine::poll_transmit`],
+//! [`Engine::poll_event`] and [`Engine::poll_work`] until each gives nothing, then wait for a
+//! datagram or for [`Engine::poll_timeout`].
+//!
+//! # Invariants
+//!
+//! - Two engines with equal configuration, seed and inputs give equal outputs, byte for byte.
+//! - No input makes it panic, recurse, loop for long or hold more than [`limits`] says.
+//! - An address is *proven* only by the echo of an unguessable id that was sent to it under the
+//!   peer's key. To any other address go at most [`limits::AMPLIFICATION`] times the bytes that came
+//!   from it, and first contacts of our own: one packet an address per
+//!   [`limits::CONTACT_INTERVAL`].
+//! - A peer's address, and the pin of the default seed, move only to proven addresses.
+//! - Responses count only if they were asked for, from whom was asked; atoms only under the id that
+//!   they hash to.
+//! - An IPv6 node is asked for objects, and told of IPv6 addresses, only after it has shown to be
+//!   one of ours by [`IPV6_MARK`]: a reference node would stop receiving.
+
+mod address;
+mod advertise;
+mod budget;
+mod config;
+mod contact;
+mod credit;
+mod event;
+mod fetch;
+pub mod limits;
+mod maintain;
+mod objects;
+mod outbox;
+mod peers;
+mod ping;
+mod proof;
+mod providers;
+mod queue;
+mod random;
+mod receive;
+mod replay;
+mod routes;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use config::EngineConfig;
+pub use event::{Event, FetchError, FetchId, PeerInfo, Recipient, RemoveReason, Transmit};
+pub use outbox::{Work, WorkDone, WorkId};
+pub use providers::Provider;
+pub use queue::ByteQueue;
+pub use stats::{DropReason, Stats};
+
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use advertise::Advertisements;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use budget::{Agreements, Recently};
+use core::net::SocketAddr;
+use credit::Credits;
+use fetch::Fetches;
+use outbox::Outbox;
+use peers::Peers;
+use providers::Providers;
+use random::ProbeIds;
+
+/// Payload of our handshakes to IPv6 addresses, by which nodes of ours know each other there. A
+/// reference node ignores the payload.
+pub const IPV6_MARK: &[u8] = b"astreum ipv6";
+
+/// Whom a message came from and where its answer goes.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    key: PublicKey,
+    address: SocketAddr,
+    /// Whether the peer has proven this address.
+    is_proven: bool,
+}
+
+/// Seeds, and who the default one has turned out to be.
+#[derive(Debug, Default)]
+struct Seeds {
+    default: Vec<SocketAddr>,
+    additional: Vec<SocketAddr>,
+    /// The key that first proved an address of the default seed.
+    pinned: Option<PublicKey>,
+}
+
+/// The protocol engine. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    me: PublicKey,
+    seeds: Seeds,
+    peers: Peers,
+    credits: Credits,
+    agreements: Agreements,
+    /// Addresses that we have contacted of our own.
+    contacts: Recently<SocketAddr>,
+    /// Who has made us contact addresses.
+    namers: Recently<PublicKey>,
+    /// Handshakes to addresses that are not proven, by whom they answered.
+    handshakes: Recently<(SocketAddr, PublicKey)>,
+    /// Who has shown to be a node of ours over IPv6.
+    marked: Recently<PublicKey>,
+    redirects: Recently<(PublicKey, AtomId, objects::Told)>,
+    probe_ids: ProbeIds,
+    probe_timers: BTreeSet<(Instant, PublicKey)>,
+    answer_timers: BTreeSet<(Instant, PublicKey)>,
+    outbox: Outbox,
+    providers: Providers,
+    fetches: Fetches,
+    advertisements: Advertisements,
+    incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
+    events: VecDeque<Event>,
+    stats: Stats,
+    /// Where content is opened; kept for its capacity.
+    scratch: Vec<u8>,
+    next_check: Instant,
+    next_bootstrap: Instant,
+}
+
+impl Engine {
+    /// An engine that knows nobody. All its randomness comes from `seed`, which is to be fresh for
+    /// each run and known to nobody else.
+    #[must_use]
+    pub fn new(config: EngineConfig, seed: [u8; 32], now: Instant) -> Self {
+        let me = config.secret.public_key();
+        let interval = limits::CONTACT_INTERVAL;
+        Self {
+            me,
+            seeds: Seeds::default(),
+            peers: Peers::new(me),
+            credits: Credits::default(),
+            agreements: Agreements::new(now),
+            contacts: Recently::new(interval, limits::MAX_CONTACTS),
+            namers: Recently::new(interval, limits::MAX_CONTACTS),
+            handshakes: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
+            marked: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
+            redirects: Recently::new(interval, limits::MAX_REDIRECTS),
+            probe_ids: ProbeIds::new(&seed),
+            probe_timers: BTreeSet::new(),
+            answer_timers: BTreeSet::new(),
+            outbox: Outbox::new(&config, me, &seed),
+            providers: Providers::default(),
+            fetches: Fetches::default(),
+            advertisements: Advertisements::default(),
+            incoming: ByteQueue::new(
+                config.incoming_queue_limit_bytes,
+                config.incoming_queue_timeout,
+            ),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            scratch: Vec::new(),
+            next_check: now + config.peer_timeout_interval,
+            next_bootstrap: now,
+            config,
+        }
+    }
+
+    /// Our own key.
+    #[must_use]
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.me
+    }
+
+    /// The next packet, in `buffer`, whose contents are replaced. Exchange, do not copy: the
+    /// buffer's memory is used again.
+    pub fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.outbox.poll(&mut self.stats, buffer)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next search for a nonce that the host is to run.
+    pub fn poll_work(&mut self) -> Option<Work> {
+        self.outbox.poll_work()
+    }
+
+    /// Takes the result of a search; its packet goes out, or is dropped.
+    pub fn handle_work(&mut self, now: Instant, done: WorkDone) {
+        self.outbox.handle_work(now, &mut self.stats, done);
+    }
+
+    /// The registered peers, by key.
+    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
+        let registered = self.peers.iter().filter(|(_, peer)| peer.is_registered);
+        registered.map(|entry| Peers::info(entry, self.seeds.pinned.as_ref()))
+    }
+
+    /// What is known of a registered peer.
+    #[must_use]
+    pub fn peer(&self, key: &PublicKey) -> Option<PeerInfo> {
+        let peer = self.peers.get(key).filter(|peer| peer.is_registered)?;
+        Some(Peers::info((key, peer), self.seeds.pinned.as_ref()))
+    }
+
+    /// How many registered peers there are.
+    #[must_use]
+    pub const fn peer_count(&self) -> usize {
+        self.peers.registered()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Who is known to provide what.
+    pub fn providers(&self) -> impl Iterator<Item = (&AtomId, &Provider)> {
+        self.providers.iter()
+    }
+
+    /// How many provider records there are.
+    #[must_use]
+    pub fn provider_count(&self) -> usize {
+        self.providers.len()
+    }
+
+    /// Bytes that wait to be handled, in the queue of [`Engine::enqueue_datagram`].
+    #[must_use]
+    pub const fn incoming_bytes(&self) -> u64 {
+        self.incoming.bytes()
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub const fn outgoing_bytes(&self) -> u64 {
+        self.outbox.queued_bytes()
+    }
+
+    /// Searches that the host has not brought back.
+    #[must_use]
+    pub fn pending_work(&self) -> usize {
+        self.outbox.pending_work()
+    }
+
+    /// The work that we ask of senders now.
+    #[must_use]
+    pub fn required_difficulty(&self) -> u8 {
+        self.incoming.required_difficulty()
+    }
+
+    fn push_event(&mut self, event: Event) {
+        let may_be_dropped = matches!(event, Event::Head { .. } | Event::Transaction { .. });
+        if may_be_dropped && self.events.len() >= limits::MAX_EVENTS {
+            self.stats.drop(DropReason::EventsFull);
+        } else {
+            self.events.push_back(event);
+        }
+    }
+}

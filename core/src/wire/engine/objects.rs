@@ -1,0 +1,324 @@
+//! Object requests: served, redirected, or noted.
+
+use super::contact;
+use super::limits::{MAX_LIST_ANSWER_BYTES, MAX_PROVIDER_REDIRECTS, MAX_WAITING, WAITING_TIMEOUT};
+use super::outbox::sealed_bytes;
+use super::peers::Waiting;
+use super::providers::Provider;
+use super::{DropReason, Engine, Source};
+use crate::atom::{Atom, AtomId, AtomSource, SourceError};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::message::Topic;
+use crate::wire::object::{
+    Action, Answer, FOUND_LENGTH_BYTES, PayloadType, Request, write_found_atom, write_found_list,
+    write_response_head,
+};
+use crate::wire::packet::MAX_BYTES;
+use crate::wire::table::Distance;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Bytes in front of a response's data.
+const RESPONSE_HEAD_BYTES: usize = 1 + 32;
+
+/// What somebody was told about an id, for budgets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Told {
+    /// A peer that is nearer.
+    Nearer(PayloadType),
+    /// A provider.
+    Provider(PayloadType),
+    /// That somebody provides it; the id's "asker" is the provider.
+    Put,
+}
+
+/// What the store has of an object.
+enum Object {
+    Atom(Atom),
+    /// The head and what follows, as far as a reference node can receive it.
+    List(Vec<Atom>),
+    Missing,
+}
+
+impl Engine {
+    pub(super) fn handle_request<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        content: &[u8],
+        store: &S,
+    ) -> Result<(), DropReason> {
+        let request = Request::decode(content).map_err(|_| DropReason::BadContent)?;
+        match request.action {
+            Action::Get(kind) => {
+                let kind = kind.unwrap_or(PayloadType::ATOM);
+                self.serve(now, source, request.atom_id, kind, store);
+                Ok(())
+            }
+            Action::Put(kind) => self.handle_put(now, source, request.atom_id, kind, request.data),
+        }
+    }
+
+    /// Answers a request with the object, with who may have it, or with a no.
+    pub(super) fn serve<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        kind: PayloadType,
+        store: &S,
+    ) {
+        let object = match kind {
+            PayloadType::ATOM => self
+                .look_up(&id, store)
+                .map_or(Object::Missing, Object::Atom),
+            PayloadType::LIST => self.look_up_list(&id, store),
+            _ => Object::Missing,
+        };
+        let len = match &object {
+            Object::Missing => return self.redirect(now, source, id, kind),
+            Object::Atom(atom) => 1 + atom.stored_len(),
+            Object::List(atoms) => {
+                let each = atoms
+                    .iter()
+                    .map(|atom| FOUND_LENGTH_BYTES + atom.stored_len());
+                1 + each.sum::<usize>()
+            }
+        };
+        let len = RESPONSE_HEAD_BYTES + len;
+        if sealed_bytes(len) > MAX_BYTES {
+            self.stats.drop(DropReason::TooLarge);
+            return;
+        }
+        let sent = self.send(now, source, Topic::ObjectResponse, len, |out| {
+            write_response_head(out, Answer::Found, &id);
+            match &object {
+                Object::Atom(atom) => write_found_atom(out, atom),
+                Object::List(atoms) => {
+                    // Each is far below the 4 GiB that a length can say.
+                    let _ = write_found_list(out, atoms);
+                }
+                Object::Missing => {}
+            }
+        });
+        if sent {
+            self.stats.objects_served += 1;
+        } else {
+            self.wait_for_proof(now, source, id, kind);
+        }
+    }
+
+    fn look_up<S: AtomSource + ?Sized>(&mut self, id: &AtomId, store: &S) -> Option<Atom> {
+        if id.is_zero() {
+            return None;
+        }
+        match store.atom(id) {
+            Ok(atom) => Some(atom),
+            Err(SourceError::Missing(_)) => None,
+            Err(SourceError::Failed(_)) => {
+                self.stats.drop(DropReason::StoreFailed);
+                None
+            }
+        }
+    }
+
+    /// As much of the chain from `id` as fits an answer that a reference node can receive. Who
+    /// wants the rest asks for the list that starts behind the last atom.
+    fn look_up_list<S: AtomSource + ?Sized>(&mut self, id: &AtomId, store: &S) -> Object {
+        let mut atoms = Vec::new();
+        let mut bytes = 0;
+        let mut next = *id;
+        while let Some(atom) = self.look_up(&next, store) {
+            bytes += FOUND_LENGTH_BYTES + atom.stored_len();
+            if bytes > MAX_LIST_ANSWER_BYTES {
+                // A head that alone is too long still goes as what it is, an atom.
+                return if atoms.is_empty() {
+                    Object::Atom(atom)
+                } else {
+                    Object::List(atoms)
+                };
+            }
+            next = atom.next();
+            atoms.push(atom);
+        }
+        if atoms.is_empty() {
+            Object::Missing
+        } else {
+            Object::List(atoms)
+        }
+    }
+
+    /// Keeps a request until its sender's address is proven.
+    fn wait_for_proof(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
+        let Some(peer) = self.peers.get_mut(&source.key) else {
+            return;
+        };
+        peer.waiting.retain(|waiting| waiting.deadline > now);
+        let is_there = peer
+            .waiting
+            .iter()
+            .any(|waiting| waiting.id == id && waiting.kind == kind);
+        if is_there {
+            return;
+        }
+        if peer.waiting.len() >= MAX_WAITING {
+            self.stats.drop(DropReason::Unproven);
+            return;
+        }
+        peer.waiting.push(Waiting {
+            id,
+            kind,
+            deadline: now + WAITING_TIMEOUT,
+        });
+    }
+
+    /// Says who may have an object that is not here: one who provides it, or a peer that is
+    /// strictly nearer to it than we are; else that we do not have it.
+    fn redirect(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
+        let takes_ipv6 = source.address.is_ipv6()
+            && self
+                .peers
+                .get(&source.key)
+                .is_some_and(|peer| peer.takes_ipv6);
+        let can_take = |address: &SocketAddr| address.is_ipv4() || takes_ipv6;
+        let provider = self.providers.of(now, &id).find(|provider| {
+            provider.key != source.key && provider.key != self.me && can_take(&provider.address)
+        });
+        if let Some((key, address)) = provider.map(|provider| (provider.key, provider.address)) {
+            let told = (source.key, id, Told::Provider(kind));
+            if self.redirects.take(now, told, MAX_PROVIDER_REDIRECTS) {
+                return self.send_contact(now, source, id, key, address);
+            }
+        } else if let Some((key, address)) = self.nearer(&id, &source.key, can_take) {
+            let told = (source.key, id, Told::Nearer(kind));
+            if self.redirects.take(now, told, 1) {
+                return self.send_contact(now, source, id, key, address);
+            }
+        }
+        self.send_no(now, source, id);
+    }
+
+    /// The peer nearest to `id` that is strictly nearer than we are, and is not `other`.
+    pub(super) fn nearer(
+        &self,
+        id: &AtomId,
+        other: &PublicKey,
+        can_take: impl Fn(&SocketAddr) -> bool,
+    ) -> Option<(PublicKey, SocketAddr)> {
+        let target = id.as_bytes();
+        let own = Distance::between(target, self.me.as_bytes());
+        let nearest = self.peers.table.closest_where::<1>(target, |entry| {
+            entry.key() != other && can_take(&entry.address())
+        });
+        let entry = nearest.first()?;
+        let is_nearer = Distance::between(target, entry.key().as_bytes()) < own;
+        is_nearer.then(|| (*entry.key(), entry.address()))
+    }
+
+    fn send_contact(
+        &mut self,
+        now: Instant,
+        to: &Source,
+        id: AtomId,
+        key: PublicKey,
+        address: SocketAddr,
+    ) {
+        let bytes = contact::encode(key, address);
+        self.respond(now, to, id, Answer::Provider, &bytes);
+    }
+
+    /// Says that we know nothing of an id, and where we see who asked. A reference node ignores
+    /// this kind of answer.
+    fn send_no(&mut self, now: Instant, to: &Source, id: AtomId) {
+        let bytes = contact::encode_seen(to.address);
+        self.respond(now, to, id, Answer::Nearest, &bytes);
+    }
+
+    fn respond(&mut self, now: Instant, to: &Source, id: AtomId, answer: Answer, data: &[u8]) {
+        let len = RESPONSE_HEAD_BYTES + data.len();
+        let sent = self.send(now, to, Topic::ObjectResponse, len, |out| {
+            write_response_head(out, answer, &id);
+            out.extend_from_slice(data);
+        });
+        if !sent {
+            self.stats.drop(DropReason::Unproven);
+        }
+    }
+
+    /// Notes a provider if nobody is nearer to the id than we are, else tells the one who is.
+    ///
+    /// Each hop is strictly nearer to the id, so that a put cannot go round; it never goes back to
+    /// its sender, and not twice within an interval.
+    fn handle_put(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        kind: PayloadType,
+        data: &[u8],
+    ) -> Result<(), DropReason> {
+        let (key, address) = contact::decode(data).ok_or(DropReason::BadContent)?;
+        if id.is_zero() || !self.may_be_named(source.address.ip(), address) {
+            return Err(DropReason::BadContent);
+        }
+        if key == self.me {
+            // Our own advertisement came back: we look after it ourselves.
+            return Ok(());
+        }
+        let takes = |peer: &SocketAddr| address.is_ipv4() || peer.is_ipv6();
+        match self.nearer(&id, &source.key, takes) {
+            Some((nearer, _)) => {
+                if !self.redirects.take(now, (key, id, Told::Put), 1) {
+                    return Err(DropReason::RedirectBudget);
+                }
+                self.send_put(now, &nearer, id, kind, key, address);
+            }
+            None => {
+                let expires = now + self.config.provider_lifetime;
+                let provider = Provider {
+                    key,
+                    address,
+                    expires,
+                    source: source.key,
+                };
+                self.providers.put(id, provider);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a peer with a proven address who provides what.
+    pub(super) fn send_put(
+        &mut self,
+        now: Instant,
+        to: &PublicKey,
+        id: AtomId,
+        kind: PayloadType,
+        key: PublicKey,
+        address: SocketAddr,
+    ) -> bool {
+        let Some(peer) = self.peers.get(to).filter(|peer| peer.is_proven) else {
+            return false;
+        };
+        let takes_ipv6 = peer.address.is_ipv6() && peer.takes_ipv6;
+        if address.is_ipv6() && !takes_ipv6 {
+            return false;
+        }
+        let to = Source {
+            key: *to,
+            address: peer.address,
+            is_proven: true,
+        };
+        let bytes = contact::encode(key, address);
+        let request = Request {
+            action: Action::Put(kind),
+            atom_id: id,
+            data: &bytes,
+        };
+        let len = super::proof::GET_BYTES + bytes.len();
+        self.send(now, &to, Topic::ObjectRequest, len, |out| {
+            request.write(out);
+        })
+    }
+}

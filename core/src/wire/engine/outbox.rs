@@ -1,0 +1,317 @@
+//! Packets on their way out: sealed, worked and queued.
+//!
+//! Buffers go round: the host's buffer is exchanged for a packet and comes back as the next
+//! packet's, so that nothing is allocated while traffic is steady.
+
+use super::config::EngineConfig;
+use super::event::Transmit;
+use super::limits;
+use super::queue::ByteQueue;
+use super::random::Nonces;
+use super::stats::{DropReason, Stats};
+use crate::crypto::{Nonce, PublicKey, SharedKey};
+use crate::time::Instant;
+use crate::wire::message::{self, Envelope, HEADER_BYTES, Topic};
+use crate::wire::packet::{Draft, MAX_BYTES, NONCE_BYTES};
+use crate::wire::work::{Progress, Search};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::mem;
+use core::net::SocketAddr;
+
+/// Bytes of a packet that carries a handshake with this payload.
+pub(super) const fn handshake_bytes(payload_len: usize) -> usize {
+    NONCE_BYTES + HEADER_BYTES + payload_len
+}
+
+/// Bytes of a packet that carries sealed content of this length.
+pub(super) const fn sealed_bytes(content_len: usize) -> usize {
+    NONCE_BYTES
+        + HEADER_BYTES
+        + crate::crypto::SEAL_NONCE_BYTES
+        + 1
+        + content_len
+        + crate::crypto::TAG_BYTES
+}
+
+/// Names a search for a nonce.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WorkId(u64);
+
+/// A search for a nonce that is too long to be done while a datagram is handled: the host runs it
+/// on a thread of its own and brings the result back.
+#[derive(Clone, Debug)]
+pub struct Work {
+    id: WorkId,
+    search: Search,
+    attempts: u64,
+    deadline: Instant,
+}
+
+impl Work {
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> WorkId {
+        self.id
+    }
+
+    /// When the result is no longer wanted.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Tries at most `attempts` nonces more. `None` says to go on, later or on another thread.
+    pub fn run(&mut self, attempts: u64) -> Option<WorkDone> {
+        let attempts = attempts.min(self.attempts);
+        self.attempts -= attempts;
+        match self.search.run(attempts) {
+            Progress::Found(nonce) => Some(WorkDone {
+                id: self.id,
+                nonce: Some(nonce),
+            }),
+            Progress::Pending if self.attempts > 0 => None,
+            Progress::Pending | Progress::Exhausted => Some(self.give_up()),
+        }
+    }
+
+    /// The result of a search that is not continued.
+    #[must_use]
+    pub const fn give_up(&self) -> WorkDone {
+        WorkDone {
+            id: self.id,
+            nonce: None,
+        }
+    }
+}
+
+/// What came of a [`Work`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkDone {
+    id: WorkId,
+    nonce: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    to: SocketAddr,
+    packet: Vec<u8>,
+    deadline: Instant,
+}
+
+/// Buffers that are kept for reuse.
+const MAX_SPARE: usize = 256;
+/// A larger buffer is not kept.
+const MAX_SPARE_BYTES: usize = 8_192;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    me: PublicKey,
+    port: u16,
+    nonces: Nonces,
+    queue: ByteQueue<(SocketAddr, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+    next_work: u64,
+    new_work: alloc::collections::VecDeque<Work>,
+    pending: BTreeMap<WorkId, Pending>,
+}
+
+impl Outbox {
+    pub(super) fn new(config: &EngineConfig, me: PublicKey, seed: &[u8; 32]) -> Self {
+        Self {
+            me,
+            port: config.incoming_port,
+            nonces: Nonces::new(seed),
+            queue: ByteQueue::new(
+                config.outgoing_queue_limit_bytes,
+                config.outgoing_queue_timeout,
+            ),
+            spare: Vec::new(),
+            next_work: 0,
+            new_work: alloc::collections::VecDeque::new(),
+            pending: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_ours(&self, nonce: &Nonce) -> bool {
+        self.nonces.is_ours(nonce)
+    }
+
+    /// Queues a handshake.
+    pub(super) fn handshake(
+        &mut self,
+        now: Instant,
+        stats: &mut Stats,
+        to: SocketAddr,
+        payload: &[u8],
+    ) {
+        let mut packet = self.spare.pop().unwrap_or_default();
+        let mut draft = Draft::new(&mut packet);
+        message::write_handshake(draft.message_mut(), &self.me, self.port, payload);
+        self.work(now, stats, to, packet, 1);
+    }
+
+    /// Queues sealed content, which `write` appends.
+    pub(super) fn sealed(
+        &mut self,
+        now: Instant,
+        stats: &mut Stats,
+        to: SocketAddr,
+        (key, difficulty): (&SharedKey, u8),
+        topic: Topic,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut packet = self.spare.pop().unwrap_or_default();
+        let envelope = Envelope {
+            sender: self.me,
+            port: self.port,
+            key,
+            nonce: self.nonces.next(),
+        };
+        let mut draft = Draft::new(&mut packet);
+        let sealed = envelope.write_with(draft.message_mut(), topic, write);
+        if sealed.is_err() || packet.len() > MAX_BYTES {
+            stats.drop(DropReason::TooLarge);
+            self.recycle(packet);
+            return;
+        }
+        self.work(now, stats, to, packet, difficulty);
+    }
+
+    fn work(
+        &mut self,
+        now: Instant,
+        stats: &mut Stats,
+        to: SocketAddr,
+        mut packet: Vec<u8>,
+        difficulty: u8,
+    ) {
+        let difficulty = difficulty.clamp(1, limits::MAX_DIFFICULTY);
+        let expected = (packet.len() as u64) << difficulty.min(32);
+        if expected <= limits::INLINE_WORK_BYTES || difficulty == 1 {
+            // Eight times what is needed on average: one in three thousand goes out instead.
+            let attempts = 8 << difficulty;
+            let found = Draft::resume(&mut packet)
+                .is_ok_and(|mut draft| draft.try_work(difficulty.into(), attempts));
+            if found {
+                self.enqueue(now, stats, to, packet);
+                return;
+            }
+        }
+        self.send_out(now, stats, to, packet, difficulty);
+    }
+
+    fn send_out(
+        &mut self,
+        now: Instant,
+        stats: &mut Stats,
+        to: SocketAddr,
+        packet: Vec<u8>,
+        difficulty: u8,
+    ) {
+        let for_address = self
+            .pending
+            .values()
+            .filter(|pending| pending.to == to)
+            .count();
+        if self.pending.len() >= limits::MAX_WORK || for_address >= limits::MAX_WORK_PER_ADDRESS {
+            stats.drop(DropReason::WorkBudget);
+            self.recycle(packet);
+            return;
+        }
+        let id = WorkId(self.next_work);
+        self.next_work = self.next_work.wrapping_add(1);
+        let deadline = now + limits::WORK_TIMEOUT;
+        let message = packet.get(NONCE_BYTES..).unwrap_or_default();
+        self.new_work.push_back(Work {
+            id,
+            search: Search::new(message, difficulty.into()),
+            attempts: limits::MAX_WORK_ATTEMPTS,
+            deadline,
+        });
+        self.pending.insert(
+            id,
+            Pending {
+                to,
+                packet,
+                deadline,
+            },
+        );
+    }
+
+    pub(super) fn poll_work(&mut self) -> Option<Work> {
+        self.new_work.pop_front()
+    }
+
+    pub(super) fn handle_work(&mut self, now: Instant, stats: &mut Stats, done: WorkDone) {
+        let Some(Pending { to, mut packet, .. }) = self.pending.remove(&done.id) else {
+            return;
+        };
+        let Some(nonce) = done.nonce else {
+            stats.drop(DropReason::WorkBudget);
+            self.recycle(packet);
+            return;
+        };
+        if let Ok(mut draft) = Draft::resume(&mut packet) {
+            draft.set_nonce(nonce);
+        }
+        self.enqueue(now, stats, to, packet);
+    }
+
+    fn enqueue(&mut self, now: Instant, stats: &mut Stats, to: SocketAddr, packet: Vec<u8>) {
+        if let Err((_, packet)) = self.queue.push(now, packet.len(), (to, packet)) {
+            stats.drop(DropReason::OutgoingFull);
+            self.recycle(packet);
+        }
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < MAX_SPARE && (1..=MAX_SPARE_BYTES).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Puts the next packet into `buffer`.
+    pub(super) fn poll(&mut self, stats: &mut Stats, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let (to, packet) = self.queue.pop()?;
+        self.recycle(mem::replace(buffer, packet));
+        let len = buffer.len();
+        stats.sent += 1;
+        stats.sent_bytes += len as u64;
+        Some(Transmit { to, len })
+    }
+
+    /// Drops what has waited or been searched for too long.
+    pub(super) fn expire(&mut self, now: Instant, stats: &mut Stats) {
+        for _ in 0..self.queue.expire(now) {
+            stats.drop(DropReason::OutgoingFull);
+        }
+        let late = |pending: &Pending| pending.deadline <= now;
+        while let Some(entry) = self.pending.first_entry()
+            && late(entry.get())
+        {
+            let (id, pending) = entry.remove_entry();
+            self.new_work.retain(|work| work.id != id);
+            self.recycle(pending.packet);
+            stats.drop(DropReason::WorkBudget);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        // Deadlines grow with ids.
+        let work = self
+            .pending
+            .first_key_value()
+            .map(|(_, pending)| pending.deadline);
+        [work, self.queue.deadline()].into_iter().flatten().min()
+    }
+
+    pub(super) const fn queued_bytes(&self) -> u64 {
+        self.queue.bytes()
+    }
+
+    pub(super) fn pending_work(&self) -> usize {
+        self.pending.len()
+    }
+}

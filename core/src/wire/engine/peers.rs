@@ -1,0 +1,355 @@
+//! Everybody whose key we have agreed with, registered or not.
+//!
+//! A peer is *registered* once it has sent an authentic ping or proven its address; only then is it
+//! listed. Only peers with a *proven* address stand in the distance table, are asked, are told to
+//! others, and take part in the searches.
+
+use super::event::PeerInfo;
+use super::limits::{MAX_PEERS, MAX_PEERS_PER_NETWORK};
+use super::replay::ReplayWindow;
+use super::stats::DropReason;
+use crate::atom::AtomId;
+use crate::crypto::{PublicKey, SharedKey};
+use crate::time::Instant;
+use crate::wire::object::PayloadType;
+use crate::wire::table::{Network, PeerTable};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// A question whose answer proves the address that it went to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) id: [u8; 32],
+    pub(super) address: SocketAddr,
+    pub(super) sent_at: Instant,
+    pub(super) tries: u8,
+}
+
+/// A request whose answer is too large for an address that is not proven.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) id: AtomId,
+    pub(super) kind: PayloadType,
+    pub(super) deadline: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) shared: SharedKey,
+    /// Where it is sent to: the proven address, else the one it used last.
+    pub(super) address: SocketAddr,
+    pub(super) is_proven: bool,
+    pub(super) is_registered: bool,
+    /// Whether it may be told of and asked over IPv6: a node of ours, or at an IPv4 address.
+    pub(super) takes_ipv6: bool,
+    pub(super) replay: ReplayWindow,
+    pub(super) probe: Option<Probe>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) last_heard: Instant,
+    pub(super) pinged_at: Instant,
+    pub(super) kept_alive_at: Option<Instant>,
+    pub(super) answered_at: Option<Instant>,
+    pub(super) is_answer_due: bool,
+    pub(super) routes_asked_at: Option<Instant>,
+    pub(super) difficulty: u8,
+    pub(super) is_validator: bool,
+    pub(super) head: Option<AtomId>,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, shared: SharedKey, address: SocketAddr) -> Self {
+        Self {
+            shared,
+            address,
+            is_proven: false,
+            is_registered: false,
+            takes_ipv6: false,
+            replay: ReplayWindow::default(),
+            probe: None,
+            waiting: Vec::new(),
+            last_heard: now,
+            pinged_at: now,
+            kept_alive_at: None,
+            answered_at: None,
+            is_answer_due: false,
+            routes_asked_at: None,
+            difficulty: 1,
+            is_validator: false,
+            head: None,
+        }
+    }
+
+    /// Whether `address` is the one that it has proven.
+    pub(super) fn is_proven_at(&self, address: &SocketAddr) -> bool {
+        self.is_proven && self.address == *address
+    }
+}
+
+/// What proving an address changed.
+#[derive(Debug, Default)]
+pub(super) struct Proven {
+    /// The other key that had proven the same address, and has lost it.
+    pub(super) replaced: Option<PublicKey>,
+    /// The address that the peer had proven before.
+    pub(super) moved_from: Option<SocketAddr>,
+    /// Whether the peer was not registered before.
+    pub(super) is_new: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Peers {
+    by_key: BTreeMap<PublicKey, Peer>,
+    by_address: BTreeMap<SocketAddr, PublicKey>,
+    by_network: BTreeMap<Network, u32>,
+    registered: usize,
+    pub(super) table: PeerTable<()>,
+}
+
+impl Peers {
+    pub(super) fn new(me: PublicKey) -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_network: BTreeMap::new(),
+            registered: 0,
+            table: PeerTable::new(me),
+        }
+    }
+
+    pub(super) fn get(&self, key: &PublicKey) -> Option<&Peer> {
+        self.by_key.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Peer> {
+        self.by_key.get_mut(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Peer)> {
+        self.by_key.iter()
+    }
+
+    pub(super) const fn registered(&self) -> usize {
+        self.registered
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Who has to go so that somebody at `address` can come; nobody if there is room.
+    pub(super) fn make_room(&self, address: &SocketAddr) -> Result<Option<PublicKey>, DropReason> {
+        let network = Network::of(&address.ip());
+        let from_network = network.and_then(|network| self.by_network.get(&network));
+        let is_network_full = from_network.is_some_and(|count| *count >= MAX_PEERS_PER_NETWORK);
+        if self.by_key.len() < MAX_PEERS && !is_network_full {
+            return Ok(None);
+        }
+        let rank = |peer: &Peer| match (peer.is_proven, peer.is_registered) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        };
+        // A network that is full makes room among its own.
+        let candidates = self.by_key.iter().filter(|(_, peer)| {
+            rank(peer) < 2 && (!is_network_full || Network::of(&peer.address.ip()) == network)
+        });
+        let victim = candidates.min_by_key(|(_, peer)| (rank(peer), peer.last_heard));
+        victim
+            .map(|(key, _)| Some(*key))
+            .ok_or(DropReason::TooManyPeers)
+    }
+
+    /// Adds somebody for whom there is room.
+    pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
+        count_in(&mut self.by_network, &peer.address);
+        self.by_key.insert(key, peer);
+    }
+
+    pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Peer> {
+        let peer = self.by_key.remove(key)?;
+        count_out(&mut self.by_network, &peer.address);
+        self.registered -= usize::from(peer.is_registered);
+        if self.by_address.get(&peer.address) == Some(key) {
+            self.by_address.remove(&peer.address);
+        }
+        self.table.remove(key);
+        Some(peer)
+    }
+
+    /// Registers a peer; whether it was not before.
+    pub(super) fn register(&mut self, key: &PublicKey) -> bool {
+        let Some(peer) = self.by_key.get_mut(key) else {
+            return false;
+        };
+        let is_new = !peer.is_registered;
+        peer.is_registered = true;
+        self.registered += usize::from(is_new);
+        is_new
+    }
+
+    /// Follows a peer that has proven no address to the one it uses now.
+    pub(super) fn follow(&mut self, key: &PublicKey, address: SocketAddr) {
+        if let Some(peer) = self.by_key.get_mut(key)
+            && !peer.is_proven
+            && peer.address != address
+        {
+            count_out(&mut self.by_network, &peer.address);
+            count_in(&mut self.by_network, &address);
+            peer.address = address;
+        }
+    }
+
+    /// Notes that the peer has proven `address`, and registers it.
+    pub(super) fn prove(&mut self, key: &PublicKey, address: SocketAddr) -> Proven {
+        let is_new = self.register(key);
+        let Some(peer) = self.by_key.get_mut(key) else {
+            return Proven::default();
+        };
+        let had = peer.is_proven.then_some(peer.address);
+        if had == Some(address) {
+            return Proven::default();
+        }
+        count_out(&mut self.by_network, &peer.address);
+        count_in(&mut self.by_network, &address);
+        peer.address = address;
+        peer.is_proven = true;
+        if let Some(had) = had {
+            self.by_address.remove(&had);
+            // No place for its new network: it leaves the table and stays a peer.
+            if self.table.set_address(key, address).is_err() {
+                self.table.remove(key);
+            }
+        }
+        let replaced = self.by_address.insert(address, *key);
+        if let Some(replaced) = &replaced {
+            // Before the newcomer is inserted: it may take the old key's place.
+            self.table.remove(replaced);
+        }
+        // A full bucket drops newcomers; they are peers all the same.
+        let _ = self.table.insert(*key, address, ());
+        Proven {
+            replaced,
+            moved_from: had,
+            is_new,
+        }
+    }
+
+    pub(super) fn info(
+        (key, peer): (&PublicKey, &Peer),
+        default_seed: Option<&PublicKey>,
+    ) -> PeerInfo {
+        PeerInfo {
+            key: *key,
+            address: peer.address,
+            is_proven: peer.is_proven,
+            is_validator: peer.is_validator,
+            is_default_seed: default_seed == Some(key),
+            difficulty: peer.difficulty,
+            head: peer.head,
+            last_heard: peer.last_heard,
+        }
+    }
+}
+
+fn count_in(by_network: &mut BTreeMap<Network, u32>, address: &SocketAddr) {
+    if let Some(network) = Network::of(&address.ip()) {
+        *by_network.entry(network).or_insert(0) += 1;
+    }
+}
+
+fn count_out(by_network: &mut BTreeMap<Network, u32>, address: &SocketAddr) {
+    if let Some(network) = Network::of(&address.ip())
+        && let Some(count) = by_network.get_mut(&network)
+    {
+        *count -= 1;
+        if *count == 0 {
+            by_network.remove(&network);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u32) -> PublicKey {
+        let mut bytes = [0x55; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey::new(bytes)
+    }
+
+    fn add(peers: &mut Peers, n: u32, ip: [u8; 4]) -> Result<(), DropReason> {
+        let address = SocketAddr::from((ip, 1));
+        if let Some(victim) = peers.make_room(&address)? {
+            peers.remove(&victim);
+        }
+        let now = Instant::from_micros(n.into());
+        peers.insert(
+            key(n),
+            Peer::new(now, SharedKey::from_bytes([0; 32]), address),
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_table_displaces_strangers_and_keeps_the_proven() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let most = u32::try_from(MAX_PEERS).unwrap();
+        for n in 0..most {
+            assert_eq!(add(&mut peers, n, [127, 0, 0, 1]), Ok(()));
+        }
+        peers.prove(&key(0), SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert_eq!(add(&mut peers, most, [127, 0, 0, 1]), Ok(()));
+        assert!(peers.get(&key(0)).is_some() && peers.get(&key(1)).is_none());
+        for n in 1..=most {
+            peers.prove(
+                &key(n),
+                SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1)),
+            );
+        }
+        assert_eq!((peers.len(), peers.registered()), (MAX_PEERS, MAX_PEERS));
+        assert_eq!(
+            add(&mut peers, most + 1, [8, 8, 8, 8]),
+            Err(DropReason::TooManyPeers)
+        );
+    }
+
+    #[test]
+    fn a_network_has_so_many_places() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        for n in 0..200 {
+            assert_eq!(add(&mut peers, n, [8, 8, 8, 8]), Ok(()));
+        }
+        assert_eq!(peers.len(), usize::try_from(MAX_PEERS_PER_NETWORK).unwrap());
+        assert_eq!(add(&mut peers, 200, [8, 8, 9, 8]), Ok(()));
+        for n in 0..=200 {
+            peers.remove(&key(n));
+        }
+        assert!(peers.by_network.is_empty() && peers.by_address.is_empty());
+        assert_eq!(peers.registered(), 0);
+    }
+
+    #[test]
+    fn who_proves_an_address_takes_it_over() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let (first, second) = (
+            SocketAddr::from(([1, 1, 1, 1], 1)),
+            SocketAddr::from(([2, 2, 2, 2], 2)),
+        );
+        add(&mut peers, 1, [1, 1, 1, 1]).unwrap();
+        add(&mut peers, 2, [1, 1, 1, 1]).unwrap();
+        assert!(peers.prove(&key(1), first).is_new);
+        assert!(!peers.prove(&key(1), first).is_new);
+        assert_eq!(peers.prove(&key(2), first).replaced, Some(key(1)));
+        assert!(peers.table.get(&key(1)).is_none() && peers.table.get(&key(2)).is_some());
+        peers.remove(&key(1));
+        let moved = peers.prove(&key(2), second);
+        assert_eq!(
+            (moved.moved_from, moved.replaced, moved.is_new),
+            (Some(first), None, false)
+        );
+        assert_eq!(peers.by_address.len(), 1);
+    }
+}

@@ -1,0 +1,123 @@
+//! Pings: what peers say of themselves, and what we say.
+
+use super::limits::MAX_DIFFICULTY;
+use super::{DropReason, Engine, Event, Recipient, Source};
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::message::Topic;
+use crate::wire::ping::{PING_BYTES, Ping};
+use alloc::vec::Vec;
+use core::num::NonZeroU8;
+
+impl Engine {
+    /// Takes over what a ping says, and registers its sender.
+    pub(super) fn handle_ping(
+        &mut self,
+        source: &Source,
+        content: &[u8],
+    ) -> Result<(), DropReason> {
+        let ping = Ping::decode(content).map_err(|_| DropReason::BadContent)?;
+        let is_new = self.peers.register(&source.key);
+        let Some(peer) = self.peers.get_mut(&source.key) else {
+            return Ok(());
+        };
+        peer.difficulty = ping.difficulty.get().min(MAX_DIFFICULTY);
+        peer.is_validator = ping.is_validator;
+        let news = ping.latest_block.filter(|head| peer.head != Some(*head));
+        peer.head = ping.latest_block;
+        let address = peer.address;
+        if is_new {
+            self.push_event(Event::PeerAdded {
+                peer: source.key,
+                address,
+            });
+        }
+        if let Some(id) = news {
+            let is_default_seed = self.seeds.pinned == Some(source.key);
+            self.push_event(Event::Head {
+                peer: source.key,
+                id,
+                is_default_seed,
+            });
+        }
+        Ok(())
+    }
+
+    /// Pings a peer at its own address, if that may be sent to.
+    pub(super) fn send_ping(&mut self, now: Instant, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        peer.pinged_at = now;
+        let to = Source {
+            key: *key,
+            address: peer.address,
+            is_proven: peer.is_proven,
+        };
+        let ping = Ping {
+            is_validator: self.config.is_validator,
+            difficulty: NonZeroU8::new(self.required_difficulty()).unwrap_or(NonZeroU8::MIN),
+            latest_block: self.config.head,
+        };
+        let bytes = ping.encode();
+        self.send(now, &to, Topic::Ping, PING_BYTES, |out| {
+            out.extend_from_slice(&bytes);
+        });
+    }
+
+    /// Names another newest block, and tells every peer.
+    pub fn set_head(&mut self, now: Instant, head: Option<AtomId>) {
+        if self.config.head == head {
+            return;
+        }
+        self.config.head = head;
+        self.ping_all(now);
+    }
+
+    /// Says whether we validate, and tells every peer.
+    pub fn set_validator(&mut self, now: Instant, is_validator: bool) {
+        if self.config.is_validator == is_validator {
+            return;
+        }
+        self.config.is_validator = is_validator;
+        self.ping_all(now);
+    }
+
+    fn ping_all(&mut self, now: Instant) {
+        let registered = self.peers.iter().filter(|(_, peer)| peer.is_registered);
+        let keys: Vec<PublicKey> = registered.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.send_ping(now, &key);
+        }
+    }
+
+    /// Tells of a transaction; gives how many peers it was sent to.
+    pub fn send_transaction(&mut self, now: Instant, id: AtomId, to: Recipient) -> usize {
+        let takes = |key: &PublicKey, is_validator: bool| match to {
+            Recipient::Peer(peer) => peer == *key,
+            Recipient::Validators => is_validator,
+        };
+        let all = self.peers.iter().filter(|(_, peer)| peer.is_proven);
+        let receivers: Vec<Source> = all
+            .filter(|(key, peer)| takes(key, peer.is_validator && peer.head.is_some()))
+            .map(|(key, peer)| Source {
+                key: *key,
+                address: peer.address,
+                is_proven: true,
+            })
+            .collect();
+        for receiver in &receivers {
+            self.send(
+                now,
+                receiver,
+                Topic::Transaction,
+                id.as_bytes().len(),
+                |out| {
+                    out.extend_from_slice(id.as_bytes());
+                },
+            );
+        }
+        receivers.len()
+    }
+}

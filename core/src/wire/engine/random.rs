@@ -1,0 +1,168 @@
+//! Everything unpredictable, from one seed.
+
+use crate::crypto::{HashKey, Nonce, PublicKey};
+use core::net::{IpAddr, SocketAddr};
+
+/// The ids of probes: nobody can tell one without having received it.
+///
+/// The first half of a probe's id is the first half of our own key, so that a reference node, which
+/// answers a question it cannot with its peer nearest to the id, names us, and with us the address
+/// that it sees us at. The second half is a keyed hash.
+#[derive(Debug)]
+pub(super) struct ProbeIds {
+    key: HashKey,
+    count: u64,
+}
+
+impl ProbeIds {
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
+        Self {
+            key: HashKey::derive("astreum 2026 engine probe ids", seed),
+            count: 0,
+        }
+    }
+
+    /// A fresh id for a probe of `peer` at `address`.
+    pub(super) fn fresh(
+        &mut self,
+        me: &PublicKey,
+        peer: &PublicKey,
+        address: &SocketAddr,
+    ) -> [u8; 32] {
+        self.count = self.count.wrapping_add(1);
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        let hash = self.key.hash(&[
+            peer.as_bytes(),
+            &ip,
+            &address.port().to_be_bytes(),
+            &self.count.to_be_bytes(),
+        ]);
+        let mut id = *me.as_bytes();
+        let (_, tail) = id.split_at_mut(16);
+        for (byte, random) in tail.iter_mut().zip(hash) {
+            *byte = random;
+        }
+        id
+    }
+}
+
+/// Nonces for sealing: a random prefix of six bytes and a counter of six bytes, big-endian.
+///
+/// None repeats within an engine's life: when the counter ends, a fresh prefix is drawn. Two lives
+/// with one relay key have different seeds, so their prefixes differ but for a chance of 2^-48.
+#[derive(Debug)]
+pub(super) struct Nonces {
+    key: HashKey,
+    draws: u64,
+    prefix: [u8; PREFIX_BYTES],
+    count: u64,
+}
+
+/// Bytes of the random prefix.
+pub(super) const PREFIX_BYTES: usize = 6;
+/// Counter values per prefix.
+const COUNTS: u64 = 1 << 48;
+
+impl Nonces {
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
+        let mut nonces = Self {
+            key: HashKey::derive("astreum 2026 engine nonces", seed),
+            draws: 0,
+            prefix: [0; PREFIX_BYTES],
+            count: 0,
+        };
+        nonces.draw();
+        nonces
+    }
+
+    fn draw(&mut self) {
+        let hash = self.key.hash(&[&self.draws.to_be_bytes()]);
+        self.draws = self.draws.wrapping_add(1);
+        self.count = 0;
+        for (byte, random) in self.prefix.iter_mut().zip(hash) {
+            *byte = random;
+        }
+    }
+
+    /// The next nonce.
+    pub(super) fn next(&mut self) -> Nonce {
+        if self.count == COUNTS {
+            self.draw();
+        }
+        let nonce = join(self.prefix, self.count);
+        self.count += 1;
+        nonce
+    }
+
+    /// Whether we made this nonce under the current prefix. A stranger's random nonce is taken for
+    /// ours with a chance below 2^-48.
+    pub(super) fn is_ours(&self, nonce: &Nonce) -> bool {
+        let (prefix, count) = split(nonce);
+        prefix == self.prefix && count < self.count
+    }
+}
+
+fn join(prefix: [u8; PREFIX_BYTES], count: u64) -> Nonce {
+    let [_, _, c0, c1, c2, c3, c4, c5] = count.to_be_bytes();
+    let [p0, p1, p2, p3, p4, p5] = prefix;
+    [p0, p1, p2, p3, p4, p5, c0, c1, c2, c3, c4, c5]
+}
+
+/// A nonce as prefix and counter.
+pub(super) fn split(nonce: &Nonce) -> ([u8; PREFIX_BYTES], u64) {
+    let [p0, p1, p2, p3, p4, p5, c0, c1, c2, c3, c4, c5] = *nonce;
+    (
+        [p0, p1, p2, p3, p4, p5],
+        u64::from_be_bytes([0, 0, c0, c1, c2, c3, c4, c5]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn nonces_do_not_repeat_and_are_recognized() {
+        let mut nonces = Nonces::new(&[1; 32]);
+        let made: Vec<Nonce> = (0..1000).map(|_| nonces.next()).collect();
+        assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 1000);
+        assert!(made.iter().all(|nonce| nonces.is_ours(nonce)));
+        let ahead = Nonces {
+            key: nonces.key.clone(),
+            ..nonces
+        }
+        .next();
+        let nonces = Nonces::new(&[1; 32]);
+        assert!(!nonces.is_ours(&ahead), "not made yet");
+        assert_ne!(Nonces::new(&[2; 32]).prefix, nonces.prefix);
+    }
+
+    #[test]
+    fn a_counter_that_ends_gets_a_fresh_prefix() {
+        let mut nonces = Nonces::new(&[1; 32]);
+        let first = nonces.prefix;
+        nonces.count = COUNTS - 1;
+        assert_eq!(split(&nonces.next()), (first, COUNTS - 1));
+        let (prefix, count) = split(&nonces.next());
+        assert_ne!(prefix, first);
+        assert_eq!(count, 0);
+    }
+
+    #[test]
+    fn probe_ids_stand_by_our_key_and_never_repeat() {
+        let me = PublicKey::new([7; 32]);
+        let peer = PublicKey::new([8; 32]);
+        let address = "10.0.0.1:5".parse().unwrap();
+        let mut ids = ProbeIds::new(&[3; 32]);
+        let first = ids.fresh(&me, &peer, &address);
+        assert_eq!(first[..16], [7; 16]);
+        assert_ne!(first, ids.fresh(&me, &peer, &address));
+        assert_eq!(first, ProbeIds::new(&[3; 32]).fresh(&me, &peer, &address));
+        assert_ne!(first, ProbeIds::new(&[4; 32]).fresh(&me, &peer, &address));
+    }
+}

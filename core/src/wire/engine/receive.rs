@@ -1,0 +1,392 @@
+//! From a datagram to what it means.
+
+use super::address::{canonical, is_contactable};
+use super::outbox::{handshake_bytes, sealed_bytes};
+use super::peers::Peer;
+use super::{DropReason, Engine, Event, IPV6_MARK, RemoveReason, Source, limits};
+use crate::atom::{AtomId, AtomSource};
+use crate::crypto::{PublicKey, SharedKey};
+use crate::time::Instant;
+use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
+use crate::wire::packet::{NONCE_BYTES, Packet};
+use alloc::vec::Vec;
+use core::mem;
+use core::net::{IpAddr, SocketAddr};
+
+impl Engine {
+    /// Handles a datagram that came from `from`. Requests are served from `store`.
+    ///
+    /// What is wrong with it is counted in [`Engine::stats`], and nothing else happens.
+    pub fn handle_datagram<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        store: &S,
+    ) {
+        self.stats.received += 1;
+        self.stats.received_bytes += datagram.len() as u64;
+        let required = self.incoming.required_difficulty();
+        let handled = check_work(datagram, required)
+            .and_then(|packet| self.handle_packet(now, from, &packet, store));
+        if let Err(reason) = handled {
+            self.stats.drop(reason);
+        }
+    }
+
+    /// Queues a datagram for [`Engine::handle_queued`], under the cap and the timeout of the
+    /// incoming queue. The fuller the queue, the more work is asked of senders.
+    pub fn enqueue_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.stats.received += 1;
+        self.stats.received_bytes += datagram.len() as u64;
+        let queued = check_work(datagram, self.incoming.required_difficulty()).and_then(|_| {
+            let item = (from, Vec::from(datagram));
+            let pushed = self.incoming.push(now, datagram.len(), item);
+            pushed.map_err(|_| DropReason::IncomingFull)
+        });
+        if let Err(reason) = queued {
+            self.stats.drop(reason);
+        }
+    }
+
+    /// Handles the next queued datagram; `false` if there is none.
+    pub fn handle_queued<S: AtomSource + ?Sized>(&mut self, now: Instant, store: &S) -> bool {
+        let Some((from, datagram)) = self.incoming.pop() else {
+            return false;
+        };
+        let handled = Packet::decode(&datagram)
+            .map_err(|_| DropReason::TooShort)
+            .and_then(|packet| self.handle_packet(now, from, &packet, store));
+        if let Err(reason) = handled {
+            self.stats.drop(reason);
+        }
+        true
+    }
+
+    fn handle_packet<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        packet: &Packet<'_>,
+        store: &S,
+    ) -> Result<(), DropReason> {
+        let bytes = packet.message();
+        let len = NONCE_BYTES + bytes.len();
+        let message = Message::decode(bytes).map_err(|_| DropReason::Malformed)?;
+        let port = message.port.ok_or(DropReason::Unanswerable)?;
+        // Answers go to the port in the header, as the reference's do.
+        let mut address = from;
+        address.set_port(port.get());
+        let address = canonical(address);
+        if !is_contactable(address) {
+            return Err(DropReason::Unanswerable);
+        }
+        if message.sender == self.me {
+            return Err(DropReason::OwnKey);
+        }
+        let known = self.peers.get(&message.sender);
+        let is_proven = known.is_some_and(|peer| peer.is_proven_at(&address));
+        let source = Source {
+            key: message.sender,
+            address,
+            is_proven,
+        };
+        if !is_proven {
+            self.credits.received(now, address, len);
+        }
+        match message.body {
+            Body::Handshake(payload) => self.handle_handshake(now, source, payload),
+            Body::Sealed(sealed) => self.handle_sealed(now, source, &sealed, store),
+        }
+    }
+
+    /// A handshake proves nothing: it is answered, and that is all. It never refreshes a peer.
+    fn handle_handshake(
+        &mut self,
+        now: Instant,
+        source: Source,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
+        if source.address.is_ipv6() && payload == IPV6_MARK {
+            self.marked.take(now, source.key, 1);
+            if let Some(peer) = self.peers.get_mut(&source.key) {
+                peer.takes_ipv6 = true;
+            }
+        }
+        if source.is_proven {
+            return self.answer_known(now, &source.key);
+        }
+        let is_known = self.peers.get(&source.key).is_some();
+        let is_solicited = self.contacts.contains(now, &source.address);
+        if is_solicited && !is_known {
+            let shared = self.agree(now, &source)?;
+            self.admit(now, &source, shared)?;
+            self.seek_proof(now, &source.key, source.address);
+            return Ok(());
+        }
+        let answered = self.introduce(now, &source);
+        if is_known {
+            self.seek_proof(now, &source.key, source.address);
+        }
+        if answered {
+            Ok(())
+        } else {
+            Err(DropReason::HandshakeTooSoon)
+        }
+    }
+
+    /// Answers a peer's handshake from its proven address with a handshake and a ping: it may have
+    /// restarted, and needs both. At most once an interval; one that comes sooner waits.
+    fn answer_known(&mut self, now: Instant, key: &PublicKey) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return Ok(());
+        };
+        let free_at = peer
+            .answered_at
+            .map_or(now, |at| at + limits::CONTACT_INTERVAL);
+        if free_at > now {
+            if !mem::replace(&mut peer.is_answer_due, true) {
+                self.answer_timers.insert((free_at, *key));
+            }
+            return Err(DropReason::HandshakeTooSoon);
+        }
+        peer.answered_at = Some(now);
+        peer.is_answer_due = false;
+        let address = peer.address;
+        self.send_handshake(now, address);
+        self.send_ping(now, key);
+        Ok(())
+    }
+
+    /// Sends the answers to handshakes that had to wait.
+    pub(super) fn answer_due(&mut self, now: Instant) {
+        while let Some(&(at, key)) = self.answer_timers.first()
+            && at <= now
+        {
+            self.answer_timers.pop_first();
+            let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
+            if is_due {
+                // The peer is free to be answered now, so nothing is put off again.
+                let _ = self.answer_known(now, &key);
+            }
+        }
+    }
+
+    /// Sends a handshake to an address that is not proven, within its credit and once an interval
+    /// for each key that it has.
+    pub(super) fn introduce(&mut self, now: Instant, source: &Source) -> bool {
+        let name = (source.address, source.key);
+        if self.handshakes.contains(now, &name) {
+            return false;
+        }
+        let bytes = handshake_bytes(self.handshake_payload(&source.address).len());
+        if !self.credits.spend(&source.address, bytes) {
+            return false;
+        }
+        if !self.handshakes.take(now, name, 1) {
+            return false;
+        }
+        self.send_handshake(now, source.address);
+        true
+    }
+
+    pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {
+        let payload = self.handshake_payload(&to);
+        self.outbox.handshake(now, &mut self.stats, to, payload);
+    }
+
+    const fn handshake_payload(&self, to: &SocketAddr) -> &'static [u8] {
+        if to.is_ipv6() { IPV6_MARK } else { &[] }
+    }
+
+    /// The key that we share with a stranger, within the budget.
+    pub(super) fn agree(&mut self, now: Instant, source: &Source) -> Result<SharedKey, DropReason> {
+        if !self.agreements.take(now, source.address.ip()) {
+            return Err(DropReason::KeyBudget);
+        }
+        self.stats.agreements += 1;
+        self.config
+            .secret
+            .agree(&source.key)
+            .map_err(|_| DropReason::LowOrderKey)
+    }
+
+    /// Remembers a stranger, if there is room.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        shared: SharedKey,
+    ) -> Result<(), DropReason> {
+        if let Some(victim) = self.peers.make_room(&source.address)? {
+            self.remove_peer(&victim, RemoveReason::Displaced);
+        }
+        let mut peer = Peer::new(now, shared, source.address);
+        peer.takes_ipv6 = self.marked.contains(now, &source.key);
+        self.peers.insert(source.key, peer);
+        Ok(())
+    }
+
+    pub(super) fn remove_peer(&mut self, key: &PublicKey, reason: RemoveReason) {
+        let removed = self.peers.remove(key);
+        if removed.is_some_and(|peer| peer.is_registered) {
+            self.push_event(Event::PeerRemoved { peer: *key, reason });
+        }
+    }
+
+    fn handle_sealed<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: Source,
+        sealed: &Sealed<'_>,
+        store: &S,
+    ) -> Result<(), DropReason> {
+        if self.outbox.is_ours(sealed.nonce()) {
+            return Err(DropReason::Reflected);
+        }
+        let mut stranger = None;
+        if self.peers.get(&source.key).is_none() {
+            stranger = Some(self.agree(now, &source)?);
+        }
+        let mut scratch = mem::take(&mut self.scratch);
+        let known = self.peers.get(&source.key).map(|peer| &peer.shared);
+        let opened = match known.or(stranger.as_ref()) {
+            Some(shared) => sealed.open(shared, &mut scratch),
+            None => Err(ContentError::NotAuthentic),
+        };
+        let handled = match opened {
+            Ok((topic, content)) => self
+                .note_authentic(now, &source, sealed, stranger)
+                .and_then(|()| self.handle_content(now, source, topic, content, store)),
+            Err(ContentError::NotAuthentic) => {
+                // Sealed for a key that we had before, perhaps: say who we are.
+                if source.is_proven {
+                    let _ = self.answer_known(now, &source.key);
+                } else {
+                    self.introduce(now, &source);
+                }
+                Err(DropReason::NotAuthentic)
+            }
+            Err(ContentError::Empty | ContentError::UnknownTopic { .. }) => {
+                Err(DropReason::UnknownTopic)
+            }
+        };
+        self.scratch = scratch;
+        handled
+    }
+
+    /// What is true of every message that opened: it is no replay, and its sender is alive.
+    fn note_authentic(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        sealed: &Sealed<'_>,
+        stranger: Option<SharedKey>,
+    ) -> Result<(), DropReason> {
+        if let Some(shared) = stranger {
+            self.admit(now, source, shared)?;
+        }
+        let Some(peer) = self.peers.get_mut(&source.key) else {
+            return Ok(());
+        };
+        if !peer.replay.note(sealed.nonce()) {
+            return Err(DropReason::Replayed);
+        }
+        peer.last_heard = now;
+        peer.kept_alive_at = None;
+        if !source.is_proven {
+            self.peers.follow(&source.key, source.address);
+        }
+        Ok(())
+    }
+
+    fn handle_content<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        source: Source,
+        topic: Topic,
+        content: &[u8],
+        store: &S,
+    ) -> Result<(), DropReason> {
+        let handled = match topic {
+            Topic::Ping => self.handle_ping(&source, content),
+            Topic::ObjectRequest => self.handle_request(now, &source, content, store),
+            Topic::ObjectResponse => self.handle_response(now, &source, content, store),
+            Topic::RouteRequest => self.handle_route_request(now, &source, content),
+            Topic::RouteResponse => self.handle_route_response(now, &source, content),
+            Topic::Transaction => self.handle_transaction(&source, content),
+        };
+        if !source.is_proven {
+            self.seek_proof(now, &source.key, source.address);
+        }
+        handled
+    }
+
+    fn handle_transaction(&mut self, source: &Source, content: &[u8]) -> Result<(), DropReason> {
+        let id = AtomId::from_slice(content).ok_or(DropReason::BadContent)?;
+        if self.config.is_validator {
+            self.push_event(Event::Transaction {
+                peer: source.key,
+                id,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends sealed content of `content_len` bytes. To an address that is not proven only within
+    /// its credit; `false` if that is not enough.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        to: &Source,
+        topic: Topic,
+        content_len: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let Some(peer) = self.peers.get(&to.key) else {
+            return false;
+        };
+        if !to.is_proven && !self.credits.spend(&to.address, sealed_bytes(content_len)) {
+            return false;
+        }
+        let seal = (&peer.shared, peer.difficulty);
+        self.outbox
+            .sealed(now, &mut self.stats, to.address, seal, topic, write);
+        true
+    }
+
+    /// Uses up the one first contact that an address has in an interval. `namer`, if it was
+    /// somebody else's idea, pays for it too.
+    pub(super) fn may_contact(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        namer: Option<&PublicKey>,
+    ) -> bool {
+        let is_ours = self.config.use_ipv6 || address.is_ipv4();
+        if !is_ours || !is_contactable(address) || self.contacts.contains(now, &address) {
+            return false;
+        }
+        if let Some(namer) = namer {
+            let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
+            if !self.namers.take(now, *namer, times) {
+                self.stats.drop(DropReason::RedirectBudget);
+                return false;
+            }
+        }
+        self.contacts.take(now, address, 1)
+    }
+
+    /// Whether somebody at `namer` may make us contact `named`.
+    pub(super) fn may_be_named(&self, namer: IpAddr, named: SocketAddr) -> bool {
+        super::address::may_name(namer, named) && (self.config.use_ipv6 || named.is_ipv4())
+    }
+}
+
+fn check_work(datagram: &[u8], required: u8) -> Result<Packet<'_>, DropReason> {
+    let packet = Packet::decode(datagram).map_err(|_| DropReason::TooShort)?;
+    let checked = packet.check_work(required.into());
+    checked
+        .map(|()| packet)
+        .map_err(|_| DropReason::TooLittleWork)
+}
