@@ -6,17 +6,24 @@ mod limits;
 mod meter;
 mod naive_machine;
 mod naive_stack;
+mod opcode;
+mod program;
+mod session;
+mod stack;
+mod value;
 
 pub use env::Env;
 pub use evaluation::Evaluation;
 pub use limits::Limits;
 pub use meter::Meter;
+pub use program::Program;
 
 use crate::atom::{AtomSink, AtomSource};
 use crate::expr::{Bytes, Expr};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::AtomicBool;
+use session::{Session, Stop};
+use stack::StackMachine;
 
 /// Evaluates expressions against a store of atoms.
 pub struct Machine<S> {
@@ -24,6 +31,7 @@ pub struct Machine<S> {
     limits: Limits,
     meter_limit: Option<u64>,
     interrupt: Option<Arc<AtomicBool>>,
+    stack: StackMachine,
 }
 
 impl<S: AtomSource + AtomSink> Machine<S> {
@@ -41,6 +49,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
             limits,
             meter_limit: None,
             interrupt: None,
+            stack: StackMachine::default(),
         }
     }
 
@@ -114,13 +123,24 @@ impl<S: AtomSource + AtomSink> Machine<S> {
 
     /// Runs a stack program. Tokens that spell an opcode are that opcode, all others are values.
     pub fn run(&mut self, code: &[Bytes]) -> Evaluation {
-        let mut meter = Meter::new(self.meter_limit);
-        let code = code.iter().map(|token| token.to_vec()).collect::<Vec<_>>();
+        self.run_program(&Program::new(code))
+    }
+
+    /// Runs a stack program that is decoded already.
+    pub fn run_program(&mut self, program: &Program) -> Evaluation {
+        let meter = Meter::new(self.meter_limit);
+        let interrupt = self.interrupt.as_deref();
+        let mut session = Session::new(&mut self.store, &self.limits, meter, interrupt);
+        let value = match self.stack.run(program, &[], &mut session) {
+            Ok(value) => Expr::Bytes(value.to_bytes()),
+            Err(Stop::Failed(message) | Stop::Limit(message)) => Expr::error("low_eval", message),
+            Err(Stop::Interrupted) => Expr::error("low_eval", "interrupted"),
+        };
         Evaluation {
-            value: naive_stack::run(&code, &mut self.store, &mut meter),
-            used: meter.used(),
-            steps: 0,
-            missing: None,
+            value,
+            used: session.meter.used(),
+            steps: session.steps,
+            missing: session.missing,
         }
     }
 }

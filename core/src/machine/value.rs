@@ -1,0 +1,466 @@
+//! What the stack machine works on: byte strings, in place up to 32 bytes.
+//!
+//! Layout of a short value: its bytes stand right-aligned in four limbs, the least significant
+//! first, with zeros in front. So `nand` is four word operations, addition of numbers up to eight
+//! bytes is one, and two short values are equal when their lengths and limbs are.
+
+use crate::atom::AtomId;
+use crate::expr::Bytes;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// The longest value that is stored in place, in bytes.
+pub(super) const SHORT_BYTES: usize = 32;
+/// Bytes in a limb.
+const LIMB_BYTES: usize = 8;
+
+type Limbs = [u64; SHORT_BYTES / LIMB_BYTES];
+
+/// A byte string.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Up to 32 bytes. Bytes that the length does not cover are zero.
+    Short {
+        len: u8,
+        /// The heap slot that the running program keeps for this key, plus one; 0 if unknown.
+        slot: u8,
+        limbs: Limbs,
+    },
+    /// More than 32 bytes.
+    Long(Arc<[u8]>),
+}
+
+impl Value {
+    pub(super) const EMPTY: Self = Self::short(0, [0; 4]);
+
+    #[inline]
+    const fn short(len: u8, limbs: Limbs) -> Self {
+        Self::Short {
+            len,
+            slot: 0,
+            limbs,
+        }
+    }
+
+    /// A copy of `bytes`.
+    #[inline]
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self::from_short(bytes).unwrap_or_else(|| Self::Long(bytes.into()))
+    }
+
+    /// The value, if it is short enough to stand in place.
+    #[inline]
+    pub(super) fn from_short(bytes: &[u8]) -> Option<Self> {
+        let len = u8::try_from(bytes.len()).ok()?;
+        if bytes.len() <= LIMB_BYTES {
+            let word = bytes
+                .iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte));
+            return Some(Self::short(len, [word, 0, 0, 0]));
+        }
+        let mut padded = [0; SHORT_BYTES];
+        let start = SHORT_BYTES.checked_sub(bytes.len())?;
+        padded.get_mut(start..)?.copy_from_slice(bytes);
+        Some(Self::short(len, limbs_of(&padded)))
+    }
+
+    /// The value of an expression; long ones stay shared.
+    #[inline]
+    pub(super) fn from_bytes(bytes: &Bytes) -> Self {
+        Self::from_short(bytes).unwrap_or_else(|| Self::Long(bytes.to_shared()))
+    }
+
+    #[inline]
+    pub(super) fn from_id(id: &AtomId) -> Self {
+        Self::short(32, limbs_of(id.as_bytes()))
+    }
+
+    /// Its length in bytes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Short { len, .. } => usize::from(*len),
+            Self::Long(bytes) => bytes.len(),
+        }
+    }
+
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(self, Self::Short { len: 0, .. })
+    }
+
+    /// Bytes that it holds outside itself.
+    #[inline]
+    pub(super) fn outside_bytes(&self) -> usize {
+        match self {
+            Self::Short { .. } => 0,
+            Self::Long(bytes) => bytes.len(),
+        }
+    }
+
+    /// The same value, known to be the key of this slot.
+    pub(super) fn with_slot(mut self, index: u8) -> Self {
+        if let Self::Short { slot, .. } = &mut self {
+            *slot = index;
+        }
+        self
+    }
+
+    /// The number of the heap slot that the running program keeps for this key, if it is known.
+    #[inline]
+    pub(super) const fn slot(&self) -> Option<u8> {
+        match self {
+            Self::Short {
+                slot: slot @ 1.., ..
+            } => Some(*slot),
+            _ => None,
+        }
+    }
+
+    /// Gives its bytes to `read`.
+    #[inline]
+    pub(super) fn with_bytes<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        match self {
+            Self::Short { len, limbs, .. } => {
+                let padded = bytes_of(limbs);
+                let start = SHORT_BYTES.saturating_sub(usize::from(*len));
+                read(padded.get(start..).unwrap_or_default())
+            }
+            Self::Long(bytes) => read(bytes),
+        }
+    }
+
+    /// Its bytes as shared data.
+    pub(super) fn to_shared(&self) -> Arc<[u8]> {
+        match self {
+            Self::Short { .. } => self.with_bytes(|bytes| bytes.into()),
+            Self::Long(bytes) => Arc::clone(bytes),
+        }
+    }
+
+    /// It as the value of an expression.
+    #[inline]
+    pub(super) fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Short { .. } => self.with_bytes(Bytes::new),
+            Self::Long(bytes) => Bytes::from(Arc::clone(bytes)),
+        }
+    }
+
+    /// It as an atom id, if it is as long as one.
+    pub(super) fn to_id(&self) -> Option<AtomId> {
+        match self {
+            Self::Short { len: 32, limbs, .. } => Some(AtomId::new(bytes_of(limbs))),
+            _ => None,
+        }
+    }
+
+    /// It as an index: a two's-complement number of any width, negative ones give `None`, those
+    /// that are too large the largest.
+    #[inline]
+    pub(super) fn to_index(&self) -> Option<usize> {
+        if let Self::Short { len, limbs, .. } = self
+            && usize::from(*len) <= LIMB_BYTES
+        {
+            let number = sign_extended(limbs[0], *len);
+            return (number >= 0).then(|| usize::try_from(number).unwrap_or(usize::MAX));
+        }
+        self.with_bytes(|bytes| {
+            let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+            let (high, low) = bytes.split_at(bytes.len().saturating_sub(LIMB_BYTES));
+            if negative {
+                None
+            } else if high.iter().any(|byte| *byte != 0) {
+                Some(usize::MAX)
+            } else {
+                let word = low
+                    .iter()
+                    .fold(0, |word, byte| word << 8 | u64::from(*byte));
+                Some(usize::try_from(word).unwrap_or(usize::MAX))
+            }
+        })
+    }
+
+    /// Adds two's-complement numbers: as wide as the wider one, wider if the sum needs it.
+    #[inline]
+    pub(super) fn add(&self, other: &Self) -> Self {
+        if let (
+            Self::Short {
+                len: a_len,
+                limbs: a,
+                ..
+            },
+            Self::Short {
+                len: b_len,
+                limbs: b,
+                ..
+            },
+        ) = (self, other)
+        {
+            let len = (*a_len).max(*b_len);
+            if usize::from(len) <= LIMB_BYTES
+                && let Some(sum) =
+                    sign_extended(a[0], *a_len).checked_add(sign_extended(b[0], *b_len))
+            {
+                let len = len.max(signed_width(sum));
+                return Self::short(len, [sum.cast_unsigned() & word_mask(len), 0, 0, 0]);
+            }
+        }
+        self.add_wide(other)
+    }
+
+    #[cold]
+    fn add_wide(&self, other: &Self) -> Self {
+        self.with_bytes(|a| other.with_bytes(|b| Self::new(&add_bytes(a, b))))
+    }
+
+    /// Bitwise not-and; the shorter one is extended with zeros, the result is at least one byte.
+    #[inline]
+    pub(super) fn nand(&self, other: &Self) -> Self {
+        if let (
+            Self::Short {
+                len: a_len,
+                limbs: a,
+                ..
+            },
+            Self::Short {
+                len: b_len,
+                limbs: b,
+                ..
+            },
+        ) = (self, other)
+        {
+            let len = (*a_len).max(*b_len).max(1);
+            let limbs = [
+                !(a[0] & b[0]),
+                !(a[1] & b[1]),
+                !(a[2] & b[2]),
+                !(a[3] & b[3]),
+            ];
+            return Self::short(len, masked(limbs, len));
+        }
+        self.nand_wide(other)
+    }
+
+    #[cold]
+    fn nand_wide(&self, other: &Self) -> Self {
+        self.with_bytes(|a| other.with_bytes(|b| Self::new(&nand_bytes(a, b))))
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Value {}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By length, then by what makes the comparison cheap: only a total order is needed.
+impl Ord for Value {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (
+                Self::Short {
+                    len: a_len,
+                    limbs: a,
+                    ..
+                },
+                Self::Short {
+                    len: b_len,
+                    limbs: b,
+                    ..
+                },
+            ) => a_len.cmp(b_len).then_with(|| a.cmp(b)),
+            (Self::Short { .. }, Self::Long(_)) => Ordering::Less,
+            (Self::Long(_), Self::Short { .. }) => Ordering::Greater,
+            (Self::Long(a), Self::Long(b)) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
+        }
+    }
+}
+
+#[inline]
+fn limbs_of(bytes: &[u8; SHORT_BYTES]) -> Limbs {
+    let (chunks, _) = bytes.as_chunks::<LIMB_BYTES>();
+    let mut limbs = [0; 4];
+    for (limb, chunk) in limbs.iter_mut().rev().zip(chunks) {
+        *limb = u64::from_be_bytes(*chunk);
+    }
+    limbs
+}
+
+#[inline]
+fn bytes_of(limbs: &Limbs) -> [u8; SHORT_BYTES] {
+    let mut bytes = [0; SHORT_BYTES];
+    let (chunks, _) = bytes.as_chunks_mut::<LIMB_BYTES>();
+    for (limb, chunk) in limbs.iter().rev().zip(chunks) {
+        *chunk = limb.to_be_bytes();
+    }
+    bytes
+}
+
+/// The number that the last `len` bytes of `word` spell; the bytes before them are zero.
+#[inline]
+const fn sign_extended(word: u64, len: u8) -> i64 {
+    // Of nothing the word is zero, so it does not matter that a shift by 64 is one by 0.
+    let shift = 64u32.wrapping_sub(8 * len as u32);
+    word.wrapping_shl(shift).cast_signed().wrapping_shr(shift)
+}
+
+/// Bytes that `number` needs, at least one.
+#[inline]
+const fn signed_width(number: i64) -> u8 {
+    let magnitude = (number ^ (number >> 63)).cast_unsigned();
+    // One bit more than the magnitude has, rounded up to bytes.
+    let width = (64 - magnitude.leading_zeros()) / 8 + 1;
+    width.to_le_bytes()[0]
+}
+
+/// Ones in the last `len` bytes, for lengths from 1 to 8.
+#[inline]
+const fn word_mask(len: u8) -> u64 {
+    u64::MAX.wrapping_shr(64u32.wrapping_sub(8 * len as u32))
+}
+
+#[inline]
+fn masked(mut limbs: Limbs, len: u8) -> Limbs {
+    match len {
+        32.. => limbs,
+        1..=8 => [limbs[0] & word_mask(len), 0, 0, 0],
+        _ => {
+            let mut left = len;
+            for limb in &mut limbs {
+                *limb = match left {
+                    0 => 0,
+                    1..8 => *limb & word_mask(left),
+                    _ => *limb,
+                };
+                left = left.saturating_sub(8);
+            }
+            limbs
+        }
+    }
+}
+
+/// `bytes` from the least significant on, then `fill` for ever.
+fn upwards(bytes: &[u8], fill: u8) -> impl Iterator<Item = u8> {
+    bytes.iter().rev().copied().chain(core::iter::repeat(fill))
+}
+
+fn sign_byte(bytes: &[u8]) -> u8 {
+    match bytes.first() {
+        Some(0x80..) => 0xff,
+        _ => 0,
+    }
+}
+
+fn add_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let width = a.len().max(b.len());
+    let mut sum = Vec::with_capacity(width + 1);
+    let mut carry = false;
+    let digits = upwards(a, sign_byte(a)).zip(upwards(b, sign_byte(b)));
+    // One digit more than the wider number has: there the sum always fits.
+    for (a, b) in digits.take(width + 1) {
+        let digit;
+        (digit, carry) = a.carrying_add(b, carry);
+        sum.push(digit);
+    }
+    // That digit stays only if the sum would change its sign without it.
+    if let [.., next, last] = sum[..]
+        && last == sign_byte(&[next])
+    {
+        sum.pop();
+    }
+    sum.reverse();
+    sum
+}
+
+fn nand_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let width = a.len().max(b.len());
+    let digits = upwards(a, 0).zip(upwards(b, 0)).take(width);
+    let mut value: Vec<u8> = digits.map(|(a, b)| !(a & b)).collect();
+    value.reverse();
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(value: &Value) -> Vec<u8> {
+        value.with_bytes(<[u8]>::to_vec)
+    }
+
+    /// Lengths around the borders of words and of what is stored in place.
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![Just(0), Just(0x7f), Just(0x80), Just(0xff), any::<u8>()];
+        proptest::collection::vec(byte, 0..40)
+    }
+
+    #[test]
+    fn a_value_is_40_bytes() {
+        assert_eq!(size_of::<Value>(), 40);
+    }
+
+    #[test]
+    fn sums_are_as_wide_as_they_must_be() {
+        let sum = |a: &[u8], b: &[u8]| bytes(&Value::new(a).add(&Value::new(b)));
+        assert_eq!(sum(&[], &[]), [0]);
+        assert_eq!(sum(&[0x7f], &[1]), [0, 0x80]);
+        assert_eq!(sum(&[0x80], &[0xff]), [0xff, 0x7f]);
+        assert_eq!(sum(&[0, 0, 1], &[0xff]), [0, 0, 0]);
+        assert_eq!(sum(&[0x7f; 8], &[0x7f; 8])[0], 0);
+        assert_eq!(sum(&[0x80, 0, 0, 0, 0, 0, 0, 0], &[0xff]).len(), 9);
+        assert_eq!(sum(&[0x7f; 32], &[0x7f; 32]).len(), 33);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_come_back(a in any_bytes()) {
+            let value = Value::new(&a);
+            prop_assert_eq!(value.len(), a.len());
+            prop_assert_eq!(bytes(&value), a);
+        }
+
+        #[test]
+        fn short_and_long_ways_agree(a in any_bytes(), b in any_bytes()) {
+            let (x, y) = (Value::new(&a), Value::new(&b));
+            prop_assert_eq!(bytes(&x.add(&y)), add_bytes(&a, &b));
+            let mut nand = nand_bytes(&a, &b);
+            if nand.is_empty() {
+                nand.push(0xff);
+            }
+            prop_assert_eq!(bytes(&x.nand(&y)), nand);
+            prop_assert_eq!(x == y, a == b);
+            prop_assert_eq!(x.cmp(&y), y.cmp(&x).reverse());
+        }
+
+        #[test]
+        fn words_are_numbers(a in any::<i64>(), b in any::<i64>()) {
+            let sum = bytes(&Value::new(&a.to_be_bytes()).add(&Value::new(&b.to_be_bytes())));
+            let wide = (i128::from(a) + i128::from(b)).to_be_bytes();
+            prop_assert_eq!(&wide[16 - sum.len()..], sum.as_slice());
+            prop_assert!(wide[..16 - sum.len()].iter().all(|byte| *byte == sign_byte(&sum)));
+        }
+
+        #[test]
+        fn indices_saturate(a in any_bytes()) {
+            let value = Value::new(&a).to_index();
+            if a.first().is_some_and(|first| *first >= 0x80) {
+                prop_assert_eq!(value, None);
+            } else {
+                let number = a.iter().fold(0u128, |n, byte| n.saturating_mul(256).saturating_add((*byte).into()));
+                prop_assert_eq!(value, Some(usize::try_from(number).unwrap_or(usize::MAX)));
+            }
+        }
+    }
+}
