@@ -1,11 +1,51 @@
 //! The machine: evaluates expressions and runs stack programs, metered and within limits.
+//!
+//! ```
+//! use astreum_core::{atom::MemoryStore, machine::{Env, Machine}};
+//!
+//! let mut machine = Machine::new(MemoryStore::new());
+//! let mut env = Env::new();
+//! machine.eval_source("(((a b (($0 $1 add) sk)) (a b) fn) int.add def)", &mut env);
+//! let evaluation = machine.eval_source("(1 2 int.add)", &mut env);
+//! assert_eq!(evaluation.value().as_bytes(), Some(&[3][..]));
+//! ```
+//!
+//! # The language
+//!
+//! | expression | value |
+//! | --- | --- |
+//! | bytes, `()`, `(error …)` | itself |
+//! | a name | what it is bound to |
+//! | `(x)` | the value of `x` |
+//! | `(value name def)` | the value, which the name is bound to from then on |
+//! | `(id ref)` | the chain of atoms that starts at `id`, the last one first |
+//! | `(… body sk)`, `(… body params fn)` | itself: a form, which can be called |
+//! | `(args… form)`, `(args… name)` with the name bound to a form | what the call comes to |
+//! | any other list | the list of its items' values |
+//!
+//! A function sees the bindings of its caller; `def` binds in the innermost function that is being
+//! called, or in the environment. A stack program is what `$0`, `$1`, … and the lists in its body
+//! come to, run by the stack machine; see [`Machine::run`].
+//!
+//! # Invariants
+//!
+//! - A program can fail, be charged and be stopped, and that is its value: nothing panics. An error
+//!   ends the calls that it is an argument of, and is an item of the lists that it stands in;
+//!   passing a limit ends the evaluation.
+//! - The host's stack does not grow with a program's nesting.
+//! - The same program on the same atoms comes to the same value at the same cost, everywhere.
+//! - A missing atom is an error like any other to the program, and [`Evaluation::missing`] to the
+//!   host, which can get it and evaluate again.
 
+mod code;
+mod compile;
 mod env;
+mod eval;
 mod evaluation;
+mod form;
 mod limits;
 mod meter;
-mod naive_machine;
-mod naive_stack;
+mod names;
 mod opcode;
 mod program;
 mod session;
@@ -20,10 +60,11 @@ pub use program::Program;
 
 use crate::atom::{AtomSink, AtomSource};
 use crate::expr::{Bytes, Expr};
+use crate::text::{self, ParseErrorKind};
 use alloc::sync::Arc;
 use core::sync::atomic::AtomicBool;
+use eval::{Abort, Evaluator};
 use session::{Session, Stop};
-use stack::StackMachine;
 
 /// Evaluates expressions against a store of atoms.
 pub struct Machine<S> {
@@ -31,7 +72,7 @@ pub struct Machine<S> {
     limits: Limits,
     meter_limit: Option<u64>,
     interrupt: Option<Arc<AtomicBool>>,
-    stack: StackMachine,
+    evaluator: Evaluator,
 }
 
 impl<S: AtomSource + AtomSink> Machine<S> {
@@ -49,7 +90,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
             limits,
             meter_limit: None,
             interrupt: None,
-            stack: StackMachine::default(),
+            evaluator: Evaluator::default(),
         }
     }
 
@@ -89,35 +130,37 @@ impl<S: AtomSource + AtomSink> Machine<S> {
 
     /// Evaluates `expr` in `env`, which keeps what the expression defines.
     pub fn eval(&mut self, expr: &Expr, env: &mut Env) -> Evaluation {
-        let mut meter = Meter::new(self.meter_limit);
-        let scope = env.iter().map(|(name, value)| (name.into(), value.clone()));
-        let mut walk = naive_machine::Walk {
-            scopes: alloc::vec![scope.collect()],
-            store: &mut self.store,
-            meter: &mut meter,
-            calls: 1000,
-            exhausted: false,
+        let meter = Meter::new(self.meter_limit);
+        let interrupt = self.interrupt.as_deref();
+        let mut session = Session::new(&mut self.store, &self.limits, meter, interrupt);
+        let value = match self.evaluator.eval(expr, env, &mut session) {
+            Ok(value) => value,
+            Err(Abort { topic, message }) => Expr::error(topic, message),
         };
-        let value = walk.eval(expr);
-        for (name, value) in core::mem::take(&mut walk.scopes).into_iter().flatten() {
-            env.set(&name, value);
-        }
         Evaluation {
             value,
-            used: meter.used(),
-            steps: 0,
-            missing: None,
+            used: session.meter.used(),
+            steps: session.steps,
+            missing: session.missing,
         }
     }
 
     /// Evaluates source text, which must be one expression.
     pub fn eval_source(&mut self, source: &str, env: &mut Env) -> Evaluation {
-        let _ = (source, env);
-        Evaluation {
-            value: Expr::error("eval", "no expression provided"),
-            used: 0,
-            steps: 0,
-            missing: None,
+        match text::parse(source) {
+            Ok(expr) => self.eval(&expr, env),
+            Err(error) => {
+                let message = match error.kind {
+                    ParseErrorKind::UnexpectedEnd => "no expression provided",
+                    kind => kind.message(),
+                };
+                Evaluation {
+                    value: Expr::error("eval", message),
+                    used: 0,
+                    steps: 0,
+                    missing: None,
+                }
+            }
         }
     }
 
@@ -131,7 +174,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         let meter = Meter::new(self.meter_limit);
         let interrupt = self.interrupt.as_deref();
         let mut session = Session::new(&mut self.store, &self.limits, meter, interrupt);
-        let value = match self.stack.run(program, &[], &mut session) {
+        let value = match self.evaluator.stack_machine.run(program, &[], &mut session) {
             Ok(value) => Expr::Bytes(value.to_bytes()),
             Err(Stop::Failed(message) | Stop::Limit(message)) => Expr::error("low_eval", message),
             Err(Stop::Interrupted) => Expr::error("low_eval", "interrupted"),

@@ -30,9 +30,12 @@ pub struct Program {
     pub(super) literals: Vec<Value>,
     /// The literals that have a heap slot, sorted; a literal's slot number is in the literal.
     pub(super) keys: Vec<Value>,
+    /// A bit for each residue that a key has: most values are found not to be a key by it.
+    residues: u64,
 }
 
 /// One token before it is an operation.
+#[derive(Clone)]
 pub(super) enum Token {
     Opcode(Opcode),
     Literal(Value),
@@ -46,6 +49,14 @@ impl Token {
         match Opcode::from_token(token) {
             Some(opcode) => Self::Opcode(opcode),
             None => Self::Literal(Value::new(token)),
+        }
+    }
+
+    /// The same, for a token whose bytes may be shared.
+    pub(super) fn from_bytes(token: &Bytes) -> Self {
+        match Opcode::from_token(token) {
+            Some(opcode) => Self::Opcode(opcode),
+            None => Self::Literal(Value::from_bytes(token)),
         }
     }
 }
@@ -86,10 +97,7 @@ impl Program {
     /// Decodes a program. Tokens that spell an opcode are that opcode, all others are values.
     #[must_use]
     pub fn new(code: &[Bytes]) -> Self {
-        Self::assemble(code.iter().map(|token| match Opcode::from_token(token) {
-            Some(opcode) => Token::Opcode(opcode),
-            None => Token::Literal(Value::from_bytes(token)),
-        }))
+        Self::assemble(code.iter().map(Token::from_bytes))
     }
 
     /// A program of these tokens.
@@ -98,6 +106,7 @@ impl Program {
             ops: Vec::with_capacity(tokens.size_hint().0),
             literals: Vec::new(),
             keys: Vec::new(),
+            residues: 0,
         };
         for token in tokens {
             let op = match token {
@@ -147,6 +156,8 @@ impl Program {
             slots.insert(literal.clone(), slot);
         }
         self.keys = slots.into_keys().collect();
+        let residues = self.keys.iter().map(|key| 1 << key.residue());
+        self.residues = residues.fold(0, |all, bit: u64| all | bit);
     }
 
     /// Puts the longest sequence that starts at each token into that token's place. Forwards, so
@@ -214,9 +225,13 @@ impl Program {
     /// The slot of `key`, if it has one.
     #[inline]
     pub(super) fn slot_of(&self, key: &Value) -> Option<u8> {
-        key.slot().or_else(|| {
-            let index = self.keys.binary_search(key).ok()?;
-            self.keys.get(index)?.slot()
-        })
+        if let Some(slot) = key.slot() {
+            return Some(slot);
+        }
+        if self.residues >> key.residue() & 1 == 0 {
+            return None;
+        }
+        let index = self.keys.binary_search(key).ok()?;
+        self.keys.get(index)?.slot()
     }
 }

@@ -118,60 +118,60 @@ impl StackMachine {
             match *op {
                 Op::Push(index) => {
                     room!(1);
-                    let value = literal(program, index).clone();
-                    self.stack.push(value);
+                    push(&mut self.stack, literal(program, index));
                 }
                 Op::Argument(index) => {
                     room!(1);
-                    let value = arguments.get(index).cloned().unwrap_or(Value::EMPTY);
-                    self.stack.push(value);
+                    push(&mut self.stack, arguments.get(index).unwrap_or(&EMPTY));
                 }
                 Op::Plain(Opcode::Add) => {
-                    let [.., a, b] = self.stack.as_slice() else {
+                    let [.., a, b] = self.stack.as_mut_slice() else {
                         leave!(UNDERFLOW)
                     };
                     charge!(a.len() as u64 + b.len() as u64);
-                    let sum = a.add(b);
+                    a.add(b);
                     self.stack.pop();
-                    ok!(self.replace_top(sum, session));
+                    ok!(self.account_top(session));
                 }
                 Op::AddLiteral(index) => {
                     pc += 1;
                     room!(1);
-                    let Some(a) = self.stack.last() else {
+                    let Some(a) = self.stack.last_mut() else {
                         leave!(UNDERFLOW)
                     };
                     let b = literal(program, index);
                     charge!(a.len() as u64 + b.len() as u64);
-                    let sum = a.add(b);
-                    ok!(self.replace_top(sum, session));
+                    a.add(b);
+                    ok!(self.account_top(session));
                 }
                 Op::Plain(Opcode::Nand) => {
-                    let [.., a, b] = self.stack.as_slice() else {
+                    let [.., a, b] = self.stack.as_mut_slice() else {
                         leave!(UNDERFLOW)
                     };
                     charge!(2 * a.len().max(b.len()).max(1) as u64);
-                    let value = a.nand(b);
+                    a.nand(b);
                     self.stack.pop();
-                    ok!(self.replace_top(value, session));
+                    ok!(self.account_top(session));
                 }
                 Op::NandLiteral(index) => {
                     pc += 1;
                     room!(1);
-                    let Some(a) = self.stack.last() else {
+                    let Some(a) = self.stack.last_mut() else {
                         leave!(UNDERFLOW)
                     };
                     let b = literal(program, index);
                     charge!(2 * a.len().max(b.len()).max(1) as u64);
-                    let value = a.nand(b);
-                    ok!(self.replace_top(value, session));
+                    a.nand(b);
+                    ok!(self.account_top(session));
                 }
                 Op::Plain(Opcode::Jump) => {
-                    let Some(target) = self.stack.pop() else {
+                    let Some(target) = self.stack.last() else {
                         leave!(UNDERFLOW)
                     };
                     charge!(1);
-                    jump!(target.to_index().unwrap_or(usize::MAX));
+                    let target = target.to_index().unwrap_or(usize::MAX);
+                    self.stack.pop();
+                    jump!(target);
                 }
                 Op::JumpTo(target) => {
                     pc += 1;
@@ -188,8 +188,7 @@ impl StackMachine {
                     pc += 1;
                     room!(1);
                     charge!(1);
-                    let value = self.heap.slot(slot).clone();
-                    self.stack.push(value);
+                    push(&mut self.stack, self.heap.slot(slot));
                 }
                 Op::JumpFrom(slot) => {
                     pc += 2;
@@ -210,20 +209,18 @@ impl StackMachine {
                     jump!(target.unwrap_or(usize::MAX));
                 }
                 Op::Plain(Opcode::HeapGet) => {
-                    let Some(key) = self.stack.last() else {
+                    let Some(top) = self.stack.last_mut() else {
                         leave!(UNDERFLOW)
                     };
                     charge!(1);
-                    let value = self.heap.get(key, program).clone();
-                    if key.outside_bytes() > 0 {
-                        ok!(session.spend_bytes(key.outside_bytes()));
+                    if top.outside_bytes() > 0 {
+                        ok!(session.spend_bytes(top.outside_bytes()));
                     }
-                    if let Some(top) = self.stack.last_mut() {
-                        *top = value;
-                    }
+                    let value = self.heap.get(top, program);
+                    top.clone_from(value);
                 }
                 Op::Plain(Opcode::HeapSet) => {
-                    let (Some(value), Some(key)) = (self.stack.pop(), self.stack.pop()) else {
+                    let [.., key, value] = self.stack.as_slice() else {
                         leave!(UNDERFLOW)
                     };
                     charge!(value.len() as u64);
@@ -231,6 +228,8 @@ impl StackMachine {
                         ok!(session.spend_bytes(key.outside_bytes()));
                     }
                     self.heap.set(key, value, program);
+                    self.stack.pop();
+                    self.stack.pop();
                     if self.heap.entries > session.limits.heap_entries {
                         leave!(HEAP)
                     }
@@ -243,7 +242,7 @@ impl StackMachine {
                     room!(2);
                     let value = literal(program, index);
                     charge!(value.len() as u64);
-                    self.heap.set_slot(slot, value.clone());
+                    self.heap.set_slot(slot, value);
                     if self.heap.entries > session.limits.heap_entries {
                         leave!(HEAP)
                     }
@@ -256,12 +255,20 @@ impl StackMachine {
                     room!(2);
                     charge!(1);
                     room!(3);
-                    let (a, b) = (self.heap.slot(slot), literal(program, index));
+                    let b = literal(program, index);
+                    let Some(a) = self.heap.slot_mut(slot) else {
+                        leave!(UNDERFLOW)
+                    };
                     charge!(a.len() as u64 + b.len() as u64);
-                    let sum = a.add(b);
-                    ok!(self.account(&sum, session));
-                    charge!(sum.len() as u64);
-                    self.heap.set_slot(slot, sum);
+                    let was_empty = a.is_empty();
+                    // A sum has at least one byte; where the program fails its heap is gone.
+                    a.add(b);
+                    let (len, outside_bytes) = (a.len(), a.outside_bytes());
+                    if outside_bytes > 0 {
+                        ok!(self.account_long(outside_bytes, session));
+                    }
+                    charge!(len as u64);
+                    self.heap.entries += usize::from(was_empty);
                     if self.heap.entries > session.limits.heap_entries {
                         leave!(HEAP)
                     }
@@ -282,19 +289,10 @@ impl StackMachine {
         }
     }
 
+    /// Counts the value that was computed last, in memory and in steps.
     #[inline]
-    fn replace_top<S>(&mut self, value: Value, session: &mut Session<'_, S>) -> Result<(), Stop> {
-        self.account(&value, session)?;
-        if let Some(top) = self.stack.last_mut() {
-            *top = value;
-        }
-        Ok(())
-    }
-
-    /// Counts a computed value, in memory and in steps.
-    #[inline]
-    fn account<S>(&self, value: &Value, session: &mut Session<'_, S>) -> Result<(), Stop> {
-        match value.outside_bytes() {
+    fn account_top<S>(&self, session: &mut Session<'_, S>) -> Result<(), Stop> {
+        match self.stack.last().map_or(0, Value::outside_bytes) {
             0 => Ok(()),
             bytes => self.account_long(bytes, session),
         }
@@ -404,12 +402,17 @@ impl Heap {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, slot: u8) -> &Value {
         self.slots.get(usize::from(slot)).unwrap_or(&EMPTY)
     }
 
     #[inline]
+    fn slot_mut(&mut self, slot: u8) -> Option<&mut Value> {
+        self.slots.get_mut(usize::from(slot))
+    }
+
+    #[inline(always)]
     fn get(&self, key: &Value, program: &Program) -> &Value {
         match program.slot_of(key) {
             Some(slot) => self.slot(slot),
@@ -419,27 +422,39 @@ impl Heap {
     }
 
     #[inline]
-    fn set(&mut self, key: Value, value: Value, program: &Program) {
-        if let Some(slot) = program.slot_of(&key) {
-            self.set_slot(slot, value);
-        } else {
-            let added = usize::from(!value.is_empty());
-            let old = if value.is_empty() {
-                self.tree.remove(&key)
-            } else {
-                self.tree.insert(key, value)
-            };
-            self.entries = self.entries + added - usize::from(old.is_some());
+    fn set(&mut self, key: &Value, value: &Value, program: &Program) {
+        match program.slot_of(key) {
+            Some(slot) => self.set_slot(slot, value),
+            None => self.set_in_tree(key, value),
         }
     }
 
     #[inline]
-    fn set_slot(&mut self, slot: u8, value: Value) {
+    fn set_slot(&mut self, slot: u8, value: &Value) {
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
             self.entries += usize::from(!value.is_empty());
             self.entries -= usize::from(!place.is_empty());
-            *place = value;
+            place.clone_from(value);
         }
+    }
+
+    fn set_in_tree(&mut self, key: &Value, value: &Value) {
+        let old = if value.is_empty() {
+            self.tree.remove(key)
+        } else {
+            self.entries += 1;
+            self.tree.insert(key.clone(), value.clone())
+        };
+        self.entries -= usize::from(old.is_some());
+    }
+}
+
+/// Pushes a copy that is written in place.
+#[inline]
+fn push(stack: &mut Vec<Value>, value: &Value) {
+    stack.push(Value::EMPTY);
+    if let Some(top) = stack.last_mut() {
+        top.clone_from(value);
     }
 }
 

@@ -18,7 +18,7 @@ const LIMB_BYTES: usize = 8;
 type Limbs = [u64; SHORT_BYTES / LIMB_BYTES];
 
 /// A byte string.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Value {
     /// Up to 32 bytes. Bytes that the length does not cover are zero.
     Short {
@@ -182,70 +182,119 @@ impl Value {
         })
     }
 
-    /// Adds two's-complement numbers: as wide as the wider one, wider if the sum needs it.
+    /// Adds a two's-complement number: the sum is as wide as the wider one, wider if it must be.
     #[inline]
-    pub(super) fn add(&self, other: &Self) -> Self {
+    pub(super) fn add(&mut self, other: &Self) {
         if let (
+            Self::Short { len, slot, limbs },
             Self::Short {
-                len: a_len,
-                limbs: a,
+                len: other_len,
+                limbs: other_limbs,
                 ..
             },
-            Self::Short {
-                len: b_len,
-                limbs: b,
-                ..
-            },
-        ) = (self, other)
+        ) = (&mut *self, other)
         {
-            let len = (*a_len).max(*b_len);
-            if usize::from(len) <= LIMB_BYTES
-                && let Some(sum) =
-                    sign_extended(a[0], *a_len).checked_add(sign_extended(b[0], *b_len))
+            let width = (*len).max(*other_len);
+            let a = sign_extended(limbs[0], *len);
+            let b = sign_extended(other_limbs[0], *other_len);
+            if usize::from(width) <= LIMB_BYTES
+                && let Some(sum) = a.checked_add(b)
             {
-                let len = len.max(signed_width(sum));
-                return Self::short(len, [sum.cast_unsigned() & word_mask(len), 0, 0, 0]);
+                // The other limbs are zero and stay so. Writing one word, and reading it back as
+                // one, is what keeps a counter from waiting for its own stores.
+                *len = width.max(signed_width(sum));
+                *slot = 0;
+                limbs[0] = sum.cast_unsigned() & word_mask(*len);
+                return;
             }
         }
-        self.add_wide(other)
+        self.add_wide(other);
     }
 
     #[cold]
-    fn add_wide(&self, other: &Self) -> Self {
-        self.with_bytes(|a| other.with_bytes(|b| Self::new(&add_bytes(a, b))))
+    fn add_wide(&mut self, other: &Self) {
+        *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&add_bytes(a, b))));
     }
 
     /// Bitwise not-and; the shorter one is extended with zeros, the result is at least one byte.
     #[inline]
-    pub(super) fn nand(&self, other: &Self) -> Self {
+    pub(super) fn nand(&mut self, other: &Self) {
         if let (
+            Self::Short { len, slot, limbs },
             Self::Short {
-                len: a_len,
-                limbs: a,
+                len: other_len,
+                limbs: other_limbs,
                 ..
             },
-            Self::Short {
-                len: b_len,
-                limbs: b,
-                ..
-            },
-        ) = (self, other)
+        ) = (&mut *self, other)
         {
-            let len = (*a_len).max(*b_len).max(1);
-            let limbs = [
-                !(a[0] & b[0]),
-                !(a[1] & b[1]),
-                !(a[2] & b[2]),
-                !(a[3] & b[3]),
-            ];
-            return Self::short(len, masked(limbs, len));
+            *len = (*len).max(*other_len).max(1);
+            *slot = 0;
+            for (limb, other_limb) in limbs.iter_mut().zip(other_limbs) {
+                *limb = !(*limb & other_limb);
+            }
+            if usize::from(*len) < SHORT_BYTES {
+                mask(limbs, *len);
+            }
+        } else {
+            self.nand_wide(other);
         }
-        self.nand_wide(other)
     }
 
     #[cold]
-    fn nand_wide(&self, other: &Self) -> Self {
-        self.with_bytes(|a| other.with_bytes(|b| Self::new(&nand_bytes(a, b))))
+    fn nand_wide(&mut self, other: &Self) {
+        *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&nand_bytes(a, b))));
+    }
+
+    /// A number below 64 that equal values share.
+    #[inline]
+    pub(super) const fn residue(&self) -> u32 {
+        match self {
+            Self::Short { len, limbs, .. } => {
+                let mixed = limbs[0].wrapping_add(*len as u64);
+                (mixed % 64) as u32
+            }
+            Self::Long(_) => 0,
+        }
+    }
+}
+
+/// Copies words as words, in place: see [`Value::add`].
+impl Clone for Value {
+    #[inline]
+    fn clone(&self) -> Self {
+        match self {
+            Self::Short { len, slot, limbs } => Self::Short {
+                len: *len,
+                slot: *slot,
+                limbs: *limbs,
+            },
+            Self::Long(bytes) => Self::Long(Arc::clone(bytes)),
+        }
+    }
+
+    #[inline]
+    fn clone_from(&mut self, source: &Self) {
+        match (&mut *self, source) {
+            (
+                Self::Short { len, slot, limbs },
+                Self::Short {
+                    len: from_len,
+                    slot: from_slot,
+                    limbs: from_limbs,
+                },
+            ) => {
+                *len = *from_len;
+                *slot = *from_slot;
+                if usize::from(*from_len) <= LIMB_BYTES {
+                    limbs[0] = from_limbs[0];
+                    (limbs[1], limbs[2], limbs[3]) = (0, 0, 0);
+                } else {
+                    *limbs = *from_limbs;
+                }
+            }
+            _ => *self = source.clone(),
+        }
     }
 }
 
@@ -330,23 +379,17 @@ const fn word_mask(len: u8) -> u64 {
     u64::MAX.wrapping_shr(64u32.wrapping_sub(8 * len as u32))
 }
 
+/// Clears what stands before the last `len` bytes.
 #[inline]
-fn masked(mut limbs: Limbs, len: u8) -> Limbs {
-    match len {
-        32.. => limbs,
-        1..=8 => [limbs[0] & word_mask(len), 0, 0, 0],
-        _ => {
-            let mut left = len;
-            for limb in &mut limbs {
-                *limb = match left {
-                    0 => 0,
-                    1..8 => *limb & word_mask(left),
-                    _ => *limb,
-                };
-                left = left.saturating_sub(8);
-            }
-            limbs
+fn mask(limbs: &mut Limbs, len: u8) {
+    let mut left = len;
+    for limb in limbs {
+        match left {
+            0 => *limb = 0,
+            1..8 => *limb &= word_mask(left),
+            _ => {}
         }
+        left = left.saturating_sub(8);
     }
 }
 
@@ -400,6 +443,12 @@ mod tests {
         value.with_bytes(<[u8]>::to_vec)
     }
 
+    fn sum(a: &Value, b: &Value) -> Value {
+        let mut value = a.clone();
+        value.add(b);
+        value
+    }
+
     /// Lengths around the borders of words and of what is stored in place.
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![Just(0), Just(0x7f), Just(0x80), Just(0xff), any::<u8>()];
@@ -413,7 +462,7 @@ mod tests {
 
     #[test]
     fn sums_are_as_wide_as_they_must_be() {
-        let sum = |a: &[u8], b: &[u8]| bytes(&Value::new(a).add(&Value::new(b)));
+        let sum = |a: &[u8], b: &[u8]| bytes(&sum(&Value::new(a), &Value::new(b)));
         assert_eq!(sum(&[], &[]), [0]);
         assert_eq!(sum(&[0x7f], &[1]), [0, 0x80]);
         assert_eq!(sum(&[0x80], &[0xff]), [0xff, 0x7f]);
@@ -434,19 +483,22 @@ mod tests {
         #[test]
         fn short_and_long_ways_agree(a in any_bytes(), b in any_bytes()) {
             let (x, y) = (Value::new(&a), Value::new(&b));
-            prop_assert_eq!(bytes(&x.add(&y)), add_bytes(&a, &b));
+            prop_assert_eq!(bytes(&sum(&x, &y)), add_bytes(&a, &b));
             let mut nand = nand_bytes(&a, &b);
             if nand.is_empty() {
                 nand.push(0xff);
             }
-            prop_assert_eq!(bytes(&x.nand(&y)), nand);
+            let mut value = x.clone();
+            value.nand(&y);
+            prop_assert_eq!(bytes(&value), nand);
+            prop_assert_eq!(value.clone(), value);
             prop_assert_eq!(x == y, a == b);
             prop_assert_eq!(x.cmp(&y), y.cmp(&x).reverse());
         }
 
         #[test]
         fn words_are_numbers(a in any::<i64>(), b in any::<i64>()) {
-            let sum = bytes(&Value::new(&a.to_be_bytes()).add(&Value::new(&b.to_be_bytes())));
+            let sum = bytes(&sum(&Value::new(&a.to_be_bytes()), &Value::new(&b.to_be_bytes())));
             let wide = (i128::from(a) + i128::from(b)).to_be_bytes();
             prop_assert_eq!(&wide[16 - sum.len()..], sum.as_slice());
             prop_assert!(wide[..16 - sum.len()].iter().all(|byte| *byte == sign_byte(&sum)));

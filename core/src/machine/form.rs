@@ -1,0 +1,49 @@
+//! The shapes that the language gives a meaning to.
+
+use crate::expr::Expr;
+use alloc::vec::Vec;
+
+/// A list that can be called, and evaluates to itself.
+#[derive(Clone, Copy)]
+pub(super) enum Form<'e> {
+    /// `(body sk)`; what stands before the body is ignored.
+    Stack { body: &'e Expr },
+    /// `(body params fn)`; what stands before the body is ignored.
+    Function { body: &'e Expr, params: &'e Expr },
+}
+
+impl<'e> Form<'e> {
+    /// The form that a list is, if it is one.
+    #[inline]
+    pub(super) fn new(items: &'e [Expr]) -> Option<Self> {
+        let (tail, before) = items.split_last()?;
+        match (tail.as_symbol()?, before) {
+            ("sk", [.., body]) => Some(Self::Stack { body }),
+            ("fn", [.., body, params]) => Some(Self::Function { body, params }),
+            _ => None,
+        }
+    }
+}
+
+/// The index in a placeholder `$index`, from what follows the `$`. Indices that no list of
+/// arguments reaches come out as the largest.
+pub(super) fn placeholder(digits: &str) -> Option<usize> {
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse().unwrap_or(usize::MAX))
+}
+
+/// The bytes that `ref` is told in hexadecimal: `0x` may stand in front, an odd digit counts alone.
+pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let digits = digits.unwrap_or(text).as_bytes();
+    // The first chunk from the end is the last byte.
+    let pairs = digits.rchunks(2).rev().map(|pair| {
+        pair.iter().try_fold(0u8, |byte, digit| {
+            let digit = char::from(*digit).to_digit(16)?;
+            Some(byte << 4 | u8::try_from(digit).ok()?)
+        })
+    });
+    pairs.collect()
+}
