@@ -1,5 +1,6 @@
 //! The std half of Astreum: sockets, storage, threads and the command line around `astreum-core`.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod conform;

@@ -1,3 +1,5 @@
-//! The `astreum` command.
+//! The `astreum` command: everything is in [`astreum_node::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    astreum_node::cli::main()
+}

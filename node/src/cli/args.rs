@@ -1,0 +1,420 @@
+//! The arguments, as they are written. Meaning comes later; nothing is opened here.
+
+use core::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
+
+/// Astreum: a machine, storage and a network that share one unit, the atom.
+///
+/// Without a command, runs a node.
+#[derive(Debug, Parser)]
+#[command(
+    name = "astreum",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  astreum                                  run a node with the defaults
+  astreum run --config node.toml           run a node with a configuration
+  astreum eval '(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))'
+  astreum status                           ask the running node
+
+Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration.
+`astreum run --help` lists the options of a node, which are also accepted without `run`."
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: RunArgs<true>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a node until it is told to stop.
+    #[command(after_help = "Examples:
+  astreum run
+  astreum run --config node.toml --verbose
+  ASTREUM_INCOMING_PORT=0 astreum run --default-seed none --additional-seeds 192.0.2.7:52780
+
+Flags are stronger than the environment (ASTREUM_<KEY>), that than the file, that than defaults.
+Ctrl-C, or SIGTERM, stops the node.")]
+    Run(RunArgs<false>),
+    /// Evaluate expressions, one result a line.
+    #[command(after_help = "Examples:
+  astreum eval '(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))'
+  astreum eval program.astreum --limit 100000
+  echo '(5 five def) five' | astreum eval -
+  astreum eval '\"text\"' --json
+
+A file may hold several expressions: they are evaluated in order, in one environment.
+The exit code is 1 when a result is an error.")]
+    Eval(EvalArgs),
+    /// Evaluate expressions as you type them.
+    #[command(after_help = "Examples:
+  astreum repl
+  astreum repl --node                      see the atoms of the running node
+  astreum repl < program.astreum
+
+An expression may go over several lines. :help lists the commands.
+Ctrl-C stops an evaluation, Ctrl-D leaves.")]
+    Repl(ReplArgs),
+    /// Parse expressions and print them back.
+    #[command(after_help = "Examples:
+  astreum parse '(a (b 255))'
+  astreum parse program.astreum --json")]
+    Parse(ParseArgs),
+    /// Show how the running node is doing.
+    #[command(after_help = "Examples:
+  astreum status
+  astreum status --json | jq .peers")]
+    Status(StatusArgs),
+    /// List the peers of the running node.
+    #[command(after_help = "Examples:
+  astreum peers
+  astreum peers --connect 192.0.2.7:52780  say hello to an address first")]
+    Peers(PeersArgs),
+    /// Get an atom or a list from the running node, which asks its peers if need be.
+    #[command(after_help = "Examples:
+  astreum get ID
+  astreum get ID --list -o picture.png     get back what `astreum put picture.png` stored")]
+    Get(GetArgs),
+    /// Store a file with the running node and print its id.
+    #[command(after_help = "Examples:
+  astreum put picture.png --advertise
+  echo hello | astreum put -
+  echo '(a (b 1))' | astreum put - --kind expr
+
+A file is cut into a list of atoms of 3,900 bytes, which is what the network carries;
+`astreum get ID --list` joins them again.")]
+    Put(PutArgs),
+    /// Make and show keys.
+    #[command(after_help = "Examples:
+  astreum keys generate relay.key
+  astreum keys generate validator.key --kind validation
+  astreum keys show relay.key --json")]
+    Keys(KeysArgs),
+    /// Show the configuration: every key, its value and where it comes from.
+    #[command(after_help = "Examples:
+  astreum config > node.toml               a file with every key in it, to start from
+  astreum config --config node.toml --json
+  astreum config --markdown                the table of keys
+
+Secrets are not shown.")]
+    Config(ConfigArgs),
+    /// Answer conformance requests: one JSON request a line on stdin, one answer a line on stdout.
+    #[command(after_help = "Example:
+  echo '{\"id\":\"1\",\"op\":\"parse\",\"in\":{\"source\":\"(a 1)\"}}' | astreum conform")]
+    Conform,
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:
+  astreum completions bash > ~/.local/share/bash-completion/completions/astreum")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page.
+    #[command(after_help = "Examples:
+  astreum man | man -l -
+  astreum man run > astreum-run.1")]
+    Man {
+        /// The command that it is about; without one, the program.
+        command: Option<String>,
+    },
+}
+
+/// What runs a node. Hidden where it is accepted only for convenience.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs<const HIDDEN: bool> {
+    /// Read options from this TOML file.
+    #[arg(long, value_name = "FILE", hide = HIDDEN)]
+    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) flags: KeyFlags<HIDDEN>,
+}
+
+impl<const HIDDEN: bool> RunArgs<HIDDEN> {
+    pub(super) fn into_inputs(self) -> Inputs {
+        Inputs {
+            flags: self.flags.0,
+            environment: std::env::vars_os().collect(),
+            file: self.config,
+        }
+    }
+}
+
+/// One flag for every key of the configuration.
+#[derive(Debug, Default)]
+pub(super) struct KeyFlags<const HIDDEN: bool>(Vec<(&'static Key, Vec<String>)>);
+
+impl<const HIDDEN: bool> Args for KeyFlags<HIDDEN> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let defaults = Config::default();
+        command.args(KEYS.iter().map(|key| flag(key, &defaults).hide(HIDDEN)))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(key: &'static Key, defaults: &Config) -> Arg {
+    let default = match key.show(defaults) {
+        Shown::Nothing => String::new(),
+        shown => format!(" [default: {shown}]"),
+    };
+    let help = format!("{}{default}", key.help());
+    let arg = Arg::new(key.name)
+        .long(key.flag())
+        .alias(key.name)
+        .help(help)
+        .help_heading(key.section)
+        .allow_negative_numbers(true)
+        .action(ArgAction::Set);
+    match key.allowed {
+        Allowed::Seeds => arg.value_name("HOST:PORT").action(ArgAction::Append),
+        Allowed::Switch => arg
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Allowed::Whole { .. } => arg.value_name("N"),
+        Allowed::WholeSeconds { .. } | Allowed::Seconds { .. } => arg.value_name("SECONDS"),
+        Allowed::Path => arg.value_name("PATH"),
+        Allowed::Key | Allowed::Id => arg.value_name("HEX"),
+        Allowed::Seed => arg.value_name("HOST:PORT"),
+        Allowed::Address => arg.value_name("IP:PORT"),
+        Allowed::Sync | Allowed::Chain => arg.value_name("WORD"),
+    }
+}
+
+impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for key in KEYS {
+            if let Some(values) = matches.get_many::<String>(key.name) {
+                self.0.push((key, values.cloned().collect()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How to find the running node.
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// The TOML file of the running node.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The state directory of the running node.
+    #[arg(long, alias = "state_dir", value_name = "PATH")]
+    state_dir: Option<String>,
+    /// The control socket of the running node.
+    #[arg(long, alias = "control_socket", value_name = "PATH")]
+    control_socket: Option<String>,
+    /// Seconds to wait for its reply.
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    pub(super) timeout: NonZeroU64,
+}
+
+impl NodeArgs {
+    pub(super) fn inputs(&self) -> Inputs {
+        let flag = |name, value: &Option<String>| Some((Key::find(name)?, vec![value.clone()?]));
+        let flags = [
+            flag("state_dir", &self.state_dir),
+            flag("control_socket", &self.control_socket),
+        ];
+        Inputs {
+            flags: flags.into_iter().flatten().collect(),
+            environment: std::env::vars_os().collect(),
+            file: self.config.clone(),
+        }
+    }
+}
+
+/// Where expressions come from.
+#[derive(Debug, Args)]
+pub(super) struct SourceArgs {
+    /// An expression, the name of a file that exists, or - for stdin.
+    #[arg(allow_hyphen_values = true, required_unless_present_any = ["file", "expr"])]
+    pub(super) input: Option<String>,
+    /// Read this file, whatever its name looks like.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "input")]
+    pub(super) file: Option<PathBuf>,
+    /// Take this text, even if a file has the same name.
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["input", "file"]
+    )]
+    pub(super) expr: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvalArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    /// The most that the meter may charge, for each expression.
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<u64>,
+    /// Print each result as JSON: the exact expression, its text and what the meter charged.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Look for atoms at the running node, and keep new ones there.
+    #[arg(long)]
+    pub(super) node: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplArgs {
+    /// The most that the meter may charge, for each expression.
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<u64>,
+    /// Look for atoms at the running node, and keep new ones there.
+    #[arg(long)]
+    pub(super) node: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ParseArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    /// Print each expression as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PeersArgs {
+    /// Say hello to this address first.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) connect: Option<String>,
+    /// Print one JSON object a peer.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// The id: 64 hexadecimal digits.
+    pub(super) id: String,
+    /// Get the whole list that starts there.
+    #[arg(long)]
+    pub(super) list: bool,
+    /// Print the data itself, byte for byte.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) raw: bool,
+    /// Print one JSON object an atom.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the data itself to this file.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["raw", "json"])]
+    pub(super) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+/// What a file is stored as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum PutKind {
+    /// A list of bytes atoms.
+    Bytes,
+    /// One symbol.
+    Symbol,
+    /// The expression that its text is.
+    Expr,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PutArgs {
+    /// The file, or - for stdin.
+    pub(super) file: String,
+    /// What to store it as.
+    #[arg(long, value_enum, default_value = "bytes")]
+    pub(super) kind: PutKind,
+    /// Let the node tell others that it has it.
+    #[arg(long)]
+    pub(super) advertise: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct KeysArgs {
+    #[command(subcommand)]
+    pub(super) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a new key, in a file that only you can read, and print its public half.
+    #[command(after_help = "Example:
+  astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key")]
+    Generate(KeyFileArgs),
+    /// Print the public half of the key in a file.
+    #[command(after_help = "Example:
+  astreum keys show validator.key --kind validation")]
+    Show(KeyFileArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeyFileArgs {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// What the key is for.
+    #[arg(long, value_enum, default_value = "relay")]
+    pub(super) kind: KeyKindArg,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum KeyKindArg {
+    /// X25519, for relay_secret_key.
+    Relay,
+    /// Ed25519, for validation_secret_key.
+    Validation,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print the table of keys for a README.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs<false>,
+}

@@ -1,0 +1,110 @@
+//! `astreum status` and `astreum peers`: questions to the running node.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::control::{PeerReply, Request, StatusReply};
+
+use super::args::{PeersArgs, StatusArgs};
+use super::output::{Failure, Output, json_line};
+use super::session::client;
+
+pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
+    let client = client(&args.at)?;
+    if args.json {
+        let status: Value = client.request(&Request::Status {})?;
+        return json_line(out, &status);
+    }
+    let status: StatusReply = client.request(&Request::Status {})?;
+    let none = || "not known yet".to_owned();
+    let rows = [
+        ("version", status.version),
+        ("public key", status.public_key),
+        ("listens on", status.listen_address),
+        (
+            "advertised as",
+            status.advertised_address.unwrap_or_else(none),
+        ),
+        ("running for", duration(status.uptime_seconds)),
+        ("chain id", status.chain_id.to_string()),
+        ("peers", status.peers.to_string()),
+        ("difficulty", status.difficulty.to_string()),
+        ("advertises", status.advertisements.to_string()),
+        (
+            "hot storage",
+            format!(
+                "{} atoms, {} of {} bytes",
+                status.hot_atoms, status.hot_bytes, status.hot_limit_bytes
+            ),
+        ),
+        (
+            "what is put",
+            if status.durable {
+                "survives a restart"
+            } else {
+                "is lost when the node stops (there is no cold storage)"
+            }
+            .to_owned(),
+        ),
+        ("latest block", status.latest_block.unwrap_or_else(none)),
+        ("control socket", client.socket().display().to_string()),
+    ];
+    for (name, value) in rows {
+        writeln!(out, "{name:<15} {value}")?;
+    }
+    for (name, value) in status.counters.iter().filter(|(_, value)| **value > 0) {
+        writeln!(out, "  {name:<30} {value}")?;
+    }
+    Ok(())
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
+    let client = client(&args.at)?;
+    if let Some(address) = &args.connect {
+        let address = address.clone();
+        client.request::<Value>(&Request::Connect { address })?;
+    }
+    let peers: Vec<PeerReply> = client.request(&Request::Peers {})?;
+    if args.json {
+        return peers.iter().try_for_each(|peer| json_line(out, peer));
+    }
+    if peers.is_empty() {
+        return Ok(writeln!(out, "no peers")?);
+    }
+    for peer in peers {
+        let validator = if peer.is_validator { ", validates" } else { "" };
+        let proven = if peer.proven { "" } else { ", not proven" };
+        writeln!(
+            out,
+            "{}  {}  heard of {} ago{proven}{validator}",
+            peer.public_key,
+            peer.address,
+            duration(peer.last_seen_seconds)
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(duration(0), "0 s");
+        assert_eq!(duration(61), "1 min 1 s");
+        assert_eq!(duration(3_660), "1 h 1 min");
+        assert_eq!(duration(90_000), "1 d 1 h");
+    }
+}

@@ -1,0 +1,61 @@
+//! Expressions as JSON text: `{"sym": …}`, `{"bytes": hex}`, `{"list": […]}`.
+
+use astreum_core::expr::{Expr, Visit};
+
+use crate::control::hex;
+
+/// The JSON text of `expr`. A walk, not a recursion: values can be nested deeper than any stack.
+pub(super) fn to_json(expr: &Expr) -> String {
+    let mut text = String::new();
+    let mut is_first = true;
+    for step in expr.visit() {
+        if !is_first && !matches!(step, Visit::Close) {
+            text.push(',');
+        }
+        is_first = matches!(step, Visit::Open(_));
+        match step {
+            Visit::Symbol(name) => {
+                let name = serde_json::Value::from(name.as_str());
+                text.push_str(&format!("{{\"sym\":{name}}}"));
+            }
+            Visit::Bytes(bytes) => {
+                text.push_str("{\"bytes\":\"");
+                text.push_str(&hex(bytes));
+                text.push_str("\"}");
+            }
+            Visit::Open(_) => text.push_str("{\"list\":["),
+            Visit::Close => text.push_str("]}"),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_has_its_form() {
+        let expr = astreum_core::text::parse("(a () 1 (\"\\xff\") b)").unwrap();
+        assert_eq!(
+            to_json(&expr),
+            r#"{"list":[{"sym":"a"},{"list":[]},{"bytes":"01"},{"list":[{"bytes":"ff"}]},{"sym":"b"}]}"#
+        );
+        assert_eq!(to_json(&Expr::symbol("a\"\n")), r#"{"sym":"a\"\n"}"#);
+    }
+
+    #[test]
+    fn a_million_nested_lists_fit_on_any_stack() {
+        let deep = (0..1_000_000).fold(Expr::bytes([1]), |inner, _| Expr::list(vec![inner]));
+        let length = std::thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn(move || to_json(&deep).len())
+            .unwrap()
+            .join()
+            .unwrap();
+        assert_eq!(
+            length,
+            1_000_000 * r#"{"list":[]}"#.len() + r#"{"bytes":"01"}"#.len()
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! `astreum get`: atoms of the running node, or of those it can ask.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use astreum_core::atom::{Atom, AtomId, AtomKind};
+use astreum_core::expr::Expr;
+
+use crate::control::{AtomReply, Client, ListReply, Request, unhex};
+
+use super::args::GetArgs;
+use super::output::{Failure, Output, json_line};
+use super::session::{checked_atom, client, fetch};
+
+pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
+    let id: AtomId = args
+        .id
+        .parse()
+        .map_err(|error| Failure::Usage(format!("{:?}: {error}", args.id)))?;
+    let client = client(&args.at)?;
+    let Some(path) = &args.output else {
+        return walk(&client, id, args.list, &mut |atom| {
+            if args.raw {
+                Ok(out.write_all(atom.data())?)
+            } else if args.json {
+                json_line(out, &AtomReply::from(atom))
+            } else {
+                Ok(writeln!(out, "{}", line(atom))?)
+            }
+        });
+    };
+    let mut file = Partial::create(path)?;
+    walk(&client, id, args.list, &mut |atom| file.write(atom.data()))?;
+    file.finish()
+}
+
+/// Hands every atom to `take`, in order.
+fn walk(
+    client: &Client,
+    id: AtomId,
+    list: bool,
+    take: &mut dyn FnMut(&Atom) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if !list {
+        let atom = fetch(client, &id)?.ok_or_else(|| not_found(&id))?;
+        return take(&atom);
+    }
+    let mut next = id;
+    while !next.is_zero() {
+        let request = Request::GetList {
+            id: next.to_string(),
+        };
+        let reply: ListReply = client.request(&request)?;
+        if reply.atoms.is_empty() {
+            return Err(not_found(&next));
+        }
+        for stored in &reply.atoms {
+            let stored = unhex(stored)
+                .ok_or_else(|| Failure::Failed("the node's reply is not hex".to_owned()))?;
+            let atom = checked_atom(&next, &stored).map_err(Failure::Failed)?;
+            take(&atom)?;
+            next = atom.next();
+        }
+    }
+    Ok(())
+}
+
+fn not_found(id: &AtomId) -> Failure {
+    Failure::Failed(format!("atom {id} was not found here or at any peer"))
+}
+
+/// Kind, data and link, for people.
+fn line(atom: &Atom) -> String {
+    let next = match atom.next() {
+        AtomId::ZERO => String::new(),
+        next => format!("  next {next}"),
+    };
+    let data = atom.data();
+    let text = match (atom.kind(), core::str::from_utf8(data)) {
+        (AtomKind::Symbol, Ok(name)) => format!("symbol {:#}", Expr::symbol(name)),
+        (AtomKind::List, _) => match AtomId::from_slice(data) {
+            Some(child) => format!("list of {child}"),
+            None => "list, empty".to_owned(),
+        },
+        _ => format!("bytes {}", Expr::bytes(data)),
+    };
+    text + &next
+}
+
+/// A file that appears under its name when it is complete.
+struct Partial {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<File>,
+    is_complete: bool,
+}
+
+impl Partial {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".part");
+        let temporary = PathBuf::from(temporary);
+        let file = File::create_new(&temporary)
+            .map_err(|error| Failure::Failed(format!("{}: {error}", temporary.display())))?;
+        Ok(Self {
+            path: path.to_owned(),
+            temporary,
+            file: BufWriter::new(file),
+            is_complete: false,
+        })
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        Failure::Failed(format!("{}: {error}", self.path.display()))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| self.failed(&error))
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        let flushed = self.file.flush();
+        flushed
+            .and_then(|()| fs::rename(&self.temporary, &self.path))
+            .map_err(|error| self.failed(&error))?;
+        self.is_complete = true;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}

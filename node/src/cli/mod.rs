@@ -1,0 +1,71 @@
+//! The command line: raw arguments in, an exit code out.
+//!
+//! Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration. Results go to
+//! stdout, everything else to stderr; a reader that closes stdout early ends the command quietly.
+
+mod args;
+mod client;
+mod config;
+mod eval;
+mod expr_json;
+mod generate;
+mod get;
+mod keys;
+mod output;
+mod put;
+mod repl;
+mod run;
+mod session;
+mod source;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use output::{Failure, Output};
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut out = Output::stdout();
+    let result = dispatch(cli, &mut out);
+    let result = match out.flush() {
+        Ok(()) => result,
+        Err(error) => result.and(Err(error.into())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
+    match cli.command {
+        None => run::run(cli.run, out),
+        Some(Command::Run(run)) => run::run(run, out),
+        Some(Command::Eval(eval)) => eval::eval(&eval, out),
+        Some(Command::Repl(repl)) => repl::repl(&repl, out),
+        Some(Command::Parse(parse)) => eval::parse(&parse, out),
+        Some(Command::Status(status)) => client::status(&status, out),
+        Some(Command::Peers(peers)) => client::peers(&peers, out),
+        Some(Command::Get(get)) => get::get(&get, out),
+        Some(Command::Put(put)) => put::put(&put, out),
+        Some(Command::Keys(keys)) => keys::keys(keys, out),
+        Some(Command::Config(config)) => config::config(config, out),
+        Some(Command::Conform) => generate::conform(out),
+        Some(Command::Completions { shell }) => generate::completions(shell, out),
+        Some(Command::Man { command }) => generate::man(command.as_deref(), out),
+    }
+}

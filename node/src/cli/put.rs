@@ -1,0 +1,140 @@
+//! `astreum put`: a file becomes atoms at the running node.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+
+use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, bytes_list};
+use serde_json::{Value, json};
+
+use crate::control::{Client, MAX_LINE_BYTES, PutReply, Request, hex};
+
+use super::args::{PutArgs, PutKind};
+use super::output::{Failure, Output, complain, json_line};
+use super::session::client;
+use super::source::read_capped;
+
+/// Data bytes of an atom that a file is cut into: what a reference node can receive.
+const PIECE_BYTES: usize = 3_900;
+/// The largest file that is stored; all of it is in memory meanwhile.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Stored bytes of atoms in one request; in hex they stay below the longest line.
+const REQUEST_BYTES: usize = MAX_LINE_BYTES / 4;
+/// The most that a single atom may hold and still travel.
+const MAX_ATOM_BYTES: usize = 65_368;
+
+pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
+    let client = client(&args.at)?;
+    let bytes = read(&args.file)?;
+    let len = bytes.len();
+    let (id, atoms) = match args.kind {
+        PutKind::Bytes => pieces(&bytes),
+        PutKind::Symbol => symbol(bytes)?,
+        PutKind::Expr => expr(bytes)?,
+    };
+    if let Some(atom) = atoms.iter().find(|atom| atom.stored_len() > MAX_ATOM_BYTES) {
+        let size = atom.stored_len();
+        return Err(Failure::Failed(format!(
+            "an atom of {size} bytes cannot travel; the most is {MAX_ATOM_BYTES}"
+        )));
+    }
+    let durable = send(&client, &atoms)?;
+    if args.advertise {
+        let advertise = Request::Advertise {
+            id: id.to_string(),
+            list: atoms.len() > 1,
+            expires_seconds: None,
+        };
+        client.request::<Value>(&advertise)?;
+    }
+    if !durable {
+        complain("note: the node has no cold storage, so this is lost when it stops");
+    }
+    if args.json {
+        let (id, atoms) = (id.to_string(), atoms.len());
+        return json_line(
+            out,
+            &json!({"id": id, "atoms": atoms, "bytes": len, "durable": durable}),
+        );
+    }
+    Ok(writeln!(out, "{id}")?)
+}
+
+fn read(file: &str) -> Result<Vec<u8>, Failure> {
+    let read = match file {
+        "-" => read_capped(io::stdin().lock(), MAX_FILE_BYTES),
+        path => File::open(path).and_then(|file| read_capped(file, MAX_FILE_BYTES)),
+    };
+    read.map_err(|error| Failure::Failed(format!("{file}: {error}")))
+}
+
+/// A list of pieces. Nothing is one empty piece, so that it has an id that can be asked for.
+fn pieces(bytes: &[u8]) -> (AtomId, Vec<Atom>) {
+    if bytes.is_empty() {
+        return bytes_list(&[[]]);
+    }
+    bytes_list(&bytes.chunks(PIECE_BYTES).collect::<Vec<_>>())
+}
+
+fn symbol(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
+    let name = String::from_utf8(bytes)
+        .map_err(|_| Failure::Failed("a symbol is UTF-8 text".to_owned()))?;
+    let atom = Atom::symbol(name.trim_end_matches(['\n', '\r']));
+    Ok((atom.id(), vec![atom]))
+}
+
+fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::Failed("an expression is UTF-8 text".to_owned()))?;
+    let expr = astreum_core::text::parse(&text)
+        .map_err(|error| Failure::Failed(format!("{error}\n{}", error.snippet(&text))))?;
+    Ok(expr.to_atoms())
+}
+
+/// Sends the atoms, the last of the chain first, so that a head is never there without its tail.
+fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
+    let mut durable = true;
+    let mut rest = atoms;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |atom: &&Atom| {
+            bytes += atom.stored_len();
+            bytes <= REQUEST_BYTES
+        };
+        let count = rest.iter().rev().take_while(fits).count().max(1);
+        let (before, batch) = rest.split_at(rest.len().saturating_sub(count));
+        let atoms = batch.iter().rev().map(|atom| hex(&atom.to_bytes()));
+        let atoms = atoms.collect();
+        let reply: PutReply = client.request(&Request::Put { atoms })?;
+        if reply.ids.len() != batch.len() {
+            return Err(Failure::Failed(
+                "the node did not keep every atom".to_owned(),
+            ));
+        }
+        durable &= reply.durable;
+        rest = before;
+    }
+    Ok(durable)
+}
+
+const _: () =
+    assert!(PIECE_BYTES + HEADER_BYTES < MAX_ATOM_BYTES && 2 * REQUEST_BYTES < MAX_LINE_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_cut_and_nothing_is_one_empty_piece() {
+        let sizes = |len: usize| {
+            let (_, atoms) = pieces(&vec![7; len]);
+            atoms
+                .iter()
+                .map(|atom| atom.data().len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(0), [0]);
+        assert_eq!(sizes(1), [1]);
+        assert_eq!(sizes(3_900), [3_900]);
+        assert_eq!(sizes(7_801), [3_900, 3_900, 1]);
+    }
+}
