@@ -19,7 +19,7 @@ use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
     after_help = "Examples:
   astreum                                  run a node with the defaults
   astreum run --config node.toml           run a node with a configuration
-  astreum eval '(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))'
+  astreum eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'
   astreum status                           ask the running node
 
 Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration.
@@ -45,7 +45,7 @@ Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
     /// Evaluate expressions, one result a line.
     #[command(after_help = "Examples:
-  astreum eval '(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))'
+  astreum eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'
   astreum eval program.astreum --limit 100000
   echo '(5 five def) five' | astreum eval -
   astreum eval '\"text\"' --json

@@ -1,6 +1,6 @@
 //! `astreum completions`, `astreum man` and `astreum conform`: text about, or from, the program.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -32,6 +32,5 @@ pub(super) fn man(name: Option<&str>, out: &mut Output) -> Result<(), Failure> {
 }
 
 pub(super) fn conform(out: &mut Output) -> Result<(), Failure> {
-    let _ = out;
-    Err(Failure::Failed("not linked".to_owned()))
+    Ok(crate::conform::run(io::stdin().lock(), out)?)
 }

@@ -54,15 +54,13 @@ impl Failure {
         let (Self::Usage(message) | Self::Failed(message)) = self else {
             return;
         };
-        for line in message.lines() {
-            complain(line);
-        }
+        complain(message);
     }
 }
 
-/// One line on stderr.
-pub(super) fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "astreum: {line}");
+/// A message on stderr; nobody may be reading, which is no reason to stop.
+pub(super) fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "astreum: {message}");
 }
 
 impl From<io::Error> for Failure {

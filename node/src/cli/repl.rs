@@ -24,7 +24,7 @@ use super::source::{MAX_SOURCE_BYTES, Source};
 
 const HELP: &str = "\
 Type an expression; it may go over several lines. Its value is printed.
-  (1 2 (((a b (($0 $1 add) sk)) (a b) fn)))   calls a function on 1 and 2
+  (1 2 ((a b (($0 $1 add) sk)) (a b) fn))   calls a function on 1 and 2
   (5 five def)                                 binds a name, which lasts
 :env          list the names that are bound
 :limit N      let the meter charge at most N for each expression; :limit none lifts it
@@ -179,7 +179,7 @@ impl Repl<'_> {
         self.has_error = true;
         // What was printed before comes first.
         let _ = self.out.flush();
-        message.lines().for_each(complain);
+        complain(message);
     }
 
     fn evaluate(&mut self, source: &Source) -> Result<(), Failure> {
