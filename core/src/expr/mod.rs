@@ -317,6 +317,11 @@ pub(crate) mod tests {
         });
         assert!(doubled(60) != other);
         assert!(doubled(60) != doubled(59));
+        // The items are shared with somebody else and occur once.
+        let (one, two) = (nested(2, Expr::integer(1)), nested(2, Expr::integer(2)));
+        let held = [nested(1, one.clone()), nested(1, two.clone())];
+        assert!(held[0] != held[1]);
+        assert!(one != two && held[0] == nested(3, Expr::integer(1)));
     }
 
     #[test]

@@ -26,9 +26,9 @@
 //! # Limits
 //!
 //! There is no nest limit, because nothing here recurses and nothing that takes an expression
-//! does. Time and memory are linear in the source (an expression takes some tens of bytes for each
-//! token), so who takes source from strangers bounds its length. The one thing that is not linear,
-//! the value of an integer, is bounded by the 4,300 digits.
+//! does. Time and memory are linear in the source: an expression takes less than sixty bytes for
+//! each byte of it, so who takes source from strangers bounds its length. The one thing that is not
+//! linear, the value of an integer, is bounded by the 4,300 digits.
 //!
 //! # Printing
 //!
