@@ -24,8 +24,8 @@ use super::source::{MAX_SOURCE_BYTES, Source};
 
 const HELP: &str = "\
 Type an expression; it may go over several lines. Its value is printed.
-  (1 2 ((a b (($0 $1 add) sk)) (a b) fn))   calls a function on 1 and 2
-  (5 five def)                                 binds a name, which lasts
+  (1 2 ((a b (($0 $1 add) sk)) (a b) fn))  calls a function on 1 and 2
+  (5 five def)                              binds a name, which lasts
 :env          list the names that are bound
 :limit N      let the meter charge at most N for each expression; :limit none lifts it
 :load FILE    evaluate the expressions of a file

@@ -209,7 +209,10 @@ impl Gather {
         // A relative path means the same wherever the command is started.
         let base = std::path::absolute(path).ok();
         let base = base.as_deref().and_then(Path::parent);
-        for (name, value) in table {
+        // The table is sorted by name; errors come in the order of the lines.
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in entries {
             let line = line_of(name.span().start);
             let path = path.to_owned();
             let source = Source::File { path, line };

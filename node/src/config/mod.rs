@@ -22,3 +22,6 @@ pub(crate) use paths::PRODUCT;
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
 pub use value::{Allowed, Chain, ColdStorageSync, ParseSeedError, Seed, Shown};
+
+#[cfg(test)]
+mod tests;

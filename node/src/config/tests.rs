@@ -1,0 +1,501 @@
+//! Config utilities: defaults, types, sources, precedence and errors.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use crate::scratch::Scratch;
+
+use super::*;
+
+fn flags(pairs: &[(&str, &str)]) -> Inputs {
+    let flag = |(name, value): &(&str, &str)| {
+        let key = Key::find(name).unwrap();
+        (key, vec![(*value).to_owned()])
+    };
+    Inputs {
+        flags: pairs.iter().map(flag).collect(),
+        ..Inputs::default()
+    }
+}
+
+fn environment(pairs: &[(&str, &str)]) -> Inputs {
+    let pair = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+    Inputs {
+        environment: pairs.iter().map(pair).collect(),
+        ..Inputs::default()
+    }
+}
+
+fn toml_file(scratch: &Scratch, text: &str) -> PathBuf {
+    let path = scratch.path().join("node.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn toml(text: &str) -> Result<Loaded, ConfigErrors> {
+    let name = blake3::hash(text.as_bytes()).to_hex();
+    let scratch = Scratch::new(&format!("config-{name}"));
+    Inputs {
+        file: Some(toml_file(&scratch, text)),
+        ..Inputs::default()
+    }
+    .load()
+}
+
+fn complaint(result: Result<Loaded, ConfigErrors>) -> String {
+    result.unwrap_err().to_string()
+}
+
+/// The two tables of the reference's README, and what is stated here beyond them.
+const DOCUMENTED: &[(&str, &str, &str)] = &[
+    ("hot_storage_limit", "int", "1073741824"),
+    ("cold_storage_limit", "int", "10737418240"),
+    ("cold_storage_path", "string", "\"\""),
+    ("cold_storage_level_size", "int", "10485760"),
+    ("atom_fetch_interval", "float", "0.25"),
+    ("atom_fetch_retries", "int", "8"),
+    ("logging_retention_days", "int", "7"),
+    ("chain_id", "int", "0"),
+    ("verbose", "bool", "false"),
+    ("relay_secret_key", "hex string", "\"\""),
+    ("validation_secret_key", "hex string", "\"\""),
+    ("use_ipv6", "bool", "false"),
+    ("incoming_port", "int", "52780"),
+    ("default_seed", "string", "\"bootstrap.astreum.org:52780\""),
+    ("additional_seeds", "list[str]", "[]"),
+    ("peer_timeout", "int", "900"),
+    ("peer_timeout_interval", "int", "10"),
+    ("bootstrap_retry_interval", "int", "30"),
+    ("storage_index_interval", "int", "600"),
+    ("incoming_queue_size_limit", "int", "67108864"),
+    ("incoming_queue_timeout", "float", "1"),
+    ("outgoing_queue_size_limit", "int", "67108864"),
+    ("outgoing_queue_timeout", "float", "1"),
+    ("advertised_address", "string", "\"\""),
+    ("state_dir", "string", "\"\""),
+    ("log_dir", "string", "\"\""),
+    ("control_socket", "string", "\"\""),
+    ("relay_secret_key_file", "string", "\"\""),
+    ("validation_secret_key_file", "string", "\"\""),
+    ("cold_storage_mmap", "bool", "true"),
+    ("cold_storage_sync", "string", "\"always\""),
+    ("chain", "string", "\"\""),
+    ("claim_reward", "bool", "true"),
+    ("reference_followers", "bool", "false"),
+    ("max_block_transactions", "int", "4096"),
+    ("verify_blockchain_interval", "float", "10"),
+    ("verification_max_stale_seconds", "int", "10"),
+    ("verification_max_future_skew", "int", "2"),
+    ("latest_block_hash", "hex string", "\"\""),
+    ("verified_up_to", "hex string", "\"\""),
+];
+
+#[test]
+fn every_documented_key_exists_with_its_type_and_default() {
+    let config = Config::default();
+    let actual: Vec<(&str, &str, String)> = KEYS
+        .iter()
+        .map(|key| {
+            (
+                key.name,
+                key.allowed.type_name(),
+                key.show(&config).to_string(),
+            )
+        })
+        .collect();
+    let expected: Vec<(&str, &str, String)> = DOCUMENTED
+        .iter()
+        .map(|(name, kind, default)| (*name, *kind, (*default).to_owned()))
+        .collect();
+    assert_eq!(actual, expected);
+    assert!(KEYS.iter().all(|key| key.help().ends_with('.')));
+    assert!(config.validate().is_ok());
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    let loaded = Inputs::default().load().unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.source("incoming_port"), Source::Default);
+}
+
+#[test]
+fn flags_win_over_the_environment_that_over_the_file_that_over_defaults() {
+    let scratch = Scratch::new("config-precedence");
+    let file = toml_file(
+        &scratch,
+        "peer_timeout = 1\nincoming_port = 2\nchain_id = 3\n",
+    );
+    let loaded = Inputs {
+        file: Some(file.clone()),
+        environment: environment(&[
+            ("ASTREUM_INCOMING_PORT", "20"),
+            ("ASTREUM_CHAIN_ID", "30"),
+            ("PATH", "/bin"),
+        ])
+        .environment,
+        flags: flags(&[("chain_id", "300")]).flags,
+    }
+    .load()
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.peer_timeout, Duration::from_secs(1));
+    assert_eq!((config.incoming_port, config.chain_id), (20, 300));
+    assert_eq!(config.peer_timeout_interval, Duration::from_secs(10));
+    let file = file.display().to_string();
+    assert_eq!(
+        loaded.source("peer_timeout").to_string(),
+        format!("{file}:1")
+    );
+    assert_eq!(
+        loaded.source("incoming_port").to_string(),
+        "environment variable ASTREUM_INCOMING_PORT"
+    );
+    assert_eq!(loaded.source("chain_id").to_string(), "--chain-id");
+}
+
+#[test]
+fn the_environment_can_name_the_file() {
+    let scratch = Scratch::new("config-named");
+    let file = toml_file(&scratch, "incoming_port = 7\n");
+    let loaded = environment(&[("ASTREUM_CONFIG", file.to_str().unwrap())]).load();
+    assert_eq!(loaded.unwrap().config.incoming_port, 7);
+}
+
+#[test]
+fn an_error_names_source_key_value_and_what_is_allowed() {
+    assert_eq!(
+        complaint(flags(&[("incoming_port", "70000")]).load()),
+        "--incoming-port: incoming_port cannot be \"70000\"; allowed is a whole number from 0 to 65535"
+    );
+    assert_eq!(
+        complaint(environment(&[("ASTREUM_PEER_TIMEOUT", "0")]).load()),
+        "environment variable ASTREUM_PEER_TIMEOUT: peer_timeout cannot be \"0\"; allowed is a \
+         whole number of seconds from 1 to 4294967295"
+    );
+    let text = complaint(toml(
+        "# a comment\n\nverbose = 3\ncold_storage_sync = \"maybe\"\n",
+    ));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].ends_with("node.toml:3: verbose cannot be 3; allowed is true or false"),
+        "{text}"
+    );
+    assert!(
+        lines[1].ends_with(
+            "node.toml:4: cold_storage_sync cannot be \"maybe\"; allowed is always, interval or never"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_a_suggestion() {
+    for (error, meant) in [
+        (complaint(toml("default_seeds = []")), "default_seed?"),
+        (complaint(toml("incomming_port = 1")), "incoming_port?"),
+        (
+            complaint(toml("[incoming_port]")),
+            "allowed is a whole number",
+        ),
+        (
+            complaint(environment(&[("ASTREUM_PEER_TIMOUT", "1")]).load()),
+            "peer_timeout?",
+        ),
+        (complaint(toml("zzz = 1")), "lists the keys"),
+    ] {
+        assert!(error.contains(meant), "{error}");
+    }
+}
+
+#[test]
+fn values_that_a_key_does_not_allow_are_refused() {
+    let refused = [
+        "hot_storage_limit = -1",
+        "hot_storage_limit = 1.5",
+        "hot_storage_limit = \"1\"",
+        "hot_storage_limit = 99999999999999999999",
+        "cold_storage_level_size = 0",
+        "atom_fetch_interval = -0.1",
+        "atom_fetch_interval = nan",
+        "atom_fetch_interval = inf",
+        "atom_fetch_retries = 4294967296",
+        "peer_timeout = 0",
+        "peer_timeout = 1.5",
+        "peer_timeout = 4294967296",
+        "verify_blockchain_interval = 0",
+        "use_ipv6 = 1",
+        "use_ipv6 = \"true\"",
+        "relay_secret_key = \"abcd\"",
+        "default_seed = 1",
+        "default_seed = \"bootstrap.astreum.org\"",
+        "additional_seeds = \"127.0.0.1:1\"",
+        "additional_seeds = [\"127.0.0.1\"]",
+        "additional_seeds = [\"::1:7374\"]",
+        "additional_seeds = [\"127.0.0.1:0\"]",
+        "additional_seeds = [1]",
+        "advertised_address = \"localhost:1\"",
+        "advertised_address = \"0.0.0.0:1\"",
+        "advertised_address = \"192.0.2.1:0\"",
+        "latest_block_hash = \"00\"",
+        "chain = \"other\"",
+        "max_block_transactions = 0",
+        "max_block_transactions = 65537",
+        "verbose = 1979-05-27",
+        "verbose = {}",
+    ];
+    for text in refused {
+        let error = complaint(toml(text));
+        assert!(error.contains("; allowed is "), "{text}: {error}");
+    }
+}
+
+#[test]
+fn zero_and_none_mean_what_the_readme_says() {
+    let config = toml(
+        "hot_storage_limit = 0\ncold_storage_limit = 0\natom_fetch_interval = 0\n\
+         atom_fetch_retries = 0\nincoming_port = 0\nincoming_queue_size_limit = 0\n\
+         incoming_queue_timeout = 0\noutgoing_queue_size_limit = 0\noutgoing_queue_timeout = 0.0\n\
+         logging_retention_days = 0\ndefault_seed = \"\"\nvalidation_secret_key = \"\"\n\
+         relay_secret_key = \"\"\ncold_storage_path = \"\"\n",
+    )
+    .unwrap()
+    .config;
+    assert_eq!((config.incoming_port, config.atom_fetch_retries), (0, 0));
+    assert_eq!(config.atom_fetch_interval, Duration::ZERO);
+    assert_eq!(config.default_seed, None);
+    assert_eq!(config.validation_secret_key, None);
+    assert_eq!(config.cold_storage_path, None);
+    for none in ["none", "None", "null", ""] {
+        let config = flags(&[("default_seed", none)]).load().unwrap().config;
+        assert_eq!(config.default_seed, None, "{none}");
+    }
+}
+
+#[test]
+fn seeds_come_as_lists_commas_or_repeated_flags() {
+    let expected: Vec<Seed> = ["a.example:1", "[::1]:2"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    let from_toml = toml("additional_seeds = [\"a.example:1\", \"[::1]:2\"]").unwrap();
+    assert_eq!(from_toml.config.additional_seeds, expected);
+    let commas = environment(&[("ASTREUM_ADDITIONAL_SEEDS", "a.example:1, [::1]:2,")]);
+    assert_eq!(commas.load().unwrap().config.additional_seeds, expected);
+    let repeated = Inputs {
+        flags: vec![(
+            Key::find("additional_seeds").unwrap(),
+            vec!["a.example:1".to_owned(), "[::1]:2".to_owned()],
+        )],
+        ..Inputs::default()
+    };
+    assert_eq!(repeated.load().unwrap().config.additional_seeds, expected);
+}
+
+#[test]
+fn seeds_are_host_and_port() {
+    for (text, host, port) in [
+        (
+            "bootstrap.astreum.org:52780",
+            "bootstrap.astreum.org",
+            52780,
+        ),
+        ("localhost:1", "localhost", 1),
+        ("127.0.0.1:7374", "127.0.0.1", 7374),
+        ("[2001:db8::1]:65535", "2001:db8::1", 65535),
+    ] {
+        let seed: Seed = text.parse().unwrap();
+        assert_eq!((seed.host(), seed.port()), (host, port));
+        assert_eq!(seed.to_string(), text);
+    }
+    let bad = [
+        "",
+        ":",
+        "a",
+        "a:",
+        ":1",
+        "a:0",
+        "a:65536",
+        "a:+1",
+        "a:1x",
+        "::1:1",
+        "[::1]",
+        "[::1]1",
+        "[a]:1",
+        "[::1:1",
+        "a b:1",
+        "http://a:1",
+        "1.2.3:1",
+        "1.2.3.256:1",
+        "a..b:1",
+    ];
+    for text in bad {
+        assert_eq!(text.parse::<Seed>(), Err(ParseSeedError), "{text}");
+    }
+    let v6: Seed = "[::1]:9".parse().unwrap();
+    assert_eq!(
+        v6.address(),
+        Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 9)))
+    );
+}
+
+#[test]
+fn the_chain_sets_its_id_and_may_not_contradict_it() {
+    assert_eq!(toml("chain = \"main\"").unwrap().config.chain_id, 1);
+    assert_eq!(toml("chain = \"test\"").unwrap().config.chain_id, 0);
+    assert_eq!(
+        toml("chain = \"test\"\nchain_id = 7")
+            .unwrap()
+            .config
+            .chain_id,
+        7
+    );
+    for text in [
+        "chain = \"main\"\nchain_id = 0",
+        "chain = \"test\"\nchain_id = 1",
+    ] {
+        assert!(complaint(toml(text)).contains("contradict"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_and_its_file_contradict_each_other() {
+    let key = "07".repeat(32);
+    for name in ["relay_secret_key", "validation_secret_key"] {
+        let error = complaint(toml(&format!("{name} = \"{key}\"\n{name}_file = \"k\"\n")));
+        assert!(
+            error.contains("contradict") && error.contains(":2)"),
+            "{error}"
+        );
+        assert!(!error.contains(&key), "{error}");
+    }
+    let config = Config {
+        relay_secret_key: Some(Secret::new([7; 32])),
+        relay_secret_key_file: Some("k".into()),
+        ..Config::default()
+    };
+    assert!(config.validate().is_err());
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let key = "0123456789abcdef".repeat(4);
+    let loaded = toml(&format!("relay_secret_key = \"{key}\"\n")).unwrap();
+    let shown = Key::find("relay_secret_key").unwrap().show(&loaded.config);
+    assert_eq!(shown, Shown::Redacted);
+    let debug = format!("{loaded:?}");
+    assert!(
+        !debug.contains("0123456789abcdef") && !debug.contains("1, 35, 69"),
+        "{debug}"
+    );
+    // One digit too many; an unterminated string; a slip in the name.
+    for text in [
+        format!("relay_secret_key = \"{key}0\""),
+        format!("relay_secret_key = \"{key}"),
+        format!("relay_secret_keyy = \"{key}\""),
+        format!("relay_secret_key = [\"{key}\"]"),
+    ] {
+        let error = complaint(toml(&text));
+        assert!(!error.contains("0123456789abcdef"), "{error}");
+    }
+    let error = complaint(environment(&[("ASTREUM_RELAY_SECRET_KEY", &format!("{key}0"))]).load());
+    assert!(
+        error.contains("not shown") && !error.contains("0123456789abcdef"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let scratch = Scratch::new("config-file");
+    let load = |path: &Path| {
+        let file = Some(path.to_owned());
+        let inputs = Inputs {
+            file,
+            ..Inputs::default()
+        };
+        complaint(inputs.load())
+    };
+    let none = load(&scratch.path().join("none.toml"));
+    assert!(none.contains("none.toml: cannot be opened"), "{none}");
+    let path = toml_file(
+        &scratch,
+        &"#".repeat(usize::try_from(MAX_FILE_BYTES).unwrap() + 1),
+    );
+    assert!(load(&path).contains("is larger than"));
+    fs::write(&path, [b'#', 0xff]).unwrap();
+    assert!(load(&path).contains("is not UTF-8"));
+    fs::write(&path, "verbose = true\nverbose = false\n").unwrap();
+    let twice = load(&path);
+    assert!(twice.contains("node.toml:2: "), "{twice}");
+}
+
+#[test]
+fn a_relative_path_in_a_file_starts_at_the_file() {
+    let scratch = Scratch::new("config-relative");
+    let file = toml_file(&scratch, "state_dir = \"state\"\nlog_dir = \"/log\"\n");
+    let inputs = Inputs {
+        file: Some(file),
+        ..Inputs::default()
+    };
+    let config = inputs.load().unwrap().config;
+    assert_eq!(config.state_dir, Some(scratch.path().join("state")));
+    assert_eq!(config.log_dir, Some("/log".into()));
+    let config = flags(&[("state_dir", "state")]).load().unwrap().config;
+    assert_eq!(config.state_dir, Some("state".into()));
+}
+
+#[test]
+fn values_put_in_directly_are_checked() {
+    let broken = Config {
+        peer_timeout: Duration::ZERO,
+        max_block_transactions: 70_000,
+        ..Config::default()
+    };
+    let errors = broken.validate().unwrap_err();
+    assert_eq!(errors.as_slice().len(), 2);
+    let text = errors.to_string();
+    assert!(text.contains("peer_timeout cannot be 0"), "{text}");
+    assert!(
+        text.contains("max_block_transactions cannot be 70000"),
+        "{text}"
+    );
+}
+
+#[test]
+fn verification_follows_the_peer_interval_unless_it_is_set() {
+    let config = toml("peer_timeout_interval = 3").unwrap().config;
+    assert_eq!(config.verify_blockchain_interval, Duration::from_secs(3));
+    let config = toml("peer_timeout_interval = 3\nverify_blockchain_interval = 0.5").unwrap();
+    assert_eq!(
+        config.config.verify_blockchain_interval,
+        Duration::from_millis(500)
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_is_shown_reads_back(port: u16, retries: u32, limit in 0..=i64::MAX as u64, micros in 1..10_000_000_u64) {
+        let config = Config {
+            incoming_port: port,
+            atom_fetch_retries: retries,
+            hot_storage_limit: limit,
+            atom_fetch_interval: Duration::from_micros(micros),
+            additional_seeds: vec!["[::1]:2".parse().unwrap()],
+            ..Config::default()
+        };
+        let line = |key: &Key| format!("{} = {}\n", key.name, key.show(&config));
+        let text: String = KEYS.iter().filter(|key| key.show(&config) != Shown::Nothing).map(line).collect();
+        prop_assert_eq!(toml(&text).unwrap().config, config);
+    }
+
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(text in "[a-z_]{0,12} = [ -~]{0,20}\n?[ -~\n]{0,20}") {
+        let _ = toml(&text);
+    }
+}
