@@ -8,8 +8,12 @@ pub mod control;
 pub mod keys;
 pub mod log;
 pub mod net;
+pub mod node;
+pub mod run;
 pub mod store;
 pub mod work;
+
+pub use node::Node;
 
 #[cfg(test)]
 mod scratch;

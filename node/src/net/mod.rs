@@ -1,4 +1,262 @@
 //! The network thread: a mio loop that drains core's protocol engine.
+//!
+//! [`Network`] is its handle. API threads hand it commands through a bounded channel and a waker,
+//! and wait for the reply on a channel of their own; the loop answers when the event comes, so
+//! nobody polls. The loop alone owns the engine and the socket.
 
+mod command;
+mod driver;
+mod grind;
 pub mod resolve;
 pub mod socket;
+
+pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
+
+use crate::config::Config;
+use crate::log;
+use crate::store::Store;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::wire::engine::EngineConfig;
+use astreum_core::wire::object::PayloadType;
+use command::{Command, CommandSender};
+use core::fmt;
+use core::net::SocketAddr;
+use driver::Driver;
+use resolve::SeedNames;
+use socket::BindError;
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+/// Why there is no network.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// The socket could not be bound.
+    Bind(BindError),
+    /// The system did not give what the loop needs.
+    System {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::System { attempt, cause } => write!(f, "cannot {attempt}: {cause}"),
+        }
+    }
+}
+
+impl core::error::Error for NetworkError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Bind(error) => Some(error),
+            Self::System { cause, .. } => Some(cause),
+        }
+    }
+}
+
+impl From<BindError> for NetworkError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+/// The network has been stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the node is not connected")
+    }
+}
+
+impl core::error::Error for Stopped {}
+
+/// A running event loop. Dropping it stops the loop: what was acknowledged is sent first.
+#[derive(Debug)]
+pub struct Network {
+    commands: CommandSender,
+    thread: Option<JoinHandle<()>>,
+    port: u16,
+    public_key: PublicKey,
+}
+
+impl Network {
+    /// Binds the socket and starts the loop.
+    ///
+    /// # Errors
+    /// When the socket cannot be bound or the system gives no thread.
+    pub fn start(
+        config: &Config,
+        secret: SecretKey,
+        seed: [u8; 32],
+        store: Store,
+    ) -> Result<Self, NetworkError> {
+        let public_key = secret.public_key();
+        let driver = Driver::new(config, secret, seed, store)?;
+        let (port, commands) = (driver.port(), driver.commands());
+        let thread = std::thread::Builder::new()
+            .name("network".into())
+            .spawn(move || driver.run())
+            .map_err(|cause| NetworkError::System {
+                attempt: "start the network thread",
+                cause,
+            })?;
+        Ok(Self {
+            commands,
+            thread: Some(thread),
+            port,
+            public_key,
+        })
+    }
+
+    /// The port that the socket is bound to.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The relay's public key.
+    #[must_use]
+    pub const fn public_key(&self) -> PublicKey {
+        self.public_key
+    }
+
+    /// A handle that can outlive this one and then finds the network stopped.
+    #[must_use]
+    pub fn handle(&self) -> NetworkHandle {
+        NetworkHandle {
+            commands: self.commands.clone(),
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.commands.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the network thread panicked");
+        }
+    }
+}
+
+/// Sends commands to a [`Network`] from any thread.
+#[derive(Clone, Debug)]
+pub struct NetworkHandle {
+    commands: CommandSender,
+}
+
+impl NetworkHandle {
+    /// Says hello to an address.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn contact(&self, address: SocketAddr) -> Result<(), Stopped> {
+        self.commands.send(Command::Contact(address))
+    }
+
+    /// Fetches an atom, or the chain that starts with it; waits for the answer or the timeout.
+    ///
+    /// # Errors
+    /// When nobody brought it, or the network has been stopped.
+    pub fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchFailure> {
+        self.ask(|reply| Command::Fetch { id, kind, reply })
+            .map_err(|Stopped| FetchFailure::Stopped)?
+    }
+
+    /// Tells the closest peers that this node has an object, again and again until it expires;
+    /// `false` if too many are advertised.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn advertise(&self, advertisement: Advertisement) -> Result<bool, Stopped> {
+        self.ask(|reply| Command::Advertise {
+            advertisement,
+            reply,
+        })
+    }
+
+    /// Ends an advertisement; `false` if there was none.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn withdraw(&self, id: AtomId) -> Result<bool, Stopped> {
+        self.ask(|reply| Command::Withdraw { id, reply })
+    }
+
+    /// The peers.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn peers(&self) -> Result<Vec<Peer>, Stopped> {
+        self.ask(Command::Peers)
+    }
+
+    /// Who is known to have an object.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn providers(&self, id: AtomId) -> Result<Vec<Provider>, Stopped> {
+        self.ask(|reply| Command::Providers { id, reply })
+    }
+
+    /// How the network is doing.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn status(&self) -> Result<NetworkStatus, Stopped> {
+        self.ask(Command::Status)
+    }
+
+    /// Sends a command with a reply channel and waits. The loop answers every command that it
+    /// takes; when it stops, the channels that it drops end the wait.
+    fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Stopped> {
+        let (reply, answer) = sync_channel(1);
+        self.commands.send(command(reply))?;
+        answer.recv().map_err(|_| Stopped)
+    }
+}
+
+/// The engine's configuration from the node's.
+fn engine_config(config: &Config, secret: SecretKey, port: u16) -> EngineConfig {
+    let fetch_timeout = config
+        .atom_fetch_interval
+        .saturating_mul(config.atom_fetch_retries);
+    EngineConfig {
+        use_ipv6: config.use_ipv6,
+        advertised_address: config.advertised_address,
+        is_validator: false,
+        head: config.latest_block_hash,
+        peer_timeout: config.peer_timeout,
+        peer_timeout_interval: config.peer_timeout_interval,
+        bootstrap_retry_interval: config.bootstrap_retry_interval,
+        storage_index_interval: config.storage_index_interval,
+        fetch_timeout,
+        incoming_queue_limit_bytes: config.incoming_queue_size_limit,
+        outgoing_queue_limit_bytes: config.outgoing_queue_size_limit,
+        incoming_queue_timeout: config.incoming_queue_timeout,
+        outgoing_queue_timeout: config.outgoing_queue_timeout,
+        ..EngineConfig::new(secret, port)
+    }
+}
+
+fn seed_names(config: &Config) -> SeedNames {
+    SeedNames {
+        default: config.default_seed.as_ref().map(ToString::to_string),
+        additional: config
+            .additional_seeds
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }
+}

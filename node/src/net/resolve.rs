@@ -6,6 +6,7 @@
 //! - A name that no longer resolves keeps the addresses that it had.
 //! - What cannot be resolved is logged once, not at each retry.
 
+use crate::log;
 use core::net::SocketAddr;
 use std::io;
 use std::net::ToSocketAddrs;

@@ -147,6 +147,12 @@ impl Store {
             })
     }
 
+    /// How long what is put lasts.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+
     /// Forgets an atom.
     pub fn remove(&self, id: &AtomId) -> Option<Atom> {
         self.shard(id).remove(id)

@@ -5,6 +5,7 @@
 //! - A job that panics ends neither its worker nor the process.
 //! - Dropping the pool lets the jobs that run finish and forgets those that wait.
 
+use crate::log;
 use core::fmt;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, Ordering};

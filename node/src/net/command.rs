@@ -1,0 +1,184 @@
+//! What API threads, the resolver and the workers say to the loop.
+
+use super::Stopped;
+use super::resolve::SeedAddresses;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::PublicKey;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::{FetchError, PeerInfo, Stats, WorkDone};
+use astreum_core::wire::object::PayloadType;
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use mio::Waker;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+/// Commands that may wait; senders wait beyond that.
+pub(super) const COMMAND_QUEUE: usize = 1_024;
+
+pub(super) enum Command {
+    Contact(SocketAddr),
+    Fetch {
+        id: AtomId,
+        kind: PayloadType,
+        reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
+    },
+    Advertise {
+        advertisement: Advertisement,
+        reply: SyncSender<bool>,
+    },
+    Withdraw {
+        id: AtomId,
+        reply: SyncSender<bool>,
+    },
+    Peers(SyncSender<Vec<Peer>>),
+    Providers {
+        id: AtomId,
+        reply: SyncSender<Vec<Provider>>,
+    },
+    Status(SyncSender<NetworkStatus>),
+    Seeds(SeedAddresses),
+    WorkDone(WorkDone),
+}
+
+/// Something that this node offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Advertisement {
+    /// Its id.
+    pub id: AtomId,
+    /// Whether it is one atom or a chain.
+    pub kind: PayloadType,
+    /// How long it is offered; `None` until it is withdrawn.
+    pub lifetime: Option<Duration>,
+}
+
+/// Somebody who has an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Provider {
+    /// Who.
+    pub key: PublicKey,
+    /// Where.
+    pub address: SocketAddr,
+    /// How long that is still believed.
+    pub expires_in: Duration,
+}
+
+/// What is known of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Where it is sent to.
+    pub address: SocketAddr,
+    /// Whether it has proven that it receives there.
+    pub is_proven: bool,
+    /// Whether it says that it validates.
+    pub is_validator: bool,
+    /// Whether it is the pinned default seed.
+    pub is_default_seed: bool,
+    /// The difficulty that it asks of messages.
+    pub difficulty: u8,
+    /// The head that it named last.
+    pub head: Option<AtomId>,
+    /// Time since something authentic came from it.
+    pub last_heard: Duration,
+}
+
+impl Peer {
+    pub(super) fn new(info: &PeerInfo, now: Instant) -> Self {
+        Self {
+            public_key: info.key,
+            address: info.address,
+            is_proven: info.is_proven,
+            is_validator: info.is_validator,
+            is_default_seed: info.is_default_seed,
+            difficulty: info.difficulty,
+            head: info.head,
+            last_heard: now.since(info.last_heard),
+        }
+    }
+}
+
+/// How the network is doing.
+#[derive(Clone, Debug)]
+pub struct NetworkStatus {
+    /// Peers that have shown who they are.
+    pub peers: usize,
+    /// Where others are told that this node is.
+    pub advertised_address: Option<SocketAddr>,
+    /// The difficulty that this node asks of messages.
+    pub difficulty: u8,
+    /// Objects that are advertised.
+    pub advertisements: usize,
+    /// The head that a peer named last.
+    pub head: Option<AtomId>,
+    /// Time since the loop started.
+    pub uptime: Duration,
+    /// What the engine counted.
+    pub stats: Stats,
+}
+
+/// Why a fetch brought nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchFailure {
+    /// The network says so.
+    Network(FetchError),
+    /// The network has been stopped.
+    Stopped,
+}
+
+impl fmt::Display for FetchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(error) => error.fmt(f),
+            Self::Stopped => Stopped.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for FetchFailure {}
+
+/// Queues commands and wakes the loop.
+#[derive(Clone, Debug)]
+pub(super) struct CommandSender {
+    queue: SyncSender<Command>,
+    waker: Arc<Waker>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl CommandSender {
+    pub(super) const fn new(
+        queue: SyncSender<Command>,
+        waker: Arc<Waker>,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            queue,
+            waker,
+            stopping,
+        }
+    }
+
+    /// Queues a command, waiting for room if there is none.
+    pub(super) fn send(&self, command: Command) -> Result<(), Stopped> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Stopped);
+        }
+        self.queue.send(command).map_err(|_| Stopped)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Tells the loop to stop. A flag and no command, so that it works when the queue is full.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Fails only when the loop's side of the poll is gone; then nobody is left to be woken.
+        let _ = self.waker.wake();
+    }
+}

@@ -1,0 +1,500 @@
+//! The loop: socket, timer and commands in; the engine's packets, events and work out.
+//!
+//! Invariants:
+//! - Nothing here blocks but the poll. What would block runs on workers or on the resolver's thread
+//!   and comes back as a command.
+//! - The work of one turn is capped; what is left over makes the next poll return at once. The poll
+//!   is edge-triggered, so a source counts as ready until it said `WouldBlock`.
+//! - Every fetch that was taken is answered once: by its event, or by its reply channel being
+//!   dropped when the loop ends.
+//! - A packet that the socket does not take waits here, and the engine's bounded queue behind it.
+
+use super::command::{
+    Advertisement, COMMAND_QUEUE, Command, CommandSender, FetchFailure, NetworkStatus, Peer,
+    Provider,
+};
+use super::grind::Grinder;
+use super::resolve::Resolver;
+use super::socket::{NodeSocket, Received, Sent};
+use super::{NetworkError, engine_config, seed_names};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::log;
+use crate::store::Store;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::SecretKey;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::{self, Engine, Event, FetchId, Stats, Transmit};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+const SOCKET: Token = Token(0);
+const WAKER: Token = Token(1);
+/// Datagrams handled in one turn.
+const HANDLED_PER_TURN: usize = 128;
+/// Datagrams taken from the socket in one turn.
+const RECEIVED_PER_TURN: usize = 512;
+/// Commands taken in one turn.
+const COMMANDS_PER_TURN: usize = 64;
+/// Room for the largest UDP datagram.
+const DATAGRAM_BYTES: usize = 1 << 16;
+/// How long stopping waits for the socket to take what is queued.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+/// Dropped datagrams are logged in sums, at most this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+type Reply = SyncSender<Result<Vec<Atom>, FetchFailure>>;
+
+pub(super) struct Driver {
+    poll: Poll,
+    socket: NodeSocket,
+    engine: Engine,
+    store: Store,
+    clock: Clock,
+    // Declared before the grinder: its workers may wait for room in this queue, and must find it
+    // closed when they are joined.
+    commands: Receiver<Command>,
+    sender: CommandSender,
+    stopping: Arc<AtomicBool>,
+    grinder: Grinder,
+    seeds: Seeds,
+    fetches: BTreeMap<FetchId, Reply>,
+    buffer: Box<[u8]>,
+    outgoing: Vec<u8>,
+    blocked: Option<Transmit>,
+    readable: bool,
+    commands_left: bool,
+    head: Option<AtomId>,
+    reported: Report,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: &Config,
+        secret: SecretKey,
+        seed: [u8; 32],
+        store: Store,
+    ) -> Result<Self, NetworkError> {
+        let failed = |attempt| move |cause| NetworkError::System { attempt, cause };
+        let mut socket = NodeSocket::bind(config.incoming_port, config.use_ipv6)?;
+        let poll = Poll::new().map_err(failed("open a poll"))?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(failed("open a waker"))?;
+        poll.registry()
+            .register(socket.source(), SOCKET, Interest::READABLE)
+            .map_err(failed("watch the socket"))?;
+        let (queue, commands) = sync_channel(COMMAND_QUEUE);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let sender = CommandSender::new(queue, Arc::new(waker), Arc::clone(&stopping));
+        let clock = Clock::start();
+        let engine = Engine::new(
+            engine_config(config, secret, socket.port()),
+            seed,
+            clock.now(),
+        );
+        Ok(Self {
+            grinder: Grinder::start(sender.clone(), clock).map_err(failed("start the workers"))?,
+            seeds: Seeds::start(config, &sender).map_err(failed("start the resolver"))?,
+            poll,
+            socket,
+            engine,
+            store,
+            clock,
+            commands,
+            sender,
+            stopping,
+            fetches: BTreeMap::new(),
+            buffer: vec![0; DATAGRAM_BYTES].into(),
+            outgoing: Vec::with_capacity(DATAGRAM_BYTES),
+            blocked: None,
+            readable: true,
+            commands_left: false,
+            head: config.latest_block_hash,
+            reported: Report::default(),
+        })
+    }
+
+    pub(super) const fn port(&self) -> u16 {
+        self.socket.port()
+    }
+
+    pub(super) fn commands(&self) -> CommandSender {
+        self.sender.clone()
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        log::info!("listening on UDP port {}", self.socket.port());
+        let mut events = Events::with_capacity(16);
+        while !self.stopping.load(Ordering::Acquire) {
+            if let Err(error) = self.wait(&mut events) {
+                log::error!("the network stops: waiting for the socket failed: {error}");
+                self.stopping.store(true, Ordering::Release);
+                return;
+            }
+            self.turn();
+        }
+        self.finish();
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in events.iter() {
+            if event.token() == WAKER {
+                self.commands_left = true;
+                continue;
+            }
+            self.readable |= event.is_readable() || event.is_error();
+            if event.is_writable() {
+                self.unblock();
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the poll may wait; `None` for ever.
+    fn timeout(&self) -> Option<Duration> {
+        if self.readable || self.commands_left || self.engine.incoming_bytes() > 0 {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now();
+        [self.engine.poll_timeout(), self.seeds.retry_at()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|deadline| deadline.since(now))
+    }
+
+    fn turn(&mut self) {
+        let now = self.clock.now();
+        if self.commands_left {
+            self.take_commands(now);
+        }
+        if self.readable || self.engine.incoming_bytes() > 0 {
+            self.take_datagrams(now);
+        }
+        let now = self.clock.now();
+        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.engine.handle_timeout(now, &self.store);
+        }
+        self.drain(now);
+        let has_peers = self.engine.peer_count() > 0;
+        self.seeds.check(now, has_peers);
+        self.reported.check(now, self.engine.stats());
+    }
+
+    fn take_commands(&mut self, now: Instant) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.commands.try_recv() else {
+                self.commands_left = false;
+                return;
+            };
+            self.handle_command(now, command);
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        // Replies have a place in their channel each, so sending one does not wait; that nobody
+        // listens any more is no concern of the loop.
+        match command {
+            Command::Contact(address) => self.engine.connect(now, address),
+            Command::Fetch { id, kind, reply } => {
+                let fetch = self.engine.fetch(now, id, kind);
+                self.fetches.insert(fetch, reply);
+            }
+            Command::Advertise {
+                advertisement: Advertisement { id, kind, lifetime },
+                reply,
+            } => {
+                let expires = lifetime.map(|lifetime| now + lifetime);
+                let _ = reply.send(self.engine.advertise(now, id, kind, expires));
+            }
+            Command::Withdraw { id, reply } => {
+                let _ = reply.send(self.engine.withdraw(&id));
+            }
+            Command::Peers(reply) => {
+                let peers = self.engine.peers();
+                let _ = reply.send(peers.map(|info| Peer::new(&info, now)).collect());
+            }
+            Command::Providers { id, reply } => {
+                let _ = reply.send(self.providers(now, &id));
+            }
+            Command::Status(reply) => {
+                let _ = reply.send(self.status(now));
+            }
+            Command::Seeds(seeds) => {
+                self.engine
+                    .set_seeds(now, &seeds.default, &seeds.additional);
+            }
+            Command::WorkDone(done) => self.engine.handle_work(now, done),
+        }
+    }
+
+    /// What waits from earlier turns comes first. Beyond what a turn handles, datagrams go to the
+    /// engine's queue, which asks for more work of senders as it fills.
+    fn take_datagrams(&mut self, now: Instant) {
+        let mut budget = HANDLED_PER_TURN;
+        while budget > 0 && self.engine.handle_queued(now, &self.store) {
+            self.transmit();
+            budget -= 1;
+        }
+        for _ in 0..RECEIVED_PER_TURN {
+            match self.socket.receive(&mut self.buffer) {
+                Received::Datagram { len, from } => {
+                    let datagram = self.buffer.get(..len).unwrap_or_default();
+                    if budget == 0 {
+                        self.engine.enqueue_datagram(now, from, datagram);
+                        continue;
+                    }
+                    self.engine
+                        .handle_datagram(now, from, datagram, &self.store);
+                    self.transmit();
+                    budget -= 1;
+                }
+                Received::Empty => {
+                    self.readable = false;
+                    break;
+                }
+                Received::Error(error) => {
+                    if let Some(more) = log::limited("receiving") {
+                        log::info!("receiving: {error}{more}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes everything that the engine has to say.
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            self.handle_event(event);
+        }
+        self.grinder.drain(now, &mut self.engine);
+        self.transmit();
+    }
+
+    fn transmit(&mut self) {
+        while self.blocked.is_none() {
+            let Some(transmit) = self.engine.poll_transmit(&mut self.outgoing) else {
+                return;
+            };
+            self.send(transmit);
+        }
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        match self.socket.send(&self.outgoing, transmit.to) {
+            Sent::Done => {}
+            Sent::Full => self.block(transmit),
+            Sent::Lost(error) => {
+                if let Some(more) = log::limited("sending") {
+                    let Transmit { to, len } = transmit;
+                    log::info!("{len} bytes to {to} are lost: {error}{more}");
+                }
+            }
+        }
+    }
+
+    /// Keeps what is in the outgoing buffer until the socket is writable. Only then is the socket
+    /// watched for that: on Linux each packet that leaves would wake the loop.
+    fn block(&mut self, transmit: Transmit) {
+        self.blocked = Some(transmit);
+        self.watch(Interest::READABLE | Interest::WRITABLE);
+    }
+
+    fn unblock(&mut self) {
+        if let Some(transmit) = self.blocked.take() {
+            self.watch(Interest::READABLE);
+            self.send(transmit);
+        }
+    }
+
+    fn watch(&mut self, interest: Interest) {
+        let registry = self.poll.registry();
+        if let Err(error) = registry.reregister(self.socket.source(), SOCKET, interest) {
+            log::error!("watching the socket failed: {error}");
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Fetched { fetch, atoms, .. } => {
+                for atom in &atoms {
+                    // What does not fit into the store still reaches who asked for it.
+                    let _ = self.store.put(atom.clone());
+                }
+                self.answer(fetch, Ok(atoms));
+            }
+            Event::FetchFailed { fetch, error, .. } => {
+                self.answer(fetch, Err(FetchFailure::Network(error)));
+            }
+            Event::Head { id, .. } => self.head = Some(id),
+            event => log_event(&event),
+        }
+    }
+
+    fn answer(&mut self, fetch: FetchId, outcome: Result<Vec<Atom>, FetchFailure>) {
+        if let Some(reply) = self.fetches.remove(&fetch) {
+            let _ = reply.send(outcome);
+        }
+    }
+
+    fn providers(&self, now: Instant, id: &AtomId) -> Vec<Provider> {
+        let (known, provider) = (self.engine.providers(), |provider: &engine::Provider| {
+            Provider {
+                key: provider.key,
+                address: provider.address,
+                expires_in: provider.expires.since(now),
+            }
+        });
+        known
+            .filter(|(known, provider)| *known == id && provider.expires > now)
+            .map(|(_, known)| provider(known))
+            .collect()
+    }
+
+    fn status(&self, now: Instant) -> NetworkStatus {
+        NetworkStatus {
+            peers: self.engine.peer_count(),
+            advertised_address: self.engine.advertised_address(),
+            difficulty: self.engine.required_difficulty(),
+            advertisements: self.engine.advertised().count(),
+            head: self.head,
+            uptime: now.since(Instant::ZERO),
+            stats: self.engine.stats().clone(),
+        }
+    }
+
+    /// Does what was accepted before the stop: commands are carried out and packets sent.
+    fn finish(mut self) {
+        let now = self.clock.now();
+        while let Ok(command) = self.commands.try_recv() {
+            self.handle_command(now, command);
+        }
+        self.drain(now);
+        let deadline = now + FLUSH_TIMEOUT;
+        let mut events = Events::with_capacity(4);
+        while self.blocked.is_some() && self.clock.now() < deadline {
+            let left = deadline.since(self.clock.now());
+            if self.poll.poll(&mut events, Some(left)).is_ok() && !events.is_empty() {
+                self.unblock();
+                self.transmit();
+            }
+        }
+        log::info!("the network has stopped");
+    }
+}
+
+/// Tells of what peers did; they can make it happen as often as they like.
+fn log_event(event: &Event) {
+    let (reason, line) = match event {
+        Event::PeerAdded { peer, address } => {
+            ("peer joined", format!("peer {peer} at {address} joined"))
+        }
+        Event::PeerMoved { peer, from, to } => (
+            "peer moved",
+            format!("peer {peer} moved from {from} to {to}"),
+        ),
+        Event::PeerRemoved { peer, reason } => {
+            ("peer left", format!("peer {peer} left: {reason:?}"))
+        }
+        Event::AddressLearned(address) => (
+            "address learned",
+            format!("peers see this node at {address}"),
+        ),
+        _ => return,
+    };
+    if let Some(more) = log::limited(reason) {
+        log::info!("{line}{more}");
+    }
+}
+
+/// When seeds are looked up, and that their absence is told once.
+struct Seeds {
+    resolver: Option<Resolver>,
+    retry_interval: Duration,
+    retry_at: Option<Instant>,
+    lonely: bool,
+}
+
+impl Seeds {
+    fn start(config: &Config, sender: &CommandSender) -> io::Result<Self> {
+        let names = seed_names(config);
+        let has_seeds = names.default.is_some() || !names.additional.is_empty();
+        let resolver = if has_seeds {
+            let sender = sender.clone();
+            let deliver = move |seeds| sender.send(Command::Seeds(seeds)).is_ok();
+            Some(Resolver::start(&names, config.use_ipv6, deliver)?)
+        } else {
+            log::info!("no seeds are configured; this node waits to be contacted");
+            None
+        };
+        Ok(Self {
+            retry_at: has_seeds.then_some(Instant::ZERO),
+            resolver,
+            retry_interval: config.bootstrap_retry_interval,
+            lonely: false,
+        })
+    }
+
+    const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Looks the seeds up when it is time, as long as there are no peers.
+    fn check(&mut self, now: Instant, has_peers: bool) {
+        if self.retry_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.retry_at = Some(now + self.retry_interval.max(Duration::from_millis(100)));
+        if has_peers {
+            self.lonely = false;
+            return;
+        }
+        if now.since(Instant::ZERO) >= self.retry_interval && !self.lonely {
+            self.lonely = true;
+            let seconds = self.retry_interval.as_secs_f32();
+            log::warn!("no peers yet; the seeds are asked again every {seconds} s");
+        }
+        if let Some(resolver) = &self.resolver {
+            resolver.request();
+        }
+    }
+}
+
+/// What was dropped, told in sums: peers cause it, so it must not cost a line each.
+#[derive(Default)]
+struct Report {
+    at: Instant,
+    total: u64,
+    stats: Stats,
+}
+
+impl Report {
+    fn check(&mut self, now: Instant, stats: &Stats) {
+        if now.since(self.at) < REPORT_INTERVAL {
+            return;
+        }
+        self.at = now;
+        let total = stats.dropped_total();
+        if total == self.total {
+            return;
+        }
+        let reasons: Vec<String> = stats
+            .dropped_since(&self.stats)
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        log::info!("dropped: {}", reasons.join(", "));
+        self.total = total;
+        self.stats = stats.clone();
+    }
+}

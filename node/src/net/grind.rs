@@ -1,0 +1,70 @@
+//! Proof of work that is too long for the loop, on worker threads and within a deadline.
+
+use super::command::{Command, CommandSender};
+use crate::clock::Clock;
+use crate::work::WorkerPool;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::{Engine, Work, WorkDone};
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::Arc;
+
+/// Threads that search; a peer's difficulty must not take the whole machine.
+const THREADS: usize = 2;
+/// Searches that may wait for a thread.
+const QUEUE: usize = 256;
+/// Nonces between two looks at the clock: a few milliseconds.
+const ATTEMPTS_PER_STEP: u64 = 1 << 14;
+
+/// Hands the engine's searches to workers, and their results back to the loop as commands.
+pub(super) struct Grinder {
+    pool: WorkerPool,
+    sender: CommandSender,
+    clock: Clock,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Grinder {
+    pub(super) fn start(sender: CommandSender, clock: Clock) -> io::Result<Self> {
+        Ok(Self {
+            pool: WorkerPool::new("work", THREADS, QUEUE)?,
+            sender,
+            clock,
+            stopping: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// Takes what the engine wants searched.
+    pub(super) fn drain(&self, now: Instant, engine: &mut Engine) {
+        while let Some(work) = engine.poll_work() {
+            let given_up = work.give_up();
+            let (sender, clock) = (self.sender.clone(), self.clock);
+            let stopping = Arc::clone(&self.stopping);
+            let job = move || {
+                let done = search(work, &clock, &stopping);
+                // Nobody listens once the loop has ended.
+                let _ = sender.send(Command::WorkDone(done));
+            };
+            if self.pool.try_run(job).is_err() {
+                engine.handle_work(now, given_up);
+            }
+        }
+    }
+}
+
+impl Drop for Grinder {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+fn search(mut work: Work, clock: &Clock, stopping: &AtomicBool) -> WorkDone {
+    loop {
+        if stopping.load(Ordering::Relaxed) || clock.now() >= work.deadline() {
+            return work.give_up();
+        }
+        if let Some(done) = work.run(ATTEMPTS_PER_STEP) {
+            return done;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What can go wrong with a node, sorted by who can do something about it.
+
+use crate::config::ConfigErrors;
+use crate::keys::KeyError;
+use crate::net::{NetworkError, Stopped};
+use crate::store::StoreError;
+use astreum_core::wire::engine::FetchError;
+use core::fmt;
+use std::io;
+
+/// Why a node could not do what it was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The configuration is not valid.
+    Config(ConfigErrors),
+    /// A key file could not be used.
+    KeyFile(KeyError),
+    /// The system has no entropy.
+    Entropy(io::Error),
+    /// The network could not be started.
+    Network(NetworkError),
+    /// The node is not connected.
+    NotConnected,
+    /// A name could not be resolved.
+    Resolve(io::Error),
+    /// A name has no address that this node's socket can reach.
+    NoUsableAddress,
+    /// The store did not take an atom.
+    Store(StoreError),
+    /// A fetch could not be made.
+    Fetch(FetchError),
+    /// No room for another advertisement.
+    TooManyAdvertisements,
+    /// A chain of atoms is longer than is taken.
+    ListTooLong {
+        /// How many atoms are taken.
+        max: usize,
+    },
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => errors.fmt(f),
+            Self::KeyFile(error) => error.fmt(f),
+            Self::Entropy(error) => error.fmt(f),
+            Self::Network(error) => error.fmt(f),
+            Self::NotConnected => Stopped.fmt(f),
+            Self::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
+            Self::NoUsableAddress => f.write_str(
+                "the name has no address that this node can reach; IPv6 needs use_ipv6 = true",
+            ),
+            Self::Store(error) => error.fmt(f),
+            Self::Fetch(error) => write!(f, "the fetch failed: {error}"),
+            Self::TooManyAdvertisements => {
+                f.write_str("too many objects are advertised; withdraw some first")
+            }
+            Self::ListTooLong { max } => write!(f, "the chain has more than {max} atoms"),
+        }
+    }
+}
+
+impl core::error::Error for NodeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Entropy(error) | Self::Resolve(error) => Some(error),
+            Self::Network(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Fetch(error) => Some(error),
+            Self::KeyFile(error) => Some(error),
+            Self::Config(_)
+            | Self::NotConnected
+            | Self::NoUsableAddress
+            | Self::TooManyAdvertisements
+            | Self::ListTooLong { .. } => None,
+        }
+    }
+}
+
+impl From<NetworkError> for NodeError {
+    fn from(error: NetworkError) -> Self {
+        Self::Network(error)
+    }
+}
+
+impl From<Stopped> for NodeError {
+    fn from(Stopped: Stopped) -> Self {
+        Self::NotConnected
+    }
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

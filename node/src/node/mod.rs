@@ -1,0 +1,359 @@
+//! A node as a library: one [`Node`] holds a store and, once connected, a network.
+
+mod error;
+mod view;
+
+pub use error::NodeError;
+pub use view::NodeStore;
+
+use crate::clock;
+use crate::config::Config;
+use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle, Stopped};
+pub use crate::net::{NetworkStatus, Peer, Provider};
+use crate::store::hot::HotStats;
+use crate::store::{Durability, Store};
+use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
+use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::expr::Expr;
+use astreum_core::machine::{Env, Evaluation, Machine};
+use astreum_core::wire::engine::FetchError;
+use astreum_core::wire::object::PayloadType;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::net::ToSocketAddrs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The longest chain that is walked; as long as consensus lets a list be.
+pub const MAX_LIST_ATOMS: usize = 1 << 20;
+
+/// What keeping atoms gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// The id to ask for: that of the atom, or of the first of several.
+    pub id: AtomId,
+    /// How long it lasts.
+    pub durability: Durability,
+}
+
+/// How a node is doing.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The relay's public key.
+    pub public_key: PublicKey,
+    /// The bound UDP port, if the node is connected.
+    pub port: Option<u16>,
+    /// Atoms in memory.
+    pub hot: HotStats,
+    /// How long a `put` lasts.
+    pub durability: Durability,
+    /// The network, if the node is connected.
+    pub network: Option<NetworkStatus>,
+}
+
+/// A node: it keeps, serves, fetches and evaluates atoms.
+///
+/// A new node is on its own; [`Node::connect`] opens its socket and joins the network. All methods
+/// take `&self` and may be called from several threads. Those that fetch wait for the answer, at
+/// most `atom_fetch_interval × atom_fetch_retries`. Dropping the node disconnects it.
+///
+/// ```
+/// use astreum_core::atom::Atom;
+/// use astreum_node::{Node, config::Config};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let alone = || Config { incoming_port: 0, default_seed: None, ..Config::default() };
+/// let (alice, bob) = (Node::new(alone())?, Node::new(alone())?);
+/// alice.connect()?;
+/// bob.connect()?;
+/// bob.contact(("127.0.0.1", alice.port().ok_or("not connected")?))?;
+///
+/// let stored = alice.put(Atom::bytes(*b"hello"))?;
+/// let atom = bob.get_atom(stored.id)?.ok_or("nobody has it")?;
+/// assert_eq!(atom.data(), b"hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    public_key: PublicKey,
+    store: Store,
+    network: Mutex<Option<Network>>,
+    secret: Secret,
+}
+
+/// Keeps the key out of `Debug`.
+struct Secret(SecretKey);
+
+impl core::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl Node {
+    /// A node with this configuration, not connected. Key files are read; without a relay key it
+    /// gets a new one for as long as it lives.
+    ///
+    /// # Errors
+    /// When the configuration is not valid, a key file cannot be used, or the system has no
+    /// entropy.
+    pub fn new(mut config: Config) -> Result<Self, NodeError> {
+        config.validate().map_err(NodeError::Config)?;
+        config.read_key_files().map_err(NodeError::KeyFile)?;
+        let secret = relay_secret(&config)?;
+        Ok(Self {
+            public_key: secret.public_key(),
+            secret: Secret(secret),
+            store: Store::new(config.hot_storage_limit),
+            network: Mutex::new(None),
+            config,
+        })
+    }
+
+    /// Opens the socket and joins the network. A node that is connected stays so.
+    ///
+    /// # Errors
+    /// When the port is taken or not allowed, or the system gives no thread.
+    pub fn connect(&self) -> Result<(), NodeError> {
+        let mut network = self.network();
+        if network.is_none() {
+            let seed = clock::entropy().map_err(NodeError::Entropy)?;
+            let (secret, store) = (self.secret.0.clone(), self.store.clone());
+            *network = Some(Network::start(&self.config, secret, seed, store)?);
+        }
+        Ok(())
+    }
+
+    /// Leaves the network: what was acknowledged is sent, then the socket is closed. Calls that
+    /// wait for the network return at once.
+    pub fn disconnect(&self) {
+        // Taken out first, so that stopping does not hold the lock.
+        let network = self.network().take();
+        drop(network);
+    }
+
+    /// Says hello to an address; what it answers shows in [`Node::peers`].
+    ///
+    /// # Errors
+    /// When the node is not connected, or the name does not resolve to an address that it can use.
+    pub fn contact(&self, address: impl ToSocketAddrs) -> Result<SocketAddr, NodeError> {
+        let handle = self.handle()?;
+        let addresses = address.to_socket_addrs().map_err(NodeError::Resolve)?;
+        let address = addresses
+            .into_iter()
+            .find(|address| address.is_ipv4() || self.config.use_ipv6)
+            .ok_or(NodeError::NoUsableAddress)?;
+        handle.contact(address)?;
+        Ok(address)
+    }
+
+    /// The atom: from here, else from the network. `None` if nobody had it in time.
+    ///
+    /// # Errors
+    /// When too many fetches are under way.
+    pub fn get_atom(&self, id: AtomId) -> Result<Option<Atom>, NodeError> {
+        if let Some(atom) = self.store.get(&id) {
+            return Ok(Some(atom));
+        }
+        let atoms = self.fetch(id, PayloadType::ATOM)?;
+        Ok(atoms.and_then(|atoms| atoms.into_iter().next()))
+    }
+
+    /// The chain that starts at `head`, in order: from here, else from the network. `None` if an
+    /// atom of it was nowhere.
+    ///
+    /// # Errors
+    /// When the chain is longer than is taken, or too many fetches are under way.
+    pub fn get_atom_list(&self, head: AtomId) -> Result<Option<Vec<Atom>>, NodeError> {
+        match collect_list(&self.store, head, MAX_LIST_ATOMS) {
+            Ok(atoms) => Ok(Some(atoms)),
+            Err(ListError::Source(SourceError::Missing(_))) => self.fetch(head, PayloadType::LIST),
+            Err(ListError::Source(SourceError::Failed(never))) => match never {},
+            Err(ListError::TooLong { max }) => Err(NodeError::ListTooLong { max }),
+        }
+    }
+
+    /// Keeps an atom, for this node and for whoever asks it.
+    ///
+    /// # Errors
+    /// When the atom is too large to travel or to be kept.
+    pub fn put(&self, atom: Atom) -> Result<Stored, NodeError> {
+        let (id, durability) = self.store.put(atom)?;
+        Ok(Stored { id, durability })
+    }
+
+    /// Keeps `values` as a chain of bytes atoms. No values are [`AtomId::ZERO`].
+    ///
+    /// # Errors
+    /// As [`Node::put`].
+    pub fn put_list<V: AsRef<[u8]>>(&self, values: &[V]) -> Result<Stored, NodeError> {
+        let (id, atoms) = bytes_list(values);
+        self.put_all(id, atoms)
+    }
+
+    /// Keeps the atom form of an expression.
+    ///
+    /// # Errors
+    /// As [`Node::put`].
+    pub fn put_expr(&self, expr: &Expr) -> Result<Stored, NodeError> {
+        let (id, atoms) = expr.to_atoms();
+        self.put_all(id, atoms)
+    }
+
+    fn put_all(&self, id: AtomId, atoms: Vec<Atom>) -> Result<Stored, NodeError> {
+        for atom in atoms {
+            self.store.put(atom)?;
+        }
+        let durability = self.store.durability();
+        Ok(Stored { id, durability })
+    }
+
+    /// Tells the closest peers that this node has an object, at once and every
+    /// `storage_index_interval`, until `lifetime` is over; `None` until it is withdrawn.
+    ///
+    /// # Errors
+    /// When the node is not connected, or too many are advertised.
+    pub fn advertise(
+        &self,
+        id: AtomId,
+        kind: PayloadType,
+        lifetime: Option<Duration>,
+    ) -> Result<(), NodeError> {
+        let advertisement = Advertisement { id, kind, lifetime };
+        if self.handle()?.advertise(advertisement)? {
+            Ok(())
+        } else {
+            Err(NodeError::TooManyAdvertisements)
+        }
+    }
+
+    /// Ends an advertisement; `false` if there was none.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn withdraw(&self, id: AtomId) -> Result<bool, NodeError> {
+        Ok(self.handle()?.withdraw(id)?)
+    }
+
+    /// Evaluates an expression over this node's atoms; what is missing is fetched.
+    ///
+    /// ```
+    /// use astreum_core::{expr::Expr, machine::Env, text};
+    /// use astreum_node::{Node, config::Config};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = Node::new(Config::default())?;
+    /// let sum = text::parse("(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))")?;
+    /// assert_eq!(node.eval(&sum, &mut Env::new()).value(), &Expr::bytes([3]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn eval(&self, expr: &Expr, env: &mut Env) -> Evaluation {
+        self.machine().eval(expr, env)
+    }
+
+    /// A machine over this node's atoms, to set limits, a meter or an interrupt.
+    #[must_use]
+    pub fn machine(&self) -> Machine<NodeStore> {
+        Machine::new(self.view())
+    }
+
+    /// This node's atoms as a source that fetches what is missing, and a sink.
+    #[must_use]
+    pub fn view(&self) -> NodeStore {
+        let network = self.handle().ok().filter(|_| self.waits());
+        NodeStore::new(self.store.clone(), network)
+    }
+
+    /// The peers that have shown who they are; none if the node is not connected.
+    ///
+    /// # Errors
+    /// When the network failed.
+    pub fn peers(&self) -> Result<Vec<Peer>, NodeError> {
+        match self.handle() {
+            Ok(handle) => Ok(handle.peers()?),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Who is known to have an object.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn providers(&self, id: AtomId) -> Result<Vec<Provider>, NodeError> {
+        Ok(self.handle()?.providers(id)?)
+    }
+
+    /// How the node is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            public_key: self.public_key,
+            port: self.port(),
+            hot: self.store.hot_stats(),
+            durability: self.store.durability(),
+            network: self.handle().ok().and_then(|handle| handle.status().ok()),
+        }
+    }
+
+    /// The bound UDP port, if the node is connected.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.network().as_ref().map(Network::port)
+    }
+
+    /// The relay's public key.
+    #[must_use]
+    pub const fn public_key(&self) -> PublicKey {
+        self.public_key
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is kept here, without the network.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Fetches from the network; `None` if there is none, it may not be waited for, or nobody
+    /// brought the object.
+    fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Option<Vec<Atom>>, NodeError> {
+        let Some(handle) = self.handle().ok().filter(|_| self.waits()) else {
+            return Ok(None);
+        };
+        match handle.fetch(id, kind) {
+            Ok(atoms) => Ok(Some(atoms)),
+            Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
+            Err(FetchFailure::Network(error)) => Err(NodeError::Fetch(error)),
+            Err(FetchFailure::Stopped) => Ok(None),
+        }
+    }
+
+    const fn waits(&self) -> bool {
+        !self.config.atom_fetch_interval.is_zero() && self.config.atom_fetch_retries > 0
+    }
+
+    fn handle(&self) -> Result<NetworkHandle, Stopped> {
+        self.network().as_ref().map(Network::handle).ok_or(Stopped)
+    }
+
+    fn network(&self) -> MutexGuard<'_, Option<Network>> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The relay key that the configuration gives, else a new one.
+fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
+    if let Some(secret) = &config.relay_secret_key {
+        return Ok(SecretKey::from_bytes(*secret.expose()));
+    }
+    clock::entropy()
+        .map(SecretKey::from_bytes)
+        .map_err(NodeError::Entropy)
+}

@@ -1,0 +1,44 @@
+//! The store as the machine sees it: what is not here is fetched.
+
+use crate::net::NetworkHandle;
+use crate::store::{Store, StoreError};
+use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
+use astreum_core::wire::object::PayloadType;
+use core::convert::Infallible;
+
+/// A node's atoms, those of its peers included. Looking one up may wait for the network.
+#[derive(Clone, Debug)]
+pub struct NodeStore {
+    store: Store,
+    network: Option<NetworkHandle>,
+}
+
+impl NodeStore {
+    pub(super) const fn new(store: Store, network: Option<NetworkHandle>) -> Self {
+        Self { store, network }
+    }
+
+    fn fetch(&self, id: &AtomId) -> Option<Atom> {
+        let atoms = self.network.as_ref()?.fetch(*id, PayloadType::ATOM).ok()?;
+        atoms.into_iter().next()
+    }
+}
+
+impl AtomSource for NodeStore {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        self.store
+            .get(id)
+            .or_else(|| self.fetch(id))
+            .ok_or(SourceError::Missing(*id))
+    }
+}
+
+impl AtomSink for NodeStore {
+    type Error = StoreError;
+
+    fn put(&mut self, id: AtomId, atom: Atom) -> Result<(), StoreError> {
+        self.store.put_known(id, atom).map(|_| ())
+    }
+}

@@ -1,0 +1,296 @@
+//! What the control socket's requests do to the node.
+
+use super::StopHandle;
+use crate::control::{
+    AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
+    ProviderReply, PutReply, Reply, Request, StatusReply, hex, unhex,
+};
+use crate::net::NetworkStatus;
+use crate::node::{Node, NodeError, Peer, Status};
+use crate::store::Durability;
+use crate::store::hot::HotStats;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::expr::Expr;
+use astreum_core::machine::Env;
+use astreum_core::text;
+use astreum_core::wire::object::PayloadType;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Lists nested deeper than this are told as text only: JSON readers stop soon after.
+const MAX_JSON_DEPTH: u32 = 60;
+/// The longest text or JSON of a value.
+const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// Answers the control socket for a node.
+#[derive(Debug)]
+pub struct NodeHandler {
+    node: Arc<Node>,
+    stop: StopHandle,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl NodeHandler {
+    /// A handler for `node`; a stop request uses `stop`.
+    #[must_use]
+    pub fn new(node: Arc<Node>, stop: StopHandle) -> Self {
+        Self {
+            node,
+            stop,
+            interrupt: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Ends the evaluations that are under way, and all later ones.
+    pub fn interrupt(&self) {
+        self.interrupt.store(true, Ordering::Relaxed);
+    }
+
+    fn peers(&self) -> Reply {
+        let own = self.node.public_key();
+        let peers = self.node.peers()?;
+        let replies = peers.iter().map(|peer| peer_reply(peer, own.as_bytes()));
+        to_reply(&replies.collect::<Vec<_>>())
+    }
+
+    fn get(&self, id: &str) -> Reply {
+        let id = parse_id(id)?;
+        let atom = self.node.get_atom(id)?;
+        let atom = atom.ok_or_else(|| ErrorReply::missing(&id))?;
+        to_reply(&AtomReply::from(&atom))
+    }
+
+    /// As many atoms of the chain as one reply takes; only what is missing here is fetched.
+    fn get_list(&self, id: &str) -> Reply {
+        let mut next = parse_id(id)?;
+        let (mut atoms, mut bytes) = (Vec::new(), 0);
+        let mut fetched = VecDeque::new();
+        while !next.is_zero() {
+            let atom = self.list_atom(next, &mut fetched)?;
+            bytes += atom.stored_len();
+            if bytes > MAX_LIST_REPLY_BYTES && !atoms.is_empty() {
+                break;
+            }
+            atoms.push(hex(&atom.to_bytes()));
+            next = atom.next();
+        }
+        let next = next.to_string();
+        to_reply(&ListReply { atoms, next })
+    }
+
+    fn list_atom(&self, id: AtomId, fetched: &mut VecDeque<Atom>) -> Result<Atom, ErrorReply> {
+        if let Some(atom) = fetched.pop_front().or_else(|| self.node.store().get(&id)) {
+            return Ok(atom);
+        }
+        let rest = self.node.get_atom_list(id)?;
+        *fetched = rest.unwrap_or_default().into();
+        fetched.pop_front().ok_or_else(|| ErrorReply::missing(&id))
+    }
+
+    fn put(&self, atoms: &[String]) -> Reply {
+        let decoded: Vec<Atom> = atoms
+            .iter()
+            .enumerate()
+            .map(|(at, text)| parse_atom(text).map_err(|error| format!("atom {at}: {error}")))
+            .collect::<Result<_, _>>()?;
+        let ids = decoded
+            .into_iter()
+            .map(|atom| self.node.put(atom).map(|stored| stored.id.to_string()))
+            .collect::<Result<_, _>>()?;
+        let durable = self.node.store().durability() != Durability::Memory;
+        to_reply(&PutReply { ids, durable })
+    }
+
+    fn advertise(&self, id: &str, list: bool, expires_seconds: Option<u64>) -> Reply {
+        let kind = if list {
+            PayloadType::LIST
+        } else {
+            PayloadType::ATOM
+        };
+        let lifetime = expires_seconds.map(Duration::from_secs);
+        self.node.advertise(parse_id(id)?, kind, lifetime)?;
+        Ok(Value::Null)
+    }
+
+    fn eval(&self, source: &str, limit: Option<u64>) -> Reply {
+        let mut budget = MAX_VALUE_BYTES;
+        let expr = text::parse(source).map_err(|error| error.to_string())?;
+        let mut machine = self.node.machine();
+        machine.set_meter_limit(limit);
+        machine.set_interrupt(Arc::clone(&self.interrupt));
+        let evaluation = machine.eval(&expr, &mut Env::new());
+        let value = evaluation.value();
+        to_reply(&EvalReply {
+            text: text::to_text(value, MAX_VALUE_BYTES),
+            expr: expr_json(value, MAX_JSON_DEPTH, &mut budget).unwrap_or_default(),
+            used: evaluation.used(),
+            is_error: value.is_error(),
+        })
+    }
+
+    fn providers(&self, id: &str) -> Reply {
+        let providers = self.node.providers(parse_id(id)?)?;
+        let replies = providers.iter().map(|provider| ProviderReply {
+            public_key: provider.key.to_string(),
+            address: provider.address.to_string(),
+            expires_seconds: provider.expires_in.as_secs(),
+        });
+        to_reply(&replies.collect::<Vec<_>>())
+    }
+}
+
+impl Handler for NodeHandler {
+    fn handle(&self, request: Request) -> Reply {
+        match request {
+            Request::Status {} => to_reply(&status_reply(&self.node)),
+            Request::Peers {} => self.peers(),
+            Request::Get { id } => self.get(&id),
+            Request::GetList { id } => self.get_list(&id),
+            Request::Put { atoms } => self.put(&atoms),
+            Request::Advertise {
+                id,
+                list,
+                expires_seconds,
+            } => self.advertise(&id, list, expires_seconds),
+            Request::Connect { address } => {
+                self.node.contact(address.as_str())?;
+                Ok(Value::Null)
+            }
+            Request::Eval { source, limit } => self.eval(&source, limit),
+            Request::Providers { id } => self.providers(&id),
+            Request::Stop {} => {
+                self.stop.stop();
+                Ok(Value::Null)
+            }
+        }
+    }
+}
+
+impl From<NodeError> for ErrorReply {
+    fn from(error: NodeError) -> Self {
+        error.to_string().into()
+    }
+}
+
+fn to_reply(result: &impl serde::Serialize) -> Reply {
+    serde_json::to_value(result).map_err(|error| error.to_string().into())
+}
+
+fn parse_id(text: &str) -> Result<AtomId, ErrorReply> {
+    let error = |error| format!("{text}: {error}").into();
+    text.parse().map_err(error)
+}
+
+fn parse_atom(text: &str) -> Result<Atom, String> {
+    let bytes = unhex(text).ok_or("not hexadecimal digits in pairs")?;
+    Atom::from_bytes(&bytes).map_err(|error| error.to_string())
+}
+
+fn peer_reply(peer: &Peer, own: &[u8; 32]) -> PeerReply {
+    PeerReply {
+        public_key: peer.public_key.to_string(),
+        address: peer.address.to_string(),
+        bucket: shared_bits(peer.public_key.as_bytes(), own),
+        last_seen_seconds: peer.last_heard.as_secs(),
+        proven: peer.is_proven,
+        is_validator: peer.is_validator,
+        difficulty: peer.difficulty,
+        latest_block: peer.head.map(|id| id.to_string()),
+    }
+}
+
+/// Leading bits that two keys share.
+fn shared_bits(a: &[u8; 32], b: &[u8; 32]) -> u16 {
+    let mut shared = 0;
+    for (a, b) in a.iter().zip(b) {
+        let zeros = (a ^ b).leading_zeros();
+        // Eight at most.
+        shared += u16::try_from(zeros).unwrap_or_default();
+        if zeros < 8 {
+            break;
+        }
+    }
+    shared
+}
+
+fn status_reply(node: &Node) -> StatusReply {
+    let Status {
+        public_key,
+        port,
+        hot,
+        durability,
+        network,
+    } = node.status();
+    let config = node.config();
+    let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
+    let network = network.as_ref();
+    StatusReply {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        public_key: public_key.to_string(),
+        listen_address: port.map(|port| format!("{any}:{port}")).unwrap_or_default(),
+        advertised_address: network
+            .and_then(|network| network.advertised_address)
+            .map(|address| address.to_string()),
+        uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
+        chain_id: config.chain_id,
+        peers: network.map_or(0, |network| network.peers as u64),
+        hot_atoms: hot.atoms,
+        hot_bytes: hot.used_bytes,
+        hot_limit_bytes: hot.limit_bytes,
+        durable: durability != Durability::Memory,
+        advertisements: network.map_or(0, |network| network.advertisements as u64),
+        difficulty: network.map_or(0, |network| network.difficulty),
+        latest_block: network
+            .and_then(|network| network.head)
+            .map(|id| id.to_string()),
+        counters: counters(&hot, network),
+    }
+}
+
+fn counters(hot: &HotStats, network: Option<&NetworkStatus>) -> BTreeMap<String, u64> {
+    let mut counters = BTreeMap::from([
+        ("hot_hits".to_owned(), hot.hits),
+        ("hot_misses".to_owned(), hot.misses),
+        ("hot_inserted".to_owned(), hot.inserted),
+        ("hot_evicted".to_owned(), hot.evicted),
+        ("hot_refused".to_owned(), hot.refused),
+    ]);
+    if let Some(NetworkStatus { stats, .. }) = network {
+        counters.extend([
+            ("datagrams_received".to_owned(), stats.received),
+            ("bytes_received".to_owned(), stats.received_bytes),
+            ("datagrams_sent".to_owned(), stats.sent),
+            ("bytes_sent".to_owned(), stats.sent_bytes),
+            ("objects_served".to_owned(), stats.objects_served),
+            ("key_agreements".to_owned(), stats.agreements),
+        ]);
+        for (reason, count) in stats.dropped_since(&Default::default()) {
+            counters.insert(format!("dropped: {reason}"), count);
+        }
+    }
+    counters
+}
+
+/// The value exactly; `None` when lists are nested deeper than `depth`, or when there is more of it
+/// than `budget` bytes: a small value can be large when it is written out, as lists are shared.
+fn expr_json(expr: &Expr, depth: u32, budget: &mut usize) -> Option<Value> {
+    let own_bytes = 16
+        + expr.as_symbol().map_or(0, str::len)
+        + expr.as_bytes().map_or(0, |bytes| 2 * bytes.len());
+    *budget = budget.checked_sub(own_bytes)?;
+    Some(match expr {
+        Expr::Symbol(name) => json!({ "sym": name.as_str() }),
+        Expr::Bytes(bytes) => json!({ "bytes": hex(bytes) }),
+        Expr::List(items) => {
+            let depth = depth.checked_sub(1)?;
+            let items: Option<Vec<Value>> = items
+                .iter()
+                .map(|item| expr_json(item, depth, budget))
+                .collect();
+            json!({ "list": items? })
+        }
+    })
+}

@@ -1,0 +1,97 @@
+//! `astreum run`: puts the parts together and takes them apart in the right order.
+//!
+//! The order of stopping: the control socket first, so that nothing new is promised; evaluations
+//! are interrupted; then the network, which sends what it has acknowledged.
+
+mod handlers;
+mod stop;
+
+pub use handlers::NodeHandler;
+pub use stop::{StopHandle, Stopper};
+
+use crate::config::{Config, Paths};
+use crate::control::{Server, ServerError};
+use crate::log;
+use crate::node::{Node, NodeError};
+use core::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// Why the node does not run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The node could not be made or connected.
+    Node(NodeError),
+    /// The control socket could not be opened.
+    Control(ServerError),
+    /// The system does not deliver signals.
+    Signals(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "cannot listen to signals: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Node(error) => Some(error),
+            Self::Control(error) => Some(error),
+            Self::Signals(error) => Some(error),
+        }
+    }
+}
+
+/// Runs a node until a signal or the control socket stops it. What to try next is written to
+/// `out` once it runs.
+///
+/// # Errors
+/// When the node cannot start.
+pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
+    let stopper = Stopper::new().map_err(RunError::Signals)?;
+    let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
+    node.connect().map_err(RunError::Node)?;
+    let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
+    let server = Server::start(
+        &paths.control_socket,
+        Arc::clone(&handler) as Arc<dyn crate::control::Handler>,
+    )
+    .map_err(RunError::Control)?;
+    // A closed output is no reason not to run.
+    let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
+    let cause = stopper.wait();
+    log::info!("stopping: {cause}");
+    handler.interrupt();
+    server.stop();
+    node.disconnect();
+    log::info!("stopped");
+    Ok(())
+}
+
+fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result<()> {
+    let status = node.status();
+    let port = status.port.unwrap_or_default();
+    let socket = paths.control_socket.display();
+    writeln!(out, "Astreum node {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  public key      {}", status.public_key)?;
+    writeln!(out, "  UDP port        {port}")?;
+    writeln!(out, "  control socket  {socket}")?;
+    writeln!(out, "  log             {}", paths.log_dir.display())?;
+    writeln!(out, "  storage         {}", status.durability)?;
+    writeln!(out)?;
+    writeln!(out, "Try in another terminal:")?;
+    writeln!(out, "  astreum status")?;
+    writeln!(out, "  astreum put README.md")?;
+    writeln!(
+        out,
+        "  astreum eval '(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))'"
+    )?;
+    writeln!(out, "Ctrl-C stops the node.")
+}

@@ -1,0 +1,10 @@
+//! Whole nodes on loopback, several in one process.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod message_port;
+mod node_connection;
+mod node_init;
+mod objects;
+mod port_handling;
+mod support;

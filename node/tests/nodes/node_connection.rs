@@ -1,0 +1,151 @@
+//! Nodes of one process on loopback: joining, leaving, coming back.
+
+use crate::support::{PATIENCE, address, alone, eventually, introduce, knows, node};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_node::Node;
+use astreum_node::config::{Config, Secret};
+use astreum_node::node::NodeError;
+use core::time::Duration;
+use std::time::Instant;
+
+fn seeded(seeds: &[String]) -> Config {
+    Config {
+        additional_seeds: seeds.iter().map(|seed| seed.parse().unwrap()).collect(),
+        bootstrap_retry_interval: Duration::from_secs(1),
+        ..alone()
+    }
+}
+
+#[test]
+fn two_nodes_that_meet_know_each_other() {
+    let (one, other) = (node(alone()), node(alone()));
+    introduce(&one, &other);
+    let peers = one.peers().unwrap();
+    assert_eq!(peers.len(), 1);
+    let peer = peers[0];
+    assert_eq!(peer.public_key, other.public_key());
+    assert_eq!(peer.address, address(&other));
+    assert!(!peer.is_validator);
+    assert!(peer.last_heard < PATIENCE);
+    assert_eq!(one.status().network.unwrap().peers, 1);
+}
+
+#[test]
+fn a_node_joins_through_its_seeds() {
+    let seed = node(alone());
+    let joining = node(seeded(&[address(&seed).to_string()]));
+    eventually("the seed and the node know each other", || {
+        knows(&seed, &joining) && knows(&joining, &seed)
+    });
+}
+
+#[test]
+fn a_seed_that_is_not_there_yet_is_tried_again() {
+    let port = node(alone()).port().unwrap();
+    let joining = node(seeded(&[
+        "no-such-host.invalid:1".to_owned(),
+        format!("127.0.0.1:{port}"),
+    ]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(joining.peers().unwrap().is_empty());
+    let seed = node(Config {
+        incoming_port: port,
+        ..alone()
+    });
+    eventually("the late seed is found", || {
+        knows(&seed, &joining) && knows(&joining, &seed)
+    });
+}
+
+#[test]
+fn no_network_at_start_is_normal() {
+    let node = node(Config {
+        incoming_port: 0,
+        default_seed: "no-such-host.invalid:52780".parse().ok(),
+        ..Config::default()
+    });
+    let stored = node.put(Atom::bytes(*b"alone")).unwrap();
+    assert!(node.get_atom(stored.id).unwrap().is_some());
+    assert!(node.peers().unwrap().is_empty());
+}
+
+#[test]
+fn a_node_that_restarts_with_its_key_is_known_again() {
+    let config = || Config {
+        relay_secret_key: Some(Secret::new([3; 32])),
+        ..alone()
+    };
+    let other = node(alone());
+    let first = node(config());
+    introduce(&first, &other);
+    let key = first.public_key();
+    drop(first);
+    let again = node(config());
+    assert_eq!(again.public_key(), key);
+    again.contact(address(&other)).unwrap();
+    eventually(
+        "the restarted node has its peer, at its new address",
+        || {
+            let at = address(&again);
+            let moved =
+                |peer: &astreum_node::node::Peer| peer.public_key == key && peer.address == at;
+            knows(&again, &other) && other.peers().unwrap().iter().any(moved)
+        },
+    );
+    let stored = again.put(Atom::bytes(*b"after")).unwrap();
+    assert!(other.get_atom(stored.id).unwrap().is_some());
+}
+
+#[test]
+fn a_disconnected_node_says_so_and_can_connect_again() {
+    let (one, other) = (node(alone()), node(alone()));
+    introduce(&one, &other);
+    one.disconnect();
+    assert_eq!(one.port(), None);
+    assert!(one.peers().unwrap().is_empty());
+    let error = one.contact(address(&other)).unwrap_err();
+    assert!(matches!(error, NodeError::NotConnected));
+    let id = AtomId::new([1; 32]);
+    assert_eq!(one.get_atom(id).unwrap(), None);
+    one.connect().unwrap();
+    one.contact(address(&other)).unwrap();
+    eventually("the peers are back", || knows(&one, &other));
+}
+
+#[test]
+fn disconnecting_ends_a_wait_for_the_network() {
+    let patient = || Config {
+        atom_fetch_interval: Duration::from_secs(600),
+        ..alone()
+    };
+    // A peer that never answers keeps the fetch waiting.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let node: Node = node(patient());
+    node.contact(silent.local_addr().unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| node.get_atom(AtomId::new([1; 32])));
+        std::thread::sleep(Duration::from_millis(200));
+        let start = Instant::now();
+        node.disconnect();
+        assert_eq!(waiting.join().unwrap().unwrap(), None);
+        assert!(start.elapsed() < PATIENCE);
+    });
+}
+
+#[test]
+fn a_silent_peer_is_dropped_after_its_timeout_and_a_living_one_is_not() {
+    let impatient = || Config {
+        peer_timeout: Duration::from_secs(1),
+        peer_timeout_interval: Duration::from_secs(1),
+        ..alone()
+    };
+    let (one, living, dying) = (node(impatient()), node(alone()), node(alone()));
+    introduce(&one, &living);
+    introduce(&one, &dying);
+    drop(dying);
+    eventually("the silent peer is gone", || {
+        one.peers().unwrap().len() == 1
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(knows(&one, &living), "a peer that answers stays");
+}

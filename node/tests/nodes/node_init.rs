@@ -1,0 +1,105 @@
+//! A node before it is connected: keys, configuration, evaluation, storage.
+
+use crate::support::{PATIENCE, alone, node};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::expr::Expr;
+use astreum_core::machine::Env;
+use astreum_core::text;
+use astreum_node::config::{Config, Secret};
+use astreum_node::store::Durability;
+use astreum_node::{Node, node::NodeError};
+use std::time::Instant;
+
+#[test]
+fn a_default_node_has_a_key_of_its_own_and_opens_nothing() {
+    let (one, other) = (
+        Node::new(Config::default()).unwrap(),
+        Node::new(Config::default()).unwrap(),
+    );
+    assert_ne!(one.public_key(), other.public_key());
+    assert_eq!(one.port(), None);
+    assert!(one.status().network.is_none());
+    assert!(one.peers().unwrap().is_empty());
+}
+
+#[test]
+fn the_relay_key_is_the_configured_one() {
+    let config = || Config {
+        relay_secret_key: Some(Secret::new([7; 32])),
+        ..alone()
+    };
+    let (one, again) = (Node::new(config()).unwrap(), Node::new(config()).unwrap());
+    assert_eq!(one.public_key(), again.public_key());
+    assert!(!format!("{one:?}").contains("07, 07"), "the key is shown");
+}
+
+#[test]
+fn a_configuration_that_is_not_valid_is_refused_by_name() {
+    let config = Config {
+        peer_timeout_interval: core::time::Duration::ZERO,
+        ..alone()
+    };
+    let error = Node::new(config).unwrap_err();
+    assert!(matches!(error, NodeError::Config(_)));
+    assert!(
+        error.to_string().contains("peer_timeout_interval"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_unconnected_node_keeps_and_finds_its_own_atoms_and_answers_at_once() {
+    let node = Node::new(alone()).unwrap();
+    let stored = node.put(Atom::bytes(*b"here")).unwrap();
+    assert_eq!(stored.durability, Durability::Memory);
+    let atom = node.get_atom(stored.id).unwrap().unwrap();
+    assert_eq!(atom.data(), b"here");
+    let start = Instant::now();
+    assert_eq!(node.get_atom(AtomId::new([9; 32])).unwrap(), None);
+    assert_eq!(node.get_atom_list(AtomId::new([9; 32])).unwrap(), None);
+    assert!(start.elapsed().as_millis() < 1_000, "it waited for nobody");
+}
+
+#[test]
+fn lists_and_expressions_are_kept_as_chains() {
+    let node = Node::new(alone()).unwrap();
+    let stored = node.put_list(&[b"a".as_slice(), b"b", b""]).unwrap();
+    let list = node.get_atom_list(stored.id).unwrap().unwrap();
+    let data: Vec<&[u8]> = list.iter().map(Atom::data).collect();
+    assert_eq!(data, [b"a".as_slice(), b"b", b""]);
+    let empty = node.put_list::<&[u8]>(&[]).unwrap();
+    assert!(empty.id.is_zero());
+    assert_eq!(node.get_atom_list(empty.id).unwrap(), Some(vec![]));
+
+    let expr = text::parse("(1 (two \"three\") ())").unwrap();
+    let stored = node.put_expr(&expr).unwrap();
+    assert_eq!(stored.id, expr.id());
+    let back = Expr::from_atoms(node.store(), &stored.id, 100).unwrap();
+    assert_eq!(back, expr);
+}
+
+#[test]
+fn the_quickstart_gives_three() {
+    let node = Node::new(alone()).unwrap();
+    let mut env = Env::new();
+    let script = include_str!("../../examples/quickstart.astreum");
+    let values: Vec<Expr> = text::Parser::new(script)
+        .map(|expr| node.eval(&expr.unwrap(), &mut env).into_value())
+        .collect();
+    assert_eq!(values.last(), Some(&Expr::bytes([3])));
+}
+
+#[test]
+fn no_waiting_is_configured_by_either_factor() {
+    for (interval, retries) in [(0, 8), (250, 0)] {
+        let node = node(Config {
+            atom_fetch_interval: core::time::Duration::from_millis(interval),
+            atom_fetch_retries: retries,
+            ..alone()
+        });
+        let start = Instant::now();
+        assert_eq!(node.get_atom(AtomId::new([9; 32])).unwrap(), None);
+        assert!(start.elapsed().as_millis() < 1_000);
+        assert!(start.elapsed() < PATIENCE);
+    }
+}

@@ -1,0 +1,162 @@
+//! Atoms and lists between nodes: fetched, redirected, advertised, missed.
+
+use crate::support::{alone, eventually, introduce, node};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::expr::Expr;
+use astreum_core::machine::Env;
+use astreum_core::text;
+use astreum_core::wire::object::PayloadType;
+use astreum_node::Node;
+use astreum_node::config::Config;
+use core::time::Duration;
+use std::time::Instant;
+
+/// Two nodes that know each other.
+fn pair() -> (Node, Node) {
+    let (one, other) = (node(alone()), node(alone()));
+    introduce(&one, &other);
+    (one, other)
+}
+
+#[test]
+fn an_atom_put_on_one_side_is_got_on_the_other_both_ways() {
+    let (one, other) = pair();
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        let atom = Atom::bytes(from.port().unwrap().to_be_bytes());
+        let stored = from.put(atom.clone()).unwrap();
+        let start = Instant::now();
+        assert_eq!(to.get_atom(stored.id).unwrap(), Some(atom.clone()));
+        assert!(
+            start.elapsed() < Duration::from_millis(1_500),
+            "an answer is delivered when it arrives, not when the wait is over"
+        );
+        assert_eq!(to.store().get(&stored.id), Some(atom), "it is kept");
+    }
+}
+
+#[test]
+fn the_largest_atom_travels() {
+    let (one, other) = pair();
+    let atom = Atom::bytes(vec![7; astreum_node::store::MAX_ATOM_DATA_BYTES]);
+    let stored = one.put(atom.clone()).unwrap();
+    assert_eq!(other.get_atom(stored.id).unwrap(), Some(atom));
+}
+
+#[test]
+fn lists_travel_whole_both_ways() {
+    let (one, other) = pair();
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        let port = from.port().unwrap();
+        let values: Vec<Vec<u8>> = (0..40u8).map(|n| format!("{port} {n}").into()).collect();
+        let stored = from.put_list(&values).unwrap();
+        let list = to.get_atom_list(stored.id).unwrap().unwrap();
+        let data: Vec<&[u8]> = list.iter().map(Atom::data).collect();
+        assert_eq!(data, values);
+        assert!(to.store().contains(&list[39].id()), "all of it is kept");
+    }
+}
+
+#[test]
+fn a_list_larger_than_a_datagram_travels() {
+    let (one, other) = pair();
+    let values: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 3_900]).collect();
+    let stored = one.put_list(&values).unwrap();
+    let list = other.get_atom_list(stored.id).unwrap().unwrap();
+    let data: Vec<&[u8]> = list.iter().map(Atom::data).collect();
+    assert_eq!(data, values);
+}
+
+#[test]
+fn an_expression_travels_and_ref_loads_it() {
+    let (one, other) = pair();
+    let stored = one.put(Atom::bytes([5])).unwrap();
+    let source = format!("(0x{} ref)", stored.id);
+    let call = text::parse(&source).unwrap();
+    let evaluation = other.eval(&call, &mut Env::new());
+    let value = evaluation.value();
+    assert!(!value.is_error(), "{value}");
+    let local = one.eval(&call, &mut Env::new());
+    assert_eq!(value, local.value());
+
+    let expr = text::parse("(1 (two \"three\") ())").unwrap();
+    let stored = one.put_expr(&expr).unwrap();
+    let fetched = Expr::from_atoms(&other.view(), &stored.id, 100).unwrap();
+    assert_eq!(fetched, expr);
+}
+
+#[test]
+fn a_provider_is_found_through_a_third_node() {
+    let (keeper, index, asking) = (node(alone()), node(alone()), node(alone()));
+    introduce(&keeper, &index);
+    let stored = keeper.put(Atom::bytes(*b"over there")).unwrap();
+    keeper
+        .advertise(stored.id, PayloadType::ATOM, None)
+        .unwrap();
+    eventually("the index knows the provider", || {
+        let providers = index.providers(stored.id).unwrap();
+        providers
+            .iter()
+            .any(|provider| provider.key == keeper.public_key())
+    });
+    introduce(&asking, &index);
+    let atom = asking.get_atom(stored.id).unwrap().unwrap();
+    assert_eq!(atom.data(), b"over there");
+}
+
+#[test]
+fn an_advertisement_lasts_until_it_expires_or_is_withdrawn() {
+    let (one, _other) = pair();
+    let advertised = || one.status().network.unwrap().advertisements;
+    let (first, second) = (AtomId::new([1; 32]), AtomId::new([2; 32]));
+    let brief = Some(Duration::from_millis(300));
+    one.advertise(first, PayloadType::ATOM, brief).unwrap();
+    one.advertise(second, PayloadType::LIST, None).unwrap();
+    assert_eq!(advertised(), 2);
+    eventually("the first one has expired", || advertised() == 1);
+    one.withdraw(second).unwrap();
+    assert_eq!(advertised(), 0);
+}
+
+#[test]
+fn a_miss_between_three_nodes_ends_and_costs_few_packets() {
+    let config = || Config {
+        atom_fetch_interval: Duration::from_millis(50),
+        ..alone()
+    };
+    let nodes = [node(config()), node(config()), node(config())];
+    introduce(&nodes[0], &nodes[1]);
+    introduce(&nodes[1], &nodes[2]);
+    introduce(&nodes[0], &nodes[2]);
+    let packets = || -> u64 {
+        let sent = |node: &Node| node.status().network.unwrap().stats.sent;
+        nodes.iter().map(sent).sum()
+    };
+    let before = packets();
+    let start = Instant::now();
+    assert_eq!(nodes[0].get_atom(AtomId::new([0xaa; 32])).unwrap(), None);
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(packets() - before < 60, "{} packets", packets() - before);
+}
+
+#[test]
+fn several_threads_fetch_at_once() {
+    let (one, other) = pair();
+    let ids: Vec<AtomId> = (0..200u32)
+        .map(|number| one.put(Atom::bytes(number.to_be_bytes())).unwrap().id)
+        .collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for id in &ids {
+                    assert!(other.get_atom(*id).unwrap().is_some());
+                }
+            });
+        }
+    });
+    assert_eq!(other.status().hot.atoms, 200);
+}

@@ -1,0 +1,54 @@
+//! What the tests of whole nodes share.
+
+use astreum_node::{Node, config::Config};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::time::Instant;
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A configuration that asks nobody and takes any port.
+pub(crate) fn alone() -> Config {
+    Config {
+        incoming_port: 0,
+        default_seed: None,
+        ..Config::default()
+    }
+}
+
+/// A connected node.
+pub(crate) fn node(config: Config) -> Node {
+    let node = Node::new(config).unwrap();
+    node.connect().unwrap();
+    node
+}
+
+/// Where a node is reached on this machine.
+pub(crate) fn address(node: &Node) -> SocketAddr {
+    let port = node.port().unwrap();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// Lets `one` say hello to `other`, and waits until they know each other.
+pub(crate) fn introduce(one: &Node, other: &Node) {
+    one.contact(address(other)).unwrap();
+    eventually("the nodes know each other", || {
+        knows(one, other) && knows(other, one)
+    });
+}
+
+pub(crate) fn knows(one: &Node, other: &Node) -> bool {
+    let key = other.public_key();
+    let peers = one.peers().unwrap();
+    peers.iter().any(|peer| peer.public_key == key)
+}
+
+/// Waits until `condition` holds; a test that waits in vain says for what.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
