@@ -1,16 +1,17 @@
 //! Where results go, and how a command fails.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 
 use crate::config::ConfigErrors;
 use crate::control::ClientError;
 
-/// Buffered stdout whose errors are ours to handle: `println!` would panic on a closed pipe.
-pub(super) struct Output(BufWriter<StdoutLock<'static>>);
+/// Buffered stdout whose errors are ours to handle: `println!` would panic on a closed pipe. Not
+/// locked, so that a running node's log can be mirrored there.
+pub(super) struct Output(BufWriter<Stdout>);
 
 impl Output {
     pub(super) fn stdout() -> Self {
-        Self(BufWriter::new(io::stdout().lock()))
+        Self(BufWriter::new(io::stdout()))
     }
 }
 

@@ -14,7 +14,10 @@ pub(super) fn run<const HIDDEN: bool>(
         .read_key_files()
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let log = crate::log::init(&config, &paths).map_err(Failure::failed)?;
-    let _ = out;
+    let result = crate::run::run(config, &paths, out).map_err(Failure::failed);
+    if let Err(Failure::Failed(error)) = &result {
+        crate::log::error!("{error}");
+    }
     drop(log);
-    Ok(())
+    result
 }
