@@ -214,9 +214,14 @@ impl Engine {
             let Some(probe) = self.peers.get(&key).and_then(|peer| peer.probe) else {
                 continue;
             };
-            if probe.tries < MAX_PROBES {
-                self.seek_proof(now, &key, probe.address);
-            } else {
+            if probe.tries >= MAX_PROBES {
+                self.give_up_waiting(&key);
+                continue;
+            }
+            self.seek_proof(now, &key, probe.address);
+            let asked = self.peers.get(&key).and_then(|peer| peer.probe);
+            if asked.is_none_or(|asked| asked.sent_at < now) {
+                // It has not paid for another probe.
                 self.give_up_waiting(&key);
             }
         }

@@ -117,8 +117,9 @@ impl Engine {
             return self.answer_known(now, &source.key);
         }
         let is_known = self.peers.get(&source.key).is_some();
-        let is_solicited = self.contacts.contains(now, &source.address);
-        if is_solicited && !is_known {
+        // The first answer to a handshake of ours, no more: who comes later needs one himself.
+        let is_contacted = !is_known && self.contacts.contains(now, &source.address);
+        if is_contacted && self.contacts.take(now, source.address, 2) {
             let shared = self.agree(now, &source)?;
             self.admit(now, &source, shared)?;
             self.seek_proof(now, &source.key, source.address);

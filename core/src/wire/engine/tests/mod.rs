@@ -1,1 +1,10 @@
-//! The engine against itself, in virtual time.
+//! The engine against itself, against a small model of the reference, and against strangers, in
+//! virtual time.
+
+mod bounds;
+mod meeting;
+mod net;
+mod objects;
+mod proof;
+mod reference;
+mod stranger;
