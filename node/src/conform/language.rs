@@ -4,9 +4,9 @@ use super::expr_json::{from_json, to_json};
 use super::fields::Fields;
 use super::{OpError, OpTable};
 use astreum_core::atom::MemoryStore;
-use astreum_core::expr::{Bytes, Expr};
+use astreum_core::expr::Bytes;
 use astreum_core::machine::{Env, Evaluation, Machine};
-use astreum_core::text::{self, ParseErrorKind};
+use astreum_core::text;
 use serde_json::json;
 
 pub(super) const OPS: OpTable = &[
@@ -58,18 +58,7 @@ fn eval(fields: &Fields<'_>) -> Result<String, OpError> {
         env.set(name, from_json(value)?);
     }
     let source = fields.text("source")?;
-    let mut machine = machine(fields)?;
-    match text::parse(source) {
-        Ok(expr) => Ok(evaluation(&machine.eval(&expr, &mut env))),
-        Err(error) => {
-            let message = match error.kind {
-                ParseErrorKind::UnexpectedEnd => "no expression provided",
-                kind => kind.message(),
-            };
-            let error = to_json(&Expr::error("eval", message));
-            Ok(format!("{{\"expr\":{error},\"used\":0}}"))
-        }
-    }
+    Ok(evaluation(&machine(fields)?.eval_source(source, &mut env)))
 }
 
 fn low_eval(fields: &Fields<'_>) -> Result<String, OpError> {
