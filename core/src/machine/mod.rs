@@ -187,3 +187,6 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

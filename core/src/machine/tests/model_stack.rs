@@ -1,0 +1,190 @@
+//! The stack machine as the reference states it: tokens are compared as text at every step, values
+//! are vectors, nothing is clever.
+
+use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource};
+use crate::expr::Expr;
+use crate::machine::Meter;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Runs `code`. Only the meter stops a program that does not end.
+pub(super) fn run<S: AtomSource + AtomSink>(
+    code: &[Vec<u8>],
+    store: &mut S,
+    meter: &mut Meter,
+) -> Expr {
+    match result(code, store, meter) {
+        Ok(value) => Expr::bytes(value),
+        Err(message) => Expr::error("low_eval", message),
+    }
+}
+
+fn result<S: AtomSource + AtomSink>(
+    code: &[Vec<u8>],
+    store: &mut S,
+    meter: &mut Meter,
+) -> Result<Vec<u8>, &'static str> {
+    let mut stack: Vec<Vec<u8>> = Vec::new();
+    let mut heap: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut pc = 0;
+    while pc < code.len() {
+        let token = &code[pc];
+        pc += 1;
+        match token.as_slice() {
+            b"add" => {
+                let [a, b] = pop(&mut stack)?;
+                charge(meter, a.len() + b.len())?;
+                stack.push(add(&a, &b));
+            }
+            b"nand" => {
+                let [a, b] = pop(&mut stack)?;
+                let value = nand(&a, &b);
+                charge(meter, 2 * value.len())?;
+                stack.push(value);
+            }
+            b"jump" => {
+                let [target] = pop(&mut stack)?;
+                charge(meter, 1)?;
+                let target = index(&target).ok_or("bad jump")?;
+                pc = if target < code.len() {
+                    target
+                } else {
+                    return Err("bad jump");
+                };
+            }
+            b"heap_get" => {
+                let [key] = pop(&mut stack)?;
+                charge(meter, 1)?;
+                stack.push(heap.get(&key).cloned().unwrap_or_default());
+            }
+            b"heap_set" => {
+                let [key, value] = pop(&mut stack)?;
+                charge(meter, value.len())?;
+                heap.insert(key, value);
+            }
+            b"atom_slice" => {
+                let [id, start, len] = pop(&mut stack)?;
+                let (start, len) = index(&start).zip(index(&len)).ok_or("bad slice")?;
+                let atom = atom(store, &id)?;
+                let data = cut(atom.data(), start, len);
+                charge(meter, data.len())?;
+                stack.push(put(store, Atom::new(atom.kind(), data, AtomId::ZERO))?);
+            }
+            b"atom_link" => {
+                let [id1, id2] = pop(&mut stack)?;
+                let first = AtomId::from_slice(&id1).ok_or("bad link")?;
+                let rest = AtomId::from_slice(&id2).ok_or("bad link")?;
+                atom(store, &id1)?;
+                charge(meter, 64)?;
+                stack.push(put(store, Atom::list(first, rest))?);
+            }
+            b"atom_concat" => {
+                let [id1, id2] = pop(&mut stack)?;
+                let data = [atom(store, &id1)?.data(), atom(store, &id2)?.data()].concat();
+                charge(meter, data.len())?;
+                stack.push(put(store, Atom::bytes(data))?);
+            }
+            b"atom_new" => {
+                let [kind, data] = pop(&mut stack)?;
+                let [code] = kind[..] else {
+                    return Err("bad atom kind");
+                };
+                let kind = AtomKind::from_code(code).ok_or("unknown atom kind")?;
+                charge(meter, data.len())?;
+                stack.push(put(store, Atom::new(kind, data, AtomId::ZERO))?);
+            }
+            b"atom_load" => {
+                let [id, start, len] = pop(&mut stack)?;
+                let (start, len) = index(&start).zip(index(&len)).ok_or("bad load")?;
+                if len > 32 {
+                    return Err("load too wide");
+                }
+                let atom = atom(store, &id)?;
+                let data = cut(atom.data(), start, len);
+                charge(meter, data.len())?;
+                stack.push(data.to_vec());
+            }
+            literal => stack.push(literal.to_vec()),
+        }
+    }
+    let [value] = <[Vec<u8>; 1]>::try_from(stack).map_err(|_| "bad stack")?;
+    Ok(value)
+}
+
+fn pop<const N: usize>(stack: &mut Vec<Vec<u8>>) -> Result<[Vec<u8>; N], &'static str> {
+    let rest = stack.len().checked_sub(N).ok_or("underflow")?;
+    stack
+        .split_off(rest)
+        .try_into()
+        .map_err(|_| "unreachable: the split has N values")
+}
+
+fn charge(meter: &mut Meter, n: usize) -> Result<(), &'static str> {
+    meter.charge(n as u64).then_some(()).ok_or("meter limit")
+}
+
+fn atom<S: AtomSource>(store: &S, id: &[u8]) -> Result<Atom, &'static str> {
+    let id = AtomId::from_slice(id).ok_or("unknown atom")?;
+    store.atom(&id).map_err(|_| "unknown atom")
+}
+
+fn put<S: AtomSink>(store: &mut S, atom: Atom) -> Result<Vec<u8>, &'static str> {
+    let id = atom.id();
+    store.put(id, atom).map_err(|_| "storage error")?;
+    Ok(id.as_bytes().to_vec())
+}
+
+fn cut(data: &[u8], start: usize, len: usize) -> &[u8] {
+    let start = start.min(data.len());
+    &data[start..start.saturating_add(len).min(data.len())]
+}
+
+/// A two's-complement number of any width as an index: none if negative, the largest if larger.
+fn index(bytes: &[u8]) -> Option<usize> {
+    if bytes.first().is_some_and(|first| *first >= 0x80) {
+        return None;
+    }
+    Some(
+        bytes
+            .iter()
+            .fold(0usize, |value, byte| match value.checked_mul(256) {
+                Some(value) => value + usize::from(*byte),
+                None => usize::MAX,
+            }),
+    )
+}
+
+fn nand(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let width = a.len().max(b.len()).max(1);
+    let (a, b) = (extend(a, width, 0), extend(b, width, 0));
+    a.iter().zip(&b).map(|(a, b)| !(a & b)).collect()
+}
+
+fn add(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let width = a.len().max(b.len());
+    let (wide_a, wide_b) = (extend(a, width + 1, sign(a)), extend(b, width + 1, sign(b)));
+    let mut sum = vec![0; width + 1];
+    let mut carry = 0;
+    for i in (0..=width).rev() {
+        let digit = u16::from(wide_a[i]) + u16::from(wide_b[i]) + carry;
+        sum[i] = digit.to_be_bytes()[1];
+        carry = digit >> 8;
+    }
+    // The first byte is needed only if what follows would have another sign without it.
+    let needed = sum.len() == 1 || sum[0] != sign(&sum[1..]);
+    if needed { sum } else { sum.split_off(1) }
+}
+
+fn sign(bytes: &[u8]) -> u8 {
+    match bytes.first() {
+        Some(0x80..) => 0xff,
+        _ => 0,
+    }
+}
+
+fn extend(bytes: &[u8], width: usize, with: u8) -> Vec<u8> {
+    let mut wide = vec![with; width - bytes.len()];
+    wide.extend_from_slice(bytes);
+    wide
+}
