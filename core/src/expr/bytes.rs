@@ -11,27 +11,35 @@ const INLINE_BYTES: usize = 22;
 #[derive(Clone)]
 pub struct Bytes(Repr);
 
+/// The array is copied whole, which is faster than copying the part of it that is used.
 #[derive(Clone)]
 enum Repr {
-    Inline(heapless::Vec<u8, INLINE_BYTES, u8>),
+    Inline { len: u8, bytes: [u8; INLINE_BYTES] },
     Shared(Arc<[u8]>),
+}
+
+impl Repr {
+    /// `value` in place, if it is short enough.
+    fn inline(value: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_BYTES];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        let len = u8::try_from(value.len()).ok()?;
+        Some(Self::Inline { len, bytes })
+    }
 }
 
 impl Bytes {
     /// A copy of `value`.
     #[must_use]
     pub fn new(value: &[u8]) -> Self {
-        Self(match heapless::Vec::from_slice(value) {
-            Ok(inline) => Repr::Inline(inline),
-            Err(_) => Repr::Shared(value.into()),
-        })
+        Self(Repr::inline(value).unwrap_or_else(|| Repr::Shared(value.into())))
     }
 
     /// The bytes as shared data, copied only when they were stored in place.
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
         match &self.0 {
-            Repr::Inline(inline) => inline.as_slice().into(),
+            Repr::Inline { .. } => (**self).into(),
             Repr::Shared(shared) => Arc::clone(shared),
         }
     }
@@ -51,10 +59,7 @@ impl From<&[u8]> for Bytes {
 
 impl From<Arc<[u8]>> for Bytes {
     fn from(value: Arc<[u8]>) -> Self {
-        Self(match heapless::Vec::from_slice(&value) {
-            Ok(inline) => Repr::Inline(inline),
-            Err(_) => Repr::Shared(value),
-        })
+        Self(Repr::inline(&value).unwrap_or(Repr::Shared(value)))
     }
 }
 
@@ -63,7 +68,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Repr::Inline(inline) => inline,
+            Repr::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Repr::Shared(shared) => shared,
         }
     }

@@ -82,7 +82,6 @@ impl Evaluator {
         env: &mut Env,
         session: &mut Session<'_, S>,
     ) -> Result<Expr, Abort> {
-        self.library.trim();
         let value = match expr {
             Expr::List(list) => self.eval_list(list, env, session),
             Expr::Bytes(_) => Ok(expr.clone()),
@@ -98,6 +97,7 @@ impl Evaluator {
         self.frames.shrink_to(KEPT_ITEMS);
         self.tails.clear();
         self.scopes = 0;
+        self.library.trim();
         let value = value?;
         if !fits(&value, session.limits.live_bytes) {
             return Err(Stop::Limit("memory limit").into());

@@ -62,9 +62,13 @@ use crate::atom::{AtomSink, AtomSource};
 use crate::expr::{Bytes, Expr};
 use crate::text::{self, ParseErrorKind};
 use alloc::sync::Arc;
+use compile::Library;
 use core::sync::atomic::AtomicBool;
 use eval::{Abort, Evaluator};
 use session::{Session, Stop};
+
+/// Code of longer sources is not kept once they are evaluated.
+const KEPT_SOURCE_BYTES: usize = 1 << 16;
 
 /// Evaluates expressions against a store of atoms.
 pub struct Machine<S> {
@@ -148,7 +152,14 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// Evaluates source text, which must be one expression.
     pub fn eval_source(&mut self, source: &str, env: &mut Env) -> Evaluation {
         match text::parse(source) {
-            Ok(expr) => self.eval(&expr, env),
+            Ok(expr) => {
+                let evaluation = self.eval(&expr, env);
+                // Nobody has this expression any more: what is kept of it is worth little.
+                if source.len() > KEPT_SOURCE_BYTES {
+                    self.evaluator.library = Library::default();
+                }
+                evaluation
+            }
             Err(error) => {
                 let message = match error.kind {
                     ParseErrorKind::UnexpectedEnd => "no expression provided",
