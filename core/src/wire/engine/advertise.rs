@@ -12,7 +12,7 @@ use crate::time::Instant;
 use crate::wire::object::PayloadType;
 use crate::wire::table::Distance;
 use alloc::collections::{BTreeMap, BTreeSet};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 #[derive(Debug)]
 struct Advertisement {
@@ -131,7 +131,9 @@ impl Engine {
     }
 
     pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
-        let is_loopback = address.ip().is_loopback() && address.port() == self.config.incoming_port;
+        let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
+            || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let is_loopback = is_local_host && address.port() == self.config.incoming_port;
         is_loopback || self.advertised_address() == Some(address)
     }
 
