@@ -1,0 +1,141 @@
+//! `config` and `keys`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::harness::{Home, finish};
+
+#[test]
+fn the_output_of_config_is_a_configuration() {
+    let home = Home::new("config");
+    let ran = home.run(&["config", "--incoming-port", "7", "--default-seed", "none"]);
+    assert!(
+        ran.text()
+            .contains("incoming_port = 7  # --incoming-port\n"),
+        "{ran:?}"
+    );
+    home.file("node.toml", &ran.stdout);
+    let json = home
+        .run(&["config", "--config", "node.toml", "--json"])
+        .json();
+    assert_eq!(json["keys"]["incoming_port"]["value"], 7);
+    assert_eq!(
+        json["keys"]["default_seed"]["value"],
+        serde_json::Value::Null
+    );
+    assert_eq!(json["keys"]["peer_timeout"]["default"], 900);
+    let source = json["keys"]["incoming_port"]["source"].as_str().unwrap();
+    assert!(source.starts_with("node.toml:"), "{source}");
+}
+
+#[test]
+fn flags_have_either_spelling_and_switches_need_no_value() {
+    let home = Home::new("flags");
+    for arguments in [
+        &["config", "--json", "--use-ipv6", "--peer-timeout", "5"][..],
+        &["config", "--json", "--use_ipv6=true", "--peer_timeout=5"],
+    ] {
+        let keys = &home.run(arguments).json()["keys"];
+        assert_eq!(
+            (&keys["use_ipv6"]["value"], &keys["peer_timeout"]["value"]),
+            (&true.into(), &5.into())
+        );
+    }
+    let seeds = [
+        "config",
+        "--json",
+        "--additional-seeds",
+        "a:1",
+        "--additional-seeds",
+        "[::1]:2",
+    ];
+    let keys = &home.run(&seeds).json()["keys"];
+    assert_eq!(
+        keys["additional_seeds"]["value"],
+        serde_json::json!(["a:1", "[::1]:2"])
+    );
+}
+
+#[test]
+fn a_wrong_configuration_is_exit_code_2_for_every_command_that_reads_it() {
+    let home = Home::new("wrong");
+    home.file("node.toml", "\n\nincoming_prt = 1\n");
+    for command in ["run", "config", "status", "peers"] {
+        home.run(&[command, "--config", "node.toml"]).fails(
+            2,
+            &["node.toml:3: unknown key \"incoming_prt\"; did you mean incoming_port?"],
+        );
+    }
+    home.run(&["--peer-timeout", "0"])
+        .fails(2, &["--peer-timeout: peer_timeout cannot be \"0\""]);
+    home.run(&["run", "--peer-timeout", "-5"])
+        .fails(2, &["peer_timeout cannot be \"-5\""]);
+    home.run(&["run", "--config", "none.toml"])
+        .fails(2, &["none.toml: cannot be opened"]);
+    let mut command = home.command(&["config"]);
+    command.env("ASTREUM_INCOMING_PORT", "x");
+    finish(command, b"").fails(2, &["environment variable ASTREUM_INCOMING_PORT"]);
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let home = Home::new("secrets");
+    let key = "0123456789abcdef".repeat(4);
+    for arguments in [
+        &["config", "--relay-secret-key", &key][..],
+        &["config", "--json", "--validation-secret-key", &key],
+        &["config", "--relay-secret-key", &format!("{key}0")],
+    ] {
+        let ran = home.run(arguments);
+        assert!(
+            !ran.text().contains("0123456789") && !ran.stderr.contains("0123456789"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn markdown_has_a_row_for_every_key() {
+    let home = Home::new("markdown");
+    let keys = home.run(&["config", "--json"]).json();
+    let ran = home.run(&["config", "--markdown"]);
+    for name in keys["keys"].as_object().unwrap().keys() {
+        assert!(ran.text().contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
+#[test]
+fn keys_are_made_once_shown_and_kept_private() {
+    let home = Home::new("keys");
+    let made = home.run(&["keys", "generate", "relay.key"]);
+    let public_key = made.lines()[0].to_owned();
+    assert_eq!(public_key.len(), 64);
+    assert_eq!(
+        home.run(&["keys", "show", "relay.key"]).lines(),
+        [&public_key]
+    );
+    let shown = home
+        .run(&[
+            "keys",
+            "show",
+            "relay.key",
+            "--kind",
+            "validation",
+            "--json",
+        ])
+        .json();
+    assert_eq!(shown["kind"], "validation");
+    assert_ne!(shown["public_key"], public_key.as_str());
+    home.run(&["keys", "generate", "relay.key"])
+        .fails(1, &["relay.key exists"]);
+    let path = home.path().join("relay.key");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    home.run(&["keys", "show", "relay.key"])
+        .fails(1, &["open to others", "chmod 600"]);
+    home.run(&["run", "--relay-secret-key-file", "relay.key"])
+        .fails(2, &["open to others"]);
+}

@@ -1,0 +1,119 @@
+//! A user with a home of their own.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A scratch directory that is the home and the working directory of every command run in it.
+pub(crate) struct Home(PathBuf);
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Its stdout as text.
+    pub(crate) fn text(&self) -> &str {
+        core::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// Its stdout, line by line, if it succeeded.
+    #[track_caller]
+    pub(crate) fn lines(&self) -> Vec<&str> {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.text().lines().collect()
+    }
+
+    /// Its stdout as JSON, if it succeeded.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        serde_json::from_slice(&self.stdout).unwrap()
+    }
+
+    /// Checks that it failed with this code and said all of this on stderr.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32, said: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for part in said {
+            assert!(self.stderr.contains(part), "no {part:?} in {self:?}");
+        }
+    }
+}
+
+impl Home {
+    pub(crate) fn new(name: &str) -> Self {
+        // Short: the path of a Unix socket has about a hundred bytes.
+        let path = std::env::temp_dir().join(format!("ast-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The socket that commands in this home look for.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.0.join("state/Astreum/lib-rs/control.sock")
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_astreum"));
+        command
+            .args(arguments)
+            .current_dir(&self.0)
+            .env_clear()
+            .env("HOME", &self.0)
+            .env("XDG_STATE_HOME", self.0.join("state"));
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, b"")
+    }
+
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        finish(self.command(arguments), input)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn finish(mut command: Command, input: &[u8]) -> Ran {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // On a thread: the child may answer before it has read everything, or never read it.
+    let feeder = std::thread::spawn(move || {
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}

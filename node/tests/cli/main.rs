@@ -1,0 +1,11 @@
+//! The command line, driven as a user drives it: the real binary, its output and its exit codes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
+
+mod configuration;
+mod harness;
+mod language;
+mod node;
+mod storage;

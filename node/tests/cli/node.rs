@@ -1,0 +1,1 @@
+//! `run`: the node itself, from its first line to its last.

@@ -1,0 +1,184 @@
+//! `put`, `get`, `status`, `peers` and `eval --node` over a control socket with atoms behind it.
+
+use std::sync::{Arc, Mutex};
+
+use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
+use astreum_node::control::{
+    AtomReply, ErrorReply, Handler, ListReply, PutReply, Reply, Request, Server, StatusReply, hex,
+    unhex,
+};
+use serde_json::{Value, json};
+
+use crate::harness::Home;
+
+/// Answers as a node does that has no peers; replies to lists are short, so that they are joined.
+#[derive(Default)]
+struct Atoms {
+    atoms: Mutex<MemoryStore>,
+    advertised: Mutex<Vec<(String, bool)>>,
+}
+
+const ATOMS_A_REPLY: usize = 3;
+
+impl Atoms {
+    fn atom(&self, id: &AtomId) -> Result<Atom, ErrorReply> {
+        let found = self.atoms.lock().unwrap().atom(id);
+        found.map_err(|_| ErrorReply::missing(id))
+    }
+
+    fn list(&self, id: &str) -> Result<ListReply, ErrorReply> {
+        let (mut atoms, mut next) = (Vec::new(), id.parse().unwrap());
+        while next != AtomId::ZERO && atoms.len() < ATOMS_A_REPLY {
+            let atom = self.atom(&next)?;
+            atoms.push(hex(&atom.to_bytes()));
+            next = atom.next();
+        }
+        let next = next.to_string();
+        Ok(ListReply { atoms, next })
+    }
+
+    fn put(&self, atoms: &[String]) -> PutReply {
+        let put = |text: &String| {
+            let atom = Atom::from_bytes(&unhex(text).unwrap()).unwrap();
+            self.atoms.lock().unwrap().insert(atom).to_string()
+        };
+        let ids = atoms.iter().map(put).collect();
+        PutReply {
+            ids,
+            durable: false,
+        }
+    }
+}
+
+impl Handler for Atoms {
+    fn handle(&self, request: Request) -> Reply {
+        let value = |value| Ok(serde_json::to_value(value).unwrap());
+        match request {
+            Request::Get { id } => {
+                let atom = self.atom(&id.parse().unwrap())?;
+                value(json!(AtomReply::from(&atom)))
+            }
+            Request::GetList { id } => value(json!(self.list(&id)?)),
+            Request::Put { atoms } => value(json!(self.put(&atoms))),
+            Request::Advertise { id, list, .. } => {
+                self.advertised.lock().unwrap().push((id, list));
+                Ok(Value::Null)
+            }
+            Request::Status {} => value(json!(StatusReply {
+                version: "9.9".to_owned(),
+                ..StatusReply::default()
+            })),
+            Request::Peers {} => Ok(json!([])),
+            other => Err(format!("{other:?} is not for tests").into()),
+        }
+    }
+}
+
+fn serve(home: &Home) -> (Arc<Atoms>, Server) {
+    let atoms = Arc::new(Atoms::default());
+    let handler: Arc<dyn Handler> = Arc::clone(&atoms) as Arc<dyn Handler>;
+    let server = Server::start(&home.control_socket(), handler).unwrap();
+    (atoms, server)
+}
+
+#[test]
+fn any_file_comes_back_as_it_was() {
+    let home = Home::new("round");
+    let (_, _server) = serve(&home);
+    let noise = |len: usize| -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    };
+    for len in [0, 1, 3_899, 3_900, 3_901, 50_000, 3_000_000] {
+        let bytes = noise(len);
+        home.file("in", &bytes);
+        let id = home.run(&["put", "in"]).lines()[0].to_owned();
+        let raw = home.run(&["get", &id, "--list", "--raw"]);
+        assert!(raw.code == 0 && raw.stdout == bytes, "{len}");
+        home.run(&["get", &id, "--list", "-o", "out"]).lines();
+        assert!(
+            std::fs::read(home.path().join("out")).unwrap() == bytes,
+            "{len}"
+        );
+    }
+}
+
+#[test]
+fn put_says_what_it_stored_and_that_it_is_not_durable() {
+    let home = Home::new("put");
+    let (atoms, _server) = serve(&home);
+    let ran = home.run_with(&["put", "-", "--json", "--advertise"], &[7; 4_000]);
+    assert!(ran.stderr.contains("lost when it stops"), "{ran:?}");
+    let reply = ran.json();
+    assert_eq!(
+        (&reply["atoms"], &reply["bytes"]),
+        (&2.into(), &4_000.into())
+    );
+    let id = reply["id"].as_str().unwrap().to_owned();
+    assert_eq!(*atoms.advertised.lock().unwrap(), [(id, true)]);
+    home.run(&["put", "none"]).fails(1, &["none: No such file"]);
+}
+
+#[test]
+fn get_shows_an_atom_for_people_and_for_programs() {
+    let home = Home::new("get");
+    let (atoms, _server) = serve(&home);
+    let id = atoms.atoms.lock().unwrap().insert(Atom::bytes(*b"hello"));
+    let id = id.to_string();
+    assert_eq!(home.run(&["get", &id]).lines(), ["bytes \"hello\""]);
+    assert_eq!(
+        home.run(&["get", &format!("0x{id}"), "--raw"]).stdout,
+        b"hello"
+    );
+    let atom = home.run(&["get", &id, "--json"]).json();
+    assert_eq!(
+        (&atom["kind"], &atom["data"]),
+        (&"bytes".into(), &"68656c6c6f".into())
+    );
+    home.run(&["get", &"7".repeat(64)])
+        .fails(1, &["was not found"]);
+    home.run(&["get", &"7".repeat(64), "--list", "-o", "out"])
+        .fails(1, &["was not found"]);
+    let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "only the state directory: {left:?}");
+    home.run(&["get", "7"]).fails(2, &["64 hexadecimal digits"]);
+}
+
+#[test]
+fn expressions_are_stored_and_evaluated_over_the_nodes_atoms() {
+    let home = Home::new("ref");
+    let (_, _server) = serve(&home);
+    let ran = home.run_with(&["put", "-", "--kind", "symbol"], b"hello\n");
+    let id = ran.lines()[0].to_owned();
+    assert_eq!(home.run(&["get", &id]).lines(), ["symbol hello"]);
+    let ran = home.run_with(&["put", "-", "--kind", "expr"], b"\"some text\"");
+    let id = ran.lines()[0].to_owned();
+    let source = format!("(0x{id} ref)");
+    assert_eq!(
+        home.run(&["eval", &source, "--node"]).lines(),
+        ["\"some text\""]
+    );
+    let alone = home.run(&["eval", &source]);
+    assert_eq!(
+        (alone.code, alone.text()),
+        (1, "error eval: ref target not found\n")
+    );
+    home.run_with(&["put", "-", "--kind", "expr"], b"(")
+        .fails(1, &["expected ')'", "^"]);
+}
+
+#[test]
+fn status_and_peers_are_shown() {
+    let home = Home::new("status");
+    let (_, server) = serve(&home);
+    assert!(home.run(&["status"]).text().contains("version         9.9"));
+    assert_eq!(home.run(&["status", "--json"]).json()["version"], "9.9");
+    assert_eq!(home.run(&["peers"]).lines(), ["no peers"]);
+    assert!(home.run(&["peers", "--json"]).lines().is_empty());
+    server.stop();
+    home.run(&["status"])
+        .fails(1, &["no node is running", "astreum run"]);
+    home.run(&["eval", "1", "--node"])
+        .fails(1, &["no node is running"]);
+}
