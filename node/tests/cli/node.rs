@@ -1,1 +1,209 @@
 //! `run`: the node itself, from its first line to its last.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
+
+use crate::harness::Home;
+
+/// A node that runs until it is stopped.
+struct Node {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    greeting: String,
+}
+
+impl Node {
+    fn start(home: &Home, arguments: &[&str]) -> Self {
+        let mut command = home.command(arguments);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut greeting = String::new();
+        while !greeting.contains("Ctrl-C") {
+            let read = stdout.read_line(&mut greeting).unwrap();
+            assert_ne!(read, 0, "it ended after {greeting:?}");
+        }
+        Self {
+            child,
+            stdout,
+            greeting,
+        }
+    }
+
+    /// Stops it as Ctrl-C does; its exit code and the rest of its stdout.
+    fn interrupt(mut self) -> (Option<i32>, String) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        let id = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        let mut rest = String::new();
+        while self.stdout.read_line(&mut rest).unwrap() > 0 {}
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const QUIET: [&str; 4] = ["--incoming-port", "0", "--default-seed", "none"];
+
+fn run(home: &Home, more: &[&str]) -> Node {
+    Node::start(home, &[&["run"], &QUIET[..], more].concat())
+}
+
+/// The only `node.log` below the home's state directory.
+fn log_file(home: &Home) -> PathBuf {
+    let logs = home.path().join("state/Astreum/lib-rs/logs");
+    let mut entries = fs::read_dir(logs).unwrap();
+    let instance = entries.next().unwrap().unwrap().path();
+    assert!(entries.next().is_none());
+    instance.join("node.log")
+}
+
+#[test]
+fn a_node_starts_answers_and_stops() {
+    let home = Home::new("run");
+    let node = run(&home, &[]);
+    let socket = home.control_socket();
+    assert!(
+        node.greeting.contains(&socket.display().to_string()),
+        "{}",
+        node.greeting
+    );
+    let status = home.run(&["status", "--json"]).json();
+    let key = status["public_key"].as_str().unwrap().to_owned();
+    assert!(node.greeting.contains(&key));
+    home.file("in", "some text");
+    let id = home.run(&["put", "in"]).lines()[0].to_owned();
+    assert_eq!(
+        home.run(&["get", &id, "--list", "--raw"]).text(),
+        "some text"
+    );
+    assert_eq!(home.run(&["peers"]).lines(), ["no peers"]);
+    // The same home again: refused, and the first one goes on.
+    home.run(&[&["run"], &QUIET[..]].concat())
+        .fails(1, &["another node already runs"]);
+    assert_eq!(home.run(&["status", "--json"]).json()["public_key"], key);
+    assert_eq!(node.interrupt(), (Some(0), String::new()));
+    assert!(!socket.exists());
+    home.run(&["status"]).fails(1, &["no node is running"]);
+}
+
+#[test]
+fn without_a_command_it_is_a_node_too_and_its_key_is_its_own() {
+    let home = Home::new("bare");
+    home.run(&["keys", "generate", "relay.key"]).lines();
+    let public_key = home.run(&["keys", "show", "relay.key"]).lines()[0].to_owned();
+    let node = Node::start(
+        &home,
+        &[&QUIET[..], &["--relay-secret-key-file", "relay.key"]].concat(),
+    );
+    assert!(node.greeting.contains(&public_key), "{}", node.greeting);
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
+fn the_log_begins_with_the_banner_and_every_line_has_the_documented_fields() {
+    let home = Home::new("log");
+    assert_eq!(run(&home, &[]).interrupt().0, Some(0));
+    let path = log_file(&home);
+    let instance = path
+        .parent()
+        .unwrap()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["msg"], "Starting Astreum Node");
+    for line in &lines {
+        for field in [
+            "ts",
+            "level",
+            "logger",
+            "msg",
+            "pid",
+            "thread",
+            "module",
+            "func",
+            "instance_id",
+        ] {
+            assert!(line.get(field).is_some(), "{field} in {line}");
+        }
+        assert_eq!(line["logger"], format!("lib-rs.{instance}"));
+        assert_eq!(
+            (instance.len(), &line["instance_id"]),
+            (16, &instance.into())
+        );
+    }
+    assert_eq!(lines.last().unwrap()["msg"], "stopped");
+}
+
+#[test]
+fn verbose_mirrors_the_log_for_people() {
+    let home = Home::new("verbose");
+    let node = run(&home, &["--verbose"]);
+    let (greeting, (code, rest)) = (node.greeting.clone(), node.interrupt());
+    let mirrored = greeting + &rest;
+    let banner = mirrored
+        .lines()
+        .find(|line| line.ends_with("] [info] Starting Astreum Node"))
+        .unwrap();
+    // [YYYY-MM-DD-SS-MM]
+    let shape: String = banner[..18].replace(|c: char| c.is_ascii_digit(), "0");
+    assert_eq!(shape, "[0000-00-00-00-00]");
+    assert!(
+        code == Some(0) && mirrored.contains("[info] stopped"),
+        "{mirrored}"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_if_it_was_asked_for() {
+    let home = Home::new("port");
+    let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    home.run(&["run", "--incoming-port", &port, "--default-seed", "none"])
+        .fails(1, &[&port]);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let home = Home::new("nolog");
+    home.file("in-the-way", "");
+    let mut command = home.command(&[&["run"], &QUIET[..], &["--log-dir", "in-the-way"]].concat());
+    let child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut node = child;
+    let mut complaint = String::new();
+    let stderr = node.stderr.take().unwrap();
+    BufReader::new(stderr).read_line(&mut complaint).unwrap();
+    assert!(
+        complaint.contains("the log in in-the-way cannot be written"),
+        "{complaint}"
+    );
+    // It is up as soon as its socket answers.
+    let answered = (0..200).any(|_| {
+        std::thread::sleep(core::time::Duration::from_millis(50));
+        home.run(&["status"]).code == 0
+    });
+    let _ = node.kill();
+    let _ = node.wait();
+    assert!(answered);
+}

@@ -157,7 +157,7 @@ fn expressions_are_stored_and_evaluated_over_the_nodes_atoms() {
     let source = format!("(0x{id} ref)");
     assert_eq!(
         home.run(&["eval", &source, "--node"]).lines(),
-        ["\"some text\""]
+        ["(\"some text\")"]
     );
     let alone = home.run(&["eval", &source]);
     assert_eq!(
