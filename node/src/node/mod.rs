@@ -244,7 +244,7 @@ impl Node {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let node = Node::new(Config::default())?;
-    /// let sum = text::parse("(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))")?;
+    /// let sum = text::parse("(1 2 ((a b (($0 $1 add) sk)) (a b) fn))")?;
     /// assert_eq!(node.eval(&sum, &mut Env::new()).value(), &Expr::bytes([3]));
     /// # Ok(())
     /// # }

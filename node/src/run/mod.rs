@@ -15,6 +15,7 @@ use crate::log;
 use crate::node::{Node, NodeError};
 use core::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why the node does not run.
@@ -75,6 +76,15 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     Ok(())
 }
 
+/// What to type to start this program again: its name, or the path that it was started by.
+fn program() -> String {
+    let name = std::env::args_os().next().unwrap_or_default();
+    match name.to_str() {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => "astreum".to_owned(),
+    }
+}
+
 fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result<()> {
     let status = node.status();
     let port = status.port.unwrap_or_default();
@@ -87,11 +97,17 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     writeln!(out, "  storage         {}", status.durability)?;
     writeln!(out)?;
     writeln!(out, "Try in another terminal:")?;
-    writeln!(out, "  astreum status")?;
-    writeln!(out, "  astreum put README.md")?;
+    let program = program();
+    // The commands find a socket at its default place by themselves.
+    let at = match Paths::new(&Config::default(), Path::new("")).control_socket {
+        default if default == paths.control_socket => String::new(),
+        _ => format!(" --control-socket {socket}"),
+    };
+    writeln!(out, "  {program} status{at}")?;
+    writeln!(out, "  {program} put FILE{at}")?;
     writeln!(
         out,
-        "  astreum eval '(1 2 (((a b (($0 $1 add) sk)) (a b) fn)))'"
+        "  {program} eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'"
     )?;
     writeln!(out, "Ctrl-C stops the node.")
 }
