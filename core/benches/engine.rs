@@ -1,6 +1,8 @@
 //! Datagrams that one engine handles a second, answers drained, without sockets: pings, requests
 //! with small and large answers, and junk.
 
+#![expect(clippy::expect_used, reason = "a bench that fails is to stop")]
+
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
