@@ -12,6 +12,8 @@ const PYTHON_VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
 pub(crate) struct Environment {
     /// A Python that has the reference installed.
     pub(crate) python: PathBuf,
+    /// Our node's program.
+    pub(crate) node: PathBuf,
     /// The script that drives it.
     pub(crate) driver: PathBuf,
     /// Scratch space of this run, removed when it ends well.
@@ -34,6 +36,7 @@ impl Environment {
             .map_err(|error| format!("cannot create {}: {error}", scratch.display()))?;
         Ok(Self {
             python,
+            node: build_node()?,
             driver: Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/reference_driver.py"),
             scratch,
         })
@@ -54,6 +57,31 @@ fn target_folder() -> Result<PathBuf, String> {
         .and_then(Path::parent)
         .map(Path::to_path_buf)
         .ok_or_else(|| format!("{} is not in a target folder", own.display()))
+}
+
+/// Builds the node's program next to this one; cargo does not, a library is all that is linked.
+fn build_node() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "astreum-node",
+            "--bin",
+            "astreum",
+        ])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if own
+        .parent()
+        .is_some_and(|folder| folder.ends_with("release"))
+    {
+        build.arg("--release");
+    }
+    checked(&mut build, "build the node")?;
+    Ok(own.with_file_name("astreum"))
 }
 
 fn succeeds(python: &Path, code: &str) -> bool {

@@ -18,6 +18,7 @@
 
 mod cases;
 mod environment;
+mod ours;
 mod reference;
 mod suite;
 

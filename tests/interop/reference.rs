@@ -2,6 +2,8 @@
 
 use crate::environment::Environment;
 use crate::suite::wait_for;
+use astreum_core::atom::Atom;
+use astreum_node::control::{hex, unhex};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use serde_json::{Value, json};
@@ -185,6 +187,17 @@ impl Reference {
         self.call(command, json!({}))
     }
 
+    /// Keeps an atom; gives its id.
+    pub(crate) fn put(&mut self, atom: &Atom) -> Result<String, String> {
+        let arguments = json!({
+            "data": hex(atom.data()), "kind": atom.kind().code(), "next": atom.next().to_string(),
+        });
+        let id = self.call("put", arguments)?;
+        id.as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{id} is no id"))
+    }
+
     /// What the node holds about the peer with this key, once it has registered it.
     pub(crate) fn wait_for_peer(&mut self, key: &str) -> Result<Value, String> {
         wait_for("the reference registers the peer", || {
@@ -202,4 +215,21 @@ impl Reference {
             .filter_map(|(_, count)| count.as_u64())
             .sum())
     }
+}
+
+/// An atom whose id is nearer to the first key than to the second: an advertisement of it goes, or
+/// stays, there. It is larger than what anybody is sent without having proven its address.
+pub(crate) fn nearer_to(key: &str, other: &str) -> Result<Atom, String> {
+    let (Some(key), Some(other)) = (unhex(key), unhex(other)) else {
+        return Err("a key is not hex".to_owned());
+    };
+    let distance =
+        |key: &[u8], id: &[u8]| -> Vec<u8> { key.iter().zip(id).map(|(a, b)| a ^ b).collect() };
+    (0u32..1_000)
+        .map(|number| Atom::bytes(number.to_be_bytes().repeat(500)))
+        .find(|atom| {
+            let id = atom.id();
+            distance(&key, id.as_ref()) < distance(&other, id.as_ref())
+        })
+        .ok_or_else(|| "no atom is near to the key".to_owned())
 }

@@ -139,8 +139,10 @@ class Node:
         return atom_id.hex()
 
     def put(self, request):
-        """Keeps one bytes atom."""
-        return self._keep(Atom(HEX(request["data"]), AtomKind.BYTES))
+        """Keeps one atom; a bytes atom without a link unless it says otherwise."""
+        kind = AtomKind(request.get("kind", 1))
+        next_id = HEX(request.get("next", "00" * 32))
+        return self._keep(Atom(HEX(request["data"]), kind, next_id))
 
     def put_list(self, request):
         """Keeps a bytes list."""

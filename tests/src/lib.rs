@@ -2,4 +2,5 @@
 //! the fuzz targets, which ordinary tests replay on a committed corpus.
 
 pub mod model;
+pub mod random;
 pub mod target;

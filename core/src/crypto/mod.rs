@@ -11,6 +11,7 @@
 
 mod agree;
 mod keyed;
+mod poly1305;
 mod seal;
 mod sign;
 

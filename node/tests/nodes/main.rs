@@ -7,5 +7,4 @@ mod node_connection;
 mod node_init;
 mod objects;
 mod port_handling;
-mod running;
 mod support;

@@ -1,6 +1,12 @@
 //! The cases, by subject.
 
+mod advertisements;
+mod differential;
 mod driver;
+mod handshakes;
+mod misses;
+mod objects;
+mod routes;
 
 use crate::suite::Case;
 
@@ -11,9 +17,37 @@ macro_rules! cases {
     };
 }
 
-/// Every case.
+/// Every case, the slow ones first.
 pub(crate) fn all() -> Vec<Case> {
-    let subjects: &[&[Case]] = &[cases!(driver: two_references_meet_and_exchange_an_expression)];
+    let subjects: &[&[Case]] = &[
+        cases!(differential: tokens, expressions, printed_expressions, atoms, messages, routes, stack_programs),
+        cases!(handshakes:
+            the_reference_restarts_with_its_key,
+            another_key_takes_over_an_address,
+            we_restart_with_another_key,
+            an_idle_reference_stays_past_its_timeout,
+            we_connect,
+            the_reference_connects,
+            a_ping_carries_its_fields,
+            the_references_ping_is_read,
+        ),
+        cases!(advertisements: ours_is_repeated_until_it_expires, the_references_is_indexed),
+        cases!(misses: we_ask_two_references, the_reference_asks_two_of_us),
+        cases!(objects:
+            a_value_is_put_here_and_got_there,
+            a_value_is_put_there_and_got_here,
+            a_list_is_put_here_and_got_there,
+            a_list_is_put_there_and_got_here,
+            a_list_that_no_datagram_holds,
+            the_largest_atom_travels_both_ways,
+            we_redirect_to_a_reference_that_provides,
+            a_reference_redirects_us_to_one_that_provides,
+            a_stranger_asks_us_as_the_provider,
+            source_text_becomes_an_expression_there_and_comes_back,
+        ),
+        cases!(routes: the_reference_learns_peers_from_us, we_learn_peers_from_the_reference),
+        cases!(driver: two_references_meet_and_exchange_an_expression),
+    ];
     subjects
         .iter()
         .flat_map(|cases| cases.iter())

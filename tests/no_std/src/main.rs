@@ -7,8 +7,12 @@
 
 extern crate alloc;
 
-use alloc::vec;
-use astreum_core::atom::{Atom, AtomSource, MemoryStore};
+use alloc::vec::Vec;
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::crypto::SecretKey;
+use astreum_core::expr::Expr;
+use astreum_core::machine::{Env, Machine};
+use astreum_core::wire::message::{Body, Envelope, Message, Topic};
 use core::panic::PanicInfo;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
@@ -27,18 +31,74 @@ fn main() -> ! {
     // SAFETY: the region is RAM of this board that neither the linker script nor anybody else uses,
     // and this runs once, before the first allocation.
     unsafe { HEAP.init(HEAP_START, HEAP_BYTES) };
+    program();
     atoms();
+    messages();
     hprintln!("no_std: ok");
     debug::exit(EXIT_SUCCESS);
     loop {}
 }
 
-/// An id that a host computed is the id that this computes.
+/// A program gives what it gives everywhere, for the same charge.
+fn program() {
+    let mut machine = Machine::new(MemoryStore::new());
+    let source = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))";
+    let evaluation = machine.eval_source(source, &mut Env::new());
+    hprintln!(
+        "{} = {}, {} charged",
+        source,
+        evaluation.value(),
+        evaluation.used()
+    );
+    assert!(*evaluation.value() == Expr::bytes([3]));
+    assert_eq!(evaluation.used(), 2);
+}
+
+/// The id of an expression's atoms is the one that a host computed.
 fn atoms() {
-    let atom = Atom::bytes(*b"abc");
-    let store: MemoryStore = vec![atom.clone()].into_iter().collect();
-    hprintln!("atom {}", atom.id());
-    assert_eq!(store.atom(&atom.id()).ok(), Some(atom));
+    let expr = Expr::list([Expr::bytes("abc"), Expr::list([])]);
+    let (id, atoms) = expr.to_atoms();
+    hprintln!("{} is {}", expr, id);
+    let expected: Result<AtomId, _> = EXPRESSION_ID.parse();
+    assert_eq!(Ok(id), expected);
+    let store: MemoryStore = atoms.into_iter().collect();
+    assert!(Expr::from_atoms(&store, &id, 10).as_ref() == Ok(&expr));
+}
+
+/// `("abc" ())`, as a host computes it.
+const EXPRESSION_ID: &str = "e81ed56d9f7493977f410b210852adb02a83ee144eccce617a5ff1104595d8ed";
+
+/// What one node seals the other opens.
+fn messages() {
+    let (ours, theirs) = (
+        SecretKey::from_bytes([1; 32]),
+        SecretKey::from_bytes([2; 32]),
+    );
+    let (Ok(to_them), Ok(to_us)) = (
+        ours.agree(&theirs.public_key()),
+        theirs.agree(&ours.public_key()),
+    ) else {
+        panic!("two honest keys agree");
+    };
+    let envelope = Envelope {
+        sender: ours.public_key(),
+        port: 52_780,
+        key: &to_them,
+        nonce: [3; 12],
+    };
+    let mut bytes = Vec::new();
+    assert!(envelope.write(&mut bytes, Topic::Ping, b"hello").is_ok());
+    let Ok(Message {
+        body: Body::Sealed(sealed),
+        ..
+    }) = Message::decode(&bytes)
+    else {
+        panic!("a sealed message");
+    };
+    let mut opened = Vec::new();
+    let content = sealed.open(&to_us, &mut opened);
+    hprintln!("{} bytes sealed and opened: {:?}", bytes.len(), content);
+    assert_eq!(content, Ok((Topic::Ping, b"hello".as_slice())));
 }
 
 #[panic_handler]

@@ -59,6 +59,11 @@ const SOURCES: &[(&str, &str, Seed)] = &[
     ("decode", "provider_decode", bytes),
     ("decode", "route_response_decode", bytes),
     ("decode", "message_decode", packet),
+    ("engine", "message_decode", session_packet),
+    ("engine", "ping_decode", session_ping),
+    ("engine", "object_request_decode", session_request),
+    ("engine", "object_response_decode", session_response),
+    ("engine", "route_response_decode", session_route),
 ];
 
 fn seeds(cases: &Path, seed: Seed) -> Result<Vec<Named>, Box<dyn Error>> {
@@ -152,4 +157,41 @@ fn recipe(expr: &Value, out: &mut Vec<u8>) -> Option<()> {
     }
     out.push(1);
     Some(())
+}
+
+/// A session of the engine's target: a handshake, then one message of `topic`, then time.
+fn session(topic: u8, content: &[u8]) -> Option<Vec<u8>> {
+    let len = u8::try_from(content.len()).ok()?;
+    let asks_for_it = [6, 7, 6, 0];
+    Some(
+        [
+            &[2, 5, 4, 3, topic, len],
+            content,
+            &asks_for_it,
+            &[5, 40, 5, 255],
+        ]
+        .concat(),
+    )
+}
+
+fn session_packet(input: &Value) -> Option<Vec<u8>> {
+    let packet = packet(input)?;
+    let len = u8::try_from(packet.len()).ok()?;
+    Some([&[0, len], &*packet, &[2, 16 + 2, 5, 255]].concat())
+}
+
+fn session_ping(input: &Value) -> Option<Vec<u8>> {
+    session(0, &bytes(input)?)
+}
+
+fn session_request(input: &Value) -> Option<Vec<u8>> {
+    session(1, &bytes(input)?)
+}
+
+fn session_response(input: &Value) -> Option<Vec<u8>> {
+    session(2, &bytes(input)?)
+}
+
+fn session_route(input: &Value) -> Option<Vec<u8>> {
+    session(4, &bytes(input)?)
 }

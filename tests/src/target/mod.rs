@@ -4,6 +4,7 @@
 //! corpus through the same functions, so that what fuzzing found stays found.
 
 pub mod decode;
+pub mod engine;
 pub mod eval;
 pub mod low_eval;
 pub mod parse;
@@ -21,4 +22,5 @@ pub const TARGETS: &[Target] = &[
     ("eval", eval::run),
     ("low_eval", low_eval::run),
     ("decode", decode::run),
+    ("engine", engine::run),
 ];

@@ -1,0 +1,254 @@
+//! Thousands of generated requests of the conformance protocol, answered by us and by the
+//! reference as it is installed. What the reference itself gets wrong is not generated: double
+//! quotes, the opcodes `add` and `atom_link`.
+
+use crate::environment::Environment;
+use crate::reference::Process;
+use crate::suite::{Outcome, ensure};
+use astreum_core::text::parse;
+use astreum_node::conform;
+use astreum_node::control::hex;
+use astreum_tests::random::Random;
+use serde_json::{Value, json};
+
+/// Requests of each case.
+const REQUESTS: usize = 5_000;
+/// Requests that are under way at a time: small enough that neither pipe fills up.
+const BATCH: usize = 50;
+/// Nesting of generated expressions; the reference recurses.
+const DEPTH: usize = 12;
+
+pub(crate) fn tokens(environment: &Environment) -> Outcome {
+    compare(environment, |random| {
+        ("tokenize", json!({"source": noise(random)}))
+    })
+}
+
+pub(crate) fn expressions(environment: &Environment) -> Outcome {
+    compare(environment, |random| {
+        let source = if random.below(2) == 0 {
+            noise(random)
+        } else {
+            expression_text(random, DEPTH)
+        };
+        ("parse", json!({"source": source}))
+    })
+}
+
+/// What we print, the reference reads as the same expression.
+pub(crate) fn printed_expressions(environment: &Environment) -> Outcome {
+    let mut reference = Process::start(environment, &["answers"])?;
+    let mut random = Random::new(3);
+    for number in 0..REQUESTS / BATCH {
+        let mut expected = Vec::new();
+        for index in 0..BATCH {
+            let source = expression_text(&mut random, DEPTH);
+            let printed = parse(&source)
+                .map_err(|error| error.to_string())?
+                .to_string();
+            let id = (number * BATCH + index).to_string();
+            let ours = json!({"id": id, "op": "parse", "in": {"source": source}});
+            expected.push((conform::answer_line(&ours.to_string()), printed.clone()));
+            let theirs = json!({"id": id, "op": "parse", "in": {"source": printed}});
+            reference.send(&theirs.to_string())?;
+        }
+        for (ours, printed) in expected {
+            let ours: Value = serde_json::from_str(&ours).map_err(|error| error.to_string())?;
+            let theirs = reference.receive()?;
+            ensure!(
+                ours == theirs,
+                "printed {printed}: we have {ours}, it reads {theirs}"
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn atoms(environment: &Environment) -> Outcome {
+    compare(environment, |random| match random.below(3) {
+        0 => {
+            let kind = random.below(3);
+            let len = random.below(100);
+            let (data, next) = (hex(&random.bytes(len)), hex(&random.bytes(32)));
+            ("atom", json!({"kind": kind, "data": data, "next": next}))
+        }
+        1 => {
+            let len = random.below(80);
+            let mut bytes = random.bytes(len);
+            if let Some(kind) = bytes.get_mut(32) {
+                *kind %= 4;
+            }
+            ("atom_decode", json!({"bytes": hex(&bytes)}))
+        }
+        _ => ("expr_atoms", json!({"expr": expression_json(random, 5)})),
+    })
+}
+
+pub(crate) fn messages(environment: &Environment) -> Outcome {
+    compare(environment, |random| {
+        let operation = random.one_of(&[
+            "ping_decode",
+            "object_request_decode",
+            "object_response_decode",
+            "provider_decode",
+        ]);
+        // Around the lengths that matter.
+        let around = random.one_of(&[33, 34, 38, 72]);
+        let len = (around + random.below(5)).saturating_sub(2);
+        let mut bytes = random.bytes(len);
+        for field in [0, 1, 33] {
+            if let Some(byte) = bytes.get_mut(field) {
+                *byte %= 4;
+            }
+        }
+        (operation, json!({"bytes": hex(&bytes)}))
+    })
+}
+
+pub(crate) fn routes(environment: &Environment) -> Outcome {
+    compare(environment, |random| {
+        let own = random.bytes(32);
+        let count = random.below(60);
+        // Keys that share a random number of leading bits with our own fill some buckets.
+        let mut peers: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..count {
+            let mut key = random.bytes(32);
+            let shared = random.below(3);
+            for (byte, ours) in key.iter_mut().zip(&own).take(shared) {
+                *byte = *ours;
+            }
+            peers.push(key);
+        }
+        let removed: Vec<String> = (0..count / 4)
+            .filter_map(|_| peers.get(random.below(count)).map(|key| hex(key)))
+            .collect();
+        let peers: Vec<String> = peers.iter().map(|key| hex(key)).collect();
+        let target = hex(&random.bytes(32));
+        (
+            "route",
+            json!({"own": hex(&own), "peers": peers, "remove": removed, "target": target}),
+        )
+    })
+}
+
+pub(crate) fn stack_programs(environment: &Environment) -> Outcome {
+    const OPCODES: [&str; 8] = [
+        "nand",
+        "jump",
+        "heap_get",
+        "heap_set",
+        "atom_slice",
+        "atom_concat",
+        "atom_new",
+        "atom_load",
+    ];
+    compare(environment, |random| {
+        let len = random.below(14);
+        let code: Vec<String> = (0..len)
+            .map(|_| match random.below(5) {
+                0 | 1 => hex(random.one_of(&OPCODES).as_bytes()),
+                2 => hex(&[u8::try_from(random.below(4)).unwrap_or_default()]),
+                _ => {
+                    let len = random.one_of(&[0, 1, 1, 1, 2, 3, 32]);
+                    hex(&random.bytes(len))
+                }
+            })
+            .collect();
+        let limit = random.below(200);
+        ("low_eval", json!({"code": code, "limit": limit}))
+    })
+}
+
+/// Generates requests, has both answer them, and stops at the first difference.
+fn compare(
+    environment: &Environment,
+    generate: impl Fn(&mut Random) -> (&'static str, Value),
+) -> Outcome {
+    let mut reference = Process::start(environment, &["answers"])?;
+    let mut random = Random::new(1);
+    let mut errors = 0;
+    for number in 0..REQUESTS / BATCH {
+        let mut requests = Vec::new();
+        for index in 0..BATCH {
+            let (operation, input) = generate(&mut random);
+            let id = (number * BATCH + index).to_string();
+            let request = json!({"id": id, "op": operation, "in": input}).to_string();
+            reference.send(&request)?;
+            requests.push(request);
+        }
+        for request in requests {
+            let theirs = reference.receive()?;
+            let ours: Value = serde_json::from_str(&conform::answer_line(&request))
+                .map_err(|error| error.to_string())?;
+            let is_error = |answer: &Value| !answer["out"]["error"].is_null();
+            let both_fail = is_error(&ours) && is_error(&theirs) && ours["id"] == theirs["id"];
+            errors += usize::from(both_fail);
+            ensure!(
+                both_fail || ours == theirs,
+                "{request}\n    we say  {ours}\n    it says {theirs}"
+            );
+        }
+    }
+    ensure!(
+        errors < REQUESTS * 9 / 10,
+        "{errors} of {REQUESTS} requests were errors"
+    );
+    Ok(())
+}
+
+/// Text that is mostly not a program.
+fn noise(random: &mut Random) -> String {
+    const PIECES: [&str; 40] = [
+        "(", ")", "(", ")", " ", " ", "\n", "\t", "\u{c}", "\u{1c}", "\u{85}", "\u{a0}",
+        "\u{2003}", "\u{3000}", "\u{200b}", ";", "#;", "#", "#;#;", "a", "b", "abc", "-", "+", "_",
+        "0", "00", "7", "-1", "128", "-129", "+5", "1_000", "1__0", "_1", "1_", "é", "日本", "$0",
+        "def",
+    ];
+    let len = random.below(30);
+    (0..len).map(|_| random.one_of(&PIECES)).collect()
+}
+
+/// A program's text, well formed.
+fn expression_text(random: &mut Random, depth: usize) -> String {
+    const LEAVES: [&str; 12] = [
+        "a",
+        "int.add",
+        "$0",
+        "sk",
+        "fn",
+        "()",
+        "0",
+        "-1",
+        "255",
+        "-32769",
+        "1_0",
+        "123456789012345",
+    ];
+    if depth == 0 || random.below(3) == 0 {
+        return random.one_of(&LEAVES).to_owned();
+    }
+    let len = random.below(4);
+    let items: Vec<String> = (0..len)
+        .map(|_| expression_text(random, depth - 1))
+        .collect();
+    let separator = random.one_of(&[" ", "\n", " ; note\n", " #;(left out) "]);
+    format!("({})", items.join(separator))
+}
+
+/// An expression, with names and values that no text may hold.
+fn expression_json(random: &mut Random, depth: usize) -> Value {
+    match random.below(if depth == 0 { 2 } else { 4 }) {
+        0 => json!({"sym": random.one_of(&["", "a", "é", "a b", "(", "12", "name.of"])}),
+        1 => {
+            let len = random.below(40);
+            json!({"bytes": hex(&random.bytes(len))})
+        }
+        _ => {
+            let len = random.below(4);
+            let items: Vec<Value> = (0..len)
+                .map(|_| expression_json(random, depth - 1))
+                .collect();
+            json!({"list": items})
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Atoms, lists and expressions that travel.
+
+use crate::environment::Environment;
+use crate::ours::Ours;
+use crate::reference::{Reference, Start, nearer_to};
+use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
+use astreum_core::atom::{Atom, bytes_list};
+use astreum_core::text;
+use astreum_node::control::hex;
+use serde_json::{Value, json};
+
+/// The most data in an atom that a reference node can receive, in bytes.
+const LARGEST_ATOM_BYTES: usize = 3_957;
+
+/// A reference and a node of ours that know each other.
+fn pair(environment: &Environment) -> Result<(Ours, Reference), String> {
+    let mut reference = Reference::fresh(environment)?;
+    let ours = Ours::with_seeds(environment, &[reference.address()])?;
+    reference.wait_for_peer(&ours.key)?;
+    ours.wait_for_peer(&reference.key)?;
+    Ok((ours, reference))
+}
+
+/// The data that the reference has under this id, wherever it found it.
+fn got_there(reference: &mut Reference, id: &str) -> Result<Value, String> {
+    Ok(reference.call("get", json!({"id": id}))?["atom"]["data"].take())
+}
+
+pub(crate) fn a_value_is_put_here_and_got_there(environment: &Environment) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let id = ours.put(&[Atom::bytes(*b"from here")])?.remove(0);
+    ensure_eq!(
+        got_there(&mut reference, &id)?,
+        json!(hex(b"from here")),
+        "what it got"
+    );
+    Ok(())
+}
+
+pub(crate) fn a_value_is_put_there_and_got_here(environment: &Environment) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let id = reference.put(&Atom::bytes(*b"from there"))?;
+    let atom = ours.get(&id)?.ok_or("we did not get it")?;
+    ensure_eq!(
+        (&*atom.data, &*atom.kind),
+        (&*hex(b"from there"), "bytes"),
+        "what we got"
+    );
+    ensure!(
+        reference.count("Handling OBJECT_GET")? >= 1,
+        "we asked the reference"
+    );
+    Ok(())
+}
+
+pub(crate) fn a_list_is_put_here_and_got_there(environment: &Environment) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let items: Vec<Vec<u8>> = (0..50).map(|item| vec![item; 20]).collect();
+    let (head, atoms) = bytes_list(&items);
+    ours.put(&atoms)?;
+    let got = reference.call("get_list", json!({"id": head.to_string()}))?;
+    let got: Vec<&Value> = got
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|atom| &atom["data"])
+        .collect();
+    let expected: Vec<Value> = items.iter().map(|item| json!(hex(item))).collect();
+    ensure_eq!(
+        got,
+        expected.iter().collect::<Vec<_>>(),
+        "the list that it got"
+    );
+    Ok(())
+}
+
+pub(crate) fn a_list_is_put_there_and_got_here(environment: &Environment) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let items: Vec<Vec<u8>> = (0..50).map(|item| vec![item; 20]).collect();
+    let listed: Vec<String> = items.iter().map(|item| hex(item)).collect();
+    let head = reference.call("put_list", json!({"items": listed}))?;
+    let got = ours.get_list(head.as_str().ok_or("no head")?)?;
+    ensure_eq!(got, items, "the list that we got");
+    Ok(())
+}
+
+/// The answer to one request would be cut off; we walk the list atom by atom.
+pub(crate) fn a_list_that_no_datagram_holds(environment: &Environment) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let items: Vec<Vec<u8>> = (0..30).map(|item| vec![item; 2_500]).collect();
+    let listed: Vec<String> = items.iter().map(|item| hex(item)).collect();
+    let head = reference.call("put_list", json!({"items": listed}))?;
+    let got = ours.get_list(head.as_str().ok_or("no head")?)?;
+    ensure!(
+        got == items,
+        "the long list that we got has {} items",
+        got.len()
+    );
+    Ok(())
+}
+
+pub(crate) fn the_largest_atom_travels_both_ways(environment: &Environment) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let data = vec![0x5a; LARGEST_ATOM_BYTES];
+    let id = ours.put(&[Atom::bytes(data.clone())])?.remove(0);
+    ensure_eq!(
+        got_there(&mut reference, &id)?,
+        json!(hex(&data)),
+        "what it got"
+    );
+    let data = vec![0xa5; LARGEST_ATOM_BYTES];
+    let id = reference.put(&Atom::bytes(data.clone()))?;
+    let atom = ours.get(&id)?.ok_or("we did not get it")?;
+    ensure_eq!(atom.data, hex(&data), "what we got");
+    Ok(())
+}
+
+/// Reference A has it and told us; reference C, who knows only us, asks.
+pub(crate) fn we_redirect_to_a_reference_that_provides(environment: &Environment) -> Outcome {
+    let ours = Ours::fresh(environment)?;
+    let start = Start {
+        seeds: &[ours.address()],
+        ..Start::default()
+    };
+    let mut provider = Reference::start(environment, &start)?;
+    provider.wait_for_peer(&ours.key)?;
+    let atom = nearer_to(&ours.key, &provider.key)?;
+    let id = provider.put(&atom)?;
+    provider.call("advertise", json!({"id": id}))?;
+    wait_for("we index the provider", || {
+        Ok((!ours.providers(&id)?.is_empty()).then_some(()))
+    })?;
+    let mut asker = Reference::start(environment, &start)?;
+    asker.wait_for_peer(&ours.key)?;
+    ensure_eq!(
+        got_there(&mut asker, &id)?,
+        json!(hex(atom.data())),
+        "what the asker got"
+    );
+    ensure!(
+        provider.count("Handling OBJECT_GET")? >= 1,
+        "the provider was asked"
+    );
+    Ok(())
+}
+
+/// Reference A has it and told reference B; we know only B.
+pub(crate) fn a_reference_redirects_us_to_one_that_provides(environment: &Environment) -> Outcome {
+    let mut index = Reference::fresh(environment)?;
+    let start = Start {
+        seeds: &[index.address()],
+        ..Start::default()
+    };
+    let mut provider = Reference::start(environment, &start)?;
+    provider.wait_for_peer(&index.key)?;
+    let atom = nearer_to(&index.key, &provider.key)?;
+    let id = provider.put(&atom)?;
+    provider.call("advertise", json!({"id": id}))?;
+    wait_for("the other reference indexes the provider", || {
+        Ok(index.ask("providers")?.get(&id).cloned())
+    })?;
+    let ours = Ours::with_seeds(environment, &[index.address()])?;
+    ours.wait_for_peer(&index.key)?;
+    let got = ours.get(&id)?.ok_or("we did not get it")?;
+    ensure_eq!(got.data, hex(atom.data()), "what we got");
+    ensure!(
+        provider.count("Handling OBJECT_GET")? >= 1,
+        "the provider was asked"
+    );
+    Ok(())
+}
+
+/// We have it and told reference B; reference C, who has never shaken hands with us, asks us.
+pub(crate) fn a_stranger_asks_us_as_the_provider(environment: &Environment) -> Outcome {
+    let (ours, mut index) = pair(environment)?;
+    let near = nearer_to(&index.key, &ours.key)?;
+    let id = ours.put(core::slice::from_ref(&near))?.remove(0);
+    ours.advertise(&id, false, None)?;
+    wait_for("the reference indexes us", || {
+        Ok(index.ask("providers")?.get(&id).cloned())
+    })?;
+    let start = Start {
+        seeds: &[index.address()],
+        ..Start::default()
+    };
+    let mut stranger = Reference::start(environment, &start)?;
+    stranger.wait_for_peer(&index.key)?;
+    ensure_eq!(
+        got_there(&mut stranger, &id)?,
+        json!(hex(near.data())),
+        "what the stranger got"
+    );
+    Ok(())
+}
+
+/// The whole path: text, value, atoms, store, network, the reference's own tree, and back.
+pub(crate) fn source_text_becomes_an_expression_there_and_comes_back(
+    environment: &Environment,
+) -> Outcome {
+    let (ours, mut reference) = pair(environment)?;
+    let source = r#"((1 2 ((a b (($0 $1 add) sk)) (a b) fn)) "text" (() -129))"#;
+    let evaluated = ours.eval(source)?;
+    ensure!(!evaluated.is_error, "{}", evaluated.text);
+    let expected = json!({"list": [
+        {"bytes": "03"}, {"bytes": hex(b"text")}, {"list": [{"list": []}, {"bytes": "ff7f"}]},
+    ]});
+    ensure_eq!(evaluated.expr, expected, "what the program gives");
+
+    let value = text::parse(&evaluated.text).map_err(|error| error.to_string())?;
+    let (id, atoms) = value.to_atoms();
+    ours.put(&atoms)?;
+    let rebuilt = reference.call("get_expression", json!({"id": id.to_string()}))?;
+    ensure_eq!(
+        rebuilt,
+        expected,
+        "the expression that the reference rebuilt"
+    );
+
+    let source = "(name (1000 (-1)) ())";
+    let id = reference.call("put_source", json!({"source": source}))?;
+    let back = ours.get_expression(id.as_str().ok_or("no id")?)?;
+    ensure_eq!(
+        Ok(back),
+        text::parse(source),
+        "the expression that we rebuilt"
+    );
+    let (head, atoms) = bytes_list(&[b"one".as_slice(), b"two"]);
+    for atom in &atoms {
+        reference.put(atom)?;
+    }
+    let followed = ours.eval(&format!("(0x{head} ref)"))?;
+    let expected = json!({"list": [{"bytes": hex(b"two")}, {"bytes": hex(b"one")}]});
+    ensure_eq!(
+        followed.expr,
+        expected,
+        "what ref fetched while it was evaluated"
+    );
+    Ok(())
+}

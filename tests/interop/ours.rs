@@ -1,0 +1,237 @@
+//! One node of ours: the real program, asked through its control socket.
+
+use crate::environment::Environment;
+use crate::suite::wait_for;
+use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
+use astreum_core::expr::Expr;
+use astreum_node::control::{
+    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
+    Request, StatusReply, hex, unhex,
+};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::process::{Child, Command, Stdio};
+
+/// The longest that a request over the control socket may take.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running node; it is killed when this is dropped.
+pub(crate) struct Ours {
+    child: Child,
+    client: Client,
+    log: std::path::PathBuf,
+    /// Its relay public key, hex.
+    pub(crate) key: String,
+    /// Its UDP port on loopback.
+    pub(crate) port: u16,
+}
+
+impl Ours {
+    /// A node that knows nobody.
+    pub(crate) fn fresh(environment: &Environment) -> Result<Self, String> {
+        Self::start(environment, &[])
+    }
+
+    /// A node that shakes hands with these addresses.
+    pub(crate) fn with_seeds(environment: &Environment, seeds: &[String]) -> Result<Self, String> {
+        Self::start(environment, &[("additional-seeds", &seeds.join(","))])
+    }
+
+    /// A node with these flags.
+    pub(crate) fn start(environment: &Environment, flags: &[(&str, &str)]) -> Result<Self, String> {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let home = environment.scratch.join(format!("ours-{number}"));
+        std::fs::create_dir_all(&home)
+            .map_err(|error| format!("cannot create {}: {error}", home.display()))?;
+        // The path of a Unix socket has to be short, and a target folder's may not be.
+        let socket = std::env::temp_dir().join(format!(
+            "astreum-interop-{}-{number}.sock",
+            std::process::id()
+        ));
+        let log = home.join("output");
+        let output = std::fs::File::create(&log)
+            .and_then(|file| Ok((file.try_clone()?, file)))
+            .map_err(|error| format!("cannot create {}: {error}", log.display()))?;
+        let mut command = Command::new(&environment.node);
+        command.arg("run");
+        if !flags.iter().any(|(name, _)| *name == "incoming-port") {
+            command.args(["--incoming-port", "0"]);
+        }
+        command
+            .args(["--default-seed", "none"])
+            .arg("--control-socket")
+            .arg(&socket)
+            .arg("--state-dir")
+            .arg(home.join("state"))
+            .arg("--log-dir")
+            .arg(home.join("log"));
+        for (name, value) in flags {
+            command.arg(format!("--{name}")).arg(value);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.0)
+            .stderr(output.1)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", environment.node.display()))?;
+        let mut ours = Self {
+            child,
+            client: Client::new(&socket, REQUEST_PATIENCE),
+            log,
+            key: String::new(),
+            port: 0,
+        };
+        let status = wait_for("our node answers", || ours.started())?;
+        ours.port = port_of(&status.listen_address)?;
+        ours.key = status.public_key;
+        Ok(ours)
+    }
+
+    /// Its status once it runs; an error when it has ended instead.
+    fn started(&mut self) -> Result<Option<StatusReply>, String> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+            return Err(format!("our node ended with {status}: {said}"));
+        }
+        Ok(self.client.request(&Request::Status {}).ok())
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn request<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Result<T, String> {
+        self.client
+            .request(request)
+            .map_err(|error| format!("our node: {error}"))
+    }
+
+    pub(crate) fn status(&self) -> Result<StatusReply, String> {
+        self.request(&Request::Status {})
+    }
+
+    /// How many datagrams have come since it started.
+    pub(crate) fn datagrams_received(&self) -> Result<u64, String> {
+        let counters = self.status()?.counters;
+        let received = counters.get("datagrams_received");
+        received
+            .copied()
+            .ok_or_else(|| format!("no datagrams in {counters:?}"))
+    }
+
+    pub(crate) fn peers(&self) -> Result<Vec<PeerReply>, String> {
+        self.request(&Request::Peers {})
+    }
+
+    /// What it knows of the peer with this key, once it does.
+    pub(crate) fn wait_for_peer(&self, key: &str) -> Result<PeerReply, String> {
+        wait_for("our node registers the peer", || {
+            let peers = self.peers()?;
+            Ok(peers.into_iter().find(|peer| peer.public_key == key))
+        })
+    }
+
+    pub(crate) fn connect(&self, address: &str) -> Result<(), String> {
+        self.request(&Request::Connect {
+            address: address.to_owned(),
+        })
+    }
+
+    /// An atom; `None` when nobody has it.
+    pub(crate) fn get(&self, id: &str) -> Result<Option<AtomReply>, String> {
+        let request = Request::Get { id: id.to_owned() };
+        match self.client.request(&request) {
+            Ok(atom) => Ok(Some(atom)),
+            Err(ClientError::Refused(reply)) if reply.missing.is_some() => Ok(None),
+            Err(error) => Err(format!("our node: {error}")),
+        }
+    }
+
+    /// The data of a chain's atoms.
+    pub(crate) fn get_list(&self, id: &str) -> Result<Vec<Vec<u8>>, String> {
+        let list: ListReply = self.request(&Request::GetList { id: id.to_owned() })?;
+        let atoms = list.atoms.iter().map(|stored| {
+            let bytes = unhex(stored).ok_or("not hex")?;
+            let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
+            Ok(atom.data().to_vec())
+        });
+        atoms.collect()
+    }
+
+    /// Keeps atoms; gives their ids.
+    pub(crate) fn put(&self, atoms: &[Atom]) -> Result<Vec<String>, String> {
+        let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
+        let reply: PutReply = self.request(&Request::Put { atoms })?;
+        Ok(reply.ids)
+    }
+
+    pub(crate) fn advertise(
+        &self,
+        id: &str,
+        list: bool,
+        expires_seconds: Option<u64>,
+    ) -> Result<(), String> {
+        self.request(&Request::Advertise {
+            id: id.to_owned(),
+            list,
+            expires_seconds,
+        })
+    }
+
+    pub(crate) fn providers(&self, id: &str) -> Result<Vec<ProviderReply>, String> {
+        self.request(&Request::Providers { id: id.to_owned() })
+    }
+
+    pub(crate) fn eval(&self, source: &str) -> Result<EvalReply, String> {
+        self.request(&Request::Eval {
+            source: source.to_owned(),
+            limit: None,
+        })
+    }
+
+    /// Rebuilds an expression from atoms, which the node fetches where it has to.
+    pub(crate) fn get_expression(&self, id: &str) -> Result<Expr, String> {
+        let id: AtomId = id.parse().map_err(|error| format!("{id}: {error}"))?;
+        Expr::from_atoms(self, &id, 10_000).map_err(|error| error.to_string())
+    }
+}
+
+impl AtomSource for Ours {
+    type Error = String;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<String>> {
+        let found = self.get(&id.to_string()).map_err(SourceError::Failed)?;
+        let reply = found.ok_or(SourceError::Missing(*id))?;
+        let parts = || {
+            let kind = match &*reply.kind {
+                "symbol" => astreum_core::atom::AtomKind::Symbol,
+                "bytes" => astreum_core::atom::AtomKind::Bytes,
+                _ => astreum_core::atom::AtomKind::List,
+            };
+            Some(Atom::new(
+                kind,
+                unhex(&reply.data)?,
+                reply.next.parse().ok()?,
+            ))
+        };
+        parts().ok_or_else(|| SourceError::Failed(format!("{reply:?} is no atom")))
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // It may have ended already; there is nobody to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(self.client.socket());
+    }
+}
+
+fn port_of(address: &str) -> Result<u16, String> {
+    address
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok())
+        .ok_or_else(|| format!("{address} has no port"))
+}

@@ -1,0 +1,116 @@
+//! Feeds conformance cases to `astreum conform` and compares the answers.
+//!
+//! ```text
+//! cargo build && cargo run -p astreum-tests --bin conformance -- <folder with <op>.jsonl>
+//! ```
+//!
+//! Without a folder it takes the project's own vectors. Operations that the project does not have
+//! vectors of are left out, and named.
+
+use core::error::Error;
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let folder = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| vectors.clone(), PathBuf::from);
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .map_err(|error| format!("cannot read {}: {error}", folder.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .collect();
+    cases.sort();
+    let covered = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| vectors.join(name).exists())
+    };
+    let (covered, left_out): (Vec<_>, Vec<_>) = cases.into_iter().partition(covered);
+    let mut wrong = 0;
+    let mut total = 0;
+    for path in &covered {
+        let text = std::fs::read_to_string(path)?;
+        wrong += compare(&text)?;
+        total += text.lines().count();
+    }
+    let names = |paths: &[PathBuf]| {
+        let stems = paths.iter().filter_map(|path| path.file_stem()?.to_str());
+        stems.collect::<Vec<_>>().join(" ")
+    };
+    println!("conformance: {} cases, {wrong} wrong", total);
+    if !left_out.is_empty() {
+        println!("conformance: not covered: {}", names(&left_out));
+    }
+    if total == 0 {
+        return Err(format!("no case of a covered operation in {}", folder.display()).into());
+    }
+    Ok(ExitCode::from(u8::from(wrong > 0)))
+}
+
+/// How many of the cases are answered wrongly; those are printed.
+fn compare(text: &str) -> Result<usize, Box<dyn Error>> {
+    let mut wrong = 0;
+    let mut answers = answers(text)?.into_iter();
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line)?;
+        let answer = answers.next().unwrap_or_default();
+        let (expected, actual) = (case.get("out"), answer.get("out"));
+        let is_error = |out: Option<&Value>| out.is_some_and(|out| out.get("error").is_some());
+        let same = case.get("id") == answer.get("id")
+            && (expected == actual || is_error(expected) && is_error(actual));
+        if !same {
+            println!("case:   {line}\nanswer: {answer}");
+            wrong += 1;
+        }
+    }
+    Ok(wrong)
+}
+
+/// What `astreum conform` says to these lines, the expected answers removed.
+fn answers(text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
+    let mut child = Command::new(binary()?)
+        .arg("conform")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut requests = child.stdin.take().ok_or("no stdin")?;
+    let lines: Result<Vec<String>, serde_json::Error> = text.lines().map(request).collect();
+    let lines = lines?;
+    // Written from the side: both pipes can be full.
+    let writer = std::thread::spawn(move || {
+        lines
+            .iter()
+            .try_for_each(|line| writeln!(requests, "{line}"))
+    });
+    let output = child.wait_with_output()?;
+    writer.join().map_err(|_| "the writer panicked")??;
+    if !output.status.success() {
+        return Err(format!("astreum conform ended with {}", output.status).into());
+    }
+    let lines = core::str::from_utf8(&output.stdout)?.lines();
+    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+fn request(line: &str) -> Result<String, serde_json::Error> {
+    let mut case: Value = serde_json::from_str(line)?;
+    if let Some(case) = case.as_object_mut() {
+        case.remove("out");
+    }
+    Ok(case.to_string())
+}
+
+/// The node's binary, built into the same folder as this one.
+fn binary() -> Result<PathBuf, Box<dyn Error>> {
+    let path = std::env::current_exe()?.with_file_name("astreum");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing; build it with: cargo build", path.display()).into())
+}
