@@ -1,6 +1,8 @@
 //! Datagrams that one engine handles a second, answers drained, without sockets: pings, requests
 //! with small and large answers, and junk.
 
+#![expect(clippy::expect_used, reason = "a bench that fails is to stop")]
+
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
@@ -8,6 +10,7 @@ use astreum_core::wire::engine::{Engine, EngineConfig};
 use astreum_core::wire::message::{Envelope, Topic};
 use astreum_core::wire::object::{Action, PayloadType, Request};
 use astreum_core::wire::packet::Draft;
+use core::cell::RefCell;
 use core::net::SocketAddr;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -107,7 +110,7 @@ impl Pair {
         // One warm-up batch, so that buffers have their size.
         let warm = self.packets(topic, content);
         self.handle(&warm);
-        let pair = std::cell::RefCell::new(self);
+        let pair = RefCell::new(self);
         bencher
             .counter(ItemsCount::new(BATCH))
             // Each batch is handled as it was made: old nonces would count as replays.
@@ -154,8 +157,8 @@ fn junk(bencher: Bencher<'_, '_>, bytes: usize) {
     let mut pair = Pair::new();
     let packets: Vec<Vec<u8>> = (0..BATCH)
         .map(|n| {
-            let mut packet = vec![0x5a; bytes];
-            packet[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            let mut packet = (n as u64).to_be_bytes().to_vec();
+            packet.resize(bytes, 0x5a);
             packet
         })
         .collect();

@@ -11,7 +11,6 @@
 
 mod agree;
 mod keyed;
-mod poly1305;
 mod seal;
 mod sign;
 

@@ -16,7 +16,7 @@ use alloc::sync::Arc;
 /// session.set("two", Expr::bytes([2]));
 /// assert!(session.get("one") == Some(&Expr::bytes([1])));
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Env {
     bindings: BTreeMap<Symbol, Expr>,
     parent: Option<Arc<Self>>,

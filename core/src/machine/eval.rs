@@ -23,6 +23,8 @@ use alloc::vec::Vec;
 
 /// Bytes that stand before shared data.
 const SHARED_BYTES: usize = 16;
+/// Bytes that an error takes, beside a name in it.
+const ERROR_BYTES: usize = 192;
 /// The longest bytes that an expression holds in place.
 const INLINE_BYTES: usize = 22;
 /// Values that the stack keeps room for between evaluations.
@@ -165,7 +167,7 @@ impl Evaluator {
                 }
                 Op::FunctionArgument { count, end } => {
                     if !matches!(self.values.last(), Some(Expr::Bytes(_))) {
-                        self.reject_function_argument(count);
+                        self.reject_function_argument(count, session)?;
                         pc = end;
                     }
                 }
@@ -188,7 +190,7 @@ impl Evaluator {
                 Op::Call { block, count } => pc = self.call(block, count, pc, session)?,
                 Op::Run { template, count } => self.run_stack(template, count, session)?,
                 Op::OpenTail { slot, count, end } => {
-                    if !self.open_tail(slot, count, env) {
+                    if !self.open_tail(slot, count, env, session)? {
                         pc = end;
                     }
                 }
@@ -280,6 +282,7 @@ impl Evaluator {
         session: &mut Session<'_, S>,
     ) -> Result<Expr, Abort> {
         let not_found = || Ok(Expr::error("eval", "ref target not found"));
+        session.allocate(ERROR_BYTES, || self.live_bytes())?;
         let id = self.constant(index);
         let Some(mut next) = id.as_bytes().and_then(AtomId::from_slice) else {
             return not_found();
@@ -317,13 +320,25 @@ impl Evaluator {
         Ok(Expr::list(items))
     }
 
+    /// An error of the evaluator's own.
     #[cold]
-    fn reject_function_argument(&mut self, count: usize) {
-        let error = match self.values.pop() {
-            Some(value) if value.is_error() => value,
-            _ => Expr::error("eval", "argument must resolve to Bytes"),
+    fn error<S>(&self, message: &str, session: &mut Session<'_, S>) -> Result<Expr, Abort> {
+        session.allocate(ERROR_BYTES, || self.live_bytes())?;
+        Ok(Expr::error("eval", message))
+    }
+
+    #[cold]
+    fn reject_function_argument<S>(
+        &mut self,
+        count: usize,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Abort> {
+        let error = match self.values.last() {
+            Some(value) if value.is_error() => value.clone(),
+            _ => self.error("argument must resolve to Bytes", session)?,
         };
-        self.replace(count - 1, error);
+        self.replace(count, error);
+        Ok(())
     }
 
     /// Makes bytes of an argument that is none; if it cannot be, its error replaces the call.
@@ -352,10 +367,10 @@ impl Evaluator {
                         self.replace(1, Expr::bytes(joined));
                         return Ok(true);
                     }
-                    None => Expr::error("eval", "byte list must contain only Bytes elements"),
+                    None => self.error("byte list must contain only Bytes elements", session)?,
                 }
             }
-            _ => Expr::error("eval", "argument must resolve to Bytes or (Bytes ...)"),
+            _ => self.error("argument must resolve to Bytes or (Bytes ...)", session)?,
         };
         self.replace(count, error);
         Ok(false)
@@ -441,7 +456,10 @@ impl Evaluator {
                 session.allocate(value.outside_bytes(), || self.live_bytes())?;
                 Expr::Bytes(value.to_bytes())
             }
-            Err(Stop::Failed(message)) => Expr::error("low_eval", message),
+            Err(Stop::Failed(message)) => {
+                session.allocate(ERROR_BYTES, || self.live_bytes())?;
+                Expr::error("low_eval", message)
+            }
             Err(stop) => return Err(Abort::new("low_eval", stop)),
         };
         self.replace(count, value);
@@ -450,7 +468,13 @@ impl Evaluator {
 
     /// Decides what a list means whose tail is a name. If that is an error already, the error is
     /// its value, and the answer is no.
-    fn open_tail(&mut self, slot: usize, count: usize, env: &Env) -> bool {
+    fn open_tail<S>(
+        &mut self,
+        slot: usize,
+        count: usize,
+        env: &Env,
+        session: &mut Session<'_, S>,
+    ) -> Result<bool, Abort> {
         let callee = self.callee(slot, count, env);
         let block = match callee {
             Callee::Function(block) | Callee::Stack { block, .. } => self.library.blocks.get(block),
@@ -459,12 +483,13 @@ impl Evaluator {
         if let Some(block) = block {
             let arity = block.kind != BlockKind::Function || block.params.len() == count;
             if let Some(fault) = block.fault.or((!arity).then_some("arity mismatch")) {
-                self.values.push(Expr::error("eval", fault));
-                return false;
+                let error = self.error(fault, session)?;
+                self.values.push(error);
+                return Ok(false);
             }
         }
         self.tails.push(callee);
-        true
+        Ok(true)
     }
 
     fn callee(&mut self, slot: usize, count: usize, env: &Env) -> Callee {
@@ -506,7 +531,7 @@ impl Evaluator {
         let is_bytes = matches!(self.values.last(), Some(Expr::Bytes(_)));
         match self.tails.last() {
             Some(Callee::Function(_)) if !is_bytes => {
-                self.reject_function_argument(count);
+                self.reject_function_argument(count, session)?;
                 Ok(false)
             }
             Some(Callee::Stack { .. }) if !is_bytes => self.accept_stack_argument(count, session),
@@ -564,7 +589,10 @@ fn unbound<S>(
     session: &mut Session<'_, S>,
     measure: impl FnOnce() -> usize,
 ) -> Result<Expr, Abort> {
-    session.allocate(name.len().saturating_mul(2), measure)?;
+    session.allocate(
+        name.len().saturating_mul(2).saturating_add(ERROR_BYTES),
+        measure,
+    )?;
     Ok(Expr::error("eval", &format!("unbound symbol '{name}'")))
 }
 

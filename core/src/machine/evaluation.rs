@@ -7,7 +7,7 @@ use crate::expr::Expr;
 ///
 /// A program that fails is not a failure of the machine: its value is an error value, and what it
 /// used was used.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evaluation {
     pub(super) value: Expr,
     pub(super) used: u64,

@@ -63,6 +63,7 @@ use crate::expr::{Bytes, Expr};
 use crate::text::{self, ParseErrorKind};
 use alloc::sync::Arc;
 use compile::Library;
+use core::fmt;
 use core::sync::atomic::AtomicBool;
 use eval::{Abort, Evaluator};
 use session::{Session, Stop};
@@ -77,6 +78,15 @@ pub struct Machine<S> {
     meter_limit: Option<u64>,
     interrupt: Option<Arc<AtomicBool>>,
     evaluator: Evaluator,
+}
+
+impl<S> fmt::Debug for Machine<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("limits", &self.limits)
+            .field("meter_limit", &self.meter_limit)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S: AtomSource + AtomSink> Machine<S> {

@@ -24,7 +24,7 @@ const MAX_SLOTS: usize = 255;
 /// let mut machine = Machine::new(NoStore);
 /// assert!(*machine.run_program(&program).value() == Expr::bytes([3]));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) literals: Vec<Value>,

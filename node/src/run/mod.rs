@@ -1,7 +1,8 @@
 //! `astreum run`: puts the parts together and takes them apart in the right order.
 //!
-//! The order of stopping: the control socket first, so that nothing new is promised; evaluations
-//! are interrupted; then the network, which sends what it has acknowledged.
+//! The order of stopping: evaluations are interrupted; the network sends what it has acknowledged
+//! and ends, and with it every wait for a peer; then the control socket, whose requests can finish
+//! now because nothing holds them up.
 
 mod handlers;
 mod stop;
@@ -70,8 +71,8 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     let cause = stopper.wait();
     log::info!("stopping: {cause}");
     handler.interrupt();
-    server.stop();
     node.disconnect();
+    server.stop();
     log::info!("stopped");
     Ok(())
 }

@@ -181,6 +181,21 @@ fn a_port_that_is_taken_is_an_error_if_it_was_asked_for() {
 }
 
 #[test]
+fn a_second_node_with_the_defaults_finds_a_port_of_its_own() {
+    let (one, two) = (Home::new("one"), Home::new("two"));
+    // Whoever is first has 52780, here or elsewhere on this machine; the other does without.
+    let first = Node::start(&one, &["--default-seed", "none"]);
+    let second = Node::start(&two, &["--default-seed", "none"]);
+    let address = |home: &Home| home.run(&["status", "--json"]).json()["listen_address"].clone();
+    assert_ne!(address(&one), address(&two));
+    assert_ne!(address(&two), "0.0.0.0:52780");
+    assert_eq!(
+        (first.interrupt().0, second.interrupt().0),
+        (Some(0), Some(0))
+    );
+}
+
+#[test]
 fn a_log_that_cannot_be_written_stops_nothing() {
     let home = Home::new("nolog");
     home.file("in-the-way", "");

@@ -7,4 +7,5 @@ mod node_connection;
 mod node_init;
 mod objects;
 mod port_handling;
+mod running;
 mod support;

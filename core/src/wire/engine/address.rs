@@ -1,11 +1,16 @@
 //! What kind of address it is, and whether it can be somebody's.
 
 use crate::wire::table::Network;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
-/// An IPv4 address in IPv6 clothes as what it is.
+/// An IPv4 address in IPv6 clothes as what it is; of an IPv6 address only what names a host.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => {
+            SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()))
+        }
+        _ => SocketAddr::new(address.ip().to_canonical(), address.port()),
+    }
 }
 
 /// Loopback, private and link-local ranges: no budgets per network there, and a stranger outside
@@ -41,6 +46,9 @@ mod tests {
     fn mapped_addresses_are_ipv4() {
         assert_eq!(canonical(at("[::ffff:1.2.3.4]:5")), at("1.2.3.4:5"));
         assert_eq!(canonical(at("[2001:db8::1]:5")), at("[2001:db8::1]:5"));
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 7, 3);
+        let kept = SocketAddrV6::new(*scoped.ip(), 5, 0, 3);
+        assert_eq!(canonical(scoped.into()), kept.into());
     }
 
     #[test]

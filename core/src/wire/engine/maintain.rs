@@ -39,10 +39,14 @@ impl Engine {
         self.seeds.pinned = before.pinned;
         let is_new =
             |seed: &SocketAddr| !before.default.contains(seed) && !before.additional.contains(seed);
-        for seed in self.all_seeds().into_iter().filter(is_new) {
+        let fresh: Vec<SocketAddr> = self.all_seeds().into_iter().filter(is_new).collect();
+        // What is resolved again to the same addresses does not put the next attempt off.
+        if !fresh.is_empty() {
+            self.next_bootstrap = now + self.config.bootstrap_retry_interval;
+        }
+        for seed in fresh {
             self.connect(now, seed);
         }
-        self.next_bootstrap = now + self.config.bootstrap_retry_interval;
     }
 
     fn all_seeds(&self) -> Vec<SocketAddr> {
@@ -86,15 +90,15 @@ impl Engine {
 
     fn bootstrap_at(&self) -> Option<Instant> {
         let has_seeds = !self.seeds.default.is_empty() || !self.seeds.additional.is_empty();
-        let is_alone = self.peers.registered() == 0;
+        // Peers that have proven nothing may not exist, and must not keep us from the seeds.
+        let is_alone = self.peers.proven() == 0;
         let repeats = !self.config.bootstrap_retry_interval.is_zero();
         (has_seeds && is_alone && repeats).then_some(self.next_bootstrap)
     }
 
     /// Does what is due.
     pub fn handle_timeout<S: AtomSource + ?Sized>(&mut self, now: Instant, store: &S) {
-        // Nothing that time brings needs an object; the argument keeps the host's loop uniform and
-        // the door open.
+        // Nothing that time brings needs an object yet; hosts drive all inputs alike.
         let _ = store;
         self.answer_due(now);
         self.probe_again(now);

@@ -133,6 +133,11 @@ impl Peers {
         self.registered
     }
 
+    /// How many peers have proven their address.
+    pub(super) fn proven(&self) -> usize {
+        self.by_address.len()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_key.len()

@@ -242,6 +242,30 @@ fn seeds_are_tried_until_there_is_a_peer() {
 }
 
 #[test]
+fn neither_resolving_again_nor_a_phantom_peer_keeps_us_from_the_seeds() {
+    let mut net = Net::of_ours(1);
+    let packet = stranger::sealed(
+        &secret(9),
+        &key(1),
+        1009,
+        [1; 12],
+        Topic::Ping,
+        &stranger::ping(1),
+    );
+    net.inject(at(9), at(1), packet);
+    for _ in 0..10 {
+        net.with(1, |engine, now| engine.set_seeds(now, &[at(2)], &[]));
+        net.run(10 * SECOND);
+    }
+    assert_eq!(net.engine(1).peer_count(), 1);
+    assert_eq!(
+        net.sent_to(at(2), 0).len(),
+        4,
+        "at 0, 30, 60 and 90 seconds"
+    );
+}
+
+#[test]
 fn the_default_seed_is_who_first_proved_its_address() {
     let mut net = Net::of_ours(3);
     net.with(1, |engine, now| engine.set_seeds(now, &[at(2)], &[]));

@@ -1,0 +1,232 @@
+//! `astreum run` as a process: its control socket, and how it stops.
+
+use crate::support::{PATIENCE, address, alone, eventually, node};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_node::control::{
+    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
+    Request, StatusReply, hex, unhex,
+};
+use serde_json::Value;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+struct Running {
+    child: Child,
+    directory: PathBuf,
+    client: Client,
+}
+
+impl Running {
+    fn start(name: &str, flags: &[&str]) -> Self {
+        let name = format!("astreum-running-{name}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_astreum"))
+            .args(["run", "--incoming-port", "0", "--default-seed", ""])
+            .arg("--state-dir")
+            .arg(&directory)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let client = Client::new(directory.join("control.sock"), PATIENCE);
+        let running = Self {
+            child,
+            directory,
+            client,
+        };
+        eventually("the node answers", || {
+            running
+                .client
+                .request::<StatusReply>(&Request::Status {})
+                .is_ok()
+        });
+        running
+    }
+
+    fn ask<T: serde::de::DeserializeOwned>(&self, request: &Request) -> T {
+        self.client.request(request).unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let kill = Command::new("kill").args([name, &pid]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// The exit status and what was written to stdout.
+    fn finish(mut self) -> (ExitStatus, String) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the node does not stop");
+            std::thread::sleep(core::time::Duration::from_millis(5));
+        };
+        let mut text = String::new();
+        let mut output = self.child.stdout.take().unwrap();
+        output.read_to_string(&mut text).unwrap();
+        (status, text)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[test]
+fn a_running_node_says_what_to_try_and_stops_on_sigterm() {
+    let running = Running::start("sigterm", &[]);
+    let socket = running.client.socket().to_owned();
+    assert!(socket.exists());
+    running.signal("-TERM");
+    let (status, text) = running.finish();
+    assert_eq!(status.code(), Some(0));
+    assert!(!socket.exists(), "the control socket is removed");
+    for expected in ["UDP port", "public key", "astreum status", "not durable"] {
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+}
+
+#[test]
+fn sigint_and_the_stop_request_stop_it_too() {
+    let running = Running::start("sigint", &[]);
+    running.signal("-INT");
+    assert_eq!(running.finish().0.code(), Some(0));
+    let running = Running::start("stop", &[]);
+    running.ask::<Value>(&Request::Stop {});
+    assert_eq!(running.finish().0.code(), Some(0));
+}
+
+#[test]
+fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
+    let running = Running::start("busy", &["--atom-fetch-interval", "600"]);
+    // A peer that never answers keeps a fetch waiting.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    running.ask::<Value>(&Request::Connect { address });
+    let client = running.client.clone();
+    let waiting = std::thread::spawn(move || {
+        let id = AtomId::new([1; 32]).to_string();
+        client.request::<AtomReply>(&Request::Get { id })
+    });
+    let client = running.client.clone();
+    let looping = std::thread::spawn(move || {
+        let source = "(1 ((0 jump) sk))".to_owned();
+        client.request::<EvalReply>(&Request::Eval {
+            source,
+            limit: None,
+        })
+    });
+    std::thread::sleep(core::time::Duration::from_millis(300));
+    running.signal("-TERM");
+    assert_eq!(running.finish().0.code(), Some(0));
+    assert!(waiting.join().unwrap().is_err());
+    let _ = looping.join().unwrap();
+}
+
+#[test]
+fn the_control_socket_does_what_the_commands_need() {
+    let running = Running::start("commands", &[]);
+    let peer = node(alone());
+    let there = address(&peer).to_string();
+    running.ask::<Value>(&Request::Connect {
+        address: there.clone(),
+    });
+    eventually("the peer is listed", || {
+        let peers: Vec<PeerReply> = running.ask(&Request::Peers {});
+        peers
+            .iter()
+            .any(|peer| peer.address == there && peer.proven)
+    });
+
+    let remote = peer.put(Atom::bytes(*b"remote")).unwrap().id.to_string();
+    let atom: AtomReply = running.ask(&Request::Get { id: remote.clone() });
+    assert_eq!((atom.id, atom.data), (remote, hex(b"remote")));
+
+    let local = Atom::bytes(*b"local");
+    let atoms = vec![hex(&local.to_bytes())];
+    let put: PutReply = running.ask(&Request::Put { atoms });
+    assert_eq!(put.ids, [local.id().to_string()]);
+    assert!(!put.durable);
+    assert_eq!(peer.get_atom(local.id()).unwrap(), Some(local.clone()));
+
+    let missing = AtomId::new([0xcc; 32]).to_string();
+    let error = running
+        .client
+        .request::<AtomReply>(&Request::Get {
+            id: missing.clone(),
+        })
+        .unwrap_err();
+    assert!(matches!(error, ClientError::Refused(_)), "{error}");
+    assert!(error.to_string().contains(&missing), "{error}");
+
+    let source = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))".to_owned();
+    let sum: EvalReply = running.ask(&Request::Eval {
+        source,
+        limit: None,
+    });
+    assert_eq!((sum.text.as_str(), sum.is_error), ("3", false));
+    assert_eq!(sum.expr, serde_json::json!({"bytes": "03"}));
+
+    let id = local.id().to_string();
+    running.ask::<Value>(&Request::Advertise {
+        id: id.clone(),
+        list: false,
+        expires_seconds: Some(60),
+    });
+    let _: Vec<ProviderReply> = running.ask(&Request::Providers { id });
+    let status: StatusReply = running.ask(&Request::Status {});
+    assert_eq!((status.peers, status.advertisements), (1, 1));
+    assert_eq!(status.hot_atoms, 2);
+    assert!(status.counters["objects_served"] >= 1);
+}
+
+#[test]
+fn a_list_larger_than_a_reply_comes_in_parts() {
+    let running = Running::start("parts", &[]);
+    let peer = node(alone());
+    let there = address(&peer).to_string();
+    running.ask::<Value>(&Request::Connect { address: there });
+    eventually("the peer is known", || {
+        !running.ask::<Vec<PeerReply>>(&Request::Peers {}).is_empty()
+    });
+    let values: Vec<Vec<u8>> = (0..400u32)
+        .map(|number| number.to_be_bytes().repeat(975))
+        .collect();
+    let mut next = peer.put_list(&values).unwrap().id;
+    let (mut got, mut parts) = (Vec::new(), 0);
+    while !next.is_zero() {
+        let reply: ListReply = running.ask(&Request::GetList {
+            id: next.to_string(),
+        });
+        for atom in &reply.atoms {
+            let atom = Atom::from_bytes(&unhex(atom).unwrap()).unwrap();
+            got.push(atom.data().to_vec());
+        }
+        next = reply.next.parse().unwrap();
+        parts += 1;
+    }
+    assert_eq!(got, values);
+    assert!(parts > 1);
+}
+
+#[test]
+fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
+    let running = Running::start("deep", &[]);
+    let source = format!("{}1{}", "(1 ".repeat(80), ")".repeat(80));
+    let reply: EvalReply = running.ask(&Request::Eval {
+        source,
+        limit: None,
+    });
+    assert!(reply.text.matches('(').count() >= 79, "{}", reply.text);
+    assert_eq!(reply.expr, Value::Null);
+}
