@@ -1,4 +1,19 @@
 //! The std half of Astreum: sockets, storage, threads and the command line around `astreum-core`.
+//!
+//! To embed a node, start at [`Node`]; to run one as the `astreum` command does, at [`run`].
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`clock`] | the one read of time and entropy |
+//! | [`config`], [`keys`] | raw text to validated values, and secrets in files |
+//! | [`log`] | JSON lines, rotation, rate limits |
+//! | [`store`] | atoms in memory, bounded, behind one facade |
+//! | [`work`] | bounded worker threads |
+//! | [`net`] | the event loop that drains core's engine, seeds, proof of work |
+//! | [`node`] | the library's public type |
+//! | [`control`] | local requests and replies |
+//! | [`run`] | wiring, greeting, order of stopping |
+//! | [`cli`], [`conform`] | the commands, and answers to conformance requests |
 
 pub mod cli;
 pub mod clock;

@@ -14,9 +14,10 @@ use super::command::{
     Provider,
 };
 use super::grind::Grinder;
-use super::resolve::Resolver;
+use super::report::Report;
+use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
-use super::{NetworkError, engine_config, seed_names};
+use super::{NetworkError, engine_config};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log;
@@ -24,7 +25,7 @@ use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{self, Engine, Event, FetchId, Stats, Transmit};
+use astreum_core::wire::engine::{self, Engine, Event, FetchId, Transmit};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -45,8 +46,6 @@ const COMMANDS_PER_TURN: usize = 64;
 const DATAGRAM_BYTES: usize = 1 << 16;
 /// How long stopping waits for the socket to take what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
-/// Dropped datagrams are logged in sums, at most this often.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 type Reply = SyncSender<Result<Vec<Atom>, FetchFailure>>;
 
@@ -189,7 +188,9 @@ impl Driver {
         self.drain(now);
         let has_peers = self.engine.peer_count() > 0;
         self.seeds.check(now, has_peers);
-        self.reported.check(now, self.engine.stats());
+        if let Some(line) = self.reported.line(now, self.engine.stats()) {
+            log::info!("{line}");
+        }
     }
 
     fn take_commands(&mut self, now: Instant) {
@@ -415,86 +416,5 @@ fn log_event(event: &Event) {
     };
     if let Some(more) = log::limited(reason) {
         log::info!("{line}{more}");
-    }
-}
-
-/// When seeds are looked up, and that their absence is told once.
-struct Seeds {
-    resolver: Option<Resolver>,
-    retry_interval: Duration,
-    retry_at: Option<Instant>,
-    lonely: bool,
-}
-
-impl Seeds {
-    fn start(config: &Config, sender: &CommandSender) -> io::Result<Self> {
-        let names = seed_names(config);
-        let has_seeds = names.default.is_some() || !names.additional.is_empty();
-        let resolver = if has_seeds {
-            let sender = sender.clone();
-            let deliver = move |seeds| sender.send(Command::Seeds(seeds)).is_ok();
-            Some(Resolver::start(&names, config.use_ipv6, deliver)?)
-        } else {
-            log::info!("no seeds are configured; this node waits to be contacted");
-            None
-        };
-        Ok(Self {
-            retry_at: has_seeds.then_some(Instant::ZERO),
-            resolver,
-            retry_interval: config.bootstrap_retry_interval,
-            lonely: false,
-        })
-    }
-
-    const fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
-    }
-
-    /// Looks the seeds up when it is time, as long as there are no peers.
-    fn check(&mut self, now: Instant, has_peers: bool) {
-        if self.retry_at.is_none_or(|at| now < at) {
-            return;
-        }
-        self.retry_at = Some(now + self.retry_interval.max(Duration::from_millis(100)));
-        if has_peers {
-            self.lonely = false;
-            return;
-        }
-        if now.since(Instant::ZERO) >= self.retry_interval && !self.lonely {
-            self.lonely = true;
-            let seconds = self.retry_interval.as_secs_f32();
-            log::warn!("no peers yet; the seeds are asked again every {seconds} s");
-        }
-        if let Some(resolver) = &self.resolver {
-            resolver.request();
-        }
-    }
-}
-
-/// What was dropped, told in sums: peers cause it, so it must not cost a line each.
-#[derive(Default)]
-struct Report {
-    at: Instant,
-    total: u64,
-    stats: Stats,
-}
-
-impl Report {
-    fn check(&mut self, now: Instant, stats: &Stats) {
-        if now.since(self.at) < REPORT_INTERVAL {
-            return;
-        }
-        self.at = now;
-        let total = stats.dropped_total();
-        if total == self.total {
-            return;
-        }
-        let reasons: Vec<String> = stats
-            .dropped_since(&self.stats)
-            .map(|(reason, count)| format!("{count} {reason}"))
-            .collect();
-        log::info!("dropped: {}", reasons.join(", "));
-        self.total = total;
-        self.stats = stats.clone();
     }
 }

@@ -7,7 +7,9 @@
 mod command;
 mod driver;
 mod grind;
+mod report;
 pub mod resolve;
+mod seeds;
 pub mod socket;
 
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};

@@ -1,6 +1,6 @@
 //! Atoms and lists between nodes: fetched, redirected, advertised, missed.
 
-use crate::support::{alone, eventually, introduce, node};
+use crate::support::{address, alone, eventually, introduce, node};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
@@ -172,4 +172,24 @@ fn several_threads_fetch_at_once() {
         }
     });
     assert_eq!(other.status().hot.atoms, 200);
+}
+
+#[test]
+fn a_flood_of_garbage_is_counted_and_the_node_goes_on() {
+    let (one, other) = pair();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let received = || one.status().network.unwrap().stats.received;
+    let before = received();
+    for round in 0..200u32 {
+        for len in [0, 1, 8, 9, 43, 44, 100, 1_400, 60_000] {
+            let byte = u8::try_from(round).unwrap_or_default();
+            socket.send_to(&vec![byte; len], address(&one)).unwrap();
+        }
+    }
+    // The system may drop some before they reach the node.
+    eventually("much of it was seen", || received() > before + 100);
+    let stored = one.put(Atom::bytes(*b"still here")).unwrap();
+    assert!(other.get_atom(stored.id).unwrap().is_some());
+    assert!(one.status().network.unwrap().stats.dropped_total() > 100);
+    assert_eq!(one.peers().unwrap().len(), 1);
 }
