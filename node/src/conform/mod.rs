@@ -6,7 +6,7 @@
 //! bad request never stops the run.
 //!
 //! Operations live in modules by theme; each exports a table of names and functions, and
-//! [`answer_line`] looks through [`TABLES`].
+//! [`answer_line`] looks through `TABLES`.
 
 mod address;
 mod atoms;
