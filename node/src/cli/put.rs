@@ -20,7 +20,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Stored bytes of atoms in one request; in hex they stay below the longest line.
 const REQUEST_BYTES: usize = MAX_LINE_BYTES / 4;
 /// The most that a single atom may hold and still travel.
-const MAX_ATOM_BYTES: usize = 65_368;
+const MAX_ATOM_BYTES: usize = crate::store::MAX_ATOM_DATA_BYTES;
 
 pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
@@ -31,10 +31,10 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
         PutKind::Symbol => symbol(bytes)?,
         PutKind::Expr => expr(bytes)?,
     };
-    if let Some(atom) = atoms.iter().find(|atom| atom.stored_len() > MAX_ATOM_BYTES) {
-        let size = atom.stored_len();
+    if let Some(atom) = atoms.iter().find(|atom| atom.data().len() > MAX_ATOM_BYTES) {
+        let size = atom.data().len();
         return Err(Failure::Failed(format!(
-            "an atom of {size} bytes cannot travel; the most is {MAX_ATOM_BYTES}"
+            "an atom with {size} bytes of data cannot travel; the most is {MAX_ATOM_BYTES}"
         )));
     }
     let durable = send(&client, &atoms)?;
