@@ -1,0 +1,122 @@
+//! Nothing allocates past its limits: the peak of the heap while hostile input is worked on.
+//!
+//! The counter is the allocator of this whole binary, so its tests take turns.
+
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::machine::{Env, Limits, Machine};
+use astreum_core::text::{Parser, parse, to_text};
+use astreum_core::wire::object::{Found, FoundError};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+
+static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The system's allocator, counted.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator with the arguments that came; the counters do
+// not touch memory that is handed out.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let live = LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK_BYTES.fetch_max(live, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the pointer is one that `alloc` gave for this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that `work` held beyond what was held before.
+fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    PEAK_BYTES.store(before, Ordering::Relaxed);
+    let result = work();
+    let peak = PEAK_BYTES.load(Ordering::Relaxed);
+    (result, peak.saturating_sub(before))
+}
+
+#[test]
+fn the_counter_counts() {
+    let _turn = TURN.lock();
+    let (_, peak) = peak_of(|| drop(vec![0_u8; 1 << 20]));
+    assert!((1 << 20..2 << 20).contains(&peak), "{peak}");
+}
+
+#[test]
+fn a_greedy_program_stays_within_its_limits() {
+    let _turn = TURN.lock();
+    const LIVE_BYTES_MAX: usize = 4 << 20;
+    const ATOM_BYTES_MAX: usize = 1 << 20;
+    let limits = Limits {
+        live_bytes: LIVE_BYTES_MAX,
+        atom_bytes: ATOM_BYTES_MAX as u64,
+        // What is short lies in its slot, so slots have a limit of their own.
+        stack_items: 1 << 16,
+        heap_entries: 1 << 14,
+        steps: 1 << 22,
+        ..Limits::DEFAULT
+    };
+    for source in [
+        // A list that doubles with every call.
+        "(((x x) (x) fn) pair def) ((1 pair) l def) ((l l) l def) ((((l l) (l l)) ((l l) (l l))) l def)",
+        // A function that never comes back, with work left to do in each call.
+        "(((1 (x again)) (x) fn) again def) (1 again)",
+        // A stack that grows for ever, and a heap that does.
+        "(1 ((7 7 7 7 0 jump) sk))",
+        "(1 ((0 1 add 0 heap_get 1 add 0 1 heap_set 0 jump) sk))",
+        // An atom that doubles.
+        "(1 ((0 1 \"some bytes to begin with\" atom_new heap_set 0 0 heap_get 0 heap_get atom_concat heap_set 5 jump) sk))",
+    ] {
+        let mut machine = Machine::with_limits(MemoryStore::new(), limits);
+        let exprs: Vec<_> = Parser::new(source).map_while(Result::ok).collect();
+        let (shown, peak) = peak_of(|| {
+            let mut env = Env::new();
+            let mut shown = String::new();
+            for expr in &exprs {
+                shown = to_text(machine.eval(expr, &mut env).value(), 100);
+            }
+            shown
+        });
+        let allowed = 4 * (LIVE_BYTES_MAX + ATOM_BYTES_MAX);
+        assert!(peak < allowed, "{source}: {peak} bytes, gave {shown}");
+    }
+}
+
+#[test]
+fn text_takes_memory_in_proportion() {
+    let _turn = TURN.lock();
+    for source in [
+        "(".repeat(1 << 20),
+        "a ".repeat(1 << 19),
+        "(a)".repeat(1 << 18),
+        "\"".repeat(1 << 20),
+        "9".repeat(1 << 20),
+        ";".repeat(1 << 20),
+        "#;(".repeat(1 << 18),
+    ] {
+        let (_, peak) = peak_of(|| drop(parse(&source)));
+        // A token of one byte can become an expression of 24 with its place on a work list.
+        let allowed = 128 * source.len();
+        assert!(peak < allowed, "{peak} bytes for {:.3}…", source);
+    }
+}
+
+#[test]
+fn a_length_that_is_only_claimed_allocates_nothing() {
+    let _turn = TURN.lock();
+    let claimed = [2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
+    let (found, peak) = peak_of(|| Found::decode(&AtomId::ZERO, &claimed));
+    assert_eq!(found, Err(FoundError::Truncated));
+    assert!(peak < 1_024, "{peak}");
+}
