@@ -1,7 +1,7 @@
 //! A datagram: a nonce of 8 bytes, big-endian, then a message.
 //!
-//! The nonce is the sender's [`work`](super::work): the receiver asks for a number of leading zero
-//! bits in `BLAKE3(message ‖ nonce)`.
+//! The nonce is the sender's [`work`]: the receiver asks for a number of leading zero bits in
+//! `BLAKE3(message ‖ nonce)`.
 
 use super::work::{self, Progress, Search};
 use alloc::vec::Vec;

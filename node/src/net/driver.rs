@@ -277,7 +277,7 @@ impl Driver {
     /// Takes everything that the engine has to say.
     fn drain(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
-            self.handle_event(event);
+            self.handle_event(now, event);
         }
         self.grinder.drain(now, &mut self.engine);
         self.transmit();
@@ -326,7 +326,7 @@ impl Driver {
         }
     }
 
-    fn handle_event(&mut self, event: Event) {
+    fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Fetched { fetch, atoms, .. } => {
                 for atom in &atoms {
@@ -338,7 +338,17 @@ impl Driver {
             Event::FetchFailed { fetch, error, .. } => {
                 self.answer(fetch, Err(FetchFailure::Network(error)));
             }
-            Event::Head { id, .. } => self.head = Some(id),
+            // Other peers' heads count once there is a chain to check them against.
+            Event::Head {
+                id,
+                is_default_seed,
+                ..
+            } => {
+                if is_default_seed {
+                    self.head = Some(id);
+                    self.engine.set_head(now, self.head);
+                }
+            }
             event => log_event(&event),
         }
     }

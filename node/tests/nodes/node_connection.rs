@@ -40,6 +40,29 @@ fn a_node_joins_through_its_seeds() {
 }
 
 #[test]
+fn only_the_default_seed_sets_the_head() {
+    let [trusted, other] = [[7; 32], [8; 32]].map(|head| Config {
+        latest_block_hash: Some(AtomId::new(head)),
+        ..alone()
+    });
+    let (seed, stranger) = (node(trusted), node(other));
+    let follower = node(Config {
+        default_seed: address(&seed).to_string().parse().ok(),
+        ..alone()
+    });
+    let head = || follower.status().network.unwrap().head;
+    introduce(&stranger, &follower);
+    eventually("the follower has the head of its default seed", || {
+        head() == Some(AtomId::new([7; 32]))
+    });
+    let told = |peer: &astreum_node::node::Peer| peer.head == Some(AtomId::new([7; 32]));
+    eventually("it says so to others", || {
+        stranger.peers().unwrap().iter().any(told)
+    });
+    assert_eq!(head(), Some(AtomId::new([7; 32])));
+}
+
+#[test]
 fn a_seed_that_is_not_there_yet_is_tried_again() {
     let port = node(alone()).port().unwrap();
     let joining = node(seeded(&[
