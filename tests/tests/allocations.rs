@@ -6,8 +6,9 @@ use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::machine::{Env, Limits, Machine};
 use astreum_core::text::{Parser, parse, to_text};
 use astreum_core::wire::object::{Found, FoundError};
+use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::System;
 use std::sync::Mutex;
 
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);

@@ -16,15 +16,18 @@
 pub struct Limits {
     /// Calls of functions that are open at a time.
     pub depth: usize,
-    /// Values on the evaluator's stack, and on the stack machine's.
+    /// Values on the evaluator's stack, and on the stack machine's: 40 bytes each, and up to twice
+    /// that again for a moment while the stack grows.
     pub stack_items: usize,
-    /// Keys on the stack machine's heap.
+    /// Keys on the stack machine's heap: about 100 bytes each.
     pub heap_entries: usize,
-    /// Bytes that a running program keeps alive: lists and values that it made, bindings, stack
-    /// and heap. Also what its result may take when it is written out in full.
+    /// Bytes that a running program keeps alive: lists and values that it made and bindings. Values
+    /// of up to 32 bytes lie in their place on stack or heap, which the two limits above bound.
+    /// Also what its result may take when it is written out in full.
     pub live_bytes: usize,
     /// Evaluation steps: tokens that the stack machine runs, expressions that are entered, and
-    /// one for each 32 bytes that a step works through.
+    /// one for each 32 bytes that a step works through. Looked at where a program jumps, calls or
+    /// works through bytes, so what runs in between can pass it.
     pub steps: u64,
     /// Atoms that a program may make.
     pub atoms: u64,
