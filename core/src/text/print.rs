@@ -51,11 +51,13 @@ impl fmt::Display for Expr {
     }
 }
 
-/// Topic and message of an error value whose texts can be shown as they are.
+/// Topic and message of an error value whose topic can be shown as it is. A message may quote what
+/// cannot, such as a symbol's name; that is escaped.
 fn shown_error(items: &[Expr]) -> Option<(&str, &str)> {
-    let text = |bytes| text(bytes).filter(|text| !text.is_empty());
     let (topic, message) = error_parts(items)?;
-    Some((text(topic)?, text(message)?))
+    let topic = text(topic).filter(|topic| !topic.is_empty())?;
+    let message = core::str::from_utf8(message).ok()?;
+    message.chars().any(can_be_seen).then_some((topic, message))
 }
 
 /// Prints `expr` as `Display` does, or its first `max_bytes` bytes and `…` if that is longer.
@@ -324,7 +326,8 @@ mod tests {
         assert_eq!(parse(&list.to_string()), Ok(list));
         assert_eq!(parse(&alloc::format!("{error:#}")), Ok(error));
         let escape = Expr::error("eval", "unbound symbol '\u{1b}[2J'");
-        assert!(!escape.to_string().contains('\u{1b}'));
+        assert_eq!(escape.to_string(), r"error eval: unbound symbol '\x1b[2J'");
+        assert_eq!(parse(&alloc::format!("{escape:#}")), Ok(escape));
     }
 
     #[test]
