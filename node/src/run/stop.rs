@@ -1,29 +1,36 @@
 //! What stops a running node: SIGINT, SIGTERM, or somebody who holds a [`StopHandle`].
 //!
-//! The first signal asks for a graceful stop; while that is under way, the next one ends the
-//! process at once.
+//! The first signal asks for a graceful stop; while that is under way, another one ends the
+//! process at once. One that comes with the first is the same wish: `timeout` and some shells
+//! signal a process and then its group.
 
 use core::fmt;
-use core::sync::atomic::AtomicBool;
+use core::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
 
 /// The exit code of a stop that was forced.
 const FORCED_EXIT_CODE: i32 = 1;
+/// Signals this soon after the first one are the same wish.
+const SAME_WISH: Duration = Duration::from_millis(250);
 
-/// Waits for what stops the node. Make it before anything that a signal must not interrupt.
+/// Waits for what stops the node. Make it before anything that a signal must not interrupt, and
+/// keep it until the node has stopped.
 #[derive(Debug)]
 pub struct Stopper {
-    signals: Signals,
+    signals: Handle,
+    sender: SyncSender<StopCause>,
+    causes: Receiver<StopCause>,
 }
 
 /// Stops the node from any thread.
 #[derive(Clone, Debug)]
 pub struct StopHandle {
-    handle: Handle,
+    sender: SyncSender<StopCause>,
 }
 
 /// Why the node stops.
@@ -52,34 +59,60 @@ impl Stopper {
     /// # Errors
     /// When the system does not allow it.
     pub fn new() -> io::Result<Self> {
-        let forced = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag unset, and sets it for the next.
-            flag::register_conditional_shutdown(signal, FORCED_EXIT_CODE, Arc::clone(&forced))?;
-            flag::register(signal, Arc::clone(&forced))?;
-        }
+        // The first cause counts, so one place is enough.
+        let (sender, causes) = sync_channel(1);
         let signals = Signals::new([SIGINT, SIGTERM])?;
-        Ok(Self { signals })
+        let handle = signals.handle();
+        let on_signal = sender.clone();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || listen(signals, &on_signal))?;
+        Ok(Self {
+            signals: handle,
+            sender,
+            causes,
+        })
     }
 
     /// A handle that stops the node as a signal does.
     #[must_use]
     pub fn handle(&self) -> StopHandle {
         StopHandle {
-            handle: self.signals.handle(),
+            sender: self.sender.clone(),
         }
     }
 
     /// Waits until the node is to stop.
-    pub fn wait(mut self) -> StopCause {
-        let signal = self.signals.forever().next();
-        signal.map_or(StopCause::Request, StopCause::Signal)
+    pub fn wait(&self) -> StopCause {
+        self.causes.recv().unwrap_or(StopCause::Request)
+    }
+}
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        self.signals.close();
+    }
+}
+
+/// On a thread of its own, so that a stop that hangs can still be forced.
+fn listen(mut signals: Signals, sender: &SyncSender<StopCause>) {
+    let mut first: Option<Instant> = None;
+    for signal in signals.forever() {
+        let now = Instant::now();
+        match first {
+            None => {
+                first = Some(now);
+                let _ = sender.try_send(StopCause::Signal(signal));
+            }
+            Some(first) if now.duration_since(first) < SAME_WISH => {}
+            Some(_) => std::process::exit(FORCED_EXIT_CODE),
+        }
     }
 }
 
 impl StopHandle {
     /// Stops the node.
     pub fn stop(&self) {
-        self.handle.close();
+        let _ = self.sender.try_send(StopCause::Request);
     }
 }
