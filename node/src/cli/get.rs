@@ -1,7 +1,7 @@
 //! `astreum get`: atoms of the running node, or of those it can ask.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use astreum_core::atom::{Atom, AtomId, AtomKind};
@@ -88,30 +88,44 @@ fn line(atom: &Atom) -> String {
     text + &next
 }
 
-/// A file that appears under its name when it is complete.
+/// A file that appears under its name when it is complete. What is there already and is no
+/// regular file, a pipe or a device, is written to as it is.
 struct Partial {
     path: PathBuf,
-    temporary: PathBuf,
+    temporary: Option<PathBuf>,
     file: BufWriter<File>,
-    is_complete: bool,
 }
 
 impl Partial {
     fn create(path: &Path) -> Result<Self, Failure> {
+        let failed = |path: &Path, error| Failure::Failed(format!("{}: {error}", path.display()));
+        // A link stays one.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
+        if is_special {
+            let file = OpenOptions::new().write(true).open(&path);
+            return Ok(Self {
+                file: BufWriter::new(file.map_err(|error| failed(&path, error))?),
+                path,
+                temporary: None,
+            });
+        }
         let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".part");
+        temporary.push(format!(".{}.part", std::process::id()));
         let temporary = PathBuf::from(temporary);
-        let file = File::create_new(&temporary)
-            .map_err(|error| Failure::Failed(format!("{}: {error}", temporary.display())))?;
+        let file = File::create_new(&temporary).map_err(|error| match error.kind() {
+            // The user knows the name that was asked for.
+            io::ErrorKind::AlreadyExists => failed(&temporary, error),
+            _ => failed(&path, error),
+        })?;
         Ok(Self {
-            path: path.to_owned(),
-            temporary,
+            path,
+            temporary: Some(temporary),
             file: BufWriter::new(file),
-            is_complete: false,
         })
     }
 
-    fn failed(&self, error: &std::io::Error) -> Failure {
+    fn failed(&self, error: &io::Error) -> Failure {
         Failure::Failed(format!("{}: {error}", self.path.display()))
     }
 
@@ -122,19 +136,19 @@ impl Partial {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        let flushed = self.file.flush();
-        flushed
-            .and_then(|()| fs::rename(&self.temporary, &self.path))
-            .map_err(|error| self.failed(&error))?;
-        self.is_complete = true;
+        self.file.flush().map_err(|error| self.failed(&error))?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path).map_err(|error| self.failed(&error))?;
+            self.temporary = None;
+        }
         Ok(())
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.is_complete {
-            let _ = fs::remove_file(&self.temporary);
+        if let Some(temporary) = &self.temporary {
+            let _ = fs::remove_file(temporary);
         }
     }
 }
