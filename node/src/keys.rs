@@ -58,6 +58,8 @@ impl KeyKind {
 #[derive(Debug)]
 pub struct KeyError {
     path: PathBuf,
+    /// Whether it was to be read, not made.
+    is_read: bool,
     problem: Problem,
 }
 
@@ -87,7 +89,13 @@ impl fmt::Display for KeyError {
                 f,
                 "{path} is no key file: it must hold 64 hexadecimal digits and nothing else"
             ),
-            Problem::Io(error) => write!(f, "{path}: {error}"),
+            Problem::Io(error) if self.is_read && error.kind() == io::ErrorKind::NotFound => {
+                write!(
+                    f,
+                    "there is no key file {path}; `astreum keys generate {path}` makes one"
+                )
+            }
+            Problem::Io(error) => write!(f, "key file {path}: {error}"),
         }
     }
 }
@@ -109,6 +117,7 @@ pub fn generate() -> io::Result<Secret> {
 pub fn create_file(path: &Path, secret: &Secret) -> Result<(), KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
+        is_read: false,
         problem,
     };
     let mut options = OpenOptions::new();
@@ -135,6 +144,7 @@ pub fn create_file(path: &Path, secret: &Secret) -> Result<(), KeyError> {
 pub fn read_file(path: &Path) -> Result<Secret, KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
+        is_read: true,
         problem,
     };
     let io_failed = |error| failed(Problem::Io(error));
@@ -241,7 +251,7 @@ mod tests {
         assert!(error(scratch.path()).contains("not a regular file"));
         let null = fs::metadata("/dev/null").is_ok_and(|data| !data.is_file());
         assert!(null && error(Path::new("/dev/null")).contains("not a regular file"));
-        assert!(error(&scratch.path().join("none")).contains("No such file"));
+        assert!(error(&scratch.path().join("none")).contains("keys generate"));
     }
 
     #[test]

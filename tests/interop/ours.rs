@@ -134,9 +134,10 @@ impl Ours {
     }
 
     pub(crate) fn connect(&self, address: &str) -> Result<(), String> {
-        self.request(&Request::Connect {
+        let request = Request::Connect {
             address: address.to_owned(),
-        })
+        };
+        self.request::<String>(&request).map(drop)
     }
 
     /// An atom; `None` when nobody has it.

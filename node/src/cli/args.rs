@@ -119,10 +119,11 @@ Secrets are not shown.")]
     /// Print a manual page.
     #[command(after_help = "Examples:
   astreum man | man -l -
-  astreum man run > astreum-run.1")]
+  astreum man run > astreum-run.1
+  astreum man keys generate | man -l -")]
     Man {
         /// The command that it is about; without one, the program.
-        command: Option<String>,
+        command: Vec<String>,
     },
 }
 
@@ -309,7 +310,7 @@ pub(super) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PeersArgs {
-    /// Say hello to this address first.
+    /// Say hello to this address first, and wait up to two seconds for its answer.
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) connect: Option<String>,
     /// Print one JSON object a peer.

@@ -1,14 +1,22 @@
 //! `astreum status` and `astreum peers`: questions to the running node.
 
+use core::time::Duration;
 use std::io::Write as _;
+use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::control::{PeerReply, Request, StatusReply};
+use crate::control::{Client, PeerReply, Request, StatusReply};
 
 use super::args::{PeersArgs, StatusArgs};
 use super::output::{Failure, Output, json_line};
 use super::session::client;
+
+/// How long `peers --connect` waits for the answer.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two looks for it.
+const HELLO_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
@@ -53,6 +61,9 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     for (name, value) in rows {
         writeln!(out, "{name:<15} {value}")?;
     }
+    for warning in &status.warnings {
+        writeln!(out, "{:<15} {warning}", "warning")?;
+    }
     for (name, value) in status.counters.iter().filter(|(_, value)| **value > 0) {
         writeln!(out, "  {name:<30} {value}")?;
     }
@@ -71,12 +82,38 @@ fn duration(seconds: u64) -> String {
 
 pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
-    if let Some(address) = &args.connect {
-        let address = address.clone();
-        client.request::<Value>(&Request::Connect { address })?;
+    let (peers, failure) = match &args.connect {
+        Some(address) => connect(&client, address)?,
+        None => (client.request(&Request::Peers {})?, None),
+    };
+    list(&peers, args.json, out)?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Says hello and waits, not long, for the answer: the peers, and what is to be said if it does
+/// not come.
+fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Failure>), Failure> {
+    let request = Request::Connect {
+        address: address.to_owned(),
+    };
+    let resolved: String = client.request(&request)?;
+    let deadline = Instant::now() + HELLO_TIMEOUT;
+    loop {
+        let peers: Vec<PeerReply> = client.request(&Request::Peers {})?;
+        if peers.iter().any(|peer| peer.address == resolved) {
+            return Ok((peers, None));
+        }
+        if Instant::now() >= deadline {
+            let seconds = HELLO_TIMEOUT.as_secs();
+            let message = format!("{resolved} has not answered within {seconds} s");
+            return Ok((peers, Some(Failure::Failed(message))));
+        }
+        thread::sleep(HELLO_INTERVAL);
     }
-    let peers: Vec<PeerReply> = client.request(&Request::Peers {})?;
-    if args.json {
+}
+
+fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure> {
+    if json {
         return peers.iter().try_for_each(|peer| json_line(out, peer));
     }
     if peers.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use astreum_core::atom::AtomId;
 use astreum_core::expr::Expr;
 use astreum_core::machine::Evaluation;
 use astreum_core::text::ParseError;
@@ -33,12 +34,23 @@ pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
         out.flush()?;
         if let Some(problem) = session.take_problem() {
             complain(&problem);
+        } else if let Some(id) = evaluation.missing() {
+            complain(&missing(id, args.node));
         }
     }
     if has_error {
         return Err(Failure::Reported);
     }
     Ok(())
+}
+
+/// Which atom it was that an evaluation ended at, and what could be done.
+pub(super) fn missing(id: AtomId, asked_node: bool) -> String {
+    if asked_node {
+        format!("note: atom {id} was not found at the running node or any peer of it")
+    } else {
+        format!("note: atom {id} is not here; --node looks at the running node and its peers")
+    }
 }
 
 /// One result on one line.

@@ -15,20 +15,27 @@ pub(super) fn completions(shell: Shell, out: &mut Output) -> Result<(), Failure>
     Ok(out.write_all(&script)?)
 }
 
-pub(super) fn man(name: Option<&str>, out: &mut Output) -> Result<(), Failure> {
-    let mut program = Cli::command();
-    program.build();
-    let command = match name {
-        None => program,
-        Some(name) => {
-            let found = program.find_subcommand(name).cloned();
-            let unknown = || Failure::Usage(format!("there is no command {name}"));
-            found
-                .ok_or_else(unknown)?
-                .display_name(format!("astreum-{name}"))
-        }
-    };
-    Ok(clap_mangen::Man::new(command).render(out)?)
+pub(super) fn man(names: &[String], out: &mut Output) -> Result<(), Failure> {
+    let mut command = Cli::command();
+    let mut title = command.get_name().to_owned();
+    for name in names {
+        let found = command.find_subcommand(name).cloned();
+        let unknown = || Failure::Usage(format!("there is no command {}", names.join(" ")));
+        command = found.ok_or_else(unknown)?;
+        title = format!("{title}-{name}");
+    }
+    let mut command = command
+        .bin_name(title.replace('-', " "))
+        .display_name(title)
+        .disable_help_subcommand(true);
+    command.build();
+    let source = format!("astreum {}", env!("CARGO_PKG_VERSION"));
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command)
+        .source(source)
+        .render(&mut page)?;
+    let page = String::from_utf8(page).map_err(Failure::failed)?;
+    Ok(out.write_all(page.replace("\n.SH EXTRA\n", "\n.SH EXAMPLES\n").as_bytes())?)
 }
 
 pub(super) fn conform(out: &mut Output) -> Result<(), Failure> {

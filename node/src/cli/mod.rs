@@ -66,6 +66,6 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Config(config)) => config::config(config, out),
         Some(Command::Conform) => generate::conform(out),
         Some(Command::Completions { shell }) => generate::completions(shell, out),
-        Some(Command::Man { command }) => generate::man(command.as_deref(), out),
+        Some(Command::Man { command }) => generate::man(&command, out),
     }
 }

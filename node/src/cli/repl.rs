@@ -17,7 +17,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Editor, Helper};
 
 use super::args::ReplArgs;
-use super::eval::print;
+use super::eval::{missing, print};
 use super::output::{Failure, Output, complain};
 use super::session::Session;
 use super::source::{MAX_SOURCE_BYTES, Source};
@@ -85,6 +85,7 @@ impl Repl<'_> {
             "Astreum {}; :help lists the commands",
             env!("CARGO_PKG_VERSION")
         )?;
+        let mut failure = None;
         loop {
             self.out.flush()?;
             match editor.readline("> ") {
@@ -97,7 +98,14 @@ impl Repl<'_> {
                 }
                 Err(ReadlineError::Interrupted) => {}
                 Err(ReadlineError::Eof) => break,
-                Err(error) => return Err(Failure::failed(error)),
+                // What was typed is gone; the rest of the session is not.
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.complain("that was not UTF-8 text");
+                }
+                Err(error) => {
+                    failure = Some(Failure::failed(error));
+                    break;
+                }
             }
         }
         if let Some(history) = &history
@@ -105,7 +113,7 @@ impl Repl<'_> {
         {
             complain(&format!("{}: {error}", history.display()));
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// A line is evaluated as soon as it completes what it belongs to.
@@ -197,6 +205,8 @@ impl Repl<'_> {
             self.out.flush()?;
             if let Some(problem) = self.session.take_problem() {
                 self.complain(&problem);
+            } else if let Some(id) = evaluation.missing() {
+                self.complain(&missing(id, self.session.has_node()));
             }
             // Ctrl-C ends the rest of a file as well.
             if self.interrupt.swap(false, Ordering::Relaxed) {

@@ -58,6 +58,11 @@ impl Session {
         self.machine.store_mut().problem.take()
     }
 
+    /// Whether atoms are looked for at a node.
+    pub(super) fn has_node(&self) -> bool {
+        self.machine.store().node.is_some()
+    }
+
     pub(super) fn env(&self) -> &Env {
         &self.env
     }

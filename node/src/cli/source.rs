@@ -31,6 +31,9 @@ impl Source {
         match args.input.as_deref() {
             Some("-") => Self::from_reader("stdin", io::stdin().lock()),
             Some(input) if Path::new(input).is_file() => Self::from_file(Path::new(input)),
+            Some(input) if Path::new(input).is_dir() && looks_like_a_path(input) => {
+                Err(Failure::Usage(format!("{input} is a directory")))
+            }
             Some(input) if looks_like_a_path(input) => Err(Failure::Usage(format!(
                 "there is no file {input}; use --expr to evaluate a symbol of that name"
             ))),
@@ -59,6 +62,11 @@ impl Source {
             Failure::Failed(format!("{name}: not UTF-8 text at byte {offset}"))
         })?;
         let name = name.to_owned();
+        // Some editors begin a file with this mark, which is no part of the text.
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        };
         Ok(Self { name, text })
     }
 

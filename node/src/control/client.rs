@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
+use super::server::too_long;
 
 /// How long a reply may take: longer than a node looks for an atom at many peers.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,7 +48,11 @@ impl fmt::Display for ClientError {
                 socket.display()
             ),
             Self::Io { socket, error } if is_timeout(error) => {
-                write!(f, "the node at {} did not answer in time", socket.display())
+                write!(
+                    f,
+                    "the node at {} did not answer in time; --timeout lets it take longer",
+                    socket.display()
+                )
             }
             Self::Io { socket, error } => {
                 write!(f, "the control socket {}: {error}", socket.display())
@@ -108,6 +113,10 @@ impl Client {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
                 socket: self.socket.clone(),
+            },
+            io::ErrorKind::InvalidInput => ClientError::Io {
+                socket: self.socket.clone(),
+                error: too_long(&self.socket).unwrap_or(error),
             },
             _ => ClientError::Io {
                 socket: self.socket.clone(),

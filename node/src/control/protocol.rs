@@ -45,7 +45,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_seconds: Option<u64>,
     },
-    /// Says hello to an address: null.
+    /// Says hello to an address: the address that it stands for, as text.
     Connect {
         /// `host:port` or `[ipv6]:port`.
         address: String,
@@ -137,6 +137,9 @@ pub struct StatusReply {
     pub difficulty: u8,
     /// Id of the chain's head, in hex, if there is one.
     pub latest_block: Option<String>,
+    /// What is configured and has no effect, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Counters, by name.
     pub counters: BTreeMap<String, u64>,
 }

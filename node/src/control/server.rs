@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -24,6 +24,8 @@ use super::protocol::{Handler, MAX_LINE_BYTES, answer_line, reply_line};
 pub const MAX_CONNECTIONS: usize = 32;
 /// How long a connection may say nothing, or not take its reply.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest path of a socket. The system's limit where it is lowest, on BSD, is 103.
+const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 
@@ -71,14 +73,29 @@ impl fmt::Display for ServerError {
                 error,
             } => write!(
                 f,
-                "control_socket {} cannot be {attempt}: {error}",
-                socket.display()
+                "control_socket {} cannot be {attempt}: {error}{}",
+                socket.display(),
+                advice(error)
             ),
         }
     }
 }
 
 impl core::error::Error for ServerError {}
+
+/// What to do where another place would help.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotFound
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::ReadOnlyFilesystem => {
+            "; set state_dir, or control_socket, to a place that can be written"
+        }
+        _ => "",
+    }
+}
 
 /// An open control socket. Dropping it, or [`Server::stop`], closes and removes it.
 #[derive(Debug)]
@@ -105,6 +122,7 @@ impl Server {
                 error,
             }
         };
+        check_place(socket)?;
         if let Some(directory) = socket.parent() {
             let mut builder = DirBuilder::new();
             let made = builder.recursive(true).mode(0o700).create(directory);
@@ -161,6 +179,35 @@ impl Drop for Server {
             let _ = fs::remove_file(&self.socket);
         }
     }
+}
+
+/// Refuses what cannot become a socket, before anything is made for it.
+fn check_place(socket: &Path) -> Result<(), ServerError> {
+    if let Err(error) = SocketAddr::from_pathname(socket) {
+        let error = too_long(socket).unwrap_or(error);
+        return Err(ServerError::Io {
+            socket: socket.to_owned(),
+            attempt: "bound",
+            error,
+        });
+    }
+    match fs::symlink_metadata(socket) {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(ServerError::NotASocket {
+            socket: socket.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with a path that is too long for a socket.
+pub(super) fn too_long(socket: &Path) -> Option<io::Error> {
+    let len = socket.as_os_str().len();
+    (len > MAX_PATH_BYTES).then(|| {
+        io::Error::other(format!(
+            "a socket's path has at most {MAX_PATH_BYTES} bytes and this one has {len}; set \
+             control_socket to a shorter one"
+        ))
+    })
 }
 
 /// Who holds the lock may replace the socket; it goes away with its process.

@@ -1,6 +1,6 @@
 //! What the control socket's requests do to the node.
 
-use super::StopHandle;
+use super::{StopHandle, without_effect};
 use crate::control::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
     ProviderReply, PutReply, Reply, Request, StatusReply, hex, unhex,
@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 /// Lists nested deeper than this are told as text only: JSON readers stop soon after.
@@ -131,6 +132,20 @@ impl NodeHandler {
         })
     }
 
+    fn connect(&self, address: &str) -> Reply {
+        match self.node.contact(address) {
+            Ok(resolved) => Ok(resolved.to_string().into()),
+            Err(NodeError::Resolve(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                let message = "is no address; give host:port or [ipv6]:port";
+                Err(format!("{address:?} {message}").into())
+            }
+            Err(NodeError::Resolve(error)) => {
+                Err(format!("{address} cannot be resolved: {error}").into())
+            }
+            Err(error) => Err(format!("{address}: {error}").into()),
+        }
+    }
+
     fn providers(&self, id: &str) -> Reply {
         let providers = self.node.providers(parse_id(id)?)?;
         let replies = providers.iter().map(|provider| ProviderReply {
@@ -155,10 +170,7 @@ impl Handler for NodeHandler {
                 list,
                 expires_seconds,
             } => self.advertise(&id, list, expires_seconds),
-            Request::Connect { address } => {
-                self.node.contact(address.as_str())?;
-                Ok(Value::Null)
-            }
+            Request::Connect { address } => self.connect(&address),
             Request::Eval { source, limit } => self.eval(&source, limit),
             Request::Providers { id } => self.providers(&id),
             Request::Stop {} => {
@@ -246,6 +258,7 @@ fn status_reply(node: &Node) -> StatusReply {
         latest_block: network
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
+        warnings: without_effect(config),
         counters: counters(&hot, network),
     }
 }

@@ -5,14 +5,17 @@
 //! now because nothing holds them up.
 
 mod handlers;
+mod later;
 mod stop;
 
 pub use handlers::NodeHandler;
+pub use later::without_effect;
 pub use stop::{StopHandle, Stopper};
 
 use crate::config::{Config, Paths};
 use crate::control::{Server, ServerError};
 use crate::log;
+use crate::net::NetworkError;
 use crate::node::{Node, NodeError};
 use core::fmt;
 use std::io::{self, Write};
@@ -51,6 +54,17 @@ impl core::error::Error for RunError {
     }
 }
 
+impl RunError {
+    /// Whether the node cannot start because somebody has its port.
+    #[must_use]
+    pub fn is_port_taken(&self) -> bool {
+        let Self::Node(NodeError::Network(NetworkError::Bind(error))) = self else {
+            return false;
+        };
+        error.cause.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// Runs a node until a signal or the control socket stops it. What to try next is written to
 /// `out` once it runs.
 ///
@@ -66,6 +80,9 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
         Arc::clone(&handler) as Arc<dyn crate::control::Handler>,
     )
     .map_err(RunError::Control)?;
+    for warning in without_effect(node.config()) {
+        log::warn!("{warning}");
+    }
     // A closed output is no reason not to run.
     let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
     let cause = stopper.wait();
@@ -77,13 +94,29 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     Ok(())
 }
 
-/// What to type to start this program again: its name, or the path that it was started by.
+/// What to type, in any directory, to start this program again.
 fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_default();
     match name.to_str() {
-        Some(name) if !name.is_empty() => name.to_owned(),
+        Some(name) if name.contains('/') => typed(Path::new(name)),
+        Some(name) if !name.is_empty() => quoted(name),
         _ => "astreum".to_owned(),
     }
+}
+
+/// `path` as it is typed in any directory.
+fn typed(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    quoted(&path.display().to_string())
+}
+
+/// `word` as a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result<()> {
@@ -100,15 +133,42 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     writeln!(out, "Try in another terminal:")?;
     let program = program();
     // The commands find a socket at its default place by themselves.
-    let at = match Paths::new(&Config::default(), Path::new("")).control_socket {
-        default if default == paths.control_socket => String::new(),
-        _ => format!(" --control-socket {socket}"),
+    let default = Paths::new(&Config::default(), Path::new("")).control_socket;
+    let at = match &paths.control_socket {
+        socket if *socket == default => String::new(),
+        socket => format!(" --control-socket {}", typed(socket)),
     };
     writeln!(out, "  {program} status{at}")?;
-    writeln!(out, "  {program} put FILE{at}")?;
+    writeln!(out, "  echo hello | {program} put -{at}")?;
     writeln!(
         out,
         "  {program} eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'"
     )?;
     writeln!(out, "Ctrl-C stops the node.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_is_one_word_of_a_shell() {
+        for word in [
+            "astreum",
+            "/a/b-c.d",
+            "/tmp/with space",
+            "it's",
+            "$HOME;`ls`",
+            "\"\\\n",
+        ] {
+            let script = format!("printf %s {}", quoted(word));
+            let shell = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), word);
+        }
+        assert_eq!(quoted("/a/b"), "/a/b");
+        assert!(typed(Path::new("a/b")).starts_with('/'));
+    }
 }

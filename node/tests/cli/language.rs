@@ -270,3 +270,47 @@ fn commands_that_need_no_home_run_without_one() {
     command.env_remove("HOME").env_remove("XDG_STATE_HOME");
     assert_eq!(finish(command, b"").lines(), ["7"]);
 }
+
+#[test]
+fn the_mark_that_some_editors_begin_a_file_with_is_no_part_of_it() {
+    let home = Home::new("mark");
+    home.file("program", "\u{feff}(1 2)\r\n");
+    assert_eq!(home.run(&["eval", "program"]).lines(), ["(1 2)"]);
+    assert_eq!(home.run(&["parse", "-f", "program"]).lines(), ["(1 2)"]);
+}
+
+#[test]
+fn an_error_that_quotes_what_cannot_be_shown_is_still_text() {
+    let home = Home::new("esc");
+    let ran = home.run_with(&["eval", "-"], b"\x1b[31m");
+    assert_eq!(ran.text(), "error eval: unbound symbol '\\x1b[31m'\n");
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let home = Home::new("man");
+    let page = home.run(&["man", "keys", "generate"]);
+    let page = page.lines().join("\n");
+    for part in [
+        ".TH astreum-keys-generate 1",
+        "astreum 0.",
+        "keys generate",
+        ".SH EXAMPLES",
+    ] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+    assert!(home.run(&["man"]).text().contains(".TH astreum 1"));
+    home.run(&["man", "keys", "none"])
+        .fails(2, &["no command keys none"]);
+}
+
+#[test]
+fn a_directory_or_a_key_file_that_is_not_there_is_called_what_it_is() {
+    let home = Home::new("called");
+    home.run(&["eval", "/"]).fails(2, &["/ is a directory"]);
+    home.run(&["keys", "show", "none"])
+        .fails(1, &["no key file none", "keys generate none"]);
+    home.run(&["run", "--relay-secret-key-file", "none"])
+        .fails(2, &["no key file none"]);
+}

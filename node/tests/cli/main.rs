@@ -8,4 +8,5 @@ mod configuration;
 mod harness;
 mod language;
 mod node;
+mod places;
 mod storage;

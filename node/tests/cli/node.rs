@@ -8,14 +8,14 @@ use std::process::{Child, ChildStdout, Stdio};
 use crate::harness::Home;
 
 /// A node that runs until it is stopped.
-struct Node {
+pub(crate) struct Node {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    greeting: String,
+    pub(crate) greeting: String,
 }
 
 impl Node {
-    fn start(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut command = home.command(arguments);
         let mut child = command
             .stdin(Stdio::null())
@@ -36,11 +36,15 @@ impl Node {
         }
     }
 
-    /// Stops it as Ctrl-C does; its exit code and the rest of its stdout.
-    fn interrupt(mut self) -> (Option<i32>, String) {
+    pub(crate) fn signal(&self) {
         let id = i32::try_from(self.child.id()).unwrap();
         let id = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// Stops it as Ctrl-C does; its exit code and the rest of its stdout.
+    pub(crate) fn interrupt(mut self) -> (Option<i32>, String) {
+        self.signal();
         let mut rest = String::new();
         while self.stdout.read_line(&mut rest).unwrap() > 0 {}
         (self.child.wait().unwrap().code(), rest)
@@ -54,9 +58,9 @@ impl Drop for Node {
     }
 }
 
-const QUIET: [&str; 4] = ["--incoming-port", "0", "--default-seed", "none"];
+pub(crate) const QUIET: [&str; 4] = ["--incoming-port", "0", "--default-seed", "none"];
 
-fn run(home: &Home, more: &[&str]) -> Node {
+pub(crate) fn run(home: &Home, more: &[&str]) -> Node {
     Node::start(home, &[&["run"], &QUIET[..], more].concat())
 }
 
@@ -183,12 +187,15 @@ fn a_port_that_is_taken_is_an_error_if_it_was_asked_for() {
 #[test]
 fn a_second_node_with_the_defaults_finds_a_port_of_its_own() {
     let (one, two) = (Home::new("one"), Home::new("two"));
-    // Whoever is first has 52780, here or elsewhere on this machine; the other does without.
-    let first = Node::start(&one, &["--default-seed", "none"]);
-    let second = Node::start(&two, &["--default-seed", "none"]);
+    // Whoever is first has 52780, here or elsewhere on this machine; the other does without, even
+    // when both start at once.
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| Node::start(&one, &["--default-seed", "none"]));
+        let second = Node::start(&two, &["--default-seed", "none"]);
+        (first.join().unwrap(), second)
+    });
     let address = |home: &Home| home.run(&["status", "--json"]).json()["listen_address"].clone();
     assert_ne!(address(&one), address(&two));
-    assert_ne!(address(&two), "0.0.0.0:52780");
     assert_eq!(
         (first.interrupt().0, second.interrupt().0),
         (Some(0), Some(0))
@@ -221,4 +228,14 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     let _ = node.kill();
     let _ = node.wait();
     assert!(answered);
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_still_stops_it_gracefully() {
+    let home = Home::new("twice");
+    let node = run(&home, &[]);
+    // As `timeout` does: the process, then its group.
+    node.signal();
+    assert_eq!(node.interrupt(), (Some(0), String::new()));
+    assert!(!home.control_socket().exists());
 }

@@ -146,6 +146,37 @@ fn get_shows_an_atom_for_people_and_for_programs() {
 }
 
 #[test]
+fn get_writes_into_a_pipe_or_a_device_and_never_replaces_one() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let home = Home::new("special");
+    let (atoms, _server) = serve(&home);
+    let id = atoms.atoms.lock().unwrap().insert(Atom::bytes(*b"hello"));
+    let id = id.to_string();
+    assert_eq!(home.run(&["get", &id, "-o", "/dev/stdout"]).text(), "hello");
+    // A device of our own would need root; a pipe is as special.
+    let pipe = home.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let read = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read(pipe).unwrap())
+    };
+    home.run(&["get", &id, "-o", "pipe"]).lines();
+    assert_eq!(read.join().unwrap(), b"hello");
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    // A link stays a link, and its file gets the content.
+    let file = home.file("file", "before");
+    std::os::unix::fs::symlink("file", home.path().join("link")).unwrap();
+    home.run(&["get", &id, "-o", "link"]).lines();
+    assert!(home.path().join("link").is_symlink());
+    assert_eq!(std::fs::read(file).unwrap(), b"hello");
+    home.run(&["get", &id, "-o", "state"])
+        .fails(1, &["directory"]);
+    home.run(&["get", &id, "-o", "none/out"])
+        .fails(1, &["none/out: No such file"]);
+}
+
+#[test]
 fn expressions_are_stored_and_evaluated_over_the_nodes_atoms() {
     let home = Home::new("ref");
     let (_, _server) = serve(&home);
@@ -164,6 +195,7 @@ fn expressions_are_stored_and_evaluated_over_the_nodes_atoms() {
         (alone.code, alone.text()),
         (1, "error eval: ref target not found\n")
     );
+    alone.fails(1, &[&id, "--node"]);
     home.run_with(&["put", "-", "--kind", "expr"], b"(")
         .fails(1, &["expected ')'", "^"]);
 }

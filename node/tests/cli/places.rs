@@ -1,0 +1,118 @@
+//! What a node says where it is started in an unusual way, or in an unusual place.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Home, finish};
+use crate::node::{Node, QUIET, run};
+
+/// The lines of a greeting that are to be typed.
+fn commands(node: &Node) -> Vec<String> {
+    let lines = node.greeting.lines();
+    let after = lines.skip_while(|line| !line.starts_with("Try in"));
+    let commands = after.filter_map(|line| line.strip_prefix("  "));
+    commands.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_the_greeting_says_can_be_typed_in_any_directory() {
+    let home = Home::new("greet");
+    for state in ["s", "it's a place"] {
+        let node = run(&home, &["--state-dir", state]);
+        let commands = commands(&node);
+        assert_eq!(commands.len(), 3, "{}", node.greeting);
+        for line in commands {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", &line])
+                .current_dir("/")
+                .env("HOME", home.path());
+            let ran = finish(shell, b"");
+            assert!(ran.code == 0 && !ran.stdout.is_empty(), "{line}: {ran:?}");
+        }
+        assert_eq!(node.interrupt().0, Some(0));
+    }
+}
+
+#[test]
+fn what_is_not_in_this_version_is_said() {
+    let home = Home::new("later");
+    home.run(&["keys", "generate", "key", "--kind", "validation"])
+        .lines();
+    let more = ["--validation-secret-key-file", "key"];
+    let node = run(
+        &home,
+        &[&more[..], &["--cold-storage-path", "cold"]].concat(),
+    );
+    let told = home.run(&["status"]);
+    for part in ["cold_storage_path has no effect", "does not validate"] {
+        assert!(told.text().contains(part), "{told:?}");
+    }
+    let warnings = home.run(&["status", "--json"]).json()["warnings"].clone();
+    assert_eq!(warnings.as_array().map(Vec::len), Some(2), "{warnings}");
+    assert_eq!(node.interrupt().0, Some(0));
+    let logs = home.path().join("state/Astreum/lib-rs/logs");
+    let log = fs::read_dir(logs).unwrap().next().unwrap().unwrap().path();
+    let log = fs::read_to_string(log.join("node.log")).unwrap();
+    assert!(log.contains(r#""level":"WARNING""#) && log.contains("cold_storage_path has no"));
+    // On the console too, before anything else that can go wrong.
+    home.file("in-the-way", "");
+    let broken = [
+        "run",
+        "--cold-storage-path",
+        "cold",
+        "--control-socket",
+        "in-the-way",
+    ];
+    home.run(&[&broken[..], &QUIET].concat()).fails(
+        1,
+        &["warning: cold_storage_path has no effect", "is no socket"],
+    );
+    assert!(!home.path().join("in-the-way.lock").exists());
+    assert!(!home.path().join("cold").exists());
+}
+
+#[test]
+fn a_socket_that_cannot_be_is_explained() {
+    let home = Home::new("sock");
+    let long = "l".repeat(120);
+    let advice = [
+        "has at most",
+        "bytes and this one has",
+        "control_socket to a shorter",
+    ];
+    home.run(&[&["run", "--state-dir", &long], &QUIET[..]].concat())
+        .fails(1, &advice);
+    home.run(&["status", "--state-dir", &long])
+        .fails(1, &advice);
+    home.file("file", "");
+    home.run(&[&["run", "--state-dir", "file"], &QUIET[..]].concat())
+        .fails(1, &["set state_dir"]);
+}
+
+#[test]
+fn peers_connect_waits_for_the_answer() {
+    let (one, two) = (Home::new("hello1"), Home::new("hello2"));
+    let (first, second) = (run(&one, &[]), run(&two, &[]));
+    let address = one.run(&["status", "--json"]).json()["listen_address"].clone();
+    let address = address.as_str().unwrap().replace("0.0.0.0", "127.0.0.1");
+    let key = one.run(&["status", "--json"]).json()["public_key"].clone();
+    let peers = two.run(&["peers", "--connect", &address, "--json"]).json();
+    assert_eq!(
+        (&peers["address"], &peers["public_key"]),
+        (&address.into(), &key)
+    );
+    // Nobody listens there.
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = nobody.local_addr().unwrap().to_string();
+    two.run(&["peers", "--connect", &nobody])
+        .fails(1, &[&nobody, "has not answered"]);
+    for wrong in ["abc", "", "localhost"] {
+        two.run(&["peers", "--connect", wrong])
+            .fails(1, &[&format!("{wrong:?} is no address"), "host:port"]);
+    }
+    assert_eq!(
+        (first.interrupt().0, second.interrupt().0),
+        (Some(0), Some(0))
+    );
+}
