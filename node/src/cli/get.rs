@@ -10,7 +10,7 @@ use astreum_core::expr::Expr;
 use crate::control::{AtomReply, Client, ListReply, Request, unhex};
 
 use super::args::GetArgs;
-use super::output::{Failure, Output, json_line};
+use super::output::{Failure, Output, complain, json_line};
 use super::session::{checked_atom, client, fetch};
 
 pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
@@ -44,7 +44,11 @@ fn walk(
 ) -> Result<(), Failure> {
     if !list {
         let atom = fetch(client, &id)?.ok_or_else(|| not_found(&id))?;
-        return take(&atom);
+        take(&atom)?;
+        if !atom.next().is_zero() {
+            complain("note: this is the first atom of a list; --list gets all of it");
+        }
+        return Ok(());
     }
     let mut next = id;
     while !next.is_zero() {

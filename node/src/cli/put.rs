@@ -10,7 +10,7 @@ use crate::control::{Client, MAX_LINE_BYTES, PutReply, Request, hex};
 
 use super::args::{PutArgs, PutKind};
 use super::output::{Failure, Output, complain, json_line};
-use super::session::client;
+use super::session::{client, fetch};
 use super::source::read_capped;
 
 /// Data bytes of an atom that a file is cut into: what a reference node can receive.
@@ -38,6 +38,9 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
         )));
     }
     let durable = send(&client, &atoms)?;
+    if !durable {
+        check_kept(&client, &atoms)?;
+    }
     if args.advertise {
         let advertise = Request::Advertise {
             id: id.to_string(),
@@ -88,6 +91,21 @@ fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
     let expr = astreum_core::text::parse(&text)
         .map_err(|error| Failure::Failed(format!("{error}\n{}", error.snippet(&text))))?;
     Ok(expr.to_atoms())
+}
+
+/// A node whose hot storage is smaller than the whole drops its end, which came first.
+fn check_kept(client: &Client, atoms: &[Atom]) -> Result<(), Failure> {
+    let (Some(end), true) = (atoms.last(), atoms.len() > 1) else {
+        return Ok(());
+    };
+    match fetch(client, &end.id())? {
+        Some(_) => Ok(()),
+        None => Err(Failure::Failed(
+            "the node's hot storage is too small for all of this, and dropped a part already; \
+             raise hot_storage_limit"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Sends the atoms, the last of the chain first, so that a head is never there without its tail.

@@ -91,6 +91,21 @@ fn a_socket_that_cannot_be_is_explained() {
 }
 
 #[test]
+fn a_file_that_does_not_fit_into_memory_is_not_said_to_be_stored() {
+    let home = Home::new("small");
+    let node = run(&home, &["--hot-storage-limit", "1000000"]);
+    home.file("fits", vec![1; 100_000]);
+    let mut noise = vec![0; 2_000_000];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    home.file("big", noise);
+    home.run(&["put", "fits"]).lines();
+    let ran = home.run(&["put", "big"]);
+    ran.fails(1, &["too small", "raise hot_storage_limit"]);
+    assert!(ran.stdout.is_empty());
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
 fn peers_connect_waits_for_the_answer() {
     let (one, two) = (Home::new("hello1"), Home::new("hello2"));
     let (first, second) = (run(&one, &[]), run(&two, &[]));

@@ -118,6 +118,12 @@ fn put_says_what_it_stored_and_that_it_is_not_durable() {
     let id = reply["id"].as_str().unwrap().to_owned();
     assert_eq!(*atoms.advertised.lock().unwrap(), [(id, true)]);
     home.run(&["put", "none"]).fails(1, &["none: No such file"]);
+    // The first piece alone is not taken for the file.
+    let id = reply["id"].as_str().unwrap();
+    let ran = home.run(&["get", id, "--raw"]);
+    assert!(ran.code == 0 && ran.stdout.len() == 3_900);
+    assert!(ran.stderr.contains("--list gets all of it"), "{ran:?}");
+    assert_eq!(home.run(&["get", id, "--list", "--raw"]).stderr, "");
 }
 
 #[test]
