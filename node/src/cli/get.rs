@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::expr::Expr;
 
-use crate::control::{AtomReply, Client, ListReply, Request, unhex};
+use crate::control::{AtomReply, Client, ClientError, ListReply, Request, unhex};
 
 use super::args::GetArgs;
 use super::output::{Failure, Output, complain, json_line};
@@ -55,7 +55,12 @@ fn walk(
         let request = Request::GetList {
             id: next.to_string(),
         };
-        let reply: ListReply = client.request(&request)?;
+        let reply: ListReply = match client.request(&request) {
+            Err(ClientError::Refused(refused)) if refused.too_large => {
+                return walk_singly(client, next, take);
+            }
+            reply => reply?,
+        };
         if reply.atoms.is_empty() {
             return Err(not_found(&next));
         }
@@ -66,6 +71,20 @@ fn walk(
             take(&atom)?;
             next = atom.next();
         }
+    }
+    Ok(())
+}
+
+/// As [`walk`], for what no node fetches as one.
+fn walk_singly(
+    client: &Client,
+    mut next: AtomId,
+    take: &mut dyn FnMut(&Atom) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    while !next.is_zero() {
+        let atom = fetch(client, &next)?.ok_or_else(|| not_found(&next))?;
+        take(&atom)?;
+        next = atom.next();
     }
     Ok(())
 }

@@ -75,6 +75,9 @@ pub struct ErrorReply {
     /// The atom that nobody had, in hex, where that is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// Whether a list is too large to be fetched as one; its atoms can be asked for one by one.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub too_large: bool,
 }
 
 impl<T: Into<String>> From<T> for ErrorReply {
@@ -82,6 +85,7 @@ impl<T: Into<String>> From<T> for ErrorReply {
         Self {
             error: error.into(),
             missing: None,
+            too_large: false,
         }
     }
 }
@@ -93,6 +97,7 @@ impl ErrorReply {
         Self {
             error: format!("atom {id} was not found here or at any peer"),
             missing: Some(id.to_string()),
+            too_large: false,
         }
     }
 }
@@ -280,6 +285,9 @@ pub(super) fn reply_line(reply: &Reply) -> String {
             if let (Some(missing), Some(object)) = (&error.missing, value.as_object_mut()) {
                 object.insert("missing".to_owned(), missing.as_str().into());
             }
+            if let (true, Some(object)) = (error.too_large, value.as_object_mut()) {
+                object.insert("too_large".to_owned(), true.into());
+            }
             value
         }
     };
@@ -296,15 +304,26 @@ struct ReplyLine {
     error: String,
     #[serde(default)]
     missing: Option<String>,
+    #[serde(default)]
+    too_large: bool,
 }
 
 pub(super) fn parse_reply(line: &[u8]) -> Result<Reply, serde_json::Error> {
     let reply: ReplyLine = serde_json::from_slice(line)?;
-    let ReplyLine { error, missing, .. } = reply;
+    let ReplyLine {
+        error,
+        missing,
+        too_large,
+        ..
+    } = reply;
     Ok(if reply.ok {
         Ok(reply.result)
     } else {
-        Err(ErrorReply { error, missing })
+        Err(ErrorReply {
+            error,
+            missing,
+            too_large,
+        })
     })
 }
 

@@ -13,6 +13,7 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
+use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -183,7 +184,10 @@ impl Handler for NodeHandler {
 
 impl From<NodeError> for ErrorReply {
     fn from(error: NodeError) -> Self {
-        error.to_string().into()
+        Self {
+            too_large: matches!(error, NodeError::Fetch(FetchError::TooLarge)),
+            ..error.to_string().into()
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::harness::Home;
 struct Atoms {
     atoms: Mutex<MemoryStore>,
     advertised: Mutex<Vec<(String, bool)>>,
+    too_large: Mutex<bool>,
 }
 
 const ATOMS_A_REPLY: usize = 3;
@@ -58,6 +59,10 @@ impl Handler for Atoms {
                 let atom = self.atom(&id.parse().unwrap())?;
                 value(json!(AtomReply::from(&atom)))
             }
+            Request::GetList { id } if *self.too_large.lock().unwrap() => Err(ErrorReply {
+                too_large: true,
+                ..format!("{id} is too large").into()
+            }),
             Request::GetList { id } => value(json!(self.list(&id)?)),
             Request::Put { atoms } => value(json!(self.put(&atoms))),
             Request::Advertise { id, list, .. } => {
@@ -102,6 +107,18 @@ fn any_file_comes_back_as_it_was() {
             "{len}"
         );
     }
+}
+
+#[test]
+fn a_list_that_is_too_large_to_be_fetched_as_one_is_got_atom_by_atom() {
+    let home = Home::new("large");
+    let (atoms, _server) = serve(&home);
+    let bytes: Vec<u8> = (0..20_000_u16).flat_map(u16::to_be_bytes).collect();
+    home.file("in", &bytes);
+    let id = home.run(&["put", "in"]).lines()[0].to_owned();
+    *atoms.too_large.lock().unwrap() = true;
+    let raw = home.run(&["get", &id, "--list", "--raw"]);
+    assert!(raw.code == 0 && raw.stdout == bytes);
 }
 
 #[test]
