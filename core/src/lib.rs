@@ -18,6 +18,7 @@
 //! | [`expr`] | expression trees and their atom form |
 //! | [`text`] | tokenizer, parser and printer |
 //! | [`machine`] | environment, meter, limits, evaluator and stack machine |
+//! | [`trie`] | the authenticated map: puts, ranges, differences, proofs |
 //! | [`wire`] | packets, messages, routing table and the sans-IO protocol engine (imports only [`time`], [`crypto`] and [`atom`]) |
 
 #![no_std]
@@ -34,4 +35,5 @@ pub mod integer;
 pub mod machine;
 pub mod text;
 pub mod time;
+pub mod trie;
 pub mod wire;

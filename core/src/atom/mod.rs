@@ -321,7 +321,20 @@ pub fn atom_id(kind: AtomKind, data: &[u8], next: AtomId) -> AtomId {
 /// The id of the atom whose data has this hash and this length in bytes; the data need not be here.
 #[must_use]
 pub fn id_from_parts(kind: AtomKind, data_hash: &[u8; 32], next: AtomId, len: u64) -> AtomId {
-    let mut preimage = [0; 73];
+    AtomId(*blake3::hash(&id_preimage(kind, data_hash, next, len)).as_bytes())
+}
+
+/// Bytes that an id is the hash of.
+pub(crate) const ID_PREIMAGE_BYTES: usize = 1 + 32 + ID_BYTES + 8;
+
+/// What the id of an atom is the hash of.
+pub(crate) fn id_preimage(
+    kind: AtomKind,
+    data_hash: &[u8; 32],
+    next: AtomId,
+    len: u64,
+) -> [u8; ID_PREIMAGE_BYTES] {
+    let mut preimage = [0; ID_PREIMAGE_BYTES];
     let (kind_byte, rest) = preimage.split_at_mut(1);
     let (hash_bytes, rest) = rest.split_at_mut(32);
     let (next_bytes, len_bytes) = rest.split_at_mut(ID_BYTES);
@@ -329,7 +342,7 @@ pub fn id_from_parts(kind: AtomKind, data_hash: &[u8; 32], next: AtomId, len: u6
     hash_bytes.copy_from_slice(data_hash);
     next_bytes.copy_from_slice(next.as_bytes());
     len_bytes.copy_from_slice(&len.to_le_bytes());
-    AtomId(*blake3::hash(&preimage).as_bytes())
+    preimage
 }
 
 #[cfg(test)]

@@ -1,0 +1,275 @@
+//! Bit strings, most significant bit first, that may start anywhere in a byte.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// A run of bits inside a byte slice.
+///
+/// Comparing two runs is done byte by byte when both start at the same place in their byte, which
+/// is why [`BitBuf`]s are aligned to the depth at which their bits stand in a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bits<'a> {
+    bytes: &'a [u8],
+    start: usize,
+    len: usize,
+}
+
+impl<'a> Bits<'a> {
+    /// All bits of `bytes`.
+    pub(crate) const fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            start: 0,
+            len: bytes.len() * 8,
+        }
+    }
+
+    /// `len` bits of `bytes` from bit `start` on; cut to what there is.
+    pub(crate) fn new(bytes: &'a [u8], start: usize, len: usize) -> Self {
+        let available = (bytes.len() * 8).saturating_sub(start);
+        Self {
+            bytes,
+            start,
+            len: len.min(available),
+        }
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.len
+    }
+
+    /// Without the first `count` bits.
+    pub(crate) fn skip(self, count: usize) -> Self {
+        let count = count.min(self.len);
+        Self {
+            bytes: self.bytes,
+            start: self.start + count,
+            len: self.len - count,
+        }
+    }
+
+    /// The first `count` bits.
+    pub(crate) fn take(self, count: usize) -> Self {
+        Self {
+            len: self.len.min(count),
+            ..self
+        }
+    }
+
+    /// The bit at `index`, `None` past the end.
+    pub(crate) fn bit(self, index: usize) -> Option<bool> {
+        if index >= self.len {
+            return None;
+        }
+        let at = self.start + index;
+        self.bytes
+            .get(at / 8)
+            .map(|byte| byte >> (7 - at % 8) & 1 == 1)
+    }
+
+    /// The eight bits from `index` on, zeros past the end.
+    fn octet(self, index: usize) -> u8 {
+        let at = self.start + index;
+        let byte = |i: usize| self.bytes.get(i).copied().unwrap_or(0);
+        let pair = u16::from_be_bytes([byte(at / 8), byte(at / 8 + 1)]) << (at % 8);
+        let [octet, _] = pair.to_be_bytes();
+        let left = self.len.saturating_sub(index);
+        if left >= 8 {
+            octet
+        } else {
+            octet & !(0xff_u8.checked_shr(left_u32(left)).unwrap_or(0))
+        }
+    }
+
+    /// How many leading bits both have in common.
+    pub(crate) fn common_len(self, other: Self) -> usize {
+        let max = self.len.min(other.len);
+        let mut index = 0;
+        if self.start % 8 == other.start % 8 {
+            // Whole bytes compare as slices after the first, partial one.
+            let lead = (8 - self.start % 8) % 8;
+            if max > lead + 8 {
+                let difference = self.octet(0) ^ other.octet(0);
+                let same = difference.leading_zeros() as usize;
+                if same < 8 {
+                    return same.min(max);
+                }
+                let whole = (max - lead) / 8;
+                let left = self.whole_bytes(lead, whole);
+                let right = other.whole_bytes(lead, whole);
+                let equal = left.iter().zip(right).take_while(|(a, b)| a == b).count();
+                index = lead + equal * 8;
+            }
+        }
+        while index < max {
+            let difference = self.octet(index) ^ other.octet(index);
+            let same = difference.leading_zeros() as usize;
+            if same < 8 {
+                return (index + same).min(max);
+            }
+            index += 8;
+        }
+        max
+    }
+
+    /// `count` bytes from bit `lead` on, which is the first bit of a byte.
+    fn whole_bytes(self, lead: usize, count: usize) -> &'a [u8] {
+        let first = (self.start + lead) / 8;
+        self.bytes.get(first..first + count).unwrap_or_default()
+    }
+
+    /// Order of keys: bit by bit, a prefix before what it starts.
+    pub(crate) fn order(self, other: Self) -> Ordering {
+        let common = self.common_len(other);
+        match (self.bit(common), other.bit(common)) {
+            (Some(left), Some(right)) => left.cmp(&right),
+            _ => self.len.cmp(&other.len),
+        }
+    }
+
+    /// Appends the bits left-aligned, zero-padded to whole bytes.
+    pub(crate) fn write_aligned(self, out: &mut Vec<u8>) {
+        if self.start.is_multiple_of(8) && self.len.is_multiple_of(8) {
+            out.extend_from_slice(self.whole_bytes(0, self.len / 8));
+        } else {
+            out.extend((0..self.len).step_by(8).map(|index| self.octet(index)));
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the callers pass less than 8"
+)]
+const fn left_u32(left: usize) -> u32 {
+    left as u32
+}
+
+/// Bits that grow and shrink at the end: the path from the root to where a walk stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BitBuf {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl BitBuf {
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_bits(&self) -> Bits<'_> {
+        Bits {
+            bytes: &self.bytes,
+            start: 0,
+            len: self.len,
+        }
+    }
+
+    /// The bytes; the bits past the end are zero.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets everything after the first `len` bits.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
+        self.len = len;
+        self.bytes.truncate(len.div_ceil(8));
+        if !len.is_multiple_of(8)
+            && let Some(last) = self.bytes.last_mut()
+        {
+            *last &= !(0xff >> (len % 8));
+        }
+    }
+
+    pub(crate) fn push(&mut self, bit: bool) {
+        if self.len.is_multiple_of(8) {
+            self.bytes.push(0);
+        }
+        if bit && let Some(last) = self.bytes.last_mut() {
+            *last |= 0x80 >> (self.len % 8);
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn extend(&mut self, bits: Bits<'_>) {
+        if self.len.is_multiple_of(8) {
+            bits.write_aligned(&mut self.bytes);
+            self.len += bits.len();
+            return;
+        }
+        let used = self.len % 8;
+        let mut index = 0;
+        while index < bits.len() {
+            let octet = bits.octet(index);
+            let count = (bits.len() - index).min(8);
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= octet >> used;
+            }
+            if used + count > 8 {
+                self.bytes.push(octet << (8 - used));
+            } else if used + count == 8 {
+                // The byte is full and the next one starts empty, on the next round or push.
+                self.len += count;
+                index += count;
+                self.extend(bits.skip(index));
+                return;
+            }
+            self.len += count;
+            index += count;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(bits: Bits<'_>) -> Vec<bool> {
+        (0..bits.len())
+            .filter_map(|index| bits.bit(index))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn runs_agree_with_vectors_of_bits(
+            a in proptest::collection::vec(any::<u8>(), 0..8),
+            b in proptest::collection::vec(any::<u8>(), 0..8),
+            starts in (0..20usize, 0..20usize), lens in (0..70usize, 0..70usize),
+        ) {
+            let left = Bits::new(&a, starts.0, lens.0);
+            let right = Bits::new(&b, starts.1, lens.1);
+            let (l, r) = (naive(left), naive(right));
+            let common = l.iter().zip(&r).take_while(|(x, y)| x == y).count();
+            prop_assert_eq!(left.common_len(right), common);
+            prop_assert_eq!(left.order(right), l.cmp(&r));
+            let mut aligned = Vec::new();
+            left.write_aligned(&mut aligned);
+            prop_assert_eq!(naive(Bits::new(&aligned, 0, left.len())), l.clone());
+            prop_assert_eq!(aligned.len(), l.len().div_ceil(8));
+            let mut buf = BitBuf::default();
+            buf.extend(right);
+            buf.push(true);
+            buf.extend(left);
+            let mut all = r.clone();
+            all.push(true);
+            all.extend(&l);
+            prop_assert_eq!(naive(buf.as_bits()), all);
+            buf.truncate(r.len());
+            prop_assert_eq!(naive(buf.as_bits()), r);
+            buf.extend(left);
+            prop_assert_eq!(buf.len(), right.len() + left.len());
+        }
+
+        #[test]
+        fn equal_keys_share_all(key in proptest::collection::vec(any::<u8>(), 0..40), start in 0..30usize) {
+            let other = key.clone();
+            let left = Bits::of(&key).skip(start);
+            prop_assert_eq!(left.common_len(Bits::of(&other).skip(start)), left.len());
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! Changing a trie: nodes are loaded when a key needs them, changed in memory and hashed once.
+
+use super::bits::{BitBuf, Bits};
+use super::node::StoredNode;
+use super::{MAX_KEY_BYTES, TrieError, checked_key, walk};
+use crate::atom::{AtomId, AtomSource};
+use crate::expr::Bytes;
+use alloc::vec::Vec;
+
+/// The most bits that a path can have.
+const MAX_PATH_BITS: usize = MAX_KEY_BYTES * 8;
+
+/// Names a place in [`Trie::slots`].
+pub(super) type SlotIndex = u32;
+
+/// How far a node in memory is from the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Its id is not known.
+    Changed,
+    /// Its id is known, its atoms are not written.
+    Hashed,
+    /// Its atoms are in the store.
+    Stored,
+}
+
+/// A node in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// Where its bits start in [`Trie::key_bytes`]; as far into a byte as they stand in their key.
+    pub(super) key_start: usize,
+    pub(super) key_len: usize,
+    pub(super) value: Bytes,
+    pub(super) children: [Option<SlotIndex>; 2],
+    pub(super) id: AtomId,
+    pub(super) state: State,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    /// A node that was not needed so far.
+    Unloaded(AtomId),
+    Node(Node),
+    /// To be used again.
+    Free,
+}
+
+/// A trie that is being changed.
+///
+/// Puts and removals only touch memory; [`Trie::root`] and [`Trie::commit`] hash every changed node
+/// once, level by level, through a [`BatchHasher`](super::BatchHasher). What it has loaded or
+/// changed stays in memory until it is dropped.
+///
+/// ```
+/// use astreum_core::atom::MemoryStore;
+/// use astreum_core::trie::{self, Scalar, Trie};
+///
+/// let mut store = MemoryStore::new();
+/// let mut trie = Trie::new();
+/// trie.put(&store, b"key", b"value")?;
+/// let root = trie.commit(&mut Scalar, &mut store).unwrap();
+/// assert_eq!(trie::get(&store, root, b"key")?.as_deref(), Some(b"value".as_slice()));
+/// # Ok::<(), trie::TrieError<core::convert::Infallible>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Trie {
+    pub(super) root: Option<SlotIndex>,
+    pub(super) slots: Vec<Slot>,
+    free: Vec<SlotIndex>,
+    /// The bits of all nodes; several nodes share the bytes of the key that brought them.
+    pub(super) key_bytes: Vec<u8>,
+    /// The nodes above the one that an operation works on, and the bit that was taken at each.
+    path: Vec<(SlotIndex, bool)>,
+}
+
+/// Where a descent ended.
+enum Place {
+    /// The key leaves the node after `common` of its bits, at `depth` bits of the key.
+    Inside {
+        at: SlotIndex,
+        depth: usize,
+        common: usize,
+    },
+    /// The key ends at this node, whose bits start at `depth`.
+    At { at: SlotIndex, depth: usize },
+    /// The node has no child where the key goes on at `depth`; none at all in an empty trie.
+    Below {
+        at: Option<SlotIndex>,
+        bit: bool,
+        depth: usize,
+    },
+}
+
+impl Trie {
+    /// The empty trie.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The trie with this root; nothing is loaded yet.
+    #[must_use]
+    pub fn open(root: AtomId) -> Self {
+        let mut trie = Self::new();
+        trie.root = (!root.is_zero()).then(|| trie.add(Slot::Unloaded(root)));
+        trie
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// The value of `key`, `None` where there is none.
+    ///
+    /// # Errors
+    /// When a node is missing or malformed, or the key is too long.
+    pub fn get<S: AtomSource + ?Sized>(
+        &self,
+        source: &S,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, TrieError<S::Error>> {
+        let mut rest = checked_key(key)?;
+        let mut current = self.root;
+        while let Some(at) = current {
+            let node = match self.slot(at) {
+                Slot::Node(node) => node,
+                Slot::Unloaded(id) => return walk::get_bits(source, *id, rest),
+                Slot::Free => return Ok(None),
+            };
+            if self.key(node).common_len(rest) < node.key_len {
+                return Ok(None);
+            }
+            rest = rest.skip(node.key_len);
+            let Some(bit) = rest.bit(0) else {
+                return Ok(Some(node.value.clone()).filter(|value| !value.is_empty()));
+            };
+            rest = rest.skip(1);
+            current = child(node, bit);
+        }
+        Ok(None)
+    }
+
+    /// Gives `key` this value; an empty one removes the key.
+    ///
+    /// # Errors
+    /// As [`Trie::get`]; nothing has changed then.
+    pub fn put<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), TrieError<S::Error>> {
+        if value.is_empty() {
+            return self.remove(source, key).map(|_| ());
+        }
+        let bits = checked_key(key)?;
+        let place = self.descend(source, bits)?;
+        match place {
+            Place::At { at, .. } => {
+                if *self.node(at).value == *value {
+                    return Ok(());
+                }
+                self.change(at).value = value.into();
+            }
+            Place::Below { at, bit, depth } => {
+                let leaf = self.add_leaf(key, depth, value);
+                match at {
+                    Some(at) => *child_mut(self.change(at), bit) = Some(leaf),
+                    None => self.root = Some(leaf),
+                }
+            }
+            Place::Inside { at, depth, common } => self.split(at, depth, common, key, value),
+        }
+        self.mark_path();
+        Ok(())
+    }
+
+    /// Takes `key` out; whether it was there.
+    ///
+    /// # Errors
+    /// As [`Trie::get`]; nothing has changed then.
+    pub fn remove<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        key: &[u8],
+    ) -> Result<bool, TrieError<S::Error>> {
+        let Place::At { at, depth } = self.descend(source, checked_key(key)?)? else {
+            return Ok(false);
+        };
+        if self.node(at).value.is_empty() {
+            return Ok(false);
+        }
+        match self.node(at).children {
+            [Some(_), Some(_)] => self.change(at).value = Bytes::default(),
+            [None, None] => self.remove_leaf(source, at, depth)?,
+            [Some(_), None] => self.merge(source, at, depth, false)?,
+            [None, Some(_)] => self.merge(source, at, depth, true)?,
+        }
+        self.mark_path();
+        Ok(true)
+    }
+
+    /// Follows `key` as far as it goes, loading nodes; leaves the nodes above the end in `path`.
+    fn descend<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        key: Bits<'_>,
+    ) -> Result<Place, TrieError<S::Error>> {
+        self.path.clear();
+        let mut depth = 0;
+        let Some(mut at) = self.root else {
+            return Ok(Place::Below {
+                at: None,
+                bit: false,
+                depth,
+            });
+        };
+        loop {
+            self.load(source, at, depth)?;
+            let node = self.node(at);
+            let common = self.key(node).common_len(key.skip(depth));
+            if common < node.key_len {
+                return Ok(Place::Inside { at, depth, common });
+            }
+            let end = depth + node.key_len;
+            let Some(bit) = key.bit(end) else {
+                return Ok(Place::At { at, depth });
+            };
+            depth = end + 1;
+            match child(node, bit) {
+                None => {
+                    return Ok(Place::Below {
+                        at: Some(at),
+                        bit,
+                        depth,
+                    });
+                }
+                Some(next) => {
+                    self.path.push((at, bit));
+                    at = next;
+                }
+            }
+        }
+    }
+
+    /// Makes the node in `at` two: what it shares with `key`, and below that the rest of it and,
+    /// unless `key` ends there, a leaf.
+    fn split(&mut self, at: SlotIndex, depth: usize, common: usize, key: &[u8], value: &[u8]) {
+        let end = depth + common;
+        let branch = Bits::of(key).bit(end);
+        let leaf = branch.map(|_| self.add_leaf(key, end + 1, value));
+        let node = self.node(at).clone();
+        let old_bit = self.key(&node).bit(common).unwrap_or_default();
+        let (key_start, children) = (node.key_start, node.children);
+        let lower = self.add(Slot::Node(Node {
+            key_start: key_start + common + 1,
+            key_len: node.key_len - common - 1,
+            value: node.value,
+            children,
+            id: AtomId::ZERO,
+            state: State::Changed,
+        }));
+        let upper = self.change(at);
+        upper.key_len = common;
+        upper.value = if leaf.is_none() {
+            value.into()
+        } else {
+            Bytes::default()
+        };
+        upper.children = [None; 2];
+        *child_mut(upper, old_bit) = Some(lower);
+        if let Some(leaf) = leaf {
+            *child_mut(upper, !old_bit) = Some(leaf);
+        }
+    }
+
+    /// Removes a node without children, and the node above it where that is left without purpose.
+    fn remove_leaf<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        at: SlotIndex,
+        depth: usize,
+    ) -> Result<(), TrieError<S::Error>> {
+        let Some(&(parent, bit)) = self.path.last() else {
+            self.root = None;
+            self.release(at);
+            return Ok(());
+        };
+        let above = self.node(parent);
+        if above.value.is_empty() && child(above, !bit).is_some() {
+            let parent_depth = depth - 1 - above.key_len;
+            self.merge(source, parent, parent_depth, !bit)?;
+            self.path.pop();
+        } else {
+            *child_mut(self.change(parent), bit) = None;
+        }
+        self.release(at);
+        Ok(())
+    }
+
+    /// Puts the child behind `bit` in the place of its parent, which has no other purpose.
+    fn merge<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        parent: SlotIndex,
+        depth: usize,
+        bit: bool,
+    ) -> Result<(), TrieError<S::Error>> {
+        let Some(below) = child(self.node(parent), bit) else {
+            return Ok(());
+        };
+        let child_depth = depth + self.node(parent).key_len + 1;
+        self.load(source, below, child_depth)?;
+        let (upper, lower) = (self.node(parent), self.node(below));
+        let mut bits = BitBuf::default();
+        (0..depth % 8).for_each(|_| bits.push(false));
+        bits.extend(self.key(upper));
+        bits.push(bit);
+        bits.extend(self.key(lower));
+        let key_len = upper.key_len + 1 + lower.key_len;
+        let (value, children) = (lower.value.clone(), lower.children);
+        let key_start = self.add_key(bits.as_bytes()) + depth % 8;
+        *self.change(parent) = Node {
+            key_start,
+            key_len,
+            value,
+            children,
+            id: AtomId::ZERO,
+            state: State::Changed,
+        };
+        self.release(below);
+        Ok(())
+    }
+
+    /// Brings the node in `at` into memory; its bits start at `depth` of every key through it.
+    fn load<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        at: SlotIndex,
+        depth: usize,
+    ) -> Result<(), TrieError<S::Error>> {
+        let Slot::Unloaded(id) = *self.slot(at) else {
+            return Ok(());
+        };
+        let stored = StoredNode::load(source, id)?;
+        let key_len = stored.key().len();
+        if depth + key_len > MAX_PATH_BITS {
+            return Err(TrieError::Malformed {
+                node: id,
+                problem: "no key is as long as its path",
+            });
+        }
+        let mut bits = BitBuf::default();
+        (0..depth % 8).for_each(|_| bits.push(false));
+        bits.extend(stored.key());
+        let key_start = self.add_key(bits.as_bytes()) + depth % 8;
+        let mut children = [None; 2];
+        for (place, bit) in children.iter_mut().zip([false, true]) {
+            let child = stored.child(bit);
+            *place = (!child.is_zero()).then(|| self.add(Slot::Unloaded(child)));
+        }
+        let value = stored.shared_value().into();
+        let node = Node {
+            key_start,
+            key_len,
+            value,
+            children,
+            id,
+            state: State::Stored,
+        };
+        *self.slot_mut(at) = Slot::Node(node);
+        Ok(())
+    }
+
+    pub(super) fn add_leaf(&mut self, key: &[u8], depth: usize, value: &[u8]) -> SlotIndex {
+        let key_start = self.add_key(key) + depth;
+        self.add(Slot::Node(Node {
+            key_start,
+            key_len: key.len() * 8 - depth,
+            value: value.into(),
+            children: [None; 2],
+            id: AtomId::ZERO,
+            state: State::Changed,
+        }))
+    }
+
+    /// Keeps `bytes`; the index of their first bit.
+    fn add_key(&mut self, bytes: &[u8]) -> usize {
+        let start = self.key_bytes.len() * 8;
+        self.key_bytes.extend_from_slice(bytes);
+        start
+    }
+
+    pub(super) fn add(&mut self, slot: Slot) -> SlotIndex {
+        if let Some(index) = self.free.pop() {
+            *self.slot_mut(index) = slot;
+            return index;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "2^32 slots are over 300 GB"
+        )]
+        let index = self.slots.len() as SlotIndex;
+        self.slots.push(slot);
+        index
+    }
+
+    fn release(&mut self, at: SlotIndex) {
+        *self.slot_mut(at) = Slot::Free;
+        self.free.push(at);
+    }
+
+    fn mark_path(&mut self) {
+        let path = core::mem::take(&mut self.path);
+        path.iter().for_each(|(at, _)| {
+            self.change(*at);
+        });
+        self.path = path;
+    }
+
+    pub(super) fn key(&self, node: &Node) -> Bits<'_> {
+        Bits::new(&self.key_bytes, node.key_start, node.key_len)
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "indexes come from `add`; slots never go away"
+    )]
+    pub(super) fn slot(&self, at: SlotIndex) -> &Slot {
+        &self.slots[at as usize]
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "indexes come from `add`; slots never go away"
+    )]
+    pub(super) fn slot_mut(&mut self, at: SlotIndex) -> &mut Slot {
+        &mut self.slots[at as usize]
+    }
+
+    /// The node in `at`, which was loaded before.
+    pub(super) fn node(&self, at: SlotIndex) -> &Node {
+        match self.slot(at) {
+            Slot::Node(node) => node,
+            Slot::Unloaded(_) | Slot::Free => unreachable!("the caller has loaded it"),
+        }
+    }
+
+    /// The node in `at`, which was loaded before, about to be changed.
+    pub(super) fn change(&mut self, at: SlotIndex) -> &mut Node {
+        match self.slot_mut(at) {
+            Slot::Node(node) => {
+                node.state = State::Changed;
+                node
+            }
+            Slot::Unloaded(_) | Slot::Free => unreachable!("the caller has loaded it"),
+        }
+    }
+}
+
+pub(super) const fn child(node: &Node, bit: bool) -> Option<SlotIndex> {
+    let [zero, one] = node.children;
+    if bit { one } else { zero }
+}
+
+pub(super) const fn child_mut(node: &mut Node, bit: bool) -> &mut Option<SlotIndex> {
+    let [zero, one] = &mut node.children;
+    if bit { one } else { zero }
+}
