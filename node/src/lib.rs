@@ -22,6 +22,7 @@ pub mod conform;
 pub mod control;
 pub mod keys;
 pub mod log;
+pub mod lanes;
 pub mod net;
 pub mod node;
 pub mod run;

@@ -1,0 +1,53 @@
+//! Hashing a batch of ids: one at a time, and in lanes; and what that makes of a trie.
+
+#![allow(missing_docs, reason = "a bench has no users")]
+
+use astreum_core::atom::MemoryStore;
+use astreum_core::trie::{BatchHasher, Scalar, Trie};
+use astreum_node::lanes::Lanes;
+use divan::{Bencher, black_box, counter::ItemsCount};
+
+fn main() {
+    divan::main();
+}
+
+fn hash(bencher: Bencher<'_, '_>, message_bytes: usize, mut hasher: impl BatchHasher) {
+    let data: Vec<u8> = (0..message_bytes + 256).map(|i| (i % 251) as u8).collect();
+    let messages: Vec<&[u8]> = (0..256).map(|i| &data[i..i + message_bytes]).collect();
+    let mut out = vec![[0; 32]; 256];
+    bencher.counter(ItemsCount::new(256_u32)).bench_local(|| {
+        hasher.hash_many(black_box(&messages), &mut out);
+    });
+}
+
+#[divan::bench(args = [32, 64, 73])]
+fn ids_scalar(bencher: Bencher<'_, '_>, message_bytes: usize) {
+    hash(bencher, message_bytes, Scalar);
+}
+
+#[divan::bench(args = [32, 64, 73])]
+fn ids_in_lanes(bencher: Bencher<'_, '_>, message_bytes: usize) {
+    hash(bencher, message_bytes, Lanes::new());
+}
+
+fn trie(bencher: Bencher<'_, '_>, mut hasher: impl BatchHasher) {
+    let keys: Vec<[u8; 32]> =
+        (0..100_000_u32).map(|i| *blake3::hash(&i.to_be_bytes()).as_bytes()).collect();
+    bencher.counter(ItemsCount::new(keys.len())).bench_local(|| {
+        let (store, mut trie) = (MemoryStore::new(), Trie::new());
+        for key in black_box(&keys) {
+            trie.put(&store, key, key).expect("the trie is in memory");
+        }
+        trie.root(&mut hasher)
+    });
+}
+
+#[divan::bench(sample_count = 10)]
+fn trie_scalar(bencher: Bencher<'_, '_>) {
+    trie(bencher, Scalar);
+}
+
+#[divan::bench(sample_count = 10)]
+fn trie_in_lanes(bencher: Bencher<'_, '_>) {
+    trie(bencher, Lanes::new());
+}
