@@ -31,15 +31,18 @@ fn ids_in_lanes(bencher: Bencher<'_, '_>, message_bytes: usize) {
 }
 
 fn trie(bencher: Bencher<'_, '_>, mut hasher: impl BatchHasher) {
-    let keys: Vec<[u8; 32]> =
-        (0..100_000_u32).map(|i| *blake3::hash(&i.to_be_bytes()).as_bytes()).collect();
-    bencher.counter(ItemsCount::new(keys.len())).bench_local(|| {
-        let (store, mut trie) = (MemoryStore::new(), Trie::new());
-        for key in black_box(&keys) {
-            trie.put(&store, key, key).expect("the trie is in memory");
-        }
-        trie.root(&mut hasher)
-    });
+    let keys: Vec<[u8; 32]> = (0..100_000_u32)
+        .map(|i| *blake3::hash(&i.to_be_bytes()).as_bytes())
+        .collect();
+    bencher
+        .counter(ItemsCount::new(keys.len()))
+        .bench_local(|| {
+            let (store, mut trie) = (MemoryStore::new(), Trie::new());
+            for key in black_box(&keys) {
+                trie.put(&store, key, key).expect("the trie is in memory");
+            }
+            trie.root(&mut hasher)
+        });
 }
 
 #[divan::bench(sample_count = 10)]

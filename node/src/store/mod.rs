@@ -7,7 +7,12 @@
 //! the limit, so that a thread that evaluates does not hold up the loop, and a growing index stalls
 //! nobody for long. Small limits get one shard, because an atom must fit into a shard's share.
 
+pub mod cold;
+pub mod disk;
 pub mod hot;
+mod journal;
+pub mod level;
+pub mod map;
 
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
 use core::convert::Infallible;

@@ -1,0 +1,267 @@
+use super::*;
+use crate::scratch::Scratch;
+use crate::store::journal::leftover_name;
+use std::fs;
+
+fn options() -> ColdOptions {
+    ColdOptions {
+        level_size_bytes: 4_096,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Always,
+        mapped: true,
+        background: false,
+    }
+}
+
+fn atoms(numbers: core::ops::Range<u32>) -> Vec<(AtomId, Atom)> {
+    numbers
+        .map(|n| Atom::bytes(n.to_be_bytes().repeat(5)))
+        .map(|atom| (atom.id(), atom))
+        .collect()
+}
+
+fn assert_holds(store: &ColdStore, atoms: &[(AtomId, Atom)]) {
+    for (id, atom) in atoms {
+        assert_eq!(store.get(id).unwrap().as_ref(), Some(atom));
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_put_is_there_after_every_step_and_every_reopening() {
+    for mapped in [true, false] {
+        let scratch = Scratch::new("cold-steps");
+        let options = ColdOptions {
+            mapped,
+            ..options()
+        };
+        let all = atoms(0..3_000);
+        let mut store = ColdStore::open(scratch.path(), options).unwrap();
+        for (at, batch) in all.chunks(100).enumerate() {
+            store.put(batch).unwrap();
+            store.maintain().unwrap();
+            assert_holds(&store, &all[..(at + 1) * 100]);
+            if at % 7 == 0 {
+                drop(store);
+                store = ColdStore::open(scratch.path(), options).unwrap();
+                assert_holds(&store, &all[..(at + 1) * 100]);
+            }
+        }
+        let stats = store.stats();
+        assert!(stats.levels.len() >= 3, "{stats:?}");
+        assert_eq!(stats.atoms, 3_000);
+        assert_eq!(stats.damages, []);
+        assert_eq!(store.get(&Atom::symbol("absent").id()), Ok(None));
+        for level in 1..stats.levels.len() {
+            let names = names(&store.inner.level_dir(u32::try_from(level).unwrap()));
+            assert!(
+                names
+                    .iter()
+                    .all(|name| name.ends_with("_index") || name.ends_with("_data"))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused_until_the_first_is_gone() {
+    let scratch = Scratch::new("cold-lock");
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    let error = ColdStore::open(scratch.path(), options()).unwrap_err();
+    assert!(matches!(error, ColdError::Locked { .. }), "{error}");
+    drop(store);
+    ColdStore::open(scratch.path(), options()).unwrap();
+}
+
+#[test]
+fn a_format_of_tomorrow_is_refused() {
+    let scratch = Scratch::new("cold-format");
+    fs::write(scratch.path().join("FORMAT"), "astreum cold storage 2\n").unwrap();
+    let error = ColdStore::open(scratch.path(), options()).unwrap_err();
+    assert!(error.to_string().contains("cold storage 2"), "{error}");
+}
+
+#[test]
+fn what_a_reference_node_left_is_read_and_taken_in() {
+    let scratch = Scratch::new("cold-leftovers");
+    let level_0 = scratch.path().join("level_0");
+    fs::create_dir_all(&level_0).unwrap();
+    let all = atoms(0..40);
+    for (id, atom) in &all {
+        fs::write(level_0.join(leftover_name(id)), atom.to_bytes()).unwrap();
+    }
+    fs::write(level_0.join("notes.txt"), "stray").unwrap();
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    assert_holds(&store, &all);
+    let stats = store.stats();
+    assert_eq!((stats.levels[0].atoms, stats.damages.len()), (40, 1));
+    assert!(store.collate().unwrap());
+    assert_eq!(names(&level_0), ["notes.txt"]);
+    assert_holds(&store, &all);
+    assert_eq!(store.stats().levels[1].atoms, 40);
+}
+
+#[test]
+fn the_limit_refuses_and_deletes_nothing() {
+    let scratch = Scratch::new("cold-limit");
+    let limit_bytes = 20 * (160 + 33 + 20) + 64;
+    let options = ColdOptions {
+        limit_bytes,
+        ..options()
+    };
+    let store = ColdStore::open(scratch.path(), options).unwrap();
+    let all = atoms(0..21);
+    store.put(&all[..20]).unwrap();
+    let error = store.put(&all[20..]).unwrap_err();
+    assert!(matches!(error, ColdError::LimitReached { .. }), "{error}");
+    assert!(error.to_string().contains("cold_storage_limit"));
+    store.collate().unwrap();
+    assert!(store.stats().used_bytes <= limit_bytes);
+    assert!(store.put(&all[20..]).is_err());
+    // What is here already is no write.
+    store.put(&all[..20]).unwrap();
+    assert_holds(&store, &all[..20]);
+}
+
+#[test]
+fn a_damaged_atom_is_reported_and_healed_by_putting_it_again() {
+    let scratch = Scratch::new("cold-heal");
+    let all = atoms(0..10);
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    store.put(&all).unwrap();
+    store.collate().unwrap();
+    drop(store);
+    let data_path = scratch.path().join("level_1/0_data");
+    let mut data = fs::read(&data_path).unwrap();
+    data[2 * 53 + 40] ^= 1;
+    fs::write(&data_path, data).unwrap();
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    let lost: Vec<_> = all
+        .iter()
+        .filter(|(id, _)| store.get(id).unwrap().is_none())
+        .collect();
+    assert_eq!(lost.len(), 1);
+    let damages = store.stats().damages;
+    assert_eq!((damages.len(), damages[0].offset), (1, 2 * 53));
+    assert!(damages[0].path.ends_with("level_1/0_data"));
+    store.put(&all).unwrap();
+    assert_holds(&store, &all);
+    store.collate().unwrap();
+    store.merge_with(1, &mut |_| ()).unwrap();
+    assert_holds(&store, &all);
+    assert_eq!(
+        store.verify(&mut |_| ()).unwrap(),
+        Verified {
+            atoms: 10,
+            damaged: 0
+        }
+    );
+}
+
+#[test]
+fn every_flipped_byte_of_a_small_store_costs_one_atom_at_most() {
+    let scratch = Scratch::new("cold-flip");
+    let all = atoms(0..6);
+    let make = || {
+        let _ = fs::remove_dir_all(scratch.path());
+        let store = ColdStore::open(scratch.path(), options()).unwrap();
+        store.put(&all[..3]).unwrap();
+        store.collate().unwrap();
+        store.put(&all[3..]).unwrap();
+    };
+    make();
+    for file in ["journal-00000001", "level_1/0_index", "level_1/0_data"] {
+        let path = scratch.path().join(file);
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0xff;
+            fs::write(&path, flipped).unwrap();
+            let store = ColdStore::open(scratch.path(), options()).unwrap();
+            let found = all.iter().filter(|(id, atom)| {
+                let found = store.get(id).unwrap();
+                assert!(found.as_ref().is_none_or(|found| found == atom));
+                found.is_some()
+            });
+            assert!(found.count() >= 5, "{file}, byte {at}");
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn many_writers_share_one_store() {
+    let scratch = Scratch::new("cold-threads");
+    let options = ColdOptions {
+        background: true,
+        ..options()
+    };
+    let store = ColdStore::open(scratch.path(), options).unwrap();
+    let all = atoms(0..4_000);
+    std::thread::scope(|scope| {
+        for part in all.chunks(1_000) {
+            let store = store.clone();
+            scope.spawn(move || {
+                for (at, batch) in part.chunks(20).enumerate() {
+                    store.put(batch).unwrap();
+                    assert_holds(&store, &part[..(at + 1) * 20]);
+                }
+            });
+        }
+    });
+    assert_holds(&store, &all);
+    assert_eq!(store.stats().maintenance_failure, None);
+    drop(store);
+    let store = ColdStore::open(scratch.path(), options).unwrap();
+    assert_holds(&store, &all);
+    assert_eq!(store.stats().damages, []);
+}
+
+#[test]
+fn an_export_holds_all_and_one_for_the_reference_nothing_of_ours() {
+    let scratch = Scratch::new("cold-export");
+    let dir = |name: &str| scratch.path().join(name);
+    let all = atoms(0..300);
+    let store = ColdStore::open(&dir("from"), options()).unwrap();
+    store.put(&all[..200]).unwrap();
+    store.collate().unwrap();
+    store.put(&all[200..]).unwrap();
+    let whole = Transferred {
+        atoms: 300,
+        damaged: 0,
+    };
+    let mut last = None;
+    let exported = store.export_reference(&dir("reference"), &mut |at| last = Some(at));
+    assert_eq!(exported, Ok(whole));
+    assert_eq!(
+        last,
+        Some(Progress {
+            done: 300,
+            total: 300
+        })
+    );
+    assert_eq!(names(&dir("reference")), ["level_0", "level_1"]);
+    assert_eq!(names(&dir("reference/level_1")), ["0_data", "0_index"]);
+    assert!(matches!(
+        store.export_reference(&dir("reference"), &mut |_| ()),
+        Err(ColdError::NotEmpty { .. })
+    ));
+    assert_eq!(store.export(&dir("ours"), &mut |_| ()), Ok(whole));
+    for name in ["reference", "ours"] {
+        let before = names(&dir(name));
+        let target = ColdStore::open(&dir("target").join(name), options()).unwrap();
+        assert_eq!(target.import(&dir(name), &mut |_| ()), Ok(whole));
+        assert_holds(&target, &all);
+        assert_eq!(names(&dir(name)), before);
+    }
+    let missing = store.import(&dir("nowhere"), &mut |_| ()).unwrap_err();
+    assert!(missing.to_string().contains("nowhere"), "{missing}");
+}

@@ -1,0 +1,230 @@
+//! All atoms at once: checking, importing, exporting.
+
+use super::collate::Pending;
+use super::{ColdError, ColdOptions, ColdStore, Snapshot};
+use crate::config::ColdStorageSync;
+use crate::store::disk::{Disk, ReadOnlyDisk, SystemDisk};
+use crate::store::level::PairWriter;
+use astreum_core::atom::{Atom, AtomId};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Atoms that are put at a time.
+const BATCH_ATOMS: usize = 10_000;
+/// Bytes after which a batch is put all the same.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// How far something is, in atoms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Atoms that are done.
+    pub done: u64,
+    /// All of them.
+    pub total: u64,
+}
+
+/// What [`ColdStore::verify`] found; the damages are in the store's statistics too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Verified {
+    /// Places of atoms that were looked at.
+    pub atoms: u64,
+    /// Those that do not hold the atom that they should.
+    pub damaged: u64,
+}
+
+/// What was imported or exported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transferred {
+    /// Atoms that were read whole.
+    pub atoms: u64,
+    /// Those that could not be.
+    pub damaged: u64,
+}
+
+impl ColdStore {
+    /// Reads every atom in every file.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Verified, ColdError> {
+        let snapshot = self.inner.snapshot.load_full();
+        let mut verified = Verified::default();
+        self.each_atom(&snapshot, progress, |_, atom| {
+            verified.atoms += 1;
+            verified.damaged += u64::from(atom.is_none());
+            Ok(())
+        })?;
+        Ok(verified)
+    }
+
+    /// Takes in every atom of another store's directory, ours or a reference node's, which is left
+    /// as it is.
+    ///
+    /// # Errors
+    /// When the other store cannot be opened, or a disk fails, or the limit is reached.
+    pub fn import(
+        &self,
+        from: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transferred, ColdError> {
+        let source = Self::open_to_read(from, self.options().mapped)?;
+        source.copy_to(self, progress)
+    }
+
+    /// Gives every atom to the store in another directory, which is made where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub fn export(
+        &self,
+        to: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transferred, ColdError> {
+        let options = ColdOptions {
+            limit_bytes: 0,
+            sync: ColdStorageSync::Never,
+            ..self.options()
+        };
+        let target = Self::open(to, options)?;
+        let transferred = self.copy_to(&target, progress)?;
+        target.sync()?;
+        Ok(transferred)
+    }
+
+    /// Leaves every atom in an empty directory as one pair that a reference node opens, and nothing
+    /// that it does not know.
+    ///
+    /// # Errors
+    /// When the directory is not empty or a disk fails.
+    pub fn export_reference(
+        &self,
+        to: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transferred, ColdError> {
+        let disk = SystemDisk;
+        let failed = |error| ColdError::io("write to", to, &error);
+        if !disk.list(to).map_err(failed)?.is_empty() {
+            return Err(ColdError::NotEmpty { path: to.into() });
+        }
+        let level_1 = to.join("level_1");
+        for dir in [&to.join("level_0"), &level_1] {
+            disk.create_dir(dir).map_err(failed)?;
+        }
+        disk.sync_dir(to).map_err(failed)?;
+        let snapshot = self.inner.snapshot.load_full();
+        let ids = self.ids(&snapshot)?;
+        let mut transferred = Transferred::default();
+        let mut pending = Pending::new(ids.len() as u64, progress);
+        let mut writer = PairWriter::create(&disk, &level_1, 0).map_err(failed)?;
+        for id in &ids {
+            match self.inner.get(id)? {
+                Some(atom) => {
+                    writer.push(id, &atom).map_err(failed)?;
+                    transferred.atoms += 1;
+                }
+                None => transferred.damaged += 1,
+            }
+            pending.advance();
+        }
+        if writer.count() > 0 {
+            writer.finish().map_err(failed)?;
+        }
+        Ok(transferred)
+    }
+
+    /// Opens a directory that is there, to read alone: nothing in it changes.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when there is nothing.
+    pub fn open_to_read(path: &Path, mapped: bool) -> Result<Self, ColdError> {
+        let listed = SystemDisk.list(path);
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        match listed {
+            Ok(entries) if !entries.is_empty() => {}
+            Ok(_) => return Err(ColdError::io("read", path, &missing)),
+            Err(error) => return Err(ColdError::io("read", path, &error)),
+        }
+        let options = ColdOptions {
+            level_size_bytes: u64::MAX,
+            limit_bytes: 0,
+            sync: ColdStorageSync::Never,
+            mapped,
+            background: false,
+        };
+        Self::open_on(Arc::new(ReadOnlyDisk), path, options)
+    }
+
+    fn copy_to(
+        &self,
+        target: &Self,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Transferred, ColdError> {
+        let snapshot = self.inner.snapshot.load_full();
+        let mut transferred = Transferred::default();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        self.each_atom(&snapshot, progress, |id, atom| {
+            let Some(atom) = atom else {
+                transferred.damaged += 1;
+                return Ok(());
+            };
+            transferred.atoms += 1;
+            bytes += atom.stored_len();
+            batch.push((id, atom));
+            if batch.len() >= BATCH_ATOMS || bytes >= BATCH_BYTES {
+                target.put(&batch)?;
+                batch.clear();
+                bytes = 0;
+            }
+            Ok(())
+        })?;
+        target.put(&batch)?;
+        Ok(transferred)
+    }
+
+    /// Every place where an atom is, with the atom if it is whole there.
+    fn each_atom(
+        &self,
+        snapshot: &Snapshot,
+        progress: &mut dyn FnMut(Progress),
+        mut each: impl FnMut(AtomId, Option<Atom>) -> Result<(), ColdError>,
+    ) -> Result<(), ColdError> {
+        let inner = &self.inner;
+        let waiting = snapshot.segments.iter().map(|segment| segment.atoms());
+        let sealed = snapshot.pairs().map(|pair| u64::from(pair.count()));
+        let mut pending = Pending::new(waiting.chain(sealed).sum(), progress);
+        for segment in &snapshot.segments {
+            for id in segment.ids() {
+                let found = inner.whole(segment.find(&id, |path| inner.disk.open(path)))?;
+                each(id, found)?;
+                pending.advance();
+            }
+        }
+        for pair in snapshot.pairs() {
+            let mut cursor = pair.cursor();
+            while let Some(id) = inner.head(&mut cursor)? {
+                each(id, inner.whole(cursor.atom().map(Some))?)?;
+                cursor.advance();
+                pending.advance();
+            }
+        }
+        Ok(())
+    }
+
+    /// Every id once, ascending. Takes 32 bytes of memory each, and more while it is made.
+    fn ids(&self, snapshot: &Snapshot) -> Result<BTreeSet<AtomId>, ColdError> {
+        let inner = &self.inner;
+        let mut ids = BTreeSet::new();
+        for segment in &snapshot.segments {
+            ids.extend(segment.ids());
+        }
+        for pair in snapshot.pairs() {
+            let mut cursor = pair.cursor();
+            while let Some(id) = inner.head(&mut cursor)? {
+                ids.insert(id);
+                cursor.advance();
+            }
+        }
+        Ok(ids)
+    }
+}

@@ -1,0 +1,499 @@
+//! Where writes go first: append-only files of checksummed records, and an index of them in memory.
+//!
+//! A journal is `ASTJRNL` and a version byte, then records:
+//!
+//! | bytes | record |
+//! | --- | --- |
+//! | 4 | length of the stored bytes, little-endian |
+//! | 4 | CRC-32 of the length, the id and the stored bytes, little-endian |
+//! | 32 | id |
+//! | length | the atom's stored bytes |
+//!
+//! Invariants:
+//! - A journal is appended to by the process that made it and by none after it: what a recovery
+//!   finds behind the last good record is never written over, and appends go to a fresh file.
+//! - A bad record costs itself alone. [`scan`] goes on at the next place where checksum and id
+//!   hold; a record found so may have been the inside of an atom, and is the atom it says even then.
+//! - Nothing is allocated beyond the largest record and one window of the file.
+
+use super::disk::DiskFile;
+use super::level::{Damage, ReadError};
+use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, ID_BYTES};
+use core::sync::atomic::{AtomicU64, Ordering};
+use hashbrown::HashMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What a journal begins with: the magic and the version of the format.
+pub(super) const HEADER: [u8; 8] = *b"ASTJRNL\x01";
+/// What stands in front of the stored bytes.
+const RECORD_HEAD_BYTES: usize = 8 + ID_BYTES;
+/// The most stored bytes that a record may have.
+pub(super) const MAX_RECORD_BYTES: usize = 16 << 20;
+const WINDOW_BYTES: usize = 1 << 20;
+/// Index entries that are added under one lock, so that no reader waits for long.
+const ENTRIES_A_LOCK: usize = 256;
+
+/// Name of the journal with this number.
+pub(super) fn name(sequence: u64) -> String {
+    format!("journal-{sequence:08}")
+}
+
+/// The number in a journal's name.
+pub(super) fn sequence(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("journal-")?;
+    let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok())?
+}
+
+/// A record's atom and where its stored bytes are, relative to what it was encoded into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Record {
+    pub(super) id: AtomId,
+    pub(super) offset: u64,
+    pub(super) len: u32,
+}
+
+/// Appends the record of an atom to `out`; `false` if it is too large for one.
+pub(super) fn encode(
+    id: &AtomId,
+    atom: &Atom,
+    out: &mut Vec<u8>,
+    records: &mut Vec<Record>,
+) -> bool {
+    let Some(len) = u32::try_from(atom.stored_len())
+        .ok()
+        .filter(|_| atom.stored_len() <= MAX_RECORD_BYTES)
+    else {
+        return false;
+    };
+    let start = out.len();
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(id.as_bytes());
+    let offset = out.len() as u64;
+    atom.write_to(out);
+    let checksum = out.get(start + 8..).map_or(0, |rest| checksum(len, rest));
+    if let Some(place) = out.get_mut(start + 4..start + 8) {
+        place.copy_from_slice(&checksum.to_le_bytes());
+    }
+    let id = *id;
+    records.push(Record { id, offset, len });
+    true
+}
+
+/// Of the length, and of the id with the stored bytes.
+fn checksum(len: u32, id_and_stored: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&len.to_le_bytes());
+    hasher.update(id_and_stored);
+    hasher.finalize()
+}
+
+/// Finds the records of a journal and says what else is in it.
+pub(super) fn scan(
+    path: &Path,
+    file: &dyn DiskFile,
+    mut each: impl FnMut(Record),
+) -> io::Result<Vec<Damage>> {
+    let mut window = Window::new(file)?;
+    let mut damages = Vec::new();
+    let damage = |offset, problem: &'static str| Damage {
+        path: path.to_owned(),
+        offset,
+        problem: problem.into(),
+    };
+    if window.len == 0 {
+        return Ok(damages);
+    }
+    let mut at = HEADER.len() as u64;
+    if window.read(0, HEADER.len())? != Some(&HEADER[..]) {
+        damages.push(damage(0, "the head of the journal is damaged"));
+        at = 0;
+    }
+    // Where the part begins that is no record, while in one.
+    let mut lost: Option<u64> = None;
+    while at < window.len {
+        let Some(record) = record_at(&mut window, at, lost.is_some() || at == 0)? else {
+            lost.get_or_insert(at);
+            at += 1;
+            continue;
+        };
+        // Before the first record it is the head, which is reported already.
+        if let Some(offset) = lost.take().filter(|&offset| offset > 0) {
+            damages.push(damage(offset, "a part of the journal is damaged"));
+        }
+        at = record.offset + u64::from(record.len);
+        each(record);
+    }
+    if let Some(offset) = lost.filter(|&offset| offset > 0) {
+        damages.push(damage(offset, "the journal ends in an incomplete record"));
+    }
+    Ok(damages)
+}
+
+/// The record that begins at `at`, if one does. `doubtful` where nothing says that one should.
+fn record_at(window: &mut Window<'_>, at: u64, doubtful: bool) -> io::Result<Option<Record>> {
+    let Some(head) = window.read(at, RECORD_HEAD_BYTES + HEADER_BYTES)? else {
+        return Ok(None);
+    };
+    let Some((&[l0, l1, l2, l3, c0, c1, c2, c3], rest)) = head.split_first_chunk::<8>() else {
+        return Ok(None);
+    };
+    let len = u32::from_le_bytes([l0, l1, l2, l3]);
+    let stored_len = len as usize;
+    let kind_is_known = rest
+        .last()
+        .is_some_and(|&code| AtomKind::from_code(code).is_some());
+    if !kind_is_known || !(HEADER_BYTES..=MAX_RECORD_BYTES).contains(&stored_len) {
+        return Ok(None);
+    }
+    let Some(body) = window.read(at + 8, ID_BYTES + stored_len)? else {
+        return Ok(None);
+    };
+    let expected = u32::from_le_bytes([c0, c1, c2, c3]);
+    if checksum(len, body) != expected {
+        return Ok(None);
+    }
+    let (id, stored) = body.split_at(ID_BYTES);
+    let id = AtomId::from_slice(id).unwrap_or_default();
+    if doubtful && Atom::from_bytes(stored).map(|atom| atom.id()) != Ok(id) {
+        return Ok(None);
+    }
+    Ok(Some(Record {
+        id,
+        offset: at + RECORD_HEAD_BYTES as u64,
+        len,
+    }))
+}
+
+/// A file through a buffer that moves forward.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    len: u64,
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a dyn DiskFile) -> io::Result<Self> {
+        Ok(Self {
+            file,
+            len: file.len()?,
+            start: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// `len` bytes at `at`, `None` when the file ends before.
+    fn read(&mut self, at: u64, len: usize) -> io::Result<Option<&[u8]>> {
+        let wanted = len as u64;
+        let Some(left) = self.len.checked_sub(at).filter(|&left| left >= wanted) else {
+            return Ok(None);
+        };
+        let end = self.start + self.buffer.len() as u64;
+        if at < self.start || at + wanted > end {
+            let fill = left.min(wanted.max(WINDOW_BYTES as u64));
+            self.buffer.clear();
+            // Not more than the larger of a window and `len`, which is a usize.
+            self.buffer.resize(usize::try_from(fill).unwrap_or(len), 0);
+            self.start = at;
+            self.file.read_exact_at(&mut self.buffer, at)?;
+        }
+        let from = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        Ok(from
+            .checked_add(len)
+            .and_then(|to| self.buffer.get(from..to)))
+    }
+}
+
+/// Where an atom of a segment is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Index of the journal; [`LEFTOVER`] for a file of its own in `level_0`.
+    file: u32,
+    len: u32,
+    offset: u64,
+}
+
+const LEFTOVER: u32 = u32::MAX;
+
+/// Journals with one index: one that is written to, or all that a recovery found.
+pub(super) struct Segment {
+    journals: Vec<(PathBuf, Arc<dyn DiskFile>)>,
+    level_0: PathBuf,
+    index: RwLock<HashMap<AtomId, Place>>,
+    atoms: AtomicU64,
+    stored_bytes: AtomicU64,
+    file_bytes: AtomicU64,
+}
+
+impl Segment {
+    /// A segment of these journals, with nothing in its index yet.
+    pub(super) fn new(journals: Vec<(PathBuf, Arc<dyn DiskFile>)>, level_0: PathBuf) -> Self {
+        Self {
+            journals,
+            level_0,
+            index: RwLock::default(),
+            atoms: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds records of the journal with this index; offsets count from `base`.
+    pub(super) fn add(&self, journal: u32, base: u64, records: &[Record]) {
+        for records in records.chunks(ENTRIES_A_LOCK) {
+            let places = records.iter().map(|record| {
+                let place = Place {
+                    file: journal,
+                    len: record.len,
+                    offset: base + record.offset,
+                };
+                (record.id, place)
+            });
+            self.extend(places);
+        }
+    }
+
+    /// Adds files of `level_0` that a reference node left, each with its length in bytes.
+    pub(super) fn add_leftovers(&self, leftovers: &[(AtomId, u32)]) {
+        self.extend(leftovers.iter().map(|&(id, len)| {
+            let place = Place {
+                file: LEFTOVER,
+                len,
+                offset: 0,
+            };
+            (id, place)
+        }));
+    }
+
+    fn extend(&self, places: impl Iterator<Item = (AtomId, Place)>) {
+        let (mut atoms, mut bytes) = (0, 0);
+        {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            for (id, place) in places {
+                if index.insert(id, place).is_none() {
+                    atoms += 1;
+                    bytes += u64::from(place.len);
+                }
+            }
+        }
+        self.atoms.fetch_add(atoms, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were written to its journals.
+    pub(super) fn add_file_bytes(&self, bytes: u64) {
+        self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many atoms it has.
+    pub(super) fn atoms(&self) -> u64 {
+        self.atoms.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that they are stored in.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of its journals.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that its index takes, about.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        (index.capacity() * (size_of::<(AtomId, Place)>() + 1)) as u64
+    }
+
+    pub(super) fn journals(&self) -> &[(PathBuf, Arc<dyn DiskFile>)] {
+        &self.journals
+    }
+
+    /// Ids of all its atoms, ascending.
+    pub(super) fn ids(&self) -> Vec<AtomId> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids: Vec<_> = index.keys().copied().collect();
+        drop(index);
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Ids of the files of `level_0` in it, ascending.
+    pub(super) fn leftovers(&self) -> Vec<AtomId> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let leftovers = index.iter().filter(|(_, place)| place.file == LEFTOVER);
+        let mut ids: Vec<_> = leftovers.map(|(id, _)| *id).collect();
+        drop(index);
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The atom, if it is here, verified.
+    ///
+    /// # Errors
+    /// When it should be here and its bytes are damaged or cannot be read.
+    pub(super) fn find(
+        &self,
+        id: &AtomId,
+        open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
+    ) -> Result<Option<Atom>, ReadError> {
+        let place = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.get(id).copied()
+        };
+        let Some(place) = place else { return Ok(None) };
+        let mut stored = vec![0; place.len as usize];
+        let (path, read) = match self.journals.get(place.file as usize) {
+            Some((path, file)) => (path.clone(), file.read_exact_at(&mut stored, place.offset)),
+            None => {
+                let path = self.level_0.join(leftover_name(id));
+                let read = open(&path).and_then(|file| file.read_exact_at(&mut stored, 0));
+                (path, read)
+            }
+        };
+        let damaged = |problem| ReadError::damaged(&path, place.offset, problem);
+        match read {
+            Ok(()) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) =>
+            {
+                return Err(damaged("the file was cut or removed"));
+            }
+            Err(error) => return Err(ReadError::failed(&path, error)),
+        }
+        let atom = Atom::from_bytes(&stored).map_err(|_| damaged("no atom is stored here"))?;
+        if atom.id() != *id {
+            return Err(damaged("the atom here has another id"));
+        }
+        Ok(Some(atom))
+    }
+}
+
+/// Name of the file in which a reference node keeps an atom that is not collated yet.
+pub(super) fn leftover_name(id: &AtomId) -> String {
+    format!("{}.bin", id.to_string().to_uppercase())
+}
+
+/// The id in such a name. The reference makes upper case and reads either.
+pub(super) fn leftover_id(name: &str) -> Option<AtomId> {
+    let digits = name
+        .strip_suffix(".bin")
+        .filter(|digits| digits.len() == 2 * ID_BYTES)?;
+    let id: AtomId = digits.parse().ok()?;
+    (leftover_name(&id) == *name).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use crate::store::disk::{Disk, SystemDisk};
+    use proptest::prelude::*;
+
+    fn journal_of(atoms: &[Atom]) -> (Vec<u8>, Vec<Record>) {
+        let (mut bytes, mut records) = (HEADER.to_vec(), Vec::new());
+        for atom in atoms {
+            assert!(encode(&atom.id(), atom, &mut bytes, &mut records));
+        }
+        (bytes, records)
+    }
+
+    fn scan_bytes(scratch: &Scratch, bytes: &[u8]) -> (Vec<Record>, Vec<Damage>) {
+        let path = scratch.path().join("journal");
+        std::fs::write(&path, bytes).unwrap();
+        let mut records = Vec::new();
+        let file = SystemDisk.open(&path).unwrap();
+        let damages = scan(&path, &*file, |record| records.push(record)).unwrap();
+        (records, damages)
+    }
+
+    fn atoms(count: u8) -> Vec<Atom> {
+        (0..count)
+            .map(|n| Atom::bytes(vec![n; usize::from(n) * 3]))
+            .collect()
+    }
+
+    #[test]
+    fn names_carry_their_number_and_others_are_not_ours() {
+        assert_eq!(sequence(&name(12)), Some(12));
+        assert_eq!(sequence(&name(u64::MAX)), Some(u64::MAX));
+        for other in [
+            "journal-",
+            "journal-+1",
+            "journal",
+            "journal-1x",
+            "Journal-1",
+        ] {
+            assert_eq!(sequence(other), None, "{other}");
+        }
+        let id = Atom::bytes(*b"x").id();
+        assert_eq!(leftover_id(&leftover_name(&id)), Some(id));
+        assert_eq!(leftover_id(&format!("{id}.bin")), None);
+        assert_eq!(leftover_id("0x.bin"), None);
+    }
+
+    #[test]
+    fn an_atom_beyond_the_largest_record_is_refused() {
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        let largest = Atom::bytes(vec![0; MAX_RECORD_BYTES - HEADER_BYTES]);
+        assert!(encode(&AtomId::ZERO, &largest, &mut bytes, &mut records));
+        let larger = Atom::bytes(vec![0; MAX_RECORD_BYTES - HEADER_BYTES + 1]);
+        let len = bytes.len();
+        assert!(!encode(&AtomId::ZERO, &larger, &mut bytes, &mut records));
+        assert_eq!((bytes.len(), records.len()), (len, 1));
+    }
+
+    #[test]
+    fn every_flipped_byte_costs_one_record_at_most_and_is_reported() {
+        let scratch = Scratch::new("journal-flip");
+        let (bytes, records) = journal_of(&atoms(6));
+        assert_eq!(scan_bytes(&scratch, &bytes), (records.clone(), Vec::new()));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x40;
+            let (found, damages) = scan_bytes(&scratch, &flipped);
+            assert_eq!(damages.len(), 1, "byte {at}");
+            assert!(damages[0].offset <= at as u64);
+            let lost = usize::from(at >= HEADER.len());
+            assert_eq!(found.len(), records.len() - lost, "byte {at}");
+            assert!(found.iter().all(|record| records.contains(record)));
+        }
+    }
+
+    #[test]
+    fn every_truncation_keeps_what_is_whole() {
+        let scratch = Scratch::new("journal-cut");
+        let (bytes, records) = journal_of(&atoms(6));
+        for len in 0..bytes.len() {
+            let whole = records
+                .iter()
+                .take_while(|record| record.offset + u64::from(record.len) <= len as u64)
+                .count();
+            let (found, damages) = scan_bytes(&scratch, &bytes[..len]);
+            assert_eq!(found, records[..whole], "length {len}");
+            let ends = records
+                .iter()
+                .map(|record| record.offset + u64::from(record.len));
+            let clean = [0, HEADER.len() as u64]
+                .into_iter()
+                .chain(ends)
+                .any(|end| end == len as u64);
+            assert_eq!(damages.is_empty(), clean, "length {len}: {damages:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_bytes_are_scanned_and_give_only_atoms(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let scratch = Scratch::new("journal-any");
+            let (found, _) = scan_bytes(&scratch, &bytes);
+            prop_assert!(found.is_empty());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+use super::*;
+use crate::scratch::Scratch;
+use crate::store::disk::SystemDisk;
+use proptest::prelude::*;
+
+fn atoms(count: u32) -> Vec<Atom> {
+    (0..count)
+        .map(|n| Atom::bytes(n.to_be_bytes().repeat(1 + n as usize % 9)))
+        .collect()
+}
+
+fn write(dir: &Path, index: &[u8], data: &[u8]) {
+    std::fs::write(dir.join(index_name(0)), index).unwrap();
+    std::fs::write(dir.join(data_name(0)), data).unwrap();
+}
+
+fn open(dir: &Path, mapped: bool) -> (Pair, Vec<Damage>) {
+    Pair::open(&SystemDisk, dir, 0, mapped).unwrap()
+}
+
+/// What must hold whatever the files are: the atom, or nothing, or an error; the same either way.
+fn find_either_way(dir: &Path, ids: &[AtomId]) -> usize {
+    let ways = [true, false].map(|mapped| {
+        let (pair, _) = open(dir, mapped);
+        let found: Vec<_> = ids
+            .iter()
+            .map(|id| {
+                let atom = pair.find(id).ok().flatten();
+                assert!(atom.as_ref().is_none_or(|atom| atom.id() == *id));
+                atom
+            })
+            .collect();
+        found
+    });
+    assert_eq!(ways[0], ways[1]);
+    ways[0].iter().flatten().count()
+}
+
+#[test]
+fn the_writer_makes_what_the_encoder_does_and_all_is_found_in_it() {
+    for count in [1, 2, 7, 8, 9, 100, 5_000] {
+        let scratch = Scratch::new("level");
+        let atoms = atoms(count);
+        let (index, data) = encode_pair(atoms.clone()).unwrap();
+        let mut sorted: Vec<_> = atoms.iter().map(|atom| (atom.id(), atom)).collect();
+        sorted.sort_by_key(|(id, _)| *id);
+        sorted.dedup_by_key(|(id, _)| *id);
+        let mut writer = PairWriter::create(&SystemDisk, scratch.path(), 0).unwrap();
+        for (id, atom) in &sorted {
+            writer.push(id, atom).unwrap();
+        }
+        writer.finish().unwrap();
+        let read = |name: String| std::fs::read(scratch.path().join(name)).unwrap();
+        assert_eq!(read(index_name(0)), index);
+        assert_eq!(read(data_name(0)), data);
+        assert_eq!(index.len(), 64 + 160 * sorted.len());
+        for mapped in [true, false] {
+            let (pair, damages) = open(scratch.path(), mapped);
+            assert_eq!(damages, []);
+            assert_eq!(pair.count() as usize, sorted.len());
+            assert!(pair.memory_bytes() <= 3 * u64::from(pair.count()) + 64);
+            for (id, atom) in &sorted {
+                assert_eq!(pair.find(id).unwrap().as_ref(), Some(*atom));
+            }
+            assert_eq!(pair.find(&Atom::symbol("absent").id()).unwrap(), None);
+            let mut cursor = pair.cursor();
+            for (id, atom) in &sorted {
+                assert_eq!(cursor.id().unwrap().unwrap(), *id);
+                assert_eq!(cursor.atom().unwrap(), **atom);
+                cursor.advance();
+            }
+            assert!(cursor.id().is_none());
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_nothing() {
+    let scratch = Scratch::new("level-drop");
+    let writer = PairWriter::create(&SystemDisk, scratch.path(), 3).unwrap();
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2);
+    drop(writer);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn every_flipped_byte_is_a_miss_or_an_error_of_one_atom() {
+    let scratch = Scratch::new("level-flip");
+    let atoms = atoms(12);
+    let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
+    let (index, data) = encode_pair(atoms).unwrap();
+    write(scratch.path(), &index, &data);
+    let all = find_either_way(scratch.path(), &ids);
+    assert_eq!(all, ids.len());
+    for at in 0..index.len() + data.len() {
+        let (mut index, mut data) = (index.clone(), data.clone());
+        match index.get_mut(at) {
+            Some(byte) => *byte ^= 0x81,
+            None => data[at - index.len()] ^= 0x81,
+        }
+        write(scratch.path(), &index, &data);
+        let found = find_either_way(scratch.path(), &ids);
+        let lost = usize::from(at >= 64);
+        assert_eq!(found, all - lost, "byte {at}");
+        let (_, damages) = open(scratch.path(), true);
+        assert!(at >= 64 || damages.len() == 1, "byte {at}: {damages:?}");
+    }
+}
+
+#[test]
+fn every_truncation_is_a_miss_or_an_error() {
+    let scratch = Scratch::new("level-cut");
+    let atoms = atoms(9);
+    let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
+    let (index, data) = encode_pair(atoms).unwrap();
+    for len in 0..index.len() {
+        write(scratch.path(), &index[..len], &data);
+        let whole = len.saturating_sub(64) / 160;
+        assert_eq!(find_either_way(scratch.path(), &ids), whole, "length {len}");
+        assert!(!open(scratch.path(), false).1.is_empty(), "length {len}");
+    }
+    for len in 0..data.len() {
+        write(scratch.path(), &index, &data[..len]);
+        assert!(find_either_way(scratch.path(), &ids) < ids.len());
+    }
+}
+
+#[test]
+fn ids_that_do_not_ascend_are_found_and_reported() {
+    let scratch = Scratch::new("level-order");
+    let atoms = atoms(50);
+    let ids: Vec<_> = atoms.iter().map(Atom::id).collect();
+    let (mut index, data) = encode_pair(atoms).unwrap();
+    let (first, second) = index[64..].split_at_mut(160 * 20);
+    first[..160].swap_with_slice(&mut second[..160]);
+    write(scratch.path(), &index, &data);
+    let (pair, damages) = open(scratch.path(), true);
+    assert_eq!(damages.len(), 1);
+    assert!(damages[0].to_string().contains("0_index, byte 64"));
+    assert_eq!(find_either_way(scratch.path(), &ids), 50);
+    let mut cursor = pair.cursor();
+    let mut previous = None;
+    while let Some(id) = cursor.id() {
+        let id = id.unwrap();
+        assert!(previous < Some(id));
+        assert_eq!(cursor.atom().unwrap().id(), id);
+        previous = Some(id);
+        cursor.advance();
+    }
+}
+
+#[test]
+fn a_bucket_full_of_look_alikes_is_searched_by_halving() {
+    // Ids that somebody ground to share their leading bits: all in one bucket with one tag.
+    let scratch = Scratch::new("level-bucket");
+    let mut index = [0; 64].to_vec();
+    index[62..64].copy_from_slice(&1_000_u16.to_be_bytes());
+    for n in 0..1_000_u16 {
+        let mut id = [7; 32];
+        id[30..].copy_from_slice(&n.to_be_bytes());
+        index.extend_from_slice(&id);
+        index.extend_from_slice(&[0; 128]);
+    }
+    write(scratch.path(), &index, b"");
+    let (pair, damages) = open(scratch.path(), true);
+    assert_eq!(damages, []);
+    for n in [0_u16, 1, 499, 998, 999] {
+        let mut id = [7; 32];
+        id[30..].copy_from_slice(&n.to_be_bytes());
+        let mut read = 0;
+        let found = pair.side.find(&AtomId::new(id), |at| {
+            read += 1;
+            read_entry(&pair.index, at, &mut Vec::new())
+        });
+        assert_eq!(found.unwrap().unwrap().0, u32::from(n));
+        assert!(read <= 10, "{read} entries read");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_files_are_opened_and_give_nothing_wrong(
+        index in proptest::collection::vec(any::<u8>(), 0..700),
+        data in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let scratch = Scratch::new("level-any");
+        write(scratch.path(), &index, &data);
+        let ids: Vec<_> = index
+            .get(64..)
+            .unwrap_or_default()
+            .chunks_exact(160)
+            .map(|entry| AtomId::from_slice(&entry[..32]).unwrap())
+            .collect();
+        prop_assert_eq!(find_either_way(scratch.path(), &ids), 0);
+    }
+}

@@ -1,0 +1,153 @@
+//! Writing a pair so that it is there whole or not at all.
+
+use super::{COUNT_BYTES, NUMBER_BYTES};
+use crate::store::disk::{Disk, DiskFile};
+use astreum_core::atom::{Atom, AtomId};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Name of a pair's index.
+pub(crate) fn index_name(number: u64) -> String {
+    format!("{number}_index")
+}
+
+/// Name of a pair's data.
+pub(crate) fn data_name(number: u64) -> String {
+    format!("{number}_data")
+}
+
+fn number_bytes(number: u64) -> [u8; NUMBER_BYTES] {
+    let mut bytes = [0; NUMBER_BYTES];
+    if let Some(low) = bytes.last_chunk_mut() {
+        *low = number.to_be_bytes();
+    }
+    bytes
+}
+
+/// What both files of a pair hold after their beginnings.
+#[derive(Debug, Default)]
+struct Encoder {
+    index: Vec<u8>,
+    data: Vec<u8>,
+    count: u64,
+    position: u64,
+}
+
+impl Encoder {
+    fn push(&mut self, id: &AtomId, atom: &Atom) {
+        let size = atom.stored_len() as u64;
+        self.index.extend_from_slice(id.as_bytes());
+        self.index.extend_from_slice(&number_bytes(self.position));
+        self.index.extend_from_slice(&number_bytes(size));
+        atom.write_to(&mut self.data);
+        self.count += 1;
+        self.position += size;
+    }
+}
+
+/// The index and the data of the pair that these atoms are collated to; `None` without atoms.
+#[must_use]
+pub fn encode_pair(atoms: impl IntoIterator<Item = Atom>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let atoms: BTreeMap<AtomId, Atom> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
+    let mut encoder = Encoder::default();
+    for (id, atom) in &atoms {
+        encoder.push(id, atom);
+    }
+    let mut index = number_bytes(encoder.count).to_vec();
+    index.append(&mut encoder.index);
+    (!atoms.is_empty()).then_some((index, encoder.data))
+}
+
+/// Writes a pair under temporary names. Dropped before [`Self::finish`], it removes them.
+pub(crate) struct PairWriter<'a> {
+    disk: &'a dyn Disk,
+    dir: PathBuf,
+    number: u64,
+    index: Arc<dyn DiskFile>,
+    data: Arc<dyn DiskFile>,
+    encoder: Encoder,
+    index_written: u64,
+    data_written: u64,
+}
+
+impl<'a> PairWriter<'a> {
+    pub(crate) fn create(disk: &'a dyn Disk, dir: &Path, number: u64) -> io::Result<Self> {
+        let index = disk.create(&temporary(dir, &index_name(number)))?;
+        let data = disk.create(&temporary(dir, &data_name(number)))?;
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            number,
+            index,
+            data,
+            encoder: Encoder::default(),
+            index_written: COUNT_BYTES,
+            data_written: 0,
+        })
+    }
+
+    /// Adds an atom; ids have to ascend.
+    pub(crate) fn push(&mut self, id: &AtomId, atom: &Atom) -> io::Result<()> {
+        self.encoder.push(id, atom);
+        if self.encoder.index.len() + self.encoder.data.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// How many atoms it has.
+    pub(crate) const fn count(&self) -> u64 {
+        self.encoder.count
+    }
+
+    /// Where it is written to.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Encoder { index, data, .. } = &mut self.encoder;
+        self.index.write_all_at(index, self.index_written)?;
+        self.data.write_all_at(data, self.data_written)?;
+        self.index_written += index.len() as u64;
+        self.data_written += data.len() as u64;
+        index.clear();
+        data.clear();
+        Ok(())
+    }
+
+    /// Gives the files their names, the data first, each once what it needs is on the disk: so an
+    /// index never stands without its data, which a reference node would stumble over.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        self.index
+            .write_all_at(&number_bytes(self.encoder.count), 0)?;
+        self.data.sync()?;
+        self.index.sync()?;
+        for name in [data_name(self.number), index_name(self.number)] {
+            let from = temporary(&self.dir, &name);
+            self.disk.rename(&from, &self.dir.join(&name))?;
+            self.disk.sync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PairWriter<'_> {
+    fn drop(&mut self) {
+        // After `finish` there is nothing under these names. What cannot be removed now is removed
+        // when the store is opened again.
+        for name in [data_name(self.number), index_name(self.number)] {
+            let _ = self.disk.remove(&temporary(&self.dir, &name));
+        }
+    }
+}
+
+fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.tmp"))
+}
