@@ -9,6 +9,7 @@ use crate::config::ColdStorageSync;
 use crate::store::disk::DiskFile;
 use crate::store::journal::{self, Record, Segment};
 use astreum_core::atom::{Atom, AtomId};
+use core::sync::atomic::Ordering;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -185,6 +186,9 @@ impl Inner {
     }
 
     fn create_journal(&self, sequence: u64) -> Result<Active, ColdError> {
+        if !self.is_prepared.load(Ordering::Relaxed) {
+            self.prepare(&self.list(&self.root)?)?;
+        }
         let path = self.root.join(journal::name(sequence));
         let file = self
             .disk

@@ -46,7 +46,7 @@ use arc_swap::ArcSwap;
 use astreum_core::atom::{Atom, AtomId};
 use commit::Log;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use stats::Damages;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -160,6 +160,8 @@ struct Inner {
     root: PathBuf,
     options: ColdOptions,
     snapshot: ArcSwap<Snapshot>,
+    /// Whether the directory has what it needs before it is written to.
+    is_prepared: AtomicBool,
     /// Held while the snapshot is replaced.
     edit: Mutex<()>,
     log: Mutex<Log>,

@@ -6,6 +6,7 @@ use crate::store::journal::{self, Segment};
 use crate::store::level::{Damage, Pair, data_name, index_name};
 use arc_swap::ArcSwap;
 use astreum_core::atom::AtomId;
+use core::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub(super) fn open(
         root: root.to_owned(),
         options,
         snapshot: ArcSwap::default(),
+        is_prepared: Default::default(),
         edit: Default::default(),
         log: Default::default(),
         committed: Default::default(),
@@ -45,13 +47,14 @@ pub(super) fn open(
         _lock: held,
     };
     inner.check_format()?;
-    // A reference node expects the directory of level 0 to be there.
     let entries = inner.list(root)?;
-    if !entries.iter().any(|entry| entry.name == "level_0") {
-        let level_0 = inner.level_dir(0);
-        let made = inner.disk.create_dir(&level_0);
-        let made = made.and_then(|()| inner.disk.sync_dir(root));
-        unless_read_only(made).map_err(|error| ColdError::io("create", &level_0, &error))?;
+    match inner.prepare(&entries) {
+        // It can be read all the same; a write tries again.
+        Err(ColdError::Io {
+            kind: io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem,
+            ..
+        }) => {}
+        prepared => prepared?,
     }
     inner.recover(&entries)?;
     Ok(inner)
@@ -80,11 +83,40 @@ impl Inner {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                unless_read_only(self.write_format(&path))
-                    .map_err(|error| ColdError::io("write", &path, &error))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Makes what has to be there before anything is written. `FORMAT` comes last: whoever finds it
+    /// need not settle the directory's own name again.
+    pub(super) fn prepare(&self, entries: &[DirEntry]) -> Result<(), ColdError> {
+        let is_there = |name: &str| entries.iter().any(|entry| entry.name == name);
+        if !is_there("level_0") {
+            // A reference node expects it.
+            let level_0 = self.level_dir(0);
+            let made = self.disk.create_dir(&level_0);
+            made.map_err(|error| ColdError::io("create", &level_0, &error))?;
+        }
+        if !is_there("FORMAT") {
+            for dir in self.root.ancestors().skip(1) {
+                self.settle(dir)?;
+            }
+            let path = self.root.join("FORMAT");
+            self.write_format(&path)
+                .map_err(|error| ColdError::io("write", &path, &error))?;
+        }
+        self.is_prepared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes the names in a directory above ours last, if we may open it at all.
+    fn settle(&self, dir: &Path) -> Result<(), ColdError> {
+        let relative = dir.as_os_str().is_empty();
+        let dir = if relative { Path::new(".") } else { dir };
+        match self.disk.sync_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            settled => settled.map_err(|error| ColdError::io("sync", dir, &error)),
         }
     }
 

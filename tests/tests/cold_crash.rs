@@ -1,0 +1,234 @@
+//! An acknowledged write survives: the power goes off at every call that changes something, on a
+//! disk that loses, tears and reorders what was not synced; and single calls fail.
+
+use astreum_core::atom::{Atom, AtomId};
+use astreum_node::config::ColdStorageSync;
+use astreum_node::store::cold::{ColdError, ColdOptions, ColdStore};
+use astreum_tests::sim::disk::{Fault, SimDisk};
+use astreum_tests::sim::random::Random;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+const ROOT: &str = "/store";
+const CUTS: u64 = 10_000;
+
+type Atoms = Vec<(AtomId, Atom)>;
+
+fn open(disk: &SimDisk) -> Result<ColdStore, ColdError> {
+    let options = ColdOptions {
+        level_size_bytes: 200,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Always,
+        mapped: false,
+        background: false,
+    };
+    ColdStore::open_on(Arc::new(disk.clone()), Path::new(ROOT), options)
+}
+
+fn batch(seed: u64, number: u64) -> Atoms {
+    let mut random = Random::new(seed ^ (number << 32));
+    let count = 1 + random.below(6);
+    (0..count)
+        .map(|_| {
+            let data: Vec<u8> = (0..random.below(9))
+                .flat_map(|_| random.next().to_le_bytes())
+                .collect();
+            let atom = Atom::bytes(data);
+            (atom.id(), atom)
+        })
+        .collect()
+}
+
+/// Inserts, collates, merges and reopens; remembers what was acknowledged. Ends at the first error.
+fn work(
+    disk: &SimDisk,
+    seed: u64,
+    batches: u64,
+    acknowledged: &mut Atoms,
+) -> Result<(), ColdError> {
+    let mut store = open(disk)?;
+    for number in 0..batches {
+        let atoms = batch(seed, number);
+        store.put(&atoms)?;
+        acknowledged.extend(atoms);
+        store.maintain()?;
+        if number % 8 == 7 {
+            drop(store);
+            store = open(disk)?;
+        }
+    }
+    Ok(())
+}
+
+fn assert_holds(store: &ColdStore, atoms: &Atoms, what: &str) {
+    for (id, atom) in atoms {
+        match store.get(id) {
+            Ok(found) => assert_eq!(found.as_ref(), Some(atom), "{what}"),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+}
+
+/// Nothing but the end of a journal may be found damaged: what a cut leaves there is no surprise.
+fn assert_only_tails(store: &ColdStore, what: &str) {
+    for damage in store.stats().damages {
+        let path = damage.path.to_string_lossy().into_owned();
+        let journal = path.contains("journal-");
+        let orphan = path.ends_with("_index") && damage.problem.contains("missing");
+        assert!(journal || orphan, "{what}: {damage}");
+    }
+}
+
+#[test]
+fn the_power_goes_off_at_every_call_and_nothing_acknowledged_is_lost() {
+    let (mut cuts, mut seed, mut deepest) = (0, 0, 0);
+    while cuts < CUTS {
+        seed += 1;
+        let disk = SimDisk::new();
+        disk.set_fault(None);
+        let mut acknowledged = Atoms::new();
+        work(&disk, seed, 24, &mut acknowledged).unwrap();
+        deepest = deepest.max(open(&disk).unwrap().stats().levels.len());
+        let calls = disk.changes();
+        assert!(calls > 200);
+        for cut in 0..calls {
+            cut_at(seed, cut);
+            cuts += 1;
+        }
+    }
+    assert!(deepest >= 4, "levels up to 3 are reached: {deepest}");
+}
+
+fn cut_at(seed: u64, cut: u64) {
+    let what = format!("seed {seed}, cut at call {cut}");
+    let mut random = Random::new(seed.rotate_left(40) ^ cut);
+    let mut disk = SimDisk::new();
+    disk.set_fault(Some(Fault::PowerCut(cut)));
+    let mut acknowledged = Atoms::new();
+    work(&disk, seed, 24, &mut acknowledged).unwrap_err();
+    // The recovery is cut as well, sometimes several times.
+    disk = disk.after_power_cut(&mut random);
+    while random.once_in(2) {
+        disk.set_fault(Some(Fault::PowerCut(random.below(12))));
+        let again = work(&disk, !seed, 2, &mut acknowledged);
+        if again.is_ok() {
+            break;
+        }
+        disk = disk.after_power_cut(&mut random);
+    }
+    disk.set_fault(None);
+    let store = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_holds(&store, &acknowledged, &what);
+    assert_only_tails(&store, &what);
+    if random.once_in(4) {
+        store.collate().unwrap();
+        store.merge_with(1, &mut |_| ()).unwrap();
+        store.maintain().unwrap();
+        assert_holds(&store, &acknowledged, &what);
+        assert_eq!(store.verify(&mut |_| ()).unwrap().damaged, 0, "{what}");
+    }
+}
+
+/// Every call fails once, with the disk full, broken or not to be written to.
+#[test]
+fn a_call_that_fails_loses_nothing_and_the_store_goes_on() {
+    let clean = SimDisk::new();
+    work(&clean, 7, 16, &mut Atoms::new()).unwrap();
+    for kind in [
+        ErrorKind::StorageFull,
+        ErrorKind::Other,
+        ErrorKind::ReadOnlyFilesystem,
+    ] {
+        for at in 0..clean.changes() {
+            fail_once(Fault::Change(at, kind));
+        }
+    }
+    for at in 0..clean.reads() {
+        fail_once(Fault::Read(at, ErrorKind::Other));
+    }
+}
+
+fn fail_once(fault: Fault) {
+    let what = format!("{fault:?}");
+    let disk = SimDisk::new();
+    disk.set_fault(Some(fault));
+    let mut acknowledged = Atoms::new();
+    let mut store = open(&disk);
+    for number in 0..16 {
+        let Ok(opened) = &store else {
+            // It failed while opening; it does not a second time.
+            store = open(&disk);
+            continue;
+        };
+        let atoms = batch(7, number);
+        if opened.put(&atoms).is_ok() {
+            acknowledged.extend(atoms);
+        } else {
+            // The very next attempt succeeds, and reads went on.
+            assert_holds(opened, &acknowledged, &what);
+            opened
+                .put(&atoms)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            acknowledged.extend(atoms);
+        }
+        if opened.maintain().is_err() {
+            opened
+                .maintain()
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        if number % 8 == 7 {
+            drop(store);
+            store = open(&disk);
+        }
+    }
+    disk.set_fault(None);
+    drop(store);
+    assert_holds(&open(&disk).unwrap(), &acknowledged, &what);
+    // Nor does it after a cut: what is acknowledged after a failure is as good as before.
+    let disk = disk.after_power_cut(&mut Random::new(1));
+    assert_holds(&open(&disk).unwrap(), &acknowledged, &what);
+}
+
+#[test]
+fn a_full_disk_refuses_writes_says_so_serves_and_recovers() {
+    let disk = SimDisk::new();
+    let mut acknowledged = Atoms::new();
+    work(&disk, 3, 5, &mut acknowledged).unwrap();
+    let store = open(&disk).unwrap();
+    disk.set_fault(Some(Fault::ChangesFrom(0, ErrorKind::StorageFull)));
+    for number in 100..120 {
+        let error = store.put(&batch(3, number)).unwrap_err();
+        assert!(matches!(
+            error,
+            ColdError::Io {
+                kind: ErrorKind::StorageFull,
+                ..
+            }
+        ));
+        assert!(error.to_string().contains("journal-"), "{error}");
+        assert_eq!(store.stats().write_failure, Some(error.to_string()));
+        assert_holds(&store, &acknowledged, "full");
+    }
+    let unkept = batch(3, 100);
+    assert_eq!(store.get(&unkept[0].0), Ok(None));
+    disk.set_fault(None);
+    store.put(&unkept).unwrap();
+    assert_eq!(store.stats().write_failure, None);
+    acknowledged.extend(unkept);
+    drop(store);
+    let disk = disk.after_power_cut(&mut Random::new(5));
+    assert_holds(&open(&disk).unwrap(), &acknowledged, "after");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_is_served() {
+    let disk = SimDisk::new();
+    let mut acknowledged = Atoms::new();
+    work(&disk, 4, 12, &mut acknowledged).unwrap();
+    disk.set_fault(Some(Fault::ChangesFrom(0, ErrorKind::ReadOnlyFilesystem)));
+    let store = open(&disk).unwrap();
+    assert_holds(&store, &acknowledged, "read-only");
+    assert!(store.put(&batch(4, 99)).is_err());
+    assert!(store.stats().write_failure.is_some());
+}
