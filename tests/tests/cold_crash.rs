@@ -4,6 +4,7 @@
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdError, ColdOptions, ColdStore};
+use astreum_tests::sim;
 use astreum_tests::sim::disk::{Fault, SimDisk};
 use astreum_tests::sim::random::Random;
 use std::io::ErrorKind;
@@ -27,17 +28,7 @@ fn open(disk: &SimDisk) -> Result<ColdStore, ColdError> {
 }
 
 fn batch(seed: u64, number: u64) -> Atoms {
-    let mut random = Random::new(seed ^ (number << 32));
-    let count = 1 + random.below(6);
-    (0..count)
-        .map(|_| {
-            let data: Vec<u8> = (0..random.below(9))
-                .flat_map(|_| random.next().to_le_bytes())
-                .collect();
-            let atom = Atom::bytes(data);
-            (atom.id(), atom)
-        })
-        .collect()
+    sim::batch(seed ^ (number << 32))
 }
 
 /// Inserts, collates, merges and reopens; remembers what was acknowledged. Ends at the first error.

@@ -74,6 +74,7 @@ conformance! {
     object_found_encode object_found_decode provider_encode provider_decode
     route route_response_encode route_response_decode
     integer_le integer_be
+    trie cold_index
 }
 
 #[test]

@@ -97,6 +97,16 @@ A file is cut into a list of atoms of 3,900 bytes, which is what the network car
   astreum keys generate validator.key --kind validation
   astreum keys show relay.key --json")]
     Keys(KeysArgs),
+    /// Look at, check, tidy and move cold storage.
+    #[command(after_help = "Examples:
+  astreum store stat --cold-storage-path atoms
+  astreum store verify --config node.toml
+  astreum store import ../astreum-python/atoms --config node.toml
+  astreum store export backup --reference --config node.toml
+
+The directory is cold_storage_path of the configuration: give --config, --cold-storage-path or
+ASTREUM_COLD_STORAGE_PATH. A running node has its directory locked; `astreum status` asks it.")]
+    Store(StoreArgs),
     /// Show the configuration: every key, its value and where it comes from.
     #[command(after_help = "Examples:
   astreum config > node.toml               a file with every key in it, to start from
@@ -406,6 +416,57 @@ pub(super) enum KeyKindArg {
     Relay,
     /// Ed25519, for validation_secret_key.
     Validation,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    pub(super) command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Show what is in it, level by level.
+    Stat(StoreOptions),
+    /// Read every atom and compare it with its id. The exit code is 1 when one is damaged.
+    Verify(StoreOptions),
+    /// Take the journals, and what a reference node left in level_0, into a pair of level_1.
+    Collate(StoreOptions),
+    /// Merge a level into one pair of the next one.
+    Merge {
+        /// The level; without one, every level that has passed its size.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..1_000))]
+        level: Option<u32>,
+        #[command(flatten)]
+        options: StoreOptions,
+    },
+    /// Take in every atom of another store, ours or a reference node's, which is left as it is.
+    Import {
+        /// The other store's directory.
+        directory: PathBuf,
+        #[command(flatten)]
+        options: StoreOptions,
+    },
+    /// Give every atom to a store in another directory.
+    Export {
+        /// The other store's directory.
+        directory: PathBuf,
+        /// Leave one that a reference node opens and serves whole; the directory has to be empty.
+        #[arg(long)]
+        reference: bool,
+        #[command(flatten)]
+        options: StoreOptions,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StoreOptions {
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs<true>,
 }
 
 #[derive(Debug, Args)]

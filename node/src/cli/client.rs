@@ -64,6 +64,9 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     for warning in &status.warnings {
         writeln!(out, "{:<15} {warning}", "warning")?;
     }
+    for problem in &status.problems {
+        writeln!(out, "{:<15} {problem}", "problem")?;
+    }
     for (name, value) in status.counters.iter().filter(|(_, value)| **value > 0) {
         writeln!(out, "  {name:<30} {value}")?;
     }

@@ -17,6 +17,7 @@ mod repl;
 mod run;
 mod session;
 mod source;
+mod store;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Get(get)) => get::get(&get, out),
         Some(Command::Put(put)) => put::put(&put, out),
         Some(Command::Keys(keys)) => keys::keys(keys, out),
+        Some(Command::Store(args)) => store::store(args, out),
         Some(Command::Config(config)) => config::config(config, out),
         Some(Command::Conform) => generate::conform(out),
         Some(Command::Completions { shell }) => generate::completions(shell, out),

@@ -17,6 +17,7 @@ mod language;
 mod messages;
 mod objects;
 mod routes;
+mod storage;
 
 use core::fmt;
 use fields::Fields;
@@ -39,6 +40,7 @@ const TABLES: &[OpTable] = &[
     objects::OPS,
     routes::OPS,
     integers::OPS,
+    storage::OPS,
 ];
 
 /// Why an operation has no output. The text is for people: only its presence is compared.

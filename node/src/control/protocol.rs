@@ -147,6 +147,9 @@ pub struct StatusReply {
     pub warnings: Vec<String>,
     /// Counters, by name.
     pub counters: BTreeMap<String, u64>,
+    /// What an operator has to see to.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// A peer.

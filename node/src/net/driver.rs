@@ -331,7 +331,7 @@ impl Driver {
             Event::Fetched { fetch, atoms, .. } => {
                 for atom in &atoms {
                     // What does not fit into the store still reaches who asked for it.
-                    let _ = self.store.put(atom.clone());
+                    let _ = self.store.keep(atom.id(), atom.clone());
                 }
                 self.answer(fetch, Ok(atoms));
             }

@@ -4,6 +4,7 @@ use crate::config::ConfigErrors;
 use crate::keys::KeyError;
 use crate::net::{NetworkError, Stopped};
 use crate::store::StoreError;
+use crate::store::cold::ColdError;
 use astreum_core::wire::engine::FetchError;
 use core::fmt;
 use std::io;
@@ -28,6 +29,8 @@ pub enum NodeError {
     NoUsableAddress,
     /// The store did not take an atom.
     Store(StoreError),
+    /// Cold storage could not be opened.
+    ColdStorage(ColdError),
     /// A fetch could not be made.
     Fetch(FetchError),
     /// No room for another advertisement.
@@ -52,6 +55,7 @@ impl fmt::Display for NodeError {
                 "the name has no address that this node can reach; IPv6 needs use_ipv6 = true",
             ),
             Self::Store(error) => error.fmt(f),
+            Self::ColdStorage(error) => write!(f, "cold storage: {error}"),
             Self::Fetch(error) => write!(f, "the fetch failed: {error}"),
             Self::TooManyAdvertisements => {
                 f.write_str("too many objects are advertised; withdraw some first")
@@ -67,6 +71,7 @@ impl core::error::Error for NodeError {
             Self::Entropy(error) | Self::Resolve(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Store(error) => Some(error),
+            Self::ColdStorage(error) => Some(error),
             Self::Fetch(error) => Some(error),
             Self::KeyFile(error) => Some(error),
             Self::Config(_)

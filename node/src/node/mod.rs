@@ -10,6 +10,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle, Stopped};
 pub use crate::net::{NetworkStatus, Peer, Provider};
+use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
@@ -44,6 +45,8 @@ pub struct Status {
     pub port: Option<u16>,
     /// Atoms in memory.
     pub hot: HotStats,
+    /// Cold storage, where there is one.
+    pub cold: Option<ColdStats>,
     /// How long a `put` lasts.
     pub durability: Durability,
     /// The network, if the node is connected.
@@ -102,10 +105,14 @@ impl Node {
         config.validate().map_err(NodeError::Config)?;
         config.read_key_files().map_err(NodeError::KeyFile)?;
         let secret = relay_secret(&config)?;
+        let cold = config.cold_storage_path.as_deref().map(|path| {
+            ColdStore::open(path, ColdOptions::from_config(&config)).map_err(NodeError::ColdStorage)
+        });
+        let store = Store::with_cold(config.hot_storage_limit, cold.transpose()?);
         Ok(Self {
             public_key: secret.public_key(),
             secret: Secret(secret),
-            store: Store::new(config.hot_storage_limit),
+            store,
             network: Mutex::new(None),
             config,
         })
@@ -183,6 +190,16 @@ impl Node {
         Ok(Stored { id, durability })
     }
 
+    /// Keeps atoms, with one write to the disk for all of them; gives their ids.
+    ///
+    /// # Errors
+    /// As [`Node::put`]. Some may have been kept then.
+    pub fn put_atoms(&self, atoms: Vec<Atom>) -> Result<(Vec<AtomId>, Durability), NodeError> {
+        let atoms: Vec<_> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
+        let ids = atoms.iter().map(|(id, _)| *id).collect();
+        Ok((ids, self.store.put_all(atoms)?))
+    }
+
     /// Keeps `values` as a chain of bytes atoms. No values are [`AtomId::ZERO`].
     ///
     /// # Errors
@@ -202,10 +219,8 @@ impl Node {
     }
 
     fn put_all(&self, id: AtomId, atoms: Vec<Atom>) -> Result<Stored, NodeError> {
-        for atom in atoms {
-            self.store.put(atom)?;
-        }
-        let durability = self.store.durability();
+        let atoms = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
+        let durability = self.store.put_all(atoms)?;
         Ok(Stored { id, durability })
     }
 
@@ -292,6 +307,7 @@ impl Node {
             public_key: self.public_key,
             port: self.port(),
             hot: self.store.hot_stats(),
+            cold: self.store.cold().map(ColdStore::stats),
             durability: self.store.durability(),
             network: self.handle().ok().and_then(|handle| handle.status().ok()),
         }

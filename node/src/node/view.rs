@@ -39,6 +39,10 @@ impl AtomSink for NodeStore {
     type Error = StoreError;
 
     fn put(&mut self, id: AtomId, atom: Atom) -> Result<(), StoreError> {
-        self.store.put_known(id, atom).map(|_| ())
+        // What a program makes on its way need not outlive it, so it waits for no disk.
+        match self.store.keep(id, atom.clone()) {
+            Err(_) if self.store.cold().is_some() => self.store.put_known(id, atom).map(|_| ()),
+            kept => kept,
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::control::{
 use crate::net::NetworkStatus;
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::store::Durability;
+use crate::store::cold::ColdStats;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::expr::Expr;
@@ -98,11 +99,9 @@ impl NodeHandler {
             .enumerate()
             .map(|(at, text)| parse_atom(text).map_err(|error| format!("atom {at}: {error}")))
             .collect::<Result<_, _>>()?;
-        let ids = decoded
-            .into_iter()
-            .map(|atom| self.node.put(atom).map(|stored| stored.id.to_string()))
-            .collect::<Result<_, _>>()?;
-        let durable = self.node.store().durability() != Durability::Memory;
+        let (ids, durability) = self.node.put_atoms(decoded)?;
+        let ids = ids.iter().map(AtomId::to_string).collect();
+        let durable = durability != Durability::Memory;
         to_reply(&PutReply { ids, durable })
     }
 
@@ -237,6 +236,7 @@ fn status_reply(node: &Node) -> StatusReply {
         public_key,
         port,
         hot,
+        cold,
         durability,
         network,
     } = node.status();
@@ -263,11 +263,36 @@ fn status_reply(node: &Node) -> StatusReply {
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
         warnings: without_effect(config),
-        counters: counters(&hot, network),
+        counters: counters(&hot, cold.as_ref(), network),
+        problems: cold.as_ref().map(problems).unwrap_or_default(),
     }
 }
 
-fn counters(hot: &HotStats, network: Option<&NetworkStatus>) -> BTreeMap<String, u64> {
+/// What an operator has to see to, in words.
+fn problems(cold: &ColdStats) -> Vec<String> {
+    let writes = cold.write_failure.as_ref();
+    let writes = writes.map(|why| format!("cold storage refuses writes: {why}"));
+    let maintenance = cold.maintenance_failure.as_ref();
+    let maintenance = maintenance.map(|why| format!("cold storage is not tidied up: {why}"));
+    let damages = cold
+        .damages
+        .iter()
+        .map(|damage| format!("damaged: {damage}"));
+    let further = (cold.further_damages > 0)
+        .then(|| format!("damaged: {} further places", cold.further_damages));
+    writes
+        .into_iter()
+        .chain(maintenance)
+        .chain(damages)
+        .chain(further)
+        .collect()
+}
+
+fn counters(
+    hot: &HotStats,
+    cold: Option<&ColdStats>,
+    network: Option<&NetworkStatus>,
+) -> BTreeMap<String, u64> {
     let mut counters = BTreeMap::from([
         ("hot_hits".to_owned(), hot.hits),
         ("hot_misses".to_owned(), hot.misses),
@@ -275,6 +300,16 @@ fn counters(hot: &HotStats, network: Option<&NetworkStatus>) -> BTreeMap<String,
         ("hot_evicted".to_owned(), hot.evicted),
         ("hot_refused".to_owned(), hot.refused),
     ]);
+    if let Some(cold) = cold {
+        counters.extend([
+            ("cold_atoms".to_owned(), cold.atoms),
+            ("cold_bytes".to_owned(), cold.used_bytes),
+            ("cold_limit_bytes".to_owned(), cold.limit_bytes),
+            ("cold_memory_bytes".to_owned(), cold.memory_bytes),
+            ("cold_hits".to_owned(), cold.hits),
+            ("cold_misses".to_owned(), cold.misses),
+        ]);
+    }
     if let Some(NetworkStatus { stats, .. }) = network {
         counters.extend([
             ("datagrams_received".to_owned(), stats.received),

@@ -1,7 +1,8 @@
 //! The node's store: one facade that the event loop, the API's threads and the machine share.
 //!
-//! Today it is the [`hot`] store alone, so what is put lives as long as memory has room for it and
-//! the process runs; [`Durability`] says so to the caller. Cold storage goes behind this facade.
+//! What is put goes to the [`hot`] store and, where there is one, to the [`cold`] store, which alone
+//! outlives the process; [`Durability`] says to the caller which it was. What the network brought
+//! is kept hot alone ([`Store::keep`]), as the reference does it: others have it as well.
 //!
 //! Atoms are spread over shards by a keyed hash. Each shard has its own lock and its own share of
 //! the limit, so that a thread that evaluates does not hold up the loop, and a growing index stalls
@@ -14,7 +15,9 @@ mod journal;
 pub mod level;
 pub mod map;
 
+use crate::config::ColdStorageSync;
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
+use cold::{ColdError, ColdStore};
 use core::convert::Infallible;
 use core::fmt;
 use core::hash::BuildHasher;
@@ -34,12 +37,19 @@ const MAX_SHARDS: usize = 16;
 pub enum Durability {
     /// Until memory is needed for something else, or the process ends. There is no cold storage.
     Memory,
+    /// It is in the files of cold storage; the system writes them to the disk when it sees fit, so
+    /// that the process may end and the power may not.
+    Files,
+    /// It is on the disk.
+    Disk,
 }
 
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("not durable: kept in memory only"),
+            Self::Files => f.write_str("cold storage, not forced to the disk at once"),
+            Self::Disk => f.write_str("durable: on the disk when acknowledged"),
         }
     }
 }
@@ -60,6 +70,8 @@ pub enum StoreError {
         /// Bytes that there are for one atom.
         limit_bytes: usize,
     },
+    /// Cold storage did not take it.
+    Cold(ColdError),
 }
 
 impl fmt::Display for StoreError {
@@ -78,6 +90,7 @@ impl fmt::Display for StoreError {
                 "the atom takes {entry_bytes} bytes and hot storage has {limit_bytes} for one atom; \
                  raise hot_storage_limit"
             ),
+            Self::Cold(error) => error.fmt(f),
         }
     }
 }
@@ -94,12 +107,19 @@ pub struct Store {
 struct Inner {
     shards: Box<[Mutex<HotStore>]>,
     hasher: DefaultHashBuilder,
+    cold: Option<ColdStore>,
 }
 
 impl Store {
     /// An empty store that keeps at most `hot_limit_bytes` in memory.
     #[must_use]
     pub fn new(hot_limit_bytes: u64) -> Self {
+        Self::with_cold(hot_limit_bytes, None)
+    }
+
+    /// As [`Self::new`], with what is in `cold` behind it.
+    #[must_use]
+    pub fn with_cold(hot_limit_bytes: u64, cold: Option<ColdStore>) -> Self {
         let limit = usize::try_from(hot_limit_bytes).unwrap_or(usize::MAX);
         let wanted = (limit / SHARD_MIN_BYTES).clamp(1, MAX_SHARDS);
         // Rounded down to a power of two, so that choosing a shard is a mask.
@@ -109,20 +129,42 @@ impl Store {
             .collect();
         let hasher = DefaultHashBuilder::default();
         Self {
-            inner: Arc::new(Inner { shards, hasher }),
+            inner: Arc::new(Inner {
+                shards,
+                hasher,
+                cold,
+            }),
         }
     }
 
     /// The atom, if it is here.
     #[must_use]
     pub fn get(&self, id: &AtomId) -> Option<Atom> {
-        self.shard(id).get(id)
+        let hot = self.shard(id).get(id);
+        hot.or_else(|| self.cold_atom(id))
+    }
+
+    fn cold_atom(&self, id: &AtomId) -> Option<Atom> {
+        match self.inner.cold.as_ref()?.get(id) {
+            Ok(atom) => {
+                // What was asked for once is likely to be asked for again.
+                let atom = atom?;
+                let _ = self.shard(id).put(*id, atom.clone());
+                Some(atom)
+            }
+            Err(error) => {
+                // The network may have it all the same.
+                log::error!("atom {id} counts as missing: {error}");
+                None
+            }
+        }
     }
 
     /// Whether the atom is here.
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {
-        self.shard(id).contains(id)
+        let hot = self.shard(id).contains(id);
+        hot || self.inner.cold.is_some() && self.get(id).is_some()
     }
 
     /// Keeps `atom`; gives its id and how long the write lasts.
@@ -139,13 +181,44 @@ impl Store {
     /// # Errors
     /// As [`Self::put`].
     pub fn put_known(&self, id: AtomId, atom: Atom) -> Result<Durability, StoreError> {
-        let data_bytes = atom.data().len();
-        if data_bytes > MAX_ATOM_DATA_BYTES {
-            return Err(StoreError::AtomTooLarge { data_bytes });
+        self.put_all(vec![(id, atom)])
+    }
+
+    /// As [`Self::put`], for atoms whose ids are known already. All of them share one write to the
+    /// disk, so that many cost little more than one.
+    ///
+    /// # Errors
+    /// As [`Self::put`]. Some may have been kept then.
+    pub fn put_all(&self, atoms: Vec<(AtomId, Atom)>) -> Result<Durability, StoreError> {
+        for (_, atom) in &atoms {
+            check_len(atom)?;
         }
+        if let Some(cold) = self.cold() {
+            cold.put(&atoms).map_err(StoreError::Cold)?;
+        }
+        for (id, atom) in atoms {
+            match self.keep_checked(id, atom) {
+                // It is on the disk, and comes from there.
+                Err(_) if self.cold().is_some() => {}
+                kept => kept?,
+            }
+        }
+        Ok(self.durability())
+    }
+
+    /// Keeps `atom` in memory alone, as long as there is room; never waits for a disk.
+    ///
+    /// # Errors
+    /// When the atom is too large to travel or to be kept.
+    pub fn keep(&self, id: AtomId, atom: Atom) -> Result<(), StoreError> {
+        check_len(&atom)?;
+        self.keep_checked(id, atom)
+    }
+
+    fn keep_checked(&self, id: AtomId, atom: Atom) -> Result<(), StoreError> {
         self.shard(&id)
             .put(id, atom)
-            .map(|_| Durability::Memory)
+            .map(|_| ())
             .map_err(|error| StoreError::ExceedsHotStorage {
                 entry_bytes: error.entry_bytes,
                 limit_bytes: error.limit_bytes,
@@ -154,11 +227,21 @@ impl Store {
 
     /// How long what is put lasts.
     #[must_use]
-    pub const fn durability(&self) -> Durability {
-        Durability::Memory
+    pub fn durability(&self) -> Durability {
+        match self.cold().map(|cold| cold.options().sync) {
+            None => Durability::Memory,
+            Some(ColdStorageSync::Always) => Durability::Disk,
+            Some(ColdStorageSync::Interval | ColdStorageSync::Never) => Durability::Files,
+        }
     }
 
-    /// Forgets an atom.
+    /// Cold storage, where there is one.
+    #[must_use]
+    pub fn cold(&self) -> Option<&ColdStore> {
+        self.inner.cold.as_ref()
+    }
+
+    /// Forgets an atom that is in memory; cold storage forgets none.
     pub fn remove(&self, id: &AtomId) -> Option<Atom> {
         self.shard(id).remove(id)
     }
@@ -179,7 +262,7 @@ impl Store {
         reason = "the mask leaves an index below the number of shards, which is a power of two"
     )]
     fn shard(&self, id: &AtomId) -> MutexGuard<'_, HotStore> {
-        let Inner { shards, hasher } = &*self.inner;
+        let Inner { shards, hasher, .. } = &*self.inner;
         lock(&shards[hasher.hash_one(id) as usize & (shards.len() - 1)])
     }
 }
@@ -188,6 +271,14 @@ impl Store {
 /// is then better off serving what is there.
 fn lock(shard: &Mutex<HotStore>) -> MutexGuard<'_, HotStore> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check_len(atom: &Atom) -> Result<(), StoreError> {
+    let data_bytes = atom.data().len();
+    if data_bytes > MAX_ATOM_DATA_BYTES {
+        return Err(StoreError::AtomTooLarge { data_bytes });
+    }
+    Ok(())
 }
 
 impl AtomSource for Store {
@@ -228,6 +319,33 @@ mod tests {
         let store = Store::new(0);
         let error = store.put(Atom::bytes(*b"x")).unwrap_err();
         assert!(error.to_string().contains("hot_storage_limit"), "{error}");
+    }
+
+    #[test]
+    fn what_cold_storage_has_is_served_after_a_restart_and_what_was_only_kept_is_not() {
+        let scratch = crate::scratch::Scratch::new("store-cold");
+        let open = |hot_limit_bytes| {
+            let options = cold::ColdOptions::from_config(&crate::config::Config::default());
+            let cold = ColdStore::open(scratch.path(), options).unwrap();
+            Store::with_cold(hot_limit_bytes, Some(cold))
+        };
+        let (given, fetched) = (Atom::bytes(*b"given"), Atom::bytes(*b"fetched"));
+        // Even without room in memory.
+        let store = open(0);
+        let (id, durability) = store.put(given.clone()).unwrap();
+        assert_eq!(durability, Durability::Disk);
+        assert_eq!(store.get(&id), Some(given.clone()));
+        drop(store);
+        let store = open(1 << 20);
+        store.keep(fetched.id(), fetched.clone()).unwrap();
+        assert_eq!(store.get(&id), Some(given.clone()));
+        assert!(store.contains(&id) && store.contains(&fetched.id()));
+        // The second time it comes from memory.
+        assert_eq!(store.get(&id), Some(given));
+        assert_eq!(store.cold().unwrap().stats().hits, 1);
+        drop(store);
+        let store = open(1 << 20);
+        assert!(store.contains(&id) && !store.contains(&fetched.id()));
     }
 
     #[test]

@@ -1,0 +1,221 @@
+//! `astreum store`: cold storage without a node.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::store::cold::{ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified};
+
+use super::args::{StoreArgs, StoreCommand, StoreOptions};
+use super::output::{Failure, Output, complain, json_line};
+
+pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        StoreCommand::Stat(options) => {
+            let (json, config) = read(options)?;
+            stat(&open_to_read(&config)?.stats(), json, out)
+        }
+        StoreCommand::Verify(options) => {
+            let (json, config) = read(options)?;
+            verify(&open_to_read(&config)?, json, out)
+        }
+        StoreCommand::Collate(options) => {
+            let (json, config) = read(options)?;
+            let store = open(&config)?;
+            with_bar("collating", |progress| store.collate_with(progress))?;
+            stat(&store.stats(), json, out)
+        }
+        StoreCommand::Merge { level, options } => {
+            let (json, config) = read(options)?;
+            let store = open(&config)?;
+            with_bar("merging", |progress| match level {
+                Some(level) => store.merge_with(level, progress).map(|_| ()),
+                None => store.maintain(),
+            })?;
+            stat(&store.stats(), json, out)
+        }
+        StoreCommand::Import { directory, options } => {
+            let (json, config) = read(options)?;
+            let store = open(&config)?;
+            let moved = with_bar("importing", |progress| store.import(&directory, progress))?;
+            let tidied = store.maintain();
+            tidied.map_err(Failure::failed)?;
+            transferred(moved, "imported", json, out)
+        }
+        StoreCommand::Export {
+            directory,
+            reference,
+            options,
+        } => {
+            let (json, config) = read(options)?;
+            let store = open_to_read(&config)?;
+            let moved = with_bar("exporting", |progress| {
+                if reference {
+                    store.export_reference(&directory, progress)
+                } else {
+                    store.export(&directory, progress)
+                }
+            })?;
+            transferred(moved, "exported", json, out)
+        }
+    }
+}
+
+fn read(options: StoreOptions) -> Result<(bool, Config), Failure> {
+    let config = options.run.into_inputs().load()?.config;
+    if config.cold_storage_path.is_none() {
+        return Err(Failure::Usage(
+            "cold_storage_path is not set; give --cold-storage-path DIR or --config FILE".into(),
+        ));
+    }
+    Ok((options.json, config))
+}
+
+fn open(config: &Config) -> Result<ColdStore, Failure> {
+    let path = config.cold_storage_path.clone().unwrap_or_default();
+    let options = ColdOptions {
+        background: false,
+        ..ColdOptions::from_config(config)
+    };
+    ColdStore::open(&path, options).map_err(Failure::failed)
+}
+
+fn open_to_read(config: &Config) -> Result<ColdStore, Failure> {
+    let path = config.cold_storage_path.clone().unwrap_or_default();
+    let mapped = config.cold_storage_mmap;
+    ColdStore::open_to_read(&path, mapped).map_err(Failure::failed)
+}
+
+fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> {
+    let damages: Vec<String> = stats.damages.iter().map(ToString::to_string).collect();
+    if json {
+        let level = |level: &crate::store::cold::LevelStats| {
+            json!({
+                "level": level.level,
+                "files": level.files,
+                "atoms": level.atoms,
+                "bytes": level.bytes,
+            })
+        };
+        let levels: Vec<_> = stats.levels.iter().map(level).collect();
+        return json_line(
+            out,
+            &json!({
+                "levels": levels,
+                "atoms": stats.atoms,
+                "used_bytes": stats.used_bytes,
+                "memory_bytes": stats.memory_bytes,
+                "damages": damages,
+                "further_damages": stats.further_damages,
+            }),
+        );
+    }
+    writeln!(
+        out,
+        "{:>5} {:>7} {:>12} {:>15}",
+        "level", "files", "atoms", "bytes"
+    )?;
+    for level in &stats.levels {
+        let number = level.level;
+        let (files, atoms, bytes) = (level.files, level.atoms, level.bytes);
+        writeln!(out, "{number:>5} {files:>7} {atoms:>12} {bytes:>15}")?;
+    }
+    writeln!(out, "atoms           {}", stats.atoms)?;
+    writeln!(out, "bytes           {}", stats.used_bytes)?;
+    writeln!(
+        out,
+        "memory          {} bytes for lookups",
+        stats.memory_bytes
+    )?;
+    for damage in &damages {
+        writeln!(out, "damaged         {damage}")?;
+    }
+    if stats.further_damages > 0 {
+        writeln!(
+            out,
+            "damaged         {} further places",
+            stats.further_damages
+        )?;
+    }
+    Ok(())
+}
+
+fn verify(store: &ColdStore, json: bool, out: &mut Output) -> Result<(), Failure> {
+    let Verified { atoms, damaged } = with_bar("verifying", |progress| store.verify(progress))?;
+    let stats = store.stats();
+    let damages: Vec<String> = stats.damages.iter().map(ToString::to_string).collect();
+    if json {
+        let report = json!({ "atoms": atoms, "damaged": damaged, "damages": damages });
+        json_line(out, &report)?;
+    } else {
+        writeln!(out, "{atoms} atoms, {damaged} damaged")?;
+        for damage in &damages {
+            writeln!(out, "damaged         {damage}")?;
+        }
+    }
+    if damaged > 0 || !damages.is_empty() {
+        return Err(Failure::Reported);
+    }
+    Ok(())
+}
+
+fn transferred(
+    moved: Transferred,
+    what: &str,
+    json: bool,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let Transferred { atoms, damaged } = moved;
+    if json {
+        json_line(out, &json!({ "atoms": atoms, "damaged": damaged }))?;
+    } else {
+        writeln!(out, "{atoms} atoms {what}")?;
+    }
+    if damaged > 0 {
+        complain(&format!(
+            "{damaged} atoms are damaged and stay behind; see `store verify`"
+        ));
+        return Err(Failure::Reported);
+    }
+    Ok(())
+}
+
+/// Does something long and shows how far it is: a bar on a terminal, a line for each tenth else.
+fn with_bar<T, E: ToString>(
+    what: &str,
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, E>,
+) -> Result<T, Failure> {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(0);
+        let template = "{msg} {wide_bar} {pos}/{len} atoms, {eta} left";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
+        );
+        bar.set_message(what.to_owned());
+        bar
+    });
+    let mut tenths = 0;
+    let result = work(&mut |at| {
+        if let Some(bar) = &bar {
+            bar.set_length(at.total);
+            bar.set_position(at.done);
+            return;
+        }
+        let now = at.done.saturating_mul(10) / at.total.max(1);
+        if now > tenths {
+            tenths = now;
+            let _ = writeln!(
+                std::io::stderr(),
+                "{what}: {} of {} atoms",
+                at.done,
+                at.total
+            );
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    result.map_err(Failure::failed)
+}

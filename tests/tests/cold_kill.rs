@@ -1,0 +1,93 @@
+//! A process that writes is killed, again and again: what it had acknowledged is there.
+//!
+//! `ASTREUM_KILLS` sets how often; 200 times without it.
+
+use astreum_node::config::ColdStorageSync;
+use astreum_node::store::cold::{ColdOptions, ColdStore};
+use astreum_tests::sim::batch;
+use astreum_tests::sim::random::Random;
+use core::time::Duration;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const KILLS: u64 = 200;
+
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes from batch `first` on until it is killed; gives the first batch that is not acknowledged.
+fn write_and_kill(dir: &Path, first: u64, after: Duration) -> u64 {
+    let mut writer = Command::new(env!("CARGO_BIN_EXE_cold_writer"))
+        .args([dir.to_str().unwrap(), &first.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(writer.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let whole_lines = stdout.lines().map_while(Result::ok);
+        whole_lines
+            .filter_map(|line| line.parse::<u64>().ok())
+            .last()
+    });
+    std::thread::sleep(after);
+    writer.kill().unwrap();
+    assert!(!writer.wait().unwrap().success());
+    reader.join().unwrap().map_or(first, |last| last + 1)
+}
+
+#[test]
+fn what_a_killed_process_had_acknowledged_is_there() {
+    let kills = match std::env::var("ASTREUM_KILLS") {
+        Ok(kills) => kills.parse().unwrap(),
+        Err(_) => KILLS,
+    };
+    let name = format!("astreum-cold-kill-{}", std::process::id());
+    let scratch = Scratch(std::env::temp_dir().join(name));
+    let mut random = Random::new(kills);
+    let mut next = 0;
+    let (mut checked, mut levels) = (0, 0);
+    for kill in 0..kills {
+        let after = Duration::from_millis(5 + random.below(60));
+        next = write_and_kill(&scratch.0, next, after);
+        // The next process opens it as well; here it is only read, and not all of it every time.
+        let from = if kill % 50 == 49 { 0 } else { checked };
+        let store = ColdStore::open_to_read(&scratch.0, true);
+        // Killed before it made anything.
+        let Ok(store) = store else { continue };
+        for number in from..next {
+            for (id, atom) in batch(number) {
+                assert_eq!(
+                    store.get(&id).unwrap(),
+                    Some(atom),
+                    "kill {kill}, batch {number}"
+                );
+            }
+        }
+        checked = next.saturating_sub(50);
+        levels = levels.max(store.stats().levels.len());
+    }
+    assert!(next > kills, "{next} batches were acknowledged");
+    assert!(levels > 2, "levels up to {levels} came about");
+    let options = ColdOptions {
+        level_size_bytes: 2_000,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Always,
+        mapped: true,
+        background: false,
+    };
+    let store = ColdStore::open(&scratch.0, options).unwrap();
+    store.collate().unwrap();
+    store.maintain().unwrap();
+    assert_eq!(store.verify(&mut |_| ()).unwrap().damaged, 0);
+    for number in 0..next {
+        for (id, atom) in batch(number) {
+            assert_eq!(store.get(&id).unwrap(), Some(atom));
+        }
+    }
+}
