@@ -54,6 +54,8 @@ impl Ours {
             .and_then(|file| Ok((file.try_clone()?, file)))
             .map_err(|error| format!("cannot create {}: {error}", log.display()))?;
         let mut command = Command::new(&environment.node);
+        // It is ours, and a node knows every variable of that prefix.
+        command.env_remove("ASTREUM_REFERENCE_PYTHON");
         command.arg("run");
         if !flags.iter().any(|(name, _)| *name == "incoming-port") {
             command.args(["--incoming-port", "0"]);

@@ -32,6 +32,7 @@ from astreum.machine.evaluations.low_evaluation import low_eval
 from astreum.machine.models.meter import Meter
 from astreum.node import Node as ReferenceNode
 from astreum.storage.advertisments import advertise_atoms
+from astreum.storage.cold.insert import insert_atom_into_cold_storage
 from astreum.storage.models.atom import Atom, AtomKind, bytes_list_to_atoms
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
@@ -150,6 +151,12 @@ class Node:
         for atom in atoms:
             self._keep(atom)
         return head.hex()
+
+    def put_cold(self, request):
+        """Keeps bytes atoms in cold storage with levels of this size; how many it took."""
+        self._node.config["cold_storage_base_size"] = request["base_size"]
+        atoms = [Atom(HEX(item), AtomKind.BYTES) for item in request["items"]]
+        return sum(insert_atom_into_cold_storage(self._node, atom) for atom in atoms)
 
     def put_source(self, request):
         """Parses a source text and keeps the atoms of its expression."""

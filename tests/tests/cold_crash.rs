@@ -4,9 +4,9 @@
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdError, ColdOptions, ColdStore};
+use astreum_tests::random::Random;
 use astreum_tests::sim;
 use astreum_tests::sim::disk::{Fault, SimDisk};
-use astreum_tests::sim::random::Random;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -100,8 +100,8 @@ fn cut_at(seed: u64, cut: u64) {
     work(&disk, seed, 24, &mut acknowledged).unwrap_err();
     // The recovery is cut as well, sometimes several times.
     disk = disk.after_power_cut(&mut random);
-    while random.once_in(2) {
-        disk.set_fault(Some(Fault::PowerCut(random.below(12))));
+    while random.below(2) == 0 {
+        disk.set_fault(Some(Fault::PowerCut(random.next() % 12)));
         let again = work(&disk, !seed, 2, &mut acknowledged);
         if again.is_ok() {
             break;
@@ -112,7 +112,7 @@ fn cut_at(seed: u64, cut: u64) {
     let store = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_holds(&store, &acknowledged, &what);
     assert_only_tails(&store, &what);
-    if random.once_in(4) {
+    if random.below(4) == 0 {
         store.collate().unwrap();
         store.merge_with(1, &mut |_| ()).unwrap();
         store.maintain().unwrap();

@@ -4,8 +4,8 @@
 
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
+use astreum_tests::random::Random;
 use astreum_tests::sim::batch;
-use astreum_tests::sim::random::Random;
 use core::time::Duration;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn what_a_killed_process_had_acknowledged_is_there() {
     let mut next = 0;
     let (mut checked, mut levels) = (0, 0);
     for kill in 0..kills {
-        let after = Duration::from_millis(5 + random.below(60));
+        let after = Duration::from_millis(5 + random.next() % 60);
         next = write_and_kill(&scratch.0, next, after);
         // The next process opens it as well; here it is only read, and not all of it every time.
         let from = if kill % 50 == 49 { 0 } else { checked };

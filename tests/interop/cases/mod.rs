@@ -1,6 +1,7 @@
 //! The cases, by subject.
 
 mod advertisements;
+mod cold;
 mod differential;
 mod driver;
 mod handshakes;
@@ -44,6 +45,11 @@ pub(crate) fn all() -> Vec<Case> {
             a_reference_redirects_us_to_one_that_provides,
             a_stranger_asks_us_as_the_provider,
             source_text_becomes_an_expression_there_and_comes_back,
+        ),
+        cases!(cold:
+            a_reference_serves_what_we_wrote,
+            a_reference_serves_what_we_exported,
+            we_serve_what_a_reference_wrote,
         ),
         cases!(routes: the_reference_learns_peers_from_us, we_learn_peers_from_the_reference),
         cases!(driver: two_references_meet_and_exchange_an_expression),

@@ -4,7 +4,7 @@
 //! and in any order; names that were made, renamed or removed and whose directory was not synced
 //! likewise, each by itself. Calls can be told to fail, once or from then on.
 
-use super::random::Random;
+use crate::random::Random;
 use astreum_node::store::disk::{DirEntry, Disk, DiskFile};
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,7 +184,7 @@ impl SimDisk {
         let state = self.state();
         let mut names = state.durable_names.clone();
         for change in &state.pending_names {
-            if random.once_in(2) {
+            if random.below(2) == 0 {
                 change.apply(&mut names);
             }
         }
@@ -249,7 +249,7 @@ fn settle(inode: &Inode, random: &mut Random) -> Inode {
             1 => write(&mut left, *offset, bytes),
             _ => {
                 for (at, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-                    if random.once_in(2) {
+                    if random.below(2) == 0 {
                         write(&mut left, offset + at * SECTOR_BYTES, sector);
                     }
                 }

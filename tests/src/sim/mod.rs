@@ -1,14 +1,14 @@
 //! Worlds that are worse than the real one, and repeat themselves when asked with the same seed.
 
 pub mod disk;
-pub mod random;
 
+use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId};
 
 /// Atoms that a number stands for, with their ids: a few, of any small size.
 #[must_use]
 pub fn batch(number: u64) -> Vec<(AtomId, Atom)> {
-    let mut random = random::Random::new(number);
+    let mut random = Random::new(number);
     let count = 1 + random.below(6);
     (0..count)
         .map(|_| {

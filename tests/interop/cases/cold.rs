@@ -1,0 +1,142 @@
+//! Directories of cold storage that change hands.
+
+use crate::environment::Environment;
+use crate::ours::Ours;
+use crate::reference::{Reference, Start};
+use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_node::config::ColdStorageSync;
+use astreum_node::control::hex;
+use astreum_node::store::cold::{ColdOptions, ColdStore};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Enough for several levels of the sizes below.
+const ATOMS: u32 = 4_000;
+/// Atoms that are asked for over the network; every one is read where it lies.
+const ASKED: usize = 40;
+
+fn data(number: u32) -> Vec<u8> {
+    number.to_be_bytes().repeat(1 + number as usize % 20)
+}
+
+fn atoms() -> Vec<(AtomId, Atom)> {
+    (0..ATOMS)
+        .map(|number| Atom::bytes(data(number)))
+        .map(|atom| (atom.id(), atom))
+        .collect()
+}
+
+fn options() -> ColdOptions {
+    ColdOptions {
+        level_size_bytes: 8_000,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Always,
+        mapped: true,
+        background: false,
+    }
+}
+
+fn path_text(path: &Path) -> Result<&str, String> {
+    path.to_str().ok_or_else(|| "the path is not UTF-8".into())
+}
+
+fn reference_on(environment: &Environment, path: &Path) -> Result<Reference, String> {
+    let config = json!({"cold_storage_path": path_text(path)?});
+    Reference::start(
+        environment,
+        &Start {
+            config: Some(config),
+            ..Start::default()
+        },
+    )
+}
+
+/// The reference finds everything in the directory, and serves it to a node of ours.
+fn serves_all(environment: &Environment, path: &Path) -> Outcome {
+    let mut reference = reference_on(environment, path)?;
+    let all = atoms();
+    for (id, atom) in &all {
+        let found = reference.call("get_local", json!({"id": id.to_string()}))?;
+        ensure_eq!(
+            found["data"],
+            json!(hex(atom.data())),
+            "what it has under {id}"
+        );
+    }
+    let ours = Ours::with_seeds(environment, &[reference.address()])?;
+    reference.wait_for_peer(&ours.key)?;
+    ours.wait_for_peer(&reference.key)?;
+    for (id, atom) in all.iter().step_by(all.len() / ASKED) {
+        let got = ours.get(&id.to_string())?.ok_or("we did not get it")?;
+        ensure_eq!(got.data, hex(atom.data()), "what we got");
+    }
+    Ok(())
+}
+
+pub(crate) fn a_reference_serves_what_we_wrote(environment: &Environment) -> Outcome {
+    let path = environment.scratch.join("cold-ours");
+    let store = ColdStore::open(&path, options()).map_err(|error| error.to_string())?;
+    for batch in atoms().chunks(100) {
+        store.put(batch).map_err(|error| error.to_string())?;
+        store.maintain().map_err(|error| error.to_string())?;
+    }
+    store.collate().map_err(|error| error.to_string())?;
+    let levels = store.stats().levels.len();
+    ensure!(levels > 3, "it has {levels} levels");
+    drop(store);
+    serves_all(environment, &path)
+}
+
+pub(crate) fn a_reference_serves_what_we_exported(environment: &Environment) -> Outcome {
+    let path = environment.scratch.join("cold-exported");
+    let from = environment.scratch.join("cold-to-export");
+    let store = ColdStore::open(&from, options()).map_err(|error| error.to_string())?;
+    let exported = store.put(&atoms()).and_then(|()| {
+        let mut silent = |_| ();
+        store.export_reference(&path, &mut silent)
+    });
+    let exported = exported.map_err(|error| error.to_string())?;
+    ensure_eq!(exported.atoms, u64::from(ATOMS), "atoms that were exported");
+    serves_all(environment, &path)
+}
+
+pub(crate) fn we_serve_what_a_reference_wrote(environment: &Environment) -> Outcome {
+    let path = environment.scratch.join("cold-reference");
+    let mut writer = reference_on(environment, &path)?;
+    let listed: Vec<String> = (0..ATOMS).map(|number| hex(&data(number))).collect();
+    let put = json!({"base_size": 8_000, "items": listed});
+    ensure_eq!(writer.call("put_cold", put)?, json!(ATOMS), "what it kept");
+    drop(writer);
+    let leftovers = std::fs::read_dir(path.join("level_0")).map_err(|error| error.to_string())?;
+    ensure!(leftovers.count() > 0, "it left files in level_0");
+    ensure!(path.join("level_2").is_dir(), "it has several levels");
+    let ours = Ours::start(
+        environment,
+        &[
+            ("cold-storage-path", path_text(&path)?),
+            ("hot-storage-limit", "0"),
+        ],
+    )?;
+    let all = atoms();
+    for (id, atom) in &all {
+        let got = ours.get(&id.to_string())?.ok_or("we do not have it")?;
+        ensure_eq!(got.data, hex(atom.data()), "what we have under {id}");
+    }
+    let mut asker = Reference::start(
+        environment,
+        &Start {
+            seeds: &[ours.address()],
+            ..Start::default()
+        },
+    )?;
+    asker.wait_for_peer(&ours.key)?;
+    for (id, atom) in all.iter().step_by(all.len() / ASKED) {
+        let got: Value = wait_for("the reference gets it", || {
+            let got = asker.call("get", json!({"id": id.to_string()}))?;
+            Ok(Some(got["atom"]["data"].clone()).filter(|data| !data.is_null()))
+        })?;
+        ensure_eq!(got, json!(hex(atom.data())), "what the reference got");
+    }
+    Ok(())
+}
