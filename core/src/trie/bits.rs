@@ -131,9 +131,26 @@ impl<'a> Bits<'a> {
     pub(crate) fn write_aligned(self, out: &mut Vec<u8>) {
         if self.start.is_multiple_of(8) && self.len.is_multiple_of(8) {
             out.extend_from_slice(self.whole_bytes(0, self.len / 8));
-        } else {
-            out.extend((0..self.len).step_by(8).map(|index| self.octet(index)));
+            return;
         }
+        // Eight bytes at a time, each with what reaches into it from the ninth.
+        let (first, shift) = (self.start / 8, self.start % 8);
+        let mut index = 0;
+        while self.len - index >= 64 {
+            let at = first + index / 8;
+            let Some((word, [next, ..])) = self
+                .bytes
+                .get(at..)
+                .and_then(|bytes| bytes.split_first_chunk::<8>())
+            else {
+                break;
+            };
+            let word = u64::from_be_bytes(*word) << shift;
+            let word = word | u64::from(*next) >> (8 - shift);
+            out.extend_from_slice(&word.to_be_bytes());
+            index += 64;
+        }
+        out.extend((index..self.len).step_by(8).map(|index| self.octet(index)));
     }
 }
 

@@ -81,9 +81,8 @@ impl Trie {
         } else {
             State::Hashed
         };
-        let levels = self.unsettled_levels(done);
-        for level in levels.iter().rev() {
-            for nodes in level.chunks(BATCH_NODES) {
+        for height in self.unsettled_by_height(done) {
+            for nodes in height.chunks(BATCH_NODES) {
                 let (key_data, parts) = self.hash_nodes(&constants, hasher, nodes);
                 for (&at, parts) in nodes.iter().zip(&parts) {
                     if let Some(sink) = &mut sink {
@@ -100,8 +99,10 @@ impl Trie {
         Ok(self.root.map_or(AtomId::ZERO, |root| self.slot_id(root)))
     }
 
-    /// The nodes that have not come as far as `done`, by their distance from the root.
-    fn unsettled_levels(&self, done: State) -> Vec<Vec<SlotIndex>> {
+    /// The nodes that have not come as far as `done`, by their height over what is lowest below
+    /// them. Each height has them in the order of their keys, which for most tries is close to that
+    /// in memory: sorting by the distance from the root would jump about in it.
+    fn unsettled_by_height(&self, done: State) -> Vec<Vec<SlotIndex>> {
         let unsettled = |at: &SlotIndex| match self.slot(*at) {
             Slot::Node(node) => match done {
                 State::Stored => node.state != State::Stored,
@@ -109,18 +110,29 @@ impl Trie {
             },
             Slot::Unloaded(_) | Slot::Free => false,
         };
-        let mut levels = Vec::new();
-        let mut level: Vec<SlotIndex> = self.root.into_iter().filter(unsettled).collect();
-        while !level.is_empty() {
-            let below = level
-                .iter()
-                .flat_map(|at| self.node(*at).children)
-                .flatten()
-                .filter(unsettled)
-                .collect();
-            levels.push(core::mem::replace(&mut level, below));
+        let mut heights: Vec<Vec<SlotIndex>> = Vec::new();
+        // On the way down: a node, its children that are still to come, and its height so far.
+        let mut stack = Vec::new();
+        let enter = |at: SlotIndex| (at, self.node(at).children, 0_usize);
+        stack.extend(self.root.filter(unsettled).map(enter));
+        while let Some((at, [zero, one], height)) = stack.last_mut() {
+            if let Some(child) = zero.take().or_else(|| one.take()) {
+                stack.extend(Some(child).filter(unsettled).map(enter));
+                continue;
+            }
+            let (at, height) = (*at, *height);
+            stack.pop();
+            if heights.len() <= height {
+                heights.resize_with(height + 1, Vec::new);
+            }
+            if let Some(nodes) = heights.get_mut(height) {
+                nodes.push(at);
+            }
+            if let Some((_, _, above)) = stack.last_mut() {
+                *above = (*above).max(height + 1);
+            }
         }
-        levels
+        heights
     }
 
     /// Hashes nodes whose children have their ids. Also returns the data of all key atoms.

@@ -10,8 +10,8 @@
 //!
 //! The data is the atoms' stored bytes one after the other, in the same order.
 //!
-//! Lookups use a side index in memory, at most 2.5 bytes an entry and a few dozen besides: where
-//! the entries with the same leading bits of the id begin ([`Side::buckets`], eight to sixteen
+//! Lookups use a side index in memory, at most 3 bytes an entry and a few dozen besides: where
+//! the entries with the same leading bits of the id begin ([`Side::buckets`], four to eight
 //! entries each), and sixteen further bits of every id. A miss mostly ends there; a hit touches one
 //! entry and its data.
 //!

@@ -8,7 +8,10 @@ use core::ops::Range;
 use std::io;
 
 /// Buckets have this many entries or up to twice as many, where ids are as hashes are.
-const BUCKET_ENTRIES: u32 = 8;
+const BUCKET_ENTRIES: u32 = 4;
+/// Tags that are compared at a time; nearly all buckets have fewer.
+const WINDOW_TAGS: usize = 16;
+const WINDOW: u32 = 16;
 /// A bucket that is larger than this was aimed at; its entries are searched by halving.
 const BUCKET_SCAN_LIMIT: usize = 64;
 
@@ -30,7 +33,7 @@ impl Side {
     pub(super) fn build(index: &Sealed, count: u32) -> io::Result<Self> {
         let bits = (count / BUCKET_ENTRIES).checked_ilog2().unwrap_or(0);
         let mut buckets = Vec::with_capacity((1 << bits) + 1);
-        let mut tags = Vec::with_capacity(count as usize);
+        let mut tags = Vec::with_capacity(count as usize + WINDOW_TAGS);
         let mut previous: Option<AtomId> = None;
         let mut ascending = true;
         for_each_id(index, count, |at, id| {
@@ -44,6 +47,8 @@ impl Side {
         })?;
         let order = if ascending {
             buckets.resize((1 << bits) + 1, count);
+            // So that the last bucket has a whole window, too.
+            tags.resize(tags.len() + WINDOW_TAGS, 0);
             None
         } else {
             (buckets, tags) = (Vec::new(), Vec::new());
@@ -92,27 +97,50 @@ impl Side {
         if self.order.is_some() {
             return self.search(id, 0..self.count, entry);
         }
-        let Some((range, tags)) = self.bucket(id) else {
+        let Some(mut range) = self.bucket(id) else {
             return Ok(None);
         };
-        if tags.len() > BUCKET_SCAN_LIMIT {
+        if range.len() > BUCKET_SCAN_LIMIT {
             return self.search(id, range, entry);
         }
         let tag = tag_of(id);
-        for (at, _) in range.zip(tags).filter(|&(_, &other)| other == tag) {
-            let found = entry(at)?;
-            if found.id == *id {
-                return Ok(Some((at, found)));
+        while !range.is_empty() {
+            let mut matches = self.matches(range.start, tag);
+            while matches != 0 {
+                let at = range.start + matches.trailing_zeros();
+                matches &= matches - 1;
+                if at >= range.end {
+                    break;
+                }
+                let found = entry(at)?;
+                if found.id == *id {
+                    return Ok(Some((at, found)));
+                }
             }
+            range.start = range.end.min(range.start.saturating_add(WINDOW));
         }
         Ok(None)
     }
 
-    fn bucket(&self, id: &AtomId) -> Option<(Range<u32>, &[u16])> {
+    fn bucket(&self, id: &AtomId) -> Option<Range<u32>> {
         let bucket = bucket_of(id, self.bits);
-        let (&start, &end) = self.buckets.get(bucket).zip(self.buckets.get(bucket + 1))?;
-        let tags = self.tags.get(start as usize..end as usize)?;
-        Some((start..end, tags))
+        let bounds = self.buckets.get(bucket..)?.first_chunk::<2>()?;
+        let [start, end] = *bounds;
+        Some(start..end)
+    }
+
+    /// A bit for each of the tags from `start` on that is this one. Always a whole window, without
+    /// a branch for each: how many there are would be guessed wrongly most of the time.
+    fn matches(&self, start: u32, tag: u16) -> u32 {
+        let window = self
+            .tags
+            .get(start as usize..)
+            .and_then(<[u16]>::first_chunk::<WINDOW_TAGS>);
+        let equal = |window: &[u16; WINDOW_TAGS]| {
+            let bits = window.iter().enumerate();
+            bits.fold(0, |bits, (at, other)| bits | u32::from(*other == tag) << at)
+        };
+        window.map_or(0, equal)
     }
 
     /// Halves the range until the id is found.
