@@ -5,21 +5,13 @@ use crate::config::Config;
 /// What is configured and has no effect, a sentence each.
 #[must_use]
 pub fn without_effect(config: &Config) -> Vec<String> {
-    let storage = config.cold_storage_path.as_ref().map(|_| {
-        "cold_storage_path has no effect: cold storage is not in this version, so atoms are kept in \
-         memory only"
-    });
     let validates =
         config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
     let validation = validates.then_some(
         "validation_secret_key has no effect: validation is not in this version, so the node does \
          not validate",
     );
-    [storage, validation]
-        .into_iter()
-        .flatten()
-        .map(str::to_owned)
-        .collect()
+    validation.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -31,16 +23,11 @@ mod tests {
     fn only_what_is_set_is_warned_about() {
         assert!(without_effect(&Config::default()).is_empty());
         let config = Config {
-            cold_storage_path: Some("cold".into()),
+            validation_secret_key: Some(Secret::new([7; 32])),
             ..Config::default()
         };
         let warnings = without_effect(&config);
-        assert!(warnings.len() == 1 && warnings[0].starts_with("cold_storage_path"));
-        let config = Config {
-            validation_secret_key: Some(Secret::new([7; 32])),
-            ..config
-        };
-        assert_eq!(without_effect(&config).len(), 2);
+        assert!(warnings.len() == 1 && warnings[0].starts_with("validation_secret_key"));
         let config = Config {
             validation_secret_key_file: Some("key".into()),
             ..Config::default()

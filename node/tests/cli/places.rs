@@ -40,36 +40,27 @@ fn what_is_not_in_this_version_is_said() {
     home.run(&["keys", "generate", "key", "--kind", "validation"])
         .lines();
     let more = ["--validation-secret-key-file", "key"];
-    let node = run(
-        &home,
-        &[&more[..], &["--cold-storage-path", "cold"]].concat(),
-    );
+    let node = run(&home, &more);
     let told = home.run(&["status"]);
-    for part in ["cold_storage_path has no effect", "does not validate"] {
-        assert!(told.text().contains(part), "{told:?}");
-    }
+    assert!(told.text().contains("does not validate"), "{told:?}");
     let warnings = home.run(&["status", "--json"]).json()["warnings"].clone();
-    assert_eq!(warnings.as_array().map(Vec::len), Some(2), "{warnings}");
+    assert_eq!(warnings.as_array().map(Vec::len), Some(1), "{warnings}");
     assert_eq!(node.interrupt().0, Some(0));
     let logs = home.path().join("state/Astreum/lib-rs/logs");
     let log = fs::read_dir(logs).unwrap().next().unwrap().unwrap().path();
     let log = fs::read_to_string(log.join("node.log")).unwrap();
-    assert!(log.contains(r#""level":"WARNING""#) && log.contains("cold_storage_path has no"));
+    assert!(log.contains(r#""level":"WARNING""#) && log.contains("does not validate"));
     // On the console too, before anything else that can go wrong.
     home.file("in-the-way", "");
-    let broken = [
-        "run",
-        "--cold-storage-path",
-        "cold",
-        "--control-socket",
-        "in-the-way",
-    ];
-    home.run(&[&broken[..], &QUIET].concat()).fails(
+    let broken = ["run", "--control-socket", "in-the-way"];
+    home.run(&[&broken[..], &more, &QUIET].concat()).fails(
         1,
-        &["warning: cold_storage_path has no effect", "is no socket"],
+        &[
+            "warning: validation_secret_key has no effect",
+            "is no socket",
+        ],
     );
     assert!(!home.path().join("in-the-way.lock").exists());
-    assert!(!home.path().join("cold").exists());
 }
 
 #[test]
