@@ -2,6 +2,11 @@
 //!
 //! `ASTREUM_KILLS` sets how often; 200 times without it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot be done or read fails the test"
+)]
+
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use astreum_tests::random::Random;
