@@ -2,8 +2,8 @@
 
 use super::bits::Bits;
 use super::edit::{Node, Slot, SlotIndex, State, child_mut};
-use super::{MAX_KEY_BYTES, Trie};
-use crate::atom::AtomId;
+use super::{MAX_KEY_BYTES, Trie, TrieError};
+use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
 use alloc::vec::Vec;
 use core::fmt;
@@ -87,6 +87,51 @@ impl Trie {
             last = Some(key);
         }
         Ok(trie)
+    }
+
+    /// Gives each key its value; an empty one removes the key, and of a key that comes twice the
+    /// last value counts.
+    ///
+    /// Costs less than one [`Trie::put`] after the other: in the order of the keys, neighbours find
+    /// the way that they share in the processor's caches, and into an empty trie none has to look
+    /// for its place. Hashing is left to [`Trie::root`] and [`Trie::commit`], which hash every
+    /// changed node once.
+    ///
+    /// # Errors
+    /// As [`Trie::put`]. Some keys may have their values then; calling again with all of them does
+    /// the rest.
+    pub fn put_all<S: AtomSource + ?Sized, K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        source: &S,
+        pairs: &[(K, V)],
+    ) -> Result<(), TrieError<S::Error>> {
+        if let Some((key, _)) = pairs
+            .iter()
+            .find(|(key, _)| key.as_ref().len() > MAX_KEY_BYTES)
+        {
+            let len = key.as_ref().len();
+            return Err(TrieError::KeyTooLong { len });
+        }
+        let mut sorted: Vec<(&[u8], &[u8])> = pairs
+            .iter()
+            .map(|(key, value)| (key.as_ref(), value.as_ref()))
+            .collect();
+        // Stable, so that of equal keys the last one stays last.
+        sorted.sort_by(|(left, _), (right, _)| left.cmp(right));
+        sorted.reverse();
+        sorted.dedup_by(|(later, _), (kept, _)| later == kept);
+        sorted.reverse();
+        if self.is_empty() {
+            sorted.retain(|(_, value)| !value.is_empty());
+            if let Ok(built) = Self::from_sorted(sorted.iter().copied()) {
+                *self = built;
+                return Ok(());
+            }
+        }
+        for (key, value) in sorted {
+            self.put(source, key, value)?;
+        }
+        Ok(())
     }
 
     /// Adds a key that is greater than all others and shares `common` bits with the last one.

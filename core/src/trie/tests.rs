@@ -317,3 +317,35 @@ fn what_is_not_a_node_is_named() {
     let id = store.insert(Atom::symbol("trie"));
     assert!(matches!(get(&store, id, b"k"), Err(TrieError::Malformed { node, .. }) if node == id));
 }
+
+proptest! {
+    #[test]
+    fn many_at_once_are_the_same_as_one_after_the_other(first in operations(), second in operations()) {
+        let mut store = MemoryStore::new();
+        let (mut single, mut batch) = (Trie::new(), Trie::new());
+        apply(&mut single, &mut Model::new(), &store, &first);
+        batch.put_all(&store, &first).unwrap();
+        let root = single.commit(&mut Scalar, &mut store).unwrap();
+        prop_assert_eq!(batch.root(&mut Scalar), root);
+        // On in the same trie, and in one that has to load everything.
+        apply(&mut single, &mut Model::new(), &store, &second);
+        let after = single.root(&mut Scalar);
+        let mut reopened = Trie::open(root);
+        for trie in [&mut batch, &mut reopened] {
+            trie.put_all(&store, &second).unwrap();
+            prop_assert_eq!(trie.root(&mut Scalar), after);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_too_long_stops_a_batch_before_it_begins() {
+    let mut trie = Trie::new();
+    let pairs = [
+        (Vec::from(*b"a"), b"1"),
+        (alloc::vec![0; MAX_KEY_BYTES + 1], b"2"),
+    ];
+    let error = trie.put_all(&MemoryStore::new(), &pairs).unwrap_err();
+    assert_eq!(error, TrieError::KeyTooLong { len: 8_192 });
+    assert!(trie.is_empty());
+}
