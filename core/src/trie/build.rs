@@ -117,7 +117,7 @@ impl Trie {
             .map(|(key, value)| (key.as_ref(), value.as_ref()))
             .collect();
         // Stable, so that of equal keys the last one stays last.
-        sorted.sort_by(|(left, _), (right, _)| left.cmp(right));
+        sorted.sort_by_key(|(key, _)| *key);
         sorted.reverse();
         sorted.dedup_by(|(later, _), (kept, _)| later == kept);
         sorted.reverse();
