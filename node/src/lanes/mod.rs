@@ -8,8 +8,7 @@
 //! The only `unsafe` is the call of a function that is compiled for a processor feature. It is made
 //! when `std` has seen the feature on this processor, which is checked once, in [`Lanes::new`].
 //!
-//! The tests compare every width with the scalar twin,
-//! [`Scalar`](astreum_core::trie::Scalar).
+//! The tests compare every width with the scalar twin, [`Scalar`].
 
 #![cfg_attr(
     target_arch = "x86_64",

@@ -11,12 +11,12 @@
 //! The data is the atoms' stored bytes one after the other, in the same order.
 //!
 //! Lookups use a side index in memory, at most 3 bytes an entry and a few dozen besides: where
-//! the entries with the same leading bits of the id begin ([`Side::buckets`], four to eight
+//! the entries with the same leading bits of the id begin (four to eight
 //! entries each), and sixteen further bits of every id. A miss mostly ends there; a hit touches one
 //! entry and its data.
 //!
 //! Invariants:
-//! - What [`Pair::find`] gives has the id that was asked for; its bytes were hashed.
+//! - What `Pair::find` gives has the id that was asked for; its bytes were hashed.
 //! - Whatever the two files hold, nothing panics, and nothing larger than the data file is
 //!   allocated. Ids that do not ascend cost memory and time, not atoms: they are looked up through
 //!   a sorted permutation.

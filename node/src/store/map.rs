@@ -1,6 +1,6 @@
 //! Sealed files in memory; all `unsafe` of the store is here.
 //!
-//! A [`Sealed`] file gives slices of what it holds, either from a memory map or by plain reads into
+//! A sealed file gives slices of what it holds, either from a memory map or by plain reads into
 //! the caller's buffer. Both pass the same tests; `cold_storage_mmap` chooses.
 //!
 //! The contract of the map: a sealed file is complete before it gets its name, and nothing of this
