@@ -23,8 +23,13 @@ mod tests {
     fn only_what_is_set_is_warned_about() {
         assert!(without_effect(&Config::default()).is_empty());
         let config = Config {
-            validation_secret_key: Some(Secret::new([7; 32])),
+            cold_storage_path: Some("cold".into()),
             ..Config::default()
+        };
+        assert!(without_effect(&config).is_empty());
+        let config = Config {
+            validation_secret_key: Some(Secret::new([7; 32])),
+            ..config
         };
         let warnings = without_effect(&config);
         assert!(warnings.len() == 1 && warnings[0].starts_with("validation_secret_key"));

@@ -49,11 +49,17 @@ fn what_is_not_in_this_version_is_said() {
     let logs = home.path().join("state/Astreum/lib-rs/logs");
     let log = fs::read_dir(logs).unwrap().next().unwrap().unwrap().path();
     let log = fs::read_to_string(log.join("node.log")).unwrap();
-    assert!(log.contains(r#""level":"WARNING""#) && log.contains("does not validate"));
+    assert!(log.contains(r#""level":"WARNING""#) && log.contains("validation_secret_key has no"));
     // On the console too, before anything else that can go wrong.
     home.file("in-the-way", "");
-    let broken = ["run", "--control-socket", "in-the-way"];
-    home.run(&[&broken[..], &more, &QUIET].concat()).fails(
+    let broken = [
+        "run",
+        "--validation-secret-key-file",
+        "key",
+        "--control-socket",
+        "in-the-way",
+    ];
+    home.run(&[&broken[..], &QUIET].concat()).fails(
         1,
         &[
             "warning: validation_secret_key has no effect",
@@ -61,6 +67,39 @@ fn what_is_not_in_this_version_is_said() {
         ],
     );
     assert!(!home.path().join("in-the-way.lock").exists());
+}
+
+#[test]
+fn cold_storage_survives_a_restart_and_is_looked_at_without_a_node() {
+    let home = Home::new("cold");
+    let cold = ["--cold-storage-path", "cold"];
+    let node = run(&home, &cold);
+    home.file("note", "kept on the disk");
+    let id = home.run(&["put", "note"]).lines().remove(0).to_owned();
+    let locked = home.run(&[&["store", "stat"], &cold[..]].concat());
+    locked.fails(1, &["another process has"]);
+    assert_eq!(node.interrupt().0, Some(0));
+    let node = run(&home, &cold);
+    let got = home.run(&["get", &id, "--list"]);
+    assert!(got.text().contains("kept on the disk"), "{got:?}");
+    assert_eq!(node.interrupt().0, Some(0));
+    home.run(&[&["store", "collate"], &cold[..]].concat())
+        .lines();
+    let stat = home
+        .run(&[&["store", "stat", "--json"], &cold[..]].concat())
+        .json();
+    assert_eq!(stat["levels"][1]["atoms"], 1, "{stat}");
+    let verified = home.run(&[&["store", "verify"], &cold[..]].concat());
+    assert!(
+        verified.text().contains("1 atoms, 0 damaged"),
+        "{verified:?}"
+    );
+    let exported = ["store", "export", "backup", "--reference"];
+    home.run(&[&exported, &cold[..]].concat()).lines();
+    let other = ["store", "import", "backup", "--cold-storage-path", "other"];
+    assert!(home.run(&other).text().contains("1 atoms imported"));
+    home.run(&["store", "stat"])
+        .fails(2, &["cold_storage_path is not set"]);
 }
 
 #[test]
