@@ -46,6 +46,7 @@ pub(super) struct Peer {
     pub(super) replay: ReplayWindow,
     pub(super) probe: Option<Probe>,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) known_since: Instant,
     pub(super) last_heard: Instant,
     pub(super) pinged_at: Instant,
     pub(super) kept_alive_at: Option<Instant>,
@@ -68,6 +69,7 @@ impl Peer {
             replay: ReplayWindow::default(),
             probe: None,
             waiting: Vec::new(),
+            known_since: now,
             last_heard: now,
             pinged_at: now,
             kept_alive_at: None,
@@ -89,8 +91,9 @@ impl Peer {
 /// What proving an address changed.
 #[derive(Debug, Default)]
 pub(super) struct Proven {
-    /// The other key that had proven the same address, and has lost it.
-    pub(super) replaced: Option<PublicKey>,
+    /// The other key that had proven the same address, and has lost it; and those who only claimed
+    /// it, and were last heard before this peer came.
+    pub(super) replaced: Vec<PublicKey>,
     /// The address that the peer had proven before.
     pub(super) moved_from: Option<SocketAddr>,
     /// Whether the peer was not registered before.
@@ -227,11 +230,23 @@ impl Peers {
                 self.table.remove(key);
             }
         }
-        let replaced = self.by_address.insert(address, *key);
-        if let Some(replaced) = &replaced {
+        let known_since = peer.known_since;
+        let loser = self.by_address.insert(address, *key);
+        if let Some(loser) = &loser {
             // Before the newcomer is inserted: it may take the old key's place.
-            self.table.remove(replaced);
+            self.table.remove(loser);
         }
+        let is_gone = |peer: &Peer| {
+            peer.address == address && !peer.is_proven && peer.last_heard < known_since
+        };
+        let gone = self
+            .by_key
+            .iter()
+            .filter(|(other, peer)| *other != key && is_gone(peer));
+        let replaced = loser
+            .into_iter()
+            .chain(gone.map(|(other, _)| *other))
+            .collect();
         // A full bucket drops newcomers; they are peers all the same.
         let _ = self.table.insert(*key, address, ());
         Proven {
@@ -347,14 +362,25 @@ mod tests {
         add(&mut peers, 2, [1, 1, 1, 1]).unwrap();
         assert!(peers.prove(&key(1), first).is_new);
         assert!(!peers.prove(&key(1), first).is_new);
-        assert_eq!(peers.prove(&key(2), first).replaced, Some(key(1)));
+        assert_eq!(peers.prove(&key(2), first).replaced, [key(1)]);
         assert!(peers.table.get(&key(1)).is_none() && peers.table.get(&key(2)).is_some());
         peers.remove(&key(1));
         let moved = peers.prove(&key(2), second);
         assert_eq!(
             (moved.moved_from, moved.replaced, moved.is_new),
-            (Some(first), None, false)
+            (Some(first), Vec::new(), false)
         );
         assert_eq!(peers.by_address.len(), 1);
+    }
+
+    #[test]
+    fn who_only_claimed_an_address_goes_if_it_was_silent_since_its_owner_came() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let address = SocketAddr::from(([1, 1, 1, 1], 1));
+        for n in 1..=3 {
+            add(&mut peers, n, [1, 1, 1, 1]).unwrap();
+        }
+        add(&mut peers, 4, [2, 2, 2, 2]).unwrap();
+        assert_eq!(peers.prove(&key(2), address).replaced, [key(1)]);
     }
 }

@@ -144,7 +144,7 @@ impl Engine {
             .get(key)
             .is_some_and(|peer| peer.is_proven_at(&address));
         let proven = self.peers.prove(key, address);
-        if let Some(replaced) = proven.replaced {
+        for replaced in proven.replaced {
             self.remove_peer(&replaced, RemoveReason::Replaced);
         }
         if proven.is_new {
