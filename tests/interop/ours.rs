@@ -127,11 +127,12 @@ impl Ours {
         self.request(&Request::Peers {})
     }
 
-    /// What it knows of the peer with this key, once it does.
+    /// What it knows of the peer with this key, once that has proven its address: only then is it
+    /// told of to others, and answered if it comes back within seconds.
     pub(crate) fn wait_for_peer(&self, key: &str) -> Result<PeerReply, String> {
-        wait_for("our node registers the peer", || {
-            let peers = self.peers()?;
-            Ok(peers.into_iter().find(|peer| peer.public_key == key))
+        wait_for("our node registers the peer, its address proven", || {
+            let mut peers = self.peers()?.into_iter();
+            Ok(peers.find(|peer| peer.public_key == key && peer.proven))
         })
     }
 
