@@ -16,6 +16,7 @@ pub mod level;
 pub mod map;
 
 use crate::config::ColdStorageSync;
+use crate::log;
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
 use cold::{ColdError, ColdStore};
 use core::convert::Infallible;
@@ -153,8 +154,10 @@ impl Store {
                 Some(atom)
             }
             Err(error) => {
-                // The network may have it all the same.
-                log::error!("atom {id} counts as missing: {error}");
+                // The network may have it all the same. Peers can ask for it as often as they like.
+                if let Some(more) = log::limited("cold storage") {
+                    log::error!("atom {id} counts as missing: {error}{more}");
+                }
                 None
             }
         }
