@@ -3,6 +3,7 @@
 use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSource, MemoryStore};
 use astreum_core::expr::{Bytes, Expr};
 use astreum_core::machine::{Evaluation, Machine};
+use astreum_tests::model::stack::OPCODES;
 
 fn run_with(store: MemoryStore, code: &[&[u8]], limit: Option<u64>) -> (Evaluation, MemoryStore) {
     let mut machine = Machine::new(store);
@@ -107,18 +108,7 @@ fn atom_link_makes_a_list_atom() {
 fn what_cannot_work_says_why() {
     fails(&[], "bad stack");
     fails(&[b"\x01", b"\x02"], "bad stack");
-    for opcode in [
-        "add",
-        "nand",
-        "jump",
-        "heap_get",
-        "heap_set",
-        "atom_slice",
-        "atom_link",
-        "atom_concat",
-        "atom_new",
-        "atom_load",
-    ] {
+    for opcode in OPCODES {
         fails(&[opcode.as_bytes()], "underflow");
     }
     fails(&[&[1; 32], b"\x00", b"\x21", b"atom_load"], "load too wide");

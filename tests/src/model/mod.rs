@@ -1,3 +1,4 @@
 //! Oracles: the same answers as the core, in the plainest code that gives them.
 
-pub mod low_eval;
+pub mod stack;
+pub mod walk;

@@ -1,23 +1,11 @@
 //! Stack programs against the naive model: same value or error, same charge.
 
 use super::input::Input;
-use crate::model::low_eval as model;
+use crate::model::stack::{self, OPCODES};
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
-use astreum_core::expr::{Bytes, Expr};
-use astreum_core::machine::Machine;
+use astreum_core::expr::Bytes;
+use astreum_core::machine::{Machine, Meter};
 
-const OPCODES: [&str; 10] = [
-    "add",
-    "nand",
-    "jump",
-    "heap_get",
-    "heap_set",
-    "atom_slice",
-    "atom_link",
-    "atom_concat",
-    "atom_new",
-    "atom_load",
-];
 /// Tokens of a program; the meter bounds how often they run.
 const MAX_TOKENS: usize = 256;
 /// The longest literal, in bytes: more than an id has.
@@ -48,18 +36,15 @@ pub fn run(data: &[u8]) {
         };
         code.push(token);
     }
-    let expected = model::run(&code, Some(limit), &atoms);
     let store: MemoryStore = atoms.into_iter().collect();
+    let (mut expected_store, mut meter) = (store.clone(), Meter::new(Some(limit)));
+    let expected = stack::run(&code, &mut expected_store, &mut meter);
     let mut machine = Machine::new(store);
     machine.set_meter_limit(Some(limit));
     let tokens: Vec<Bytes> = code.iter().map(|token| Bytes::new(token)).collect();
     let evaluation = machine.run(&tokens);
-    let value = match &expected.value {
-        Ok(bytes) => Expr::bytes(bytes),
-        Err(message) => Expr::error("low_eval", message),
-    };
-    assert_eq!(*evaluation.value(), value, "the value of {code:?}");
-    assert_eq!(evaluation.used(), expected.used, "the charge of {code:?}");
+    assert_eq!(*evaluation.value(), expected, "the value of {code:?}");
+    assert_eq!(evaluation.used(), meter.used(), "the charge of {code:?}");
 }
 
 /// The input that stands for a program; `None` when a literal is too long for one.

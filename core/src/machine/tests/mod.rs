@@ -1,7 +1,4 @@
-//! The machine against models of it that are too plain to be wrong, and at its limits.
+//! The machine at its limits, and what its forms mean.
 
 mod limits;
-mod model_machine;
-mod model_stack;
-mod models;
 mod semantics;

@@ -1,30 +1,13 @@
 //! Random programs give the same value, cost, atoms and bindings as in the models.
 
-use super::{model_machine, model_stack};
-use crate::atom::{Atom, AtomId, MemoryStore};
-use crate::expr::{Bytes, Expr};
-use crate::machine::{Env, Limits, Machine, Meter};
-use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
+use astreum_core::expr::{Bytes, Expr};
+use astreum_core::machine::{Env, Limits, Machine, Meter};
+use astreum_tests::model::{stack, walk};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use proptest::sample::select;
-
-const OPCODES: [&str; 10] = [
-    "add",
-    "nand",
-    "jump",
-    "heap_get",
-    "heap_set",
-    "atom_slice",
-    "atom_link",
-    "atom_concat",
-    "atom_new",
-    "atom_load",
-];
+use std::collections::BTreeMap;
 
 /// A store with a chain of two atoms and a symbol; the ids of all.
 fn store() -> (MemoryStore, Vec<AtomId>) {
@@ -51,7 +34,7 @@ fn literal() -> impl Strategy<Value = Vec<u8>> {
 
 /// Tokens in the sequences that programs are made of, so that some get somewhere.
 fn tokens() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let opcode = || select(OPCODES.to_vec()).prop_map(|name| name.as_bytes().to_vec());
+    let opcode = || select(stack::OPCODES.to_vec()).prop_map(|name| name.as_bytes().to_vec());
     let with = |names: &'static [&'static str]| {
         (literal(), literal()).prop_map(move |(a, b)| {
             let token = |name: &&str| match *name {
@@ -102,7 +85,7 @@ fn leaf() -> impl Strategy<Value = Expr> {
     prop_oneof![
         3 => name().prop_map(Expr::symbol),
         3 => literal().prop_map(Expr::bytes),
-        1 => select(OPCODES.to_vec()).prop_map(Expr::bytes),
+        1 => select(stack::OPCODES.to_vec()).prop_map(Expr::bytes),
         1 => body_symbol(),
         1 => Just(Expr::list(vec![])),
     ]
@@ -143,7 +126,7 @@ fn expr() -> impl Strategy<Value = Expr> {
 }
 
 fn bindings() -> BTreeMap<String, Expr> {
-    let parsed = |text: &str| crate::text::parse(text).unwrap();
+    let parsed = |text: &str| astreum_core::text::parse(text).unwrap();
     let id = Expr::bytes(store().1[1].as_bytes());
     let pairs = [
         ("a", Expr::bytes([5])),
@@ -168,7 +151,7 @@ proptest! {
         let mut machine = Machine::new(store().0);
         machine.set_meter_limit(Some(limit));
         let mut meter = Meter::new(Some(limit));
-        let expected = model_stack::run(&code, &mut expected_store, &mut meter);
+        let expected = stack::run(&code, &mut expected_store, &mut meter);
         let program: Vec<_> = code.iter().map(|token| Bytes::new(token)).collect();
         let evaluation = machine.run(&program);
         prop_assert_eq!(evaluation.value(), &expected);
@@ -193,7 +176,7 @@ proptest! {
         // One machine for all: what it keeps of an expression must not change the next.
         for expr in exprs {
             let mut meter = Meter::new(Some(limit));
-            let mut walk = model_machine::Walk {
+            let mut walk = walk::Walk {
                 store: &mut expected_store,
                 meter: &mut meter,
                 scopes: vec![scope],

@@ -1,29 +1,30 @@
 //! The evaluator as a walk over the tree, by recursion: one function, in the order in which the
 //! language is described. For shallow expressions only.
 
-use super::model_stack as stack;
-use crate::atom::{AtomId, AtomKind, AtomSink, AtomSource, collect_list};
-use crate::expr::Expr;
-use crate::machine::Meter;
-use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "an oracle: where it is wrong, the test that asked it fails"
+)]
+
+use super::stack;
+use astreum_core::atom::{AtomId, AtomKind, AtomSink, AtomSource, collect_list};
+use astreum_core::expr::Expr;
+use astreum_core::machine::Meter;
+use std::collections::BTreeMap;
 
 /// A walk in progress.
-pub(super) struct Walk<'a, S> {
+pub struct Walk<'a, S> {
     /// Where atoms come from and go.
-    pub(super) store: &'a mut S,
+    pub store: &'a mut S,
     /// What stack programs are charged to.
-    pub(super) meter: &'a mut Meter,
+    pub meter: &'a mut Meter,
     /// Scopes, outermost first; there is at least one.
-    pub(super) scopes: Vec<BTreeMap<String, Expr>>,
+    pub scopes: Vec<BTreeMap<String, Expr>>,
     /// Calls that may still be made, for programs that do not end.
-    pub(super) calls: usize,
+    pub calls: usize,
     /// Whether a call was refused: nothing that came out means anything then.
-    pub(super) exhausted: bool,
+    pub exhausted: bool,
 }
 
 fn error<T>(message: &str) -> Result<T, Expr> {
@@ -48,7 +49,7 @@ fn form(expr: &Expr) -> Option<Form<'_>> {
 
 impl<S: AtomSource + AtomSink> Walk<'_, S> {
     /// The value of `expr`, which may be an error.
-    pub(super) fn eval(&mut self, expr: &Expr) -> Expr {
+    pub fn eval(&mut self, expr: &Expr) -> Expr {
         self.result(expr).unwrap_or_else(|error| error)
     }
 

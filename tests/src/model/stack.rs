@@ -1,19 +1,32 @@
 //! The stack machine as the reference states it: tokens are compared as text at every step, values
 //! are vectors, nothing is clever.
 
-use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource};
-use crate::expr::Expr;
-use crate::machine::Meter;
-use alloc::collections::BTreeMap;
-use alloc::vec;
-use alloc::vec::Vec;
+#![expect(
+    clippy::indexing_slicing,
+    reason = "an oracle: a wrong index fails the test that asked it"
+)]
+
+use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource};
+use astreum_core::expr::Expr;
+use astreum_core::machine::Meter;
+use std::collections::BTreeMap;
+
+/// The names that are no literals.
+pub const OPCODES: [&str; 10] = [
+    "add",
+    "nand",
+    "jump",
+    "heap_get",
+    "heap_set",
+    "atom_slice",
+    "atom_link",
+    "atom_concat",
+    "atom_new",
+    "atom_load",
+];
 
 /// Runs `code`. Only the meter stops a program that does not end.
-pub(super) fn run<S: AtomSource + AtomSink>(
-    code: &[Vec<u8>],
-    store: &mut S,
-    meter: &mut Meter,
-) -> Expr {
+pub fn run<S: AtomSource + AtomSink>(code: &[Vec<u8>], store: &mut S, meter: &mut Meter) -> Expr {
     match result(code, store, meter) {
         Ok(value) => Expr::bytes(value),
         Err(message) => Expr::error("low_eval", message),
@@ -187,4 +200,41 @@ fn extend(bytes: &[u8], width: usize, with: u8) -> Vec<u8> {
     let mut wide = vec![with; width - bytes.len()];
     wide.extend_from_slice(bytes);
     wide
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use astreum_core::atom::MemoryStore;
+
+    #[test]
+    fn addition_is_as_wide_as_it_has_to_be() {
+        for (a, b, sum) in [
+            (&[0x7f][..], &[0x01][..], &[0x00, 0x80][..]),
+            (&[0x80], &[0xff], &[0xff, 0x7f]),
+            (&[0xff], &[0x01], &[0x00]),
+            (&[0x00, 0x7f], &[0x01], &[0x00, 0x80]),
+            (&[], &[], &[0x00]),
+            (&[0xff, 0xff], &[0x02], &[0x00, 0x01]),
+        ] {
+            assert_eq!(add(a, b), sum, "{a:?} + {b:?}");
+        }
+    }
+
+    #[test]
+    fn a_loop_ends_at_its_limit() {
+        let mut meter = Meter::new(Some(1000));
+        let code = [vec![0], b"jump".to_vec()];
+        let value = run(&code, &mut MemoryStore::new(), &mut meter);
+        assert_eq!(value, Expr::error("low_eval", "meter limit"));
+        assert_eq!(meter.used(), 999);
+    }
+
+    #[test]
+    fn an_index_is_not_negative_and_saturates() {
+        assert_eq!(index(&[]), Some(0));
+        assert_eq!(index(&[0xff, 0x00]), None);
+        assert_eq!(index(&[1, 0]), Some(256));
+        assert_eq!(index(&[0x7f; 40]), Some(usize::MAX));
+    }
 }
