@@ -125,6 +125,11 @@ fn expr() -> impl Strategy<Value = Expr> {
     })
 }
 
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the texts parse, the store has three atoms"
+)]
 fn bindings() -> BTreeMap<String, Expr> {
     let parsed = |text: &str| astreum_core::text::parse(text).unwrap();
     let id = Expr::bytes(store().1[1].as_bytes());
