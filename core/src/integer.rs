@@ -3,18 +3,34 @@
 //! The reference writes them as the shortest bytes that hold them, little-endian in accounts and
 //! transactions, big-endian in blocks and receipts, and lets them pass 64 bits. So nothing here
 //! wraps, truncates or saturates: what does not fit says so.
+//!
+//! Invariant: a number below 2^128 is held in place, a larger one on the heap, so that two equal
+//! numbers are always held the same way. Sums of everyday amounts allocate nothing.
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::fmt;
+use core::ops::{Add, AddAssign, Mul};
 use core::str::FromStr;
 use num_bigint::BigUint;
 
 /// The longest decimal text that is read, as Python limits it: reading is quadratic.
 pub const MAX_DECIMAL_DIGITS: usize = 4_300;
 
+/// Bytes of the numbers that are held in place.
+const SMALL_BYTES: usize = 16;
+
 /// A whole number, 0 or more.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Natural(BigUint);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Natural(Repr);
+
+/// Every `Large` is greater than every `Small`, so the derived order is that of the numbers.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Repr {
+    Small(u128),
+    /// At least 2^128.
+    Large(BigUint),
+}
 
 /// Why a text or some bytes are no [`Natural`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,16 +65,51 @@ impl fmt::Display for NaturalError {
 impl core::error::Error for NaturalError {}
 
 impl Natural {
+    /// 0.
+    pub const ZERO: Self = Self::new(0);
+    /// 1.
+    pub const ONE: Self = Self::new(1);
+
+    /// A number of up to 128 bits.
+    #[must_use]
+    pub const fn new(value: u128) -> Self {
+        Self(Repr::Small(value))
+    }
+
+    /// `value`, held as its size asks for.
+    fn from_big(value: BigUint) -> Self {
+        match u128::try_from(&value) {
+            Ok(small) => Self::new(small),
+            Err(_) => Self(Repr::Large(value)),
+        }
+    }
+
+    fn to_big(&self) -> BigUint {
+        match &self.0 {
+            Repr::Small(value) => BigUint::from(*value),
+            Repr::Large(value) => value.clone(),
+        }
+    }
+
     /// The shortest little-endian bytes; one zero byte for 0.
     #[must_use]
     pub fn to_bytes_le(&self) -> Vec<u8> {
-        self.0.to_bytes_le()
+        match &self.0 {
+            Repr::Small(value) => {
+                let mut bytes = value.to_le_bytes().to_vec();
+                bytes.truncate(shortest_len(*value));
+                bytes
+            }
+            Repr::Large(value) => value.to_bytes_le(),
+        }
     }
 
     /// The shortest big-endian bytes; one zero byte for 0.
     #[must_use]
     pub fn to_bytes_be(&self) -> Vec<u8> {
-        self.0.to_bytes_be()
+        let mut bytes = self.to_bytes_le();
+        bytes.reverse();
+        bytes
     }
 
     /// Reads little-endian bytes, which must be the shortest.
@@ -67,7 +118,12 @@ impl Natural {
     /// When there are none, or a zero byte at the high end that is not the number 0.
     pub fn from_bytes_le(bytes: &[u8]) -> Result<Self, NaturalError> {
         check_shortest(bytes, bytes.last())?;
-        Ok(Self(BigUint::from_bytes_le(bytes)))
+        let mut small = [0; SMALL_BYTES];
+        match small.get_mut(..bytes.len()) {
+            Some(low) => low.copy_from_slice(bytes),
+            None => return Ok(Self(Repr::Large(BigUint::from_bytes_le(bytes)))),
+        }
+        Ok(Self::new(u128::from_le_bytes(small)))
     }
 
     /// Reads big-endian bytes, which must be the shortest.
@@ -76,14 +132,114 @@ impl Natural {
     /// As [`Natural::from_bytes_le`].
     pub fn from_bytes_be(bytes: &[u8]) -> Result<Self, NaturalError> {
         check_shortest(bytes, bytes.first())?;
-        Ok(Self(BigUint::from_bytes_be(bytes)))
+        if bytes.len() > SMALL_BYTES {
+            return Ok(Self(Repr::Large(BigUint::from_bytes_be(bytes))));
+        }
+        let value = bytes
+            .iter()
+            .fold(0, |value, &byte| value << 8 | u128::from(byte));
+        Ok(Self::new(value))
     }
 
     /// The number, if it fits in 64 bits.
     #[must_use]
     pub fn to_u64(&self) -> Option<u64> {
-        u64::try_from(&self.0).ok()
+        self.to_u128().and_then(|value| value.try_into().ok())
     }
+
+    /// The number, if it fits in 128 bits.
+    #[must_use]
+    pub const fn to_u128(&self) -> Option<u128> {
+        match &self.0 {
+            Repr::Small(value) => Some(*value),
+            Repr::Large(_) => None,
+        }
+    }
+
+    /// Whether it is 0.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        matches!(self.0, Repr::Small(0))
+    }
+
+    /// How many bits it takes; none for 0.
+    #[must_use]
+    pub fn bit_length(&self) -> u64 {
+        match &self.0 {
+            Repr::Small(value) => u64::from(u128::BITS - value.leading_zeros()),
+            Repr::Large(value) => value.bits(),
+        }
+    }
+
+    /// `self - other`, `None` where that is below 0.
+    #[must_use]
+    pub fn checked_sub(&self, other: &Self) -> Option<Self> {
+        if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &other.0) {
+            return left.checked_sub(*right).map(Self::new);
+        }
+        (self >= other).then(|| Self::from_big(self.to_big() - other.to_big()))
+    }
+
+    /// `self - other`, and 0 where that is below 0.
+    #[must_use]
+    pub fn saturating_sub(&self, other: &Self) -> Self {
+        self.checked_sub(other).unwrap_or(Self::ZERO)
+    }
+
+    /// `self / divisor` rounded up, `None` when the divisor is 0.
+    #[must_use]
+    pub fn div_ceil(&self, divisor: &Self) -> Option<Self> {
+        if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &divisor.0) {
+            return (*right != 0).then(|| Self::new(left.div_ceil(*right)));
+        }
+        let (left, right) = (self.to_big(), divisor.to_big());
+        if divisor.is_zero() {
+            return None;
+        }
+        let quotient = &left / &right;
+        let exact = &quotient * &right == left;
+        Some(Self::from_big(quotient) + &Self::from(u64::from(!exact)))
+    }
+
+    /// `self / divisor` rounded down, `None` when the divisor is 0.
+    #[must_use]
+    pub fn checked_div(&self, divisor: &Self) -> Option<Self> {
+        if divisor.is_zero() {
+            return None;
+        }
+        if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &divisor.0) {
+            return Some(Self::new(left / right));
+        }
+        Some(Self::from_big(self.to_big() / divisor.to_big()))
+    }
+
+    /// The remainder of `self / divisor`, `None` when the divisor is 0.
+    #[must_use]
+    pub fn checked_rem(&self, divisor: &Self) -> Option<Self> {
+        if divisor.is_zero() {
+            return None;
+        }
+        if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &divisor.0) {
+            return Some(Self::new(left % right));
+        }
+        Some(Self::from_big(self.to_big() % divisor.to_big()))
+    }
+
+    /// Half of it, rounded down.
+    #[must_use]
+    pub fn half(&self) -> Self {
+        match &self.0 {
+            Repr::Small(value) => Self::new(value >> 1),
+            Repr::Large(value) => Self::from_big(value >> 1_u32),
+        }
+    }
+}
+
+/// Bytes of the shortest form.
+fn shortest_len(value: u128) -> usize {
+    let bits = (u128::BITS - value.leading_zeros()).max(1);
+    // At most 16.
+    usize::try_from(bits.div_ceil(8)).unwrap_or(SMALL_BYTES)
 }
 
 fn check_shortest(bytes: &[u8], highest: Option<&u8>) -> Result<(), NaturalError> {
@@ -94,9 +250,123 @@ fn check_shortest(bytes: &[u8], highest: Option<&u8>) -> Result<(), NaturalError
     }
 }
 
+impl Default for Natural {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
 impl From<u64> for Natural {
     fn from(value: u64) -> Self {
-        Self(value.into())
+        Self::new(u128::from(value))
+    }
+}
+
+impl From<u32> for Natural {
+    fn from(value: u32) -> Self {
+        Self::new(u128::from(value))
+    }
+}
+
+impl From<usize> for Natural {
+    fn from(value: usize) -> Self {
+        // A usize has at most 64 bits on every target that Rust has.
+        Self::new(value as u128)
+    }
+}
+
+impl From<u128> for Natural {
+    fn from(value: u128) -> Self {
+        Self::new(value)
+    }
+}
+
+impl PartialEq<u64> for Natural {
+    fn eq(&self, other: &u64) -> bool {
+        self.to_u128() == Some(u128::from(*other))
+    }
+}
+
+impl PartialOrd<u64> for Natural {
+    fn partial_cmp(&self, other: &u64) -> Option<Ordering> {
+        let Some(value) = self.to_u128() else {
+            return Some(Ordering::Greater);
+        };
+        Some(value.cmp(&u128::from(*other)))
+    }
+}
+
+impl Add<&Natural> for &Natural {
+    type Output = Natural;
+
+    fn add(self, other: &Natural) -> Natural {
+        if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &other.0)
+            && let Some(sum) = left.checked_add(*right)
+        {
+            return Natural::new(sum);
+        }
+        Natural(Repr::Large(self.to_big() + other.to_big()))
+    }
+}
+
+impl Add<&Self> for Natural {
+    type Output = Self;
+
+    fn add(self, other: &Self) -> Self {
+        &self + other
+    }
+}
+
+impl Add for Natural {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        &self + &other
+    }
+}
+
+impl AddAssign<&Self> for Natural {
+    fn add_assign(&mut self, other: &Self) {
+        *self = &*self + other;
+    }
+}
+
+impl AddAssign for Natural {
+    fn add_assign(&mut self, other: Self) {
+        *self += &other;
+    }
+}
+
+impl Mul<&Natural> for &Natural {
+    type Output = Natural;
+
+    fn mul(self, other: &Natural) -> Natural {
+        if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &other.0)
+            && let Some(product) = left.checked_mul(*right)
+        {
+            return Natural::new(product);
+        }
+        Natural::from_big(self.to_big() * other.to_big())
+    }
+}
+
+impl Mul for Natural {
+    type Output = Self;
+
+    fn mul(self, other: Self) -> Self {
+        &self * &other
+    }
+}
+
+impl core::iter::Sum for Natural {
+    fn sum<I: Iterator<Item = Self>>(numbers: I) -> Self {
+        numbers.fold(Self::ZERO, |sum, number| sum + number)
+    }
+}
+
+impl<'n> core::iter::Sum<&'n Self> for Natural {
+    fn sum<I: Iterator<Item = &'n Self>>(numbers: I) -> Self {
+        numbers.fold(Self::ZERO, |sum, number| sum + number)
     }
 }
 
@@ -121,14 +391,17 @@ impl FromStr for Natural {
         if negative && value != BigUint::ZERO {
             return Err(NaturalError::Negative);
         }
-        Ok(Self(value))
+        Ok(Self::from_big(value))
     }
 }
 
 /// Decimal digits.
 impl fmt::Display for Natural {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match &self.0 {
+            Repr::Small(value) => value.fmt(f),
+            Repr::Large(value) => value.fmt(f),
+        }
     }
 }
 

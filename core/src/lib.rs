@@ -19,6 +19,7 @@
 //! | [`text`] | tokenizer, parser and printer |
 //! | [`machine`] | environment, meter, limits, evaluator and stack machine |
 //! | [`trie`] | the authenticated map: puts, ranges, differences, proofs |
+//! | [`chain`] | records, rules, validators, blocks |
 //! | [`wire`] | packets, messages, routing table and the sans-IO protocol engine (imports only [`time`], [`crypto`] and [`atom`]) |
 
 #![no_std]
@@ -29,6 +30,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod atom;
+pub mod chain;
 pub mod crypto;
 pub mod expr;
 pub mod integer;

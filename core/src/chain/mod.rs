@@ -1,0 +1,39 @@
+//! The chain: its records, its rules and who may make a block.
+//!
+//! Everything here is a function of its arguments and of an atom source. It knows no clock: a time
+//! is a whole number of seconds since the Unix epoch that the caller hands in.
+//!
+//! Invariants:
+//! - **Canonical**: a record that can be read has exactly one form, and with it one id. Integers
+//!   and versions in their shortest form, ids and addresses of 32 bytes, the kinds of atoms that
+//!   its writer uses. So what was read and is written again has the id that it was read under.
+//! - **Missing is an outcome**: whatever needs an atom that the source does not have names its id
+//!   and has changed nothing; fetch it and call again.
+//! - Amounts are [`Natural`](crate::integer::Natural)s: nothing wraps.
+
+mod account;
+mod block;
+mod receipt;
+mod record;
+mod transaction;
+
+pub use account::{Account, Address};
+pub use block::{Block, Header};
+pub use receipt::{Receipt, Status};
+pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
+pub use transaction::{Transaction, Unsigned};
+
+/// The account that holds the stakes.
+pub const TREASURY: Address = Address::new([1; 32]);
+/// The account that holds what was burnt, and in its data the storage contracts.
+pub const BURN: Address = Address::new([0; 32]);
+/// Seconds of a slot; each has one validator.
+pub const SLOT_SECONDS: u64 = 2;
+/// The most transactions that a block may have.
+pub const MAX_BLOCK_TRANSACTIONS: usize = 65_536;
+/// The most transactions of a block whose lists a reference node can receive.
+pub const REFERENCE_BLOCK_TRANSACTIONS: usize = 57;
+/// The most bytes of data that a transaction may have.
+pub const MAX_TRANSACTION_DATA_BYTES: usize = 60_000;
+/// The most atoms that a list on the chain may have.
+pub const MAX_LIST_ATOMS: usize = 1_048_576;

@@ -1,0 +1,105 @@
+//! What became of a transaction.
+
+use super::record::{Reader, RecordAtoms, RecordError, VERSION, link, write_atoms};
+use crate::atom::{AtomId, AtomKind, AtomSink, AtomSource};
+use crate::integer::Natural;
+use alloc::vec;
+
+/// Whether a transaction did what it was made for. A rejected one has no receipt.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Status {
+    /// It did.
+    Success = 0,
+    /// It paid for its place in the block and changed nothing else.
+    Failed = 1,
+}
+
+impl Status {
+    /// The status with this code, `None` if there is none.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Success),
+            1 => Some(Self::Failed),
+            _ => None,
+        }
+    }
+
+    /// The code that stands in a receipt.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failed => 1,
+        }
+    }
+}
+
+/// A transaction's receipt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The transaction's id.
+    pub transaction: AtomId,
+    /// What became of it.
+    pub status: Status,
+    /// What the sender paid, the amount aside.
+    pub cost: Natural,
+    /// The id of a list of logs; [`AtomId::ZERO`] for none.
+    pub logs: AtomId,
+}
+
+impl Receipt {
+    /// Its atoms and its id.
+    #[must_use]
+    pub fn to_atoms(&self) -> (AtomId, RecordAtoms) {
+        let list = |id: &AtomId| (AtomKind::List, (*id.as_bytes()).into());
+        let (id, mut atoms) = link(vec![
+            (AtomKind::Symbol, (*b"receipt").into()),
+            (AtomKind::Bytes, VERSION.into()),
+            list(&self.transaction),
+            (AtomKind::Bytes, [self.status.code()].into()),
+            (AtomKind::Bytes, self.cost.to_bytes_be().into()),
+            list(&self.logs),
+        ]);
+        // The reference lists the head last.
+        atoms.rotate_left(2);
+        let end = atoms.len();
+        atoms.swap(end - 2, end - 1);
+        (id, atoms)
+    }
+
+    /// Puts its atoms and returns its id.
+    ///
+    /// # Errors
+    /// When the sink fails.
+    pub fn write<K: AtomSink + ?Sized>(&self, sink: &mut K) -> Result<AtomId, K::Error> {
+        let (id, atoms) = self.to_atoms();
+        write_atoms(atoms, sink)?;
+        Ok(id)
+    }
+
+    /// Reads the receipt with this id.
+    ///
+    /// # Errors
+    /// When an atom is missing, or they are no receipt.
+    pub fn read<S: AtomSource + ?Sized>(
+        source: &S,
+        id: AtomId,
+    ) -> Result<Self, RecordError<S::Error>> {
+        let reader = Reader { source, record: id };
+        let [head, version, transaction, status, cost, logs] = reader.exactly(id)?;
+        reader.name(&head, "receipt")?;
+        reader.version(&version)?;
+        let code = match status.data() {
+            [code] if status.kind() == AtomKind::Bytes => Status::from_code(*code),
+            _ => None,
+        };
+        Ok(Self {
+            transaction: reader.link(&transaction, "its transaction is not the id of a list")?,
+            status: code.ok_or_else(|| reader.malformed("its status is neither 0 nor 1"))?,
+            cost: reader.integer_be(&cost, "its cost is not an integer in shortest form")?,
+            logs: reader.link(&logs, "its logs are not the id of a list")?,
+        })
+    }
+}

@@ -1,0 +1,266 @@
+//! What the records have in common: a head of atoms, and for the signed ones a body.
+//!
+//! A signed record is the chain `type → version → signature → list`, where the list atom holds the
+//! id of the first of its body's atoms (source: the reference's `validation/models/block.py` and
+//! `consensus/transaction/atomize.py`).
+
+use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
+use crate::integer::Natural;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The only version of records there is, in its only form.
+pub(super) const VERSION: [u8; 1] = [1];
+
+/// A record's atoms under their ids, in the order in which the reference lists them.
+pub type RecordAtoms = Vec<(AtomId, Atom)>;
+
+/// Why a record could not be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordError<E> {
+    /// An atom is missing or the source failed.
+    Source(SourceError<E>),
+    /// What is stored under this id is not such a record, or not in its only form.
+    Malformed {
+        /// The record's id.
+        record: AtomId,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl<E> RecordError<E> {
+    /// The atom to fetch before the record is read again, if that is what it waits for.
+    #[must_use]
+    pub const fn missing(&self) -> Option<AtomId> {
+        match self {
+            Self::Source(SourceError::Missing(id)) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+impl<E> From<SourceError<E>> for RecordError<E> {
+    fn from(error: SourceError<E>) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for RecordError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => error.fmt(f),
+            Self::Malformed { record, problem } => write!(f, "record {record}: {problem}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for RecordError<E> {}
+
+/// A signed record as atoms.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedAtoms {
+    /// The record's id.
+    pub id: AtomId,
+    /// The id of the first atom of the body; what a transaction's signature is over.
+    pub body_head: AtomId,
+    /// The id of the list atom that holds the body; what a block's signature is over.
+    pub body_list: AtomId,
+    /// Body, list, signature, version, type.
+    pub atoms: RecordAtoms,
+}
+
+/// A signed record with these fields as its body, whatever they hold.
+///
+/// The typed records are what a node works with; this also makes records that none of them can be,
+/// such as a block without a timestamp.
+#[must_use]
+pub fn signed_atoms(name: &str, fields: &[&[u8]], signature: &[u8]) -> SignedAtoms {
+    let fields = fields.iter().map(|&field| (AtomKind::Bytes, field.into()));
+    let (body_head, mut atoms) = link(fields.collect());
+    let list = Atom::list(body_head, AtomId::ZERO);
+    let body_list = list.id();
+    let signature = Atom::new(AtomKind::Bytes, signature, body_list);
+    let signature_id = signature.id();
+    let version = Atom::new(AtomKind::Bytes, VERSION, signature_id);
+    let version_id = version.id();
+    let head = Atom::new(AtomKind::Symbol, name.as_bytes(), version_id);
+    let id = head.id();
+    atoms.extend([
+        (body_list, list),
+        (signature_id, signature),
+        (version_id, version),
+        (id, head),
+    ]);
+    SignedAtoms {
+        id,
+        body_head,
+        body_list,
+        atoms,
+    }
+}
+
+/// A chain of atoms of these kinds and contents: the id of the first, and all of them, first to
+/// last.
+pub(super) fn link(parts: Vec<(AtomKind, Arc<[u8]>)>) -> (AtomId, RecordAtoms) {
+    let mut next = AtomId::ZERO;
+    let mut atoms = Vec::with_capacity(parts.len() + 4);
+    for (kind, data) in parts.into_iter().rev() {
+        let atom = Atom::new(kind, data, next);
+        next = atom.id();
+        atoms.push((next, atom));
+    }
+    atoms.reverse();
+    (next, atoms)
+}
+
+/// Puts all of them.
+///
+/// # Errors
+/// When the sink fails.
+pub fn write_atoms<K: AtomSink + ?Sized>(atoms: RecordAtoms, sink: &mut K) -> Result<(), K::Error> {
+    atoms
+        .into_iter()
+        .try_for_each(|(id, atom)| sink.put(id, atom))
+}
+
+/// Reads one record: knows its id, for the errors.
+pub(super) struct Reader<'s, S: ?Sized> {
+    pub(super) source: &'s S,
+    pub(super) record: AtomId,
+}
+
+/// The head of a signed record, read.
+pub(super) struct SignedHead {
+    pub(super) signature: Atom,
+    pub(super) body_head: AtomId,
+    pub(super) body_list: AtomId,
+}
+
+impl<S: AtomSource + ?Sized> Reader<'_, S> {
+    pub(super) fn malformed(&self, problem: &'static str) -> RecordError<S::Error> {
+        RecordError::Malformed {
+            record: self.record,
+            problem,
+        }
+    }
+
+    /// The chain of `head`, which has between `min` and `max` atoms.
+    pub(super) fn chain(
+        &self,
+        head: AtomId,
+        min: usize,
+        max: usize,
+    ) -> Result<Vec<Atom>, RecordError<S::Error>> {
+        let mut atoms = Vec::with_capacity(max);
+        let mut next = head;
+        while !next.is_zero() {
+            if atoms.len() == max {
+                return Err(self.malformed("it has more fields than it should"));
+            }
+            let atom = self.source.atom(&next)?;
+            // Before the rest is asked for, which a peer may be slow to give.
+            if atoms.is_empty() && next == self.record && atom.kind() != AtomKind::Symbol {
+                return Err(self.malformed("it does not start with the name of its type"));
+            }
+            next = atom.next();
+            atoms.push(atom);
+        }
+        if atoms.len() < min {
+            return Err(self.malformed("it has fewer fields than it should"));
+        }
+        Ok(atoms)
+    }
+
+    /// The chain of `head`, which has `N` atoms.
+    pub(super) fn exactly<const N: usize>(
+        &self,
+        head: AtomId,
+    ) -> Result<[Atom; N], RecordError<S::Error>> {
+        let atoms = self.chain(head, N, N)?;
+        let count = self.malformed("its number of fields is wrong");
+        atoms.try_into().map_err(|_| count)
+    }
+
+    /// The head of a signed record of this type.
+    pub(super) fn signed_head(&self, name: &str) -> Result<SignedHead, RecordError<S::Error>> {
+        let [head, version, signature, list] = self.exactly(self.record)?;
+        self.name(&head, name)?;
+        self.version(&version)?;
+        if signature.kind() != AtomKind::Bytes {
+            return Err(self.malformed("its signature is not bytes"));
+        }
+        let body_list = signature.next();
+        let body_head = self.link(&list, "its body is not the id of a list")?;
+        Ok(SignedHead {
+            signature,
+            body_head,
+            body_list,
+        })
+    }
+
+    pub(super) fn name(&self, atom: &Atom, name: &str) -> Result<(), RecordError<S::Error>> {
+        if atom.kind() != AtomKind::Symbol || atom.data() != name.as_bytes() {
+            return Err(self.malformed("its type is another one"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn version(&self, atom: &Atom) -> Result<(), RecordError<S::Error>> {
+        if atom.kind() != AtomKind::Bytes || atom.data() != VERSION {
+            return Err(self.malformed("its version is not 1 in the shortest form"));
+        }
+        Ok(())
+    }
+
+    /// The id that a list atom holds.
+    pub(super) fn link(
+        &self,
+        atom: &Atom,
+        problem: &'static str,
+    ) -> Result<AtomId, RecordError<S::Error>> {
+        let id = AtomId::from_slice(atom.data()).filter(|_| atom.kind() == AtomKind::List);
+        id.ok_or_else(|| self.malformed(problem))
+    }
+
+    /// The 32 bytes that a bytes atom holds.
+    pub(super) fn bytes_32(
+        &self,
+        atom: &Atom,
+        problem: &'static str,
+    ) -> Result<[u8; 32], RecordError<S::Error>> {
+        let bytes = atom.data().try_into().ok();
+        let bytes = bytes.filter(|_| atom.kind() == AtomKind::Bytes);
+        bytes.ok_or_else(|| self.malformed(problem))
+    }
+
+    /// A little-endian integer.
+    pub(super) fn integer_le(
+        &self,
+        atom: &Atom,
+        problem: &'static str,
+    ) -> Result<Natural, RecordError<S::Error>> {
+        self.integer(atom, Natural::from_bytes_le(atom.data()).ok(), problem)
+    }
+
+    /// A big-endian integer.
+    pub(super) fn integer_be(
+        &self,
+        atom: &Atom,
+        problem: &'static str,
+    ) -> Result<Natural, RecordError<S::Error>> {
+        self.integer(atom, Natural::from_bytes_be(atom.data()).ok(), problem)
+    }
+
+    fn integer(
+        &self,
+        atom: &Atom,
+        value: Option<Natural>,
+        problem: &'static str,
+    ) -> Result<Natural, RecordError<S::Error>> {
+        value
+            .filter(|_| atom.kind() == AtomKind::Bytes)
+            .ok_or_else(|| self.malformed(problem))
+    }
+}
