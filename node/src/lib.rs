@@ -9,12 +9,14 @@
 //! | [`log`] | JSON lines, rotation, rate limits |
 //! | [`store`] | atoms in memory, bounded, behind one facade |
 //! | [`work`] | bounded worker threads |
+//! | [`chain`] | state machines that follow, verify and make blocks |
 //! | [`net`] | the event loop that drains core's engine, seeds, proof of work |
 //! | [`node`] | the library's public type |
 //! | [`control`] | local requests and replies |
 //! | [`run`] | wiring, greeting, order of stopping |
 //! | [`cli`], [`conform`] | the commands, and answers to conformance requests |
 
+pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;

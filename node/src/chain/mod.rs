@@ -1,0 +1,27 @@
+//! The chain as a node lives it: state machines that follow, verify and make blocks.
+//!
+//! The rules are core's. What is here decides when they are applied and to what, and it is sans-IO
+//! like core's engine: there is no thread, no clock, no entropy and no socket in it. Whoever drives
+//! a [`Machine`] lends it a [`World`] for each call and then carries out its [`Action`]s, so that a
+//! simulator can run many nodes in one thread and get the same run again from the same seed.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`machine`] | what machines are given and what they ask for |
+//! | [`head`] | the head of the chain, and the file that remembers it |
+//! | [`view`] | what other threads see of the chain |
+//!
+//! Invariants:
+//! - Actions are carried out in their order and before the next call, so that a machine finds in
+//!   [`World::atoms`] what it stored.
+//! - One call does a bounded piece of work. What is left over makes [`Machine::poll_timeout`] name
+//!   an instant that has passed.
+//! - The head changes in one place, [`Context::set_head`].
+
+pub mod head;
+pub mod machine;
+pub mod view;
+
+pub use head::{Head, HeadState};
+pub use machine::{Action, Context, Input, Machine, Now, Parallel, Serial, World};
+pub use view::{ChainStatus, ChainView};

@@ -1,0 +1,105 @@
+//! What other threads see of the chain.
+
+use super::Head;
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// How the node is doing with its chain.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ChainStatus {
+    /// The head, if there is one.
+    pub head: Option<Head>,
+}
+
+/// The chain's state, for who is not on the chain's thread; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct ChainView {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    status: Mutex<ChainStatus>,
+    changed: Condvar,
+}
+
+impl ChainView {
+    /// The head of the chain, if there is one.
+    #[must_use]
+    pub fn head(&self) -> Option<Head> {
+        self.lock().head.clone()
+    }
+
+    /// How the node is doing with its chain.
+    #[must_use]
+    pub fn status(&self) -> ChainStatus {
+        self.lock().clone()
+    }
+
+    /// Waits until `is_met` holds of the status, at most `timeout`; gives the status then.
+    #[must_use]
+    pub fn wait_until(
+        &self,
+        timeout: Duration,
+        is_met: impl Fn(&ChainStatus) -> bool,
+    ) -> Option<ChainStatus> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut status = self.lock();
+        while !is_met(&status) {
+            let left = deadline.map_or(timeout, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.shared.changed.wait_timeout(status, left);
+            status = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Some(status.clone())
+    }
+
+    /// Shows another status to everybody.
+    pub fn show(&self, status: ChainStatus) {
+        *self.lock() = status;
+        self.shared.changed.notify_all();
+    }
+
+    /// A status is replaced as a whole, so one that somebody panicked over is complete as well.
+    fn lock(&self) -> MutexGuard<'_, ChainStatus> {
+        let status = self.shared.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::HeadState;
+    use astreum_core::atom::AtomId;
+
+    #[test]
+    fn who_waits_sees_the_change_and_nobody_waits_for_ever() {
+        let view = ChainView::default();
+        assert_eq!(view.head(), None);
+        let short = Duration::from_millis(1);
+        assert_eq!(view.wait_until(short, |status| status.head.is_some()), None);
+        let head = Head {
+            id: AtomId::new([1; 32]),
+            height: 3,
+            timestamp: 7,
+            state: HeadState::Trusted,
+        };
+        let status = ChainStatus {
+            head: Some(head.clone()),
+        };
+        let shower = view.clone();
+        let shown = status.clone();
+        let thread = std::thread::spawn(move || shower.show(shown));
+        let long = Duration::from_secs(60);
+        let seen = view.wait_until(long, |status| status.head.is_some());
+        assert_eq!(seen, Some(status));
+        assert_eq!(view.head(), Some(head));
+        thread.join().unwrap();
+    }
+}
