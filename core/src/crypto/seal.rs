@@ -77,7 +77,7 @@ impl SharedKey {
         }
         let mut stream = KeyStream::new(self, nonce);
         stream.apply(text);
-        Ok(stream.tag(text))
+        Ok(stream.tag(&[], text))
     }
 
     /// Decrypts `sealed` (text, then tag) to the end of `out`, which is left as it was on failure.
@@ -120,7 +120,7 @@ impl SharedKey {
             return Err(OpenError);
         }
         let stream = KeyStream::new(self, nonce);
-        if stream.tag(text).ct_eq(tag).into() {
+        if stream.tag(&[], text).ct_eq(tag).into() {
             Ok((text, stream))
         } else {
             Err(OpenError)
@@ -168,16 +168,18 @@ impl KeyStream {
         }
     }
 
-    /// The tag of an encrypted text.
-    fn tag(&self, text: &[u8]) -> [u8; TAG_BYTES] {
+    /// The tag of associated data, which no packet has, and an encrypted text.
+    fn tag(&self, associated: &[u8], text: &[u8]) -> [u8; TAG_BYTES] {
         let key = self.start.first_chunk().unwrap_or(&[0; 32]);
         let mut sum = Poly1305::new(key);
-        sum.update_mut(text);
-        let pad_bytes = text.len().next_multiple_of(TAG_BYTES) - text.len();
-        sum.update_mut([0; TAG_BYTES].get(..pad_bytes).unwrap_or_default());
-        // The lengths of the associated data, none, and of the text.
-        sum.update_mut(&[0; 8]);
-        sum.update_mut(&(text.len() as u64).to_le_bytes());
+        for part in [associated, text] {
+            sum.update_mut(part);
+            let pad_bytes = part.len().next_multiple_of(TAG_BYTES) - part.len();
+            sum.update_mut([0; TAG_BYTES].get(..pad_bytes).unwrap_or_default());
+        }
+        for part in [associated, text] {
+            sum.update_mut(&(part.len() as u64).to_le_bytes());
+        }
         sum.finalize().0
     }
 }
@@ -197,7 +199,7 @@ impl fmt::Debug for SharedKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::tests::hex;
+    use crate::crypto::tests::{bytes, hex, vectors};
     use proptest::prelude::*;
 
     fn key() -> SharedKey {
@@ -220,6 +222,40 @@ mod tests {
         assert_eq!(key().open_to(&[0; 12], &[0; 16], &mut out), Err(OpenError));
         assert_eq!(key().open(&[0; 12], &mut [0; 15]), Err(OpenError));
         assert_eq!(out, [9]);
+    }
+
+    /// Wycheproof's, those with associated data too. Nonces of other lengths do not fit the type.
+    #[test]
+    fn wycheproof() {
+        let mut judged = 0;
+        for line in vectors(include_str!(
+            "../../../tests/vectors/wycheproof_chacha20_poly1305.txt"
+        )) {
+            let [id, result, key, nonce, associated, message, sealed, tag] = line[..] else {
+                panic!("{line:?}");
+            };
+            let Ok(nonce) = Nonce::try_from(bytes(nonce)) else {
+                assert_eq!(result, "invalid", "{id}");
+                continue;
+            };
+            let mut stream = KeyStream::new(&SharedKey::from_bytes(hex(key)), &nonce);
+            let is_authentic = stream.tag(&bytes(associated), &bytes(sealed)) == *bytes(tag);
+            assert_eq!(is_authentic, result == "valid", "{id}");
+            if is_authentic {
+                let mut text = bytes(message);
+                stream.apply(&mut text);
+                assert_eq!(text, bytes(sealed), "{id}");
+            }
+            if associated == "-" {
+                let sealed = [bytes(sealed), bytes(tag)].concat();
+                let mut opened = Vec::new();
+                let result = SharedKey::from_bytes(hex(key)).open_to(&nonce, &sealed, &mut opened);
+                assert_eq!(result.is_ok(), is_authentic, "{id}");
+                assert!(!is_authentic || opened == bytes(message), "{id}");
+            }
+            judged += 1;
+        }
+        assert_eq!(judged, 316);
     }
 
     proptest! {

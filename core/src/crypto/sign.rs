@@ -143,7 +143,7 @@ impl Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::tests::hex;
+    use crate::crypto::tests::{bytes, hex, vectors};
     use alloc::format;
     use proptest::prelude::*;
 
@@ -281,6 +281,45 @@ mod tests {
         ] {
             assert_eq!(verdict(key, message, r, s), expected, "{name}");
         }
+    }
+
+    fn holds(key: &str, message: &str, signature: &str) -> bool {
+        let signature = Signature::from_slice(&bytes(signature));
+        signature.is_some_and(|signature| {
+            let key = VerifyingKey::from_bytes(&hex(key));
+            key.and_then(|key| key.verify(&bytes(message), &signature))
+                .is_ok()
+        })
+    }
+
+    #[test]
+    fn wycheproof() {
+        let mut judged = 0;
+        for line in vectors(include_str!(
+            "../../../tests/vectors/wycheproof_ed25519.txt"
+        )) {
+            let [id, result, key, message, signature] = line[..] else {
+                panic!("{line:?}");
+            };
+            assert_eq!(holds(key, message, signature), result == "valid", "{id}");
+            judged += 1;
+        }
+        assert_eq!(judged, 151);
+    }
+
+    /// The twelve of `ed25519-speccheck`; each verdict is OpenSSL 3.4.1's, through the Python
+    /// package `cryptography` 44.0.2.
+    #[test]
+    fn speccheck_is_judged_as_openssl_judges_it() {
+        let mut judged = 0;
+        for line in vectors(include_str!("../../../tests/vectors/ed25519_speccheck.txt")) {
+            let [id, verdict, key, message, signature] = line[..] else {
+                panic!("{line:?}");
+            };
+            assert_eq!(holds(key, message, signature), verdict == "holds", "{id}");
+            judged += 1;
+        }
+        assert_eq!(judged, 12);
     }
 
     proptest! {

@@ -125,6 +125,7 @@ mod tests {
     use super::*;
     use alloc::collections::BTreeSet;
     use alloc::vec::Vec;
+    use proptest::prelude::*;
 
     #[test]
     fn nonces_do_not_repeat_and_are_recognized() {
@@ -151,6 +152,53 @@ mod tests {
         let (prefix, count) = split(&nonces.next());
         assert_ne!(prefix, first);
         assert_eq!(count, 0);
+    }
+
+    /// A hundred million nonces of a thousand lives with one key. Those of a life share a prefix
+    /// and count upwards, so none repeats; those of two lives differ in their prefixes.
+    #[test]
+    fn a_hundred_million_draws_over_a_thousand_restarts_do_not_repeat() {
+        let mut prefixes = BTreeSet::new();
+        for life in 0..1_000u32 {
+            let mut seed = [0; 32];
+            seed[..4].copy_from_slice(&life.to_be_bytes());
+            let mut nonces = Nonces::new(&seed);
+            let prefix = nonces.prefix;
+            assert!(prefixes.insert(prefix), "life {life}");
+            let mut last = None;
+            for _ in 0..100_000 {
+                let (drawn, count) = split(&nonces.next());
+                assert!(drawn == prefix && Some(count) > last);
+                last = Some(count);
+            }
+        }
+    }
+
+    proptest! {
+        /// Nonce and (prefix, count) are the same thing, so counting is enough.
+        #[test]
+        fn a_nonce_is_its_prefix_and_its_count(
+            nonce in any::<Nonce>(), prefix in any::<[u8; PREFIX_BYTES]>(), count in 0..COUNTS,
+        ) {
+            let (of, at) = split(&nonce);
+            prop_assert_eq!(join(of, at), nonce);
+            prop_assert_eq!(split(&join(prefix, count)), (prefix, count));
+        }
+
+        /// Wherever it stands, the next nonce is one further, or the first of another prefix.
+        #[test]
+        fn every_step_counts_or_draws(seed in any::<[u8; 32]>(), draws in any::<u64>(), left in 0..3u64) {
+            let mut nonces = Nonces::new(&seed);
+            nonces.draws = draws;
+            nonces.count = COUNTS - left;
+            let mut last = (nonces.prefix, COUNTS - left - 1);
+            for _ in 0..5 {
+                let next = split(&nonces.next());
+                let is_further = next.0 == last.0 && next.1 == last.1 + 1;
+                prop_assert!(is_further || (next.0 != last.0 && next.1 == 0 && last.1 == COUNTS - 1));
+                last = next;
+            }
+        }
     }
 
     #[test]

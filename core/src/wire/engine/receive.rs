@@ -84,6 +84,10 @@ impl Engine {
         if message.sender == self.me {
             return Err(DropReason::OwnKey);
         }
+        // Under another spelling of its key a peer would be somebody whose packets are all new.
+        if !message.sender.is_canonical() {
+            return Err(DropReason::BadKey);
+        }
         let known = self.peers.get(&message.sender);
         let is_proven = known.is_some_and(|peer| peer.is_proven_at(&address));
         let source = Source {
@@ -209,7 +213,7 @@ impl Engine {
         self.config
             .secret
             .agree(&source.key)
-            .map_err(|_| DropReason::LowOrderKey)
+            .map_err(|_| DropReason::BadKey)
     }
 
     /// Remembers a stranger, if there is room.

@@ -15,8 +15,8 @@ pub enum DropReason {
     Unanswerable,
     /// The sender claims to be us.
     OwnKey,
-    /// The sender's key is of low order.
-    LowOrderKey,
+    /// The sender's key is of low order, or another spelling of a key.
+    BadKey,
     /// Too many strangers at once, from everywhere or from one network.
     KeyBudget,
     /// No room for another peer.
@@ -65,7 +65,7 @@ impl DropReason {
         Self::Malformed,
         Self::Unanswerable,
         Self::OwnKey,
-        Self::LowOrderKey,
+        Self::BadKey,
         Self::KeyBudget,
         Self::TooManyPeers,
         Self::NotAuthentic,
@@ -96,7 +96,7 @@ impl DropReason {
             Self::Malformed => "malformed message",
             Self::Unanswerable => "no address to answer to",
             Self::OwnKey => "sender claims our key",
-            Self::LowOrderKey => "low-order key",
+            Self::BadKey => "low-order or non-canonical key",
             Self::KeyBudget => "too many strangers",
             Self::TooManyPeers => "peer table full",
             Self::NotAuthentic => "not authentic",

@@ -128,6 +128,37 @@ fn replays_and_reflections_are_dropped() {
     );
 }
 
+/// The agreement ignores a key's top bit, and a header is not authenticated: with the bit set, a
+/// packet that was recorded would open as that of a new peer, who has sent nothing yet.
+#[test]
+fn a_recorded_packet_is_no_new_peers() {
+    let mut net = Net::of_ours(2);
+    net.meet(1, 2);
+    let ping = stranger::ping(1);
+    let mut packet = stranger::sealed(
+        &secret(2),
+        &key(1),
+        at(2).port(),
+        [1; 12],
+        Topic::Ping,
+        &ping,
+    );
+    net.inject(at(2), at(1), packet.clone());
+    net.run(SECOND);
+    let before = net.sent.len();
+    packet[NONCE_BYTES + 32] |= 0x80;
+    Draft::resume(&mut packet).unwrap().work(1);
+    net.inject(at(2), at(1), packet);
+    let mut alias = *key(2).as_bytes();
+    alias[31] |= 0x80;
+    let handshake = stranger::handshake(&PublicKey::new(alias), at(9).port());
+    net.inject(at(9), at(1), handshake);
+    net.run(SECOND);
+    assert_eq!(net.dropped(1, DropReason::BadKey), 2);
+    assert_eq!(net.engine(1).peer_count(), 1);
+    assert_eq!(net.sent.len(), before + 2, "nothing was answered");
+}
+
 #[test]
 fn responses_that_were_not_asked_for_have_no_effect() {
     let mut net = Net::of_ours(2);
@@ -272,7 +303,7 @@ fn low_order_keys_and_our_own_are_refused() {
     net.inject(at(9), at(1), stranger::handshake(&key(1), 1009));
     net.inject(at(9), at(1), stranger::handshake(&key(9), 0));
     net.run(SECOND);
-    assert_eq!(net.dropped(1, DropReason::LowOrderKey), 1);
+    assert_eq!(net.dropped(1, DropReason::BadKey), 1);
     assert_eq!(net.dropped(1, DropReason::OwnKey), 1);
     assert_eq!(net.dropped(1, DropReason::Unanswerable), 1);
 }
