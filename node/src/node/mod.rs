@@ -6,6 +6,7 @@ mod view;
 pub use error::NodeError;
 pub use view::NodeStore;
 
+use crate::chain::ChainView;
 use crate::clock;
 use crate::config::Config;
 use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle, Stopped};
@@ -82,6 +83,7 @@ pub struct Node {
     public_key: PublicKey,
     store: Store,
     network: Mutex<Option<Network>>,
+    chain: ChainView,
     secret: Secret,
 }
 
@@ -114,6 +116,7 @@ impl Node {
             secret: Secret(secret),
             store,
             network: Mutex::new(None),
+            chain: ChainView::default(),
             config,
         })
     }
@@ -329,6 +332,12 @@ impl Node {
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What this node knows of the chain, as it changes.
+    #[must_use]
+    pub const fn chain(&self) -> &ChainView {
+        &self.chain
     }
 
     /// What is kept here, without the network.
