@@ -30,10 +30,28 @@ struct Asked {
     is_done: bool,
 }
 
+/// What a list may be before a fetch of it is given up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ListLimit {
+    /// Atoms.
+    pub atoms: usize,
+    /// Stored bytes of the atoms.
+    pub bytes: usize,
+}
+
+impl ListLimit {
+    /// The most that is ever taken.
+    pub const MAX: Self = Self {
+        atoms: MAX_LIST_ATOMS,
+        bytes: MAX_LIST_BYTES,
+    };
+}
+
 #[derive(Debug)]
 struct Fetch {
     id: AtomId,
     kind: PayloadType,
+    limit: ListLimit,
     /// What is asked for now: the object, or the rest of the list.
     wanted: AtomId,
     wanted_as: PayloadType,
@@ -64,7 +82,8 @@ pub(super) struct Fetches {
     next_id: u64,
     next_handle: Handle,
     by_handle: BTreeMap<Handle, Fetch>,
-    by_object: BTreeMap<(AtomId, PayloadType), Handle>,
+    /// Callers with different limits do not share a fetch.
+    by_object: BTreeMap<(AtomId, PayloadType, ListLimit), Handle>,
     by_wanted: BTreeSet<(AtomId, Handle)>,
     by_waiter: BTreeMap<FetchId, Handle>,
     timers: BTreeSet<(Instant, Handle)>,
@@ -85,7 +104,8 @@ impl Fetches {
     fn insert(&mut self, fetch: Fetch) -> Handle {
         let handle = self.next_handle;
         self.next_handle += 1;
-        self.by_object.insert((fetch.id, fetch.kind), handle);
+        let object = (fetch.id, fetch.kind, fetch.limit);
+        self.by_object.insert(object, handle);
         self.by_wanted.insert((fetch.wanted, handle));
         self.timers.insert((fetch.due, handle));
         self.by_handle.insert(handle, fetch);
@@ -94,7 +114,8 @@ impl Fetches {
 
     fn remove(&mut self, handle: Handle) -> Option<Fetch> {
         let fetch = self.by_handle.remove(&handle)?;
-        self.by_object.remove(&(fetch.id, fetch.kind));
+        let object = (fetch.id, fetch.kind, fetch.limit);
+        self.by_object.remove(&object);
         self.by_wanted.remove(&(fetch.wanted, handle));
         self.timers.remove(&(fetch.due, handle));
         for waiter in &fetch.waiters {
@@ -121,6 +142,18 @@ impl Engine {
     /// Fetches an object from the network; the store is not asked. Ends with
     /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled.
     pub fn fetch(&mut self, now: Instant, id: AtomId, kind: PayloadType) -> FetchId {
+        self.fetch_up_to(now, id, kind, ListLimit::MAX)
+    }
+
+    /// As [`Engine::fetch`], for a list that is not worth more than `limit`: beyond that it fails
+    /// with [`FetchError::TooLarge`].
+    pub fn fetch_up_to(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        kind: PayloadType,
+        limit: ListLimit,
+    ) -> FetchId {
         let fetch_id = FetchId(self.fetches.next_id);
         self.fetches.next_id += 1;
         if id.is_zero() && kind == PayloadType::LIST {
@@ -143,7 +176,7 @@ impl Engine {
             });
             return fetch_id;
         }
-        let running = self.fetches.by_object.get(&(id, kind)).copied();
+        let running = self.fetches.by_object.get(&(id, kind, limit)).copied();
         let is_full = match running.and_then(|handle| self.fetches.by_handle.get_mut(&handle)) {
             Some(fetch) if fetch.waiters.len() < MAX_FETCH_WAITERS => {
                 fetch.waiters.push(fetch_id);
@@ -165,6 +198,7 @@ impl Engine {
             self.fetches.insert(Fetch {
                 id,
                 kind,
+                limit,
                 wanted: id,
                 wanted_as: kind,
                 asked: BTreeMap::new(),
@@ -483,7 +517,7 @@ impl Engine {
             if fetch.kind == PayloadType::ATOM || next.is_zero() {
                 return self.finish(handle, Some(source.key));
             }
-            if fetch.atoms.len() >= MAX_LIST_ATOMS || fetch.bytes > MAX_LIST_BYTES {
+            if fetch.atoms.len() >= fetch.limit.atoms || fetch.bytes > fetch.limit.bytes {
                 return self.fail(handle, FetchError::TooLarge);
             }
         }

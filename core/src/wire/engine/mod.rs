@@ -49,6 +49,7 @@ mod tests;
 
 pub use config::EngineConfig;
 pub use event::{Event, FetchError, FetchId, PeerInfo, Recipient, RemoveReason, Transmit};
+pub use fetch::ListLimit;
 pub use outbox::{Work, WorkDone, WorkId};
 pub use providers::Provider;
 pub use queue::ByteQueue;

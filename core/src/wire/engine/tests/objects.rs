@@ -2,7 +2,7 @@
 
 use super::net::{Net, at, config, key};
 use crate::atom::{Atom, AtomId, bytes_list};
-use crate::wire::engine::FetchError;
+use crate::wire::engine::{FetchError, ListLimit};
 use crate::wire::object::PayloadType;
 use crate::wire::table::Distance;
 use alloc::vec;
@@ -84,6 +84,29 @@ fn a_list_that_does_not_come_is_walked_atom_by_atom() {
     net.fetch(1, head, LIST);
     net.run(5 * SECOND);
     assert_eq!(net.fetched(1), [Ok(atoms)]);
+}
+
+#[test]
+fn a_list_beyond_the_limit_of_its_fetch_is_given_up() {
+    let mut net = Net::of_ours(2);
+    net.meet(1, 2);
+    let (head, atoms) = bytes_list(&[[1; 100], [2; 100], [3; 100]]);
+    net.node(2).store.extend(atoms.clone());
+    let bytes = atoms.iter().map(Atom::stored_len).sum();
+    // An atom is never cut, so the last one may pass the limit of bytes.
+    for (atoms, bytes) in [(2, bytes), (3, bytes / 2), (3, bytes)] {
+        let limit = ListLimit { atoms, bytes };
+        net.with(1, |engine, now| engine.fetch_up_to(now, head, LIST, limit));
+    }
+    net.fetch(1, head, LIST);
+    net.run(SECOND);
+    let mut fetched = net.fetched(1);
+    fetched.sort_by_key(Result::is_ok);
+    let too_large = Err(FetchError::TooLarge);
+    assert_eq!(
+        fetched,
+        [too_large.clone(), too_large, Ok(atoms.clone()), Ok(atoms)]
+    );
 }
 
 #[test]
