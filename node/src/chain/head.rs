@@ -6,11 +6,13 @@
 //! never taken for "no head", since a validator would start another chain then.
 
 use astreum_core::atom::AtomId;
+use astreum_core::chain::Block;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The newest version of the file that is read, and the one that is written.
 const VERSION: u32 = 1;
@@ -39,24 +41,83 @@ impl fmt::Display for HeadState {
     }
 }
 
-/// The newest block that this node stands by.
+/// The newest block that this node stands by. Clones share the block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
+    block: Arc<Block>,
+    height: u64,
+    timestamp: u64,
+    state: HeadState,
+}
+
+impl Head {
+    /// `block` as a head; `None` if its height or its time passes 64 bits, which no chain of blocks
+    /// reaches.
+    #[must_use]
+    pub fn new(block: impl Into<Arc<Block>>, state: HeadState) -> Option<Self> {
+        let block = block.into();
+        Some(Self {
+            height: block.height.to_u64()?,
+            timestamp: block.timestamp.to_u64()?,
+            block,
+            state,
+        })
+    }
+
+    /// The block.
+    #[must_use]
+    pub const fn block(&self) -> &Arc<Block> {
+        &self.block
+    }
+
+    /// The block's id.
+    #[must_use]
+    pub fn id(&self) -> AtomId {
+        self.block.id()
+    }
+
+    /// Blocks before it.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// When it was made, in seconds since 1970.
+    #[must_use]
+    pub const fn timestamp(&self) -> u64 {
+        self.timestamp
+    }
+
+    /// Why it is the head.
+    #[must_use]
+    pub const fn state(&self) -> HeadState {
+        self.state
+    }
+
+    /// What is to be remembered of it, in a chain that was verified from `root` on.
+    #[must_use]
+    pub fn saved(&self, root: Option<AtomId>) -> SavedHead {
+        SavedHead {
+            id: self.id(),
+            height: self.height,
+            timestamp: self.timestamp,
+            state: self.state,
+            root,
+        }
+    }
+}
+
+/// What the file remembers of a head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SavedHead {
     /// Its id.
     pub id: AtomId,
     /// Blocks before it.
     pub height: u64,
-    /// Seconds since 1970.
+    /// When it was made, in seconds since 1970.
     pub timestamp: u64,
-    /// Why it is the head.
+    /// Why it was the head.
     pub state: HeadState,
-}
-
-/// What the file remembers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SavedHead {
-    /// The head.
-    pub head: Head,
     /// The block that the chain was verified from: its genesis, or what `verified_up_to` named.
     /// `None` while nothing was verified.
     pub root: Option<AtomId>,
@@ -176,12 +237,10 @@ impl HeadFile {
             id.map_err(|error| HeadFileProblem::Damaged(error.to_string()))
         };
         Ok(SavedHead {
-            head: Head {
-                id: id(&record.head)?,
-                height: record.height,
-                timestamp: record.timestamp,
-                state: record.state,
-            },
+            id: id(&record.head)?,
+            height: record.height,
+            timestamp: record.timestamp,
+            state: record.state,
             root: record.root.as_deref().map(id).transpose()?,
         })
     }
@@ -194,10 +253,10 @@ impl HeadFile {
         let record = Record {
             version: VERSION,
             chain_id: self.chain_id,
-            head: saved.head.id.to_string(),
-            height: saved.head.height,
-            timestamp: saved.head.timestamp,
-            state: saved.head.state,
+            head: saved.id.to_string(),
+            height: saved.height,
+            timestamp: saved.timestamp,
+            state: saved.state,
             root: saved.root.as_ref().map(AtomId::to_string),
         };
         let mut text = serde_json::to_vec(&record).map_err(io::Error::from);
@@ -217,7 +276,7 @@ impl HeadFile {
 }
 
 /// Writes `bytes` as the whole of the file at `path`, so that a crash leaves the old or the new.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let beside = path.with_extension("json.new");
@@ -235,12 +294,10 @@ mod tests {
 
     fn saved(n: u8, state: HeadState) -> SavedHead {
         SavedHead {
-            head: Head {
-                id: AtomId::new([n; 32]),
-                height: u64::from(n),
-                timestamp: 1_700_000_000 + u64::from(n),
-                state,
-            },
+            id: AtomId::new([n; 32]),
+            height: u64::from(n),
+            timestamp: 1_700_000_000 + u64::from(n),
+            state,
             root: (n > 1).then_some(AtomId::new([9; 32])),
         }
     }

@@ -1,6 +1,6 @@
 //! What machines are given and what they ask for.
 
-use super::Head;
+use super::{Head, HeadState, SavedHead};
 use astreum_core::atom::{Atom, AtomId, AtomSource};
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
@@ -111,7 +111,12 @@ pub enum Action {
     /// Keep atoms, in cold storage too where there is one.
     Store(Vec<(AtomId, Atom)>),
     /// Name this head in pings, remember it, and show it.
-    SetHead(Head),
+    SetHead {
+        /// The head.
+        head: Head,
+        /// The block that its chain was verified from, if it was.
+        root: Option<AtomId>,
+    },
     /// Say in pings whether this node validates.
     SetValidator(bool),
     /// Offer an object to others for a while.
@@ -129,30 +134,76 @@ pub enum Action {
 #[derive(Debug, Default)]
 pub struct Context {
     head: Option<Head>,
+    saved: Option<SavedHead>,
+    root: Option<AtomId>,
+    is_behind: bool,
     actions: VecDeque<Action>,
 }
 
 impl Context {
-    /// Nothing queued, and `head` as the one to start from.
+    /// Nothing queued, and `saved` as the head to take up again.
     #[must_use]
-    pub const fn new(head: Option<Head>) -> Self {
+    pub fn new(saved: Option<SavedHead>) -> Self {
         Self {
-            head,
-            actions: VecDeque::new(),
+            root: saved.as_ref().and_then(|saved| saved.root),
+            saved,
+            ..Self::default()
         }
     }
 
-    /// The head of the chain.
+    /// The head of the chain. There is none before a saved one has been loaded.
     #[must_use]
     pub const fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
 
-    /// Makes `head` the head of the chain and tells the shell.
+    /// The head of an earlier run that has yet to be loaded.
+    #[must_use]
+    pub const fn saved(&self) -> Option<&SavedHead> {
+        self.saved.as_ref()
+    }
+
+    /// Whether there is a chain, be its head loaded or not. Who has one makes no genesis.
+    #[must_use]
+    pub const fn has_chain(&self) -> bool {
+        self.head.is_some() || self.saved.is_some()
+    }
+
+    /// The block that the chain was verified from: the genesis, or what was configured. Chains that
+    /// start at another one are refused. `None` until something verified or our own is the head.
+    #[must_use]
+    pub const fn root(&self) -> Option<AtomId> {
+        self.root
+    }
+
+    /// Whether a longer chain is being followed and not yet verified. A block that is made now would
+    /// most likely be left behind.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Says whether a longer chain is being followed.
+    pub const fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+    }
+
+    /// Makes the chain that starts at `root` the only one.
+    pub const fn set_root(&mut self, root: AtomId) {
+        self.root = Some(root);
+    }
+
+    /// Makes `head` the head of the chain and tells the shell. A first block of our own becomes the
+    /// root of the chain.
     pub fn set_head(&mut self, head: Head) {
+        self.saved = None;
+        if head.block().is_genesis() && head.state() == HeadState::Own && self.root.is_none() {
+            self.root = Some(head.id());
+        }
         if self.head.as_ref() != Some(&head) {
-            self.actions.push_back(Action::SetHead(head.clone()));
-            self.head = Some(head);
+            self.head = Some(head.clone());
+            let root = self.root;
+            self.actions.push_back(Action::SetHead { head, root });
         }
     }
 
@@ -183,24 +234,42 @@ pub trait Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::HeadState;
+    use crate::chain::samples::header;
+
+    fn head(height: u64, previous: AtomId, state: HeadState) -> Head {
+        Head::new(header(height, previous, 7).signed(None), state).unwrap()
+    }
 
     #[test]
-    fn a_head_is_told_once() {
-        let head = |n: u8| Head {
-            id: AtomId::new([n; 32]),
-            height: u64::from(n),
-            timestamp: 7,
-            state: HeadState::Verified,
-        };
-        let mut context = Context::new(Some(head(1)));
-        context.set_head(head(1));
-        assert_eq!(context.poll_action(), None);
-        context.set_head(head(2));
+    fn a_head_is_told_once_and_an_own_genesis_is_the_root() {
+        let genesis = head(0, AtomId::ZERO, HeadState::Own);
+        let next = head(1, genesis.id(), HeadState::Verified);
+        let root = Some(genesis.id());
+        let mut context = Context::new(None);
+        assert!(!context.has_chain() && context.root().is_none());
+        for head in [&genesis, &genesis, &next] {
+            context.set_head(head.clone());
+        }
         context.ask(Action::SetValidator(true));
-        assert_eq!(context.poll_action(), Some(Action::SetHead(head(2))));
-        assert_eq!(context.poll_action(), Some(Action::SetValidator(true)));
-        assert_eq!(context.head(), Some(&head(2)));
+        let told = [genesis, next.clone()].map(|head| Action::SetHead { head, root });
+        for action in told.into_iter().chain([Action::SetValidator(true)]) {
+            assert_eq!(context.poll_action(), Some(action));
+        }
+        assert_eq!(context.poll_action(), None);
+        assert_eq!(context.head(), Some(&next));
+    }
+
+    #[test]
+    fn a_saved_head_is_a_chain_before_it_is_loaded() {
+        let head = head(1, AtomId::new([3; 32]), HeadState::Verified);
+        let root = Some(AtomId::new([9; 32]));
+        let mut context = Context::new(Some(head.saved(root)));
+        assert!(context.has_chain() && context.head().is_none());
+        assert_eq!(context.saved().map(|saved| saved.id), Some(head.id()));
+        context.set_head(head.clone());
+        assert!(context.has_chain() && context.saved().is_none());
+        let told = Action::SetHead { head, root };
+        assert_eq!(context.poll_action(), Some(told));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub mod head;
 pub mod machine;
 pub mod view;
 
-pub use head::{Head, HeadState};
+pub use head::{Head, HeadState, SavedHead};
 pub use machine::{Action, Context, Input, Machine, Now, Parallel, Serial, World};
 pub use view::{ChainStatus, ChainView};
+
+#[cfg(test)]
+mod samples;

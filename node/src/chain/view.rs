@@ -76,6 +76,7 @@ impl ChainView {
 mod tests {
     use super::*;
     use crate::chain::HeadState;
+    use crate::chain::samples::header;
     use astreum_core::atom::AtomId;
 
     #[test]
@@ -84,12 +85,8 @@ mod tests {
         assert_eq!(view.head(), None);
         let short = Duration::from_millis(1);
         assert_eq!(view.wait_until(short, |status| status.head.is_some()), None);
-        let head = Head {
-            id: AtomId::new([1; 32]),
-            height: 3,
-            timestamp: 7,
-            state: HeadState::Trusted,
-        };
+        let block = header(3, AtomId::new([1; 32]), 7).signed(None);
+        let head = Head::new(block, HeadState::Trusted).unwrap();
         let status = ChainStatus {
             head: Some(head.clone()),
         };
