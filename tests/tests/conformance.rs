@@ -75,6 +75,7 @@ conformance! {
     route route_response_encode route_response_decode
     integer_le integer_be
     trie cold_index
+    apply
 }
 
 #[test]

@@ -13,15 +13,26 @@
 
 mod account;
 mod block;
+mod body;
+pub mod channel;
+pub mod contract;
+pub mod cost;
+mod fields;
+mod journal;
+mod lists;
 mod receipt;
 mod record;
 mod transaction;
+mod transition;
 
 pub use account::{Account, Address};
 pub use block::{Block, Header};
+pub use body::{Body, Builder, REWARD};
+pub use journal::StateError;
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
 pub use transaction::{Transaction, Unsigned};
+pub use transition::{Outcome, Position, Rejection, Sealed, State};
 
 /// The account that holds the stakes.
 pub const TREASURY: Address = Address::new([1; 32]);

@@ -34,6 +34,14 @@ impl Status {
             Self::Failed => 1,
         }
     }
+
+    /// The code as it is stored.
+    pub(super) const fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Success => &[0],
+            Self::Failed => &[1],
+        }
+    }
 }
 
 /// A transaction's receipt.

@@ -142,6 +142,24 @@ impl Trie {
         Ok(None)
     }
 
+    /// As [`Trie::get`], and keeps the nodes on the way in memory, where a put of the same key or
+    /// the next key that shares them finds them.
+    ///
+    /// # Errors
+    /// As [`Trie::get`].
+    pub fn fetch<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, TrieError<S::Error>> {
+        Ok(match self.descend(source, checked_key(key)?)? {
+            Place::At { at, .. } => {
+                Some(self.node(at).value.clone()).filter(|value| !value.is_empty())
+            }
+            Place::Inside { .. } | Place::Below { .. } => None,
+        })
+    }
+
     /// Gives `key` this value; an empty one removes the key.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! [`answer_line`] looks through `TABLES`.
 
 mod address;
+mod apply;
 mod atoms;
 mod expr_json;
 mod fields;
@@ -41,6 +42,7 @@ const TABLES: &[OpTable] = &[
     routes::OPS,
     integers::OPS,
     storage::OPS,
+    apply::OPS,
 ];
 
 /// Why an operation has no output. The text is for people: only its presence is compared.

@@ -1,0 +1,298 @@
+//! Storage contracts: what was paid to be kept, and who is paid for keeping it.
+//!
+//! A contract is a record in the burn account's data trie under the id of the list that is kept:
+//! owner, the block before the one that opened it, the block before the last payment, who got that
+//! payment, bytes, atoms. Every transaction and every receipt gets one; others are opened and paid by
+//! transactions to the burn account, whose data starts with [`OPEN`] or [`PAY`] (source: the
+//! reference's `consensus/transaction/storage_*.py`).
+
+use super::fields::Fields;
+use super::journal::{Journal, Key, Map, StateError};
+use super::{Address, BURN, Block, MAX_LIST_ATOMS, RecordError};
+use crate::atom::{AtomId, AtomSource};
+use crate::integer::Natural;
+
+/// First byte of the data: open a contract on the list whose id follows.
+pub const OPEN: u8 = 0;
+/// First byte of the data: ask for payment with a proof that the list is kept.
+pub const PAY: u8 = 1;
+
+/// Fields of a contract's record.
+const FIELDS: usize = 6;
+const LAST_PAYMENT: usize = 2;
+const BYTES: usize = 4;
+const ATOMS: usize = 5;
+
+const ID_BYTES: usize = 32;
+const NONCE_BYTES: usize = 64;
+const PAYMENT_BYTES: usize = ID_BYTES + NONCE_BYTES + ID_BYTES;
+
+/// What a new contract is about.
+pub(super) struct Terms<'a> {
+    pub(super) owner: &'a Address,
+    /// The block before the one that opens it.
+    pub(super) previous: &'a AtomId,
+    pub(super) bytes: u64,
+    pub(super) atoms: u64,
+}
+
+/// Files a contract on `key`, over what may be there.
+pub(super) fn file<S: AtomSource>(
+    journal: &mut Journal<S>,
+    key: &Key,
+    terms: &Terms<'_>,
+) -> Result<(), StateError<S::Error>> {
+    let record = Fields::new([
+        terms.owner.as_ref(),
+        terms.previous.as_ref(),
+        terms.previous.as_ref(),
+        AtomId::ZERO.as_ref(),
+        &Natural::from(terms.bytes).to_bytes_le(),
+        &Natural::from(terms.atoms).to_bytes_le(),
+    ]);
+    journal.put_record(&BURN, Map::Data, key, record)
+}
+
+/// Whether there is a contract on `key`.
+pub(super) fn is_filed<S: AtomSource>(
+    journal: &mut Journal<S>,
+    key: &Key,
+) -> Result<bool, StateError<S::Error>> {
+    Ok(journal.entry(&BURN, Map::Data, key)?.is_some())
+}
+
+/// How many atoms the contract on `key` is about, `None` where there is none.
+pub(super) fn atom_count<S: AtomSource>(
+    journal: &mut Journal<S>,
+    key: &Key,
+) -> Result<Option<Natural>, StateError<S::Error>> {
+    Ok(read(journal, key)?.map(|fields| fields.number(ATOMS)))
+}
+
+fn read<S: AtomSource>(
+    journal: &mut Journal<S>,
+    key: &Key,
+) -> Result<Option<Fields>, StateError<S::Error>> {
+    let Some(value) = journal.entry(&BURN, Map::Data, key)? else {
+        return Ok(None);
+    };
+    let record = journal.record(&value)?;
+    Ok(record.and_then(|(fields, count)| (count >= FIELDS).then_some(fields)))
+}
+
+/// How a walk along a list ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Walk {
+    /// At its end.
+    Whole {
+        /// Bytes of its atoms.
+        bytes: u64,
+        /// How many they are.
+        atoms: u64,
+    },
+    /// The block's walks have passed [`MAX_LIST_ATOMS`] together.
+    TooLong,
+}
+
+/// Measures the list at `head`; every atom of it is taken from `left`.
+pub(super) fn measure<S: AtomSource>(
+    journal: &mut Journal<S>,
+    head: AtomId,
+    left: &mut WalkBudget,
+) -> Result<Walk, StateError<S::Error>> {
+    let (mut bytes, mut atoms) = (0_u64, 0);
+    let mut next = head;
+    while !next.is_zero() {
+        if !left.take() {
+            return Ok(Walk::TooLong);
+        }
+        let atom = journal.atom(&next)?;
+        next = atom.next();
+        // At most 2^20 atoms that were in memory one at a time.
+        bytes = bytes.saturating_add(atom.stored_len() as u64);
+        atoms += 1;
+    }
+    Ok(Walk::Whole { bytes, atoms })
+}
+
+/// How many atoms of lists the transactions of one block may still look at.
+///
+/// In the reference nothing bounds how long a list one transaction makes every node walk, for the
+/// price of a transfer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WalkBudget(usize);
+
+impl WalkBudget {
+    pub(super) const FULL: Self = Self(MAX_LIST_ATOMS);
+
+    fn take(&mut self) -> bool {
+        match self.0.checked_sub(1) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What a claim to payment came to.
+pub(super) enum Payment {
+    /// The sender is owed this much, which is new.
+    Due(Natural),
+    /// The claim does not hold; nothing has changed.
+    Refused,
+    /// As [`Walk::TooLong`].
+    TooLong,
+}
+
+/// Pays the sender for keeping a list since the last payment, if `payload` proves that it does.
+pub(super) fn pay<S: AtomSource>(
+    journal: &mut Journal<S>,
+    sender: &Address,
+    height: &Natural,
+    previous: &AtomId,
+    payload: &[u8],
+    left: &mut WalkBudget,
+) -> Result<Payment, StateError<S::Error>> {
+    let Some(claim) = Claim::parse(payload) else {
+        return Ok(Payment::Refused);
+    };
+    let Some(contract) = read(journal, claim.list)? else {
+        return Ok(Payment::Refused);
+    };
+    let atoms = contract.number(ATOMS);
+    let Some(last_payment) = AtomId::from_slice(contract.get(LAST_PAYMENT)) else {
+        return Ok(Payment::Refused);
+    };
+    let Some(index) = claim.challenged_index(&last_payment, &atoms) else {
+        return Ok(Payment::Refused);
+    };
+    if !claim.has_work(&last_payment, sender) {
+        return Ok(Payment::Refused);
+    }
+    let mut atom = journal.atom(&AtomId::new(*claim.list))?;
+    let mut hops = Natural::ZERO;
+    while hops < index {
+        if !left.take() {
+            return Ok(Payment::TooLong);
+        }
+        if atom.next().is_zero() {
+            return Ok(Payment::Refused);
+        }
+        atom = journal.atom(&atom.next())?;
+        hops += Natural::ONE;
+    }
+    if blake3::hash(atom.data()).as_bytes() != claim.data_hash {
+        return Ok(Payment::Refused);
+    }
+    let Some(last_height) = height_of(journal, last_payment)? else {
+        return Ok(Payment::Refused);
+    };
+    let bytes = contract.number(BYTES);
+    let due = match height.checked_sub(&last_height) {
+        Some(blocks) => &bytes * &blocks,
+        None => Natural::ZERO,
+    };
+    if due.is_zero() {
+        return Ok(Payment::Refused);
+    }
+    let field = |index| contract.get(index);
+    let record = Fields::new([
+        field(0),
+        field(1),
+        previous.as_ref(),
+        sender.as_ref(),
+        field(BYTES),
+        field(ATOMS),
+    ]);
+    journal.put_record(&BURN, Map::Data, claim.list, record)?;
+    Ok(Payment::Due(due))
+}
+
+/// The height of the block with this id, `None` when it is no block.
+fn height_of<S: AtomSource>(
+    journal: &Journal<S>,
+    id: AtomId,
+) -> Result<Option<Natural>, StateError<S::Error>> {
+    match Block::read(journal.source(), id) {
+        Ok(block) => Ok(Some(block.height.clone())),
+        Err(RecordError::Malformed { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the data of a claim to payment says.
+struct Claim<'d> {
+    list: &'d Key,
+    nonce: &'d [u8; NONCE_BYTES],
+    data_hash: &'d [u8; ID_BYTES],
+}
+
+impl<'d> Claim<'d> {
+    /// Reads what stands behind [`PAY`], which may stand there a second time.
+    fn parse(payload: &'d [u8]) -> Option<Self> {
+        let payload = match payload.len() {
+            len if len == PAYMENT_BYTES + 1 => payload.strip_prefix(&[PAY])?,
+            _ => payload,
+        };
+        let (list, rest) = payload.split_first_chunk()?;
+        let (nonce, data_hash) = rest.split_first_chunk()?;
+        let data_hash = data_hash.try_into().ok()?;
+        Some(Self {
+            list,
+            nonce,
+            data_hash,
+        })
+    }
+
+    /// Which atom of the list must be shown; `None` for a list without atoms.
+    fn challenged_index(&self, last_payment: &AtomId, atoms: &Natural) -> Option<Natural> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(last_payment.as_ref());
+        hasher.update(self.list);
+        let seed = hasher.finalize();
+        let low = seed
+            .as_bytes()
+            .first_chunk()
+            .copied()
+            .map(u64::from_le_bytes)?;
+        Natural::from(low).checked_rem(atoms)
+    }
+
+    /// Whether the nonce has the work that the sender's distance from the list asks for.
+    fn has_work(&self, last_payment: &AtomId, sender: &Address) -> bool {
+        let mut hasher = blake3::Hasher::new();
+        for part in [
+            last_payment.as_ref(),
+            sender.as_ref(),
+            self.list,
+            self.data_hash,
+            self.nonce,
+        ] {
+            hasher.update(part);
+        }
+        leading_zero_bits(hasher.finalize().as_bytes()) >= self.required_bits(sender)
+    }
+
+    /// One less than the bits of the distance between sender and list.
+    fn required_bits(&self, sender: &Address) -> u32 {
+        let mut distance = [0; ID_BYTES];
+        for ((distance, key), list) in distance.iter_mut().zip(sender.as_bytes()).zip(self.list) {
+            *distance = key ^ list;
+        }
+        (256 - leading_zero_bits(&distance)).saturating_sub(1)
+    }
+}
+
+/// Zero bits in front of the first one.
+pub(super) fn leading_zero_bits(bytes: &[u8; 32]) -> u32 {
+    let mut zeros = 0;
+    for byte in bytes {
+        zeros += byte.leading_zeros();
+        if *byte != 0 {
+            break;
+        }
+    }
+    zeros
+}

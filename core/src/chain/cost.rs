@@ -1,0 +1,135 @@
+//! What a transaction pays: a fee, and the storage of what it leaves behind.
+//!
+//! The fee is 1 and leaves the system. Storage is priced by the block before: its cumulative stake
+//! over its cumulative fees for each byte, rounded up for each thing that is stored, and goes to the
+//! burn account (source: the reference's `consensus/transaction/storage_contract.py`).
+
+use super::Transaction;
+use crate::atom::HEADER_BYTES;
+use crate::integer::Natural;
+
+/// What every transaction pays whatever it does. Nobody gets it.
+pub const FEE: Natural = Natural::ONE;
+
+/// Atoms of a transaction.
+pub(super) const TRANSACTION_ATOMS: u64 = 10;
+/// Atoms of a receipt.
+pub(super) const RECEIPT_ATOMS: u64 = 6;
+/// What stands around the data of each atom.
+pub(super) const ATOM_BYTES: u64 = HEADER_BYTES as u64;
+/// Bytes of a receipt: its atoms around a type, a version, the transaction's id, a status, the fee
+/// and the id of the logs.
+pub(super) const RECEIPT_BYTES: u64 = RECEIPT_ATOMS * ATOM_BYTES + 7 + 1 + 32 + 1 + 1 + 32;
+/// Bytes of a transaction besides its numbers and its data: its atoms around a type, a version, a
+/// signature, the id of the body, a recipient and a sender.
+const TRANSACTION_FIXED_BYTES: u64 = TRANSACTION_ATOMS * ATOM_BYTES + 11 + 1 + 64 + 32 + 32 + 32;
+/// Bytes that are set aside for a transaction's three numbers, however long they are.
+const RESERVED_NUMBER_BYTES: u64 = 24;
+
+/// The price of storage in one block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Price {
+    stake: Natural,
+    fees: Natural,
+}
+
+impl Price {
+    /// The price in the block that follows one with these totals.
+    #[must_use]
+    pub const fn new(cumulative_stake: Natural, cumulative_total_fees: Natural) -> Self {
+        Self {
+            stake: cumulative_stake,
+            fees: cumulative_total_fees,
+        }
+    }
+
+    /// What so many bytes cost, `None` where storage has no price because no fees were ever
+    /// collected.
+    #[must_use]
+    pub fn of(&self, bytes: u64) -> Option<Natural> {
+        (&Natural::from(bytes) * &self.stake).div_ceil(&self.fees)
+    }
+
+    /// What the sender of a transaction with so much data must own besides the amount, `None` as in
+    /// [`Price::of`].
+    ///
+    /// What it really pays is by the bytes that its numbers have, and can be more or less.
+    #[must_use]
+    pub fn reserve(&self, data_bytes: usize) -> Option<Natural> {
+        // A usize has at most 64 bits, and a length is far from the last of them.
+        let bytes = TRANSACTION_FIXED_BYTES + RESERVED_NUMBER_BYTES + data_bytes as u64;
+        Some(FEE + self.of(bytes)? + self.of(RECEIPT_BYTES)?)
+    }
+}
+
+/// Bytes of all atoms of this transaction.
+#[must_use]
+pub fn stored_bytes(transaction: &Transaction) -> u64 {
+    let number_bytes = |number: &Natural| number.bit_length().div_ceil(8).max(1);
+    TRANSACTION_FIXED_BYTES
+        + number_bytes(&transaction.chain_id)
+        + number_bytes(&transaction.amount)
+        + number_bytes(&transaction.counter)
+        + transaction.data.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::AtomId;
+    use crate::chain::{Address, Receipt, Status, Unsigned};
+    use crate::crypto::SigningKey;
+    use proptest::prelude::*;
+
+    #[test]
+    fn prices_round_up_and_need_fees() {
+        let price = |stake: u64, fees: u64| Price::new(stake.into(), fees.into());
+        assert_eq!(price(1, 3).of(10), Some(4_u64.into()));
+        assert_eq!(price(5, 1).of(10), Some(50_u64.into()));
+        assert_eq!(price(0, 7).of(10), Some(0_u64.into()));
+        assert_eq!(price(1, 0).of(10), None);
+        assert_eq!(price(1, 1).reserve(4), Some((1 + 530 + 272_u64).into()));
+        let huge = Natural::from(u128::MAX);
+        let expected: Natural = "3402823669209384634633746074317682114550".parse().unwrap();
+        assert_eq!(Price::new(huge, 1_u64.into()).of(10), Some(expected));
+    }
+
+    #[test]
+    fn a_receipt_is_as_long_as_stated() {
+        for status in [Status::Success, Status::Failed] {
+            let receipt = Receipt {
+                transaction: AtomId::new([7; 32]),
+                status,
+                cost: FEE,
+                logs: AtomId::ZERO,
+            };
+            let (_, atoms) = receipt.to_atoms();
+            let bytes: usize = atoms.iter().map(|(_, atom)| atom.stored_len()).sum();
+            assert_eq!(
+                (bytes as u64, atoms.len() as u64),
+                (RECEIPT_BYTES, RECEIPT_ATOMS)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_transaction_is_as_long_as_stated(
+            chain_id: u8, amount: u128, counter: u64,
+            data in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let transaction = Unsigned {
+                chain_id: u64::from(chain_id).into(),
+                amount: amount.into(),
+                counter: counter.into(),
+                data: data.as_slice().into(),
+                recipient: Address::new([3; 32]),
+            }
+            .sign(&SigningKey::from_seed(&[1; 32]));
+            let atoms = transaction.to_atoms();
+            let bytes: usize = atoms.iter().map(|(_, atom)| atom.stored_len()).sum();
+            prop_assert_eq!(bytes as u64, stored_bytes(&transaction));
+            prop_assert_eq!(atoms.len() as u64, TRANSACTION_ATOMS);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What contracts and channels are stored as: a short list of byte strings.
+
+use super::lists::Part;
+use crate::atom::{Atom, AtomKind};
+use crate::integer::Natural;
+use alloc::vec::Vec;
+
+/// The most fields that a record has.
+pub(super) const MAX_FIELDS: usize = 6;
+
+/// The fields of a contract or channel record, in one piece of memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Fields {
+    bytes: Vec<u8>,
+    ends: heapless::Vec<usize, MAX_FIELDS>,
+}
+
+impl Fields {
+    pub(super) fn new<const N: usize>(fields: [&[u8]; N]) -> Self {
+        const { assert!(N <= MAX_FIELDS) };
+        Self::collect(fields.into_iter())
+    }
+
+    /// The data of the first [`MAX_FIELDS`] of these atoms.
+    pub(super) fn from_atoms(atoms: &[Atom]) -> Self {
+        Self::collect(atoms.iter().map(Atom::data))
+    }
+
+    fn collect<'f>(fields: impl Iterator<Item = &'f [u8]> + Clone) -> Self {
+        let fields = fields.take(MAX_FIELDS);
+        let mut bytes = Vec::with_capacity(fields.clone().map(<[u8]>::len).sum());
+        let mut ends = heapless::Vec::new();
+        for field in fields {
+            bytes.extend_from_slice(field);
+            // `take` leaves no more than there is room for.
+            let _ = ends.push(bytes.len());
+        }
+        Self { bytes, ends }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The field with this index, empty where there is none.
+    pub(super) fn get(&self, index: usize) -> &[u8] {
+        let start = match index.checked_sub(1) {
+            Some(before) => self.ends.get(before).copied(),
+            None => Some(0),
+        };
+        start
+            .zip(self.ends.get(index))
+            .and_then(|(start, end)| self.bytes.get(start..*end))
+            .unwrap_or_default()
+    }
+
+    /// The field with this index as a little-endian number.
+    pub(super) fn number(&self, index: usize) -> Natural {
+        number(self.get(index))
+    }
+
+    /// As the parts of a chain of `N` bytes atoms.
+    pub(super) fn parts<const N: usize>(&self) -> [Part<'_>; N] {
+        core::array::from_fn(|index| (AtomKind::Bytes, self.get(index)))
+    }
+}
+
+/// A little-endian number of any width; nothing at all is 0.
+///
+/// Values inside tries and records are read as leniently as the reference reads them: what is in a
+/// state can no longer be refused.
+pub(super) fn number(bytes: &[u8]) -> Natural {
+    let len = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
+    let shortest = bytes.get(..len).unwrap_or_default();
+    Natural::from_bytes_le(shortest).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back() {
+        let fields = Fields::new([b"ab".as_slice(), b"", b"c"]);
+        assert_eq!(fields.len(), 3);
+        assert_eq!(
+            [0, 1, 2, 3].map(|index| fields.get(index)),
+            [b"ab".as_slice(), b"", b"c", b""]
+        );
+        let atoms: Vec<Atom> = (0..9_u8).map(|byte| Atom::bytes([byte])).collect();
+        let fields = Fields::from_atoms(&atoms);
+        assert_eq!((fields.len(), fields.get(5)), (6, [5].as_slice()));
+    }
+
+    #[test]
+    fn numbers_may_be_padded() {
+        for (bytes, value) in [
+            ([0, 0, 0].as_slice(), 0_u64),
+            (&[], 0),
+            (&[1, 0], 1),
+            (&[0, 1, 0], 256),
+        ] {
+            assert_eq!(number(bytes), Natural::from(value));
+        }
+    }
+}
