@@ -233,6 +233,11 @@ impl Natural {
             Repr::Large(value) => Self::from_big(value >> 1_u32),
         }
     }
+
+    /// The number with these digits of base 2^32, lowest first.
+    pub(crate) fn from_words_le(words: Vec<u32>) -> Self {
+        Self::from_big(BigUint::new(words))
+    }
 }
 
 /// Bytes of the shortest form.

@@ -76,6 +76,7 @@ conformance! {
     integer_le integer_be
     trie cold_index
     apply
+    transaction receipt account block block_nonce block_difficulty genesis validator
 }
 
 #[test]

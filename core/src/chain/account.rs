@@ -4,6 +4,7 @@ use super::record::{Reader, RecordAtoms, RecordError, link, write_atoms};
 use crate::atom::{AtomId, AtomKind, AtomSink, AtomSource, ParseIdError};
 use crate::crypto::VerifyingKey;
 use crate::integer::Natural;
+use crate::trie;
 use alloc::vec;
 use core::fmt;
 use core::str::FromStr;
@@ -126,6 +127,25 @@ impl Account {
         let (id, atoms) = self.to_atoms();
         write_atoms(atoms, sink)?;
         Ok(id)
+    }
+
+    /// The account of this address among the accounts with this root, `None` if nobody used it yet.
+    ///
+    /// # Errors
+    /// When an atom is missing, or what is found is no account.
+    pub fn find<S: AtomSource + ?Sized>(
+        source: &S,
+        accounts: AtomId,
+        address: &Address,
+    ) -> Result<Option<Self>, RecordError<S::Error>> {
+        let Some(id) = trie::get(source, accounts, address.as_bytes())? else {
+            return Ok(None);
+        };
+        let id = AtomId::from_slice(&id).ok_or(RecordError::Malformed {
+            record: accounts,
+            problem: "the accounts' trie holds a value that is not the id of an account",
+        })?;
+        Self::read(source, id).map(Some)
     }
 
     /// Reads the account with this id.

@@ -15,6 +15,8 @@ use core::ops::Deref;
 pub(super) const NAME: &str = "block";
 /// Fields of a body.
 const FIELDS: usize = 15;
+/// Where the nonce stands: last, after all fields that a search leaves alone.
+pub(super) const NONCE_FIELD: usize = FIELDS - 1;
 /// Where the minted total stands, which a body of 14 fields leaves out.
 const MINT_FIELD: usize = 7;
 
@@ -54,7 +56,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Signs it as it is, whatever work its id has; a search looks for a nonce.
+    /// Signs it as it is, whatever work its id has; [`Miner`](super::Miner) looks for a nonce.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> Block {
         let body_hash = self.atoms(true, &[]).body_list;

@@ -18,19 +18,28 @@ pub mod channel;
 pub mod contract;
 pub mod cost;
 mod fields;
+mod genesis;
 mod journal;
 mod lists;
+mod nonce;
 mod receipt;
 mod record;
+mod select;
 mod transaction;
 mod transition;
 
 pub use account::{Account, Address};
 pub use block::{Block, Header};
 pub use body::{Body, Builder, REWARD};
+pub use genesis::{
+    Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_TOTAL_FEES, Genesis,
+    GenesisError, GenesisWarning,
+};
 pub use journal::StateError;
+pub use nonce::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
+pub use select::{Draw, MAX_SLOTS, SelectError, Stakes, read_stakes, slot_of, validator_at};
 pub use transaction::{Transaction, Unsigned};
 pub use transition::{Outcome, Position, Rejection, Sealed, State};
 

@@ -6,6 +6,7 @@
 
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
 use crate::integer::Natural;
+use crate::trie::TrieError;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -44,6 +45,22 @@ impl<E> RecordError<E> {
 impl<E> From<SourceError<E>> for RecordError<E> {
     fn from(error: SourceError<E>) -> Self {
         Self::Source(error)
+    }
+}
+
+impl<E> From<TrieError<E>> for RecordError<E> {
+    fn from(error: TrieError<E>) -> Self {
+        match error {
+            TrieError::Source(error) => Self::Source(error),
+            TrieError::Malformed { node, problem } => Self::Malformed {
+                record: node,
+                problem,
+            },
+            TrieError::KeyTooLong { .. } => Self::Malformed {
+                record: AtomId::ZERO,
+                problem: "a key is longer than a trie takes",
+            },
+        }
     }
 }
 

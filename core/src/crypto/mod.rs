@@ -30,6 +30,20 @@ pub fn hash(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
 }
 
+/// How many zero bits a hash starts with.
+#[must_use]
+pub fn leading_zero_bits(hash: &[u8; 32]) -> u32 {
+    let mut bits = 0;
+    for word in hash.as_chunks::<8>().0 {
+        let zeros = u64::from_be_bytes(*word).leading_zeros();
+        bits += zeros;
+        if zeros < u64::BITS {
+            break;
+        }
+    }
+    bits
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;

@@ -6,19 +6,7 @@
 
 use super::packet::NONCE_BYTES;
 
-/// Leading zero bits of a hash.
-#[must_use]
-pub fn leading_zero_bits(hash: &[u8; 32]) -> u32 {
-    let mut bits = 0;
-    for word in hash.as_chunks::<8>().0 {
-        let zeros = u64::from_be_bytes(*word).leading_zeros();
-        bits += zeros;
-        if zeros < u64::BITS {
-            break;
-        }
-    }
-    bits
-}
+pub use crate::crypto::leading_zero_bits;
 
 /// The work that `nonce` is for `message`.
 #[must_use]

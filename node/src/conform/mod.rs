@@ -11,6 +11,7 @@
 mod address;
 mod apply;
 mod atoms;
+mod chain;
 mod expr_json;
 mod fields;
 mod integers;
@@ -43,6 +44,7 @@ const TABLES: &[OpTable] = &[
     integers::OPS,
     storage::OPS,
     apply::OPS,
+    chain::OPS,
 ];
 
 /// Why an operation has no output. The text is for people: only its presence is compared.
