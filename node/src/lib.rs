@@ -11,6 +11,7 @@
 //! | [`work`] | bounded worker threads |
 //! | [`chain`] | state machines that follow, verify and make blocks |
 //! | [`net`] | the event loop that drains core's engine, seeds, proof of work |
+//! | [`query`] | questions about the chain, answered from atoms |
 //! | [`node`] | the library's public type |
 //! | [`control`] | local requests and replies |
 //! | [`run`] | wiring, greeting, order of stopping |
@@ -27,6 +28,7 @@ pub mod lanes;
 pub mod log;
 pub mod net;
 pub mod node;
+pub mod query;
 pub mod run;
 pub mod store;
 pub mod work;

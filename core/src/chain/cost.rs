@@ -19,7 +19,7 @@ pub(super) const RECEIPT_ATOMS: u64 = 6;
 pub(super) const ATOM_BYTES: u64 = HEADER_BYTES as u64;
 /// Bytes of a receipt: its atoms around a type, a version, the transaction's id, a status, the fee
 /// and the id of the logs.
-pub(super) const RECEIPT_BYTES: u64 = RECEIPT_ATOMS * ATOM_BYTES + 7 + 1 + 32 + 1 + 1 + 32;
+pub const RECEIPT_BYTES: u64 = RECEIPT_ATOMS * ATOM_BYTES + 7 + 1 + 32 + 1 + 1 + 32;
 /// Bytes of a transaction besides its numbers and its data: its atoms around a type, a version, a
 /// signature, the id of the body, a recipient and a sender.
 const TRANSACTION_FIXED_BYTES: u64 = TRANSACTION_ATOMS * ATOM_BYTES + 11 + 1 + 64 + 32 + 32 + 32;

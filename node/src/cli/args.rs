@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
@@ -91,6 +92,58 @@ Ctrl-C stops an evaluation, Ctrl-D leaves.")]
 A file is cut into a list of atoms of 3,900 bytes, which is what the network carries;
 `astreum get ID --list` joins them again.")]
     Put(PutArgs),
+    /// Send transactions and see what became of them.
+    #[command(after_help = "Examples:
+  astreum tx send RECIPIENT 1_000 --key-file wallet.key --wait
+  astreum tx status ID
+  astreum tx show ID")]
+    Tx(TxArgs),
+    /// Look at blocks.
+    #[command(after_help = "Examples:
+  astreum block show
+  astreum block list --count 20")]
+    Block(BlockArgs),
+    /// Look at accounts.
+    #[command(after_help = "Examples:
+  astreum account show me
+  astreum account show treasury")]
+    Account(AccountArgs),
+    /// Show who validates: stakes, shares, and whose the next slots are.
+    #[command(after_help = "Examples:
+  astreum validators
+  astreum validators --slots 50 --json
+
+The schedule holds until somebody makes a block, which draws anew. A winner's stake counts half in
+the later slots of one schedule.")]
+    Validators(ValidatorsArgs),
+    /// Start a chain: make its first block, in the cold storage of a node that does not run.
+    #[command(after_help = "Examples:
+  astreum genesis --config node.toml                       a usable default
+  astreum genesis --config node.toml --balance KEY=1_000_000 --stake KEY=1
+  astreum genesis --config node.toml --file genesis.toml --dry-run
+  astreum genesis --config node.toml --reference           as the Python reference makes it
+
+Without balances and stakes the validator gets a stake of 1 and a balance of 1_000_000_000_000.
+The validator is --validator, or the key of validation_secret_key_file. What a transaction costs
+follows the treasury's balance over cumulative_total_fees; with a treasury of 0 storage is free.
+
+A file holds the same:
+
+  chain_id = 0
+  cumulative_total_fees = 1
+  [balances]
+  treasury = 0
+  KEY = 1_000_000
+  [stakes]
+  KEY = 1
+  [contracts]
+  ID = { owner = \"KEY\", bytes = 1_000, atoms = 3 }")]
+    Genesis(Box<GenesisArgs>),
+    /// Prove an account of the chain, and check such proofs without a node.
+    #[command(after_help = "Examples:
+  astreum proof account KEY > proof.json
+  astreum proof verify proof.json")]
+    Proof(ProofArgs),
     /// Make and show keys.
     #[command(after_help = "Examples:
   astreum keys generate relay.key
@@ -414,7 +467,8 @@ pub(super) struct KeyFileArgs {
 pub(super) enum KeyKindArg {
     /// X25519, for relay_secret_key.
     Relay,
-    /// Ed25519, for validation_secret_key.
+    /// Ed25519, for validation_secret_key and for accounts.
+    #[value(alias = "account")]
     Validation,
 }
 

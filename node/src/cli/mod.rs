@@ -3,21 +3,30 @@
 //! Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration. Results go to
 //! stdout, everything else to stderr; a reader that closes stdout early ends the command quietly.
 
+mod account;
 mod args;
+mod block;
+mod chain_args;
 mod client;
 mod config;
 mod eval;
 mod expr_json;
 mod generate;
+mod genesis;
+mod genesis_file;
 mod get;
 mod keys;
 mod output;
+mod proof;
 mod put;
 mod repl;
 mod run;
 mod session;
 mod source;
 mod store;
+mod tx;
+mod validators;
+mod words;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -63,6 +72,12 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Peers(peers)) => client::peers(&peers, out),
         Some(Command::Get(get)) => get::get(&get, out),
         Some(Command::Put(put)) => put::put(&put, out),
+        Some(Command::Tx(args)) => tx::tx(args, out),
+        Some(Command::Block(args)) => block::block(args, out),
+        Some(Command::Account(args)) => account::account(args, out),
+        Some(Command::Validators(args)) => validators::validators(&args, out),
+        Some(Command::Genesis(args)) => genesis::genesis(*args, out),
+        Some(Command::Proof(args)) => proof::proof(args, out),
         Some(Command::Keys(keys)) => keys::keys(keys, out),
         Some(Command::Store(args)) => store::store(args, out),
         Some(Command::Config(config)) => config::config(config, out),

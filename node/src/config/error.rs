@@ -158,7 +158,7 @@ pub(super) fn suggest(name: &str) -> Option<&'static str> {
 }
 
 /// How many characters have to be inserted, deleted or replaced to get from `a` to `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (at, left) in a.chars().enumerate() {
         let mut diagonal = at;

@@ -15,6 +15,7 @@ mod paths;
 mod secret;
 mod value;
 
+pub(crate) use error::edit_distance;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
 pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};

@@ -10,10 +10,16 @@
 //! - Requests are read and answered on threads of their own; the event loop never waits for one.
 //! - A socket is replaced only by who holds its lock and only if nobody answers on it.
 
+mod chain;
 mod client;
 mod protocol;
 mod server;
 
+pub use chain::{
+    AccountReply, BlockReply, CostsReply, HeadReply, IncludedReply, MAX_BLOCKS_REPLY,
+    MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, SlotReply,
+    TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply,
+};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
 pub use protocol::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,

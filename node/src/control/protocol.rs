@@ -63,6 +63,63 @@ pub enum Request {
         /// Its id, in hex.
         id: String,
     },
+    /// A block: [`BlockReply`](super::BlockReply).
+    Block {
+        /// `head`, a height, or an id in hex.
+        at: String,
+        /// How many of its transactions are listed.
+        #[serde(default)]
+        transactions: u32,
+        /// How many come before those.
+        #[serde(default)]
+        skip: u32,
+    },
+    /// Blocks, from one backwards: a list of [`BlockReply`](super::BlockReply).
+    Blocks {
+        /// The first: `head`, a height, or an id in hex.
+        from: String,
+        /// How many.
+        count: u32,
+    },
+    /// An account as of the head: [`AccountReply`](super::AccountReply).
+    Account {
+        /// Its key in hex, or `me`.
+        account: String,
+    },
+    /// Who validates, and when: [`ValidatorsReply`](super::ValidatorsReply).
+    Validators {
+        /// How many slots of the schedule.
+        slots: u32,
+    },
+    /// Takes a signed transaction, stores, advertises and announces it:
+    /// [`SendReply`](super::SendReply).
+    SendTransaction {
+        /// Its id, in hex.
+        id: String,
+        /// Its atoms in stored form, in hex.
+        atoms: Vec<String>,
+        /// Whether it is only checked.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// What a transaction says: [`TransactionReply`](super::TransactionReply).
+    Transaction {
+        /// Its id, in hex.
+        id: String,
+    },
+    /// Where a transaction is: [`TransactionStatusReply`](super::TransactionStatusReply).
+    TransactionStatus {
+        /// Its id, in hex.
+        id: String,
+        /// Seconds to wait until it is in a block.
+        #[serde(default)]
+        wait_seconds: u64,
+    },
+    /// A proof of an account as of the head, as `astreum proof verify` takes it.
+    ProveAccount {
+        /// Its key in hex, or `me`.
+        account: String,
+    },
     /// Stops the node: null, as soon as it has begun.
     Stop {},
 }

@@ -101,6 +101,17 @@ impl fmt::Display for ConsoleStamp {
     }
 }
 
+/// `YYYY-MM-DD HH:MM:SS UTC`, for people.
+pub(crate) struct UtcSeconds(pub(crate) Duration);
+
+impl fmt::Display for UtcSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hour, minute, second) = time_of_day(self.0);
+        let date = Date::of(self.0);
+        write!(f, "{date} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
 const fn time_of_day(unix_time: Duration) -> (u64, u64, u64) {
     let seconds = unix_time.as_secs() % DAY_SECONDS;
     (seconds / 3_600, seconds / 60 % 60, seconds % 60)
@@ -148,5 +159,6 @@ mod tests {
             "2026-11-22T13:08:44.937795+00:00"
         );
         assert_eq!(ConsoleStamp(time).to_string(), "2026-11-22-44-08");
+        assert_eq!(UtcSeconds(time).to_string(), "2026-11-22 13:08:44 UTC");
     }
 }

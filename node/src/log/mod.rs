@@ -27,6 +27,7 @@ use std::thread::{self, JoinHandle};
 use env_logger::{Builder, Env, Target};
 use log::{Log, Metadata, Record};
 
+pub(crate) use date::UtcSeconds;
 pub use limit::{Limiter, Suppressed};
 
 use crate::clock;

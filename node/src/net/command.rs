@@ -33,6 +33,10 @@ pub(super) enum Command {
         id: AtomId,
         reply: SyncSender<bool>,
     },
+    Announce {
+        transaction: AtomId,
+        reply: SyncSender<usize>,
+    },
     Peers(SyncSender<Vec<Peer>>),
     Providers {
         id: AtomId,

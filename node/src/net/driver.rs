@@ -25,7 +25,7 @@ use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{self, Engine, Event, FetchId, Transmit};
+use astreum_core::wire::engine::{self, Engine, Event, FetchId, Recipient, Transmit};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -221,6 +221,12 @@ impl Driver {
             }
             Command::Withdraw { id, reply } => {
                 let _ = reply.send(self.engine.withdraw(&id));
+            }
+            Command::Announce { transaction, reply } => {
+                let told = self
+                    .engine
+                    .send_transaction(now, transaction, Recipient::Validators);
+                let _ = reply.send(told);
             }
             Command::Peers(reply) => {
                 let peers = self.engine.peers();

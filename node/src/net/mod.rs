@@ -196,6 +196,15 @@ impl NetworkHandle {
         self.ask(|reply| Command::Withdraw { id, reply })
     }
 
+    /// Tells every validator among the peers of a transaction that this node has; gives how many
+    /// there are.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn announce_transaction(&self, transaction: AtomId) -> Result<usize, Stopped> {
+        self.ask(|reply| Command::Announce { transaction, reply })
+    }
+
     /// The peers.
     ///
     /// # Errors

@@ -1,8 +1,13 @@
 //! A node as a library: one [`Node`] holds a store and, once connected, a network.
 
+mod chain;
 mod error;
 mod view;
 
+pub use chain::{
+    AccountState, QUERY_TIMEOUT, SendError, SentTransaction, TRANSACTION_LIFETIME,
+    TransactionState, Validators,
+};
 pub use error::NodeError;
 pub use view::NodeStore;
 

@@ -1,6 +1,6 @@
 //! What the control socket's requests do to the node.
 
-use super::{StopHandle, without_effect};
+use super::{StopHandle, chain_handlers, without_effect};
 use crate::control::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
     ProviderReply, PutReply, Reply, Request, StatusReply, hex, unhex,
@@ -173,6 +173,24 @@ impl Handler for NodeHandler {
             Request::Connect { address } => self.connect(&address),
             Request::Eval { source, limit } => self.eval(&source, limit),
             Request::Providers { id } => self.providers(&id),
+            Request::Block {
+                at,
+                transactions,
+                skip,
+            } => chain_handlers::block(&self.node, &at, transactions, skip),
+            Request::Blocks { from, count } => chain_handlers::blocks(&self.node, &from, count),
+            Request::Account { account } => chain_handlers::account(&self.node, &account),
+            Request::Validators { slots } => chain_handlers::validators(&self.node, slots),
+            Request::SendTransaction { id, atoms, dry_run } => {
+                chain_handlers::send_transaction(&self.node, &id, &atoms, dry_run)
+            }
+            Request::Transaction { id } => chain_handlers::transaction(&self.node, &id),
+            Request::TransactionStatus { id, wait_seconds } => {
+                chain_handlers::transaction_status(&self.node, &id, wait_seconds)
+            }
+            Request::ProveAccount { account } => {
+                chain_handlers::prove_account(&self.node, &account)
+            }
             Request::Stop {} => {
                 self.stop.stop();
                 Ok(Value::Null)
@@ -190,16 +208,16 @@ impl From<NodeError> for ErrorReply {
     }
 }
 
-fn to_reply(result: &impl serde::Serialize) -> Reply {
+pub(super) fn to_reply(result: &impl serde::Serialize) -> Reply {
     serde_json::to_value(result).map_err(|error| error.to_string().into())
 }
 
-fn parse_id(text: &str) -> Result<AtomId, ErrorReply> {
+pub(super) fn parse_id(text: &str) -> Result<AtomId, ErrorReply> {
     let error = |error| format!("{text}: {error}").into();
     text.parse().map_err(error)
 }
 
-fn parse_atom(text: &str) -> Result<Atom, String> {
+pub(super) fn parse_atom(text: &str) -> Result<Atom, String> {
     let bytes = unhex(text).ok_or("not hexadecimal digits in pairs")?;
     Atom::from_bytes(&bytes).map_err(|error| error.to_string())
 }

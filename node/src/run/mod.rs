@@ -4,6 +4,7 @@
 //! and ends, and with it every wait for a peer; then the control socket, whose requests can finish
 //! now because nothing holds them up.
 
+mod chain_handlers;
 mod handlers;
 mod later;
 mod stop;

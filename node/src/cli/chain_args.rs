@@ -1,0 +1,320 @@
+//! The arguments of the commands about the chain, as they are written.
+
+use core::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::args::{NodeArgs, RunArgs};
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct TxArgs {
+    #[command(subcommand)]
+    pub(super) command: TxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TxCommand {
+    /// Sign a transaction here, and let the running node store, advertise and announce it.
+    #[command(after_help = "Examples:
+  astreum tx send RECIPIENT 1_000 --key-file wallet.key
+  astreum tx send RECIPIENT 5 --key-file wallet.key --data-text 'for the coffee' --wait
+  astreum tx send treasury 100 --key-file wallet.key       stake: validate in proportion to it
+  astreum tx send burn 0 --data 00LIST-ID --key-file wallet.key   let the network store a list
+
+The recipient is an account's key, `treasury` (01 x 32) or `burn` (00 x 32). The key file is one that
+`astreum keys generate FILE --kind account` made; without --key-file it is the validation key of
+the configuration (validation_secret_key_file, or ASTREUM_VALIDATION_SECRET_KEY_FILE). The secret
+does not leave this process.
+
+The counter tells two otherwise equal transactions apart; without --counter it is the time in
+milliseconds. To try again without paying twice, repeat the command with the counter that was
+printed: the same transaction has the same id, and is applied once.
+
+With --wait the exit code is 0 when it succeeded in a block, and 1 when it failed there or did not
+get into one in time.")]
+    Send(Box<TxSendArgs>),
+    /// Where a transaction is: waiting, in which block and how it went, or unknown.
+    #[command(after_help = "Examples:
+  astreum tx status ID
+  astreum tx status ID --wait 60
+
+The exit code is 0 when it succeeded or waits, 1 when it failed or is unknown.")]
+    Status(TxStatusArgs),
+    /// Show what a transaction says, and whether its signature holds.
+    #[command(after_help = "Examples:
+  astreum tx show ID
+  astreum tx show ID --json | jq -r .amount")]
+    Show(TxShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxSendArgs {
+    /// Who gets it: 64 hexadecimal digits, `treasury` or `burn`.
+    pub(super) recipient: String,
+    /// How much; underscores may group the digits.
+    #[arg(allow_negative_numbers = true)]
+    pub(super) amount: String,
+    /// The file of the sender's secret key.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Data to go with it, in hexadecimal digits.
+    #[arg(long, value_name = "HEX", conflicts_with = "data_text")]
+    pub(super) data: Option<String>,
+    /// Data to go with it, as text.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) data_text: Option<String>,
+    /// The counter [default: the time in milliseconds].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) counter: Option<String>,
+    /// The chain that it is for [default: that of the node's head].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) chain_id: Option<String>,
+    /// Wait until it is in a block, at most this many seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "60"
+    )]
+    pub(super) wait: Option<NonZeroU64>,
+    /// Print what would be sent, and send nothing.
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) dry_run: bool,
+    /// Send even to a recipient that no key pair can have, whose money is lost.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxStatusArgs {
+    /// The transaction's id.
+    pub(super) id: String,
+    /// Wait until it is in a block, at most this many seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "60"
+    )]
+    pub(super) wait: Option<NonZeroU64>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxShowArgs {
+    /// The transaction's id.
+    pub(super) id: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct BlockArgs {
+    #[command(subcommand)]
+    pub(super) command: BlockCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BlockCommand {
+    /// Show a block of the running node's chain.
+    #[command(after_help = "Examples:
+  astreum block show
+  astreum block show 12
+  astreum block show ID --transactions 500 --json")]
+    Show(BlockShowArgs),
+    /// List the newest blocks, the head first.
+    #[command(after_help = "Examples:
+  astreum block list
+  astreum block list --count 100 --from 5000 --json")]
+    List(BlockListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BlockShowArgs {
+    /// `head`, a height, or an id.
+    #[arg(default_value = "head", allow_negative_numbers = true)]
+    pub(super) block: String,
+    /// How many of its transactions are listed.
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub(super) transactions: u32,
+    /// How many of its transactions come before those.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(super) skip: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BlockListArgs {
+    /// How many.
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(super) count: NonZeroU32,
+    /// The newest to list: `head`, a height, or an id.
+    #[arg(long, value_name = "BLOCK", default_value = "head")]
+    pub(super) from: String,
+    /// Print one JSON object a block.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct AccountArgs {
+    #[command(subcommand)]
+    pub(super) command: AccountCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Show an account as of the running node's head.
+    #[command(after_help = "Examples:
+  astreum account show me
+  astreum account show treasury --json
+  astreum account show \"$(astreum keys show wallet.key --kind account)\"
+
+`me` is the account of the node's validation key.")]
+    Show(AccountShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AccountShowArgs {
+    /// The account: 64 hexadecimal digits, `me`, `treasury` or `burn`.
+    #[arg(default_value = "me")]
+    pub(super) account: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ValidatorsArgs {
+    /// How many slots of the schedule are shown.
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(super) slots: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenesisArgs {
+    /// Read what the chain starts with from this TOML file; the flags below add to it.
+    #[arg(long, value_name = "FILE", conflicts_with = "reference")]
+    pub(super) file: Option<PathBuf>,
+    /// An account and its balance. Repeat it for more; `treasury` and `burn` are accounts too.
+    #[arg(long, value_name = "KEY=AMOUNT", conflicts_with = "reference")]
+    pub(super) balance: Vec<String>,
+    /// A validator and its stake. Repeat it for more.
+    #[arg(long, value_name = "KEY=AMOUNT", conflicts_with = "reference")]
+    pub(super) stake: Vec<String>,
+    /// A list that the network stores from the start: its id, owner, bytes and atoms.
+    #[arg(
+        long,
+        value_name = "ID=OWNER,BYTES,ATOMS",
+        conflicts_with = "reference"
+    )]
+    pub(super) contract: Vec<String>,
+    /// The fees that count as paid already: storage costs are divided by them.
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        conflicts_with = "reference"
+    )]
+    pub(super) cumulative_total_fees: Option<String>,
+    /// The validator of the genesis block [default: the configured validation key].
+    #[arg(long, value_name = "KEY")]
+    pub(super) validator: Option<String>,
+    /// Seconds since 1970 [default: now].
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) timestamp: Option<u64>,
+    /// Make the genesis of the Python reference: nobody can pay for a transaction in it.
+    #[arg(long)]
+    pub(super) reference: bool,
+    /// Print the id and write nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Start anew although this node has a chain: its head is forgotten, its atoms stay.
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs<true>,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct ProofArgs {
+    #[command(subcommand)]
+    pub(super) command: ProofCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProofCommand {
+    /// Prove an account, or that there is none, as of the running node's head.
+    #[command(after_help = "Examples:
+  astreum proof account KEY > proof.json
+  astreum proof account treasury | astreum proof verify -
+
+The proof is JSON: the block's own atoms, so that its id shows its accounts, and the atoms on the
+way from there to the account. Whoever trusts the block's id needs nothing else.")]
+    Account(ProofAccountArgs),
+    /// Check a proof. Needs no node and no network.
+    #[command(after_help = "Examples:
+  astreum proof verify proof.json
+  astreum proof verify proof.json --block ID --account KEY
+  astreum proof verify - < proof.json --json
+
+A proof is as good as its block: compare the id with one that you trust, or give it as --block.
+The exit code is 1 when the proof does not hold.")]
+    Verify(ProofVerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProofAccountArgs {
+    /// The account: 64 hexadecimal digits, `me`, `treasury` or `burn`.
+    pub(super) account: String,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProofVerifyArgs {
+    /// The proof, or - for stdin.
+    pub(super) file: String,
+    /// The block that it has to be about.
+    #[arg(long, value_name = "ID")]
+    pub(super) block: Option<String>,
+    /// The account that it has to be about.
+    #[arg(long, value_name = "KEY")]
+    pub(super) account: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}

@@ -1,0 +1,257 @@
+//! `astreum genesis`: the first block of a chain, into the files of a node that does not run.
+
+use core::time::Duration;
+use std::io::Write as _;
+
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::chain::{Address, Block, Genesis, GenesisContract as Contract};
+use astreum_core::crypto::{SigningKey, VerifyingKey};
+use astreum_core::integer::Natural;
+use astreum_core::trie::Scalar;
+use serde_json::json;
+
+use crate::chain::head::HeadFile;
+use crate::chain::{Head, HeadState};
+use crate::clock;
+use crate::config::{Config, Loaded, Paths};
+use crate::control::{Client, Request};
+use crate::store::cold::{ColdOptions, ColdStore};
+
+use super::account::table;
+use super::block::time;
+use super::chain_args::GenesisArgs;
+use super::genesis_file::Plan;
+use super::output::{Failure, Output, complain, json_line};
+use super::words;
+
+/// How long a running node has to say that it is one.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure> {
+    let plan = plan(&args)?;
+    let is_json = args.json;
+    let (dry_run, replace) = (args.dry_run, args.replace);
+    let (reference, validator) = (args.reference, args.validator.clone());
+    let loaded = args.run.into_inputs().load()?;
+    let genesis = start(&plan, reference, validator.as_deref(), &loaded)?;
+    let mut atoms = MemoryStore::new();
+    let block = genesis
+        .build(&mut Scalar, &mut atoms)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    for warning in genesis.warnings() {
+        complain(&format!("warning: {warning}"));
+    }
+    for warning in warnings(&genesis, &loaded.config) {
+        complain(&format!("warning: {warning}"));
+    }
+    if !dry_run {
+        write(&loaded, &block, &atoms, replace)?;
+    }
+    if is_json {
+        return json_line(out, &as_json(&genesis, &block, dry_run));
+    }
+    Ok(write!(out, "{}", text(&genesis, &block, dry_run))?)
+}
+
+/// What file and flags say.
+fn plan(args: &GenesisArgs) -> Result<Plan, Failure> {
+    let mut plan = match &args.file {
+        Some(path) => Plan::read(path)?,
+        None => Plan::default(),
+    };
+    plan.add_flags(&args.balance, &args.stake, &args.contract)?;
+    if let Some(fees) = &args.cumulative_total_fees {
+        let fees = words::natural("--cumulative-total-fees", fees)?;
+        plan.cumulative_total_fees = Some(fees);
+    }
+    plan.timestamp = args.timestamp.or(plan.timestamp);
+    Ok(plan)
+}
+
+/// The plan, filled up with defaults and with what the configuration says.
+fn start(
+    plan: &Plan,
+    reference: bool,
+    validator: Option<&str>,
+    loaded: &Loaded,
+) -> Result<Genesis, Failure> {
+    let chain_id = loaded.config.chain_id;
+    if let Some(other) = plan.chain_id.filter(|other| *other != chain_id) {
+        return Err(Failure::Usage(format!(
+            "the file says chain_id {other} and the configuration {chain_id}; give --chain-id \
+             {other}, here and to the node"
+        )));
+    }
+    let validator = match (validator, plan.validator) {
+        (Some(key), _) => words::key("--validator", key)?,
+        (None, Some(key)) => key,
+        (None, None) => configured_validator(&loaded.config)?,
+    };
+    let timestamp = plan
+        .timestamp
+        .unwrap_or_else(|| clock::unix_time().as_secs());
+    let (validator, chain_id) = (Address::new(validator), Natural::from(chain_id));
+    if reference {
+        return Ok(Genesis::reference(validator, chain_id, timestamp.into()));
+    }
+    let mut genesis = Genesis::new(validator, chain_id, timestamp.into());
+    let by_address = |pairs: &std::collections::BTreeMap<[u8; 32], Natural>| {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, amount)| (Address::new(*key), amount.clone()))
+            .collect()
+    };
+    if !plan.balances.is_empty() {
+        genesis.balances = by_address(&plan.balances);
+    }
+    if !plan.stakes.is_empty() {
+        genesis.stakes = by_address(&plan.stakes);
+    }
+    for (id, contract) in &plan.contracts {
+        let contract = Contract {
+            owner: Address::new(contract.owner),
+            bytes: contract.bytes.clone(),
+            atoms: contract.atoms.clone(),
+        };
+        genesis.contracts.insert(AtomId::new(*id), contract);
+    }
+    if let Some(fees) = &plan.cumulative_total_fees {
+        genesis.cumulative_total_fees = fees.clone();
+    }
+    Ok(genesis)
+}
+
+fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
+    let mut config = config.clone();
+    // The relay's key is none of this command's business.
+    config.relay_secret_key_file = None;
+    config.read_key_files().map_err(Failure::failed)?;
+    let secret = config.validation_secret_key.as_ref().ok_or_else(|| {
+        Failure::Usage(
+            "who validates is not known; give --validator KEY, or set \
+             validation_secret_key_file. `astreum keys generate FILE --kind validation` makes a key"
+                .to_owned(),
+        )
+    })?;
+    let key = SigningKey::from_seed(secret.expose()).verifying_key();
+    Ok(*key.as_bytes())
+}
+
+/// What the rules allow, and a chain would hardly be started for.
+fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (address, stake) in &genesis.stakes {
+        if VerifyingKey::from_bytes(address.as_bytes()).is_err() && !stake.is_zero() {
+            warnings.push(format!(
+                "{address} has a stake and is not an Ed25519 public key: nobody can fill its slots"
+            ));
+        }
+    }
+    if genesis.timestamp > clock::unix_time().as_secs() {
+        let time = time(&genesis.timestamp.to_string());
+        warnings.push(format!("the chain starts in the future, at {time}"));
+    }
+    if let Some(seed) = &config.default_seed {
+        warnings.push(format!(
+            "the node will take its head from default_seed {seed}, not this one; set default_seed \
+             = \"\" to have a chain of your own"
+        ));
+    }
+    warnings
+}
+
+/// Stores the atoms, then makes the block the head. In this order, so that a head is never without
+/// its atoms.
+fn write(
+    loaded: &Loaded,
+    block: &Block,
+    atoms: &MemoryStore,
+    replace: bool,
+) -> Result<(), Failure> {
+    let (config, paths) = (&loaded.config, loaded.paths());
+    let Some(directory) = &config.cold_storage_path else {
+        return Err(Failure::Usage(
+            "a chain is kept in cold storage, and cold_storage_path is not set; give --config FILE \
+             or --cold-storage-path DIR, or --dry-run to see the id alone"
+                .to_owned(),
+        ));
+    };
+    check_not_running(&paths)?;
+    let file = HeadFile::new(&paths.state_dir, config.chain_id);
+    let saved = file.load();
+    if !replace && let Some(saved) = saved.map_err(Failure::failed)? {
+        let (id, height) = (saved.id, saved.height);
+        return Err(Failure::Failed(format!(
+            "this node has a chain already: its head is block {height}, {id}; --replace starts \
+             anew, or give another --state-dir"
+        )));
+    }
+    let options = ColdOptions {
+        background: false,
+        ..ColdOptions::from_config(config)
+    };
+    let cold = ColdStore::open(directory, options).map_err(Failure::failed)?;
+    let atoms: Vec<_> = atoms.iter().map(|(id, atom)| (*id, atom.clone())).collect();
+    cold.put(&atoms).map_err(Failure::failed)?;
+    drop(cold);
+    let head = Head::new(block.clone(), HeadState::Own)
+        .ok_or_else(|| Failure::Usage("the timestamp is out of range".to_owned()))?;
+    file.save(&head.saved(Some(block.id())))
+        .map_err(Failure::failed)
+}
+
+fn check_not_running(paths: &Paths) -> Result<(), Failure> {
+    let client = Client::new(&paths.control_socket, PROBE_TIMEOUT);
+    let status: Result<serde_json::Value, _> = client.request(&Request::Status {});
+    match status {
+        Ok(_) => Err(Failure::Failed(format!(
+            "a node is running at {}; stop it first, for it would not take notice",
+            paths.control_socket.display()
+        ))),
+        Err(_) => Ok(()),
+    }
+}
+
+fn as_json(genesis: &Genesis, block: &Block, dry_run: bool) -> serde_json::Value {
+    let amounts = |map: &std::collections::BTreeMap<Address, Natural>| {
+        let pairs = map.iter();
+        let pairs = pairs.map(|(key, amount)| (key.to_string(), amount.to_string().into()));
+        serde_json::Value::Object(pairs.collect())
+    };
+    let cost = genesis.transfer_cost(1);
+    json!({
+        "id": block.id().to_string(),
+        "chain_id": block.chain_id.to_string(),
+        "timestamp": block.timestamp.to_string(),
+        "validator": block.validator.to_string(),
+        "accounts": block.accounts.to_string(),
+        "balances": amounts(&genesis.balances),
+        "stakes": amounts(&genesis.stakes),
+        "contracts": genesis.contracts.len(),
+        "cumulative_stake": block.cumulative_stake.to_string(),
+        "cumulative_total_fees": block.cumulative_total_fees.to_string(),
+        "transfer_cost": cost.map(|cost| cost.to_string()),
+        "dry_run": dry_run,
+    })
+}
+
+fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
+    let cost = genesis.transfer_cost(1).unwrap_or_default();
+    let mut text = table(&[
+        ("block", block.id().to_string()),
+        ("chain id", block.chain_id.to_string()),
+        ("time", time(&block.timestamp.to_string())),
+        ("validator", block.validator.to_string()),
+        ("accounts", block.accounts.to_string()),
+        ("a transfer costs", cost.to_string()),
+    ]);
+    for (what, amounts) in [("balance", &genesis.balances), ("stake", &genesis.stakes)] {
+        for (key, amount) in amounts {
+            text.push_str(&format!("{what:<15} {key} {amount}\n"));
+        }
+    }
+    if dry_run {
+        text.push_str("a dry run: nothing was written\n");
+    }
+    text
+}

@@ -1,0 +1,531 @@
+//! What a chain starts with, as a TOML file or flags say it. Every slip is named with its place,
+//! what stands there and what is allowed; all of them at once.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use astreum_core::integer::Natural;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::edit_distance;
+
+use super::output::Failure;
+use super::source::read_capped;
+use super::words;
+
+/// Longer files are no genesis.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+/// The keys of the file.
+const KEYS: [&str; 7] = [
+    "chain_id",
+    "timestamp",
+    "validator",
+    "cumulative_total_fees",
+    "balances",
+    "stakes",
+    "contracts",
+];
+/// The keys of a contract.
+const CONTRACT_KEYS: [&str; 3] = ["owner", "bytes", "atoms"];
+
+/// What a chain starts with. What is `None` was not said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Plan {
+    pub(super) chain_id: Option<u64>,
+    pub(super) timestamp: Option<u64>,
+    pub(super) validator: Option<[u8; 32]>,
+    pub(super) cumulative_total_fees: Option<Natural>,
+    pub(super) balances: BTreeMap<[u8; 32], Natural>,
+    pub(super) stakes: BTreeMap<[u8; 32], Natural>,
+    pub(super) contracts: BTreeMap<[u8; 32], Contract>,
+}
+
+/// A list that the network stores.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Contract {
+    pub(super) owner: [u8; 32],
+    pub(super) bytes: Natural,
+    pub(super) atoms: Natural,
+}
+
+impl Plan {
+    /// Reads a file.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = path.display();
+        let failed = |message: String| Failure::Usage(format!("{name}: {message}"));
+        let bytes = File::open(path)
+            .and_then(|file| read_capped(file, MAX_FILE_BYTES))
+            .map_err(|error| failed(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".to_owned()))?;
+        Self::parse(&name.to_string(), &text).map_err(|slips| Failure::Usage(slips.join("\n")))
+    }
+
+    /// Reads a text that errors call `name`.
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self, Vec<String>> {
+        let mut reader = Reader {
+            name,
+            text,
+            slips: Vec::new(),
+        };
+        let mut plan = Self::default();
+        match DeTable::parse(text) {
+            Ok(table) => reader.top(table.get_ref(), &mut plan),
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                let message = error.message().replace('\n', ", ");
+                reader.slip(at, format_args!("{message}"));
+            }
+        }
+        if reader.slips.is_empty() {
+            Ok(plan)
+        } else {
+            Err(reader.slips)
+        }
+    }
+
+    /// Adds what flags say, which is stronger than what is there.
+    pub(super) fn add_flags(
+        &mut self,
+        balances: &[String],
+        stakes: &[String],
+        contracts: &[String],
+    ) -> Result<(), Failure> {
+        self.balances.extend(pairs("--balance", balances)?);
+        self.stakes.extend(pairs("--stake", stakes)?);
+        let mut seen = BTreeMap::new();
+        for text in contracts {
+            let (id, contract) = contract(text)?;
+            if seen.insert(id, contract).is_some() {
+                return Err(twice("--contract", text));
+            }
+        }
+        self.contracts.extend(seen);
+        Ok(())
+    }
+}
+
+fn twice(flag: &str, text: &str) -> Failure {
+    Failure::Usage(format!("{flag} {text}: this key was given before"))
+}
+
+/// `KEY=AMOUNT` of one flag, each key once.
+fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Failure> {
+    let mut pairs = BTreeMap::new();
+    for text in texts {
+        let Some((key, amount)) = text.split_once('=') else {
+            let advice = "it is KEY=AMOUNT, such as treasury=0";
+            return Err(Failure::Usage(format!(
+                "{flag} cannot be {text:?}: {advice}"
+            )));
+        };
+        let key = words::account_key(&format!("the key of {flag}"), key.trim())?;
+        let amount = words::natural(&format!("the amount of {flag}"), amount.trim())?;
+        if pairs.insert(key, amount).is_some() {
+            return Err(twice(flag, text));
+        }
+    }
+    Ok(pairs)
+}
+
+/// `ID=OWNER,BYTES,ATOMS`.
+fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
+    let parts = text.split_once('=').and_then(|(id, rest)| {
+        let mut rest = rest.split(',').map(str::trim);
+        let all = (id.trim(), rest.next()?, rest.next()?, rest.next()?);
+        rest.next().is_none().then_some(all)
+    });
+    let Some((id, owner, bytes, atoms)) = parts else {
+        let advice = "it is ID=OWNER,BYTES,ATOMS";
+        return Err(Failure::Usage(format!(
+            "--contract cannot be {text:?}: {advice}"
+        )));
+    };
+    let contract = Contract {
+        owner: words::key("the owner of --contract", owner)?,
+        bytes: words::natural("the bytes of --contract", bytes)?,
+        atoms: words::natural("the atoms of --contract", atoms)?,
+    };
+    Ok((words::key("the id of --contract", id)?, contract))
+}
+
+/// Collects slips while it reads.
+struct Reader<'t> {
+    name: &'t str,
+    text: &'t str,
+    slips: Vec<String>,
+}
+
+type Entry<'a, 't> = (
+    &'a toml::Spanned<toml::de::DeString<'t>>,
+    &'a toml::Spanned<DeValue<'t>>,
+);
+
+/// The entries of a table in the order of the file.
+fn entries<'a, 't>(table: &'a DeTable<'t>) -> Vec<Entry<'a, 't>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+impl Reader<'_> {
+    fn slip(&mut self, at: usize, message: fmt::Arguments<'_>) {
+        let before = self.text.as_bytes().iter().take(at);
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        self.slips.push(format!("{}:{line}: {message}", self.name));
+    }
+
+    fn unknown(&mut self, at: usize, name: &str, known: &[&str]) {
+        let close = |known: &&&str| edit_distance(name, known) <= 1 + name.len() / 4;
+        match known.iter().find(close) {
+            Some(meant) => self.slip(
+                at,
+                format_args!("unknown key {name:?}; did you mean {meant}?"),
+            ),
+            None => self.slip(
+                at,
+                format_args!("unknown key {name:?}; there are {}", known.join(", ")),
+            ),
+        }
+    }
+
+    /// What `value` gives by `read`, whose error is a usage failure.
+    fn value<T>(&mut self, at: usize, value: Result<T, Failure>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(Failure::Usage(message) | Failure::Failed(message)) => {
+                self.slip(at, format_args!("{message}"));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn top(&mut self, table: &DeTable<'_>, plan: &mut Plan) {
+        for (name, value) in entries(table) {
+            let at = name.span().start;
+            match name.get_ref().as_ref() {
+                "chain_id" => plan.chain_id = self.whole(at, "chain_id", value.get_ref()),
+                "timestamp" => plan.timestamp = self.whole(at, "timestamp", value.get_ref()),
+                "validator" => {
+                    plan.validator = self.key(at, "validator", value.get_ref());
+                }
+                "cumulative_total_fees" => {
+                    let what = "cumulative_total_fees";
+                    plan.cumulative_total_fees = self.natural(at, what, value.get_ref());
+                }
+                "balances" => {
+                    let read = |reader: &mut Self, at, what: &str, value: &DeValue<'_>| {
+                        reader.natural(at, what, value)
+                    };
+                    plan.balances = self.table(at, "balances", value.get_ref(), read);
+                }
+                "stakes" => {
+                    let read = |reader: &mut Self, at, what: &str, value: &DeValue<'_>| {
+                        reader.natural(at, what, value)
+                    };
+                    plan.stakes = self.table(at, "stakes", value.get_ref(), read);
+                }
+                "contracts" => {
+                    let read = Self::contract;
+                    plan.contracts = self.table(at, "contracts", value.get_ref(), read);
+                }
+                other => self.unknown(at, other, &KEYS),
+            }
+        }
+    }
+
+    /// A table from keys of 32 bytes, or names of accounts, to what `read` reads.
+    fn table<T>(
+        &mut self,
+        at: usize,
+        what: &str,
+        value: &DeValue<'_>,
+        read: impl Fn(&mut Self, usize, &str, &DeValue<'_>) -> Option<T>,
+    ) -> BTreeMap<[u8; 32], T> {
+        let mut map = BTreeMap::new();
+        let DeValue::Table(table) = value else {
+            let message = format_args!(
+                "{what} cannot be {}; it is a table, such as [{what}] and a line for each key",
+                shown(value)
+            );
+            self.slip(at, message);
+            return map;
+        };
+        for (name, value) in entries(table) {
+            let at = name.span().start;
+            let text = name.get_ref().as_ref();
+            let key = words::account_key(&format!("a key of {what}"), text);
+            let Some(key) = self.value(at, key) else {
+                continue;
+            };
+            let Some(value) = read(
+                self,
+                at,
+                &format!("{what}.{}", short(text)),
+                value.get_ref(),
+            ) else {
+                continue;
+            };
+            if map.insert(key, value).is_some() {
+                self.slip(at, format_args!("{what} has {text:?} twice"));
+            }
+        }
+        map
+    }
+
+    fn contract(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<Contract> {
+        let DeValue::Table(table) = value else {
+            let shown = shown(value);
+            self.slip(
+                at,
+                format_args!(
+                    "{what} cannot be {shown}; it is {{ owner = \"KEY\", bytes = N, atoms = N }}"
+                ),
+            );
+            return None;
+        };
+        let (mut owner, mut bytes, mut atoms) = (None, None, None);
+        for (name, value) in entries(table) {
+            let (at, value) = (name.span().start, value.get_ref());
+            match name.get_ref().as_ref() {
+                "owner" => owner = Some(self.key(at, &format!("{what}.owner"), value)),
+                "bytes" => bytes = Some(self.natural(at, &format!("{what}.bytes"), value)),
+                "atoms" => atoms = Some(self.natural(at, &format!("{what}.atoms"), value)),
+                other => self.unknown(at, other, &CONTRACT_KEYS),
+            }
+        }
+        for (name, is_there) in [
+            ("owner", owner.is_some()),
+            ("bytes", bytes.is_some()),
+            ("atoms", atoms.is_some()),
+        ] {
+            if !is_there {
+                self.slip(at, format_args!("{what} has no {name}"));
+            }
+        }
+        Some(Contract {
+            owner: owner??,
+            bytes: bytes??,
+            atoms: atoms??,
+        })
+    }
+
+    fn whole(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<u64> {
+        let number = self.natural(at, what, value)?;
+        let whole = number.to_u64();
+        if whole.is_none() {
+            let max = u64::MAX;
+            self.slip(
+                at,
+                format_args!("{what} cannot be {number}; allowed is 0 to {max}"),
+            );
+        }
+        whole
+    }
+
+    /// A number, which TOML may hold only as text when it is large.
+    fn natural(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<Natural> {
+        let text = match value {
+            // The parser has taken the underscores out.
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::String(text) => text.as_ref(),
+            other => {
+                let shown = shown(other);
+                self.slip(
+                    at,
+                    format_args!(
+                        "{what} cannot be {shown}; it is a whole number, 0 or more, or one in \
+                         quotes if it has more than 18 digits"
+                    ),
+                );
+                return None;
+            }
+        };
+        let number = words::natural(what, text);
+        self.value(at, number)
+    }
+
+    fn key(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<[u8; 32]> {
+        let DeValue::String(text) = value else {
+            let shown = shown(value);
+            self.slip(
+                at,
+                format_args!("{what} cannot be {shown}; it is 64 hexadecimal digits in quotes"),
+            );
+            return None;
+        };
+        let key = words::key(what, text);
+        self.value(at, key)
+    }
+}
+
+/// A key as errors name it in passing.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(12) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{:?}", short(text)),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn natural(text: &str) -> Natural {
+        text.parse().unwrap()
+    }
+
+    fn slips(text: &str) -> Vec<String> {
+        Plan::parse("genesis.toml", text).unwrap_err()
+    }
+
+    #[test]
+    fn a_file_says_all_that_a_chain_starts_with() {
+        let key = "ab".repeat(32);
+        let text = format!(
+            "chain_id = 7\ntimestamp = 1_760_000_000\nvalidator = \"{key}\"\n\
+             cumulative_total_fees = \"123456789012345678901234567890\"\n\
+             [balances]\ntreasury = 0\n{key} = 1_000\n\
+             [stakes]\n{key} = 5\n\
+             [contracts]\n{key} = {{ owner = \"{key}\", bytes = 10, atoms = 2 }}\n"
+        );
+        let plan = Plan::parse("genesis.toml", &text).unwrap();
+        let key = [0xab; 32];
+        assert_eq!(
+            (plan.chain_id, plan.timestamp),
+            (Some(7), Some(1_760_000_000))
+        );
+        assert_eq!(plan.validator, Some(key));
+        assert_eq!(
+            plan.cumulative_total_fees,
+            Some(natural("123456789012345678901234567890"))
+        );
+        assert_eq!(plan.balances[&[1; 32]], natural("0"));
+        assert_eq!(plan.balances[&key], natural("1000"));
+        assert_eq!(plan.stakes[&key], natural("5"));
+        let contract = &plan.contracts[&key];
+        assert_eq!((contract.owner, &contract.bytes), (key, &natural("10")));
+        assert_eq!(Plan::parse("x", "").unwrap(), Plan::default());
+    }
+
+    #[test]
+    fn every_slip_is_named_with_its_line_its_value_and_what_is_allowed() {
+        let found = slips(
+            "chainid = 1\n\
+             timestamp = -5\n\
+             validator = 12\n\
+             cumulative_total_fees = 1.5\n\
+             zzzzzzzz = 1\n\
+             balances = 3\n\
+             [stakes]\n\
+             bob = 1\n\
+             treasury = true\n",
+        );
+        for (slip, parts) in found.iter().zip([
+            [
+                "genesis.toml:1: unknown key \"chainid\"",
+                "did you mean chain_id?",
+            ],
+            ["genesis.toml:2: timestamp cannot be \"-5\"", "0 or more"],
+            [
+                "genesis.toml:3: validator cannot be 12",
+                "64 hexadecimal digits",
+            ],
+            [
+                "genesis.toml:4: cumulative_total_fees cannot be 1.5",
+                "whole number",
+            ],
+            [
+                "genesis.toml:5: unknown key \"zzzzzzzz\"",
+                "there are chain_id, ",
+            ],
+            ["genesis.toml:6: balances cannot be 3", "it is a table"],
+            [
+                "genesis.toml:8: a key of stakes cannot be \"bob\"",
+                "hexadecimal",
+            ],
+            [
+                "genesis.toml:9: stakes.treasury cannot be true",
+                "whole number",
+            ],
+        ]) {
+            assert!(
+                slip.starts_with(parts[0]) && slip.contains(parts[1]),
+                "{slip}"
+            );
+        }
+        assert_eq!(found.len(), 8, "{found:?}");
+    }
+
+    #[test]
+    fn contracts_need_all_their_keys_and_a_table_has_an_account_once() {
+        let id = "ab".repeat(32);
+        let found = slips(&format!(
+            "[contracts]\n{id} = {{ ownr = \"{id}\", bytes = 1 }}\n"
+        ));
+        assert!(
+            found[0].contains("unknown key \"ownr\"; did you mean owner?"),
+            "{found:?}"
+        );
+        assert!(found[1].contains("has no owner") && found[2].contains("has no atoms"));
+        let zeros = "00".repeat(32);
+        let found = slips(&format!("[balances]\nburn = 1\n{zeros} = 1\n"));
+        assert!(found[0].ends_with("twice"), "{found:?}");
+        let upper = id.to_uppercase();
+        let found = slips(&format!("[balances]\n{id} = 1\n{upper} = 1\n"));
+        assert!(found[0].ends_with("twice"), "{found:?}");
+        assert!(slips("[balances")[0].starts_with("genesis.toml:1: "));
+    }
+
+    #[test]
+    fn flags_add_to_a_file_and_replace_what_it_says() {
+        let key = "ab".repeat(32);
+        let mut plan = Plan::parse("x", &format!("[balances]\n{key} = 1\nburn = 2\n")).unwrap();
+        let flag = |text: &str| vec![text.replace("KEY", &key)];
+        plan.add_flags(&flag("KEY=9"), &flag("KEY = 3"), &flag("KEY=KEY, 4, 5"))
+            .unwrap();
+        assert_eq!(plan.balances[&[0xab; 32]], natural("9"));
+        assert_eq!(plan.balances[&[0; 32]], natural("2"));
+        assert_eq!(plan.stakes[&[0xab; 32]], natural("3"));
+        assert_eq!(plan.contracts[&[0xab; 32]].atoms, natural("5"));
+    }
+
+    #[test]
+    fn wrong_flags_say_what_they_are_like() {
+        let key = "ab".repeat(32);
+        let fails = |balance: &str, contract: &str| {
+            let list = |text: &str| match text {
+                "" => vec![],
+                text => text
+                    .split(' ')
+                    .map(|text| text.replace("KEY", &key))
+                    .collect(),
+            };
+            match Plan::default().add_flags(&list(balance), &[], &list(contract)) {
+                Err(Failure::Usage(message)) => message,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(fails("KEY", "").contains("KEY=AMOUNT"));
+        assert!(fails("KEY=-1", "").contains("below 0"));
+        assert!(fails("K=1", "").contains("the key of --balance"));
+        assert!(fails("KEY=1 KEY=2", "").contains("given before"));
+        assert!(fails("", "KEY=KEY,1").contains("ID=OWNER,BYTES,ATOMS"));
+        assert!(fails("", "KEY=KEY,1,2,3").contains("ID=OWNER,BYTES,ATOMS"));
+        assert!(fails("", "KEY=KEY,1,x").contains("the atoms of --contract"));
+    }
+}

@@ -1,0 +1,152 @@
+//! `astreum proof`.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+
+use serde_json::json;
+
+use crate::control::{Request, hex};
+use crate::query::{AccountProof, Proven};
+
+use super::account::table;
+use super::block::time;
+use super::chain_args::{ProofAccountArgs, ProofArgs, ProofCommand, ProofVerifyArgs};
+use super::output::{Failure, Output, complain, json_line};
+use super::session::client;
+use super::source::read_capped;
+use super::words;
+
+/// A proof is far smaller: a path has at most 256 nodes of 64-byte ids.
+const MAX_PROOF_BYTES: u64 = 4 << 20;
+
+pub(super) fn proof(args: ProofArgs, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        ProofCommand::Account(args) => account(&args, out),
+        ProofCommand::Verify(args) => verify(&args, out),
+    }
+}
+
+fn account(args: &ProofAccountArgs, out: &mut Output) -> Result<(), Failure> {
+    let account = words::account("the account", &args.account)?.word();
+    let reply: AccountProof = client(&args.at)?.request(&Request::ProveAccount { account })?;
+    // Whoever is asked may be wrong; this is what the receiver will check.
+    let proven = reply
+        .verify()
+        .map_err(|problem| Failure::Failed(format!("the node's proof does not hold: {problem}")))?;
+    if proven.account.is_none() {
+        complain("note: there is no such account, which is what this proves");
+    }
+    json_line(out, &reply)
+}
+
+fn verify(args: &ProofVerifyArgs, out: &mut Output) -> Result<(), Failure> {
+    let block = args.block.as_deref().map(|id| words::id("--block", id));
+    let block = block.transpose()?;
+    let account = args.account.as_deref();
+    let account = account.map(|key| words::account_key("--account", key));
+    let account = account.transpose()?;
+    let name = match args.file.as_str() {
+        "-" => "stdin",
+        file => file,
+    };
+    let failed = |what: String| Failure::Failed(format!("{name}: {what}"));
+    let proof: AccountProof = serde_json::from_slice(&read(&args.file)?)
+        .map_err(|error| failed(format!("is no proof: {error}")))?;
+    let proven = proof
+        .verify()
+        .map_err(|problem| failed(format!("does not hold: {problem}")))?;
+    if let Some(block) = block
+        && proven.block.id() != block
+    {
+        let other = proven.block.id();
+        return Err(failed(format!("is about block {other}, not {block}")));
+    }
+    if let Some(account) = account
+        && *proven.address.as_bytes() != account
+    {
+        let (other, account) = (proven.address, hex(&account));
+        return Err(failed(format!("is about account {other}, not {account}")));
+    }
+    if args.json {
+        return json_line(out, &as_json(&proven));
+    }
+    write!(out, "{}", text(&proven))?;
+    if block.is_none() {
+        complain("note: this holds if the block is one that you trust; --block ID checks that");
+    }
+    Ok(())
+}
+
+fn read(file: &str) -> Result<Vec<u8>, Failure> {
+    let read = match file {
+        "-" => read_capped(io::stdin().lock(), MAX_PROOF_BYTES),
+        path => File::open(path).and_then(|file| read_capped(file, MAX_PROOF_BYTES)),
+    };
+    read.map_err(|error| Failure::Failed(format!("{file}: {error}")))
+}
+
+fn as_json(proven: &Proven) -> serde_json::Value {
+    let Proven {
+        address,
+        block,
+        account,
+    } = proven;
+    let account = account.as_ref().map(|(id, account)| {
+        json!({
+            "id": id.to_string(),
+            "balance": account.balance.to_string(),
+            "counter": account.counter.to_string(),
+            "code": account.code.to_string(),
+            "data": account.data.to_string(),
+            "channels": account.channels.to_string(),
+        })
+    });
+    json!({
+        "account": address.to_string(),
+        "exists": account.is_some(),
+        "state": account,
+        "block": {
+            "id": block.id().to_string(),
+            "height": block.height.to_string(),
+            "timestamp": block.timestamp.to_string(),
+            "chain_id": block.chain_id.to_string(),
+            "accounts": block.accounts.to_string(),
+            "validator": block.validator.to_string(),
+            "signature_holds": block.signature().map(|_| block.verify_signature().is_ok()),
+        },
+    })
+}
+
+fn text(proven: &Proven) -> String {
+    let Proven {
+        address,
+        block,
+        account,
+    } = proven;
+    let signed = match (block.signature(), block.verify_signature()) {
+        (None, _) => "not signed, as a first block is not".to_owned(),
+        (Some(_), Ok(())) => format!("signed by {}", block.validator),
+        (Some(_), Err(_)) => "its signature does NOT hold".to_owned(),
+    };
+    let mut rows = vec![("account", address.to_string())];
+    match account {
+        None => rows.push(("proven", "there is no such account".to_owned())),
+        Some((id, account)) => rows.extend([
+            ("proven", "it exists".to_owned()),
+            ("balance", account.balance.to_string()),
+            ("counter", account.counter.to_string()),
+            ("code", account.code.to_string()),
+            ("data", account.data.to_string()),
+            ("channels", account.channels.to_string()),
+            ("record", id.to_string()),
+        ]),
+    }
+    rows.extend([
+        ("as of block", block.id().to_string()),
+        ("height", block.height.to_string()),
+        ("time", time(&block.timestamp.to_string())),
+        ("chain id", block.chain_id.to_string()),
+        ("signature", signed),
+    ]);
+    table(&rows)
+}

@@ -1,0 +1,346 @@
+//! `astreum tx`.
+
+use core::num::NonZeroU64;
+use core::time::Duration;
+use std::io::Write as _;
+use std::time::Instant;
+
+use astreum_core::atom::AtomId;
+use astreum_core::chain::{Address, MAX_TRANSACTION_DATA_BYTES, Transaction, Unsigned};
+use astreum_core::crypto::{SigningKey, VerifyingKey};
+use astreum_core::integer::Natural;
+use serde_json::json;
+
+use crate::clock;
+use crate::config::Secret;
+use crate::control::{
+    BlockReply, Client, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
+    TransactionStatusReply, hex, unhex,
+};
+use crate::keys;
+
+use super::account::{at_head, table};
+use super::args::NodeArgs;
+use super::chain_args::{TxArgs, TxCommand, TxSendArgs, TxShowArgs, TxStatusArgs};
+use super::output::{Failure, Output, complain, json_line};
+use super::session::client;
+use super::words;
+
+pub(super) fn tx(args: TxArgs, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        TxCommand::Send(args) => send(&args, out),
+        TxCommand::Status(args) => status(&args, out),
+        TxCommand::Show(args) => show(&args, out),
+    }
+}
+
+fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
+    // What is wrong with the arguments is said before a node is asked.
+    let recipient = recipient(args)?;
+    let data = data(args)?;
+    let amount = amount(args, &data)?;
+    let counter = number("the counter", args.counter.as_deref())?;
+    let chain_id = number("the chain id", args.chain_id.as_deref())?;
+    let key = secret(args)?;
+    let client = client(&args.at)?;
+    let chain_id = match chain_id {
+        Some(chain_id) => chain_id,
+        None => head_chain_id(&client)?,
+    };
+    let transaction = Unsigned {
+        chain_id,
+        amount,
+        counter: counter.unwrap_or_else(time_counter),
+        data: data.as_slice().into(),
+        recipient,
+    }
+    .sign(&SigningKey::from_seed(key.expose()));
+    let atoms = transaction.to_atoms();
+    let atoms = atoms.iter().map(|(_, atom)| hex(&atom.to_bytes()));
+    let request = Request::SendTransaction {
+        id: transaction.id().to_string(),
+        atoms: atoms.collect(),
+        dry_run: args.dry_run,
+    };
+    let reply: SendReply = client.request(&request)?;
+    for warning in &reply.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    let status = match args.wait {
+        None => None,
+        Some(seconds) => {
+            if !args.json {
+                write!(out, "{}", sent(&transaction, &reply, args.dry_run))?;
+                out.flush()?;
+            }
+            Some(wait(&client, &reply.id, seconds.get(), &args.at)?)
+        }
+    };
+    if args.json {
+        json_line(
+            out,
+            &sent_json(&transaction, &reply, args.dry_run, status.as_ref()),
+        )?;
+    } else {
+        match &status {
+            None => write!(out, "{}", sent(&transaction, &reply, args.dry_run))?,
+            Some(status) => write!(out, "{}", status_text(status))?,
+        }
+    }
+    status.map_or(Ok(()), |status| verdict(&status, args.wait.is_some()))
+}
+
+fn recipient(args: &TxSendArgs) -> Result<Address, Failure> {
+    let key = words::account_key("the recipient", &args.recipient)?;
+    let address = Address::new(key);
+    let is_common =
+        address == astreum_core::chain::TREASURY || address == astreum_core::chain::BURN;
+    if !is_common && !args.force && VerifyingKey::from_bytes(&key).is_err() {
+        return Err(Failure::Usage(format!(
+            "the recipient {address} is not an Ed25519 public key, so nobody could ever spend \
+             what it gets; --force sends all the same"
+        )));
+    }
+    Ok(address)
+}
+
+fn data(args: &TxSendArgs) -> Result<Vec<u8>, Failure> {
+    let data = match (&args.data, &args.data_text) {
+        (Some(digits), _) => words::bytes("--data", digits)?,
+        (None, Some(text)) => text.clone().into_bytes(),
+        (None, None) => Vec::new(),
+    };
+    if data.len() > MAX_TRANSACTION_DATA_BYTES {
+        let len = data.len();
+        return Err(Failure::Usage(format!(
+            "the data has {len} bytes; a transaction takes {MAX_TRANSACTION_DATA_BYTES}. `astreum \
+             put` stores more, and a transaction can name it"
+        )));
+    }
+    Ok(data)
+}
+
+fn amount(args: &TxSendArgs, data: &[u8]) -> Result<Natural, Failure> {
+    let amount = words::natural("the amount", &args.amount)?;
+    if amount.is_zero() && data.is_empty() {
+        return Err(Failure::Usage(
+            "the amount is 0 and there is no data, so nothing would happen but the fee".to_owned(),
+        ));
+    }
+    Ok(amount)
+}
+
+fn number(what: &str, text: Option<&str>) -> Result<Option<Natural>, Failure> {
+    text.map(|text| words::natural(what, text)).transpose()
+}
+
+/// The sender's secret: from a key file, or what the configuration says.
+fn secret(args: &TxSendArgs) -> Result<Secret, Failure> {
+    if let Some(path) = &args.key_file {
+        return keys::read_file(path).map_err(Failure::failed);
+    }
+    configured_secret(&args.at)?.ok_or_else(|| {
+        Failure::Usage(
+            "who sends is not known; give --key-file FILE, or set validation_secret_key_file. \
+             `astreum keys generate FILE --kind account` makes a key"
+                .to_owned(),
+        )
+    })
+}
+
+fn configured_secret(at: &NodeArgs) -> Result<Option<Secret>, Failure> {
+    let mut config = at.inputs().load()?.config;
+    // The relay's key is none of this command's business.
+    config.relay_secret_key_file = None;
+    config.read_key_files().map_err(Failure::failed)?;
+    Ok(config.validation_secret_key.clone())
+}
+
+fn head_chain_id(client: &Client) -> Result<Natural, Failure> {
+    let request = Request::Block {
+        at: "head".to_owned(),
+        transactions: 0,
+        skip: 0,
+    };
+    let head: BlockReply = client.request(&request)?;
+    head.chain_id
+        .parse()
+        .map_err(|_| Failure::Failed("the node's chain id is no number".to_owned()))
+}
+
+/// Grows with time, and tells two otherwise equal transactions apart.
+fn time_counter() -> Natural {
+    Natural::from(clock::unix_time().as_millis())
+}
+
+fn sent(transaction: &Transaction, reply: &SendReply, dry_run: bool) -> String {
+    let to = match (dry_run, reply.own_pool, reply.validators) {
+        (true, ..) => "nobody: this is a dry run".to_owned(),
+        (false, true, 0) => "this node, which validates".to_owned(),
+        (false, true, count) => format!("this node and {count} other validators"),
+        (false, false, 1) => "1 validator".to_owned(),
+        (false, false, count) => format!("{count} validators"),
+    };
+    let costs = &reply.costs;
+    let fee = format!("{}, and {} at most for storage", costs.fee, costs.storage);
+    table(&[
+        ("transaction", reply.id.clone()),
+        ("sender", transaction.sender().to_string()),
+        ("recipient", transaction.recipient.to_string()),
+        ("amount", transaction.amount.to_string()),
+        ("counter", transaction.counter.to_string()),
+        ("fee", fee),
+        ("sender has", costs.balance.clone()),
+        ("sent to", to),
+    ])
+}
+
+fn sent_json(
+    transaction: &Transaction,
+    reply: &SendReply,
+    dry_run: bool,
+    status: Option<&TransactionStatusReply>,
+) -> serde_json::Value {
+    json!({
+        "id": reply.id,
+        "chain_id": transaction.chain_id.to_string(),
+        "sender": transaction.sender().to_string(),
+        "recipient": transaction.recipient.to_string(),
+        "amount": transaction.amount.to_string(),
+        "counter": transaction.counter.to_string(),
+        "data": hex(&transaction.data),
+        "fee": reply.costs.fee,
+        "storage": reply.costs.storage,
+        "balance": reply.costs.balance,
+        "own_pool": reply.own_pool,
+        "validators": reply.validators,
+        "durable": reply.durable,
+        "dry_run": dry_run,
+        "warnings": reply.warnings,
+        "status": status,
+    })
+}
+
+/// Asks until it is in a block or the time is up; the node waits, not this process.
+fn wait(
+    client: &Client,
+    id: &str,
+    seconds: u64,
+    at: &NodeArgs,
+) -> Result<TransactionStatusReply, Failure> {
+    // Well before this process would take the node for dead.
+    let at_once = MAX_WAIT_SECONDS.min(at.timeout.get().div_ceil(2));
+    let deadline = Instant::now() + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that what is left is not asked for without waiting.
+        let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        let request = Request::TransactionStatus {
+            id: id.to_owned(),
+            wait_seconds: left.min(at_once),
+        };
+        let status: TransactionStatusReply = client.request(&request)?;
+        if status.is_final() || left <= at_once {
+            return Ok(status);
+        }
+    }
+}
+
+fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
+    let id = words::id("the transaction", &args.id)?.to_string();
+    let client = client(&args.at)?;
+    let seconds = args.wait.map_or(0, NonZeroU64::get);
+    let status = wait(&client, &id, seconds, &args.at)?;
+    if args.json {
+        json_line(out, &status)?;
+    } else {
+        write!(out, "{}", status_text(&status))?;
+    }
+    verdict(&status, args.wait.is_some())
+}
+
+/// Whether the command did what it was asked.
+fn verdict(status: &TransactionStatusReply, waited: bool) -> Result<(), Failure> {
+    match status.state.as_str() {
+        "success" => Ok(()),
+        "failed" => Err(Failure::Failed(
+            "the transaction is in a block and failed there: its fee and storage are paid, its \
+             amount was not moved"
+                .to_owned(),
+        )),
+        "unknown" => Err(Failure::Failed(format!(
+            "transaction {} is not known here or to any peer",
+            status.id
+        ))),
+        _ if waited => Err(Failure::Failed(
+            "it did not get into a block in time; `astreum tx status` asks again".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn status_text(status: &TransactionStatusReply) -> String {
+    let state = match status.state.as_str() {
+        "success" => "succeeded",
+        "failed" => "failed",
+        "pending" => "waits in this node's pool",
+        "stored" => "known here, and in no block yet",
+        "unknown" => "unknown",
+        other => other,
+    };
+    let mut rows = vec![
+        ("transaction", status.id.clone()),
+        ("state", state.to_owned()),
+    ];
+    let own = |text: &Option<String>| text.clone();
+    if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
+        rows.push(("in block", format!("{height}, {block}")));
+    }
+    if let Some(index) = status.index {
+        rows.push(("index", index.to_string()));
+    }
+    rows.extend(own(&status.receipt).map(|receipt| ("receipt", receipt)));
+    rows.extend(own(&status.cost).map(|cost| ("fee", cost)));
+    rows.extend(
+        status
+            .head
+            .iter()
+            .map(|head| ("as of block", at_head(head))),
+    );
+    table(&rows)
+}
+
+fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {
+    let id: AtomId = words::id("the transaction", &args.id)?;
+    let request = Request::Transaction { id: id.to_string() };
+    let reply: TransactionReply = client(&args.at)?.request(&request)?;
+    if args.json {
+        return json_line(out, &reply);
+    }
+    Ok(write!(out, "{}", transaction_text(&reply))?)
+}
+
+fn transaction_text(reply: &TransactionReply) -> String {
+    let data = match (reply.data.as_str(), unhex(&reply.data)) {
+        ("", _) => "none".to_owned(),
+        (digits, None) => digits.to_owned(),
+        (_, Some(bytes)) => {
+            let shown = astreum_core::text::to_text(&astreum_core::expr::Expr::bytes(bytes), 400);
+            format!("{} bytes, {shown}", reply.data.len() / 2)
+        }
+    };
+    let signature = match reply.signature_holds {
+        true => "holds",
+        false => "DOES NOT HOLD",
+    };
+    table(&[
+        ("transaction", reply.id.clone()),
+        ("chain id", reply.chain_id.clone()),
+        ("sender", reply.sender.clone()),
+        ("recipient", reply.recipient.clone()),
+        ("amount", reply.amount.clone()),
+        ("counter", reply.counter.clone()),
+        ("data", data),
+        ("signature", format!("{signature}, {}", reply.signature)),
+    ])
+}

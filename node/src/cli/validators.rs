@@ -1,0 +1,114 @@
+//! `astreum validators`.
+
+use std::io::Write as _;
+
+use crate::control::{MAX_SLOTS_REPLY, Request, ValidatorsReply};
+
+use super::account::at_head;
+use super::block::time;
+use super::chain_args::ValidatorsArgs;
+use super::output::{Failure, Output, json_line};
+use super::session::client;
+
+pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), Failure> {
+    let slots = args.slots;
+    if slots > MAX_SLOTS_REPLY {
+        return Err(Failure::Usage(format!(
+            "--slots cannot be {slots}; the most is {MAX_SLOTS_REPLY}"
+        )));
+    }
+    let reply: ValidatorsReply = client(&args.at)?.request(&Request::Validators { slots })?;
+    if args.json {
+        return json_line(out, &reply);
+    }
+    Ok(write!(out, "{}", text(&reply))?)
+}
+
+fn text(reply: &ValidatorsReply) -> String {
+    let mut text = format!("as of block {}\n\n", at_head(&reply.head));
+    if reply.validators.is_empty() {
+        text.push_str("nobody has a stake, so nobody can make the next block\n");
+        return text;
+    }
+    text.push_str(&format!("{:<64}  {:>8}  stake\n", "validator", "share"));
+    for one in &reply.validators {
+        let share = percent(one.share_ppm);
+        let own = if one.own { "  (this node)" } else { "" };
+        let (key, stake) = (&one.key, &one.stake);
+        text.push_str(&format!("{key:<64}  {share:>8}  {stake}{own}\n"));
+    }
+    if reply.slots.is_empty() {
+        return text;
+    }
+    text.push_str("\nwhose slots follow, until somebody makes a block\n");
+    for slot in &reply.slots {
+        let (from, validator) = (time(&slot.from), &slot.validator);
+        text.push_str(&format!("{from}  {validator}\n"));
+    }
+    text
+}
+
+/// Millionths as per cent.
+fn percent(ppm: u64) -> String {
+    format!("{}.{:02} %", ppm / 10_000, ppm / 100 % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{HeadReply, SlotReply, ValidatorReply};
+
+    fn reply() -> ValidatorsReply {
+        let (one, two) = ("ab".repeat(32), "cd".repeat(32));
+        let validator = |key: &str, stake: &str, share_ppm, own| ValidatorReply {
+            key: key.to_owned(),
+            stake: stake.to_owned(),
+            share_ppm,
+            own,
+        };
+        ValidatorsReply {
+            head: HeadReply {
+                id: "ef".repeat(32),
+                height: "3".to_owned(),
+                timestamp: "0".to_owned(),
+                state: "own".to_owned(),
+            },
+            total: "3".to_owned(),
+            validators: vec![
+                validator(&one, "2", 666_667, true),
+                validator(&two, "1", 333_333, false),
+            ],
+            slots: vec![SlotReply {
+                from: "1767225600".to_owned(),
+                to: "1767225601".to_owned(),
+                validator: two,
+            }],
+        }
+    }
+
+    #[test]
+    fn validators_have_shares_and_slots() {
+        let shown = text(&reply());
+        for part in [
+            "as of block 3 of 1970-01-01 00:00:00 UTC, own, efef",
+            &format!("{}   66.66 %  2  (this node)\n", "ab".repeat(32)),
+            &format!("{}   33.33 %  1\n", "cd".repeat(32)),
+            &format!("2026-01-01 00:00:00 UTC  {}\n", "cd".repeat(32)),
+        ] {
+            assert!(shown.contains(part), "no {part:?} in {shown}");
+        }
+        let nobody = ValidatorsReply {
+            validators: vec![],
+            slots: vec![],
+            ..reply()
+        };
+        assert!(text(&nobody).contains("nobody has a stake"));
+    }
+
+    #[test]
+    fn shares_are_per_cent() {
+        assert_eq!(percent(1_000_000), "100.00 %");
+        assert_eq!(percent(99), "0.00 %");
+        assert_eq!(percent(123_456), "12.34 %");
+    }
+}

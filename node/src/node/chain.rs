@@ -1,0 +1,518 @@
+//! A node's answers about the chain, and transactions that it sends.
+//!
+//! Everything is as of the head, which may change between two calls. Atoms that are not here are
+//! fetched, each call for [`QUERY_TIMEOUT`] at most; what was fetched is kept for its duration, so
+//! that a small store does not make it start over.
+
+use super::{Node, NodeError};
+use crate::chain::Head;
+use crate::clock;
+use crate::net::{NetworkHandle, Stopped};
+use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};
+use crate::store::{Durability, Store};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use astreum_core::chain::{
+    Account, Address, Block, MAX_TRANSACTION_DATA_BYTES, RecordError, Transaction,
+};
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_core::wire::object::PayloadType;
+use core::convert::Infallible;
+use core::fmt;
+use core::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// How long one question may fetch what it needs.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a transaction is offered to others, as the reference does.
+pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(900);
+
+/// An account as of the head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccountState {
+    /// The head.
+    pub head: Head,
+    /// The record's id.
+    pub id: AtomId,
+    /// The account.
+    pub account: Account,
+    /// What it has at stake.
+    pub stake: Natural,
+}
+
+/// Who validates, as of the head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Validators {
+    /// The head.
+    pub head: Head,
+    /// Everybody with a stake, the largest first.
+    pub stakes: Vec<Stake>,
+    /// Whose the next slots are.
+    pub slots: Vec<Slot>,
+}
+
+/// Where a transaction is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TransactionState {
+    /// In a block.
+    Included(Box<Place>),
+    /// In this node's pool.
+    Pending,
+    /// Here or at a peer, and in no block of the head's chain.
+    Stored,
+    /// Nobody has it.
+    Unknown,
+}
+
+/// A transaction that was sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SentTransaction {
+    /// What it costs.
+    pub costs: Costs,
+    /// What its sender has.
+    pub balance: Natural,
+    /// Whether this node may put it into a block itself.
+    pub own_pool: bool,
+    /// How many validators were told.
+    pub validators: usize,
+    /// How long it is kept here.
+    pub durability: Durability,
+}
+
+/// Why a transaction was not sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The chain cannot be asked.
+    Query(QueryError),
+    /// Its signature is wrong.
+    BadSignature,
+    /// It carries more data than a block takes.
+    TooMuchData {
+        /// Bytes.
+        data_bytes: usize,
+    },
+    /// It is for another chain.
+    OtherChain {
+        /// Its chain.
+        its: Natural,
+        /// The head's.
+        ours: Natural,
+    },
+    /// It is in the chain already.
+    Applied {
+        /// The height of its block.
+        height: Natural,
+    },
+    /// Its sender has no account, so it has nothing to pay with.
+    UnknownSender {
+        /// The sender.
+        sender: Address,
+    },
+    /// The sender cannot pay for it.
+    NotEnough {
+        /// What it has.
+        balance: Natural,
+        /// What was to be sent.
+        amount: Natural,
+        /// What it costs.
+        costs: Box<Costs>,
+    },
+    /// The chain has no price for storage: no transaction can ever be in it.
+    NoPrice,
+    /// This node does not validate and knows nobody who does.
+    NoValidator {
+        /// How many peers it has.
+        peers: usize,
+    },
+    /// The node could not store or announce it.
+    Node(NodeError),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Query(error) => error.fmt(f),
+            Self::BadSignature => f.write_str("the transaction's signature does not hold"),
+            Self::TooMuchData { data_bytes } => write!(
+                f,
+                "the transaction has {data_bytes} bytes of data; a block takes \
+                 {MAX_TRANSACTION_DATA_BYTES}"
+            ),
+            Self::OtherChain { its, ours } => write!(
+                f,
+                "the transaction is for chain {its}, and this node follows chain {ours}"
+            ),
+            Self::Applied { height } => write!(
+                f,
+                "this very transaction is in block {height} already; another counter makes \
+                 another transaction"
+            ),
+            Self::UnknownSender { sender } => write!(
+                f,
+                "the sender {sender} has no account on this chain, so it has nothing to send or \
+                 to pay the fee with"
+            ),
+            Self::NotEnough {
+                balance,
+                amount,
+                costs,
+            } => {
+                let (fee, storage) = (&costs.fee, &costs.storage);
+                let needed = costs.with(amount);
+                let missing = needed.saturating_sub(balance);
+                write!(
+                    f,
+                    "not enough balance: the sender has {balance} and needs {needed}, that is \
+                     amount {amount}, fee {fee} and storage {storage}; {missing} is missing"
+                )
+            }
+            Self::NoPrice => f.write_str(
+                "this chain has no price for storage, since its cumulative fees are 0; no \
+                 transaction can be in it",
+            ),
+            Self::NoValidator { peers } => write!(
+                f,
+                "no validator is known: this node does not validate, and none of its {peers} peers \
+                 says that it does and has a head; `astreum peers --connect HOST:PORT` meets one"
+            ),
+            Self::Node(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SendError {}
+
+impl<E: Into<QueryError>> From<E> for SendError {
+    fn from(error: E) -> Self {
+        Self::Query(error.into())
+    }
+}
+
+impl Node {
+    /// The block that `at` means.
+    ///
+    /// # Errors
+    /// When there is no head, no such block, or an atom is nowhere.
+    pub fn block(&self, at: BlockAt) -> Result<Block, QueryError> {
+        let source = self.chain_source();
+        match at {
+            BlockAt::Id(id) => Ok(Block::read(&source, id)?),
+            BlockAt::Head => Ok(Block::clone(self.head()?.block())),
+            at => query::block(&source, self.head()?.id(), at),
+        }
+    }
+
+    /// At most `count` blocks, from the one that `from` means backwards, each with the number of its
+    /// transactions where their list is to be had.
+    ///
+    /// # Errors
+    /// As [`Node::block`].
+    pub fn blocks(
+        &self,
+        from: BlockAt,
+        count: usize,
+    ) -> Result<Vec<(Block, Option<usize>)>, QueryError> {
+        let first = self.block(from)?;
+        let source = self.chain_source();
+        let blocks = query::blocks(&source, first, count)?;
+        let with_count = |block: Block| {
+            let count = query::transactions(&source, &block).ok();
+            (block, count.map(|ids| ids.len()))
+        };
+        Ok(blocks.into_iter().map(with_count).collect())
+    }
+
+    /// How many transactions a block carries, and `count` of them after the first `skip`.
+    ///
+    /// # Errors
+    /// When an atom is nowhere.
+    pub fn included(
+        &self,
+        block: &Block,
+        skip: usize,
+        count: usize,
+    ) -> Result<(usize, Vec<Included>), QueryError> {
+        query::included(&self.chain_source(), block, skip, count)
+    }
+
+    /// The account with this address.
+    ///
+    /// # Errors
+    /// When there is no head, no such account, or an atom is nowhere.
+    pub fn account(&self, address: &Address) -> Result<AccountState, QueryError> {
+        let (source, head) = (self.chain_source(), self.head()?);
+        let block = head.block();
+        let found = query::account(&source, block.accounts, address)?;
+        let (id, account) = found.ok_or_else(|| QueryError::UnknownAccount {
+            account: *address,
+            height: block.height.clone(),
+        })?;
+        let stake = query::stake(&source, block.accounts, address)?;
+        Ok(AccountState {
+            head,
+            id,
+            account,
+            stake,
+        })
+    }
+
+    /// The account of this node's validation key.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn own_address(&self) -> Result<Address, QueryError> {
+        let secret = self.config().validation_secret_key.as_ref();
+        let secret = secret.ok_or(QueryError::NoOwnAccount)?;
+        let key = SigningKey::from_seed(secret.expose()).verifying_key();
+        Ok(Address::from(key))
+    }
+
+    /// Who validates, and whose the next `slots` slots are.
+    ///
+    /// # Errors
+    /// When there is no head, or an atom is nowhere.
+    pub fn validators(&self, slots: usize) -> Result<Validators, QueryError> {
+        let (source, head) = (self.chain_source(), self.head()?);
+        let block = head.block();
+        let now = Natural::from(clock::unix_time().as_secs());
+        let (stakes, slots) = query::schedule(&source, block, &now, slots)?;
+        Ok(Validators {
+            head,
+            stakes,
+            slots,
+        })
+    }
+
+    /// A proof of the account with this address, or that there is none.
+    ///
+    /// # Errors
+    /// When there is no head, or an atom is nowhere.
+    pub fn prove_account(&self, address: &Address) -> Result<AccountProof, QueryError> {
+        let (source, head) = (self.chain_source(), self.head()?);
+        let block = head.block();
+        AccountProof::prove(&source, block, address)
+    }
+
+    /// The transaction with this id.
+    ///
+    /// # Errors
+    /// When nobody has it, or it is none.
+    pub fn transaction(&self, id: AtomId) -> Result<Transaction, QueryError> {
+        match Transaction::read(&self.chain_source(), id) {
+            Err(RecordError::Source(SourceError::Missing(missing))) if missing == id => {
+                Err(QueryError::UnknownTransaction(id))
+            }
+            read => Ok(read?),
+        }
+    }
+
+    /// Where a transaction is, and the head that this is as of.
+    ///
+    /// # Errors
+    /// When an atom of the chain is nowhere.
+    pub fn transaction_state(
+        &self,
+        id: AtomId,
+    ) -> Result<(TransactionState, Option<Head>), QueryError> {
+        let source = self.chain_source();
+        let head = self.chain().head();
+        if let Some(head) = &head
+            && let Some(place) = query::find(&source, head.block(), id)?
+        {
+            return Ok((
+                TransactionState::Included(Box::new(place)),
+                Some(head.clone()),
+            ));
+        }
+        let state = match source.atom(&id) {
+            Ok(_) => TransactionState::Stored,
+            Err(_) => TransactionState::Unknown,
+        };
+        Ok((state, head))
+    }
+
+    /// As [`Node::transaction_state`]; waits until the transaction is in a block, at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`Node::transaction_state`].
+    pub fn wait_for_transaction(
+        &self,
+        id: AtomId,
+        timeout: Duration,
+    ) -> Result<(TransactionState, Option<Head>), QueryError> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let (state, head) = self.transaction_state(id)?;
+            let left = deadline.map_or(timeout, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if matches!(state, TransactionState::Included(_)) || left.is_zero() {
+                return Ok((state, head));
+            }
+            let has_changed = |now: &Option<Head>| *now != head;
+            let changed = self
+                .chain()
+                .wait_until(left, |status| has_changed(&status.head));
+            if changed.is_none() {
+                return Ok((state, head));
+            }
+        }
+    }
+
+    /// What a transaction costs and what its sender has, if it can be in the next block.
+    ///
+    /// # Errors
+    /// With what keeps it from that.
+    pub fn check_transaction(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<(Costs, Natural), SendError> {
+        let data_bytes = transaction.data.len();
+        if data_bytes > MAX_TRANSACTION_DATA_BYTES {
+            return Err(SendError::TooMuchData { data_bytes });
+        }
+        if transaction.verify_signature().is_err() {
+            return Err(SendError::BadSignature);
+        }
+        let source = self.chain_source();
+        let head = self.head()?;
+        let head = head.block();
+        if transaction.chain_id != head.chain_id {
+            return Err(SendError::OtherChain {
+                its: transaction.chain_id.clone(),
+                ours: head.chain_id.clone(),
+            });
+        }
+        if let Some(place) = query::find(&source, head, transaction.id())? {
+            let height = place.block.height.clone();
+            return Err(SendError::Applied { height });
+        }
+        let sender = *transaction.sender();
+        let account = query::account(&source, head.accounts, &sender)?;
+        let (_, account) = account.ok_or(SendError::UnknownSender { sender })?;
+        let costs = query::costs(head, transaction).ok_or(SendError::NoPrice)?;
+        // To itself nothing is moved, so nothing has to be there.
+        let amount = match sender == transaction.recipient {
+            true => Natural::ZERO,
+            false => transaction.amount.clone(),
+        };
+        let balance = account.balance;
+        if balance < costs.with(&amount) {
+            return Err(SendError::NotEnough {
+                balance,
+                amount,
+                costs: Box::new(costs),
+            });
+        }
+        Ok((costs, balance))
+    }
+
+    /// Stores a signed transaction, offers it to others and tells validators of it, this node
+    /// itself among them if it is one.
+    ///
+    /// # Errors
+    /// When it cannot be in the next block, or nobody can be told.
+    pub fn send_transaction(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<SentTransaction, SendError> {
+        let (costs, balance) = self.check_transaction(transaction)?;
+        let own_pool = self.config().validation_secret_key.is_some();
+        let handle = self.handle().map_err(not_connected)?;
+        let peers = handle.peers().map_err(not_connected)?;
+        let is_told =
+            |peer: &super::Peer| peer.is_proven && peer.is_validator && peer.head.is_some();
+        if !own_pool && !peers.iter().any(is_told) {
+            let peers = peers.len();
+            return Err(SendError::NoValidator { peers });
+        }
+        let stored = self.store.put_all(transaction.to_atoms());
+        let durability = stored.map_err(|error| SendError::Node(error.into()))?;
+        for id in [transaction.id(), transaction.body_hash()] {
+            self.advertise(id, PayloadType::LIST, Some(TRANSACTION_LIFETIME))
+                .map_err(SendError::Node)?;
+        }
+        let told = handle.announce_transaction(transaction.id());
+        let validators = told.map_err(not_connected)?;
+        if !own_pool && validators == 0 {
+            let peers = peers.len();
+            return Err(SendError::NoValidator { peers });
+        }
+        Ok(SentTransaction {
+            costs,
+            balance,
+            own_pool,
+            validators,
+            durability,
+        })
+    }
+
+    fn head(&self) -> Result<Head, QueryError> {
+        self.chain().head().ok_or(QueryError::NoHead)
+    }
+
+    fn chain_source(&self) -> ChainSource {
+        ChainSource {
+            store: self.store.clone(),
+            network: self.handle().ok().filter(|_| self.waits()),
+            fetched: Mutex::default(),
+            deadline: Instant::now().checked_add(QUERY_TIMEOUT),
+        }
+    }
+}
+
+fn not_connected(Stopped: Stopped) -> SendError {
+    SendError::Node(NodeError::NotConnected)
+}
+
+/// A node's atoms for one question; what is not here is fetched until the question's time is up.
+struct ChainSource {
+    store: Store,
+    network: Option<NetworkHandle>,
+    fetched: Mutex<MemoryStore>,
+    deadline: Option<Instant>,
+}
+
+impl ChainSource {
+    /// Fetches the list that starts with this atom, since records and trie nodes are lists and
+    /// whoever has one has all of it; else the atom alone.
+    fn fetch(&self, id: &AtomId) -> Option<Atom> {
+        let network = self.network.as_ref()?;
+        for kind in [PayloadType::LIST, PayloadType::ATOM] {
+            if self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
+            {
+                return None;
+            }
+            let Ok(atoms) = network.fetch(*id, kind) else {
+                continue;
+            };
+            let first = atoms.first().cloned();
+            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            fetched.extend(atoms);
+            if first.is_some() {
+                return first;
+            }
+        }
+        None
+    }
+}
+
+impl AtomSource for ChainSource {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        let fetched = || {
+            let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            fetched.atom(id).ok()
+        };
+        self.store
+            .get(id)
+            .or_else(fetched)
+            .or_else(|| self.fetch(id))
+            .ok_or(SourceError::Missing(*id))
+    }
+}

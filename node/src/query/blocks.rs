@@ -1,0 +1,183 @@
+//! Blocks, and what they carry.
+
+use super::QueryError;
+use astreum_core::atom::{AtomId, AtomSource, collect_list};
+use astreum_core::chain::{Account, Address, Block, MAX_LIST_ATOMS, Receipt};
+use astreum_core::integer::Natural;
+use astreum_core::trie;
+use core::convert::Infallible;
+
+/// Which block is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockAt {
+    /// The newest one.
+    Head,
+    /// The one at this height of the head's chain.
+    Height(u64),
+    /// The one with this id, on whatever chain.
+    Id(AtomId),
+}
+
+/// The block that `at` means on the chain that ends in `head`.
+///
+/// # Errors
+/// When an atom is missing or no block, or the chain is not that high.
+pub fn block<S>(source: &S, head: AtomId, at: BlockAt) -> Result<Block, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    match at {
+        BlockAt::Head => Ok(Block::read(source, head)?),
+        BlockAt::Id(id) => Ok(Block::read(source, id)?),
+        BlockAt::Height(height) => {
+            let head = Block::read(source, head)?;
+            let wanted = Natural::from(height);
+            if head.height < wanted {
+                let head = head.height.clone();
+                return Err(QueryError::TooHigh { height, head });
+            }
+            previous_at(source, head, &wanted)
+        }
+    }
+}
+
+/// The block at this height on the chain that ends in `block`, which is as high at least.
+///
+/// # Errors
+/// When an atom is missing, or a block on the way is none or does not count its height rightly.
+pub fn previous_at<S>(source: &S, block: Block, height: &Natural) -> Result<Block, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    let mut block = block;
+    while block.height != *height {
+        // A chain that was verified counts down by one; one that is merely trusted might not.
+        if block.height < *height || block.is_genesis() {
+            let id = block.id();
+            return Err(QueryError::Malformed(format!(
+                "the blocks before {id} do not count down to height {height}"
+            )));
+        }
+        block = Block::read(source, block.previous)?;
+    }
+    Ok(block)
+}
+
+/// At most `count` blocks from `first` backwards.
+///
+/// # Errors
+/// When an atom is missing or no block.
+pub fn blocks<S>(source: &S, first: Block, count: usize) -> Result<Vec<Block>, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    let mut blocks = Vec::new();
+    let mut next = Some(first);
+    while let Some(block) = next.take() {
+        if blocks.len() == count {
+            break;
+        }
+        if !block.is_genesis() && blocks.len() + 1 < count {
+            next = Some(Block::read(source, block.previous)?);
+        }
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+/// The ids of a block's transactions, in order.
+///
+/// # Errors
+/// When an atom is missing, or the list is not one of ids.
+pub fn transactions<S>(source: &S, block: &Block) -> Result<Vec<AtomId>, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    ids(source, block.transactions, "transactions", block)
+}
+
+fn ids<S>(source: &S, list: AtomId, what: &str, block: &Block) -> Result<Vec<AtomId>, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    let atoms = collect_list(source, list, MAX_LIST_ATOMS)?;
+    let ids = atoms.iter().map(|atom| AtomId::from_slice(atom.data()));
+    ids.collect::<Option<_>>().ok_or_else(|| {
+        let id = block.id();
+        QueryError::Malformed(format!("the {what} of block {id} are no list of ids"))
+    })
+}
+
+/// A transaction in a block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Included {
+    /// Its place in the block, from 0.
+    pub index: usize,
+    /// Its id.
+    pub transaction: AtomId,
+    /// Its receipt's id.
+    pub receipt_id: AtomId,
+    /// Its receipt.
+    pub receipt: Receipt,
+}
+
+/// How many transactions a block carries, and `count` of them with their receipts after the first
+/// `skip`.
+///
+/// # Errors
+/// When an atom is missing, or the lists do not belong together.
+pub fn included<S>(
+    source: &S,
+    block: &Block,
+    skip: usize,
+    count: usize,
+) -> Result<(usize, Vec<Included>), QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    let transactions = transactions(source, block)?;
+    let total = transactions.len();
+    if count == 0 || skip >= total {
+        return Ok((total, Vec::new()));
+    }
+    let receipts = ids(source, block.receipts, "receipts", block)?;
+    if receipts.len() != total {
+        let (id, receipts) = (block.id(), receipts.len());
+        return Err(QueryError::Malformed(format!(
+            "block {id} has {total} transactions and {receipts} receipts"
+        )));
+    }
+    let pairs = transactions.into_iter().zip(receipts).enumerate();
+    let some = pairs.skip(skip).take(count);
+    let read = some.map(|(index, (transaction, receipt_id))| {
+        Ok(Included {
+            index,
+            transaction,
+            receipt_id,
+            receipt: Receipt::read(source, receipt_id)?,
+        })
+    });
+    Ok((total, read.collect::<Result<_, QueryError>>()?))
+}
+
+/// The account with this address under a root of accounts, and its record's id; `None` if there is
+/// none.
+///
+/// # Errors
+/// When an atom is missing, or what is stored is no account.
+pub fn account<S>(
+    source: &S,
+    accounts: AtomId,
+    address: &Address,
+) -> Result<Option<(AtomId, Account)>, QueryError>
+where
+    S: AtomSource<Error = Infallible> + ?Sized,
+{
+    let Some(value) = trie::get(source, accounts, address.as_bytes())? else {
+        return Ok(None);
+    };
+    let id = AtomId::from_slice(&value).ok_or_else(|| {
+        QueryError::Malformed(format!("the record of account {address} has no id"))
+    })?;
+    Ok(Some((id, Account::read(source, id)?)))
+}

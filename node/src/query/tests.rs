@@ -1,0 +1,384 @@
+//! A chain of a few blocks by hand, asked about.
+
+use super::*;
+use astreum_core::atom::{AtomSink, MemoryStore, bytes_list};
+use astreum_core::chain::{
+    Account, BURN, Block, Genesis, Header, Receipt, Status, TREASURY, Transaction, Unsigned,
+};
+use astreum_core::crypto::SigningKey;
+use astreum_core::trie::{Scalar, Trie};
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_seed(&[n; 32])
+}
+
+fn address(n: u8) -> Address {
+    key(n).verifying_key().into()
+}
+
+fn natural(n: u64) -> Natural {
+    n.into()
+}
+
+/// A genesis with some accounts.
+fn genesis(store: &mut MemoryStore) -> Block {
+    let mut genesis = Genesis::new(address(1), natural(0), natural(1_000));
+    genesis.stakes.insert(address(2), natural(3));
+    genesis.balances.insert(address(3), natural(77));
+    genesis.build(&mut Scalar, store).unwrap()
+}
+
+fn transaction(counter: u64) -> Transaction {
+    let unsigned = Unsigned {
+        chain_id: natural(0),
+        amount: natural(5),
+        counter: natural(counter),
+        data: b"".as_slice().into(),
+        recipient: address(3),
+    };
+    unsigned.sign(&key(1))
+}
+
+/// A block on `parent` that files contracts for `transactions` as applying them does, each counting
+/// `atoms`, and moves nothing.
+fn block_on(
+    store: &mut MemoryStore,
+    parent: &Block,
+    transactions: &[Transaction],
+    atoms: u8,
+) -> Block {
+    let mut burn = Account::find(store, parent.accounts, &BURN)
+        .unwrap()
+        .unwrap();
+    let mut data = Trie::open(burn.data);
+    let (mut ids, mut receipts) = (Vec::new(), Vec::new());
+    for (at, transaction) in transactions.iter().enumerate() {
+        let id = transaction.write(store).unwrap();
+        let previous = parent.id();
+        let record: [&[u8]; 6] = [
+            transaction.sender().as_bytes(),
+            previous.as_bytes(),
+            &[9; 32],
+            &[0; 32],
+            &[1, 2],
+            &[atoms],
+        ];
+        let (record, made) = bytes_list(&record);
+        store.extend(made);
+        data.put(store, id.as_bytes(), record.as_bytes()).unwrap();
+        let receipt = Receipt {
+            transaction: id,
+            status: [Status::Success, Status::Failed][at % 2],
+            cost: Natural::ONE,
+            logs: AtomId::ZERO,
+        };
+        receipts.push(receipt.write(store).unwrap());
+        ids.push(id);
+    }
+    burn.data = data.commit(&mut Scalar, store).unwrap();
+    let burn = burn.write(store).unwrap();
+    let mut accounts = Trie::open(parent.accounts);
+    accounts
+        .put(store, BURN.as_bytes(), burn.as_bytes())
+        .unwrap();
+    let accounts = accounts.commit(&mut Scalar, store).unwrap();
+    let mut list = |ids: &[AtomId]| {
+        let ids: Vec<_> = ids.iter().map(AtomId::as_bytes).collect();
+        let (head, atoms) = bytes_list(&ids);
+        for atom in atoms {
+            store.put(atom.id(), atom).unwrap();
+        }
+        head
+    };
+    let header = Header {
+        height: parent.height.clone() + Natural::ONE,
+        previous: parent.id(),
+        timestamp: parent.timestamp.clone() + natural(2),
+        accounts,
+        transactions: list(&ids),
+        receipts: list(&receipts),
+        ..parent.header().clone()
+    };
+    let block = header.sign(&key(1));
+    block.write(store).unwrap();
+    block
+}
+
+/// A genesis and five blocks, with three transactions in the third.
+fn chain(store: &mut MemoryStore) -> (Vec<Block>, Vec<Transaction>) {
+    let transactions: Vec<_> = (1..4).map(transaction).collect();
+    let mut blocks = vec![genesis(store)];
+    for height in 1..6 {
+        let parent = blocks.last().unwrap().clone();
+        let carried = if height == 3 { &transactions[..] } else { &[] };
+        blocks.push(block_on(store, &parent, carried, 10));
+    }
+    (blocks, transactions)
+}
+
+#[test]
+fn blocks_are_found_by_height_and_id_and_listed_backwards() {
+    let mut store = MemoryStore::new();
+    let (chain, _) = chain(&mut store);
+    let head = chain[5].id();
+    for (height, expected) in chain.iter().enumerate() {
+        let height = u64::try_from(height).unwrap();
+        let found = block(&store, head, BlockAt::Height(height)).unwrap();
+        assert_eq!(&found, expected);
+        assert_eq!(
+            &block(&store, head, BlockAt::Id(expected.id())).unwrap(),
+            expected
+        );
+    }
+    assert_eq!(block(&store, head, BlockAt::Head).unwrap(), chain[5]);
+    let error = block(&store, head, BlockAt::Height(6)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no block 6 yet; the head is block 5"),
+        "{error}"
+    );
+    let listed = |from: usize, count| {
+        let blocks = blocks(&store, chain[from].clone(), count).unwrap();
+        blocks.iter().map(|block| block.id()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(5, 2), [chain[5].id(), chain[4].id()]);
+    assert_eq!(listed(1, 9), [chain[1].id(), chain[0].id()]);
+    assert!(listed(1, 0).is_empty());
+    let nowhere = AtomId::new([7; 32]);
+    let error = block(&store, head, BlockAt::Id(nowhere)).unwrap_err();
+    assert_eq!(error, QueryError::Missing(nowhere));
+    // An atom that is no block is said to be none.
+    let other = block(&store, head, BlockAt::Id(chain[0].accounts)).unwrap_err();
+    assert!(matches!(other, QueryError::Malformed(_)), "{other:?}");
+}
+
+#[test]
+fn a_list_is_as_long_as_asked_even_if_what_is_before_is_nowhere() {
+    let mut store = MemoryStore::new();
+    let (chain, _) = chain(&mut store);
+    let two: MemoryStore = [&chain[5], &chain[4]]
+        .into_iter()
+        .flat_map(|block| block.to_atoms())
+        .map(|(_, atom)| atom)
+        .collect();
+    assert_eq!(blocks(&two, chain[5].clone(), 2).unwrap().len(), 2);
+    let error = blocks(&two, chain[5].clone(), 3).unwrap_err();
+    assert_eq!(error.missing(), Some(chain[3].id()));
+}
+
+#[test]
+fn what_a_block_carries_comes_in_parts() {
+    let mut store = MemoryStore::new();
+    let (chain, sent) = chain(&mut store);
+    let (total, all) = included(&store, &chain[3], 0, 9).unwrap();
+    assert_eq!(total, 3);
+    for (at, one) in all.iter().enumerate() {
+        assert_eq!((one.index, one.transaction), (at, sent[at].id()));
+        assert_eq!(one.receipt.transaction, sent[at].id());
+    }
+    assert_eq!(all[1].receipt.status, Status::Failed);
+    let (total, some) = included(&store, &chain[3], 1, 1).unwrap();
+    assert_eq!((total, &some[..]), (3, &all[1..2]));
+    assert_eq!(included(&store, &chain[3], 3, 1).unwrap(), (3, vec![]));
+    assert_eq!(included(&store, &chain[2], 0, 1).unwrap(), (0, vec![]));
+}
+
+#[test]
+fn a_transaction_is_found_where_it_was_applied_and_nowhere_else() {
+    let mut store = MemoryStore::new();
+    let (chain, sent) = chain(&mut store);
+    for head in &chain[3..] {
+        for (at, transaction) in sent.iter().enumerate() {
+            let place = find(&store, head, transaction.id()).unwrap().unwrap();
+            assert_eq!(
+                (place.block.id(), place.included.index),
+                (chain[3].id(), at)
+            );
+        }
+    }
+    for head in &chain[..3] {
+        assert_eq!(find(&store, head, sent[0].id()).unwrap(), None);
+    }
+    assert_eq!(find(&store, &chain[5], transaction(9).id()).unwrap(), None);
+    // Somebody opens a storage contract on a transaction that waits: it is still in no block.
+    let waiting = transaction(10);
+    let head = block_on(&mut store, &chain[5], core::slice::from_ref(&waiting), 4);
+    assert_eq!(find(&store, &head, waiting.id()).unwrap(), None);
+}
+
+#[test]
+fn accounts_and_stakes_are_those_of_the_block() {
+    let mut store = MemoryStore::new();
+    let (chain, _) = chain(&mut store);
+    let accounts = chain[5].accounts;
+    let (id, found) = account(&store, accounts, &address(3)).unwrap().unwrap();
+    assert_eq!(
+        (found.balance.clone(), found.to_atoms().0),
+        (natural(77), id)
+    );
+    assert_eq!(account(&store, accounts, &address(9)).unwrap(), None);
+    assert_eq!(stake(&store, accounts, &address(2)).unwrap(), natural(3));
+    assert_eq!(stake(&store, accounts, &address(3)).unwrap(), Natural::ZERO);
+    let now = chain[5].timestamp.clone() + natural(5);
+    let (stakes, slots) = schedule(&store, &chain[5], &now, 4).unwrap();
+    let shares: Vec<_> = stakes
+        .iter()
+        .map(|one| (one.validator, one.share_ppm))
+        .collect();
+    assert_eq!(shares, [(address(2), 750_000), (address(1), 250_000)]);
+    // Five seconds after the head the third slot runs.
+    let first = chain[5].timestamp.clone() + natural(5);
+    assert_eq!((&slots[0].from, slots.len()), (&first, 4));
+    for slot in &slots {
+        let end = slot.from.clone() + Natural::ONE;
+        assert_eq!(slot.to, end);
+        for time in [&slot.from, &slot.to] {
+            let expected = astreum_core::chain::validator_at(
+                &astreum_core::chain::read_stakes(&store, accounts).unwrap(),
+                chain[5].id(),
+                &chain[5].timestamp,
+                time,
+            );
+            assert_eq!(Ok(slot.validator), expected);
+        }
+    }
+}
+
+#[test]
+fn costs_follow_the_head() {
+    let mut store = MemoryStore::new();
+    let head = genesis(&mut store);
+    let transaction = transaction(1);
+    let free = costs(&head, &transaction).unwrap();
+    assert_eq!(
+        (free.fee.clone(), free.storage.clone()),
+        (Natural::ONE, Natural::ZERO)
+    );
+    assert_eq!(free.with(&natural(5)), natural(6));
+    let priced = |stake: u64, fees: u64| {
+        let header = Header {
+            cumulative_stake: natural(stake),
+            cumulative_total_fees: natural(fees),
+            ..head.header().clone()
+        };
+        costs(&header.signed(None), &transaction).map(|costs| costs.storage)
+    };
+    assert_eq!(priced(1, 1), Some(natural(526 + 272)));
+    assert_eq!(priced(1, 100), Some(natural(6 + 3)));
+    assert_eq!(priced(1, 0), None);
+    // A counter that the reserve does not cover is paid for.
+    let huge = Unsigned {
+        counter: "9".repeat(300).parse().unwrap(),
+        ..Unsigned::clone(&transaction)
+    };
+    let header = Header {
+        cumulative_stake: natural(1),
+        cumulative_total_fees: natural(1),
+        ..head.header().clone()
+    };
+    let storage = costs(&header.signed(None), &huge.sign(&key(1)))
+        .unwrap()
+        .storage;
+    assert!(storage > natural(526 + 272 + 90), "{storage}");
+}
+
+#[test]
+fn proofs_show_presence_and_absence_without_a_store() {
+    let mut store = MemoryStore::new();
+    let (chain, _) = chain(&mut store);
+    let head = &chain[5];
+    let proof = AccountProof::prove(&store, head, &address(3)).unwrap();
+    let proven = proof.verify().unwrap();
+    assert_eq!((proven.address, proven.block.id()), (address(3), head.id()));
+    assert_eq!(proven.account.unwrap().1.balance, natural(77));
+    let text = serde_json::to_string(&proof).unwrap();
+    assert_eq!(serde_json::from_str::<AccountProof>(&text).unwrap(), proof);
+    let absent = AccountProof::prove(&store, head, &address(9)).unwrap();
+    assert_eq!(absent.verify().unwrap().account, None);
+    assert!(absent.account_atoms.is_empty());
+    for address in [TREASURY, BURN] {
+        let proof = AccountProof::prove(&store, head, &address).unwrap();
+        assert!(proof.verify().unwrap().account.is_some());
+    }
+}
+
+#[test]
+fn a_proof_that_was_tampered_with_shows_nothing() {
+    let mut store = MemoryStore::new();
+    let (chain, _) = chain(&mut store);
+    let head = &chain[5];
+    let good = AccountProof::prove(&store, head, &address(3)).unwrap();
+    let absent = AccountProof::prove(&store, head, &address(9)).unwrap();
+    let older = AccountProof::prove(&store, &chain[2], &address(3)).unwrap();
+    type Change<'a> = (&'a str, Box<dyn Fn(&mut AccountProof) + 'a>);
+    let changes: Vec<Change<'_>> = vec![
+        ("its format", Box::new(|proof| proof.format.push('1'))),
+        (
+            "its account cannot",
+            Box::new(|proof| proof.account.push('0')),
+        ),
+        (
+            "does not lead",
+            Box::new(|proof| proof.account = TREASURY.to_string()),
+        ),
+        ("its block cannot", Box::new(|proof| proof.block.clear())),
+        (
+            "not the block",
+            Box::new(|proof| proof.block = older.block.clone()),
+        ),
+        (
+            "not the block",
+            Box::new(|proof| proof.block_atoms.truncate(3)),
+        ),
+        (
+            "not the block",
+            Box::new(|proof| proof.block_atoms.swap(0, 1)),
+        ),
+        (
+            "block_atoms cannot",
+            Box::new(|proof| proof.block_atoms[0].push('x')),
+        ),
+        (
+            "does not lead",
+            Box::new(|proof| {
+                proof.block = older.block.clone();
+                proof.block_atoms = older.block_atoms.clone();
+            }),
+        ),
+        ("does not lead", Box::new(|proof| proof.path.clear())),
+        ("its path cannot", Box::new(|proof| proof.path.push('0'))),
+        (
+            "does not lead",
+            Box::new(|proof| proof.path = absent.path.clone()),
+        ),
+        (
+            "not at the end",
+            Box::new(|proof| proof.account_atoms.clear()),
+        ),
+        (
+            "not at the end",
+            Box::new(|proof| {
+                let more = proof.block_atoms[0].clone();
+                proof.account_atoms.push(more);
+            }),
+        ),
+        (
+            "not at the end",
+            Box::new(|proof| {
+                let treasury = AccountProof::prove(&store, head, &TREASURY).unwrap();
+                proof.account_atoms = treasury.account_atoms;
+            }),
+        ),
+    ];
+    for (at, (said, change)) in changes.iter().enumerate() {
+        let mut proof = good.clone();
+        change(&mut proof);
+        let problem = proof.verify().unwrap_err().to_string();
+        assert!(problem.contains(said), "change {at}: {problem}");
+    }
+    let mut proof = absent.clone();
+    proof.account_atoms = good.account_atoms.clone();
+    let problem = proof.verify().unwrap_err().to_string();
+    assert!(problem.contains("leads to none"), "{problem}");
+}
