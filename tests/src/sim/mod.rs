@@ -1,6 +1,17 @@
 //! Worlds that are worse than the real one, and repeat themselves when asked with the same seed.
+//!
+//! [`world`] runs many whole nodes (engine, store on a simulated disk) in one thread with virtual
+//! time; [`trial`] puts them through faults and checks what has to hold all the same; [`survey`] takes
+//! figures of a network in peace.
 
 pub mod disk;
+pub mod host;
+pub mod links;
+pub mod mischief;
+pub mod survey;
+pub mod timeline;
+pub mod trial;
+pub mod world;
 
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId};

@@ -55,6 +55,19 @@ impl Advertisements {
         }
     }
 
+    /// A peer may have forgotten what it was told: it is told again, at our pace.
+    pub(super) fn tell_again(&mut self, now: Instant, peer: &PublicKey) {
+        for (id, advertisement) in &mut self.by_id {
+            let told = advertisement.told.len();
+            advertisement.told.retain(|told| told != peer);
+            if advertisement.told.len() < told {
+                self.by_due.remove(&(advertisement.due, *id));
+                advertisement.due = now;
+                self.by_due.insert((now, *id));
+            }
+        }
+    }
+
     fn schedule(&mut self, id: AtomId, due: Instant) {
         if let Some(advertisement) = self.by_id.get_mut(&id) {
             self.by_due.remove(&(advertisement.due, id));

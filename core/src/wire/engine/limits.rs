@@ -122,6 +122,15 @@ pub const ROUTE_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Entries of one answer that are used.
 pub const MAX_ROUTE_ENTRIES: usize = 64;
 
+/// Registered peers below which they are few: what [`ROUTE_REQUEST_INTERVAL`],
+/// [`PING_INTERVAL`] and [`SEED_INTERVAL`] say is then done [`FEW_PEERS_HURRY`] times as often, so
+/// that a network that was torn grows together again.
+pub const FEW_PEERS: usize = 16;
+/// See [`FEW_PEERS`].
+pub const FEW_PEERS_HURRY: u32 = 10;
+/// Between two looks at seeds that are no peers, while fewer than [`WANTED_PEERS`] are known: two
+/// halves of a network that have forgotten each other have only the seeds in common.
+pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
 /// Pings go out at least this often, so that nobody forgets us.
 pub const PING_INTERVAL: Duration = Duration::from_secs(300);
 /// Seeds that are kept.

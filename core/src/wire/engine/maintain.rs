@@ -1,6 +1,9 @@
 //! What time brings: peers that fall silent, seeds that are tried again, things that expire.
 
-use super::limits::{CONTACT_INTERVAL, MAX_SEEDS, PING_INTERVAL, PROBE_INTERVAL, WANTED_PEERS};
+use super::limits::{
+    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_HURRY, MAX_SEEDS, PING_INTERVAL, PROBE_INTERVAL,
+    SEED_INTERVAL, WANTED_PEERS,
+};
 use super::{DropReason, Engine, RemoveReason};
 use crate::atom::AtomSource;
 use crate::crypto::PublicKey;
@@ -145,11 +148,40 @@ impl Engine {
             }
         }
         if self.peers.registered() < WANTED_PEERS {
+            self.look_at_seeds(now);
             let proven = self.peers.iter().filter(|(_, peer)| peer.is_proven);
             let keys: Vec<PublicKey> = proven.map(|(key, _)| *key).collect();
             for key in keys {
                 self.ask_routes(now, &key);
             }
+        }
+    }
+
+    /// Greets the seeds that are no peers, now and then; who is alone bootstraps instead.
+    fn look_at_seeds(&mut self, now: Instant) {
+        if self.peers.proven() == 0 || now.since(self.seeds_looked_at) < self.paced(SEED_INTERVAL) {
+            return;
+        }
+        self.seeds_looked_at = now;
+        let known: Vec<SocketAddr> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_proven)
+            .map(|(_, peer)| peer.address)
+            .collect();
+        for seed in self.all_seeds() {
+            if !known.contains(&seed) {
+                self.connect(now, seed);
+            }
+        }
+    }
+
+    /// What is done every `interval` with many peers is done this often with those that there are.
+    pub(super) fn paced(&self, interval: Duration) -> Duration {
+        if self.peers.registered() < FEW_PEERS {
+            interval / FEW_PEERS_HURRY
+        } else {
+            interval
         }
     }
 
@@ -174,10 +206,11 @@ impl Engine {
                 return Some(Care::KeepAlive);
             }
         }
+        let pause = self.paced(PING_INTERVAL);
         let interval = if timeout.is_zero() {
-            PING_INTERVAL
+            pause
         } else {
-            PING_INTERVAL.min(timeout / 3)
+            pause.min(timeout / 3)
         };
         (now.since(peer.pinged_at) >= interval).then_some(Care::Ping)
     }

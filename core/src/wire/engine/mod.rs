@@ -124,6 +124,7 @@ pub struct Engine {
     scratch: Vec<u8>,
     next_check: Instant,
     next_bootstrap: Instant,
+    seeds_looked_at: Instant,
 }
 
 impl Engine {
@@ -160,6 +161,7 @@ impl Engine {
             scratch: Vec::new(),
             next_check: now + config.peer_timeout_interval,
             next_bootstrap: now,
+            seeds_looked_at: now,
             config,
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Peer {
     pub(super) kept_alive_at: Option<Instant>,
     pub(super) answered_at: Option<Instant>,
     pub(super) is_answer_due: bool,
+    /// Whether it has greeted us again, as one does who has restarted and forgotten everything.
+    pub(super) has_greeted_again: bool,
     pub(super) routes_asked_at: Option<Instant>,
     pub(super) difficulty: u8,
     pub(super) is_validator: bool,
@@ -75,6 +77,7 @@ impl Peer {
             kept_alive_at: None,
             answered_at: None,
             is_answer_due: false,
+            has_greeted_again: false,
             routes_asked_at: None,
             difficulty: 1,
             is_validator: false,

@@ -14,6 +14,7 @@ impl Engine {
     /// Takes over what a ping says, and registers its sender.
     pub(super) fn handle_ping(
         &mut self,
+        now: Instant,
         source: &Source,
         content: &[u8],
     ) -> Result<(), DropReason> {
@@ -27,6 +28,10 @@ impl Engine {
         let news = ping.latest_block.filter(|head| peer.head != Some(*head));
         peer.head = ping.latest_block;
         let address = peer.address;
+        // Its handshake may have been anybody's; the ping is its own.
+        if core::mem::take(&mut peer.has_greeted_again) {
+            self.advertisements.tell_again(now, &source.key);
+        }
         if is_new {
             self.push_event(Event::PeerAdded {
                 peer: source.key,

@@ -117,6 +117,9 @@ impl Engine {
                 peer.takes_ipv6 = true;
             }
         }
+        if let Some(peer) = self.peers.get_mut(&source.key) {
+            peer.has_greeted_again = true;
+        }
         if source.is_proven {
             return self.answer_known(now, &source.key);
         }
@@ -314,7 +317,7 @@ impl Engine {
         store: &S,
     ) -> Result<(), DropReason> {
         let handled = match topic {
-            Topic::Ping => self.handle_ping(&source, content),
+            Topic::Ping => self.handle_ping(now, &source, content),
             Topic::ObjectRequest => self.handle_request(now, &source, content, store),
             Topic::ObjectResponse => self.handle_response(now, &source, content, store),
             Topic::RouteRequest => self.handle_route_request(now, &source, content),

@@ -52,11 +52,12 @@ impl Engine {
 
     /// Asks a peer with a proven address for its peers, now and then.
     pub(super) fn ask_routes(&mut self, now: Instant, key: &PublicKey) {
+        let interval = self.paced(ROUTE_REQUEST_INTERVAL);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_proven) else {
             return;
         };
         let asked = peer.routes_asked_at;
-        if asked.is_some_and(|at| now.since(at) < ROUTE_REQUEST_INTERVAL) {
+        if asked.is_some_and(|at| now.since(at) < interval) {
             return;
         }
         peer.routes_asked_at = Some(now);

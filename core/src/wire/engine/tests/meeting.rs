@@ -222,7 +222,7 @@ fn an_idle_reference_stays_and_a_dead_one_goes_after_it_was_asked() {
 }
 
 #[test]
-fn seeds_are_tried_until_there_is_a_peer() {
+fn seeds_are_tried_while_there_are_few_peers() {
     let mut net = Net::of_ours(1);
     net.with(1, |engine, now| engine.set_seeds(now, &[at(2)], &[at(3)]));
     net.run(95 * SECOND);
@@ -236,8 +236,9 @@ fn seeds_are_tried_until_there_is_a_peer() {
     net.run(30 * SECOND);
     assert!(net.knows(1, 3));
     let before = net.sent_to(at(2), 0).len();
-    net.run(100 * SECOND);
-    assert_eq!(net.sent_to(at(2), 0).len(), before);
+    // One peer may be all that a torn network left us: the other seed is greeted all the same.
+    net.run(600 * SECOND);
+    assert_eq!(net.sent_to(at(2), 0).len(), before + 20);
     assert!(!net.engine(1).peer(&key(3)).unwrap().is_default_seed);
 }
 

@@ -376,3 +376,20 @@ fn puts_are_forwarded_to_who_is_nearer_and_no_further() {
         (key(3), key(1), at(3))
     );
 }
+
+#[test]
+fn who_has_restarted_is_told_again_what_we_provide() {
+    let mut net = Net::of_ours(2);
+    net.meet(1, 2);
+    let id = net.put(1, atom_near(2, 2));
+    net.with(1, |engine, now| {
+        engine.advertise(now, id, PayloadType::ATOM, None)
+    });
+    net.run(SECOND);
+    assert_eq!(net.engine(2).provider_count(), 1);
+    // The same key, and nothing remembered.
+    net.add_at(at(2), config(2), [99; 32]);
+    net.meet(2, 1);
+    net.run(15 * SECOND);
+    assert_eq!(net.engine(2).provider_count(), 1);
+}

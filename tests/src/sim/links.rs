@@ -1,0 +1,120 @@
+//! What the network does to datagrams: loses, repeats, delays and so reorders them, and lets some
+//! nodes not reach others.
+
+use crate::random::Random;
+use core::time::Duration;
+
+/// How the network treats everybody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weather {
+    /// Datagrams lost of a thousand.
+    pub loss_permille: usize,
+    /// Datagrams that arrive twice, of a thousand.
+    pub repeated_permille: usize,
+    /// The shortest way, in microseconds.
+    pub latency_micros: u64,
+    /// What may come on top of it, in microseconds: datagrams overtake each other.
+    pub jitter_micros: usize,
+}
+
+impl Weather {
+    /// Nothing is lost, everything takes ten milliseconds.
+    pub const CALM: Self = Self {
+        loss_permille: 0,
+        repeated_permille: 0,
+        latency_micros: 10_000,
+        jitter_micros: 0,
+    };
+}
+
+/// The network between nodes that are numbered.
+#[derive(Clone, Debug)]
+pub struct Links {
+    /// What it is like now.
+    pub weather: Weather,
+    /// Which part of the network a node is in; nodes of different parts do not reach each other.
+    part: Vec<u8>,
+}
+
+impl Links {
+    /// A calm network of one part.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            weather: Weather::CALM,
+            part: Vec::new(),
+        }
+    }
+
+    /// Cuts the network into parts.
+    pub fn cut(&mut self, part: Vec<u8>) {
+        self.part = part;
+    }
+
+    /// Makes it whole again.
+    pub fn heal(&mut self) {
+        self.part.clear();
+    }
+
+    /// Whether the network is in parts.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        !self.part.is_empty()
+    }
+
+    /// When copies of a datagram arrive, from now; none if it is lost.
+    pub fn deliver(&self, random: &mut Random, from: usize, to: usize) -> [Option<Duration>; 2] {
+        let part = |node: usize| self.part.get(node).copied().unwrap_or_default();
+        let weather = self.weather;
+        if part(from) != part(to) || random.below(1_000) < weather.loss_permille {
+            return [None, None];
+        }
+        let mut way = || {
+            let jitter = random.below(weather.jitter_micros + 1) as u64;
+            Duration::from_micros(weather.latency_micros + jitter)
+        };
+        let first = way();
+        let second = way();
+        let is_repeated = random.below(1_000) < weather.repeated_permille;
+        [Some(first), is_repeated.then_some(second)]
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_do_not_reach_each_other_until_they_are_healed() {
+        let (mut links, mut random) = (Links::new(), Random::new(1));
+        links.cut(vec![0, 0, 1]);
+        assert_eq!(links.deliver(&mut random, 0, 2), [None, None]);
+        assert!(links.deliver(&mut random, 0, 1)[0].is_some());
+        links.heal();
+        assert!(links.deliver(&mut random, 0, 2)[0].is_some());
+    }
+
+    #[test]
+    fn as_much_is_lost_and_repeated_as_is_said() {
+        let (mut links, mut random) = (Links::new(), Random::new(1));
+        links.weather.loss_permille = 200;
+        links.weather.repeated_permille = 100;
+        let (mut lost, mut repeated) = (0, 0);
+        for _ in 0..10_000 {
+            let [first, second] = links.deliver(&mut random, 0, 1);
+            lost += usize::from(first.is_none());
+            repeated += usize::from(second.is_some());
+        }
+        assert!((1_850..2_150).contains(&lost), "{lost} lost of 10000");
+        assert!(
+            (700..900).contains(&repeated),
+            "{repeated} repeated of 10000"
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! Figures of a network that is left in peace but for its losses: how many lookups succeed, how long
+//! they take, and what they cost.
+
+use super::batch;
+use super::links::Weather;
+use super::world::World;
+use astreum_core::atom::AtomId;
+use core::time::Duration;
+
+/// How long nodes have to meet before anybody looks for anything.
+const MEETING: Duration = Duration::from_secs(120);
+/// Between two nodes that join.
+const JOINING: Duration = Duration::from_millis(20);
+/// Between two lookups.
+const LOOKUP_PACE: Duration = Duration::from_millis(50);
+/// How long the last lookups may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a survey found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Survey {
+    /// Nodes.
+    pub nodes: usize,
+    /// Lookups made.
+    pub lookups: usize,
+    /// How many of them found what they looked for.
+    pub found: usize,
+    /// How long those took, the shortest first.
+    pub times: Vec<Duration>,
+    /// Datagrams that a lookup cost, on average, above what is sent anyhow.
+    pub datagrams_per_lookup: f64,
+    /// Peers that a node has, on average.
+    pub peers_per_node: f64,
+    /// One way between two nodes.
+    pub latency: Duration,
+}
+
+impl Survey {
+    /// The time within which this part of the successful lookups was done, in thousandths.
+    #[must_use]
+    pub fn within(&self, permille: usize) -> Duration {
+        let last = self.times.len().saturating_sub(1);
+        self.times
+            .get(last * permille / 1_000)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Round trips that a lookup took, on average.
+    #[must_use]
+    pub fn hops(&self) -> f64 {
+        let total: Duration = self.times.iter().sum();
+        total.as_secs_f64() / (2.0 * self.latency.as_secs_f64()) / self.times.len().max(1) as f64
+    }
+}
+
+/// Looks `lookups` times for an atom that a random node holds, from another one.
+#[must_use]
+pub fn run(seed: u64, nodes: usize, lookups: usize, loss_permille: usize) -> Survey {
+    let mut world = World::new(seed, nodes, false);
+    let weather = Weather {
+        loss_permille,
+        ..Weather::CALM
+    };
+    world.links.weather = weather;
+    for number in 0..nodes {
+        world.start(number);
+        world.run(JOINING);
+    }
+    world.run(MEETING);
+    let mut owned: Vec<(usize, AtomId)> = Vec::new();
+    for number in 0..lookups {
+        let owner = world.random.below(nodes);
+        let atoms = batch(seed.rotate_left(17) ^ number as u64);
+        if let Some((id, _)) = atoms.first() {
+            owned.push((owner, *id));
+        }
+        world.put(owner, atoms);
+        world.run(JOINING);
+    }
+    world.run(MEETING);
+    let quiet = world.counts.sent;
+    let window = LOOKUP_PACE * u32::try_from(lookups).unwrap_or(u32::MAX) + PATIENCE;
+    world.run(window);
+    let background = world.counts.sent - quiet;
+    let before = world.counts.sent;
+    world.found.clear();
+    for (owner, id) in &owned {
+        let others = nodes.saturating_sub(1).max(1);
+        let who = (owner + 1 + world.random.below(others)) % nodes;
+        world.look_up(who, *id);
+        world.run(LOOKUP_PACE);
+    }
+    world.run(PATIENCE);
+    let spent = (world.counts.sent - before).saturating_sub(background);
+    let mut times: Vec<Duration> = world.found.iter().filter_map(|found| found.took).collect();
+    times.sort_unstable();
+    let peers: usize = world
+        .hosts()
+        .iter()
+        .filter_map(|host| Some(host.running.as_ref()?.engine.peer_count()))
+        .sum();
+    Survey {
+        nodes,
+        lookups: owned.len(),
+        found: times.len(),
+        times,
+        datagrams_per_lookup: spent as f64 / lookups.max(1) as f64,
+        peers_per_node: peers as f64 / nodes.max(1) as f64,
+        latency: Duration::from_micros(weather.latency_micros),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_losses_everything_is_found() {
+        let survey = run(1, 20, 40, 0);
+        assert_eq!((survey.found, survey.lookups), (40, 40));
+        assert!(survey.hops() >= 1.0, "{survey:?}");
+        assert!(
+            survey.within(0) <= survey.within(500) && survey.within(500) <= survey.within(1_000)
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! What is going to happen, in order. Of two things at the same time the one that was planned first
+//! happens first, so that the order never depends on anything but the plan.
+
+use astreum_core::time::Instant;
+use core::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+struct Entry<T> {
+    at: Instant,
+    number: u64,
+    what: T,
+}
+
+impl<T> Entry<T> {
+    const fn key(&self) -> (Instant, u64) {
+        (self.at, self.number)
+    }
+}
+
+impl<T> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<T> Eq for Entry<T> {}
+
+impl<T> PartialOrd for Entry<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The heap gives the greatest first, so the earliest is the greatest.
+impl<T> Ord for Entry<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key().cmp(&self.key())
+    }
+}
+
+/// Things that will happen, the earliest first.
+pub struct Timeline<T> {
+    heap: BinaryHeap<Entry<T>>,
+    planned: u64,
+}
+
+impl<T> Default for Timeline<T> {
+    fn default() -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            planned: 0,
+        }
+    }
+}
+
+impl<T> Timeline<T> {
+    /// Plans something.
+    pub fn plan(&mut self, at: Instant, what: T) {
+        let number = self.planned;
+        self.planned += 1;
+        self.heap.push(Entry { at, number, what });
+    }
+
+    /// What comes next, if it comes until then.
+    pub fn next_until(&mut self, end: Instant) -> Option<(Instant, T)> {
+        if self.heap.peek()?.at > end {
+            return None;
+        }
+        self.heap.pop().map(|entry| (entry.at, entry.what))
+    }
+
+    /// How much is planned.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether nothing is planned.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_comes_first_and_of_equals_the_first_planned() {
+        let mut timeline = Timeline::default();
+        for (seconds, name) in [(2, "c"), (1, "a"), (2, "d"), (1, "b")] {
+            timeline.plan(Instant::from_secs(seconds), name);
+        }
+        let mut order = String::new();
+        while let Some((_, name)) = timeline.next_until(Instant::from_secs(2)) {
+            order += name;
+        }
+        assert_eq!(order, "abcd");
+        timeline.plan(Instant::from_secs(3), "e");
+        assert_eq!(timeline.next_until(Instant::from_secs(2)), None);
+        assert_eq!(timeline.len(), 1);
+    }
+}

@@ -1,0 +1,430 @@
+//! Many nodes in one thread: virtual time, one source of randomness, and a hash over everything that
+//! happened. The same settings and seed give the same hash.
+
+use super::host::{Host, Liar, Lookup, address, number_at};
+use super::links::Links;
+use super::mischief::{self, MAX_SEEN, Sent};
+use super::timeline::Timeline;
+use crate::random::Random;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::{Event, limits};
+use astreum_core::wire::object::PayloadType;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Between two rounds of a store's maintenance.
+const MAINTENANCE: Duration = Duration::from_secs(5);
+/// How many nodes everybody is told of at start.
+const SEEDS: usize = 3;
+
+enum Happening {
+    Arrives {
+        to: usize,
+        from: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    Wakes(usize),
+    Maintains(usize),
+}
+
+/// How a lookup ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Who looked.
+    pub node: usize,
+    /// For what.
+    pub id: AtomId,
+    /// How long it took; `None` when it failed.
+    pub took: Option<Duration>,
+}
+
+/// Totals.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Bytes in them.
+    pub sent_bytes: u64,
+    /// Datagrams that arrived.
+    pub arrived: u64,
+    /// Power cuts.
+    pub power_cuts: u64,
+    /// Acknowledged writes.
+    pub acknowledged: u64,
+}
+
+/// The world.
+pub struct World {
+    now: Instant,
+    /// What chance decides, for those who plan faults too.
+    pub random: Random,
+    timeline: Timeline<Happening>,
+    /// The network.
+    pub links: Links,
+    hosts: Vec<Host>,
+    has_disks: bool,
+    trace: u64,
+    /// Lookups that have ended since this was last emptied.
+    pub found: Vec<Found>,
+    /// What happened.
+    pub counts: Counts,
+    buffer: Vec<u8>,
+}
+
+impl World {
+    /// So many machines, all of them off. Without disks, what is put stays in memory.
+    #[must_use]
+    pub fn new(seed: u64, hosts: usize, has_disks: bool) -> Self {
+        let mut random = Random::new(seed);
+        let hosts = (0..hosts)
+            .map(|number| Host::new(number, &mut random))
+            .collect();
+        Self {
+            // Not zero: nothing may take a time of zero for "never".
+            now: Instant::from_secs(1_000),
+            random,
+            timeline: Timeline::default(),
+            links: Links::new(),
+            hosts,
+            has_disks,
+            trace: seed,
+            found: Vec::new(),
+            counts: Counts::default(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The hash over what has happened.
+    #[must_use]
+    pub const fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// The machines.
+    #[must_use]
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// One machine.
+    pub fn host(&mut self, number: usize) -> Option<&mut Host> {
+        self.hosts.get_mut(number)
+    }
+
+    /// Starts a node that is down. `false` when it is up or its disk refuses.
+    pub fn start(&mut self, number: usize) -> bool {
+        let seeds: Vec<SocketAddr> = (0..SEEDS.min(self.hosts.len()))
+            .filter(|seed| *seed != number)
+            .map(address)
+            .collect();
+        let Some(host) = self.hosts.get_mut(number) else {
+            return false;
+        };
+        if host.running.is_some() || !host.start(self.now, &mut self.random, self.has_disks, &seeds)
+        {
+            return false;
+        }
+        self.note(1, number as u64);
+        if self.has_disks {
+            self.timeline
+                .plan(self.now + MAINTENANCE, Happening::Maintains(number));
+        }
+        self.drain(number);
+        true
+    }
+
+    /// Takes the power from a node.
+    pub fn cut_power(&mut self, number: usize) {
+        if let Some(host) = self.hosts.get_mut(number)
+            && host.running.is_some()
+        {
+            host.cut_power(&mut self.random);
+            self.counts.power_cuts += 1;
+            self.note(2, number as u64);
+        }
+    }
+
+    /// Puts atoms at a node.
+    pub fn put(&mut self, number: usize, atoms: Vec<(AtomId, Atom)>) {
+        let Some(host) = self.hosts.get_mut(number) else {
+            return;
+        };
+        let before = host.acknowledged.len();
+        host.put(self.now, atoms);
+        self.counts.acknowledged += (host.acknowledged.len() - before) as u64;
+        self.drain(number);
+    }
+
+    /// Starts a lookup; its end is told in [`Self::found`].
+    pub fn look_up(&mut self, number: usize, id: AtomId) {
+        let since = self.now;
+        if let Some(host) = self.hosts.get_mut(number)
+            && let Some(running) = host.running.as_mut()
+        {
+            let fetch = running.engine.fetch(since, id, PayloadType::ATOM);
+            running.lookups.insert(fetch, Lookup { id, since });
+            self.drain(number);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some((at, happening)) = self.timeline.next_until(end) {
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrives { to, from, datagram } => self.arrive(to, from, datagram),
+            Happening::Wakes(number) => self.wake(number),
+            Happening::Maintains(number) => self.maintain(number),
+        }
+    }
+
+    fn arrive(&mut self, to: usize, from: SocketAddr, datagram: Vec<u8>) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(to) else {
+            return;
+        };
+        if now < host.busy_until {
+            // The loop does other things; the system keeps the datagram.
+            let at = host.busy_until;
+            let happening = Happening::Arrives { to, from, datagram };
+            self.timeline.plan(at, happening);
+            return;
+        }
+        let Some(running) = host.running.as_mut() else {
+            return;
+        };
+        if host.is_hostile {
+            if host.seen.len() < MAX_SEEN {
+                host.seen.push(datagram.clone());
+            }
+            running.engine.handle_datagram(now, from, &datagram, &Liar);
+        } else {
+            let store = &running.store;
+            running.engine.handle_datagram(now, from, &datagram, store);
+        }
+        self.counts.arrived += 1;
+        self.note_bytes(to as u64, &datagram);
+        self.drain(to);
+    }
+
+    fn wake(&mut self, number: usize) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(number) else {
+            return;
+        };
+        let Some(running) = host.running.as_mut() else {
+            return;
+        };
+        // An earlier one has been planned since, or the node is another one by now.
+        if running.wakes_at != Some(now) {
+            return;
+        }
+        running.wakes_at = None;
+        running.engine.handle_timeout(now, &running.store);
+        self.note(3, number as u64);
+        self.drain(number);
+    }
+
+    fn maintain(&mut self, number: usize) {
+        let Some(host) = self.hosts.get_mut(number) else {
+            return;
+        };
+        let Some(cold) = host.running.as_ref().and_then(|node| node.store.cold()) else {
+            return;
+        };
+        // A disk that refuses says so in the status; the next round tries again.
+        let is_done = cold.maintain().is_ok();
+        host.busy_until = self.now + host.write_time;
+        self.note(4, number as u64 * 2 + u64::from(is_done));
+        self.timeline
+            .plan(self.now + MAINTENANCE, Happening::Maintains(number));
+    }
+
+    /// Sends what a node wants sent, hears what it tells, and plans when it wakes.
+    fn drain(&mut self, number: usize) {
+        let now = self.now;
+        let mut buffer = core::mem::take(&mut self.buffer);
+        while let Some(running) = self.running(number) {
+            if let Some(mut work) = running.engine.poll_work() {
+                let done = work.run(u64::MAX).unwrap_or_else(|| work.give_up());
+                running.engine.handle_work(now, done);
+            } else if let Some(transmit) = running.engine.poll_transmit(&mut buffer) {
+                self.send(number, transmit.to, &buffer);
+            } else if let Some(event) = running.engine.poll_event() {
+                self.hear(number, event);
+            } else {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        self.plan_wake(number);
+    }
+
+    fn running(&mut self, number: usize) -> Option<&mut super::host::Running> {
+        self.hosts.get_mut(number)?.running.as_mut()
+    }
+
+    fn plan_wake(&mut self, number: usize) {
+        let now = self.now;
+        let Some(running) = self.running(number) else {
+            return;
+        };
+        let Some(due) = running.engine.poll_timeout() else {
+            return;
+        };
+        // A moment later at least, or a node that is always due would stop time.
+        let due = due.max(now + Duration::from_micros(1));
+        if running.wakes_at.is_none_or(|at| due < at || at <= now) {
+            running.wakes_at = Some(due);
+            self.timeline.plan(due, Happening::Wakes(number));
+        }
+    }
+
+    fn hear(&mut self, number: usize, event: Event) {
+        let now = self.now;
+        let (fetch, atoms) = match event {
+            Event::Fetched { fetch, atoms, .. } => (fetch, Some(atoms)),
+            Event::FetchFailed { fetch, .. } => (fetch, None),
+            _ => return,
+        };
+        let Some(running) = self.running(number) else {
+            return;
+        };
+        let Some(Lookup { id, since }) = running.lookups.remove(&fetch) else {
+            return;
+        };
+        let is_found = atoms.is_some();
+        for atom in atoms.unwrap_or_default() {
+            // What does not fit is fetched again when it is asked for again.
+            let _ = running.store.keep(atom.id(), atom);
+        }
+        let took = is_found.then(|| now.since(since));
+        self.found.push(Found {
+            node: number,
+            id,
+            took,
+        });
+        self.note(5 + u64::from(is_found), number as u64);
+    }
+
+    fn send(&mut self, from: usize, to: SocketAddr, datagram: &[u8]) {
+        let Some(host) = self.hosts.get(from) else {
+            return;
+        };
+        if !host.is_hostile {
+            self.carry(from, to, datagram.to_vec());
+            return;
+        }
+        for sent in mischief::twist(&mut self.random, datagram, &host.seen) {
+            match sent {
+                Sent::Meant(datagram) => self.carry(from, to, datagram),
+                Sent::Strayed(datagram) => {
+                    let stray = address(self.random.below(self.hosts.len()));
+                    self.carry(from, stray, datagram);
+                }
+            }
+        }
+    }
+
+    fn carry(&mut self, from: usize, to: SocketAddr, datagram: Vec<u8>) {
+        self.counts.sent += 1;
+        self.counts.sent_bytes += datagram.len() as u64;
+        let Some(to) = number_at(to).filter(|to| *to < self.hosts.len()) else {
+            return;
+        };
+        let [first, again] = self.links.deliver(&mut self.random, from, to);
+        let from = address(from);
+        if let Some(way) = again {
+            let datagram = datagram.clone();
+            self.timeline
+                .plan(self.now + way, Happening::Arrives { to, from, datagram });
+        }
+        if let Some(way) = first {
+            self.timeline
+                .plan(self.now + way, Happening::Arrives { to, from, datagram });
+        }
+    }
+
+    /// The first promise about bounds that a node breaks.
+    #[must_use]
+    pub fn exceeded(&self) -> Option<String> {
+        self.hosts.iter().find_map(|host| {
+            let running = host.running.as_ref()?;
+            let (engine, hot) = (&running.engine, running.store.hot_stats());
+            let disk_bytes: u64 = host
+                .disk
+                .files()
+                .values()
+                .map(|file| file.len() as u64)
+                .sum();
+            let bounds = [
+                (
+                    "peers",
+                    engine.peer_count() as u64,
+                    limits::MAX_PEERS as u64,
+                ),
+                (
+                    "provider records",
+                    engine.provider_count() as u64,
+                    limits::MAX_PROVIDED as u64,
+                ),
+                (
+                    "fetches",
+                    engine.pending_fetches() as u64,
+                    limits::MAX_FETCHES as u64,
+                ),
+                (
+                    "searches",
+                    engine.pending_work() as u64,
+                    limits::MAX_WORK as u64,
+                ),
+                ("bytes to send", engine.outgoing_bytes(), 67_108_864),
+                ("bytes in memory", hot.used_bytes, hot.limit_bytes),
+                ("bytes on disk", disk_bytes, super::host::COLD_LIMIT_BYTES),
+            ];
+            let broken = bounds.into_iter().find(|(_, has, may)| has > may)?;
+            let (what, has, may) = broken;
+            Some(format!(
+                "node {} has {has} {what}, at most {may} are allowed",
+                host.number
+            ))
+        })
+    }
+
+    fn note(&mut self, what: u64, who: u64) {
+        let time = self.now.as_micros();
+        for word in [what, who, time] {
+            self.trace = mixed(self.trace, word);
+        }
+    }
+
+    fn note_bytes(&mut self, who: u64, bytes: &[u8]) {
+        self.note(7, who);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.trace = mixed(self.trace, u64::from_le_bytes(word));
+        }
+    }
+}
+
+const fn mixed(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 29)
+}
