@@ -27,6 +27,8 @@ pub struct Survey {
     pub found: usize,
     /// How long those took, the shortest first.
     pub times: Vec<Duration>,
+    /// Datagrams sent while they were made.
+    pub sent: u64,
     /// Datagrams that a lookup cost, on average, above what is sent anyhow.
     pub datagrams_per_lookup: f64,
     /// Peers that a node has, on average.
@@ -57,6 +59,21 @@ impl Survey {
 /// Looks `lookups` times for an atom that a random node holds, from another one.
 #[must_use]
 pub fn run(seed: u64, nodes: usize, lookups: usize, loss_permille: usize) -> Survey {
+    let mut survey = observe(seed, nodes, lookups, loss_permille, true);
+    // The same network in the same minutes, but that nobody looks for anything.
+    let quiet = observe(seed, nodes, lookups, loss_permille, false);
+    let spent = survey.sent.saturating_sub(quiet.sent);
+    survey.datagrams_per_lookup = spent as f64 / lookups.max(1) as f64;
+    survey
+}
+
+fn observe(
+    seed: u64,
+    nodes: usize,
+    lookups: usize,
+    loss_permille: usize,
+    is_looked_up: bool,
+) -> Survey {
     let mut world = World::new(seed, nodes, false);
     let weather = Weather {
         loss_permille,
@@ -79,20 +96,18 @@ pub fn run(seed: u64, nodes: usize, lookups: usize, loss_permille: usize) -> Sur
         world.run(JOINING);
     }
     world.run(MEETING);
-    let quiet = world.counts.sent;
-    let window = LOOKUP_PACE * u32::try_from(lookups).unwrap_or(u32::MAX) + PATIENCE;
-    world.run(window);
-    let background = world.counts.sent - quiet;
     let before = world.counts.sent;
     world.found.clear();
     for (owner, id) in &owned {
         let others = nodes.saturating_sub(1).max(1);
         let who = (owner + 1 + world.random.below(others)) % nodes;
-        world.look_up(who, *id);
+        if is_looked_up {
+            world.look_up(who, *id);
+        }
         world.run(LOOKUP_PACE);
     }
     world.run(PATIENCE);
-    let spent = (world.counts.sent - before).saturating_sub(background);
+    let sent = world.counts.sent - before;
     let mut times: Vec<Duration> = world.found.iter().filter_map(|found| found.took).collect();
     times.sort_unstable();
     let peers: usize = world
@@ -105,7 +120,8 @@ pub fn run(seed: u64, nodes: usize, lookups: usize, loss_permille: usize) -> Sur
         lookups: owned.len(),
         found: times.len(),
         times,
-        datagrams_per_lookup: spent as f64 / lookups.max(1) as f64,
+        sent,
+        datagrams_per_lookup: 0.0,
         peers_per_node: peers as f64 / nodes.max(1) as f64,
         latency: Duration::from_micros(weather.latency_micros),
     }
