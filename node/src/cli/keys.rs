@@ -11,6 +11,7 @@ use super::args::{KeyFileArgs, KeyKindArg, KeysArgs, KeysCommand};
 use super::output::{Failure, Output, json_line};
 
 pub(super) fn keys(args: KeysArgs, out: &mut Output) -> Result<(), Failure> {
+    super::forbid_core_dumps();
     let (args, secret) = match args.command {
         KeysCommand::Generate(args) => {
             let secret = generate().map_err(Failure::failed)?;

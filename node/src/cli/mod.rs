@@ -61,6 +61,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// For commands that hold secrets. Where the system refuses, that is no reason not to run.
+fn forbid_core_dumps() {
+    if let Err(error) = crate::run::forbid_core_dumps() {
+        output::complain(&format!(
+            "warning: core dumps cannot be switched off: {error}"
+        ));
+    }
+}
+
 fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
     match cli.command {
         None => run::run(cli.run, out),

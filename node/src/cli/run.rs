@@ -10,6 +10,7 @@ pub(super) fn run<const HIDDEN: bool>(
     args: RunArgs<HIDDEN>,
     out: &mut Output,
 ) -> Result<(), Failure> {
+    super::forbid_core_dumps();
     let loaded = args.into_inputs().load()?;
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;

@@ -351,8 +351,13 @@ fn prepare(stream: &UnixStream) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn is_allowed(stream: &UnixStream) -> bool {
     let peer = rustix::net::sockopt::socket_peercred(stream);
-    let own = rustix::process::geteuid();
-    peer.is_ok_and(|peer| peer.uid == own || peer.uid.is_root())
+    peer.is_ok_and(|peer| may_control(peer.uid, rustix::process::geteuid()))
+}
+
+/// The user who runs the node, and the superuser, who could do anything to it anyway.
+#[cfg(target_os = "linux")]
+fn may_control(peer: rustix::process::Uid, own: rustix::process::Uid) -> bool {
+    peer == own || peer.is_root()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -459,6 +464,15 @@ mod tests {
         let refused = Server::start(&socket, Arc::new(Echo));
         assert!(matches!(refused, Err(ServerError::NotASocket { .. })));
         assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_its_own_user_and_the_superuser_control_a_node() {
+        let uid = rustix::process::Uid::from_raw;
+        assert!(may_control(uid(1000), uid(1000)) && may_control(uid(0), uid(1000)));
+        assert!(!may_control(uid(1001), uid(1000)) && !may_control(uid(1000), uid(0)));
+        assert!(!may_control(uid(65534), uid(0)) && !may_control(uid(u32::MAX - 1), uid(1)));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! now because nothing holds them up.
 
 mod chain_handlers;
+mod dump;
 mod handlers;
 mod later;
 mod stop;
 
+pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use later::without_effect;
 pub use stop::{StopHandle, Stopper};

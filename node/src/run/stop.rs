@@ -1,4 +1,7 @@
-//! What stops a running node: SIGINT, SIGTERM, or somebody who holds a [`StopHandle`].
+//! What stops a running node: SIGINT, SIGTERM, SIGHUP, or somebody who holds a [`StopHandle`].
+//!
+//! SIGHUP comes when the terminal goes away. Who started the node with SIGHUP ignored, as `nohup`
+//! does, wants it to stay.
 //!
 //! The first signal asks for a graceful stop; while that is under way, another one ends the
 //! process at once. One that comes with the first is the same wish: `timeout` and some shells
@@ -6,7 +9,7 @@
 
 use core::fmt;
 use core::time::Duration;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -47,6 +50,7 @@ impl fmt::Display for StopCause {
         match self {
             Self::Signal(SIGINT) => f.write_str("interrupted"),
             Self::Signal(SIGTERM) => f.write_str("asked to terminate"),
+            Self::Signal(SIGHUP) => f.write_str("the terminal is gone"),
             Self::Signal(number) => write!(f, "signal {number}"),
             Self::Request => f.write_str("asked over the control socket"),
         }
@@ -54,7 +58,7 @@ impl fmt::Display for StopCause {
 }
 
 impl Stopper {
-    /// Takes over SIGINT and SIGTERM.
+    /// Takes over SIGINT, SIGTERM and, unless it is ignored, SIGHUP.
     ///
     /// # Errors
     /// When the system does not allow it.
@@ -62,6 +66,9 @@ impl Stopper {
         // The first cause counts, so one place is enough.
         let (sender, causes) = sync_channel(1);
         let signals = Signals::new([SIGINT, SIGTERM])?;
+        if !is_ignored(SIGHUP) {
+            signals.handle().add_signal(SIGHUP)?;
+        }
         let handle = signals.handle();
         let on_signal = sender.clone();
         thread::Builder::new()
@@ -94,6 +101,23 @@ impl Drop for Stopper {
     }
 }
 
+/// Whether the process was started with this signal ignored. Where the system does not say, it was
+/// not.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_in_mask(&status, signal)
+}
+
+/// Reads the mask of ignored signals in Linux's description of a process; signal 1 is its lowest
+/// bit.
+fn is_in_mask(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = u32::try_from(signal - 1).ok();
+    let bit = bit.and_then(|bit| 1u64.checked_shl(bit));
+    mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
 /// On a thread of its own, so that a stop that hangs can still be forced.
 fn listen(mut signals: Signals, sender: &SyncSender<StopCause>) {
     let mut first: Option<Instant> = None;
@@ -114,5 +138,19 @@ impl StopHandle {
     /// Stops the node.
     pub fn stop(&self) {
         let _ = self.sender.try_send(StopCause::Request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert!(is_in_mask(status, SIGHUP) && is_in_mask(status, 13));
+        assert!(!is_in_mask(status, SIGINT) && !is_in_mask(status, 64));
+        assert!(!is_in_mask(status, 65) && !is_in_mask(status, 0));
+        assert!(!is_in_mask("SigIgn:\tno number\n", SIGHUP) && !is_in_mask("", SIGHUP));
     }
 }

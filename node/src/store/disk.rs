@@ -13,6 +13,7 @@ use super::map::Map;
 use core::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -145,7 +146,9 @@ impl Disk for SystemDisk {
             let metadata = match fs::metadata(entry.path()) {
                 // It went away in between, or is a link to nothing.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                metadata => metadata?,
+                // A link that leads nowhere: who opens it hears of it, the others can be opened.
+                Err(_) => entry.metadata()?,
+                Ok(metadata) => metadata,
             };
             listed.push(DirEntry {
                 name,
@@ -167,7 +170,14 @@ impl Disk for SystemDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(SystemFile(File::open(path)?)))
+        // A pipe in a file's place must not hold anybody up.
+        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(nonblocking).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(Arc::new(SystemFile(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

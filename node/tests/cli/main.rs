@@ -9,4 +9,5 @@ mod harness;
 mod language;
 mod node;
 mod places;
+mod private;
 mod storage;

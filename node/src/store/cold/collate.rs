@@ -7,7 +7,7 @@
 
 use super::open::PairNames;
 use super::transfer::Progress;
-use super::{ColdError, Inner, lock};
+use super::{ColdError, Inner, MAX_LEVEL, lock};
 use crate::store::journal::{Segment, leftover_name};
 use crate::store::level::{Cursor, Pair, PairWriter, ReadError, data_name, index_name};
 use astreum_core::atom::{Atom, AtomId};
@@ -119,7 +119,8 @@ impl Inner {
     ) -> Result<bool, ColdError> {
         let _maintenance = lock(&self.maintenance);
         let snapshot = self.snapshot.load_full();
-        let pairs = snapshot.level(level).map(|level| &level.pairs[..]);
+        let level_of_pairs = snapshot.level(level).filter(|_| level < MAX_LEVEL);
+        let pairs = level_of_pairs.map(|level| &level.pairs[..]);
         let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) else {
             return Ok(false);
         };

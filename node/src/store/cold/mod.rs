@@ -52,6 +52,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
+/// Higher levels do not come about: each holds ten times the one below it, and this one more than
+/// any disk.
+const MAX_LEVEL: u32 = 20;
+
 /// How a cold store behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ColdOptions {

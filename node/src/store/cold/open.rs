@@ -1,6 +1,6 @@
 //! Opening a directory: lock, format, and whatever an interruption left.
 
-use super::{ColdError, ColdOptions, Inner, Level, Snapshot, lock};
+use super::{ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
 use crate::store::disk::{DirEntry, Disk, DiskFile, is_read_only};
 use crate::store::journal::{self, Segment};
 use crate::store::level::{Damage, Pair, data_name, index_name};
@@ -134,12 +134,18 @@ impl Inner {
         let mut journals = BTreeMap::new();
         for entry in entries {
             let number = entry.name.strip_prefix("level_").and_then(canonical_number);
-            if let Some(number) = number.and_then(|number| u32::try_from(number).ok())
-                && entry.is_dir
-                && number > 0
-            {
-                let pairs = self.open_level(number)?;
-                snapshot.levels.push(Level { number, pairs });
+            let number = number.filter(|number| entry.is_dir && *number > 0);
+            match number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)) {
+                Some(number @ ..=MAX_LEVEL) => {
+                    let pairs = self.open_level(number)?;
+                    snapshot.levels.push(Level { number, pairs });
+                }
+                Some(_) => self.damages.note(Damage {
+                    path: self.root.join(&entry.name),
+                    offset: 0,
+                    problem: "levels of that number do not come about; it is left alone".into(),
+                }),
+                None => {}
             }
             if let Some(sequence) = journal::sequence(&entry.name).filter(|_| !entry.is_dir) {
                 journals.insert(sequence, self.root.join(&entry.name));
