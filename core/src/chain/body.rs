@@ -182,7 +182,7 @@ impl<S: AtomSource> Builder<S> {
         Ok(body)
     }
 
-    pub(super) fn finish_unclaimed(
+    fn finish_unclaimed(
         &mut self,
         hasher: &mut impl BatchHasher,
     ) -> Result<Body, StateError<S::Error>> {
@@ -226,7 +226,18 @@ impl<S: AtomSource> Builder<S> {
         Ok(())
     }
 
-    fn balance(&mut self, address: &Address) -> Result<Natural, StateError<S::Error>> {
+    /// The accounts' root with still more credited to this address.
+    pub(super) fn credit(
+        &mut self,
+        hasher: &mut impl BatchHasher,
+        address: &Address,
+        amount: &Natural,
+    ) -> Result<AtomId, StateError<S::Error>> {
+        self.state.credit(address, amount)?;
+        self.state.seal_accounts(hasher, &mut RecordAtoms::new())
+    }
+
+    pub(super) fn balance(&mut self, address: &Address) -> Result<Natural, StateError<S::Error>> {
         let account = self.state.account(address)?;
         Ok(account.map_or(Natural::ZERO, |account| account.balance.clone()))
     }

@@ -10,6 +10,7 @@ use super::fields::Fields;
 use super::journal::{Journal, Key, Map, StateError};
 use super::{Address, BURN, Block, MAX_LIST_ATOMS, RecordError};
 use crate::atom::{AtomId, AtomSource};
+use crate::crypto::leading_zero_bits;
 use crate::integer::Natural;
 
 /// First byte of the data: open a contract on the list whose id follows.
@@ -283,16 +284,4 @@ impl<'d> Claim<'d> {
         }
         (256 - leading_zero_bits(&distance)).saturating_sub(1)
     }
-}
-
-/// Zero bits in front of the first one.
-pub(super) fn leading_zero_bits(bytes: &[u8; 32]) -> u32 {
-    let mut zeros = 0;
-    for byte in bytes {
-        zeros += byte.leading_zeros();
-        if *byte != 0 {
-            break;
-        }
-    }
-    zeros
 }

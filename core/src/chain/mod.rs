@@ -15,10 +15,12 @@ mod account;
 mod block;
 mod body;
 pub mod channel;
+mod check;
 pub mod contract;
 pub mod cost;
 mod fields;
 mod genesis;
+mod header;
 mod journal;
 mod lists;
 mod nonce;
@@ -27,14 +29,17 @@ mod record;
 mod select;
 mod transaction;
 mod transition;
+mod verify;
 
 pub use account::{Account, Address};
 pub use block::{Block, Header};
 pub use body::{Body, Builder, REWARD};
+pub use check::{check_signatures, read_ids, read_transactions, verify_body};
 pub use genesis::{
     Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_TOTAL_FEES, Genesis,
     GenesisError, GenesisWarning,
 };
+pub use header::{verify_genesis, verify_header, verify_link, verify_turn};
 pub use journal::StateError;
 pub use nonce::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
@@ -42,6 +47,7 @@ pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atom
 pub use select::{Draw, MAX_SLOTS, SelectError, Stakes, read_stakes, slot_of, validator_at};
 pub use transaction::{Transaction, Unsigned};
 pub use transition::{Outcome, Position, Rejection, Sealed, State};
+pub use verify::{Invalid, Total, VerifyError};
 
 /// The account that holds the stakes.
 pub const TREASURY: Address = Address::new([1; 32]);

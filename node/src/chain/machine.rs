@@ -1,10 +1,10 @@
 //! What machines are given and what they ask for.
 
-use super::{Head, HeadState, SavedHead};
+use super::{Head, HeadState, SavedHead, Signed};
 use astreum_core::atom::{Atom, AtomId, AtomSource};
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::FetchError;
+use astreum_core::wire::engine::{FetchError, ListLimit};
 use astreum_core::wire::object::PayloadType;
 use core::convert::Infallible;
 use core::time::Duration;
@@ -96,6 +96,15 @@ pub enum Input {
         /// The atoms, head first, or why there are none.
         outcome: Result<Vec<Atom>, FetchError>,
     },
+    /// An [`Action::FetchSmall`] has ended. What it brought is in [`World::atoms`] by now.
+    FetchedSmall {
+        /// What was asked for.
+        id: AtomId,
+        /// Whether it is here.
+        outcome: Result<(), FetchError>,
+    },
+    /// An [`Action::Commit`] has ended.
+    Committed(Result<(), String>),
 }
 
 /// What a machine asks of the shell.
@@ -108,8 +117,19 @@ pub enum Action {
         /// As what.
         kind: PayloadType,
     },
+    /// As [`Action::Fetch`] of a list, which is given up beyond the limit; ends in one
+    /// [`Input::FetchedSmall`].
+    FetchSmall {
+        /// What.
+        id: AtomId,
+        /// How long it may be.
+        limit: ListLimit,
+    },
     /// Keep atoms, in cold storage too where there is one.
     Store(Vec<(AtomId, Atom)>),
+    /// Keep a block of our own as with [`Action::Store`], then remember that it was signed; ends in
+    /// one [`Input::Committed`], which says no unless both are safe.
+    Commit(Box<Commit>),
     /// Name this head in pings, remember it, and show it.
     SetHead {
         /// The head.
@@ -128,6 +148,15 @@ pub enum Action {
         /// For how long.
         lifetime: Duration,
     },
+}
+
+/// A block that is about to be published.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// The block's atoms, and those that it needs.
+    pub atoms: Vec<(AtomId, Atom)>,
+    /// What has been signed, this block included.
+    pub signed: Signed,
 }
 
 /// What the machines of one node share: the head, and the queue to the shell.

@@ -8,6 +8,9 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`machine`] | what machines are given and what they ask for |
+//! | [`pool`] | transactions that wait for a block, in order and within bounds |
+//! | [`intake`] | announced transactions: who may tell how much, what is fetched when |
+//! | [`signed`] | what a validator has signed, and the file that remembers it |
 //! | [`head`] | the head of the chain, and the file that remembers it |
 //! | [`view`] | what other threads see of the chain |
 //!
@@ -19,11 +22,15 @@
 //! - The head changes in one place, [`Context::set_head`].
 
 pub mod head;
+pub mod intake;
 pub mod machine;
+pub mod pool;
+pub mod signed;
 pub mod view;
 
 pub use head::{Head, HeadState, SavedHead};
-pub use machine::{Action, Context, Input, Machine, Now, Parallel, Serial, World};
+pub use machine::{Action, Commit, Context, Input, Machine, Now, Parallel, Serial, World};
+pub use signed::Signed;
 pub use view::{ChainStatus, ChainView};
 
 #[cfg(test)]

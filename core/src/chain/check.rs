@@ -1,0 +1,187 @@
+//! The body of a block against the state that its parent left.
+
+use super::body::{Body, Builder, REWARD};
+use super::header::check_total;
+use super::verify::{Invalid, Total, VerifyError};
+use super::{Account, Block, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction};
+use crate::atom::{AtomId, AtomKind, AtomSource};
+use crate::trie::BatchHasher;
+use alloc::vec::Vec;
+
+/// The transactions of a block, in order. Their signatures are not checked.
+///
+/// # Errors
+/// When an atom of the list or of a transaction is missing, or one of them is not what it should
+/// be.
+pub fn read_transactions<S: AtomSource + ?Sized>(
+    source: &S,
+    block: &Block,
+) -> Result<Vec<Transaction>, VerifyError<S::Error>> {
+    let ids = read_ids(source, block.transactions)?;
+    let mut transactions = Vec::with_capacity(ids.len());
+    for (index, id) in ids.into_iter().enumerate() {
+        transactions.push(match Transaction::read(source, id) {
+            Ok(transaction) => transaction,
+            Err(RecordError::Malformed { problem, .. }) => {
+                return Err(Invalid::MalformedTransaction { index, id, problem }.into());
+            }
+            Err(error) => return Err(error.into()),
+        });
+    }
+    Ok(transactions)
+}
+
+/// The ids in the list of a block's transactions.
+///
+/// # Errors
+/// As [`read_transactions`].
+pub fn read_ids<S: AtomSource + ?Sized>(
+    source: &S,
+    head: AtomId,
+) -> Result<Vec<AtomId>, VerifyError<S::Error>> {
+    let mut ids = Vec::new();
+    let mut next = head;
+    while !next.is_zero() {
+        if ids.len() == MAX_BLOCK_TRANSACTIONS {
+            let problem = "it is longer than a block may be";
+            return Err(Invalid::TransactionList { problem }.into());
+        }
+        let atom = source.atom(&next).map_err(RecordError::from)?;
+        let id = AtomId::from_slice(atom.data()).filter(|_| atom.kind() == AtomKind::Bytes);
+        ids.push(id.ok_or(Invalid::TransactionList {
+            problem: "an atom of it does not hold an id",
+        })?);
+        next = atom.next();
+    }
+    Ok(ids)
+}
+
+/// Whether each transaction is signed by its sender, one after the other. What a host checks in
+/// parallel must come out the same: [`Transaction::verify_signature`] decides, never a batch.
+#[must_use]
+pub fn check_signatures(transactions: &[Transaction]) -> Vec<bool> {
+    let is_signed = |transaction: &Transaction| transaction.verify_signature().is_ok();
+    transactions.iter().map(is_signed).collect()
+}
+
+/// Checks the body of `block`, whose header [was right](super::verify_header), by doing what it
+/// says that it has done. Everything that it made comes back, to be stored.
+///
+/// `transactions` are those of the block, as [`read_transactions`] gives them, and `signed` says of
+/// each whether its sender signed it, as [`check_signatures`] does.
+///
+/// # Errors
+/// What is wrong, or missing. Nothing has changed; once what is missing is there, the same call
+/// comes to the same end as if it had been there before.
+pub fn verify_body<S: AtomSource>(
+    source: S,
+    block: &Block,
+    parent: &Block,
+    transactions: &[Transaction],
+    signed: &[bool],
+    hasher: &mut impl BatchHasher,
+) -> Result<Body, VerifyError<S::Error>> {
+    for (index, transaction) in transactions.iter().enumerate() {
+        if signed.get(index) != Some(&true) {
+            let id = transaction.id();
+            return Err(Invalid::TransactionSignature { index, id }.into());
+        }
+    }
+    let mut builder = Builder::new(&source, parent);
+    for (index, transaction) in transactions.iter().enumerate() {
+        if let Err(rejection) = builder.apply(transaction)? {
+            let id = transaction.id();
+            return Err(Invalid::Rejected {
+                index,
+                id,
+                rejection,
+            }
+            .into());
+        }
+    }
+    let mut body = builder.finish(hasher, None)?;
+    check_lists(block, &body)?;
+    check_totals(block, &body)?;
+    if block.accounts == body.accounts {
+        return Ok(body);
+    }
+    let computed = body.accounts;
+    builder.claim(hasher, block.validator, &mut body)?;
+    if block.accounts == body.accounts {
+        return Ok(body);
+    }
+    let claimed = other_claim(&source, block, &mut builder, hasher)?;
+    Err(claimed
+        .unwrap_or(Invalid::Accounts {
+            stated: block.accounts,
+            computed,
+        })
+        .into())
+}
+
+fn check_lists(block: &Block, body: &Body) -> Result<(), Invalid> {
+    if block.transactions != body.transactions {
+        return Err(Invalid::Transactions {
+            stated: block.transactions,
+            computed: body.transactions,
+        });
+    }
+    if block.receipts != body.receipts {
+        return Err(Invalid::Receipts {
+            stated: block.receipts,
+            computed: body.receipts,
+        });
+    }
+    Ok(())
+}
+
+fn check_totals(block: &Block, body: &Body) -> Result<(), Invalid> {
+    for (total, stated, expected) in [
+        (Total::Fees, &block.total_fees, &body.total_fees),
+        (
+            Total::CumulativeFees,
+            &block.cumulative_total_fees,
+            &body.cumulative_total_fees,
+        ),
+        (
+            Total::CumulativeMint,
+            &block.cumulative_mint,
+            &body.cumulative_mint,
+        ),
+        (
+            Total::CumulativeStake,
+            &block.cumulative_stake,
+            &body.cumulative_stake,
+        ),
+        (
+            Total::CumulativeBurn,
+            &block.cumulative_burn,
+            &body.cumulative_burn,
+        ),
+    ] {
+        check_total(total, stated, expected)?;
+    }
+    Ok(())
+}
+
+/// Whether the accounts are right but for a reward that is none of those allowed, where the atoms
+/// are here to tell; the block is wrong either way.
+fn other_claim<S: AtomSource>(
+    source: &S,
+    block: &Block,
+    builder: &mut Builder<&S>,
+    hasher: &mut impl BatchHasher,
+) -> Result<Option<Invalid>, VerifyError<S::Error>> {
+    let validator = &block.validator;
+    let Ok(Some(stated)) = Account::find(source, block.accounts, validator) else {
+        return Ok(None);
+    };
+    // The reward is credited already.
+    let credited = builder.balance(validator)?;
+    let Some(more) = stated.balance.checked_sub(&credited) else {
+        return Ok(None);
+    };
+    let root = builder.credit(hasher, validator, &more)?;
+    let claimed = REWARD + more;
+    Ok((root == block.accounts).then_some(Invalid::Reward { claimed }))
+}

@@ -1,0 +1,176 @@
+//! The header of a block against its parent's.
+
+use super::nonce::{difficulty, has_work};
+use super::select::{Stakes, read_stakes, validator_at};
+use super::verify::{Invalid, Total, VerifyError};
+use super::{Account, BURN, Block, TREASURY};
+use crate::atom::AtomSource;
+use crate::integer::Natural;
+
+/// Checks everything in the header of `block` that does not depend on the state: that it belongs to
+/// this chain and follows `parent`, its time, difficulty, work and signature.
+///
+/// `latest` is the latest time that is accepted.
+///
+/// # Errors
+/// What is wrong. Whether it is too early is asked before anything that costs time.
+pub fn verify_link<E>(
+    block: &Block,
+    parent: &Block,
+    chain_id: &Natural,
+    latest: &Natural,
+) -> Result<(), VerifyError<E>> {
+    check_place(block, parent, chain_id)?;
+    if block.timestamp > *latest {
+        return Err(VerifyError::Future {
+            stated: block.timestamp.clone(),
+            latest: latest.clone(),
+        });
+    }
+    let expected = difficulty(&parent.timestamp, &block.timestamp, &parent.difficulty);
+    if block.difficulty != expected {
+        let stated = block.difficulty.clone();
+        return Err(Invalid::Difficulty { stated, expected }.into());
+    }
+    if !has_work(&block.id(), &parent.difficulty) {
+        let needed = parent.difficulty.clone().max(Natural::ONE);
+        return Err(Invalid::Work { needed }.into());
+    }
+    block.verify_signature().map_err(Invalid::Signature)?;
+    Ok(())
+}
+
+fn check_place(block: &Block, parent: &Block, chain_id: &Natural) -> Result<(), Invalid> {
+    if block.chain_id != *chain_id {
+        return Err(Invalid::ChainId {
+            stated: block.chain_id.clone(),
+            expected: chain_id.clone(),
+        });
+    }
+    if block.previous != parent.id() {
+        return Err(Invalid::Previous {
+            stated: block.previous,
+            expected: parent.id(),
+        });
+    }
+    let expected = &parent.height + &Natural::ONE;
+    if block.height != expected {
+        let stated = block.height.clone();
+        return Err(Invalid::Height { stated, expected });
+    }
+    if block.timestamp <= parent.timestamp {
+        return Err(Invalid::Timestamp {
+            stated: block.timestamp.clone(),
+            parent: parent.timestamp.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks that it was its validator's turn; `stakes` are those that `parent` left.
+///
+/// To be asked after [`verify_link`], which refuses the times for which drawing would take long.
+///
+/// # Errors
+/// When it was not, or nobody's.
+pub fn verify_turn(block: &Block, parent: &Block, stakes: &Stakes) -> Result<(), Invalid> {
+    let scheduled = validator_at(stakes, parent.id(), &parent.timestamp, &block.timestamp)
+        .map_err(Invalid::Schedule)?;
+    if block.validator != scheduled {
+        return Err(Invalid::Validator {
+            stated: block.validator,
+            scheduled,
+        });
+    }
+    Ok(())
+}
+
+/// Checks the whole header of `block`: [`verify_link`], then [`verify_turn`] with the stakes that
+/// `source` has.
+///
+/// # Errors
+/// What is wrong, or missing.
+pub fn verify_header<S: AtomSource + ?Sized>(
+    source: &S,
+    block: &Block,
+    parent: &Block,
+    chain_id: &Natural,
+    latest: &Natural,
+) -> Result<(), VerifyError<S::Error>> {
+    verify_link(block, parent, chain_id, latest)?;
+    let stakes = read_stakes(source, parent.accounts)?;
+    Ok(verify_turn(block, parent, &stakes)?)
+}
+
+/// Checks a first block: nobody's work, no transactions, and totals that are those of its accounts.
+///
+/// Which accounts it gives what is its maker's choice. Whether it is the chain that one wants to
+/// follow, nothing in it can say.
+///
+/// # Errors
+/// What is wrong, or missing.
+pub fn verify_genesis<S: AtomSource + ?Sized>(
+    source: &S,
+    block: &Block,
+    chain_id: &Natural,
+) -> Result<(), VerifyError<S::Error>> {
+    check_genesis(block, chain_id)?;
+    for (address, total, stated) in [
+        (TREASURY, Total::CumulativeStake, &block.cumulative_stake),
+        (BURN, Total::CumulativeBurn, &block.cumulative_burn),
+    ] {
+        let account = Account::find(source, block.accounts, &address)?;
+        let account = account.ok_or(Invalid::Genesis {
+            problem: "its accounts lack the treasury or the burn account",
+        })?;
+        check_total(total, stated, &account.balance)?;
+    }
+    Ok(())
+}
+
+fn check_genesis(block: &Block, chain_id: &Natural) -> Result<(), Invalid> {
+    if block.chain_id != *chain_id {
+        return Err(Invalid::ChainId {
+            stated: block.chain_id.clone(),
+            expected: chain_id.clone(),
+        });
+    }
+    let problem = if !block.is_genesis() {
+        "it follows another one"
+    } else if !block.transactions.is_zero() || !block.receipts.is_zero() {
+        "it has transactions or receipts"
+    } else if block.cumulative_total_fees.is_zero() {
+        "it starts without fees, so that storage has no price"
+    } else {
+        check_total(Total::Fees, &block.total_fees, &Natural::ZERO)?;
+        check_total(
+            Total::CumulativeMint,
+            &block.cumulative_mint,
+            &Natural::ZERO,
+        )?;
+        if block.height.is_zero() {
+            return Ok(());
+        }
+        return Err(Invalid::Height {
+            stated: block.height.clone(),
+            expected: Natural::ZERO,
+        });
+    };
+    Err(Invalid::Genesis { problem })
+}
+
+/// Whether a total is what it should be.
+pub(super) fn check_total(
+    total: Total,
+    stated: &Natural,
+    expected: &Natural,
+) -> Result<(), Invalid> {
+    if stated == expected {
+        return Ok(());
+    }
+    Err(Invalid::Total {
+        total,
+        stated: stated.clone(),
+        expected: expected.clone(),
+    })
+}
