@@ -459,7 +459,62 @@ mod tests {
         );
     }
 
+    /// Numbers of up to 32 bytes, many of them around the border between the two ways of holding.
+    fn numbers() -> impl Strategy<Value = (Natural, BigUint)> {
+        let bytes = proptest::collection::vec(any::<u8>(), 0..32);
+        let near = (0..4_u8, any::<bool>()).prop_map(|(distance, above)| {
+            let border = BigUint::from(1_u8) << 128_u32;
+            if above {
+                border + distance
+            } else {
+                border - distance
+            }
+        });
+        let any = bytes.prop_map(|bytes| BigUint::from_bytes_le(&bytes));
+        prop_oneof![any, near].prop_map(|big| (Natural::from_big(big.clone()), big))
+    }
+
+    #[test]
+    fn what_cannot_be_divided_or_subtracted_says_so() {
+        let large = natural("340282366920938463463374607431768211456");
+        assert_eq!(large.div_ceil(&Natural::ZERO), None);
+        assert_eq!(Natural::ONE.div_ceil(&Natural::ZERO), None);
+        assert_eq!(large.checked_div(&Natural::ZERO), None);
+        assert_eq!(large.checked_rem(&Natural::ZERO), None);
+        assert_eq!(Natural::ONE.checked_sub(&large), None);
+        assert_eq!(Natural::ONE.saturating_sub(&large), Natural::ZERO);
+        assert!(large > u64::MAX && Natural::ONE == 1 && Natural::ZERO < 1);
+    }
+
     proptest! {
+        /// Everything as the library under it, and held in one way.
+        #[test]
+        fn arithmetic_is_that_of_big_numbers((a, x) in numbers(), (b, y) in numbers()) {
+            let is = |number: &Natural, big: &BigUint| {
+                *number == Natural::from_big(big.clone()) && number.to_string() == big.to_string()
+            };
+            prop_assert!(is(&(&a + &b), &(&x + &y)));
+            prop_assert!(is(&(&a * &b), &(&x * &y)));
+            prop_assert!(is(&a.half(), &(&x >> 1_u8)));
+            prop_assert_eq!(a.bit_length(), x.bits());
+            prop_assert_eq!(a.cmp(&b), x.cmp(&y));
+            match a.checked_sub(&b) {
+                Some(rest) => prop_assert!(is(&rest, &(&x - &y))),
+                None => prop_assert!(x < y),
+            }
+            if y != BigUint::ZERO {
+                let quotient = &x / &y;
+                let up = (&x + &y - 1_u8) / &y;
+                prop_assert!(a.div_ceil(&b).is_some_and(|found| is(&found, &up)));
+                prop_assert!(a.checked_div(&b).is_some_and(|found| is(&found, &quotient)));
+                prop_assert!(a.checked_rem(&b).is_some_and(|found| is(&found, &(&x % &y))));
+            }
+            prop_assert_eq!(a.to_bytes_le(), x.to_bytes_le());
+            prop_assert_eq!(a.to_bytes_be(), x.to_bytes_be());
+            prop_assert_eq!(Natural::from_bytes_be(&a.to_bytes_be()), Ok(a.clone()));
+            prop_assert_eq!(Natural::from_bytes_le(&a.to_bytes_le()), Ok(a));
+        }
+
         #[test]
         fn numbers_round_trip(value: u128) {
             let number = natural(&value.to_string());

@@ -11,6 +11,7 @@
 
 use super::account::{Account, Address};
 use super::block::{Block, Header};
+use super::cost::Price;
 use super::record::{RecordAtoms, write_atoms};
 use super::select::Stakes;
 use super::{BURN, TREASURY};
@@ -32,16 +33,8 @@ pub const DEAR_TRANSFER: u64 = 1_000;
 const DAY_BLOCKS: u64 = 86_400 / super::SLOT_SECONDS;
 /// Blocks of a year.
 const YEAR_BLOCKS: u64 = 365 * DAY_BLOCKS;
-/// What a transaction without data and its receipt are counted as, in bytes.
-const TRANSACTION_BYTES: u64 = 526;
-const RECEIPT_BYTES: u64 = 272;
-/// The fee of every transaction.
-const FEE: u64 = 1;
 /// Atoms of a node of a trie.
 const MAX_NODE_ATOMS: usize = 5;
-/// Bytes that an atom is charged for beside its data.
-const ATOM_OVERHEAD_BYTES: usize = 33;
-
 /// A storage contract that exists from the start. It cannot be paid: no block stands before it that
 /// a payment could count from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,10 +124,7 @@ impl Genesis {
     pub fn transfer_cost(&self, blocks: u64) -> Option<Natural> {
         // The price is that of the block before: the first has the treasury's balance once.
         let cumulative_stake = &self.balance(&TREASURY) * &Natural::from(blocks.max(1));
-        let storage = |bytes: u64| {
-            (&Natural::from(bytes) * &cumulative_stake).div_ceil(&self.cumulative_total_fees)
-        };
-        Some(Natural::from(FEE) + storage(TRANSACTION_BYTES)? + storage(RECEIPT_BYTES)?)
+        Price::new(cumulative_stake, self.cumulative_total_fees.clone()).reserve(0)
     }
 
     /// What an operator should know before starting this chain.
@@ -263,9 +253,7 @@ fn write_contracts<K: AtomSink>(
 
 /// The contract for the first node of the stakes' trie, whose atoms are `atoms`.
 fn node_contract(owner: Address, atoms: &[Atom]) -> Contract {
-    let bytes = atoms
-        .iter()
-        .map(|atom| atom.data().len() + ATOM_OVERHEAD_BYTES);
+    let bytes = atoms.iter().map(Atom::stored_len);
     Contract {
         owner,
         bytes: bytes.sum::<usize>().into(),

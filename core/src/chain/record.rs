@@ -281,3 +281,6 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
             .ok_or_else(|| self.malformed(problem))
     }
 }
+
+#[cfg(test)]
+mod tests;

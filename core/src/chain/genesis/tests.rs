@@ -1,1 +1,156 @@
+use super::*;
+use crate::chain::{read_stakes, validator_at};
+use crate::trie::{self, Scalar};
+use alloc::string::ToString;
+use core::convert::Infallible;
 
+const VALIDATOR: Address = Address::new([0x55; 32]);
+
+fn build(genesis: &Genesis) -> Result<(Block, MemoryStore), GenesisError<Infallible>> {
+    let mut store = MemoryStore::new();
+    let block = genesis.build(&mut Scalar, &mut store)?;
+    Ok((block, store))
+}
+
+fn usable() -> Genesis {
+    Genesis::new(VALIDATOR, 7_u64.into(), 1_700_000_000_u64.into())
+}
+
+/// The first case of the public vectors.
+#[test]
+fn the_reference_genesis_has_its_id() {
+    let genesis = Genesis::reference(VALIDATOR, Natural::ZERO, 1_700_000_000_u64.into());
+    let (block, store) = build(&genesis).unwrap();
+    assert_eq!(
+        block.id().to_string(),
+        "de897897489bee81be9d2c34e73c1a3d8c33a2b285c147383fd2dd9ce63c3718"
+    );
+    assert_eq!(Block::read(&store, block.id()), Ok(block.clone()));
+    assert_eq!((block.signature(), block.is_genesis()), (None, true));
+}
+
+#[test]
+fn the_default_is_usable() {
+    let genesis = usable();
+    assert_eq!(genesis.warnings(), []);
+    assert_eq!(genesis.transfer_cost(1), Some(Natural::ONE));
+    assert_eq!(genesis.transfer_cost(u64::MAX), Some(Natural::ONE));
+    let (block, store) = build(&genesis).unwrap();
+    assert_eq!(block.chain_id, 7);
+    assert_eq!(block.cumulative_stake, 0);
+    let stakes = read_stakes(&store, block.accounts).unwrap();
+    let now = &block.timestamp + &Natural::from(9_u64);
+    let drawn = validator_at(&stakes, block.id(), &block.timestamp, &now);
+    assert_eq!(drawn, Ok(VALIDATOR));
+    let funded = Account::find(&store, block.accounts, &VALIDATOR).unwrap();
+    assert_eq!(funded.unwrap().balance, DEFAULT_BALANCE);
+    let nobody = Account::find(&store, block.accounts, &Address::new([9; 32]));
+    assert_eq!(nobody, Ok(None));
+}
+
+/// A reference verifier cannot put into an empty trie.
+#[test]
+fn the_burn_account_has_a_contract_from_the_start() {
+    let (block, store) = build(&usable()).unwrap();
+    let burn = Account::find(&store, block.accounts, &BURN)
+        .unwrap()
+        .unwrap();
+    let treasury = Account::find(&store, block.accounts, &TREASURY)
+        .unwrap()
+        .unwrap();
+    let record = trie::get(&store, burn.data, treasury.data.as_bytes())
+        .unwrap()
+        .unwrap();
+    let record = collect_list(&store, AtomId::from_slice(&record).unwrap(), 6).unwrap();
+    let fields: Vec<&[u8]> = record.iter().map(Atom::data).collect();
+    let node = collect_list(&store, treasury.data, 5).unwrap();
+    let bytes: usize = node.iter().map(Atom::stored_len).sum();
+    let none: &[u8] = &[0; 32];
+    assert_eq!(
+        fields,
+        [
+            VALIDATOR.as_bytes().as_slice(),
+            none,
+            none,
+            none,
+            &Natural::from(bytes).to_bytes_le(),
+            &[5]
+        ]
+    );
+}
+
+#[test]
+fn what_was_asked_for_is_in_it() {
+    let mut genesis = usable();
+    let (rich, object) = (Address::new([8; 32]), AtomId::new([6; 32]));
+    genesis.balances.insert(rich, Natural::new(u128::MAX));
+    genesis.balances.insert(TREASURY, 30_u64.into());
+    genesis.balances.insert(BURN, 4_u64.into());
+    genesis.stakes.insert(rich, 30_u64.into());
+    genesis.cumulative_total_fees = 1_000_u64.into();
+    let contract = Contract {
+        owner: rich,
+        bytes: 99_u64.into(),
+        atoms: 2_u64.into(),
+    };
+    genesis.contracts.insert(object, contract);
+    let (block, store) = build(&genesis).unwrap();
+    assert_eq!(block.cumulative_stake, 30);
+    assert_eq!(block.cumulative_burn, 4);
+    assert_eq!(block.cumulative_total_fees, 1_000);
+    let account = |address| {
+        Account::find(&store, block.accounts, address)
+            .unwrap()
+            .unwrap()
+    };
+    assert_eq!(account(&rich).balance, Natural::new(u128::MAX));
+    assert_eq!(account(&BURN).balance, 4);
+    let contracts: Vec<_> = trie::entries(&store, account(&BURN).data).collect();
+    assert_eq!(contracts.len(), 1);
+    assert_eq!(
+        read_stakes(&store, block.accounts),
+        Ok(genesis.stakes.clone())
+    );
+
+    // 1 + ceil(526 * 30 / 1000) + ceil(272 * 30 / 1000), and thirty times as much stake later.
+    assert_eq!(genesis.transfer_cost(1), Some(26_u64.into()));
+    assert_eq!(genesis.transfer_cost(30), Some((1 + 474 + 245_u64).into()));
+    let warnings = genesis.warnings();
+    let [
+        GenesisWarning::DearTransfers {
+            first,
+            after_a_day,
+            after_a_year,
+        },
+    ] = &warnings[..]
+    else {
+        panic!("{warnings:?}");
+    };
+    assert_eq!(*first, 26);
+    assert!(first < after_a_day && after_a_day < after_a_year);
+    assert!(warnings[0].to_string().contains("costs 26 at first"));
+}
+
+#[test]
+fn the_reference_genesis_prices_everybody_out() {
+    let genesis = Genesis::reference(VALIDATOR, Natural::ZERO, Natural::ZERO);
+    let warnings = genesis.warnings();
+    assert!(matches!(warnings[0], GenesisWarning::DearTransfers { .. }));
+    let cost = Natural::from(799_u64);
+    assert_eq!(warnings[1], GenesisWarning::NobodyCanPay { cost });
+}
+
+#[test]
+fn a_chain_that_cannot_go_on_is_refused() {
+    let mut genesis = usable();
+    genesis.stakes = Stakes::from([(VALIDATOR, Natural::ZERO)]);
+    assert_eq!(build(&genesis).err(), Some(GenesisError::NoStake));
+    let mut genesis = usable();
+    genesis.cumulative_total_fees = Natural::ZERO;
+    assert_eq!(build(&genesis).err(), Some(GenesisError::NoFees));
+    assert_eq!(genesis.transfer_cost(1), None);
+    for reserved in [TREASURY, BURN] {
+        let genesis = Genesis::new(reserved, Natural::ZERO, Natural::ZERO);
+        assert_eq!(build(&genesis).err(), Some(GenesisError::ReservedValidator));
+    }
+}
