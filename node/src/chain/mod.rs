@@ -8,6 +8,10 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`machine`] | what machines are given and what they ask for |
+//! | [`producer`] | the validator: plans, builds, mines, publishes |
+//! | [`schedule`] | when a validator's turn comes |
+//! | [`admission`] | whether a transaction may wait for a block |
+//! | [`publish`] | what of a block is kept and offered |
 //! | [`pool`] | transactions that wait for a block, in order and within bounds |
 //! | [`intake`] | announced transactions: who may tell how much, what is fetched when |
 //! | [`signed`] | what a validator has signed, and the file that remembers it |
@@ -21,10 +25,14 @@
 //!   an instant that has passed.
 //! - The head changes in one place, [`Context::set_head`].
 
+pub mod admission;
 pub mod head;
 pub mod intake;
 pub mod machine;
 pub mod pool;
+pub mod producer;
+pub mod publish;
+pub mod schedule;
 pub mod signed;
 pub mod view;
 

@@ -1,6 +1,7 @@
 //! What other threads see of the chain.
 
 use super::Head;
+use super::producer::ValidatorStatus;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,6 +11,8 @@ use std::time::Instant;
 pub struct ChainStatus {
     /// The head, if there is one.
     pub head: Option<Head>,
+    /// The validator, if this node is one.
+    pub validator: Option<ValidatorStatus>,
 }
 
 /// The chain's state, for who is not on the chain's thread; clones share it.
@@ -89,6 +92,7 @@ mod tests {
         let head = Head::new(block, HeadState::Trusted).unwrap();
         let status = ChainStatus {
             head: Some(head.clone()),
+            validator: None,
         };
         let shower = view.clone();
         let shown = status.clone();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::control::{Client, PeerReply, Request, StatusReply};
+use crate::control::{Client, PeerReply, ProducerReply, Request, StatusReply};
 
 use super::args::{PeersArgs, StatusArgs};
 use super::output::{Failure, Output, json_line};
@@ -60,6 +60,19 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     ];
     for (name, value) in rows {
         writeln!(out, "{name:<15} {value}")?;
+    }
+    if let Some(validator) = &status.validator {
+        let ProducerReply {
+            public_key,
+            activity,
+            blocks_made,
+            pool_transactions,
+            ..
+        } = validator;
+        writeln!(out, "{:<15} {public_key}", "validator")?;
+        writeln!(out, "{:<15} {activity}", "")?;
+        let made = format!("{blocks_made} blocks made, {pool_transactions} transactions wait");
+        writeln!(out, "{:<15} {made}", "")?;
     }
     for warning in &status.warnings {
         writeln!(out, "{:<15} {warning}", "warning")?;

@@ -1,7 +1,7 @@
 //! `astreum run`: configuration, keys and log; then the node itself.
 
 use crate::config::Source;
-use crate::run::{RunError, without_effect};
+use crate::run::{RunError, warnings};
 
 use super::args::RunArgs;
 use super::output::{Failure, Output, complain};
@@ -19,7 +19,7 @@ pub(super) fn run<const HIDDEN: bool>(
         .read_key_files()
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let log = crate::log::init(&config, &paths).map_err(Failure::failed)?;
-    for warning in without_effect(&config) {
+    for warning in warnings(&config) {
         complain(&format!("warning: {warning}"));
     }
     let mut result = crate::run::run(config.clone(), &paths, out);

@@ -23,6 +23,7 @@ pub use chain::{
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
 pub use protocol::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProviderReply, PutReply, Reply, Request, StatusReply, answer_line, hex, unhex,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, StatusReply,
+    answer_line, hex, unhex,
 };
 pub use server::{MAX_CONNECTIONS, Server, ServerError};

@@ -199,7 +199,10 @@ pub struct StatusReply {
     pub difficulty: u8,
     /// Id of the chain's head, in hex, if there is one.
     pub latest_block: Option<String>,
-    /// What is configured and has no effect, a sentence each.
+    /// The validator, if this node is one.
+    #[serde(default)]
+    pub validator: Option<ProducerReply>,
+    /// What is configured and may not be what its owner wants, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Counters, by name.
@@ -207,6 +210,38 @@ pub struct StatusReply {
     /// What an operator has to see to.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// How a validator is doing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProducerReply {
+    /// Its public key, in hex.
+    pub public_key: String,
+    /// What it is doing, or why it waits.
+    pub activity: String,
+    /// Whether it signs nothing more until it is started again.
+    pub halted: bool,
+    /// Blocks that it made since it started.
+    pub blocks_made: u64,
+    /// Blocks that were not found in time.
+    pub blocks_late: u64,
+    /// Transactions that wait for a block.
+    pub pool_transactions: u64,
+    /// Their bytes.
+    pub pool_bytes: u64,
+    /// Transactions that were refused.
+    pub refused: u64,
+    /// The latest of those, newest last.
+    pub refusals: Vec<RefusalReply>,
+}
+
+/// A transaction that was refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefusalReply {
+    /// Its id, in hex.
+    pub id: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A peer.

@@ -2,10 +2,11 @@
 
 use super::Stopped;
 use super::resolve::SeedAddresses;
+use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{FetchError, PeerInfo, Stats, WorkDone};
+use astreum_core::wire::engine::{FetchError, ListLimit, PeerInfo, Stats, WorkDone};
 use astreum_core::wire::object::PayloadType;
 use core::fmt;
 use core::net::SocketAddr;
@@ -25,10 +26,23 @@ pub(super) enum Command {
         kind: PayloadType,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
     },
+    /// A fetch whose outcome the chain's thread gets.
+    ChainFetch {
+        id: AtomId,
+        kind: PayloadType,
+        limit: Option<ListLimit>,
+        inbox: Inbox,
+    },
     Advertise {
         advertisement: Advertisement,
         reply: SyncSender<bool>,
     },
+    /// Nobody waits to hear whether there was room.
+    AdvertiseAll(Vec<Advertisement>),
+    SetHead(AtomId),
+    SetValidator(bool),
+    /// Where heads and transactions that peers tell of go.
+    Chain(Inbox),
     Withdraw {
         id: AtomId,
         reply: SyncSender<bool>,

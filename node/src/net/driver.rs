@@ -18,14 +18,17 @@ use super::report::Report;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
 use super::{NetworkError, engine_config};
+use crate::chain::Input;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log;
 use crate::store::Store;
+use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{self, Engine, Event, FetchId, Recipient, Transmit};
+use astreum_core::wire::engine::{self, Engine, Event, FetchError, FetchId, Recipient, Transmit};
+use astreum_core::wire::object::PayloadType;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -47,7 +50,13 @@ const DATAGRAM_BYTES: usize = 1 << 16;
 /// How long stopping waits for the socket to take what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-type Reply = SyncSender<Result<Vec<Atom>, FetchFailure>>;
+/// Who gets the outcome of a fetch.
+enum Reply {
+    Caller(SyncSender<Result<Vec<Atom>, FetchFailure>>),
+    Chain(Inbox, PayloadType),
+    /// The chain's thread, which wants to know no more than whether it is here.
+    ChainSmall(Inbox),
+}
 
 pub(super) struct Driver {
     poll: Poll,
@@ -69,6 +78,8 @@ pub(super) struct Driver {
     readable: bool,
     commands_left: bool,
     head: Option<AtomId>,
+    /// Who follows the chain, if somebody does.
+    chain: Option<Inbox>,
     reported: Report,
 }
 
@@ -113,6 +124,7 @@ impl Driver {
             readable: true,
             commands_left: false,
             head: config.latest_block_hash,
+            chain: None,
             reported: Report::default(),
         })
     }
@@ -210,8 +222,35 @@ impl Driver {
             Command::Contact(address) => self.engine.connect(now, address),
             Command::Fetch { id, kind, reply } => {
                 let fetch = self.engine.fetch(now, id, kind);
+                self.fetches.insert(fetch, Reply::Caller(reply));
+            }
+            Command::ChainFetch {
+                id,
+                kind,
+                limit,
+                inbox,
+            } => {
+                let (fetch, reply) = match limit {
+                    None => (self.engine.fetch(now, id, kind), Reply::Chain(inbox, kind)),
+                    Some(limit) => (
+                        self.engine.fetch_up_to(now, id, kind, limit),
+                        Reply::ChainSmall(inbox),
+                    ),
+                };
                 self.fetches.insert(fetch, reply);
             }
+            Command::AdvertiseAll(advertisements) => {
+                for Advertisement { id, kind, lifetime } in advertisements {
+                    let expires = lifetime.map(|lifetime| now + lifetime);
+                    self.engine.advertise(now, id, kind, expires);
+                }
+            }
+            Command::SetHead(head) => {
+                self.head = Some(head);
+                self.engine.set_head(now, self.head);
+            }
+            Command::SetValidator(is_validator) => self.engine.set_validator(now, is_validator),
+            Command::Chain(inbox) => self.chain = Some(inbox),
             Command::Advertise {
                 advertisement: Advertisement { id, kind, lifetime },
                 reply,
@@ -334,34 +373,69 @@ impl Driver {
 
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Fetched { fetch, atoms, .. } => {
+            Event::Fetched {
+                fetch, id, atoms, ..
+            } => {
                 for atom in &atoms {
                     // What does not fit into the store still reaches who asked for it.
                     let _ = self.store.keep(atom.id(), atom.clone());
                 }
-                self.answer(fetch, Ok(atoms));
+                self.answer(fetch, id, Ok(atoms));
             }
-            Event::FetchFailed { fetch, error, .. } => {
-                self.answer(fetch, Err(FetchFailure::Network(error)));
+            Event::FetchFailed {
+                fetch, id, error, ..
+            } => {
+                self.answer(fetch, id, Err(error));
             }
             // Other peers' heads count once there is a chain to check them against.
             Event::Head {
+                peer,
                 id,
                 is_default_seed,
-                ..
             } => {
                 if is_default_seed {
                     self.head = Some(id);
                     self.engine.set_head(now, self.head);
                 }
+                self.tell_chain(Input::PeerHead {
+                    peer,
+                    id,
+                    is_default_seed,
+                });
+            }
+            Event::Transaction { peer, id } => {
+                let peer = Some(peer);
+                self.tell_chain(Input::Transaction { peer, id });
+            }
+            event @ Event::PeerRemoved { peer, .. } => {
+                self.tell_chain(Input::PeerGone { peer });
+                log_event(&event);
             }
             event => log_event(&event),
         }
     }
 
-    fn answer(&mut self, fetch: FetchId, outcome: Result<Vec<Atom>, FetchFailure>) {
-        if let Some(reply) = self.fetches.remove(&fetch) {
-            let _ = reply.send(outcome);
+    fn answer(&mut self, fetch: FetchId, id: AtomId, outcome: Result<Vec<Atom>, FetchError>) {
+        match self.fetches.remove(&fetch) {
+            None => {}
+            Some(Reply::Caller(reply)) => {
+                let _ = reply.send(outcome.map_err(FetchFailure::Network));
+            }
+            Some(Reply::Chain(inbox, kind)) => inbox.answer(Input::Fetched { id, kind, outcome }),
+            Some(Reply::ChainSmall(inbox)) => {
+                let outcome = outcome.map(|_| ());
+                inbox.answer(Input::FetchedSmall { id, outcome });
+            }
+        }
+    }
+
+    /// What peers say may be lost where too much of it waits.
+    fn tell_chain(&self, input: Input) {
+        if let Some(inbox) = &self.chain
+            && !inbox.offer(input)
+            && let Some(more) = log::limited("chain busy")
+        {
+            log::info!("the chain's thread is busy: what peers say of it is dropped{more}");
         }
     }
 

@@ -17,9 +17,10 @@ pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 use crate::config::Config;
 use crate::log;
 use crate::store::Store;
+use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::wire::engine::EngineConfig;
+use astreum_core::wire::engine::{EngineConfig, ListLimit};
 use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender};
 use core::fmt;
@@ -186,6 +187,58 @@ impl NetworkHandle {
             advertisement,
             reply,
         })
+    }
+
+    /// As [`Self::advertise`], for many, without hearing whether there was room.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn advertise_all(&self, advertisements: Vec<Advertisement>) -> Result<(), Stopped> {
+        self.commands.send(Command::AdvertiseAll(advertisements))
+    }
+
+    /// Fetches for the chain's thread, which gets the outcome: as a list of at most `limit` if there
+    /// is one, which is told apart.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn fetch_for_chain(
+        &self,
+        id: AtomId,
+        kind: PayloadType,
+        limit: Option<ListLimit>,
+        inbox: Inbox,
+    ) -> Result<(), Stopped> {
+        self.commands.send(Command::ChainFetch {
+            id,
+            kind,
+            limit,
+            inbox,
+        })
+    }
+
+    /// Tells the chain's thread what peers say of it, from now on.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn tell_chain(&self, inbox: Inbox) -> Result<(), Stopped> {
+        self.commands.send(Command::Chain(inbox))
+    }
+
+    /// Names another head to the peers.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn set_head(&self, head: AtomId) -> Result<(), Stopped> {
+        self.commands.send(Command::SetHead(head))
+    }
+
+    /// Tells the peers whether this node validates; transactions are taken only then.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn set_validator(&self, is_validator: bool) -> Result<(), Stopped> {
+        self.commands.send(Command::SetValidator(is_validator))
     }
 
     /// Ends an advertisement; `false` if there was none.

@@ -436,6 +436,9 @@ impl Node {
         }
         let told = handle.announce_transaction(transaction.id());
         let validators = told.map_err(not_connected)?;
+        if own_pool {
+            self.submit_transaction(transaction.id());
+        }
         if !own_pool && validators == 0 {
             let peers = peers.len();
             return Err(SendError::NoValidator { peers });

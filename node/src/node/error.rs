@@ -1,5 +1,7 @@
 //! What can go wrong with a node, sorted by who can do something about it.
 
+use crate::chain::head::HeadFileError;
+use crate::chain::signed::SignedFileError;
 use crate::config::ConfigErrors;
 use crate::keys::KeyError;
 use crate::net::{NetworkError, Stopped};
@@ -21,6 +23,12 @@ pub enum NodeError {
     Entropy(io::Error),
     /// The network could not be started.
     Network(NetworkError),
+    /// The head of the last run could not be recalled.
+    HeadFile(HeadFileError),
+    /// What the validator has signed could not be recalled.
+    SignedFile(SignedFileError),
+    /// The system gives no thread for the chain.
+    ChainThread(io::Error),
     /// The node is not connected.
     NotConnected,
     /// A name could not be resolved.
@@ -49,6 +57,11 @@ impl fmt::Display for NodeError {
             Self::KeyFile(error) => error.fmt(f),
             Self::Entropy(error) => error.fmt(f),
             Self::Network(error) => error.fmt(f),
+            Self::HeadFile(error) => error.fmt(f),
+            Self::SignedFile(error) => error.fmt(f),
+            Self::ChainThread(error) => {
+                write!(f, "cannot start the thread of the chain: {error}")
+            }
             Self::NotConnected => Stopped.fmt(f),
             Self::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
             Self::NoUsableAddress => f.write_str(
@@ -68,7 +81,9 @@ impl fmt::Display for NodeError {
 impl core::error::Error for NodeError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Entropy(error) | Self::Resolve(error) => Some(error),
+            Self::Entropy(error) | Self::Resolve(error) | Self::ChainThread(error) => Some(error),
+            Self::HeadFile(error) => Some(error),
+            Self::SignedFile(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::ColdStorage(error) => Some(error),

@@ -1,6 +1,7 @@
 //! A node as a library: one [`Node`] holds a store and, once connected, a network.
 
 mod chain;
+mod chain_thread;
 mod error;
 mod view;
 
@@ -19,6 +20,7 @@ pub use crate::net::{NetworkStatus, Peer, Provider};
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
+use crate::work::chain::ChainThread;
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::expr::Expr;
@@ -87,6 +89,8 @@ pub struct Node {
     config: Config,
     public_key: PublicKey,
     store: Store,
+    // Before the network, which it uses, and ended before it.
+    chain_thread: Mutex<Option<ChainThread>>,
     network: Mutex<Option<Network>>,
     chain: ChainView,
     secret: Secret,
@@ -120,6 +124,7 @@ impl Node {
             public_key: secret.public_key(),
             secret: Secret(secret),
             store,
+            chain_thread: Mutex::new(None),
             network: Mutex::new(None),
             chain: ChainView::default(),
             config,
@@ -143,6 +148,7 @@ impl Node {
     /// Leaves the network: what was acknowledged is sent, then the socket is closed. Calls that
     /// wait for the network return at once.
     pub fn disconnect(&self) {
+        self.stop_chain();
         // Taken out first, so that stopping does not hold the lock.
         let network = self.network().take();
         drop(network);

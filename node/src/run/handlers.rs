@@ -1,9 +1,10 @@
 //! What the control socket's requests do to the node.
 
-use super::{StopHandle, chain_handlers, without_effect};
+use super::{StopHandle, chain_handlers, warnings};
+use crate::chain::producer::{Activity, ValidatorStatus};
 use crate::control::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
-    ProviderReply, PutReply, Reply, Request, StatusReply, hex, unhex,
+    ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, StatusReply, hex, unhex,
 };
 use crate::net::NetworkStatus;
 use crate::node::{Node, NodeError, Peer, Status};
@@ -261,6 +262,11 @@ fn status_reply(node: &Node) -> StatusReply {
     let config = node.config();
     let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
+    let validator = node.chain().status().validator;
+    let halted = validator
+        .as_ref()
+        .filter(|status| matches!(status.activity, Activity::Halted(_)))
+        .map(|status| status.activity.to_string());
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key: public_key.to_string(),
@@ -280,9 +286,36 @@ fn status_reply(node: &Node) -> StatusReply {
         latest_block: network
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
-        warnings: without_effect(config),
+        warnings: warnings(config),
         counters: counters(&hot, cold.as_ref(), network),
-        problems: cold.as_ref().map(problems).unwrap_or_default(),
+        problems: cold
+            .as_ref()
+            .map(problems)
+            .into_iter()
+            .flatten()
+            .chain(halted)
+            .collect(),
+        validator: validator.as_ref().map(validator_reply),
+    }
+}
+
+fn validator_reply(status: &ValidatorStatus) -> ProducerReply {
+    let refusals = status.refusals.iter();
+    ProducerReply {
+        public_key: hex(&status.validator),
+        activity: status.activity.to_string(),
+        halted: matches!(status.activity, Activity::Halted(_)),
+        blocks_made: status.blocks_made,
+        blocks_late: status.blocks_late,
+        pool_transactions: status.pool_transactions as u64,
+        pool_bytes: status.pool_bytes as u64,
+        refused: status.refused,
+        refusals: refusals
+            .map(|(id, reason)| RefusalReply {
+                id: id.to_string(),
+                reason: reason.clone(),
+            })
+            .collect(),
     }
 }
 

@@ -7,13 +7,13 @@
 mod chain_handlers;
 mod dump;
 mod handlers;
-mod later;
 mod stop;
+mod warnings;
 
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
-pub use later::without_effect;
 pub use stop::{StopHandle, Stopper};
+pub use warnings::warnings;
 
 use crate::config::{Config, Paths};
 use crate::control::{Server, ServerError};
@@ -77,13 +77,14 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
     node.connect().map_err(RunError::Node)?;
+    node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
     let server = Server::start(
         &paths.control_socket,
         Arc::clone(&handler) as Arc<dyn crate::control::Handler>,
     )
     .map_err(RunError::Control)?;
-    for warning in without_effect(node.config()) {
+    for warning in warnings(node.config()) {
         log::warn!("{warning}");
     }
     // A closed output is no reason not to run.

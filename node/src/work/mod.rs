@@ -5,6 +5,9 @@
 //! - A job that panics ends neither its worker nor the process.
 //! - Dropping the pool lets the jobs that run finish and forgets those that wait.
 
+pub mod chain;
+pub mod inbox;
+
 use crate::log;
 use core::fmt;
 use core::panic::AssertUnwindSafe;

@@ -35,21 +35,21 @@ fn what_the_greeting_says_can_be_typed_in_any_directory() {
 }
 
 #[test]
-fn what_is_not_in_this_version_is_said() {
-    let home = Home::new("later");
+fn a_validator_that_would_forget_its_chain_is_warned() {
+    let home = Home::new("warned");
     home.run(&["keys", "generate", "key", "--kind", "validation"])
         .lines();
     let more = ["--validation-secret-key-file", "key"];
     let node = run(&home, &more);
     let told = home.run(&["status"]);
-    assert!(told.text().contains("does not validate"), "{told:?}");
+    assert!(told.text().contains("no cold storage"), "{told:?}");
     let warnings = home.run(&["status", "--json"]).json()["warnings"].clone();
     assert_eq!(warnings.as_array().map(Vec::len), Some(1), "{warnings}");
     assert_eq!(node.interrupt().0, Some(0));
     let logs = home.path().join("state/Astreum/lib-rs/logs");
     let log = fs::read_dir(logs).unwrap().next().unwrap().unwrap().path();
     let log = fs::read_to_string(log.join("node.log")).unwrap();
-    assert!(log.contains(r#""level":"WARNING""#) && log.contains("validation_secret_key has no"));
+    assert!(log.contains(r#""level":"WARNING""#) && log.contains("set cold_storage_path"));
     // On the console too, before anything else that can go wrong.
     home.file("in-the-way", "");
     let broken = [
@@ -62,7 +62,7 @@ fn what_is_not_in_this_version_is_said() {
     home.run(&[&broken[..], &QUIET].concat()).fails(
         1,
         &[
-            "warning: validation_secret_key has no effect",
+            "warning: this validator has no cold storage",
             "is no socket",
         ],
     );

@@ -1,0 +1,123 @@
+//! Blocks that others name, as far as this node gets to read them.
+//!
+//! Nothing is fetched for their sake: the verifier fetches what peers name, and what it fetches is
+//! looked at here as well.
+
+use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSource};
+use astreum_core::chain::Block;
+use core::convert::Infallible;
+use std::collections::VecDeque;
+
+/// Blocks that are waited for. When there are more, the one named longest ago is forgotten.
+const MAX_SIGHTINGS: usize = 256;
+
+#[derive(Debug)]
+struct Sighting {
+    block: AtomId,
+    /// What it waits for; `None` while it has not been looked at.
+    missing: Option<AtomId>,
+}
+
+/// Blocks that have been named and not been read.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    waiting: VecDeque<Sighting>,
+}
+
+impl Sightings {
+    /// Somebody named this block.
+    pub(super) fn note(&mut self, block: AtomId) {
+        if self.waiting.iter().any(|sighting| sighting.block == block) {
+            return;
+        }
+        if self.waiting.len() >= MAX_SIGHTINGS {
+            self.waiting.pop_front();
+        }
+        let missing = None;
+        self.waiting.push_back(Sighting { block, missing });
+    }
+
+    /// A fetch has ended, perhaps with a block.
+    pub(super) fn fetched(&mut self, id: &AtomId, atoms: Option<&[Atom]>) {
+        let first = atoms.and_then(<[Atom]>::first);
+        if first.is_some_and(|atom| atom.kind() == AtomKind::Symbol && atom.data() == b"block") {
+            self.note(*id);
+        }
+        for sighting in &mut self.waiting {
+            if sighting.missing.as_ref() == Some(id) {
+                sighting.missing = None;
+            }
+        }
+    }
+
+    /// Whether [`Sightings::check`] has something to look at.
+    pub(super) fn has_news(&self) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.any(|sighting| sighting.missing.is_none())
+    }
+
+    /// Looks at those that can be read, and forgets them; what `judge` says of the first that it
+    /// says something of.
+    pub(super) fn check<T>(
+        &mut self,
+        atoms: &dyn AtomSource<Error = Infallible>,
+        judge: impl Fn(&Block) -> Option<T>,
+    ) -> Option<T> {
+        let mut verdict = None;
+        self.waiting.retain_mut(|sighting| {
+            if verdict.is_some() || sighting.missing.is_some() {
+                return true;
+            }
+            match Block::read(atoms, sighting.block) {
+                Ok(block) => verdict = judge(&block),
+                Err(error) => sighting.missing = error.missing(),
+            }
+            sighting.missing.is_some()
+        });
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::samples::header;
+    use astreum_core::atom::MemoryStore;
+
+    #[test]
+    fn a_block_is_looked_at_once_it_can_be_read() {
+        let mut store = MemoryStore::new();
+        let block = header(3, AtomId::new([1; 32]), 7).signed(None);
+        let mut sightings = Sightings::default();
+        sightings.note(block.id());
+        assert_eq!(sightings.check(&store, |_| Some(())), None);
+        assert!(!sightings.has_news());
+        // Its body comes in two parts.
+        let atoms = block.to_atoms();
+        let (body, head) = atoms.split_at(15);
+        store.extend(head.iter().map(|(_, atom)| atom.clone()));
+        sightings.fetched(&block.id(), None);
+        assert!(sightings.has_news());
+        assert_eq!(sightings.check(&store, |_| Some(())), None);
+        store.extend(body.iter().map(|(_, atom)| atom.clone()));
+        sightings.fetched(&body[0].0, None);
+        let seen = sightings.check(&store, |block| Some(block.id()));
+        assert_eq!(seen, Some(block.id()));
+        assert!(sightings.waiting.is_empty());
+    }
+
+    #[test]
+    fn fetched_blocks_are_noted_and_there_are_never_too_many() {
+        let mut sightings = Sightings::default();
+        let block = header(3, AtomId::new([1; 32]), 7).signed(None);
+        let atoms: Vec<Atom> = block.to_atoms().into_iter().map(|(_, atom)| atom).collect();
+        sightings.fetched(&AtomId::new([8; 32]), Some(&atoms[..3]));
+        assert!(!sightings.has_news(), "no block");
+        sightings.fetched(&block.id(), Some(&atoms[18..]));
+        assert!(sightings.has_news());
+        for number in 0..1_000u32 {
+            sightings.note(Atom::bytes(number.to_be_bytes()).id());
+        }
+        assert_eq!(sightings.waiting.len(), MAX_SIGHTINGS);
+    }
+}

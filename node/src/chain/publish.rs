@@ -1,0 +1,139 @@
+//! What of a new block is kept, and what of it is offered to others.
+//!
+//! Everything is kept. Offered is what somebody can start from: the heads of lists and records,
+//! each for [`LIFETIME`], as the reference does it. A full block has more of them than the network
+//! could be told in the time to the next block, so [`Offers`] cuts them off where they matter least.
+//!
+//! Invariant: the block and its body are always offered; nothing else is beyond [`MAX_LIVE`].
+
+use super::admission::Waiting;
+use astreum_core::atom::{Atom, AtomId, AtomKind};
+use astreum_core::chain::{Block, Body, RecordAtoms};
+use core::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
+
+/// How long what a block brought is offered.
+pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// Offers of blocks that are alive at once; the engine takes more, for what users put.
+pub const MAX_LIVE: usize = 49_152;
+/// Offers of one block.
+pub const MAX_PER_BLOCK: usize = 2_048;
+/// How much of the room that is left one block may take.
+const SHARE: usize = 8;
+/// The block and its body: offered even when there is no room.
+const ALWAYS: usize = 2;
+
+/// All atoms of a block: its own, its transactions', and what they made.
+#[must_use]
+pub fn atoms(block: &Block, body: &Body, transactions: &[Waiting]) -> RecordAtoms {
+    let mut atoms = body.atoms.clone();
+    atoms.extend(
+        transactions
+            .iter()
+            .flat_map(|transaction| transaction.to_atoms()),
+    );
+    atoms.extend(block.to_atoms());
+    atoms
+}
+
+/// The heads of a block, what matters most first: the block and its body, its two lists and its
+/// accounts, its transactions (main and detail), receipts, nodes of tries and accounts, and the
+/// records of contracts and channels.
+#[must_use]
+pub fn heads(block: &Block, body: &Body, transactions: &[Waiting]) -> Vec<AtomId> {
+    let mut heads = own_heads(block);
+    heads.extend([block.transactions, block.receipts, block.accounts]);
+    for transaction in transactions {
+        heads.extend([transaction.id(), transaction.body_hash()]);
+    }
+    heads.extend(&body.receipt_ids);
+    // Records and nodes start with the name of their type.
+    let named = body.atoms.iter();
+    let named = named.filter(|(_, atom)| atom.kind() == AtomKind::Symbol);
+    heads.extend(named.map(|(id, _)| *id));
+    let records = body.atoms.get(body.record_atoms.clone());
+    heads.extend(first_of_lists(records.unwrap_or_default()));
+    let mut seen = BTreeSet::from([AtomId::ZERO]);
+    heads.retain(|id| seen.insert(*id));
+    heads
+}
+
+/// The block and its body.
+#[must_use]
+pub fn own_heads(block: &Block) -> Vec<AtomId> {
+    // The body is in front, as the reference lists it.
+    let body = block.to_atoms().first().map(|(id, _)| *id);
+    [block.id()].into_iter().chain(body).collect()
+}
+
+fn first_of_lists(atoms: &[(AtomId, Atom)]) -> Vec<AtomId> {
+    let linked: BTreeSet<AtomId> = atoms.iter().map(|(_, atom)| atom.next()).collect();
+    let ids = atoms.iter().map(|(id, _)| *id);
+    ids.filter(|id| !linked.contains(id)).collect()
+}
+
+/// What is offered at present, in numbers.
+#[derive(Debug, Default)]
+pub struct Offers {
+    /// How many end when.
+    ends: VecDeque<(Duration, usize)>,
+    live: usize,
+}
+
+impl Offers {
+    /// How many of a block's `heads` are to be offered now.
+    pub fn take(&mut self, now: Duration, heads: &mut Vec<AtomId>) {
+        while let Some(&(end, count)) = self.ends.front()
+            && end <= now
+        {
+            self.ends.pop_front();
+            self.live -= count;
+        }
+        let room = MAX_LIVE.saturating_sub(self.live) / SHARE;
+        let count = heads.len().min(MAX_PER_BLOCK).min(room.max(ALWAYS));
+        heads.truncate(count);
+        self.live += count;
+        self.ends.push_back((now.saturating_add(LIFETIME), count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_stay_within_their_bound_and_the_block_is_always_among_them() {
+        let mut offers = Offers::default();
+        let all: Vec<AtomId> = (0..4_000u32)
+            .map(|number| Atom::bytes(number.to_be_bytes()).id())
+            .collect();
+        let mut before = usize::MAX;
+        for block in 0..2_000u64 {
+            let now = Duration::from_secs(2 * block);
+            let mut heads = all.clone();
+            offers.take(now, &mut heads);
+            assert!(heads.len() >= ALWAYS && heads.len() <= MAX_PER_BLOCK);
+            assert_eq!(heads, all[..heads.len()]);
+            assert!(offers.live <= MAX_LIVE + 2_000);
+            if now < LIFETIME {
+                assert!(heads.len() <= before, "less room, fewer offers");
+                before = heads.len();
+            }
+        }
+        let mut few = all[..5].to_vec();
+        offers.take(Duration::from_secs(10_000), &mut few);
+        assert_eq!((few.len(), offers.live), (5, 5));
+    }
+
+    #[test]
+    fn a_record_is_offered_under_its_first_atom() {
+        let (first, list) = astreum_core::atom::bytes_list(&[b"a", b"b", b"c"]);
+        let (second, more) = astreum_core::atom::bytes_list(&[b"d"]);
+        let atoms: Vec<_> = list
+            .into_iter()
+            .chain(more)
+            .map(|atom| (atom.id(), atom))
+            .collect();
+        assert_eq!(first_of_lists(&atoms), [first, second]);
+    }
+}

@@ -1,0 +1,43 @@
+//! What is configured and may not be what its owner wants.
+
+use crate::config::Config;
+
+/// What to think about before relying on this configuration, a sentence each.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<String> {
+    let validates =
+        config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
+    let forgets = validates && config.cold_storage_path.is_none();
+    let forgets = forgets.then_some(
+        "this validator has no cold storage: what it makes is in memory only, and its chain ends \
+         with it unless others follow; set cold_storage_path",
+    );
+    forgets.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn a_validator_that_would_forget_its_chain_is_warned() {
+        assert!(warnings(&Config::default()).is_empty());
+        let validator = Config {
+            validation_secret_key: Some(Secret::new([7; 32])),
+            ..Config::default()
+        };
+        let told = warnings(&validator);
+        assert!(told.len() == 1 && told[0].contains("cold_storage_path"));
+        let by_file = Config {
+            validation_secret_key_file: Some("key".into()),
+            ..Config::default()
+        };
+        assert_eq!(warnings(&by_file), told);
+        let stored = Config {
+            cold_storage_path: Some("cold".into()),
+            ..validator
+        };
+        assert!(warnings(&stored).is_empty());
+    }
+}

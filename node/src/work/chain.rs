@@ -1,0 +1,259 @@
+//! The chain's thread: it drives the machines of [`chain`](crate::chain) and carries out what they
+//! ask for.
+//!
+//! Invariants:
+//! - Actions are carried out in their order and before the next call of a machine.
+//! - A block of our own is named only when its atoms and the file of what was signed are stored.
+//! - Nothing here waits for a peer: what is fetched comes as an input.
+
+use super::inbox::{Inbox, Outlet, Taken, inbox};
+use crate::chain::head::HeadFile;
+use crate::chain::producer::Producer;
+use crate::chain::signed::SignedFile;
+use crate::chain::{
+    Action, ChainStatus, ChainView, Commit, Context, Head, Input, Machine, Now, SavedHead, Serial,
+    World,
+};
+use crate::clock::{self, Clock};
+use crate::log;
+use crate::net::{Advertisement, NetworkHandle};
+use crate::store::Store;
+use astreum_core::atom::AtomId;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::ListLimit;
+use astreum_core::wire::object::PayloadType;
+use core::time::Duration;
+use std::io;
+use std::thread::JoinHandle;
+
+/// Inputs that are taken before the machines go on.
+const INPUTS_PER_TURN: usize = 256;
+/// The status is shown at least this often while something changes.
+const SHOW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What the chain's thread works with.
+pub struct ChainParts {
+    /// The node's atoms.
+    pub store: Store,
+    /// The node's network.
+    pub network: NetworkHandle,
+    /// What other threads see.
+    pub view: ChainView,
+    /// Where the head is remembered.
+    pub head_file: HeadFile,
+    /// The head of the last run.
+    pub saved: Option<SavedHead>,
+    /// The validator, and where it remembers what it signed.
+    pub validator: Option<(Producer, SignedFile)>,
+}
+
+impl core::fmt::Debug for ChainParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ChainParts").finish_non_exhaustive()
+    }
+}
+
+/// A running chain thread. Dropping it ends the thread after the piece of work at hand.
+#[derive(Debug)]
+pub struct ChainThread {
+    inbox: Inbox,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ChainThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(parts: ChainParts) -> io::Result<Self> {
+        let (inbox, outlet) = inbox();
+        let worker = Worker::new(parts, inbox.clone());
+        let thread = std::thread::Builder::new()
+            .name("chain".to_owned())
+            .spawn(move || worker.run(&outlet))?;
+        Ok(Self {
+            inbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where inputs go.
+    #[must_use]
+    pub const fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+}
+
+impl Drop for ChainThread {
+    fn drop(&mut self) {
+        self.inbox.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the chain's thread panicked");
+        }
+    }
+}
+
+struct Worker {
+    store: Store,
+    network: NetworkHandle,
+    inbox: Inbox,
+    view: ChainView,
+    shown: (Instant, ChainStatus),
+    head_file: HeadFile,
+    signed_file: Option<SignedFile>,
+    clock: Clock,
+    context: Context,
+    producer: Option<Producer>,
+}
+
+impl Worker {
+    fn new(parts: ChainParts, inbox: Inbox) -> Self {
+        let (producer, signed_file) = parts.validator.unzip();
+        Self {
+            store: parts.store,
+            network: parts.network,
+            inbox,
+            view: parts.view,
+            shown: (Instant::ZERO, ChainStatus::default()),
+            head_file: parts.head_file,
+            signed_file,
+            clock: Clock::start(),
+            context: Context::new(parts.saved),
+            producer,
+        }
+    }
+
+    fn run(mut self, outlet: &Outlet) {
+        loop {
+            let mut timeout = self.timeout();
+            for _ in 0..INPUTS_PER_TURN {
+                match outlet.take(timeout) {
+                    Taken::Input(input) => self.handle(&input),
+                    Taken::Nothing => break,
+                    Taken::Stop => return,
+                }
+                timeout = Some(Duration::ZERO);
+            }
+            self.advance();
+            self.show();
+        }
+    }
+
+    /// How long there is nothing to do, `None` for ever.
+    fn timeout(&self) -> Option<Duration> {
+        let deadlines = self.producer.iter().filter_map(Machine::poll_timeout);
+        let now = self.clock.now();
+        deadlines.min().map(|deadline| deadline.since(now))
+    }
+
+    fn handle(&mut self, input: &Input) {
+        self.each(|machine, world, context| machine.handle_input(world, context, input));
+        self.carry_out();
+    }
+
+    fn advance(&mut self) {
+        self.each(|machine, world, context| machine.advance(world, context));
+        self.carry_out();
+    }
+
+    fn each(&mut self, mut call: impl FnMut(&mut dyn Machine, &World<'_>, &mut Context)) {
+        let world = World {
+            now: Now {
+                instant: self.clock.now(),
+                unix: clock::unix_time(),
+            },
+            atoms: &self.store,
+            parallel: &Serial,
+        };
+        if let Some(producer) = &mut self.producer {
+            call(producer, &world, &mut self.context);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut offers = Vec::new();
+        while let Some(action) = self.context.poll_action() {
+            match action {
+                Action::Advertise { id, kind, lifetime } => {
+                    let lifetime = Some(lifetime);
+                    offers.push(Advertisement { id, kind, lifetime });
+                }
+                Action::Commit(commit) => {
+                    let outcome = Input::Committed(self.commit(*commit));
+                    self.each(|machine, world, context| {
+                        machine.handle_input(world, context, &outcome);
+                    });
+                }
+                action => self.carry_out_one(action),
+            }
+        }
+        if !offers.is_empty() {
+            self.ask(self.network.advertise_all(offers));
+        }
+    }
+
+    fn carry_out_one(&mut self, action: Action) {
+        match action {
+            Action::Fetch { id, kind } => self.fetch(id, kind, None),
+            Action::FetchSmall { id, limit } => self.fetch(id, PayloadType::LIST, Some(limit)),
+            Action::Store(atoms) => {
+                if let Err(error) = self.store.put_all(atoms) {
+                    log::error!("what belongs to the chain could not be stored: {error}");
+                }
+            }
+            Action::SetHead { head, root } => self.set_head(&head, root),
+            Action::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
+            // Seen to by the caller.
+            Action::Advertise { .. } | Action::Commit(_) => {}
+        }
+    }
+
+    fn fetch(&self, id: AtomId, kind: PayloadType, limit: Option<ListLimit>) {
+        let inbox = self.inbox.clone();
+        self.ask(self.network.fetch_for_chain(id, kind, limit, inbox));
+    }
+
+    fn set_head(&self, head: &Head, root: Option<AtomId>) {
+        if let Err(error) = self.head_file.save(&head.saved(root))
+            && let Some(more) = log::limited("head not remembered")
+        {
+            log::error!("the head will not be known after a restart: {error}{more}");
+        }
+        self.ask(self.network.set_head(head.id()));
+    }
+
+    /// Stores a block of our own, then that it was signed.
+    fn commit(&self, commit: Commit) -> Result<(), String> {
+        self.store
+            .put_all(commit.atoms)
+            .map_err(|error| error.to_string())?;
+        let file = self.signed_file.as_ref();
+        let saved = file.map_or(Ok(()), |file| file.save(&commit.signed));
+        saved.map_err(|error| error.to_string())
+    }
+
+    /// A network that has stopped stops this thread next; there is nothing to do about it.
+    #[expect(clippy::unused_self, reason = "reads as what it does")]
+    fn ask<E>(&self, asked: Result<(), E>) {
+        drop(asked);
+    }
+
+    fn show(&mut self) {
+        let (at, shown) = &self.shown;
+        let now = self.clock.now();
+        let head = self.context.head();
+        if head == shown.head.as_ref() && now.since(*at) < SHOW_INTERVAL {
+            return;
+        }
+        let status = ChainStatus {
+            head: head.cloned(),
+            validator: self.producer.as_ref().map(Producer::status),
+        };
+        if status != *shown {
+            self.view.show(status.clone());
+        }
+        self.shown = (now, status);
+    }
+}

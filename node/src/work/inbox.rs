@@ -1,0 +1,119 @@
+//! What happens outside, on its way to the chain's thread.
+
+use crate::chain::Input;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+/// Messages that may wait before what can be dropped is.
+pub const MAX_WAITING: usize = 8_192;
+
+enum Message {
+    Input(Input),
+    Stop,
+}
+
+/// The end that inputs are put into, from any thread. Putting never waits.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: Sender<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The end that the chain's thread takes them from.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    receiver: Receiver<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// What came out.
+pub(super) enum Taken {
+    Input(Input),
+    /// Nothing within the time.
+    Nothing,
+    /// Nothing will come any more.
+    Stop,
+}
+
+/// A new pair.
+pub(super) fn inbox() -> (Inbox, Outlet) {
+    let (sender, receiver) = channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let inbox = Inbox {
+        sender,
+        waiting: Arc::clone(&waiting),
+    };
+    (inbox, Outlet { receiver, waiting })
+}
+
+impl Inbox {
+    /// Puts the answer to something that was asked for. There are no more of these than questions,
+    /// so they are never dropped.
+    pub fn answer(&self, input: Input) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Nobody takes it when the chain's thread has ended.
+        let _ = self.sender.send(Message::Input(input));
+    }
+
+    /// Puts what a peer said; `false` if it was dropped because too much waits.
+    pub fn offer(&self, input: Input) -> bool {
+        let has_room = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
+        if has_room {
+            self.answer(input);
+        }
+        has_room
+    }
+
+    /// Ends the chain's thread.
+    pub(super) fn stop(&self) {
+        let _ = self.sender.send(Message::Stop);
+    }
+}
+
+impl Outlet {
+    /// Waits for the next, `None` for ever.
+    pub(super) fn take(&self, timeout: Option<Duration>) -> Taken {
+        let message = match timeout {
+            None => self.receiver.recv().map_err(RecvTimeoutError::from),
+            Some(timeout) => self.receiver.recv_timeout(timeout),
+        };
+        match message {
+            Ok(Message::Input(input)) => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                Taken::Input(input)
+            }
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => Taken::Stop,
+            Err(RecvTimeoutError::Timeout) => Taken::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use astreum_core::atom::AtomId;
+
+    #[test]
+    fn what_peers_say_is_dropped_when_too_much_waits_and_answers_are_not() {
+        let (inbox, outlet) = inbox();
+        let said = || Input::Transaction {
+            peer: None,
+            id: AtomId::ZERO,
+        };
+        let taken = (0..MAX_WAITING + 10).filter(|_| inbox.offer(said()));
+        assert_eq!(taken.count(), MAX_WAITING);
+        inbox.answer(Input::Committed(Ok(())));
+        for _ in 0..MAX_WAITING {
+            assert!(matches!(outlet.take(None), Taken::Input(_)));
+        }
+        let answer = outlet.take(None);
+        assert!(matches!(answer, Taken::Input(Input::Committed(Ok(())))));
+        assert!(matches!(outlet.take(Some(Duration::ZERO)), Taken::Nothing));
+        assert!(inbox.offer(said()));
+        inbox.stop();
+        assert!(matches!(outlet.take(None), Taken::Input(_)));
+        assert!(matches!(outlet.take(None), Taken::Stop));
+    }
+}
