@@ -19,6 +19,7 @@ mod check;
 pub mod contract;
 pub mod cost;
 mod fields;
+pub mod fork;
 mod genesis;
 mod header;
 mod journal;

@@ -1,0 +1,260 @@
+//! Up: the lowest block that is not verified is checked whole, what it made is stored, and the next
+//! one is its child. What the next ones need is fetched meanwhile.
+
+use super::chase::{Ahead, BODIES_AHEAD, Checked, Phase};
+use super::verified::Entry;
+use super::{Step, Verifier};
+use crate::chain::{Action, Context, World};
+use astreum_core::atom::AtomId;
+use astreum_core::chain::{
+    BURN, Block, Body, TREASURY, Transaction, VerifyError, read_ids, read_transactions, verify_body,
+    verify_genesis, verify_header,
+};
+use astreum_core::integer::Natural;
+use astreum_core::trie;
+use core::convert::Infallible;
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Transactions that one call looks for ahead.
+const LOOKS_PER_CALL: usize = 512;
+
+type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
+
+impl Verifier {
+    /// Checks one block.
+    pub(super) fn climb(&mut self, world: &World<'_>, context: &mut Context, at: usize) -> Step {
+        let now = world.now.instant;
+        let Some(chase) = self.chases.get_mut(at) else {
+            return Step::Waits;
+        };
+        if chase.not_before.is_some_and(|at| at > now) {
+            return Step::Waits;
+        }
+        chase.not_before = None;
+        let Some(&id) = chase.path.last() else {
+            return Step::Finished;
+        };
+        let Phase::Joined { parent } = chase.phase.clone() else {
+            return Step::Waits;
+        };
+        if let Some(reason) = self.forks.bad(&id) {
+            return Step::Bad(id, reason.clone());
+        }
+        let block = match Block::read(&world.atoms, id) {
+            Ok(block) => Arc::new(block),
+            Err(error) => return self.unreadable(world, context, at, id, &error),
+        };
+        if self.verified.contains(&id) {
+            return self.passed(world, at, block);
+        }
+        match self.check(world, at, &block, parent.as_deref()) {
+            Ok(body) => {
+                self.keep(context, at, &block, body);
+                self.passed(world, at, block)
+            }
+            Err(VerifyError::Invalid(invalid)) => Step::Bad(id, invalid.to_string()),
+            Err(VerifyError::Future { stated, .. }) => self.wait_for_time(world, at, &stated),
+            Err(VerifyError::State(error)) => {
+                let Some(missing) = error.missing() else {
+                    return Step::Bad(id, error.to_string());
+                };
+                let waits = self.fetches.want(context, now, missing);
+                if let Some(parent) = &parent {
+                    self.fetch_accounts(world, context, at, parent);
+                }
+                if let Some(chase) = self.chases.get_mut(at) {
+                    chase.waits = Some(format!("block {id}: {waits}"));
+                }
+                Step::Waits
+            }
+        }
+    }
+
+    fn check(
+        &mut self,
+        world: &World<'_>,
+        at: usize,
+        block: &Block,
+        parent: Option<&Block>,
+    ) -> Verdict {
+        let Some(parent) = parent else {
+            return verify_genesis(&world.atoms, block, &self.chain_id).map(|()| None);
+        };
+        let latest = world.now.unix.as_secs();
+        let latest = latest.saturating_add(self.options.max_future_seconds);
+        let latest = Natural::from(latest);
+        verify_header(&world.atoms, block, parent, &self.chain_id, &latest)?;
+        let Some(chase) = self.chases.get_mut(at) else {
+            return Ok(None);
+        };
+        let checked = match chase.checked.take() {
+            Some(checked) if checked.block == block.id() => checked,
+            _ => check_signatures(world, block)?,
+        };
+        let Checked {
+            transactions,
+            signed,
+            ..
+        } = chase.checked.insert(checked);
+        let hasher = &mut self.hasher;
+        verify_body(world.atoms, block, parent, transactions, signed, hasher).map(Some)
+    }
+
+    /// Stores everything of a block that was verified.
+    fn keep(&mut self, context: &mut Context, at: usize, block: &Block, body: Option<Body>) {
+        let mut atoms = block.to_atoms();
+        atoms.extend(body.map(|body| body.atoms).unwrap_or_default());
+        let Some(chase) = self.chases.get_mut(at) else {
+            return;
+        };
+        let checked = chase.checked.take();
+        let transactions = checked.iter().flat_map(|checked| &checked.transactions);
+        atoms.extend(transactions.flat_map(Transaction::to_atoms));
+        context.ask(Action::Store(atoms));
+        let (Some(root), Some(height), Some(timestamp)) =
+            (chase.root, block.height.to_u64(), block.timestamp.to_u64())
+        else {
+            return;
+        };
+        let entry = Entry {
+            height,
+            timestamp,
+            previous: block.previous,
+            root,
+        };
+        self.verified.insert(block.id(), entry);
+    }
+
+    fn passed(&mut self, world: &World<'_>, at: usize, block: Arc<Block>) -> Step {
+        let Some(chase) = self.chases.get_mut(at) else {
+            return Step::Waits;
+        };
+        let id = block.id();
+        chase.path.pop();
+        chase.checked = None;
+        chase.waits = None;
+        chase.progressed = world.now.instant;
+        chase.bodies.retain(|ahead| ahead.block != id);
+        chase.phase = Phase::Joined { parent: Some(block) };
+        if chase.path.is_empty() {
+            Step::Finished
+        } else {
+            Step::Progress
+        }
+    }
+
+    fn wait_for_time(&mut self, world: &World<'_>, at: usize, stated: &Natural) -> Step {
+        let Some(chase) = self.chases.get_mut(at) else {
+            return Step::Waits;
+        };
+        let seconds = stated.to_u64().unwrap_or(u64::MAX);
+        let opens = seconds.saturating_sub(self.options.max_future_seconds);
+        let ahead = opens.saturating_sub(world.now.unix.as_secs());
+        chase.waits = Some(format!("its time comes in {ahead} s"));
+        if ahead > super::MAX_AHEAD_SECONDS {
+            return Step::Dropped(format!("a block of it is {ahead} s from the future"));
+        }
+        chase.not_before = Some(world.now.instant_of(Duration::from_secs(opens)));
+        Step::Waits
+    }
+
+    /// Fetches the transactions of the next blocks, many at a time.
+    pub(super) fn fetch_ahead(&mut self, world: &World<'_>, context: &mut Context, at: usize) {
+        let now = world.now.instant;
+        let Some(chase) = self.chases.get_mut(at) else {
+            return;
+        };
+        let wanted = chase.path.iter().rev().take(BODIES_AHEAD);
+        let known: BTreeSet<AtomId> = chase.bodies.iter().map(|ahead| ahead.block).collect();
+        for id in wanted.filter(|id| !known.contains(*id)) {
+            match Block::read(&world.atoms, *id) {
+                Ok(block) => chase.bodies.push_back(Ahead {
+                    block: *id,
+                    list: block.transactions,
+                    left: None,
+                }),
+                // It has left memory since the walk.
+                Err(error) => {
+                    if let Some(missing) = error.missing() {
+                        self.fetches.ahead(context, now, missing);
+                    }
+                    break;
+                }
+            }
+        }
+        let mut looks = LOOKS_PER_CALL;
+        for ahead in &mut chase.bodies {
+            if ahead.left.is_none() {
+                match read_ids(&world.atoms, ahead.list) {
+                    Ok(ids) => ahead.left = Some(ids.into()),
+                    Err(error) => {
+                        if let Some(missing) = error.missing() {
+                            self.fetches.ahead(context, now, missing);
+                        }
+                        continue;
+                    }
+                }
+            }
+            let Some(left) = &mut ahead.left else {
+                continue;
+            };
+            for _ in 0..left.len() {
+                let Some(id) = left.pop_front() else { break };
+                if looks == 0 {
+                    left.push_front(id);
+                    return;
+                }
+                looks -= 1;
+                let read = Transaction::read(&world.atoms, id);
+                if let Some(missing) = read.err().and_then(|error| error.missing()) {
+                    left.push_back(id);
+                    if !self.fetches.ahead(context, now, missing) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches what the next block needs of its parent's accounts on all paths at once, instead of
+    /// one node after the other.
+    fn fetch_accounts(
+        &mut self,
+        world: &World<'_>,
+        context: &mut Context,
+        at: usize,
+        parent: &Block,
+    ) {
+        let checked = self.chases.get(at).and_then(|chase| chase.checked.as_ref());
+        let transactions = checked.map_or(&[][..], |checked| &checked.transactions);
+        let parties = transactions
+            .iter()
+            .flat_map(|transaction| [transaction.sender, transaction.recipient]);
+        let addresses: BTreeSet<_> = parties.chain([TREASURY, BURN]).collect();
+        for address in addresses {
+            let found = trie::get(&world.atoms, parent.accounts, address.as_bytes());
+            if let Some(missing) = found.err().and_then(|error| error.missing())
+                && !self.fetches.ahead(context, world.now.instant, missing)
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads a block's transactions and checks their signatures, in parallel where that can be done.
+fn check_signatures(world: &World<'_>, block: &Block) -> Result<Checked, VerifyError<Infallible>> {
+    let transactions = read_transactions(&world.atoms, block)?;
+    let is_signed = |at: usize| {
+        let transaction = transactions.get(at);
+        transaction.is_some_and(|transaction| transaction.verify_signature().is_ok())
+    };
+    let signed = world.parallel.all(transactions.len(), &is_signed);
+    Ok(Checked {
+        block: block.id(),
+        transactions,
+        signed,
+    })
+}
