@@ -202,8 +202,7 @@ impl<R> Forks<R> {
         let Some(oldest) = oldest.map(|(id, _)| *id) else {
             return false;
         };
-        self.candidates.remove(&oldest);
-        self.offers.retain(|_, head| *head != oldest);
+        self.forget(&oldest);
         true
     }
 
@@ -225,6 +224,17 @@ impl<R> Forks<R> {
                 self.candidates.remove(head);
             }
         }
+    }
+
+    /// All candidates, held or not, in the order of their ids.
+    pub fn heads(&self) -> impl Iterator<Item = &AtomId> {
+        self.candidates.keys()
+    }
+
+    /// Drops a candidate and the offers of it, until somebody offers it anew.
+    pub fn forget(&mut self, head: &AtomId) {
+        self.candidates.remove(head);
+        self.offers.retain(|_, offered| offered != head);
     }
 
     /// Candidates that are not held: those that most peers offer first, and the newest of these.

@@ -15,6 +15,7 @@
 //! | [`pool`] | transactions that wait for a block, in order and within bounds |
 //! | [`intake`] | announced transactions: who may tell how much, what is fetched when |
 //! | [`signed`] | what a validator has signed, and the file that remembers it |
+//! | [`verifier`] | follows the heads of peers and checks every rule |
 //! | [`head`] | the head of the chain, and the file that remembers it |
 //! | [`view`] | what other threads see of the chain |
 //!
@@ -29,16 +30,20 @@ pub mod admission;
 pub mod head;
 pub mod intake;
 pub mod machine;
+mod node;
 pub mod pool;
 pub mod producer;
 pub mod publish;
 pub mod schedule;
 pub mod signed;
+pub mod verifier;
 pub mod view;
 
 pub use head::{Head, HeadState, SavedHead};
 pub use machine::{Action, Commit, Context, Input, Machine, Now, Parallel, Serial, World};
+pub use node::Chain;
 pub use signed::Signed;
+pub use verifier::{Verifier, VerifierConfig, VerifierStatus};
 pub use view::{ChainStatus, ChainView};
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What other threads see of the chain.
 
-use super::Head;
 use super::producer::ValidatorStatus;
+use super::{Head, VerifierStatus};
+use astreum_core::atom::AtomId;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,6 +12,12 @@ use std::time::Instant;
 pub struct ChainStatus {
     /// The head, if there is one.
     pub head: Option<Head>,
+    /// The block that the chain was verified from, if it was.
+    pub root: Option<AtomId>,
+    /// Whether a longer chain is being followed and not yet verified.
+    pub is_behind: bool,
+    /// What is being followed, and what is bad.
+    pub verifier: VerifierStatus,
     /// The validator, if this node is one.
     pub validator: Option<ValidatorStatus>,
 }
@@ -80,7 +87,6 @@ mod tests {
     use super::*;
     use crate::chain::HeadState;
     use crate::chain::samples::header;
-    use astreum_core::atom::AtomId;
 
     #[test]
     fn who_waits_sees_the_change_and_nobody_waits_for_ever() {
@@ -92,7 +98,7 @@ mod tests {
         let head = Head::new(block, HeadState::Trusted).unwrap();
         let status = ChainStatus {
             head: Some(head.clone()),
-            validator: None,
+            ..ChainStatus::default()
         };
         let shower = view.clone();
         let shown = status.clone();

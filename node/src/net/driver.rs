@@ -387,13 +387,13 @@ impl Driver {
             } => {
                 self.answer(fetch, id, Err(error));
             }
-            // Other peers' heads count once there is a chain to check them against.
             Event::Head {
                 peer,
                 id,
                 is_default_seed,
             } => {
-                if is_default_seed {
+                // Who follows the chain decides, if somebody does.
+                if is_default_seed && self.chain.is_none() {
                     self.head = Some(id);
                     self.engine.set_head(now, self.head);
                 }

@@ -1,10 +1,10 @@
 //! The thread of the chain, started and stopped with its node.
 
 use super::{Node, NodeError};
-use crate::chain::Input;
 use crate::chain::head::HeadFile;
 use crate::chain::producer::{Producer, ProducerConfig};
 use crate::chain::signed::SignedFile;
+use crate::chain::{Input, VerifierConfig};
 use crate::config::Config;
 use crate::work::chain::{ChainParts, ChainThread};
 use astreum_core::atom::AtomId;
@@ -40,6 +40,7 @@ impl Node {
             view: self.chain.clone(),
             head_file,
             saved,
+            verifier: VerifierConfig::from(config),
             validator: validator.transpose()?,
         });
         let thread = thread.map_err(NodeError::ChainThread)?;

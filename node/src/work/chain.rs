@@ -7,11 +7,12 @@
 //! - Nothing here waits for a peer: what is fetched comes as an input.
 
 use super::inbox::{Inbox, Outlet, Taken, inbox};
+use super::spread::Threads;
 use crate::chain::head::HeadFile;
 use crate::chain::producer::Producer;
 use crate::chain::signed::SignedFile;
 use crate::chain::{
-    Action, ChainStatus, ChainView, Commit, Context, Head, Input, Machine, Now, SavedHead, Serial,
+    Action, Chain, ChainStatus, ChainView, Commit, Head, Input, Now, SavedHead, VerifierConfig,
     World,
 };
 use crate::clock::{self, Clock};
@@ -43,6 +44,8 @@ pub struct ChainParts {
     pub head_file: HeadFile,
     /// The head of the last run.
     pub saved: Option<SavedHead>,
+    /// How heads of peers are followed.
+    pub verifier: VerifierConfig,
     /// The validator, and where it remembers what it signed.
     pub validator: Option<(Producer, SignedFile)>,
 }
@@ -104,13 +107,18 @@ struct Worker {
     head_file: HeadFile,
     signed_file: Option<SignedFile>,
     clock: Clock,
-    context: Context,
-    producer: Option<Producer>,
+    threads: Threads,
+    chain: Chain,
 }
 
 impl Worker {
     fn new(parts: ChainParts, inbox: Inbox) -> Self {
         let (producer, signed_file) = parts.validator.unzip();
+        let chain = Chain::new(parts.verifier, parts.saved);
+        let chain = match producer {
+            Some(producer) => chain.with_producer(producer),
+            None => chain,
+        };
         Self {
             store: parts.store,
             network: parts.network,
@@ -120,8 +128,8 @@ impl Worker {
             head_file: parts.head_file,
             signed_file,
             clock: Clock::start(),
-            context: Context::new(parts.saved),
-            producer,
+            threads: Threads::of_machine(),
+            chain,
         }
     }
 
@@ -143,38 +151,36 @@ impl Worker {
 
     /// How long there is nothing to do, `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        let deadlines = self.producer.iter().filter_map(Machine::poll_timeout);
         let now = self.clock.now();
-        deadlines.min().map(|deadline| deadline.since(now))
+        let deadline = self.chain.poll_timeout();
+        deadline.map(|deadline: Instant| deadline.since(now))
     }
 
     fn handle(&mut self, input: &Input) {
-        self.each(|machine, world, context| machine.handle_input(world, context, input));
+        self.call(|chain, world| chain.handle_input(world, input));
         self.carry_out();
     }
 
     fn advance(&mut self) {
-        self.each(|machine, world, context| machine.advance(world, context));
+        self.call(Chain::advance);
         self.carry_out();
     }
 
-    fn each(&mut self, mut call: impl FnMut(&mut dyn Machine, &World<'_>, &mut Context)) {
+    fn call(&mut self, call: impl FnOnce(&mut Chain, &World<'_>)) {
         let world = World {
             now: Now {
                 instant: self.clock.now(),
                 unix: clock::unix_time(),
             },
             atoms: &self.store,
-            parallel: &Serial,
+            parallel: &self.threads,
         };
-        if let Some(producer) = &mut self.producer {
-            call(producer, &world, &mut self.context);
-        }
+        call(&mut self.chain, &world);
     }
 
     fn carry_out(&mut self) {
         let mut offers = Vec::new();
-        while let Some(action) = self.context.poll_action() {
+        while let Some(action) = self.chain.poll_action() {
             match action {
                 Action::Advertise { id, kind, lifetime } => {
                     let lifetime = Some(lifetime);
@@ -182,9 +188,7 @@ impl Worker {
                 }
                 Action::Commit(commit) => {
                     let outcome = Input::Committed(self.commit(*commit));
-                    self.each(|machine, world, context| {
-                        machine.handle_input(world, context, &outcome);
-                    });
+                    self.call(|chain, world| chain.handle_input(world, &outcome));
                 }
                 action => self.carry_out_one(action),
             }
@@ -243,14 +247,11 @@ impl Worker {
     fn show(&mut self) {
         let (at, shown) = &self.shown;
         let now = self.clock.now();
-        let head = self.context.head();
+        let head = self.chain.context().head();
         if head == shown.head.as_ref() && now.since(*at) < SHOW_INTERVAL {
             return;
         }
-        let status = ChainStatus {
-            head: head.cloned(),
-            validator: self.producer.as_ref().map(Producer::status),
-        };
+        let status = self.chain.status();
         if status != *shown {
             self.view.show(status.clone());
         }

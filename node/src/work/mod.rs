@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod inbox;
+pub mod spread;
 
 use crate::log;
 use core::fmt;

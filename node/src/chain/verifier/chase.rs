@@ -85,13 +85,6 @@ impl Chase {
         matches!(self.phase, Phase::Walking { .. })
     }
 
-    /// The height of the lowest block of the path.
-    pub(super) fn lowest_height(&self) -> u64 {
-        // A path has far less than 2^64 ids.
-        let below = self.path.len().saturating_sub(1) as u64;
-        self.height.saturating_sub(below)
-    }
-
     /// Goes on where `other` is, whose head is the next header here.
     pub(super) fn absorb(&mut self, other: Self) {
         self.path.extend(other.path);

@@ -7,8 +7,8 @@ use super::{Step, Verifier};
 use crate::chain::{Action, Context, World};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{
-    BURN, Block, Body, TREASURY, Transaction, VerifyError, read_ids, read_transactions, verify_body,
-    verify_genesis, verify_header,
+    BURN, Block, Body, TREASURY, Transaction, VerifyError, read_ids, read_transactions,
+    verify_body, verify_genesis, verify_header,
 };
 use astreum_core::integer::Natural;
 use astreum_core::trie;
@@ -137,7 +137,9 @@ impl Verifier {
         chase.waits = None;
         chase.progressed = world.now.instant;
         chase.bodies.retain(|ahead| ahead.block != id);
-        chase.phase = Phase::Joined { parent: Some(block) };
+        chase.phase = Phase::Joined {
+            parent: Some(block),
+        };
         if chase.path.is_empty() {
             Step::Finished
         } else {
@@ -231,8 +233,8 @@ impl Verifier {
         let transactions = checked.map_or(&[][..], |checked| &checked.transactions);
         let parties = transactions
             .iter()
-            .flat_map(|transaction| [transaction.sender, transaction.recipient]);
-        let addresses: BTreeSet<_> = parties.chain([TREASURY, BURN]).collect();
+            .flat_map(|transaction| [transaction.sender(), &transaction.recipient]);
+        let addresses: BTreeSet<_> = parties.chain([&TREASURY, &BURN]).collect();
         for address in addresses {
             let found = trie::get(&world.atoms, parent.accounts, address.as_bytes());
             if let Some(missing) = found.err().and_then(|error| error.missing())

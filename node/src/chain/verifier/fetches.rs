@@ -50,7 +50,10 @@ impl Fetches {
         if self.in_flight.contains(&id) {
             return true;
         }
-        let waits = self.failed.get(&id).is_some_and(|failed| failed.retry_at > now);
+        let waits = self
+            .failed
+            .get(&id)
+            .is_some_and(|failed| failed.retry_at > now);
         if waits || self.in_flight.len() >= limit {
             return waits;
         }

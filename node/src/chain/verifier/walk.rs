@@ -73,12 +73,13 @@ impl Verifier {
         if chase.path.is_empty() {
             chase.height = height;
         }
-        if Some(next) == self.options.verified_up_to {
+        let is_root = Some(next) == context.root() && !block.is_genesis();
+        if is_root || Some(next) == self.options.verified_up_to {
             let entry = Entry {
                 height,
                 timestamp,
                 previous: block.previous,
-                root: next,
+                root: context.root().unwrap_or(next),
             };
             self.verified.insert(next, entry);
             return Step::Progress;
@@ -104,29 +105,23 @@ impl Verifier {
             let reason = format!("it leaves our chain more than {MAX_VERIFIED} blocks back");
             return Step::Dropped(reason);
         }
-        let previous = block.previous;
+        let (head, previous) = (chase.head, block.previous);
         chase.phase = Phase::Walking { next: previous };
-        self.absorb(at, previous);
-        Step::Progress
+        self.absorb(&head, previous)
     }
 
-    /// If `next` is the head of another chase, both are one.
-    fn absorb(&mut self, at: usize, next: AtomId) {
+    /// If `next` is the head of another chase, that one is a part of this.
+    fn absorb(&mut self, head: &AtomId, next: AtomId) -> Step {
         let Some(other) = self.chases.iter().position(|chase| chase.head == next) else {
-            return;
+            return Step::Progress;
         };
-        if other == at {
-            return;
-        }
         let other = self.chases.remove(other);
         self.forks.release(&other.head);
-        let mine = self.chases.iter_mut().find(|chase| {
-            matches!(chase.phase, Phase::Walking { next: mine } if mine == other.head)
-                && chase.head != other.head
-        });
-        if let Some(mine) = mine {
-            mine.absorb(other);
+        if let Some(chase) = self.chases.iter_mut().find(|chase| chase.head == *head) {
+            chase.absorb(other);
         }
+        // Places have changed, and perhaps the way.
+        Step::Joined
     }
 
     pub(super) fn unreadable(
@@ -148,11 +143,7 @@ impl Verifier {
     }
 }
 
-fn join(
-    chase: &mut super::chase::Chase,
-    parent: Option<Arc<Block>>,
-    world: &World<'_>,
-) -> Step {
+fn join(chase: &mut super::chase::Chase, parent: Option<Arc<Block>>, world: &World<'_>) -> Step {
     chase.phase = Phase::Joined { parent };
     chase.lowest = None;
     chase.waits = None;

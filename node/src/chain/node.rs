@@ -1,0 +1,101 @@
+//! All of one node's machines together, as a shell or a simulator drives them.
+
+use super::producer::Producer;
+use super::{
+    Action, ChainStatus, Context, Input, Machine, SavedHead, Verifier, VerifierConfig, World,
+};
+use astreum_core::time::Instant;
+
+/// The chain of one node.
+pub struct Chain {
+    context: Context,
+    verifier: Verifier,
+    producer: Option<Producer>,
+}
+
+impl core::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Chain")
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chain {
+    /// A chain that starts from `saved`, the head of an earlier run.
+    #[must_use]
+    pub fn new(config: VerifierConfig, saved: Option<SavedHead>) -> Self {
+        Self {
+            context: Context::new(saved),
+            verifier: Verifier::new(config),
+            producer: None,
+        }
+    }
+
+    /// Makes it that of a validator.
+    #[must_use]
+    pub fn with_producer(mut self, producer: Producer) -> Self {
+        self.producer = Some(producer);
+        self
+    }
+
+    /// What the machines share.
+    #[must_use]
+    pub const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The verifier.
+    #[must_use]
+    pub const fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Tells every machine of something.
+    pub fn handle_input(&mut self, world: &World<'_>, input: &Input) {
+        for machine in machines(&mut self.verifier, self.producer.as_mut()) {
+            machine.handle_input(world, &mut self.context, input);
+        }
+    }
+
+    /// Lets every machine do one piece of its work.
+    pub fn advance(&mut self, world: &World<'_>) {
+        for machine in machines(&mut self.verifier, self.producer.as_mut()) {
+            machine.advance(world, &mut self.context);
+        }
+    }
+
+    /// The next thing to do for the machines. All of them are to be done before the next call of
+    /// [`Chain::handle_input`] or [`Chain::advance`].
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.context.poll_action()
+    }
+
+    /// When [`Chain::advance`] is to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let producer = self.producer.as_ref().and_then(Machine::poll_timeout);
+        let verifier = self.verifier.poll_timeout();
+        [producer, verifier].into_iter().flatten().min()
+    }
+
+    /// How the node is doing with its chain.
+    #[must_use]
+    pub fn status(&self) -> ChainStatus {
+        ChainStatus {
+            head: self.context.head().cloned(),
+            root: self.context.root(),
+            is_behind: self.context.is_behind(),
+            verifier: self.verifier.status(),
+            validator: self.producer.as_ref().map(Producer::status),
+        }
+    }
+}
+
+fn machines<'m>(
+    verifier: &'m mut Verifier,
+    producer: Option<&'m mut Producer>,
+) -> impl Iterator<Item = &'m mut dyn Machine> {
+    let producer = producer.map(|producer| producer as &mut dyn Machine);
+    core::iter::once(verifier as &mut dyn Machine).chain(producer)
+}
