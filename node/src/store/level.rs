@@ -10,10 +10,9 @@
 //!
 //! The data is the atoms' stored bytes one after the other, in the same order.
 //!
-//! Lookups use a side index in memory, at most 3 bytes an entry and a few dozen besides: where
-//! the entries with the same leading bits of the id begin (four to eight
-//! entries each), and sixteen further bits of every id. A miss mostly ends there; a hit touches one
-//! entry and its data.
+//! Lookups use a side index in memory, 3.2 bytes an entry: one line of the processor's cache says
+//! where the ids are that begin like the one that is asked for, and sixteen further bits of each.
+//! A miss mostly ends there; a hit touches one entry and its data.
 //!
 //! Invariants:
 //! - What `Pair::find` gives has the id that was asked for; its bytes were hashed.

@@ -1,4 +1,16 @@
 //! The side index of a pair: which entries can have an id, without touching the index file.
+//!
+//! Ids are as hashes are, so the leading bits of an id say about where it is. A bucket is one line
+//! of the processor's cache, and holds all that a lookup needs before it touches the file:
+//!
+//! | bytes | bucket |
+//! | --- | --- |
+//! | 4 | the entry that it begins with |
+//! | 2 | how many entries it has |
+//! | 58 | sixteen further bits of the ids of the first 29 of them |
+//!
+//! A bucket is meant to have twenty entries; one in fifty has more than 29. Those beyond them are
+//! looked for in the file, by halving.
 
 use super::{COUNT_BYTES, ENTRIES_A_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
 use crate::store::map::Sealed;
@@ -7,58 +19,95 @@ use core::cmp::Ordering;
 use core::ops::Range;
 use std::io;
 
-/// Buckets have this many entries or up to twice as many, where ids are as hashes are.
-const BUCKET_ENTRIES: u32 = 4;
-/// Tags that are compared at a time; nearly all buckets have fewer.
-const WINDOW_TAGS: usize = 16;
-const WINDOW: u32 = 16;
-/// A bucket that is larger than this was aimed at; its entries are searched by halving.
-const BUCKET_SCAN_LIMIT: usize = 64;
+/// Entries that a bucket is meant to have.
+const BUCKET_ENTRIES: u32 = 20;
+/// Words in a bucket: two for the first entry, one for the number, then the tags.
+const BUCKET_WORDS: usize = 32;
+const HEAD_WORDS: usize = 3;
+const BUCKET_TAGS: u32 = 29;
+/// A bucket that is larger than this was aimed at; its tags may be aimed at, too.
+const BUCKET_SCAN_LIMIT: u32 = 64;
 
-/// See the module above.
+/// One cache line; see the module.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Bucket([u16; BUCKET_WORDS]);
+
+impl Bucket {
+    /// Takes in the next entry; only the first one's number is kept.
+    fn push(&mut self, at: u32, tag: u16) {
+        let [high, low, len, tags @ ..] = &mut self.0;
+        if *len == 0 {
+            let [a, b, c, d] = at.to_be_bytes();
+            (*high, *low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        }
+        if let Some(place) = tags.get_mut(usize::from(*len)) {
+            *place = tag;
+        }
+        *len = len.saturating_add(1);
+    }
+
+    fn start(&self) -> u32 {
+        let [high, low, ..] = self.0;
+        u32::from(high) << 16 | u32::from(low)
+    }
+
+    fn len(&self) -> u32 {
+        let [_, _, len, ..] = self.0;
+        u32::from(len)
+    }
+
+    /// A bit for each of the tags that is this one, without a branch for each: how many there are
+    /// would be guessed wrongly most of the time.
+    fn matches(&self, tag: u16) -> u32 {
+        let words = self.0.iter().enumerate();
+        let equal = words.fold(0, |bits, (at, word)| bits | u32::from(*word == tag) << at);
+        let known = (1 << self.len().min(BUCKET_TAGS)) - 1;
+        equal >> HEAD_WORDS & known
+    }
+
+    /// The entries that it has, of `count` in all.
+    fn range(&self, count: u32) -> Range<u32> {
+        let start = self.start();
+        match self.len() {
+            len if len < u32::from(u16::MAX) => start..start.saturating_add(len),
+            // Not all were counted.
+            _ => start..count,
+        }
+    }
+}
+
+/// See the module.
 #[derive(Debug)]
 pub(super) struct Side {
     count: u32,
-    /// How many leading bits of an id name its bucket.
-    bits: u32,
-    /// Where each bucket begins, and after the last one the number of entries.
-    buckets: Box<[u32]>,
-    /// Sixteen bits of each id that its bucket does not know.
-    tags: Box<[u16]>,
+    buckets: Box<[Bucket]>,
     /// The entries in the order of their ids, where the file does not have them so.
     order: Option<Box<[u32]>>,
 }
 
 impl Side {
     pub(super) fn build(index: &Sealed, count: u32) -> io::Result<Self> {
-        let bits = (count / BUCKET_ENTRIES).checked_ilog2().unwrap_or(0);
-        let mut buckets = Vec::with_capacity((1 << bits) + 1);
-        let mut tags = Vec::with_capacity(count as usize + WINDOW_TAGS);
+        let len = count.div_ceil(BUCKET_ENTRIES) as usize;
+        let mut buckets = vec![Bucket::default(); len];
         let mut previous: Option<AtomId> = None;
         let mut ascending = true;
         for_each_id(index, count, |at, id| {
             ascending &= previous.is_none_or(|previous| previous < id);
-            let bucket = bucket_of(&id, bits);
-            while buckets.len() <= bucket {
-                buckets.push(at);
+            if let Some(bucket) = buckets.get_mut(bucket_of(&id, len)) {
+                bucket.push(at, tag_of(&id));
             }
-            tags.push(tag_of(&id));
             previous = Some(id);
         })?;
         let order = if ascending {
-            buckets.resize((1 << bits) + 1, count);
-            // So that the last bucket has a whole window, too.
-            tags.resize(tags.len() + WINDOW_TAGS, 0);
             None
         } else {
-            (buckets, tags) = (Vec::new(), Vec::new());
+            buckets = Vec::new();
             Some(sorted_order(index, count)?)
         };
         Ok(Self {
             count,
-            bits,
             buckets: buckets.into_boxed_slice(),
-            tags: tags.into_boxed_slice(),
             order,
         })
     }
@@ -76,8 +125,7 @@ impl Side {
             Some(order) => order.len() * size_of::<u32>(),
             None => 0,
         };
-        let bytes = self.buckets.len() * size_of::<u32>() + self.tags.len() * 2 + order;
-        bytes as u64
+        (self.buckets.len() * size_of::<Bucket>() + order) as u64
     }
 
     /// The entry that comes `nth` in the order of ids.
@@ -97,50 +145,27 @@ impl Side {
         if self.order.is_some() {
             return self.search(id, 0..self.count, entry);
         }
-        let Some(mut range) = self.bucket(id) else {
+        let Some(bucket) = self.buckets.get(bucket_of(id, self.buckets.len())) else {
             return Ok(None);
         };
-        if range.len() > BUCKET_SCAN_LIMIT {
-            return self.search(id, range, entry);
+        if bucket.len() > BUCKET_SCAN_LIMIT {
+            return self.search(id, bucket.range(self.count), entry);
         }
-        let tag = tag_of(id);
-        while !range.is_empty() {
-            let mut matches = self.matches(range.start, tag);
-            while matches != 0 {
-                let at = range.start + matches.trailing_zeros();
-                matches &= matches - 1;
-                if at >= range.end {
-                    break;
-                }
-                let found = entry(at)?;
-                if found.id == *id {
-                    return Ok(Some((at, found)));
-                }
+        let mut matches = bucket.matches(tag_of(id));
+        while matches != 0 {
+            let at = bucket.start().saturating_add(matches.trailing_zeros());
+            let found = entry(at)?;
+            if found.id == *id {
+                return Ok(Some((at, found)));
             }
-            range.start = range.end.min(range.start.saturating_add(WINDOW));
+            matches &= matches - 1;
         }
-        Ok(None)
-    }
-
-    fn bucket(&self, id: &AtomId) -> Option<Range<u32>> {
-        let bucket = bucket_of(id, self.bits);
-        let bounds = self.buckets.get(bucket..)?.first_chunk::<2>()?;
-        let [start, end] = *bounds;
-        Some(start..end)
-    }
-
-    /// A bit for each of the tags from `start` on that is this one. Always a whole window, without
-    /// a branch for each: how many there are would be guessed wrongly most of the time.
-    fn matches(&self, start: u32, tag: u16) -> u32 {
-        let window = self
-            .tags
-            .get(start as usize..)
-            .and_then(<[u16]>::first_chunk::<WINDOW_TAGS>);
-        let equal = |window: &[u16; WINDOW_TAGS]| {
-            let bits = window.iter().enumerate();
-            bits.fold(0, |bits, (at, other)| bits | u32::from(*other == tag) << at)
-        };
-        window.map_or(0, equal)
+        if bucket.len() <= BUCKET_TAGS {
+            return Ok(None);
+        }
+        let mut rest = bucket.range(self.count);
+        rest.start = rest.end.min(rest.start.saturating_add(BUCKET_TAGS));
+        self.search(id, rest, entry)
     }
 
     /// Halves the range until the id is found.
@@ -164,15 +189,16 @@ impl Side {
     }
 }
 
-/// The leading bits of the id. At most 29 of them, as a pair has less than 2^32 entries.
-fn bucket_of(id: &AtomId, bits: u32) -> usize {
+/// Where in so many buckets the id is, by its leading bits.
+fn bucket_of(id: &AtomId, buckets: usize) -> usize {
     let [a, b, c, d, ..] = *id.as_bytes();
     let leading = u64::from(u32::from_be_bytes([a, b, c, d]));
-    // Below 2^bits, so it fits whatever can hold the buckets.
-    usize::try_from(leading >> (u32::BITS - bits)).unwrap_or(usize::MAX)
+    // There are less than 2^32 buckets, and the result is below their number.
+    let scaled = leading.saturating_mul(buckets as u64) >> u32::BITS;
+    usize::try_from(scaled).unwrap_or(usize::MAX)
 }
 
-/// Bits that come after those of the largest bucket number.
+/// Bits that come after those that a bucket is chosen by.
 const fn tag_of(id: &AtomId) -> u16 {
     let [_, _, _, _, high, low, ..] = *id.as_bytes();
     u16::from_be_bytes([high, low])

@@ -58,7 +58,8 @@ fn the_writer_makes_what_the_encoder_does_and_all_is_found_in_it() {
             let (pair, damages) = open(scratch.path(), mapped);
             assert_eq!(damages, []);
             assert_eq!(pair.count() as usize, sorted.len());
-            assert!(pair.memory_bytes() <= 3 * u64::from(pair.count()) + 64);
+            // 3.2 bytes an entry, in whole lines.
+            assert!(pair.memory_bytes() <= u64::from(pair.count()) * 16 / 5 + 64);
             for (id, atom) in &sorted {
                 assert_eq!(pair.find(id).unwrap().as_ref(), Some(*atom));
             }
@@ -174,6 +175,40 @@ fn a_bucket_full_of_look_alikes_is_searched_by_halving() {
         });
         assert_eq!(found.unwrap().unwrap().0, u32::from(n));
         assert!(read <= 10, "{read} entries read");
+    }
+}
+
+/// A bucket has tags of 29 entries; here of every size around that, all of one bucket's ids.
+#[test]
+fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
+    for count in 27..70_u8 {
+        let scratch = Scratch::new("level-beyond");
+        let id_of = |n: u8| {
+            let mut id = [0; 32];
+            id[5] = n;
+            AtomId::new(id)
+        };
+        let mut index = vec![0; 64];
+        index[63] = 2 * count;
+        for n in (0..count).map(|n| 2 * n) {
+            index.extend_from_slice(id_of(n).as_bytes());
+            index.extend_from_slice(&[0; 128]);
+        }
+        // As many at the far end, so that there are several buckets.
+        for n in 0..count {
+            let mut id = [0xff; 32];
+            id[31] = n;
+            index.extend_from_slice(&id);
+            index.extend_from_slice(&[0; 128]);
+        }
+        write(scratch.path(), &index, b"");
+        let (pair, damages) = open(scratch.path(), true);
+        assert_eq!(damages, []);
+        for n in 0..2 * count {
+            let found = pair.locate(&id_of(n)).unwrap().map(|(at, _)| at);
+            let expected = n.is_multiple_of(2).then_some(u32::from(n / 2));
+            assert_eq!(found, expected, "{n} of {count}");
+        }
     }
 }
 

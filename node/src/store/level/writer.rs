@@ -1,6 +1,6 @@
 //! Writing a pair so that it is there whole or not at all.
 
-use super::{COUNT_BYTES, NUMBER_BYTES};
+use super::NUMBER_BYTES;
 use crate::store::disk::{Disk, DiskFile};
 use astreum_core::atom::{Atom, AtomId};
 use std::collections::BTreeMap;
@@ -8,8 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that are gathered before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that are written at a time, at a multiple of as many: a large page of the processor, so
+/// that the system can keep the file in such pages, and a mapped read costs less to translate.
+const CHUNK_BYTES: usize = 2 << 20;
 
 /// Name of a pair's index.
 pub(crate) fn index_name(number: u64) -> String {
@@ -29,8 +30,8 @@ fn number_bytes(number: u64) -> [u8; NUMBER_BYTES] {
     bytes
 }
 
-/// What both files of a pair hold after their beginnings.
-#[derive(Debug, Default)]
+/// What both files of a pair hold, and is not written yet.
+#[derive(Debug)]
 struct Encoder {
     index: Vec<u8>,
     data: Vec<u8>,
@@ -39,6 +40,16 @@ struct Encoder {
 }
 
 impl Encoder {
+    /// The count in the head of the index is known in the end.
+    fn new() -> Self {
+        Self {
+            index: number_bytes(0).to_vec(),
+            data: Vec::new(),
+            count: 0,
+            position: 0,
+        }
+    }
+
     fn push(&mut self, id: &AtomId, atom: &Atom) {
         let size = atom.stored_len() as u64;
         self.index.extend_from_slice(id.as_bytes());
@@ -54,13 +65,17 @@ impl Encoder {
 #[must_use]
 pub fn encode_pair(atoms: impl IntoIterator<Item = Atom>) -> Option<(Vec<u8>, Vec<u8>)> {
     let atoms: BTreeMap<AtomId, Atom> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
-    let mut encoder = Encoder::default();
+    let mut encoder = Encoder::new();
     for (id, atom) in &atoms {
         encoder.push(id, atom);
     }
-    let mut index = number_bytes(encoder.count).to_vec();
-    index.append(&mut encoder.index);
-    (!atoms.is_empty()).then_some((index, encoder.data))
+    let Encoder {
+        mut index, data, ..
+    } = encoder;
+    if let Some(head) = index.first_chunk_mut() {
+        *head = number_bytes(encoder.count);
+    }
+    (!atoms.is_empty()).then_some((index, data))
 }
 
 /// Writes a pair under temporary names. Dropped before [`Self::finish`], it removes them.
@@ -85,8 +100,8 @@ impl<'a> PairWriter<'a> {
             number,
             index,
             data,
-            encoder: Encoder::default(),
-            index_written: COUNT_BYTES,
+            encoder: Encoder::new(),
+            index_written: 0,
             data_written: 0,
         })
     }
@@ -94,10 +109,9 @@ impl<'a> PairWriter<'a> {
     /// Adds an atom; ids have to ascend.
     pub(crate) fn push(&mut self, id: &AtomId, atom: &Atom) -> io::Result<()> {
         self.encoder.push(id, atom);
-        if self.encoder.index.len() + self.encoder.data.len() >= BUFFER_BYTES {
-            self.flush()?;
-        }
-        Ok(())
+        let Encoder { index, data, .. } = &mut self.encoder;
+        write_chunks(&*self.index, index, &mut self.index_written)?;
+        write_chunks(&*self.data, data, &mut self.data_written)
     }
 
     /// How many atoms it has.
@@ -110,21 +124,12 @@ impl<'a> PairWriter<'a> {
         &self.dir
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        let Encoder { index, data, .. } = &mut self.encoder;
-        self.index.write_all_at(index, self.index_written)?;
-        self.data.write_all_at(data, self.data_written)?;
-        self.index_written += index.len() as u64;
-        self.data_written += data.len() as u64;
-        index.clear();
-        data.clear();
-        Ok(())
-    }
-
     /// Gives the files their names, the data first, each once what it needs is on the disk: so an
     /// index never stands without its data, which a reference node would stumble over.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
-        self.flush()?;
+    pub(crate) fn finish(self) -> io::Result<()> {
+        let Encoder { index, data, .. } = &self.encoder;
+        self.index.write_all_at(index, self.index_written)?;
+        self.data.write_all_at(data, self.data_written)?;
         self.index
             .write_all_at(&number_bytes(self.encoder.count), 0)?;
         self.data.sync()?;
@@ -146,6 +151,18 @@ impl Drop for PairWriter<'_> {
             let _ = self.disk.remove(&temporary(&self.dir, &name));
         }
     }
+}
+
+/// Writes what there is of whole chunks.
+fn write_chunks(file: &dyn DiskFile, bytes: &mut Vec<u8>, written: &mut u64) -> io::Result<()> {
+    let whole = bytes.len() / CHUNK_BYTES * CHUNK_BYTES;
+    let Some(chunks) = bytes.get(..whole).filter(|chunks| !chunks.is_empty()) else {
+        return Ok(());
+    };
+    file.write_all_at(chunks, *written)?;
+    *written += whole as u64;
+    bytes.drain(..whole);
+    Ok(())
 }
 
 fn temporary(dir: &Path, name: &str) -> PathBuf {
