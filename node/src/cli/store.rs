@@ -1,12 +1,14 @@
 //! `astreum store`: cold storage without a node.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::Config;
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified};
+use crate::store::level::Damage;
 
 use super::args::{StoreArgs, StoreCommand, StoreOptions};
 use super::output::{Failure, Output, complain, json_line};
@@ -23,25 +25,33 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
         }
         StoreCommand::Collate(options) => {
             let (json, config) = read(options)?;
-            let store = open(&config)?;
-            with_bar("collating", |progress| store.collate_with(progress))?;
+            let store = open_existing(&config)?;
+            if !with_bar("collating", |progress| store.collate_with(progress))? {
+                complain("there is nothing to collate");
+            }
             stat(&store.stats(), json, out)
         }
         StoreCommand::Merge { level, options } => {
             let (json, config) = read(options)?;
-            let store = open(&config)?;
-            with_bar("merging", |progress| match level {
-                Some(level) => store.merge_with(level, progress).map(|_| ()),
-                None => store.maintain(),
+            let store = open_existing(&config)?;
+            let merged = with_bar("merging", |progress| match level {
+                Some(level) => store.merge_with(level, progress),
+                None => store.maintain_with(progress).map(|()| true),
             })?;
+            if let Some(level) = level.filter(|_| !merged) {
+                complain(&format!("level {level} has no pairs; nothing to merge"));
+            }
             stat(&store.stats(), json, out)
         }
         StoreCommand::Import { directory, options } => {
             let (json, config) = read(options)?;
+            refuse_itself(&directory, &config)?;
+            // What cannot be imported should not leave an empty store behind.
+            let source = ColdStore::open_to_read(&directory, config.cold_storage_mmap);
+            drop(source.map_err(Failure::failed)?);
             let store = open(&config)?;
             let moved = with_bar("importing", |progress| store.import(&directory, progress))?;
-            let tidied = store.maintain();
-            tidied.map_err(Failure::failed)?;
+            with_bar("tidying up", |progress| store.maintain_with(progress))?;
             transferred(moved, "imported", json, out)
         }
         StoreCommand::Export {
@@ -50,6 +60,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             options,
         } => {
             let (json, config) = read(options)?;
+            refuse_itself(&directory, &config)?;
             let store = open_to_read(&config)?;
             let moved = with_bar("exporting", |progress| {
                 if reference {
@@ -82,6 +93,24 @@ fn open(config: &Config) -> Result<ColdStore, Failure> {
     ColdStore::open(&path, options).map_err(Failure::failed)
 }
 
+/// As [`open`], where there is something to work on.
+fn open_existing(config: &Config) -> Result<ColdStore, Failure> {
+    drop(open_to_read(config)?);
+    open(config)
+}
+
+fn refuse_itself(directory: &Path, config: &Config) -> Result<(), Failure> {
+    let path = config.cold_storage_path.clone().unwrap_or_default();
+    let real = |path: &Path| path.canonicalize().ok();
+    if real(directory).is_some_and(|directory| Some(directory) == real(&path)) {
+        return Err(Failure::Usage(format!(
+            "{} is cold_storage_path itself; give another directory",
+            directory.display()
+        )));
+    }
+    Ok(())
+}
+
 fn open_to_read(config: &Config) -> Result<ColdStore, Failure> {
     let path = config.cold_storage_path.clone().unwrap_or_default();
     let mapped = config.cold_storage_mmap;
@@ -89,7 +118,7 @@ fn open_to_read(config: &Config) -> Result<ColdStore, Failure> {
 }
 
 fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> {
-    let damages: Vec<String> = stats.damages.iter().map(ToString::to_string).collect();
+    let damages = texts(&stats.damages);
     if json {
         let level = |level: &crate::store::cold::LevelStats| {
             json!({
@@ -109,6 +138,7 @@ fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> 
                 "memory_bytes": stats.memory_bytes,
                 "damages": damages,
                 "further_damages": stats.further_damages,
+                "interrupted": texts(&stats.interrupted),
             }),
         );
     }
@@ -129,15 +159,24 @@ fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> 
         "memory          {} bytes for lookups",
         stats.memory_bytes
     )?;
-    for damage in &damages {
+    places(stats, out)
+}
+
+fn texts(places: &[Damage]) -> Vec<String> {
+    places.iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong where, a line each.
+fn places(stats: &ColdStats, out: &mut Output) -> Result<(), Failure> {
+    for damage in &stats.damages {
         writeln!(out, "damaged         {damage}")?;
     }
     if stats.further_damages > 0 {
-        writeln!(
-            out,
-            "damaged         {} further places",
-            stats.further_damages
-        )?;
+        let further = stats.further_damages;
+        writeln!(out, "damaged         {further} further places")?;
+    }
+    for left in &stats.interrupted {
+        writeln!(out, "interrupted     {left}")?;
     }
     Ok(())
 }
@@ -145,17 +184,21 @@ fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> 
 fn verify(store: &ColdStore, json: bool, out: &mut Output) -> Result<(), Failure> {
     let Verified { atoms, damaged } = with_bar("verifying", |progress| store.verify(progress))?;
     let stats = store.stats();
-    let damages: Vec<String> = stats.damages.iter().map(ToString::to_string).collect();
     if json {
-        let report = json!({ "atoms": atoms, "damaged": damaged, "damages": damages });
+        let report = json!({
+            "atoms": atoms,
+            "damaged": damaged,
+            "damages": texts(&stats.damages),
+            "further_damages": stats.further_damages,
+            "interrupted": texts(&stats.interrupted),
+        });
         json_line(out, &report)?;
     } else {
         writeln!(out, "{atoms} atoms, {damaged} damaged")?;
-        for damage in &damages {
-            writeln!(out, "damaged         {damage}")?;
-        }
+        places(&stats, out)?;
     }
-    if damaged > 0 || !damages.is_empty() {
+    // What an interruption left is no damage: nothing that was acknowledged is lost.
+    if damaged > 0 || !stats.damages.is_empty() {
         return Err(Failure::Reported);
     }
     Ok(())
@@ -197,7 +240,13 @@ fn with_bar<T, E: ToString>(
         bar
     });
     let mut tenths = 0;
+    let mut last = Progress { done: 0, total: 0 };
     let result = work(&mut |at| {
+        // One piece of work can be several, one after the other.
+        if at.done <= last.done || at.total != last.total {
+            tenths = 0;
+        }
+        last = at;
         if let Some(bar) = &bar {
             bar.set_length(at.total);
             bar.set_position(at.done);

@@ -14,6 +14,8 @@
 //!   finds behind the last good record is never written over, and appends go to a fresh file.
 //! - A bad record costs itself alone. [`scan`] goes on at the next place where checksum and id
 //!   hold; a record found so may have been the inside of an atom, and is the atom it says even then.
+//! - A last record that was cut off is told from a damaged one: what an interruption leaves was not
+//!   acknowledged, and is no loss. Where it cannot be told, it counts as damaged.
 //! - Nothing is allocated beyond the largest record and one window of the file.
 
 use super::disk::DiskFile;
@@ -32,6 +34,8 @@ const RECORD_HEAD_BYTES: usize = 8 + ID_BYTES;
 /// The most stored bytes that a record may have.
 pub(super) const MAX_RECORD_BYTES: usize = 16 << 20;
 const WINDOW_BYTES: usize = 1 << 20;
+/// What stands in a journal's end after an interruption.
+const CUT_OFF: &str = "the journal ends in a write that was interrupted, and not acknowledged";
 /// Index entries that are added under one lock, so that no reader waits for long.
 const ENTRIES_A_LOCK: usize = 256;
 
@@ -91,25 +95,39 @@ fn checksum(len: u32, id_and_stored: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// What is in a journal besides its records.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(super) struct Scanned {
+    /// Places that held something else once.
+    pub(super) damages: Vec<Damage>,
+    /// A write at the end that was interrupted.
+    pub(super) cut_off: Option<Damage>,
+}
+
 /// Finds the records of a journal and says what else is in it.
 pub(super) fn scan(
     path: &Path,
     file: &dyn DiskFile,
     mut each: impl FnMut(Record),
-) -> io::Result<Vec<Damage>> {
+) -> io::Result<Scanned> {
     let mut window = Window::new(file)?;
-    let mut damages = Vec::new();
+    let mut scanned = Scanned::default();
     let damage = |offset, problem: &'static str| Damage {
         path: path.to_owned(),
         offset,
         problem: problem.into(),
     };
     if window.len == 0 {
-        return Ok(damages);
+        return Ok(scanned);
     }
     let mut at = HEADER.len() as u64;
     if window.read(0, HEADER.len())? != Some(&HEADER[..]) {
-        damages.push(damage(0, "the head of the journal is damaged"));
+        if window.len < at || window.is_zero_from(0)? {
+            scanned.cut_off = Some(damage(0, CUT_OFF));
+            return Ok(scanned);
+        }
+        let problem = "the head of the journal is damaged";
+        scanned.damages.push(damage(0, problem));
         at = 0;
     }
     // Where the part begins that is no record, while in one.
@@ -122,15 +140,44 @@ pub(super) fn scan(
         };
         // Before the first record it is the head, which is reported already.
         if let Some(offset) = lost.take().filter(|&offset| offset > 0) {
-            damages.push(damage(offset, "a part of the journal is damaged"));
+            let problem = "a part of the journal is damaged";
+            scanned.damages.push(damage(offset, problem));
         }
         at = record.offset + u64::from(record.len);
         each(record);
     }
     if let Some(offset) = lost.filter(|&offset| offset > 0) {
-        damages.push(damage(offset, "the journal ends in an incomplete record"));
+        if is_cut_off(&mut window, offset)? {
+            scanned.cut_off = Some(damage(offset, CUT_OFF));
+        } else {
+            let problem = "the end of the journal is damaged";
+            scanned.damages.push(damage(offset, problem));
+        }
     }
-    Ok(damages)
+    Ok(scanned)
+}
+
+/// Whether what begins at `at` and is no record looks like one that was not written to its end: the
+/// file ends before it does, or nothing of it came to the disk.
+fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
+    let Some(head) = window.read(at, RECORD_HEAD_BYTES + HEADER_BYTES)? else {
+        return Ok(true);
+    };
+    let Some((&[l0, l1, l2, l3, c0, c1, c2, c3], _)) = head.split_first_chunk::<8>() else {
+        return Ok(true);
+    };
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let expected = u32::from_le_bytes([c0, c1, c2, c3]);
+    let there = window.len - at - RECORD_HEAD_BYTES as u64;
+    if !(HEADER_BYTES..=MAX_RECORD_BYTES).contains(&len) || there >= len as u64 {
+        return window.is_zero_from(at);
+    }
+    // It is shorter than it says. If it is whole but for that, the length is what is damaged.
+    let Ok(there) = u32::try_from(there) else {
+        return Ok(false);
+    };
+    let body = window.read(at + 8, ID_BYTES + there as usize)?;
+    Ok(body.is_none_or(|body| checksum(there, body) != expected))
 }
 
 /// The record that begins at `at`, if one does. `doubtful` where nothing says that one should.
@@ -184,6 +231,19 @@ impl<'a> Window<'a> {
             start: 0,
             buffer: Vec::new(),
         })
+    }
+
+    /// Whether there are only zeros from `at` on: space that was never written to.
+    fn is_zero_from(&mut self, mut at: u64) -> io::Result<bool> {
+        while at < self.len {
+            let len = (self.len - at).min(WINDOW_BYTES as u64);
+            let bytes = self.read(at, usize::try_from(len).unwrap_or(WINDOW_BYTES))?;
+            if bytes.is_none_or(|bytes| bytes.iter().any(|&byte| byte != 0)) {
+                return Ok(false);
+            }
+            at += len;
+        }
+        Ok(true)
     }
 
     /// `len` bytes at `at`, `None` when the file ends before.
@@ -333,6 +393,12 @@ impl Segment {
         ids
     }
 
+    /// Whether the atom has a place here; its bytes are not read.
+    pub(super) fn contains(&self, id: &AtomId) -> bool {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.contains_key(id)
+    }
+
     /// The atom, if it is here, verified.
     ///
     /// # Errors
@@ -348,15 +414,16 @@ impl Segment {
         };
         let Some(place) = place else { return Ok(None) };
         let mut stored = vec![0; place.len as usize];
-        let (path, read) = match self.journals.get(place.file as usize) {
-            Some((path, file)) => (path.clone(), file.read_exact_at(&mut stored, place.offset)),
-            None => {
-                let path = self.level_0.join(leftover_name(id));
-                let read = open(&path).and_then(|file| file.read_exact_at(&mut stored, 0));
-                (path, read)
-            }
+        let journal = self.journals.get(place.file as usize);
+        let path = || match journal {
+            Some((path, _)) => path.clone(),
+            None => self.level_0.join(leftover_name(id)),
         };
-        let damaged = |problem| ReadError::damaged(&path, place.offset, problem);
+        let read = match journal {
+            Some((_, file)) => file.read_exact_at(&mut stored, place.offset),
+            None => open(&path()).and_then(|file| file.read_exact_at(&mut stored, 0)),
+        };
+        let damaged = |problem| ReadError::damaged(&path(), place.offset, problem);
         match read {
             Ok(()) => {}
             Err(error)
@@ -364,7 +431,7 @@ impl Segment {
             {
                 return Err(damaged("the file was cut or removed"));
             }
-            Err(error) => return Err(ReadError::failed(&path, error)),
+            Err(error) => return Err(ReadError::failed(&path(), error)),
         }
         let atom = Atom::from_bytes(&stored).map_err(|_| damaged("no atom is stored here"))?;
         if atom.id() != *id {
@@ -403,13 +470,13 @@ mod tests {
         (bytes, records)
     }
 
-    fn scan_bytes(scratch: &Scratch, bytes: &[u8]) -> (Vec<Record>, Vec<Damage>) {
+    fn scan_bytes(scratch: &Scratch, bytes: &[u8]) -> (Vec<Record>, Scanned) {
         let path = scratch.path().join("journal");
         std::fs::write(&path, bytes).unwrap();
         let mut records = Vec::new();
         let file = SystemDisk.open(&path).unwrap();
-        let damages = scan(&path, &*file, |record| records.push(record)).unwrap();
-        (records, damages)
+        let scanned = scan(&path, &*file, |record| records.push(record)).unwrap();
+        (records, scanned)
     }
 
     fn atoms(count: u8) -> Vec<Atom> {
@@ -452,13 +519,15 @@ mod tests {
     fn every_flipped_byte_costs_one_record_at_most_and_is_reported() {
         let scratch = Scratch::new("journal-flip");
         let (bytes, records) = journal_of(&atoms(6));
-        assert_eq!(scan_bytes(&scratch, &bytes), (records.clone(), Vec::new()));
+        let clean = (records.clone(), Scanned::default());
+        assert_eq!(scan_bytes(&scratch, &bytes), clean);
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 0x40;
-            let (found, damages) = scan_bytes(&scratch, &flipped);
-            assert_eq!(damages.len(), 1, "byte {at}");
-            assert!(damages[0].offset <= at as u64);
+            let (found, scanned) = scan_bytes(&scratch, &flipped);
+            assert_eq!(scanned.cut_off, None, "byte {at}");
+            assert_eq!(scanned.damages.len(), 1, "byte {at}");
+            assert!(scanned.damages[0].offset <= at as u64);
             let lost = usize::from(at >= HEADER.len());
             assert_eq!(found.len(), records.len() - lost, "byte {at}");
             assert!(found.iter().all(|record| records.contains(record)));
@@ -474,8 +543,9 @@ mod tests {
                 .iter()
                 .take_while(|record| record.offset + u64::from(record.len) <= len as u64)
                 .count();
-            let (found, damages) = scan_bytes(&scratch, &bytes[..len]);
+            let (found, scanned) = scan_bytes(&scratch, &bytes[..len]);
             assert_eq!(found, records[..whole], "length {len}");
+            assert_eq!(scanned.damages, [], "length {len}");
             let ends = records
                 .iter()
                 .map(|record| record.offset + u64::from(record.len));
@@ -483,7 +553,17 @@ mod tests {
                 .into_iter()
                 .chain(ends)
                 .any(|end| end == len as u64);
-            assert_eq!(damages.is_empty(), clean, "length {len}: {damages:?}");
+            assert_eq!(
+                scanned.cut_off.is_none(),
+                clean,
+                "length {len}: {scanned:?}"
+            );
+            // The system can have made room for a write that never came.
+            let mut room = bytes[..len].to_vec();
+            room.resize(len + 200, 0);
+            let (found, scanned) = scan_bytes(&scratch, &room);
+            assert_eq!(found, records[..whole], "length {len}");
+            assert!(!clean || scanned.cut_off.is_some(), "length {len}");
         }
     }
 

@@ -25,7 +25,7 @@ mod side;
 mod writer;
 
 pub use writer::encode_pair;
-pub(super) use writer::{PairWriter, data_name, index_name};
+pub(super) use writer::{PairWriter, data_name, index_name, temporary_name};
 
 use super::disk::Disk;
 use super::map::Sealed;
@@ -193,6 +193,14 @@ impl Pair {
             Ok(Some((at, entry))) => self.atom(at, &entry).map(Some),
             Err(error) => Err(ReadError::failed(&self.index_path, error)),
         }
+    }
+
+    /// Whether the index has the atom; its data is not read.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub(super) fn contains(&self, id: &AtomId) -> io::Result<bool> {
+        self.locate(id).map(|found| found.is_some())
     }
 
     fn locate(&self, id: &AtomId) -> io::Result<Option<(u32, Entry)>> {

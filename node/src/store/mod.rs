@@ -163,11 +163,12 @@ impl Store {
         }
     }
 
-    /// Whether the atom is here.
+    /// Whether the atom is here. The data of one in cold storage is not read; see
+    /// [`ColdStore::contains`].
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {
         let hot = self.shard(id).contains(id);
-        hot || self.inner.cold.is_some() && self.get(id).is_some()
+        hot || self.cold().is_some_and(|cold| cold.contains(id))
     }
 
     /// Keeps `atom`; gives its id and how long the write lasts.
@@ -343,7 +344,7 @@ mod tests {
         store.keep(fetched.id(), fetched.clone()).unwrap();
         assert_eq!(store.get(&id), Some(given.clone()));
         assert!(store.contains(&id) && store.contains(&fetched.id()));
-        // The second time it comes from memory.
+        // Asking whether it is there was no lookup, and the second one comes from memory.
         assert_eq!(store.get(&id), Some(given));
         assert_eq!(store.cold().unwrap().stats().hits, 1);
         drop(store);

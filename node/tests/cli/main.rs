@@ -11,3 +11,4 @@ mod node;
 mod places;
 mod private;
 mod storage;
+mod store;

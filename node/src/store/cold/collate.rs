@@ -2,14 +2,17 @@
 //!
 //! The order is what keeps every atom in at least one place: the new pair is written and synced
 //! under temporary names, gets its names, the names are synced, readers get the new snapshot, and
-//! only then what went into it is removed. The indexes of a merged level go first, and are gone for
-//! good before their data goes: an index without data is what a reference node cannot handle.
+//! only then what went into it is removed. The indexes of a merged level lose their names first, for
+//! good before their data goes: an index without data is what a reference node cannot handle. They
+//! go last, so that data without an index is always known for what it is.
 
 use super::open::PairNames;
 use super::transfer::Progress;
 use super::{ColdError, Inner, MAX_LEVEL, lock};
 use crate::store::journal::{Segment, leftover_name};
-use crate::store::level::{Cursor, Pair, PairWriter, ReadError, data_name, index_name};
+use crate::store::level::{
+    Cursor, Pair, PairWriter, ReadError, data_name, index_name, temporary_name,
+};
 use astreum_core::atom::{Atom, AtomId};
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,9 +24,9 @@ use std::sync::Arc;
 const ATOMS_A_REPORT: u64 = 1_024;
 
 impl Inner {
-    pub(super) fn maintain(&self) -> Result<(), ColdError> {
+    pub(super) fn maintain(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
         if self.snapshot.load().level_0_bytes() > self.options.level_size_bytes {
-            self.collate(&mut |_| ())?;
+            self.collate(progress)?;
         }
         // Each merge can push the next level past its size; the list grows meanwhile.
         let mut level = 1;
@@ -34,7 +37,7 @@ impl Inner {
             };
             let bytes = snapshot.level(level).map_or(0, super::Level::bytes);
             if bytes > self.level_limit(level) {
-                self.merge(level, &mut |_| ())?;
+                self.merge(level, progress)?;
             }
             if level >= highest {
                 return Ok(());
@@ -181,14 +184,22 @@ impl Inner {
 
     fn remove_pairs(&self, level: u32, pairs: &[Arc<Pair>]) -> Result<(), ColdError> {
         let dir = self.level_dir(level);
+        let index_path = |pair: &Pair| dir.join(index_name(pair.number()));
+        let doomed_path = |pair: &Pair| dir.join(temporary_name(&index_name(pair.number())));
         for pair in pairs {
-            self.remove(&dir.join(index_name(pair.number())))?;
+            let (from, to) = (index_path(pair), doomed_path(pair));
+            let renamed = self.disk.rename(&from, &to);
+            renamed.map_err(|error| ColdError::io("rename", &from, &error))?;
         }
         self.sync_dir(&dir)?;
         for pair in pairs {
             self.remove(&dir.join(data_name(pair.number())))?;
         }
-        self.sync_dir(&dir)
+        self.sync_dir(&dir)?;
+        for pair in pairs {
+            self.remove(&doomed_path(pair))?;
+        }
+        Ok(())
     }
 
     /// What was found, if it is whole; damage is reported and is not worth stopping for.

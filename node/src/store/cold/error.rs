@@ -43,6 +43,11 @@ pub enum ColdError {
         /// Its stored bytes.
         stored_bytes: usize,
     },
+    /// The directory that is to be read does not exist or holds nothing.
+    Nothing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory that is exported to holds something already.
     NotEmpty {
         /// The directory.
@@ -93,6 +98,11 @@ impl fmt::Display for ColdError {
                 "the atom has {stored_bytes} stored bytes and a journal takes {}; cut the data and \
                  store it as a list of atoms",
                 super::super::journal::MAX_RECORD_BYTES
+            ),
+            Self::Nothing { path } => write!(
+                f,
+                "{} does not exist or is empty: there is no cold storage there",
+                path.display()
             ),
             Self::NotEmpty { path } => write!(
                 f,

@@ -228,6 +228,13 @@ impl ColdStore {
         self.inner.get(id)
     }
 
+    /// Whether the atom has a place here. Its bytes are not read, so that one that is damaged is
+    /// found out by [`Self::get`] alone; nor does this count as a lookup.
+    #[must_use]
+    pub fn contains(&self, id: &AtomId) -> bool {
+        self.inner.contains(id)
+    }
+
     /// Keeps atoms, each under its own id. When it returns they are on the disk, as far as
     /// `cold_storage_sync` asks for that. Atoms that are here already cost a lookup alone.
     ///
@@ -271,7 +278,15 @@ impl ColdStore {
     /// # Errors
     /// When the disk fails. Nothing is lost then.
     pub fn maintain(&self) -> Result<(), ColdError> {
-        self.inner.maintain()
+        self.inner.maintain(&mut |_| ())
+    }
+
+    /// As [`Self::maintain`], and tells how far each collation and each merge is.
+    ///
+    /// # Errors
+    /// As [`Self::maintain`].
+    pub fn maintain_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
+        self.inner.maintain(progress)
     }
 
     /// Forces to the disk what was written and not forced yet.
@@ -329,6 +344,14 @@ impl Inner {
                 (atom, _) => Ok(atom),
             };
         }
+    }
+
+    fn contains(&self, id: &AtomId) -> bool {
+        let snapshot = self.snapshot.load();
+        let waiting = |segment: &Arc<Segment>| segment.contains(id);
+        // What cannot be read is not here.
+        let sealed = |pair: &Arc<Pair>| pair.contains(id).unwrap_or(false);
+        snapshot.segments.iter().any(waiting) || snapshot.pairs().any(sealed)
     }
 
     /// Looks from the newest to the oldest, past what is damaged.

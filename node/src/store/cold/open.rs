@@ -3,7 +3,7 @@
 use super::{ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
 use crate::store::disk::{DirEntry, Disk, DiskFile, is_read_only};
 use crate::store::journal::{self, Segment};
-use crate::store::level::{Damage, Pair, data_name, index_name};
+use crate::store::level::{Damage, Pair, data_name, index_name, temporary_name};
 use arc_swap::ArcSwap;
 use astreum_core::atom::AtomId;
 use core::sync::atomic::Ordering;
@@ -164,12 +164,32 @@ impl Inner {
     fn open_level(&self, level: u32) -> Result<Vec<Arc<Pair>>, ColdError> {
         let dir = self.level_dir(level);
         let names = PairNames::of(self.list(&dir)?.into_iter().map(|entry| entry.name));
-        for name in names.temporary {
-            // It holds nothing that is not elsewhere. That it stays is no harm.
-            let _ = self.disk.remove(&dir.join(name));
+        let kept = self.remove_unfinished(&dir, &names);
+        for name in &names.others {
+            self.damages.note(Damage {
+                path: dir.join(name),
+                offset: 0,
+                problem: "not a file of cold storage, which is not read; a reference node takes \
+                          every `<digits>_index` for a pair"
+                    .into(),
+            });
         }
         let mut pairs = Vec::new();
-        for (number, files) in names.pairs.into_iter().rev() {
+        for (&number, &files) in names.pairs.iter().rev() {
+            if names.is_unfinished(number) {
+                self.damages.note_interrupted(Damage {
+                    path: dir.join(data_name(number)),
+                    offset: 0,
+                    problem: if kept {
+                        "an interrupted write left it; what it holds is in other files".into()
+                    } else {
+                        "an interrupted write left it; what it held is in other files, and it is \
+                         removed"
+                            .into()
+                    },
+                });
+                continue;
+            }
             let missing = match files {
                 (true, true) => {
                     pairs.extend(self.open_pair(&dir, number).map(Arc::new));
@@ -181,10 +201,33 @@ impl Inner {
             self.damages.note(Damage {
                 path: dir.join(missing),
                 offset: 0,
-                problem: "the file is missing, the other one of its pair is there".into(),
+                problem: "the file is missing, the other one of its pair is there and is kept"
+                    .into(),
             });
         }
         Ok(pairs)
+    }
+
+    /// Removes what an interrupted write or removal left in a level. It holds nothing that is not
+    /// elsewhere, so that it stays is no harm: `true` then.
+    fn remove_unfinished(&self, dir: &Path, names: &PairNames) -> bool {
+        let unfinished = |&number: &u64| names.is_unfinished(number);
+        let data: Vec<u64> = names.pairs.keys().copied().filter(unfinished).collect();
+        // The temporary index is what says that the data may go, so it has to go after it.
+        let removed = data.iter().try_for_each(|&number| {
+            let path = dir.join(data_name(number));
+            self.disk.remove(&path)
+        });
+        let settled = removed.and_then(|()| match data.is_empty() {
+            true => Ok(()),
+            false => self.disk.sync_dir(dir),
+        });
+        if settled.is_ok() {
+            for name in &names.temporary {
+                let _ = self.disk.remove(&dir.join(name));
+            }
+        }
+        settled.is_err()
     }
 
     /// Opens a pair and reports what is wrong with it; `None` when it cannot be opened.
@@ -221,10 +264,14 @@ impl Inner {
             let failed = |error| ColdError::io("read", &path, &error);
             let file = self.disk.open(&path).map_err(failed)?;
             let mut records = Vec::new();
-            let damages = journal::scan(&path, &*file, |record| records.push(record));
+            let scanned = journal::scan(&path, &*file, |record| records.push(record));
             let len = file.len().map_err(failed)?;
-            for damage in damages.map_err(failed)? {
+            let scanned = scanned.map_err(failed)?;
+            for damage in scanned.damages {
                 self.damages.note(damage);
+            }
+            if let Some(cut_off) = scanned.cut_off {
+                self.damages.note_interrupted(cut_off);
             }
             if len <= journal::HEADER.len() as u64 {
                 // Made and never written to.
@@ -281,6 +328,8 @@ pub(super) struct PairNames {
     /// Of each number, whether its index and its data are there.
     pub(super) pairs: BTreeMap<u64, (bool, bool)>,
     pub(super) temporary: Vec<String>,
+    /// Names that are none of ours.
+    others: Vec<String>,
 }
 
 impl PairNames {
@@ -291,16 +340,24 @@ impl PairNames {
                 .split_once('_')
                 .and_then(|(number, kind)| Some((canonical_number(number)?, kind)))
             else {
+                found.others.push(name);
                 continue;
             };
             match kind {
                 "index" => found.pairs.entry(number).or_default().0 = true,
                 "data" => found.pairs.entry(number).or_default().1 = true,
                 "index.tmp" | "data.tmp" => found.temporary.push(name),
-                _ => {}
+                _ => found.others.push(name),
             }
         }
         found
+    }
+
+    /// Whether the data of this number has its index under the temporary name: of a pair that has
+    /// not got its names yet, or is being removed. Either way its atoms are elsewhere.
+    fn is_unfinished(&self, number: u64) -> bool {
+        let temporary = temporary_name(&index_name(number));
+        self.pairs.get(&number) == Some(&(false, true)) && self.temporary.contains(&temporary)
     }
 
     /// A number that no file has.

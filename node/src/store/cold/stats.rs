@@ -43,6 +43,9 @@ pub struct ColdStats {
     pub damages: Vec<Damage>,
     /// Damaged places beyond those.
     pub further_damages: u64,
+    /// What interruptions left, which is no loss: nothing of it was acknowledged, or all of it is
+    /// elsewhere.
+    pub interrupted: Vec<Damage>,
     /// Why writes are refused.
     pub write_failure: Option<String>,
     /// Why collating and merging do not get on.
@@ -51,19 +54,35 @@ pub struct ColdStats {
 
 /// Damaged places, each once.
 #[derive(Debug, Default)]
-pub(super) struct Damages(Mutex<(BTreeSet<Damage>, u64)>);
+pub(super) struct Damages(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    damages: BTreeSet<Damage>,
+    further: u64,
+    interrupted: BTreeSet<Damage>,
+}
 
 impl Damages {
     pub(super) fn note(&self, damage: Damage) {
-        let (known, further) = &mut *lock(&self.0);
-        if known.contains(&damage) {
+        let mut noted = lock(&self.0);
+        if noted.damages.contains(&damage) {
             return;
         }
-        if known.len() < REMEMBERED {
+        if noted.damages.len() < REMEMBERED {
             log::error!("cold storage: {damage}");
-            known.insert(damage);
+            noted.damages.insert(damage);
         } else {
-            *further += 1;
+            noted.further += 1;
+        }
+    }
+
+    /// Notes what an interruption left.
+    pub(super) fn note_interrupted(&self, left: Damage) {
+        let mut noted = lock(&self.0);
+        if noted.interrupted.len() < REMEMBERED && !noted.interrupted.contains(&left) {
+            log::info!("cold storage: {left}");
+            noted.interrupted.insert(left);
         }
     }
 }
@@ -92,7 +111,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
     let levels: Vec<_> = core::iter::once(level_0).chain(sealed).collect();
     let side: u64 = snapshot.pairs().map(|pair| pair.memory_bytes()).sum();
     let write_failure = lock(&inner.log).failure.as_ref().map(ToString::to_string);
-    let (damages, further_damages) = &*lock(&inner.damages.0);
+    let noted = lock(&inner.damages.0);
     ColdStats {
         atoms: levels.iter().map(|level| level.atoms).sum(),
         levels,
@@ -101,8 +120,9 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         memory_bytes: side + sum(|segment| segment.memory_bytes()),
         hits: inner.hits.load(Ordering::Relaxed),
         misses: inner.misses.load(Ordering::Relaxed),
-        damages: damages.iter().cloned().collect(),
-        further_damages: *further_damages,
+        damages: noted.damages.iter().cloned().collect(),
+        further_damages: noted.further,
+        interrupted: noted.interrupted.iter().cloned().collect(),
         write_failure,
         maintenance_failure: inner.wake.failure().map(|error| error.to_string()),
     }

@@ -265,3 +265,157 @@ fn an_export_holds_all_and_one_for_the_reference_nothing_of_ours() {
     let missing = store.import(&dir("nowhere"), &mut |_| ()).unwrap_err();
     assert!(missing.to_string().contains("nowhere"), "{missing}");
 }
+
+/// Whether an atom is there is answered from the indexes: damaged data is not looked at.
+#[test]
+fn contains_reads_no_data_and_counts_no_lookup() {
+    let scratch = Scratch::new("cold-contains");
+    let all = atoms(0..30);
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    store.put(&all[..20]).unwrap();
+    store.collate().unwrap();
+    store.put(&all[20..]).unwrap();
+    assert!(all.iter().all(|(id, _)| store.contains(id)));
+    assert!(!store.contains(&Atom::symbol("absent").id()));
+    drop(store);
+    let data_path = scratch.path().join("level_1/0_data");
+    let len = fs::read(&data_path).unwrap().len();
+    fs::write(&data_path, vec![0xff; len]).unwrap();
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    assert!(all.iter().all(|(id, _)| store.contains(id)));
+    let stats = store.stats();
+    assert_eq!((stats.hits, stats.misses), (0, 0));
+    assert_eq!(stats.damages, []);
+}
+
+/// Where a power cut can leave the files of a merge, before it and after it: the data alone, its
+/// index under the temporary name.
+#[test]
+fn what_an_interruption_left_goes_and_data_that_lost_its_index_stays() {
+    let scratch = Scratch::new("cold-orphans");
+    let all = atoms(0..20);
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    store.put(&all).unwrap();
+    store.collate().unwrap();
+    drop(store);
+    let level_1 = scratch.path().join("level_1");
+    let copy = |from: &str, to: &str| fs::copy(level_1.join(from), level_1.join(to)).unwrap();
+    copy("0_data", "1_data");
+    copy("0_index", "1_index.tmp");
+    copy("0_data", "2_data");
+    copy("0_index", "3_index.tmp");
+    copy("0_data", "3_data.tmp");
+    copy("0_index", "007_index");
+    let before = names(&level_1);
+    let reported = |store: &ColdStore| {
+        let stats = store.stats();
+        let paths = |places: &[crate::store::level::Damage]| {
+            let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+            places.iter().map(|at| name(&at.path)).collect::<Vec<_>>()
+        };
+        (paths(&stats.damages), paths(&stats.interrupted))
+    };
+    let expected = (
+        vec!["007_index".to_owned(), "2_index".to_owned()],
+        vec!["1_data".to_owned()],
+    );
+    // Who only reads removes nothing.
+    let store = ColdStore::open_to_read(scratch.path(), true).unwrap();
+    assert_eq!(reported(&store), expected);
+    drop(store);
+    assert_eq!(names(&level_1), before);
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    assert_eq!(reported(&store), expected);
+    let kept = ["007_index", "0_data", "0_index", "2_data"];
+    assert_eq!(names(&level_1), kept);
+    assert_holds(&store, &all);
+    drop(store);
+    // The second time nothing is left of it to report.
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    assert_eq!(reported(&store), (expected.0, vec![]));
+}
+
+#[test]
+fn a_write_that_was_cut_off_is_told_from_a_damaged_one() {
+    let scratch = Scratch::new("cold-cut-off");
+    let all = atoms(0..5);
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    store.put(&all).unwrap();
+    drop(store);
+    let path = scratch.path().join("journal-00000000");
+    let whole = fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    // The bytes, how many atoms are whole, damaged places, interrupted writes.
+    let cases = [
+        (whole[..whole.len() - 1].to_vec(), 4, 0, 1),
+        ([&whole[..], &[0; 500]].concat(), 5, 0, 1),
+        ([&whole[..], &whole[8..60]].concat(), 5, 0, 1),
+        (flipped, 4, 1, 0),
+    ];
+    for (bytes, atoms, damages, interrupted) in cases {
+        fs::write(&path, bytes).unwrap();
+        let store = ColdStore::open_to_read(scratch.path(), true).unwrap();
+        let verified = store.verify(&mut |_| ()).unwrap();
+        assert_eq!((verified.atoms, verified.damaged), (atoms, 0));
+        let stats = store.stats();
+        assert_eq!(stats.damages.len(), damages, "{stats:?}");
+        assert_eq!(stats.interrupted.len(), interrupted, "{stats:?}");
+    }
+}
+
+/// Two pairs with the same atoms, each with one damaged that the other has whole: a merge takes
+/// either from where it is whole, and what both have whole from the newer one.
+#[test]
+fn a_merge_keeps_of_every_atom_the_newest_copy_that_is_whole() {
+    let scratch = Scratch::new("cold-newest");
+    let mut all = atoms(0..12);
+    all.sort_by_key(|(id, _)| *id);
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    store.put(&all).unwrap();
+    store.collate().unwrap();
+    drop(store);
+    let level_1 = scratch.path().join("level_1");
+    let data = fs::read(level_1.join("0_data")).unwrap();
+    let index = fs::read(level_1.join("0_index")).unwrap();
+    // Every atom takes 53 bytes; so the fourth is damaged in the older pair, the eighth in the newer.
+    let damaged = |at: usize| {
+        let mut data = data.clone();
+        data[at * 53 + 50] ^= 1;
+        data
+    };
+    fs::write(level_1.join("0_data"), damaged(3)).unwrap();
+    fs::write(level_1.join("1_data"), damaged(7)).unwrap();
+    fs::write(level_1.join("1_index"), index).unwrap();
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    let mut last = Progress { done: 0, total: 0 };
+    assert!(store.merge_with(1, &mut |at| last = at).unwrap());
+    assert_eq!((last.done, last.total), (24, 24));
+    // Of the older pair's damage a merge that prefers the newer one learns nothing.
+    let damages = store.stats().damages;
+    assert_eq!(damages.len(), 1, "{damages:?}");
+    assert!(damages[0].path.ends_with("level_1/1_data"));
+    assert_eq!(names(&level_1), [] as [&str; 0]);
+    assert_eq!(
+        fs::read(scratch.path().join("level_2/0_data")).unwrap(),
+        data
+    );
+    assert_holds(&store, &all);
+}
+
+#[test]
+fn tidying_up_tells_how_far_every_collation_and_merge_is() {
+    let scratch = Scratch::new("cold-progress");
+    let store = ColdStore::open(scratch.path(), options()).unwrap();
+    let mut ends = Vec::new();
+    for batch in atoms(0..2_000).chunks(100) {
+        store.put(batch).unwrap();
+        let mut last = None;
+        store.maintain_with(&mut |at| last = Some(at)).unwrap();
+        ends.extend(last);
+    }
+    assert!(ends.iter().all(|end| end.done == end.total), "{ends:?}");
+    // Collations of one batch, and merges of several.
+    assert!(ends.iter().any(|end| end.total == 100));
+    assert!(ends.iter().any(|end| end.total > 100));
+}

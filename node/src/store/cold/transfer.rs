@@ -139,11 +139,9 @@ impl ColdStore {
     /// As [`Self::open`], and when there is nothing.
     pub fn open_to_read(path: &Path, mapped: bool) -> Result<Self, ColdError> {
         let listed = SystemDisk.list(path);
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        match listed {
-            Ok(entries) if !entries.is_empty() => {}
-            Ok(_) => return Err(ColdError::io("read", path, &missing)),
-            Err(error) => return Err(ColdError::io("read", path, &error)),
+        let entries = listed.map_err(|error| ColdError::io("read", path, &error))?;
+        if entries.is_empty() {
+            return Err(ColdError::Nothing { path: path.into() });
         }
         let options = ColdOptions {
             level_size_bytes: u64::MAX,

@@ -113,7 +113,7 @@ fn run(inner: &Inner) {
         if interval && let Err(error) = inner.sync() {
             log::error!("cold storage: {error}");
         }
-        let result = inner.maintain();
+        let result = inner.maintain(&mut |_| ());
         let failed = result.is_err();
         if let Err(error) = &result {
             log::error!("cold storage: {error}; trying again");

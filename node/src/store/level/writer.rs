@@ -88,6 +88,8 @@ pub(crate) struct PairWriter<'a> {
     encoder: Encoder,
     index_written: u64,
     data_written: u64,
+    /// Whether the files are getting their names.
+    naming: bool,
 }
 
 impl<'a> PairWriter<'a> {
@@ -103,6 +105,7 @@ impl<'a> PairWriter<'a> {
             encoder: Encoder::new(),
             index_written: 0,
             data_written: 0,
+            naming: false,
         })
     }
 
@@ -126,7 +129,7 @@ impl<'a> PairWriter<'a> {
 
     /// Gives the files their names, the data first, each once what it needs is on the disk: so an
     /// index never stands without its data, which a reference node would stumble over.
-    pub(crate) fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         let Encoder { index, data, .. } = &self.encoder;
         self.index.write_all_at(index, self.index_written)?;
         self.data.write_all_at(data, self.data_written)?;
@@ -134,6 +137,10 @@ impl<'a> PairWriter<'a> {
             .write_all_at(&number_bytes(self.encoder.count), 0)?;
         self.data.sync()?;
         self.index.sync()?;
+        // The name of the temporary index has to be there as long as the data is without one: by it
+        // a recovery knows that data for what it is.
+        self.disk.sync_dir(&self.dir)?;
+        self.naming = true;
         for name in [data_name(self.number), index_name(self.number)] {
             let from = temporary(&self.dir, &name);
             self.disk.rename(&from, &self.dir.join(&name))?;
@@ -145,8 +152,11 @@ impl<'a> PairWriter<'a> {
 
 impl Drop for PairWriter<'_> {
     fn drop(&mut self) {
-        // After `finish` there is nothing under these names. What cannot be removed now is removed
-        // when the store is opened again.
+        // What is in the middle of it is told and removed when the store is opened again, as is what
+        // cannot be removed now.
+        if self.naming {
+            return;
+        }
         for name in [data_name(self.number), index_name(self.number)] {
             let _ = self.disk.remove(&temporary(&self.dir, &name));
         }
@@ -165,6 +175,11 @@ fn write_chunks(file: &dyn DiskFile, bytes: &mut Vec<u8>, written: &mut u64) -> 
     Ok(())
 }
 
+/// What a file is called until everything in it is on the disk, and again before it is removed.
+pub(crate) fn temporary_name(name: &str) -> String {
+    format!("{name}.tmp")
+}
+
 fn temporary(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}.tmp"))
+    dir.join(temporary_name(name))
 }
