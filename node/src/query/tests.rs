@@ -350,7 +350,7 @@ fn a_proof_that_was_tampered_with_shows_nothing() {
         ("its path cannot", Box::new(|proof| proof.path.push('0'))),
         (
             "does not lead",
-            Box::new(|proof| proof.path = absent.path.clone()),
+            Box::new(|proof| proof.path = older.path.clone()),
         ),
         (
             "not at the end",
