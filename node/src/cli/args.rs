@@ -126,6 +126,8 @@ the later slots of one schedule.")]
 Without balances and stakes the validator gets a stake of 1 and a balance of 1_000_000_000_000.
 The validator is --validator, or the key of validation_secret_key_file. What a transaction costs
 follows the treasury's balance over cumulative_total_fees; with a treasury of 0 storage is free.
+The node's files are those of its configuration: give --config, or the options of `astreum run`
+such as --cold-storage-path, --state-dir and --chain-id.
 
 A file holds the same:
 

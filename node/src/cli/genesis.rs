@@ -243,7 +243,7 @@ fn text(genesis: &Genesis, block: &Block, dry_run: bool) -> String {
         ("time", time(&block.timestamp.to_string())),
         ("validator", block.validator.to_string()),
         ("accounts", block.accounts.to_string()),
-        ("a transfer costs", cost.to_string()),
+        ("transfer costs", cost.to_string()),
     ]);
     for (what, amounts) in [("balance", &genesis.balances), ("stake", &genesis.stakes)] {
         for (key, amount) in amounts {

@@ -382,3 +382,36 @@ fn a_proof_that_was_tampered_with_shows_nothing() {
     let problem = proof.verify().unwrap_err().to_string();
     assert!(problem.contains("leads to none"), "{problem}");
 }
+
+#[test]
+fn no_digit_of_a_proof_can_be_another() {
+    let mut store = MemoryStore::new();
+    let (chain, _) = chain(&mut store);
+    for who in [3, 9] {
+        let proof = AccountProof::prove(&store, &chain[5], &address(who)).unwrap();
+        let text = serde_json::to_string(&proof).unwrap();
+        let mut changed = 0;
+        for at in 0..text.len() {
+            // The names of the fields stay: they are the reader's, not the proof's.
+            if !text.as_bytes()[at].is_ascii_hexdigit()
+                || text[at..].find(':') < text[at..].find('"')
+            {
+                continue;
+            }
+            let mut other = text.clone().into_bytes();
+            other[at] = if other[at] == b'7' { b'8' } else { b'7' };
+            let other: Result<AccountProof, _> = serde_json::from_slice(&other);
+            if let Ok(other) = other {
+                changed += 1;
+                let verified = other.verify();
+                // Of an account that is not there, some keys nearby are not there either.
+                let is_neighbour = who == 9 && other.account != proof.account;
+                assert!(
+                    verified.is_err() || is_neighbour,
+                    "digit {at}: {verified:?}"
+                );
+            }
+        }
+        assert!(changed > 1_000, "{changed}");
+    }
+}

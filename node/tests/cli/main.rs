@@ -4,6 +4,7 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod chain;
 mod configuration;
 mod harness;
 mod language;

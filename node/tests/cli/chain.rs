@@ -1,0 +1,309 @@
+//! The commands about the chain, as somebody meets them who has no node or has not read the manual.
+
+use crate::harness::{Home, Ran};
+use crate::node::run;
+
+/// A key that is none: no point of the curve has it.
+const NO_KEY: &str = "0200000000000000000000000000000000000000000000000000000000000000";
+
+/// A home with the key file `wallet.key`, and its account.
+pub(crate) fn with_wallet(name: &str) -> (Home, String) {
+    let home = Home::new(name);
+    let made = home.run(&["keys", "generate", "wallet.key", "--kind", "account"]);
+    let account = made.lines()[0].to_owned();
+    (home, account)
+}
+
+fn genesis(home: &Home, more: &[&str]) -> Ran {
+    home.run(&[&["genesis", "--default-seed", "none"], more].concat())
+}
+
+#[test]
+fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
+    let (home, to) = with_wallet("txwrong");
+    let key = ["--key-file", "wallet.key"];
+    let send = |to: &str, amount: &str, more: &[&str]| {
+        home.run(&[&["tx", "send", to, amount], more].concat())
+    };
+    for (to, amount, more, said) in [
+        (
+            "abc",
+            "5",
+            &key[..],
+            "the recipient cannot be \"abc\": it has 3 digits",
+        ),
+        (NO_KEY, "5", &key, "nobody could ever spend"),
+        (
+            &to,
+            "-5",
+            &key,
+            "the amount cannot be \"-5\": the number is below 0",
+        ),
+        (&to, "1.5", &key, "there are no fractions"),
+        (&to, "five", &key, "the amount cannot be \"five\""),
+        (&to, "0", &key, "the amount is 0 and there is no data"),
+        (&to, &"9".repeat(5_000), &key, "5000 digits"),
+        (&to, "5", &[], "give --key-file FILE"),
+        (
+            &to,
+            "5",
+            &["--key-file", "wallet.key", "--data", "abc"],
+            "--data-text",
+        ),
+        (
+            &to,
+            "5",
+            &["--key-file", "wallet.key", "--counter", "-1"],
+            "the counter cannot",
+        ),
+        (
+            &to,
+            "5",
+            &["--key-file", "wallet.key", "--chain-id", "x"],
+            "the chain id cannot",
+        ),
+    ] {
+        send(to, amount, more).fails(2, &[said]);
+    }
+    send(&to, "5", &["--key-file", "none"]).fails(1, &["there is no key file none"]);
+    let long = "x".repeat(60_001);
+    send(
+        &to,
+        "5",
+        &["--key-file", "wallet.key", "--data-text", &long],
+    )
+    .fails(2, &["60001 bytes", "60000"]);
+    // All of it is fine; only a node is missing.
+    send(&to, "5", &key).fails(1, &["no node is running", "astreum run"]);
+    send(NO_KEY, "5", &["--key-file", "wallet.key", "--force"]).fails(1, &["no node is running"]);
+}
+
+#[test]
+fn questions_that_make_no_sense_are_named() {
+    let home = Home::new("askwrong");
+    for (arguments, said) in [
+        (
+            &["tx", "status", "zz"][..],
+            "the transaction cannot be \"zz\"",
+        ),
+        (&["tx", "show", "00"], "64 hexadecimal digits"),
+        (&["block", "show", "-3"], "heights start at 0"),
+        (&["block", "show", "latst"], "give head, a height, or an id"),
+        (&["block", "show", "--transactions", "5001"], "at most 5000"),
+        (&["block", "list", "--count", "0"], "--count"),
+        (&["account", "show", "bob"], "'o' is no hexadecimal digit"),
+        (&["validators", "--slots", "10001"], "the most is 10000"),
+        (&["proof", "account", "12"], "it has 2 digits"),
+        (
+            &["proof", "verify", "-", "--block", "x"],
+            "--block cannot be \"x\"",
+        ),
+        (&["tx"], "Usage"),
+        (&["proof"], "Usage"),
+    ] {
+        home.run(arguments).fails(2, &[said]);
+    }
+    for command in [
+        &["block", "show"][..],
+        &["block", "list"],
+        &["account", "show"],
+        &["validators"],
+        &["proof", "account", "burn"],
+        &["tx", "status", NO_KEY],
+    ] {
+        home.run(command).fails(1, &["no node is running"]);
+    }
+}
+
+#[test]
+fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
+    let (home, to) = with_wallet("nochain");
+    let node = run(&home, &[]);
+    let no_head = "this node has no block yet";
+    let send = ["tx", "send", &to, "5", "--key-file", "wallet.key"];
+    for command in [
+        &["block", "show"][..],
+        &["block", "show", "7"],
+        &["block", "list"],
+        &["account", "show", &to],
+        &["validators"],
+        &["proof", "account", "burn"],
+        &send,
+    ] {
+        home.run(command).fails(1, &[no_head, "astreum genesis"]);
+    }
+    home.run(&["account", "show"])
+        .fails(1, &["no account of its own", "validation_secret_key_file"]);
+    let unknown = home.run(&["tx", "status", NO_KEY]);
+    unknown.fails(1, &["is not known here or to any peer"]);
+    assert!(
+        unknown.text().contains("state           unknown"),
+        "{unknown:?}"
+    );
+    home.run(&["tx", "show", NO_KEY])
+        .fails(1, &["no transaction", "was found"]);
+    home.run(&["block", "show", NO_KEY])
+        .fails(1, &["was not found here or at any peer"]);
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
+fn proofs_that_are_none_are_refused() {
+    let home = Home::new("noproof");
+    home.run(&["proof", "verify", "none"])
+        .fails(1, &["none: No such file"]);
+    for text in ["", "{}", "[]", "{\"format\":1}", "\u{0}"] {
+        home.run_with(&["proof", "verify", "-"], text.as_bytes())
+            .fails(1, &["stdin: is no proof"]);
+    }
+    let of = |format: &str| {
+        format!(
+            "{{\"format\":\"{format}\",\"account\":\"{NO_KEY}\",\"block\":\"{NO_KEY}\",\
+             \"block_atoms\":[],\"path\":\"\",\"account_atoms\":[]}}"
+        )
+    };
+    home.run_with(&["proof", "verify", "-"], of("other").as_bytes())
+        .fails(1, &["does not hold: its format is \"other\""]);
+    home.run_with(
+        &["proof", "verify", "-"],
+        of("astreum account proof 1").as_bytes(),
+    )
+    .fails(1, &["not the block that it names"]);
+}
+
+#[test]
+fn a_genesis_says_what_is_wrong_with_it() {
+    let (home, validator) = with_wallet("genwrong");
+    let by = ["--validator", &validator];
+    genesis(&home, &[]).fails(2, &["who validates is not known", "--validator KEY"]);
+    genesis(&home, &by).fails(2, &["cold_storage_path is not set", "--dry-run"]);
+    for (more, said) in [
+        (
+            &["--balance", "bob=4"][..],
+            "the key of --balance cannot be \"bob\"",
+        ),
+        (&["--balance", "treasury"], "it is KEY=AMOUNT"),
+        (
+            &["--stake", "treasury=-1"],
+            "the amount of --stake cannot be \"-1\"",
+        ),
+        (&["--stake", "burn=0"], "with something at stake"),
+        (&["--contract", "x=y"], "ID=OWNER,BYTES,ATOMS"),
+        (&["--cumulative-total-fees", "0"], "must not be 0"),
+        (
+            &["--balance", "burn=1", "--balance", "burn=2"],
+            "given before",
+        ),
+        (
+            &["--reference", "--balance", "burn=1"],
+            "cannot be used with",
+        ),
+        (&["--validator", "treasury"], "the argument '--validator"),
+    ] {
+        genesis(&home, &[&by, more].concat()).fails(2, &[said]);
+    }
+    genesis(&home, &["--dry-run", "--validator", &"01".repeat(32)])
+        .fails(2, &["must not be the treasury"]);
+    home.file(
+        "genesis.toml",
+        "chain_id = 0\n\n[balances]\nbob = 1\ntreasury = 1.5\n[stake]\n",
+    );
+    genesis(&home, &["--file", "genesis.toml"]).fails(
+        2,
+        &[
+            "genesis.toml:4: a key of balances cannot be \"bob\"",
+            "genesis.toml:5: balances.treasury cannot be 1.5",
+            "genesis.toml:6: unknown key \"stake\"; did you mean stakes?",
+        ],
+    );
+    home.file("genesis.toml", "chain_id = 4\n");
+    let file = ["--file", "genesis.toml", "--dry-run"];
+    genesis(&home, &[&by[..], &file].concat()).fails(2, &["give --chain-id 4"]);
+    let right = [&by[..], &file, &["--chain-id", "4", "--json"]].concat();
+    assert_eq!(genesis(&home, &right).json()["chain_id"], "4");
+    genesis(&home, &["--file", "none"]).fails(2, &["none: No such file"]);
+}
+
+#[test]
+fn a_genesis_warns_of_prices_that_nobody_can_pay() {
+    let (home, validator) = with_wallet("genwarn");
+    let dry = [
+        "--validator",
+        &validator,
+        "--dry-run",
+        "--timestamp",
+        "1000",
+    ];
+    let default = genesis(&home, &dry);
+    assert_eq!((default.code, default.stderr.as_str()), (0, ""));
+    let dear = ["--balance", "treasury=1000", "--cumulative-total-fees", "1"];
+    let dear = genesis(&home, &[&dry[..], &dear].concat());
+    assert_eq!(dear.code, 0, "{dear:?}");
+    for said in ["a plain transfer costs 798001", "nobody has the 798001"] {
+        assert!(dear.stderr.contains(said), "no {said:?} in {dear:?}");
+    }
+    let reference = genesis(&home, &[&dry[..], &["--reference"]].concat());
+    assert!(
+        reference.stderr.contains("nobody has the 799"),
+        "{reference:?}"
+    );
+    let seeded = home.run(&["genesis", "--validator", &validator, "--dry-run"]);
+    assert!(seeded.stderr.contains("default_seed = \"\""), "{seeded:?}");
+    let future = [&dry[..4], &["99999999999"]].concat();
+    assert!(
+        genesis(&home, &future)
+            .stderr
+            .contains("starts in the future")
+    );
+    let lost = ["--stake", &format!("{NO_KEY}=5")];
+    assert!(
+        genesis(&home, &[&dry[..], &lost].concat())
+            .stderr
+            .contains("nobody can fill")
+    );
+}
+
+#[test]
+fn the_same_genesis_has_the_same_id_from_a_file_or_from_flags() {
+    let (home, validator) = with_wallet("genfile");
+    let contract = "ab".repeat(32);
+    home.file(
+        "genesis.toml",
+        format!(
+            "timestamp = 1_000\nvalidator = \"{validator}\"\ncumulative_total_fees = 10\n\
+             [balances]\ntreasury = 0\n{validator} = 1_000\n[stakes]\n{validator} = 2\n\
+             [contracts]\n{contract} = {{ owner = \"{validator}\", bytes = 9, atoms = 1 }}\n"
+        ),
+    );
+    let from_file = genesis(&home, &["--file", "genesis.toml", "--dry-run", "--json"]).json();
+    let from_flags = genesis(
+        &home,
+        &[
+            "--dry-run",
+            "--json",
+            "--timestamp",
+            "1000",
+            "--validator",
+            &validator,
+            "--cumulative-total-fees",
+            "10",
+            "--balance",
+            "treasury=0",
+            "--balance",
+            &format!("{validator}=1000"),
+            "--stake",
+            &format!("{validator}=2"),
+            "--contract",
+            &format!("{contract}={validator},9,1"),
+        ],
+    );
+    assert_eq!(from_file, from_flags.json());
+    assert_eq!(from_file["dry_run"], true);
+    // Nothing was written.
+    assert!(
+        !home
+            .path()
+            .join("state/Astreum/lib-rs/head_0.json")
+            .exists()
+    );
+}
