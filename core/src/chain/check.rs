@@ -6,6 +6,7 @@ use super::verify::{Invalid, Total, VerifyError};
 use super::{Account, Block, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction};
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::trie::BatchHasher;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// The transactions of a block, in order. Their signatures are not checked.
@@ -90,6 +91,7 @@ pub fn verify_body<S: AtomSource>(
     let mut builder = Builder::new(&source, parent);
     for (index, transaction) in transactions.iter().enumerate() {
         if let Err(rejection) = builder.apply(transaction)? {
+            let rejection = Box::new(rejection);
             let id = transaction.id();
             return Err(Invalid::Rejected {
                 index,

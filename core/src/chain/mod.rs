@@ -64,3 +64,6 @@ pub const REFERENCE_BLOCK_TRANSACTIONS: usize = 57;
 pub const MAX_TRANSACTION_DATA_BYTES: usize = 60_000;
 /// The most atoms that a list on the chain may have.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use super::{Address, RecordError};
 use crate::atom::AtomId;
 use crate::crypto::SignatureError;
 use crate::integer::Natural;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// What is wrong with a block, for good.
@@ -100,7 +101,7 @@ pub enum Invalid {
         /// Its id.
         id: AtomId,
         /// Why not.
-        rejection: Rejection,
+        rejection: Box<Rejection>,
     },
     /// Its transactions are not those that it was checked with.
     Transactions {

@@ -1,0 +1,245 @@
+//! Whatever transactions do: money is neither made nor lost, and what is rejected leaves no trace.
+
+use super::world::{World, from_anybody, natural, total, unsigned};
+use crate::atom::{AtomId, MemoryStore};
+use crate::chain::{
+    Address, BURN, Outcome, RecordAtoms, State, TREASURY, Transaction, Unsigned, channel, contract,
+};
+use crate::integer::Natural;
+use crate::trie::Scalar;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+/// The lists that contracts are opened on.
+const LISTS: usize = 3;
+
+#[derive(Clone, Debug)]
+struct Op {
+    sender: usize,
+    recipient: usize,
+    amount: u64,
+    kind: u8,
+    other: usize,
+    chain_id: u64,
+    long_counter: bool,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let amount = prop_oneof![Just(0_u64), 1..50_u64, 1..3_000_u64, Just(u64::MAX)];
+    let chain_id = prop_oneof![9 => Just(7_u64), 1 => Just(8_u64)];
+    (
+        0..8_usize,
+        0..8_usize,
+        amount,
+        0..10_u8,
+        0..4_usize,
+        chain_id,
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(
+            |(sender, recipient, amount, kind, other, chain_id, long_counter)| Op {
+                sender,
+                recipient,
+                amount,
+                kind,
+                other,
+                chain_id,
+                long_counter,
+            },
+        )
+}
+
+struct Scene {
+    world: World,
+    /// People; one of them lives where a list lies, and is paid for keeping it without any work.
+    addresses: Vec<Address>,
+    lists: Vec<AtomId>,
+}
+
+fn scene() -> Scene {
+    let mut lists = Vec::new();
+    let values: Vec<[&[u8]; 2]> = [[b"a", b"b"], [b"c", b"d"], [b"e", b"f"]]
+        .map(|pair| pair.map(|value: &[u8; 1]| value.as_slice()))
+        .to_vec();
+    for value in values.iter().take(LISTS) {
+        lists.push(crate::atom::bytes_list(value).0);
+    }
+    let addresses: Vec<Address> = (0..5_u8)
+        .map(|person| Address::new([0x30 + person; 32]))
+        .chain(lists.iter().map(|id| Address::new(*id.as_bytes())))
+        .collect();
+    let balances: Vec<(Address, Natural)> = addresses
+        .iter()
+        .zip([0, 50, 2_000, 5_000, 100_000, 3_000, 4_000])
+        .map(|(address, balance)| (*address, natural(balance)))
+        .collect();
+    let mut world = World::new(&balances);
+    for value in values {
+        world.add_list(&value);
+    }
+    Scene {
+        world,
+        addresses,
+        lists,
+    }
+}
+
+impl Scene {
+    fn transaction(&self, op: &Op, index: usize) -> Transaction {
+        let sender = self.addresses[op.sender];
+        let other = self.addresses[op.other];
+        let list = self.lists[op.other % LISTS];
+        let last = self.world.parent.id();
+        let (recipient, data) = match op.kind {
+            0 => (TREASURY, Vec::new()),
+            1 => (BURN, Vec::new()),
+            2 => (BURN, [&[contract::OPEN][..], list.as_ref()].concat()),
+            3 => (BURN, self.claim(list)),
+            4 => (
+                sender,
+                [
+                    &[channel::UPDATE][..],
+                    other.as_ref(),
+                    &900_u64.to_le_bytes(),
+                ]
+                .concat(),
+            ),
+            5 => (sender, [&[channel::CLOSE][..], other.as_ref()].concat()),
+            6 => (
+                sender,
+                [&[channel::WITHDRAW][..], last.as_ref(), &[0; 80]].concat(),
+            ),
+            _ => (self.addresses[op.recipient], Vec::new()),
+        };
+        let counter = if op.long_counter {
+            Natural::from_bytes_le(&[1; 4_000]).unwrap() + natural(index as u64)
+        } else {
+            natural(index as u64)
+        };
+        let unsigned = Unsigned {
+            chain_id: natural(op.chain_id),
+            counter,
+            ..unsigned(0, recipient, op.amount, &data)
+        };
+        from_anybody(unsigned, sender)
+    }
+
+    /// A claim for keeping a list: no work is asked of who lives where it lies.
+    fn claim(&self, list: AtomId) -> Vec<u8> {
+        let last = self.world.parent.id();
+        let seed = blake3::hash(&[last.as_ref(), list.as_ref()].concat());
+        let index = usize::from(seed.as_bytes()[0] & 1);
+        let atoms = super::world::list(&self.world.store, list);
+        let hash = blake3::hash(atoms[index].data());
+        [
+            &[contract::PAY][..],
+            list.as_ref(),
+            &[0; 64],
+            hash.as_bytes(),
+        ]
+        .concat()
+    }
+}
+
+/// Everything that these transactions leave.
+fn run<'t>(
+    state: &mut State<&MemoryStore>,
+    transactions: impl IntoIterator<Item = &'t Transaction>,
+) -> (Vec<Outcome>, AtomId, RecordAtoms) {
+    let outcomes = transactions
+        .into_iter()
+        .map(|transaction| state.apply(transaction).unwrap())
+        .collect();
+    let mut atoms = RecordAtoms::new();
+    let sealed = state.seal(&mut Scalar, &mut atoms).unwrap();
+    (outcomes, sealed.accounts, atoms)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn money_is_conserved_and_the_rejected_leave_no_trace(
+        ops in proptest::collection::vec(op(), 1..25), order: u64,
+    ) {
+        let scene = scene();
+        let transactions: Vec<Transaction> =
+            ops.iter().enumerate().map(|(index, op)| scene.transaction(op, index)).collect();
+        let mut state = scene.world.state();
+        let (outcomes, root, atoms) = run(&mut state, &transactions);
+
+        let mut store = scene.world.store.clone();
+        let before = total(&store, scene.world.parent.accounts);
+        store.extend(atoms.iter().map(|(_, atom)| atom.clone()));
+        let (minted, fees) = (state.minted().clone(), state.fees().clone());
+        prop_assert_eq!(before + &minted, total(&store, root) + &fees);
+
+        let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
+        let applied = outcomes.iter().filter(|outcome| is_applied(outcome)).count();
+        prop_assert_eq!(fees, natural(applied as u64));
+
+        // Without the rejected, and with the accounts read in another order.
+        let mut state = scene.world.state();
+        let mut turn = order;
+        for _ in 0..scene.addresses.len() {
+            turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = (turn >> 33) as usize % scene.addresses.len();
+            state.account(&scene.addresses[at]).unwrap();
+        }
+        let kept = transactions.iter().zip(&outcomes).filter(|(_, outcome)| is_applied(outcome));
+        let again = run(&mut state, kept.map(|(transaction, _)| transaction));
+        let applied: Vec<Outcome> = outcomes.into_iter().filter(is_applied).collect();
+        prop_assert_eq!(state.minted(), &minted);
+        prop_assert_eq!(again, (applied, root, atoms));
+    }
+}
+
+/// The property means something: every kind of outcome comes up.
+#[test]
+fn the_operations_reach_what_they_are_for() {
+    let scene = scene();
+    let op = |sender, kind, amount, other| Op {
+        sender,
+        recipient: 0,
+        amount,
+        kind,
+        other,
+        chain_id: 7,
+        long_counter: false,
+    };
+    // Somebody opens a contract on the second list, and who lives there is paid for it.
+    let ops = [
+        op(4, 2, 0, 1),
+        op(6, 3, 0, 1),
+        op(3, 4, 100, 2),
+        op(3, 5, 0, 2),
+        op(2, 0, 10, 0),
+        op(1, 7, u64::MAX, 0),
+        op(0, 7, 1, 0),
+        Op {
+            long_counter: true,
+            ..op(2, 7, 1, 0)
+        },
+    ];
+    let transactions: Vec<Transaction> = ops
+        .iter()
+        .enumerate()
+        .map(|(index, op)| scene.transaction(op, index))
+        .collect();
+    let mut state = scene.world.state();
+    let (outcomes, _, _) = run(&mut state, &transactions);
+    let statuses: Vec<Option<u8>> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Applied { receipt, .. } => Some(receipt.status.code()),
+            Outcome::Rejected(_) => None,
+        })
+        .collect();
+    let paid = Some(0);
+    assert_eq!(
+        statuses,
+        [paid, paid, paid, paid, paid, Some(1), None, Some(0)]
+    );
+    // Two atoms of one byte each, one block after the last payment.
+    assert_eq!(*state.minted(), natural(2 * 34));
+}

@@ -1,0 +1,244 @@
+//! What one transaction leaves for the next, and what bounds it.
+
+use super::world::{World, accounts, address_of, from_anybody, key, list, natural, unsigned};
+use crate::atom::{AtomId, AtomSource, MemoryStore, SourceError};
+use crate::chain::{
+    Address, BURN, MAX_LIST_ATOMS, Outcome, Position, RecordAtoms, Rejection, State, Status,
+    TREASURY, Transaction, channel, contract,
+};
+use crate::integer::Natural;
+use crate::trie::{self, Scalar};
+use std::vec::Vec;
+
+const PAYER: Address = Address::new([0x11; 32]);
+const PEER: Address = Address::new([0x22; 32]);
+
+fn status<S: AtomSource>(state: &mut State<S>, transaction: &Transaction) -> Option<Status> {
+    match state.apply(transaction) {
+        Ok(Outcome::Applied { receipt, .. }) => Some(receipt.status),
+        Ok(Outcome::Rejected(_)) => None,
+        Err(_) => panic!("an atom is missing"),
+    }
+}
+
+fn data(operation: u8, rest: &[&[u8]]) -> Vec<u8> {
+    [&[operation][..], &rest.concat()].concat()
+}
+
+#[test]
+fn a_channel_that_was_updated_can_be_updated_again() {
+    let world = World::new(&[(PAYER, natural(10_000))]);
+    let mut state = world.state();
+    let update = data(channel::UPDATE, &[PEER.as_ref(), &5_000_u64.to_le_bytes()]);
+    for counter in 0..3 {
+        let update = from_anybody(unsigned(counter, PAYER, 100, &update), PAYER);
+        assert_eq!(status(&mut state, &update), Some(Status::Success));
+    }
+    let mut atoms = RecordAtoms::new();
+    let sealed = state.seal(&mut Scalar, &mut atoms).unwrap();
+    // Three channel records of three atoms, and six contracts of six.
+    assert_eq!(sealed.record_atoms.len(), 3 * 3 + 6 * 6);
+    let mut store = world.store.clone();
+    store.extend(atoms.into_iter().map(|(_, atom)| atom));
+    let (_, payer) = accounts(&store, sealed.accounts)
+        .into_iter()
+        .find(|(address, _)| *address == PAYER)
+        .unwrap();
+    let id = trie::get(&store, payer.channels, PEER.as_ref())
+        .unwrap()
+        .unwrap();
+    let fields = list(&store, AtomId::from_slice(&id).unwrap());
+    let fields: Vec<&[u8]> = fields.iter().map(|atom| atom.data()).collect();
+    assert_eq!(fields, [[44, 1].as_slice(), &[3], &5_000_u64.to_le_bytes()]);
+}
+
+#[test]
+fn a_taker_draws_from_a_channel_that_was_opened_in_the_same_block() {
+    let (payer, taker) = (key(1), key(2));
+    let [from, to] = [&payer, &taker].map(address_of);
+    let world = World::new(&[(from, natural(10_000)), (to, natural(100))]);
+    let mut state = world.state();
+    let open = data(channel::UPDATE, &[to.as_ref(), &5_000_u64.to_le_bytes()]);
+    let open = unsigned(1, from, 300, &open).sign(&payer);
+    let chain_id = &world.parent.chain_id;
+    let message = channel::withdrawal_message(chain_id, &from, &to, 9, 120).unwrap();
+    let signature = payer.sign(&message);
+    let numbers = [9_u64.to_le_bytes(), 120_u64.to_le_bytes()].concat();
+    let draw = data(
+        channel::WITHDRAW,
+        &[from.as_ref(), &numbers, signature.as_bytes()],
+    );
+    let draw = |counter| unsigned(counter, to, 0, &draw).sign(&taker);
+    assert_eq!(
+        status(&mut state, &draw(1)),
+        Some(Status::Failed),
+        "not open yet"
+    );
+    assert_eq!(status(&mut state, &open), Some(Status::Success));
+    assert_eq!(status(&mut state, &draw(2)), Some(Status::Success));
+    assert_eq!(
+        status(&mut state, &draw(3)),
+        Some(Status::Failed),
+        "the counter is used"
+    );
+    // Each transaction costs the fee, and 4 and 2 for storage.
+    let left = state.account(&to).unwrap().unwrap().balance.clone();
+    assert_eq!(left, natural(100 + 120 - 3 * 7));
+}
+
+#[test]
+fn a_record_can_be_read_as_a_list_once_its_transaction_is_done() {
+    let world = World::new(&[(PAYER, natural(10_000))]);
+    let mut first = world.state();
+    let transfer = from_anybody(unsigned(1, PEER, 1, b""), PAYER);
+    assert_eq!(status(&mut first, &transfer), Some(Status::Success));
+    let mut atoms = RecordAtoms::new();
+    let sealed = first.seal(&mut Scalar, &mut atoms).unwrap();
+    let (record, _) = atoms[sealed.record_atoms.start];
+
+    let open = data(contract::OPEN, &[record.as_ref()]);
+    let open = from_anybody(unsigned(2, BURN, 0, &open), PAYER);
+    let mut state = world.state();
+    let missing = state.apply(&open).unwrap_err().missing();
+    assert_eq!(missing, Some(record), "nobody has made it yet");
+    assert_eq!(status(&mut state, &transfer), Some(Status::Success));
+    assert_eq!(status(&mut state, &open), Some(Status::Success));
+
+    // A transaction that was taken back has made nothing.
+    let mut state = world.state();
+    let other_chain = crate::chain::Unsigned {
+        chain_id: natural(99),
+        ..unsigned(1, PEER, 1, b"")
+    };
+    assert_eq!(status(&mut state, &from_anybody(other_chain, PAYER)), None);
+    assert_eq!(state.apply(&open).unwrap_err().missing(), Some(record));
+}
+
+#[test]
+fn amounts_beyond_128_bits_neither_wrap_nor_panic() {
+    let huge: Natural = "1000000000000000000000000000000000000000000000000000000"
+        .parse()
+        .unwrap();
+    let world = World::new(&[(PAYER, huge.clone()), (PEER, Natural::from(u128::MAX))]);
+    let mut state = world.state();
+    let send = |counter, recipient, amount: &Natural, sender| {
+        let unsigned = crate::chain::Unsigned {
+            amount: amount.clone(),
+            ..unsigned(counter, recipient, 0, b"")
+        };
+        from_anybody(unsigned, sender)
+    };
+    let most = huge.checked_sub(&natural(1_000_000)).unwrap();
+    let more = &huge + &huge;
+    assert_eq!(
+        status(&mut state, &send(1, PEER, &more, PAYER)),
+        Some(Status::Failed)
+    );
+    assert_eq!(
+        status(&mut state, &send(2, PEER, &most, PAYER)),
+        Some(Status::Success)
+    );
+    let found = state.account(&PEER).unwrap().unwrap().balance.clone();
+    assert_eq!(found, &most + &Natural::from(u128::MAX));
+    assert_eq!(
+        status(&mut state, &send(3, TREASURY, &most, PEER)),
+        Some(Status::Success)
+    );
+    let treasury = state.account(&TREASURY).unwrap().unwrap().balance.clone();
+    assert_eq!(treasury, most + natural(1));
+}
+
+#[test]
+fn the_lists_that_a_block_looks_at_are_bounded_together() {
+    let mut world = World::new(&[(PAYER, Natural::from(u128::MAX))]);
+    let values: Vec<[u8; 2]> = (0..2_000_u16).map(u16::to_be_bytes).collect();
+    let values: Vec<&[u8]> = values.iter().map(<[u8; 2]>::as_slice).collect();
+    // Each of its ends is a list of its own.
+    let mut next = world.add_list(&values);
+    let mut state = world.state();
+    let mut looked_at = 0;
+    for (counter, len) in (1..=2_000_usize).rev().enumerate() {
+        let open = data(contract::OPEN, &[next.as_ref()]);
+        let open = from_anybody(unsigned(counter as u64, BURN, 0, &open), PAYER);
+        if looked_at + len > MAX_LIST_ATOMS {
+            let rejected = Ok(Outcome::Rejected(Rejection::TooManyAtoms));
+            assert_eq!(state.apply(&open), rejected);
+            let short = world.add_list(&[b"short"]);
+            assert!(len > 1_000 && !short.is_zero());
+            return;
+        }
+        assert_eq!(status(&mut state, &open), Some(Status::Success));
+        looked_at += len;
+        next = world.store.atom(&next).unwrap().next();
+    }
+    panic!("nothing bounds them");
+}
+
+/// Has an atom only after it was asked for once.
+struct Reluctant<'s> {
+    store: &'s MemoryStore,
+    asked: core::cell::RefCell<std::collections::BTreeSet<AtomId>>,
+}
+
+impl AtomSource for Reluctant<'_> {
+    type Error = core::convert::Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<crate::atom::Atom, SourceError<Self::Error>> {
+        if self.asked.borrow_mut().insert(*id) {
+            return Err(SourceError::Missing(*id));
+        }
+        self.store.atom(id)
+    }
+}
+
+#[test]
+fn what_was_missing_changes_nothing_but_when() {
+    let mut world = World::new(&[(PAYER, natural(100_000)), (PEER, natural(7_000))]);
+    let kept = world.add_list(&[b"a", b"b", b"c"]);
+    let open = data(contract::OPEN, &[kept.as_ref()]);
+    let update = data(channel::UPDATE, &[PEER.as_ref(), &5_000_u64.to_le_bytes()]);
+    let transactions = [
+        from_anybody(unsigned(1, PEER, 10, b""), PAYER),
+        from_anybody(unsigned(2, BURN, 0, &open), PAYER),
+        from_anybody(unsigned(3, PAYER, 50, &update), PAYER),
+        from_anybody(unsigned(4, TREASURY, 60, b""), PEER),
+        from_anybody(unsigned(5, PEER, 1_000_000, b""), PAYER),
+    ];
+    let mut whole = world.state();
+    let mut expected_atoms = RecordAtoms::new();
+    let outcomes: Vec<Outcome> = transactions
+        .iter()
+        .map(|transaction| whole.apply(transaction).unwrap())
+        .collect();
+    let expected = whole.seal(&mut Scalar, &mut expected_atoms).unwrap();
+
+    let source = Reluctant {
+        store: &world.store,
+        asked: core::cell::RefCell::default(),
+    };
+    let mut state = State::new(&source, Position::after(&world.parent));
+    let mut misses = 0;
+    for (transaction, expected) in transactions.iter().zip(outcomes) {
+        loop {
+            match state.apply(transaction) {
+                Ok(outcome) => {
+                    assert_eq!(outcome, expected);
+                    break;
+                }
+                Err(error) => {
+                    assert!(error.missing().is_some());
+                    misses += 1;
+                }
+            }
+        }
+    }
+    assert!(misses > 10, "{misses}");
+    let mut atoms = RecordAtoms::new();
+    let sealed = loop {
+        atoms.clear();
+        if let Ok(sealed) = state.seal(&mut Scalar, &mut atoms) {
+            break sealed;
+        }
+    };
+    assert_eq!((sealed, atoms), (expected, expected_atoms));
+}

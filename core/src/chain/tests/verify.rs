@@ -1,0 +1,615 @@
+//! Each wrong thing in a block is refused with its own reason.
+
+use super::world::{
+    CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, mine, natural, unsigned,
+};
+use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, bytes_list};
+use crate::chain::{
+    BURN, Block, Body, Builder, Header, Invalid, MAX_BLOCK_TRANSACTIONS, REWARD, Rejection, Status,
+    TREASURY, Total, Transaction, VerifyError, check_signatures, contract, read_transactions,
+    verify_body, verify_genesis, verify_header,
+};
+use crate::crypto::{Signature, SignatureError};
+use crate::integer::Natural;
+use crate::trie::Scalar;
+use core::convert::Infallible;
+use std::boxed::Box;
+use std::string::ToString;
+use std::vec::Vec;
+
+type Verdict<T> = Result<T, VerifyError<Infallible>>;
+
+fn header_verdict(world: &World, block: &Block) -> Verdict<()> {
+    let latest = natural(PARENT_TIME + 10);
+    verify_header(
+        &world.store,
+        block,
+        &world.parent,
+        &natural(CHAIN_ID),
+        &latest,
+    )
+}
+
+fn body_verdict(world: &World, block: &Block) -> Verdict<Body> {
+    let transactions = read_transactions(&world.store, block)?;
+    let signed = check_signatures(&transactions);
+    let (store, parent) = (&world.store, &world.parent);
+    verify_body(store, block, parent, &transactions, &signed, &mut Scalar)
+}
+
+fn invalid<T: core::fmt::Debug>(verdict: Verdict<T>) -> Invalid {
+    verdict.unwrap_err().invalid().unwrap().clone()
+}
+
+/// A world with a rich sender.
+fn world() -> World {
+    World::new(&[
+        (address_of(&key(1)), natural(1_000_000)),
+        (address_of(&key(2)), natural(200)),
+    ])
+}
+
+fn transfer(counter: u64) -> Transaction {
+    unsigned(counter, address_of(&key(2)), 5, b"").sign(&key(1))
+}
+
+/// A block with these transactions whose header was changed before it was signed.
+fn block(
+    world: &mut World,
+    transactions: &[Transaction],
+    claim: bool,
+    change: impl FnOnce(&mut Header),
+) -> Block {
+    let body = world.body(transactions, claim);
+    let mut header = world.header(&body);
+    change(&mut header);
+    world.mine(header)
+}
+
+#[test]
+fn a_right_block_is_right_with_the_reward_and_without() {
+    for claim in [false, true] {
+        let mut world = world();
+        let made = world.body(&[transfer(1), transfer(2)], claim);
+        let block = world.mine(world.header(&made));
+        assert_eq!(header_verdict(&world, &block), Ok(()));
+        let found = body_verdict(&world, &block).unwrap();
+        assert_eq!(found.reward_claimed, claim);
+        assert_eq!(found.accounts, made.accounts);
+        let atoms: MemoryStore = found.atoms.iter().map(|(_, atom)| atom.clone()).collect();
+        for (id, atom) in &made.atoms {
+            assert_eq!(atoms.atom(id).as_ref(), Ok(atom));
+        }
+        assert!(found.atoms.iter().all(|(id, atom)| atom.id() == *id));
+    }
+}
+
+#[test]
+fn the_header_must_follow_from_its_parent() {
+    let mut world = world();
+    type Change = fn(&mut Header);
+    let cases: [(Change, Invalid); 6] = [
+        (
+            |header| header.chain_id = natural(8),
+            Invalid::ChainId {
+                stated: natural(8),
+                expected: natural(CHAIN_ID),
+            },
+        ),
+        (
+            |header| header.previous = AtomId::new([1; 32]),
+            Invalid::Previous {
+                stated: AtomId::new([1; 32]),
+                expected: world.parent.id(),
+            },
+        ),
+        (
+            |header| header.height = natural(43),
+            Invalid::Height {
+                stated: natural(43),
+                expected: natural(42),
+            },
+        ),
+        (
+            |header| header.timestamp = natural(PARENT_TIME),
+            Invalid::Timestamp {
+                stated: natural(PARENT_TIME),
+                parent: natural(PARENT_TIME),
+            },
+        ),
+        (
+            |header| header.difficulty = natural(2),
+            Invalid::Difficulty {
+                stated: natural(2),
+                expected: natural(1),
+            },
+        ),
+        (
+            |header| header.validator = address_of(&key(1)),
+            Invalid::Signature(SignatureError::Mismatch),
+        ),
+    ];
+    for (change, expected) in cases {
+        let block = block(&mut world, &[], false, change);
+        assert_eq!(invalid(header_verdict(&world, &block)), expected);
+    }
+}
+
+#[test]
+fn a_block_needs_work_a_signature_and_its_turn() {
+    let mut world = world();
+    let body = world.body(&[], true);
+    let header = world.header(&body);
+    let mut lazy = header.clone().sign(&world.validator);
+    while crate::chain::has_work(&lazy.id(), &natural(1)) {
+        let mut header = lazy.header().clone();
+        header.nonce += Natural::ONE;
+        lazy = header.sign(&world.validator);
+    }
+    assert_eq!(
+        invalid(header_verdict(&world, &lazy)),
+        Invalid::Work { needed: natural(1) }
+    );
+
+    // A forged signature with enough work.
+    let mut forged = header.clone();
+    let forged = loop {
+        let block = forged.clone().signed(Some(Signature::new([3; 64])));
+        if crate::chain::has_work(&block.id(), &natural(1)) {
+            break block;
+        }
+        forged.nonce += Natural::ONE;
+    };
+    let mismatch = Invalid::Signature(SignatureError::Mismatch);
+    assert_eq!(invalid(header_verdict(&world, &forged)), mismatch);
+
+    let stranger = key(1);
+    let theirs = Header {
+        validator: address_of(&stranger),
+        ..header
+    };
+    let theirs = mine(theirs, &stranger, &natural(1));
+    assert_eq!(
+        invalid(header_verdict(&world, &theirs)),
+        Invalid::Validator {
+            stated: address_of(&stranger),
+            scheduled: address_of(&world.validator),
+        }
+    );
+}
+
+#[test]
+fn a_block_from_the_future_waits_and_draws_nobody() {
+    let mut world = world();
+    let time = natural(PARENT_TIME + 11);
+    let early = block(&mut world, &[], false, |header| {
+        header.timestamp = time.clone();
+    });
+    // Without the stakes, so that a draw would end in "missing".
+    let latest = natural(PARENT_TIME + 10);
+    let verdict = verify_header(
+        &MemoryStore::new(),
+        &early,
+        &world.parent,
+        &natural(CHAIN_ID),
+        &latest,
+    );
+    assert_eq!(
+        verdict,
+        Err(VerifyError::Future {
+            stated: time,
+            latest
+        })
+    );
+    let endless = block(&mut world, &[], false, |header| {
+        header.timestamp = Natural::from(u128::MAX);
+    });
+    assert!(matches!(
+        header_verdict(&world, &endless),
+        Err(VerifyError::Future { .. })
+    ));
+}
+
+#[test]
+fn every_total_and_every_root_must_be_right() {
+    let mut world = world();
+    type Change = fn(&mut Header);
+    let cases: [(Change, Total); 5] = [
+        (|header| header.total_fees = natural(1), Total::Fees),
+        (
+            |header| header.cumulative_total_fees += Natural::ONE,
+            Total::CumulativeFees,
+        ),
+        (
+            |header| header.cumulative_mint += Natural::ONE,
+            Total::CumulativeMint,
+        ),
+        (
+            |header| header.cumulative_stake += Natural::ONE,
+            Total::CumulativeStake,
+        ),
+        (
+            |header| header.cumulative_burn += Natural::ONE,
+            Total::CumulativeBurn,
+        ),
+    ];
+    for (change, total) in cases {
+        let block = block(&mut world, &[transfer(1)], true, change);
+        let found = invalid(body_verdict(&world, &block));
+        let Invalid::Total {
+            total: wrong,
+            stated,
+            expected,
+        } = &found
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(*wrong, total);
+        assert_eq!(*stated, expected + &Natural::ONE);
+        assert!(found.to_string().contains(&total.to_string()));
+    }
+    let root = world.parent.accounts;
+    let broken = block(&mut world, &[transfer(1)], true, |header| {
+        header.accounts = root;
+    });
+    let found = invalid(body_verdict(&world, &broken));
+    assert!(
+        matches!(found, Invalid::Accounts { stated, .. } if stated == root),
+        "{found:?}"
+    );
+    let broken = block(&mut world, &[transfer(1)], true, |header| {
+        header.accounts = AtomId::new([5; 32]);
+    });
+    assert!(matches!(
+        invalid(body_verdict(&world, &broken)),
+        Invalid::Accounts { .. }
+    ));
+}
+
+#[test]
+fn a_wrong_receipt_is_refused() {
+    let mut world = world();
+    let body = world.body(&[transfer(1)], false);
+    let mut receipt = body.receipt_values[0].clone();
+    assert_eq!(receipt.status, Status::Success);
+    receipt.status = Status::Failed;
+    let id = receipt.write(&mut world.store).unwrap();
+    for ids in [
+        std::vec![id],
+        std::vec![],
+        std::vec![body.receipt_ids[0], id],
+    ] {
+        let (receipts, atoms) = bytes_list(&ids);
+        world.store.extend(atoms);
+        let block = block(&mut world, &[transfer(1)], false, |header| {
+            header.receipts = receipts;
+        });
+        let expected = Invalid::Receipts {
+            stated: receipts,
+            computed: body.receipts,
+        };
+        assert_eq!(invalid(body_verdict(&world, &block)), expected);
+    }
+}
+
+#[test]
+fn an_inflated_reward_is_refused() {
+    let mut world = world();
+    let validator = address_of(&world.validator);
+    for more in [1_u64, 1_000_000] {
+        let mut builder = Builder::new(&world.store, &world.parent);
+        builder.apply(&transfer(1)).unwrap().unwrap();
+        let mut body = builder.finish(&mut Scalar, Some(validator)).unwrap();
+        builder.state().credit(&validator, &natural(more)).unwrap();
+        body.accounts = builder
+            .state()
+            .seal_accounts(&mut Scalar, &mut body.atoms)
+            .unwrap();
+        world.keep(body.atoms.clone());
+        world.keep(transfer(1).to_atoms());
+        let block = world.mine(world.header(&body));
+        let claimed = REWARD + natural(more);
+        assert_eq!(
+            invalid(body_verdict(&world, &block)),
+            Invalid::Reward { claimed }
+        );
+    }
+}
+
+#[test]
+fn forged_replayed_and_unaffordable_transactions_are_refused() {
+    let mut world = world();
+    let rejected = |index, transaction: &Transaction, rejection| Invalid::Rejected {
+        index,
+        id: transaction.id(),
+        rejection: Box::new(rejection),
+    };
+    // The block states whatever it likes: only its list of transactions is looked at.
+    let with = |world: &mut World, transactions: &[Transaction]| {
+        let ids: Vec<AtomId> = transactions.iter().map(Transaction::id).collect();
+        let (list, atoms) = bytes_list(&ids);
+        world.store.extend(atoms);
+        for transaction in transactions {
+            world.keep(transaction.to_atoms());
+        }
+        let block = block(world, &[], false, |header| header.transactions = list);
+        invalid(body_verdict(world, &block))
+    };
+
+    let forged = from_anybody(
+        unsigned(1, address_of(&key(2)), 5, b""),
+        address_of(&key(1)),
+    );
+    assert_eq!(
+        with(&mut world, &[transfer(1), forged.clone()]),
+        Invalid::TransactionSignature {
+            index: 1,
+            id: forged.id()
+        }
+    );
+    assert_eq!(
+        with(&mut world, &[transfer(1), transfer(1)]),
+        rejected(1, &transfer(1), Rejection::Replayed)
+    );
+    // In a later block.
+    let body = world.body(&[transfer(1)], true);
+    let mut later = world.clone();
+    later.parent = world.mine(world.header(&body));
+    assert_eq!(
+        with(&mut later, &[transfer(1)]),
+        rejected(0, &transfer(1), Rejection::Replayed)
+    );
+    // A counter that is so long that the reserve does not cover it.
+    let poor = address_of(&key(2));
+    let long = crate::chain::Unsigned {
+        counter: Natural::from_bytes_le(&[1; 60_000]).unwrap(),
+        ..unsigned(0, poor, 0, b"")
+    }
+    .sign(&key(2));
+    let found = with(&mut world, core::slice::from_ref(&long));
+    let Invalid::Rejected { rejection, .. } = &found else {
+        panic!("{found:?}")
+    };
+    let balance = natural(200);
+    assert!(
+        matches!(&**rejection, Rejection::RealCost { needed, .. } if *needed > balance),
+        "{found:?}"
+    );
+}
+
+/// Puts one of a transaction's atoms in another form, and all that lead to it.
+fn retold(transaction: &Transaction, place: usize, data: &[u8], store: &mut MemoryStore) -> AtomId {
+    let atoms = transaction.to_atoms();
+    let (body, head) = atoms.split_at(6);
+    let mut body: Vec<Atom> = body.iter().map(|(_, atom)| atom.clone()).collect();
+    let mut head: Vec<Atom> = head.iter().rev().map(|(_, atom)| atom.clone()).collect();
+    let change = |atoms: &mut Vec<Atom>, place: usize, data: &[u8]| {
+        atoms[place] = Atom::new(atoms[place].kind(), data, atoms[place].next());
+    };
+    if let Some(place) = place.checked_sub(6) {
+        change(&mut head, place, data);
+    } else {
+        change(&mut body, place, data);
+    }
+    let link = |atoms: &[Atom], store: &mut MemoryStore| {
+        let mut next = AtomId::ZERO;
+        for atom in atoms.iter().rev() {
+            next = store.insert(Atom::new(atom.kind(), atom.data(), next));
+        }
+        next
+    };
+    let body = link(&body, store);
+    head[3] = Atom::list(body, AtomId::ZERO);
+    link(&head, store)
+}
+
+#[test]
+fn a_transaction_has_one_form() {
+    let mut world = world();
+    let transaction = transfer(1);
+    // Chain id, amount, counter; the version, which is the second of the head.
+    for (place, padded) in [
+        (0, [7, 0]),
+        (1, [5, 0]),
+        (2, [1, 0]),
+        (7, [0, 1]),
+        (7, [1, 0]),
+    ] {
+        let id = retold(&transaction, place, &padded, &mut world.store);
+        assert_ne!(id, transaction.id());
+        let (list, atoms) = bytes_list(&[id]);
+        world.store.extend(atoms);
+        let block = block(&mut world, &[], false, |header| header.transactions = list);
+        let found = invalid(body_verdict(&world, &block));
+        let Invalid::MalformedTransaction {
+            index: 0,
+            id: named,
+            problem,
+        } = found
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(named, id);
+        assert!(problem.contains("shortest form"), "{problem}");
+    }
+    let same = retold(&transaction, 1, &[5], &mut world.store);
+    assert_eq!(same, transaction.id());
+}
+
+#[test]
+fn a_contract_on_a_pending_transaction_does_not_bar_it() {
+    let mut world = world();
+    let pending = transfer(1);
+    world.keep(pending.to_atoms());
+    let mut data = std::vec![contract::OPEN];
+    data.extend_from_slice(pending.id().as_ref());
+    let open = unsigned(2, BURN, 0, &data).sign(&key(2));
+    let mut builder = Builder::new(&world.store, &world.parent);
+    assert_eq!(builder.apply(&open).unwrap(), Ok(Status::Success));
+    assert_eq!(builder.apply(&pending).unwrap(), Ok(Status::Success));
+    assert_eq!(builder.apply(&pending).unwrap(), Err(Rejection::Replayed));
+}
+
+#[test]
+fn nobody_sends_from_the_burn_account() {
+    // Its address is a point of order 4: a signature with s = 0 and R = -[k]A is found by trying.
+    let mut world = world();
+    let theft = |counter| {
+        (0..4).find_map(|point| {
+            let mut signature = [0; 64];
+            // The points of order 4 and less, by their bytes.
+            let bytes: [u8; 32] = match point {
+                0 => [0; 32],
+                1 => core::array::from_fn(|index| if index == 31 { 0x80 } else { 0 }),
+                2 => core::array::from_fn(|index| u8::from(index == 0)),
+                _ => core::array::from_fn(|index| match index {
+                    0 => 0xec,
+                    31 => 0x7f,
+                    _ => 0xff,
+                }),
+            };
+            signature[..32].copy_from_slice(&bytes);
+            let theft = unsigned(counter, address_of(&key(2)), 1, b"")
+                .signed(BURN, Signature::new(signature));
+            theft.verify_signature().is_ok().then_some(theft)
+        })
+    };
+    let theft = (0..100).find_map(theft).unwrap();
+    let mut builder = Builder::new(&world.store, &world.parent);
+    assert_eq!(builder.apply(&theft).unwrap(), Err(Rejection::SystemSender));
+    let staked = from_anybody(unsigned(0, BURN, 1, b""), TREASURY);
+    assert_eq!(
+        builder.apply(&staked).unwrap(),
+        Err(Rejection::SystemSender)
+    );
+    world.keep(theft.to_atoms());
+}
+
+#[test]
+fn a_truncated_body_names_what_is_missing_and_goes_on_once_it_is_there() {
+    let mut world = world();
+    let block = block(&mut world, &[transfer(1), transfer(2)], true, |_| {});
+    let whole = body_verdict(&world, &block).unwrap();
+    let all = core::mem::take(&mut world.store);
+    // From nothing, one atom at a time: each is asked for once.
+    let mut asked = 0;
+    let found = loop {
+        match body_verdict(&world, &block) {
+            Ok(body) => break body,
+            Err(error) => {
+                let id = error.missing().unwrap();
+                assert!(matches!(
+                    world.store.atom(&id),
+                    Err(SourceError::Missing(_))
+                ));
+                world.store.insert(all.atom(&id).unwrap());
+                asked += 1;
+            }
+        }
+    };
+    assert_eq!(found, whole);
+    assert!(asked > 30, "{asked}");
+}
+
+#[test]
+fn a_list_of_transactions_is_ids_and_bounded() {
+    let mut world = world();
+    let (list, atoms) = bytes_list(&[b"short".as_slice()]);
+    world.store.extend(atoms);
+    let short = block(&mut world, &[], false, |header| header.transactions = list);
+    let problem = "an atom of it does not hold an id";
+    assert_eq!(
+        invalid(body_verdict(&world, &short)),
+        Invalid::TransactionList { problem }
+    );
+
+    let ids = std::vec![[1; 32]; MAX_BLOCK_TRANSACTIONS + 1];
+    let (list, atoms) = bytes_list(&ids);
+    world.store.extend(atoms);
+    let long = block(&mut world, &[], false, |header| header.transactions = list);
+    let problem = "it is longer than a block may be";
+    assert_eq!(
+        invalid(body_verdict(&world, &long)),
+        Invalid::TransactionList { problem }
+    );
+}
+
+#[test]
+fn transactions_that_are_not_the_blocks_own_are_noticed() {
+    let mut world = world();
+    let block = block(&mut world, &[transfer(1)], false, |_| {});
+    let others = [transfer(2)];
+    let verdict = verify_body(
+        &world.store,
+        &block,
+        &world.parent,
+        &others,
+        &[true],
+        &mut Scalar,
+    );
+    assert!(matches!(invalid(verdict), Invalid::Transactions { .. }));
+    // A verdict that is not there is a bad one.
+    let own = [transfer(1)];
+    let verdict = verify_body(&world.store, &block, &world.parent, &own, &[], &mut Scalar);
+    assert!(matches!(
+        invalid(verdict),
+        Invalid::TransactionSignature { index: 0, .. }
+    ));
+}
+
+#[test]
+fn a_first_block_is_what_its_accounts_are() {
+    let world = world();
+    let first = Header {
+        height: natural(0),
+        previous: AtomId::ZERO,
+        cumulative_stake: natural(1),
+        cumulative_burn: natural(0),
+        cumulative_mint: natural(0),
+        ..world.parent.header().clone()
+    };
+    let verdict = |header: &Header| {
+        verify_genesis(
+            &world.store,
+            &header.clone().signed(None),
+            &natural(CHAIN_ID),
+        )
+    };
+    assert_eq!(verdict(&first), Ok(()));
+    type Change = fn(&mut Header);
+    let changes: [(Change, &str); 8] = [
+        (|header| header.chain_id = natural(1), "chain"),
+        (|header| header.previous = AtomId::new([1; 32]), "follows"),
+        (|header| header.height = natural(1), "height"),
+        (
+            |header| header.transactions = AtomId::new([1; 32]),
+            "transactions",
+        ),
+        (|header| header.cumulative_total_fees = natural(0), "fees"),
+        (
+            |header| header.cumulative_mint = natural(1),
+            "cumulative_mint",
+        ),
+        (
+            |header| header.cumulative_stake = natural(2),
+            "cumulative_stake",
+        ),
+        (
+            |header| header.cumulative_burn = natural(2),
+            "cumulative_burn",
+        ),
+    ];
+    for (change, word) in changes {
+        let mut header = first.clone();
+        change(&mut header);
+        let error = verdict(&header).unwrap_err();
+        assert!(error.invalid().is_some(), "{word}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let mut header = first;
+    header.accounts = AtomId::new([6; 32]);
+    assert_eq!(
+        verdict(&header).unwrap_err().missing(),
+        Some(header.accounts)
+    );
+}

@@ -1,0 +1,196 @@
+//! A small chain in memory.
+
+use crate::atom::{Atom, AtomId, MemoryStore};
+use crate::chain::nonce::{difficulty, has_work};
+use crate::chain::{
+    Account, Address, BURN, Block, Body, Builder, Header, Position, RecordAtoms, State, TREASURY,
+    Transaction, Unsigned,
+};
+use crate::crypto::{Signature, SigningKey};
+use crate::integer::Natural;
+use crate::trie::{self, Scalar, Trie};
+use std::vec::Vec;
+
+/// The chain's id.
+pub(super) const CHAIN_ID: u64 = 7;
+/// When the parent was made.
+pub(super) const PARENT_TIME: u64 = 1_000;
+
+pub(super) fn natural(value: u64) -> Natural {
+    Natural::from(value)
+}
+
+pub(super) fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed(&[seed; 32])
+}
+
+pub(super) fn address_of(key: &SigningKey) -> Address {
+    Address::from(key.verifying_key())
+}
+
+/// A transaction of [`CHAIN_ID`] with a counter that tells it from others.
+pub(super) fn unsigned(counter: u64, recipient: Address, amount: u64, data: &[u8]) -> Unsigned {
+    Unsigned {
+        chain_id: natural(CHAIN_ID),
+        amount: natural(amount),
+        counter: natural(counter),
+        data: data.into(),
+        recipient,
+    }
+}
+
+/// Sent by anybody: what only the rules are asked about needs no signature.
+pub(super) fn from_anybody(unsigned: Unsigned, sender: Address) -> Transaction {
+    unsigned.signed(sender, Signature::new([0; 64]))
+}
+
+/// A store with a parent block.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) store: MemoryStore,
+    pub(super) parent: Block,
+    /// Who may make blocks.
+    pub(super) validator: SigningKey,
+}
+
+impl World {
+    /// These balances, besides the treasury, in which the validator has staked 1, and the burn
+    /// account.
+    pub(super) fn new(balances: &[(Address, Natural)]) -> Self {
+        let mut store = MemoryStore::new();
+        let validator = key(200);
+        let mut stakes = Trie::new();
+        stakes
+            .put(&store, validator.verifying_key().as_bytes(), &[1])
+            .unwrap();
+        let treasury = Account {
+            balance: natural(1),
+            data: stakes.commit(&mut Scalar, &mut store).unwrap(),
+            ..Account::default()
+        };
+        let mut accounts = Trie::new();
+        let mut put = |address: &Address, account: &Account| {
+            let id = account.write(&mut store).unwrap();
+            accounts.put(&store, address.as_ref(), id.as_ref()).unwrap();
+        };
+        put(&TREASURY, &treasury);
+        put(&BURN, &Account::default());
+        for (address, balance) in balances {
+            let balance = balance.clone();
+            put(
+                address,
+                &Account {
+                    balance,
+                    ..Account::default()
+                },
+            );
+        }
+        let header = Header {
+            chain_id: natural(CHAIN_ID),
+            height: natural(41),
+            previous: AtomId::new([9; 32]),
+            timestamp: natural(PARENT_TIME),
+            difficulty: natural(1),
+            cumulative_stake: natural(5),
+            cumulative_burn: natural(11),
+            cumulative_mint: natural(13),
+            cumulative_total_fees: natural(1_000),
+            total_fees: natural(0),
+            accounts: accounts.commit(&mut Scalar, &mut store).unwrap(),
+            transactions: AtomId::ZERO,
+            receipts: AtomId::ZERO,
+            validator: address_of(&validator),
+            nonce: natural(0),
+        };
+        let parent = header.sign(&validator);
+        parent.write(&mut store).unwrap();
+        Self {
+            store,
+            parent,
+            validator,
+        }
+    }
+
+    /// Keeps a list that contracts can be opened on; its id.
+    pub(super) fn add_list(&mut self, values: &[&[u8]]) -> AtomId {
+        let (head, atoms) = crate::atom::bytes_list(values);
+        self.store.extend(atoms);
+        head
+    }
+
+    pub(super) fn state(&self) -> State<&MemoryStore> {
+        State::new(&self.store, Position::after(&self.parent))
+    }
+
+    pub(super) fn keep(&mut self, atoms: RecordAtoms) {
+        self.store.extend(atoms.into_iter().map(|(_, atom)| atom));
+    }
+
+    /// A body with these transactions, all of which must be applied, and everything about it in
+    /// the store.
+    pub(super) fn body(&mut self, transactions: &[Transaction], claim: bool) -> Body {
+        let mut builder = Builder::new(&self.store, &self.parent);
+        for transaction in transactions {
+            builder.apply(transaction).unwrap().unwrap();
+        }
+        let claimant = claim.then(|| address_of(&self.validator));
+        let body = builder.finish(&mut Scalar, claimant).unwrap();
+        for transaction in transactions {
+            self.keep(transaction.to_atoms());
+        }
+        self.keep(body.atoms.clone());
+        body
+    }
+
+    /// The header of a block with this body, two seconds after its parent.
+    pub(super) fn header(&self, body: &Body) -> Header {
+        let time = natural(PARENT_TIME + 2);
+        let parent = &self.parent;
+        let difficulty = difficulty(&parent.timestamp, &time, &parent.difficulty);
+        body.header(parent, address_of(&self.validator), time, difficulty)
+    }
+
+    /// Signs a header with the nonce that gives it the work that the parent asks for.
+    pub(super) fn mine(&self, header: Header) -> Block {
+        mine(header, &self.validator, &self.parent.difficulty)
+    }
+}
+
+pub(super) fn mine(mut header: Header, key: &SigningKey, difficulty: &Natural) -> Block {
+    loop {
+        let block = header.clone().sign(key);
+        if has_work(&block.id(), difficulty) {
+            return block;
+        }
+        header.nonce += Natural::ONE;
+    }
+}
+
+/// All accounts behind a root.
+pub(super) fn accounts(store: &MemoryStore, root: AtomId) -> Vec<(Address, Account)> {
+    let entries = trie::entries(store, root).map(|entry| {
+        let (key, id) = entry.unwrap();
+        let id = AtomId::from_slice(&id).unwrap();
+        let account = Account::read(store, id).unwrap();
+        (Address::from_slice(&key).unwrap(), account)
+    });
+    entries.collect()
+}
+
+/// All balances behind a root, and what is in open channels.
+pub(super) fn total(store: &MemoryStore, root: AtomId) -> Natural {
+    let mut total = Natural::ZERO;
+    for (_, account) in accounts(store, root) {
+        total += &account.balance;
+        for entry in trie::entries(store, account.channels) {
+            let (_, id) = entry.unwrap();
+            let atoms = list(store, AtomId::from_slice(&id).unwrap());
+            total += Natural::from_bytes_le(atoms[0].data()).unwrap();
+        }
+    }
+    total
+}
+
+pub(super) fn list(store: &MemoryStore, head: AtomId) -> Vec<Atom> {
+    crate::atom::collect_list(store, head, 100).unwrap()
+}
