@@ -5,6 +5,7 @@
 mod message_port;
 mod node_connection;
 mod node_init;
+mod node_validation;
 mod objects;
 mod port_handling;
 mod running;

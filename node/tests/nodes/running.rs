@@ -230,3 +230,20 @@ fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
     assert!(reply.text.matches('(').count() >= 79, "{}", reply.text);
     assert_eq!(reply.expr, Value::Null);
 }
+
+#[test]
+fn a_validator_is_a_flag_away() {
+    let secret = "07".repeat(32);
+    let flags = ["--validation-secret-key", &secret];
+    let running = Running::start("validator", &flags);
+    eventually("two blocks are made", || {
+        let status: StatusReply = running.ask(&Request::Status {});
+        let validator = status.validator.unwrap();
+        assert!(!validator.halted, "{}", validator.activity);
+        validator.blocks_made >= 2 && status.latest_block.is_some()
+    });
+    let status: StatusReply = running.ask(&Request::Status {});
+    assert_eq!(status.warnings.len(), 1, "no cold storage");
+    running.signal("-TERM");
+    assert_eq!(running.finish().0.code(), Some(0));
+}

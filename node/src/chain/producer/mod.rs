@@ -36,6 +36,7 @@ use astreum_core::atom::AtomId;
 use astreum_core::chain::{Address, Block, Body, Miner};
 use astreum_core::crypto::SigningKey;
 use astreum_core::time::Instant;
+use astreum_core::wire::engine::ListLimit;
 use core::fmt;
 use core::time::Duration;
 use make::Pace;
@@ -53,6 +54,11 @@ pub const LISTEN_FOR_PEERS: Duration = Duration::from_secs(30);
 pub const MAX_BEHIND: Duration = Duration::from_secs(600);
 /// Before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Head and body of a block, and each number of them in a few bytes.
+const SMALL_RECORD: ListLimit = ListLimit {
+    atoms: 15,
+    bytes: 64 << 10,
+};
 /// Refusals that are remembered to be told.
 const MAX_REFUSALS: usize = 256;
 
@@ -322,7 +328,12 @@ impl Producer {
                 timestamp,
             })
         };
-        if let Some(halt) = self.sightings.check(world.atoms, is_foreign) {
+        let halt = self.sightings.check(world.atoms, is_foreign);
+        for id in self.sightings.take_wanted() {
+            let limit = SMALL_RECORD;
+            context.ask(super::Action::FetchSmall { id, limit });
+        }
+        if let Some(halt) = halt {
             crate::log::error!("{halt}");
             self.phase = Phase::Halted(halt);
             context.ask(super::Action::SetValidator(false));
@@ -341,10 +352,13 @@ impl Machine for Producer {
         match input {
             Input::PeerHead { id, .. } => {
                 self.first_peer.get_or_insert(world.now.instant);
-                self.sightings.note(*id);
+                self.sightings.name(*id);
             }
             Input::Transaction { peer, id } => self.announced(world, *id, *peer),
-            Input::FetchedSmall { id, outcome } => self.transaction_fetched(world, id, outcome),
+            Input::FetchedSmall { id, outcome } => {
+                self.sightings.fetched(id, None);
+                self.transaction_fetched(world, id, outcome);
+            }
             Input::Fetched { id, outcome, .. } => {
                 self.sightings.fetched(id, outcome.as_deref().ok());
                 self.atom_fetched(id, outcome.is_ok());

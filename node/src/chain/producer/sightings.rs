@@ -1,7 +1,7 @@
 //! Blocks that others name, as far as this node gets to read them.
 //!
-//! Nothing is fetched for their sake: the verifier fetches what peers name, and what it fetches is
-//! looked at here as well.
+//! A head that a peer names is fetched, in a few small parts. What the verifier fetches besides is
+//! looked at here as well, without asking for more.
 
 use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSource};
 use astreum_core::chain::Block;
@@ -10,31 +10,48 @@ use std::collections::VecDeque;
 
 /// Blocks that are waited for. When there are more, the one named longest ago is forgotten.
 const MAX_SIGHTINGS: usize = 256;
+/// Fetches for a head that a peer named: of the block, of its body, and one to spare.
+const MAX_FETCHES: u8 = 3;
 
 #[derive(Debug)]
 struct Sighting {
     block: AtomId,
     /// What it waits for; `None` while it has not been looked at.
     missing: Option<AtomId>,
+    /// How many fetches it may still cause.
+    fetches: u8,
 }
 
 /// Blocks that have been named and not been read.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     waiting: VecDeque<Sighting>,
+    wanted: Vec<AtomId>,
 }
 
 impl Sightings {
-    /// Somebody named this block.
+    /// A peer named this block as its head.
+    pub(super) fn name(&mut self, block: AtomId) {
+        self.add(block, MAX_FETCHES);
+    }
+
+    /// There is a block with this id.
     pub(super) fn note(&mut self, block: AtomId) {
+        self.add(block, 0);
+    }
+
+    fn add(&mut self, block: AtomId, fetches: u8) {
         if self.waiting.iter().any(|sighting| sighting.block == block) {
             return;
         }
         if self.waiting.len() >= MAX_SIGHTINGS {
             self.waiting.pop_front();
         }
-        let missing = None;
-        self.waiting.push_back(Sighting { block, missing });
+        self.waiting.push_back(Sighting {
+            block,
+            missing: None,
+            fetches,
+        });
     }
 
     /// A fetch has ended, perhaps with a block.
@@ -64,6 +81,7 @@ impl Sightings {
         judge: impl Fn(&Block) -> Option<T>,
     ) -> Option<T> {
         let mut verdict = None;
+        let wanted = &mut self.wanted;
         self.waiting.retain_mut(|sighting| {
             if verdict.is_some() || sighting.missing.is_some() {
                 return true;
@@ -72,9 +90,20 @@ impl Sightings {
                 Ok(block) => verdict = judge(&block),
                 Err(error) => sighting.missing = error.missing(),
             }
+            if let Some(missing) = sighting.missing
+                && sighting.fetches > 0
+            {
+                sighting.fetches -= 1;
+                wanted.push(missing);
+            }
             sighting.missing.is_some()
         });
         verdict
+    }
+
+    /// What is to be fetched now.
+    pub(super) fn take_wanted(&mut self) -> Vec<AtomId> {
+        core::mem::take(&mut self.wanted)
     }
 }
 
@@ -89,9 +118,10 @@ mod tests {
         let mut store = MemoryStore::new();
         let block = header(3, AtomId::new([1; 32]), 7).signed(None);
         let mut sightings = Sightings::default();
-        sightings.note(block.id());
+        sightings.name(block.id());
         assert_eq!(sightings.check(&store, |_| Some(())), None);
         assert!(!sightings.has_news());
+        assert_eq!(sightings.take_wanted(), [block.id()]);
         // Its body comes in two parts.
         let atoms = block.to_atoms();
         let (body, head) = atoms.split_at(15);
@@ -100,6 +130,7 @@ mod tests {
         assert!(sightings.has_news());
         assert_eq!(sightings.check(&store, |_| Some(())), None);
         store.extend(body.iter().map(|(_, atom)| atom.clone()));
+        assert_eq!(sightings.take_wanted(), [body[0].0]);
         sightings.fetched(&body[0].0, None);
         let seen = sightings.check(&store, |block| Some(block.id()));
         assert_eq!(seen, Some(block.id()));
@@ -115,6 +146,15 @@ mod tests {
         assert!(!sightings.has_news(), "no block");
         sightings.fetched(&block.id(), Some(&atoms[18..]));
         assert!(sightings.has_news());
+        assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);
+        assert!(sightings.take_wanted().is_empty(), "only named heads are");
+        let named = AtomId::new([9; 32]);
+        sightings.name(named);
+        for _ in 0..10 {
+            assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);
+            sightings.fetched(&named, None);
+        }
+        assert_eq!(sightings.take_wanted().len(), usize::from(MAX_FETCHES));
         for number in 0..1_000u32 {
             sightings.note(Atom::bytes(number.to_be_bytes()).id());
         }

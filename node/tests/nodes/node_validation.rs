@@ -1,0 +1,143 @@
+//! Nodes that validate, on loopback and in real time, for a few seconds each.
+
+use crate::support::{alone, eventually, introduce, node};
+use astreum_core::atom::AtomSource as _;
+use astreum_core::chain::{Account, Address, Block, Transaction, Unsigned};
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_node::Node;
+use astreum_node::chain::producer::Activity;
+use astreum_node::chain::{Head, HeadState};
+use astreum_node::config::{Config, Secret, Seed};
+use std::path::{Path, PathBuf};
+
+/// A directory that goes with its test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let name = format!("astreum-validation-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[number; 32])
+}
+
+fn validator(place: &Path) -> Config {
+    Config {
+        validation_secret_key: Some(Secret::new([1; 32])),
+        cold_storage_path: Some(place.join("cold")),
+        ..alone()
+    }
+}
+
+fn start(config: Config, place: &Place) -> Node {
+    let node = node(config);
+    node.start_chain(&place.state()).unwrap();
+    node
+}
+
+fn height(node: &Node) -> u64 {
+    node.chain().head().map_or(0, |head| head.height())
+}
+
+fn head(node: &Node) -> Head {
+    node.chain().head().unwrap()
+}
+
+fn transfer(to: &Address, amount: u64) -> Transaction {
+    Unsigned {
+        chain_id: Natural::ZERO,
+        amount: amount.into(),
+        counter: Natural::ONE,
+        data: Vec::new().as_slice().into(),
+        recipient: *to,
+    }
+    .sign(&key(1))
+}
+
+fn balance(node: &Node, address: &Address) -> u64 {
+    let accounts = head(node).block().accounts;
+    let account = Account::find(node.store(), accounts, address).unwrap();
+    account.map_or(0, |account| account.balance.to_u64().unwrap())
+}
+
+#[test]
+fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
+    let place = Place::new("restart");
+    let first = start(validator(&place.0), &place);
+    eventually("a block", || height(&first) >= 1);
+    assert_eq!(head(&first).state(), HeadState::Own);
+    let recipient = Address::from(key(2).verifying_key());
+    let sent = transfer(&recipient, 250);
+    first.send_transaction(&sent).unwrap();
+    eventually("the transfer is in a block", || {
+        balance(&first, &recipient) == 250
+    });
+    let status = first.chain().status().validator.unwrap();
+    assert_eq!(status.refused, 0, "{status:?}");
+    let before = head(&first);
+    let network = first.status().network.unwrap();
+    assert!(network.advertisements >= 5, "{}", network.advertisements);
+    first.disconnect();
+    drop(first);
+
+    let second = start(validator(&place.0), &place);
+    eventually("another block", || height(&second) > before.height() + 1);
+    assert_eq!(balance(&second, &recipient), 250);
+    // The chain is one, from its beginning on, and each parent was built on once.
+    let mut block = Block::clone(head(&second).block());
+    let mut found = false;
+    while !block.is_genesis() {
+        found |= block.id() == before.id();
+        let list = second.store().atom(&block.previous).unwrap();
+        assert_eq!(list.data(), b"block");
+        block = Block::read(second.store(), block.previous).unwrap();
+    }
+    assert!(found);
+}
+
+#[test]
+fn two_nodes_with_one_key_and_the_second_never_signs() {
+    let (one, two) = (Place::new("twin-one"), Place::new("twin-two"));
+    let first = start(validator(&one.0), &one);
+    eventually("a block", || height(&first) >= 1);
+    let seed: Seed = format!("127.0.0.1:{}", first.port().unwrap())
+        .parse()
+        .unwrap();
+    let second = start(
+        Config {
+            additional_seeds: vec![seed],
+            ..validator(&two.0)
+        },
+        &two,
+    );
+    introduce(&second, &first);
+    eventually("the second notices", || {
+        let status = second.chain().status().validator;
+        status.is_some_and(|status| matches!(status.activity, Activity::Halted(_)))
+    });
+    let status = second.chain().status().validator.unwrap();
+    assert_eq!(status.blocks_made, 0);
+    let before = height(&first);
+    eventually("the first goes on", || height(&first) > before);
+    eventually("nobody takes the second for a validator", || {
+        let peers = first.peers().unwrap();
+        peers.iter().all(|peer| !peer.is_validator)
+    });
+}
