@@ -2,8 +2,8 @@
 
 #![allow(missing_docs, reason = "a bench has no users")]
 
-use astreum_core::atom::MemoryStore;
-use astreum_core::trie::{BatchHasher, Scalar, Trie};
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::trie::{BatchHasher, HashInput, NodeIds, NodeInput, Scalar, Trie};
 use astreum_node::lanes::Lanes;
 use divan::{Bencher, black_box, counter::ItemsCount};
 
@@ -28,6 +28,41 @@ fn ids_scalar(bencher: Bencher<'_, '_>, message_bytes: usize) {
 #[divan::bench(args = [32, 64, 73])]
 fn ids_in_lanes(bencher: Bencher<'_, '_>, message_bytes: usize) {
     hash(bencher, message_bytes, Lanes::new());
+}
+
+/// The ids of leaves and of nodes with two children, all with 32 bytes of key or value.
+fn nodes(bencher: Bencher<'_, '_>, is_leaf: bool, mut hasher: impl BatchHasher) {
+    let id = |seed: u32| AtomId::new(*blake3::hash(&seed.to_be_bytes()).as_bytes());
+    let input = HashInput {
+        len: 32,
+        ..HashInput::EMPTY
+    };
+    let node = |seed: u32| match is_leaf {
+        true => NodeInput {
+            key: input,
+            value: input,
+            ..NodeInput::EMPTY
+        },
+        false => NodeInput {
+            children: [id(seed), id(seed + 1)],
+            ..NodeInput::EMPTY
+        },
+    };
+    let nodes: Vec<NodeInput> = (0..64).map(node).collect();
+    let mut ids = vec![NodeIds::default(); nodes.len()];
+    bencher
+        .counter(ItemsCount::new(nodes.len()))
+        .bench_local(|| hasher.node_ids(black_box(&nodes), &mut ids));
+}
+
+#[divan::bench(args = [true, false])]
+fn nodes_scalar(bencher: Bencher<'_, '_>, is_leaf: bool) {
+    nodes(bencher, is_leaf, Scalar);
+}
+
+#[divan::bench(args = [true, false])]
+fn nodes_in_lanes(bencher: Bencher<'_, '_>, is_leaf: bool) {
+    nodes(bencher, is_leaf, Lanes::new());
 }
 
 fn trie(bencher: Bencher<'_, '_>, mut hasher: impl BatchHasher) {

@@ -129,34 +129,57 @@ impl<'a> Bits<'a> {
 
     /// Appends the bits left-aligned, zero-padded to whole bytes.
     pub(crate) fn write_aligned(self, out: &mut Vec<u8>) {
-        if self.start.is_multiple_of(8) && self.len.is_multiple_of(8) {
-            out.extend_from_slice(self.whole_bytes(0, self.len / 8));
-            return;
+        let start = out.len();
+        out.resize(start + self.len.div_ceil(8), 0);
+        if let Some(place) = out.get_mut(start..) {
+            self.copy_aligned(place);
         }
+    }
+
+    /// Puts the bits at the start of `out`, zero-padded to whole words of 8 bytes.
+    pub(crate) fn copy_aligned(self, out: &mut [u8]) {
         // Eight bytes at a time, each with what reaches into it from the ninth.
         let (first, shift) = (self.start / 8, self.start % 8);
-        let mut index = 0;
-        while self.len - index >= 64 {
-            let at = first + index / 8;
-            let Some((word, [next, ..])) = self
+        for (place, index) in out.chunks_mut(8).zip((0..self.len).step_by(64)) {
+            let whole = self
                 .bytes
-                .get(at..)
-                .and_then(|bytes| bytes.split_first_chunk::<8>())
-            else {
-                break;
+                .get(first + index / 8..)
+                .and_then(|bytes| bytes.split_first_chunk::<8>());
+            let word = match whole {
+                Some((word, [next, ..])) => {
+                    let word = u64::from_be_bytes(*word) << shift;
+                    let word = word | u64::from(*next) >> (8 - shift);
+                    // What follows the bits is not theirs.
+                    let left = self.len - index;
+                    word & !u64::MAX.checked_shr(left_u32(left.min(64))).unwrap_or(0)
+                }
+                _ => u64::from_be_bytes(core::array::from_fn(|i| self.octet(index + i * 8))),
             };
-            let word = u64::from_be_bytes(*word) << shift;
-            let word = word | u64::from(*next) >> (8 - shift);
-            out.extend_from_slice(&word.to_be_bytes());
-            index += 64;
+            let bytes = word.to_be_bytes();
+            match place.first_chunk_mut::<8>() {
+                Some(place) => *place = bytes,
+                None => place
+                    .iter_mut()
+                    .zip(bytes)
+                    .for_each(|(to, from)| *to = from),
+            }
         }
-        out.extend((index..self.len).step_by(8).map(|index| self.octet(index)));
+    }
+
+    /// What the key atom of a node with these bits holds.
+    pub(super) fn to_atom_data(self) -> Vec<u8> {
+        let mut data = Vec::with_capacity(2 + self.len.div_ceil(8));
+        // The bits of a path are at most 65,528.
+        let bit_count = u16::try_from(self.len).unwrap_or(u16::MAX);
+        data.extend_from_slice(&bit_count.to_be_bytes());
+        self.write_aligned(&mut data);
+        data
     }
 }
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the callers pass less than 8"
+    reason = "the callers pass at most 64"
 )]
 const fn left_u32(left: usize) -> u32 {
     left as u32

@@ -1,12 +1,13 @@
 //! A trie from pairs that are already in order, without looking for their places.
 
-use super::bits::Bits;
-use super::edit::{Node, Slot, SlotIndex, State, child_mut};
+use super::slot::{Node, SlotIndex, ValueIndex, child_mut, key_len};
 use super::{MAX_KEY_BYTES, Trie, TrieError};
-use crate::atom::{AtomId, AtomSource};
-use crate::expr::Bytes;
+use crate::atom::AtomSource;
 use alloc::vec::Vec;
 use core::fmt;
+
+/// Pairs that are copied before the nodes for them are made.
+const FETCHED_PAIRS: usize = 64;
 
 /// Why pairs are not the sorted contents of a trie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,35 +59,23 @@ impl Trie {
     pub fn from_sorted<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, BuildError> {
-        let mut trie = Self::new();
-        // The nodes on the way to the last key, each with the depth at which its bits start.
-        let mut spine: Vec<(SlotIndex, usize)> = Vec::new();
-        let mut last: Option<K> = None;
-        for (index, (key, value)) in pairs.into_iter().enumerate() {
-            let (bytes, value) = (key.as_ref(), value.as_ref());
-            if bytes.len() > MAX_KEY_BYTES {
+        let pairs = pairs.into_iter();
+        let mut builder = Builder::default();
+        builder.trie.slots.reserve(pairs.size_hint().0 * 2);
+        for (index, (key, value)) in pairs.enumerate() {
+            let (key, value) = (key.as_ref(), value.as_ref());
+            if key.len() > MAX_KEY_BYTES {
                 return Err(BuildError::KeyTooLong { index });
             }
             if value.is_empty() {
                 return Err(BuildError::EmptyValue { index });
             }
-            match &last {
-                Some(last) if last.as_ref() >= bytes => {
-                    return Err(BuildError::OutOfOrder { index });
-                }
-                Some(last) => {
-                    let common = Bits::of(last.as_ref()).common_len(Bits::of(bytes));
-                    trie.append(&mut spine, common, bytes, value);
-                }
-                None => {
-                    let leaf = trie.add_leaf(bytes, 0, value);
-                    trie.root = Some(leaf);
-                    spine.push((leaf, 0));
-                }
+            let pair = builder.keep(key, value);
+            if !builder.push(pair) {
+                return Err(BuildError::OutOfOrder { index });
             }
-            last = Some(key);
         }
-        Ok(trie)
+        Ok(builder.finish())
     }
 
     /// Gives each key its value; an empty one removes the key, and of a key that comes twice the
@@ -112,73 +101,202 @@ impl Trie {
             let len = key.as_ref().len();
             return Err(TrieError::KeyTooLong { len });
         }
-        let mut sorted: Vec<(&[u8], &[u8])> = pairs
-            .iter()
-            .map(|(key, value)| (key.as_ref(), value.as_ref()))
-            .collect();
-        // Stable, so that of equal keys the last one stays last.
-        sorted.sort_by_key(|(key, _)| *key);
-        sorted.reverse();
-        sorted.dedup_by(|(later, _), (kept, _)| later == kept);
-        sorted.reverse();
+        let order = sorted(pairs);
         if self.is_empty() {
-            sorted.retain(|(_, value)| !value.is_empty());
-            if let Ok(built) = Self::from_sorted(sorted.iter().copied()) {
-                *self = built;
-                return Ok(());
-            }
+            *self = Builder::build(pairs, &order);
+            return Ok(());
         }
-        for (key, value) in sorted {
-            self.put(source, key, value)?;
+        for (key, value) in order.iter().filter_map(|place| pairs.get(place.index)) {
+            self.put(source, key.as_ref(), value.as_ref())?;
         }
         Ok(())
     }
+}
 
-    /// Adds a key that is greater than all others and shares `common` bits with the last one.
-    fn append(
-        &mut self,
-        spine: &mut Vec<(SlotIndex, usize)>,
-        common: usize,
-        key: &[u8],
-        value: &[u8],
-    ) {
-        // The last node that starts at or before the place where the keys part.
-        while spine.len() > 1 && spine.last().is_some_and(|(_, depth)| *depth > common) {
-            spine.pop();
+/// A pair's place in what was given, behind what its key starts with.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u64,
+    index: usize,
+}
+
+/// The pairs in the order of their keys; of a key that comes twice, the last one.
+fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
+    let key = |place: &Place| pairs.get(place.index).map(|(key, _)| key.as_ref());
+    let mut order: Vec<Place> = pairs
+        .iter()
+        .enumerate()
+        .map(|(index, (key, _))| Place {
+            start: start(key.as_ref()),
+            index,
+        })
+        .collect();
+    // Most keys part in their first eight bytes, and the others need not be looked at.
+    order.sort_unstable_by(|a, b| {
+        a.start
+            .cmp(&b.start)
+            .then_with(|| key(a).cmp(&key(b)))
+            .then(b.index.cmp(&a.index))
+    });
+    order.dedup_by(|earlier, kept| earlier.start == kept.start && key(earlier) == key(kept));
+    order
+}
+
+/// The first eight bytes of a key, zeros past its end: in the order of the keys, or equal.
+fn start(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key.first_chunk().copied().unwrap_or_else(|| {
+        let mut start = [0; 8];
+        start.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        start
+    }))
+}
+
+/// A key and a value in the arena.
+#[derive(Clone, Copy)]
+struct Pair {
+    /// Where the key starts, in bytes.
+    key: usize,
+    /// The number of its bits.
+    bits: usize,
+    value: ValueIndex,
+}
+
+/// A node whose last child is still to come.
+struct Open {
+    /// The length of the path to the end of its bits.
+    end: usize,
+    value: ValueIndex,
+    children: [Option<SlotIndex>; 2],
+}
+
+/// Makes nodes from keys in order, each once and after its children: when a key comes, all nodes
+/// that its neighbour before it has for itself are known.
+#[derive(Default)]
+struct Builder {
+    trie: Trie,
+    last: Option<Pair>,
+    /// The nodes above the last key, the lowest one last.
+    open: Vec<Open>,
+}
+
+impl Builder {
+    fn build<K: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(K, V)], order: &[Place]) -> Trie {
+        let mut builder = Self::default();
+        builder.trie.slots.reserve(order.len() * 2);
+        let bytes = |(key, value): &(K, V)| key.as_ref().len() + value.as_ref().len() + 8;
+        builder.trie.arena.reserve(pairs.iter().map(bytes).sum());
+        // Fetching some at a time lets the processor wait for all of them at once.
+        let mut fetched = Vec::with_capacity(FETCHED_PAIRS);
+        for order in order.chunks(FETCHED_PAIRS) {
+            for (key, value) in order.iter().filter_map(|place| pairs.get(place.index)) {
+                if !value.as_ref().is_empty() {
+                    fetched.push(builder.keep(key.as_ref(), value.as_ref()));
+                }
+            }
+            for pair in fetched.drain(..) {
+                builder.push(pair);
+            }
         }
-        let Some(&(at, depth)) = spine.last() else {
-            return;
-        };
-        let kept = common - depth;
-        if kept < self.node(at).key_len {
-            self.push_down(at, kept);
-        }
-        // The new key is greater, so it goes on with a one, or extends the last key by any bit.
-        let bit = Bits::of(key).bit(common).unwrap_or_default();
-        let leaf = self.add_leaf(key, common + 1, value);
-        *child_mut(self.change(at), bit) = Some(leaf);
-        spine.push((leaf, common + 1));
+        builder.finish()
     }
 
-    /// Cuts the node in `at` after `kept` bits; what it was becomes its child.
-    fn push_down(&mut self, at: SlotIndex, kept: usize) {
-        let node = self.node(at).clone();
-        let bit = self.key(&node).bit(kept).unwrap_or_default();
-        let (key_start, key_len) = (node.key_start, node.key_len);
-        let lower = self.add(Slot::Node(Node {
-            key_start: key_start + kept + 1,
-            key_len: key_len - kept - 1,
-            ..node
-        }));
-        let mut upper = Node {
-            key_start,
-            key_len: kept,
-            value: Bytes::default(),
-            children: [None; 2],
-            id: AtomId::ZERO,
-            state: State::Changed,
+    fn keep(&mut self, key: &[u8], value: &[u8]) -> Pair {
+        Pair {
+            key: self.trie.arena.add(key),
+            bits: key.len() * 8,
+            value: self.trie.arena.add_value(value),
+        }
+    }
+
+    /// Adds a pair; false if its key is not greater than the last one.
+    fn push(&mut self, pair: Pair) -> bool {
+        let Some(last) = self.last.replace(pair) else {
+            return true;
         };
-        *child_mut(&mut upper, bit) = Some(lower);
-        *self.slot_mut(at) = Slot::Node(upper);
+        let parting = self.common_len(last, pair);
+        if parting == pair.bits || (parting < last.bits && !self.bit(pair, parting)) {
+            return false;
+        }
+        self.close(last, Some(parting));
+        true
+    }
+
+    fn finish(mut self) -> Trie {
+        if let Some(last) = self.last {
+            self.close(last, None);
+        }
+        self.trie
+    }
+
+    fn common_len(&self, a: Pair, b: Pair) -> usize {
+        let arena = &self.trie.arena;
+        let start = |pair: Pair| {
+            let bytes = arena.bytes().get(pair.key..)?;
+            bytes.first_chunk().map(|start| u64::from_be_bytes(*start))
+        };
+        let differs = start(a).zip(start(b)).map_or(0, |(a, b)| a ^ b);
+        let common = differs.leading_zeros() as usize;
+        if differs != 0 && common < a.bits.min(b.bits) {
+            return common;
+        }
+        let bits = |pair: Pair| arena.bits(pair.key * 8, pair.bits);
+        bits(a).common_len(bits(b))
+    }
+
+    fn bit(&self, pair: Pair, index: usize) -> bool {
+        let bits = self.trie.arena.bits(pair.key * 8, pair.bits);
+        bits.bit(index).unwrap_or_default()
+    }
+
+    /// Adds the nodes that end below `parting`, where the next key parts from `last`; all of them
+    /// if no key follows.
+    fn close(&mut self, last: Pair, parting: Option<usize>) {
+        if parting == Some(last.bits) {
+            let (end, value) = (last.bits, last.value);
+            self.open.push(Open {
+                end,
+                value,
+                children: [None; 2],
+            });
+            return;
+        }
+        let leaf = Open {
+            end: last.bits,
+            value: last.value,
+            children: [None; 2],
+        };
+        let mut at = self.add(last, leaf, parting);
+        while let Some(mut node) = self.open.pop_if(|node| Some(node.end) > parting) {
+            *child_mut(&mut node.children, self.bit(last, node.end)) = Some(at);
+            at = self.add(last, node, parting);
+        }
+        let Some(end) = parting else {
+            self.trie.root = Some(at);
+            return;
+        };
+        if self.open.last().is_none_or(|node| node.end < end) {
+            self.open.push(Open {
+                end,
+                value: None,
+                children: [None; 2],
+            });
+        }
+        let bit = self.bit(last, end);
+        if let Some(node) = self.open.last_mut() {
+            *child_mut(&mut node.children, bit) = Some(at);
+        }
+    }
+
+    /// Adds a node on the way to `pair`, below the lowest open node or `parting`.
+    fn add(&mut self, pair: Pair, node: Open, parting: Option<usize>) -> SlotIndex {
+        let above = self.open.last().map(|node| node.end).max(parting);
+        let depth = above.map_or(0, |end| end + 1);
+        self.trie.add(Node {
+            key_start: pair.key * 8 + depth,
+            key_len: key_len(node.end - depth),
+            value: node.value,
+            children: node.children,
+            ..Node::EMPTY
+        })
     }
 }

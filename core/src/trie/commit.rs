@@ -1,51 +1,60 @@
-//! Giving changed nodes their ids: from the deepest level up, whole levels at a time.
-//!
-//! A node costs at most seven hashes. What is the same in every node is hashed once: the data of
-//! the type atom, of an absent child, of a key without bits, and the whole atom of an empty value.
+//! Giving changed nodes their ids: part by part of the trie, each from its lowest level up, whole
+//! levels at a time.
 
 use super::Trie;
-use super::edit::{Slot, SlotIndex, State};
-use super::hash::BatchHasher;
+use super::hash::{BatchHasher, HashInput, NodeIds, NodeInput};
 use super::node::TYPE_NAME;
-use crate::atom::{
-    Atom, AtomId, AtomKind, AtomSink, ID_PREIMAGE_BYTES, NoStore, atom_id, id_preimage,
-};
+use super::slot::{SlotIndex, State};
+use crate::atom::{Atom, AtomId, AtomKind, AtomSink, NoStore};
 use alloc::vec::Vec;
 
 /// Nodes that are hashed side by side: enough to fill any lanes, few enough to stay in the cache.
-const BATCH_NODES: usize = 256;
+const BATCH_NODES: usize = 64;
 
-/// Hashes that no node changes.
-struct Constants {
-    type_data: [u8; 32],
-    absent_child_data: [u8; 32],
-    empty_key_data: [u8; 32],
-    empty_value: AtomId,
+/// Nodes that are collected before they are hashed: few enough for what was read of them on the way
+/// down to be in the cache still, enough to fill the lanes at most heights.
+const MAX_PENDING_NODES: usize = 8_192;
+
+/// Nodes to be hashed, by their height over what is lowest below them, and by what there is to
+/// hash: those without bits, and the others. Each list is in the order of the keys, which for most
+/// tries is close to that in memory.
+#[derive(Default)]
+struct Pending {
+    heights: Vec<[Vec<SlotIndex>; 2]>,
+    count: usize,
 }
 
-impl Constants {
-    fn new() -> Self {
-        let hash = |data: &[u8]| *blake3::hash(data).as_bytes();
-        Self {
-            type_data: hash(TYPE_NAME),
-            absent_child_data: hash(AtomId::ZERO.as_bytes()),
-            empty_key_data: hash(&[0, 0]),
-            empty_value: atom_id(AtomKind::Bytes, &[], AtomId::ZERO),
+impl Pending {
+    fn push(&mut self, height: usize, has_bits: bool, at: SlotIndex) {
+        if self.heights.len() <= height {
+            self.heights.resize_with(height + 1, Default::default);
         }
+        if let Some([without_bits, others]) = self.heights.get_mut(height) {
+            if has_bits { others } else { without_bits }.push(at);
+        }
+        self.count += 1;
+    }
+
+    fn clear(&mut self) {
+        self.heights.iter_mut().flatten().for_each(Vec::clear);
+        self.count = 0;
     }
 }
 
-/// What a node's atoms hold, and their hashes as they become known.
-#[derive(Clone, Default)]
-struct Parts {
-    /// The data of the key atom.
-    key: core::ops::Range<usize>,
-    key_hash: [u8; 32],
-    children: [AtomId; 2],
-    child_hashes: [[u8; 32]; 2],
-    value_hash: [u8; 32],
-    /// The ids of the value, child 1, child 0, key and type atoms.
-    ids: [AtomId; 5],
+/// A node on the way down.
+struct Descent {
+    at: SlotIndex,
+    /// Those that are still to come.
+    children: [Option<SlotIndex>; 2],
+    /// Its height so far.
+    height: usize,
+    has_bits: bool,
+}
+
+/// Where the ids of a batch come from and where they go.
+struct Batch {
+    inputs: [NodeInput; BATCH_NODES],
+    ids: [NodeIds; BATCH_NODES],
 }
 
 impl Trie {
@@ -75,227 +84,161 @@ impl Trie {
         hasher: &mut impl BatchHasher,
         mut sink: Option<&mut K>,
     ) -> Result<AtomId, K::Error> {
-        let constants = Constants::new();
         let done = if sink.is_some() {
             State::Stored
         } else {
             State::Hashed
         };
-        for height in self.unsettled_by_height(done) {
-            for nodes in height.chunks(BATCH_NODES) {
-                let (key_data, parts) = self.hash_nodes(&constants, hasher, nodes);
-                for (&at, parts) in nodes.iter().zip(&parts) {
-                    if let Some(sink) = &mut sink {
-                        self.write_node(at, &key_data, parts, *sink)?;
-                    }
-                    if let Slot::Node(node) = self.slot_mut(at) {
-                        let [.., type_id] = parts.ids;
-                        node.id = type_id;
-                        node.state = done;
-                    }
-                }
-            }
-        }
-        Ok(self.root.map_or(AtomId::ZERO, |root| self.slot_id(root)))
-    }
-
-    /// The nodes that have not come as far as `done`, by their height over what is lowest below
-    /// them. Each height has them in the order of their keys, which for most tries is close to that
-    /// in memory: sorting by the distance from the root would jump about in it.
-    fn unsettled_by_height(&self, done: State) -> Vec<Vec<SlotIndex>> {
-        let unsettled = |at: &SlotIndex| match self.slot(*at) {
-            Slot::Node(node) => match done {
-                State::Stored => node.state != State::Stored,
-                _ => node.state == State::Changed,
-            },
-            Slot::Unloaded(_) | Slot::Free => false,
+        let mut pending = Pending::default();
+        let mut batch = Batch {
+            inputs: [NodeInput::EMPTY; BATCH_NODES],
+            ids: [NodeIds::default(); BATCH_NODES],
         };
-        let mut heights: Vec<Vec<SlotIndex>> = Vec::new();
-        // On the way down: a node, its children that are still to come, and its height so far.
-        let mut stack = Vec::new();
-        let enter = |at: SlotIndex| (at, self.node(at).children, 0_usize);
-        stack.extend(self.root.filter(unsettled).map(enter));
-        while let Some((at, [zero, one], height)) = stack.last_mut() {
+        let mut stack: Vec<Descent> = Vec::new();
+        stack.extend(self.root.and_then(|at| self.enter(at, done)));
+        while let Some(top) = stack.last_mut() {
+            let [zero, one] = &mut top.children;
             if let Some(child) = zero.take().or_else(|| one.take()) {
-                stack.extend(Some(child).filter(unsettled).map(enter));
+                stack.extend(self.enter(child, done));
                 continue;
             }
-            let (at, height) = (*at, *height);
+            // All below it are pending or done, so what is pending can be hashed at any time.
+            pending.push(top.height, top.has_bits, top.at);
+            let height = top.height + 1;
             stack.pop();
-            if heights.len() <= height {
-                heights.resize_with(height + 1, Vec::new);
+            if let Some(above) = stack.last_mut() {
+                above.height = above.height.max(height);
             }
-            if let Some(nodes) = heights.get_mut(height) {
-                nodes.push(at);
-            }
-            if let Some((_, _, above)) = stack.last_mut() {
-                *above = (*above).max(height + 1);
+            if pending.count == MAX_PENDING_NODES {
+                self.settle_pending(hasher, &mut sink, &mut pending, &mut batch)?;
             }
         }
-        heights
+        self.settle_pending(hasher, &mut sink, &mut pending, &mut batch)?;
+        Ok(self.root.map_or(AtomId::ZERO, |root| self.node(root).id))
     }
 
-    /// Hashes nodes whose children have their ids. Also returns the data of all key atoms.
-    fn hash_nodes(
-        &self,
-        constants: &Constants,
-        hasher: &mut impl BatchHasher,
-        nodes: &[SlotIndex],
-    ) -> (Vec<u8>, Vec<Parts>) {
-        let mut key_data = Vec::with_capacity(nodes.len() * 34);
-        let mut all: Vec<Parts> = nodes
-            .iter()
-            .map(|at| self.parts(*at, &mut key_data))
-            .collect();
-        self.hash_data(constants, hasher, nodes, &key_data, &mut all);
+    /// The way down into a node, if it has not come as far as `done`.
+    fn enter(&self, at: SlotIndex, done: State) -> Option<Descent> {
+        let node = self.node(at);
+        let unsettled = match node.state {
+            State::Changed => true,
+            State::Hashed => done == State::Stored,
+            State::Unloaded | State::Stored | State::Free => false,
+        };
+        unsettled.then_some(Descent {
+            at,
+            children: node.children,
+            height: 0,
+            has_bits: node.key_len > 0,
+        })
+    }
 
-        let mut batch = Preimages::default();
-        for (at, parts) in nodes.iter().zip(&all) {
-            let value = &self.node(*at).value;
-            batch.push(
-                AtomKind::Bytes,
-                &parts.value_hash,
-                AtomId::ZERO,
-                value.len(),
-            );
-        }
-        let mut next = batch.hash(hasher);
-        for ((at, parts), id) in nodes.iter().zip(&mut all).zip(&mut next) {
-            if self.node(*at).value.is_empty() {
-                *id = *constants.empty_value.as_bytes();
-            }
-            parts.ids[0] = AtomId::new(*id);
-        }
-        for place in 1..5 {
-            batch.clear();
-            for (parts, next) in all.iter().zip(&next) {
-                let (kind, hash, len) = match place {
-                    1 => (AtomKind::Bytes, &parts.child_hashes[1], 32),
-                    2 => (AtomKind::Bytes, &parts.child_hashes[0], 32),
-                    3 => (AtomKind::Bytes, &parts.key_hash, parts.key.len()),
-                    _ => (AtomKind::Symbol, &constants.type_data, TYPE_NAME.len()),
-                };
-                batch.push(kind, hash, AtomId::new(*next), len);
-            }
-            next = batch.hash(hasher);
-            for (parts, id) in all.iter_mut().zip(&next) {
-                if let Some(slot) = parts.ids.get_mut(place) {
-                    *slot = AtomId::new(*id);
+    /// Hashes what is pending, the lowest first, and writes it where there is a sink.
+    fn settle_pending<K: AtomSink>(
+        &mut self,
+        hasher: &mut impl BatchHasher,
+        sink: &mut Option<&mut K>,
+        pending: &mut Pending,
+        batch: &mut Batch,
+    ) -> Result<(), K::Error> {
+        for nodes in pending.heights.iter().flatten() {
+            for nodes in nodes.chunks(BATCH_NODES) {
+                let inputs = batch.inputs.get_mut(..nodes.len()).unwrap_or_default();
+                let ids = batch.ids.get_mut(..nodes.len()).unwrap_or_default();
+                self.fill(hasher, nodes, inputs);
+                hasher.node_ids(inputs, ids);
+                for ((&at, input), ids) in nodes.iter().zip(inputs).zip(ids) {
+                    if let Some(sink) = sink {
+                        self.write_node(at, input.children, ids, *sink)?;
+                    }
+                    let node = self.node_mut(at);
+                    [.., node.id] = *ids;
+                    node.state = if sink.is_some() {
+                        State::Stored
+                    } else {
+                        State::Hashed
+                    };
                 }
             }
         }
-        (key_data, all)
+        pending.clear();
+        Ok(())
     }
 
-    fn parts(&self, at: SlotIndex, key_data: &mut Vec<u8>) -> Parts {
-        let node = self.node(at);
-        let start = key_data.len();
-        // A loaded or put key has at most 65,528 bits.
-        let bit_count = u16::try_from(node.key_len).unwrap_or(u16::MAX);
-        key_data.extend_from_slice(&bit_count.to_be_bytes());
-        self.key(node).write_aligned(key_data);
-        let children = node
-            .children
-            .map(|child| child.map_or(AtomId::ZERO, |at| self.slot_id(at)));
-        Parts {
-            key: start..key_data.len(),
-            children,
-            ..Parts::default()
+    /// Describes nodes whose children have their ids.
+    fn fill(&self, hasher: &mut impl BatchHasher, nodes: &[SlotIndex], inputs: &mut [NodeInput]) {
+        let mut has_long = false;
+        for (at, input) in nodes.iter().zip(inputs.iter_mut()) {
+            let node = self.node(*at);
+            input.children = node
+                .children
+                .map(|child| child.map_or(AtomId::ZERO, |at| self.node(at).id));
+            let key = self.key(node);
+            input.key.len = 2 + key.len().div_ceil(8);
+            input.key.block = HashInput::EMPTY.block;
+            if let Some((bit_count, bits)) = input.key.block.split_first_chunk_mut()
+                && input.key.len <= 2 + bits.len()
+            {
+                *bit_count = node.key_len.to_be_bytes();
+                key.copy_aligned(bits);
+            }
+            input.value.set(self.value(node));
+            has_long |= input.key.is_hashed() || input.value.is_hashed();
+        }
+        if has_long {
+            self.hash_long(hasher, nodes, inputs);
         }
     }
 
-    /// Hashes the data of value, child and key atoms, all in one batch.
-    fn hash_data(
+    /// Hashes the keys and values that are too long for their places.
+    fn hash_long(
         &self,
-        constants: &Constants,
         hasher: &mut impl BatchHasher,
         nodes: &[SlotIndex],
-        key_data: &[u8],
-        all: &mut [Parts],
+        inputs: &mut [NodeInput],
     ) {
-        let mut messages: Vec<&[u8]> = Vec::with_capacity(all.len() * 4);
-        let children: Vec<[AtomId; 2]> = all.iter().map(|parts| parts.children).collect();
-        for ((at, parts), children) in nodes.iter().zip(all.iter()).zip(&children) {
-            let value = &self.node(*at).value;
-            messages.extend((!value.is_empty()).then_some(&**value));
-            messages.extend(
-                children
-                    .iter()
-                    .filter(|id| !id.is_zero())
-                    .map(AtomId::as_ref),
-            );
-            let key = key_data.get(parts.key.clone()).unwrap_or_default();
-            messages.extend((key.len() > 2).then_some(key));
-        }
+        let pairs = || nodes.iter().map(|at| self.node(*at));
+        let keys: Vec<Vec<u8>> = pairs()
+            .zip(inputs.iter())
+            .filter(|(_, input)| input.key.is_hashed())
+            .map(|(node, _)| self.key(node).to_atom_data())
+            .collect();
+        let values = pairs()
+            .zip(inputs.iter())
+            .filter(|(_, input)| input.value.is_hashed())
+            .map(|(node, _)| self.value(node));
+        let messages: Vec<&[u8]> = keys.iter().map(Vec::as_slice).chain(values).collect();
         let mut hashes = Vec::new();
         hashes.resize(messages.len(), [0; 32]);
         hasher.hash_many(&messages, &mut hashes);
-        let mut hashes = hashes.into_iter();
-        for (at, parts) in nodes.iter().zip(all) {
-            if !self.node(*at).value.is_empty() {
-                parts.value_hash = hashes.next().unwrap_or_default();
-            }
-            for (hash, id) in parts.child_hashes.iter_mut().zip(&parts.children) {
-                *hash = if id.is_zero() {
-                    constants.absent_child_data
-                } else {
-                    hashes.next().unwrap_or_default()
-                };
-            }
-            parts.key_hash = if parts.key.len() > 2 {
-                hashes.next().unwrap_or_default()
-            } else {
-                constants.empty_key_data
-            };
+        let (keys, values): (Vec<_>, Vec<_>) = inputs
+            .iter_mut()
+            .map(|input| (&mut input.key, &mut input.value))
+            .unzip();
+        let long = keys
+            .into_iter()
+            .chain(values)
+            .filter(|input| input.is_hashed());
+        for (input, hash) in long.zip(hashes) {
+            input.set_hash(hash);
         }
     }
 
     fn write_node<K: AtomSink>(
         &self,
         at: SlotIndex,
-        key_data: &[u8],
-        parts: &Parts,
+        [zero, one]: [AtomId; 2],
+        ids: &NodeIds,
         sink: &mut K,
     ) -> Result<(), K::Error> {
-        let [value_id, one_id, zero_id, key_id, type_id] = parts.ids;
-        let [zero, one] = parts.children;
+        let [value_id, one_id, zero_id, key_id, type_id] = *ids;
         let bytes = |data: &[u8], next| Atom::new(AtomKind::Bytes, data, next);
-        let value = self.node(at).value.to_shared();
-        let key = key_data.get(parts.key.clone()).unwrap_or_default();
-        sink.put(value_id, Atom::bytes(value))?;
+        let node = self.node(at);
+        let key = self.key(node).to_atom_data();
+        sink.put(value_id, bytes(self.value(node), AtomId::ZERO))?;
         sink.put(one_id, bytes(one.as_ref(), value_id))?;
         sink.put(zero_id, bytes(zero.as_ref(), one_id))?;
-        sink.put(key_id, bytes(key, zero_id))?;
+        sink.put(key_id, bytes(&key, zero_id))?;
         sink.put(type_id, Atom::new(AtomKind::Symbol, TYPE_NAME, key_id))
-    }
-
-    fn slot_id(&self, at: SlotIndex) -> AtomId {
-        match self.slot(at) {
-            Slot::Unloaded(id) => *id,
-            Slot::Node(node) => node.id,
-            Slot::Free => AtomId::ZERO,
-        }
-    }
-}
-
-/// What a batch of ids is hashed from.
-#[derive(Default)]
-struct Preimages(Vec<[u8; ID_PREIMAGE_BYTES]>);
-
-impl Preimages {
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn push(&mut self, kind: AtomKind, data_hash: &[u8; 32], next: AtomId, len: usize) {
-        self.0.push(id_preimage(kind, data_hash, next, len as u64));
-    }
-
-    fn hash(&self, hasher: &mut impl BatchHasher) -> Vec<[u8; 32]> {
-        let messages: Vec<&[u8]> = self.0.iter().map(<[u8; _]>::as_slice).collect();
-        let mut hashes = Vec::new();
-        hashes.resize(messages.len(), [0; 32]);
-        hasher.hash_many(&messages, &mut hashes);
-        hashes
     }
 }

@@ -2,6 +2,7 @@
 
 use super::bits::{BitBuf, Bits};
 use super::node::StoredNode;
+use super::slot::{Arena, Node, SlotIndex, State, child, child_mut, key_len};
 use super::{MAX_KEY_BYTES, TrieError, checked_key, walk};
 use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
@@ -9,41 +10,6 @@ use alloc::vec::Vec;
 
 /// The most bits that a path can have.
 const MAX_PATH_BITS: usize = MAX_KEY_BYTES * 8;
-
-/// Names a place in [`Trie::slots`].
-pub(super) type SlotIndex = u32;
-
-/// How far a node in memory is from the store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
-    /// Its id is not known.
-    Changed,
-    /// Its id is known, its atoms are not written.
-    Hashed,
-    /// Its atoms are in the store.
-    Stored,
-}
-
-/// A node in memory.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    /// Where its bits start in [`Trie::key_bytes`]; as far into a byte as they stand in their key.
-    pub(super) key_start: usize,
-    pub(super) key_len: usize,
-    pub(super) value: Bytes,
-    pub(super) children: [Option<SlotIndex>; 2],
-    pub(super) id: AtomId,
-    pub(super) state: State,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Slot {
-    /// A node that was not needed so far.
-    Unloaded(AtomId),
-    Node(Node),
-    /// To be used again.
-    Free,
-}
 
 /// A trie that is being changed.
 ///
@@ -65,10 +31,9 @@ pub(super) enum Slot {
 #[derive(Clone, Debug, Default)]
 pub struct Trie {
     pub(super) root: Option<SlotIndex>,
-    pub(super) slots: Vec<Slot>,
-    free: Vec<SlotIndex>,
-    /// The bits of all nodes; several nodes share the bytes of the key that brought them.
-    pub(super) key_bytes: Vec<u8>,
+    pub(super) slots: Vec<Node>,
+    pub(super) free: Vec<SlotIndex>,
+    pub(super) arena: Arena,
     /// The nodes above the one that an operation works on, and the bit that was taken at each.
     path: Vec<(SlotIndex, bool)>,
 }
@@ -102,7 +67,7 @@ impl Trie {
     #[must_use]
     pub fn open(root: AtomId) -> Self {
         let mut trie = Self::new();
-        trie.root = (!root.is_zero()).then(|| trie.add(Slot::Unloaded(root)));
+        trie.root = (!root.is_zero()).then(|| trie.add(Node::unloaded(root)));
         trie
     }
 
@@ -124,17 +89,17 @@ impl Trie {
         let mut rest = checked_key(key)?;
         let mut current = self.root;
         while let Some(at) = current {
-            let node = match self.slot(at) {
-                Slot::Node(node) => node,
-                Slot::Unloaded(id) => return walk::get_bits(source, *id, rest),
-                Slot::Free => return Ok(None),
-            };
-            if self.key(node).common_len(rest) < node.key_len {
+            let node = self.node(at);
+            if node.state == State::Unloaded {
+                return walk::get_bits(source, node.id, rest);
+            }
+            if self.key(node).common_len(rest) < node.bit_count() {
                 return Ok(None);
             }
-            rest = rest.skip(node.key_len);
+            rest = rest.skip(node.bit_count());
             let Some(bit) = rest.bit(0) else {
-                return Ok(Some(node.value.clone()).filter(|value| !value.is_empty()));
+                let value = self.value(node);
+                return Ok((!value.is_empty()).then(|| Bytes::new(value)));
             };
             rest = rest.skip(1);
             current = child(node, bit);
@@ -177,21 +142,22 @@ impl Trie {
         let place = self.descend(source, bits)?;
         match place {
             Place::At { at, .. } => {
-                if *self.node(at).value == *value {
+                if self.value(self.node(at)) == value {
                     return Ok(());
                 }
-                self.change(at).value = value.into();
+                self.set_value(at, value);
             }
             Place::Below { at, bit, depth } => {
                 let leaf = self.add_leaf(key, depth, value);
                 match at {
-                    Some(at) => *child_mut(self.change(at), bit) = Some(leaf),
+                    Some(at) => *child_mut(&mut self.change(at).children, bit) = Some(leaf),
                     None => self.root = Some(leaf),
                 }
             }
             Place::Inside { at, depth, common } => self.split(at, depth, common, key, value),
         }
         self.mark_path();
+        self.compact();
         Ok(())
     }
 
@@ -207,16 +173,19 @@ impl Trie {
         let Place::At { at, depth } = self.descend(source, checked_key(key)?)? else {
             return Ok(false);
         };
-        if self.node(at).value.is_empty() {
+        let value = self.node(at).value;
+        if value.is_none() {
             return Ok(false);
         }
         match self.node(at).children {
-            [Some(_), Some(_)] => self.change(at).value = Bytes::default(),
+            [Some(_), Some(_)] => self.change(at).value = None,
             [None, None] => self.remove_leaf(source, at, depth)?,
             [Some(_), None] => self.merge(source, at, depth, false)?,
             [None, Some(_)] => self.merge(source, at, depth, true)?,
         }
+        self.arena.forget_value(value);
         self.mark_path();
+        self.compact();
         Ok(true)
     }
 
@@ -239,10 +208,10 @@ impl Trie {
             self.load(source, at, depth)?;
             let node = self.node(at);
             let common = self.key(node).common_len(key.skip(depth));
-            if common < node.key_len {
+            if common < node.bit_count() {
                 return Ok(Place::Inside { at, depth, common });
             }
-            let end = depth + node.key_len;
+            let end = depth + node.bit_count();
             let Some(bit) = key.bit(end) else {
                 return Ok(Place::At { at, depth });
             };
@@ -271,26 +240,24 @@ impl Trie {
         let leaf = branch.map(|_| self.add_leaf(key, end + 1, value));
         let node = self.node(at).clone();
         let old_bit = self.key(&node).bit(common).unwrap_or_default();
-        let (key_start, children) = (node.key_start, node.children);
-        let lower = self.add(Slot::Node(Node {
-            key_start: key_start + common + 1,
-            key_len: node.key_len - common - 1,
-            value: node.value,
-            children,
+        let lower = self.add(Node {
+            key_start: node.key_start + common + 1,
+            key_len: key_len(node.bit_count() - common - 1),
             id: AtomId::ZERO,
             state: State::Changed,
-        }));
-        let upper = self.change(at);
-        upper.key_len = common;
-        upper.value = if leaf.is_none() {
-            value.into()
-        } else {
-            Bytes::default()
+            ..node
+        });
+        let value = match leaf {
+            None => self.arena.add_value(value),
+            Some(_) => None,
         };
+        let upper = self.change(at);
+        upper.key_len = key_len(common);
+        upper.value = value;
         upper.children = [None; 2];
-        *child_mut(upper, old_bit) = Some(lower);
+        *child_mut(&mut upper.children, old_bit) = Some(lower);
         if let Some(leaf) = leaf {
-            *child_mut(upper, !old_bit) = Some(leaf);
+            *child_mut(&mut upper.children, !old_bit) = Some(leaf);
         }
     }
 
@@ -307,12 +274,12 @@ impl Trie {
             return Ok(());
         };
         let above = self.node(parent);
-        if above.value.is_empty() && child(above, !bit).is_some() {
-            let parent_depth = depth - 1 - above.key_len;
+        if above.value.is_none() && child(above, !bit).is_some() {
+            let parent_depth = depth - 1 - above.bit_count();
             self.merge(source, parent, parent_depth, !bit)?;
             self.path.pop();
         } else {
-            *child_mut(self.change(parent), bit) = None;
+            *child_mut(&mut self.change(parent).children, bit) = None;
         }
         self.release(at);
         Ok(())
@@ -329,7 +296,7 @@ impl Trie {
         let Some(below) = child(self.node(parent), bit) else {
             return Ok(());
         };
-        let child_depth = depth + self.node(parent).key_len + 1;
+        let child_depth = depth + self.node(parent).bit_count() + 1;
         self.load(source, below, child_depth)?;
         let (upper, lower) = (self.node(parent), self.node(below));
         let mut bits = BitBuf::default();
@@ -337,16 +304,15 @@ impl Trie {
         bits.extend(self.key(upper));
         bits.push(bit);
         bits.extend(self.key(lower));
-        let key_len = upper.key_len + 1 + lower.key_len;
-        let (value, children) = (lower.value.clone(), lower.children);
-        let key_start = self.add_key(bits.as_bytes()) + depth % 8;
+        let len = upper.bit_count() + 1 + lower.bit_count();
+        let (value, children) = (lower.value, lower.children);
+        let key_start = self.arena.add(bits.as_bytes()) * 8 + depth % 8;
         *self.change(parent) = Node {
             key_start,
-            key_len,
+            key_len: key_len(len),
             value,
             children,
-            id: AtomId::ZERO,
-            state: State::Changed,
+            ..Node::EMPTY
         };
         self.release(below);
         Ok(())
@@ -359,12 +325,14 @@ impl Trie {
         at: SlotIndex,
         depth: usize,
     ) -> Result<(), TrieError<S::Error>> {
-        let Slot::Unloaded(id) = *self.slot(at) else {
+        let node = self.node(at);
+        if node.state != State::Unloaded {
             return Ok(());
-        };
+        }
+        let id = node.id;
         let stored = StoredNode::load(source, id)?;
-        let key_len = stored.key().len();
-        if depth + key_len > MAX_PATH_BITS {
+        let len = stored.key().len();
+        if depth + len > MAX_PATH_BITS {
             return Err(TrieError::Malformed {
                 node: id,
                 problem: "no key is as long as its path",
@@ -373,61 +341,22 @@ impl Trie {
         let mut bits = BitBuf::default();
         (0..depth % 8).for_each(|_| bits.push(false));
         bits.extend(stored.key());
-        let key_start = self.add_key(bits.as_bytes()) + depth % 8;
+        let key_start = self.arena.add(bits.as_bytes()) * 8 + depth % 8;
         let mut children = [None; 2];
         for (place, bit) in children.iter_mut().zip([false, true]) {
             let child = stored.child(bit);
-            *place = (!child.is_zero()).then(|| self.add(Slot::Unloaded(child)));
+            *place = (!child.is_zero()).then(|| self.add(Node::unloaded(child)));
         }
-        let value = stored.shared_value().into();
-        let node = Node {
+        let value = self.arena.add_value(stored.value());
+        *self.node_mut(at) = Node {
+            id,
             key_start,
-            key_len,
             value,
             children,
-            id,
+            key_len: key_len(len),
             state: State::Stored,
         };
-        *self.slot_mut(at) = Slot::Node(node);
         Ok(())
-    }
-
-    pub(super) fn add_leaf(&mut self, key: &[u8], depth: usize, value: &[u8]) -> SlotIndex {
-        let key_start = self.add_key(key) + depth;
-        self.add(Slot::Node(Node {
-            key_start,
-            key_len: key.len() * 8 - depth,
-            value: value.into(),
-            children: [None; 2],
-            id: AtomId::ZERO,
-            state: State::Changed,
-        }))
-    }
-
-    /// Keeps `bytes`; the index of their first bit.
-    fn add_key(&mut self, bytes: &[u8]) -> usize {
-        let start = self.key_bytes.len() * 8;
-        self.key_bytes.extend_from_slice(bytes);
-        start
-    }
-
-    pub(super) fn add(&mut self, slot: Slot) -> SlotIndex {
-        if let Some(index) = self.free.pop() {
-            *self.slot_mut(index) = slot;
-            return index;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "2^32 slots are over 300 GB"
-        )]
-        let index = self.slots.len() as SlotIndex;
-        self.slots.push(slot);
-        index
-    }
-
-    fn release(&mut self, at: SlotIndex) {
-        *self.slot_mut(at) = Slot::Free;
-        self.free.push(at);
     }
 
     fn mark_path(&mut self) {
@@ -437,53 +366,4 @@ impl Trie {
         });
         self.path = path;
     }
-
-    pub(super) fn key(&self, node: &Node) -> Bits<'_> {
-        Bits::new(&self.key_bytes, node.key_start, node.key_len)
-    }
-
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "indexes come from `add`; slots never go away"
-    )]
-    pub(super) fn slot(&self, at: SlotIndex) -> &Slot {
-        &self.slots[at as usize]
-    }
-
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "indexes come from `add`; slots never go away"
-    )]
-    pub(super) fn slot_mut(&mut self, at: SlotIndex) -> &mut Slot {
-        &mut self.slots[at as usize]
-    }
-
-    /// The node in `at`, which was loaded before.
-    pub(super) fn node(&self, at: SlotIndex) -> &Node {
-        match self.slot(at) {
-            Slot::Node(node) => node,
-            Slot::Unloaded(_) | Slot::Free => unreachable!("the caller has loaded it"),
-        }
-    }
-
-    /// The node in `at`, which was loaded before, about to be changed.
-    pub(super) fn change(&mut self, at: SlotIndex) -> &mut Node {
-        match self.slot_mut(at) {
-            Slot::Node(node) => {
-                node.state = State::Changed;
-                node
-            }
-            Slot::Unloaded(_) | Slot::Free => unreachable!("the caller has loaded it"),
-        }
-    }
-}
-
-pub(super) const fn child(node: &Node, bit: bool) -> Option<SlotIndex> {
-    let [zero, one] = node.children;
-    if bit { one } else { zero }
-}
-
-pub(super) const fn child_mut(node: &mut Node, bit: bool) -> &mut Option<SlotIndex> {
-    let [zero, one] = &mut node.children;
-    if bit { one } else { zero }
 }

@@ -1,14 +1,223 @@
-//! The one seam through which tries hash: many messages at a time.
+//! The one seam through which tries hash: many messages, and the atoms of many nodes, at a time.
+
+use super::node::TYPE_NAME;
+use crate::atom::{AtomId, AtomKind, id_preimage};
+use alloc::vec::Vec;
+
+/// The hash of what the first atom of every node holds.
+pub const TYPE_HASH: [u8; 32] = [
+    0xde, 0x0b, 0xb2, 0xc0, 0xef, 0x03, 0xe7, 0xee, 0x97, 0x0e, 0xa9, 0x48, 0xe0, 0x7b, 0x60, 0xcc,
+    0xdf, 0x21, 0x61, 0x40, 0xe3, 0xec, 0x95, 0x39, 0xd4, 0x4d, 0x9a, 0xda, 0x0c, 0xa5, 0x0b, 0x9e,
+];
+
+/// The hash of what the atom of an absent child holds: 32 zero bytes.
+pub const ABSENT_CHILD_HASH: [u8; 32] = [
+    0x2a, 0xda, 0x83, 0xc1, 0x81, 0x9a, 0x53, 0x72, 0xda, 0xe1, 0x23, 0x8f, 0xc1, 0xde, 0xd1, 0x23,
+    0xc8, 0x10, 0x4f, 0xda, 0xa1, 0x58, 0x62, 0xaa, 0xee, 0x69, 0x42, 0x8a, 0x18, 0x20, 0xfc, 0xda,
+];
+
+/// The hash of what the key atom of a node without bits holds: two zero bytes.
+const EMPTY_KEY_HASH: [u8; 32] = [
+    0x1a, 0xd4, 0x8f, 0x49, 0x62, 0x70, 0x79, 0xd8, 0x06, 0xb8, 0x02, 0xc7, 0x4f, 0x40, 0xc3, 0x9d,
+    0x55, 0xfe, 0x1d, 0x78, 0xb3, 0xfa, 0xf0, 0xf8, 0x01, 0x7a, 0xec, 0x62, 0xce, 0xc4, 0x21, 0x22,
+];
+
+/// The id of the value atom of a node without a value.
+pub const EMPTY_VALUE_ID: AtomId = AtomId::new([
+    0xfd, 0xe1, 0x33, 0x35, 0x82, 0x35, 0xc1, 0xdf, 0x82, 0x5d, 0x7a, 0x21, 0x4e, 0xd6, 0x51, 0xd0,
+    0x8c, 0x84, 0x3d, 0x70, 0xb1, 0xb5, 0x1b, 0x6d, 0x33, 0x03, 0x74, 0x34, 0x0d, 0xda, 0xfd, 0x01,
+]);
+
+/// Bytes of a block of BLAKE3.
+const BLOCK_BYTES: usize = 64;
+
+/// The data of an atom as far as its hash needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct HashInput {
+    /// The data followed by zeros; where it is longer than this, its hash followed by zeros.
+    pub block: [u8; BLOCK_BYTES],
+    /// The length of the data in bytes.
+    pub len: usize,
+}
+
+impl HashInput {
+    /// Nothing.
+    pub const EMPTY: Self = Self {
+        block: [0; BLOCK_BYTES],
+        len: 0,
+    };
+
+    /// Whether the block holds the hash of the data, not the data.
+    #[must_use]
+    pub const fn is_hashed(&self) -> bool {
+        self.len > BLOCK_BYTES
+    }
+
+    /// Makes it `data`, whose hash is still to be set if it is too long.
+    pub(super) fn set(&mut self, data: &[u8]) {
+        *self = Self::EMPTY;
+        self.len = data.len();
+        if let Some(place) = self.block.get_mut(..data.len()) {
+            place.copy_from_slice(data);
+        }
+    }
+
+    /// Sets the hash of data that is too long.
+    pub(super) fn set_hash(&mut self, hash: [u8; 32]) {
+        self.block = HashInput::EMPTY.block;
+        if let Some(place) = self.block.first_chunk_mut() {
+            *place = hash;
+        }
+    }
+
+    /// The data, if it is here.
+    fn data(&self) -> Option<&[u8]> {
+        self.block.get(..self.len)
+    }
+
+    /// The hash, if it is here.
+    fn hash(&self) -> [u8; 32] {
+        let hash = self.block.first_chunk().filter(|_| self.is_hashed());
+        hash.copied().unwrap_or_default()
+    }
+}
+
+/// What the ids of a node's five atoms are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeInput {
+    /// The ids of the children, [`AtomId::ZERO`] for none.
+    pub children: [AtomId; 2],
+    /// The data of the key atom: the number of bits, two bytes, and the bits.
+    pub key: HashInput,
+    /// The data of the value atom.
+    pub value: HashInput,
+}
+
+impl NodeInput {
+    /// A node without children, bits or value.
+    pub const EMPTY: Self = Self {
+        children: [AtomId::ZERO; 2],
+        key: HashInput {
+            len: 2,
+            ..HashInput::EMPTY
+        },
+        value: HashInput::EMPTY,
+    };
+}
+
+/// The ids of a node's value, child 1, child 0, key and type atoms, in this order, which is that in
+/// which they are made: each links to the one before. The last one is the node's.
+pub type NodeIds = [AtomId; 5];
 
 /// Hashes batches of short messages.
 ///
 /// The host may supply an implementation that works on many messages side by side; it must give
-/// exactly what [`Scalar`] gives, which is the BLAKE3 hash of each message.
+/// exactly what [`Scalar`] gives.
 pub trait BatchHasher {
     /// Writes the BLAKE3 hash of each message to the place with the same index in `out`.
     ///
     /// `messages` and `out` have the same length; what is left over in the longer one is ignored.
     fn hash_many(&mut self, messages: &[&[u8]], out: &mut [[u8; 32]]);
+
+    /// Writes the ids of each node's atoms to the place with the same index in `out`.
+    ///
+    /// What comes with the trait makes them by [`BatchHasher::hash_many`], with at most seven
+    /// hashes a node: what is the same in every node is a constant.
+    fn node_ids(&mut self, nodes: &[NodeInput], out: &mut [NodeIds]) {
+        let data_hashes = data_hashes(self, nodes);
+        let mut next: Vec<AtomId> = Vec::new();
+        for place in 0..5 {
+            let preimages: Vec<_> = nodes
+                .iter()
+                .zip(&data_hashes)
+                .enumerate()
+                .map(|(index, (node, hashes))| {
+                    let (kind, hash, len) = match place {
+                        0 => (AtomKind::Bytes, &hashes.value, node.value.len),
+                        1 => (AtomKind::Bytes, &hashes.children[1], 32),
+                        2 => (AtomKind::Bytes, &hashes.children[0], 32),
+                        3 => (AtomKind::Bytes, &hashes.key, node.key.len),
+                        _ => (AtomKind::Symbol, &TYPE_HASH, TYPE_NAME.len()),
+                    };
+                    let next = next.get(index).copied().unwrap_or(AtomId::ZERO);
+                    // A usize has at most 64 bits on every target that Rust has.
+                    id_preimage(kind, hash, next, len as u64)
+                })
+                .collect();
+            // The first atom of a node without a value is a constant.
+            let is_new = |node: &NodeInput| place > 0 || node.value.len > 0;
+            let messages: Vec<&[u8]> = preimages
+                .iter()
+                .zip(nodes)
+                .filter(|(_, node)| is_new(node))
+                .map(|(preimage, _)| preimage.as_slice())
+                .collect();
+            let mut hashes = hashed(self, &messages).into_iter();
+            next.clear();
+            next.extend(nodes.iter().map(|node| {
+                let hash = is_new(node).then(|| hashes.next().map(AtomId::new));
+                hash.flatten().unwrap_or(EMPTY_VALUE_ID)
+            }));
+            for (ids, id) in out.iter_mut().zip(&next) {
+                if let Some(slot) = ids.get_mut(place) {
+                    *slot = *id;
+                }
+            }
+        }
+    }
+}
+
+/// The hashes of what a node's atoms hold.
+struct DataHashes {
+    children: [[u8; 32]; 2],
+    key: [u8; 32],
+    value: [u8; 32],
+}
+
+/// Hashes what the nodes' atoms hold, all in one batch.
+fn data_hashes<H: BatchHasher + ?Sized>(hasher: &mut H, nodes: &[NodeInput]) -> Vec<DataHashes> {
+    let mut messages: Vec<&[u8]> = Vec::with_capacity(nodes.len() * 4);
+    let has_bits = |node: &NodeInput| node.key.len > 2;
+    for node in nodes {
+        messages.extend(node.value.data().filter(|data| !data.is_empty()));
+        let children = node.children.iter().filter(|id| !id.is_zero());
+        messages.extend(children.map(AtomId::as_ref));
+        messages.extend(node.key.data().filter(|_| has_bits(node)));
+    }
+    let mut hashes = hashed(hasher, &messages).into_iter();
+    let mut next = || hashes.next().unwrap_or_default();
+    nodes
+        .iter()
+        .map(|node| DataHashes {
+            value: match node.value.len {
+                // Not used: such a value's id is a constant.
+                0 => [0; 32],
+                _ if node.value.is_hashed() => node.value.hash(),
+                _ => next(),
+            },
+            children: node.children.map(|id| {
+                if id.is_zero() {
+                    ABSENT_CHILD_HASH
+                } else {
+                    next()
+                }
+            }),
+            key: if node.key.is_hashed() {
+                node.key.hash()
+            } else if has_bits(node) {
+                next()
+            } else {
+                EMPTY_KEY_HASH
+            },
+        })
+        .collect()
+}
+
+fn hashed<H: BatchHasher + ?Sized>(hasher: &mut H, messages: &[&[u8]]) -> Vec<[u8; 32]> {
+    let mut hashes = Vec::new();
+    hashes.resize(messages.len(), [0; 32]);
+    hasher.hash_many(messages, &mut hashes);
+    hashes
 }
 
 /// One message after the other.
@@ -26,5 +235,24 @@ impl BatchHasher for Scalar {
 impl<H: BatchHasher + ?Sized> BatchHasher for &mut H {
     fn hash_many(&mut self, messages: &[&[u8]], out: &mut [[u8; 32]]) {
         (**self).hash_many(messages, out);
+    }
+
+    fn node_ids(&mut self, nodes: &[NodeInput], out: &mut [NodeIds]) {
+        (**self).node_ids(nodes, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::atom_id;
+
+    #[test]
+    fn the_constants_are_what_they_stand_for() {
+        let hash = |data: &[u8]| *blake3::hash(data).as_bytes();
+        assert_eq!(TYPE_HASH, hash(TYPE_NAME));
+        assert_eq!(ABSENT_CHILD_HASH, hash(AtomId::ZERO.as_bytes()));
+        assert_eq!(EMPTY_KEY_HASH, hash(&[0, 0]));
+        assert_eq!(EMPTY_VALUE_ID, atom_id(AtomKind::Bytes, &[], AtomId::ZERO));
     }
 }

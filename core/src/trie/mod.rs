@@ -23,12 +23,16 @@ mod edit;
 mod hash;
 mod node;
 mod proof;
+mod slot;
 mod walk;
 
 pub use build::BuildError;
 pub use diff::{Change, Diff, diff};
 pub use edit::Trie;
-pub use hash::{BatchHasher, Scalar};
+pub use hash::{
+    ABSENT_CHILD_HASH, BatchHasher, EMPTY_VALUE_ID, HashInput, NodeIds, NodeInput, Scalar,
+    TYPE_HASH,
+};
 pub use proof::{Proof, ProofError};
 pub use walk::{Entries, entries, get, prefix, range};
 

@@ -1,79 +1,36 @@
 //! 8 lanes of 32 bits: AVX2.
 
-use super::{IV, SCHEDULE, flags, gathered, transposed};
+use super::kernel::{
+    BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, ROOT, SCHEDULE, WHOLE, flags, kernel,
+};
+use astreum_core::atom::{AtomId, AtomKind};
+use astreum_core::trie::{ABSENT_CHILD_HASH, EMPTY_VALUE_ID, HashInput, NodeInput, TYPE_HASH};
 use core::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_or_si256, _mm256_slli_epi32, _mm256_srli_epi32,
-    _mm256_xor_si256,
+    __m256i, _mm256_add_epi32, _mm256_blendv_epi8, _mm256_or_si256, _mm256_permute2x128_si256,
+    _mm256_slli_epi32, _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
+    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
 
 const LANES: usize = 8;
+type Vector = __m256i;
 
-/// Hashes one message in each lane; all have this number of blocks.
+kernel!("avx2");
+
+#[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn hash(lanes: &[&[u8]; LANES], blocks: usize) -> [[u8; 32]; LANES] {
-    let mut chain = IV.map(splat);
-    for block in 0..blocks {
-        let (words, lens) = transposed(lanes, block);
-        let words = words.map(vector);
-        let mut v = [splat(0); 16];
-        for (to, from) in v.iter_mut().zip(chain.iter().chain(&IV.map(splat)[..4])) {
-            *to = *from;
-        }
-        // The counter of the only chunk is zero.
-        v[14] = vector(lens);
-        v[15] = splat(flags(block, blocks));
-        for order in &SCHEDULE {
-            round(&mut v, &words, order);
-        }
-        let (low, high) = v.split_at(8);
-        for (to, (a, b)) in chain.iter_mut().zip(low.iter().zip(high)) {
-            *to = _mm256_xor_si256(*a, *b);
-        }
-    }
-    gathered(&chain.map(array))
+fn add(a: Vector, b: Vector) -> Vector {
+    _mm256_add_epi32(a, b)
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the schedule's numbers are below 16"
-)]
-fn round(v: &mut [__m256i; 16], words: &[__m256i; 16], order: &[usize; 16]) {
-    mix::<0, 4, 8, 12>(v, words[order[0]], words[order[1]]);
-    mix::<1, 5, 9, 13>(v, words[order[2]], words[order[3]]);
-    mix::<2, 6, 10, 14>(v, words[order[4]], words[order[5]]);
-    mix::<3, 7, 11, 15>(v, words[order[6]], words[order[7]]);
-    mix::<0, 5, 10, 15>(v, words[order[8]], words[order[9]]);
-    mix::<1, 6, 11, 12>(v, words[order[10]], words[order[11]]);
-    mix::<2, 7, 8, 13>(v, words[order[12]], words[order[13]]);
-    mix::<3, 4, 9, 14>(v, words[order[14]], words[order[15]]);
+fn xor(a: Vector, b: Vector) -> Vector {
+    _mm256_xor_si256(a, b)
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the callers' constants are below 16"
-)]
-fn mix<const A: usize, const B: usize, const C: usize, const D: usize>(
-    v: &mut [__m256i; 16],
-    x: __m256i,
-    y: __m256i,
-) {
-    v[A] = _mm256_add_epi32(v[A], _mm256_add_epi32(v[B], x));
-    v[D] = rotate::<16>(_mm256_xor_si256(v[D], v[A]));
-    v[C] = _mm256_add_epi32(v[C], v[D]);
-    v[B] = rotate::<12>(_mm256_xor_si256(v[B], v[C]));
-    v[A] = _mm256_add_epi32(v[A], _mm256_add_epi32(v[B], y));
-    v[D] = rotate::<8>(_mm256_xor_si256(v[D], v[A]));
-    v[C] = _mm256_add_epi32(v[C], v[D]);
-    v[B] = rotate::<7>(_mm256_xor_si256(v[B], v[C]));
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rotate<const BITS: i32>(v: __m256i) -> __m256i {
+fn rotate_right<const BITS: i32>(v: Vector) -> Vector {
     let right = match BITS {
         16 => _mm256_srli_epi32::<16>(v),
         12 => _mm256_srli_epi32::<12>(v),
@@ -89,17 +46,72 @@ fn rotate<const BITS: i32>(v: __m256i) -> __m256i {
     _mm256_or_si256(left, right)
 }
 
+/// The low three bytes of `word` after the highest of `before`.
 #[inline]
-fn splat(word: u32) -> __m256i {
-    vector([word; LANES])
+#[target_feature(enable = "avx2")]
+fn shifted_in(word: Vector, before: Vector) -> Vector {
+    _mm256_or_si256(
+        _mm256_slli_epi32::<8>(word),
+        _mm256_srli_epi32::<24>(before),
+    )
 }
 
+/// `yes` where `mask` is all ones, `no` where it is zero.
 #[inline]
-fn vector(words: [u32; LANES]) -> __m256i {
-    bytemuck::cast(words)
+#[target_feature(enable = "avx2")]
+fn select(mask: Vector, yes: Vector, no: Vector) -> Vector {
+    _mm256_blendv_epi8(no, yes, mask)
 }
 
+/// The words of the lanes' blocks, word by word.
 #[inline]
-fn array(v: __m256i) -> [u32; LANES] {
-    bytemuck::cast(v)
+#[target_feature(enable = "avx2")]
+fn columns(blocks: &[[u8; BLOCK_BYTES]; LANES]) -> [Vector; 16] {
+    let (mut low, mut high) = ([splat(0); 8], [splat(0); 8]);
+    for ((block, low), high) in blocks.iter().zip(&mut low).zip(&mut high) {
+        [*low, *high] = bytemuck::cast(*block);
+    }
+    let [a, b, c, d, e, f, g, h] = transposed(&low);
+    let [i, j, k, l, m, n, o, p] = transposed(&high);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+/// The lanes' hashes from their words.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rows(words: &Hashes) -> [[u8; 32]; LANES] {
+    bytemuck::cast(transposed(words))
+}
+
+/// Rows to columns, 8 words each: pairs of words, pairs of those, then halves of a register.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transposed(rows: &[Vector; 8]) -> [Vector; 8] {
+    let [r0, r1, r2, r3, r4, r5, r6, r7] = *rows;
+    let [a0, a1, a2, a3] = quads([r0, r1, r2, r3]);
+    let [b0, b1, b2, b3] = quads([r4, r5, r6, r7]);
+    [
+        _mm256_permute2x128_si256::<0x20>(a0, b0),
+        _mm256_permute2x128_si256::<0x20>(a1, b1),
+        _mm256_permute2x128_si256::<0x20>(a2, b2),
+        _mm256_permute2x128_si256::<0x20>(a3, b3),
+        _mm256_permute2x128_si256::<0x31>(a0, b0),
+        _mm256_permute2x128_si256::<0x31>(a1, b1),
+        _mm256_permute2x128_si256::<0x31>(a2, b2),
+        _mm256_permute2x128_si256::<0x31>(a3, b3),
+    ]
+}
+
+/// In each half of four registers, rows of four words to columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quads([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {
+    let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    [
+        _mm256_unpacklo_epi64(ab_low, cd_low),
+        _mm256_unpackhi_epi64(ab_low, cd_low),
+        _mm256_unpacklo_epi64(ab_high, cd_high),
+        _mm256_unpackhi_epi64(ab_high, cd_high),
+    ]
 }

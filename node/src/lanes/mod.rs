@@ -19,38 +19,21 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
 
-use astreum_core::trie::{BatchHasher, Scalar};
+#[cfg(target_arch = "x86_64")]
+use astreum_core::atom::AtomId;
+use astreum_core::trie::{BatchHasher, NodeIds, NodeInput, Scalar};
+#[cfg(target_arch = "x86_64")]
+use kernel::BLOCK_BYTES;
 
 /// A chunk: longer messages are left to `blake3`.
+#[cfg(target_arch = "x86_64")]
 const MAX_MESSAGE_BYTES: usize = 1_024;
-const BLOCK_BYTES: usize = 64;
-
-/// First words of a hash's state.
-const IV: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
-const CHUNK_START: u32 = 1;
-const CHUNK_END: u32 = 2;
-const ROOT: u32 = 8;
-
-/// Which word of the message each step of each round takes.
-const SCHEDULE: [[usize; 16]; 7] = [
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8],
-    [3, 4, 10, 12, 13, 2, 7, 14, 6, 5, 9, 0, 11, 15, 8, 1],
-    [10, 7, 12, 9, 14, 3, 13, 15, 4, 0, 11, 2, 5, 8, 1, 6],
-    [12, 13, 9, 11, 15, 10, 14, 8, 7, 2, 5, 3, 0, 1, 6, 4],
-    [9, 14, 11, 5, 8, 12, 15, 1, 13, 3, 0, 10, 2, 6, 4, 7],
-    [11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13],
-];
+/// The lengths of longer values do not fit the three bytes that the lanes have for them.
+#[cfg(target_arch = "x86_64")]
+const MAX_VALUE_BYTES: usize = 1 << 24;
 
 /// How many lanes this processor has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +111,55 @@ impl BatchHasher for Lanes {
                 // JUSTIFICATION: as above.
                 unsafe { avx512::hash(lanes, blocks) }
             }),
+        }
+    }
+
+    fn node_ids(&mut self, nodes: &[NodeInput], out: &mut [NodeIds]) {
+        match self.width {
+            Width::One => Scalar.node_ids(nodes, out),
+            #[cfg(target_arch = "x86_64")]
+            Width::Eight => nodes_in_groups::<8>(nodes, out, |lanes| {
+                // SAFETY: `Width::Eight` is only set where the processor has AVX2.
+                // JUSTIFICATION: as above.
+                unsafe { avx2::node_ids(lanes) }
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Width::Sixteen => nodes_in_groups::<16>(nodes, out, |lanes| {
+                // SAFETY: `Width::Sixteen` is only set where the processor has AVX-512F.
+                // JUSTIFICATION: as above.
+                unsafe { avx512::node_ids(lanes) }
+            }),
+        }
+    }
+}
+
+/// Hands nodes to `ids`, `N` at a time, and what is left over with some of them twice; a single
+/// node, and values whose length has more bytes than the lanes reckon with, to the scalar twin.
+#[cfg(target_arch = "x86_64")]
+fn nodes_in_groups<const N: usize>(
+    nodes: &[NodeInput],
+    out: &mut [NodeIds],
+    ids: impl Fn(&[&NodeInput; N]) -> [[[u8; 32]; N]; 5],
+) {
+    for (nodes, out) in nodes.chunks(N).zip(out.chunks_mut(N)) {
+        let [first, _, ..] = nodes else {
+            Scalar.node_ids(nodes, out);
+            continue;
+        };
+        if nodes.iter().any(|node| node.value.len >= MAX_VALUE_BYTES) {
+            Scalar.node_ids(nodes, out);
+            continue;
+        }
+        let mut lanes = [first; N];
+        for (lane, node) in lanes.iter_mut().zip(nodes) {
+            *lane = node;
+        }
+        for (place, ids) in ids(&lanes).iter().enumerate() {
+            for (node_ids, id) in out.iter_mut().zip(ids) {
+                if let Some(slot) = node_ids.get_mut(place) {
+                    *slot = AtomId::new(*id);
+                }
+            }
         }
     }
 }
@@ -208,61 +240,82 @@ const fn block_count(message: &[u8]) -> usize {
     }
 }
 
-/// The words of the lanes' blocks with this index, word by word, and the blocks' lengths.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn transposed<const N: usize>(lanes: &[&[u8]; N], block: usize) -> ([[u32; N]; 16], [u32; N]) {
-    let mut words = [[0; N]; 16];
-    let mut lens = [0; N];
-    for (lane, (message, len)) in lanes.iter().zip(&mut lens).enumerate() {
-        let rest = message.get(block * BLOCK_BYTES..).unwrap_or_default();
-        let mut padded = [0; BLOCK_BYTES];
-        let bytes = rest.first_chunk::<BLOCK_BYTES>().unwrap_or_else(|| {
-            for (to, from) in padded.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            &padded
-        });
-        for (row, word) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            if let Some(place) = row.get_mut(lane) {
-                *place = u32::from_le_bytes(*word);
-            }
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
-        let count = rest.len().min(BLOCK_BYTES) as u32;
-        *len = count;
-    }
-    (words, lens)
-}
-
-/// The flags of one block of a message of so many.
-#[cfg(target_arch = "x86_64")]
-const fn flags(block: usize, blocks: usize) -> u32 {
-    let start = if block == 0 { CHUNK_START } else { 0 };
-    let end = if block + 1 == blocks {
-        CHUNK_END | ROOT
-    } else {
-        0
-    };
-    start | end
-}
-
-/// Hashes from the lanes' state words.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn gathered<const N: usize>(state: &[[u32; N]; 8]) -> [[u8; 32]; N] {
-    let mut hashes = [[0; 32]; N];
-    for (lane, hash) in hashes.iter_mut().enumerate() {
-        for (bytes, row) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-            *bytes = row.get(lane).copied().unwrap_or_default().to_le_bytes();
-        }
-    }
-    hashes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use astreum_core::trie::HashInput;
+
+    /// All that this processor has.
+    fn widths() -> Vec<Width> {
+        let detected = Lanes::new().width;
+        let mut widths = vec![Width::One, detected];
+        #[cfg(target_arch = "x86_64")]
+        if detected == Width::Sixteen {
+            widths.push(Width::Eight);
+        }
+        widths
+    }
+
+    /// Data of this length, or its hash where a block does not hold it.
+    fn input(seed: usize, len: usize) -> HashInput {
+        let data: Vec<u8> = (seed..seed + len).map(|i| (i * 31 % 251) as u8).collect();
+        let hash = *blake3::hash(&data).as_bytes();
+        let held = if len > 64 { &hash[..] } else { &data };
+        let mut input = HashInput {
+            len,
+            ..HashInput::EMPTY
+        };
+        input.block[..held.len()].copy_from_slice(held);
+        input
+    }
+
+    #[test]
+    fn nodes_get_the_ids_that_the_scalar_twin_gives_them() {
+        let child = |seed: usize, is_there| {
+            let hash = *blake3::hash(&[seed as u8]).as_bytes();
+            if is_there {
+                AtomId::new(hash)
+            } else {
+                AtomId::ZERO
+            }
+        };
+        let node = |seed: usize, children: usize, key, value| NodeInput {
+            children: [
+                child(seed, children & 1 > 0),
+                child(seed + 1, children & 2 > 0),
+            ],
+            // A key atom of two bytes says that there are no bits.
+            key: if key == 2 { NodeInput::EMPTY.key } else { input(seed, key) },
+            value: input(seed + 7, value),
+        };
+        let leaf = |seed| node(seed, 0, 32, 32);
+        let inner = |seed| node(seed, 3, 2, 0);
+        let mixed = |seed: usize| {
+            let lens = [0, 1, 31, 32, 33, 63, 64, 65, 1_000, 1 << 16];
+            node(seed, seed % 4, 2 + seed * 7 % 90, lens[seed % 10])
+        };
+        let long = |seed| node(seed, 0, 66, 65);
+        let huge = |seed| {
+            // Only the scalar twin knows such lengths; the hash stands for the data.
+            let mut node = node(seed, 0, 3, 65);
+            node.value.len = (1 << 24) + seed % 2 - 1;
+            node
+        };
+        for width in widths() {
+            let mut lanes = Lanes::with_width(width);
+            for count in [0, 1, 2, 7, 8, 9, 15, 16, 17, 33, 100] {
+                let kinds: [&dyn Fn(usize) -> NodeInput; 5] = [&leaf, &inner, &mixed, &long, &huge];
+                for (kind, make) in kinds.iter().enumerate() {
+                    let nodes: Vec<NodeInput> = (0..count).map(make).collect();
+                    let mut expected = vec![NodeIds::default(); count];
+                    Scalar.node_ids(&nodes, &mut expected);
+                    let mut ids = vec![NodeIds::default(); count];
+                    lanes.node_ids(&nodes, &mut ids);
+                    assert_eq!(ids, expected, "{width:?}, {count} nodes of kind {kind}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_width_agrees_with_the_scalar_twin() {
@@ -276,13 +329,7 @@ mod tests {
         }
         let mut expected = vec![[0; 32]; messages.len()];
         Scalar.hash_many(&messages, &mut expected);
-        let detected = Lanes::new().width;
-        let mut widths = vec![Width::One, detected];
-        #[cfg(target_arch = "x86_64")]
-        if detected == Width::Sixteen {
-            widths.push(Width::Eight);
-        }
-        for width in widths {
+        for width in widths() {
             let mut lanes = Lanes::with_width(width);
             for count in [0, 1, 2, 7, 8, 9, 15, 16, 17, 33, messages.len()] {
                 let mut hashes = vec![[0; 32]; count];
