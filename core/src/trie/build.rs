@@ -185,9 +185,13 @@ impl Builder {
         builder.trie.slots.reserve(order.len() * 2);
         let bytes = |(key, value): &(K, V)| key.as_ref().len() + value.as_ref().len() + 8;
         builder.trie.arena.reserve(pairs.iter().map(bytes).sum());
-        // Fetching some at a time lets the processor wait for all of them at once.
         let mut fetched = Vec::with_capacity(FETCHED_PAIRS);
         for order in order.chunks(FETCHED_PAIRS) {
+            // Keys lie anywhere in memory: reading a bit of each first lets the processor wait for
+            // all of them at once.
+            let keys = order.iter().filter_map(|place| pairs.get(place.index));
+            let touched = keys.fold(0, |all, (key, _)| all ^ start(key.as_ref()));
+            core::hint::black_box(touched);
             for (key, value) in order.iter().filter_map(|place| pairs.get(place.index)) {
                 if !value.as_ref().is_empty() {
                     fetched.push(builder.keep(key.as_ref(), value.as_ref()));

@@ -16,8 +16,8 @@ const BATCH_NODES: usize = 64;
 const MAX_PENDING_NODES: usize = 8_192;
 
 /// Nodes to be hashed, by their height over what is lowest below them, and by what there is to
-/// hash: those without bits, and the others. Each list is in the order of the keys, which for most
-/// tries is close to that in memory.
+/// hash: those without bits, and the others. Each list is in the reverse order of the keys,
+/// which for most tries is close to that in memory.
 #[derive(Default)]
 struct Pending {
     heights: Vec<[Vec<SlotIndex>; 2]>,
@@ -98,7 +98,9 @@ impl Trie {
         stack.extend(self.root.and_then(|at| self.enter(at, done)));
         while let Some(top) = stack.last_mut() {
             let [zero, one] = &mut top.children;
-            if let Some(child) = zero.take().or_else(|| one.take()) {
+            // The last child first: a trie that was built in one go has its nodes in the order that
+            // this is the reverse of, and the processor sees that coming.
+            if let Some(child) = one.take().or_else(|| zero.take()) {
                 stack.extend(self.enter(child, done));
                 continue;
             }

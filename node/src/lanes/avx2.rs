@@ -1,7 +1,7 @@
 //! 8 lanes of 32 bits: AVX2.
 
 use super::kernel::{
-    BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, ROOT, SCHEDULE, WHOLE, flags, kernel,
+    BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, MIXED, ROOT, SCHEDULE, WHOLE, flags, kernel,
 };
 use astreum_core::atom::{AtomId, AtomKind};
 use astreum_core::trie::{ABSENT_CHILD_HASH, EMPTY_VALUE_ID, HashInput, NodeInput, TYPE_HASH};

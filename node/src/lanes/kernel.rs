@@ -31,6 +31,12 @@ pub(super) const SCHEDULE: [[usize; 16]; 7] = [
     [11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13],
 ];
 
+/// Which words of the state are mixed with one another, in the halves of a round.
+pub(super) const MIXED: [[[usize; 4]; 4]; 2] = [
+    [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]],
+    [[0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]],
+];
+
 /// The flags of one block of a message of so many.
 pub(super) const fn flags(block: usize, blocks: usize) -> u32 {
     let start = if block == 0 { CHUNK_START } else { 0 };
@@ -189,46 +195,47 @@ macro_rules! kernel {
             v: &mut [Vector; 16],
             words: &[Vector; 16],
         ) {
-            mix::<WORDS, ROUND, 0, 0, 4, 8, 12>(v, words);
-            mix::<WORDS, ROUND, 2, 1, 5, 9, 13>(v, words);
-            mix::<WORDS, ROUND, 4, 2, 6, 10, 14>(v, words);
-            mix::<WORDS, ROUND, 6, 3, 7, 11, 15>(v, words);
-            mix::<WORDS, ROUND, 8, 0, 5, 10, 15>(v, words);
-            mix::<WORDS, ROUND, 10, 1, 6, 11, 12>(v, words);
-            mix::<WORDS, ROUND, 12, 2, 7, 8, 13>(v, words);
-            mix::<WORDS, ROUND, 14, 3, 4, 9, 14>(v, words);
+            half_round::<WORDS, ROUND, 0>(v, words);
+            half_round::<WORDS, ROUND, 1>(v, words);
         }
 
+        /// Four mixings that do not need one another, step by step side by side: each alone is one
+        /// long chain.
         #[inline]
         #[target_feature(enable = $feature)]
         #[expect(clippy::indexing_slicing, reason = "the constants are below 16")]
-        fn mix<
-            const WORDS: usize,
-            const ROUND: usize,
-            const STEP: usize,
-            const A: usize,
-            const B: usize,
-            const C: usize,
-            const D: usize,
-        >(
+        fn half_round<const WORDS: usize, const ROUND: usize, const HALF: usize>(
             v: &mut [Vector; 16],
             words: &[Vector; 16],
         ) {
-            let (x, y) = const { (SCHEDULE[ROUND][STEP], SCHEDULE[ROUND][STEP + 1]) };
-            if x < WORDS {
-                v[A] = add(v[A], words[x]);
+            for second in [0, 1] {
+                for (at, [a, b, ..]) in MIXED[HALF].into_iter().enumerate() {
+                    let word = SCHEDULE[ROUND][HALF * 8 + at * 2 + second];
+                    if word < WORDS {
+                        v[a] = add(v[a], words[word]);
+                    }
+                    v[a] = add(v[a], v[b]);
+                }
+                for [a, _, _, d] in MIXED[HALF] {
+                    let mixed = xor(v[d], v[a]);
+                    v[d] = if second == 0 {
+                        rotate_right::<16>(mixed)
+                    } else {
+                        rotate_right::<8>(mixed)
+                    };
+                }
+                for [_, _, c, d] in MIXED[HALF] {
+                    v[c] = add(v[c], v[d]);
+                }
+                for [_, b, c, _] in MIXED[HALF] {
+                    let mixed = xor(v[b], v[c]);
+                    v[b] = if second == 0 {
+                        rotate_right::<12>(mixed)
+                    } else {
+                        rotate_right::<7>(mixed)
+                    };
+                }
             }
-            v[A] = add(v[A], v[B]);
-            v[D] = rotate_right::<16>(xor(v[D], v[A]));
-            v[C] = add(v[C], v[D]);
-            v[B] = rotate_right::<12>(xor(v[B], v[C]));
-            if y < WORDS {
-                v[A] = add(v[A], words[y]);
-            }
-            v[A] = add(v[A], v[B]);
-            v[D] = rotate_right::<8>(xor(v[D], v[A]));
-            v[C] = add(v[C], v[D]);
-            v[B] = rotate_right::<7>(xor(v[B], v[C]));
         }
 
         /// The same hash in all lanes.

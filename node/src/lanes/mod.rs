@@ -258,7 +258,7 @@ mod tests {
 
     /// Data of this length, or its hash where a block does not hold it.
     fn input(seed: usize, len: usize) -> HashInput {
-        let data: Vec<u8> = (seed..seed + len).map(|i| (i * 31 % 251) as u8).collect();
+        let data: Vec<u8> = (0..=250).cycle().skip(seed).take(len).collect();
         let hash = *blake3::hash(&data).as_bytes();
         let held = if len > 64 { &hash[..] } else { &data };
         let mut input = HashInput {
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn nodes_get_the_ids_that_the_scalar_twin_gives_them() {
         let child = |seed: usize, is_there| {
-            let hash = *blake3::hash(&[seed as u8]).as_bytes();
+            let hash = *blake3::hash(&seed.to_le_bytes()).as_bytes();
             if is_there {
                 AtomId::new(hash)
             } else {
@@ -285,7 +285,11 @@ mod tests {
                 child(seed + 1, children & 2 > 0),
             ],
             // A key atom of two bytes says that there are no bits.
-            key: if key == 2 { NodeInput::EMPTY.key } else { input(seed, key) },
+            key: if key == 2 {
+                NodeInput::EMPTY.key
+            } else {
+                input(seed, key)
+            },
             value: input(seed + 7, value),
         };
         let leaf = |seed| node(seed, 0, 32, 32);
