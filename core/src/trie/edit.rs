@@ -98,8 +98,7 @@ impl Trie {
             }
             rest = rest.skip(node.bit_count());
             let Some(bit) = rest.bit(0) else {
-                let value = self.value(node);
-                return Ok((!value.is_empty()).then(|| Bytes::new(value)));
+                return Ok(node.value.is_some().then(|| Bytes::new(self.value(node))));
             };
             rest = rest.skip(1);
             current = child(node, bit);
@@ -119,7 +118,8 @@ impl Trie {
     ) -> Result<Option<Bytes>, TrieError<S::Error>> {
         Ok(match self.descend(source, checked_key(key)?)? {
             Place::At { at, .. } => {
-                Some(self.node(at).value.clone()).filter(|value| !value.is_empty())
+                let node = self.node(at);
+                node.value.is_some().then(|| Bytes::new(self.value(node)))
             }
             Place::Inside { .. } | Place::Below { .. } => None,
         })
