@@ -16,6 +16,7 @@ use super::contract::{self, Payment, Terms, Walk, WalkBudget};
 use super::cost::{self, FEE, Price};
 use super::fields::number;
 use super::journal::{Journal, Map, StateError, Value};
+use super::receipt::ReceiptIds;
 use super::{
     Account, Address, BURN, Block, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms, Status, TREASURY,
     Transaction, channel,
@@ -180,6 +181,7 @@ pub struct State<S> {
     position: Position,
     pub(super) totals: Totals,
     left: WalkBudget,
+    receipt_ids: ReceiptIds,
 }
 
 /// What entered and left the system.
@@ -218,6 +220,7 @@ impl<S: AtomSource> State<S> {
             position,
             totals: Totals::default(),
             left: WalkBudget::FULL,
+            receipt_ids: ReceiptIds::new(&FEE, AtomId::ZERO),
         }
     }
 
@@ -540,7 +543,7 @@ impl<S: AtomSource> State<S> {
             cost: FEE,
             logs: AtomId::ZERO,
         };
-        let (receipt_id, _) = receipt.to_atoms();
+        let receipt_id = self.receipt_ids.id(receipt.transaction, receipt.status);
         let bytes = cost::stored_bytes(transaction);
         let mut storage = self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
         self.file(
