@@ -5,8 +5,8 @@ use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
 use astreum_node::control::{
-    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
-    Request, StatusReply, hex, unhex,
+    AccountReply, AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply,
+    PutReply, Request, StatusReply, hex, unhex,
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -186,6 +186,19 @@ impl Ours {
 
     pub(crate) fn providers(&self, id: &str) -> Result<Vec<ProviderReply>, String> {
         self.request(&Request::Providers { id: id.to_owned() })
+    }
+
+    /// What an account has as of the head; `None` when there is no such account.
+    pub(crate) fn balance(&self, account: &str) -> Result<Option<String>, String> {
+        let account = account.to_owned();
+        let reply = self
+            .client
+            .request::<AccountReply>(&Request::Account { account });
+        match reply {
+            Ok(reply) => Ok(Some(reply.balance)),
+            Err(ClientError::Refused(_)) => Ok(None),
+            Err(error) => Err(format!("our node: {error}")),
+        }
     }
 
     pub(crate) fn eval(&self, source: &str) -> Result<EvalReply, String> {

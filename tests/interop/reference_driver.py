@@ -27,6 +27,9 @@ from astreum.communication.models.message import Message, MessageTopic
 from astreum.communication.models.ping import Ping
 from astreum.communication.models.route import Route
 from astreum.communication.outgoing_queue import enqueue_outgoing
+from astreum.consensus.block.verify.head import verify_block_head
+from astreum.consensus.transaction.atomize import atomize_transaction
+from astreum.consensus.transaction.create import create_transaction
 from astreum.machine import Expr, parse, tokenize
 from astreum.machine.evaluations.low_evaluation import low_eval
 from astreum.machine.models.meter import Meter
@@ -34,6 +37,10 @@ from astreum.node import Node as ReferenceNode
 from astreum.storage.advertisments import advertise_atoms
 from astreum.storage.cold.insert import insert_atom_into_cold_storage
 from astreum.storage.models.atom import Atom, AtomKind, bytes_list_to_atoms
+from astreum.validation.models.accounts import Accounts
+from astreum.validation.models.block import Block
+from astreum.validation.models.receipt import Receipt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 HEX = bytes.fromhex
@@ -247,6 +254,46 @@ class Node:
             latest_block=HEX(head) if head else None,
         ).to_bytes()
         return self.send({"key": request["key"], "topic": int(MessageTopic.PING), "content": content.hex()})
+
+    # -- the chain
+
+    def transaction(self, request):
+        """Makes and signs a transfer, keeps and advertises it, and tells a peer of it."""
+        secret = Ed25519PrivateKey.from_private_bytes(HEX(request["secret"]))
+        transaction = create_transaction(
+            chain_id=0,
+            amount=request["amount"],
+            counter=1,
+            recipient=HEX(request["recipient"]),
+            sender=secret.public_key().public_bytes_raw(),
+        )
+        body = transaction.sign(secret)
+        head, atoms = atomize_transaction(transaction)
+        for atom in atoms:
+            self._keep(atom)
+        for entry in (head, body):
+            self.advertise({"id": entry.hex(), "type": 2})
+        content = {"key": request["key"], "topic": int(MessageTopic.TRANSACTION)}
+        self.send({**content, "content": head.hex()})
+        return head.hex()
+
+    def block(self, request):
+        """A block, and what the reference's own check says of its head."""
+        block = Block.from_storage(self._node, HEX(request["id"]))
+        block.previous_block = Block.from_storage(self._node, block.previous_block_hash)
+        return {"height": block.height, "valid": verify_block_head(self._node, block)}
+
+    def applied(self, request):
+        """The transactions of a block with the status of each, and a balance after it."""
+        block = Block.from_storage(self._node, HEX(request["id"]))
+        receipts = self._node.get_atom_list(block.receipts_hash) or []
+        receipts = [Receipt.from_storage(self._node, atom.data) for atom in receipts]
+        accounts = Accounts(root_hash=block.accounts_hash)
+        account = accounts.get_account(HEX(request["account"]), self._node)
+        return {
+            "transactions": {r.transaction_hash.hex(): r.status for r in receipts},
+            "balance": None if account is None else account.balance,
+        }
 
     def quit(self, _):
         self._node.disconnect()

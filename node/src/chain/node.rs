@@ -51,6 +51,12 @@ impl Chain {
         &self.verifier
     }
 
+    /// The validator, if this node is one.
+    #[must_use]
+    pub const fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
     /// Tells every machine of something.
     pub fn handle_input(&mut self, world: &World<'_>, input: &Input) {
         for machine in machines(&mut self.verifier, self.producer.as_mut()) {

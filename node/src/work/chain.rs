@@ -71,6 +71,8 @@ impl ChainThread {
     pub fn start(parts: ChainParts) -> io::Result<Self> {
         let (inbox, outlet) = inbox();
         let worker = Worker::new(parts, inbox.clone());
+        // So that who asks at once learns what the node is.
+        worker.view.show(worker.chain.status());
         let thread = std::thread::Builder::new()
             .name("chain".to_owned())
             .spawn(move || worker.run(&outlet))?;

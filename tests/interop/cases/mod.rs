@@ -8,6 +8,7 @@ mod handshakes;
 mod misses;
 mod objects;
 mod routes;
+mod validation;
 
 use crate::suite::Case;
 
@@ -52,6 +53,10 @@ pub(crate) fn all() -> Vec<Case> {
             we_serve_what_a_reference_wrote,
         ),
         cases!(routes: the_reference_learns_peers_from_us, we_learn_peers_from_the_reference),
+        cases!(validation:
+            a_transaction_of_the_reference_lands_in_our_block,
+            the_references_check_takes_our_heads,
+        ),
         cases!(driver: two_references_meet_and_exchange_an_expression),
     ];
     subjects

@@ -1,8 +1,8 @@
 //! From one head to the next: plan, build, mine, store, name.
 
 use super::{
-    Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, Phase, Producer, RETRY, Started, Wait,
-    monotonic,
+    Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Producer, RETRY,
+    Started, Wait, monotonic,
 };
 use crate::chain::admission::{Refusal, Waiting};
 use crate::chain::schedule::{NoSchedule, Schedule};
@@ -83,6 +83,13 @@ impl Producer {
         started: Started,
     ) {
         let now = world.now;
+        if let Phase::Wait {
+            why: Wait::Behind, ..
+        } = &self.phase
+            && !context.is_behind()
+        {
+            self.phase = Phase::Plan;
+        }
         match &self.phase {
             Phase::Halted(_) => return,
             Phase::Wait { until, .. } if *until > now.instant => return,
@@ -175,13 +182,22 @@ impl Producer {
         }
     }
 
+    /// Whether a longer chain is on its way that is worth waiting for.
     fn holds_back(&mut self, world: &World<'_>, context: &Context) -> bool {
         if !context.is_behind() {
-            self.behind_since = None;
+            self.held_at = None;
             return false;
         }
-        let since = *self.behind_since.get_or_insert(world.now.instant);
-        world.now.instant < since + MAX_BEHIND
+        let now = world.now.instant;
+        if let Some(at) = self.held_at.replace(now) {
+            self.held = self.held.saturating_add(now.since(at));
+        }
+        let limit = if self.made == 0 {
+            MAX_BEHIND
+        } else {
+            MAX_BEHIND_LATER
+        };
+        self.held < limit
     }
 
     /// Begins a chain if there is none and this node may.
@@ -438,6 +454,7 @@ impl Producer {
             return;
         }
         self.made += 1;
+        self.held = Duration::ZERO;
         let (id, height) = (block.id(), draft.height);
         let count = draft.transactions.len();
         crate::log::info!("made block {height} with {count} transactions: {id}");

@@ -50,8 +50,11 @@ pub const LATE: Duration = Duration::from_secs(2);
 pub const LISTEN: Duration = Duration::from_secs(6);
 /// How long it waits for a peer to name one, if there are seeds.
 pub const LISTEN_FOR_PEERS: Duration = Duration::from_secs(30);
-/// How long it holds back for a longer chain that does not come.
+/// How long it holds back for a longer chain before its first block.
 pub const MAX_BEHIND: Duration = Duration::from_secs(600);
+/// How long in all it holds back between two blocks of its own: anybody can name heads that lead
+/// nowhere.
+pub const MAX_BEHIND_LATER: Duration = Duration::from_secs(10);
 /// Before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Head and body of a block, and each number of them in a few bytes.
@@ -150,7 +153,9 @@ pub struct Producer {
     started: Option<Started>,
     /// When a peer first named a head.
     first_peer: Option<Instant>,
-    behind_since: Option<Instant>,
+    /// How long it has held back since its last block, and when it did last.
+    held: Duration,
+    held_at: Option<Instant>,
     head: Option<Head>,
     schedule: Option<Schedule>,
     offers: Offers,
@@ -194,7 +199,8 @@ impl Producer {
             sightings: Sightings::default(),
             started: None,
             first_peer: None,
-            behind_since: None,
+            held: Duration::ZERO,
+            held_at: None,
             head: None,
             schedule: None,
             offers: Offers::default(),
