@@ -77,6 +77,17 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// What the text of a TOML file says, over the defaults. `path` is where it is from: errors name
+    /// it, and relative paths in it start there.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        let mut gather = Gather::default();
+        gather.text(path, text);
+        gather.finish(Some(path.to_owned()))
+    }
+
     /// Where the value of the key with this name came from.
     #[must_use]
     pub fn source(&self, name: &str) -> Source {
@@ -103,15 +114,7 @@ impl Inputs {
         }
         gather.environment(&self.environment);
         gather.flags(self.flags);
-        gather.relations();
-        if !gather.errors.is_empty() {
-            return Err(ConfigErrors(gather.errors));
-        }
-        Ok(Loaded {
-            config: gather.config,
-            file,
-            sources: gather.sources,
-        })
+        gather.finish(file)
     }
 }
 
@@ -183,22 +186,43 @@ impl Gather {
         });
     }
 
+    /// Everything together, if nothing is wrong.
+    fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {
+        self.relations();
+        if !self.errors.is_empty() {
+            return Err(ConfigErrors(self.errors));
+        }
+        Ok(Loaded {
+            config: self.config,
+            file,
+            sources: self.sources,
+        })
+    }
+
     fn file(&mut self, path: &Path) {
+        match read_capped(path) {
+            Ok(text) => self.text(path, &text),
+            Err(message) => self.errors.push(ConfigError::File {
+                path: path.to_owned(),
+                line: None,
+                message,
+            }),
+        }
+    }
+
+    /// What the file at `path` says.
+    fn text(&mut self, path: &Path, text: &str) {
         let problem = |line, message| ConfigError::File {
             path: path.to_owned(),
             line,
             message,
-        };
-        let text = match read_capped(path) {
-            Ok(text) => text,
-            Err(message) => return self.errors.push(problem(None, message)),
         };
         let line_of = |offset: usize| {
             let before = text.as_bytes().iter().take(offset);
             1 + before.filter(|byte| **byte == b'\n').count()
         };
         // Only the message: the whole error would quote the line, which may hold a secret.
-        let table = match DeTable::parse(&text) {
+        let table = match DeTable::parse(text) {
             Ok(table) => table.into_inner(),
             Err(error) => {
                 let line = error.span().map(|span| line_of(span.start));

@@ -43,12 +43,10 @@ type Seed = fn(&Value) -> Option<Vec<u8>>;
 
 /// Target, operation of the cases, and what of a case's input the target takes.
 const SOURCES: &[(&str, &str, Seed)] = &[
-    ("parse", "tokenize", source),
-    ("parse", "parse", source),
-    ("parse", "eval", source),
-    ("round_trip", "parse", source),
-    ("round_trip", "expr_atoms", expression_recipe),
-    ("eval", "eval", script),
+    ("text", "tokenize", source),
+    ("text", "parse", source),
+    ("text", "expr_atoms", expression_recipe),
+    ("text", "eval", script),
     ("low_eval", "low_eval", program),
     ("decode", "atom_decode", bytes),
     ("decode", "expr_from_atoms", store),
@@ -59,6 +57,8 @@ const SOURCES: &[(&str, &str, Seed)] = &[
     ("decode", "provider_decode", bytes),
     ("decode", "route_response_decode", bytes),
     ("decode", "message_decode", packet),
+    ("trie", "trie", trie_operations),
+    ("transition", "apply", transfers),
     ("engine", "message_decode", session_packet),
     ("engine", "ping_decode", session_ping),
     ("engine", "object_request_decode", session_request),
@@ -104,6 +104,54 @@ fn script(input: &Value) -> Option<Vec<u8>> {
 fn program(input: &Value) -> Option<Vec<u8>> {
     let code: Option<Vec<Vec<u8>>> = input.get("code")?.as_array()?.iter().map(hex).collect();
     encode(input.get("limit")?.as_u64(), &code?)
+}
+
+/// Puts, a commit, gets.
+fn trie_operations(input: &Value) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let operation = |code: u8, key: &[u8], out: &mut Vec<u8>| {
+        let key = key.get(..key.len().min(6)).unwrap_or_default();
+        out.push(code | u8::try_from(key.len() << 4).unwrap_or_default());
+        out.extend_from_slice(key);
+    };
+    for pair in input.get("puts")?.as_array()? {
+        let (key, value) = (hex(pair.get(0)?)?, hex(pair.get(1)?)?);
+        operation(0, &key, &mut out);
+        out.push(u8::try_from(value.len()).ok().filter(|len| *len < 40)?);
+        out.extend_from_slice(&value);
+    }
+    operation(6, b"a", &mut out);
+    for key in input.get("gets")?.as_array()? {
+        operation(5, &hex(key)?, &mut out);
+    }
+    Some(out)
+}
+
+/// Transactions of a block: what they do and how much they move; the people are others.
+fn transfers(input: &Value) -> Option<Vec<u8>> {
+    let mut out = vec![200];
+    for (number, transaction) in (0_u8..).zip(input.get("transactions")?.as_array()?) {
+        let is_system = |byte: u8| hex(transaction.get("recipient")?).map(|key| key == [byte; 32]);
+        let data = hex(transaction.get("data")?)?;
+        let kind = match (is_system(1)?, is_system(0)?, data.first()) {
+            (true, ..) => 4,
+            (_, true, Some(0)) => 6,
+            (_, true, Some(1)) => 7,
+            (_, true, _) => 5,
+            (_, _, Some(1)) => 8,
+            (_, _, Some(2)) => 9,
+            (_, _, Some(3)) => 10,
+            _ => 0,
+        };
+        let amount: u64 = transaction
+            .get("amount")?
+            .as_str()?
+            .parse()
+            .unwrap_or(u64::MAX);
+        out.extend([kind, number, number.wrapping_add(1), 8]);
+        out.extend(amount.to_le_bytes());
+    }
+    Some(out)
 }
 
 fn bytes(input: &Value) -> Option<Vec<u8>> {

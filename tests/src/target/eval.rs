@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits {
 
 /// The first byte is the meter's limit in units of 16, 255 for none; the rest is a script whose
 /// expressions share one environment.
-pub fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) {
     let mut input = Input(data);
     let limit = match input.byte() {
         None | Some(255) => None,

@@ -3,24 +3,31 @@
 //! A target under `fuzz/` is one line that calls one of these; the tests replay the committed
 //! corpus through the same functions, so that what fuzzing found stays found.
 
+pub mod cold;
 pub mod decode;
 pub mod engine;
-pub mod eval;
+pub mod host;
 pub mod low_eval;
-pub mod parse;
-pub mod round_trip;
+pub mod text;
+pub mod transition;
+pub mod trie;
 
+mod eval;
 mod input;
+mod parse;
+mod round_trip;
 
 /// Name and body of a target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names that `cargo fuzz` knows.
 pub const TARGETS: &[Target] = &[
-    ("parse", parse::run),
-    ("round_trip", round_trip::run),
-    ("eval", eval::run),
-    ("low_eval", low_eval::run),
+    ("cold", cold::run),
     ("decode", decode::run),
     ("engine", engine::run),
+    ("host", host::run),
+    ("low_eval", low_eval::run),
+    ("text", text::run),
+    ("transition", transition::run),
+    ("trie", trie::run),
 ];

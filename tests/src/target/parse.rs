@@ -4,7 +4,7 @@
 use astreum_core::text::{ParseError, Parser, Position, parse, tokenize};
 
 /// Tokenizes and parses `data`, read as text.
-pub fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) {
     let source = &*String::from_utf8_lossy(data);
     check_tokens(source);
     let one = parse(source);

@@ -9,7 +9,7 @@ use astreum_core::text::{Parser, parse, to_text};
 const MAX_ATOMS: usize = 1 << 16;
 
 /// Reads `data` as source text, and as the recipe of an expression that no text may be able to name.
-pub fn run(data: &[u8]) {
+pub(super) fn run(data: &[u8]) {
     let source = String::from_utf8_lossy(data);
     for expr in Parser::new(&source).map_while(Result::ok) {
         let again = parse(&format!("{expr:#}"));

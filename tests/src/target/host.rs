@@ -1,0 +1,47 @@
+//! What people and programs on the same machine write: configuration files and requests over the
+//! control socket. Each wrong one gives an error that says something; none gives away a secret.
+
+use astreum_node::config::Loaded;
+use astreum_node::control::{Handler, Reply, Request, answer_line};
+use std::path::Path;
+
+/// Takes every request, and says it back.
+struct Echo;
+
+impl Handler for Echo {
+    fn handle(&self, request: Request) -> Reply {
+        serde_json::to_value(&request).map_err(|error| error.to_string().into())
+    }
+}
+
+/// The bytes as a configuration file, and each of its lines as a request.
+pub fn run(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match Loaded::from_toml(Path::new("/node.toml"), &text) {
+        Ok(loaded) => assert!(loaded.config.validate().is_ok(), "what is loaded is valid"),
+        Err(errors) => {
+            let said = errors.to_string();
+            assert!(!said.is_empty(), "an error says something");
+            assert!(
+                said.len() <= 64 * (text.len() + 1_024),
+                "and not too much of it"
+            );
+        }
+    }
+    for line in data.split(|byte| *byte == b'\n') {
+        let answer = answer_line(&Echo, line);
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(&answer);
+        let parsed = parsed.unwrap_or_else(|error| panic!("{answer} is no JSON: {error}"));
+        let is_ok = parsed.get("ok").and_then(serde_json::Value::as_bool);
+        if is_ok == Some(true) {
+            let request = parsed.get("result").cloned().unwrap_or_default();
+            let again = answer_line(&Echo, request.to_string().as_bytes());
+            assert_eq!(again, answer, "a request reads back as it was written");
+        } else {
+            assert_eq!(is_ok, Some(false));
+            let said = parsed.get("error").and_then(serde_json::Value::as_str);
+            assert!(said.is_some_and(|said| !said.is_empty()), "{answer}");
+        }
+        assert!(!answer.contains('\n'), "one line answers one line");
+    }
+}

@@ -1,0 +1,172 @@
+//! Transactions of any kind on a small chain: money is neither made nor lost, what is rejected
+//! leaves no trace, and it makes no difference which atoms had to be fetched.
+
+use super::input::Input;
+use crate::model::forgetful::{Forgetful, patiently};
+use astreum_core::atom::{AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
+use astreum_core::chain::{
+    Account, Address, BURN, Block, Genesis, Outcome, Position, RecordAtoms, State, StateError,
+    TREASURY, Transaction, Unsigned,
+};
+use astreum_core::crypto::Signature;
+use astreum_core::integer::Natural;
+use astreum_core::trie::{self, Scalar};
+use core::convert::Infallible;
+
+/// Transactions of a run.
+const MAX_TRANSACTIONS: usize = 24;
+/// Addresses that own something.
+const PEOPLE: u8 = 5;
+/// Atoms of the longest list on the chain.
+const MAX_ATOMS: usize = 1_000;
+
+/// A person's address.
+fn person(number: u8) -> Address {
+    Address::new([0x30 + number % PEOPLE; 32])
+}
+
+/// A chain of one block, on which `price` says what storage costs.
+fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
+    let mut store = MemoryStore::new();
+    let (list, atoms) = bytes_list(&[b"a".as_slice(), b"b", b"c"]);
+    store.extend(atoms);
+    let mut genesis = Genesis::new(person(0), 7_u64.into(), 1_000_u64.into());
+    for (number, balance) in (1..PEOPLE).zip([50_u64, 3_000, 100_000, u64::MAX]) {
+        genesis.balances.insert(person(number), balance.into());
+    }
+    genesis.cumulative_total_fees = (1 + u64::from(price)).into();
+    let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
+        panic!("a genesis of five accounts can be built");
+    };
+    (store, block, list)
+}
+
+fn transaction(
+    input: &mut Input<'_>,
+    number: usize,
+    list: AtomId,
+    last: AtomId,
+) -> Option<Transaction> {
+    let code = input.byte()?;
+    let sender = person(input.byte().unwrap_or(0));
+    let other = person(input.byte().unwrap_or(1));
+    let amount_len = usize::from(input.byte().unwrap_or(1)) % 20;
+    let amount = Natural::from_bytes_le(input.bytes(amount_len)).unwrap_or_default();
+    let any_len = usize::from(code >> 4) * 8;
+    let any = input.bytes(any_len);
+    let (recipient, data) = match code & 15 {
+        0..=3 => (other, any.to_vec()),
+        4 => (TREASURY, any.to_vec()),
+        5 => (BURN, any.to_vec()),
+        6 => (BURN, [&[0][..], list.as_ref()].concat()),
+        7 => (BURN, [&[1][..], list.as_ref(), any].concat()),
+        8 => (
+            sender,
+            [&[1][..], other.as_ref(), &900_u64.to_le_bytes()].concat(),
+        ),
+        9 => (sender, [&[2][..], last.as_ref(), any].concat()),
+        10 => (sender, [&[3][..], other.as_ref()].concat()),
+        11 => (BURN, [&[0][..], any].concat()),
+        _ => (sender, any.to_vec()),
+    };
+    let unsigned = Unsigned {
+        chain_id: u64::from(if code == 255 { 8_u8 } else { 7 }).into(),
+        amount,
+        counter: (number as u64).into(),
+        data: data.as_slice().into(),
+        recipient,
+    };
+    Some(unsigned.signed(sender, Signature::new([0; 64])))
+}
+
+/// What the transactions leave: their outcomes, the root, and the state's totals.
+type Left = (Vec<Outcome>, AtomId, RecordAtoms, Natural, Natural);
+
+fn apply<S: AtomSource<Error = Infallible>>(
+    source: S,
+    parent: &Block,
+    transactions: &[Transaction],
+) -> Left {
+    let mut state = State::new(source, Position::after(parent));
+    let missing = |error: &StateError<Infallible>| error.missing();
+    let outcomes = transactions
+        .iter()
+        .map(|transaction| patiently(|| state.admit_and_apply(transaction), missing))
+        .collect();
+    let mut atoms = RecordAtoms::new();
+    let sealed = patiently(
+        || {
+            atoms.clear();
+            state.seal(&mut Scalar, &mut atoms)
+        },
+        missing,
+    );
+    let (minted, fees) = (state.minted().clone(), state.fees().clone());
+    (outcomes, sealed.accounts, atoms, minted, fees)
+}
+
+/// Applies the transactions that the bytes stand for, twice in two ways.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let (store, parent, list) = chain(input.byte().unwrap_or(200));
+    let mut transactions = Vec::new();
+    while let Some(next) = transaction(&mut input, transactions.len(), list, parent.id()) {
+        transactions.push(next);
+        if transactions.len() == MAX_TRANSACTIONS {
+            break;
+        }
+    }
+    let left = apply(&store, &parent, &transactions);
+    let fetched = apply(Forgetful::from(store.clone()), &parent, &transactions);
+    assert_eq!(left, fetched, "what had to be fetched makes no difference");
+
+    let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
+    let (outcomes, root, atoms, minted, fees) = left;
+    let kept: Vec<Transaction> = transactions
+        .into_iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| is_applied(outcome))
+        .map(|(transaction, _)| transaction)
+        .collect();
+    let again = apply(&store, &parent, &kept);
+    assert_eq!(
+        (again.1, &again.2),
+        (root, &atoms),
+        "the rejected leave no trace"
+    );
+
+    let before = total(&store, parent.accounts);
+    let mut after = store;
+    after.extend(atoms.into_iter().map(|(_, atom)| atom));
+    assert_eq!(
+        before + &minted,
+        total(&after, root) + &fees,
+        "money is conserved"
+    );
+}
+
+/// All balances behind a root, and what is in open channels.
+fn total(store: &MemoryStore, root: AtomId) -> Natural {
+    let mut total = Natural::ZERO;
+    let named = |value: &[u8]| AtomId::from_slice(value).unwrap_or_default();
+    for entry in trie::entries(store, root) {
+        let Ok((_, id)) = entry else {
+            panic!("the accounts cannot be read: {entry:?}");
+        };
+        let Ok(account) = Account::read(store, named(&id)) else {
+            panic!("the account {id:?} cannot be read");
+        };
+        total += &account.balance;
+        for entry in trie::entries(store, account.channels) {
+            let Ok((_, record)) = entry else {
+                panic!("the channels cannot be read: {entry:?}");
+            };
+            let atoms = collect_list(store, named(&record), MAX_ATOMS);
+            let Ok(Some(balance)) = atoms.map(|atoms| atoms.into_iter().next()) else {
+                panic!("the channel {record:?} has no record");
+            };
+            total += Natural::from_bytes_le(balance.data()).unwrap_or_default();
+        }
+    }
+    total
+}

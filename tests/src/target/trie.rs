@@ -1,0 +1,119 @@
+//! The trie against an ordered map, over a source in which atoms are missing until they are asked
+//! for again.
+
+use super::input::Input;
+use crate::model::forgetful::{self, Forgetful};
+use astreum_core::atom::AtomId;
+use astreum_core::trie::{Proof, Scalar, Trie, TrieError, diff, entries, get, prefix};
+use core::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys are at most this long, so that many are prefixes of others.
+const MAX_KEY_BYTES: usize = 6;
+/// Operations of a run.
+const MAX_OPERATIONS: usize = 96;
+
+/// Calls until nothing is missing any more.
+fn patiently<T>(call: impl FnMut() -> Result<T, TrieError<Infallible>>) -> T {
+    forgetful::patiently(call, TrieError::missing)
+}
+
+/// Puts, removals, reads, commits and proofs, in the order of the bytes.
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let mut store = Forgetful::default();
+    let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut committed = (AtomId::ZERO, model.clone());
+    let mut trie = Trie::new();
+    for _ in 0..MAX_OPERATIONS {
+        let Some(code) = input.byte() else {
+            break;
+        };
+        let key_len = usize::from(code >> 4) % (MAX_KEY_BYTES + 1);
+        let key = input.bytes(key_len).to_vec();
+        match code & 7 {
+            0..=2 => {
+                let len = usize::from(input.byte().unwrap_or(1)) % 40;
+                let value = input.bytes(len).to_vec();
+                patiently(|| trie.put(&store, &key, &value));
+                if value.is_empty() {
+                    model.remove(&key);
+                } else {
+                    model.insert(key, value);
+                }
+            }
+            3 | 4 => {
+                let was_there = patiently(|| trie.remove(&store, &key));
+                assert_eq!(was_there, model.remove(&key).is_some(), "removed {key:?}");
+            }
+            5 => {
+                let value = patiently(|| trie.get(&store, &key));
+                assert_eq!(value.as_deref(), model.get(&key).map(Vec::as_slice));
+            }
+            6 => {
+                let Ok(root) = trie.commit(&mut Scalar, &mut store.all);
+                store.forget();
+                check(&store, root, &model, &key);
+                check_diff(&store, &committed, root, &model);
+                committed = (root, model.clone());
+                trie = Trie::open(root);
+            }
+            _ => trie = Trie::open(committed.0),
+        }
+        if code & 7 == 7 {
+            model.clone_from(&committed.1);
+        }
+    }
+}
+
+/// What was committed reads back, says what is absent, and is the only way to write these contents.
+fn check(store: &Forgetful, root: AtomId, model: &BTreeMap<Vec<u8>, Vec<u8>>, key: &[u8]) {
+    let read = patiently(|| {
+        entries(store, root)
+            .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
+            .collect::<Result<BTreeMap<_, _>, _>>()
+    });
+    assert_eq!(read, *model);
+    let first = key.first().copied().into_iter().collect::<Vec<u8>>();
+    let below = patiently(|| {
+        prefix(store, root, &first)
+            .map(|entry| entry.map(|(key, _)| key.to_vec()))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let expected: Vec<_> = model
+        .keys()
+        .filter(|key| key.starts_with(&first))
+        .cloned()
+        .collect();
+    assert_eq!(below, expected);
+    let pairs: Vec<(&[u8], &[u8])> = model.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let built = Trie::from_sorted(pairs).map(|mut trie| trie.root(&mut Scalar));
+    assert_eq!(built.ok(), Some(root), "the contents alone decide the root");
+    let proof = patiently(|| Proof::prove(store, root, key));
+    let proven = proof.verify(root, key);
+    assert_eq!(
+        proven.ok().map(|value| value.map(|value| value.to_vec())),
+        Some(model.get(key).cloned())
+    );
+    let value = patiently(|| get(store, root, key));
+    assert_eq!(value.as_deref(), model.get(key).map(Vec::as_slice));
+}
+
+fn check_diff(
+    store: &Forgetful,
+    before: &(AtomId, BTreeMap<Vec<u8>, Vec<u8>>),
+    root: AtomId,
+    model: &BTreeMap<Vec<u8>, Vec<u8>>,
+) {
+    let changed = patiently(|| {
+        diff(store, before.0, root)
+            .map(|change| change.map(|change| change.key.to_vec()))
+            .collect::<Result<BTreeSet<_>, _>>()
+    });
+    let keys = before.1.keys().chain(model.keys());
+    let expected: BTreeSet<_> = keys
+        .filter(|key| before.1.get(*key) != model.get(*key))
+        .cloned()
+        .collect();
+    assert_eq!(changed, expected);
+}
