@@ -41,8 +41,11 @@ pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 pub const MAX_CONTACTS: usize = 4_096;
 /// First contacts that one peer can cause within [`CONTACT_INTERVAL`] by naming addresses.
 pub const MAX_CONTACTS_PER_NAMER: usize = 32;
-/// Handshakes that are answered at once and remembered, so that the next waits its turn.
+/// Handshakes that are answered at once and remembered, so that the next waits its turn. When
+/// full, further ones are answered without being remembered.
 pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;
+/// Of the handshakes that are answered without being remembered, one in so many is not.
+pub const UNREMEMBERED_HANDSHAKES: u32 = 32;
 
 /// Key agreements with strangers a second, from everywhere.
 pub const AGREEMENTS_PER_SECOND: u32 = 2_000;

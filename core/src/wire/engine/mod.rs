@@ -107,6 +107,8 @@ pub struct Engine {
     namers: Recently<PublicKey>,
     /// Handshakes to addresses that are not proven, by whom they answered.
     handshakes: Recently<(SocketAddr, PublicKey)>,
+    /// Handshakes that found no place there.
+    unremembered: u32,
     /// Who has shown to be a node of ours over IPv6.
     marked: Recently<PublicKey>,
     redirects: Recently<(PublicKey, AtomId, objects::Told)>,
@@ -143,6 +145,7 @@ impl Engine {
             contacts: Recently::new(interval, limits::MAX_CONTACTS),
             namers: Recently::new(interval, limits::MAX_CONTACTS),
             handshakes: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
+            unremembered: 0,
             marked: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
             redirects: Recently::new(interval, limits::MAX_REDIRECTS),
             probe_ids: ProbeIds::new(&seed),

@@ -53,11 +53,9 @@ impl Engine {
             is_proven: false,
         };
         // It only answers whom it knows.
-        if !self.contacts.contains(now, &address) {
-            self.introduce(now, &source);
-            if !self.handshakes.contains(now, &(address, *key)) {
-                return;
-            }
+        let is_told = self.contacts.contains(now, &address) || self.introduce(now, &source);
+        if !is_told && !self.handshakes.contains(now, &(address, *key)) {
+            return;
         }
         if self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
             self.send_probe(now, key, address, tries);

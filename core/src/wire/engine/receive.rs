@@ -191,11 +191,22 @@ impl Engine {
         if !self.credits.spend(&source.address, bytes) {
             return false;
         }
-        if !self.handshakes.take(now, name, 1) {
+        if !self.handshakes.take(now, name, 1) && !self.answer_unremembered() {
             return false;
         }
         self.send_handshake(now, source.address);
         true
+    }
+
+    /// Whether to answer a handshake that there is no place to remember. A flood of names and
+    /// addresses fills the memory at no cost, and must not keep newcomers out; what the answer
+    /// costs, the address has paid for. A few go unanswered: two nodes whose memories are both
+    /// full would greet each other for ever.
+    const fn answer_unremembered(&mut self) -> bool {
+        self.unremembered = self.unremembered.wrapping_add(1);
+        !self
+            .unremembered
+            .is_multiple_of(limits::UNREMEMBERED_HANDSHAKES)
     }
 
     pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {

@@ -55,6 +55,48 @@ fn a_flood_of_fresh_keys_is_bounded() {
 }
 
 #[test]
+fn a_flood_of_handshakes_keeps_no_newcomer_out() {
+    let mut net = Net::of_ours(2);
+    let flood = u32::try_from(2 * limits::MAX_HANDSHAKE_ANSWERS).unwrap();
+    for n in 0..flood {
+        let from = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + n * 61), 9));
+        let name = crate::crypto::PublicKey::new(*stranger::many(n).as_bytes());
+        net.inject(from, at(1), stranger::handshake(&name, 9));
+    }
+    net.run(SECOND / 10);
+    assert_eq!(
+        net.engine(1).handshakes.len(),
+        limits::MAX_HANDSHAKE_ANSWERS
+    );
+    net.meet(2, 1);
+    assert!(net.knows(1, 2) && net.knows(2, 1));
+    assert_eq!(
+        net.engine(1).handshakes.len(),
+        limits::MAX_HANDSHAKE_ANSWERS
+    );
+}
+
+/// Somebody sends one a handshake in the name of the other while neither can remember whom it has
+/// greeted.
+#[test]
+fn two_nodes_under_a_flood_do_not_greet_each_other_for_ever() {
+    let mut net = Net::of_ours(2);
+    for n in 0..u32::try_from(limits::MAX_HANDSHAKE_ANSWERS).unwrap() {
+        let from = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + n * 61), 9));
+        let name = crate::crypto::PublicKey::new(*stranger::many(n).as_bytes());
+        for victim in [1, 2] {
+            net.inject(from, at(victim), stranger::handshake(&name, 9));
+        }
+    }
+    net.run(SECOND / 10);
+    let before = net.sent.len();
+    net.inject(at(2), at(1), stranger::handshake(&key(2), at(2).port()));
+    net.run(5 * SECOND);
+    let exchanged = net.sent.len() - before;
+    assert!(exchanged < 200, "{exchanged} packets");
+}
+
+#[test]
 fn strangers_of_one_network_have_a_budget_of_their_own() {
     let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
     let store = MemoryStore::new();

@@ -1,0 +1,90 @@
+//! Strangers who mean harm, and what they get: the live node under floods on loopback, and the
+//! engine in virtual time where it matters whom an address belongs to (loopback is exempt from the
+//! rules per network). Every case prints its figure beside its bar.
+//!
+//! `hostile [--seconds N] [CASE…]`: each flood lasts N seconds, 60 without it. Exit code 1 when a
+//! bar is missed.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a harness that cannot go on is to stop and say where"
+)]
+
+mod figures;
+mod live;
+mod peer;
+mod process;
+mod stranger;
+mod strangers;
+mod user;
+mod world;
+
+use core::time::Duration;
+use figures::Figures;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// What a case is given.
+pub(crate) struct Settings {
+    /// How long a flood lasts.
+    pub(crate) flood: Duration,
+    /// Our node's program.
+    pub(crate) node: std::path::PathBuf,
+}
+
+type Case = (&'static str, fn(&Settings, &mut Figures));
+
+const CASES: &[Case] = &[
+    ("amplification", strangers::amplification),
+    ("fresh-keys", strangers::fresh_keys),
+    ("one-network", strangers::one_network),
+    ("malformed", live::malformed),
+    ("takeover", live::takeover),
+    ("difficulty", live::difficulty),
+    ("other-user", user::other_user),
+    ("flood", live::flood),
+];
+
+fn main() -> ExitCode {
+    let mut seconds = 60;
+    let mut wanted = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seconds" => match arguments.next().and_then(|text| text.parse().ok()) {
+                Some(number) => seconds = number,
+                None => return usage("--seconds wants a number"),
+            },
+            name if CASES.iter().any(|(case, _)| *case == name) => wanted.push(argument),
+            _ => return usage(&format!("there is no case {argument}")),
+        }
+    }
+    let node = match process::build() {
+        Ok(node) => node,
+        Err(error) => return usage(&error),
+    };
+    let settings = Settings {
+        flood: Duration::from_secs(seconds),
+        node,
+    };
+    let mut missed = 0;
+    for (name, run) in CASES {
+        if !wanted.is_empty() && !wanted.iter().any(|case| case == name) {
+            continue;
+        }
+        let started = Instant::now();
+        let mut figures = Figures::default();
+        run(&settings, &mut figures);
+        missed += figures.print(name, started.elapsed());
+    }
+    println!("hostile: {missed} bars missed");
+    ExitCode::from(u8::from(missed > 0))
+}
+
+fn usage(error: &str) -> ExitCode {
+    let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+    eprintln!("hostile: {error}; cases are {}", names.join(", "));
+    ExitCode::from(2)
+}

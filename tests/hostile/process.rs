@@ -1,0 +1,154 @@
+//! The live node: the real program, asked through its control socket.
+
+use crate::Settings;
+use astreum_core::atom::Atom;
+use astreum_core::crypto::PublicKey;
+use astreum_node::control::{Client, PeerReply, PutReply, Request, StatusReply, hex, unhex};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+/// How long a control request may take while the node is under fire.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the node is given to hold, so that its bound is a small number.
+pub(crate) const HOT_BYTES: u64 = 16 << 20;
+pub(crate) const QUEUE_BYTES: u64 = 16 << 20;
+
+/// Builds the node's program next to this one; cargo does not, a library is all that is linked.
+pub(crate) fn build() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "astreum-node",
+            "--bin",
+            "astreum",
+        ])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if own
+        .parent()
+        .is_some_and(|folder| folder.ends_with("release"))
+    {
+        build.arg("--release");
+    }
+    match build.status() {
+        Ok(status) if status.success() => Ok(own.with_file_name("astreum")),
+        Ok(status) => Err(format!("building the node ended with {status}")),
+        Err(error) => Err(format!("cargo cannot be run: {error}")),
+    }
+}
+
+/// A running node; it is killed when this is dropped.
+pub(crate) struct Node {
+    child: Child,
+    home: PathBuf,
+    pub(crate) socket: PathBuf,
+    client: Client,
+    pub(crate) key: PublicKey,
+    pub(crate) address: SocketAddr,
+}
+
+impl Node {
+    pub(crate) fn start(settings: &Settings, name: &str) -> Self {
+        let home = std::env::temp_dir().join(format!("ast-hostile-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(&home).unwrap();
+        let socket = home.join("control.sock");
+        let child = Command::new(&settings.node)
+            .args(["run", "--incoming-port", "0", "--default-seed", "none"])
+            .args(["--hot-storage-limit", &HOT_BYTES.to_string()])
+            .args(["--incoming-queue-size-limit", &QUEUE_BYTES.to_string()])
+            .args(["--outgoing-queue-size-limit", &QUEUE_BYTES.to_string()])
+            .arg("--control-socket")
+            .arg(&socket)
+            .arg("--state-dir")
+            .arg(home.join("state"))
+            .arg("--log-dir")
+            .arg(home.join("log"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the node starts");
+        let client = Client::new(&socket, PATIENCE);
+        let status = (0..200).find_map(|_| {
+            thread::sleep(Duration::from_millis(50));
+            client.request::<StatusReply>(&Request::Status {}).ok()
+        });
+        let status = status.expect("the node answers within ten seconds");
+        let port = status.listen_address.rsplit(':').next().unwrap();
+        let key = unhex(&status.public_key).unwrap();
+        Self {
+            child,
+            home,
+            socket,
+            client,
+            key: PublicKey::from_slice(&key).unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusReply {
+        self.client
+            .request(&Request::Status {})
+            .expect("the node answers")
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.status()
+            .counters
+            .get(name)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<PeerReply> {
+        self.client
+            .request(&Request::Peers {})
+            .expect("the node answers")
+    }
+
+    pub(crate) fn put(&self, atom: &Atom) {
+        let atoms = vec![hex(&atom.to_bytes())];
+        let kept: PutReply = self.client.request(&Request::Put { atoms }).unwrap();
+        assert_eq!(kept.ids, [atom.id().to_string()]);
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("this case reads /proc: it needs Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line
+            .and_then(|line| line.split_whitespace().next())
+            .unwrap();
+        kib.parse::<u64>().unwrap() * 1_024
+    }
+
+    /// Bytes in its log directory.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let files = fs::read_dir(self.home.join("log")).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}

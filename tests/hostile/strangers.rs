@@ -1,0 +1,361 @@
+//! Cases in virtual time, where addresses can be anybody's.
+
+use crate::Settings;
+use crate::figures::Figures;
+use crate::stranger::{self, Stranger};
+use crate::world::{World, secret};
+use astreum_core::atom::AtomId;
+use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::wire::engine::{DropReason, Engine, limits};
+use astreum_core::wire::message::{Body, Message, Topic};
+use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
+use astreum_core::wire::packet::Packet;
+use astreum_tests::random::Random;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+fn at(ip: [u8; 4], port: u16) -> SocketAddr {
+    SocketAddr::from((ip, port))
+}
+
+/// What the server calls itself.
+const SERVER: [u8; 4] = [5, 5, 5, 5];
+
+/// A million generated packets from addresses that prove nothing, and eight peers that redirect us
+/// to such addresses.
+pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
+    const PACKETS: u32 = 1_000_000;
+    let mut random = Random::new(7);
+    let mut world = World::new(at(SERVER, 1_000));
+    let key = world.key();
+    let large: Vec<AtomId> = (0..8)
+        .map(|n| world.store.insert(stranger::large_atom(n)))
+        .collect();
+    let victims: Vec<SocketAddrV4> = (0..20_000u32)
+        .map(|n| {
+            let ip = if n % 10 == 0 {
+                Ipv4Addr::from_bits(0x7f00_0000 | (n + 2))
+            } else {
+                Ipv4Addr::from_bits(0x1400_0000 + n * 97)
+            };
+            SocketAddrV4::new(ip, 2_000 + u16::try_from(n % 3).unwrap())
+        })
+        .collect();
+    for n in 0..8u8 {
+        let namer = at([60 + n, 1, 1, 1], 700);
+        world.join(500 + u32::from(n), namer);
+        let shared = SecretKey::from_bytes(secret(500 + u32::from(n)))
+            .agree(&key)
+            .unwrap();
+        let mut voice = Stranger::new(secret(500 + u32::from(n)), &key, 0xffff_0000 + u32::from(n));
+        let mut random = Random::new(u64::from(n));
+        let victims = victims.clone();
+        let host = world.hosts.get_mut(&namer).unwrap();
+        host.answer = Some(Box::new(move |bytes| {
+            let packet = Packet::decode(bytes).ok()?;
+            let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
+                return None;
+            };
+            let mut text = Vec::new();
+            let (topic, content) = sealed.open(&shared, &mut text).ok()?;
+            let victim = random.one_of(&victims);
+            match topic {
+                Topic::ObjectRequest => {
+                    let request = Request::decode(content).ok()?;
+                    // The proof of our own address is left to the engine.
+                    if request.atom_id.as_bytes()[..16] == key.as_bytes()[..16] {
+                        return None;
+                    }
+                    let named = PublicKey::new(secret(u32::from(victim.port()) + 7_000));
+                    let contact = stranger::contact(named, victim);
+                    let answer = random.one_of(&[Answer::Provider, Answer::Nearest]);
+                    let content = stranger::respond(answer, request.atom_id, &contact);
+                    Some(voice.sealed(700, Topic::ObjectResponse, &content, 1))
+                }
+                Topic::RouteRequest => {
+                    let content = routes(&mut random, &victims);
+                    Some(voice.sealed(700, Topic::RouteResponse, &content, 1))
+                }
+                _ => None,
+            }
+        }));
+    }
+    let mut strangers: Vec<Stranger> = (0..256u32)
+        .map(|n| Stranger::new(secret(1_000 + n), &key, n))
+        .collect();
+    let mut recorded: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
+    for n in 0..PACKETS {
+        world.pass(Duration::from_micros(500 + random.next() % 1_000));
+        if n % 997 == 0 {
+            let id = AtomId::new(secret(n));
+            world.with(|engine, now| engine.fetch(now, id, PayloadType::ATOM));
+            world.wake_hosts();
+        }
+        let victim = random.one_of(&victims);
+        let from = SocketAddr::from((*victim.ip(), 9));
+        let port = victim.port();
+        let one = random.below(strangers.len());
+        let who = &mut strangers[one];
+        let bytes = match random.below(16) {
+            0 | 1 => stranger::handshake(&PublicKey::new(fresh(&mut random)), port, 1),
+            2 => stranger::handshake(&who.key, port, 1),
+            3..=6 => {
+                let id = random.one_of(&large);
+                let kind = random.one_of(&[PayloadType::ATOM, PayloadType::LIST]);
+                who.sealed(port, Topic::ObjectRequest, &stranger::get(id, kind), 1)
+            }
+            7 => {
+                let id = AtomId::new(fresh(&mut random));
+                let content = stranger::get(id, PayloadType::ATOM);
+                who.sealed(port, Topic::ObjectRequest, &content, 1)
+            }
+            8 => {
+                let named = random.one_of(&victims);
+                let contact = stranger::contact(PublicKey::new(fresh(&mut random)), named);
+                let id = AtomId::new(fresh(&mut random));
+                let content = stranger::request(Action::Put(PayloadType::ATOM), id, &contact);
+                who.sealed(port, Topic::ObjectRequest, &content, 1)
+            }
+            9 => who.sealed(port, Topic::RouteRequest, &[0], 1),
+            10 => {
+                let content = routes(&mut random, &victims);
+                who.sealed(port, Topic::RouteResponse, &content, 1)
+            }
+            11 => {
+                let named = random.one_of(&victims);
+                let contact = stranger::contact(PublicKey::new(fresh(&mut random)), named);
+                let content = stranger::respond(Answer::Provider, random.one_of(&large), &contact);
+                who.sealed(port, Topic::ObjectResponse, &content, 1)
+            }
+            12 => who.sealed(port, Topic::Ping, &stranger::ping(1), 1),
+            13 => stranger::worked(&random.bytes(40)),
+            14 => {
+                let mut bytes = who.sealed(port, Topic::Ping, &stranger::ping(1), 1);
+                *bytes.last_mut().unwrap() ^= 1;
+                bytes
+            }
+            _ => match recorded.is_empty() {
+                true => continue,
+                false => {
+                    let (_, bytes) = &recorded[random.below(recorded.len())];
+                    bytes.clone()
+                }
+            },
+        };
+        if recorded.len() < 500 {
+            recorded.push((from, bytes.clone()));
+        }
+        world.inject(from, bytes);
+    }
+    let most = world
+        .accounts
+        .values()
+        .filter(|account| account.sent > 0)
+        .map(|account| account.got as f64 / account.sent as f64)
+        .fold(0.0, f64::max);
+    let (sent, got): (u64, u64) = world
+        .accounts
+        .values()
+        .fold((0, 0), |(sent, got), account| {
+            (sent + account.sent, got + account.got)
+        });
+    let contacts: u64 = world.accounts.values().map(|one| one.contacts).sum();
+    figures.note("generated packets", PACKETS);
+    figures.bar(
+        "most bytes out for one in, to any unproven address",
+        format!("{most:.2}"),
+        "3",
+        most <= 3.0,
+    );
+    figures.bar(
+        "packets that nobody had paid for, beside first contacts",
+        world.violations.len(),
+        "0",
+        world.violations.is_empty(),
+    );
+    if let Some(first) = world.violations.first() {
+        figures.note("the first of them", first);
+    }
+    figures.note("bytes in, out", format!("{sent}, {got}"));
+    figures.note(
+        "first contacts that others named, one in 10 s an address",
+        contacts,
+    );
+    figures.bar(
+        "the peers that named them are still known",
+        world.known_hosts(),
+        "8",
+        world.known_hosts() == 8,
+    );
+}
+
+fn routes(random: &mut Random, victims: &[SocketAddrV4]) -> Vec<u8> {
+    let count = 1 + random.below(60);
+    let entry = |random: &mut Random| {
+        let victim = random.one_of(victims);
+        let [a, b, c, d] = victim.ip().octets();
+        let [high, low] = victim.port().to_be_bytes();
+        [a, b, c, d, high, low]
+    };
+    (0..count).flat_map(|_| entry(random)).collect()
+}
+
+/// 32 bytes of no meaning that are a public key.
+fn fresh(random: &mut Random) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&random.next().to_le_bytes());
+    }
+    bytes[31] &= 0x7f;
+    bytes
+}
+
+/// A million handshakes from fresh keys, and fifty thousand that follow up with sealed pings.
+pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
+    const HANDSHAKES: u32 = 1_000_000;
+    const HONEST: u8 = 50;
+    let mut random = Random::new(8);
+    let mut world = World::new(at(SERVER, 1_000));
+    let key = world.key();
+    for n in 0..HONEST {
+        world.join(500 + u32::from(n), at([100 + n, 2, 3, 4], 700));
+    }
+    world.pass(Duration::from_secs(1));
+    let before = world.known_hosts();
+    let (mut most, mut joined, mut tried) = (0, 0u32, 0u32);
+    for n in 0..HANDSHAKES {
+        world.pass(Duration::from_micros(250));
+        // Half of them on loopback, where no network has a budget of its own.
+        let ip = if n % 2 == 0 {
+            Ipv4Addr::from_bits(0x7f00_0100 + n)
+        } else {
+            Ipv4Addr::from_bits(0x1400_0000 + n * 61)
+        };
+        let from = SocketAddr::from((ip, 9));
+        if n % 20 == 0 {
+            let mut who = Stranger::new(secret(1_000_000 + n), &key, n);
+            world.inject(from, stranger::handshake(&who.key, 9, 1));
+            world.inject(from, who.sealed(9, Topic::Ping, &stranger::ping(1), 1));
+        } else {
+            let name = PublicKey::new(fresh(&mut random));
+            world.inject(from, stranger::handshake(&name, 9, 1));
+        }
+        if n % 5_000 == 0 {
+            most = most.max(world.server.peer_count());
+            world.wake_hosts();
+        }
+        if n % 50_000 == 49_999 {
+            // An honest newcomer in the middle of it, from a network of its own.
+            tried += 1;
+            let newcomer = at([200, 7, u8::try_from(tried).unwrap(), 1], 700);
+            world.join(900_000 + tried, newcomer);
+            let key = *world.hosts[&newcomer].engine.public_key();
+            joined += u32::from(world.server.peer(&key).is_some_and(|peer| peer.is_proven));
+            world.hosts.remove(&newcomer);
+        }
+    }
+    most = most.max(world.server.peer_count());
+    let known = world.known_hosts();
+    figures.note("handshakes from fresh keys", HANDSHAKES);
+    figures.note(
+        "key agreements that they cost",
+        world.server.stats().agreements,
+    );
+    figures.bar("peers at most", most, "4096", most <= limits::MAX_PEERS);
+    figures.bar(
+        "honest peers kept",
+        format!("{known} of {before}"),
+        "all 50",
+        known == usize::from(HONEST) && before == known,
+    );
+    figures.bar(
+        "honest newcomers met at once, during it",
+        format!("{joined} of {tried}"),
+        "95 %",
+        joined * 20 >= tried * 19,
+    );
+    figures.bar(
+        "bytes for one in to addresses that prove nothing",
+        world.violations.len(),
+        "no violation",
+        world.violations.is_empty(),
+    );
+}
+
+/// 900 attackers of one /24 and 100 honest peers of as many networks.
+pub(crate) fn one_network(_: &Settings, figures: &mut Figures) {
+    const LOOKUPS: u32 = 2_000;
+    let mut world = World::new(at(SERVER, 1_000));
+    let network = [8, 8, 8];
+    for n in 0..1_000u32 {
+        let small = u8::try_from(n % 250).unwrap();
+        let address = if n % 10 == 9 {
+            at([60, u8::try_from(n / 10).unwrap(), 1, 1], 700)
+        } else {
+            at([8, 8, 8, small], 700 + u16::try_from(n / 250).unwrap())
+        };
+        world.join(500 + n, address);
+        world.pass(Duration::from_millis(300));
+        world.wake_hosts();
+    }
+    let is_attacker = |address: &SocketAddr| matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[..3] == network);
+    let honest: BTreeSet<SocketAddr> = world
+        .server
+        .peers()
+        .filter(|peer| peer.is_proven && !is_attacker(&peer.address))
+        .map(|peer| peer.address)
+        .collect();
+    let listed = world
+        .server
+        .peers()
+        .filter(|peer| is_attacker(&peer.address));
+    figures.note("attackers that are peers", listed.count());
+    // Attackers never answer a question from now on.
+    for (address, host) in &mut world.hosts {
+        if is_attacker(address) {
+            host.answer = Some(Box::new(|_| Some(Vec::new())));
+        }
+    }
+    world.keep_sent = true;
+    let mut asked_attackers = BTreeSet::new();
+    let mut reached = 0;
+    let mut random = Random::new(9);
+    for _ in 0..LOOKUPS {
+        world.sent.clear();
+        let id = AtomId::new(fresh(&mut random));
+        world.with(|engine: &mut Engine, now| engine.fetch(now, id, PayloadType::ATOM));
+        for _ in 0..30 {
+            world.pass(Duration::from_millis(100));
+        }
+        world.wake_hosts();
+        let mut has_reached = false;
+        for (to, bytes) in &world.sent {
+            if world.asked(to, bytes) != Some(id) {
+                continue;
+            }
+            has_reached |= honest.contains(to);
+            if is_attacker(to) {
+                asked_attackers.insert(*to);
+            }
+        }
+        reached += u32::from(has_reached);
+    }
+    figures.note("peers in all, attackers", "1000, 900 of one /24");
+    figures.bar(
+        "attackers that lookups ask, which are those in the table",
+        asked_attackers.len(),
+        "10",
+        asked_attackers.len() <= 10,
+    );
+    figures.bar(
+        "lookups that reach an honest node",
+        format!("{reached} of {LOOKUPS}"),
+        "99 %",
+        reached * 100 >= LOOKUPS * 99,
+    );
+    figures.note(
+        "strangers refused for their network",
+        world.server.stats().dropped(DropReason::KeyBudget),
+    );
+}

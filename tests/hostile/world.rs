@@ -1,0 +1,256 @@
+//! One engine in virtual time, honest peers around it, and an account of what every address has
+//! sent and been sent.
+
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::{Engine, EngineConfig};
+use astreum_core::wire::message::{Body, Message, Topic};
+use astreum_core::wire::object::Request;
+use astreum_core::wire::packet::Packet;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The largest first contact: a request.
+const FIRST_CONTACT_BYTES: usize = 106;
+const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What an address has sent, in bytes, and been sent.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Account {
+    pub(crate) sent: u64,
+    pub(crate) got: u64,
+    contacted: Option<Instant>,
+    /// First contacts that nothing had been paid for.
+    pub(crate) contacts: u64,
+}
+
+/// Somebody around the engine.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) store: MemoryStore,
+    /// The key that it shares with the engine.
+    shared: SharedKey,
+    /// Answers in the engine's stead.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// What a malicious host says to a datagram, if it is not to be handled as usual.
+pub(crate) type Answer = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>>>;
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) server: Engine,
+    pub(crate) at: SocketAddr,
+    pub(crate) store: MemoryStore,
+    pub(crate) hosts: BTreeMap<SocketAddr, Host>,
+    pub(crate) accounts: BTreeMap<SocketAddr, Account>,
+    /// What the engine has sent, since somebody last emptied it.
+    pub(crate) sent: Vec<(SocketAddr, Vec<u8>)>,
+    pub(crate) keep_sent: bool,
+    /// Packets to addresses that had not paid for them.
+    pub(crate) violations: Vec<String>,
+}
+
+pub(crate) fn secret(n: u32) -> [u8; 32] {
+    let mut secret = [0x5a; 32];
+    secret[..4].copy_from_slice(&n.to_be_bytes());
+    secret
+}
+
+impl World {
+    pub(crate) fn new(at: SocketAddr) -> Self {
+        let now = Instant::from_secs(1_000);
+        let config = EngineConfig::new(SecretKey::from_bytes(secret(0)), at.port());
+        Self {
+            now,
+            server: Engine::new(config, [9; 32], now),
+            at,
+            store: MemoryStore::new(),
+            hosts: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            sent: Vec::new(),
+            keep_sent: false,
+            violations: Vec::new(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> PublicKey {
+        *self.server.public_key()
+    }
+
+    /// Adds a host with the secret of this number, which says hello.
+    pub(crate) fn join(&mut self, n: u32, at: SocketAddr) {
+        let config = EngineConfig::new(SecretKey::from_bytes(secret(n)), at.port());
+        let mut seed = secret(n);
+        seed[31] = 1;
+        let mut engine = Engine::new(config, seed, self.now);
+        engine.connect(self.now, self.at);
+        let shared = SecretKey::from_bytes(secret(n)).agree(&self.key());
+        let host = Host {
+            engine,
+            shared: shared.unwrap(),
+            store: MemoryStore::new(),
+            answer: None,
+        };
+        self.hosts.insert(at, host);
+        let mut queue = VecDeque::new();
+        self.drain_host(at, &mut queue);
+        self.pump(queue);
+    }
+
+    /// A datagram from an address whose answers nobody receives, or from a host.
+    pub(crate) fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
+        self.pump(VecDeque::from([(from, bytes)]));
+    }
+
+    /// Does something to the engine, then delivers what comes of it.
+    pub(crate) fn with<R>(&mut self, act: impl FnOnce(&mut Engine, Instant) -> R) -> R {
+        let result = act(&mut self.server, self.now);
+        self.pump(VecDeque::new());
+        result
+    }
+
+    fn pump(&mut self, mut queue: VecDeque<(SocketAddr, Vec<u8>)>) {
+        let mut buffer = Vec::new();
+        loop {
+            while let Some(transmit) = self.server.poll_transmit(&mut buffer) {
+                self.account(transmit.to, &buffer);
+                self.deliver(transmit.to, &buffer, &mut queue);
+            }
+            while self.server.poll_work().is_some() {}
+            let Some((from, bytes)) = queue.pop_front() else {
+                return;
+            };
+            let to = answers_to(from, &bytes);
+            self.accounts.entry(to).or_default().sent += bytes.len() as u64;
+            self.server
+                .handle_datagram(self.now, from, &bytes, &self.store);
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        to: SocketAddr,
+        bytes: &[u8],
+        queue: &mut VecDeque<(SocketAddr, Vec<u8>)>,
+    ) {
+        let Some(host) = self.hosts.get_mut(&to) else {
+            return;
+        };
+        if let Some(answer) = host.answer.as_mut().and_then(|answer| answer(bytes)) {
+            queue.push_back((to, answer));
+            return;
+        }
+        host.engine
+            .handle_datagram(self.now, self.at, bytes, &host.store);
+        self.drain_host(to, queue);
+    }
+
+    fn drain_host(&mut self, at: SocketAddr, queue: &mut VecDeque<(SocketAddr, Vec<u8>)>) {
+        let Some(host) = self.hosts.get_mut(&at) else {
+            return;
+        };
+        let mut buffer = Vec::new();
+        while let Some(transmit) = host.engine.poll_transmit(&mut buffer) {
+            if transmit.to == self.at {
+                queue.push_back((at, buffer.clone()));
+            }
+        }
+        while host.engine.poll_event().is_some() {}
+    }
+
+    /// At most three times what came from there; beyond that one packet in ten seconds, which is
+    /// our own first contact: a handshake, or the question to a provider that somebody named.
+    fn account(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if self.keep_sent {
+            self.sent.push((to, bytes.to_vec()));
+        }
+        if self.hosts.contains_key(&to) {
+            return;
+        }
+        let len = bytes.len() as u64;
+        let now = self.now;
+        let account = self.accounts.entry(to).or_default();
+        if account.got + len <= 3 * account.sent {
+            account.got += len;
+            return;
+        }
+        let is_small = bytes.len() <= FIRST_CONTACT_BYTES;
+        let is_rested = account
+            .contacted
+            .is_none_or(|at| now.since(at) >= CONTACT_INTERVAL);
+        account.contacted = Some(now);
+        account.contacts += 1;
+        if !is_small || !is_rested {
+            self.violations.push(format!(
+                "{len} bytes to {to}, which sent {} and got {}",
+                account.sent, account.got
+            ));
+        }
+    }
+
+    /// Lets time pass, for the engine and for the hosts.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        if self
+            .server
+            .poll_timeout()
+            .is_some_and(|due| due <= self.now)
+        {
+            self.server.handle_timeout(self.now, &self.store);
+            self.pump(VecDeque::new());
+        }
+        while self.server.poll_event().is_some() {}
+    }
+
+    /// Lets the hosts do what time brings.
+    pub(crate) fn wake_hosts(&mut self) {
+        let due: Vec<SocketAddr> = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.engine.poll_timeout().is_some_and(|at| at <= self.now))
+            .map(|(at, _)| *at)
+            .collect();
+        for at in due {
+            if let Some(host) = self.hosts.get_mut(&at) {
+                host.engine.handle_timeout(self.now, &host.store);
+            }
+            let mut queue = VecDeque::new();
+            self.drain_host(at, &mut queue);
+            self.pump(queue);
+        }
+    }
+
+    /// What a packet to a host asks for, if it is a request for an object.
+    pub(crate) fn asked(&self, to: &SocketAddr, bytes: &[u8]) -> Option<AtomId> {
+        let shared = &self.hosts.get(to)?.shared;
+        let packet = Packet::decode(bytes).ok()?;
+        let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
+            return None;
+        };
+        let mut text = Vec::new();
+        let (topic, content) = sealed.open(shared, &mut text).ok()?;
+        let request = Request::decode(content).ok()?;
+        (topic == Topic::ObjectRequest).then_some(request.atom_id)
+    }
+
+    /// How many hosts the engine knows, at an address that is proven.
+    pub(crate) fn known_hosts(&self) -> usize {
+        let is_known = |(at, host): &(&SocketAddr, &Host)| {
+            let peer = self.server.peer(host.engine.public_key());
+            peer.is_some_and(|peer| peer.is_proven && peer.address == **at)
+        };
+        self.hosts.iter().filter(is_known).count()
+    }
+}
+
+/// Where the answer to a datagram goes: to the port in its header.
+fn answers_to(mut from: SocketAddr, bytes: &[u8]) -> SocketAddr {
+    let message = Packet::decode(bytes).map(|packet| packet.message());
+    if let Some(port) = message.ok().and_then(|message| message.get(33..35)) {
+        from.set_port(u16::from_be_bytes([port[0], port[1]]));
+    }
+    from
+}
