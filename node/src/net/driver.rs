@@ -41,6 +41,8 @@ const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 /// Datagrams handled in one turn.
 const HANDLED_PER_TURN: usize = 128;
+/// Datagrams from the queue that are handled in one turn at least.
+const WAITING_PER_TURN: usize = 16;
 /// Datagrams taken from the socket in one turn.
 const RECEIVED_PER_TURN: usize = 512;
 /// Commands taken in one turn.
@@ -285,26 +287,24 @@ impl Driver {
         }
     }
 
-    /// What waits from earlier turns comes first. Beyond what a turn handles, datagrams go to the
-    /// engine's queue, which asks for more work of senders as it fills.
+    /// What is urgent comes first, then what waits from earlier turns. Beyond what a turn handles,
+    /// datagrams go to the engine's queue, which asks for more work of senders as it fills. The
+    /// socket is emptied whatever they cost: what it has no room for is lost blindly.
     fn take_datagrams(&mut self, now: Instant) {
         let mut budget = HANDLED_PER_TURN;
-        while budget > 0 && self.engine.handle_queued(now, &self.store) {
-            self.transmit();
-            budget -= 1;
-        }
         for _ in 0..RECEIVED_PER_TURN {
             match self.socket.receive(&mut self.buffer) {
                 Received::Datagram { len, from } => {
                     let datagram = self.buffer.get(..len).unwrap_or_default();
-                    if budget == 0 {
+                    let is_urgent = self.engine.is_urgent(from, datagram);
+                    if !is_urgent && (budget == 0 || self.engine.incoming_bytes() > 0) {
                         self.engine.enqueue_datagram(now, from, datagram);
                         continue;
                     }
                     self.engine
                         .handle_datagram(now, from, datagram, &self.store);
                     self.transmit();
-                    budget -= 1;
+                    budget = budget.saturating_sub(1);
                 }
                 Received::Empty => {
                     self.readable = false;
@@ -316,6 +316,13 @@ impl Driver {
                     }
                 }
             }
+        }
+        // Some of them however many were urgent.
+        for _ in 0..budget.max(WAITING_PER_TURN) {
+            if !self.engine.handle_queued(now, &self.store) {
+                return;
+            }
+            self.transmit();
         }
     }
 

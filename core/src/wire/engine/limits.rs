@@ -48,7 +48,7 @@ pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;
 pub const UNREMEMBERED_HANDSHAKES: u32 = 32;
 
 /// Key agreements with strangers a second, from everywhere.
-pub const AGREEMENTS_PER_SECOND: u32 = 2_000;
+pub const AGREEMENTS_PER_SECOND: u32 = 1_000;
 /// Key agreements with strangers that may come at once, from everywhere.
 pub const AGREEMENTS_BURST: u32 = 4_000;
 /// Key agreements with strangers a second from one IPv4 /24 or IPv6 /48; loopback and private

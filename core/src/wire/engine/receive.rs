@@ -26,12 +26,37 @@ impl Engine {
     ) {
         self.stats.received += 1;
         self.stats.received_bytes += datagram.len() as u64;
-        let required = self.incoming.required_difficulty();
+        let required = if self.is_urgent(from, datagram) {
+            1
+        } else {
+            self.incoming.required_difficulty()
+        };
         let handled = check_work(datagram, required)
             .and_then(|packet| self.handle_packet(now, from, &packet, store));
         if let Err(reason) = handled {
             self.stats.drop(reason);
         }
+    }
+
+    /// Whether a datagram is to be handled before those that wait, for the least work: it says that
+    /// it comes from a peer at the address which that peer has proven, or it is a handshake, which
+    /// costs less to handle than to queue. A flood of what strangers seal must not hold these up.
+    #[must_use]
+    pub fn is_urgent(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let message = Packet::decode(datagram).map(|packet| Message::decode(packet.message()));
+        let Ok(Ok(message)) = message else {
+            return false;
+        };
+        if matches!(message.body, Body::Handshake(_)) {
+            return true;
+        }
+        let address = message.port.map(|port| {
+            let mut address = from;
+            address.set_port(port.get());
+            canonical(address)
+        });
+        let known = self.peers.get(&message.sender).zip(address);
+        known.is_some_and(|(peer, address)| peer.is_proven_at(&address))
     }
 
     /// Queues a datagram for [`Engine::handle_queued`], under the cap and the timeout of the

@@ -234,6 +234,72 @@ fn a_full_incoming_queue_asks_for_more_work_and_empties_to_nothing() {
     assert_eq!(engine.outgoing_bytes(), 0);
 }
 
+/// What strangers seal fills the queue; handshakes, and peers at their proven addresses, pass by.
+#[test]
+fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
+    let mut net = Net::new();
+    let mut tight = config(1);
+    tight.incoming_queue_limit_bytes = 20_000;
+    tight.incoming_queue_timeout = Duration::ZERO;
+    net.add(1, tight);
+    net.add_reference(2);
+    net.meet(1, 2);
+    let id = net.put(1, Atom::bytes(*b"x"));
+    let now = net.now;
+    for n in 0..2_000u32 {
+        let packet = stranger::sealed(&secret(9), &key(1), 9, [0; 12], Topic::Ping, &[0; 8]);
+        let from = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + n), 9));
+        net.engine(1).enqueue_datagram(now, from, &packet);
+    }
+    assert!(net.engine(1).required_difficulty() >= 3);
+    let mut get = Vec::new();
+    let action = crate::wire::object::Action::Get(Some(PayloadType::ATOM));
+    crate::wire::object::Request {
+        action,
+        atom_id: id,
+        data: &[],
+    }
+    .write(&mut get);
+    // With one bit of work, all of them.
+    let request = |from: u8, port, n: u8| {
+        stranger::sealed(
+            &secret(from),
+            &key(1),
+            port,
+            [n; 12],
+            Topic::ObjectRequest,
+            &get,
+        )
+    };
+    let lazy = |packet: &Vec<u8>| Packet::decode(packet).unwrap().work() < 3;
+    let known = (0..9)
+        .map(|n| request(2, at(2).port(), n))
+        .find(lazy)
+        .unwrap();
+    let stranger = (0..9)
+        .map(|n| request(8, at(8).port(), n))
+        .find(lazy)
+        .unwrap();
+    // A known key from elsewhere is nobody's.
+    let moved = (10..19)
+        .map(|n| request(2, at(8).port(), n))
+        .find(lazy)
+        .unwrap();
+    let hello = (0..9)
+        .map(|n| stranger::handshake(&stranger::many(n).public_key(), at(7).port()))
+        .find(lazy)
+        .unwrap();
+    let served = net.engine(1).stats().objects_served;
+    let (skip, lazy_before) = (net.sent.len(), net.dropped(1, DropReason::TooLittleWork));
+    for (n, packet) in [(2, known), (8, stranger), (8, moved), (7, hello)] {
+        net.inject(at(n), at(1), packet);
+    }
+    net.run(SECOND / 10);
+    assert_eq!(net.engine(1).stats().objects_served, served + 1);
+    assert_eq!(net.dropped(1, DropReason::TooLittleWork), lazy_before + 2);
+    assert!(!net.sent_to(at(7), skip + 1).is_empty(), "greeted");
+}
+
 #[test]
 fn a_full_outgoing_queue_drops() {
     let mut net = Net::new();
