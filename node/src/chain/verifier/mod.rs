@@ -675,3 +675,6 @@ impl Machine for Verifier {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests;
