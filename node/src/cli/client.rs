@@ -58,7 +58,7 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
         ("latest block", status.latest_block.unwrap_or_else(none)),
         ("control socket", client.socket().display().to_string()),
     ];
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().chain(status.chain.lines()) {
         writeln!(out, "{name:<15} {value}")?;
     }
     if let Some(validator) = &status.validator {
@@ -138,9 +138,13 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
     for peer in peers {
         let validator = if peer.is_validator { ", validates" } else { "" };
         let proven = if peer.proven { "" } else { ", not proven" };
+        let bad = match peer.bad_blocks {
+            0 => String::new(),
+            count => format!(", offered {count} bad blocks"),
+        };
         writeln!(
             out,
-            "{}  {}  heard of {} ago{proven}{validator}",
+            "{}  {}  heard of {} ago{proven}{validator}{bad}",
             peer.public_key,
             peer.address,
             duration(peer.last_seen_seconds)

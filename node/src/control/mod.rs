@@ -11,6 +11,7 @@
 //! - A socket is replaced only by who holds its lock and only if nobody answers on it.
 
 mod chain;
+mod chain_status;
 mod client;
 mod protocol;
 mod server;
@@ -20,6 +21,7 @@ pub use chain::{
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, SendReply, SlotReply,
     TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply,
 };
+pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
 pub use protocol::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,

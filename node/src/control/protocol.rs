@@ -1,5 +1,6 @@
 //! What is said over the control socket.
 
+use super::chain_status::ChainReply;
 use std::collections::BTreeMap;
 
 use astreum_core::atom::{Atom, AtomId, AtomKind};
@@ -199,6 +200,9 @@ pub struct StatusReply {
     pub difficulty: u8,
     /// Id of the chain's head, in hex, if there is one.
     pub latest_block: Option<String>,
+    /// The chain that is followed.
+    #[serde(default)]
+    pub chain: ChainReply,
     /// The validator, if this node is one.
     #[serde(default)]
     pub validator: Option<ProducerReply>,
@@ -263,6 +267,9 @@ pub struct PeerReply {
     pub difficulty: u8,
     /// The head that it named last, in hex.
     pub latest_block: Option<String>,
+    /// How many bad blocks it has offered.
+    #[serde(default)]
+    pub bad_blocks: u64,
 }
 
 /// Somebody who has an atom.

@@ -1,5 +1,6 @@
 //! What the control socket's requests do to the node.
 
+use super::chain_status::chain_reply;
 use super::{StopHandle, chain_handlers, warnings};
 use crate::chain::producer::{Activity, ValidatorStatus};
 use crate::control::{
@@ -56,7 +57,11 @@ impl NodeHandler {
     fn peers(&self) -> Reply {
         let own = self.node.public_key();
         let peers = self.node.peers()?;
-        let replies = peers.iter().map(|peer| peer_reply(peer, own.as_bytes()));
+        let offenders = self.node.chain().status().verifier.offenders;
+        let replies = peers.iter().map(|peer| {
+            let known = offenders.iter().find(|(key, _)| *key == peer.public_key);
+            peer_reply(peer, own.as_bytes(), known.map_or(0, |(_, count)| *count))
+        });
         to_reply(&replies.collect::<Vec<_>>())
     }
 
@@ -223,7 +228,7 @@ pub(super) fn parse_atom(text: &str) -> Result<Atom, String> {
     Atom::from_bytes(&bytes).map_err(|error| error.to_string())
 }
 
-fn peer_reply(peer: &Peer, own: &[u8; 32]) -> PeerReply {
+fn peer_reply(peer: &Peer, own: &[u8; 32], offences: u64) -> PeerReply {
     PeerReply {
         public_key: peer.public_key.to_string(),
         address: peer.address.to_string(),
@@ -233,6 +238,7 @@ fn peer_reply(peer: &Peer, own: &[u8; 32]) -> PeerReply {
         is_validator: peer.is_validator,
         difficulty: peer.difficulty,
         latest_block: peer.head.map(|id| id.to_string()),
+        bad_blocks: offences,
     }
 }
 
@@ -262,9 +268,9 @@ fn status_reply(node: &Node) -> StatusReply {
     let config = node.config();
     let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
-    let validator = node.chain().status().validator;
+    let chain = node.chain().status();
+    let validator = chain.validator.as_ref();
     let halted = validator
-        .as_ref()
         .filter(|status| matches!(status.activity, Activity::Halted(_)))
         .map(|status| status.activity.to_string());
     StatusReply {
@@ -286,6 +292,7 @@ fn status_reply(node: &Node) -> StatusReply {
         latest_block: network
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
+        chain: chain_reply(&chain),
         warnings: warnings(config),
         counters: counters(&hot, cold.as_ref(), network),
         problems: cold
@@ -295,7 +302,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .flatten()
             .chain(halted)
             .collect(),
-        validator: validator.as_ref().map(validator_reply),
+        validator: validator.map(validator_reply),
     }
 }
 

@@ -5,6 +5,7 @@
 //! now because nothing holds them up.
 
 mod chain_handlers;
+mod chain_status;
 mod dump;
 mod handlers;
 mod stop;

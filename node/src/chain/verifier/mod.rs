@@ -246,8 +246,8 @@ impl Verifier {
                 self.adopt(world, context, head);
             }
             _ => {
-                self.start_waits =
-                    Some(format!("the head to start from, {id}, is of another chain"))
+                let what = format!("the head to start from, {id}, is of another chain");
+                self.start_waits = Some(what);
             }
         }
     }

@@ -41,6 +41,7 @@ fn child(maker: &mut Maker, parent: &Block) -> Block {
         previous: parent.id(),
         difficulty: difficulty(&parent.timestamp, &timestamp, &parent.difficulty),
         timestamp,
+        validator: address(1),
         nonce: Natural::ZERO,
         ..parent.header().clone()
     };

@@ -1,0 +1,45 @@
+//! The chain's status as the control socket tells it.
+
+use crate::chain::verifier::SyncProgress;
+use crate::chain::{ChainStatus, Head};
+use crate::control::{BadBlockReply, ChainReply, SyncReply};
+
+/// What `status` says of the chain.
+pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
+    let head = status.head.as_ref();
+    let verifier = &status.verifier;
+    let dropped = verifier.dropped.as_ref();
+    ChainReply {
+        head: head.map(|head| head.id().to_string()),
+        height: head.map(Head::height),
+        timestamp: head.map(Head::timestamp),
+        state: head.map(|head| head.state().to_string()),
+        root: status.root.map(|root| root.to_string()),
+        behind: status.is_behind,
+        syncs: verifier.syncs.iter().map(sync_reply).collect(),
+        candidates: verifier.candidates as u64,
+        fetches: verifier.fetches as u64,
+        waits: verifier.waits.clone(),
+        dropped: dropped.map(|(id, why)| format!("{id}: {why}")),
+        bad_blocks: verifier
+            .bad_blocks
+            .iter()
+            .map(|(id, reason)| BadBlockReply {
+                id: id.to_string(),
+                reason: reason.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn sync_reply(sync: &SyncProgress) -> SyncReply {
+    SyncReply {
+        head: sync.head.to_string(),
+        height: sync.height,
+        headers_done: sync.headers_done,
+        headers_total: sync.headers_total,
+        blocks_done: sync.blocks_done,
+        blocks_total: sync.blocks_total,
+        waits: sync.waits.clone(),
+    }
+}
