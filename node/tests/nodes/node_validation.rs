@@ -141,3 +141,64 @@ fn two_nodes_with_one_key_and_the_second_never_signs() {
         peers.iter().all(|peer| !peer.is_validator)
     });
 }
+
+#[test]
+fn a_follower_checks_everything_and_goes_on_after_a_restart() {
+    let (place, other) = (Place::new("followed"), Place::new("follower"));
+    let maker = start(validator(&place.0), &place);
+    eventually("some blocks", || height(&maker) >= 3);
+    let seed: Seed = format!("127.0.0.1:{}", maker.port().unwrap())
+        .parse()
+        .unwrap();
+    let config = || Config {
+        additional_seeds: vec![seed.clone()],
+        cold_storage_path: Some(other.0.join("cold")),
+        ..alone()
+    };
+    let follower = start(config(), &other);
+    eventually("the follower keeps up", || {
+        let (made, seen) = (height(&maker), height(&follower));
+        seen >= 4 && seen >= made.saturating_sub(1)
+    });
+    assert_eq!(head(&follower).state(), HeadState::Verified);
+    let status = follower.chain().status();
+    assert_eq!(status.verifier.bad_blocks, []);
+    let recipient = Address::from(key(2).verifying_key());
+    maker.send_transaction(&transfer(&recipient, 250)).unwrap();
+    eventually("the follower has the transfer", || {
+        balance(&follower, &recipient) == 250
+    });
+    let before = head(&follower);
+    follower.disconnect();
+    drop(follower);
+
+    // Before anybody is asked it stands where it stood.
+    let again = start(
+        Config {
+            additional_seeds: Vec::new(),
+            ..config()
+        },
+        &other,
+    );
+    eventually("the head is taken up", || again.chain().head().is_some());
+    assert_eq!(head(&again), before);
+    introduce(&again, &maker);
+    eventually("it goes on", || height(&again) > before.height() + 1);
+    assert_eq!(head(&again).state(), HeadState::Verified);
+}
+
+#[test]
+fn a_follower_of_its_default_seed_says_that_it_has_checked_nothing() {
+    let (place, other) = (Place::new("trusted"), Place::new("trusting"));
+    let maker = start(validator(&place.0), &place);
+    eventually("a block", || height(&maker) >= 1);
+    let seed = format!("127.0.0.1:{}", maker.port().unwrap());
+    let config = Config {
+        default_seed: seed.parse().ok(),
+        ..alone()
+    };
+    let follower = start(config, &other);
+    eventually("the follower has a head", || height(&follower) >= 2);
+    assert_eq!(head(&follower).state(), HeadState::Trusted);
+    assert_eq!(follower.chain().status().root, None);
+}
