@@ -14,11 +14,7 @@ const SECRET: [u8; 32] = [0x61; 32];
 /// A validator that has made a block, and a reference node that it knows.
 fn pair(environment: &Environment) -> Result<(Ours, Reference), String> {
     let secret = hex(&SECRET);
-    let flags = [
-        ("validation-secret-key", secret.as_str()),
-        // What a reference node can follow and verify.
-        ("reference-followers", "true"),
-    ];
+    let flags = [("validation-secret-key", secret.as_str())];
     let ours = Ours::start(environment, &flags)?;
     wait_for("our validator makes a block", || {
         let validator = ours.status()?.validator;
