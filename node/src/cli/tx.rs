@@ -272,6 +272,10 @@ fn verdict(status: &TransactionStatusReply, waited: bool) -> Result<(), Failure>
             "transaction {} is not known here or to any peer",
             status.id
         ))),
+        "refused" => Err(Failure::Failed(format!(
+            "this node's validator does not take it: {}",
+            status.reason.as_deref().unwrap_or("no reason given")
+        ))),
         _ if waited => Err(Failure::Failed(
             "it did not get into a block in time; `astreum tx status` asks again".to_owned(),
         )),
@@ -284,6 +288,7 @@ fn status_text(status: &TransactionStatusReply) -> String {
         "success" => "succeeded",
         "failed" => "failed",
         "pending" => "waits in this node's pool",
+        "refused" => "refused by this node's validator",
         "stored" => "known here, and in no block yet",
         "unknown" => "unknown",
         other => other,
@@ -293,6 +298,7 @@ fn status_text(status: &TransactionStatusReply) -> String {
         ("state", state.to_owned()),
     ];
     let own = |text: &Option<String>| text.clone();
+    rows.extend(own(&status.reason).map(|reason| ("reason", reason)));
     if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
         rows.push(("in block", format!("{height}, {block}")));
     }

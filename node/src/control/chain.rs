@@ -204,9 +204,12 @@ pub struct TransactionReply {
 pub struct TransactionStatusReply {
     /// Its id, in hex.
     pub id: String,
-    /// `success` or `failed` in a block, `pending` in this node's pool, `stored` here and in no
-    /// block, or `unknown`.
+    /// `success` or `failed` in a block, `pending` in this node's pool, `refused` by its validator,
+    /// `stored` here and in no block, or `unknown`.
     pub state: String,
+    /// Why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The block, if it is in one.
     pub block: Option<String>,
     /// That block's height.
@@ -225,6 +228,6 @@ impl TransactionStatusReply {
     /// Whether it will not change any more, unless the chain does.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.block.is_some()
+        self.block.is_some() || self.reason.is_some()
     }
 }

@@ -6,6 +6,7 @@
 
 use super::{Node, NodeError};
 use crate::chain::Head;
+use crate::chain::producer::ValidatorStatus;
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
 use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};
@@ -27,6 +28,9 @@ use std::time::Instant;
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a transaction is offered to others, as the reference does.
 pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(900);
+
+/// How long sending waits for this node's own validator to say what it thinks.
+const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An account as of the head.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +63,8 @@ pub enum TransactionState {
     Included(Box<Place>),
     /// In this node's pool.
     Pending,
+    /// This node's validator does not take it.
+    Refused(String),
     /// Here or at a peer, and in no block of the head's chain.
     Stored,
     /// Nobody has it.
@@ -126,6 +132,8 @@ pub enum SendError {
         /// How many peers it has.
         peers: usize,
     },
+    /// This node's validator does not take it, and no other one is known.
+    Refused(String),
     /// The node could not store or announce it.
     Node(NodeError),
 }
@@ -177,6 +185,12 @@ impl fmt::Display for SendError {
                 "no validator is known: this node does not validate, and none of its {peers} peers \
                  says that it does and has a head; `astreum peers --connect HOST:PORT` meets one"
             ),
+            Self::Refused(why) => {
+                write!(
+                    f,
+                    "this node's validator does not take the transaction: {why}"
+                )
+            }
             Self::Node(error) => error.fmt(f),
         }
     }
@@ -326,14 +340,17 @@ impl Node {
                 Some(head.clone()),
             ));
         }
-        let state = match source.atom(&id) {
-            Ok(_) => TransactionState::Stored,
-            Err(_) => TransactionState::Unknown,
+        let validator = self.chain().status().validator;
+        let state = match validator.and_then(|validator| judged(&validator, id)) {
+            Some(judged) => judged,
+            None if source.atom(&id).is_ok() => TransactionState::Stored,
+            None => TransactionState::Unknown,
         };
         Ok((state, head))
     }
 
-    /// As [`Node::transaction_state`]; waits until the transaction is in a block, at most `timeout`.
+    /// As [`Node::transaction_state`]; waits until the transaction is in a block or refused, at most
+    /// `timeout`.
     ///
     /// # Errors
     /// As [`Node::transaction_state`].
@@ -348,13 +365,19 @@ impl Node {
             let left = deadline.map_or(timeout, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
-            if matches!(state, TransactionState::Included(_)) || left.is_zero() {
+            let is_final = match state {
+                TransactionState::Included(_) | TransactionState::Refused(_) => true,
+                TransactionState::Pending
+                | TransactionState::Stored
+                | TransactionState::Unknown => false,
+            };
+            if is_final || left.is_zero() {
                 return Ok((state, head));
             }
-            let has_changed = |now: &Option<Head>| *now != head;
-            let changed = self
-                .chain()
-                .wait_until(left, |status| has_changed(&status.head));
+            let changed = self.chain().wait_until(left, |status| {
+                let judged = status.validator.as_ref().and_then(|own| judged(own, id));
+                status.head != head || matches!(judged, Some(TransactionState::Refused(_)))
+            });
             if changed.is_none() {
                 return Ok((state, head));
             }
@@ -419,7 +442,7 @@ impl Node {
         transaction: &Transaction,
     ) -> Result<SentTransaction, SendError> {
         let (costs, balance) = self.check_transaction(transaction)?;
-        let own_pool = self.config().validation_secret_key.is_some();
+        let own_pool = self.chain().status().validator.is_some();
         let handle = self.handle().map_err(not_connected)?;
         let peers = handle.peers().map_err(not_connected)?;
         let is_told =
@@ -437,9 +460,8 @@ impl Node {
         let told = handle.announce_transaction(transaction.id());
         let validators = told.map_err(not_connected)?;
         if own_pool {
-            self.submit_transaction(transaction.id());
-        }
-        if !own_pool && validators == 0 {
+            self.submit(transaction.id(), validators == 0)?;
+        } else if validators == 0 {
             let peers = peers.len();
             return Err(SendError::NoValidator { peers });
         }
@@ -450,6 +472,29 @@ impl Node {
             validators,
             durability,
         })
+    }
+
+    /// Gives a transaction to this node's own validator. If nobody else was told, waits for what it
+    /// says, for [`JUDGEMENT_TIMEOUT`] at most.
+    fn submit(&self, id: AtomId, is_only: bool) -> Result<(), SendError> {
+        // What was refused and is sent again is judged again.
+        let before = self.chain().status().validator;
+        let before = before.map_or(0, |validator| validator.refused);
+        self.submit_transaction(id);
+        if !is_only {
+            return Ok(());
+        }
+        let verdict = |validator: &ValidatorStatus| match judged(validator, id) {
+            Some(TransactionState::Refused(_)) if validator.refused == before => None,
+            judged => judged,
+        };
+        let status = self.chain().wait_until(JUDGEMENT_TIMEOUT, |status| {
+            status.validator.as_ref().and_then(verdict).is_some()
+        });
+        match status.and_then(|status| verdict(status.validator.as_ref()?)) {
+            Some(TransactionState::Refused(why)) => Err(SendError::Refused(why)),
+            _ => Ok(()),
+        }
     }
 
     fn head(&self) -> Result<Head, QueryError> {
@@ -464,6 +509,16 @@ impl Node {
             deadline: Instant::now().checked_add(QUERY_TIMEOUT),
         }
     }
+}
+
+/// What this node's validator says of a transaction that is in no block; `None` if nothing.
+fn judged(validator: &ValidatorStatus, id: AtomId) -> Option<TransactionState> {
+    if validator.waiting.contains(&id) {
+        return Some(TransactionState::Pending);
+    }
+    let mut refusals = validator.refusals.iter().rev();
+    let refusal = refusals.find(|(refused, _)| *refused == id);
+    refusal.map(|(_, why)| TransactionState::Refused(why.clone()))
 }
 
 fn not_connected(Stopped: Stopped) -> SendError {

@@ -149,6 +149,7 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
     let mut reply = TransactionStatusReply {
         id: id.to_string(),
         state: String::new(),
+        reason: None,
         block: None,
         height: None,
         index: None,
@@ -167,6 +168,10 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
             status_word(place.included.receipt.status)
         }
         TransactionState::Pending => "pending",
+        TransactionState::Refused(why) => {
+            reply.reason = Some(why.clone());
+            "refused"
+        }
         TransactionState::Stored => "stored",
         TransactionState::Unknown => "unknown",
     };

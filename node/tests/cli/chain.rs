@@ -1,5 +1,8 @@
 //! The commands about the chain, as somebody meets them who has no node or has not read the manual.
 
+use core::time::Duration;
+use std::time::Instant;
+
 use crate::harness::{Home, Ran};
 use crate::node::run;
 
@@ -10,8 +13,17 @@ const NO_KEY: &str = "0200000000000000000000000000000000000000000000000000000000
 pub(crate) fn with_wallet(name: &str) -> (Home, String) {
     let home = Home::new(name);
     let made = home.run(&["keys", "generate", "wallet.key", "--kind", "account"]);
-    let account = made.lines()[0].to_owned();
+    let account = made.lines().remove(0).to_owned();
     (home, account)
+}
+
+/// Runs it again and again until it does what is expected.
+pub(crate) fn until(what: &str, mut ran: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !ran() {
+        assert!(Instant::now() < deadline, "{what} within a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn genesis(home: &Home, more: &[&str]) -> Ran {
@@ -144,6 +156,35 @@ fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
         .fails(1, &["no transaction", "was found"]);
     home.run(&["block", "show", NO_KEY])
         .fails(1, &["was not found here or at any peer"]);
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
+fn without_a_validator_nothing_is_sent() {
+    let (home, wallet) = with_wallet("novalid");
+    let cold = ["--cold-storage-path", "cold"];
+    genesis(&home, &[&["--validator", &wallet], &cold[..]].concat()).lines();
+    let node = run(&home, &cold);
+    until("the head of the last run", || {
+        home.run(&["block", "show"]).code == 0
+    });
+    let shown = home.run(&["account", "show", &wallet, "--json"]).json();
+    assert_eq!(shown["balance"], "1000000000000");
+    assert_eq!(shown["head"]["height"], "0");
+    let send = ["tx", "send", "burn", "5", "--key-file", "wallet.key"];
+    let dry = home.run(&[&send[..], &["--dry-run"]].concat());
+    assert!(
+        dry.code == 0 && dry.stderr.contains("gone for good"),
+        "{dry:?}"
+    );
+    home.run(&send).fails(
+        1,
+        &[
+            "no validator is known",
+            "none of its 0 peers",
+            "peers --connect",
+        ],
+    );
     assert_eq!(node.interrupt().0, Some(0));
 }
 

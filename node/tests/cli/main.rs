@@ -13,3 +13,4 @@ mod places;
 mod private;
 mod storage;
 mod store;
+mod validating;

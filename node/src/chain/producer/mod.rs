@@ -243,6 +243,7 @@ impl Producer {
             blocks_made: self.made,
             blocks_late: self.late,
             pool_transactions: self.pool.len(),
+            waiting: self.pool.iter().map(|entry| entry.id).collect(),
             pool_bytes: self.pool.bytes(),
             refused: self.refused,
             refusals: refusals

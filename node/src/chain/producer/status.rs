@@ -136,6 +136,8 @@ pub struct ValidatorStatus {
     pub blocks_late: u64,
     /// Transactions that wait.
     pub pool_transactions: usize,
+    /// Their ids, in the order in which they came.
+    pub waiting: Vec<AtomId>,
     /// Their bytes.
     pub pool_bytes: usize,
     /// Transactions that were refused since it started.

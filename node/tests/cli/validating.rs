@@ -1,0 +1,262 @@
+//! A chain of one's own: from its first block to a transfer that somebody else can check.
+
+use serde_json::Value;
+
+use crate::chain::{until, with_wallet};
+use crate::harness::{Home, Ran};
+use crate::node::{Node, run};
+
+/// A home with a validator's key and wallet, and a chain in which the validator has a million and
+/// storage costs something.
+fn chain(name: &str) -> (Home, String, String) {
+    let (home, wallet) = with_wallet(name);
+    let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
+    let validator = made.lines().remove(0).to_owned();
+    home.file(
+        "node.toml",
+        "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n\
+         validation_secret_key_file = \"validator.key\"\n",
+    );
+    let genesis = [
+        "genesis",
+        "--config",
+        "node.toml",
+        "--json",
+        "--balance",
+        &format!("{validator}=1_000_000"),
+        "--balance",
+        "treasury=1",
+        "--cumulative-total-fees",
+        "1000",
+    ];
+    let genesis = home.run(&genesis).json();
+    assert_eq!(text(&genesis, "/validator"), validator);
+    (home, validator, wallet)
+}
+
+fn validator(home: &Home) -> Node {
+    Node::start(home, &["run", "--config", "node.toml"])
+}
+
+fn send(home: &Home, to: &str, amount: &str, more: &[&str]) -> Ran {
+    home.run(&[&["tx", "send", to, amount, "--config", "node.toml"], more].concat())
+}
+
+fn account(home: &Home, account: &str) -> Value {
+    home.run(&["account", "show", account, "--json"]).json()
+}
+
+/// The text at this place in JSON.
+fn text<'v>(value: &'v Value, place: &str) -> &'v str {
+    value.pointer(place).and_then(Value::as_str).unwrap()
+}
+
+#[test]
+fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
+    let (home, validator_key, wallet) = chain("transfer");
+    let again = home.run(&["genesis", "--config", "node.toml"]);
+    again.fails(1, &["has a chain already", "--replace"]);
+    let node = validator(&home);
+    home.run(&["genesis", "--config", "node.toml", "--replace"])
+        .fails(1, &["a node is running", "stop it first"]);
+    until("a head", || home.run(&["block", "show"]).code == 0);
+    let unknown = ["account", "show", &wallet];
+    home.run(&unknown)
+        .fails(1, &["there is no account", &wallet, "as of block"]);
+
+    let dry = send(&home, &wallet, "1_000", &["--dry-run", "--json"]).json();
+    assert_eq!(
+        (&dry["dry_run"], &dry["amount"]),
+        (&true.into(), &"1000".into())
+    );
+    home.run(&["tx", "status", dry["id"].as_str().unwrap()])
+        .fails(1, &["is not known here"]);
+
+    let more = [
+        "--counter",
+        "7",
+        "--wait",
+        "60",
+        "--json",
+        "--data-text",
+        "for the coffee",
+    ];
+    let sent = send(&home, &wallet, "1_000", &more).json();
+    let id = sent["id"].as_str().unwrap().to_owned();
+    let status = &sent["status"];
+    assert_eq!(
+        (&status["state"], &status["index"]),
+        (&"success".into(), &0.into())
+    );
+    assert_eq!(sent["sender"], validator_key.as_str());
+    assert_eq!(account(&home, &wallet)["balance"], "1000");
+    // What it costs is on the block's price: something, and below what was said.
+    let storage: u64 = sent["storage"].as_str().unwrap().parse().unwrap();
+    assert!(storage > 1, "{sent}");
+
+    let shown = home.run(&["tx", "show", &id, "--json"]).json();
+    assert_eq!(shown["amount"], "1000");
+    assert_eq!(
+        (&shown["counter"], &shown["recipient"]),
+        (&"7".into(), &wallet.clone().into())
+    );
+    assert_eq!(shown["signature_holds"], true);
+    let text = home.run(&["tx", "show", &id]);
+    assert!(
+        text.text().contains("14 bytes, \"for the coffee\""),
+        "{text:?}"
+    );
+
+    let height = status["height"].as_str().unwrap();
+    let block = home.run(&["block", "show", height, "--json"]).json();
+    assert_eq!(block["id"], status["block"]);
+    assert_eq!(
+        (&block["signature_holds"], &block["transaction_count"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(block["included"][0]["id"], id.as_str());
+    let by_id = ["block", "show", block["id"].as_str().unwrap(), "--json"];
+    assert_eq!(home.run(&by_id).json(), block);
+    home.run(&["block", "show", "999999"])
+        .fails(1, &["there is no block 999999 yet", "the head is block"]);
+    let listed = home.run(&["block", "list", "--count", "3", "--from", height, "--json"]);
+    let heights: Vec<Value> = listed
+        .lines()
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["height"].clone())
+        .collect();
+    assert_eq!(
+        (heights[0].as_str(), heights.len() <= 3),
+        (Some(height), true)
+    );
+    let genesis = home.run(&["block", "show", "0"]);
+    assert!(
+        genesis.text().contains("signature       none"),
+        "{genesis:?}"
+    );
+
+    // The very same transaction is not applied again; it is not even sent.
+    send(&home, &wallet, "1_000", &more).fails(1, &["in block", "already", "another counter"]);
+    // The wallet has 1,000 and wants to send all of it: the fee is missing.
+    let from_wallet = ["--key-file", "wallet.key"];
+    let broke = send(&home, &validator_key, "1_000", &from_wallet);
+    broke.fails(
+        1,
+        &[
+            "not enough balance",
+            "has 1000",
+            "amount 1000",
+            "fee 1",
+            "storage",
+        ],
+    );
+    send(&home, &wallet, &"9".repeat(60), &[]).fails(1, &["not enough balance"]);
+    home.run(&["keys", "generate", "poor.key", "--kind", "account"])
+        .lines();
+    send(&home, &wallet, "1", &["--key-file", "poor.key"])
+        .fails(1, &["has no account", "pay the fee"]);
+    send(&home, &wallet, "1", &["--chain-id", "9"])
+        .fails(1, &["is for chain 9", "follows chain 0"]);
+
+    let validators = home.run(&["validators", "--slots", "3", "--json"]).json();
+    assert_eq!(validators["validators"][0]["key"], validator_key.as_str());
+    assert_eq!(validators["validators"][0]["share_ppm"], 1_000_000);
+    assert_eq!(validators["slots"].as_array().map(Vec::len), Some(3));
+    let stake = send(&home, "treasury", "5", &["--wait", "60", "--json"]).json();
+    assert_eq!(stake["status"]["state"], "success", "{stake}");
+    assert_eq!(account(&home, "me")["stake"], "6");
+
+    let proof = home.run(&["proof", "account", &wallet]);
+    let absent = home.run(&["proof", "account", &"ab".repeat(32)]);
+    assert!(
+        absent.stderr.contains("there is no such account"),
+        "{absent:?}"
+    );
+    assert_eq!(node.interrupt().0, Some(0));
+    verify(&home, &proof, &absent, &wallet);
+}
+
+/// Checks the proofs with no node running.
+fn verify(home: &Home, proof: &Ran, absent: &Ran, wallet: &str) {
+    home.file("proof.json", &proof.stdout);
+    let verified = home
+        .run(&["proof", "verify", "proof.json", "--json"])
+        .json();
+    assert_eq!(text(&verified, "/state/balance"), "1000");
+    let holds = verified.pointer("/block/signature_holds");
+    assert_eq!(holds, Some(&true.into()));
+    let block = text(&verified, "/block/id");
+    let exactly = [
+        "proof",
+        "verify",
+        "proof.json",
+        "--block",
+        block,
+        "--account",
+        wallet,
+    ];
+    let exactly = home.run(&exactly);
+    assert_eq!((exactly.code, exactly.stderr.as_str()), (0, ""));
+    let shown = home.run(&["proof", "verify", "proof.json"]);
+    assert!(shown.stderr.contains("--block ID"), "{shown:?}");
+    let other = "ab".repeat(32);
+    home.run(&["proof", "verify", "proof.json", "--block", &other])
+        .fails(1, &["is about block", block]);
+    home.run(&["proof", "verify", "proof.json", "--account", "burn"])
+        .fails(1, &["is about account", wallet]);
+    let none = home
+        .run_with(&["proof", "verify", "-", "--json"], &absent.stdout)
+        .json();
+    assert_eq!(none.get("exists"), Some(&false.into()));
+    assert_eq!(none.get("state"), Some(&Value::Null));
+    let forged = proof.text().replace(wallet, &other);
+    home.run_with(&["proof", "verify", "-"], forged.as_bytes())
+        .fails(1, &["stdin: does not hold"]);
+}
+
+#[test]
+fn a_node_that_does_not_validate_sends_to_one_that_does() {
+    let (home, validator_key, wallet) = chain("relayed");
+    let node = validator(&home);
+    until("a head", || home.run(&["block", "show"]).code == 0);
+    let other = Home::new("relaying");
+    let follower = run(&other, &[]);
+    let status = home.run(&["status", "--json"]).json();
+    let address = status["listen_address"]
+        .as_str()
+        .unwrap()
+        .replace("0.0.0.0", "127.0.0.1");
+    // Nobody is known, so there is no chain either.
+    let key = home.path().join("validator.key");
+    let send = [
+        "tx",
+        "send",
+        &wallet,
+        "5",
+        "--wait",
+        "60",
+        "--key-file",
+        key.to_str().unwrap(),
+    ];
+    other.run(&send).fails(1, &["this node has no block yet"]);
+    other.run(&["peers", "--connect", &address]).lines();
+    until("the chain arrives", || {
+        other.run(&["block", "show"]).code == 0
+    });
+    assert_eq!(
+        account(&other, &validator_key)["account"],
+        validator_key.as_str()
+    );
+    let sent = other.run(&send);
+    assert!(
+        sent.text().contains("state           succeeded"),
+        "{sent:?}"
+    );
+    assert!(
+        sent.text().contains("sent to         1 validator"),
+        "{sent:?}"
+    );
+    assert_eq!(account(&other, &wallet)["balance"], "5");
+    assert_eq!(node.interrupt().0, Some(0));
+    assert_eq!(follower.interrupt().0, Some(0));
+}
