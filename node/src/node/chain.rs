@@ -32,6 +32,9 @@ pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(900);
 /// How long sending waits for this node's own validator to say what it thinks.
 const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Between two looks whether the node is still connected, while something waits for the chain.
+const CONNECTED_INTERVAL: Duration = Duration::from_millis(250);
+
 /// An account as of the head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccountState {
@@ -374,12 +377,31 @@ impl Node {
             if is_final || left.is_zero() {
                 return Ok((state, head));
             }
-            let changed = self.chain().wait_until(left, |status| {
-                let judged = status.validator.as_ref().and_then(|own| judged(own, id));
-                status.head != head || matches!(judged, Some(TransactionState::Refused(_)))
-            });
-            if changed.is_none() {
+            if !self.wait_for_news(id, &head, left) {
                 return Ok((state, head));
+            }
+        }
+    }
+
+    /// Waits until the head is another one or this node's validator refuses the transaction; `false`
+    /// when nothing of that comes within `timeout`, or the node is disconnected meanwhile.
+    fn wait_for_news(&self, id: AtomId, head: &Option<Head>, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let left = deadline.map_or(timeout, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            let news = self
+                .chain()
+                .wait_until(left.min(CONNECTED_INTERVAL), |status| {
+                    let judged = status.validator.as_ref().and_then(|own| judged(own, id));
+                    status.head != *head || matches!(judged, Some(TransactionState::Refused(_)))
+                });
+            if news.is_some() {
+                return true;
+            }
+            if left.is_zero() || self.handle().is_err() {
+                return false;
             }
         }
     }

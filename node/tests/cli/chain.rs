@@ -1,6 +1,7 @@
 //! The commands about the chain, as somebody meets them who has no node or has not read the manual.
 
 use core::time::Duration;
+use std::process::Stdio;
 use std::time::Instant;
 
 use crate::harness::{Home, Ran};
@@ -156,7 +157,23 @@ fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
         .fails(1, &["no transaction", "was found"]);
     home.run(&["block", "show", NO_KEY])
         .fails(1, &["was not found here or at any peer"]);
+    // Somebody waits for a transaction, which does not hold up the stop of the node.
+    let mut waits = home.command(&["tx", "status", NO_KEY, "--wait", "30"]);
+    let mut waits = waits
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(waits.try_wait().unwrap(), None);
+    let stopped = Instant::now();
     assert_eq!(node.interrupt().0, Some(0));
+    assert_eq!(waits.wait().unwrap().code(), Some(1));
+    assert!(
+        stopped.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        stopped.elapsed()
+    );
 }
 
 #[test]
