@@ -19,6 +19,7 @@ mod process;
 mod stranger;
 mod strangers;
 mod user;
+mod validator;
 mod world;
 
 use core::time::Duration;
@@ -44,6 +45,7 @@ const CASES: &[Case] = &[
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),
     ("other-user", user::other_user),
+    ("validator", validator::floods),
     ("flood", live::flood),
 ];
 

@@ -1,7 +1,7 @@
 //! An honest peer: an engine on a socket of its own.
 
 use crate::process::Node;
-use astreum_core::atom::{AtomId, NoStore};
+use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig, Event};
@@ -14,6 +14,8 @@ use std::net::UdpSocket;
 pub(crate) struct Peer {
     pub(crate) socket: UdpSocket,
     pub(crate) engine: Engine,
+    /// What it serves.
+    pub(crate) store: MemoryStore,
     origin: std::time::Instant,
     buffer: Vec<u8>,
     /// What came, if somebody wants to see it.
@@ -37,6 +39,7 @@ impl Peer {
         Self {
             socket,
             engine: Engine::new(config, seed, Instant::ZERO),
+            store: MemoryStore::new(),
             origin: std::time::Instant::now(),
             buffer: vec![0; 1 << 16],
             received: None,
@@ -99,7 +102,7 @@ impl Peer {
                         received.push(self.buffer[..len].to_vec());
                     }
                     self.engine
-                        .handle_datagram(now, from, &self.buffer[..len], &NoStore);
+                        .handle_datagram(now, from, &self.buffer[..len], &self.store);
                 }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -109,7 +112,7 @@ impl Peer {
             }
             let now = self.now();
             if self.engine.poll_timeout().is_some_and(|due| due <= now) {
-                self.engine.handle_timeout(now, &NoStore);
+                self.engine.handle_timeout(now, &self.store);
             }
         }
     }

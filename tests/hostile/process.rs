@@ -57,6 +57,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(settings: &Settings, name: &str) -> Self {
+        Self::start_with(settings, name, &[])
+    }
+
+    /// A node with more arguments; in them, `HOME` at the start of one is its directory.
+    pub(crate) fn start_with(settings: &Settings, name: &str, more: &[&str]) -> Self {
         let home = std::env::temp_dir().join(format!("ast-hostile-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home).unwrap();
@@ -66,6 +71,10 @@ impl Node {
             .args(["--hot-storage-limit", &HOT_BYTES.to_string()])
             .args(["--incoming-queue-size-limit", &QUEUE_BYTES.to_string()])
             .args(["--outgoing-queue-size-limit", &QUEUE_BYTES.to_string()])
+            .args(
+                more.iter()
+                    .map(|one| one.replacen("HOME", &home.display().to_string(), 1)),
+            )
             .arg("--control-socket")
             .arg(&socket)
             .arg("--state-dir")

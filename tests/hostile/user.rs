@@ -17,19 +17,26 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
     let place = std::env::temp_dir().join(format!("ast-hostile-program-{}", std::process::id()));
     fs::copy(&settings.node, &place).unwrap();
     fs::set_permissions(&place, Permissions::from_mode(0o755)).unwrap();
-    let status_as = |uid: Option<u32>| {
-        let mut command = Command::new(&place);
+    let ask = |mut command: Command| {
         command
             .args(["status", "--json", "--control-socket"])
             .arg(&node.socket)
-            .current_dir("/")
-            .env("HOME", "/");
-        if let Some(uid) = uid {
-            command.uid(uid);
-        }
+            .current_dir("/");
         command.output()
     };
-    let own = status_as(None).unwrap();
+    let as_nobody = || {
+        let mut command = Command::new(&place);
+        command.uid(NOBODY);
+        ask(command).or_else(|_| {
+            // Only the superuser can become somebody else.
+            let mut command = Command::new("sudo");
+            command
+                .args(["-n", "-u", &format!("#{NOBODY}")])
+                .arg(&place);
+            ask(command)
+        })
+    };
+    let own = ask(Command::new(&place)).unwrap();
     figures.bar(
         "the user who runs it",
         own.status,
@@ -41,7 +48,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
         (0o666, "another user, the file open to all"),
     ] {
         fs::set_permissions(&node.socket, Permissions::from_mode(mode)).unwrap();
-        match status_as(Some(NOBODY)) {
+        match as_nobody() {
             Ok(ran) => figures.bar(
                 what,
                 format!(
@@ -50,11 +57,13 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
                     String::from_utf8_lossy(&ran.stderr).trim()
                 ),
                 "exit 1 and no reply",
-                ran.status.code() == Some(1) && ran.stdout.is_empty(),
+                ran.status.code() == Some(1)
+                    && ran.stdout.is_empty()
+                    && String::from_utf8_lossy(&ran.stderr).contains("control socket"),
             ),
             Err(error) => figures.bar(
                 what,
-                format!("only the superuser can become another user ({error}); run it with sudo"),
+                format!("nobody can be asked ({error}): run this as root, or install sudo"),
                 "exit 1 and no reply",
                 false,
             ),

@@ -1,8 +1,8 @@
 //! From one head to the next: plan, build, mine, store, name.
 
 use super::{
-    Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Producer, RETRY,
-    Started, Wait, monotonic,
+    Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, PATIENCE_PER_BLOCK, Phase,
+    Producer, RETRY, Started, Wait, monotonic,
 };
 use crate::chain::admission::{Refusal, Waiting};
 use crate::chain::schedule::{NoSchedule, Schedule};
@@ -453,8 +453,13 @@ impl Producer {
         if outcome.is_err() || !is_head {
             return;
         }
+        // Patience comes back little by little, or heads that lead nowhere would cost all of it
+        // for every block.
+        self.held = match self.made {
+            0 => Duration::ZERO,
+            _ => self.held.saturating_sub(PATIENCE_PER_BLOCK),
+        };
         self.made += 1;
-        self.held = Duration::ZERO;
         let (id, height) = (block.id(), draft.height);
         let count = draft.transactions.len();
         crate::log::info!("made block {height} with {count} transactions: {id}");

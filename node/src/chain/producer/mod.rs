@@ -52,9 +52,10 @@ pub const LISTEN: Duration = Duration::from_secs(6);
 pub const LISTEN_FOR_PEERS: Duration = Duration::from_secs(30);
 /// How long it holds back for a longer chain before its first block.
 pub const MAX_BEHIND: Duration = Duration::from_secs(600);
-/// How long in all it holds back between two blocks of its own: anybody can name heads that lead
-/// nowhere.
+/// How long in all it holds back after that: anybody can name heads that lead nowhere.
 pub const MAX_BEHIND_LATER: Duration = Duration::from_secs(10);
+/// What each block of its own gives back of that.
+pub const PATIENCE_PER_BLOCK: Duration = Duration::from_millis(500);
 /// Before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Head and body of a block, and each number of them in a few bytes.
