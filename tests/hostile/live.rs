@@ -254,7 +254,7 @@ pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let end = Instant::now() + settings.flood.min(Duration::from_secs(15));
+        let end = Instant::now() + settings.flood.min(Duration::from_secs(10));
         while Instant::now() < end {
             match shake(&node, &mut random) {
                 Some((time, _)) => took.push(time),

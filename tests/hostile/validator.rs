@@ -23,7 +23,7 @@ const LIARS: u32 = 6;
 /// Transactions with a valid signature whose senders have nothing.
 const POOR_TRANSACTIONS: u32 = 400;
 /// How long blocks are counted in peace.
-const PEACE: Duration = Duration::from_secs(6);
+const PEACE: Duration = Duration::from_secs(4);
 const MIB: u64 = 1 << 20;
 
 /// Peers that the node knows announce transactions that do not exist or cannot be paid for, and
@@ -52,7 +52,7 @@ pub(crate) fn floods(settings: &Settings, figures: &mut Figures) {
     }
     let poor: Vec<_> = (0..POOR_TRANSACTIONS).map(poor_transaction).collect();
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let time = settings.flood.min(Duration::from_secs(20));
+    let time = settings.flood.min(Duration::from_secs(14));
     let mut made = (0, 0, Duration::ZERO);
     thread::scope(|scope| {
         for (n, mut liar) in (0..LIARS).zip(liars) {
