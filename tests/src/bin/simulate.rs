@@ -21,6 +21,9 @@ struct Arguments {
     /// How many of them do harm.
     #[arg(long, default_value_t = 1)]
     hostile: usize,
+    /// How many of them make the blocks of a chain that the others verify.
+    #[arg(long, default_value_t = 0)]
+    validators: usize,
     /// How long things go wrong, in hours of virtual time.
     #[arg(long, conflicts_with = "seconds")]
     hours: Option<u64>,
@@ -80,6 +83,7 @@ fn run_trial(arguments: &Arguments) -> bool {
         seed: arguments.seed,
         nodes: arguments.nodes,
         hostile: arguments.hostile,
+        validators: arguments.validators,
         trouble: Duration::from_secs(seconds),
         pace: Duration::from_millis(arguments.pace_ms.max(1)),
         loss_permille: arguments.loss,
@@ -93,6 +97,10 @@ fn run_trial(arguments: &Arguments) -> bool {
                 "{node_hours:.1} node-hours, {} faults, {} power cuts, {} datagrams, {} acknowledged writes",
                 report.faults, counts.power_cuts, counts.sent, counts.acknowledged
             );
+            if arguments.validators > 0 {
+                let (height, applied) = report.chain;
+                println!("all agree on block {height}; {applied} transactions, all money is there");
+            }
             println!(
                 "{} lookups at the end, the slowest took {:?}",
                 report.lookups, report.slowest

@@ -1,12 +1,14 @@
 //! One simulated machine: a disk, a key, an address, and the node that runs on it while it is up.
 
 use super::disk::SimDisk;
+use super::follow::Following;
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig, FetchId};
 use astreum_core::wire::object::PayloadType;
+use astreum_node::chain::{SavedHead, Signed};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::Store;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
@@ -43,6 +45,8 @@ pub struct Running {
     pub store: Store,
     /// When it is going to be woken.
     pub wakes_at: Option<Instant>,
+    /// Its chain, if there is one in this world.
+    pub following: Option<Following>,
     /// What it looks for.
     pub lookups: BTreeMap<FetchId, Lookup>,
 }
@@ -62,6 +66,14 @@ pub struct Host {
     pub busy_until: Instant,
     /// Whether it does harm: see [`super::mischief`].
     pub is_hostile: bool,
+    /// The head of the chain that its disk remembers.
+    pub saved: Option<SavedHead>,
+    /// What its disk remembers to have signed.
+    pub signed: Signed,
+    /// How far its clock is wrong.
+    pub skew: Duration,
+    /// Whether its clock is ahead.
+    pub is_fast: bool,
     /// How long every write takes.
     pub write_time: Duration,
     /// Whether all that was acknowledged has been seen to be there since it started.
@@ -100,6 +112,10 @@ impl Host {
             acknowledged: BTreeSet::new(),
             busy_until: Instant::ZERO,
             is_hostile: false,
+            saved: None,
+            signed: Signed::default(),
+            skew: Duration::ZERO,
+            is_fast: false,
             write_time: Duration::ZERO,
             is_checked: false,
             seen: Vec::new(),
@@ -130,6 +146,7 @@ impl Host {
             engine,
             store,
             wakes_at: None,
+            following: None,
             lookups: BTreeMap::new(),
         });
         true

@@ -5,7 +5,9 @@
 //! figures of a network in peace.
 
 pub mod disk;
+pub mod follow;
 pub mod host;
+pub mod ledger;
 pub mod links;
 pub mod mischief;
 pub mod survey;

@@ -4,10 +4,13 @@
 //! - no acknowledged atom is ever lost;
 //! - an atom that a live, connected node holds is found by every other within [`FIND_WITHIN`];
 //! - no node exceeds its bounds, at any time it is looked at;
-//! - everything settles after the faults stop: no fetch and no search is left under way.
+//! - everything settles after the faults stop: no fetch and no search is left under way;
+//! - nodes that verify the chain agree on every block that is [`AGREED_DEPTH`] below the lowest of
+//!   their heads, the chain goes on, and all money in it is accounted for.
 
 use super::batch;
 use super::disk::Fault;
+use super::ledger::{AGREED_DEPTH, Ledger, ancestor};
 use super::links::Weather;
 use super::world::{Counts, World};
 use crate::random::Random;
@@ -22,6 +25,8 @@ pub const SETTLE: Duration = Duration::from_secs(90);
 /// Within this an atom is found, asked for once, when nothing is wrong with the network.
 pub const FIND_WITHIN: Duration = Duration::from_secs(2);
 
+/// A chain that goes on is longer than this in [`SETTLE`].
+const MIN_HEIGHT: u64 = 20;
 /// Who looks for one node's atom at the end, at most.
 const MAX_SEEKERS: usize = 16;
 
@@ -34,6 +39,8 @@ pub struct Settings {
     pub nodes: usize,
     /// How many of them do harm.
     pub hostile: usize,
+    /// How many of them make the blocks of a chain that all honest ones verify; 0 for no chain.
+    pub validators: usize,
     /// How long things go wrong.
     pub trouble: Duration,
     /// Between two things that somebody does or that go wrong.
@@ -52,6 +59,7 @@ impl Settings {
             seed,
             nodes: 5 + random.below(3) + hostile,
             hostile,
+            validators: if seed % 8 == 0 { 2 } else { 0 },
             trouble: Duration::from_secs(20),
             pace: Duration::from_millis(500),
             loss_permille: 0,
@@ -72,6 +80,8 @@ pub struct Report {
     pub lookups: u64,
     /// The longest of them.
     pub slowest: Duration,
+    /// Blocks of the chain that all agree on, and transactions in it.
+    pub chain: (u64, u64),
 }
 
 /// A promise that was broken, and how to see it again.
@@ -88,11 +98,12 @@ impl fmt::Display for Broken {
         write!(
             f,
             "{}\nrun it again: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
-             --hostile {} --seconds {} --pace-ms {} --loss {}",
+             --hostile {} --validators {} --seconds {} --pace-ms {} --loss {}",
             self.what,
             self.settings.seed,
             self.settings.nodes,
             self.settings.hostile,
+            self.settings.validators,
             self.settings.trouble.as_secs(),
             self.settings.pace.as_millis(),
             self.settings.loss_permille,
@@ -139,12 +150,14 @@ impl Trial {
         self.check_kept(true)?;
         let (lookups, slowest) = self.check_found()?;
         self.check_settled()?;
+        let chain = self.check_chain()?;
         Ok(Report {
             trace: self.world.trace(),
             faults: self.faults,
             counts: self.world.counts,
             lookups,
             slowest,
+            chain,
         })
     }
 
@@ -154,10 +167,15 @@ impl Trial {
 
     fn begin(&mut self) {
         self.world.links.weather = self.weather(0);
+        if self.settings.validators > 0 {
+            self.world.set_ledger(Ledger::new(self.settings.validators));
+        }
         for number in 0..self.settings.nodes {
             let is_hostile = number >= self.first_hostile();
+            let skew = Duration::from_millis(self.world.random.below(900) as u64);
+            let is_fast = self.world.random.below(2) == 0;
             if let Some(host) = self.world.host(number) {
-                host.is_hostile = is_hostile;
+                (host.is_hostile, host.skew, host.is_fast) = (is_hostile, skew, is_fast);
             }
             self.world.start(number);
             self.world.run(Duration::from_millis(50));
@@ -187,6 +205,7 @@ impl Trial {
         let what = self.world.random.below(16);
         self.faults += u64::from(what >= 7);
         match what {
+            2 | 3 if self.settings.validators > 0 => self.world.pay(who),
             0..=3 => self.put(who),
             4..=6 => self.look_around(who),
             7 => self.world.cut_power(who),
@@ -350,6 +369,56 @@ impl Trial {
             }
         }
         Ok((wanted as u64, slowest))
+    }
+
+    /// The height of the block that all agree on, and the transactions in the chain.
+    fn check_chain(&self) -> Result<(u64, u64), String> {
+        let Some(ledger) = self.world.ledger() else {
+            return Ok((0, 0));
+        };
+        let mut nodes = Vec::new();
+        for host in self.world.hosts().iter().filter(|host| !host.is_hostile) {
+            let Some(running) = host.running.as_ref() else {
+                continue;
+            };
+            let following = running.following.as_ref();
+            let head = following.and_then(|following| following.chain().context().head());
+            let head = head.ok_or_else(|| format!("node {} has no head", host.number))?;
+            nodes.push((host.number, head.id(), head.height(), &running.store));
+        }
+        let lowest = nodes
+            .iter()
+            .map(|(.., height, _)| *height)
+            .min()
+            .unwrap_or_default();
+        let highest = nodes
+            .iter()
+            .map(|(.., height, _)| *height)
+            .max()
+            .unwrap_or_default();
+        if lowest < MIN_HEIGHT || highest > lowest + AGREED_DEPTH {
+            return Err(format!(
+                "the heads of {} nodes are between {lowest} and {highest}",
+                nodes.len()
+            ));
+        }
+        let agreed = lowest - AGREED_DEPTH;
+        let mut first = None;
+        let mut applied = 0;
+        for (number, head, _, store) in nodes {
+            let block =
+                ancestor(store, head, agreed).map_err(|what| format!("node {number}: {what}"))?;
+            let (of, expected) = *first.get_or_insert((number, block));
+            if block != expected {
+                return Err(format!(
+                    "at height {agreed} node {of} has {expected}, node {number} has {block}"
+                ));
+            }
+            if number == of {
+                applied = ledger.check_supply(store, head)?;
+            }
+        }
+        Ok((agreed, applied))
     }
 
     fn check_settled(&self) -> Result<(), String> {

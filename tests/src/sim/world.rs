@@ -2,6 +2,7 @@
 //! happened. The same settings and seed give the same hash.
 
 use super::host::{Host, Liar, Lookup, address, number_at};
+use super::ledger::Ledger;
 use super::links::Links;
 use super::mischief::{self, MAX_SEEN, Sent};
 use super::timeline::Timeline;
@@ -25,6 +26,7 @@ enum Happening {
         datagram: Vec<u8>,
     },
     Wakes(usize),
+    GoesOn(usize),
     Maintains(usize),
 }
 
@@ -64,6 +66,7 @@ pub struct World {
     pub links: Links,
     hosts: Vec<Host>,
     has_disks: bool,
+    ledger: Option<Ledger>,
     trace: u64,
     /// Lookups that have ended since this was last emptied.
     pub found: Vec<Found>,
@@ -88,6 +91,7 @@ impl World {
             links: Links::new(),
             hosts,
             has_disks,
+            ledger: None,
             trace: seed,
             found: Vec::new(),
             counts: Counts::default(),
@@ -131,6 +135,12 @@ impl World {
         {
             return false;
         }
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| !host.is_hostile)
+            && !host.follow(ledger)
+        {
+            host.running = None;
+            return false;
+        }
         self.note(1, number as u64);
         if self.has_disks {
             self.timeline
@@ -162,6 +172,28 @@ impl World {
         self.drain(number);
     }
 
+    /// Gives the world a chain, which those who start from now on follow.
+    pub fn set_ledger(&mut self, ledger: Ledger) {
+        self.ledger = Some(ledger);
+    }
+
+    /// The chain, if there is one.
+    #[must_use]
+    pub const fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// The wallet pays something, at a node.
+    pub fn pay(&mut self, number: usize) {
+        let now = self.now;
+        if let Some(ledger) = self.ledger.as_mut()
+            && let Some(host) = self.hosts.get_mut(number)
+        {
+            host.send(now, &ledger.pay());
+            self.drain(number);
+        }
+    }
+
     /// Starts a lookup; its end is told in [`Self::found`].
     pub fn look_up(&mut self, number: usize, id: AtomId) {
         let since = self.now;
@@ -188,6 +220,7 @@ impl World {
         match happening {
             Happening::Arrives { to, from, datagram } => self.arrive(to, from, datagram),
             Happening::Wakes(number) => self.wake(number),
+            Happening::GoesOn(number) => self.go_on(number),
             Happening::Maintains(number) => self.maintain(number),
         }
     }
@@ -239,6 +272,25 @@ impl World {
         self.drain(number);
     }
 
+    /// The chain of a node goes on.
+    fn go_on(&mut self, number: usize) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(number) else {
+            return;
+        };
+        let following = host
+            .running
+            .as_mut()
+            .and_then(|node| node.following.as_mut());
+        // As in `wake`.
+        if following.is_none_or(|following| following.wakes_at != Some(now)) {
+            return;
+        }
+        host.advance(now);
+        self.note(8, number as u64);
+        self.drain(number);
+    }
+
     fn maintain(&mut self, number: usize) {
         let Some(host) = self.hosts.get_mut(number) else {
             return;
@@ -272,6 +324,11 @@ impl World {
         }
         self.buffer = buffer;
         self.plan_wake(number);
+        if let Some(host) = self.hosts.get_mut(number)
+            && let Some(at) = host.plan_chain(now)
+        {
+            self.timeline.plan(at, Happening::GoesOn(number));
+        }
     }
 
     fn running(&mut self, number: usize) -> Option<&mut super::host::Running> {
@@ -296,6 +353,9 @@ impl World {
 
     fn hear(&mut self, number: usize, event: Event) {
         let now = self.now;
+        if let Some(host) = self.hosts.get_mut(number) {
+            host.tell(now, &event);
+        }
         let (fetch, atoms) = match event {
             Event::Fetched { fetch, atoms, .. } => (fetch, Some(atoms)),
             Event::FetchFailed { fetch, .. } => (fetch, None),

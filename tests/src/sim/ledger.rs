@@ -1,0 +1,205 @@
+//! The chain that simulated nodes share: its first block, who validates, and a wallet that pays.
+
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
+use astreum_core::chain::{Account, Address, Block, Genesis, Transaction, Unsigned};
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_core::trie::{self, Scalar};
+use astreum_node::chain::producer::{Producer, ProducerConfig};
+use astreum_node::chain::{Chain, Head, HeadState, SavedHead, Signed, VerifierConfig};
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// Seconds since 1970 when a simulation begins.
+pub const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+/// The chain.
+const CHAIN_ID: u64 = 7;
+/// What the wallet owns at first.
+const WALLET: u64 = 1_000_000;
+/// Blocks below the lower of two heads on which both have to agree.
+pub const AGREED_DEPTH: u64 = 6;
+/// What is walked of one list.
+const MAX_LIST: usize = 70_000;
+
+/// A shared chain; see the module.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    genesis: Block,
+    atoms: Vec<(AtomId, Atom)>,
+    validators: usize,
+    wallet: SigningKey,
+    paid: u64,
+}
+
+fn validator_key(number: usize) -> SigningKey {
+    let [.., low] = (number as u64).to_be_bytes();
+    SigningKey::from_seed(&[0x60 ^ low; 32])
+}
+
+impl Ledger {
+    /// The first block of a chain that the machines 0 to `validators` make, some seconds old when a
+    /// simulation begins.
+    ///
+    /// # Panics
+    /// When no chain can start like that, which no number of validators causes.
+    #[must_use]
+    pub fn new(validators: usize) -> Self {
+        let wallet = SigningKey::from_seed(&[0x77; 32]);
+        let began = EPOCH.as_secs() + 995;
+        let first = Address::from(validator_key(0).verifying_key());
+        let mut genesis = Genesis::new(first, CHAIN_ID.into(), began.into());
+        for number in 0..validators {
+            let address = Address::from(validator_key(number).verifying_key());
+            genesis.stakes.insert(address, 10_u64.into());
+            genesis.balances.insert(address, 1_000_u64.into());
+        }
+        genesis
+            .balances
+            .insert(Address::from(wallet.verifying_key()), WALLET.into());
+        let mut store = MemoryStore::new();
+        let genesis = genesis
+            .build(&mut Scalar, &mut store)
+            .unwrap_or_else(|error| panic!("no chain can start so: {error}"));
+        let atoms = store.iter().map(|(id, atom)| (*id, atom.clone())).collect();
+        Self {
+            genesis,
+            atoms,
+            validators,
+            wallet,
+            paid: 0,
+        }
+    }
+
+    /// What every node has of it at first.
+    #[must_use]
+    pub fn atoms(&self) -> Vec<(AtomId, Atom)> {
+        self.atoms.clone()
+    }
+
+    /// The head that a node has at first.
+    ///
+    /// # Panics
+    /// Never: the first block's height and time are small.
+    #[must_use]
+    pub fn first_head(&self) -> SavedHead {
+        let head = Head::new(self.genesis.clone(), HeadState::Verified);
+        let head = head.unwrap_or_else(|| panic!("the first block has height 0"));
+        head.saved(Some(self.genesis.id()))
+    }
+
+    /// The chain of machine `number`, which goes on from what it remembers.
+    #[must_use]
+    pub fn chain(&self, number: usize, saved: SavedHead, signed: Signed) -> Chain {
+        let config = VerifierConfig {
+            chain_id: CHAIN_ID,
+            interval: Duration::from_secs(1),
+            ..VerifierConfig::default()
+        };
+        let chain = Chain::new(config, Some(saved));
+        if number >= self.validators {
+            return chain;
+        }
+        let config = ProducerConfig {
+            chain_id: CHAIN_ID,
+            has_seeds: true,
+            slice_attempts: 1,
+            ..ProducerConfig::new(validator_key(number))
+        };
+        chain.with_producer(Producer::new(config, signed))
+    }
+
+    /// Another payment of the wallet.
+    pub fn pay(&mut self) -> Transaction {
+        self.paid += 1;
+        let [.., low] = self.paid.to_be_bytes();
+        let unsigned = Unsigned {
+            chain_id: CHAIN_ID.into(),
+            amount: self.paid.into(),
+            counter: self.paid.into(),
+            data: b"".as_slice().into(),
+            recipient: Address::new([0x80 | low; 32]),
+        };
+        unsigned.sign(&self.wallet)
+    }
+
+    /// Whether all money is accounted for in the chain that ends with `head`.
+    ///
+    /// # Errors
+    /// When it is not, or something of the chain is not in `store`.
+    pub fn check_supply(
+        &self,
+        store: &dyn AtomSource<Error = Infallible>,
+        head: AtomId,
+    ) -> Result<u64, String> {
+        let before = total(store, self.genesis.accounts)?;
+        let (mut rewards, mut fees) = (Natural::ZERO, Natural::ZERO);
+        let last = block(store, head)?;
+        let mut next = last.clone();
+        let mut applied = 0;
+        while !next.is_genesis() {
+            let count = list_len(store, next.transactions)?;
+            applied += count;
+            fees += &Natural::from(count);
+            // Every validator of these claims it.
+            rewards += &Natural::ONE;
+            next = block(store, next.previous)?;
+        }
+        if next.id() != self.genesis.id() {
+            return Err(format!("the chain of {head} begins with {}", next.id()));
+        }
+        let after = total(store, last.accounts)?;
+        let entered = before + &rewards + &last.cumulative_mint;
+        if entered == after.clone() + &fees {
+            Ok(applied)
+        } else {
+            Err(format!(
+                "{after} is owned and {fees} was paid in fees, {entered} came in"
+            ))
+        }
+    }
+}
+
+/// The block with this id.
+///
+/// # Errors
+/// When it is not in `store`.
+pub fn block(store: &dyn AtomSource<Error = Infallible>, id: AtomId) -> Result<Block, String> {
+    Block::read(store, id).map_err(|error| format!("the block {id} cannot be read: {error}"))
+}
+
+/// The block at `height` in the chain that ends with `head`.
+///
+/// # Errors
+/// When something of the chain is not in `store`, or the chain is shorter.
+pub fn ancestor(
+    store: &dyn AtomSource<Error = Infallible>,
+    head: AtomId,
+    height: u64,
+) -> Result<AtomId, String> {
+    let mut next = block(store, head)?;
+    while next.height > height {
+        next = block(store, next.previous)?;
+    }
+    if next.height == height {
+        Ok(next.id())
+    } else {
+        Err(format!("the chain of {head} has no block {height}"))
+    }
+}
+
+fn list_len(store: &dyn AtomSource<Error = Infallible>, head: AtomId) -> Result<u64, String> {
+    let atoms = collect_list(store, head, MAX_LIST);
+    let atoms = atoms.map_err(|error| format!("the list {head} cannot be read: {error:?}"))?;
+    Ok(atoms.len() as u64)
+}
+
+fn total(store: &dyn AtomSource<Error = Infallible>, root: AtomId) -> Result<Natural, String> {
+    let mut total = Natural::ZERO;
+    for entry in trie::entries(store, root) {
+        let (_, id) = entry.map_err(|error| format!("the accounts {root}: {error}"))?;
+        let id = AtomId::from_slice(&id).unwrap_or_default();
+        let account = Account::read(store, id).map_err(|error| format!("account {id}: {error}"))?;
+        total += &account.balance;
+    }
+    Ok(total)
+}
