@@ -1,12 +1,13 @@
 //! The chain that simulated nodes share: its first block, who validates, and a wallet that pays.
 
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, collect_list};
 use astreum_core::chain::{Account, Address, Block, Genesis, Transaction, Unsigned};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
 use astreum_node::chain::producer::{Producer, ProducerConfig};
 use astreum_node::chain::{Chain, Head, HeadState, SavedHead, Signed, VerifierConfig};
+use astreum_node::store::Store;
 use core::convert::Infallible;
 use core::time::Duration;
 
@@ -29,6 +30,19 @@ pub struct Ledger {
     validators: usize,
     wallet: SigningKey,
     paid: u64,
+}
+
+/// What any of these nodes has: a node whose disk refused for a while has holes, which it fills from
+/// the others when it has to.
+pub struct Union<'s>(pub Vec<&'s Store>);
+
+impl AtomSource for Union<'_> {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        let found = self.0.iter().find_map(|store| store.get(id));
+        found.ok_or(SourceError::Missing(*id))
+    }
 }
 
 fn validator_key(number: usize) -> SigningKey {
