@@ -445,7 +445,7 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
         stranger::respond(Answer::Found, wanted.id(), &nested),
         stranger::respond(Answer::Nearest, wanted.id(), &[7; 38]),
         vec![0],
-        vec![127, 0, 0, 1, 0, 9].repeat(600),
+        [127, 0, 0, 1, 0, 9].repeat(600),
         vec![7; 32],
         vec![],
     ];
