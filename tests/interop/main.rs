@@ -17,6 +17,7 @@
 )]
 
 mod cases;
+mod chain;
 mod environment;
 mod ours;
 mod reference;

@@ -5,21 +5,50 @@ use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
 use astreum_node::control::{
-    AccountReply, AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply,
-    PutReply, Request, StatusReply, hex, unhex,
+    AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
+    Request, StatusReply, hex, unhex,
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The longest that a request over the control socket may take.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where a node keeps what it has; it outlives the node.
+pub(crate) struct Home {
+    number: usize,
+    directory: PathBuf,
+}
+
+impl Home {
+    /// A new and empty one.
+    pub(crate) fn new(environment: &Environment) -> Result<Self, String> {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let directory = environment.scratch.join(format!("ours-{number}"));
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+        Ok(Self { number, directory })
+    }
+
+    /// Its state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// A place for cold storage.
+    pub(crate) fn cold(&self) -> PathBuf {
+        self.directory.join("cold")
+    }
+}
+
 /// A running node; it is killed when this is dropped.
 pub(crate) struct Ours {
     child: Child,
     client: Client,
-    log: std::path::PathBuf,
+    log: PathBuf,
     /// Its relay public key, hex.
     pub(crate) key: String,
     /// Its UDP port on loopback.
@@ -39,17 +68,22 @@ impl Ours {
 
     /// A node with these flags.
     pub(crate) fn start(environment: &Environment, flags: &[(&str, &str)]) -> Result<Self, String> {
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let home = environment.scratch.join(format!("ours-{number}"));
-        std::fs::create_dir_all(&home)
-            .map_err(|error| format!("cannot create {}: {error}", home.display()))?;
+        Self::start_in(environment, &Home::new(environment)?, flags)
+    }
+
+    /// A node that lives in `home`, with these flags.
+    pub(crate) fn start_in(
+        environment: &Environment,
+        home: &Home,
+        flags: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let number = home.number;
         // The path of a Unix socket has to be short, and a target folder's may not be.
         let socket = std::env::temp_dir().join(format!(
             "astreum-interop-{}-{number}.sock",
             std::process::id()
         ));
-        let log = home.join("output");
+        let log = home.directory.join("output");
         let output = std::fs::File::create(&log)
             .and_then(|file| Ok((file.try_clone()?, file)))
             .map_err(|error| format!("cannot create {}: {error}", log.display()))?;
@@ -57,19 +91,24 @@ impl Ours {
         // It is ours, and a node knows every variable of that prefix.
         command.env_remove("ASTREUM_REFERENCE_PYTHON");
         command.arg("run");
-        if !flags.iter().any(|(name, _)| *name == "incoming-port") {
-            command.args(["--incoming-port", "0"]);
+        for (name, value) in [("incoming-port", "0"), ("default-seed", "none")] {
+            if !flags.iter().any(|(given, _)| *given == name) {
+                command.arg(format!("--{name}")).arg(value);
+            }
         }
         command
-            .args(["--default-seed", "none"])
             .arg("--control-socket")
             .arg(&socket)
             .arg("--state-dir")
-            .arg(home.join("state"))
+            .arg(home.state())
             .arg("--log-dir")
-            .arg(home.join("log"));
+            .arg(home.directory.join("log"));
         for (name, value) in flags {
-            command.arg(format!("--{name}")).arg(value);
+            command.arg(format!("--{name}"));
+            // A switch has no value.
+            if !value.is_empty() {
+                command.arg(value);
+            }
         }
         let child = command
             .stdin(Stdio::null())
@@ -104,7 +143,7 @@ impl Ours {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn request<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Result<T, String> {
+    pub(crate) fn request<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Result<T, String> {
         self.client
             .request(request)
             .map_err(|error| format!("our node: {error}"))
@@ -186,19 +225,6 @@ impl Ours {
 
     pub(crate) fn providers(&self, id: &str) -> Result<Vec<ProviderReply>, String> {
         self.request(&Request::Providers { id: id.to_owned() })
-    }
-
-    /// What an account has as of the head; `None` when there is no such account.
-    pub(crate) fn balance(&self, account: &str) -> Result<Option<String>, String> {
-        let account = account.to_owned();
-        let reply = self
-            .client
-            .request::<AccountReply>(&Request::Account { account });
-        match reply {
-            Ok(reply) => Ok(Some(reply.balance)),
-            Err(ClientError::Refused(_)) => Ok(None),
-            Err(error) => Err(format!("our node: {error}")),
-        }
     }
 
     pub(crate) fn eval(&self, source: &str) -> Result<EvalReply, String> {

@@ -27,13 +27,22 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the driver with these arguments.
     pub(crate) fn start(environment: &Environment, arguments: &[&str]) -> Result<Self, String> {
+        Self::script(environment, &environment.driver, arguments)
+    }
+
+    /// Starts a script with these arguments.
+    pub(crate) fn script(
+        environment: &Environment,
+        script: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let errors = environment.scratch.join(format!("{number}.stderr"));
         let log = std::fs::File::create(&errors)
             .map_err(|error| format!("cannot create {}: {error}", errors.display()))?;
         let mut child = Command::new(&environment.python)
-            .arg(&environment.driver)
+            .arg(script)
             .args(arguments)
             // The reference logs under this folder; each process has one to itself.
             .env(
@@ -117,6 +126,8 @@ pub(crate) struct Start<'a> {
     pub(crate) port: u16,
     /// Addresses it shakes hands with.
     pub(crate) seeds: &'a [String],
+    /// The seed whose head it takes without a question.
+    pub(crate) default_seed: Option<String>,
     /// Its relay secret, hex; random without one.
     pub(crate) secret: Option<&'a str>,
     /// Further configuration.
@@ -136,6 +147,9 @@ impl Reference {
         for seed in start.seeds {
             arguments.extend(["--seed", seed]);
         }
+        if let Some(seed) = &start.default_seed {
+            arguments.extend(["--default-seed", seed]);
+        }
         if let Some(secret) = start.secret {
             arguments.extend(["--secret", secret]);
         }
@@ -150,6 +164,26 @@ impl Reference {
             .and_then(|port| u16::try_from(port).ok())
             .ok_or("the hello has no port")?;
         Ok(Self { process, key, port })
+    }
+
+    /// Stops the process where it is; what is sent to it waits.
+    pub(crate) fn pause(&self) -> Result<(), String> {
+        self.signal("-STOP")
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) -> Result<(), String> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, name: &str) -> Result<(), String> {
+        let process = self.process.child.id().to_string();
+        let status = Command::new("kill").args([name, &process]).status();
+        let status = status.map_err(|error| format!("cannot run kill: {error}"))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("kill {name} {process}: {status}")),
+        }
     }
 
     /// A fresh node that knows nobody.

@@ -27,19 +27,24 @@ from astreum.communication.models.message import Message, MessageTopic
 from astreum.communication.models.ping import Ping
 from astreum.communication.models.route import Route
 from astreum.communication.outgoing_queue import enqueue_outgoing
-from astreum.consensus.block.verify.head import verify_block_head
-from astreum.consensus.transaction.atomize import atomize_transaction
-from astreum.consensus.transaction.create import create_transaction
+from astreum.consensus.block.verify import verify_block_head, verify_block_transactions
+from astreum.consensus.transaction import (
+    atomize_transaction,
+    create_transaction,
+    send_transaction,
+)
 from astreum.machine import Expr, parse, tokenize
 from astreum.machine.evaluations.low_evaluation import low_eval
 from astreum.machine.models.meter import Meter
 from astreum.node import Node as ReferenceNode
 from astreum.storage.advertisments import advertise_atoms
 from astreum.storage.cold.insert import insert_atom_into_cold_storage
-from astreum.storage.models.atom import Atom, AtomKind, bytes_list_to_atoms
+from astreum.storage.models.atom import ZERO32, Atom, AtomKind, bytes_list_to_atoms
+from astreum.storage.models.trie import Trie
 from astreum.validation.models.accounts import Accounts
 from astreum.validation.models.block import Block
 from astreum.validation.models.receipt import Receipt
+from astreum.validation.validator import current_validator
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
@@ -257,43 +262,173 @@ class Node:
 
     # -- the chain
 
-    def transaction(self, request):
-        """Makes and signs a transfer, keeps and advertises it, and tells a peer of it."""
-        secret = Ed25519PrivateKey.from_private_bytes(HEX(request["secret"]))
-        transaction = create_transaction(
-            chain_id=0,
-            amount=request["amount"],
-            counter=1,
-            recipient=HEX(request["recipient"]),
-            sender=secret.public_key().public_bytes_raw(),
-        )
-        body = transaction.sign(secret)
-        head, atoms = atomize_transaction(transaction)
-        for atom in atoms:
-            self._keep(atom)
-        for entry in (head, body):
-            self.advertise({"id": entry.hex(), "type": 2})
-        content = {"key": request["key"], "topic": int(MessageTopic.TRANSACTION)}
-        self.send({**content, "content": head.hex()})
-        return head.hex()
+    def _block(self, block_id):
+        """A block with the one before it attached, as its verifier wants it."""
+        block = Block.from_storage(self._node, block_id)
+        if block.previous_block_hash != ZERO32:
+            block.previous_block = Block.from_storage(self._node, block.previous_block_hash)
+        return block
+
+    def _head(self, request):
+        head = request.get("block")
+        head = HEX(head) if head else self._node.latest_block_hash
+        if head is None:
+            raise LookupError("no head")
+        return head
 
     def block(self, request):
-        """A block, and what the reference's own check says of its head."""
-        block = Block.from_storage(self._node, HEX(request["id"]))
-        block.previous_block = Block.from_storage(self._node, block.previous_block_hash)
-        return {"height": block.height, "valid": verify_block_head(self._node, block)}
-
-    def applied(self, request):
-        """The transactions of a block with the status of each, and a balance after it."""
-        block = Block.from_storage(self._node, HEX(request["id"]))
-        receipts = self._node.get_atom_list(block.receipts_hash) or []
-        receipts = [Receipt.from_storage(self._node, atom.data) for atom in receipts]
-        accounts = Accounts(root_hash=block.accounts_hash)
-        account = accounts.get_account(HEX(request["account"]), self._node)
+        """A block, the head unless it says otherwise, fetched if need be."""
+        head = self._head(request)
+        block = Block.from_storage(self._node, head)
+        names_bytes = (
+            "previous_block_hash", "accounts_hash", "transactions_hash", "receipts_hash",
+            "validator_public_key_bytes", "signature", "body_hash",
+        )
+        names_integers = (
+            "version", "chain_id", "height", "timestamp", "difficulty", "nonce", "total_fees",
+            "cumulative_total_fees", "cumulative_stake", "cumulative_burn", "cumulative_mint",
+        )
         return {
-            "transactions": {r.transaction_hash.hex(): r.status for r in receipts},
-            "balance": None if account is None else account.balance,
+            "id": head.hex(),
+            **{name: (getattr(block, name) or b"").hex() for name in names_bytes},
+            # As text: they may not fit into an integer of JSON.
+            **{name: str(getattr(block, name)) for name in names_integers},
         }
+
+    def account(self, request):
+        """An account as of a block; null when there is none."""
+        block = Block.from_storage(self._node, self._head(request))
+        account = Accounts(root_hash=block.accounts_hash).get_account(
+            HEX(request["address"]), self._node
+        )
+        if account is None:
+            return None
+        return {
+            "balance": str(account.balance),
+            "counter": str(account.counter),
+            "data": account.data_hash.hex(),
+            "channels": account.channels_hash.hex(),
+        }
+
+    def stake(self, request):
+        """What the treasury's trie holds for an address as of a block."""
+        block = Block.from_storage(self._node, self._head(request))
+        treasury = Accounts(root_hash=block.accounts_hash).get_account(b"\x01" * 32, self._node)
+        value = treasury.data.get(self._node, HEX(request["address"]))
+        return None if value is None else int.from_bytes(value, "little")
+
+    def receipts(self, request):
+        """The transactions of a block, each with what its receipt says."""
+        block = Block.from_storage(self._node, self._head(request))
+        if block.receipts_hash == ZERO32:
+            return []
+        transactions = self._node.get_atom_list(block.transactions_hash)
+        receipts = self._node.get_atom_list(block.receipts_hash)
+        if transactions is None or receipts is None:
+            raise LookupError("the lists are nowhere")
+        found = []
+        for transaction, atom in zip(transactions, receipts, strict=True):
+            receipt = Receipt.from_storage(self._node, atom.data)
+            found.append({
+                "transaction": transaction.data.hex(),
+                "of": receipt.transaction_hash.hex(),
+                "status": receipt.status,
+                "cost": receipt.cost,
+            })
+        return found
+
+    def verify_head(self, request):
+        """The verdict of verify_block_head, and the block before."""
+        block = self._block(self._head(request))
+        return {
+            "verified": verify_block_head(self._node, block),
+            "height": block.height,
+            "previous": block.previous_block_hash.hex(),
+        }
+
+    def verify_body(self, request):
+        """The verdict of verify_block_transactions."""
+        return verify_block_transactions(self._node, self._block(self._head(request)))
+
+    def validator_for(self, request):
+        """Who may make a block at a time after a block."""
+        key, _ = current_validator(self._node, self._head(request), request["time"])
+        return key.hex()
+
+    def load_head(self, _):
+        """Loads the head, which the reference does not do when a ping names one."""
+        self._node.latest_block = Block.from_storage(self._node, self._node.latest_block_hash)
+
+    def set_head(self, request):
+        """Makes a block that it has the one that its pings name."""
+        self._node.latest_block_hash = HEX(request["block"])
+
+    def put_stored(self, request):
+        """Keeps atoms in their stored form; how many."""
+        for stored in request["atoms"]:
+            self._keep(Atom.from_bytes(HEX(stored)))
+        return len(request["atoms"])
+
+    def verify(self, _):
+        """Starts to verify the heads of its peers."""
+        self._node.verify()
+
+    def validate(self, request):
+        """Starts to make blocks."""
+        self._node.validate(Ed25519PrivateKey.from_private_bytes(HEX(request["secret"])))
+        return self._node.validation_public_key.hex()
+
+    def forks(self, _):
+        """What its verifier thinks of each head that it was told."""
+        with self._node.forks_lock:
+            return {
+                head.hex(): {
+                    "root": fork.root.hex(),
+                    "headers": (fork.header_verified_up_to or b"").hex(),
+                    "transactions": (fork.transactions_verified_up_to or b"").hex(),
+                    "bad": fork.malicious_block_hash and fork.malicious_block_hash.hex(),
+                }
+                for head, fork in self._node.forks.items()
+            }
+
+    def send_transaction(self, request):
+        """Its own way to send one, as it is."""
+        sent = send_transaction(
+            self._node, HEX(request["recipient"]), HEX(request["secret"]), request["amount"]
+        )
+        return sent.hex()
+
+    def post_transaction(self, request):
+        """What its own way would do if it worked: signs, stores, advertises and announces one."""
+        key = Ed25519PrivateKey.from_private_bytes(HEX(request["secret"]))
+        transaction = create_transaction(
+            chain_id=self._node.config["chain_id"],
+            amount=request["amount"],
+            counter=request["counter"],
+            recipient=HEX(request["recipient"]),
+            sender=key.public_key().public_bytes_raw(),
+            data=HEX(request.get("data", "")),
+        )
+        body = transaction.sign(key)
+        transaction_id, atoms = atomize_transaction(transaction)
+        for atom in atoms:
+            self._keep(atom)
+        entries = [(item, 2, None) for item in (transaction_id, body)]
+        self._node.add_atom_advertisements(entries)
+        advertise_atoms(self._node, entries=entries)
+        self.send({
+            "key": request["key"],
+            "topic": int(MessageTopic.TRANSACTION),
+            "content": transaction_id.hex(),
+        })
+        return transaction_id.hex()
+
+    def lost_parent(self, request):
+        """Puts keys into a new trie, each time from storage; what became of the last one."""
+        trie = Trie()
+        for key in request["keys"]:
+            trie.put(self._node, HEX(key), b"value")
+        return sum(trie.get(self._node, HEX(key)) is not None for key in request["keys"])
 
     def quit(self, _):
         self._node.disconnect()

@@ -1,6 +1,9 @@
 //! The cases, by subject.
 
 mod advertisements;
+mod chain_followed;
+mod chain_transactions;
+mod chain_verified;
 mod cold;
 mod differential;
 mod driver;
@@ -8,7 +11,6 @@ mod handshakes;
 mod misses;
 mod objects;
 mod routes;
-mod validation;
 
 use crate::suite::Case;
 
@@ -22,6 +24,7 @@ macro_rules! cases {
 /// Every case, the slow ones first.
 pub(crate) fn all() -> Vec<Case> {
     let subjects: &[&[Case]] = &[
+        cases!(chain_verified: the_references_verifier_adopts_all_that_it_can_check),
         cases!(differential: tokens, expressions, printed_expressions, atoms, messages, routes, stack_programs),
         cases!(handshakes:
             the_reference_restarts_with_its_key,
@@ -34,6 +37,18 @@ pub(crate) fn all() -> Vec<Case> {
             the_references_ping_is_read,
         ),
         cases!(advertisements: ours_is_repeated_until_it_expires, the_references_is_indexed),
+        cases!(chain_followed:
+            the_reference_adopts_our_heads_and_accepts_our_headers,
+            the_reference_reads_our_accounts_and_receipts,
+        ),
+        cases!(chain_transactions:
+            a_transaction_of_the_reference_lands_in_our_block,
+            the_references_own_way_to_send_fails,
+        ),
+        cases!(chain_verified:
+            without_the_lost_nodes_its_verifier_condemns_an_honest_block,
+            its_verifier_refuses_a_block_that_claims_the_reward,
+        ),
         cases!(misses: we_ask_two_references, the_reference_asks_two_of_us),
         cases!(objects:
             a_value_is_put_here_and_got_there,
@@ -53,10 +68,6 @@ pub(crate) fn all() -> Vec<Case> {
             we_serve_what_a_reference_wrote,
         ),
         cases!(routes: the_reference_learns_peers_from_us, we_learn_peers_from_the_reference),
-        cases!(validation:
-            a_transaction_of_the_reference_lands_in_our_block,
-            the_references_check_takes_our_heads,
-        ),
         cases!(driver: two_references_meet_and_exchange_an_expression),
     ];
     subjects

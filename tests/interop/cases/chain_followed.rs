@@ -1,0 +1,183 @@
+//! A reference node takes its head from our validator, as from a default seed, and reads our chain
+//! over the network: blocks, accounts, receipts. What it makes of each is compared with what we say.
+
+use crate::chain::{ALICE, BOB, FUNDS, VALIDATOR, account, address, validator};
+use crate::environment::Environment;
+use crate::ours::Ours;
+use crate::reference::{Reference, Start};
+use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
+use astreum_core::chain::{Address, BURN};
+use astreum_node::control::hex;
+use serde_json::{Value, json};
+
+/// Blocks that are looked at one by one.
+const BLOCKS: u64 = 6;
+/// An account that does not exist before it gets something.
+const NEW: [u8; 32] = [0x55; 32];
+
+/// A reference whose default seed is `ours`; it waits less between two looks at its storage.
+fn follower(environment: &Environment, ours: &Ours) -> Result<Reference, String> {
+    let mut reference = Reference::start(
+        environment,
+        &Start {
+            default_seed: Some(ours.address()),
+            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
+            ..Start::default()
+        },
+    )?;
+    reference.wait_for_peer(&ours.key)?;
+    Ok(reference)
+}
+
+/// Waits until the reference's head is a block of ours of at least this height; its id.
+fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {
+    wait_for("the reference adopts our head", || {
+        let status = reference.ask("status")?;
+        let Some(head) = status["head"].as_str() else {
+            return Ok(None);
+        };
+        let block = reference.call("block", json!({"block": head}))?;
+        let reached = text(&block["height"])
+            .parse()
+            .is_ok_and(|at: u64| at >= height);
+        Ok(reached.then(|| head.to_owned()))
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
+    environment: &Environment,
+) -> Outcome {
+    // As anybody would start one: it makes its own genesis.
+    let secret = hex(&[VALIDATOR; 32]);
+    let ours = Ours::start(environment, &[("validation-secret-key", &secret)])?;
+    let mut reference = follower(environment, &ours)?;
+    let mut seen = Vec::new();
+    for height in 1..=BLOCKS {
+        seen.push(adopted(&mut reference, height)?);
+    }
+    seen.dedup();
+    ensure!(seen.len() > 2, "it has adopted {} heads", seen.len());
+    // From the head down to the genesis, each as both see it.
+    let mut next = seen.pop().ok_or("no head")?;
+    let mut heights = Vec::new();
+    loop {
+        let theirs = reference.call("block", json!({"block": next}))?;
+        let block = ours.block(&next)?;
+        for (name, value) in [
+            ("chain_id", &block.chain_id),
+            ("height", &block.height),
+            ("previous_block_hash", &block.previous),
+            ("timestamp", &block.timestamp),
+            ("difficulty", &block.difficulty),
+            ("cumulative_stake", &block.cumulative_stake),
+            ("cumulative_burn", &block.cumulative_burn),
+            ("cumulative_mint", &block.cumulative_mint),
+            ("cumulative_total_fees", &block.cumulative_total_fees),
+            ("total_fees", &block.total_fees),
+            ("accounts_hash", &block.accounts),
+            ("transactions_hash", &block.transactions),
+            ("receipts_hash", &block.receipts),
+            ("validator_public_key_bytes", &block.validator),
+            ("nonce", &block.nonce),
+            ("signature", &block.signature),
+        ] {
+            ensure_eq!(
+                text(&theirs[name]),
+                value,
+                "{name} of block {}",
+                block.height
+            );
+        }
+        let verdict = reference.call("verify_head", json!({"block": next}))?;
+        ensure_eq!(
+            verdict["verified"],
+            json!(true),
+            "its verify_block_head of block {}",
+            block.height
+        );
+        heights.push(block.height.clone());
+        if block.height == "0" {
+            break;
+        }
+        let time: u64 = block.timestamp.parse().map_err(|_| "no time")?;
+        let scheduled = reference.call(
+            "validator_for",
+            json!({"block": block.previous, "time": time}),
+        )?;
+        ensure_eq!(
+            text(&scheduled),
+            block.validator,
+            "whom it schedules for block {}",
+            block.height
+        );
+        next = block.previous;
+    }
+    ensure!(
+        heights.len() as u64 > BLOCKS,
+        "it has verified blocks {heights:?}"
+    );
+    Ok(())
+}
+
+pub(crate) fn the_reference_reads_our_accounts_and_receipts(environment: &Environment) -> Outcome {
+    let ours = validator(environment, &[])?;
+    let mut reference = follower(environment, &ours)?;
+    let new = Address::new(NEW);
+    let sent = [
+        ours.send(ALICE, address(BOB), 1_000, b"")?,
+        ours.send(ALICE, new, 77, b"to a new account")?,
+        ours.send(ALICE, BURN, 9, b"")?,
+        // Bob can pay one of these.
+        ours.send(BOB, address(ALICE), FUNDS / 10 * 6, b"")?,
+        ours.send(BOB, address(ALICE), FUNDS / 10 * 6, b"")?,
+    ];
+    let states = ["success", "success", "success", "success", "failed"];
+    let mut last = 0;
+    for (id, state) in sent.iter().zip(states) {
+        let settled = ours.settled(id)?;
+        ensure_eq!(settled.state, state, "what became of {id}");
+        let height = settled.height.as_deref().unwrap_or_default();
+        let block = settled.block.as_deref().unwrap_or_default();
+        let receipts = reference.call("receipts", json!({"block": block}))?;
+        let receipts = receipts.as_array().ok_or("no receipts")?;
+        let own: Vec<&Value> = receipts
+            .iter()
+            .filter(|receipt| receipt["transaction"] == json!(id))
+            .collect();
+        let status = u8::from(state == "failed");
+        let expected = json!({"transaction": id, "of": id, "status": status, "cost": 1});
+        ensure_eq!(
+            own,
+            [&expected],
+            "its receipt in block {height}, as the reference reads it"
+        );
+        last = last.max(height.parse::<u64>().map_err(|error| error.to_string())?);
+    }
+    let head = adopted(&mut reference, last)?;
+    let new = new.to_string();
+    for (who, balance) in [
+        (account(ALICE), FUNDS - 1_086 - 3 + FUNDS / 10 * 6),
+        (account(BOB), FUNDS + 1_000 - FUNDS / 10 * 6 - 2),
+        (new, 77),
+        (BURN.to_string(), 9),
+    ] {
+        let read = reference.call("account", json!({"address": who, "block": head}))?;
+        ensure_eq!(
+            text(&read["balance"]),
+            balance.to_string(),
+            "what the reference says that {who} has"
+        );
+        ensure_eq!(
+            ours.balance(&who)?,
+            balance.to_string(),
+            "what we say that {who} has"
+        );
+    }
+    let nobody = reference.call("account", json!({"address": "66".repeat(32)}))?;
+    ensure!(nobody.is_null(), "an account of nobody's: {nobody}");
+    Ok(())
+}

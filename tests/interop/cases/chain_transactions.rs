@@ -1,0 +1,94 @@
+//! A reference node sends a transaction to our validator.
+
+use crate::chain::{ALICE, BOB, FUNDS, account, validator};
+use crate::environment::Environment;
+use crate::reference::{Reference, Start};
+use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
+use astreum_node::control::hex;
+use serde_json::json;
+
+pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
+    environment: &Environment,
+) -> Outcome {
+    let ours = validator(environment, &[])?;
+    let mut reference = Reference::start(
+        environment,
+        &Start {
+            default_seed: Some(ours.address()),
+            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
+            ..Start::default()
+        },
+    )?;
+    reference.wait_for_peer(&ours.key)?;
+    ours.wait_for_peer(&reference.key)?;
+    let posted = json!({
+        "secret": hex(&[ALICE; 32]), "recipient": account(BOB), "amount": 4_321, "counter": 1,
+        "data": hex(b"from Python"), "key": ours.key,
+    });
+    let id = reference.call("post_transaction", posted)?;
+    let id = id.as_str().ok_or("no id")?;
+    let settled = ours.settled(id)?;
+    ensure_eq!(settled.state, "success", "what we say became of it");
+    let block = settled.block.ok_or("no block")?;
+    // The reference finds it there, and what it did.
+    wait_for("the reference adopts the block or one after it", || {
+        let head = reference.ask("status")?["head"].clone();
+        let theirs = reference.call("block", json!({"block": head}))?;
+        let height = theirs["height"].as_str().and_then(|at| at.parse().ok());
+        let own: Option<u64> = settled.height.as_deref().and_then(|at| at.parse().ok());
+        Ok((height >= own).then_some(()))
+    })?;
+    let receipts = reference.call("receipts", json!({"block": block}))?;
+    let expected = json!([{"transaction": id, "of": id, "status": 0, "cost": 1}]);
+    ensure_eq!(receipts, expected, "the receipts that the reference reads");
+    for (who, balance) in [(ALICE, FUNDS - 4_322), (BOB, FUNDS + 4_321)] {
+        let read = reference.call("account", json!({"address": account(who)}))?;
+        ensure_eq!(
+            read["balance"],
+            json!(balance.to_string()),
+            "what the reference says that {who:x} has"
+        );
+    }
+    Ok(())
+}
+
+/// Its own `send_transaction` wants a head that its pings never load; given one, it wants validators
+/// that only a validator keeps.
+pub(crate) fn the_references_own_way_to_send_fails(environment: &Environment) -> Outcome {
+    let ours = validator(environment, &[])?;
+    let mut reference = Reference::start(
+        environment,
+        &Start {
+            default_seed: Some(ours.address()),
+            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
+            ..Start::default()
+        },
+    )?;
+    reference.wait_for_peer(&ours.key)?;
+    wait_for("the reference has a head", || {
+        Ok(reference.ask("status")?["head"].as_str().map(str::to_owned))
+    })?;
+    let send = json!({"secret": hex(&[ALICE; 32]), "recipient": account(BOB), "amount": 1});
+    let reply = reference.try_call("send_transaction", send.clone())?;
+    ensure!(
+        reply["error"] == json!("RuntimeError: latest block unavailable"),
+        "it says {reply}"
+    );
+    // The next ping unloads it again, so it may take more than one attempt.
+    wait_for("its send fails for another reason", || {
+        reference.ask("load_head")?;
+        let reply = reference.try_call("send_transaction", send.clone())?;
+        let error = reply["error"].as_str().unwrap_or_default();
+        match error {
+            "RuntimeError: latest block unavailable" => Ok(None),
+            "RuntimeError: no validator available" => Ok(Some(())),
+            _ => Err(format!("it says {reply}")),
+        }
+    })?;
+    ensure_eq!(
+        ours.balance(&account(BOB))?,
+        FUNDS.to_string(),
+        "what Bob has"
+    );
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! A reference node verifies our chain in full and adopts it, with everything in it that a
+//! reference can follow; and where it cannot, the call of its own that fails.
+//!
+//! Its verifier loses nodes of tries between two puts and asks the network for them; no node of ours
+//! has them, they are in no finished trie. [`Replay`] finds them by repeating our blocks with the
+//! reference's own classes, and gives them to our node to serve. It takes some time for that, so the
+//! reference sees a block with transactions only when its nodes are there.
+
+use crate::chain::{
+    ALICE, BOB, FUNDS, REFERENCE_VERIFIER, Replay, VALIDATOR, account, address, key, unix_seconds,
+    validator, validator_for_references,
+};
+use crate::environment::Environment;
+use crate::ours::Ours;
+use crate::reference::{Reference, Start};
+use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
+use astreum_core::atom::bytes_list;
+use astreum_core::chain::{Address, BURN, TREASURY};
+use core::time::Duration;
+use serde_json::{Value, json};
+use std::thread;
+
+/// An account that does not exist before it gets something.
+const NEW: [u8; 32] = [0x55; 32];
+/// How long a channel is open.
+const WINDOW_SECONDS: u64 = 9;
+
+fn verifier(environment: &Environment, ours: &Ours) -> Result<Reference, String> {
+    let config: Value =
+        serde_json::from_str(REFERENCE_VERIFIER).map_err(|error| error.to_string())?;
+    let mut reference = Reference::start(
+        environment,
+        &Start {
+            seeds: &[ours.address()],
+            config: Some(config),
+            ..Start::default()
+        },
+    )?;
+    reference.wait_for_peer(&ours.key)?;
+    Ok(reference)
+}
+
+/// Waits until its verifier has made a block of at least this height its head; the head.
+fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {
+    let adopted = wait_for("the reference's verifier adopts our chain", || {
+        let status = reference.ask("status")?;
+        let Some(head) = status["head"].as_str() else {
+            return Ok(None);
+        };
+        let block = reference.call("block", json!({"block": head}))?;
+        let at = block["height"].as_str().and_then(|at| at.parse().ok());
+        Ok(at.filter(|at: &u64| *at >= height).map(|_| head.to_owned()))
+    });
+    adopted.map_err(|error| match reference.ask("forks") {
+        Ok(forks) => format!("{error}; its forks: {forks}"),
+        Err(other) => format!("{error}; {other}"),
+    })
+}
+
+/// Every kind of transaction that a reference can verify; their ids, and what has to become of each.
+fn everything(ours: &Ours) -> Result<Vec<(String, &'static str)>, String> {
+    let mut sent = Vec::new();
+    let opened = unix_seconds()?;
+    let window = opened + WINDOW_SECONDS;
+    let mut update = vec![1];
+    update.extend(address(BOB).as_bytes());
+    update.extend(window.to_le_bytes());
+    sent.push((ours.send(ALICE, address(ALICE), 500, &update)?, "success"));
+    sent.push((ours.send(ALICE, Address::new(NEW), 77, b"")?, "success"));
+    sent.push((ours.send(ALICE, address(BOB), 1_000, b"")?, "success"));
+    sent.push((ours.send(BOB, address(BOB), 3, b"")?, "success"));
+    // Bob can pay one of these.
+    sent.push((
+        ours.send(BOB, address(ALICE), FUNDS / 10 * 6, b"")?,
+        "success",
+    ));
+    sent.push((
+        ours.send(BOB, address(ALICE), FUNDS / 10 * 6, b"")?,
+        "failed",
+    ));
+    sent.push((ours.send(ALICE, BURN, 9, b"")?, "success"));
+    settled(ours, &sent)?;
+
+    // What Alice signs for Bob to draw 200 of her channel.
+    let (counter, amount) = (7_u64.to_le_bytes(), 200_u64.to_le_bytes());
+    let mut message = vec![2];
+    message.extend([0; 8]);
+    for part in [address(ALICE).as_bytes(), address(BOB).as_bytes()] {
+        message.extend(part);
+    }
+    message.extend(counter.iter().chain(&amount));
+    let signature = key(ALICE).sign(&message);
+    let mut withdraw = vec![2];
+    withdraw.extend(address(ALICE).as_bytes());
+    withdraw.extend(counter.iter().chain(&amount));
+    withdraw.extend(signature.as_bytes());
+    sent.push((ours.send(BOB, address(BOB), 0, &withdraw)?, "success"));
+
+    let (list, atoms) = bytes_list(&[b"stored".as_slice(), b"by the network"]);
+    ours.put(&atoms)?;
+    let mut initial = vec![0];
+    initial.extend(list.as_bytes());
+    sent.push((ours.send(ALICE, BURN, 0, &initial)?, "success"));
+    settled(ours, &sent)?;
+
+    // From here on storage costs something.
+    sent.push((ours.send(VALIDATOR, TREASURY, 5, b"")?, "success"));
+    settled(ours, &sent)?;
+    sent.push((ours.send(ALICE, address(BOB), 1, b"")?, "success"));
+    let left = (window + 4).saturating_sub(unix_seconds()?);
+    thread::sleep(Duration::from_secs(left));
+    let mut close = vec![3];
+    close.extend(address(BOB).as_bytes());
+    sent.push((ours.send(ALICE, address(ALICE), 0, &close)?, "success"));
+    settled(ours, &sent)?;
+    Ok(sent)
+}
+
+/// Waits until all of these are in blocks, as they should be; the height of the last.
+fn settled(ours: &Ours, sent: &[(String, &str)]) -> Result<u64, String> {
+    let mut last = 0;
+    for (number, (id, state)) in sent.iter().enumerate() {
+        let settled = ours.settled(id)?;
+        ensure_eq!(settled.state, *state, "what became of transaction {number}");
+        let height = settled.height.as_deref().and_then(|at| at.parse().ok());
+        last = last.max(height.unwrap_or(0));
+    }
+    Ok(last)
+}
+
+pub(crate) fn the_references_verifier_adopts_all_that_it_can_check(
+    environment: &Environment,
+) -> Outcome {
+    let ours = validator_for_references(environment, &[])?;
+    let sent = everything(&ours)?;
+    let last = settled(&ours, &sent)?;
+    let mut replay = Replay::start(environment, &ours)?;
+    replay.up_to(&ours, last)?;
+
+    let mut reference = verifier(environment, &ours)?;
+    reference.ask("verify")?;
+    let head = adopted(&mut reference, last + 1)?;
+    let forks = reference.ask("forks")?;
+    for (head, fork) in forks.as_object().ok_or("no forks")? {
+        ensure!(fork["bad"].is_null(), "it takes {head} for bad: {fork}");
+    }
+    compare(&ours, &mut reference, &head, &sent)?;
+
+    // A transaction while it follows. It must not look before the nodes are there.
+    reference.pause()?;
+    let id = ours.send(ALICE, Address::new(NEW), 23, b"")?;
+    let height = settled(&ours, &[(id, "success")])?;
+    replay.up_to(&ours, height)?;
+    reference.resume()?;
+    let head = adopted(&mut reference, height)?;
+    let new = json!({"address": Address::new(NEW).to_string(), "block": head});
+    let new = reference.call("account", new)?;
+    ensure_eq!(new["balance"], json!("100"), "what the new account has now");
+    Ok(())
+}
+
+/// What the reference reads of the chain that it adopted is what was sent and what we say.
+fn compare(
+    ours: &Ours,
+    reference: &mut Reference,
+    head: &str,
+    sent: &[(String, &str)],
+) -> Outcome {
+    for (number, (id, state)) in sent.iter().enumerate() {
+        let block = ours.settled(id)?.block;
+        let receipts = reference.call("receipts", json!({"block": block}))?;
+        let receipts = receipts.as_array().ok_or("no receipts")?;
+        let of = |receipt: &&Value| receipt["of"] == json!(id);
+        let status = receipts.iter().find(of).map(|receipt| &receipt["status"]);
+        let expected = json!(u8::from(*state == "failed"));
+        ensure_eq!(
+            status,
+            Some(&expected),
+            "the receipt of transaction {number}"
+        );
+    }
+    // Nobody sends anything any more, so it does not matter whose head is newer.
+    for who in [
+        account(ALICE),
+        account(BOB),
+        account(VALIDATOR),
+        Address::new(NEW).to_string(),
+        BURN.to_string(),
+        TREASURY.to_string(),
+    ] {
+        let read = reference.call("account", json!({"address": who, "block": head}))?;
+        ensure_eq!(
+            read["balance"],
+            json!(ours.balance(&who)?),
+            "what {who} has"
+        );
+    }
+    let stake = reference.call(
+        "stake",
+        json!({"address": account(VALIDATOR), "block": head}),
+    )?;
+    ensure_eq!(stake, json!(6), "the validator's stake");
+    Ok(())
+}
+
+/// Its trie loses the parent of a node that it splits: without a harness that serves what was
+/// between two puts, its verifier condemns an honest block.
+pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
+    environment: &Environment,
+) -> Outcome {
+    let ours = validator_for_references(environment, &[])?;
+    let mut sent = Vec::new();
+    for number in 0..6 {
+        let to = Address::new([0x60 + number; 32]);
+        sent.push((ours.send(ALICE, to, 1, b"")?, "success"));
+    }
+    let last = settled(&ours, &sent)?;
+    let mut replay = Replay::start(environment, &ours)?;
+    replay.verify_only(&ours, last)?;
+    drop(replay);
+    let mut reference = verifier(environment, &ours)?;
+    let mut refused = 0;
+    for height in 1..=last {
+        let block = ours.block(&height.to_string())?;
+        let at = json!({"block": block.id});
+        let head = reference.call("verify_head", at.clone())?;
+        ensure_eq!(head["verified"], json!(true), "its verdict on header {height}");
+        let verdict = reference.call("verify_body", at)?;
+        refused += u64::from(verdict != json!(true));
+    }
+    ensure!(
+        refused > 0,
+        "it has verified every block: its trie loses nothing any more"
+    );
+    Ok(())
+}
+
+/// It knows no reward: a block of ours that claims it passes its header check and fails in the body.
+pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
+    environment: &Environment,
+) -> Outcome {
+    let ours = validator(environment, &[])?;
+    let id = ours.send(ALICE, address(BOB), 1, b"")?;
+    let height = settled(&ours, &[(id, "success")])?;
+    let mut reference = verifier(environment, &ours)?;
+    let block = ours.block(&height.to_string())?;
+    let at = json!({"block": block.id});
+    let head = reference.call("verify_head", at.clone())?;
+    ensure_eq!(head["verified"], json!(true), "its verdict on the header");
+    let verdict = reference.call("verify_body", at)?;
+    ensure_eq!(verdict, json!(false), "its verdict on the body");
+    Ok(())
+}

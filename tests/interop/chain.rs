@@ -1,0 +1,285 @@
+//! Chains of ours for the cases: how they start, who has something on them, what is sent.
+
+use crate::environment::Environment;
+use crate::ours::{Home, Ours};
+use crate::reference::Process;
+use crate::suite::wait_for;
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
+use astreum_core::chain::{Address, Block, Genesis, Unsigned};
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_core::trie::Scalar;
+use astreum_node::chain::head::HeadFile;
+use astreum_node::chain::{Head, HeadState};
+use astreum_node::config::ColdStorageSync;
+use astreum_node::control::{
+    BlockReply, HeadReply, Request, SendReply, TransactionStatusReply, hex, unhex,
+};
+use astreum_node::store::cold::{ColdOptions, ColdStore};
+use core::sync::atomic::{AtomicU64, Ordering};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The validator.
+pub(crate) const VALIDATOR: u8 = 0x21;
+/// Somebody with money.
+pub(crate) const ALICE: u8 = 0x31;
+/// Somebody else with money.
+pub(crate) const BOB: u8 = 0x32;
+/// What Alice and Bob have to begin with.
+pub(crate) const FUNDS: u64 = 1_000_000_000_000;
+/// Everything that a reference verifier needs to do its work in time.
+pub(crate) const REFERENCE_VERIFIER: &str = r#"{
+    "verify_blockchain_interval": 1, "atom_fetch_interval": 0.02, "atom_fetch_retries": 100
+}"#;
+
+/// Somebody's key.
+pub(crate) fn key(who: u8) -> SigningKey {
+    SigningKey::from_seed(&[who; 32])
+}
+
+/// Somebody's account.
+pub(crate) fn address(who: u8) -> Address {
+    Address::from(key(who).verifying_key())
+}
+
+/// Somebody's account, hex.
+pub(crate) fn account(who: u8) -> String {
+    hex(address(who).as_bytes())
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> Result<u64, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map(|now| now.as_secs())
+        .map_err(|error| error.to_string())
+}
+
+/// Our validator on a chain of its own, as anybody would start one: Alice and Bob have money.
+pub(crate) fn validator(environment: &Environment, flags: &[(&str, &str)]) -> Result<Ours, String> {
+    let mut genesis = Genesis::new(
+        address(VALIDATOR),
+        Natural::ZERO,
+        (unix_seconds()? - 2).into(),
+    );
+    for who in [ALICE, BOB] {
+        genesis.balances.insert(address(who), FUNDS.into());
+    }
+    let mut atoms = MemoryStore::new();
+    let block = genesis
+        .build(&mut Scalar, &mut atoms)
+        .map_err(|error| error.to_string())?;
+    let atoms: Vec<(AtomId, Atom)> = atoms.iter().map(|(id, atom)| (*id, atom.clone())).collect();
+    validator_from(environment, &block, &atoms, flags)
+}
+
+/// Our validator on a chain whose genesis the reference made, so that its verifier can follow: both
+/// Alice and Bob have money, and Alice has a channel to nobody.
+pub(crate) fn validator_for_references(
+    environment: &Environment,
+    flags: &[(&str, &str)],
+) -> Result<Ours, String> {
+    let balances = [VALIDATOR, ALICE, BOB].map(|who| (account(who), json!(FUNDS)));
+    let balances = Value::Object(balances.into_iter().collect()).to_string();
+    let channels = json!([account(ALICE)]).to_string();
+    let secret = hex(&[VALIDATOR; 32]);
+    let made = made_by_the_reference(
+        environment,
+        &[
+            "genesis",
+            "--validator",
+            &secret,
+            "--balances",
+            &balances,
+            "--channels",
+            &channels,
+        ],
+    )?;
+    let atoms = stored_atoms(&made["atoms"])?;
+    let id = made["blocks"][0]["id"].as_str().unwrap_or_default();
+    let id: AtomId = id.parse().map_err(|error| format!("{id}: {error}"))?;
+    let store: MemoryStore = atoms.iter().map(|(_, atom)| atom.clone()).collect();
+    let block = Block::read(&store, id).map_err(|error| error.to_string())?;
+    let followers = [flags, &[("reference-followers", "")]].concat();
+    validator_from(environment, &block, &atoms, &followers)
+}
+
+fn validator_from(
+    environment: &Environment,
+    block: &Block,
+    atoms: &[(AtomId, Atom)],
+    flags: &[(&str, &str)],
+) -> Result<Ours, String> {
+    let home = Home::new(environment)?;
+    let options = ColdOptions {
+        level_size_bytes: 1 << 20,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Always,
+        mapped: true,
+        background: false,
+    };
+    let cold = ColdStore::open(&home.cold(), options).map_err(|error| error.to_string())?;
+    cold.put(atoms).map_err(|error| error.to_string())?;
+    drop(cold);
+    let head = Head::new(block.clone(), HeadState::Own).ok_or("the genesis is out of range")?;
+    std::fs::create_dir_all(home.state()).map_err(|error| error.to_string())?;
+    HeadFile::new(&home.state(), 0)
+        .save(&head.saved(Some(block.id())))
+        .map_err(|error| error.to_string())?;
+    let cold = home.cold();
+    let secret = hex(&[VALIDATOR; 32]);
+    let own = [
+        ("validation-secret-key", secret.as_str()),
+        (
+            "cold-storage-path",
+            cold.to_str().ok_or("the path is not UTF-8")?,
+        ),
+    ];
+    Ours::start_in(environment, &home, &[&own, flags].concat())
+}
+
+/// What `reference_chain.py` prints when it is asked so.
+pub(crate) fn made_by_the_reference(
+    environment: &Environment,
+    arguments: &[&str],
+) -> Result<Value, String> {
+    let script = environment.driver.with_file_name("reference_chain.py");
+    Process::script(environment, &script, arguments)?.receive()
+}
+
+/// Atoms from their stored forms in hex.
+pub(crate) fn stored_atoms(listed: &Value) -> Result<Vec<(AtomId, Atom)>, String> {
+    let listed = listed.as_array().ok_or("no list of atoms")?;
+    let atoms = listed.iter().map(|stored| {
+        let bytes = stored.as_str().and_then(unhex).ok_or("not hex")?;
+        let atom = Atom::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        Ok((atom.id(), atom))
+    });
+    atoms.collect()
+}
+
+/// Repeats blocks with the reference's classes to learn the nodes between two puts, which its
+/// verifier loses and asks for.
+pub(crate) struct Replay {
+    process: Process,
+    next_height: u64,
+}
+
+impl Replay {
+    /// One that gets what it needs from `ours`.
+    pub(crate) fn start(environment: &Environment, ours: &Ours) -> Result<Self, String> {
+        let script = environment.driver.with_file_name("reference_chain.py");
+        let mut process = Process::script(
+            environment,
+            &script,
+            &["replay", "--seed", &ours.address()],
+        )?;
+        process.receive()?;
+        Ok(Self {
+            process,
+            next_height: 1,
+        })
+    }
+
+    /// Repeats all blocks up to this height and gives the nodes to `ours`, which serves them.
+    pub(crate) fn up_to(&mut self, ours: &Ours, height: u64) -> Result<(), String> {
+        for some in self.verify_only(ours, height)?.chunks(500) {
+            ours.put(some)?;
+        }
+        Ok(())
+    }
+
+    /// Repeats all blocks up to this height; gives the nodes.
+    pub(crate) fn verify_only(&mut self, ours: &Ours, height: u64) -> Result<Vec<Atom>, String> {
+        let mut nodes = Vec::new();
+        while self.next_height <= height {
+            let block = ours.block(&self.next_height.to_string())?;
+            self.process.send(&json!({"block": block.id}).to_string())?;
+            let reply = self.process.receive()?;
+            let told = &reply["ok"];
+            if told["verified"] != json!(true) {
+                let height = self.next_height;
+                return Err(format!("the replay of block {height} failed: {reply}"));
+            }
+            let atoms = stored_atoms(&told["atoms"])?;
+            nodes.extend(atoms.into_iter().map(|(_, atom)| atom));
+            self.next_height += 1;
+        }
+        Ok(nodes)
+    }
+}
+
+/// A signed transaction on chain 0 that is like no other.
+fn signed(who: u8, to: Address, amount: u64, data: &[u8]) -> astreum_core::chain::Transaction {
+    static COUNTER: AtomicU64 = AtomicU64::new(1);
+    let unsigned = Unsigned {
+        chain_id: Natural::ZERO,
+        amount: amount.into(),
+        counter: COUNTER.fetch_add(1, Ordering::Relaxed).into(),
+        data: data.into(),
+        recipient: to,
+    };
+    unsigned.sign(&key(who))
+}
+
+/// Questions about a chain, and what is sent to it.
+impl Ours {
+    /// Sends a transaction; gives its id.
+    pub(crate) fn send(
+        &self,
+        who: u8,
+        to: Address,
+        amount: u64,
+        data: &[u8],
+    ) -> Result<String, String> {
+        let transaction = signed(who, to, amount, data);
+        let atoms = transaction.to_atoms();
+        let request = Request::SendTransaction {
+            id: transaction.id().to_string(),
+            atoms: atoms
+                .iter()
+                .map(|(_, atom)| hex(&atom.to_bytes()))
+                .collect(),
+            dry_run: false,
+        };
+        let reply: SendReply = self.request(&request)?;
+        Ok(reply.id)
+    }
+
+    /// What became of a transaction, once it is in a block.
+    pub(crate) fn settled(&self, id: &str) -> Result<TransactionStatusReply, String> {
+        wait_for("a block takes the transaction", || {
+            let status: TransactionStatusReply = self.request(&Request::TransactionStatus {
+                id: id.to_owned(),
+                wait_seconds: 2,
+            })?;
+            Ok(Some(status).filter(TransactionStatusReply::is_final))
+        })
+        .map_err(|error| format!("{error}; {:?}", self.status().map(|now| now.validator)))
+    }
+
+    /// A block: `head`, a height, or an id.
+    pub(crate) fn block(&self, at: &str) -> Result<BlockReply, String> {
+        self.request(&Request::Block {
+            at: at.to_owned(),
+            transactions: 100,
+            skip: 0,
+        })
+    }
+
+    /// The head, as the node answers for it.
+    pub(crate) fn head(&self) -> Result<HeadReply, String> {
+        let reply: astreum_node::control::AccountReply = self.request(&Request::Account {
+            account: hex(astreum_core::chain::TREASURY.as_bytes()),
+        })?;
+        Ok(reply.head)
+    }
+
+    /// What an account has.
+    pub(crate) fn balance(&self, account: &str) -> Result<String, String> {
+        let reply: astreum_node::control::AccountReply = self.request(&Request::Account {
+            account: account.to_owned(),
+        })?;
+        Ok(reply.balance)
+    }
+}
