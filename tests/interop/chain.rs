@@ -13,11 +13,12 @@ use astreum_node::chain::head::HeadFile;
 use astreum_node::chain::{Head, HeadState};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::control::{
-    BlockReply, HeadReply, Request, SendReply, TransactionStatusReply, hex, unhex,
+    AccountReply, BlockReply, Request, SendReply, TransactionStatusReply, hex, unhex,
 };
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use core::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The validator.
@@ -135,7 +136,11 @@ fn validator_from(
             cold.to_str().ok_or("the path is not UTF-8")?,
         ),
     ];
-    Ours::start_in(environment, &home, &[&own, flags].concat())
+    let ours = Ours::start_in(environment, &home, &[&own, flags].concat())?;
+    wait_for("the genesis is taken up", || {
+        Ok(ours.status()?.chain.height.map(drop))
+    })?;
+    Ok(ours)
 }
 
 /// What `reference_chain.py` prints when it is asked so.
@@ -267,19 +272,37 @@ impl Ours {
         })
     }
 
-    /// The head, as the node answers for it.
-    pub(crate) fn head(&self) -> Result<HeadReply, String> {
-        let reply: astreum_node::control::AccountReply = self.request(&Request::Account {
-            account: hex(astreum_core::chain::TREASURY.as_bytes()),
-        })?;
-        Ok(reply.head)
+    /// An account as of the head.
+    pub(crate) fn account(&self, account: &str) -> Result<AccountReply, String> {
+        self.request(&Request::Account {
+            account: account.to_owned(),
+        })
     }
 
     /// What an account has.
     pub(crate) fn balance(&self, account: &str) -> Result<String, String> {
-        let reply: astreum_node::control::AccountReply = self.request(&Request::Account {
-            account: account.to_owned(),
-        })?;
-        Ok(reply.balance)
+        Ok(self.account(account)?.balance)
+    }
+
+    /// What a command of the program prints that is asked of this node.
+    pub(crate) fn command(
+        &self,
+        environment: &Environment,
+        arguments: &[&str],
+    ) -> Result<String, String> {
+        let output = Command::new(&environment.node)
+            .env_remove("ASTREUM_REFERENCE_PYTHON")
+            .args(arguments)
+            .arg("--control-socket")
+            .arg(self.socket())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("cannot start the program: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        let problem = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{arguments:?} failed: {problem}{said}"))
     }
 }

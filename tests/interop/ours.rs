@@ -10,7 +10,7 @@ use astreum_node::control::{
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The longest that a request over the control socket may take.
@@ -141,6 +141,11 @@ impl Ours {
     /// Where it listens.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its control socket.
+    pub(crate) fn socket(&self) -> &Path {
+        self.client.socket()
     }
 
     pub(crate) fn request<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Result<T, String> {

@@ -2,6 +2,7 @@
 
 mod advertisements;
 mod chain_followed;
+mod chain_following;
 mod chain_transactions;
 mod chain_verified;
 mod cold;
@@ -40,6 +41,11 @@ pub(crate) fn all() -> Vec<Case> {
         cases!(chain_followed:
             the_reference_adopts_our_heads_and_accepts_our_headers,
             the_reference_reads_our_accounts_and_receipts,
+        ),
+        cases!(chain_following:
+            we_trust_a_reference_validator_and_say_so,
+            nobody_can_verify_a_reference_validators_chain,
+            we_verify_a_chain_that_a_reference_serves,
         ),
         cases!(chain_transactions:
             a_transaction_of_the_reference_lands_in_our_block,

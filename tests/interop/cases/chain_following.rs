@@ -1,0 +1,169 @@
+//! We follow chains of reference nodes: trusted, where a reference validator is our default seed, and
+//! verified in full, where a chain keeps the rules. A reference validator's own chain does not keep
+//! even the reference's.
+
+use crate::chain::made_by_the_reference;
+use crate::environment::Environment;
+use crate::ours::Ours;
+use crate::reference::Reference;
+use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
+use astreum_node::control::{ChainReply, hex};
+use serde_json::json;
+
+/// The validation secret of the reference.
+const SECRET: [u8; 32] = [0x71; 32];
+
+/// Waits until the head has this height or more; what the status says of the chain then.
+fn followed(ours: &Ours, height: u64) -> Result<ChainReply, String> {
+    let followed = wait_for("our node follows", || {
+        let chain = ours.status()?.chain;
+        Ok(Some(chain).filter(|chain| chain.height >= Some(height)))
+    });
+    followed.map_err(|error| format!("{error}; {:?}", ours.status().map(|status| status.chain)))
+}
+
+fn validating_reference(environment: &Environment) -> Result<(Reference, String), String> {
+    let mut reference = Reference::fresh(environment)?;
+    let key = reference.call("validate", json!({"secret": hex(&SECRET)}))?;
+    let key = key.as_str().ok_or("no key")?.to_owned();
+    Ok((reference, key))
+}
+
+pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environment) -> Outcome {
+    let (mut reference, validator) = validating_reference(environment)?;
+    let ours = Ours::start(environment, &[("default-seed", &reference.address())])?;
+    for height in [2, 4] {
+        let chain = followed(&ours, height)?;
+        ensure_eq!(chain.state.as_deref(), Some("trusted"), "the head's state");
+        ensure_eq!(chain.root, None, "what it was verified from");
+        ensure!(
+            chain.bad_blocks.is_empty(),
+            "bad blocks: {:?}",
+            chain.bad_blocks
+        );
+    }
+    // What we say of its blocks and accounts is what it says.
+    let (account, treasury) = (ours.account(&validator)?, ours.account("treasury")?);
+    ensure_eq!(treasury.balance, "1", "what the treasury has");
+    let at = json!({"address": validator, "block": account.head.id});
+    let theirs = reference.call("account", at)?;
+    ensure_eq!(
+        json!(account.balance),
+        theirs["balance"],
+        "what the validator has at block {}",
+        account.head.height
+    );
+    ensure_eq!(account.head.state, "trusted", "the state of that block");
+    ensure!(account.balance != "0", "it has rewarded itself");
+    let block = ours.block(&account.head.id)?;
+    let theirs = reference.call("block", json!({"block": block.id}))?;
+    for (name, value) in [
+        ("height", &block.height),
+        ("previous_block_hash", &block.previous),
+        ("timestamp", &block.timestamp),
+        ("difficulty", &block.difficulty),
+        ("accounts_hash", &block.accounts),
+        ("validator_public_key_bytes", &block.validator),
+        ("nonce", &block.nonce),
+    ] {
+        ensure_eq!(theirs[name], json!(value), "{name} of a block");
+    }
+    ensure_eq!(block.validator, validator, "who made it");
+    ensure_eq!(
+        block.signature_holds,
+        Some(false),
+        "whether its signature holds"
+    );
+    // A person is told as well.
+    let status = ours.command(environment, &["status"])?;
+    ensure!(
+        status.contains("(trusted, not verified)"),
+        "status says {status}"
+    );
+    let shown = ours.command(environment, &["account", "show", &validator])?;
+    ensure!(shown.contains(", trusted, "), "account show says {shown}");
+    let shown = ours.command(environment, &["block", "show", &block.id])?;
+    ensure!(shown.contains(&validator), "block show says {shown}");
+    Ok(())
+}
+
+/// Its validator neither signs its blocks nor tells anybody of the reward: its own check refuses
+/// them, and ours.
+pub(crate) fn nobody_can_verify_a_reference_validators_chain(environment: &Environment) -> Outcome {
+    let (mut reference, _) = validating_reference(environment)?;
+    let ours = Ours::with_seeds(environment, &[reference.address()])?;
+    let bad = wait_for("we find a bad block", || {
+        Ok(ours.status()?.chain.bad_blocks.into_iter().next())
+    })?;
+    ensure!(bad.reason.contains("signature"), "it is bad: {bad:?}");
+    let chain = ours.status()?.chain;
+    ensure_eq!(chain.head, None, "our head");
+    let verdict = reference.call("verify_head", json!({"block": bad.id}))?;
+    ensure_eq!(
+        verdict["verified"],
+        json!(false),
+        "its verdict on its own header"
+    );
+    let block = reference.call("block", json!({"block": bad.id}))?;
+    ensure_eq!(block["signature"], json!(""), "its signature");
+    let verdict = reference.call("verify_body", json!({"block": bad.id}))?;
+    ensure_eq!(verdict, json!(false), "its verdict on its own body");
+    Ok(())
+}
+
+/// A chain that is signed and keeps the rules, made with the reference's classes and served by an
+/// unmodified reference node that nobody trusts.
+pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environment) -> Outcome {
+    let arguments = ["build", "--blocks", "8", "--transactions", "2"];
+    let made = made_by_the_reference(environment, &arguments)?;
+    let mut reference = Reference::fresh(environment)?;
+    let atoms = made["atoms"].as_array().ok_or("no atoms")?;
+    for some in atoms.chunks(500) {
+        reference.call("put_stored", json!({"atoms": some}))?;
+    }
+    let block = |height: usize| made["blocks"][height]["id"].clone();
+    reference.call("set_head", json!({"block": block(5)}))?;
+    let seeds = reference.address();
+    let flags = [
+        ("additional-seeds", seeds.as_str()),
+        // The machine may be slow, and the chain does not grow while it is read.
+        ("verification-max-stale-seconds", "60"),
+        ("verify-blockchain-interval", "1"),
+    ];
+    let ours = Ours::start(environment, &flags)?;
+    for height in [5, 8] {
+        reference.call("set_head", json!({"block": block(height)}))?;
+        ours.wait_for_peer(&reference.key)?;
+        reference.wait_for_peer(&ours.key)?;
+        let ping = json!({"key": ours.key, "head": block(height)});
+        reference.call("ping", ping)?;
+        let chain = followed(&ours, u64::try_from(height).unwrap_or(0))?;
+        ensure_eq!(json!(chain.head), block(height), "the head");
+        ensure_eq!(chain.state.as_deref(), Some("verified"), "its state");
+        ensure_eq!(
+            json!(chain.root),
+            block(0),
+            "the block that it was verified from"
+        );
+        for who in ["sender", "recipient"] {
+            let key = made[who].as_str().unwrap_or_default();
+            let account = ours.account(key)?;
+            ensure_eq!(account.head.state, "verified", "the state of the head");
+            let at = json!({"address": key, "block": account.head.id});
+            let theirs = reference.call("account", at)?;
+            ensure_eq!(
+                json!(account.balance),
+                theirs["balance"],
+                "what the {who} has at block {height}"
+            );
+        }
+    }
+    // Two transfers of 1 in each of eight blocks, on top of 5.
+    let recipient = made["recipient"].as_str().unwrap_or_default();
+    ensure_eq!(
+        ours.account(recipient)?.balance,
+        "21",
+        "what the recipient has"
+    );
+    Ok(())
+}
