@@ -174,11 +174,8 @@ impl Replay {
     /// One that gets what it needs from `ours`.
     pub(crate) fn start(environment: &Environment, ours: &Ours) -> Result<Self, String> {
         let script = environment.driver.with_file_name("reference_chain.py");
-        let mut process = Process::script(
-            environment,
-            &script,
-            &["replay", "--seed", &ours.address()],
-        )?;
+        let mut process =
+            Process::script(environment, &script, &["replay", "--seed", &ours.address()])?;
         process.receive()?;
         Ok(Self {
             process,
@@ -249,6 +246,24 @@ impl Ours {
         };
         let reply: SendReply = self.request(&request)?;
         Ok(reply.id)
+    }
+
+    /// Sends two transfers of which the sender can pay one; the second is sent before a block has
+    /// the first, for nobody takes what the head says cannot be paid.
+    pub(crate) fn send_too_much(&self, who: u8, to: Address) -> Result<[String; 2], String> {
+        let before = self.status()?.latest_block;
+        wait_for("the next block", || {
+            Ok((self.status()?.latest_block != before).then_some(()))
+        })?;
+        let balance: u64 = self
+            .balance(&account(who))?
+            .parse()
+            .map_err(|error| format!("{error}"))?;
+        let amount = balance / 10 * 6;
+        Ok([
+            self.send(who, to, amount, b"")?,
+            self.send(who, to, amount, b"")?,
+        ])
     }
 
     /// What became of a transaction, once it is in a block.

@@ -148,7 +148,10 @@ impl Ours {
         self.client.socket()
     }
 
-    pub(crate) fn request<T: serde::de::DeserializeOwned>(&self, request: &Request) -> Result<T, String> {
+    pub(crate) fn request<T: serde::de::DeserializeOwned>(
+        &self,
+        request: &Request,
+    ) -> Result<T, String> {
         self.client
             .request(request)
             .map_err(|error| format!("our node: {error}"))

@@ -40,7 +40,6 @@ from astreum.node import Node as ReferenceNode
 from astreum.storage.advertisments import advertise_atoms
 from astreum.storage.cold.insert import insert_atom_into_cold_storage
 from astreum.storage.models.atom import ZERO32, Atom, AtomKind, bytes_list_to_atoms
-from astreum.storage.models.trie import Trie
 from astreum.validation.models.accounts import Accounts
 from astreum.validation.models.block import Block
 from astreum.validation.models.receipt import Receipt
@@ -422,13 +421,6 @@ class Node:
             "content": transaction_id.hex(),
         })
         return transaction_id.hex()
-
-    def lost_parent(self, request):
-        """Puts keys into a new trie, each time from storage; what became of the last one."""
-        trie = Trie()
-        for key in request["keys"]:
-            trie.put(self._node, HEX(key), b"value")
-        return sum(trie.get(self._node, HEX(key)) is not None for key in request["keys"])
 
     def quit(self, _):
         self._node.disconnect()

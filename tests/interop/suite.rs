@@ -49,15 +49,24 @@ pub(crate) use ensure_eq;
 /// Asks until there is an answer.
 pub(crate) fn wait_for<T>(
     what: &str,
+    probe: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<T, String> {
+    wait_within(PATIENCE, what, probe)
+}
+
+/// Asks until there is an answer, so long at most.
+pub(crate) fn wait_within<T>(
+    patience: Duration,
+    what: &str,
     mut probe: impl FnMut() -> Result<Option<T>, String>,
 ) -> Result<T, String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = probe()? {
             return Ok(answer);
         }
         if Instant::now() > deadline {
-            return Err(format!("{what}: not within {PATIENCE:?}"));
+            return Err(format!("{what}: not within {patience:?}"));
         }
         thread::sleep(Duration::from_millis(20));
     }

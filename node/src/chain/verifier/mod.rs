@@ -7,8 +7,10 @@
 //! with it, and is not tried again.
 //!
 //! Which chain is ours: the one that the head of an earlier run, a genesis of our own or
-//! `verified_up_to` belongs to; a node with none of these takes the first chain that it adopts.
-//! From then on chains that go back to another genesis are refused.
+//! `verified_up_to` belongs to; a node with none of these takes the first chain that it adopts, but
+//! not for its genesis alone, which costs nothing to make: a block on it has to have been verified,
+//! or the genesis be what a peer names. From then on chains that go back to another genesis are
+//! refused.
 //!
 //! The pinned default seed is believed: its head is adopted once its header is here, and nothing
 //! else of it is checked. It gives way to what was verified only where that goes on from it; and
@@ -204,6 +206,21 @@ impl Verifier {
                 }
             }
         }
+    }
+
+    /// Takes back what a peer has offered before it was known to be the default seed: that is
+    /// believed, not checked.
+    fn leave(&mut self, peer: &PublicKey) {
+        let forks = &mut self.forks;
+        let offered: BTreeSet<AtomId> = forks.heads().copied().collect();
+        forks.withdraw(peer);
+        self.chases.retain(|chase| {
+            let stays = forks.peers_of(&chase.head) > 0 || !offered.contains(&chase.head);
+            if !stays {
+                forks.release(&chase.head);
+            }
+            stays
+        });
     }
 
     /// Takes up the head of an earlier run, or the configured one.
@@ -440,7 +457,9 @@ impl Verifier {
         let offered: Vec<AtomId> = self.forks.heads().copied().collect();
         let offered = offered.iter().filter_map(tip);
         let reached = reached.iter().filter_map(tip);
-        let reached = reached.filter(|tip| tip.extends_current);
+        // A genesis that a chain goes back to says nothing for the chain.
+        let is_founded = |tip: &Tip| current.is_some() || tip.height > 0;
+        let reached = reached.filter(|tip| tip.extends_current && is_founded(tip));
         let own = context.head().map(|head| Tip {
             id: head.id(),
             height: head.height(),
@@ -626,10 +645,11 @@ impl Machine for Verifier {
         self.now = world.now.instant;
         match input {
             Input::PeerHead {
+                peer,
                 id,
                 is_default_seed: true,
-                ..
             } => {
+                self.leave(peer);
                 self.seed_next = Some(*id);
                 self.is_busy = true;
             }

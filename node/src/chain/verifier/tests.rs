@@ -200,6 +200,57 @@ fn the_default_seed_is_believed_until_what_was_verified_goes_on_from_its_head() 
 }
 
 #[test]
+fn what_the_default_seed_named_before_it_was_known_is_not_checked_either() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let mut host = Host::new(time(&blocks[2]));
+    host.hears(200, blocks[1].id());
+    host.seed_says(blocks[1].id());
+    host.run(&[&maker], 30);
+    host.seed_says(blocks[2].id());
+    host.run(&[&maker], 30);
+    let status = host.chain.status();
+    let head = status.head.unwrap();
+    assert_eq!(
+        (head.id(), head.state()),
+        (blocks[2].id(), HeadState::Trusted)
+    );
+    assert_eq!(status.root, None);
+    assert!(status.verifier.syncs.is_empty());
+    // Somebody else's offer of the same is checked.
+    host.hears(1, blocks[2].id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+}
+
+#[test]
+fn the_genesis_of_a_chain_that_turns_out_bad_does_not_become_ours() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let mut header = maker.draft(&genesis, 2, &[]);
+    header.cumulative_mint = 99_u64.into();
+    let bad = maker.mine(&genesis, header, 1);
+    let mut other = Maker::of_chain(0, BEGINNING + 1);
+    let start = other.genesis.clone();
+    let good = other.extend(&start, 2, 2);
+    let mut host = Host::new(time(&good[1]));
+    host.hears(1, bad.id());
+    host.run(&[&maker], 30);
+    assert!(host.chain.verifier().bad(&bad.id()).is_some());
+    let status = host.chain.status();
+    assert_eq!((status.head, status.root), (None, None));
+    host.hears(2, good[1].id());
+    host.run(&[&maker, &other], 30);
+    assert_eq!(host.verified_head(), Some(good[1].id()));
+    // A genesis that is all there is of a chain so far is taken.
+    let mut host = Host::new(BEGINNING + 1);
+    host.hears(1, genesis.id());
+    host.run(&[&maker], 5);
+    assert_eq!(host.verified_head(), Some(genesis.id()));
+}
+
+#[test]
 fn a_restart_goes_on_from_the_head_that_was_saved() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
