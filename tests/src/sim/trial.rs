@@ -59,7 +59,7 @@ impl Settings {
             seed,
             nodes: 5 + random.below(3) + hostile,
             hostile,
-            validators: if seed % 8 == 0 { 2 } else { 0 },
+            validators: if seed.is_multiple_of(8) { 2 } else { 0 },
             trouble: Duration::from_secs(20),
             pace: Duration::from_millis(500),
             loss_permille: 0,
