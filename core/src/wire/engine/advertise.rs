@@ -2,7 +2,7 @@
 
 use super::address::is_local;
 use super::limits::{
-    ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN, MAX_ADDRESS_VOTES,
+    ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN, EARLY_REPEATS, MAX_ADDRESS_VOTES,
     MAX_ADVERTISEMENTS,
 };
 use super::{Engine, Event, Source};
@@ -21,6 +21,8 @@ struct Advertisement {
     due: Instant,
     /// When everybody is told again; before that, only those who have not been.
     repeat_at: Instant,
+    /// How often everybody has been told.
+    rounds: usize,
     /// Who was told last.
     told: heapless::Vec<PublicKey, ADVERTISE_FANOUT>,
 }
@@ -112,6 +114,7 @@ impl Engine {
             expires,
             due: now,
             repeat_at: now,
+            rounds: 0,
             told,
         };
         self.advertisements.by_id.insert(id, advertisement);
@@ -232,10 +235,13 @@ impl Engine {
         if is_repeat {
             let interval = self.config.storage_index_interval;
             let is_once = interval.is_zero();
+            // Nobody acknowledges a put, so the first may be lost.
+            let early = EARLY_REPEATS.get(advertisement.rounds);
+            advertisement.rounds = advertisement.rounds.saturating_add(1);
             advertisement.repeat_at = if is_once {
                 Instant::MAX
             } else {
-                now + interval
+                now + early.map_or(interval, |early| interval.min(*early))
             };
             advertisement.told.clear();
         }

@@ -620,7 +620,7 @@ impl Engine {
                 asked.retry_at = Instant::MAX;
                 continue;
             }
-            asked.retry_at = now + FETCH_RETRY * (1 << asked.tries.min(8));
+            asked.retry_at = now + FETCH_RETRY * 2;
             asked.tries += 1;
             again.push((*key, asked.address));
         }

@@ -94,8 +94,8 @@ pub const MAX_FETCH_PEERS: usize = 16;
 /// Redirects that are followed in a row.
 pub const MAX_FETCH_HOPS: u8 = 8;
 /// Times that one peer is asked for one object, retries included.
-pub const MAX_FETCH_TRIES: u8 = 4;
-/// Before a request is sent again for the first time; doubles each time.
+pub const MAX_FETCH_TRIES: u8 = 6;
+/// Before a request is sent again for the first time; twice as long from then on.
 pub const FETCH_RETRY: Duration = Duration::from_millis(200);
 /// Atoms in a list that is fetched, as in consensus.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
@@ -109,6 +109,8 @@ pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
 
 /// Advertisements of our own; further ones are refused.
 pub const MAX_ADVERTISEMENTS: usize = 65_536;
+/// After these times an advertisement is sent again before it repeats at its interval.
+pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
 /// Peers that an advertisement is sent to.
 pub const ADVERTISE_FANOUT: usize = 2;
 /// Advertisements sent in one turn.
