@@ -1,10 +1,6 @@
 //! A block as atoms: laid out as documented, read back as it was, refused when it was changed.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a failure fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use astreum_core::chain::{Address, Block, Genesis, Header};
