@@ -3,6 +3,12 @@
 //! and the network move on, links that can be cut, and nodes that stop and start again from what
 //! their disk would hold.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failure fails the test"
+)]
+
 use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore, collect_list};
 use astreum_core::chain::{
     Account, Address, Block, Genesis, Transaction, Unsigned, read_ids, write_atoms,

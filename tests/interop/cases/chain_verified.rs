@@ -251,3 +251,28 @@ pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
     ensure_eq!(verdict, json!(false), "its verdict on the body");
     Ok(())
 }
+
+/// It cannot put into a trie that is empty: the first channel of an account fails in its body check,
+/// that of an account with one does not.
+pub(crate) fn its_verifier_cannot_open_the_first_channel_of_an_account(
+    environment: &Environment,
+) -> Outcome {
+    let ours = validator_for_references(environment, &[])?;
+    let mut reference = verifier(environment, &ours)?;
+    for (who, expected) in [(ALICE, true), (BOB, false)] {
+        let mut update = vec![1];
+        update.extend(address(VALIDATOR).as_bytes());
+        let id = ours.send(who, address(who), 5, &update)?;
+        let height = settled(&ours, &[(id, "success")])?;
+        let block = ours.block(&height.to_string())?;
+        let at = json!({"block": block.id});
+        let head = reference.call("verify_head", at.clone())?;
+        ensure_eq!(head["verified"], json!(true), "its verdict on the header");
+        if expected {
+            Replay::start(environment, &ours)?.up_to(&ours, height)?;
+        }
+        let verdict = reference.call("verify_body", at)?;
+        ensure_eq!(verdict, json!(expected), "its verdict on block {height}");
+    }
+    Ok(())
+}

@@ -54,6 +54,7 @@ pub(crate) fn all() -> Vec<Case> {
         cases!(chain_verified:
             without_the_lost_nodes_its_verifier_condemns_an_honest_block,
             its_verifier_refuses_a_block_that_claims_the_reward,
+            its_verifier_cannot_open_the_first_channel_of_an_account,
         ),
         cases!(misses: we_ask_two_references, the_reference_asks_two_of_us),
         cases!(objects:
