@@ -132,6 +132,10 @@ impl<S: AtomSource> Builder<S> {
         self.transaction_ids.is_empty()
     }
 
+    pub(super) const fn source(&self) -> &S {
+        self.state.journal.source()
+    }
+
     /// The state as the transactions so far have left it.
     pub const fn state(&mut self) -> &mut State<S> {
         &mut self.state

@@ -21,15 +21,26 @@ pub fn read_transactions<S: AtomSource + ?Sized>(
     let ids = read_ids(source, block.transactions)?;
     let mut transactions = Vec::with_capacity(ids.len());
     for (index, id) in ids.into_iter().enumerate() {
-        transactions.push(match Transaction::read(source, id) {
-            Ok(transaction) => transaction,
-            Err(RecordError::Malformed { problem, .. }) => {
-                return Err(Invalid::MalformedTransaction { index, id, problem }.into());
-            }
-            Err(error) => return Err(error.into()),
-        });
+        transactions.push(read_transaction(source, index, id)?);
     }
     Ok(transactions)
+}
+
+/// One of the transactions of a block, which stands at `index`. Its signature is not checked.
+///
+/// # Errors
+/// As [`read_transactions`].
+pub fn read_transaction<S: AtomSource + ?Sized>(
+    source: &S,
+    index: usize,
+    id: AtomId,
+) -> Result<Transaction, VerifyError<S::Error>> {
+    Transaction::read(source, id).map_err(|error| match error {
+        RecordError::Malformed { problem, .. } => {
+            Invalid::MalformedTransaction { index, id, problem }.into()
+        }
+        error => error.into(),
+    })
 }
 
 /// The ids in the list of a block's transactions.
@@ -82,13 +93,37 @@ pub fn verify_body<S: AtomSource>(
     signed: &[bool],
     hasher: &mut impl BatchHasher,
 ) -> Result<Body, VerifyError<S::Error>> {
+    check_signed(transactions, signed)?;
+    repeat_body(&source, parent, transactions, hasher)?.check(block, hasher)
+}
+
+/// Whether all transactions are signed, as [`check_signatures`] has found.
+///
+/// # Errors
+/// Which is the first that is not.
+pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(), Invalid> {
     for (index, transaction) in transactions.iter().enumerate() {
         if signed.get(index) != Some(&true) {
             let id = transaction.id();
-            return Err(Invalid::TransactionSignature { index, id }.into());
+            return Err(Invalid::TransactionSignature { index, id });
         }
     }
-    let mut builder = Builder::new(&source, parent);
+    Ok(())
+}
+
+/// Does what a block's transactions say, as the second half of [`verify_body`]: for a host that
+/// checks their signatures meanwhile. A [forged signature](check_signed) is what is wrong with the
+/// block, whatever this comes to.
+///
+/// # Errors
+/// As [`verify_body`].
+pub fn repeat_body<S: AtomSource>(
+    source: S,
+    parent: &Block,
+    transactions: &[Transaction],
+    hasher: &mut impl BatchHasher,
+) -> Result<Repeated<S>, VerifyError<S::Error>> {
+    let mut builder = Builder::new(source, parent);
     for (index, transaction) in transactions.iter().enumerate() {
         if let Err(rejection) = builder.apply(transaction)? {
             let rejection = Box::new(rejection);
@@ -101,24 +136,48 @@ pub fn verify_body<S: AtomSource>(
             .into());
         }
     }
-    let mut body = builder.finish(hasher, None)?;
-    check_lists(block, &body)?;
-    check_totals(block, &body)?;
-    if block.accounts == body.accounts {
-        return Ok(body);
+    let body = builder.finish(hasher, None)?;
+    Ok(Repeated { builder, body })
+}
+
+/// What the transactions of a block come to, before it is compared with what the block says.
+pub struct Repeated<S> {
+    builder: Builder<S>,
+    body: Body,
+}
+
+impl<S: AtomSource> Repeated<S> {
+    /// Compares it with what `block` says, and gives it back to be stored.
+    ///
+    /// # Errors
+    /// As [`verify_body`].
+    pub fn check(
+        self,
+        block: &Block,
+        hasher: &mut impl BatchHasher,
+    ) -> Result<Body, VerifyError<S::Error>> {
+        let Self {
+            mut builder,
+            mut body,
+        } = self;
+        check_lists(block, &body)?;
+        check_totals(block, &body)?;
+        if block.accounts == body.accounts {
+            return Ok(body);
+        }
+        let computed = body.accounts;
+        builder.claim(hasher, block.validator, &mut body)?;
+        if block.accounts == body.accounts {
+            return Ok(body);
+        }
+        let claimed = other_claim(block, &mut builder, hasher)?;
+        Err(claimed
+            .unwrap_or(Invalid::Accounts {
+                stated: block.accounts,
+                computed,
+            })
+            .into())
     }
-    let computed = body.accounts;
-    builder.claim(hasher, block.validator, &mut body)?;
-    if block.accounts == body.accounts {
-        return Ok(body);
-    }
-    let claimed = other_claim(&source, block, &mut builder, hasher)?;
-    Err(claimed
-        .unwrap_or(Invalid::Accounts {
-            stated: block.accounts,
-            computed,
-        })
-        .into())
 }
 
 fn check_lists(block: &Block, body: &Body) -> Result<(), Invalid> {
@@ -169,13 +228,12 @@ fn check_totals(block: &Block, body: &Body) -> Result<(), Invalid> {
 /// Whether the accounts are right but for a reward that is none of those allowed, where the atoms
 /// are here to tell; the block is wrong either way.
 fn other_claim<S: AtomSource>(
-    source: &S,
     block: &Block,
-    builder: &mut Builder<&S>,
+    builder: &mut Builder<S>,
     hasher: &mut impl BatchHasher,
 ) -> Result<Option<Invalid>, VerifyError<S::Error>> {
     let validator = &block.validator;
-    let Ok(Some(stated)) = Account::find(source, block.accounts, validator) else {
+    let Ok(Some(stated)) = Account::find(builder.source(), block.accounts, validator) else {
         return Ok(None);
     };
     // The reward is credited already.

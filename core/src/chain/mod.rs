@@ -35,7 +35,10 @@ mod verify;
 pub use account::{Account, Address};
 pub use block::{Block, Header};
 pub use body::{Body, Builder, REWARD};
-pub use check::{check_signatures, read_ids, read_transactions, verify_body};
+pub use check::{
+    Repeated, check_signatures, check_signed, read_ids, read_transaction, read_transactions,
+    repeat_body, verify_body,
+};
 pub use genesis::{
     Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_TOTAL_FEES, Genesis,
     GenesisError, GenesisWarning,

@@ -1,8 +1,8 @@
 //! Whether a block is right: its header against its parent, its body against the parent's state.
 //!
 //! Checks run from cheap to dear, and whatever a forger can make cheaply is refused before anything
-//! costs time: a timestamp from the future before validators are drawn for it, signatures before
-//! transactions are applied.
+//! costs time: a timestamp from the future before validators are drawn for it, the validator's turn
+//! and signature before transactions are applied.
 //!
 //! A block is [`Invalid`] for good: the same block is judged so by everybody, whatever they hold.
 //! What depends on what a node holds, or on its clock, is apart: [`VerifyError::State`] and

@@ -30,8 +30,19 @@ impl Now {
 
 /// Does independent pieces of work, at once if it can.
 pub trait Parallel {
+    /// What `work` says of each of `0..count`, in that order; meanwhile the calling thread does
+    /// what is `beside` it.
+    fn all_beside(
+        &self,
+        count: usize,
+        work: &(dyn Fn(usize) -> bool + Sync),
+        beside: &mut dyn FnMut(),
+    ) -> Vec<bool>;
+
     /// What `work` says of each of `0..count`, in that order.
-    fn all(&self, count: usize, work: &(dyn Fn(usize) -> bool + Sync)) -> Vec<bool>;
+    fn all(&self, count: usize, work: &(dyn Fn(usize) -> bool + Sync)) -> Vec<bool> {
+        self.all_beside(count, work, &mut || ())
+    }
 }
 
 /// One piece after the other.
@@ -39,7 +50,13 @@ pub trait Parallel {
 pub struct Serial;
 
 impl Parallel for Serial {
-    fn all(&self, count: usize, work: &(dyn Fn(usize) -> bool + Sync)) -> Vec<bool> {
+    fn all_beside(
+        &self,
+        count: usize,
+        work: &(dyn Fn(usize) -> bool + Sync),
+        beside: &mut dyn FnMut(),
+    ) -> Vec<bool> {
+        beside();
         (0..count).map(work).collect()
     }
 }

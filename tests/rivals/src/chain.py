@@ -1,8 +1,9 @@
-"""Times the reference: applies the transactions of one block, as its validator and its verifier do.
+"""Times the reference: applies the transactions of one block, as its validator and its verifier do,
+and looks for a block's nonce.
 
 Reads a line of facts (accounts root, previous block, chain id, height, previous timestamp, cumulative
 stake, cumulative fees), a line of transaction ids, and an atom a line, all as hex or decimal. Prints
-seconds and the root of the accounts.
+seconds, the root of the accounts, and nonces a second.
 """
 
 import sys
@@ -13,6 +14,7 @@ from astreum.consensus.transaction import apply_transaction
 from astreum.storage.models.atom import ZERO32, Atom
 from astreum.storage.models.trie import Trie
 from astreum.validation.models.accounts import Accounts
+from astreum.validation.models.block import Block
 
 
 class RepairedTrie(Trie):
@@ -72,9 +74,32 @@ def run(store, facts, transactions):
     return time.perf_counter() - start, block.accounts.root_hash
 
 
+def nonces_a_second(start):
+    hashes = {name: bytes([7]) * 32 for name in ("accounts_hash", "transactions_hash", "receipts_hash")}
+    totals = ("total_fees", "cumulative_total_fees", "cumulative_stake", "cumulative_burn")
+    block = Block(
+        chain_id=1,
+        previous_block_hash=bytes([2]) * 32,
+        previous_block=None,
+        height=1_000_000,
+        timestamp=1_700_000_000,
+        cumulative_mint=1_000,
+        difficulty=16,
+        validator_public_key_bytes=bytes([9]) * 32,
+        nonce=start,
+        accounts=Bare(),
+        **hashes,
+        **dict.fromkeys(totals, 1_000_000_000),
+    )
+    began = time.perf_counter()
+    found = block.generate_nonce(difficulty=10)
+    return (found - start + 1) / (time.perf_counter() - began)
+
+
 lines = sys.stdin.read().split("\n")
 facts = lines[0].split()
 transactions = [bytes.fromhex(line) for line in lines[1].split()]
 store = Store(Atom.from_bytes(bytes.fromhex(line)) for line in lines[2:] if line)
 rounds = [run(store, facts, transactions) for _ in range(3)]
-print(min(seconds for seconds, _ in rounds), rounds[0][1].hex())
+nonces = max(nonces_a_second(start << 20) for start in range(20))
+print(min(seconds for seconds, _ in rounds), rounds[0][1].hex(), nonces)

@@ -1,8 +1,9 @@
 //! One head that is being followed: its headers down to a block that we know, then up again, block
 //! by block.
 
+use super::Checked;
 use astreum_core::atom::AtomId;
-use astreum_core::chain::{Block, Transaction};
+use astreum_core::chain::Block;
 use astreum_core::time::Instant;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,14 +43,6 @@ pub(super) struct Chase {
     pub(super) bodies: VecDeque<Ahead>,
     /// The transactions of the next block and whether they are signed, if that was found out.
     pub(super) checked: Option<Checked>,
-}
-
-/// A block's transactions, read and checked once however often the block is tried.
-#[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) block: AtomId,
-    pub(super) transactions: Vec<Transaction>,
-    pub(super) signed: Vec<bool>,
 }
 
 /// A block whose transactions are being fetched.

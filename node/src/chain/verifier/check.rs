@@ -1,14 +1,14 @@
 //! Up: the lowest block that is not verified is checked whole, what it made is stored, and the next
 //! one is its child. What the next ones need is fetched meanwhile.
 
-use super::chase::{Ahead, BODIES_AHEAD, Checked, Phase};
+use super::body::verify_body;
+use super::chase::{Ahead, BODIES_AHEAD, Phase};
 use super::verified::Entry;
 use super::{Step, Verifier};
 use crate::chain::{Action, Context, World};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{
-    BURN, Block, Body, TREASURY, Transaction, VerifyError, read_ids, read_transactions,
-    verify_body, verify_genesis, verify_header,
+    BURN, Block, Body, TREASURY, Transaction, VerifyError, read_ids, verify_genesis, verify_header,
 };
 use astreum_core::integer::Natural;
 use astreum_core::trie;
@@ -89,17 +89,7 @@ impl Verifier {
         let Some(chase) = self.chases.get_mut(at) else {
             return Ok(None);
         };
-        let checked = match chase.checked.take() {
-            Some(checked) if checked.block == block.id() => checked,
-            _ => check_signatures(world, block)?,
-        };
-        let Checked {
-            transactions,
-            signed,
-            ..
-        } = chase.checked.insert(checked);
-        let hasher = &mut self.hasher;
-        verify_body(world.atoms, block, parent, transactions, signed, hasher).map(Some)
+        verify_body(world, block, parent, &mut self.hasher, &mut chase.checked).map(Some)
     }
 
     /// Stores everything of a block that was verified.
@@ -244,19 +234,4 @@ impl Verifier {
             }
         }
     }
-}
-
-/// Reads a block's transactions and checks their signatures, in parallel where that can be done.
-fn check_signatures(world: &World<'_>, block: &Block) -> Result<Checked, VerifyError<Infallible>> {
-    let transactions = read_transactions(&world.atoms, block)?;
-    let is_signed = |at: usize| {
-        let transaction = transactions.get(at);
-        transaction.is_some_and(|transaction| transaction.verify_signature().is_ok())
-    };
-    let signed = world.parallel.all(transactions.len(), &is_signed);
-    Ok(Checked {
-        block: block.id(),
-        transactions,
-        signed,
-    })
 }

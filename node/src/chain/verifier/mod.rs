@@ -21,6 +21,7 @@
 //! [`MAX_PATHS`] headers of all of them; [`MAX_VERIFIED`] verified blocks; [`MAX_IN_FLIGHT`]
 //! fetches.
 
+mod body;
 mod chase;
 mod check;
 mod fetches;
@@ -28,6 +29,7 @@ mod status;
 mod verified;
 mod walk;
 
+pub use body::{Checked, verify_body};
 pub use chase::BODIES_AHEAD;
 pub use fetches::{MAX_AHEAD, MAX_IN_FLIGHT};
 pub use status::{SyncProgress, VerifierStatus};

@@ -1,23 +1,30 @@
-//! The chain's rules beside the Python reference: plain transfers, applied to one block.
+//! The chain's rules beside the Python reference: plain transfers, applied to one block, and the
+//! search for a block's nonce.
 //!
 //! The reference applies a part of the same block, without checking a signature; Astreum verifies
-//! the block from its header on with every signature, on two threads. Both must come to the same
-//! accounts. The reference is run by the interpreter that `ASTREUM_REFERENCE_PYTHON` names.
+//! the block from its header on with every signature, as a node's verifier does: on all processors.
+//! Both must come to the same accounts. The reference tries nonces without signing; here each is
+//! signed. The reference is run by the interpreter that `ASTREUM_REFERENCE_PYTHON` names.
 
-use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::chain::cost::Price;
 use astreum_core::chain::{
-    Account, Address, BURN, Block, Body, Builder, Header, Position, TREASURY, Transaction,
-    Unsigned, check_signatures, read_transactions, verify_body,
+    Account, Address, BURN, Block, Body, Builder, Header, Miner, Position, TREASURY, Transaction,
+    Unsigned, difficulty, read_transactions, verify_header,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
+use astreum_core::time::Instant as EngineInstant;
 use astreum_core::trie::{Scalar, Trie};
+use astreum_node::chain::verifier::verify_body;
+use astreum_node::chain::{Now, World};
 use astreum_node::lanes::Lanes;
+use astreum_node::work::spread::Threads;
+use core::hint::black_box;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
 /// Transfers of the block.
@@ -29,6 +36,16 @@ const ROUNDS: usize = 7;
 /// Transfers a second that are asked for, and how many times the reference's.
 const BAR: f64 = 20_000.0;
 const REFERENCE_BAR: f64 = 50.0;
+/// How many times the reference's nonces a second.
+const NONCE_BAR: f64 = 2.0;
+/// Few at a time and often, so that the fastest is one that nothing has interrupted.
+const NONCES: u32 = 160;
+const HEADERS: u32 = 50;
+const SHORT_ROUNDS: usize = 100;
+
+fn validator_key() -> SigningKey {
+    SigningKey::from_seed(&[9; 32])
+}
 
 struct Scene {
     store: MemoryStore,
@@ -45,6 +62,15 @@ fn scene() -> Scene {
         .iter()
         .map(|key| Address::from(key.verifying_key()))
         .collect();
+    // The only one with a stake, so that every slot is its.
+    let validator = Address::from(validator_key().verifying_key());
+    let mut stakes = Trie::new();
+    stakes.put(&store, validator.as_ref(), &[1]).unwrap();
+    let treasury = Account {
+        balance: Natural::ONE,
+        data: stakes.commit(&mut Scalar, &mut store).unwrap(),
+        ..Account::default()
+    };
     let rich = Account {
         balance: Natural::from(1_000_000_000_u64),
         ..Account::default()
@@ -54,7 +80,7 @@ fn scene() -> Scene {
         let id = account.write(&mut store).unwrap();
         accounts.put(&store, address.as_ref(), id.as_ref()).unwrap();
     };
-    put(&TREASURY, &Account::default());
+    put(&TREASURY, &treasury);
     put(&BURN, &Account::default());
     addresses.iter().for_each(|address| put(address, &rich));
     let parent = Header {
@@ -106,31 +132,69 @@ fn build(scene: &Scene, transactions: &[Transaction]) -> Body {
     builder.finish(&mut Lanes::new(), None).unwrap()
 }
 
-/// A block from its header on: its transactions read, their signatures checked on two threads, its
-/// body repeated.
-fn verify(scene: &Scene, block: &Block) {
-    let transactions = read_transactions(&scene.store, block).unwrap();
-    let (left, right) = transactions.split_at(transactions.len() / 2);
-    let signed = std::thread::scope(|scope| {
-        let right = scope.spawn(|| check_signatures(right));
-        let mut signed = check_signatures(left);
-        signed.extend(right.join().unwrap());
-        signed
-    });
-    let (store, parent) = (&scene.store, &scene.parent);
-    verify_body(
-        store,
-        block,
-        parent,
-        &transactions,
-        &signed,
-        &mut Lanes::new(),
-    )
-    .unwrap();
+/// The block after the scene's with this body, found and signed.
+fn mine(scene: &Scene, body: &Body) -> Block {
+    let timestamp = &scene.parent.timestamp + &Natural::from(2_u64);
+    let difficulty = difficulty(
+        &scene.parent.timestamp,
+        &timestamp,
+        &scene.parent.difficulty,
+    );
+    let key = validator_key();
+    let address = Address::from(key.verifying_key());
+    let header = body.header(&scene.parent, address, timestamp, difficulty);
+    let mut miner = Miner::new(header, key, &scene.parent.difficulty);
+    miner.try_nonces(1_000, &mut Lanes::new()).unwrap()
 }
 
-/// Seconds for [`REFERENCE_TRANSFERS`], and the accounts that they leave.
-fn reference(scene: &Scene) -> Result<(f64, String), String> {
+/// A block from its header on, as a node's verifier does it.
+fn verify(store: &MemoryStore, parent: &Block, block: &Block) -> Body {
+    let world = World {
+        now: Now {
+            instant: EngineInstant::ZERO,
+            unix: Duration::from_secs(100),
+        },
+        atoms: store,
+        parallel: &Threads::of_machine(),
+    };
+    let latest = Natural::from(100_u64);
+    verify_header(store, block, parent, &parent.chain_id, &latest).unwrap();
+    verify_body(&world, block, parent, &mut Lanes::new(), &mut None).unwrap()
+}
+
+/// Nonces a second, each with a signature.
+fn nonces_a_second(scene: &Scene, body: &Body) -> f64 {
+    let timestamp = Natural::from(3_u64);
+    let header = body.header(&scene.parent, TREASURY, timestamp, Natural::ONE);
+    let seconds = fastest(SHORT_ROUNDS, || {
+        // More bits than an id has.
+        let mut miner = Miner::new(header.clone(), validator_key(), &Natural::from(300_u64));
+        let found = miner.try_nonces(NONCES.into(), &mut Lanes::new());
+        assert!(black_box(found).is_none());
+    });
+    f64::from(NONCES) / seconds
+}
+
+/// Headers a second: read, and checked in whole with the stakes of their parent.
+fn headers_a_second(store: &MemoryStore, parent: &Block, block: &Block) -> f64 {
+    let latest = Natural::from(100_u64);
+    let seconds = fastest(SHORT_ROUNDS, || {
+        for _ in 0..HEADERS {
+            let block = Block::read(store, black_box(block.id())).unwrap();
+            verify_header(store, &block, parent, &parent.chain_id, &latest).unwrap();
+        }
+    });
+    f64::from(HEADERS) / seconds
+}
+
+/// What the reference gives.
+struct Reference {
+    transfers_a_second: f64,
+    accounts: String,
+    nonces_a_second: f64,
+}
+
+fn reference(scene: &Scene) -> Result<Reference, String> {
     let help = format!(
         "set {VARIABLE} to a Python 3.12 or newer that has the package: \
          python3 -m venv reference && reference/bin/pip install astreum==0.3.71 && \
@@ -149,11 +213,18 @@ fn reference(scene: &Scene) -> Result<(f64, String), String> {
     stdin.unwrap().write_all(input.as_bytes()).map_err(failed)?;
     let output = child.wait_with_output().map_err(failed)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut words = text.split_whitespace();
-    let seconds = words.next().and_then(|word| word.parse().ok());
-    seconds
-        .zip(words.next().map(str::to_owned))
-        .ok_or(format!("{python} measured nothing; {help}"))
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let measured = match words[..] {
+        [seconds, accounts, nonces] => seconds.parse().ok().zip(nonces.parse().ok()).map(
+            |(seconds, nonces_a_second): (f64, f64)| Reference {
+                transfers_a_second: REFERENCE_TRANSFERS as f64 / seconds,
+                accounts: accounts.to_owned(),
+                nonces_a_second,
+            },
+        ),
+        _ => None,
+    };
+    measured.ok_or(format!("{python} measured nothing; {help}"))
 }
 
 fn reference_input(scene: &Scene) -> String {
@@ -189,9 +260,10 @@ fn reference_input(scene: &Scene) -> String {
     input
 }
 
-fn fastest(mut run: impl FnMut()) -> f64 {
+/// Seconds of the fastest of so many rounds.
+fn fastest(rounds: usize, mut run: impl FnMut()) -> f64 {
     let mut fastest = f64::INFINITY;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let start = Instant::now();
         run();
         fastest = fastest.min(start.elapsed().as_secs_f64());
@@ -201,45 +273,66 @@ fn fastest(mut run: impl FnMut()) -> f64 {
 
 fn main() -> ExitCode {
     let mut scene = scene();
-    let (seconds, root) = match reference(&scene) {
+    let reference = match reference(&scene) {
         Ok(measured) => measured,
         Err(message) => {
             eprintln!("error: {message}");
             return ExitCode::FAILURE;
         }
     };
-    let reference_rate = REFERENCE_TRANSFERS as f64 / seconds;
     let part = build(&scene, &scene.transactions[..REFERENCE_TRANSFERS]);
-    assert_eq!(part.accounts.to_string(), root, "the same accounts");
+    let accounts = part.accounts.to_string();
+    assert_eq!(accounts, reference.accounts, "the same accounts");
 
-    let body = build(&scene, &scene.transactions);
-    for (_, atom) in &body.atoms {
-        scene.store.insert(atom.clone());
-    }
-    let block = body
-        .header(&scene.parent, TREASURY, Natural::from(3_u64), Natural::ONE)
-        .signed(None);
     let count = f64::from(TRANSFERS);
-    let apply_rate = count / fastest(|| drop(build(&scene, &scene.transactions)));
-    let verify_seconds = fastest(|| verify(&scene, &block));
-    let verify_rate = count / verify_seconds;
-    println!("reference, applied                 {reference_rate:>10.0} transfers/s");
-    println!("astreum, applied                   {apply_rate:>10.0} transfers/s");
-    println!("astreum, verified with signatures  {verify_rate:>10.0} transfers/s");
+    let applied = count / fastest(ROUNDS, || drop(build(&scene, &scene.transactions)));
+    let body = build(&scene, &scene.transactions);
+    let nonces = nonces_a_second(&scene, &body);
+    let block = mine(&scene, &body);
+    block.write(&mut scene.store).unwrap();
+    let ids: Vec<AtomId> = body.transaction_ids.clone();
+    scene.store.extend(astreum_core::atom::bytes_list(&ids).1);
+    let (store, parent) = (&scene.store, &scene.parent);
+    let reading = count / fastest(ROUNDS, || drop(read_transactions(store, &block).unwrap()));
+    let verify_seconds = fastest(ROUNDS, || drop(verify(store, parent, &block)));
+    let headers = headers_a_second(store, parent, &block);
+    let whole_seconds = end_to_end(&scene);
+
+    let verified = count / verify_seconds;
     println!(
-        "a block of {TRANSFERS} verified in     {:>10.1} ms",
-        verify_seconds * 1e3
+        "reference, applied                  {:>10.0} transfers/s",
+        reference.transfers_a_second
+    );
+    println!("astreum, applied                    {applied:>10.0} transfers/s");
+    println!("astreum, read on one processor      {reading:>10.0} transfers/s");
+    println!("astreum, verified with signatures   {verified:>10.0} transfers/s");
+    println!(
+        "reference, nonces unsigned          {:>10.0} /s",
+        reference.nonces_a_second
+    );
+    println!("astreum, nonces signed              {nonces:>10.0} /s");
+    println!("astreum, headers read and verified  {headers:>10.0} /s");
+    println!(
+        "a block of {TRANSFERS}: verified in {:.0} ms; built, found, stored and verified by another \
+         node in {:.0} ms",
+        verify_seconds * 1e3,
+        whole_seconds * 1e3
     );
     let mut reached = true;
     for (name, ratio, bar) in [
         (
             "verified over applied by the reference",
-            verify_rate / reference_rate,
+            verified / reference.transfers_a_second,
             REFERENCE_BAR,
         ),
-        ("verified with signatures a second", verify_rate, BAR),
+        ("verified with signatures a second", verified, BAR),
+        (
+            "nonces signed over the reference's unsigned",
+            nonces / reference.nonces_a_second,
+            NONCE_BAR,
+        ),
     ] {
-        println!("{name}: {ratio:.0} (bar {bar:.0})");
+        println!("{name}: {ratio:.1} (bar {bar:.0})");
         reached &= ratio >= bar;
     }
     if reached {
@@ -248,4 +341,30 @@ fn main() -> ExitCode {
         eprintln!("error: a figure is below its bar");
         ExitCode::FAILURE
     }
+}
+
+/// Seconds from the first transfer applied by a validator to the block and all that it made stored
+/// by another node that has verified it.
+fn end_to_end(scene: &Scene) -> f64 {
+    let mut fastest = f64::INFINITY;
+    for _ in 0..ROUNDS.min(3) {
+        let mut other = scene.store.clone();
+        let start = Instant::now();
+        let body = build(scene, &scene.transactions);
+        let block = mine(scene, &body);
+        // What a peer fetches of a block: its header and the list of its transactions.
+        other.extend(block.to_atoms().into_iter().map(|(_, atom)| atom));
+        other.extend(astreum_core::atom::bytes_list(&body.transaction_ids).1);
+        let repeated = verify(&other, &scene.parent, &block);
+        assert_eq!(repeated.accounts, body.accounts);
+        for (id, atom) in repeated.atoms {
+            put(&mut other, id, atom);
+        }
+        fastest = fastest.min(start.elapsed().as_secs_f64());
+    }
+    fastest
+}
+
+fn put(store: &mut MemoryStore, id: AtomId, atom: Atom) {
+    let Ok(()) = astreum_core::atom::AtomSink::put(store, id, atom);
 }

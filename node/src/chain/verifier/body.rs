@@ -1,0 +1,93 @@
+//! A block's body over the processors of this machine.
+//!
+//! Its transactions are read on all of them. Then one applies the transactions while the others
+//! check their signatures, and helps them once it is done. The verdict is core's
+//! [`verify_body`](astreum_core::chain::verify_body): a signature that does not hold comes before
+//! whatever applying comes to.
+
+use crate::chain::World;
+use astreum_core::atom::AtomId;
+use astreum_core::chain::{
+    Block, Body, Transaction, VerifyError, check_signed, read_ids, read_transaction, repeat_body,
+};
+use astreum_core::trie::BatchHasher;
+use core::convert::Infallible;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+
+type Result<T> = core::result::Result<T, VerifyError<Infallible>>;
+
+/// A block's transactions, read and checked once however often the block is tried.
+#[derive(Debug)]
+pub struct Checked {
+    pub(super) block: AtomId,
+    pub(super) transactions: Vec<Transaction>,
+    pub(super) signed: Vec<bool>,
+}
+
+/// Checks the body of `block`, whose header was right. What was found out about its transactions
+/// stays in `checked`, for when the block is tried again.
+///
+/// # Errors
+/// As [`astreum_core::chain::verify_body`].
+pub fn verify_body(
+    world: &World<'_>,
+    block: &Block,
+    parent: &Block,
+    hasher: &mut impl BatchHasher,
+    checked: &mut Option<Checked>,
+) -> Result<Body> {
+    let mut repeat = |transactions: &[Transaction]| {
+        let repeated = repeat_body(world.atoms, parent, transactions, hasher);
+        repeated.and_then(|repeated| repeated.check(block, hasher))
+    };
+    if let Some(checked) = checked.as_ref().filter(|it| it.block == block.id()) {
+        check_signed(&checked.transactions, &checked.signed)?;
+        return repeat(&checked.transactions);
+    }
+    let transactions = read_transactions(world, block)?;
+    let is_signed = |at: usize| {
+        let transaction = transactions.get(at);
+        transaction.is_some_and(|transaction| transaction.verify_signature().is_ok())
+    };
+    let mut body = None;
+    let mut apply = || body = Some(repeat(&transactions));
+    let signed = (world.parallel).all_beside(transactions.len(), &is_signed, &mut apply);
+    let checked = checked.insert(Checked {
+        block: block.id(),
+        transactions,
+        signed,
+    });
+    check_signed(&checked.transactions, &checked.signed)?;
+    body.unwrap_or_else(|| repeat(&checked.transactions))
+}
+
+/// As [`astreum_core::chain::read_transactions`].
+fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction>> {
+    let atoms = world.atoms;
+    let ids = read_ids(&atoms, block.transactions)?;
+    let slots: Vec<OnceLock<Result<Transaction>>> = ids.iter().map(|_| OnceLock::new()).collect();
+    // Nobody needs what comes after one that cannot be read.
+    let has_failed = AtomicBool::new(false);
+    let read = |at: usize| {
+        let Some((slot, id)) = slots.get(at).zip(ids.get(at)) else {
+            return false;
+        };
+        if has_failed.load(Ordering::Relaxed) {
+            return false;
+        }
+        let read = read_transaction(&atoms, at, *id);
+        let is_read = read.is_ok();
+        if !is_read {
+            has_failed.store(true, Ordering::Relaxed);
+        }
+        slot.set(read).is_ok() && is_read
+    };
+    world.parallel.all(ids.len(), &read);
+    let slots = slots.into_iter().map(OnceLock::into_inner);
+    let transactions = slots.zip(&ids).enumerate().map(|(at, (slot, id))| {
+        // What was left out may be what is wrong first.
+        slot.unwrap_or_else(|| read_transaction(&atoms, at, *id))
+    });
+    transactions.collect()
+}
