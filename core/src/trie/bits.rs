@@ -136,6 +136,27 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// At most 256 bits, followed by zeros, if there are 33 bytes to read them from: what
+    /// [`Bits::copy_aligned`] gives, without a branch.
+    #[inline]
+    pub(crate) fn aligned(self) -> Option<[u8; 32]> {
+        let (first, shift) = (self.start / 8, self.start % 8);
+        let bytes = self.bytes.get(first..)?.first_chunk::<33>()?;
+        if self.len > 256 {
+            return None;
+        }
+        let mut out = [0; 32];
+        let (words, next) = (bytes.as_chunks().0, bytes.get(8..)?.iter().step_by(8));
+        let places = out.as_chunks_mut().0.iter_mut().zip((0..).step_by(64));
+        for (((place, index), word), next) in places.zip(words).zip(next) {
+            let word = u64::from_be_bytes(*word) << shift | u64::from(*next) >> (8 - shift);
+            let left = self.len.saturating_sub(index).min(64);
+            let word = word & !u64::MAX.checked_shr(left_u32(left)).unwrap_or(0);
+            *place = word.to_be_bytes();
+        }
+        Some(out)
+    }
+
     /// Puts the bits at the start of `out`, zero-padded to whole words of 8 bytes.
     pub(crate) fn copy_aligned(self, out: &mut [u8]) {
         // Eight bytes at a time, each with what reaches into it from the ninth.
@@ -291,6 +312,9 @@ mod tests {
             left.write_aligned(&mut aligned);
             prop_assert_eq!(naive(Bits::new(&aligned, 0, left.len())), l.clone());
             prop_assert_eq!(aligned.len(), l.len().div_ceil(8));
+            let behind: Vec<u8> = a.iter().copied().chain([0xff; 40]).collect();
+            aligned.resize(32, 0);
+            prop_assert_eq!(&Bits::new(&behind, starts.0, left.len()).aligned().unwrap()[..], aligned);
             let mut buf = BitBuf::default();
             buf.extend(right);
             buf.push(true);

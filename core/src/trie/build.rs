@@ -3,6 +3,7 @@
 use super::slot::{Node, SlotIndex, ValueIndex, child_mut, key_len};
 use super::{MAX_KEY_BYTES, Trie, TrieError};
 use crate::atom::AtomSource;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -120,10 +121,15 @@ struct Place {
     index: usize,
 }
 
+/// The first and the last byte.
+fn ends(bytes: &[u8]) -> u8 {
+    bytes.first().copied().unwrap_or_default() ^ bytes.last().copied().unwrap_or_default()
+}
+
 /// The pairs in the order of their keys; of a key that comes twice, the last one.
 fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
     let key = |place: &Place| pairs.get(place.index).map(|(key, _)| key.as_ref());
-    let mut order: Vec<Place> = pairs
+    let order: Vec<Place> = pairs
         .iter()
         .enumerate()
         .map(|(index, (key, _))| Place {
@@ -131,15 +137,54 @@ fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
             index,
         })
         .collect();
-    // Most keys part in their first eight bytes, and the others need not be looked at.
-    order.sort_unstable_by(|a, b| {
-        a.start
-            .cmp(&b.start)
-            .then_with(|| key(a).cmp(&key(b)))
-            .then(b.index.cmp(&a.index))
-    });
+    let (mut order, ends) = dealt(order);
+    let mut rest = order.as_mut_slice();
+    let mut done = 0;
+    for end in ends {
+        let Some((part, others)) = core::mem::take(&mut rest).split_at_mut_checked(end - done)
+        else {
+            break;
+        };
+        // Most keys part in their first eight bytes, and the others need not be looked at.
+        part.sort_unstable_by(|a, b| {
+            a.start
+                .cmp(&b.start)
+                .then_with(|| key(a).cmp(&key(b)))
+                .then(b.index.cmp(&a.index))
+        });
+        (rest, done) = (others, end);
+    }
     order.dedup_by(|earlier, kept| earlier.start == kept.start && key(earlier) == key(kept));
     order
+}
+
+/// The places in the order of what their keys' first bits are, and where each run of the same ones
+/// ends: of keys that are spread evenly, a run has a handful.
+fn dealt(places: Vec<Place>) -> (Vec<Place>, Vec<usize>) {
+    let bits = places.len().checked_ilog2().unwrap_or(0).clamp(3, 19) - 2;
+    let run = |place: &Place| usize::try_from(place.start >> (64 - bits)).unwrap_or_default();
+    let mut counts = vec![0; 1 << bits];
+    for place in &places {
+        if let Some(count) = counts.get_mut(run(place)) {
+            *count += 1;
+        }
+    }
+    // Where each run goes on; in the end, where it ends.
+    let mut next = counts;
+    let mut sum = 0;
+    for place in &mut next {
+        sum += core::mem::replace(place, sum);
+    }
+    let mut order = places.clone();
+    for place in &places {
+        if let Some(next) = next.get_mut(run(place)) {
+            if let Some(slot) = order.get_mut(*next) {
+                *slot = *place;
+            }
+            *next += 1;
+        }
+    }
+    (order, next)
 }
 
 /// The first eight bytes of a key, zeros past its end: in the order of the keys, or equal.
@@ -187,10 +232,12 @@ impl Builder {
         builder.trie.arena.reserve(pairs.iter().map(bytes).sum());
         let mut fetched = Vec::with_capacity(FETCHED_PAIRS);
         for order in order.chunks(FETCHED_PAIRS) {
-            // Keys lie anywhere in memory: reading a bit of each first lets the processor wait for
-            // all of them at once.
-            let keys = order.iter().filter_map(|place| pairs.get(place.index));
-            let touched = keys.fold(0, |all, (key, _)| all ^ start(key.as_ref()));
+            // Pairs lie anywhere in memory: reading both ends of each first lets the processor wait
+            // for all of them at once.
+            let pairs_here = order.iter().filter_map(|place| pairs.get(place.index));
+            let touched = pairs_here.fold(0, |all, (key, value)| {
+                all ^ ends(key.as_ref()) ^ ends(value.as_ref())
+            });
             core::hint::black_box(touched);
             for (key, value) in order.iter().filter_map(|place| pairs.get(place.index)) {
                 if !value.as_ref().is_empty() {

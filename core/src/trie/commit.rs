@@ -55,6 +55,8 @@ struct Descent {
 struct Batch {
     inputs: [NodeInput; BATCH_NODES],
     ids: [NodeIds; BATCH_NODES],
+    /// In place of `ids` where nothing is written.
+    roots: [AtomId; BATCH_NODES],
 }
 
 impl Trie {
@@ -93,6 +95,7 @@ impl Trie {
         let mut batch = Batch {
             inputs: [NodeInput::EMPTY; BATCH_NODES],
             ids: [NodeIds::default(); BATCH_NODES],
+            roots: [AtomId::ZERO; BATCH_NODES],
         };
         let mut stack: Vec<Descent> = Vec::new();
         stack.extend(self.root.and_then(|at| self.enter(at, done)));
@@ -146,20 +149,22 @@ impl Trie {
         for nodes in pending.heights.iter().flatten() {
             for nodes in nodes.chunks(BATCH_NODES) {
                 let inputs = batch.inputs.get_mut(..nodes.len()).unwrap_or_default();
-                let ids = batch.ids.get_mut(..nodes.len()).unwrap_or_default();
                 self.fill(hasher, nodes, inputs);
+                let Some(sink) = sink else {
+                    let roots = batch.roots.get_mut(..nodes.len()).unwrap_or_default();
+                    hasher.root_ids(inputs, roots);
+                    for (at, id) in nodes.iter().zip(roots) {
+                        let node = self.node_mut(*at);
+                        (node.id, node.state) = (*id, State::Hashed);
+                    }
+                    continue;
+                };
+                let ids = batch.ids.get_mut(..nodes.len()).unwrap_or_default();
                 hasher.node_ids(inputs, ids);
                 for ((&at, input), ids) in nodes.iter().zip(inputs).zip(ids) {
-                    if let Some(sink) = sink {
-                        self.write_node(at, input.children, ids, *sink)?;
-                    }
+                    self.write_node(at, input.children, ids, *sink)?;
                     let node = self.node_mut(at);
-                    [.., node.id] = *ids;
-                    node.state = if sink.is_some() {
-                        State::Stored
-                    } else {
-                        State::Hashed
-                    };
+                    ([.., node.id], node.state) = (*ids, State::Stored);
                 }
             }
         }
@@ -178,11 +183,16 @@ impl Trie {
             let key = self.key(node);
             input.key.len = 2 + key.len().div_ceil(8);
             input.key.block = HashInput::EMPTY.block;
-            if let Some((bit_count, bits)) = input.key.block.split_first_chunk_mut()
+            if node.key_len > 0
+                && let Some((bit_count, bits)) = input.key.block.split_first_chunk_mut()
                 && input.key.len <= 2 + bits.len()
             {
                 *bit_count = node.key_len.to_be_bytes();
-                key.copy_aligned(bits);
+                if let (Some(place), Some(all)) = (bits.first_chunk_mut(), key.aligned()) {
+                    *place = all;
+                } else {
+                    key.copy_aligned(bits);
+                }
             }
             input.value.set(self.value(node));
             has_long |= input.key.is_hashed() || input.value.is_hashed();

@@ -17,7 +17,7 @@ pub const ABSENT_CHILD_HASH: [u8; 32] = [
 ];
 
 /// The hash of what the key atom of a node without bits holds: two zero bytes.
-const EMPTY_KEY_HASH: [u8; 32] = [
+pub const EMPTY_KEY_HASH: [u8; 32] = [
     0x1a, 0xd4, 0x8f, 0x49, 0x62, 0x70, 0x79, 0xd8, 0x06, 0xb8, 0x02, 0xc7, 0x4f, 0x40, 0xc3, 0x9d,
     0x55, 0xfe, 0x1d, 0x78, 0xb3, 0xfa, 0xf0, 0xf8, 0x01, 0x7a, 0xec, 0x62, 0xce, 0xc4, 0x21, 0x22,
 ];
@@ -55,9 +55,13 @@ impl HashInput {
 
     /// Makes it `data`, whose hash is still to be set if it is too long.
     pub(super) fn set(&mut self, data: &[u8]) {
-        *self = Self::EMPTY;
         self.len = data.len();
-        if let Some(place) = self.block.get_mut(..data.len()) {
+        self.block = Self::EMPTY.block;
+        // A hash or an id has 32 bytes, and a copy of a known length is a few instructions.
+        if let (Some(place), Ok(data)) = (self.block.first_chunk_mut(), data.try_into()) {
+            let (place, data): (&mut [u8; 32], &[u8; 32]) = (place, data);
+            *place = *data;
+        } else if let Some(place) = self.block.get_mut(..data.len()) {
             place.copy_from_slice(data);
         }
     }
@@ -103,6 +107,13 @@ impl NodeInput {
         },
         value: HashInput::EMPTY,
     };
+
+    /// Whether the key atom says that there are bits.
+    #[must_use]
+    pub const fn has_bits(&self) -> bool {
+        let [high, low, ..] = self.key.block;
+        self.key.len != 2 || high != 0 || low != 0
+    }
 }
 
 /// The ids of a node's value, child 1, child 0, key and type atoms, in this order, which is that in
@@ -163,6 +174,17 @@ pub trait BatchHasher {
                     *slot = *id;
                 }
             }
+        }
+    }
+
+    /// Writes the id of each node, the last one of its [`NodeIds`], to the place with the same index
+    /// in `out`: what is needed where nothing is written.
+    fn root_ids(&mut self, nodes: &[NodeInput], out: &mut [AtomId]) {
+        let mut ids = Vec::new();
+        ids.resize(nodes.len(), NodeIds::default());
+        self.node_ids(nodes, &mut ids);
+        for (id, [.., last]) in out.iter_mut().zip(ids) {
+            *id = last;
         }
     }
 }
@@ -239,6 +261,10 @@ impl<H: BatchHasher + ?Sized> BatchHasher for &mut H {
 
     fn node_ids(&mut self, nodes: &[NodeInput], out: &mut [NodeIds]) {
         (**self).node_ids(nodes, out);
+    }
+
+    fn root_ids(&mut self, nodes: &[NodeInput], out: &mut [AtomId]) {
+        (**self).root_ids(nodes, out);
     }
 }
 

@@ -30,8 +30,8 @@ pub use build::BuildError;
 pub use diff::{Change, Diff, diff};
 pub use edit::Trie;
 pub use hash::{
-    ABSENT_CHILD_HASH, BatchHasher, EMPTY_VALUE_ID, HashInput, NodeIds, NodeInput, Scalar,
-    TYPE_HASH,
+    ABSENT_CHILD_HASH, BatchHasher, EMPTY_KEY_HASH, EMPTY_VALUE_ID, HashInput, NodeIds, NodeInput,
+    Scalar, TYPE_HASH,
 };
 pub use proof::{Proof, ProofError};
 pub use walk::{Entries, entries, get, prefix, range};

@@ -4,7 +4,9 @@ use super::kernel::{
     BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, MIXED, ROOT, SCHEDULE, WHOLE, flags, kernel,
 };
 use astreum_core::atom::{AtomId, AtomKind};
-use astreum_core::trie::{ABSENT_CHILD_HASH, EMPTY_VALUE_ID, HashInput, NodeInput, TYPE_HASH};
+use astreum_core::trie::{
+    ABSENT_CHILD_HASH, EMPTY_KEY_HASH, EMPTY_VALUE_ID, HashInput, NodeInput, TYPE_HASH,
+};
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_blendv_epi8, _mm256_or_si256, _mm256_permute2x128_si256,
     _mm256_slli_epi32, _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,

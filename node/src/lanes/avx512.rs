@@ -4,7 +4,9 @@ use super::kernel::{
     BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, MIXED, ROOT, SCHEDULE, WHOLE, flags, kernel,
 };
 use astreum_core::atom::{AtomId, AtomKind};
-use astreum_core::trie::{ABSENT_CHILD_HASH, EMPTY_VALUE_ID, HashInput, NodeInput, TYPE_HASH};
+use astreum_core::trie::{
+    ABSENT_CHILD_HASH, EMPTY_KEY_HASH, EMPTY_VALUE_ID, HashInput, NodeInput, TYPE_HASH,
+};
 use core::arch::x86_64::{
     __m512i, _mm512_add_epi32, _mm512_or_si512, _mm512_ror_epi32, _mm512_shuffle_i32x4,
     _mm512_slli_epi32, _mm512_srli_epi32, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32,

@@ -56,10 +56,31 @@ macro_rules! kernel {
         type Hashes = [Vector; 8];
 
         /// The ids of the atoms of one node in each lane.
-        ///
-        /// What all lanes have in common with most nodes, no value or no children, is not hashed.
         #[target_feature(enable = $feature)]
         pub(super) fn node_ids(nodes: &[&NodeInput; LANES]) -> [[[u8; 32]; LANES]; 5] {
+            let [value_id, one_id, zero_id, key_id, type_id] = atoms(nodes);
+            [
+                rows(&value_id),
+                rows(&one_id),
+                rows(&zero_id),
+                rows(&key_id),
+                rows(&type_id),
+            ]
+        }
+
+        /// The id of one node in each lane.
+        #[target_feature(enable = $feature)]
+        pub(super) fn root_ids(nodes: &[&NodeInput; LANES]) -> [[u8; 32]; LANES] {
+            let [.., type_id] = atoms(nodes);
+            rows(&type_id)
+        }
+
+        /// The ids of the value, child 1, child 0, key and type atoms of one node in each lane.
+        ///
+        /// What all lanes have in common with most nodes, no value, no bits or no children, is not
+        /// hashed.
+        #[target_feature(enable = $feature)]
+        fn atoms(nodes: &[&NodeInput; LANES]) -> [Hashes; 5] {
             let value_id = if nodes.iter().all(|node| node.value.len == 0) {
                 constant(EMPTY_VALUE_ID.as_bytes())
             } else {
@@ -83,16 +104,14 @@ macro_rules! kernel {
             let [zero_hash, one_hash] = child_hashes;
             let one_id = atom(AtomKind::Bytes, &one_hash, &value_id, splat(32));
             let zero_id = atom(AtomKind::Bytes, &zero_hash, &one_id, splat(32));
-            let (key_hash, key_lens) = data_hash(&nodes.map(|node| &node.key));
+            let (key_hash, key_lens) = if nodes.iter().any(|node| node.has_bits()) {
+                data_hash(&nodes.map(|node| &node.key))
+            } else {
+                (constant(&EMPTY_KEY_HASH), splat(2))
+            };
             let key_id = atom(AtomKind::Bytes, &key_hash, &zero_id, key_lens);
             let type_id = atom(AtomKind::Symbol, &constant(&TYPE_HASH), &key_id, splat(4));
-            [
-                rows(&value_id),
-                rows(&one_id),
-                rows(&zero_id),
-                rows(&key_id),
-                rows(&type_id),
-            ]
+            [value_id, one_id, zero_id, key_id, type_id]
         }
 
         /// The hash of the data in each lane, and its length in bytes.

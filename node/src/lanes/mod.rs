@@ -22,7 +22,6 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
 
-#[cfg(target_arch = "x86_64")]
 use astreum_core::atom::AtomId;
 use astreum_core::trie::{BatchHasher, NodeIds, NodeInput, Scalar};
 #[cfg(target_arch = "x86_64")]
@@ -131,10 +130,28 @@ impl BatchHasher for Lanes {
             }),
         }
     }
+
+    fn root_ids(&mut self, nodes: &[NodeInput], out: &mut [AtomId]) {
+        match self.width {
+            Width::One => Scalar.root_ids(nodes, out),
+            #[cfg(target_arch = "x86_64")]
+            Width::Eight => roots_in_groups::<8>(nodes, out, |lanes| {
+                // SAFETY: `Width::Eight` is only set where the processor has AVX2.
+                // JUSTIFICATION: as above.
+                unsafe { avx2::root_ids(lanes) }
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Width::Sixteen => roots_in_groups::<16>(nodes, out, |lanes| {
+                // SAFETY: `Width::Sixteen` is only set where the processor has AVX-512F.
+                // JUSTIFICATION: as above.
+                unsafe { avx512::root_ids(lanes) }
+            }),
+        }
+    }
 }
 
-/// Hands nodes to `ids`, `N` at a time, and what is left over with some of them twice; a single
-/// node, and values whose length has more bytes than the lanes reckon with, to the scalar twin.
+/// Hands nodes to `ids`, `N` at a time, and what is left over with some of them twice; what the
+/// lanes are not for to the scalar twin.
 #[cfg(target_arch = "x86_64")]
 fn nodes_in_groups<const N: usize>(
     nodes: &[NodeInput],
@@ -142,18 +159,10 @@ fn nodes_in_groups<const N: usize>(
     ids: impl Fn(&[&NodeInput; N]) -> [[[u8; 32]; N]; 5],
 ) {
     for (nodes, out) in nodes.chunks(N).zip(out.chunks_mut(N)) {
-        let [first, _, ..] = nodes else {
+        let Some(lanes) = lanes_of(nodes) else {
             Scalar.node_ids(nodes, out);
             continue;
         };
-        if nodes.iter().any(|node| node.value.len >= MAX_VALUE_BYTES) {
-            Scalar.node_ids(nodes, out);
-            continue;
-        }
-        let mut lanes = [first; N];
-        for (lane, node) in lanes.iter_mut().zip(nodes) {
-            *lane = node;
-        }
         for (place, ids) in ids(&lanes).iter().enumerate() {
             for (node_ids, id) in out.iter_mut().zip(ids) {
                 if let Some(slot) = node_ids.get_mut(place) {
@@ -162,6 +171,41 @@ fn nodes_in_groups<const N: usize>(
             }
         }
     }
+}
+
+/// As [`nodes_in_groups`], for the last id of each node alone.
+#[cfg(target_arch = "x86_64")]
+fn roots_in_groups<const N: usize>(
+    nodes: &[NodeInput],
+    out: &mut [AtomId],
+    ids: impl Fn(&[&NodeInput; N]) -> [[u8; 32]; N],
+) {
+    for (nodes, out) in nodes.chunks(N).zip(out.chunks_mut(N)) {
+        let Some(lanes) = lanes_of(nodes) else {
+            Scalar.root_ids(nodes, out);
+            continue;
+        };
+        for (slot, id) in out.iter_mut().zip(ids(&lanes)) {
+            *slot = AtomId::new(id);
+        }
+    }
+}
+
+/// One node for each lane, some of them twice if they are fewer; none for a single node, and for
+/// values whose length has more bytes than the lanes reckon with.
+#[cfg(target_arch = "x86_64")]
+fn lanes_of<const N: usize>(nodes: &[NodeInput]) -> Option<[&NodeInput; N]> {
+    let [first, _, ..] = nodes else {
+        return None;
+    };
+    if nodes.iter().any(|node| node.value.len >= MAX_VALUE_BYTES) {
+        return None;
+    }
+    let mut lanes = [first; N];
+    for (lane, node) in lanes.iter_mut().zip(nodes) {
+        *lane = node;
+    }
+    Some(lanes)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -316,6 +360,10 @@ mod tests {
                     let mut ids = vec![NodeIds::default(); count];
                     lanes.node_ids(&nodes, &mut ids);
                     assert_eq!(ids, expected, "{width:?}, {count} nodes of kind {kind}");
+                    let mut roots = vec![AtomId::ZERO; count];
+                    lanes.root_ids(&nodes, &mut roots);
+                    let expected: Vec<AtomId> = expected.iter().map(|ids| ids[4]).collect();
+                    assert_eq!(roots, expected, "{width:?}, {count} nodes of kind {kind}");
                 }
             }
         }
