@@ -1,0 +1,84 @@
+//! The binary radix trie that accounts, stakes and contracts are kept in.
+
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
+
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::trie::{Proof, Scalar, Trie, entries, get};
+use std::collections::BTreeMap;
+
+/// Keys with shared starts, one of which is the start of others.
+fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {
+    [
+        "a", "ab", "abc", "b", "romane", "romanus", "romulus", "ruber",
+    ]
+    .iter()
+    .map(|key| {
+        (
+            key.as_bytes().to_vec(),
+            format!("the value of {key}").into_bytes(),
+        )
+    })
+    .collect()
+}
+
+fn committed(pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> (MemoryStore, AtomId) {
+    let mut store = MemoryStore::new();
+    let mut trie = Trie::new();
+    for (key, value) in pairs {
+        trie.put(&store, key, value).unwrap();
+    }
+    let root = trie.commit(&mut Scalar, &mut store).unwrap();
+    (store, root)
+}
+
+#[test]
+fn what_was_put_is_got_and_nothing_else() {
+    let (store, root) = committed(&pairs());
+    for (key, value) in pairs() {
+        assert_eq!(get(&store, root, &key).unwrap().as_deref(), Some(&*value));
+    }
+    for absent in ["", "r", "roman", "romanes", "c"] {
+        assert_eq!(
+            get(&store, root, absent.as_bytes()).unwrap(),
+            None,
+            "{absent}"
+        );
+    }
+    let read: BTreeMap<_, _> = entries(&store, root)
+        .map(|entry| {
+            entry
+                .map(|(key, value)| (key.to_vec(), value.to_vec()))
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(read, pairs());
+}
+
+#[test]
+fn the_root_names_the_contents_whatever_the_order() {
+    let (_, root) = committed(&pairs());
+    let mut backwards = Trie::new();
+    let store = MemoryStore::new();
+    backwards.put(&store, b"gone", b"soon").unwrap();
+    for (key, value) in pairs().iter().rev() {
+        backwards.put(&store, key, value).unwrap();
+    }
+    assert_ne!(backwards.root(&mut Scalar), root);
+    assert!(backwards.remove(&store, b"gone").unwrap());
+    assert_eq!(backwards.root(&mut Scalar), root);
+    assert_eq!(Trie::new().root(&mut Scalar), AtomId::ZERO);
+}
+
+#[test]
+fn a_proof_needs_no_store_and_fits_one_root_alone() {
+    let (store, root) = committed(&pairs());
+    let mut others = pairs();
+    others.insert(b"ruber".to_vec(), b"another value".to_vec());
+    let (_, other_root) = committed(&others);
+    for key in [&b"romanus"[..], b"roman", b"abc"] {
+        let proof = Proof::prove(&store, root, key).unwrap();
+        let value = proof.verify(root, key).unwrap();
+        assert_eq!(value.as_deref(), pairs().get(key).map(Vec::as_slice));
+        assert!(proof.verify(other_root, key).is_err());
+    }
+}
