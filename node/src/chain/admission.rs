@@ -11,7 +11,8 @@ use super::pool::{Entry, NoPlace, Pool};
 use astreum_core::atom::{AtomId, AtomSource};
 use astreum_core::chain::cost::stored_bytes;
 use astreum_core::chain::{
-    Block, Position, RecordError, Rejection, State, StateError, Transaction,
+    Account, BURN, Block, Position, RecordError, Rejection, State, StateError, Transaction,
+    channel, contract,
 };
 use astreum_core::crypto::SignatureError;
 use astreum_core::integer::Natural;
@@ -55,6 +56,8 @@ pub enum Refusal {
     State(&'static str),
     /// It needs an atom that nobody brought.
     MissingAtom(AtomId),
+    /// It is for blocks that reference nodes are to verify, and they cannot verify it.
+    ReferenceFollowers(&'static str),
     /// It has waited too long.
     Expired,
 }
@@ -77,6 +80,10 @@ impl fmt::Display for Refusal {
             Self::NoHead => f.write_str("this validator has no chain yet"),
             Self::State(problem) => write!(f, "the head's state cannot be read: {problem}"),
             Self::MissingAtom(id) => write!(f, "it needs atom {id}, which nobody has"),
+            Self::ReferenceFollowers(problem) => write!(
+                f,
+                "this validator's blocks are for reference nodes too, and those {problem}"
+            ),
             Self::Expired => f.write_str("it has waited too long for a block"),
         }
     }
@@ -130,7 +137,7 @@ impl From<Refusal> for Unfit {
 pub type Waiting = Arc<Transaction>;
 
 /// Looks at the transaction `id` over the state after `head`: its entry for the pool, and what its
-/// sender has.
+/// sender has. What reference nodes cannot verify is refused where they are to follow.
 ///
 /// # Errors
 /// When an atom is missing, or the transaction is refused.
@@ -139,6 +146,7 @@ pub fn examine<S: AtomSource + ?Sized>(
     head: &Block,
     id: AtomId,
     pool: &Pool<Waiting>,
+    reference_followers: bool,
 ) -> Result<(Entry<Waiting>, Natural), Unfit> {
     let transaction = Transaction::read(source, id).map_err(|error| match error {
         RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
@@ -165,8 +173,11 @@ pub fn examine<S: AtomSource + ?Sized>(
         return Err(Refusal::Rejected(rejection).into());
     }
     let account = state.account(&sender).map_err(unreadable)?;
-    let balance = account.map(|account| account.balance.clone());
-    let balance = balance.ok_or(Refusal::Rejected(Rejection::NoSender))?;
+    let account = account.ok_or(Refusal::Rejected(Rejection::NoSender))?;
+    if reference_followers && let Some(problem) = beyond_the_reference(&transaction, account) {
+        return Err(Refusal::ReferenceFollowers(problem).into());
+    }
+    let balance = account.balance.clone();
     let entry = Entry {
         id,
         sender: *sender.as_bytes(),
@@ -175,6 +186,25 @@ pub fn examine<S: AtomSource + ?Sized>(
         transaction: Arc::new(transaction),
     };
     Ok((entry, balance))
+}
+
+/// What a reference node cannot do of what this transaction asks for: it could not verify the block,
+/// and would take the whole chain from there on for a bad one.
+fn beyond_the_reference(transaction: &Transaction, sender: &Account) -> Option<&'static str> {
+    let recipient = transaction.recipient;
+    let operation = *transaction.data.first()?;
+    if recipient == *transaction.sender()
+        && operation == channel::UPDATE
+        && sender.channels.is_zero()
+    {
+        // It cannot put into an empty trie.
+        Some("cannot open the first channel of an account")
+    } else if recipient == BURN && operation == contract::PAY {
+        // Its verifier has no height to count from.
+        Some("cannot verify a payment for storage")
+    } else {
+        None
+    }
 }
 
 fn missing(id: Option<AtomId>) -> Unfit {

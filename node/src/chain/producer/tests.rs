@@ -11,7 +11,7 @@ use crate::chain::{Head, HeadState, Input};
 use astreum_core::atom::{AtomId, AtomSource as _};
 use astreum_core::chain::{
     Account, Address, BURN, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS, TREASURY,
-    Transaction, Unsigned, read_stakes, validator_at,
+    Transaction, Unsigned, channel, contract, read_stakes, validator_at,
 };
 use astreum_core::crypto::{PublicKey, Signature};
 use astreum_core::integer::Natural;
@@ -469,6 +469,44 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
     net.run(5);
     let refusal = Refusal::NotFetched(FetchError::NotFound);
     assert_eq!(last_refusal(&net, 0), Some((id, refusal)));
+}
+
+#[test]
+fn what_reference_nodes_cannot_verify_is_refused_where_they_follow() {
+    for reference_followers in [true, false] {
+        let (mut net, genesis) = Net::with_chain(&[1], &[5]);
+        let config = ProducerConfig {
+            reference_followers,
+            ..config(1)
+        };
+        net.add(config, Some(&genesis));
+        net.run(3);
+        let draft = |recipient, data: &[u8]| Unsigned {
+            chain_id: Natural::ZERO,
+            amount: Natural::ONE,
+            counter: Natural::ONE,
+            data: data.into(),
+            recipient,
+        };
+        let first_channel = [&[channel::UPDATE][..], &[9; 32], &900_u64.to_le_bytes()].concat();
+        for (recipient, data) in [
+            (address(5), first_channel),
+            (BURN, vec![contract::PAY; 129]),
+        ] {
+            let transaction = draft(recipient, &data).sign(&key(5));
+            submit(&mut net, 0, &transaction);
+            net.run(1);
+            let refusal = last_refusal(&net, 0).filter(|(id, _)| *id == transaction.id());
+            let is_refused = matches!(refusal, Some((_, Refusal::ReferenceFollowers(_))));
+            assert_eq!(is_refused, reference_followers, "{refusal:?}");
+        }
+        // Anything else goes.
+        let transfer = draft(address(7), b"").sign(&key(5));
+        submit(&mut net, 0, &transfer);
+        net.run(1);
+        let refusal = last_refusal(&net, 0).filter(|(id, _)| *id == transfer.id());
+        assert_eq!(refusal, None);
+    }
 }
 
 #[test]

@@ -91,7 +91,9 @@ impl Producer {
 
     fn look(&mut self, world: &World<'_>, context: &mut Context, head: &Head, id: AtomId) {
         let now = monotonic(world);
-        let refusal = match examine(world.atoms, head.block(), id, &self.pool) {
+        let for_references = self.config.reference_followers;
+        let examined = examine(world.atoms, head.block(), id, &self.pool, for_references);
+        let refusal = match examined {
             Ok((entry, balance)) => match self.pool.insert(now, entry, &balance) {
                 Ok(()) => return self.intake.settle(now, &id, Verdict::Good),
                 Err(no_place) => Refusal::NoPlace(no_place),
