@@ -18,7 +18,11 @@ const OPTIONS: ColdOptions = ColdOptions {
 };
 
 fn open(disk: &SimDisk) -> ColdStore {
-    ColdStore::open_on(Arc::new(disk.clone()), Path::new("/cold"), OPTIONS).unwrap()
+    open_with(disk, OPTIONS)
+}
+
+fn open_with(disk: &SimDisk, options: ColdOptions) -> ColdStore {
+    ColdStore::open_on(Arc::new(disk.clone()), Path::new("/cold"), options).unwrap()
 }
 
 fn atoms(from: u32, count: u32) -> Vec<(AtomId, Atom)> {
@@ -56,7 +60,11 @@ fn what_was_put_is_there_after_a_restart_and_a_collation() {
 #[test]
 fn levels_merge_tenfold_and_lose_nothing() {
     let disk = SimDisk::new();
-    let store = open(&disk);
+    let unlimited = ColdOptions {
+        limit_bytes: 0,
+        ..OPTIONS
+    };
+    let store = open_with(&disk, unlimited);
     let mut all = Vec::new();
     for batch in 0..9 {
         let next = atoms(batch * 20, 20);

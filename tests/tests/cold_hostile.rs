@@ -97,8 +97,10 @@ fn read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, Str
             assert_eq!(store.get(id).ok().flatten().as_ref(), Some(atom));
         }
     }
-    let damages = store.stats().damages;
-    let damages: Vec<String> = damages.iter().map(ToString::to_string).collect();
+    let stats = store.stats();
+    // What looks like a write that was cut off is told, too.
+    let damages = stats.damages.iter().chain(&stats.interrupted);
+    let damages: Vec<String> = damages.map(ToString::to_string).collect();
     Ok(format!(
         "missing {missing}; damaged {}; {}; {written:?}; {maintained:?}",
         verified.damaged,

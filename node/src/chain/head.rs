@@ -151,7 +151,10 @@ impl fmt::Display for HeadFileError {
         write!(f, "{}: ", self.path.display())?;
         let way_out = "remove it, and the node takes a head from its peers";
         match &self.problem {
-            HeadFileProblem::Io(error) => error.fmt(f),
+            HeadFileProblem::Io(error) => write!(
+                f,
+                "{error}; set state_dir to a directory that can be read and written"
+            ),
             HeadFileProblem::Damaged(what) => write!(f, "damaged ({what}); {way_out}"),
             HeadFileProblem::NewerVersion(version) => {
                 write!(
