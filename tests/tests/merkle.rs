@@ -1,7 +1,5 @@
 //! Lists as chains of atoms: the id of the head commits to every item and to their order.
 
-#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
-
 use astreum_core::atom::{AtomId, MemoryStore, bytes_list, collect_list};
 use astreum_core::expr::Expr;
 use astreum_core::text::parse;

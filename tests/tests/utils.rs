@@ -1,7 +1,5 @@
 //! The small forms that everything else is written in: integers as bytes, ids as text.
 
-#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
-
 use astreum_core::atom::AtomId;
 use astreum_core::integer::Natural;
 use astreum_node::control::{hex, unhex};
