@@ -75,8 +75,17 @@ pub(crate) fn validator(environment: &Environment, flags: &[(&str, &str)]) -> Re
 }
 
 /// Our validator on a chain whose genesis the reference made, so that its verifier can follow: both
-/// Alice and Bob have money, and Alice has a channel to nobody.
+/// As [`validator_with_their_genesis`], with blocks that reference nodes can verify.
 pub(crate) fn validator_for_references(
+    environment: &Environment,
+    flags: &[(&str, &str)],
+) -> Result<Ours, String> {
+    let followers = [flags, &[("reference-followers", "")]].concat();
+    validator_with_their_genesis(environment, &followers)
+}
+
+/// Alice and Bob have money, and Alice has a channel to nobody.
+pub(crate) fn validator_with_their_genesis(
     environment: &Environment,
     flags: &[(&str, &str)],
 ) -> Result<Ours, String> {
@@ -101,8 +110,7 @@ pub(crate) fn validator_for_references(
     let id: AtomId = id.parse().map_err(|error| format!("{id}: {error}"))?;
     let store: MemoryStore = atoms.iter().map(|(_, atom)| atom.clone()).collect();
     let block = Block::read(&store, id).map_err(|error| error.to_string())?;
-    let followers = [flags, &[("reference-followers", "")]].concat();
-    validator_from(environment, &block, &atoms, &followers)
+    validator_from(environment, &block, &atoms, flags)
 }
 
 fn validator_from(

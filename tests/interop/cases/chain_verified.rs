@@ -8,7 +8,7 @@
 
 use crate::chain::{
     ALICE, BOB, REFERENCE_VERIFIER, Replay, VALIDATOR, account, address, key, unix_seconds,
-    validator, validator_for_references,
+    validator, validator_for_references, validator_with_their_genesis,
 };
 use crate::environment::Environment;
 use crate::ours::Ours;
@@ -206,7 +206,8 @@ pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
 ) -> Outcome {
     let ours = validator_for_references(environment, &[])?;
     let mut sent = Vec::new();
-    for number in 0..6 {
+    // Which nodes are lost depends on the ids; of so many some always are.
+    for number in 0..12 {
         let to = Address::new([0x60 + number; 32]);
         sent.push((ours.send(ALICE, to, 1, b"")?, "success"));
     }
@@ -215,7 +216,6 @@ pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
     replay.verify_only(&ours, last)?;
     drop(replay);
     let mut reference = verifier(environment, &ours)?;
-    let mut refused = 0;
     for height in 1..=last {
         let block = ours.block(&height.to_string())?;
         let at = json!({"block": block.id});
@@ -226,13 +226,11 @@ pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
             "its verdict on header {height}"
         );
         let verdict = reference.call("verify_body", at)?;
-        refused += u64::from(verdict != json!(true));
+        if verdict != json!(true) {
+            return Ok(());
+        }
     }
-    ensure!(
-        refused > 0,
-        "it has verified every block: its trie loses nothing any more"
-    );
-    Ok(())
+    Err("it has verified every block: its trie loses nothing any more".to_owned())
 }
 
 /// It knows no reward: a block of ours that claims it passes its header check and fails in the body.
@@ -257,7 +255,8 @@ pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
 pub(crate) fn its_verifier_cannot_open_the_first_channel_of_an_account(
     environment: &Environment,
 ) -> Outcome {
-    let ours = validator_for_references(environment, &[])?;
+    // With `reference-followers` the second update would be refused at once.
+    let ours = validator_with_their_genesis(environment, &[("claim-reward=false", "")])?;
     let mut reference = verifier(environment, &ours)?;
     for (who, expected) in [(ALICE, true), (BOB, false)] {
         let mut update = vec![1];
