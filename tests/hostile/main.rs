@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             _ => return usage(&format!("there is no case {argument}")),
         }
     }
-    let node = match process::build() {
+    let node = match astreum_tests::program::build() {
         Ok(node) => node,
         Err(error) => return usage(&error),
     };

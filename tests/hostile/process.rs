@@ -7,7 +7,7 @@ use astreum_node::control::{Client, PeerReply, PutReply, Request, StatusReply, h
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -16,34 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the node is given to hold, so that its bound is a small number.
 pub(crate) const HOT_BYTES: u64 = 16 << 20;
 pub(crate) const QUEUE_BYTES: u64 = 16 << 20;
-
-/// Builds the node's program next to this one; cargo does not, a library is all that is linked.
-pub(crate) fn build() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "astreum-node",
-            "--bin",
-            "astreum",
-        ])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    if own
-        .parent()
-        .is_some_and(|folder| folder.ends_with("release"))
-    {
-        build.arg("--release");
-    }
-    match build.status() {
-        Ok(status) if status.success() => Ok(own.with_file_name("astreum")),
-        Ok(status) => Err(format!("building the node ended with {status}")),
-        Err(error) => Err(format!("cargo cannot be run: {error}")),
-    }
-}
 
 /// A running node; it is killed when this is dropped.
 pub(crate) struct Node {

@@ -2,7 +2,7 @@
 
 use crate::environment::Environment;
 use crate::ours::{Home, Ours};
-use crate::reference::Process;
+use crate::reference::{Process, Reference, Start};
 use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::chain::{Address, Block, Genesis, Unsigned};
@@ -328,4 +328,18 @@ impl Ours {
         let problem = String::from_utf8_lossy(&output.stderr);
         Err(format!("{arguments:?} failed: {problem}{said}"))
     }
+}
+
+/// A reference whose default seed is `ours`; it waits less between two looks at its storage.
+pub(crate) fn follower(environment: &Environment, ours: &Ours) -> Result<Reference, String> {
+    let mut reference = Reference::start(
+        environment,
+        &Start {
+            default_seed: Some(ours.address()),
+            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
+            ..Start::default()
+        },
+    )?;
+    reference.wait_for_peer(&ours.key)?;
+    Ok(reference)
 }

@@ -1,5 +1,6 @@
 //! Where the reference is: a virtual environment of our own, made when it is not there yet.
 
+use astreum_tests::program;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,7 +37,7 @@ impl Environment {
             .map_err(|error| format!("cannot create {}: {error}", scratch.display()))?;
         Ok(Self {
             python,
-            node: build_node()?,
+            node: program::build()?,
             driver: Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/reference_driver.py"),
             scratch,
         })
@@ -57,31 +58,6 @@ fn target_folder() -> Result<PathBuf, String> {
         .and_then(Path::parent)
         .map(Path::to_path_buf)
         .ok_or_else(|| format!("{} is not in a target folder", own.display()))
-}
-
-/// Builds the node's program next to this one; cargo does not, a library is all that is linked.
-fn build_node() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "astreum-node",
-            "--bin",
-            "astreum",
-        ])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    if own
-        .parent()
-        .is_some_and(|folder| folder.ends_with("release"))
-    {
-        build.arg("--release");
-    }
-    checked(&mut build, "build the node")?;
-    Ok(own.with_file_name("astreum"))
 }
 
 fn succeeds(python: &Path, code: &str) -> bool {
@@ -109,13 +85,13 @@ fn install(venv: &Path, python: &Path) -> Result<(), String> {
         venv.display(),
         base.display()
     );
-    checked(
+    program::succeed(
         Command::new(&base)
             .args(["-m", "venv", "--clear"])
             .arg(venv),
         "make a virtual environment (on Debian: apt-get install python3-venv)",
     )?;
-    checked(
+    program::succeed(
         Command::new(python).args(["-m", "pip", "install", "--quiet", REFERENCE]),
         "install the reference with pip",
     )?;
@@ -125,20 +101,6 @@ fn install(venv: &Path, python: &Path) -> Result<(), String> {
     Err(format!(
         "{REFERENCE} was installed into {} but cannot be imported there",
         venv.display()
-    ))
-}
-
-fn checked(command: &mut Command, what: &str) -> Result<(), String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("could not {what}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "could not {what}: {}",
-        String::from_utf8_lossy(&output.stderr)
     ))
 }
 

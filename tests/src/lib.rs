@@ -2,6 +2,7 @@
 //! the fuzz targets, which ordinary tests replay on a committed corpus.
 
 pub mod model;
+pub mod program;
 pub mod random;
 pub mod sim;
 pub mod target;

@@ -1,10 +1,10 @@
 //! A reference node takes its head from our validator, as from a default seed, and reads our chain
 //! over the network: blocks, accounts, receipts. What it makes of each is compared with what we say.
 
-use crate::chain::{ALICE, BOB, FUNDS, VALIDATOR, account, address, validator};
+use crate::chain::{ALICE, BOB, FUNDS, VALIDATOR, account, address, follower, validator};
 use crate::environment::Environment;
 use crate::ours::Ours;
-use crate::reference::{Reference, Start};
+use crate::reference::Reference;
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_core::chain::{Address, BURN};
 use astreum_node::control::hex;
@@ -14,20 +14,6 @@ use serde_json::{Value, json};
 const BLOCKS: u64 = 6;
 /// An account that does not exist before it gets something.
 const NEW: [u8; 32] = [0x55; 32];
-
-/// A reference whose default seed is `ours`; it waits less between two looks at its storage.
-fn follower(environment: &Environment, ours: &Ours) -> Result<Reference, String> {
-    let mut reference = Reference::start(
-        environment,
-        &Start {
-            default_seed: Some(ours.address()),
-            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
-            ..Start::default()
-        },
-    )?;
-    reference.wait_for_peer(&ours.key)?;
-    Ok(reference)
-}
 
 /// Waits until the reference's head is a block of ours of at least this height; its id.
 fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {

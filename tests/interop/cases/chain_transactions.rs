@@ -1,8 +1,7 @@
 //! A reference node sends a transaction to our validator.
 
-use crate::chain::{ALICE, BOB, FUNDS, account, validator};
+use crate::chain::{ALICE, BOB, FUNDS, account, follower, validator};
 use crate::environment::Environment;
-use crate::reference::{Reference, Start};
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_node::control::hex;
 use serde_json::json;
@@ -11,15 +10,7 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
     environment: &Environment,
 ) -> Outcome {
     let ours = validator(environment, &[])?;
-    let mut reference = Reference::start(
-        environment,
-        &Start {
-            default_seed: Some(ours.address()),
-            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
-            ..Start::default()
-        },
-    )?;
-    reference.wait_for_peer(&ours.key)?;
+    let mut reference = follower(environment, &ours)?;
     ours.wait_for_peer(&reference.key)?;
     let posted = json!({
         "secret": hex(&[ALICE; 32]), "recipient": account(BOB), "amount": 4_321, "counter": 1,
@@ -56,15 +47,7 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
 /// that only a validator keeps.
 pub(crate) fn the_references_own_way_to_send_fails(environment: &Environment) -> Outcome {
     let ours = validator(environment, &[])?;
-    let mut reference = Reference::start(
-        environment,
-        &Start {
-            default_seed: Some(ours.address()),
-            config: Some(json!({"atom_fetch_interval": 0.02, "atom_fetch_retries": 100})),
-            ..Start::default()
-        },
-    )?;
-    reference.wait_for_peer(&ours.key)?;
+    let mut reference = follower(environment, &ours)?;
     wait_for("the reference has a head", || {
         Ok(reference.ask("status")?["head"].as_str().map(str::to_owned))
     })?;

@@ -1,12 +1,13 @@
 //! Feeds conformance cases to `astreum conform` and compares the answers.
 //!
 //! ```text
-//! cargo build && cargo run -p astreum-tests --bin conformance -- <folder with <op>.jsonl>
+//! cargo run -p astreum-tests --bin conformance -- <folder with <op>.jsonl>
 //! ```
 //!
 //! Without a folder it takes the project's own vectors. Operations that the project does not have
 //! vectors of are left out, and named.
 
+use astreum_tests::program;
 use core::error::Error;
 use serde_json::Value;
 use std::io::Write;
@@ -33,11 +34,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             .is_some_and(|name| vectors.join(name).exists())
     };
     let (covered, left_out): (Vec<_>, Vec<_>) = cases.into_iter().partition(covered);
+    let node = program::build()?;
     let mut wrong = 0;
     let mut total = 0;
     for path in &covered {
         let text = std::fs::read_to_string(path)?;
-        wrong += compare(&text)?;
+        wrong += compare(&node, &text)?;
         total += text.lines().count();
     }
     let names = |paths: &[PathBuf]| {
@@ -55,9 +57,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// How many of the cases are answered wrongly; those are printed.
-fn compare(text: &str) -> Result<usize, Box<dyn Error>> {
+fn compare(node: &Path, text: &str) -> Result<usize, Box<dyn Error>> {
     let mut wrong = 0;
-    let mut answers = answers(text)?.into_iter();
+    let mut answers = answers(node, text)?.into_iter();
     for line in text.lines() {
         let case: Value = serde_json::from_str(line)?;
         let answer = answers.next().unwrap_or_default();
@@ -74,8 +76,8 @@ fn compare(text: &str) -> Result<usize, Box<dyn Error>> {
 }
 
 /// What `astreum conform` says to these lines, the expected answers removed.
-fn answers(text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
-    let mut child = Command::new(binary()?)
+fn answers(node: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
+    let mut child = Command::new(node)
         .arg("conform")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -104,13 +106,4 @@ fn request(line: &str) -> Result<String, serde_json::Error> {
         case.remove("out");
     }
     Ok(case.to_string())
-}
-
-/// The node's binary, built into the same folder as this one.
-fn binary() -> Result<PathBuf, Box<dyn Error>> {
-    let path = std::env::current_exe()?.with_file_name("astreum");
-    if path.exists() {
-        return Ok(path);
-    }
-    Err(format!("{} is missing; build it with: cargo build", path.display()).into())
 }
