@@ -178,6 +178,13 @@ impl SimDisk {
         self.state().reads
     }
 
+    /// Whether a planned power cut has come. No call works any more: only
+    /// [`Self::after_power_cut`] gives a disk that does.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.state().off
+    }
+
     /// The disk as the next start finds it after the power went off now.
     #[must_use]
     pub fn after_power_cut(&self, random: &mut Random) -> Self {

@@ -41,6 +41,9 @@ pub fn run(data: &[u8]) {
         run.act(code & 15, input.byte().unwrap_or(0));
     }
     run.disk.set_fault(None);
+    if run.disk.is_off() {
+        run.lose_power();
+    }
     run.open();
     run.check();
 }
@@ -73,11 +76,14 @@ impl Run {
             11 => self.check_some(),
             12 => self.disk.set_fault(Some(Fault::PowerCut(at))),
             13 => self.disk.set_fault(None),
-            _ => {
-                self.store = None;
-                self.disk = self.disk.after_power_cut(&mut self.random);
-            }
+            _ => self.lose_power(),
         }
+    }
+
+    /// The power goes off, or went off already, and comes back.
+    fn lose_power(&mut self) {
+        self.store = None;
+        self.disk = self.disk.after_power_cut(&mut self.random);
     }
 
     fn open(&mut self) {
