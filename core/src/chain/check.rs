@@ -3,8 +3,9 @@
 use super::body::{Body, Builder, REWARD};
 use super::header::check_total;
 use super::verify::{Invalid, Total, VerifyError};
-use super::{Account, Block, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction};
+use super::{Account, Address, Block, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction};
 use crate::atom::{AtomId, AtomKind, AtomSource};
+use crate::crypto::{Claim, VerifyingKey, verify_each};
 use crate::trie::BatchHasher;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -74,6 +75,20 @@ pub fn read_ids<S: AtomSource + ?Sized>(
 pub fn check_signatures(transactions: &[Transaction]) -> Vec<bool> {
     let is_signed = |transaction: &Transaction| transaction.verify_signature().is_ok();
     transactions.iter().map(is_signed).collect()
+}
+
+/// As [`check_signatures`], faster: several [side by side](verify_each), with senders' keys from
+/// `key_of`, which says `None` of what is no key. A host that decodes each key of a block once saves
+/// another part. Sets as many of `signed` as there are transactions.
+pub fn check_signatures_with<'t>(
+    transactions: impl Iterator<Item = &'t Transaction>,
+    key_of: impl Fn(&Address) -> Option<VerifyingKey>,
+    signed: &mut [bool],
+) {
+    let claims: Vec<Claim<'_>> = transactions
+        .map(|transaction| transaction.claim(key_of(transaction.sender())))
+        .collect();
+    verify_each(&claims, signed);
 }
 
 /// Checks the body of `block`, whose header [was right](super::verify_header), by doing what it

@@ -36,8 +36,8 @@ pub use account::{Account, Address};
 pub use block::{Block, Header};
 pub use body::{Body, Builder, REWARD};
 pub use check::{
-    Repeated, check_signatures, check_signed, read_ids, read_transaction, read_transactions,
-    repeat_body, verify_body,
+    Repeated, check_signatures, check_signatures_with, check_signed, read_ids, read_transaction,
+    read_transactions, repeat_body, verify_body,
 };
 pub use genesis::{
     Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_TOTAL_FEES, Genesis,

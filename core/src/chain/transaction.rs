@@ -8,7 +8,7 @@ use super::MAX_TRANSACTION_DATA_BYTES;
 use super::account::Address;
 use super::record::{Reader, RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
 use crate::atom::{AtomId, AtomKind, AtomSink, AtomSource};
-use crate::crypto::{Signature, SignatureError, SigningKey, VerifyingKey};
+use crate::crypto::{Claim, Signature, SignatureError, SigningKey, VerifyingKey};
 use crate::expr::Bytes;
 use crate::integer::Natural;
 use core::ops::Deref;
@@ -119,6 +119,15 @@ impl Transaction {
     pub fn verify_signature(&self) -> Result<(), SignatureError> {
         VerifyingKey::from_bytes(self.sender.as_bytes())?
             .verify(self.body_hash.as_bytes(), &self.signature)
+    }
+
+    /// What [`Transaction::verify_signature`] checks, with the key at the sender's address.
+    pub(super) const fn claim(&self, key: Option<VerifyingKey>) -> Claim<'_> {
+        Claim {
+            key,
+            message: self.body_hash.as_bytes(),
+            signature: &self.signature,
+        }
     }
 
     /// Its atoms: body, list, signature, version, type.

@@ -10,11 +10,13 @@
 //!   share too: low-order public keys are refused. Public keys have one spelling.
 
 mod agree;
+mod each;
 mod keyed;
 mod seal;
 mod sign;
 
 pub use agree::{AgreeError, PublicKey, SecretKey};
+pub use each::{Claim, verify_each};
 pub use keyed::HashKey;
 pub use seal::{
     NONCE_BYTES as SEAL_NONCE_BYTES, Nonce, OpenError, SealTooLong, SharedKey, TAG_BYTES,

@@ -8,6 +8,7 @@
 
 use super::KEY_BYTES;
 use core::fmt;
+use curve25519_dalek::edwards::EdwardsPoint;
 use ed25519_dalek::{Signer, Verifier};
 
 /// Bytes in a signature.
@@ -90,6 +91,11 @@ impl VerifyingKey {
         self.0.as_bytes()
     }
 
+    /// The point opposite to the key's.
+    pub(super) fn negated(&self) -> EdwardsPoint {
+        -self.0.to_edwards()
+    }
+
     /// Checks that `signature` is this key's over `message`.
     ///
     /// # Errors
@@ -137,6 +143,12 @@ impl Signature {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; SIGNATURE_BYTES] {
         &self.0
+    }
+
+    /// Its halves, `R` and `s`.
+    pub(super) fn halves(&self) -> ([u8; KEY_BYTES], [u8; KEY_BYTES]) {
+        let signature = ed25519_dalek::Signature::from_bytes(&self.0);
+        (*signature.r_bytes(), *signature.s_bytes())
     }
 }
 

@@ -31,16 +31,17 @@ impl Now {
 /// Does independent pieces of work, at once if it can.
 pub trait Parallel {
     /// What `work` says of each of `0..count`, in that order; meanwhile the calling thread does
-    /// what is `beside` it.
+    /// what is `beside` it. `work` is given pieces that stand next to each other, as many as suit:
+    /// the number of the first, and where to say it of each.
     fn all_beside(
         &self,
         count: usize,
-        work: &(dyn Fn(usize) -> bool + Sync),
+        work: &(dyn Fn(usize, &mut [bool]) + Sync),
         beside: &mut dyn FnMut(),
     ) -> Vec<bool>;
 
     /// What `work` says of each of `0..count`, in that order.
-    fn all(&self, count: usize, work: &(dyn Fn(usize) -> bool + Sync)) -> Vec<bool> {
+    fn all(&self, count: usize, work: &(dyn Fn(usize, &mut [bool]) + Sync)) -> Vec<bool> {
         self.all_beside(count, work, &mut || ())
     }
 }
@@ -53,11 +54,13 @@ impl Parallel for Serial {
     fn all_beside(
         &self,
         count: usize,
-        work: &(dyn Fn(usize) -> bool + Sync),
+        work: &(dyn Fn(usize, &mut [bool]) + Sync),
         beside: &mut dyn FnMut(),
     ) -> Vec<bool> {
         beside();
-        (0..count).map(work).collect()
+        let mut results = vec![false; count];
+        work(0, &mut results);
+        results
     }
 }
 

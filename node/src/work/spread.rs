@@ -26,7 +26,7 @@ impl Parallel for Threads {
     fn all_beside(
         &self,
         count: usize,
-        work: &(dyn Fn(usize) -> bool + Sync),
+        work: &(dyn Fn(usize, &mut [bool]) + Sync),
         beside: &mut dyn FnMut(),
     ) -> Vec<bool> {
         let threads = self.0.min(count / MIN_PER_THREAD).max(1);
@@ -41,9 +41,7 @@ impl Parallel for Threads {
                 let Some((number, results)) = share else {
                     return;
                 };
-                for (at, result) in results.iter_mut().enumerate() {
-                    *result = work(number * SHARE + at);
-                }
+                work(number * SHARE, results);
             }
         };
         std::thread::scope(|scope| {
@@ -65,7 +63,11 @@ mod tests {
     proptest! {
         #[test]
         fn threads_say_what_one_would_say(count in 0..500_usize, threads in 1..9_usize, by in 1..7_usize) {
-            let work = |at: usize| at.is_multiple_of(by);
+            let work = |first: usize, results: &mut [bool]| {
+                for (at, result) in (first..).zip(results) {
+                    *result = at.is_multiple_of(by);
+                }
+            };
             let mut besides = 0;
             let results = Threads(threads).all_beside(count, &work, &mut || besides += 1);
             prop_assert_eq!(results, Serial.all(count, &work));

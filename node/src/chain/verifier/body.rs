@@ -1,18 +1,22 @@
 //! A block's body over the processors of this machine.
 //!
 //! Its transactions are read on all of them. Then one applies the transactions while the others
-//! check their signatures, and helps them once it is done. The verdict is core's
+//! check their signatures, a few [side by side](check_signatures_with), and helps them once it is
+//! done. The verdict is core's
 //! [`verify_body`](astreum_core::chain::verify_body): a signature that does not hold comes before
 //! whatever applying comes to.
 
 use crate::chain::World;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{
-    Block, Body, Transaction, VerifyError, check_signed, read_ids, read_transaction, repeat_body,
+    Address, Block, Body, Transaction, VerifyError, check_signatures_with, check_signed, read_ids,
+    read_transaction, repeat_body,
 };
+use astreum_core::crypto::VerifyingKey;
 use astreum_core::trie::BatchHasher;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 type Result<T> = core::result::Result<T, VerifyError<Infallible>>;
@@ -46,13 +50,14 @@ pub fn verify_body(
         return repeat(&checked.transactions);
     }
     let transactions = read_transactions(world, block)?;
-    let is_signed = |at: usize| {
-        let transaction = transactions.get(at);
-        transaction.is_some_and(|transaction| transaction.verify_signature().is_ok())
+    let senders = Senders::of(&transactions);
+    let check = |first: usize, signed: &mut [bool]| {
+        let transactions = transactions.iter().skip(first).take(signed.len());
+        check_signatures_with(transactions, |sender| senders.key(sender), signed);
     };
     let mut body = None;
     let mut apply = || body = Some(repeat(&transactions));
-    let signed = (world.parallel).all_beside(transactions.len(), &is_signed, &mut apply);
+    let signed = (world.parallel).all_beside(transactions.len(), &check, &mut apply);
     let checked = checked.insert(Checked {
         block: block.id(),
         transactions,
@@ -62,6 +67,24 @@ pub fn verify_body(
     body.unwrap_or_else(|| repeat(&checked.transactions))
 }
 
+/// The keys of a block's senders, each decoded once, by who needs it first.
+struct Senders<'t>(BTreeMap<&'t Address, OnceLock<Option<VerifyingKey>>>);
+
+impl<'t> Senders<'t> {
+    fn of(transactions: &'t [Transaction]) -> Self {
+        let senders = transactions.iter().map(Transaction::sender);
+        Self(senders.map(|sender| (sender, OnceLock::new())).collect())
+    }
+
+    /// The key at this address, `None` when it is none.
+    fn key(&self, sender: &Address) -> Option<VerifyingKey> {
+        let decode = || VerifyingKey::from_bytes(sender.as_bytes()).ok();
+        self.0
+            .get(sender)
+            .map_or_else(decode, |key| *key.get_or_init(decode))
+    }
+}
+
 /// As [`astreum_core::chain::read_transactions`].
 fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction>> {
     let atoms = world.atoms;
@@ -69,19 +92,20 @@ fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction
     let slots: Vec<OnceLock<Result<Transaction>>> = ids.iter().map(|_| OnceLock::new()).collect();
     // Nobody needs what comes after one that cannot be read.
     let has_failed = AtomicBool::new(false);
-    let read = |at: usize| {
-        let Some((slot, id)) = slots.get(at).zip(ids.get(at)) else {
-            return false;
-        };
-        if has_failed.load(Ordering::Relaxed) {
-            return false;
+    let read = |first: usize, is_read: &mut [bool]| {
+        let places = slots.iter().zip(&ids).enumerate().skip(first);
+        for ((at, (slot, id)), is_read) in places.zip(is_read) {
+            if has_failed.load(Ordering::Relaxed) {
+                return;
+            }
+            let read = read_transaction(&atoms, at, *id);
+            *is_read = read.is_ok();
+            if !*is_read {
+                has_failed.store(true, Ordering::Relaxed);
+            }
+            // Nobody else has this place.
+            let _ = slot.set(read);
         }
-        let read = read_transaction(&atoms, at, *id);
-        let is_read = read.is_ok();
-        if !is_read {
-            has_failed.store(true, Ordering::Relaxed);
-        }
-        slot.set(read).is_ok() && is_read
     };
     world.parallel.all(ids.len(), &read);
     let slots = slots.into_iter().map(OnceLock::into_inner);

@@ -1,0 +1,203 @@
+//! Signatures side by side, each judged as if it were alone.
+//!
+//! [`verify_each`] is [`VerifyingKey::verify`] with one step shared. The point that a signature
+//! should have as its `R` comes out as a fraction; to compare it as bytes it must be divided, and
+//! the divisions of several points can be made by one. A division knows nothing of the others'
+//! numerators, so this is no batch verification: there is no sum of equations, no random factor
+//! and no cofactor in it, and what one signature is judged never depends on its neighbours.
+
+use super::sign::{Signature, VerifyingKey};
+use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::Identity;
+use sha2::{Digest, Sha512};
+
+/// Points that are divided at once: more save nothing that could be measured.
+const BATCH: usize = 16;
+
+/// That a key signed a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'c> {
+    /// Who is said to have signed, `None` when that is no key.
+    pub key: Option<VerifyingKey>,
+    /// What was signed.
+    pub message: &'c [u8],
+    /// The signature.
+    pub signature: &'c Signature,
+}
+
+/// Whether each of these signatures holds, as [`VerifyingKey::verify`] would say of each.
+///
+/// Sets as many of `verdicts` as there are claims, or of these as many as there are verdicts.
+pub fn verify_each(claims: &[Claim<'_>], verdicts: &mut [bool]) {
+    for (claims, verdicts) in claims.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
+        let mut points = [EdwardsPoint::identity(); BATCH];
+        let places = claims.iter().zip(verdicts.iter_mut()).zip(&mut points);
+        for ((claim, verdict), point) in places {
+            let expected = expected_point(claim);
+            *verdict = expected.is_some();
+            *point = expected.unwrap_or_default();
+        }
+        let encoded = EdwardsPoint::compress_batch(&points);
+        for ((claim, verdict), encoded) in claims.iter().zip(verdicts).zip(&encoded) {
+            *verdict &= claim.signature.halves().0 == encoded.0;
+        }
+    }
+}
+
+/// The point whose bytes the signature has to start with: `[s]B - [k]A`. `None` if there is none,
+/// because there is no key or `s` is not below the group order.
+fn expected_point(claim: &Claim<'_>) -> Option<EdwardsPoint> {
+    let key = claim.key?;
+    let (r, s) = claim.signature.halves();
+    let s: Option<Scalar> = Scalar::from_canonical_bytes(s).into();
+    let s = s?;
+    let hash = Sha512::new()
+        .chain_update(r)
+        .chain_update(key.as_bytes())
+        .chain_update(claim.message)
+        .finalize();
+    let k = Scalar::from_bytes_mod_order_wide(&hash.into());
+    let minus_key = key.negated();
+    Some(EdwardsPoint::vartime_double_scalar_mul_basepoint(
+        &k, &minus_key, &s,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SigningKey;
+    use crate::crypto::tests::{bytes, hex, vectors};
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// What is claimed, owned.
+    #[derive(Clone, Debug)]
+    struct Case {
+        key: [u8; 32],
+        message: Vec<u8>,
+        signature: Signature,
+    }
+
+    /// All of them at once, and each alone by the library.
+    fn both(cases: &[Case]) -> (Vec<bool>, Vec<bool>) {
+        let keys: Vec<Result<VerifyingKey, _>> = cases
+            .iter()
+            .map(|case| VerifyingKey::from_bytes(&case.key))
+            .collect();
+        let claims: Vec<Claim<'_>> = cases
+            .iter()
+            .zip(&keys)
+            .map(|(case, key)| Claim {
+                key: key.ok(),
+                message: &case.message,
+                signature: &case.signature,
+            })
+            .collect();
+        let mut each = alloc::vec![true; cases.len()];
+        verify_each(&claims, &mut each);
+        let alone = cases.iter().zip(&keys).map(|(case, key)| {
+            let key = key.as_ref().ok();
+            key.is_some_and(|key| key.verify(&case.message, &case.signature).is_ok())
+        });
+        (each, alone.collect())
+    }
+
+    /// The vectors of Wycheproof and of `ed25519-speccheck`.
+    fn known() -> Vec<Case> {
+        let wycheproof = include_str!("../../../tests/vectors/wycheproof_ed25519.txt");
+        let speccheck = include_str!("../../../tests/vectors/ed25519_speccheck.txt");
+        let lines = vectors(wycheproof).chain(vectors(speccheck));
+        let cases = lines.filter_map(|line| {
+            let [_, _, key, message, signature] = line[..] else {
+                panic!("{line:?}");
+            };
+            Some(Case {
+                key: hex(key),
+                message: bytes(message),
+                signature: Signature::from_slice(&bytes(signature))?,
+            })
+        });
+        cases.collect()
+    }
+
+    #[test]
+    fn known_signatures_are_judged_as_alone() {
+        let cases = known();
+        let (each, alone) = both(&cases);
+        assert_eq!(each, alone);
+        // Among them are both, and not only few.
+        for verdict in [false, true] {
+            let count = alone.iter().filter(|&&alone| alone == verdict).count();
+            assert!(count > 40, "{count} are {verdict}");
+        }
+    }
+
+    /// Points and scalars on which implementations differ: of small order, not reduced, on the
+    /// edge of the group order.
+    fn odd_bytes() -> impl Strategy<Value = [u8; 32]> {
+        let odd = [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000080",
+            "0200000000000000000000000000000000000000000000000000000000000000",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "ecd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010",
+            "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        ];
+        prop_oneof![
+            proptest::sample::select(odd.map(hex::<32>).to_vec()),
+            any::<[u8; 32]>(),
+        ]
+    }
+
+    fn case() -> impl Strategy<Value = Case> {
+        let right = (any::<[u8; 2]>(), any::<[u8; 4]>()).prop_map(|(seed, message)| {
+            let mut whole = [0; 32];
+            whole[..2].copy_from_slice(&seed);
+            let key = SigningKey::from_seed(&whole);
+            Case {
+                key: *key.verifying_key().as_bytes(),
+                message: message.to_vec(),
+                signature: key.sign(&message),
+            }
+        });
+        let spoilt = (right.clone(), 0..100_usize, 0..8_u32).prop_map(|(mut case, at, bit)| {
+            let mut signature = *case.signature.as_bytes();
+            let parts = case.key.iter_mut().chain(&mut case.message);
+            if let Some(byte) = parts.chain(&mut signature).nth(at) {
+                *byte ^= 1 << bit;
+            }
+            case.signature = Signature::new(signature);
+            case
+        });
+        let odd = (odd_bytes(), odd_bytes(), odd_bytes(), any::<[u8; 1]>()).prop_map(
+            |(key, point, scalar, message)| {
+                let mut signature = [0; 64];
+                signature[..32].copy_from_slice(&point);
+                signature[32..].copy_from_slice(&scalar);
+                Case {
+                    key,
+                    message: message.to_vec(),
+                    signature: Signature::new(signature),
+                }
+            },
+        );
+        let known = proptest::sample::select(known());
+        prop_oneof![2 => right, 1 => spoilt, 3 => odd, 2 => known]
+    }
+
+    proptest! {
+        #[test]
+        fn neighbours_change_no_verdict(cases in proptest::collection::vec(case(), 0..40)) {
+            let (each, alone) = both(&cases);
+            prop_assert_eq!(each, alone);
+        }
+    }
+}
