@@ -18,11 +18,10 @@
 
 mod cases;
 mod chain;
-mod environment;
 mod ours;
-mod reference;
 mod suite;
 
+use astreum_tests::reference::{self, environment};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,8 +1,8 @@
 //! Runs cases side by side and says what became of them.
 
 use crate::environment::Environment;
+pub(crate) use astreum_tests::wait::{wait_for, wait_within};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use core::time::Duration;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
@@ -22,8 +22,6 @@ pub(crate) struct Case {
 
 /// Cases that run at the same time. They mostly wait, for packets and for the reference's polling.
 const WORKERS: usize = 6;
-/// A condition that has not come true by then will not.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Fails the case unless the condition holds.
 macro_rules! ensure {
@@ -45,32 +43,6 @@ macro_rules! ensure_eq {
     }};
 }
 pub(crate) use ensure_eq;
-
-/// Asks until there is an answer.
-pub(crate) fn wait_for<T>(
-    what: &str,
-    probe: impl FnMut() -> Result<Option<T>, String>,
-) -> Result<T, String> {
-    wait_within(PATIENCE, what, probe)
-}
-
-/// Asks until there is an answer, so long at most.
-pub(crate) fn wait_within<T>(
-    patience: Duration,
-    what: &str,
-    mut probe: impl FnMut() -> Result<Option<T>, String>,
-) -> Result<T, String> {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(answer) = probe()? {
-            return Ok(answer);
-        }
-        if Instant::now() > deadline {
-            return Err(format!("{what}: not within {patience:?}"));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Runs the cases that match any of the filters, all of them without one.
 pub(crate) fn run(environment: &Environment, cases: &[Case], filters: &[String]) -> ExitCode {

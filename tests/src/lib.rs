@@ -4,5 +4,7 @@
 pub mod model;
 pub mod program;
 pub mod random;
+pub mod reference;
 pub mod sim;
 pub mod target;
+pub mod wait;

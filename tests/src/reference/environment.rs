@@ -1,47 +1,71 @@
 //! Where the reference is: a virtual environment of our own, made when it is not there yet.
 
-use astreum_tests::program;
+use crate::program;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The release of the reference that everything is compared with.
 const REFERENCE: &str = "astreum==0.3.71";
-/// Names a Python to use instead of those that are found.
+/// Names a Python to use instead of those that are found; one that has the reference is used as it
+/// is.
 const PYTHON_VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
 
 /// What a case needs to start a reference node.
-pub(crate) struct Environment {
+#[derive(Debug)]
+pub struct Environment {
     /// A Python that has the reference installed.
-    pub(crate) python: PathBuf,
+    pub python: PathBuf,
     /// Our node's program.
-    pub(crate) node: PathBuf,
+    pub node: PathBuf,
     /// The script that drives it.
-    pub(crate) driver: PathBuf,
+    pub driver: PathBuf,
     /// Scratch space of this run, removed when it ends well.
-    pub(crate) scratch: PathBuf,
+    pub scratch: PathBuf,
 }
 
 impl Environment {
-    /// Finds or makes the virtual environment.
-    pub(crate) fn prepare() -> Result<Self, String> {
-        let target = target_folder()?;
-        let venv = target.join("interop-venv");
-        let python = venv.join("bin").join("python");
-        if !has_reference(&python) {
-            install(&venv, &python)?;
-        }
-        let scratch = target
+    /// Finds or installs the reference, and builds our node.
+    ///
+    /// # Errors
+    /// When something is missing; the text says what to install.
+    pub fn prepare() -> Result<Self, String> {
+        let scratch = target_folder()?
             .join("interop-scratch")
             .join(std::process::id().to_string());
+        Self::with(program::build()?, scratch)
+    }
+
+    /// The same with a node that is there, and a place for scratch.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn with(node: PathBuf, scratch: PathBuf) -> Result<Self, String> {
+        let python = find_reference()?;
         std::fs::create_dir_all(&scratch)
             .map_err(|error| format!("cannot create {}: {error}", scratch.display()))?;
         Ok(Self {
             python,
-            node: program::build()?,
+            node,
             driver: Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/reference_driver.py"),
             scratch,
         })
     }
+}
+
+/// A Python that has the reference: the one that is named if it does, else that of a virtual
+/// environment below the target folder, which is made when it is not there.
+fn find_reference() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from)
+        && has_reference(&named)
+    {
+        return Ok(named);
+    }
+    let venv = target_folder()?.join("interop-venv");
+    let python = venv.join("bin").join("python");
+    if !has_reference(&python) {
+        install(&venv, &python)?;
+    }
+    Ok(python)
 }
 
 impl Drop for Environment {
@@ -81,7 +105,7 @@ fn has_reference(python: &Path) -> bool {
 fn install(venv: &Path, python: &Path) -> Result<(), String> {
     let base = find_python()?;
     eprintln!(
-        "interop: installing {REFERENCE} into {} with {}",
+        "installing {REFERENCE} into {} with {}",
         venv.display(),
         base.display()
     );

@@ -1,7 +1,12 @@
 //! One reference process, at the other end of two pipes.
 
-use crate::environment::Environment;
-use crate::suite::wait_for;
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing JSON gives null where there is nothing"
+)]
+
+use super::Environment;
+use crate::wait::wait_for;
 use astreum_core::atom::Atom;
 use astreum_node::control::{hex, unhex};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +22,8 @@ use std::thread;
 const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A driven process; it is killed when this is dropped.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     requests: ChildStdin,
     replies: Receiver<String>,
@@ -26,12 +32,18 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the driver with these arguments.
-    pub(crate) fn start(environment: &Environment, arguments: &[&str]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(environment: &Environment, arguments: &[&str]) -> Result<Self, String> {
         Self::script(environment, &environment.driver, arguments)
     }
 
     /// Starts a script with these arguments.
-    pub(crate) fn script(
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn script(
         environment: &Environment,
         script: &Path,
         arguments: &[&str],
@@ -74,12 +86,18 @@ impl Process {
     }
 
     /// Sends one line.
-    pub(crate) fn send(&mut self, line: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn send(&mut self, line: &str) -> Result<(), String> {
         writeln!(self.requests, "{line}").map_err(|error| self.died(&error.to_string()))
     }
 
     /// The next line that the process says.
-    pub(crate) fn receive(&mut self) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// When it does not answer, or not in JSON.
+    pub fn receive(&mut self) -> Result<Value, String> {
         let line = self
             .replies
             .recv_timeout(COMMAND_PATIENCE)
@@ -111,32 +129,36 @@ fn tail(path: &Path) -> String {
 }
 
 /// A reference node.
-pub(crate) struct Reference {
+#[derive(Debug)]
+pub struct Reference {
     process: Process,
     /// Its relay public key, hex.
-    pub(crate) key: String,
+    pub key: String,
     /// Its UDP port on loopback.
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
 /// How a reference node is started; the default is a fresh node that knows nobody.
-#[derive(Default)]
-pub(crate) struct Start<'a> {
+#[derive(Clone, Default, Debug)]
+pub struct Start<'a> {
     /// Port to listen on, 0 for any.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Addresses it shakes hands with.
-    pub(crate) seeds: &'a [String],
+    pub seeds: &'a [String],
     /// The seed whose head it takes without a question.
-    pub(crate) default_seed: Option<String>,
+    pub default_seed: Option<String>,
     /// Its relay secret, hex; random without one.
-    pub(crate) secret: Option<&'a str>,
+    pub secret: Option<&'a str>,
     /// Further configuration.
-    pub(crate) config: Option<Value>,
+    pub config: Option<Value>,
 }
 
 impl Reference {
     /// Starts a node and waits until it listens.
-    pub(crate) fn start(environment: &Environment, start: &Start<'_>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(environment: &Environment, start: &Start<'_>) -> Result<Self, String> {
         let port = start.port.to_string();
         let config = start
             .config
@@ -167,12 +189,24 @@ impl Reference {
     }
 
     /// Stops the process where it is; what is sent to it waits.
-    pub(crate) fn pause(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn pause(&self) -> Result<(), String> {
         self.signal("-STOP")
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Lets it go on.
-    pub(crate) fn resume(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn resume(&self) -> Result<(), String> {
         self.signal("-CONT")
     }
 
@@ -187,17 +221,24 @@ impl Reference {
     }
 
     /// A fresh node that knows nobody.
-    pub(crate) fn fresh(environment: &Environment) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn fresh(environment: &Environment) -> Result<Self, String> {
         Self::start(environment, &Start::default())
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> String {
+    #[must_use]
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// One command of the driver; `arguments` is an object.
-    pub(crate) fn call(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// When it does not answer, or with an error.
+    pub fn call(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
         let mut reply = self.try_call(command, arguments)?;
         match reply.get("error") {
             Some(error) => Err(format!("the reference's {command}: {error}")),
@@ -206,23 +247,28 @@ impl Reference {
     }
 
     /// As [`Self::call`], with the reply as it came.
-    pub(crate) fn try_call(
-        &mut self,
-        command: &str,
-        mut arguments: Value,
-    ) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn try_call(&mut self, command: &str, mut arguments: Value) -> Result<Value, String> {
         arguments["cmd"] = command.into();
         self.process.send(&arguments.to_string())?;
         self.process.receive()
     }
 
     /// A command that needs no arguments.
-    pub(crate) fn ask(&mut self, command: &str) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn ask(&mut self, command: &str) -> Result<Value, String> {
         self.call(command, json!({}))
     }
 
     /// Keeps an atom; gives its id.
-    pub(crate) fn put(&mut self, atom: &Atom) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn put(&mut self, atom: &Atom) -> Result<String, String> {
         let arguments = json!({
             "data": hex(atom.data()), "kind": atom.kind().code(), "next": atom.next().to_string(),
         });
@@ -233,14 +279,20 @@ impl Reference {
     }
 
     /// What the node holds about the peer with this key, once it has registered it.
-    pub(crate) fn wait_for_peer(&mut self, key: &str) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// When it does not do so in time.
+    pub fn wait_for_peer(&mut self, key: &str) -> Result<Value, String> {
         wait_for("the reference registers the peer", || {
             Ok(self.ask("status")?["peers"].get(key).cloned())
         })
     }
 
     /// How often the node has logged a message that starts like this.
-    pub(crate) fn count(&mut self, message: &str) -> Result<u64, String> {
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn count(&mut self, message: &str) -> Result<u64, String> {
         let counts = self.ask("counts")?;
         let counts = counts.as_object().ok_or("no counts")?;
         Ok(counts
@@ -253,7 +305,10 @@ impl Reference {
 
 /// An atom whose id is nearer to the first key than to the second: an advertisement of it goes, or
 /// stays, there. It is larger than what anybody is sent without having proven its address.
-pub(crate) fn nearer_to(key: &str, other: &str) -> Result<Atom, String> {
+///
+/// # Errors
+/// When a key is none.
+pub fn nearer_to(key: &str, other: &str) -> Result<Atom, String> {
     let (Some(key), Some(other)) = (unhex(key), unhex(other)) else {
         return Err("a key is not hex".to_owned());
     };
