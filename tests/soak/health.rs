@@ -1,0 +1,224 @@
+//! What every process takes while it runs: resident memory, descriptors, threads.
+
+use crate::node::Role;
+use crate::world::World;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Between two samples.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Between two lines that say how it goes.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
+/// What fills or expires has done so by then: the records of providers live for 1,800 s.
+const LONGEST_WARM_UP: Duration = Duration::from_secs(1_800);
+
+/// What one process took at one time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// Since the beginning.
+    pub(crate) at: Duration,
+    /// Resident memory.
+    pub(crate) resident_bytes: u64,
+    /// Open descriptors.
+    pub(crate) descriptors: u64,
+    /// Threads.
+    pub(crate) threads: u64,
+}
+
+/// Which processes are taken together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Class {
+    /// Nodes of ours.
+    Ours(Role),
+    /// References.
+    Reference,
+}
+
+impl Class {
+    /// All, in the order of the table.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Role::ALL
+            .map(Self::Ours)
+            .into_iter()
+            .chain([Self::Reference])
+    }
+
+    /// Its name in the table.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ours(role) => role.name(),
+            Self::Reference => "reference",
+        }
+    }
+}
+
+/// The samples of every process, by class and number.
+pub(crate) type Samples = BTreeMap<(Class, usize), Vec<Sample>>;
+
+/// All that was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    samples: Mutex<Samples>,
+    ended: Mutex<Vec<String>>,
+}
+
+impl Health {
+    /// Takes samples and prints lines until the time is over.
+    pub(crate) fn watch(&self, world: &World) {
+        let mut next = Instant::now();
+        let mut next_line = next + LINE_INTERVAL;
+        while world.sleep_until(next) {
+            next += INTERVAL;
+            self.look(world);
+            if Instant::now() >= next_line {
+                next_line += LINE_INTERVAL;
+                self.print_line(world);
+            }
+        }
+    }
+
+    /// One look at every process.
+    pub(crate) fn look(&self, world: &World) {
+        let at = world.measured.elapsed();
+        for node in &world.nodes {
+            // A node that is being restarted has ended for a reason.
+            if node.used_for(Duration::ZERO).is_none() {
+                continue;
+            }
+            if let Some(status) = node.ended() {
+                self.note_end(world, node.number, &status.to_string());
+                node.set_used(false);
+            } else if let Some(sample) = node.process_id().and_then(|id| sample(id, at)) {
+                self.add((Class::Ours(node.role), node.number), sample);
+            }
+        }
+        for (number, seat) in world.references.iter().enumerate() {
+            if let Some(sample) = seat.process_id().and_then(|id| sample(id, at)) {
+                self.add((Class::Reference, number), sample);
+            }
+        }
+    }
+
+    fn note_end(&self, world: &World, number: usize, status: &str) {
+        let line = format!("node {number} ended by itself: {status}");
+        world.measured.say(&line);
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
+    }
+
+    fn add(&self, whose: (Class, usize), sample: Sample) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.entry(whose).or_default().push(sample);
+    }
+
+    fn print_line(&self, world: &World) {
+        let samples = self.samples();
+        let ours = || {
+            let ours = samples
+                .iter()
+                .filter(|((class, _), _)| *class != Class::Reference);
+            ours.filter_map(|(_, samples)| samples.last())
+        };
+        let resident = |sample: &Sample| sample.resident_bytes;
+        let total: u64 = ours().map(resident).sum();
+        let most = ours().map(resident).max().unwrap_or_default();
+        let descriptors: u64 = ours().map(|sample| sample.descriptors).sum();
+        let (done, failed) = world.measured.totals();
+        world.measured.say(&format!(
+            "{done} operations, {failed} failed; our nodes: {} MiB together, {:.1} MiB at most, {descriptors} descriptors",
+            total >> 20,
+            mib(most)
+        ));
+    }
+
+    /// All samples.
+    pub(crate) fn samples(&self) -> Samples {
+        self.samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Nodes that ended though nobody wanted them to.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// How long after the beginning the samples begin to count: a half, or what fills slowly has had
+/// its time.
+pub(crate) fn warm_up(whole: Duration) -> Duration {
+    (whole / 2).min(LONGEST_WARM_UP)
+}
+
+/// The slope of memory over time by least squares, in MiB an hour; over the mean of several
+/// processes when there are samples of several.
+pub(crate) fn slope_mib_per_hour<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<f64> {
+    let points: Vec<(f64, f64)> = samples
+        .map(|sample| {
+            (
+                sample.at.as_secs_f64() / 3_600.0,
+                mib(sample.resident_bytes),
+            )
+        })
+        .collect();
+    if points.len() < 3 {
+        return None;
+    }
+    let count = points.len() as f64;
+    let mean_at = points.iter().map(|(at, _)| at).sum::<f64>() / count;
+    let mean_size = points.iter().map(|(_, size)| size).sum::<f64>() / count;
+    let across = |(at, size): &(f64, f64)| (at - mean_at) * (size - mean_size);
+    let along = |(at, _): &(f64, f64)| (at - mean_at) * (at - mean_at);
+    let spread: f64 = points.iter().map(along).sum();
+    (spread > 0.0).then(|| points.iter().map(across).sum::<f64>() / spread)
+}
+
+/// Bytes as MiB.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// What a process takes now; `None` when it has ended.
+fn sample(process_id: u32, at: Duration) -> Option<Sample> {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let descriptors = fs::read_dir(format!("/proc/{process_id}/fd")).ok()?.count();
+    Some(Sample {
+        at,
+        resident_bytes: field("VmRSS:")? * 1_024,
+        descriptors: u64::try_from(descriptors).ok()?,
+        threads: field("Threads:")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_its_own_slope() {
+        let samples: Vec<Sample> = (0..100)
+            .map(|minute| Sample {
+                at: Duration::from_secs(minute * 60),
+                resident_bytes: (5 << 20) + minute * ((1 << 20) / 30),
+                descriptors: 0,
+                threads: 0,
+            })
+            .collect();
+        let slope = slope_mib_per_hour(samples.iter()).unwrap();
+        assert!((slope - 2.0).abs() < 1e-3, "{slope}");
+        assert_eq!(slope_mib_per_hour(samples.iter().take(2)), None);
+    }
+}

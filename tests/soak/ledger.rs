@@ -1,0 +1,171 @@
+//! The chain: who has something at the start, what is sent, and what must have arrived at the end.
+
+use crate::node::Node;
+use astreum_core::atom::{Atom, AtomId, MemoryStore};
+use astreum_core::chain::{Address, Genesis, Transaction, Unsigned};
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_core::trie::Scalar;
+use astreum_node::chain::head::HeadFile;
+use astreum_node::chain::{Head, HeadState};
+use astreum_node::config::ColdStorageSync;
+use astreum_node::store::cold::{ColdOptions, ColdStore};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How many accounts send.
+const SENDERS: u8 = 16;
+/// How many accounts get something.
+const RECIPIENTS: u8 = 32;
+/// What each sender has at the start.
+const FUNDS: u64 = 1_000_000_000_000;
+
+/// What was sent, and what is known of it.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    counter: AtomicU64,
+    sent: Mutex<BTreeMap<AtomId, Sent>>,
+}
+
+/// A transfer that a node acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// To whom.
+    pub(crate) recipient: Address,
+    /// How much.
+    pub(crate) amount: u64,
+    /// Whether a block was seen that has it, and it succeeded there.
+    pub(crate) has_landed: bool,
+}
+
+impl Ledger {
+    /// A transfer like no other.
+    pub(crate) fn transfer(&self) -> Transaction {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let [low, ..] = number.to_le_bytes();
+        let unsigned = Unsigned {
+            chain_id: Natural::ZERO,
+            amount: (number % 1_000 + 1).into(),
+            counter: number.into(),
+            data: [].as_slice().into(),
+            recipient: recipient(low % RECIPIENTS),
+        };
+        unsigned.sign(&sender(low % SENDERS))
+    }
+
+    /// A number that no other transaction has.
+    pub(crate) fn number(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// It may be in a block from now on.
+    pub(crate) fn note(&self, id: AtomId, recipient: Address, amount: u64) {
+        let sent = Sent {
+            recipient,
+            amount,
+            has_landed: false,
+        };
+        self.sent().insert(id, sent);
+    }
+
+    /// A block has it.
+    pub(crate) fn landed(&self, id: &AtomId) {
+        if let Some(sent) = self.sent().get_mut(id) {
+            sent.has_landed = true;
+        }
+    }
+
+    /// What has not been seen in a block.
+    pub(crate) fn missing(&self) -> Vec<AtomId> {
+        let sent = self.sent();
+        let missing = sent.iter().filter(|(_, sent)| !sent.has_landed);
+        missing.map(|(id, _)| *id).collect()
+    }
+
+    /// What each recipient must have.
+    pub(crate) fn expected(&self) -> BTreeMap<Address, u64> {
+        let mut expected = BTreeMap::new();
+        for sent in self.sent().values().filter(|sent| sent.has_landed) {
+            *expected.entry(sent.recipient).or_default() += sent.amount;
+        }
+        expected
+    }
+
+    /// How many were acknowledged.
+    pub(crate) fn count(&self) -> usize {
+        self.sent().len()
+    }
+
+    fn sent(&self) -> MutexGuard<'_, BTreeMap<AtomId, Sent>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The secret that a reference sends with.
+pub(crate) const REFERENCE_SENDER: [u8; 32] = [0xee; 32];
+
+/// The secret of the validator with this number.
+pub(crate) fn validator_secret(number: usize) -> [u8; 32] {
+    let [low, ..] = number.to_le_bytes();
+    [0xa0 ^ low; 32]
+}
+
+fn sender(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[0x30 ^ number; 32])
+}
+
+/// One of those who get something.
+pub(crate) fn recipient(number: u8) -> Address {
+    Address::from(SigningKey::from_seed(&[0x60 ^ number; 32]).verifying_key())
+}
+
+/// Gives every validator the first block of one chain: they have equal stakes, the senders have
+/// money.
+pub(crate) fn found(nodes: &[Node]) -> Result<(), String> {
+    let validators: Vec<&Node> = nodes.iter().filter(|node| node.role.validates()).collect();
+    let account = |secret: &[u8; 32]| Address::from(SigningKey::from_seed(secret).verifying_key());
+    let keys = validators
+        .iter()
+        .map(|node| account(&validator_secret(node.number)));
+    let keys: Vec<Address> = keys.collect();
+    let first = keys.first().ok_or("there is no validator")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_err(|error| error.to_string())?.as_secs();
+    let mut genesis = Genesis::new(*first, Natural::ZERO, (now - 2).into());
+    for key in &keys {
+        genesis.stakes.insert(*key, Natural::ONE);
+    }
+    for number in 0..SENDERS {
+        let sender = Address::from(sender(number).verifying_key());
+        genesis.balances.insert(sender, FUNDS.into());
+    }
+    genesis
+        .balances
+        .insert(account(&REFERENCE_SENDER), FUNDS.into());
+    let mut atoms = MemoryStore::new();
+    let block = genesis
+        .build(&mut Scalar, &mut atoms)
+        .map_err(|error| error.to_string())?;
+    let atoms: Vec<(AtomId, Atom)> = atoms.iter().map(|(id, atom)| (*id, atom.clone())).collect();
+    let head = Head::new(block.clone(), HeadState::Own).ok_or("the genesis is out of range")?;
+    for node in validators {
+        let cold = ColdStore::open(&node.cold(), options()).map_err(|error| error.to_string())?;
+        cold.put(&atoms).map_err(|error| error.to_string())?;
+        HeadFile::new(&node.state(), 0)
+            .save(&head.saved(Some(block.id())))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn options() -> ColdOptions {
+    ColdOptions {
+        level_size_bytes: 1 << 20,
+        limit_bytes: 0,
+        sync: ColdStorageSync::Always,
+        mapped: true,
+        background: false,
+    }
+}

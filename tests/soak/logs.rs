@@ -1,0 +1,70 @@
+//! What nodes wrote while they ran: panics above all, and what they complained of.
+
+use crate::node::Node;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// What was found in the logs of all nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    /// Lines that tell of a panic.
+    pub(crate) panics: Vec<String>,
+    /// Warnings and errors by the beginning of their text, numbers and ids taken out.
+    pub(crate) by_text: BTreeMap<String, u64>,
+}
+
+/// How much of a message tells its kind.
+const KIND_CHARS: usize = 90;
+
+/// Reads everything that the nodes wrote.
+pub(crate) fn read(nodes: &[Node]) -> Complaints {
+    let mut complaints = Complaints::default();
+    for node in nodes {
+        let output = fs::read_to_string(node.output()).unwrap_or_default();
+        complaints.find_panics(node.number, &output);
+        let files = fs::read_dir(node.log_folder())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for file in files {
+            let text = fs::read_to_string(file.path()).unwrap_or_default();
+            complaints.find_panics(node.number, &text);
+            text.lines().for_each(|line| complaints.count(line));
+        }
+    }
+    complaints
+}
+
+impl Complaints {
+    fn find_panics(&mut self, number: usize, text: &str) {
+        let found = text.lines().filter(|line| line.contains("panicked"));
+        self.panics
+            .extend(found.map(|line| format!("node {number}: {line}")));
+    }
+
+    fn count(&mut self, line: &str) {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else {
+            return;
+        };
+        let field = |name: &str| event.get(name).and_then(|value| value.as_str());
+        let (Some(level @ ("WARNING" | "WARN" | "ERROR")), Some(text)) =
+            (field("level"), field("msg"))
+        else {
+            return;
+        };
+        *self
+            .by_text
+            .entry(format!("{level} {}", kind(text)))
+            .or_default() += 1;
+    }
+}
+
+/// A message without what differs from one time to the next.
+fn kind(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| {
+        let is_particular = word.chars().any(|c| c.is_ascii_digit());
+        if is_particular { "…" } else { word }
+    });
+    let whole = words.collect::<Vec<_>>().join(" ");
+    whole.chars().take(KIND_CHARS).collect()
+}

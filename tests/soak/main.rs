@@ -1,0 +1,249 @@
+//! A network of real processes under steady work for a long time: nodes of ours and unmodified
+//! references on loopback that put, get, transact, stop, are killed and start again.
+//!
+//! ```text
+//! cargo run --release -p astreum-tests --bin soak -- --minutes 60
+//! cargo run -p astreum-tests --bin soak -- --seconds 30 --nodes 5 --references 1
+//! ```
+//!
+//! It prints a line a minute, a table at the end, and each figure beside its bar. Exit codes: 0 when
+//! every bar is held, 1 when one is missed, 2 when it cannot start. It reads `/proc`: it needs
+//! Linux. References need Python 3.12 or newer, see `astreum_tests::reference`; `--references 0`
+//! does without.
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures that are read by people do not need the last digit"
+)]
+
+mod health;
+mod ledger;
+mod logs;
+mod measured;
+mod node;
+mod references;
+mod report;
+mod restarts;
+mod shelf;
+mod traffic;
+mod transfers;
+mod world;
+
+use astreum_tests::program;
+use astreum_tests::reference::Environment;
+use clap::Parser;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use health::Health;
+use measured::Pace;
+use node::End;
+use report::Report;
+use restarts::Restarts;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use world::World;
+
+/// Threads that put, and that get; an operation that waits holds up the others of its kind otherwise.
+const WORKERS: u64 = 6;
+/// Threads that send transactions for each that is sent a second: they wait for blocks.
+const SENDERS_PER_RATE: f64 = 12.0;
+/// Commands that each reference is given a second.
+const REFERENCE_RATE: f64 = 2.0;
+
+/// A network of real processes under steady work.
+#[derive(Parser, Debug)]
+#[command(name = "soak")]
+pub(crate) struct Arguments {
+    /// How long, in minutes.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// How long, in seconds; instead of minutes.
+    #[arg(long, conflicts_with = "minutes")]
+    seconds: Option<u64>,
+    /// Nodes of ours.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(4..=200))]
+    nodes: u16,
+    /// Reference nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=16))]
+    references: u8,
+    /// Chooses everything that chance decides here.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Puts a second.
+    #[arg(long, default_value_t = 10.0)]
+    puts: f64,
+    /// Gets a second.
+    #[arg(long, default_value_t = 10.0)]
+    gets: f64,
+    /// Transactions a second.
+    #[arg(long, default_value_t = 2.0)]
+    transactions: f64,
+    /// Seconds between two restarts; a fifth of the time if that is less.
+    #[arg(long, default_value_t = 20)]
+    restart_seconds: u64,
+    /// Directory for everything that nodes write, which stays; else it is removed.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// The program `astreum`, instead of building it.
+    #[arg(long)]
+    node: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// How long the work lasts.
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(self.minutes * 60))
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(0) => {
+            println!("soak: every bar is held");
+            ExitCode::SUCCESS
+        }
+        Ok(missed) => {
+            println!("soak: {missed} bars missed");
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("soak: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<usize, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| format!("cannot listen to signals: {error}"))?;
+    }
+    let folder = Folder::new(arguments.keep.as_deref())?;
+    let node = match &arguments.node {
+        Some(node) => node.clone(),
+        None => program::build()?,
+    };
+    let environment = match arguments.references {
+        0 => None,
+        _ => Some(Environment::with(
+            node.clone(),
+            folder.path.join("references"),
+        )?),
+    };
+    let world = World::start(arguments, &node, &folder.path, stop)?;
+    work(arguments, &world, environment.as_ref())
+}
+
+/// Everything at once until the time is over, then the account of it.
+fn work(
+    arguments: &Arguments,
+    world: &World,
+    environment: Option<&Environment>,
+) -> Result<usize, String> {
+    let (health, restarts) = (Health::default(), Restarts::default());
+    let every = Duration::from_secs(arguments.restart_seconds).min(arguments.time() / 5);
+    let [puts, gets, transactions] =
+        [arguments.puts, arguments.gets, arguments.transactions].map(Pace::per_second);
+    world.measured.say(&format!(
+        "{} nodes of ours run and {} references start",
+        world.nodes.len(),
+        world.references.len()
+    ));
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (puts, gets) = (&puts, &gets);
+            scope.spawn(move || traffic::put(world, puts, 100 + worker));
+            scope.spawn(move || traffic::get(world, gets, 200 + worker));
+        }
+        for worker in 0..senders(arguments.transactions) {
+            let transactions = &transactions;
+            scope.spawn(move || transfers::send(world, transactions, 300 + worker));
+        }
+        scope.spawn(|| restarts::run(world, &restarts, every));
+        for (number, environment) in
+            (0..world.references.len()).zip(environment.into_iter().cycle())
+        {
+            scope.spawn(move || references::run(world, environment, number, REFERENCE_RATE));
+        }
+        health.watch(world);
+    });
+    let took = world.measured.elapsed();
+    let account = transfers::settle(world)?;
+    stop_all(world, &restarts)?;
+    let report = Report {
+        took,
+        records: world.measured.records(),
+        samples: health.samples(),
+        ended: health.ended(),
+        restarts: &restarts,
+        complaints: logs::read(&world.nodes),
+        account,
+        references_died: world
+            .references
+            .iter()
+            .map(|seat| seat.died.load(Ordering::Relaxed))
+            .sum(),
+        is_interrupted: world.is_interrupted(),
+    };
+    Ok(report.print())
+}
+
+fn senders(rate: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small positive number, cut off where it is not"
+    )]
+    let senders = (rate * SENDERS_PER_RATE).ceil().clamp(0.0, 200.0) as u64;
+    senders
+}
+
+/// Stops every node and looks into its files for all that it ever acknowledged.
+fn stop_all(world: &World, restarts: &Restarts) -> Result<(), String> {
+    for node in &world.nodes {
+        if node.process_id().is_none() || node.ended().is_some() {
+            continue;
+        }
+        node.set_used(false);
+        node.end(End::Asked)?;
+        restarts::look_for(world, restarts, node, &node.all_kept())?;
+    }
+    Ok(())
+}
+
+/// Where everything is written.
+struct Folder {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Folder {
+    /// A new one. Its path is short: that of a Unix socket has to be.
+    fn new(keep: Option<&Path>) -> Result<Self, String> {
+        let temporary = || std::env::temp_dir().join(format!("ast-soak-{}", std::process::id()));
+        let path = keep.map_or_else(temporary, Path::to_owned);
+        let is_empty =
+            std::fs::read_dir(&path).map_or(true, |mut entries| entries.next().is_none());
+        if !is_empty {
+            return Err(format!("{} is not empty", path.display()));
+        }
+        std::fs::create_dir_all(&path)
+            .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+        Ok(Self {
+            path,
+            is_kept: keep.is_some(),
+        })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What is left in the temporary directory harms nobody.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! One node of ours: the real program, which can be stopped, killed and started again where it was.
+
+use astreum_core::atom::AtomId;
+use astreum_node::control::{Client, ClientError, Request, StatusReply, hex};
+use astreum_node::store::cold::ColdStore;
+use astreum_tests::wait::wait_within;
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::time::Duration;
+use serde::de::DeserializeOwned;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a node may take until it answers, or until it has stopped.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Memory for atoms: so little that it fills early, and what grows after that is something else.
+const HOT_BYTES: &str = "2097152";
+/// Past so much, level 0 is collated: often enough to see many collations and merges.
+const LEVEL_BYTES: &str = "262144";
+
+/// What a node is there for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Role {
+    /// Makes blocks, and runs from the beginning to the end.
+    Validator,
+    /// Makes blocks, and is restarted.
+    RestartedValidator,
+    /// Runs from the beginning to the end.
+    Steady,
+    /// Is restarted.
+    Restarted,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Validator,
+        Self::RestartedValidator,
+        Self::Steady,
+        Self::Restarted,
+    ];
+
+    /// Its name in the table.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Validator => "validator",
+            Self::RestartedValidator => "validator, restarted",
+            Self::Steady => "node",
+            Self::Restarted => "node, restarted",
+        }
+    }
+
+    /// Whether nodes of this kind are stopped, killed and started.
+    pub(crate) const fn is_restarted(self) -> bool {
+        matches!(self, Self::RestartedValidator | Self::Restarted)
+    }
+
+    /// Whether they make blocks.
+    pub(crate) const fn validates(self) -> bool {
+        matches!(self, Self::Validator | Self::RestartedValidator)
+    }
+}
+
+/// How a run of a node ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// As `astreum` or Ctrl-C would have it.
+    Asked,
+    /// `kill -9`.
+    Killed,
+}
+
+/// A node and its directories.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) number: usize,
+    pub(crate) role: Role,
+    program: PathBuf,
+    home: PathBuf,
+    seeds: Vec<String>,
+    client: Client,
+    port: AtomicU16,
+    run: Mutex<Run>,
+    /// Counts starts and stops.
+    epoch: AtomicU64,
+    kept: Mutex<Vec<AtomId>>,
+}
+
+/// The run of a node's program.
+#[derive(Debug, Default)]
+struct Run {
+    child: Option<Child>,
+    /// Since when it is used.
+    used_since: Option<Instant>,
+}
+
+impl Node {
+    /// A node that does not run yet, with new directories.
+    pub(crate) fn new(
+        program: &Path,
+        home: PathBuf,
+        number: usize,
+        role: Role,
+        validation_secret: Option<[u8; 32]>,
+        relay_secret: [u8; 32],
+    ) -> Result<Self, String> {
+        fs::create_dir_all(home.join("state"))
+            .map_err(|error| format!("cannot create {}: {error}", home.display()))?;
+        write_key(&home.join("relay.key"), &relay_secret)?;
+        if let Some(secret) = validation_secret {
+            write_key(&home.join("validation.key"), &secret)?;
+        }
+        Ok(Self {
+            number,
+            role,
+            program: program.to_owned(),
+            client: Client::new(home.join("sock"), PATIENCE),
+            home,
+            seeds: Vec::new(),
+            port: AtomicU16::new(0),
+            run: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            kept: Mutex::default(),
+        })
+    }
+
+    /// Whom it asks first when it starts.
+    pub(crate) fn set_seeds(&mut self, seeds: Vec<String>) {
+        self.seeds = seeds;
+    }
+
+    /// Its cold storage.
+    pub(crate) fn cold(&self) -> PathBuf {
+        self.home.join("cold")
+    }
+
+    /// Its state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.home.join("state")
+    }
+
+    /// Where its log is.
+    pub(crate) fn log_folder(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    /// What it wrote to its terminal, all runs together.
+    pub(crate) fn output(&self) -> PathBuf {
+        self.home.join("output")
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port.load(Ordering::Relaxed))
+    }
+
+    /// Starts the program and waits until it answers.
+    pub(crate) fn start(&self) -> Result<StatusReply, String> {
+        let child = self.spawn()?;
+        self.run().child = Some(child);
+        let status: StatusReply = wait_within(START_PATIENCE, "the node answers", || {
+            if let Some(status) = self.ended() {
+                return Err(format!("it ended with {status}: {}", self.last_words()));
+            }
+            Ok(self.client.request(&Request::Status {}).ok())
+        })
+        .map_err(|error| format!("node {}: {error}", self.number))?;
+        let port = status.listen_address.rsplit(':').next();
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or_default();
+        self.port.store(port, Ordering::Relaxed);
+        Ok(status)
+    }
+
+    fn spawn(&self) -> Result<Child, String> {
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.output());
+        let (output, errors) = output
+            .and_then(|file: File| Ok((file.try_clone()?, file)))
+            .map_err(|error| format!("cannot write {}: {error}", self.output().display()))?;
+        let port = self.port.load(Ordering::Relaxed).to_string();
+        let mut command = Command::new(&self.program);
+        command
+            .env_remove("ASTREUM_REFERENCE_PYTHON")
+            .args(["run", "--default-seed", "none", "--incoming-port", &port])
+            .args(["--hot-storage-limit", HOT_BYTES])
+            .args(["--cold-storage-level-size", LEVEL_BYTES])
+            .arg("--cold-storage-path")
+            .arg(self.cold())
+            .arg("--state-dir")
+            .arg(self.state())
+            .arg("--log-dir")
+            .arg(self.log_folder())
+            .arg("--control-socket")
+            .arg(self.client.socket())
+            .arg("--relay-secret-key-file")
+            .arg(self.home.join("relay.key"));
+        if !self.seeds.is_empty() {
+            command.args(["--additional-seeds", &self.seeds.join(",")]);
+        }
+        if self.role.validates() {
+            command
+                .arg("--validation-secret-key-file")
+                .arg(self.home.join("validation.key"));
+        }
+        command
+            // Ctrl-C in the terminal is for this program, which then stops its nodes.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", self.program.display()))
+    }
+
+    /// Ends its run and waits for that; how long it took.
+    pub(crate) fn end(&self, how: End) -> Result<Duration, String> {
+        let began = Instant::now();
+        if matches!(how, End::Asked) {
+            let asked = self.client.request::<serde_json::Value>(&Request::Stop {});
+            asked.map_err(|error| format!("node {} does not take a stop: {error}", self.number))?;
+        } else if let Some(child) = &mut self.run().child {
+            child.kill().map_err(|error| format!("kill: {error}"))?;
+        }
+        let ended = wait_within(START_PATIENCE, "the node ends", || Ok(self.ended()));
+        let status = ended.map_err(|error| format!("node {}: {error}", self.number))?;
+        self.run().child = None;
+        if matches!(how, End::Asked) && !status.success() {
+            let said = self.last_words();
+            return Err(format!(
+                "node {} was asked to stop and ended with {status}: {said}",
+                self.number
+            ));
+        }
+        Ok(began.elapsed())
+    }
+
+    /// How its run ended, if it did.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        self.run().child.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// Its process, while it runs.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.run().child.as_ref().map(Child::id)
+    }
+
+    /// From now on it may be used, or may not.
+    pub(crate) fn set_used(&self, is_used: bool) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.run().used_since = is_used.then(Instant::now);
+    }
+
+    /// Which of its times of use this is, if it has been used for so long.
+    pub(crate) fn used_for(&self, time: Duration) -> Option<u64> {
+        let since = self.run().used_since?;
+        (since.elapsed() >= time).then(|| self.epoch.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is still the same time of use.
+    pub(crate) fn is_still(&self, epoch: u64) -> bool {
+        self.epoch.load(Ordering::Relaxed) == epoch
+    }
+
+    /// Asks it something.
+    pub(crate) fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
+        self.client.request(request)
+    }
+
+    /// It has acknowledged that it keeps these.
+    pub(crate) fn keeps(&self, ids: &[AtomId]) {
+        self.kept().extend_from_slice(ids);
+    }
+
+    /// All that it has acknowledged.
+    pub(crate) fn all_kept(&self) -> Vec<AtomId> {
+        self.kept().clone()
+    }
+
+    /// Which of these its files do not have. It must not run.
+    pub(crate) fn missing_of(&self, ids: &[AtomId]) -> Result<Vec<AtomId>, String> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let told = |error| format!("node {}: its cold storage: {error}", self.number);
+        let store = ColdStore::open_to_read(&self.cold(), true).map_err(told)?;
+        let mut missing = Vec::new();
+        for id in ids {
+            if store.get(id).map_err(told)?.is_none() {
+                missing.push(*id);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn last_words(&self) -> String {
+        let said = fs::read_to_string(self.output()).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().rev().take(4).collect();
+        lines.join(" | ")
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<AtomId>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already; there is nobody to tell.
+        if let Some(mut child) = self.run().child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn write_key(path: &Path, secret: &[u8; 32]) -> Result<(), String> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{}", hex(secret)))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
+}

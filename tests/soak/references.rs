@@ -1,0 +1,264 @@
+//! Reference nodes: each puts, gets and reads at its own slow pace, one command after the other.
+//!
+//! What goes wrong here may be the reference's own doing (it loses answers, polls, sends itself in
+//! circles, and a handler that fails ends its receiving thread), so it is counted apart and judged
+//! by nobody. A reference that does not answer any more is started anew.
+
+use crate::ledger::REFERENCE_SENDER;
+use crate::measured::{Operation, Pace};
+use crate::shelf::{Holder, Item, for_references};
+use crate::transfers::reference_recipient;
+use crate::world::World;
+use astreum_core::atom::AtomId;
+use astreum_node::control::{Request, TransactionStatusReply, hex};
+use astreum_tests::random::Random;
+use astreum_tests::reference::{Environment, Reference, Start};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// How many of our nodes a reference meets by itself.
+const SEEDS: usize = 4;
+/// How long a transaction of a reference may take.
+const LAND_PATIENCE: Duration = Duration::from_secs(40);
+/// Between two tries to start a reference.
+const START_AGAIN: Duration = Duration::from_secs(5);
+
+/// What others know of a reference.
+#[derive(Debug, Default)]
+pub(crate) struct Seat {
+    process_id: AtomicU32,
+    /// How often it had to be started anew.
+    pub(crate) died: AtomicU64,
+}
+
+impl Seat {
+    /// Its process, while it runs.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        Some(self.process_id.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+}
+
+/// Runs the reference with this number until the time is over.
+pub(crate) fn run(world: &World, environment: &Environment, number: usize, rate: f64) {
+    let Some(seat) = world.references.get(number) else {
+        return;
+    };
+    let mut random = world.random(0x1000 + number as u64);
+    while !world.is_over() {
+        let ended = start(world, environment, number).and_then(|mut reference| {
+            seat.process_id
+                .store(reference.process_id(), Ordering::Relaxed);
+            let ended = work(world, &mut reference, number, rate, &mut random);
+            seat.process_id.store(0, Ordering::Relaxed);
+            ended
+        });
+        if let Err(problem) = ended {
+            if world.is_over() {
+                return;
+            }
+            seat.died.fetch_add(1, Ordering::Relaxed);
+            world
+                .measured
+                .say(&format!("reference {number} is started anew: {problem}"));
+            world.sleep_until(Instant::now() + START_AGAIN);
+        }
+    }
+}
+
+/// The first takes its head from our validator, the others only store.
+fn start(world: &World, environment: &Environment, number: usize) -> Result<Reference, String> {
+    let validator = world.validator()?;
+    let steady = world.nodes.iter().filter(|node| !node.role.is_restarted());
+    let seeds: Vec<String> = steady.take(SEEDS).map(|node| node.address()).collect();
+    let mut reference = Reference::start(
+        environment,
+        &Start {
+            seeds: &seeds,
+            default_seed: (number == 0).then(|| validator.address()),
+            config: Some(json!({
+                "atom_fetch_interval": 0.05,
+                "atom_fetch_retries": 40,
+                "storage_index_interval": 120,
+            })),
+            ..Start::default()
+        },
+    )?;
+    let status = validator.request::<astreum_node::control::StatusReply>(&Request::Status {});
+    let key = status.map_err(|error| error.to_string())?.public_key;
+    reference.wait_for_peer(&key)?;
+    Ok(reference)
+}
+
+/// Its commands in turn; an error when it has to be started anew.
+fn work(
+    world: &World,
+    reference: &mut Reference,
+    number: usize,
+    rate: f64,
+    random: &mut Random,
+) -> Result<(), String> {
+    let pace = Pace::per_second(rate);
+    let mut turn = 0_u64;
+    while world.sleep_until(pace.turn()) {
+        turn += 1;
+        match turn % 20 {
+            0 if number == 0 => read_head(world, reference)?,
+            10 if number == 0 => send(world, reference)?,
+            at if at % 3 == 1 => put(world, reference, number, random)?,
+            _ => get(world, reference, random)?,
+        }
+        if turn.is_multiple_of(20) && reference.ask("status")?.get("alive") != Some(&json!(true)) {
+            return Err("one of its threads has ended".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// One command: what it gave, or its own error; an outer error when it does not answer.
+fn ask(
+    reference: &mut Reference,
+    command: &str,
+    arguments: Value,
+) -> Result<Result<Value, String>, String> {
+    let mut reply = reference.try_call(command, arguments)?;
+    Ok(match reply.get_mut("ok") {
+        Some(value) => Ok(value.take()),
+        None => Err(reply.to_string()),
+    })
+}
+
+fn put(
+    world: &World,
+    reference: &mut Reference,
+    number: usize,
+    random: &mut Random,
+) -> Result<(), String> {
+    let (id, atoms) = for_references(random);
+    let began = Instant::now();
+    for atom in &atoms {
+        reference.put(atom)?;
+    }
+    let item = Item::new(id, &atoms, Holder::Reference(number));
+    let kind = if item.is_list() { 2 } else { 1 };
+    let arguments = json!({"id": id.to_string(), "type": kind, "ttl": 900});
+    match ask(reference, "advertise", arguments)? {
+        Ok(_) => {
+            world.measured.done(Operation::ReferencePut, began);
+            world.shelf.add(item);
+        }
+        Err(problem) => world
+            .measured
+            .failed(Operation::ReferencePut, "error", &problem),
+    }
+    Ok(())
+}
+
+fn get(world: &World, reference: &mut Reference, random: &mut Random) -> Result<(), String> {
+    let item = world.shelf.choose(random, |item| match item.holder {
+        Holder::Ours(number) => item.suits_references() && world.connected(number).is_some(),
+        Holder::Reference(_) => false,
+    });
+    let Some(item) = item else {
+        return Ok(());
+    };
+    let Holder::Ours(holder) = item.holder else {
+        return Ok(());
+    };
+    let epoch = world.connected(holder).map(|(_, epoch)| epoch);
+    let operation = Operation::ReferenceGet;
+    let command = if item.is_list() { "get_list" } else { "get" };
+    let began = Instant::now();
+    let reply = ask(reference, command, json!({"id": item.id.to_string()}))?;
+    let is_still = world.connected(holder).map(|(_, epoch)| epoch) == epoch;
+    let problem = match &reply {
+        Ok(value) if is_found(value, &item) => {
+            world.measured.done(operation, began);
+            return Ok(());
+        }
+        _ if !is_still => {
+            world.measured.excused(operation);
+            return Ok(());
+        }
+        Ok(_) => "not found",
+        Err(_) => "error",
+    };
+    let detail = format!(
+        "{} ({} atoms) of node {holder}: {reply:?}",
+        item.id, item.atoms
+    );
+    world.measured.failed(operation, problem, &detail);
+    Ok(())
+}
+
+fn is_found(reply: &Value, item: &Item) -> bool {
+    match item.is_list() {
+        true => reply
+            .as_array()
+            .is_some_and(|atoms| atoms.len() == item.atoms),
+        false => reply.get("atom").is_some_and(|atom| !atom.is_null()),
+    }
+}
+
+fn read_head(world: &World, reference: &mut Reference) -> Result<(), String> {
+    let began = Instant::now();
+    match ask(reference, "block", json!({}))? {
+        Ok(_) => world.measured.done(Operation::ReferenceBlock, began),
+        Err(problem) => world
+            .measured
+            .failed(Operation::ReferenceBlock, "error", &problem),
+    }
+    Ok(())
+}
+
+/// Tells our validator of a transaction and waits until a block has it.
+fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
+    let validator = world.validator()?;
+    let status = validator.request::<astreum_node::control::StatusReply>(&Request::Status {});
+    let key = status.map_err(|error| error.to_string())?.public_key;
+    let operation = Operation::ReferenceSend;
+    let began = Instant::now();
+    let arguments = json!({
+        "secret": hex(&REFERENCE_SENDER),
+        "recipient": reference_recipient(),
+        "amount": 1,
+        "counter": world.ledger.number(),
+        "key": key,
+    });
+    let id: AtomId = match ask(reference, "post_transaction", arguments)? {
+        Ok(id) => {
+            let id = id.as_str().unwrap_or_default();
+            id.parse().map_err(|_| format!("{id} is no id"))?
+        }
+        Err(problem) => {
+            world.measured.failed(operation, "error", &problem);
+            return Ok(());
+        }
+    };
+    while began.elapsed() < LAND_PATIENCE && !world.is_over() {
+        let request = Request::TransactionStatus {
+            id: id.to_string(),
+            wait_seconds: 5,
+        };
+        match validator.request::<TransactionStatusReply>(&request) {
+            Ok(status) if status.state == "success" => {
+                world.measured.done(operation, began);
+                return Ok(());
+            }
+            Ok(status) if status.is_final() => {
+                world
+                    .measured
+                    .failed(operation, &status.state, &format!("{status:?}"));
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    if !world.is_over() {
+        world
+            .measured
+            .failed(operation, "not in a block", &id.to_string());
+    }
+    Ok(())
+}

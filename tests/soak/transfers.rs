@@ -1,0 +1,214 @@
+//! Transactions: sent at any node, waited for until a block has them, read at another node; and
+//! the account of all of them at the end.
+
+use crate::ledger::recipient;
+use crate::measured::{Operation, Pace};
+use crate::node::Node;
+use crate::world::World;
+use astreum_core::atom::AtomId;
+use astreum_core::chain::Transaction;
+use astreum_node::control::{
+    AccountReply, Request, SendReply, TransactionReply, TransactionStatusReply, hex,
+};
+use astreum_tests::random::Random;
+use core::time::Duration;
+use std::thread;
+use std::time::Instant;
+
+/// How long one question waits for a block.
+const WAIT_SECONDS: u64 = 5;
+/// After so long without a block, the transaction is sent again, the same one.
+const SEND_AGAIN: Duration = Duration::from_secs(30);
+/// After so long it counts as lost; what becomes of it is looked at once more at the end.
+const GIVE_UP: Duration = Duration::from_secs(90);
+/// How long the last transactions may take when the time is over.
+const LAST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends transactions until the time is over.
+pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
+    let mut random = world.random(thread);
+    while world.sleep_until(pace.turn()) {
+        let Some((node, epoch)) = world.someone(&mut random) else {
+            continue;
+        };
+        let transaction = world.ledger.transfer();
+        let began = Instant::now();
+        // It may be in a block although the reply never came.
+        let amount = transaction.amount.to_u64().unwrap_or_default();
+        world
+            .ledger
+            .note(transaction.id(), transaction.recipient, amount);
+        match hand_over(node, &transaction) {
+            Ok(()) => world.measured.done(Operation::Send, began),
+            Err(problem) => {
+                world.unless_restarted(node, epoch, Operation::Send, "refused", &problem);
+                continue;
+            }
+        }
+        if let Some(seen_at) = landed(world, node, &transaction, began, &mut random) {
+            read_elsewhere(world, seen_at, &transaction, &mut random);
+        }
+    }
+}
+
+fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
+    let atoms = transaction.to_atoms();
+    let request = Request::SendTransaction {
+        id: transaction.id().to_string(),
+        atoms: atoms
+            .iter()
+            .map(|(_, atom)| hex(&atom.to_bytes()))
+            .collect(),
+        dry_run: false,
+    };
+    node.request::<SendReply>(&request)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Waits until a block has it; the number of the node that says so.
+fn landed(
+    world: &World,
+    sent_at: &Node,
+    transaction: &Transaction,
+    began: Instant,
+    random: &mut Random,
+) -> Option<usize> {
+    let id = transaction.id();
+    let mut asked = sent_at;
+    let mut sent = Instant::now();
+    let mut times = 1;
+    while began.elapsed() < GIVE_UP {
+        match status(asked, &id, WAIT_SECONDS) {
+            Ok(status) if status.state == "success" => {
+                world.ledger.landed(&id);
+                match times {
+                    1 => world.measured.done(Operation::Land, began),
+                    _ => world.measured.failed(
+                        Operation::Land,
+                        "sent twice",
+                        &format!("{id} landed after {:.1?}", began.elapsed()),
+                    ),
+                }
+                return Some(asked.number);
+            }
+            Ok(status) if status.is_final() => {
+                let detail = format!("{id} at node {}: {status:?}", asked.number);
+                world
+                    .measured
+                    .failed(Operation::Land, &status.state, &detail);
+                return None;
+            }
+            Ok(_) => {}
+            Err(_) => thread::sleep(Duration::from_millis(200)),
+        }
+        if world.is_over() {
+            return None;
+        }
+        if asked.used_for(Duration::ZERO).is_none() {
+            asked = world.someone(random)?.0;
+        }
+        if sent.elapsed() > SEND_AGAIN {
+            sent = Instant::now();
+            times += 1;
+            // Who sent it may have been killed before it told anybody; a refusal is asked about.
+            let _ = hand_over(world.someone(random)?.0, transaction);
+        }
+    }
+    let detail = format!("{id} was sent at node {}", sent_at.number);
+    world
+        .measured
+        .failed(Operation::Land, "not in a block", &detail);
+    None
+}
+
+fn status(node: &Node, id: &AtomId, wait_seconds: u64) -> Result<TransactionStatusReply, String> {
+    node.request(&Request::TransactionStatus {
+        id: id.to_string(),
+        wait_seconds,
+    })
+    .map_err(|error| error.to_string())
+}
+
+/// Another node than the one that has seen it says what the transaction says.
+fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mut Random) {
+    let Some((node, epoch)) = world
+        .someone(random)
+        .filter(|(node, _)| node.number != seen_at)
+    else {
+        return;
+    };
+    let id = sent.id().to_string();
+    let began = Instant::now();
+    let operation = Operation::ReadTransaction;
+    match node.request::<TransactionReply>(&Request::Transaction { id }) {
+        Ok(read) => {
+            let is_equal = read.signature_holds
+                && read.amount == sent.amount.to_string()
+                && read.recipient == sent.recipient.to_string()
+                && read.sender == sent.sender().to_string();
+            match is_equal {
+                true => world.measured.done(operation, began),
+                false => world
+                    .measured
+                    .failed(operation, "differs", &format!("{read:?}")),
+            }
+        }
+        Err(error) => {
+            world.unless_restarted(node, epoch, operation, "error", &error.to_string());
+        }
+    }
+}
+
+/// What the chain says of all transactions at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Transactions that nodes were given.
+    pub(crate) sent: usize,
+    /// Those that no block has, though a node acknowledged them or might have.
+    pub(crate) missing: usize,
+    /// Accounts that have something else than they were sent, with what they should have.
+    pub(crate) wrong: Vec<String>,
+    /// The height of the head.
+    pub(crate) height: u64,
+}
+
+/// Waits for the last transactions and looks at every account that got something.
+pub(crate) fn settle(world: &World) -> Result<Account, String> {
+    let began = Instant::now();
+    let node = world.validator()?;
+    loop {
+        for id in world.ledger.missing() {
+            if status(node, &id, 0).is_ok_and(|status| status.state == "success") {
+                world.ledger.landed(&id);
+            }
+        }
+        let is_all = world.ledger.missing().is_empty();
+        if is_all || began.elapsed() > LAST_PATIENCE || world.is_interrupted() {
+            break;
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    let mut account = Account {
+        sent: world.ledger.count(),
+        missing: world.ledger.missing().len(),
+        ..Account::default()
+    };
+    for (recipient, expected) in world.ledger.expected() {
+        let request = Request::Account {
+            account: recipient.to_string(),
+        };
+        let reply: AccountReply = node.request(&request).map_err(|error| error.to_string())?;
+        account.height = reply.head.height.parse().unwrap_or_default();
+        if reply.balance != expected.to_string() {
+            let line = format!("{recipient} has {} of {expected}", reply.balance);
+            account.wrong.push(line);
+        }
+    }
+    Ok(account)
+}
+
+/// Whom references send to: nobody that nodes of ours send to.
+pub(crate) fn reference_recipient() -> String {
+    recipient(u8::MAX).to_string()
+}

@@ -1,0 +1,176 @@
+//! Everybody who takes part, how they are set up, and what their threads share.
+
+use crate::ledger::Ledger;
+use crate::measured::Measured;
+use crate::node::{Node, Role};
+use crate::references::Seat;
+use crate::shelf::Shelf;
+use crate::{Arguments, ledger};
+use astreum_node::control::{PeerReply, Request, StatusReply};
+use astreum_tests::random::Random;
+use astreum_tests::wait::wait_within;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+/// How long the network may take until everybody knows the chain and each other.
+const SETTLING_PATIENCE: Duration = Duration::from_secs(120);
+/// A node that has been used for so long is expected to be found by others.
+const CONNECTED: Duration = Duration::from_secs(5);
+
+/// What all threads share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) references: Vec<Seat>,
+    pub(crate) measured: Measured,
+    pub(crate) shelf: Shelf,
+    pub(crate) ledger: Ledger,
+    pub(crate) seed: u64,
+    pub(crate) deadline: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl World {
+    /// Starts all nodes of ours and waits until they are a network with a chain.
+    pub(crate) fn start(
+        arguments: &Arguments,
+        program: &Path,
+        homes: &Path,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, String> {
+        let mut random = Random::new(arguments.seed);
+        let roles = roles(arguments.nodes.into());
+        let mut nodes = Vec::new();
+        for (number, role) in roles.into_iter().enumerate() {
+            let home = homes.join(number.to_string());
+            let validation = role.validates().then(|| ledger::validator_secret(number));
+            let relay = random_key(&mut random);
+            nodes.push(Node::new(program, home, number, role, validation, relay)?);
+        }
+        ledger::found(&nodes)?;
+        let mut seeds = Vec::new();
+        for node in &mut nodes {
+            node.set_seeds(seeds.clone());
+            node.start()?;
+            // The first run from the beginning to the end: somebody is always there to be asked.
+            if matches!(node.role, Role::Validator | Role::Steady) && seeds.len() < 3 {
+                seeds.push(node.address());
+            }
+        }
+        let world = Self {
+            references: (0..arguments.references).map(|_| Seat::default()).collect(),
+            nodes,
+            measured: Measured::new(),
+            shelf: Shelf::default(),
+            ledger: Ledger::default(),
+            seed: arguments.seed,
+            deadline: Instant::now() + arguments.time(),
+            stop,
+        };
+        world.settle()?;
+        for node in &world.nodes {
+            node.set_used(true);
+        }
+        Ok(world)
+    }
+
+    fn settle(&self) -> Result<(), String> {
+        for node in &self.nodes {
+            self.wait_until_joined(node, SETTLING_PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node has the head of the chain and knows most of the others.
+    pub(crate) fn wait_until_joined(&self, node: &Node, patience: Duration) -> Result<(), String> {
+        let wanted = self.nodes.len() / 2;
+        wait_within(patience, "it finds peers and the chain", || {
+            if self.is_over() {
+                return Ok(Some(()));
+            }
+            let Ok(status) = node.request::<StatusReply>(&Request::Status {}) else {
+                return Ok(None);
+            };
+            let Ok(peers) = node.request::<Vec<PeerReply>>(&Request::Peers {}) else {
+                return Ok(None);
+            };
+            let proven = peers.iter().filter(|peer| peer.proven).count();
+            let height = status.chain.height.unwrap_or_default();
+            Ok((proven >= wanted && height > 0 && !status.chain.behind).then_some(()))
+        })
+        .map_err(|error| format!("node {}: {error}", node.number))
+    }
+
+    /// A node of ours that is used and has been for a while, and which time of use that is.
+    pub(crate) fn someone(&self, random: &mut Random) -> Option<(&Node, u64)> {
+        (0..self.nodes.len() * 2).find_map(|_| {
+            let node = self.nodes.get(random.below(self.nodes.len()))?;
+            Some((node, node.used_for(CONNECTED)?))
+        })
+    }
+
+    /// Whether this node is used and has been for a while.
+    pub(crate) fn connected(&self, number: usize) -> Option<(&Node, u64)> {
+        let node = self.nodes.get(number)?;
+        Some((node, node.used_for(CONNECTED)?))
+    }
+
+    /// The validator that is never restarted.
+    pub(crate) fn validator(&self) -> Result<&Node, String> {
+        let mut nodes = self.nodes.iter();
+        let found = nodes.find(|node| node.role == Role::Validator);
+        found.ok_or_else(|| "there is no validator".to_owned())
+    }
+
+    /// Whether the time is over, or somebody wants it to end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_interrupted() || Instant::now() >= self.deadline
+    }
+
+    /// Whether somebody wants it to end early.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until then, or until it is over; whether to go on.
+    pub(crate) fn sleep_until(&self, then: Instant) -> bool {
+        while !self.is_over() {
+            let rest = then.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return true;
+            }
+            thread::sleep(rest.min(Duration::from_millis(100)));
+        }
+        false
+    }
+
+    /// A sequence of its own for each thread.
+    pub(crate) fn random(&self, thread: u64) -> Random {
+        let mut random = Random::new(self.seed ^ (thread << 32));
+        Random::new(random.next())
+    }
+}
+
+/// Who is what: validators first, then a third that runs throughout, the rest is restarted.
+fn roles(nodes: usize) -> Vec<Role> {
+    (0..nodes)
+        .map(|number| match number {
+            0 => Role::Validator,
+            1 if nodes >= 8 => Role::RestartedValidator,
+            number if number <= nodes.div_ceil(3) => Role::Steady,
+            _ => Role::Restarted,
+        })
+        .collect()
+}
+
+fn random_key(random: &mut Random) -> [u8; 32] {
+    let mut key = [0; 32];
+    for part in key.chunks_mut(8) {
+        part.copy_from_slice(&random.next().to_le_bytes());
+    }
+    key
+}
