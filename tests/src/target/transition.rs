@@ -79,19 +79,27 @@ fn transaction(
     Some(unsigned.signed(sender, Signature::new([0; 64])))
 }
 
-/// What the transactions leave: their outcomes, the root, and the state's totals.
-type Left = (Vec<Outcome>, AtomId, RecordAtoms, Natural, Natural);
+/// What the transactions leave: their outcomes, the root, and the state's totals. There is none for
+/// a transaction that needs an atom which nobody has.
+type Left = (Vec<Option<Outcome>>, AtomId, RecordAtoms, Natural, Natural);
 
+/// Applies the transactions to what `source` gives; what it misses can be fetched if it is in `all`.
 fn apply<S: AtomSource<Error = Infallible>>(
     source: S,
+    all: &MemoryStore,
     parent: &Block,
     transactions: &[Transaction],
 ) -> Left {
     let mut state = State::new(source, Position::after(parent));
     let missing = |error: &StateError<Infallible>| error.missing();
+    let is_nowhere = |error: &_| missing(error).is_some_and(|id: AtomId| all.atom(&id).is_err());
+    let mut outcome = |transaction: &Transaction| match state.admit_and_apply(transaction) {
+        Err(error) if is_nowhere(&error) => Ok(None),
+        outcome => outcome.map(Some),
+    };
     let outcomes = transactions
         .iter()
-        .map(|transaction| patiently(|| state.admit_and_apply(transaction), missing))
+        .map(|transaction| patiently(|| outcome(transaction), missing))
         .collect();
     let mut atoms = RecordAtoms::new();
     let sealed = patiently(
@@ -116,11 +124,12 @@ pub fn run(data: &[u8]) {
             break;
         }
     }
-    let left = apply(&store, &parent, &transactions);
-    let fetched = apply(Forgetful::from(store.clone()), &parent, &transactions);
+    let left = apply(&store, &store, &parent, &transactions);
+    let forgetful = Forgetful::from(store.clone());
+    let fetched = apply(forgetful, &store, &parent, &transactions);
     assert_eq!(left, fetched, "what had to be fetched makes no difference");
 
-    let is_applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
+    let is_applied = |outcome: &Option<_>| matches!(outcome, Some(Outcome::Applied { .. }));
     let (outcomes, root, atoms, minted, fees) = left;
     let kept: Vec<Transaction> = transactions
         .into_iter()
@@ -128,11 +137,11 @@ pub fn run(data: &[u8]) {
         .filter(|(_, outcome)| is_applied(outcome))
         .map(|(transaction, _)| transaction)
         .collect();
-    let again = apply(&store, &parent, &kept);
+    let again = apply(&store, &store, &parent, &kept);
     assert_eq!(
         (again.1, &again.2),
         (root, &atoms),
-        "the rejected leave no trace"
+        "the rejected and those that wait leave no trace"
     );
 
     let before = total(&store, parent.accounts);
