@@ -1,9 +1,11 @@
 //! Where atoms come from and where they go, as narrow traits whose errors the host owns.
 
 use super::{Atom, AtomId};
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
+use core::hash::{BuildHasherDefault, Hasher};
+use hashbrown::HashMap;
 
 /// Why a source did not give an atom.
 ///
@@ -79,10 +81,30 @@ impl<T: AtomSink + ?Sized> AtomSink for &mut T {
     }
 }
 
-/// Every atom it was given, in memory, without a bound.
+/// Every atom it was given, in memory, without a bound. The order in which it holds them shows
+/// nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    atoms: BTreeMap<AtomId, Atom>,
+    atoms: HashMap<AtomId, Atom, BuildHasherDefault<IdBits>>,
+}
+
+/// The first bits of an id: ids are hashes.
+#[derive(Clone, Copy, Default)]
+struct IdBits(u64);
+
+impl Hasher for IdBits {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(bytes) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*bytes);
+        }
+    }
+
+    // An id's length, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl MemoryStore {
@@ -90,7 +112,7 @@ impl MemoryStore {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            atoms: BTreeMap::new(),
+            atoms: HashMap::with_hasher(BuildHasherDefault::new()),
         }
     }
 
@@ -115,7 +137,9 @@ impl MemoryStore {
 
     /// Its atoms in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&AtomId, &Atom)> {
-        self.atoms.iter()
+        let mut atoms: Vec<(&AtomId, &Atom)> = self.atoms.iter().collect();
+        atoms.sort_unstable_by_key(|(id, _)| *id);
+        atoms.into_iter()
     }
 }
 

@@ -15,6 +15,12 @@ const SHARE: usize = 16;
 pub struct Threads(usize);
 
 impl Threads {
+    /// So many of them; none counts as one.
+    #[must_use]
+    pub const fn new(count: usize) -> Self {
+        Self(count)
+    }
+
     /// As many as this machine has processors.
     #[must_use]
     pub fn of_machine() -> Self {

@@ -1,6 +1,7 @@
 //! What a follower does with the chains that it is offered.
 
 mod bad;
+mod body;
 mod host;
 
 use super::{MAX_CHASES, VerifierConfig};

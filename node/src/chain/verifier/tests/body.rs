@@ -1,0 +1,167 @@
+//! A body's verdict over any number of threads, beside that of one check after the other.
+
+use super::super::body::{Checked, verify_body};
+use super::host::{BEGINNING, Maker, address, key};
+use crate::chain::{Now, World};
+use crate::work::spread::Threads;
+use astreum_core::atom::{MemoryStore, bytes_list};
+use astreum_core::chain::{
+    self, Block, Body, Header, Invalid, Transaction, Unsigned, VerifyError, check_signatures,
+};
+use astreum_core::crypto::Signature;
+use astreum_core::integer::Natural;
+use astreum_core::time::Instant;
+use astreum_core::trie::Scalar;
+use core::convert::Infallible;
+use core::time::Duration;
+
+type Verdict = Result<Body, VerifyError<Infallible>>;
+
+/// Enough for four threads and no multiple of what one takes at a time.
+const COUNT: usize = 131;
+/// The ends, both sides of where one thread's share ends, and in the middle.
+const PLACES: [usize; 7] = [0, 1, 15, 16, 64, 65, COUNT - 1];
+
+/// What is done to one of the transactions of a block.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    /// Signed by its sender, but over something else.
+    Forged,
+    /// Right but for its sender, whose address is no key.
+    NoKey,
+    /// Signed, and for another chain.
+    OtherChain,
+    /// Signed, by somebody without an account.
+    NoAccount,
+    /// For another chain, and not signed either.
+    Both,
+}
+
+fn transaction(number: usize, wrong: Option<Wrong>) -> Transaction {
+    let chain_id = match wrong {
+        Some(Wrong::OtherChain | Wrong::Both) => Natural::from(9_u64),
+        _ => Natural::ZERO,
+    };
+    let unsigned = Unsigned {
+        chain_id,
+        amount: Natural::ONE,
+        counter: Natural::from(number),
+        data: [].as_slice().into(),
+        recipient: address(3),
+    };
+    let signed = unsigned.clone().sign(&key(2));
+    match wrong {
+        Some(Wrong::Forged | Wrong::Both) => {
+            let mut signature = *signed.signature().as_bytes();
+            signature[40] ^= 1;
+            unsigned.signed(address(2), Signature::new(signature))
+        }
+        Some(Wrong::NoKey) => {
+            let mut nobody = [0; 32];
+            nobody[0] = 2;
+            unsigned.signed(nobody.into(), *signed.signature())
+        }
+        Some(Wrong::NoAccount) => unsigned.sign(&key(77)),
+        Some(Wrong::OtherChain) | None => signed,
+    }
+}
+
+/// A block with these transactions, which says of itself what is right without what is wrong.
+fn block_of(maker: &mut Maker, transactions: &[Transaction], good: &Header) -> Block {
+    for transaction in transactions {
+        transaction.write(&mut maker.store).unwrap();
+    }
+    let ids: Vec<_> = transactions.iter().map(Transaction::id).collect();
+    let (head, atoms) = bytes_list(&ids);
+    maker.store.extend(atoms);
+    let header = Header {
+        transactions: head,
+        ..good.clone()
+    };
+    header.sign(&key(1))
+}
+
+/// As core says it, one signature after the other, before anything is applied.
+fn one_by_one(maker: &Maker, block: &Block, transactions: &[Transaction]) -> Verdict {
+    let signed = check_signatures(transactions);
+    let parent = &maker.genesis;
+    chain::verify_body(
+        &maker.store,
+        block,
+        parent,
+        transactions,
+        &signed,
+        &mut Scalar,
+    )
+}
+
+fn over(threads: usize, maker: &Maker, block: &Block, checked: &mut Option<Checked>) -> Verdict {
+    let store: &MemoryStore = &maker.store;
+    let world = World {
+        now: Now {
+            instant: Instant::ZERO,
+            unix: Duration::from_secs(BEGINNING + 10),
+        },
+        atoms: store,
+        parallel: &Threads::new(threads),
+    };
+    verify_body(&world, block, &maker.genesis, &mut Scalar, checked)
+}
+
+/// All threads' verdicts against one by one's, the first time and when it is tried again.
+fn assert_same(maker: &Maker, block: &Block, transactions: &[Transaction], what: &str) -> Verdict {
+    let expected = one_by_one(maker, block, transactions);
+    for threads in [1, 2, 3, 4, 7] {
+        let mut checked = None;
+        for round in ["first", "again"] {
+            let verdict = over(threads, maker, block, &mut checked);
+            assert_eq!(verdict, expected, "{what}, {threads} threads, {round}");
+        }
+    }
+    expected
+}
+
+#[test]
+fn the_verdict_over_threads_is_that_of_one_check_after_the_other() {
+    let mut maker = Maker::new();
+    let all_good: Vec<Transaction> = (0..COUNT).map(|at| transaction(at, None)).collect();
+    let genesis = maker.genesis.clone();
+    let good = maker.draft(&genesis, 2, &all_good);
+    let block = block_of(&mut maker, &all_good, &good);
+    assert!(assert_same(&maker, &block, &all_good, "all good").is_ok());
+
+    for (round, forged) in PLACES.into_iter().enumerate() {
+        for rejected in PLACES {
+            // In turns, so that each kind stands in many places.
+            let (bad_signature, bad_transaction) = match (round + rejected) % 2 {
+                0 => (Wrong::Forged, Wrong::OtherChain),
+                _ => (Wrong::NoKey, Wrong::NoAccount),
+            };
+            let mut transactions = all_good.clone();
+            transactions[rejected] = transaction(rejected, Some(bad_transaction));
+            let what = format!("rejected at {rejected}");
+            let block = block_of(&mut maker, &transactions, &good);
+            let verdict = assert_same(&maker, &block, &transactions, &what);
+            let Err(VerifyError::Invalid(Invalid::Rejected { index, .. })) = verdict else {
+                panic!("{what}: {verdict:?}");
+            };
+            assert_eq!(index, rejected);
+
+            let both = if forged == rejected {
+                Wrong::Both
+            } else {
+                bad_signature
+            };
+            transactions[forged] = transaction(forged, Some(both));
+            let what = format!("{both:?} at {forged}, {what}");
+            let block = block_of(&mut maker, &transactions, &good);
+            let verdict = assert_same(&maker, &block, &transactions, &what);
+            // Wherever the rejected one stands: nobody signed what the block says.
+            let Err(VerifyError::Invalid(Invalid::TransactionSignature { index, id })) = verdict
+            else {
+                panic!("{what}: {verdict:?}");
+            };
+            assert_eq!((index, id), (forged, transactions[forged].id()));
+        }
+    }
+}
