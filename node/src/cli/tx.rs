@@ -287,7 +287,7 @@ fn status_text(status: &TransactionStatusReply) -> String {
     let state = match status.state.as_str() {
         "success" => "succeeded",
         "failed" => "failed",
-        "pending" => "waits in this node's pool",
+        "pending" => "waiting in this node's pool",
         "refused" => "refused by this node's validator",
         "stored" => "known here, and in no block yet",
         "unknown" => "unknown",
@@ -299,6 +299,9 @@ fn status_text(status: &TransactionStatusReply) -> String {
     ];
     let own = |text: &Option<String>| text.clone();
     rows.extend(own(&status.reason).map(|reason| ("reason", reason)));
+    if let (Some(place), Some(count)) = (status.pool_place, status.pool_transactions) {
+        rows.push(("place in the pool", format!("{place} of {count}")));
+    }
     if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
         rows.push(("in block", format!("{height}, {block}")));
     }
@@ -349,4 +352,34 @@ fn transaction_text(reply: &TransactionReply) -> String {
         ("data", data),
         ("signature", format!("{signature}, {}", reply.signature)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_in_the_pool_has_its_place_there() {
+        let mut reply = TransactionStatusReply {
+            id: "ab".repeat(32),
+            state: "pending".to_owned(),
+            reason: None,
+            pool_place: Some(3),
+            pool_transactions: Some(10),
+            block: None,
+            height: None,
+            index: None,
+            receipt: None,
+            cost: None,
+            head: None,
+        };
+        let text = status_text(&reply);
+        assert!(text.contains("waiting in this node's pool"), "{text}");
+        assert!(text.contains("3 of 10"), "{text}");
+        // A node that does not validate has no pool to tell of.
+        reply.state = "stored".to_owned();
+        (reply.pool_place, reply.pool_transactions) = (None, None);
+        let text = status_text(&reply);
+        assert!(!text.contains("pool"), "{text}");
+    }
 }

@@ -211,7 +211,8 @@ keys! {
         reference_followers: bool = false, Allowed::Switch;
         /// Transactions that a block of this validator may carry.
         max_block_transactions: u32 = 4096, Allowed::Whole { min: 1, max: 65_536 };
-        /// Seconds between two looks for a better chain. Default is peer_timeout_interval.
+        /// Seconds between two looks at what could not be followed; news is followed at once.
+        /// Default is peer_timeout_interval.
         verify_blockchain_interval: Duration = Duration::from_secs(10), Allowed::Seconds { zero: false };
         /// Seconds after its timestamp for which a head still counts as fresh.
         verification_max_stale_seconds: u64 = 10, Allowed::Whole { min: 0, max: 4_294_967_295 };

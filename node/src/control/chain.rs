@@ -210,6 +210,12 @@ pub struct TransactionStatusReply {
     /// Why it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Its place in this node's pool, the first that is taken being 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_place: Option<u64>,
+    /// How many wait in this node's pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_transactions: Option<u64>,
     /// The block, if it is in one.
     pub block: Option<String>,
     /// That block's height.

@@ -65,7 +65,12 @@ pub enum TransactionState {
     /// In a block.
     Included(Box<Place>),
     /// In this node's pool.
-    Pending,
+    Pending {
+        /// How many are taken before it.
+        before: usize,
+        /// How many wait altogether.
+        waiting: usize,
+    },
     /// This node's validator does not take it.
     Refused(String),
     /// Here or at a peer, and in no block of the head's chain.
@@ -370,7 +375,7 @@ impl Node {
             });
             let is_final = match state {
                 TransactionState::Included(_) | TransactionState::Refused(_) => true,
-                TransactionState::Pending
+                TransactionState::Pending { .. }
                 | TransactionState::Stored
                 | TransactionState::Unknown => false,
             };
@@ -535,8 +540,9 @@ impl Node {
 
 /// What this node's validator says of a transaction that is in no block; `None` if nothing.
 fn judged(validator: &ValidatorStatus, id: AtomId) -> Option<TransactionState> {
-    if validator.waiting.contains(&id) {
-        return Some(TransactionState::Pending);
+    if let Some(before) = validator.before(&id) {
+        let waiting = validator.waiting.len();
+        return Some(TransactionState::Pending { before, waiting });
     }
     let mut refusals = validator.refusals.iter().rev();
     let refusal = refusals.find(|(refused, _)| *refused == id);

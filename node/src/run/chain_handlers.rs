@@ -150,6 +150,8 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
         id: id.to_string(),
         state: String::new(),
         reason: None,
+        pool_place: None,
+        pool_transactions: None,
         block: None,
         height: None,
         index: None,
@@ -167,7 +169,11 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
             reply.cost = Some(included.cost);
             status_word(place.included.receipt.status)
         }
-        TransactionState::Pending => "pending",
+        TransactionState::Pending { before, waiting } => {
+            reply.pool_place = Some(*before as u64 + 1);
+            reply.pool_transactions = Some(*waiting as u64);
+            "pending"
+        }
         TransactionState::Refused(why) => {
             reply.reason = Some(why.clone());
             "refused"

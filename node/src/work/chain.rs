@@ -106,6 +106,8 @@ struct Worker {
     inbox: Inbox,
     view: ChainView,
     shown: (Instant, ChainStatus),
+    /// Whether there may be something that is not shown yet.
+    is_stale: bool,
     head_file: HeadFile,
     signed_file: Option<SignedFile>,
     clock: Clock,
@@ -127,6 +129,7 @@ impl Worker {
             inbox,
             view: parts.view,
             shown: (Instant::ZERO, ChainStatus::default()),
+            is_stale: true,
             head_file: parts.head_file,
             signed_file,
             clock: Clock::start(),
@@ -154,7 +157,10 @@ impl Worker {
     /// How long there is nothing to do, `None` for ever.
     fn timeout(&self) -> Option<Duration> {
         let now = self.clock.now();
-        let deadline = self.chain.poll_timeout();
+        let work = self.chain.poll_timeout();
+        // What is not shown yet would else stay unseen until there is work again.
+        let show = self.is_stale.then(|| self.shown.0 + SHOW_INTERVAL);
+        let deadline = [work, show].into_iter().flatten().min();
         deadline.map(|deadline: Instant| deadline.since(now))
     }
 
@@ -250,7 +256,8 @@ impl Worker {
         let (at, shown) = &self.shown;
         let now = self.clock.now();
         let head = self.chain.context().head();
-        if head == shown.head.as_ref() && now.since(*at) < SHOW_INTERVAL {
+        self.is_stale = head == shown.head.as_ref() && now.since(*at) < SHOW_INTERVAL;
+        if self.is_stale {
             return;
         }
         let status = self.chain.status();

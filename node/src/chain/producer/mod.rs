@@ -257,7 +257,8 @@ impl Producer {
     #[must_use]
     pub fn activity(&self) -> Activity {
         match &self.phase {
-            Phase::Plan => Activity::Waiting(Wait::LoadingHead),
+            Phase::Plan if self.head.is_none() => Activity::Waiting(Wait::LoadingHead),
+            Phase::Plan => Activity::Waiting(Wait::Planning),
             Phase::Wait { why, .. } => Activity::Waiting(why.clone()),
             Phase::Scheduled { timestamp, .. } => Activity::Scheduled {
                 timestamp: *timestamp,

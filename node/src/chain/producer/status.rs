@@ -37,6 +37,8 @@ pub enum Wait {
     NoChain,
     /// The head of an earlier run has not been loaded.
     LoadingHead,
+    /// It is about to find out when its turn comes.
+    Planning,
     /// It listens for another node with its key.
     Listening,
     /// Peers have a longer chain.
@@ -63,6 +65,7 @@ impl fmt::Display for Wait {
                  of its own; `astreum genesis` begins one",
             ),
             Self::LoadingHead => f.write_str("loading the head of the last run"),
+            Self::Planning => f.write_str("finding out when its turn comes"),
             Self::Listening => f.write_str("listening for another node with the same key"),
             Self::Behind => f.write_str("following a longer chain"),
             Self::MissingAtom(id) => write!(f, "waiting for atom {id} of the head's state"),
@@ -144,4 +147,12 @@ pub struct ValidatorStatus {
     pub refused: u64,
     /// The latest of those, newest last, and why.
     pub refusals: Vec<(AtomId, String)>,
+}
+
+impl ValidatorStatus {
+    /// How many transactions are taken before this one, `None` when it does not wait.
+    #[must_use]
+    pub fn before(&self, id: &AtomId) -> Option<usize> {
+        self.waiting.iter().position(|waiting| waiting == id)
+    }
 }

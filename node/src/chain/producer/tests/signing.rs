@@ -1,0 +1,138 @@
+//! What is signed, and what never is: one block for one place, by one node for one key.
+
+use super::*;
+
+#[test]
+fn the_second_node_with_a_key_notices_and_never_signs() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(10);
+    let with_seeds = ProducerConfig {
+        has_seeds: true,
+        ..config(1)
+    };
+    let second = net.add(with_seeds, Some(&genesis));
+    net.run(30);
+    let Activity::Halted(Halt::SecondValidator { block, .. }) = net.activity(second) else {
+        panic!("{:?}", net.activity(second));
+    };
+    assert!(net.chain(0).iter().any(|made| made.id() == block));
+    assert_eq!(net.hosts[second].file, Signed::default(), "signed nothing");
+    assert!(!net.hosts[second].is_validator, "left the validation route");
+    assert!(net.activity(second).to_string().contains("same key"));
+    // The first one goes on, and the second stays halted.
+    let height = net.head(0).height();
+    net.run(20);
+    assert!(net.head(0).height() > height && net.hosts[0].is_validator);
+    assert!(matches!(net.activity(second), Activity::Halted(_)));
+    assert_eq!(net.head(second).id(), net.head(0).id(), "it still follows");
+}
+
+#[test]
+fn a_forged_block_of_the_key_stops_nobody() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(5);
+    let head = net.head(0);
+    let forged = astreum_core::chain::Header {
+        timestamp: (head.timestamp() + 9).into(),
+        ..head.block().header().clone()
+    };
+    let forged = forged.signed(Some(Signature::new([7; 64])));
+    forged.write(&mut net.hosts[0].store).unwrap();
+    let peer = PublicKey::new([9; 32]);
+    let (id, is_default_seed) = (forged.id(), false);
+    net.input(
+        0,
+        Input::PeerHead {
+            peer,
+            id,
+            is_default_seed,
+        },
+    );
+    let height = net.head(0).height();
+    net.run(20);
+    assert!(net.head(0).height() > height, "{:?}", net.activity(0));
+    // The same with a signature of the key, which a node that it did not make can only have from
+    // another one that has the key.
+    let stolen = forged.header().clone().sign(&key(1));
+    stolen.write(&mut net.hosts[0].store).unwrap();
+    let id = stolen.id();
+    net.input(
+        0,
+        Input::PeerHead {
+            peer,
+            id,
+            is_default_seed,
+        },
+    );
+    net.run(1);
+    assert!(matches!(net.activity(0), Activity::Halted(_)));
+}
+
+#[test]
+fn a_restart_goes_on_from_the_stored_head() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[5]);
+    net.add(config(1), Some(&genesis));
+    net.run(20);
+    let before = net.head(0);
+    net.restart(0, config(1));
+    assert_eq!(net.head(0).id(), before.id());
+    net.run(20);
+    assert!(net.head(0).height() > before.height());
+    assert!(net.chain(0).iter().any(|block| block.id() == before.id()));
+    verify_chain(&net, 0, true);
+}
+
+#[test]
+fn a_crash_between_storing_and_naming_names_the_same_block() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(15);
+    let chain = net.chain(0);
+    let [.., parent, last] = chain.as_slice() else {
+        panic!("no chain");
+    };
+    // The head's file had not been written.
+    let parent_head = Head::new(parent.clone(), HeadState::Own).unwrap();
+    net.hosts[0].head_file = Some(parent_head.saved(None));
+    net.restart(0, config(1));
+    assert_eq!(net.head(0).id(), parent.id());
+    net.run(20);
+    assert_eq!(net.hosts[0].named[1].id(), last.id());
+    assert!(net.head(0).height() > parent_head.height() + 1);
+    let on_parent = net.chain(0);
+    assert!(on_parent.iter().any(|block| block.id() == last.id()));
+}
+
+#[test]
+fn a_signed_block_that_is_lost_is_not_made_a_second_time() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    let mark = Mark {
+        parent: net.head(0).id(),
+        block: AtomId::new([9; 32]),
+        height: 1,
+        timestamp: BEGINNING + 1,
+    };
+    net.hosts[0].file.add(mark).unwrap();
+    net.restart(0, config(1));
+    net.run(120);
+    assert_eq!(net.head(0).height(), 0);
+    assert_eq!(net.activity(0), Activity::Waiting(Wait::LostBlock(mark)));
+}
+
+#[test]
+fn a_block_that_cannot_be_stored_is_tried_again_and_stays_the_same() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.hosts[0].failures = 3;
+    net.run_until(60, |net| net.hosts[0].failures == 2);
+    let signed = *net.hosts[0].machine.signed().last().unwrap();
+    assert!(matches!(net.activity(0), Activity::Storing { height: 1 }));
+    assert_eq!(net.head(0).height(), 0, "not named before it is safe");
+    assert_eq!(net.hosts[0].file, Signed::default());
+    net.run_until(60, |net| net.head(0).height() == 1);
+    assert_eq!(net.head(0).id(), signed.block);
+    assert_eq!(net.hosts[0].file.last(), Some(&signed));
+}

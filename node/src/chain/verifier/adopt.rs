@@ -1,0 +1,113 @@
+//! Which head is ours: the best of what was verified, whoever made it.
+
+use super::{Verifier, World};
+use crate::chain::{Context, Head, HeadState};
+use crate::log;
+use astreum_core::atom::AtomId;
+use astreum_core::chain::fork::{self, Tip, Window};
+
+impl Verifier {
+    /// Takes notice of the head, whoever set it.
+    pub(super) fn see_head(&mut self, context: &mut Context) {
+        let Some(head) = context.head() else {
+            return;
+        };
+        let now = (head.id(), head.state());
+        if self.seen == Some(now) {
+            return;
+        }
+        let is_first = self.seen.is_none();
+        self.seen = Some(now);
+        let root = match head.state() {
+            HeadState::Trusted => None,
+            HeadState::Verified => context.root(),
+            // A block of our own on one that was only trusted is no more than that.
+            HeadState::Own if head.block().is_genesis() || is_first => context.root(),
+            HeadState::Own => {
+                let parent = self.verified.get(&head.block().previous);
+                parent.map(|parent| parent.root)
+            }
+        };
+        if let Some(root) = root {
+            self.verified.insert_head(head, root);
+            if is_first {
+                self.read_back = Some(head.block().previous);
+            }
+        }
+    }
+
+    pub(super) fn adopt(&mut self, world: &World<'_>, context: &mut Context, head: Head) {
+        let is_own = head.state() == HeadState::Own;
+        if let Some(entry) = self.verified.get(&head.id())
+            && context.root().is_none()
+        {
+            context.set_root(entry.root);
+        }
+        if let Some(more) = log::limited("head")
+            && !is_own
+        {
+            let (id, height, state) = (head.id(), head.height(), head.state());
+            let age = world.now.unix.as_secs().saturating_sub(head.timestamp());
+            log::info!("head {height} {id}, {state}, {age} s old{more}");
+        }
+        context.set_head(head);
+        self.see_head(context);
+    }
+
+    /// Adopts the best of what was verified. `reached` are blocks that nobody needs to offer.
+    pub(super) fn choose(&mut self, world: &World<'_>, context: &mut Context, reached: &[AtomId]) {
+        let current = context.head().map(|head| (head.id(), head.height()));
+        let is_trusted = context
+            .head()
+            .is_some_and(|head| head.state() == HeadState::Trusted);
+        let tip = |id: &AtomId| {
+            let entry = self.verified.get(id)?;
+            let extends = current
+                .is_none_or(|(current, height)| self.verified.descends(id, &current, height));
+            let is_ours = context.root().is_none_or(|root| root == entry.root);
+            // A trusted head gives way to what goes on from it alone.
+            let may = is_ours && (extends || !is_trusted);
+            may.then_some(Tip {
+                id: *id,
+                height: entry.height,
+                timestamp: entry.timestamp,
+                extends_current: extends,
+            })
+        };
+        let offered: Vec<AtomId> = self.forks.heads().copied().collect();
+        let offered = offered.iter().filter_map(tip);
+        let reached = reached.iter().filter_map(tip);
+        // A genesis that a chain goes back to says nothing for the chain.
+        let is_founded = |tip: &Tip| current.is_some() || tip.height > 0;
+        let reached = reached.filter(|tip| tip.extends_current && is_founded(tip));
+        let own = context.head().map(|head| Tip {
+            id: head.id(),
+            height: head.height(),
+            timestamp: head.timestamp(),
+            extends_current: true,
+        });
+        let best = fork::choose(own.as_ref(), offered.chain(reached), &self.window(world));
+        let Some(best) = best else {
+            return;
+        };
+        let is_same = own.is_some_and(|own| own.id == best.id);
+        if is_same && !(is_trusted && self.verified.contains(&best.id)) {
+            return;
+        }
+        // It was read to be verified; if it has left memory since, the next look finds it again.
+        if let Some(block) = self.load(world, context, best.id, "the best head")
+            && let Some(head) = Head::new(block, HeadState::Verified)
+        {
+            self.start_waits = None;
+            self.adopt(world, context, head);
+        }
+    }
+
+    pub(super) const fn window(&self, world: &World<'_>) -> Window {
+        Window {
+            now: world.now.unix.as_secs(),
+            max_stale_seconds: self.options.max_stale_seconds,
+            max_future_seconds: self.options.max_future_seconds,
+        }
+    }
+}
