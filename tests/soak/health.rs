@@ -20,8 +20,10 @@ const LONGEST_WARM_UP: Duration = Duration::from_secs(1_800);
 pub(crate) struct Sample {
     /// Since the beginning.
     pub(crate) at: Duration,
-    /// Resident memory.
+    /// Resident memory, pages of mapped files included: the system takes those back when it wants.
     pub(crate) resident_bytes: u64,
+    /// The part of it that no file has: what the process itself holds.
+    pub(crate) own_bytes: u64,
     /// Open descriptors.
     pub(crate) descriptors: u64,
     /// Threads.
@@ -124,15 +126,19 @@ impl Health {
                 .filter(|((class, _), _)| *class != Class::Reference);
             ours.filter_map(|(_, samples)| samples.last())
         };
-        let resident = |sample: &Sample| sample.resident_bytes;
-        let total: u64 = ours().map(resident).sum();
-        let most = ours().map(resident).max().unwrap_or_default();
+        let total: u64 = ours().map(|sample| sample.resident_bytes).sum();
+        let most = ours()
+            .map(|sample| sample.resident_bytes)
+            .max()
+            .unwrap_or_default();
+        let own: u64 = ours().map(|sample| sample.own_bytes).sum();
         let descriptors: u64 = ours().map(|sample| sample.descriptors).sum();
         let (done, failed) = world.measured.totals();
         world.measured.say(&format!(
-            "{done} operations, {failed} failed; our nodes: {} MiB together, {:.1} MiB at most, {descriptors} descriptors",
+            "{done} operations, {failed} failed; our nodes: {} MiB resident, {:.1} the largest, {} without files; {descriptors} descriptors",
             total >> 20,
-            mib(most)
+            mib(most),
+            own >> 20
         ));
     }
 
@@ -159,16 +165,11 @@ pub(crate) fn warm_up(whole: Duration) -> Duration {
     (whole / 2).min(LONGEST_WARM_UP)
 }
 
-/// The slope of memory over time by least squares, in MiB an hour; over the mean of several
+/// The slope of own memory over time by least squares, in MiB an hour; over the mean of several
 /// processes when there are samples of several.
 pub(crate) fn slope_mib_per_hour<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<f64> {
     let points: Vec<(f64, f64)> = samples
-        .map(|sample| {
-            (
-                sample.at.as_secs_f64() / 3_600.0,
-                mib(sample.resident_bytes),
-            )
-        })
+        .map(|sample| (sample.at.as_secs_f64() / 3_600.0, mib(sample.own_bytes)))
         .collect();
     if points.len() < 3 {
         return None;
@@ -198,6 +199,7 @@ fn sample(process_id: u32, at: Duration) -> Option<Sample> {
     Some(Sample {
         at,
         resident_bytes: field("VmRSS:")? * 1_024,
+        own_bytes: field("RssAnon:")? * 1_024,
         descriptors: u64::try_from(descriptors).ok()?,
         threads: field("Threads:")?,
     })
@@ -212,7 +214,8 @@ mod tests {
         let samples: Vec<Sample> = (0..100)
             .map(|minute| Sample {
                 at: Duration::from_secs(minute * 60),
-                resident_bytes: (5 << 20) + minute * ((1 << 20) / 30),
+                resident_bytes: 0,
+                own_bytes: (5 << 20) + minute * ((1 << 20) / 30),
                 descriptors: 0,
                 threads: 0,
             })

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What the memory of a class of nodes that are not restarted may grow by in an hour.
+/// What the own memory of a class of nodes that are not restarted may grow by in an hour.
 const SLOPE_BAR_MIB: f64 = 4.0;
 /// A slope over less than this says nothing.
 const SHORTEST_SLOPE: Duration = Duration::from_secs(600);
@@ -79,10 +79,10 @@ impl Report<'_> {
     fn print_processes(&self) {
         let from = warm_up(self.took);
         println!(
-            "\n| processes | number | resident after {:.0} min, end, max | slope, MiB/h: mean, most of one | descriptors after warm-up, end | threads |",
+            "\n| processes | number | own memory after {:.0} min, end, max | its slope, MiB/h: mean, most of one | resident with mapped files, end, max | descriptors after warm-up, end | threads |",
             from.as_secs_f64() / 60.0
         );
-        println!("| --- | --- | --- | --- | --- | --- |");
+        println!("| --- | --- | --- | --- | --- | --- | --- |");
         for class in Class::all() {
             let members: Vec<&Vec<Sample>> = self.of(class).collect();
             if members.is_empty() {
@@ -92,23 +92,24 @@ impl Report<'_> {
                 samples.iter().find(|sample| sample.at >= from)
             });
             let last = edge(&members, |samples| samples.last());
-            let most = members.iter().flat_map(|samples| samples.iter());
-            let most = most
-                .map(|sample| sample.resident_bytes)
-                .max()
-                .unwrap_or_default();
+            let most = |of: fn(&Sample) -> u64| {
+                let all = members.iter().flat_map(|samples| samples.iter());
+                mib(all.map(of).max().unwrap_or_default())
+            };
             let slope = self.slope(class);
             let steepest = members.iter().filter_map(|samples| slope_of(samples, from));
             let steepest = steepest.reduce(f64::max);
             println!(
-                "| {} | {} | {:.1}, {:.1}, {:.1} MiB | {}, {} | {:.1}, {:.1} | {:.1} |",
+                "| {} | {} | {:.1}, {:.1}, {:.1} MiB | {}, {} | {:.1}, {:.1} MiB | {:.1}, {:.1} | {:.1} |",
                 class.name(),
                 members.len(),
-                mean(&first, |sample| mib(sample.resident_bytes)),
-                mean(&last, |sample| mib(sample.resident_bytes)),
-                mib(most),
+                mean(&first, |sample| mib(sample.own_bytes)),
+                mean(&last, |sample| mib(sample.own_bytes)),
+                most(|sample| sample.own_bytes),
                 Slope(slope),
                 Slope(steepest),
+                mean(&last, |sample| mib(sample.resident_bytes)),
+                most(|sample| sample.resident_bytes),
                 mean(&first, |sample| sample.descriptors as f64),
                 mean(&last, |sample| sample.descriptors as f64),
                 mean(&last, |sample| sample.threads as f64),
@@ -221,7 +222,7 @@ impl Report<'_> {
             true => format!("{SLOPE_BAR_MIB:.1}"),
             false => "none, the time is too short".to_owned(),
         };
-        let what = format!("growth of a {}'s memory, MiB an hour", role.name());
+        let what = format!("growth of a {}'s own memory, MiB an hour", role.name());
         bars.judge(
             &what,
             Slope(Some(slope)),
