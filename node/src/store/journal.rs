@@ -18,14 +18,15 @@
 //!   acknowledged, and is no loss. Where it cannot be told, it counts as damaged.
 //! - Nothing is allocated beyond the largest record and one window of the file.
 
+mod segment;
+
+pub(super) use segment::Segment;
+
 use super::disk::DiskFile;
-use super::level::{Damage, ReadError};
+use super::level::Damage;
 use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, ID_BYTES};
-use core::sync::atomic::{AtomicU64, Ordering};
-use hashbrown::HashMap;
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::io;
+use std::path::Path;
 
 /// What a journal begins with: the magic and the version of the format.
 pub(super) const HEADER: [u8; 8] = *b"ASTJRNL\x01";
@@ -36,8 +37,6 @@ pub(super) const MAX_RECORD_BYTES: usize = 16 << 20;
 const WINDOW_BYTES: usize = 1 << 20;
 /// What stands in a journal's end after an interruption.
 const CUT_OFF: &str = "the journal ends in a write that was interrupted, and not acknowledged";
-/// Index entries that are added under one lock, so that no reader waits for long.
-const ENTRIES_A_LOCK: usize = 256;
 
 /// Name of the journal with this number.
 pub(super) fn name(sequence: u64) -> String {
@@ -265,179 +264,6 @@ impl<'a> Window<'a> {
         Ok(from
             .checked_add(len)
             .and_then(|to| self.buffer.get(from..to)))
-    }
-}
-
-/// Where an atom of a segment is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// Index of the journal; [`LEFTOVER`] for a file of its own in `level_0`.
-    file: u32,
-    len: u32,
-    offset: u64,
-}
-
-const LEFTOVER: u32 = u32::MAX;
-
-/// Journals with one index: one that is written to, or all that a recovery found.
-pub(super) struct Segment {
-    journals: Vec<(PathBuf, Arc<dyn DiskFile>)>,
-    level_0: PathBuf,
-    index: RwLock<HashMap<AtomId, Place>>,
-    atoms: AtomicU64,
-    stored_bytes: AtomicU64,
-    file_bytes: AtomicU64,
-}
-
-impl Segment {
-    /// A segment of these journals, with nothing in its index yet.
-    pub(super) fn new(journals: Vec<(PathBuf, Arc<dyn DiskFile>)>, level_0: PathBuf) -> Self {
-        Self {
-            journals,
-            level_0,
-            index: RwLock::default(),
-            atoms: AtomicU64::new(0),
-            stored_bytes: AtomicU64::new(0),
-            file_bytes: AtomicU64::new(0),
-        }
-    }
-
-    /// Adds records of the journal with this index; offsets count from `base`.
-    pub(super) fn add(&self, journal: u32, base: u64, records: &[Record]) {
-        for records in records.chunks(ENTRIES_A_LOCK) {
-            let places = records.iter().map(|record| {
-                let place = Place {
-                    file: journal,
-                    len: record.len,
-                    offset: base + record.offset,
-                };
-                (record.id, place)
-            });
-            self.extend(places);
-        }
-    }
-
-    /// Adds files of `level_0` that a reference node left, each with its length in bytes.
-    pub(super) fn add_leftovers(&self, leftovers: &[(AtomId, u32)]) {
-        self.extend(leftovers.iter().map(|&(id, len)| {
-            let place = Place {
-                file: LEFTOVER,
-                len,
-                offset: 0,
-            };
-            (id, place)
-        }));
-    }
-
-    fn extend(&self, places: impl Iterator<Item = (AtomId, Place)>) {
-        let (mut atoms, mut bytes) = (0, 0);
-        {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            for (id, place) in places {
-                if index.insert(id, place).is_none() {
-                    atoms += 1;
-                    bytes += u64::from(place.len);
-                }
-            }
-        }
-        self.atoms.fetch_add(atoms, Ordering::Relaxed);
-        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Counts bytes that were written to its journals.
-    pub(super) fn add_file_bytes(&self, bytes: u64) {
-        self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// How many atoms it has.
-    pub(super) fn atoms(&self) -> u64 {
-        self.atoms.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that they are stored in.
-    pub(super) fn stored_bytes(&self) -> u64 {
-        self.stored_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of its journals.
-    pub(super) fn file_bytes(&self) -> u64 {
-        self.file_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of memory that its index takes, about.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        (index.capacity() * (size_of::<(AtomId, Place)>() + 1)) as u64
-    }
-
-    pub(super) fn journals(&self) -> &[(PathBuf, Arc<dyn DiskFile>)] {
-        &self.journals
-    }
-
-    /// Ids of all its atoms, ascending.
-    pub(super) fn ids(&self) -> Vec<AtomId> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let mut ids: Vec<_> = index.keys().copied().collect();
-        drop(index);
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Ids of the files of `level_0` in it, ascending.
-    pub(super) fn leftovers(&self) -> Vec<AtomId> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let leftovers = index.iter().filter(|(_, place)| place.file == LEFTOVER);
-        let mut ids: Vec<_> = leftovers.map(|(id, _)| *id).collect();
-        drop(index);
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Whether the atom has a place here; its bytes are not read.
-    pub(super) fn contains(&self, id: &AtomId) -> bool {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.contains_key(id)
-    }
-
-    /// The atom, if it is here, verified.
-    ///
-    /// # Errors
-    /// When it should be here and its bytes are damaged or cannot be read.
-    pub(super) fn find(
-        &self,
-        id: &AtomId,
-        open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
-    ) -> Result<Option<Atom>, ReadError> {
-        let place = {
-            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            index.get(id).copied()
-        };
-        let Some(place) = place else { return Ok(None) };
-        let mut stored = vec![0; place.len as usize];
-        let journal = self.journals.get(place.file as usize);
-        let path = || match journal {
-            Some((path, _)) => path.clone(),
-            None => self.level_0.join(leftover_name(id)),
-        };
-        let read = match journal {
-            Some((_, file)) => file.read_exact_at(&mut stored, place.offset),
-            None => open(&path()).and_then(|file| file.read_exact_at(&mut stored, 0)),
-        };
-        let damaged = |problem| ReadError::damaged(&path(), place.offset, problem);
-        match read {
-            Ok(()) => {}
-            Err(error)
-                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) =>
-            {
-                return Err(damaged("the file was cut or removed"));
-            }
-            Err(error) => return Err(ReadError::failed(&path(), error)),
-        }
-        let atom = Atom::from_bytes(&stored).map_err(|_| damaged("no atom is stored here"))?;
-        if atom.id() != *id {
-            return Err(damaged("the atom here has another id"));
-        }
-        Ok(Some(atom))
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! The data is the atoms' stored bytes one after the other, in the same order.
 //!
-//! Lookups use a side index in memory, 3.2 bytes an entry: one line of the processor's cache says
+//! Lookups use a side index in memory, 3.6 bytes an entry: one line of the processor's cache says
 //! where the ids are that begin like the one that is asked for, and sixteen further bits of each.
 //! A miss mostly ends there; a hit touches one entry and its data.
 //!
@@ -181,6 +181,12 @@ impl Pair {
     /// Bytes of memory that lookups in it take, the page cache aside.
     pub(super) const fn memory_bytes(&self) -> u64 {
         self.side.memory_bytes()
+    }
+
+    /// Whether the atom may be here; `false` is certain, and no file is touched.
+    #[inline]
+    pub(super) fn may_have(&self, id: &AtomId) -> bool {
+        self.side.may_have(id)
     }
 
     /// The atom, if it is here.

@@ -18,10 +18,18 @@ pub(super) const fn collated_bytes(atoms: u64, stored_bytes: u64) -> u64 {
     atoms.saturating_mul(160).saturating_add(stored_bytes)
 }
 
+/// Buffers that are kept for the next write take at most this together.
+const SPARE_BYTES: usize = 4 << 20;
+/// Atoms that are looked for together before they are written.
+const ATOMS_A_LOOK: usize = 64;
+
 /// What waits for the disk, and where it goes.
 #[derive(Default)]
 pub(super) struct Log {
     waiting: Group,
+    /// Empty, with room: memory that the system has to clear first costs more than what is written
+    /// to it.
+    spare: (Vec<u8>, Vec<Record>),
     /// Whether somebody writes now; `active` is that caller's then.
     leading: bool,
     /// What the leader writes, as [`collated_bytes`].
@@ -74,6 +82,22 @@ impl Group {
     }
 }
 
+impl Log {
+    /// Keeps the buffers of a group that was written.
+    fn keep_spare(&mut self, group: Group) {
+        let Group {
+            mut bytes,
+            mut records,
+            ..
+        } = group;
+        if bytes.capacity() + records.capacity() * size_of::<Record>() <= SPARE_BYTES {
+            bytes.clear();
+            records.clear();
+            self.spare = (bytes, records);
+        }
+    }
+}
+
 impl Inner {
     pub(super) fn put(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
         let group = self.encode(atoms)?;
@@ -112,20 +136,32 @@ impl Inner {
             log.failure = written.clone().err();
             // Nobody else has set it: a group is written by one leader.
             let _ = group.outcome.set(written);
+            log.keep_spare(group);
             self.committed.notify_all();
         }
     }
 
     /// The records of those that are not here yet.
     fn encode(&self, atoms: &[(AtomId, Atom)]) -> Result<Group, ColdError> {
-        let mut group = Group::default();
+        let (bytes, records) = core::mem::take(&mut lock(&self.log).spare);
+        let mut group = Group {
+            bytes,
+            records,
+            ..Group::default()
+        };
         let size = |(_, atom): &(AtomId, Atom)| atom.stored_len() + 40;
         group.bytes.reserve(atoms.iter().map(size).sum());
         group.records.reserve(atoms.len());
         let snapshot = self.snapshot.load();
-        for (id, atom) in atoms {
+        let looks = atoms.chunks(ATOMS_A_LOOK).flat_map(|atoms| {
+            let may_have = snapshot.may_have_of(atoms);
+            atoms
+                .iter()
+                .zip((0..).map(move |at| may_have >> at & 1 == 1))
+        });
+        for ((id, atom), may_be_here) in looks {
             // A damaged copy does not count: writing the atom again heals it.
-            if self.find(&snapshot, id).0.is_some() {
+            if may_be_here && self.find(&snapshot, id).0.is_some() {
                 continue;
             }
             if !journal::encode(id, atom, &mut group.bytes, &mut group.records) {
@@ -248,6 +284,7 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         log.active = None;
+        log.spare = Default::default();
         // Under the lock, so that no new segment comes in between.
         self.snapshot.load().segments.clone()
     }

@@ -9,8 +9,9 @@
 //! | 2 | how many entries it has |
 //! | 58 | sixteen further bits of the ids of the first 29 of them |
 //!
-//! A bucket is meant to have twenty entries; one in fifty has more than 29. Those beyond them are
-//! looked for in the file, by halving.
+//! A bucket is meant to have eighteen entries; one in two hundred has more than 29, and a short list
+//! has the bits of those beyond them. A bucket that is far too full is searched in the file, by
+//! halving.
 
 use super::{COUNT_BYTES, ENTRIES_A_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
 use crate::store::map::Sealed;
@@ -20,12 +21,13 @@ use core::ops::Range;
 use std::io;
 
 /// Entries that a bucket is meant to have.
-const BUCKET_ENTRIES: u32 = 20;
+const BUCKET_ENTRIES: u32 = 18;
 /// Words in a bucket: two for the first entry, one for the number, then the tags.
 const BUCKET_WORDS: usize = 32;
 const HEAD_WORDS: usize = 3;
 const BUCKET_TAGS: u32 = 29;
-/// A bucket that is larger than this was aimed at; its tags may be aimed at, too.
+/// A bucket that is larger than this was aimed at; its tags may be aimed at, too. A bit each of a
+/// `u64`.
 const BUCKET_SCAN_LIMIT: u32 = 64;
 
 /// One cache line; see the module.
@@ -66,6 +68,14 @@ impl Bucket {
         equal >> HEAD_WORDS & known
     }
 
+    /// Whether an id with this tag may be among those that it has the tags of; `false` is certain. Few instructions and no branch,
+    /// so that the processor asks memory for the next bucket before this one came.
+    #[inline]
+    fn may_have(&self, tag: u16) -> bool {
+        // Now and then it is the head that is equal, which costs a lookup and no more.
+        self.0.iter().fold(false, |any, word| any | (*word == tag))
+    }
+
     /// The entries that it has, of `count` in all.
     fn range(&self, count: u32) -> Range<u32> {
         let start = self.start();
@@ -82,6 +92,9 @@ impl Bucket {
 pub(super) struct Side {
     count: u32,
     buckets: Box<[Bucket]>,
+    /// Bucket and tag of the entries that a bucket has no room for, in their order; not those of a
+    /// bucket past [`BUCKET_SCAN_LIMIT`].
+    beyond: Box<[(u32, u16)]>,
     /// The entries in the order of their ids, where the file does not have them so.
     order: Option<Box<[u32]>>,
 }
@@ -90,11 +103,16 @@ impl Side {
     pub(super) fn build(index: &Sealed, count: u32) -> io::Result<Self> {
         let len = count.div_ceil(BUCKET_ENTRIES) as usize;
         let mut buckets = vec![Bucket::default(); len];
+        let mut beyond = Vec::new();
         let mut previous: Option<AtomId> = None;
         let mut ascending = true;
         for_each_id(index, count, |at, id| {
             ascending &= previous.is_none_or(|previous| previous < id);
-            if let Some(bucket) = buckets.get_mut(bucket_of(&id, len)) {
+            let number = bucket_of(&id, len);
+            if let Some(bucket) = buckets.get_mut(number) {
+                if (BUCKET_TAGS..BUCKET_SCAN_LIMIT).contains(&bucket.len()) {
+                    beyond.push((u32::try_from(number).unwrap_or(u32::MAX), tag_of(&id)));
+                }
                 bucket.push(at, tag_of(&id));
             }
             previous = Some(id);
@@ -102,12 +120,13 @@ impl Side {
         let order = if ascending {
             None
         } else {
-            buckets = Vec::new();
+            (buckets, beyond) = Default::default();
             Some(sorted_order(index, count)?)
         };
         Ok(Self {
             count,
             buckets: buckets.into_boxed_slice(),
+            beyond: beyond.into_boxed_slice(),
             order,
         })
     }
@@ -125,7 +144,8 @@ impl Side {
             Some(order) => order.len() * size_of::<u32>(),
             None => 0,
         };
-        (self.buckets.len() * size_of::<Bucket>() + order) as u64
+        let beyond = self.beyond.len() * size_of::<(u32, u16)>();
+        (self.buckets.len() * size_of::<Bucket>() + beyond + order) as u64
     }
 
     /// The entry that comes `nth` in the order of ids.
@@ -134,6 +154,37 @@ impl Side {
             Some(order) => order.get(nth as usize).copied(),
             None => (nth < self.count).then_some(nth),
         }
+    }
+
+    /// Whether there may be an entry with this id; `false` is certain. The file is not touched.
+    #[inline]
+    pub(super) fn may_have(&self, id: &AtomId) -> bool {
+        let number = bucket_of(id, self.buckets.len());
+        let Some(bucket) = self.buckets.get(number) else {
+            return self.order.is_some();
+        };
+        let tag = tag_of(id);
+        let mut may_have = bucket.may_have(tag);
+        if bucket.len() > BUCKET_TAGS {
+            may_have |= self.may_be_beyond(number, bucket, tag);
+        }
+        may_have
+    }
+
+    #[cold]
+    fn may_be_beyond(&self, number: usize, bucket: &Bucket, tag: u16) -> bool {
+        let is_it = |&(_, found): &(u32, u16)| found == tag;
+        bucket.len() > BUCKET_SCAN_LIMIT || self.beyond(number).iter().any(is_it)
+    }
+
+    /// Of the entries that the bucket has no room for.
+    fn beyond(&self, number: usize) -> &[(u32, u16)] {
+        let start = self
+            .beyond
+            .partition_point(|&(at, _)| (at as usize) < number);
+        let rest = self.beyond.get(start..).unwrap_or_default();
+        let len = rest.iter().take_while(|&&(at, _)| at as usize == number);
+        rest.get(..len.count()).unwrap_or_default()
     }
 
     /// The entry with this id; `entry` reads one.
@@ -145,13 +196,21 @@ impl Side {
         if self.order.is_some() {
             return self.search(id, 0..self.count, entry);
         }
-        let Some(bucket) = self.buckets.get(bucket_of(id, self.buckets.len())) else {
+        let number = bucket_of(id, self.buckets.len());
+        let Some(bucket) = self.buckets.get(number) else {
             return Ok(None);
         };
         if bucket.len() > BUCKET_SCAN_LIMIT {
             return self.search(id, bucket.range(self.count), entry);
         }
-        let mut matches = bucket.matches(tag_of(id));
+        let tag = tag_of(id);
+        let mut matches = u64::from(bucket.matches(tag));
+        if bucket.len() > BUCKET_TAGS {
+            // There are fewer than 64 in all.
+            for (at, &(_, found)) in (BUCKET_TAGS..).zip(self.beyond(number)) {
+                matches |= u64::from(found == tag) << at;
+            }
+        }
         while matches != 0 {
             let at = bucket.start().saturating_add(matches.trailing_zeros());
             let found = entry(at)?;
@@ -160,12 +219,7 @@ impl Side {
             }
             matches &= matches - 1;
         }
-        if bucket.len() <= BUCKET_TAGS {
-            return Ok(None);
-        }
-        let mut rest = bucket.range(self.count);
-        rest.start = rest.end.min(rest.start.saturating_add(BUCKET_TAGS));
-        self.search(id, rest, entry)
+        Ok(None)
     }
 
     /// Halves the range until the id is found.
@@ -193,8 +247,8 @@ impl Side {
 fn bucket_of(id: &AtomId, buckets: usize) -> usize {
     let [a, b, c, d, ..] = *id.as_bytes();
     let leading = u64::from(u32::from_be_bytes([a, b, c, d]));
-    // There are less than 2^32 buckets, and the result is below their number.
-    let scaled = leading.saturating_mul(buckets as u64) >> u32::BITS;
+    // There are less than 2^32 buckets, so nothing wraps, and the result is below their number.
+    let scaled = leading.wrapping_mul(buckets as u64) >> u32::BITS;
     usize::try_from(scaled).unwrap_or(usize::MAX)
 }
 

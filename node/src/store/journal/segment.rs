@@ -1,0 +1,369 @@
+//! Journals with one index in memory: where each of their atoms is.
+//!
+//! The index is a list of records and a table into it. The table has eight bytes a record, 28 bits
+//! of them from a keyed hash of the id, so that most of it stays in the processor's cache, it grows
+//! without looking at the records, and an id that is not here mostly ends in it.
+
+use super::{Record, leftover_name};
+use crate::store::disk::DiskFile;
+use crate::store::level::ReadError;
+use astreum_core::atom::{Atom, AtomId};
+use core::hash::BuildHasher as _;
+use core::sync::atomic::{AtomicU64, Ordering};
+use hashbrown::hash_table::{Entry, HashTable};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// Records that are added under one lock, so that no reader waits for long.
+const RECORDS_A_LOCK: usize = 256;
+/// Bits of a slot that say which record it is: more than memory has room for.
+const AT_BITS: u32 = 36;
+
+/// Where an atom of a segment is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Index of the journal; [`LEFTOVER`] for a file of its own in `level_0`.
+    file: u32,
+    len: u32,
+    offset: u64,
+}
+
+const LEFTOVER: u32 = u32::MAX;
+
+/// See the module.
+struct Index {
+    records: Vec<(AtomId, Place)>,
+    /// Tag and number of each record.
+    slots: HashTable<u64>,
+    /// So that nobody can choose ids whose tags are the same.
+    keys: [u64; 2],
+}
+
+impl Index {
+    fn new() -> Self {
+        let hasher = hashbrown::DefaultHashBuilder::default();
+        Self {
+            records: Vec::new(),
+            slots: HashTable::new(),
+            keys: [hasher.hash_one(0), hasher.hash_one(1) | 1],
+        }
+    }
+
+    /// What an id has in its slot, above the record's number.
+    fn tag(&self, id: &AtomId) -> u64 {
+        let [key, factor] = self.keys;
+        let leading = id.as_bytes().first_chunk().copied().unwrap_or_default();
+        let product = u128::from(u64::from_le_bytes(leading) ^ key) * u128::from(factor);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
+        let folded = (product >> u64::BITS) as u64 ^ product as u64;
+        folded >> AT_BITS
+    }
+
+    /// The table wants both ends of the hash, and has nothing but the tag when it grows.
+    const fn hash(tag: u64) -> u64 {
+        tag.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn record(&self, slot: u64) -> Option<&(AtomId, Place)> {
+        self.records.get(number(slot))
+    }
+
+    /// Whether the id may be here; hardly ever when it is not.
+    fn may_have(&self, id: &AtomId) -> bool {
+        let tag = self.tag(id);
+        let found = self
+            .slots
+            .find(Self::hash(tag), |slot| slot >> AT_BITS == tag);
+        found.is_some()
+    }
+
+    fn get(&self, id: &AtomId) -> Option<Place> {
+        let tag = self.tag(id);
+        let is_it = |&slot: &u64| {
+            slot >> AT_BITS == tag && self.record(slot).is_some_and(|(found, _)| found == id)
+        };
+        let slot = self.slots.find(Self::hash(tag), is_it)?;
+        self.record(*slot).map(|&(_, place)| place)
+    }
+
+    /// `true` when the id was not here; its place is the new one either way.
+    fn insert(&mut self, id: AtomId, place: Place) -> bool {
+        let tag = self.tag(&id);
+        let Self { records, slots, .. } = self;
+        let is_it = |&slot: &u64| {
+            let found = || records.get(number(slot));
+            slot >> AT_BITS == tag && found().is_some_and(|(found, _)| *found == id)
+        };
+        let rehash = |&slot: &u64| Self::hash(slot >> AT_BITS);
+        match slots.entry(Self::hash(tag), is_it, rehash) {
+            Entry::Occupied(slot) => {
+                if let Some((_, old)) = records.get_mut(number(*slot.get())) {
+                    *old = place;
+                }
+                false
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(tag << AT_BITS | records.len() as u64);
+                records.push((id, place));
+                true
+            }
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.records.capacity() * size_of::<(AtomId, Place)>()
+            + self.slots.capacity() * (size_of::<u64>() + 1)
+    }
+}
+
+/// The record's number in a slot.
+fn number(slot: u64) -> usize {
+    usize::try_from(slot & ((1 << AT_BITS) - 1)).unwrap_or(usize::MAX)
+}
+
+/// Journals with one index: one that is written to, or all that a recovery found.
+pub(in crate::store) struct Segment {
+    journals: Vec<(PathBuf, Arc<dyn DiskFile>)>,
+    level_0: PathBuf,
+    index: RwLock<Index>,
+    atoms: AtomicU64,
+    stored_bytes: AtomicU64,
+    file_bytes: AtomicU64,
+}
+
+impl Segment {
+    /// A segment of these journals, with nothing in its index yet.
+    pub(in crate::store) fn new(
+        journals: Vec<(PathBuf, Arc<dyn DiskFile>)>,
+        level_0: PathBuf,
+    ) -> Self {
+        Self {
+            journals,
+            level_0,
+            index: RwLock::new(Index::new()),
+            atoms: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds records of the journal with this index; offsets count from `base`.
+    pub(in crate::store) fn add(&self, journal: u32, base: u64, records: &[Record]) {
+        for records in records.chunks(RECORDS_A_LOCK) {
+            let places = records.iter().map(|record| {
+                let place = Place {
+                    file: journal,
+                    len: record.len,
+                    offset: base + record.offset,
+                };
+                (record.id, place)
+            });
+            self.extend(places);
+        }
+    }
+
+    /// Adds files of `level_0` that a reference node left, each with its length in bytes.
+    pub(in crate::store) fn add_leftovers(&self, leftovers: &[(AtomId, u32)]) {
+        self.extend(leftovers.iter().map(|&(id, len)| {
+            let place = Place {
+                file: LEFTOVER,
+                len,
+                offset: 0,
+            };
+            (id, place)
+        }));
+    }
+
+    fn extend(&self, places: impl Iterator<Item = (AtomId, Place)>) {
+        let (mut atoms, mut bytes) = (0, 0);
+        {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            for (id, place) in places {
+                if index.insert(id, place) {
+                    atoms += 1;
+                    bytes += u64::from(place.len);
+                }
+            }
+        }
+        self.atoms.fetch_add(atoms, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were written to its journals.
+    pub(in crate::store) fn add_file_bytes(&self, bytes: u64) {
+        self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many atoms it has.
+    pub(in crate::store) fn atoms(&self) -> u64 {
+        self.atoms.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that they are stored in.
+    pub(in crate::store) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of its journals.
+    pub(in crate::store) fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that its index takes, about.
+    pub(in crate::store) fn memory_bytes(&self) -> u64 {
+        self.index().memory_bytes() as u64
+    }
+
+    pub(in crate::store) fn journals(&self) -> &[(PathBuf, Arc<dyn DiskFile>)] {
+        &self.journals
+    }
+
+    /// Ids of all its atoms, ascending.
+    pub(in crate::store) fn ids(&self) -> Vec<AtomId> {
+        let mut ids: Vec<_> = self.index().records.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Ids of the files of `level_0` in it, ascending.
+    pub(in crate::store) fn leftovers(&self) -> Vec<AtomId> {
+        let index = self.index();
+        let leftovers = index.records.iter();
+        let leftovers = leftovers.filter(|(_, place)| place.file == LEFTOVER);
+        let mut ids: Vec<_> = leftovers.map(|(id, _)| *id).collect();
+        drop(index);
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether the atom has a place here; its bytes are not read.
+    pub(in crate::store) fn contains(&self, id: &AtomId) -> bool {
+        self.index().get(id).is_some()
+    }
+
+    /// Whether each of these atoms may be here: `false` is certain.
+    pub(in crate::store) fn may_have<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a AtomId>,
+        mut each: impl FnMut(usize),
+    ) {
+        let index = self.index();
+        for (at, id) in ids.enumerate() {
+            if index.may_have(id) {
+                each(at);
+            }
+        }
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The atom, if it is here, verified.
+    ///
+    /// # Errors
+    /// When it should be here and its bytes are damaged or cannot be read.
+    pub(in crate::store) fn find(
+        &self,
+        id: &AtomId,
+        open: impl FnOnce(&Path) -> io::Result<Arc<dyn DiskFile>>,
+    ) -> Result<Option<Atom>, ReadError> {
+        let Some(place) = self.index().get(id) else {
+            return Ok(None);
+        };
+        let mut stored = vec![0; place.len as usize];
+        let journal = self.journals.get(place.file as usize);
+        let path = || match journal {
+            Some((path, _)) => path.clone(),
+            None => self.level_0.join(leftover_name(id)),
+        };
+        let read = match journal {
+            Some((_, file)) => file.read_exact_at(&mut stored, place.offset),
+            None => open(&path()).and_then(|file| file.read_exact_at(&mut stored, 0)),
+        };
+        let damaged = |problem| ReadError::damaged(&path(), place.offset, problem);
+        match read {
+            Ok(()) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) =>
+            {
+                return Err(damaged("the file was cut or removed"));
+            }
+            Err(error) => return Err(ReadError::failed(&path(), error)),
+        }
+        let atom = Atom::from_bytes(&stored).map_err(|_| damaged("no atom is stored here"))?;
+        if atom.id() != *id {
+            return Err(damaged("the atom here has another id"));
+        }
+        Ok(Some(atom))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::collections::BTreeMap;
+
+    fn id(number: u32) -> AtomId {
+        Atom::bytes(number.to_be_bytes()).id()
+    }
+
+    #[test]
+    fn the_index_is_a_map_in_which_the_last_place_counts() {
+        let scratch = Scratch::new("segment");
+        let segment = Segment::new(Vec::new(), scratch.path().to_owned());
+        let mut model = BTreeMap::new();
+        // Every third id comes again later, at another place.
+        let numbers = (0..20_000).flat_map(|n| [Some(n), (n % 3 == 0).then_some(n / 2)]);
+        for (len, number) in (1..).zip(numbers.flatten()) {
+            let record = Record {
+                id: id(number),
+                offset: u64::from(len) * 7,
+                len,
+            };
+            segment.add(0, 8, &[record]);
+            model.insert(record.id, record);
+        }
+        assert_eq!(segment.atoms(), model.len() as u64);
+        assert!(segment.ids().iter().eq(model.keys()));
+        for (id, record) in &model {
+            let place = segment.index().get(id).unwrap();
+            assert_eq!((place.len, place.offset), (record.len, record.offset + 8));
+            assert!(segment.contains(id));
+        }
+        let mut may_have = 0;
+        segment.may_have(model.keys(), |_| may_have += 1);
+        assert_eq!(may_have, model.len());
+        let absent: Vec<_> = (20_000..40_000).map(id).collect();
+        assert!(!absent.iter().any(|id| segment.contains(id)));
+        let mut mistaken = 0;
+        segment.may_have(absent.iter(), |_| mistaken += 1);
+        // Of 28 bits: one or two.
+        assert!(mistaken <= 20, "{mistaken}");
+        // A record, its slot, and room for the next ones.
+        assert!(segment.memory_bytes() <= 3 * 57 * segment.atoms());
+    }
+
+    #[test]
+    fn ids_that_are_the_same_in_all_that_the_slots_look_at_are_told_apart() {
+        let scratch = Scratch::new("segment-same");
+        let segment = Segment::new(Vec::new(), scratch.path().to_owned());
+        let alike = |number: u8| {
+            let mut bytes = [7; 32];
+            bytes[31] = number;
+            AtomId::new(bytes)
+        };
+        for number in 0..100 {
+            let id = alike(number);
+            let (offset, len) = (u64::from(number), 1);
+            segment.add(0, 0, &[Record { id, offset, len }]);
+        }
+        for number in 0..100 {
+            let place = segment.index().get(&alike(number)).unwrap();
+            assert_eq!(place.offset, u64::from(number));
+        }
+        assert!(!segment.contains(&alike(100)));
+    }
+}
