@@ -38,6 +38,7 @@ use measured::Pace;
 use node::End;
 use report::Report;
 use restarts::Restarts;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -117,7 +118,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<usize, String> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| format!("cannot listen to signals: {error}"))?;
     }

@@ -61,17 +61,19 @@ impl World {
                 seeds.push(node.address());
             }
         }
-        let world = Self {
+        let mut world = Self {
             references: (0..arguments.references).map(|_| Seat::default()).collect(),
             nodes,
             measured: Measured::new(),
             shelf: Shelf::default(),
             ledger: Ledger::default(),
             seed: arguments.seed,
-            deadline: Instant::now() + arguments.time(),
+            deadline: Instant::now() + SETTLING_PATIENCE * 2,
             stop,
         };
         world.settle()?;
+        world.measured = Measured::new();
+        world.deadline = Instant::now() + arguments.time();
         for node in &world.nodes {
             node.set_used(true);
         }
