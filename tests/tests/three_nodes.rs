@@ -9,7 +9,7 @@
     reason = "a failure fails the test"
 )]
 
-use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore, collect_list};
+use astreum_core::atom::{Atom, AtomId, MemoryStore, collect_list};
 use astreum_core::chain::{
     Account, Address, Block, Genesis, Transaction, Unsigned, read_ids, write_atoms,
 };
@@ -18,7 +18,6 @@ use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::{self, Scalar};
 use astreum_core::wire::engine::FetchError;
-use astreum_core::wire::object::PayloadType;
 use astreum_node::chain::producer::{Activity, Producer, ProducerConfig};
 use astreum_node::chain::{
     Action, Chain, Head, HeadState, Input, Now, SavedHead, Serial, Signed, VerifierConfig, World,
@@ -223,16 +222,13 @@ impl Net {
     }
 
     /// What any other node that can be reached has of this.
-    fn fetched(&self, at: usize, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchError> {
+    fn fetched(&self, at: usize, id: AtomId) -> Result<Vec<Atom>, FetchError> {
         let mut others = NODES
             .into_iter()
             .filter(|other| self.are_linked(at, *other));
         let found = others.find_map(|other| {
             let store = &self.nodes[other].store;
-            match kind {
-                PayloadType::ATOM => store.atom(&id).ok().map(|atom| vec![atom]),
-                _ => collect_list(store, id, 1 << 20).ok(),
-            }
+            collect_list(store, id, 1 << 20).ok()
         });
         found.ok_or(FetchError::NotFound)
     }
@@ -248,16 +244,14 @@ impl Net {
                 self.input(to, &input);
             }
             Event::Fetch { at, action } if self.nodes[at].is_up => {
-                let (id, kind) = match action {
-                    Action::Fetch { id, kind } => (id, kind),
-                    Action::FetchSmall { id, .. } => (id, PayloadType::LIST),
-                    other => panic!("{other:?} is no fetch"),
+                let (Action::Fetch { id, .. } | Action::FetchSmall { id, .. }) = action else {
+                    panic!("{action:?} is no fetch");
                 };
-                let outcome = self.fetched(at, id, kind);
+                let outcome = self.fetched(at, id);
                 let atoms = outcome.iter().flatten().cloned();
                 self.nodes[at].store.extend(atoms);
                 let input = match action {
-                    Action::Fetch { .. } => Input::Fetched { id, kind, outcome },
+                    Action::Fetch { .. } => Input::Fetched { id, outcome },
                     _ => Input::FetchedSmall {
                         id,
                         outcome: outcome.map(drop),

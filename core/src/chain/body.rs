@@ -3,13 +3,15 @@
 //! A [`Builder`] applies transactions over a parent and gives the [`Body`] that the block's header
 //! has to state.
 
-use super::cost::FEE;
+use super::cost::{FEE, stored_bytes};
 use super::journal::StateError;
 use super::lists::{Part, write_chains};
 use super::record::VERSION;
 use super::transition::{Outcome, Position, Rejection, State};
-use super::{Address, BURN, Block, Header, MAX_BLOCK_TRANSACTIONS, Receipt, Status, TREASURY};
-use super::{RecordAtoms, Transaction};
+use super::{
+    Address, BURN, Block, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,
+    Status, TREASURY, Transaction,
+};
 use crate::atom::{AtomId, AtomKind, AtomSource, bytes_list};
 use crate::integer::Natural;
 use crate::trie::BatchHasher;
@@ -87,6 +89,8 @@ impl Body {
 pub struct Builder<S> {
     state: State<S>,
     parent: ParentTotals,
+    /// Stored bytes of the transactions.
+    bytes: u64,
     transaction_ids: Vec<AtomId>,
     receipt_ids: Vec<AtomId>,
     receipts: Vec<Receipt>,
@@ -113,6 +117,7 @@ impl<S: AtomSource> Builder<S> {
                 mint: parent.cumulative_mint.clone(),
                 fees: parent.cumulative_total_fees.clone(),
             },
+            bytes: 0,
             transaction_ids: Vec::new(),
             receipt_ids: Vec::new(),
             receipts: Vec::new(),
@@ -151,7 +156,8 @@ impl<S: AtomSource> Builder<S> {
         &mut self,
         transaction: &Transaction,
     ) -> Result<Result<Status, Rejection>, StateError<S::Error>> {
-        if self.len() >= MAX_BLOCK_TRANSACTIONS {
+        let bytes = self.bytes.saturating_add(stored_bytes(transaction));
+        if self.len() >= MAX_BLOCK_TRANSACTIONS || bytes > MAX_BLOCK_BYTES {
             return Ok(Err(Rejection::BlockFull));
         }
         match self.state.admit_and_apply(transaction)? {
@@ -160,6 +166,7 @@ impl<S: AtomSource> Builder<S> {
                 receipt_id,
             } => {
                 let status = receipt.status;
+                self.bytes = bytes;
                 self.transaction_ids.push(transaction.id());
                 self.receipt_ids.push(receipt_id);
                 self.receipts.push(receipt);

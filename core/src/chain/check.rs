@@ -1,9 +1,12 @@
 //! The body of a block against the state that its parent left.
 
 use super::body::{Body, Builder, REWARD};
+use super::cost::stored_bytes;
 use super::header::check_total;
 use super::verify::{Invalid, Total, VerifyError};
-use super::{Account, Address, Block, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction};
+use super::{
+    Account, Address, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction,
+};
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::crypto::{Claim, VerifyingKey, verify_each};
 use crate::trie::BatchHasher;
@@ -21,10 +24,33 @@ pub fn read_transactions<S: AtomSource + ?Sized>(
 ) -> Result<Vec<Transaction>, VerifyError<S::Error>> {
     let ids = read_ids(source, block.transactions)?;
     let mut transactions = Vec::with_capacity(ids.len());
+    let mut bytes = BlockBytes::default();
     for (index, id) in ids.into_iter().enumerate() {
-        transactions.push(read_transaction(source, index, id)?);
+        let transaction = read_transaction(source, index, id)?;
+        bytes.add(&transaction)?;
+        transactions.push(transaction);
     }
     Ok(transactions)
+}
+
+/// Adds up how long the transactions of a block are, so that reading them ends where a block's may
+/// not be longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BlockBytes(u64);
+
+impl BlockBytes {
+    /// Adds a transaction.
+    ///
+    /// # Errors
+    /// When all together have more than [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
+    pub fn add(&mut self, transaction: &Transaction) -> Result<(), Invalid> {
+        self.0 = self.0.saturating_add(stored_bytes(transaction));
+        if self.0 > MAX_BLOCK_BYTES {
+            let problem = "its transactions have more bytes than a block may";
+            return Err(Invalid::TransactionList { problem });
+        }
+        Ok(())
+    }
 }
 
 /// One of the transactions of a block, which stands at `index`. Its signature is not checked.

@@ -36,8 +36,8 @@ pub use account::{Account, Address};
 pub use block::{Block, Header};
 pub use body::{Body, Builder, REWARD};
 pub use check::{
-    Repeated, check_signatures, check_signatures_with, check_signed, read_ids, read_transaction,
-    read_transactions, repeat_body, verify_body,
+    BlockBytes, Repeated, check_signatures, check_signatures_with, check_signed, read_ids,
+    read_transaction, read_transactions, repeat_body, verify_body,
 };
 pub use genesis::{
     Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_TOTAL_FEES, Genesis,
@@ -65,6 +65,13 @@ pub const MAX_BLOCK_TRANSACTIONS: usize = 65_536;
 pub const REFERENCE_BLOCK_TRANSACTIONS: usize = 57;
 /// The most bytes of data that a transaction may have.
 pub const MAX_TRANSACTION_DATA_BYTES: usize = 60_000;
+/// The most bytes that the transactions of a block may have together, as they are stored. It holds
+/// [`MAX_BLOCK_TRANSACTIONS`] transfers; without it a block could have gigabytes of data, which a
+/// verifier has to hold.
+pub const MAX_BLOCK_BYTES: u64 = 48 << 20;
+/// The most bytes of a number in a record. A balance has fewer in any chain that can be; a number
+/// as long as an atom can be would make reading, adding up and printing it the work.
+pub const MAX_INTEGER_BYTES: usize = 256;
 /// The most atoms that a list on the chain may have.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
 

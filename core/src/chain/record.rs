@@ -4,6 +4,7 @@
 //! id of the first of its body's atoms (source: the reference's `validation/models/block.py` and
 //! `consensus/transaction/atomize.py`).
 
+use super::MAX_INTEGER_BYTES;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
 use crate::integer::Natural;
 use crate::trie::TrieError;
@@ -258,7 +259,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         atom: &Atom,
         problem: &'static str,
     ) -> Result<Natural, RecordError<S::Error>> {
-        self.integer(atom, Natural::from_bytes_le(atom.data()).ok(), problem)
+        self.integer(atom, || Natural::from_bytes_le(atom.data()).ok(), problem)
     }
 
     /// A big-endian integer.
@@ -267,16 +268,19 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         atom: &Atom,
         problem: &'static str,
     ) -> Result<Natural, RecordError<S::Error>> {
-        self.integer(atom, Natural::from_bytes_be(atom.data()).ok(), problem)
+        self.integer(atom, || Natural::from_bytes_be(atom.data()).ok(), problem)
     }
 
     fn integer(
         &self,
         atom: &Atom,
-        value: Option<Natural>,
+        value: impl FnOnce() -> Option<Natural>,
         problem: &'static str,
     ) -> Result<Natural, RecordError<S::Error>> {
-        value
+        if atom.data().len() > MAX_INTEGER_BYTES {
+            return Err(self.malformed("a number in it has more than 256 bytes"));
+        }
+        value()
             .filter(|_| atom.kind() == AtomKind::Bytes)
             .ok_or_else(|| self.malformed(problem))
     }

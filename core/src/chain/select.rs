@@ -13,7 +13,7 @@
 
 use super::account::{Account, Address};
 use super::record::RecordError;
-use super::{SLOT_SECONDS, TREASURY};
+use super::{MAX_INTEGER_BYTES, SLOT_SECONDS, TREASURY};
 use crate::atom::{AtomId, AtomSource};
 use crate::integer::Natural;
 use crate::trie;
@@ -57,6 +57,10 @@ impl core::error::Error for SelectError {}
 
 /// The stakes in the treasury of the accounts with this root. Stakes of 0 are left out.
 ///
+/// A few dozen nodes can stand for 2^256 stakes if each has one child twice. Whoever has the secret
+/// of a key has that of its negative as well, whose bytes differ in one bit, so two stakes can share
+/// a node; three cannot, and then they are [no stakes](trie::sparse_entries).
+///
 /// # Errors
 /// When an atom is missing, there is no treasury, or what it holds are no stakes.
 pub fn read_stakes<S: AtomSource + ?Sized>(
@@ -67,10 +71,13 @@ pub fn read_stakes<S: AtomSource + ?Sized>(
     let treasury = Account::find(source, accounts, &TREASURY)?
         .ok_or_else(|| malformed(accounts, "the accounts have no treasury"))?;
     let mut stakes = Stakes::new();
-    for entry in trie::entries(source, treasury.data) {
+    for entry in trie::sparse_entries(source, treasury.data) {
         let (key, value) = entry?;
         let key = Address::from_slice(&key)
             .ok_or_else(|| malformed(treasury.data, "a stake's owner does not have 32 bytes"))?;
+        if value.len() > MAX_INTEGER_BYTES {
+            return Err(malformed(treasury.data, "a stake has more than 256 bytes"));
+        }
         let stake = Natural::from_bytes_le(&value)
             .map_err(|_| malformed(treasury.data, "a stake is not an integer in shortest form"))?;
         if !stake.is_zero() {

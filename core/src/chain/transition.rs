@@ -18,8 +18,8 @@ use super::fields::number;
 use super::journal::{Journal, Map, StateError, Value};
 use super::receipt::ReceiptIds;
 use super::{
-    Account, Address, BURN, Block, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms, Status, TREASURY,
-    Transaction, channel,
+    Account, Address, BURN, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,
+    Status, TREASURY, Transaction, channel,
 };
 use crate::atom::{AtomId, AtomSource};
 use crate::integer::Natural;
@@ -104,7 +104,8 @@ pub enum Rejection {
     /// With the lists that it looks at, the block looks at more than
     /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS).
     TooManyAtoms,
-    /// The block has [`MAX_BLOCK_TRANSACTIONS`] already.
+    /// The block has [`MAX_BLOCK_TRANSACTIONS`] already, or with it more than
+    /// [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
     BlockFull,
 }
 
@@ -143,7 +144,8 @@ impl fmt::Display for Rejection {
             Self::BlockFull => {
                 write!(
                     f,
-                    "the block has {MAX_BLOCK_TRANSACTIONS} transactions, which is the most"
+                    "the block has the most transactions that it may: {MAX_BLOCK_TRANSACTIONS}, or \
+                     {MAX_BLOCK_BYTES} bytes of them"
                 )
             }
         }

@@ -34,7 +34,7 @@ pub use hash::{
     Scalar, TYPE_HASH,
 };
 pub use proof::{Proof, ProofError};
-pub use walk::{Entries, entries, get, prefix, range};
+pub use walk::{Entries, entries, get, prefix, range, sparse_entries};
 
 use crate::atom::{AtomId, SourceError};
 use core::fmt;

@@ -83,6 +83,15 @@ impl core::fmt::Debug for World<'_> {
     }
 }
 
+/// What is fetched of a list at a time: it costs memory before anybody can know whether it is worth
+/// it, and there may be many at once.
+pub const PART: ListLimit = ListLimit {
+    atoms: 1_024,
+    bytes: 1_024 * PART_ATOM_BYTES,
+};
+/// What an atom of a long list has, about.
+pub const PART_ATOM_BYTES: usize = 128;
+
 /// What happened outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
@@ -111,9 +120,7 @@ pub enum Input {
     Fetched {
         /// What was asked for.
         id: AtomId,
-        /// As what.
-        kind: PayloadType,
-        /// The atoms, head first, or why there are none.
+        /// The atoms, head first and perhaps not all, or why there are none.
         outcome: Result<Vec<Atom>, FetchError>,
     },
     /// An [`Action::FetchSmall`] has ended. What it brought is in [`World::atoms`] by now.
@@ -130,14 +137,15 @@ pub enum Input {
 /// What a machine asks of the shell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Fetch an object from the network; ends in one [`Input::Fetched`] for every machine.
+    /// Fetch the beginning of a list from the network, as long as it may be or as far as it comes;
+    /// ends in one [`Input::Fetched`] for every machine.
     Fetch {
         /// What.
         id: AtomId,
-        /// As what.
-        kind: PayloadType,
+        /// How much of it; [`PART`] unless there is a reason for more.
+        limit: ListLimit,
     },
-    /// As [`Action::Fetch`] of a list, which is given up beyond the limit; ends in one
+    /// As [`Action::Fetch`], but a list beyond the limit is given up; ends in one
     /// [`Input::FetchedSmall`].
     FetchSmall {
         /// What.

@@ -40,7 +40,9 @@ pub mod verifier;
 pub mod view;
 
 pub use head::{Head, HeadState, SavedHead};
-pub use machine::{Action, Commit, Context, Input, Machine, Now, Parallel, Serial, World};
+pub use machine::{
+    Action, Commit, Context, Input, Machine, Now, PART, PART_ATOM_BYTES, Parallel, Serial, World,
+};
 pub use node::Chain;
 pub use signed::Signed;
 pub use verifier::{Verifier, VerifierConfig, VerifierStatus};

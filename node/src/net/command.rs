@@ -26,11 +26,17 @@ pub(super) enum Command {
         kind: PayloadType,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
     },
-    /// A fetch whose outcome the chain's thread gets.
+    /// A fetch of the beginning of a list, whose outcome the chain's thread gets.
     ChainFetch {
         id: AtomId,
-        kind: PayloadType,
-        limit: Option<ListLimit>,
+        limit: ListLimit,
+        inbox: Inbox,
+    },
+    /// A fetch of a list that is given up beyond the limit; the chain's thread gets to know whether
+    /// it is here.
+    ChainFetchSmall {
+        id: AtomId,
+        limit: ListLimit,
         inbox: Inbox,
     },
     Advertise {

@@ -55,7 +55,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// Who gets the outcome of a fetch.
 enum Reply {
     Caller(SyncSender<Result<Vec<Atom>, FetchFailure>>),
-    Chain(Inbox, PayloadType),
+    Chain(Inbox),
     /// The chain's thread, which wants to know no more than whether it is here.
     ChainSmall(Inbox),
 }
@@ -226,20 +226,14 @@ impl Driver {
                 let fetch = self.engine.fetch(now, id, kind);
                 self.fetches.insert(fetch, Reply::Caller(reply));
             }
-            Command::ChainFetch {
-                id,
-                kind,
-                limit,
-                inbox,
-            } => {
-                let (fetch, reply) = match limit {
-                    None => (self.engine.fetch(now, id, kind), Reply::Chain(inbox, kind)),
-                    Some(limit) => (
-                        self.engine.fetch_up_to(now, id, kind, limit),
-                        Reply::ChainSmall(inbox),
-                    ),
-                };
-                self.fetches.insert(fetch, reply);
+            Command::ChainFetch { id, limit, inbox } => {
+                let fetch = self.engine.fetch_part(now, id, limit);
+                self.fetches.insert(fetch, Reply::Chain(inbox));
+            }
+            Command::ChainFetchSmall { id, limit, inbox } => {
+                let kind = PayloadType::LIST;
+                let fetch = self.engine.fetch_up_to(now, id, kind, limit);
+                self.fetches.insert(fetch, Reply::ChainSmall(inbox));
             }
             Command::AdvertiseAll(advertisements) => {
                 for Advertisement { id, kind, lifetime } in advertisements {
@@ -428,7 +422,7 @@ impl Driver {
             Some(Reply::Caller(reply)) => {
                 let _ = reply.send(outcome.map_err(FetchFailure::Network));
             }
-            Some(Reply::Chain(inbox, kind)) => inbox.answer(Input::Fetched { id, kind, outcome }),
+            Some(Reply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome }),
             Some(Reply::ChainSmall(inbox)) => {
                 let outcome = outcome.map(|_| ());
                 inbox.answer(Input::FetchedSmall { id, outcome });

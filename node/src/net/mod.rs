@@ -197,24 +197,31 @@ impl NetworkHandle {
         self.commands.send(Command::AdvertiseAll(advertisements))
     }
 
-    /// Fetches for the chain's thread, which gets the outcome: as a list of at most `limit` if there
-    /// is one, which is told apart.
+    /// Fetches the beginning of a list for the chain's thread, which gets the outcome.
     ///
     /// # Errors
     /// When the network has been stopped.
     pub fn fetch_for_chain(
         &self,
         id: AtomId,
-        kind: PayloadType,
-        limit: Option<ListLimit>,
+        limit: ListLimit,
         inbox: Inbox,
     ) -> Result<(), Stopped> {
-        self.commands.send(Command::ChainFetch {
-            id,
-            kind,
-            limit,
-            inbox,
-        })
+        self.commands.send(Command::ChainFetch { id, limit, inbox })
+    }
+
+    /// Fetches a list for the chain's thread that is given up beyond the limit.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn fetch_small_for_chain(
+        &self,
+        id: AtomId,
+        limit: ListLimit,
+        inbox: Inbox,
+    ) -> Result<(), Stopped> {
+        self.commands
+            .send(Command::ChainFetchSmall { id, limit, inbox })
     }
 
     /// Tells the chain's thread what peers say of it, from now on.

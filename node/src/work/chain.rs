@@ -21,8 +21,6 @@ use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
 use astreum_core::atom::AtomId;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::ListLimit;
-use astreum_core::wire::object::PayloadType;
 use core::time::Duration;
 use std::io;
 use std::thread::JoinHandle;
@@ -208,8 +206,14 @@ impl Worker {
 
     fn carry_out_one(&mut self, action: Action) {
         match action {
-            Action::Fetch { id, kind } => self.fetch(id, kind, None),
-            Action::FetchSmall { id, limit } => self.fetch(id, PayloadType::LIST, Some(limit)),
+            Action::Fetch { id, limit } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.fetch_for_chain(id, limit, inbox));
+            }
+            Action::FetchSmall { id, limit } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.fetch_small_for_chain(id, limit, inbox));
+            }
             Action::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {
                     log::error!("what belongs to the chain could not be stored: {error}");
@@ -220,11 +224,6 @@ impl Worker {
             // Seen to by the caller.
             Action::Advertise { .. } | Action::Commit(_) => {}
         }
-    }
-
-    fn fetch(&self, id: AtomId, kind: PayloadType, limit: Option<ListLimit>) {
-        let inbox = self.inbox.clone();
-        self.ask(self.network.fetch_for_chain(id, kind, limit, inbox));
     }
 
     fn set_head(&self, head: &Head, root: Option<AtomId>) {

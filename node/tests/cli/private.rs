@@ -236,20 +236,23 @@ fn ask(socket: &Path, bytes: &[u8]) -> Vec<u8> {
 
 /// However much the user would like one.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_node_that_crashes_leaves_no_core() {
-    let home = Home::new("core");
+/// A node that a shell starts after it has done this.
+fn after(home: &Home, first: &str) -> Command {
+    let program = env!("CARGO_BIN_EXE_astreum");
+    let script = format!("{first}; exec {program} run --incoming-port 0 --default-seed none");
     let mut command = Command::new("sh");
-    let script = format!(
-        "ulimit -c unlimited; exec {} run --incoming-port 0 --default-seed none",
-        env!("CARGO_BIN_EXE_astreum")
-    );
     command
         .args(["-c", &script])
         .current_dir(home.path())
         .env("HOME", home.path())
         .env("XDG_STATE_HOME", home.path().join("state"));
-    let (mut child, _) = start(command);
+    command
+}
+
+#[test]
+fn a_node_that_crashes_leaves_no_core() {
+    let home = Home::new("core");
+    let (mut child, _) = start(after(&home, "ulimit -c unlimited"));
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     let line = limits
         .lines()
@@ -279,17 +282,7 @@ fn a_terminal_that_goes_away_is_a_goodbye() {
 #[test]
 fn a_node_that_is_started_to_outlive_its_terminal_does() {
     let home = Home::new("nohup");
-    let mut command = Command::new("sh");
-    let script = format!(
-        "trap '' HUP; exec {} run --incoming-port 0 --default-seed none",
-        env!("CARGO_BIN_EXE_astreum")
-    );
-    command
-        .args(["-c", &script])
-        .current_dir(home.path())
-        .env("HOME", home.path())
-        .env("XDG_STATE_HOME", home.path().join("state"));
-    let (child, _) = start(command);
+    let (child, _) = start(after(&home, "trap '' HUP"));
     kill_process(pid(&child), Signal::HUP).unwrap();
     std::thread::sleep(core::time::Duration::from_millis(300));
     home.run(&["status"]).lines();

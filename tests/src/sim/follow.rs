@@ -24,7 +24,6 @@ const OFFERED: Duration = Duration::from_secs(900);
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     id: AtomId,
-    kind: PayloadType,
     is_small: bool,
 }
 
@@ -205,30 +204,19 @@ impl Host {
                 return;
             };
             match action {
-                Action::Fetch { id, kind } => {
+                Action::Fetch { id, limit } => {
                     want(
                         now,
                         running,
                         Wanted {
                             id,
-                            kind,
                             is_small: false,
-                        },
-                        ListLimit::MAX,
-                    );
-                }
-                Action::FetchSmall { id, limit } => {
-                    let kind = PayloadType::LIST;
-                    want(
-                        now,
-                        running,
-                        Wanted {
-                            id,
-                            kind,
-                            is_small: true,
                         },
                         limit,
                     );
+                }
+                Action::FetchSmall { id, limit } => {
+                    want(now, running, Wanted { id, is_small: true }, limit);
                 }
                 Action::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
@@ -263,8 +251,13 @@ impl Host {
 }
 
 fn want(now: Instant, running: &mut Running, wanted: Wanted, limit: ListLimit) {
-    let Wanted { id, kind, .. } = wanted;
-    let fetch = running.engine.fetch_up_to(now, id, kind, limit);
+    let Wanted { id, is_small } = wanted;
+    let fetch = if is_small {
+        let kind = PayloadType::LIST;
+        running.engine.fetch_up_to(now, id, kind, limit)
+    } else {
+        running.engine.fetch_part(now, id, limit)
+    };
     if let Some(following) = running.following.as_mut() {
         following.fetches.insert(fetch, wanted);
     }
@@ -274,11 +267,11 @@ fn ended(
     wanted: Wanted,
     outcome: Result<Vec<astreum_core::atom::Atom>, astreum_core::wire::engine::FetchError>,
 ) -> Input {
-    let Wanted { id, kind, is_small } = wanted;
+    let Wanted { id, is_small } = wanted;
     if is_small {
         let outcome = outcome.map(|_| ());
         Input::FetchedSmall { id, outcome }
     } else {
-        Input::Fetched { id, kind, outcome }
+        Input::Fetched { id, outcome }
     }
 }

@@ -291,6 +291,24 @@ fn too_much_data_is_refused() {
     assert!(Transaction::read(&store, id).is_ok());
 }
 
+#[test]
+fn too_long_numbers_are_refused() {
+    for (place, most) in [(0, MAX_INTEGER_BYTES), (1, MAX_INTEGER_BYTES), (2, 65_368)] {
+        let long = [7; 65_368];
+        let found = transaction_problem(place, AtomKind::Bytes, &long[..most.max(257)]);
+        assert!(found.contains("256 bytes"), "{found}");
+        let longest = &long[..MAX_INTEGER_BYTES];
+        let (store, id) = replaced(
+            &a_transaction().to_atoms(),
+            6,
+            place,
+            AtomKind::Bytes,
+            longest,
+        );
+        assert!(Transaction::read(&store, id).is_ok());
+    }
+}
+
 fn signed_store(name: &str, fields: &[&[u8]], signature: &[u8]) -> (MemoryStore, AtomId) {
     let made = signed_atoms(name, fields, signature);
     (store(&made.atoms), made.id)

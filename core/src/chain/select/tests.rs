@@ -1,7 +1,7 @@
 use super::*;
-use crate::atom::MemoryStore;
+use crate::atom::{Atom, AtomKind, MemoryStore, bytes_list};
 use crate::chain::Genesis;
-use crate::trie::Scalar;
+use crate::trie::{Scalar, Trie};
 use alloc::string::String;
 use proptest::prelude::*;
 
@@ -180,6 +180,60 @@ fn stakes_are_read_from_the_treasury() {
     assert!(
         matches!(empty, RecordError::Malformed { problem, .. } if problem.contains("treasury"))
     );
+}
+
+/// A treasury whose stakes are the trie with this root.
+fn treasury_with(store: &mut MemoryStore, stakes: AtomId) -> AtomId {
+    let treasury = Account {
+        balance: Natural::ONE,
+        counter: Natural::ZERO,
+        code: AtomId::ZERO,
+        data: stakes,
+        channels: AtomId::ZERO,
+    };
+    let record = treasury.write(store).unwrap();
+    let mut accounts = Trie::new();
+    accounts
+        .put(store, TREASURY.as_bytes(), record.as_bytes())
+        .unwrap();
+    accounts.commit(&mut Scalar, store).unwrap()
+}
+
+/// 256 nodes, each with one child twice: 2^256 stakes.
+#[test]
+fn a_stakes_trie_that_fans_out_is_refused_at_once() {
+    let mut store = MemoryStore::new();
+    let mut node = |child: AtomId, value: &[u8]| {
+        let fields: [&[u8]; 4] = [&[0, 0], child.as_ref(), child.as_ref(), value];
+        let (fields, atoms) = bytes_list(&fields);
+        let head = Atom::new(AtomKind::Symbol, *b"trie", fields);
+        store.extend(atoms);
+        store.insert(head)
+    };
+    let mut root = node(AtomId::ZERO, &[1]);
+    for _ in 0..256 {
+        root = node(root, &[]);
+    }
+    let accounts = treasury_with(&mut store, root);
+    let error = read_stakes(&store, accounts).unwrap_err();
+    assert!(
+        matches!(error, RecordError::Malformed { problem, .. } if problem.contains("two places")),
+        "{error}"
+    );
+}
+
+/// Two keys that differ in the sign of a point leave the same node in two places.
+#[test]
+fn a_key_and_its_negative_may_both_have_a_stake() {
+    let (mut one, mut other) = ([0x5a; 32], [0x5a; 32]);
+    (one[31], other[31]) = (0x11, 0x91);
+    let mut store = MemoryStore::new();
+    let mut genesis = Genesis::new(Address::new(one), Natural::ZERO, Natural::ONE);
+    genesis.stakes = [one, other]
+        .map(|key| (Address::new(key), Natural::ONE))
+        .into();
+    let block = genesis.build(&mut Scalar, &mut store).unwrap();
+    assert_eq!(read_stakes(&store, block.accounts), Ok(genesis.stakes));
 }
 
 /// The draw as it is described, without a shortcut.

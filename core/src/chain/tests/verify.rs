@@ -4,10 +4,12 @@ use super::world::{
     CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, mine, natural, unsigned,
 };
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, bytes_list};
+use crate::chain::cost::{Price, stored_bytes};
 use crate::chain::{
-    BURN, Block, Body, Builder, Header, Invalid, MAX_BLOCK_TRANSACTIONS, REWARD, Rejection, Status,
-    TREASURY, Total, Transaction, VerifyError, check_signatures, contract, read_transactions,
-    verify_body, verify_genesis, verify_header,
+    BURN, Block, Body, Builder, Header, Invalid, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS,
+    MAX_INTEGER_BYTES, MAX_TRANSACTION_DATA_BYTES, REWARD, Rejection, Status, TREASURY, Total,
+    Transaction, VerifyError, check_signatures, contract, read_transactions, verify_body,
+    verify_genesis, verify_header,
 };
 use crate::crypto::{Signature, SignatureError};
 use crate::integer::Natural;
@@ -362,15 +364,20 @@ fn forged_replayed_and_unaffordable_transactions_are_refused() {
     // A counter that is so long that the reserve does not cover it.
     let poor = address_of(&key(2));
     let long = crate::chain::Unsigned {
-        counter: Natural::from_bytes_le(&[1; 60_000]).unwrap(),
+        counter: Natural::from_bytes_le(&[1; MAX_INTEGER_BYTES]).unwrap(),
         ..unsigned(0, poor, 0, b"")
     }
     .sign(&key(2));
+    let (stake, fees) = (
+        world.parent.cumulative_stake.clone(),
+        world.parent.cumulative_total_fees.clone(),
+    );
+    let balance = Price::new(stake, fees).reserve(0).unwrap();
+    let mut world = World::new(&[(poor, balance.clone())]);
     let found = with(&mut world, core::slice::from_ref(&long));
     let Invalid::Rejected { rejection, .. } = &found else {
         panic!("{found:?}")
     };
-    let balance = natural(200);
     assert!(
         matches!(&**rejection, Rejection::RealCost { needed, .. } if *needed > balance),
         "{found:?}"
@@ -532,6 +539,31 @@ fn a_list_of_transactions_is_ids_and_bounded() {
         invalid(body_verdict(&world, &long)),
         Invalid::TransactionList { problem }
     );
+}
+
+/// A list bomb: it names what is long as often as it may.
+#[test]
+fn the_transactions_of_a_block_are_bounded_in_bytes() {
+    let mut world = world();
+    let data = [7; MAX_TRANSACTION_DATA_BYTES];
+    let large = unsigned(1, address_of(&key(2)), 5, &data).sign(&key(1));
+    world.keep(large.to_atoms());
+    let (list, atoms) = bytes_list(&std::vec![large.id(); MAX_BLOCK_TRANSACTIONS]);
+    world.store.extend(atoms);
+    let bomb = block(&mut world, &[], false, |header| header.transactions = list);
+    let read = read_transactions(&world.store, &bomb);
+    let problem = "its transactions have more bytes than a block may";
+    let expected = VerifyError::Invalid(Invalid::TransactionList { problem });
+    assert_eq!(read.unwrap_err(), expected);
+    // What is made is bounded as well.
+    let mut builder = Builder::new(&world.store, &world.parent);
+    let count = MAX_BLOCK_BYTES / stored_bytes(&large);
+    let each = |n: u64| unsigned(n, address_of(&key(2)), 0, &data).sign(&key(1));
+    for n in 0..count {
+        assert_eq!(builder.apply(&each(n)).unwrap(), Ok(Status::Success), "{n}");
+    }
+    let full = builder.apply(&each(count)).unwrap();
+    assert_eq!(full, Err(Rejection::BlockFull));
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use super::contact;
 use super::limits::{
     FETCH_FANOUT, FETCH_RETRY, MAX_FETCH_HOPS, MAX_FETCH_PEERS, MAX_FETCH_TRIES, MAX_FETCH_WAITERS,
-    MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES,
+    MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES, PART_TIMEOUTS,
 };
 use super::{DropReason, Engine, Event, FetchError, FetchId, Source};
 use crate::atom::{Atom, AtomId, AtomSource};
@@ -52,12 +52,16 @@ struct Fetch {
     id: AtomId,
     kind: PayloadType,
     limit: ListLimit,
+    /// Whether the beginning of the list will do.
+    is_part: bool,
     /// What is asked for now: the object, or the rest of the list.
     wanted: AtomId,
     wanted_as: PayloadType,
     asked: BTreeMap<PublicKey, Asked>,
     waiters: Vec<FetchId>,
     deadline: Instant,
+    /// No answer moves the deadline beyond this.
+    ends: Instant,
     /// When something is to be done about it.
     due: Instant,
     atoms: Vec<Atom>,
@@ -65,6 +69,10 @@ struct Fetch {
 }
 
 impl Fetch {
+    const fn object(&self) -> Object {
+        (self.id, self.kind, self.limit, self.is_part)
+    }
+
     fn next_due(&self) -> Instant {
         let waiting = self.asked.values().filter(|asked| !asked.is_done);
         waiting
@@ -76,14 +84,16 @@ impl Fetch {
 /// Names a fetch that callers may share.
 type Handle = u64;
 
+/// What a fetch is for. Callers with different limits do not share one.
+type Object = (AtomId, PayloadType, ListLimit, bool);
+
 /// The fetches under way.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     next_id: u64,
     next_handle: Handle,
     by_handle: BTreeMap<Handle, Fetch>,
-    /// Callers with different limits do not share a fetch.
-    by_object: BTreeMap<(AtomId, PayloadType, ListLimit), Handle>,
+    by_object: BTreeMap<Object, Handle>,
     by_wanted: BTreeSet<(AtomId, Handle)>,
     by_waiter: BTreeMap<FetchId, Handle>,
     timers: BTreeSet<(Instant, Handle)>,
@@ -104,8 +114,7 @@ impl Fetches {
     fn insert(&mut self, fetch: Fetch) -> Handle {
         let handle = self.next_handle;
         self.next_handle += 1;
-        let object = (fetch.id, fetch.kind, fetch.limit);
-        self.by_object.insert(object, handle);
+        self.by_object.insert(fetch.object(), handle);
         self.by_wanted.insert((fetch.wanted, handle));
         self.timers.insert((fetch.due, handle));
         self.by_handle.insert(handle, fetch);
@@ -114,8 +123,7 @@ impl Fetches {
 
     fn remove(&mut self, handle: Handle) -> Option<Fetch> {
         let fetch = self.by_handle.remove(&handle)?;
-        let object = (fetch.id, fetch.kind, fetch.limit);
-        self.by_object.remove(&object);
+        self.by_object.remove(&fetch.object());
         self.by_wanted.remove(&(fetch.wanted, handle));
         self.timers.remove(&(fetch.due, handle));
         for waiter in &fetch.waiters {
@@ -154,6 +162,18 @@ impl Engine {
         kind: PayloadType,
         limit: ListLimit,
     ) -> FetchId {
+        self.start_fetch(now, (id, kind, limit, false))
+    }
+
+    /// Fetches the beginning of a list: as much as `limit` allows, and if it comes slowly as much as
+    /// came in eight times the time of a fetch. So what a list costs while it is put together is the
+    /// caller's choice, and not that of whoever serves it.
+    pub fn fetch_part(&mut self, now: Instant, id: AtomId, limit: ListLimit) -> FetchId {
+        self.start_fetch(now, (id, PayloadType::LIST, limit, true))
+    }
+
+    fn start_fetch(&mut self, now: Instant, object: Object) -> FetchId {
+        let (id, kind, limit, is_part) = object;
         let fetch_id = FetchId(self.fetches.next_id);
         self.fetches.next_id += 1;
         if id.is_zero() && kind == PayloadType::LIST {
@@ -176,7 +196,7 @@ impl Engine {
             });
             return fetch_id;
         }
-        let running = self.fetches.by_object.get(&(id, kind, limit)).copied();
+        let running = self.fetches.by_object.get(&object).copied();
         let is_full = match running.and_then(|handle| self.fetches.by_handle.get_mut(&handle)) {
             Some(fetch) if fetch.waiters.len() < MAX_FETCH_WAITERS => {
                 fetch.waiters.push(fetch_id);
@@ -194,16 +214,24 @@ impl Engine {
             return fetch_id;
         }
         let handle = running.unwrap_or_else(|| {
-            let deadline = now + self.config.fetch_timeout;
+            let timeout = self.config.fetch_timeout;
+            let deadline = now + timeout;
+            let ends = if is_part {
+                now + timeout.saturating_mul(PART_TIMEOUTS)
+            } else {
+                Instant::MAX
+            };
             self.fetches.insert(Fetch {
                 id,
                 kind,
                 limit,
+                is_part,
                 wanted: id,
                 wanted_as: kind,
                 asked: BTreeMap::new(),
                 waiters: Vec::from([fetch_id]),
                 deadline,
+                ends,
                 due: deadline,
                 atoms: Vec::new(),
                 bytes: 0,
@@ -518,6 +546,9 @@ impl Engine {
                 return self.finish(handle, Some(source.key));
             }
             if fetch.atoms.len() >= fetch.limit.atoms || fetch.bytes > fetch.limit.bytes {
+                if fetch.is_part {
+                    return self.finish(handle, Some(source.key));
+                }
                 return self.fail(handle, FetchError::TooLarge);
             }
         }
@@ -536,7 +567,7 @@ impl Engine {
         self.fetches.by_wanted.insert((next, handle));
         fetch.wanted = next;
         fetch.asked.clear();
-        fetch.deadline = now + self.config.fetch_timeout;
+        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.ends);
         self.ask(now, handle, source.key, source.address, 0, None);
         self.settle(now, handle);
     }
@@ -579,6 +610,10 @@ impl Engine {
     }
 
     fn fail(&mut self, handle: Handle, error: FetchError) {
+        let fetch = self.fetches.by_handle.get(&handle);
+        if fetch.is_some_and(|fetch| fetch.is_part && !fetch.atoms.is_empty()) {
+            return self.finish(handle, None);
+        }
         let Some(Fetch { id, waiters, .. }) = self.fetches.remove(handle) else {
             return;
         };

@@ -97,6 +97,8 @@ pub const MAX_FETCH_HOPS: u8 = 8;
 pub const MAX_FETCH_TRIES: u8 = 6;
 /// Before a request is sent again for the first time; twice as long from then on.
 pub const FETCH_RETRY: Duration = Duration::from_millis(200);
+/// Times the time of a fetch that the beginning of a list may take to come.
+pub const PART_TIMEOUTS: u32 = 8;
 /// Atoms in a list that is fetched, as in consensus.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
 /// Stored bytes of a list that is fetched.

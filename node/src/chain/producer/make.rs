@@ -7,7 +7,7 @@ use super::{
 use crate::chain::admission::{Refusal, Waiting};
 use crate::chain::schedule::{NoSchedule, Schedule};
 use crate::chain::signed::Mark;
-use crate::chain::{Action, Commit, Context, Head, HeadState, World, publish};
+use crate::chain::{Action, Commit, Context, Head, HeadState, PART, World, publish};
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
     Block, Builder, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
@@ -498,8 +498,7 @@ impl Producer {
 
 /// Has an atom of the head's state fetched.
 fn need(context: &mut Context, id: AtomId) -> Wait {
-    let kind = PayloadType::LIST;
-    context.ask(Action::Fetch { id, kind });
+    context.ask(Action::Fetch { id, limit: PART });
     Wait::MissingAtom(id)
 }
 

@@ -4,12 +4,11 @@ use super::{MAX_REFUSALS, Producer, monotonic};
 use crate::chain::admission::{MAX_TRANSACTION_BYTES, Refusal, Unfit, examine};
 use crate::chain::intake::Verdict;
 use crate::chain::pool::NoPlace;
-use crate::chain::{Action, Context, Head, World};
+use crate::chain::{Action, Context, Head, PART, World};
 use astreum_core::atom::{AtomId, collect_list};
 use astreum_core::chain::MAX_BLOCK_TRANSACTIONS;
 use astreum_core::crypto::PublicKey;
 use astreum_core::wire::engine::{FetchError, ListLimit};
-use astreum_core::wire::object::PayloadType;
 
 /// Transactions that are looked at in one call.
 const LOOKS: usize = 16;
@@ -164,7 +163,7 @@ impl Producer {
             lacking.is_under_way = true;
             context.ask(Action::Fetch {
                 id: atom,
-                kind: PayloadType::LIST,
+                limit: PART,
             });
         }
         true

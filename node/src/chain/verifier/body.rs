@@ -8,14 +8,15 @@
 
 use crate::chain::World;
 use astreum_core::atom::AtomId;
+use astreum_core::chain::cost::stored_bytes;
 use astreum_core::chain::{
-    Address, Block, Body, Transaction, VerifyError, check_signatures_with, check_signed, read_ids,
-    read_transaction, repeat_body,
+    Address, Block, BlockBytes, Body, MAX_BLOCK_BYTES, Transaction, VerifyError,
+    check_signatures_with, check_signed, read_ids, read_transaction, repeat_body,
 };
 use astreum_core::crypto::VerifyingKey;
 use astreum_core::trie::BatchHasher;
 use core::convert::Infallible;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -92,6 +93,7 @@ fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction
     let slots: Vec<OnceLock<Result<Transaction>>> = ids.iter().map(|_| OnceLock::new()).collect();
     // Nobody needs what comes after one that cannot be read.
     let has_failed = AtomicBool::new(false);
+    let bytes = AtomicU64::new(0);
     let read = |first: usize, is_read: &mut [bool]| {
         let places = slots.iter().zip(&ids).enumerate().skip(first);
         for ((at, (slot, id)), is_read) in places.zip(is_read) {
@@ -99,8 +101,10 @@ fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction
                 return;
             }
             let read = read_transaction(&atoms, at, *id);
+            let len = read.as_ref().map_or(0, stored_bytes);
+            let all = bytes.fetch_add(len, Ordering::Relaxed).saturating_add(len);
             *is_read = read.is_ok();
-            if !*is_read {
+            if !*is_read || all > MAX_BLOCK_BYTES {
                 has_failed.store(true, Ordering::Relaxed);
             }
             // Nobody else has this place.
@@ -109,9 +113,12 @@ fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction
     };
     world.parallel.all(ids.len(), &read);
     let slots = slots.into_iter().map(OnceLock::into_inner);
+    let mut bytes = BlockBytes::default();
     let transactions = slots.zip(&ids).enumerate().map(|(at, (slot, id))| {
         // What was left out may be what is wrong first.
-        slot.unwrap_or_else(|| read_transaction(&atoms, at, *id))
+        let transaction = slot.unwrap_or_else(|| read_transaction(&atoms, at, *id))?;
+        bytes.add(&transaction)?;
+        Ok(transaction)
     });
     transactions.collect()
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// Blocks whose transactions are fetched before it is their turn.
 pub const BODIES_AHEAD: usize = 32;
+/// Ids of transactions, of all blocks whose turn has not come, that are held to be fetched.
+pub const MAX_IDS_AHEAD: usize = 1 << 17;
 
 /// Which way it goes.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Chase {
     pub(super) not_before: Option<Instant>,
     /// What it waits for, in words.
     pub(super) waits: Option<String>,
+    /// The atom that the next block waits for.
+    pub(super) missing: Option<AtomId>,
     pub(super) bodies: VecDeque<Ahead>,
     /// The transactions of the next block and whether they are signed, if that was found out.
     pub(super) checked: Option<Checked>,
@@ -49,10 +53,12 @@ pub(super) struct Chase {
 #[derive(Debug)]
 pub(super) struct Ahead {
     pub(super) block: AtomId,
-    /// The list of transactions.
+    /// Where the list of transactions goes on that has not been read; the zero id at its end.
     pub(super) list: AtomId,
-    /// Transactions that have not been seen whole; `None` until the list is here.
-    pub(super) left: Option<VecDeque<AtomId>>,
+    /// Transactions of the list so far.
+    pub(super) count: usize,
+    /// Those of them that have not been seen whole.
+    pub(super) left: VecDeque<AtomId>,
 }
 
 impl Chase {
@@ -69,6 +75,7 @@ impl Chase {
             progressed: now,
             not_before: None,
             waits: None,
+            missing: None,
             bodies: VecDeque::new(),
             checked: None,
         }
@@ -90,5 +97,6 @@ impl Chase {
         self.not_before = other.not_before;
         self.bodies = other.bodies;
         self.checked = other.checked;
+        self.missing = other.missing;
     }
 }

@@ -92,7 +92,9 @@ impl Verifier {
                 self.is_busy = true;
             }
             Step::Dropped(reason) => {
-                log::warn!("head {head} is not followed: {reason}");
+                if let Some(more) = log::limited("head dropped") {
+                    log::warn!("head {head} is not followed: {reason}{more}");
+                }
                 self.chases.retain(|chase| chase.head != head);
                 self.forks.forget(&head);
                 self.dropped = Some((head, reason));
@@ -103,7 +105,9 @@ impl Verifier {
 
     /// Remembers a bad block, and leaves every chase that goes through it.
     fn condemn(&mut self, block: AtomId, reason: &str) {
-        log::warn!("block {block} is bad, and what follows it: {reason}");
+        if let Some(more) = log::limited("bad block") {
+            log::warn!("block {block} is bad, and what follows it: {reason}{more}");
+        }
         let chases = core::mem::take(&mut self.chases);
         for chase in chases {
             // Headers above it, the lowest last; and it may be the one that is just looked at.

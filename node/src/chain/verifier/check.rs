@@ -2,23 +2,26 @@
 //! one is its child. What the next ones need is fetched meanwhile.
 
 use super::body::verify_body;
-use super::chase::{Ahead, BODIES_AHEAD, Phase};
+use super::chase::{Ahead, BODIES_AHEAD, Chase, MAX_IDS_AHEAD, Phase};
 use super::verified::Entry;
 use super::{Step, Verifier};
 use crate::chain::{Action, Context, World};
-use astreum_core::atom::AtomId;
+use astreum_core::atom::{AtomId, AtomKind};
 use astreum_core::chain::{
-    BURN, Block, Body, TREASURY, Transaction, VerifyError, read_ids, verify_genesis, verify_header,
+    BURN, Block, Body, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction, VerifyError, verify_genesis,
+    verify_header,
 };
 use astreum_core::integer::Natural;
 use astreum_core::trie;
 use core::convert::Infallible;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Transactions that one call looks for ahead.
 const LOOKS_PER_CALL: usize = 512;
+/// Atoms of a list that one call reads ahead.
+const IDS_PER_CALL: usize = 4_096;
 
 type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
 
@@ -41,6 +44,17 @@ impl Verifier {
         };
         if let Some(reason) = self.forks.bad(&id) {
             return Step::Bad(id, reason.clone());
+        }
+        if let Some(missing) = chase.missing.take()
+            && world.atoms.atom(&missing).is_err()
+        {
+            // As it was: nothing needs to be looked through again.
+            chase.missing = Some(missing);
+            self.fetches.want(context, now, missing);
+            if let Some(parent) = &parent {
+                self.fetch_accounts(world, context, at, parent);
+            }
+            return Step::Waits;
         }
         let block = match Block::read(&world.atoms, id) {
             Ok(block) => Arc::new(block),
@@ -66,8 +80,26 @@ impl Verifier {
                 }
                 if let Some(chase) = self.chases.get_mut(at) {
                     chase.waits = Some(format!("block {id}: {waits}"));
+                    chase.missing = Some(missing);
                 }
+                self.bound_checked(at);
                 Step::Waits
+            }
+        }
+    }
+
+    /// Of the blocks whose transactions are here and wait for something else, keeps what one full
+    /// block may hold, and that of the block at hand; the others are read again.
+    fn bound_checked(&mut self, at: usize) {
+        let count = |chase: &Chase| {
+            let checked = chase.checked.as_ref();
+            checked.map_or(0, |checked| checked.transactions.len())
+        };
+        let all: usize = self.chases.iter().map(count).sum();
+        if all > MAX_BLOCK_TRANSACTIONS {
+            let others = self.chases.iter_mut().enumerate();
+            for (_, chase) in others.filter(|(other, _)| *other != at) {
+                chase.checked = None;
             }
         }
     }
@@ -125,6 +157,7 @@ impl Verifier {
         chase.path.pop();
         chase.checked = None;
         chase.waits = None;
+        chase.missing = None;
         chase.progressed = world.now.instant;
         chase.bodies.retain(|ahead| ahead.block != id);
         chase.phase = Phase::Joined {
@@ -155,6 +188,9 @@ impl Verifier {
     /// Fetches the transactions of the next blocks, many at a time.
     pub(super) fn fetch_ahead(&mut self, world: &World<'_>, context: &mut Context, at: usize) {
         let now = world.now.instant;
+        let bodies = self.chases.iter().flat_map(|chase| &chase.bodies);
+        let held: usize = bodies.map(|ahead| ahead.left.len()).sum();
+        let mut room = MAX_IDS_AHEAD.saturating_sub(held);
         let Some(chase) = self.chases.get_mut(at) else {
             return;
         };
@@ -165,7 +201,8 @@ impl Verifier {
                 Ok(block) => chase.bodies.push_back(Ahead {
                     block: *id,
                     list: block.transactions,
-                    left: None,
+                    count: 0,
+                    left: VecDeque::new(),
                 }),
                 // It has left memory since the walk.
                 Err(error) => {
@@ -178,30 +215,21 @@ impl Verifier {
         }
         let mut looks = LOOKS_PER_CALL;
         for ahead in &mut chase.bodies {
-            if ahead.left.is_none() {
-                match read_ids(&world.atoms, ahead.list) {
-                    Ok(ids) => ahead.left = Some(ids.into()),
-                    Err(error) => {
-                        if let Some(missing) = error.missing() {
-                            self.fetches.ahead(context, now, missing);
-                        }
-                        continue;
-                    }
-                }
+            if let Some(missing) = read_on(world, ahead, &mut room) {
+                self.fetches.ahead(context, now, missing);
             }
-            let Some(left) = &mut ahead.left else {
-                continue;
-            };
-            for _ in 0..left.len() {
-                let Some(id) = left.pop_front() else { break };
+            for _ in 0..ahead.left.len() {
+                let Some(id) = ahead.left.pop_front() else {
+                    break;
+                };
                 if looks == 0 {
-                    left.push_front(id);
+                    ahead.left.push_front(id);
                     return;
                 }
                 looks -= 1;
                 let read = Transaction::read(&world.atoms, id);
                 if let Some(missing) = read.err().and_then(|error| error.missing()) {
-                    left.push_back(id);
+                    ahead.left.push_back(id);
                     if !self.fetches.ahead(context, now, missing) {
                         return;
                     }
@@ -234,4 +262,28 @@ impl Verifier {
             }
         }
     }
+}
+
+/// Reads on in the list of transactions of a block that is not yet to be checked; the atom that is
+/// missing, if one is. What is wrong with it the check will say.
+fn read_on(world: &World<'_>, ahead: &mut Ahead, room: &mut usize) -> Option<AtomId> {
+    for _ in 0..IDS_PER_CALL.min(*room) {
+        if ahead.list.is_zero() {
+            return None;
+        }
+        let Ok(atom) = world.atoms.atom(&ahead.list) else {
+            return Some(ahead.list);
+        };
+        let id = AtomId::from_slice(atom.data());
+        let is_too_long = ahead.count >= MAX_BLOCK_TRANSACTIONS;
+        let Some(id) = id.filter(|_| atom.kind() == AtomKind::Bytes && !is_too_long) else {
+            ahead.list = AtomId::ZERO;
+            return None;
+        };
+        ahead.left.push_back(id);
+        ahead.count += 1;
+        *room -= 1;
+        ahead.list = atom.next();
+    }
+    None
 }

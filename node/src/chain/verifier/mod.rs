@@ -19,7 +19,8 @@
 //! Bounds: the offers and bad blocks of [`fork::Forks`]; [`MAX_CHASES`] heads at once, of which all
 //! but the [`LASTING_CHASES`] that most peers offer take turns of [`CHASE_TURN`] while others wait;
 //! [`MAX_PATHS`] headers of all of them; [`MAX_VERIFIED`] verified blocks; [`MAX_IN_FLIGHT`]
-//! fetches.
+//! fetches of [`MAX_BYTES_IN_FLIGHT`] together; [`MAX_IDS_AHEAD`] ids of transactions that are
+//! needed later, and the transactions of one block beside those of the block at hand.
 
 mod adopt;
 mod body;
@@ -34,8 +35,8 @@ mod verified;
 mod walk;
 
 pub use body::{Checked, verify_body};
-pub use chase::BODIES_AHEAD;
-pub use fetches::{MAX_AHEAD, MAX_IN_FLIGHT};
+pub use chase::{BODIES_AHEAD, MAX_IDS_AHEAD};
+pub use fetches::{MAX_AHEAD, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT};
 pub use status::{SyncProgress, VerifierStatus};
 pub use verified::MAX_VERIFIED;
 pub use walk::MAX_PATHS;
@@ -264,8 +265,8 @@ impl Machine for Verifier {
             Input::PeerHead { peer, id, .. } => self.peer_head(*peer, *id),
             Input::PeerGone { peer } => self.forks.withdraw(peer),
             Input::Fetched { id, outcome, .. } => {
-                let error = outcome.as_ref().err().copied();
-                let is_ours = self.fetches.ended(world.now.instant, *id, error);
+                let outcome = outcome.as_deref().map_err(|error| *error);
+                let is_ours = self.fetches.ended(world.now.instant, *id, outcome);
                 self.is_busy |= is_ours;
             }
             Input::Transaction { .. } | Input::FetchedSmall { .. } | Input::Committed(_) => {}

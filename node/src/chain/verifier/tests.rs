@@ -2,6 +2,7 @@
 
 mod bad;
 mod body;
+mod bombs;
 mod host;
 
 use super::{MAX_CHASES, VerifierConfig};

@@ -110,6 +110,41 @@ fn a_list_beyond_the_limit_of_its_fetch_is_given_up() {
 }
 
 #[test]
+fn the_beginning_of_a_list_is_what_the_limit_allows_or_what_there_is() {
+    let mut net = Net::of_ours(2);
+    net.meet(1, 2);
+    let (head, atoms) = bytes_list(&(0..300u32).map(u32::to_be_bytes).collect::<Vec<_>>());
+    let (torn, torn_atoms) = bytes_list(&[[1; 100], [2; 100], [3; 100]]);
+    net.node(2).store.extend(atoms.clone());
+    net.node(2).store.extend(torn_atoms.iter().take(2).cloned());
+    let limit = |atoms, bytes| ListLimit { atoms, bytes };
+    for (id, limit) in [
+        (head, limit(200, 1 << 20)),
+        (head, limit(300, 1 << 20)),
+        // An atom is never cut: the third passes the limit.
+        (head, limit(300, 80)),
+        (torn, limit(300, 1 << 20)),
+        (torn_atoms[2].id(), limit(300, 1 << 20)),
+    ] {
+        net.with(1, |engine, now| engine.fetch_part(now, id, limit));
+    }
+    net.run(10 * SECOND);
+    let mut fetched = net.fetched(1);
+    fetched.sort_by_key(|outcome| outcome.as_ref().map_or(0, Vec::len));
+    let beginning = |len: usize| Ok(atoms[..len].to_vec());
+    assert_eq!(
+        fetched,
+        [
+            Err(FetchError::NotFound),
+            Ok(torn_atoms[..2].to_vec()),
+            beginning(3),
+            beginning(200),
+            beginning(300),
+        ]
+    );
+}
+
+#[test]
 fn the_empty_list_needs_nobody() {
     let mut net = Net::of_ours(1);
     net.fetch(1, AtomId::ZERO, LIST);

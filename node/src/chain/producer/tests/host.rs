@@ -210,9 +210,9 @@ impl Net {
                 }
                 Action::SetValidator(is_validator) => host.is_validator = is_validator,
                 Action::Advertise { id, .. } => host.offered.push(id),
-                Action::Fetch { id, kind } => {
+                Action::Fetch { id, .. } => {
                     let outcome = self.fetch(at, id, ListLimit::MAX);
-                    self.input(at, Input::Fetched { id, kind, outcome });
+                    self.input(at, Input::Fetched { id, outcome });
                 }
                 Action::FetchSmall { id, limit } => {
                     let outcome = self.fetch(at, id, limit).map(|_| ());

@@ -3,7 +3,7 @@
 use crate::chain::{
     Action, Chain, Head, HeadState, Input, Now, SavedHead, Serial, VerifierConfig, World,
 };
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
     Address, Block, Builder, Genesis, Header, Miner, Transaction, Unsigned, difficulty, write_atoms,
 };
@@ -11,7 +11,7 @@ use astreum_core::crypto::{PublicKey, SigningKey};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::FetchError;
+use astreum_core::wire::engine::{FetchError, ListLimit};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -112,6 +112,18 @@ impl Maker {
     }
 }
 
+/// The beginning of a list, as a fetch brings it.
+fn part(store: &MemoryStore, id: AtomId, limit: ListLimit) -> Option<Vec<Atom>> {
+    let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
+    while !next.is_zero() && atoms.len() < limit.atoms && bytes <= limit.bytes {
+        let Ok(atom) = store.atom(&next) else { break };
+        bytes += atom.stored_len();
+        next = atom.next();
+        atoms.push(atom);
+    }
+    (!atoms.is_empty()).then_some(atoms)
+}
+
 pub(super) fn time(block: &Block) -> u64 {
     block.timestamp.to_u64().unwrap()
 }
@@ -129,7 +141,11 @@ pub(super) struct Host {
     pub(super) most_in_flight: usize,
     /// Most headers and blocks that the status told of.
     pub(super) told: (u64, u64),
-    in_flight: VecDeque<AtomId>,
+    in_flight: VecDeque<(AtomId, ListLimit)>,
+    /// The most bytes that all fetches under way might have brought.
+    pub(super) most_bytes: usize,
+    /// The most atoms that one of them might have.
+    pub(super) largest_part: usize,
 }
 
 impl Host {
@@ -149,6 +165,8 @@ impl Host {
             most_in_flight: 0,
             told: (0, 0),
             in_flight: VecDeque::new(),
+            most_bytes: 0,
+            largest_part: 0,
         }
     }
 
@@ -168,9 +186,10 @@ impl Host {
         call(&mut self.chain, &world);
         while let Some(action) = self.chain.poll_action() {
             match action {
-                Action::Fetch { id, .. } => {
+                Action::Fetch { id, limit } => {
                     *self.asked.entry(id).or_default() += 1;
-                    self.in_flight.push_back(id);
+                    self.in_flight.push_back((id, limit));
+                    self.largest_part = self.largest_part.max(limit.atoms);
                 }
                 Action::Store(atoms) => write_atoms(atoms, &mut self.store).unwrap(),
                 Action::SetHead { head, root } => {
@@ -181,6 +200,8 @@ impl Host {
             }
         }
         self.most_in_flight = self.most_in_flight.max(self.in_flight.len());
+        let bytes = self.in_flight.iter().map(|(_, limit)| limit.bytes).sum();
+        self.most_bytes = self.most_bytes.max(bytes);
     }
 
     pub(super) fn input(&mut self, input: &Input) {
@@ -203,10 +224,15 @@ impl Host {
         });
     }
 
-    fn brings(&self, others: &[&Maker], id: AtomId) -> Result<Vec<Atom>, FetchError> {
+    fn brings(
+        &self,
+        others: &[&Maker],
+        id: AtomId,
+        limit: ListLimit,
+    ) -> Result<Vec<Atom>, FetchError> {
         let lists = others
             .iter()
-            .filter_map(|maker| collect_list(&maker.store, id, 100_000).ok());
+            .filter_map(|maker| part(&maker.store, id, limit));
         let whole = |list: &Vec<Atom>| !list.iter().any(|atom| self.withheld.contains(&atom.id()));
         let mut lists = lists.filter(whole);
         lists.next().ok_or(FetchError::NotFound)
@@ -229,11 +255,10 @@ impl Host {
                 continue;
             }
             if !self.in_flight.is_empty() {
-                for id in core::mem::take(&mut self.in_flight) {
-                    let outcome = self.brings(others, id);
+                for (id, limit) in core::mem::take(&mut self.in_flight) {
+                    let outcome = self.brings(others, id, limit);
                     self.store.extend(outcome.iter().flatten().cloned());
-                    let kind = astreum_core::wire::object::PayloadType::LIST;
-                    self.input(&Input::Fetched { id, kind, outcome });
+                    self.input(&Input::Fetched { id, outcome });
                 }
                 continue;
             }
