@@ -68,8 +68,9 @@ impl Bucket {
         equal >> HEAD_WORDS & known
     }
 
-    /// Whether an id with this tag may be among those that it has the tags of; `false` is certain. Few instructions and no branch,
-    /// so that the processor asks memory for the next bucket before this one came.
+    /// Whether an id with this tag may be among those that it has the tags of; `false` is certain.
+    /// Few instructions and no branch, so that the processor asks memory for the next bucket before
+    /// this one came.
     #[inline]
     fn may_have(&self, tag: u16) -> bool {
         // Now and then it is the head that is equal, which costs a lookup and no more.
