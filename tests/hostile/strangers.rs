@@ -152,7 +152,7 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
         .accounts
         .values()
         .filter(|account| account.sent > 0)
-        .map(|account| account.got as f64 / account.sent as f64)
+        .map(|account| account.got as f64 / (account.sent + account.named) as f64)
         .fold(0.0, f64::max);
     let (sent, got): (u64, u64) = world
         .accounts
@@ -163,7 +163,7 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
     let contacts: u64 = world.accounts.values().map(|one| one.contacts).sum();
     figures.note("generated packets", PACKETS);
     figures.bar(
-        "most bytes out for one in, to any unproven address",
+        "most bytes out for one in, from an unproven address or from who named it",
         format!("{most:.2}"),
         "3",
         most <= 3.0,

@@ -6,7 +6,7 @@ use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig};
 use astreum_core::wire::message::{Body, Message, Topic};
-use astreum_core::wire::object::Request;
+use astreum_core::wire::object::{Answer, Contact, Request, Response};
 use astreum_core::wire::packet::Packet;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -20,6 +20,8 @@ const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Account {
     pub(crate) sent: u64,
+    /// In redirects of others that name it.
+    pub(crate) named: u64,
     pub(crate) got: u64,
     contacted: Option<Instant>,
     /// First contacts that nothing had been paid for.
@@ -140,6 +142,9 @@ impl World {
             return;
         };
         if let Some(answer) = host.answer.as_mut().and_then(|answer| answer(bytes)) {
+            if let Some(named) = named_in(&host.shared, &answer) {
+                self.accounts.entry(named).or_default().named += answer.len() as u64;
+            }
             queue.push_back((to, answer));
             return;
         }
@@ -161,7 +166,7 @@ impl World {
         while host.engine.poll_event().is_some() {}
     }
 
-    /// At most three times what came from there; beyond that one packet in ten seconds, which is
+    /// At most three times what came from there, and from peers that named it; beyond that one packet in ten seconds, which is
     /// our own first contact: a handshake, or the question to a provider that somebody named.
     fn account(&mut self, to: SocketAddr, bytes: &[u8]) {
         if self.keep_sent {
@@ -173,7 +178,7 @@ impl World {
         let len = bytes.len() as u64;
         let now = self.now;
         let account = self.accounts.entry(to).or_default();
-        if account.got + len <= 3 * account.sent {
+        if account.got + len <= 3 * (account.sent + account.named) {
             account.got += len;
             return;
         }
@@ -185,8 +190,8 @@ impl World {
         account.contacts += 1;
         if !is_small || !is_rested {
             self.violations.push(format!(
-                "{len} bytes to {to}, which sent {} and got {}",
-                account.sent, account.got
+                "{len} bytes to {to}, which sent {} and got {}, {} bytes having named it",
+                account.sent, account.got, account.named
             ));
         }
     }
@@ -244,6 +249,20 @@ impl World {
         };
         self.hosts.iter().filter(is_known).count()
     }
+}
+
+/// Whom a redirect names.
+fn named_in(shared: &SharedKey, bytes: &[u8]) -> Option<SocketAddr> {
+    let packet = Packet::decode(bytes).ok()?;
+    let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
+        return None;
+    };
+    let mut text = Vec::new();
+    let (topic, content) = sealed.open(shared, &mut text).ok()?;
+    let response = Response::decode(content).ok()?;
+    let is_redirect = topic == Topic::ObjectResponse && response.answer == Answer::Provider;
+    let contact = Contact::decode(response.data).ok()?;
+    is_redirect.then_some(contact.address.into())
 }
 
 /// Where the answer to a datagram goes: to the port in its header.

@@ -3,6 +3,7 @@
 
 use astreum_tests::sim::survey;
 use astreum_tests::sim::trial::{self, Settings};
+use astreum_tests::sim::world::Counts;
 use clap::{Parser, ValueEnum};
 use core::time::Duration;
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ struct Arguments {
     /// Datagrams lost of a thousand, all the time.
     #[arg(long, default_value_t = 0)]
     loss: usize,
+    /// Seconds of virtual time for which the validators are off after each minute that they are on.
+    #[arg(long, default_value_t = 0)]
+    rest: u64,
     /// Prints figures instead of making a trial.
     #[arg(long)]
     survey: Option<What>,
@@ -50,14 +54,25 @@ enum What {
     Loss,
     /// 10 to 1,000 nodes without loss, and 10,000 when --nodes says so.
     Scale,
+    /// --nodes nodes at --loss.
+    One,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let started = Instant::now();
     let is_done = match arguments.survey {
-        Some(What::Loss) => survey_loss(&arguments),
-        Some(What::Scale) => survey_scale(&arguments),
+        Some(What::Loss) => print_surveys(
+            &arguments,
+            [0, 50, 200, 400].map(|permille| (100, permille)),
+        ),
+        Some(What::Scale) => {
+            let most = arguments.nodes.max(1_000);
+            let sizes = [10, 100, 1_000, 10_000].into_iter();
+            let sizes = sizes.filter(|nodes| *nodes <= most);
+            print_surveys(&arguments, sizes.map(|nodes| (nodes, 0)))
+        }
+        Some(What::One) => print_surveys(&arguments, [(arguments.nodes, arguments.loss)]),
         None => run_trial(&arguments),
     };
     println!("took {:.1} s", started.elapsed().as_secs_f64());
@@ -87,15 +102,22 @@ fn run_trial(arguments: &Arguments) -> bool {
         trouble: Duration::from_secs(seconds),
         pace: Duration::from_millis(arguments.pace_ms.max(1)),
         loss_permille: arguments.loss,
+        rest: Duration::from_secs(arguments.rest),
     };
-    match trial::run(settings) {
+    let tell = |hours: u64, counts: &Counts| {
+        if arguments.hours.is_some() {
+            let done = hours * arguments.nodes as u64;
+            eprintln!("{done} node-hours, {} datagrams", counts.sent);
+        }
+    };
+    match trial::run_and_tell(settings, tell) {
         Ok(report) => {
             let counts = report.counts;
             let node_hours = arguments.nodes as f64 * seconds as f64 / 3_600.0;
             println!("trace {:016x}: every promise held", report.trace);
             println!(
-                "{node_hours:.1} node-hours, {} faults, {} power cuts, {} datagrams, {} acknowledged writes",
-                report.faults, counts.power_cuts, counts.sent, counts.acknowledged
+                "{node_hours:.1} node-hours, {} faults, {} power cuts, {} datagrams, {} acknowledged writes, {} checks of a node",
+                report.faults, counts.power_cuts, counts.sent, counts.acknowledged, report.checks
             );
             if arguments.validators > 0 {
                 let (height, applied) = report.chain;
@@ -114,41 +136,11 @@ fn run_trial(arguments: &Arguments) -> bool {
     }
 }
 
-fn survey_loss(arguments: &Arguments) -> bool {
-    println!("| loss | lookups that succeed | p50 | p99 | datagrams a lookup |");
-    println!("| --- | --- | --- | --- | --- |");
-    for loss_permille in [0, 50, 200, 400] {
-        let survey = survey::run(arguments.seed, 100, arguments.lookups, loss_permille);
-        println!(
-            "| {} % | {} of {} | {:?} | {:?} | {:.1} |",
-            loss_permille / 10,
-            survey.found,
-            survey.lookups,
-            survey.within(500),
-            survey.within(990),
-            survey.datagrams_per_lookup
-        );
-    }
-    true
-}
-
-fn survey_scale(arguments: &Arguments) -> bool {
-    println!(
-        "| nodes | peers a node has | lookups that succeed | round trips | datagrams a lookup |"
-    );
-    println!("| --- | --- | --- | --- | --- |");
-    let sizes = [10, 100, 1_000, 10_000];
-    let most = arguments.nodes.max(1_000);
-    for nodes in sizes.into_iter().filter(|nodes| *nodes <= most) {
-        let survey = survey::run(arguments.seed, nodes, arguments.lookups, 0);
-        println!(
-            "| {nodes} | {:.1} | {} of {} | {:.2} | {:.1} |",
-            survey.peers_per_node,
-            survey.found,
-            survey.lookups,
-            survey.hops(),
-            survey.datagrams_per_lookup
-        );
+fn print_surveys(arguments: &Arguments, surveys: impl IntoIterator<Item = (usize, usize)>) -> bool {
+    println!("{}", survey::TABLE_HEAD);
+    for (nodes, loss_permille) in surveys {
+        let survey = survey::run(arguments.seed, nodes, arguments.lookups, loss_permille);
+        println!("{survey}");
     }
     true
 }

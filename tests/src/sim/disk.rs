@@ -37,6 +37,8 @@ struct Inode {
     durable: Vec<u8>,
     /// What was written since, in order.
     pending: Vec<(usize, Vec<u8>)>,
+    /// Handles to it.
+    opened: usize,
 }
 
 /// What stands under a name.
@@ -137,6 +139,28 @@ impl State {
         if cut { Err(off()) } else { Ok(()) }
     }
 
+    /// Takes the bytes of files that no name leads to, nor will after any power cut, and that
+    /// nobody has open.
+    fn free(&mut self) {
+        let changed = self.pending_names.iter().filter_map(|change| match change {
+            NameChange::Set(_, node) | NameChange::Rename(_, _, node) => Some(node),
+            NameChange::Remove(_) => None,
+        });
+        let nodes = self.names.values().chain(self.durable_names.values());
+        let named: BTreeSet<usize> = nodes
+            .chain(changed)
+            .filter_map(|node| match node {
+                Node::File(inode) => Some(*inode),
+                Node::Dir => None,
+            })
+            .collect();
+        for (number, inode) in self.inodes.iter_mut().enumerate() {
+            if !named.contains(&number) && inode.opened == 0 {
+                *inode = Inode::default();
+            }
+        }
+    }
+
     fn file(&self, path: &Path) -> io::Result<usize> {
         match self.names.get(path) {
             Some(Node::File(inode)) => Ok(*inode),
@@ -197,11 +221,29 @@ impl SimDisk {
         }
         let kept = names.clone();
         names.retain(|path, _| has_parents(&kept, path));
-        let inodes = state
-            .inodes
-            .iter()
-            .map(|inode| settle(inode, random))
+        let named: BTreeSet<usize> = names
+            .values()
+            .filter_map(|node| match node {
+                Node::File(inode) => Some(*inode),
+                Node::Dir => None,
+            })
             .collect();
+        // What no name leads to is gone.
+        let mut inodes = Vec::new();
+        let mut numbers = BTreeMap::new();
+        for number in named {
+            if let Some(inode) = state.inodes.get(number) {
+                numbers.insert(number, inodes.len());
+                inodes.push(settle(inode, random));
+            }
+        }
+        for node in names.values_mut() {
+            if let Node::File(inode) = node
+                && let Some(number) = numbers.get(inode)
+            {
+                *inode = *number;
+            }
+        }
         let durable_names = names.clone();
         Self(Arc::new(Mutex::new(State {
             inodes,
@@ -222,13 +264,34 @@ impl SimDisk {
         files.collect()
     }
 
+    fn handle(&self, state: &mut State, inode: usize) -> Arc<dyn DiskFile> {
+        if let Some(inode) = state.inodes.get_mut(inode) {
+            inode.opened += 1;
+        }
+        Arc::new(SimFile {
+            disk: self.clone(),
+            inode,
+        })
+    }
+
+    /// Bytes in all files.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        let state = self.state();
+        let lens = state.names.values().filter_map(|node| match node {
+            Node::File(inode) => Some(state.inodes.get(*inode)?.now.len() as u64),
+            Node::Dir => None,
+        });
+        lens.sum()
+    }
+
     /// Puts a file on the disk, durably, with the directories above it.
     pub fn plant(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let inode = Inode {
             now: bytes.to_vec(),
             durable: bytes.to_vec(),
-            pending: Vec::new(),
+            ..Inode::default()
         };
         state.inodes.push(inode);
         let node = Node::File(state.inodes.len() - 1);
@@ -266,7 +329,7 @@ fn settle(inode: &Inode, random: &mut Random) -> Inode {
     Inode {
         now: left.clone(),
         durable: left,
-        pending: Vec::new(),
+        ..Inode::default()
     }
 }
 
@@ -323,20 +386,14 @@ impl Disk for SimDisk {
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
         state.rename(NameChange::Set(path.to_owned(), Node::File(inode)))?;
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            inode,
-        }))
+        Ok(self.handle(&mut state, inode))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
         state.read()?;
         let inode = state.file(path)?;
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            inode,
-        }))
+        Ok(self.handle(&mut state, inode))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -370,6 +427,7 @@ impl Disk for SimDisk {
             }
             !settled
         });
+        state.free();
         Ok(())
     }
 
@@ -400,6 +458,14 @@ impl Drop for SimLock {
 struct SimFile {
     disk: SimDisk,
     inode: usize,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if let Some(inode) = self.disk.state().inodes.get_mut(self.inode) {
+            inode.opened = inode.opened.saturating_sub(1);
+        }
+    }
 }
 
 impl DiskFile for SimFile {

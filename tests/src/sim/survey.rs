@@ -5,6 +5,7 @@ use super::batch;
 use super::links::Weather;
 use super::world::World;
 use astreum_core::atom::AtomId;
+use core::fmt;
 use core::time::Duration;
 
 /// How long nodes have to meet before anybody looks for anything.
@@ -21,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Survey {
     /// Nodes.
     pub nodes: usize,
+    /// Datagrams lost of a thousand.
+    pub loss_permille: usize,
     /// Lookups made.
     pub lookups: usize,
     /// How many of them found what they looked for.
@@ -52,7 +55,38 @@ impl Survey {
     #[must_use]
     pub fn hops(&self) -> f64 {
         let total: Duration = self.times.iter().sum();
-        total.as_secs_f64() / (2.0 * self.latency.as_secs_f64()) / self.times.len().max(1) as f64
+        self.trips(total) / self.times.len().max(1) as f64
+    }
+
+    /// How many round trips fit a time.
+    #[must_use]
+    pub fn trips(&self, time: Duration) -> f64 {
+        time.as_secs_f64() / (2.0 * self.latency.as_secs_f64())
+    }
+}
+
+/// The heads of a table of surveys.
+pub const TABLE_HEAD: &str = "\
+| nodes | loss | lookups that succeed | round trips: mean, p50, p99 | time: p50, p99 | datagrams a lookup | peers a node has |
+| --- | --- | --- | --- | --- | --- | --- |";
+
+/// A row of that table.
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [half, most] = [500, 990].map(|permille| self.within(permille));
+        write!(
+            f,
+            "| {} | {} % | {} of {} | {:.2}, {:.0}, {:.0} | {half:?}, {most:?} | {:.1} | {:.0} |",
+            self.nodes,
+            self.loss_permille as f64 / 10.0,
+            self.found,
+            self.lookups,
+            self.hops(),
+            self.trips(half),
+            self.trips(most),
+            self.datagrams_per_lookup,
+            self.peers_per_node
+        )
     }
 }
 
@@ -60,7 +94,8 @@ impl Survey {
 #[must_use]
 pub fn run(seed: u64, nodes: usize, lookups: usize, loss_permille: usize) -> Survey {
     let mut survey = observe(seed, nodes, lookups, loss_permille, true);
-    // The same network in the same minutes, but that nobody looks for anything.
+    // The same network in the same minutes, but that nobody looks for anything. One after the
+    // other: ten thousand nodes take some gigabytes.
     let quiet = observe(seed, nodes, lookups, loss_permille, false);
     let spent = survey.sent.saturating_sub(quiet.sent);
     survey.datagrams_per_lookup = spent as f64 / lookups.max(1) as f64;
@@ -117,6 +152,7 @@ fn observe(
         .sum();
     Survey {
         nodes,
+        loss_permille,
         lookups: owned.len(),
         found: times.len(),
         times,

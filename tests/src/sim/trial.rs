@@ -25,6 +25,9 @@ pub const SETTLE: Duration = Duration::from_secs(90);
 /// Within this an atom is found, asked for once, when nothing is wrong with the network.
 pub const FIND_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long validators are at work where they rest.
+pub const SHIFT: Duration = Duration::from_secs(60);
+
 /// A chain that goes on is longer than this in [`SETTLE`].
 const MIN_HEIGHT: u64 = 20;
 /// Who looks for one node's atom at the end, at most.
@@ -47,6 +50,9 @@ pub struct Settings {
     pub pace: Duration,
     /// Datagrams lost of a thousand, all the time.
     pub loss_permille: usize,
+    /// How long the validators' machines are off between two shifts of [`SHIFT`], so that a chain
+    /// takes part in a long trial; zero for validators that are always there.
+    pub rest: Duration,
 }
 
 impl Settings {
@@ -63,6 +69,7 @@ impl Settings {
             trouble: Duration::from_secs(20),
             pace: Duration::from_millis(500),
             loss_permille: 0,
+            rest: Duration::ZERO,
         }
     }
 }
@@ -74,6 +81,8 @@ pub struct Report {
     pub trace: u64,
     /// Things that went wrong on purpose.
     pub faults: u64,
+    /// Times that a node was looked at while it had to hold what was promised.
+    pub checks: u64,
     /// Totals of the world.
     pub counts: Counts,
     /// Lookups made at the end; all of them found what they looked for.
@@ -98,7 +107,7 @@ impl fmt::Display for Broken {
         write!(
             f,
             "{}\nrun it again: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
-             --hostile {} --validators {} --seconds {} --pace-ms {} --loss {}",
+             --hostile {} --validators {} --seconds {} --pace-ms {} --loss {} --rest {}",
             self.what,
             self.settings.seed,
             self.settings.nodes,
@@ -107,6 +116,7 @@ impl fmt::Display for Broken {
             self.settings.trouble.as_secs(),
             self.settings.pace.as_millis(),
             self.settings.loss_permille,
+            self.settings.rest.as_secs(),
         )
     }
 }
@@ -116,6 +126,8 @@ struct Trial {
     world: World,
     faults: u64,
     batches: u64,
+    checks: u64,
+    is_resting: bool,
 }
 
 /// Runs a trial.
@@ -123,26 +135,41 @@ struct Trial {
 /// # Errors
 /// When a promise is broken.
 pub fn run(settings: Settings) -> Result<Report, Broken> {
+    run_and_tell(settings, |_, _| {})
+}
+
+/// Runs a trial, and tells after each hour of virtual time how many there were, and the totals.
+///
+/// # Errors
+/// When a promise is broken.
+pub fn run_and_tell(settings: Settings, tell: impl FnMut(u64, &Counts)) -> Result<Report, Broken> {
     let mut trial = Trial {
         settings,
         world: World::new(settings.seed, settings.nodes, true),
         faults: 0,
         batches: 0,
+        checks: 0,
+        is_resting: false,
     };
-    trial.run().map_err(|what| Broken { settings, what })
+    trial.run(tell).map_err(|what| Broken { settings, what })
 }
 
 impl Trial {
-    fn run(&mut self) -> Result<Report, String> {
+    fn run(&mut self, mut tell: impl FnMut(u64, &Counts)) -> Result<Report, String> {
         self.begin();
-        let mut left = self.settings.trouble;
-        while !left.is_zero() {
-            let step = self.settings.pace.min(left);
+        let (mut passed, mut hours) = (Duration::ZERO, 0);
+        while passed < self.settings.trouble {
+            let step = self.settings.pace.min(self.settings.trouble - passed);
+            self.change_shift(passed);
             self.act();
             self.world.run(step);
-            left -= step;
+            passed += step;
             self.check_bounds()?;
             self.check_kept(false)?;
+            if passed.as_secs() / 3_600 > hours {
+                hours = passed.as_secs() / 3_600;
+                tell(hours, &self.world.counts);
+            }
         }
         self.make_peace();
         self.world.run(SETTLE);
@@ -153,6 +180,7 @@ impl Trial {
         let chain = self.check_chain()?;
         Ok(Report {
             trace: self.world.trace(),
+            checks: self.checks,
             faults: self.faults,
             counts: self.world.counts,
             lookups,
@@ -243,8 +271,33 @@ impl Trial {
         self.world.cut_power(who);
     }
 
+    /// Sends the validators to rest or back to work, where they rest.
+    fn change_shift(&mut self, passed: Duration) {
+        let rest = self.settings.rest;
+        if rest.is_zero() {
+            return;
+        }
+        let is_resting = passed.as_secs() % (SHIFT + rest).as_secs().max(1) >= SHIFT.as_secs();
+        if is_resting == self.is_resting {
+            return;
+        }
+        self.is_resting = is_resting;
+        for number in 0..self.settings.validators {
+            if is_resting {
+                self.world.cut_power(number);
+            } else {
+                self.world.start(number);
+            }
+        }
+    }
+
     fn restart_all(&mut self) {
-        for number in 0..self.settings.nodes {
+        let first = if self.is_resting {
+            self.settings.validators
+        } else {
+            0
+        };
+        for number in first..self.settings.nodes {
             self.world.start(number);
         }
     }
@@ -295,6 +348,7 @@ impl Trial {
     }
 
     fn make_peace(&mut self) {
+        self.is_resting = false;
         self.world.links.heal();
         self.world.links.weather = self.weather(0);
         for number in 0..self.settings.nodes {
@@ -306,7 +360,8 @@ impl Trial {
         self.restart_all();
     }
 
-    fn check_bounds(&self) -> Result<(), String> {
+    fn check_bounds(&mut self) -> Result<(), String> {
+        self.checks += self.settings.nodes as u64;
         self.world.exceeded().map_or(Ok(()), Err)
     }
 
@@ -320,6 +375,7 @@ impl Trial {
             if host.is_checked && !all {
                 continue;
             }
+            self.checks += 1;
             if let Some(id) = host.lost() {
                 return Err(format!("node {number} lost the acknowledged atom {id}"));
             }
@@ -328,7 +384,7 @@ impl Trial {
         Ok(())
     }
 
-    /// One atom of every honest node is looked for by others.
+    /// One atom of every honest node, any one, is looked for by others.
     fn check_found(&mut self) -> Result<(u64, Duration), String> {
         let honest = self.first_hostile();
         let mut wanted = 0;
@@ -337,7 +393,10 @@ impl Trial {
             let Some(host) = self.world.hosts().get(owner) else {
                 continue;
             };
-            let Some(id) = host.acknowledged.first().copied() else {
+            let count = host.acknowledged.len();
+            let any = self.world.random.below(count);
+            let host = self.world.hosts().get(owner);
+            let Some(id) = host.and_then(|host| host.acknowledged.iter().nth(any).copied()) else {
                 continue;
             };
             // In a large network, a few others for each.

@@ -425,12 +425,7 @@ impl World {
         self.hosts.iter().find_map(|host| {
             let running = host.running.as_ref()?;
             let (engine, hot) = (&running.engine, running.store.hot_stats());
-            let disk_bytes: u64 = host
-                .disk
-                .files()
-                .values()
-                .map(|file| file.len() as u64)
-                .sum();
+            let disk_bytes = host.disk.used_bytes();
             let bounds = [
                 (
                     "peers",

@@ -1,4 +1,5 @@
-//! What addresses that are not proven may be sent: at most three times what came from them.
+//! What addresses that are not proven may be sent: at most three times what came from them, or from
+//! a peer that named them.
 //!
 //! The balance is per address that answers go to. Forgetting one is safe: it is left without
 //! credit, and what it is sent later is again bounded by what comes later.
@@ -47,6 +48,12 @@ impl Credits {
         let left = credit.bytes.checked_sub(bytes as u64);
         credit.bytes = left.unwrap_or(credit.bytes);
         left.is_some()
+    }
+
+    /// Whether `address` has `bytes`.
+    pub(super) fn covers(&self, address: &SocketAddr, bytes: usize) -> bool {
+        let credit = self.by_address.get(address);
+        credit.is_some_and(|credit| credit.bytes >= bytes as u64)
     }
 
     /// Forgets what has been silent for long.

@@ -5,11 +5,14 @@
 //! that every search ends after a bounded number of packets. A list that does not come as one is
 //! put together: each answer may hold the beginning of what is left, or just the next atom.
 
+use super::ask::Redirect;
 use super::contact;
 use super::limits::{
     FETCH_FANOUT, FETCH_RETRY, MAX_FETCH_HOPS, MAX_FETCH_PEERS, MAX_FETCH_TRIES, MAX_FETCH_WAITERS,
     MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES, PART_TIMEOUTS,
 };
+use super::objects::RESPONSE_HEAD_BYTES;
+use super::outbox::sealed_bytes;
 use super::{DropReason, Engine, Event, FetchError, FetchId, Source};
 use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
@@ -25,6 +28,7 @@ struct Asked {
     address: SocketAddr,
     hops: u8,
     tries: u8,
+    asked_at: Instant,
     retry_at: Instant,
     /// It has answered, and had nothing new.
     is_done: bool,
@@ -314,12 +318,6 @@ impl Engine {
         asked
     }
 
-    /// A question that a reference node on IPv6 cannot answer ends its receiving.
-    fn may_ask(&self, key: &PublicKey) -> bool {
-        let peer = self.peers.get(key);
-        peer.is_some_and(|peer| peer.address.is_ipv4() || peer.takes_ipv6)
-    }
-
     /// Asks one for what is wanted; `false` if it has been asked, or cannot be.
     fn ask(
         &mut self,
@@ -342,75 +340,19 @@ impl Engine {
         {
             return false;
         }
+        let patience = self.patience(&key, 1);
         if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
-            let retry_at = now + FETCH_RETRY;
             let asked = Asked {
                 address,
                 hops,
                 tries: 1,
-                retry_at,
+                asked_at: now,
+                retry_at: now + patience,
                 is_done: false,
             };
             fetch.asked.insert(key, asked);
         }
         true
-    }
-
-    /// Sends a request to a peer at its proven address, or to somebody who was named at the address
-    /// that was named.
-    fn request(
-        &mut self,
-        now: Instant,
-        key: PublicKey,
-        address: SocketAddr,
-        namer: Option<&PublicKey>,
-        wanted: AtomId,
-        wanted_as: PayloadType,
-    ) -> bool {
-        if let Some(peer) = self.peers.get(&key)
-            && peer.is_proven
-        {
-            let to = Source {
-                key,
-                address: peer.address,
-                is_proven: true,
-            };
-            return self.may_ask(&key) && self.send_get(now, &to, wanted, wanted_as);
-        }
-        let to = Source {
-            key,
-            address,
-            is_proven: false,
-        };
-        if let Some(namer) = namer
-            && let Some(naming) = self.peers.get(namer)
-            && !self.may_be_named(naming.address.ip(), address)
-        {
-            return false;
-        }
-        let is_first = self.may_contact(now, address, namer);
-        if self.peers.get(&key).is_none() {
-            if !is_first {
-                return false;
-            }
-            let admitted = self
-                .agree(now, &to)
-                .and_then(|shared| self.admit(now, &to, shared));
-            if let Err(reason) = admitted {
-                self.stats.drop(reason);
-                return false;
-            }
-            if let Some(peer) = self.peers.get_mut(&key) {
-                // Only nodes of ours are told of contacts on IPv6.
-                peer.takes_ipv6 = address.is_ipv6();
-            }
-        }
-        // The first packet to an address needs no credit.
-        let to = Source {
-            is_proven: is_first,
-            ..to
-        };
-        self.send_get(now, &to, wanted, wanted_as)
     }
 
     /// A peer that has just proven itself may know more than those who were asked.
@@ -440,7 +382,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let response = Response::decode(content).map_err(|_| DropReason::BadContent)?;
         let id = response.atom_id;
-        if self.take_proof(now, source, &id, store) {
+        if self.take_proof(now, source, &response, store) {
             self.note_seen(source, &response);
             return Ok(());
         }
@@ -449,8 +391,16 @@ impl Engine {
             let fetch = self.fetches.by_handle.get(handle);
             fetch.is_some_and(|fetch| fetch.asked.contains_key(&source.key))
         });
-        if handles.is_empty() {
+        let Some(first) = handles.first() else {
             return Err(DropReason::Unsolicited);
+        };
+        let fetch = self.fetches.by_handle.get(first);
+        let asked = fetch.and_then(|fetch| fetch.asked.get(&source.key));
+        if let Some(asked) = asked
+            && asked.tries == 1
+            && !asked.is_done
+        {
+            self.note_round_trip(&source.key, now.since(asked.asked_at));
         }
         let taken = match response.answer {
             Answer::Found => match Found::decode(&id, response.data) {
@@ -509,6 +459,15 @@ impl Engine {
         data: &[u8],
     ) -> Result<(), DropReason> {
         let (key, address) = contact::decode(data).ok_or(DropReason::BadContent)?;
+        let redirect = Redirect {
+            key,
+            address,
+            bytes: sealed_bytes(RESPONSE_HEAD_BYTES + data.len()),
+            is_first: !self.contacts.contains(now, &address),
+        };
+        if !redirect.is_first {
+            self.pay_for_named(now, source, &redirect);
+        }
         for handle in handles {
             let fetch = self.fetches.by_handle.get(handle);
             let Some(hops) = fetch
@@ -525,6 +484,9 @@ impl Engine {
                 hops.saturating_add(1),
                 Some(source.key),
             );
+        }
+        if redirect.is_first {
+            self.pay_for_named(now, source, &redirect);
         }
         Ok(())
     }
@@ -643,23 +605,30 @@ impl Engine {
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return;
         };
-        // A list answer that does not come may be too large to travel: atom by atom then.
-        fetch.wanted_as = PayloadType::ATOM;
-        let (wanted, wanted_as) = (fetch.wanted, fetch.wanted_as);
         let mut again = Vec::new();
         for (key, asked) in &mut fetch.asked {
             if asked.is_done || asked.retry_at > now {
                 continue;
             }
+            // A list answer that does not come may be too large to travel: atom by atom then.
+            if now.since(asked.asked_at) >= FETCH_RETRY {
+                fetch.wanted_as = PayloadType::ATOM;
+            }
             if asked.tries >= MAX_FETCH_TRIES {
                 asked.retry_at = Instant::MAX;
                 continue;
             }
-            asked.retry_at = now + FETCH_RETRY * 2;
             asked.tries += 1;
-            again.push((*key, asked.address));
+            again.push((*key, asked.address, asked.tries));
         }
-        for (key, address) in again {
+        let (wanted, wanted_as) = (fetch.wanted, fetch.wanted_as);
+        for (key, address, tries) in again {
+            let retry_at = now + self.patience(&key, tries);
+            if let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
+                && let Some(asked) = fetch.asked.get_mut(&key)
+            {
+                asked.retry_at = retry_at;
+            }
             self.request(now, key, address, None, wanted, wanted_as);
         }
         self.ask_nearest(now, handle, 1);

@@ -34,8 +34,8 @@ pub const MAX_CREDITS: usize = 8_192;
 /// How long an address that is silent keeps its balance.
 pub const CREDIT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Between two handshakes to one address or two answers to one peer's handshakes, and between two
-/// redirects of one asker for one id.
+/// Between two handshakes to one address or two answers to one peer's handshakes, and what the
+/// redirects of one asker for one id are counted in.
 pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 /// Addresses contacted for the first time within [`CONTACT_INTERVAL`]; further ones are refused.
 pub const MAX_CONTACTS: usize = 4_096;
@@ -76,9 +76,12 @@ pub const MAX_PROVIDERS_PER_ID: usize = 8;
 pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
 /// How long a provider record lives unless it is put again.
 pub const PROVIDER_LIFETIME: Duration = Duration::from_secs(1_800);
-/// Redirects to providers, not to nearer peers, for one asker and id within
-/// [`CONTACT_INTERVAL`].
-pub const MAX_PROVIDER_REDIRECTS: u8 = 4;
+/// Redirects to providers for one asker and id within [`CONTACT_INTERVAL`], and redirects to nearer
+/// peers for one whose address is not proven: an answer may be lost, and is asked for again.
+pub const MAX_REPEATED_REDIRECTS: u8 = 4;
+/// Forwarded puts of one provider for one id within [`CONTACT_INTERVAL`]: as many as it sends while
+/// its first may have been lost.
+pub const MAX_FORWARDED_PUTS: u8 = 3;
 /// Redirects and forwarded puts that are remembered. When full, nobody is redirected and nothing
 /// forwarded until the oldest is [`CONTACT_INTERVAL`] old.
 pub const MAX_REDIRECTS: usize = 16_384;
@@ -94,11 +97,16 @@ pub const MAX_FETCH_PEERS: usize = 16;
 /// Redirects that are followed in a row.
 pub const MAX_FETCH_HOPS: u8 = 8;
 /// Times that one peer is asked for one object, retries included.
-pub const MAX_FETCH_TRIES: u8 = 6;
-/// Before a request is sent again for the first time; twice as long from then on.
+pub const MAX_FETCH_TRIES: u8 = 8;
+/// Before a request is sent again for the first time, while nothing is known of how long answers
+/// take; also how long a whole list is waited for before it is asked for atom by atom.
 pub const FETCH_RETRY: Duration = Duration::from_millis(200);
 /// Times the time of a fetch that the beginning of a list may take to come.
 pub const PART_TIMEOUTS: u32 = 8;
+/// The shortest and the longest wait before a request is sent again for the first time. Each
+/// further one is twice as long, up to the longest.
+pub const FETCH_RETRY_BOUNDS: [Duration; 2] =
+    [Duration::from_millis(50), Duration::from_millis(500)];
 /// Atoms in a list that is fetched, as in consensus.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
 /// Stored bytes of a list that is fetched.
@@ -114,7 +122,7 @@ pub const MAX_ADVERTISEMENTS: usize = 65_536;
 /// After these times an advertisement is sent again before it repeats at its interval.
 pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
 /// Peers that an advertisement is sent to.
-pub const ADVERTISE_FANOUT: usize = 2;
+pub const ADVERTISE_FANOUT: usize = 3;
 /// Advertisements sent in one turn.
 pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Between two such turns while there are more to send.

@@ -14,8 +14,8 @@
 //! - No input makes it panic, recurse, loop for long or hold more than [`limits`] says.
 //! - An address is *proven* only by the echo of an unguessable id that was sent to it under the
 //!   peer's key. To any other address go at most [`limits::AMPLIFICATION`] times the bytes that came
-//!   from it, and first contacts of our own: one packet an address per
-//!   [`limits::CONTACT_INTERVAL`].
+//!   from it, or from a peer that named it in a redirect, and first contacts of our own: one packet
+//!   an address per [`limits::CONTACT_INTERVAL`].
 //! - A peer's address, and the pin of the default seed, move only to proven addresses.
 //! - Responses count only if they were asked for, from whom was asked; atoms only under the id that
 //!   they hash to.
@@ -24,6 +24,7 @@
 
 mod address;
 mod advertise;
+mod ask;
 mod budget;
 mod config;
 mod contact;
@@ -42,6 +43,7 @@ mod queue;
 mod random;
 mod receive;
 mod replay;
+mod round_trip;
 mod routes;
 mod stats;
 #[cfg(test)]
@@ -69,6 +71,7 @@ use outbox::Outbox;
 use peers::Peers;
 use providers::Providers;
 use random::ProbeIds;
+use round_trip::RoundTrip;
 
 /// Payload of our handshakes to IPv6 addresses, by which nodes of ours know each other there. A
 /// reference node ignores the payload.
@@ -118,6 +121,8 @@ pub struct Engine {
     outbox: Outbox,
     providers: Providers,
     fetches: Fetches,
+    /// Of all peers together: what to expect of a stranger.
+    round_trip: RoundTrip,
     advertisements: Advertisements,
     incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
@@ -154,6 +159,7 @@ impl Engine {
             outbox: Outbox::new(&config, me, &seed),
             providers: Providers::default(),
             fetches: Fetches::default(),
+            round_trip: RoundTrip::default(),
             advertisements: Advertisements::default(),
             incoming: ByteQueue::new(
                 config.incoming_queue_limit_bytes,

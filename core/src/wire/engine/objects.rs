@@ -1,10 +1,13 @@
 //! Object requests: served, redirected, or noted.
 
 use super::contact;
-use super::limits::{MAX_LIST_ANSWER_BYTES, MAX_PROVIDER_REDIRECTS, MAX_WAITING, WAITING_TIMEOUT};
+use super::limits::{
+    MAX_FORWARDED_PUTS, MAX_LIST_ANSWER_BYTES, MAX_REPEATED_REDIRECTS, MAX_WAITING, WAITING_TIMEOUT,
+};
 use super::outbox::sealed_bytes;
 use super::peers::Waiting;
 use super::providers::Provider;
+use super::random::ProbeIds;
 use super::{DropReason, Engine, Source};
 use crate::atom::{Atom, AtomId, AtomSource, SourceError};
 use crate::crypto::PublicKey;
@@ -20,7 +23,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 /// Bytes in front of a response's data.
-const RESPONSE_HEAD_BYTES: usize = 1 + 32;
+pub(super) const RESPONSE_HEAD_BYTES: usize = 1 + 32;
 
 /// What somebody was told about an id, for budgets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -176,6 +179,10 @@ impl Engine {
     /// Says who may have an object that is not here: one who provides it, or a peer that is
     /// strictly nearer to it than we are; else that we do not have it.
     fn redirect(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
+        // It asks for a proof, and nobody has that: a plain no tells it that we are a node of ours.
+        if ProbeIds::may_be_of(&source.key, &id) {
+            return self.send_no(now, source, id);
+        }
         let takes_ipv6 = source.address.is_ipv6()
             && self
                 .peers
@@ -186,17 +193,32 @@ impl Engine {
             provider.key != source.key && provider.key != self.me && can_take(&provider.address)
         });
         if let Some((key, address)) = provider.map(|provider| (provider.key, provider.address)) {
-            let told = (source.key, id, Told::Provider(kind));
-            if self.redirects.take(now, told, MAX_PROVIDER_REDIRECTS) {
+            if self.may_tell(now, source, id, Told::Provider(kind)) {
                 return self.send_contact(now, source, id, key, address);
             }
-        } else if let Some((key, address)) = self.nearer(&id, &source.key, can_take) {
-            let told = (source.key, id, Told::Nearer(kind));
-            if self.redirects.take(now, told, 1) {
-                return self.send_contact(now, source, id, key, address);
-            }
+        } else if let Some((key, address)) = self.nearer(&id, &source.key, can_take)
+            && self.may_tell(now, source, id, Told::Nearer(kind))
+        {
+            return self.send_contact(now, source, id, key, address);
         }
         self.send_no(now, source, id);
+    }
+
+    /// Whether an asker may be redirected. Nodes of ours count their hops: they are told again what
+    /// they ask again, since the first answer may have been lost. A reference node does not, and
+    /// the next one sends it back here.
+    fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
+        let asker = self.peers.get(&source.key);
+        if asker.is_some_and(|asker| asker.is_ours) {
+            return true;
+        }
+        let is_reference = source.is_proven && matches!(told, Told::Nearer(_));
+        let times = if is_reference {
+            1
+        } else {
+            MAX_REPEATED_REDIRECTS
+        };
+        self.redirects.take(now, (source.key, id, told), times)
     }
 
     /// The peer nearest to `id` that is strictly nearer than we are, and is not `other`.
@@ -246,10 +268,10 @@ impl Engine {
         }
     }
 
-    /// Notes a provider if nobody is nearer to the id than we are, else tells the one who is.
+    /// Notes a provider, and tells the peer that is nearest to the id if it is nearer than we are.
     ///
     /// Each hop is strictly nearer to the id, so that a put cannot go round; it never goes back to
-    /// its sender, and not twice within an interval.
+    /// its sender, and a few times within an interval: nobody acknowledges it, so it is repeated.
     fn handle_put(
         &mut self,
         now: Instant,
@@ -267,23 +289,21 @@ impl Engine {
             return Ok(());
         }
         let takes = |peer: &SocketAddr| address.is_ipv4() || peer.is_ipv6();
-        match self.nearer(&id, &source.key, takes) {
-            Some((nearer, _)) => {
-                if !self.redirects.take(now, (key, id, Told::Put), 1) {
-                    return Err(DropReason::RedirectBudget);
-                }
-                self.send_put(now, &nearer, id, kind, key, address);
+        let nearer = self.nearer(&id, &source.key, takes);
+        // It is kept where it passes, too: who is nearest may be gone, or lie.
+        let provider = Provider {
+            key,
+            address,
+            expires: now + self.config.provider_lifetime,
+            source: source.key,
+        };
+        self.providers.put(id, provider);
+        if let Some((nearer, _)) = nearer {
+            let told = (key, id, Told::Put);
+            if !self.redirects.take(now, told, MAX_FORWARDED_PUTS) {
+                return Err(DropReason::RedirectBudget);
             }
-            None => {
-                let expires = now + self.config.provider_lifetime;
-                let provider = Provider {
-                    key,
-                    address,
-                    expires,
-                    source: source.key,
-                };
-                self.providers.put(id, provider);
-            }
+            self.send_put(now, &nearer, id, kind, key, address);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 use super::event::PeerInfo;
 use super::limits::{MAX_PEERS, MAX_PEERS_PER_NETWORK};
 use super::replay::ReplayWindow;
+use super::round_trip::RoundTrip;
 use super::stats::DropReason;
 use crate::atom::AtomId;
 use crate::crypto::{PublicKey, SharedKey};
@@ -43,6 +44,9 @@ pub(super) struct Peer {
     pub(super) is_registered: bool,
     /// Whether it may be told of and asked over IPv6: a node of ours, or at an IPv4 address.
     pub(super) takes_ipv6: bool,
+    /// Whether its proof was of a kind that no reference node gives.
+    pub(super) is_ours: bool,
+    pub(super) round_trip: RoundTrip,
     pub(super) replay: ReplayWindow,
     pub(super) probe: Option<Probe>,
     pub(super) waiting: Vec<Waiting>,
@@ -68,6 +72,8 @@ impl Peer {
             is_proven: false,
             is_registered: false,
             takes_ipv6: false,
+            is_ours: false,
+            round_trip: RoundTrip::default(),
             replay: ReplayWindow::default(),
             probe: None,
             waiting: Vec::new(),

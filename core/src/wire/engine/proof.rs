@@ -13,7 +13,7 @@ use crate::atom::{AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::message::Topic;
-use crate::wire::object::{Action, PayloadType, Request};
+use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
 use core::mem;
 use core::net::SocketAddr;
 
@@ -107,21 +107,26 @@ impl Engine {
         })
     }
 
-    /// Whether a response with this id answers the probe of its sender; if so, the address is
+    /// Whether a response answers the probe of its sender; if so, the address is
     /// proven.
     pub(super) fn take_proof<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
         source: &Source,
-        id: &AtomId,
+        response: &Response<'_>,
         store: &S,
     ) -> bool {
         let Some(peer) = self.peers.get_mut(&source.key) else {
             return false;
         };
         match peer.probe {
-            Some(probe) if probe.id == *id.as_bytes() => {
+            Some(probe) if probe.id == *response.atom_id.as_bytes() => {
                 peer.probe = None;
+                // A reference node never gives this kind of answer.
+                peer.is_ours |= response.answer == Answer::Nearest;
+                if probe.tries == 1 {
+                    self.note_round_trip(&source.key, now.since(probe.sent_at));
+                }
                 self.prove(now, &source.key, probe.address, store);
                 true
             }

@@ -1,5 +1,6 @@
 //! Everything unpredictable, from one seed.
 
+use crate::atom::AtomId;
 use crate::crypto::{HashKey, Nonce, PublicKey};
 use core::net::{IpAddr, SocketAddr};
 
@@ -20,6 +21,12 @@ impl ProbeIds {
             key: HashKey::derive("astreum 2026 engine probe ids", seed),
             count: 0,
         }
+    }
+
+    /// Whether `id` looks like a probe of `prober`'s: only somebody who looks for a key like its own
+    /// would ask for it otherwise.
+    pub(super) fn may_be_of(prober: &PublicKey, id: &AtomId) -> bool {
+        prober.as_bytes().first_chunk::<16>() == id.as_bytes().first_chunk()
     }
 
     /// A fresh id for a probe of `peer` at `address`.
@@ -209,6 +216,8 @@ mod tests {
         let mut ids = ProbeIds::new(&[3; 32]);
         let first = ids.fresh(&me, &peer, &address);
         assert_eq!(first[..16], [7; 16]);
+        assert!(ProbeIds::may_be_of(&me, &AtomId::new(first)));
+        assert!(!ProbeIds::may_be_of(&peer, &AtomId::new(first)));
         assert_ne!(first, ids.fresh(&me, &peer, &address));
         assert_eq!(first, ProbeIds::new(&[3; 32]).fresh(&me, &peer, &address));
         assert_ne!(first, ProbeIds::new(&[4; 32]).fresh(&me, &peer, &address));

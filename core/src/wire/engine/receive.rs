@@ -411,14 +411,20 @@ impl Engine {
         if !is_ours || !is_contactable(address) || self.contacts.contains(now, &address) {
             return false;
         }
-        if let Some(namer) = namer {
-            let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
-            if !self.namers.take(now, *namer, times) {
-                self.stats.drop(DropReason::RedirectBudget);
-                return false;
-            }
+        if namer.is_some_and(|namer| !self.may_name(now, namer)) {
+            return false;
         }
         self.contacts.take(now, address, 1)
+    }
+
+    /// Takes one of the addresses that a peer may name in an interval.
+    pub(super) fn may_name(&mut self, now: Instant, namer: &PublicKey) -> bool {
+        let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
+        let may = self.namers.take(now, *namer, times);
+        if !may {
+            self.stats.drop(DropReason::RedirectBudget);
+        }
+        may
     }
 
     /// Whether somebody at `namer` may make us contact `named`.

@@ -7,7 +7,8 @@
 //!   everything older counts as seen. Two streams are kept, so that a peer's restart does not open
 //!   its last life to replays.
 //! - All other nonces (a reference node's are random) are remembered by eight bytes of each, the
-//!   last [`RECENT`] or so; older ones are forgotten.
+//!   last [`RECENT`] or so; older ones are forgotten. Memory for more than [`FEW`] is taken when it
+//!   is needed.
 //!
 //! What is not a replay is dropped only when it comes more than [`SPAN`] counts late, or by a chance
 //! below 2^-60 a packet. Both are less than what UDP loses.
@@ -15,6 +16,8 @@
 use super::random::{PREFIX_BYTES, split};
 use crate::crypto::Nonce;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::mem;
 
 /// Counts below the highest that are told apart.
 const SPAN: u64 = 2_048;
@@ -23,6 +26,8 @@ const WORDS: usize = 32;
 const RECENT: usize = 1_024;
 const WAYS: usize = 4;
 const BUCKETS: usize = RECENT / WAYS;
+/// Up to so many stand in a list: most peers are heard of now and then, and there may be thousands.
+const FEW: usize = 32;
 /// Two nonces in a row whose counts are at most this far apart make a stream.
 const STEP: u64 = 64;
 
@@ -82,6 +87,7 @@ impl Stream {
 pub(super) struct ReplayWindow {
     last: Option<Nonce>,
     streams: [Option<Box<Stream>>; 2],
+    few: Vec<u64>,
     recent: Option<Box<[[u64; WAYS]; BUCKETS]>>,
 }
 
@@ -114,46 +120,62 @@ impl ReplayWindow {
     }
 
     fn is_recent(&self, nonce: &Nonce) -> bool {
-        let (print, bucket) = place(nonce);
-        let ways = self.recent.as_ref().and_then(|recent| recent.get(bucket));
-        ways.is_some_and(|ways| ways.contains(&print))
+        let print = print(nonce);
+        let ways = self
+            .recent
+            .as_ref()
+            .and_then(|recent| recent.get(bucket(print)));
+        ways.map_or(&*self.few, |ways| ways).contains(&print)
     }
 
     fn note_random(&mut self, nonce: &Nonce) -> bool {
-        let (print, bucket) = place(nonce);
-        let recent = self
-            .recent
-            .get_or_insert_with(|| Box::new([[0; WAYS]; BUCKETS]));
-        let Some(ways) = recent.get_mut(bucket) else {
-            return true;
-        };
-        if ways.contains(&print) {
+        if self.is_recent(nonce) {
             return false;
         }
-        ways.rotate_right(1);
-        let [newest, ..] = ways;
-        *newest = print;
+        let print = print(nonce);
+        if let Some(recent) = &mut self.recent {
+            remember(recent, print);
+        } else if self.few.len() < FEW {
+            self.few.push(print);
+        } else {
+            let mut recent = Box::new([[0; WAYS]; BUCKETS]);
+            for print in mem::take(&mut self.few).into_iter().chain([print]) {
+                remember(&mut recent, print);
+            }
+            self.recent = Some(recent);
+        }
         true
     }
 }
 
-/// A nonce's eight bytes, never 0, which marks a free place, and the bucket that they belong to.
-fn place(nonce: &Nonce) -> (u64, usize) {
-    // An odd constant without structure: spreads counters over the buckets.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+fn remember(recent: &mut [[u64; WAYS]; BUCKETS], print: u64) {
+    if let Some(ways) = recent.get_mut(bucket(print)) {
+        ways.rotate_right(1);
+        let [newest, ..] = ways;
+        *newest = print;
+    }
+}
+
+/// An odd constant without structure: spreads counters over the buckets.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A nonce's eight bytes, never 0, which marks a free place.
+fn print(nonce: &Nonce) -> u64 {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *nonce;
     let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     let high = u64::from(u32::from_be_bytes([i, j, k, l]));
-    let print = (low ^ high.wrapping_mul(SPREAD)).max(1);
-    let bucket = usize::try_from(print.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS;
-    (print, bucket)
+    (low ^ high.wrapping_mul(SPREAD)).max(1)
+}
+
+/// The bucket that a print belongs to.
+fn bucket(print: u64) -> usize {
+    usize::try_from(print.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::random::Nonces;
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn nonce(prefix: u8, count: u64) -> Nonce {
@@ -193,7 +215,20 @@ mod tests {
         let mut nonces = Nonces::new(&[5; 32]);
         let mut window = ReplayWindow::default();
         assert!((0..10_000).all(|_| window.note(&nonces.next())));
-        assert!(window.recent.is_some() && window.streams[0].is_some());
+        assert!(window.recent.is_none() && window.streams[0].is_some());
+        assert!(window.few.len() <= 1);
+    }
+
+    #[test]
+    fn many_random_nonces_are_remembered_as_well_as_few() {
+        let mut window = ReplayWindow::default();
+        let all: Vec<Nonce> = (0..500u64).map(|n| nonce(0, n * 7_777)).collect();
+        for (count, nonce) in (1..).zip(&all) {
+            assert!(window.note(nonce) && !window.note(nonce));
+            assert_eq!(window.recent.is_some(), count > FEW);
+        }
+        let last = all.iter().rev().take(FEW);
+        assert!(last.into_iter().all(|nonce| !window.note(nonce)));
     }
 
     proptest! {

@@ -405,7 +405,8 @@ fn puts_are_forwarded_to_who_is_nearer_and_no_further() {
             net.engine(1).provider_count(),
             net.engine(2).provider_count()
         ),
-        (0, 1)
+        (1, 1),
+        "it is kept where it passed"
     );
     let record = net
         .engine(2)

@@ -1,0 +1,129 @@
+//! One request to one node: whether it may be asked, how its address is paid for, and how long its
+//! answer is waited for.
+
+use super::outbox::sealed_bytes;
+use super::proof::GET_BYTES;
+use super::round_trip::RoundTrip;
+use super::{Engine, Source};
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::object::PayloadType;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// A redirect that is followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Redirect {
+    pub(super) key: PublicKey,
+    pub(super) address: SocketAddr,
+    /// What it weighed.
+    pub(super) bytes: usize,
+    /// Whether the address had not been contacted of late.
+    pub(super) is_first: bool,
+}
+
+impl Engine {
+    /// A question that a reference node on IPv6 cannot answer ends its receiving.
+    pub(super) fn may_ask(&self, key: &PublicKey) -> bool {
+        let peer = self.peers.get(key);
+        peer.is_some_and(|peer| peer.address.is_ipv4() || peer.takes_ipv6)
+    }
+
+    /// How long to wait for the answer of somebody who has been asked `tries` times.
+    pub(super) fn patience(&self, key: &PublicKey, tries: u8) -> Duration {
+        let own = self.peers.get(key).map(|peer| peer.round_trip);
+        let trip = own.filter(RoundTrip::is_known).unwrap_or(self.round_trip);
+        trip.patience(tries)
+    }
+
+    /// Counts how long an answer took, to a question that went out once.
+    pub(super) fn note_round_trip(&mut self, key: &PublicKey, took: Duration) {
+        self.round_trip.note(took);
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.round_trip.note(took);
+        }
+    }
+
+    /// Sends a request to a peer at its proven address, or to somebody who was named at the address
+    /// that was named.
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        key: PublicKey,
+        address: SocketAddr,
+        namer: Option<&PublicKey>,
+        wanted: AtomId,
+        wanted_as: PayloadType,
+    ) -> bool {
+        if let Some(peer) = self.peers.get(&key)
+            && peer.is_proven
+        {
+            let to = Source {
+                key,
+                address: peer.address,
+                is_proven: true,
+            };
+            return self.may_ask(&key) && self.send_get(now, &to, wanted, wanted_as);
+        }
+        let to = Source {
+            key,
+            address,
+            is_proven: false,
+        };
+        if let Some(namer) = namer
+            && let Some(naming) = self.peers.get(namer)
+            && !self.may_be_named(naming.address.ip(), address)
+        {
+            return false;
+        }
+        let is_first = self.may_contact(now, address, namer);
+        if self.peers.get(&key).is_none() {
+            if !is_first && !self.credits.covers(&address, sealed_bytes(GET_BYTES)) {
+                return false;
+            }
+            let admitted = self
+                .agree(now, &to)
+                .and_then(|shared| self.admit(now, &to, shared));
+            if let Err(reason) = admitted {
+                self.stats.drop(reason);
+                return false;
+            }
+            if let Some(peer) = self.peers.get_mut(&key) {
+                // Only nodes of ours are told of contacts on IPv6.
+                peer.takes_ipv6 = address.is_ipv6();
+            }
+        }
+        // The first packet to an address needs no credit.
+        let to = Source {
+            is_proven: is_first,
+            ..to
+        };
+        self.send_get(now, &to, wanted, wanted_as)
+    }
+
+    /// A request to somebody new may be lost, and an address that is not proven is sent another only
+    /// within its credit: what the redirect weighed counts as if it had come from there. Who names
+    /// addresses pays for each out of its budget.
+    pub(super) fn pay_for_named(&mut self, now: Instant, namer: &Source, redirect: &Redirect) {
+        let Redirect { key, address, .. } = redirect;
+        let peer = self.peers.get(key);
+        let is_proven = peer.is_some_and(|peer| peer.is_proven);
+        if is_proven || *key == self.me || !self.may_be_named(namer.address.ip(), *address) {
+            return;
+        }
+        let is_contacted = self.contacts.contains(now, address);
+        let is_paid = if redirect.is_first {
+            is_contacted
+        } else {
+            is_contacted && self.may_name(now, &namer.key)
+        };
+        if is_paid {
+            self.credits.received(now, *address, redirect.bytes);
+        }
+        if is_paid && redirect.is_first {
+            // The first packet went out before.
+            self.credits.spend(address, sealed_bytes(GET_BYTES));
+        }
+    }
+}
