@@ -6,7 +6,7 @@ use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig};
 use astreum_core::wire::message::{Body, Message, Topic};
-use astreum_core::wire::object::{Answer, Contact, Request, Response};
+use astreum_core::wire::object::{self, Contact, Request, Response};
 use astreum_core::wire::packet::Packet;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -260,7 +260,7 @@ fn named_in(shared: &SharedKey, bytes: &[u8]) -> Option<SocketAddr> {
     let mut text = Vec::new();
     let (topic, content) = sealed.open(shared, &mut text).ok()?;
     let response = Response::decode(content).ok()?;
-    let is_redirect = topic == Topic::ObjectResponse && response.answer == Answer::Provider;
+    let is_redirect = topic == Topic::ObjectResponse && response.answer == object::Answer::Provider;
     let contact = Contact::decode(response.data).ok()?;
     is_redirect.then_some(contact.address.into())
 }

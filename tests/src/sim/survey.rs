@@ -176,4 +176,10 @@ mod tests {
             survey.within(0) <= survey.within(500) && survey.within(500) <= survey.within(1_000)
         );
     }
+
+    #[test]
+    fn a_fifth_of_all_datagrams_may_be_lost() {
+        let survey = run(1, 30, 60, 200);
+        assert!(survey.found * 20 >= survey.lookups * 19, "{survey}");
+    }
 }
