@@ -19,11 +19,16 @@ import collections
 import json
 import logging
 import os
+import queue
+import socket
 import sys
+import threading
 import time
 
 from astreum.communication.handlers import object_request, object_response
+from astreum.communication.incoming_queue import enqueue_incoming
 from astreum.communication.models.message import Message, MessageTopic
+from astreum.communication.models.peer import Peer
 from astreum.communication.models.ping import Ping
 from astreum.communication.models.route import Route
 from astreum.communication.outgoing_queue import enqueue_outgoing
@@ -33,6 +38,7 @@ from astreum.consensus.transaction import (
     create_transaction,
     send_transaction,
 )
+from astreum.crypto.ed25519 import verify_signature
 from astreum.machine import Expr, parse, tokenize
 from astreum.machine.evaluations.low_evaluation import low_eval
 from astreum.machine.models.meter import Meter
@@ -44,8 +50,8 @@ from astreum.validation.models.accounts import Accounts
 from astreum.validation.models.block import Block
 from astreum.validation.models.receipt import Receipt
 from astreum.validation.validator import current_validator
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 HEX = bytes.fromhex
 
@@ -523,11 +529,116 @@ def op_route(given):
     }
 
 
+def op_verify(given):
+    try:
+        key = Ed25519PublicKey.from_public_bytes(HEX(given["key"]))
+        return {"holds": verify_signature(key, HEX(given["message"]), HEX(given["signature"]))}
+    except ValueError:  # no key, or no signature
+        return {"holds": False}
+
+
+def op_requests(given):
+    """Many requests at once: a line each would be most of the work."""
+    return {"answers": [answer_one(request) for request in given["requests"]]}
+
+
+class Receiver:
+    """What the reference's queue needs of a node, and nobody who takes out of it but us."""
+
+    def __init__(self):
+        self.logger = logging.getLogger("receiver")
+        self.logger.disabled = True
+        self.incoming_queue = queue.Queue()
+        self.incoming_queue_size = 0
+        self.incoming_queue_size_limit = 1 << 40
+        self.incoming_queue_timeout = 0
+        self.incoming_queue_size_lock = threading.Lock()
+        self.peers = {}
+
+    def read(self, secret, datagram):
+        """What is in a datagram, as a list; None where the reference drops it.
+
+        As its process_incoming_messages and its handlers read it; what those decode in place, route
+        messages and the kind of what was found, is decoded here in the same way.
+        """
+        if not enqueue_incoming(self, ("127.0.0.1", 9), datagram):
+            return None
+        data, _, _ = self.incoming_queue.get_nowait()
+        try:
+            message = Message.from_bytes(data)
+            if message.incoming_port is None:
+                return None
+            sender = message.sender_public_key_bytes
+            if sender not in self.peers:
+                public = X25519PublicKey.from_public_bytes(sender)
+                self.peers[sender] = Peer(node_secret_key=secret, peer_public_key=public)
+            of = [sender.hex(), message.incoming_port]
+            if message.handshake:
+                return ["handshake", *of, message.content.hex()]
+            message.decrypt(self.peers[sender].shared_key_bytes)
+            return self.content(message.topic, message.content, of)
+        except Exception:  # its handlers catch everything as well
+            return None
+
+    def content(self, topic, content, of):
+        if topic == MessageTopic.PING:
+            ping = Ping.from_bytes(content)
+            head = ping.latest_block.hex() if ping.latest_block else None
+            return ["ping", *of, ping.is_validator, ping.difficulty, head]
+        if topic == MessageTopic.OBJECT_REQUEST:
+            request = object_request.ObjectRequest.from_bytes(content)
+            atom_id, kind = request.atom_id.hex(), request.payload_type
+            return ["request", *of, int(request.type), atom_id, kind, request.data.hex()]
+        if topic == MessageTopic.OBJECT_RESPONSE:
+            return self.response(object_response.ObjectResponse.from_bytes(content), of)
+        if topic == MessageTopic.ROUTE_REQUEST:
+            return ["route request", *of, content[0]] if content[0] in (0, 1) else None
+        if topic == MessageTopic.ROUTE_RESPONSE:
+            if not content or len(content) % 6:
+                return None
+            entries = [content[at : at + 6] for at in range(0, len(content), 6)]
+            text = [
+                f"{socket.inet_ntop(socket.AF_INET, entry[:4])}:{int.from_bytes(entry[4:], 'big')}"
+                for entry in entries
+            ]
+            return ["routes", *of, text]
+        return ["transaction", *of, content.hex()]
+
+    def response(self, response, of):
+        of = [*of, response.atom_id.hex()]
+        if response.type == object_response.ObjectResponseType.OBJECT_PROVIDER:
+            key, host, port = object_response.decode_object_provider(response.data)
+            return ["provider", *of, key.hex(), host, port]
+        if response.type == object_response.ObjectResponseType.OBJECT_NEAREST_PEER:
+            return ["nearest", *of]
+        kind, body = response.data[0], response.data[1:]
+        if kind == object_response.OBJECT_FOUND_ATOM_PAYLOAD:
+            atoms = [Atom.from_bytes(body)]
+        elif kind == object_response.OBJECT_FOUND_LIST_PAYLOAD:
+            atoms = object_response.decode_object_found_list_payload(body)
+        else:
+            return None
+        if atoms[0].object_id() != response.atom_id:
+            return None
+        return ["found", *of, [atom.to_bytes().hex() for atom in atoms]]
+
+
+RECEIVER = Receiver()
+
+
+def op_datagrams(given):
+    secret = X25519PrivateKey.from_private_bytes(HEX(given["secret"]))
+    return {"verdicts": [RECEIVER.read(secret, HEX(packet)) for packet in given["packets"]]}
+
+
 OFFLINE = None
 
 
 def answer(line):
-    request = json.loads(line)
+    return answer_one(json.loads(line))
+
+
+def answer_one(request):
     try:
         out = globals()["op_" + request["op"]](request["in"])
     except Exception as failure:  # the protocol compares only that there is one

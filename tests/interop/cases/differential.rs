@@ -5,16 +5,22 @@
 use crate::environment::Environment;
 use crate::reference::Process;
 use crate::suite::{Outcome, ensure};
+use astreum_core::atom::{Atom, AtomId, AtomKind};
+use astreum_core::crypto::{Signature, VerifyingKey};
 use astreum_core::text::parse;
 use astreum_node::conform;
-use astreum_node::control::hex;
+use astreum_node::control::{hex, unhex};
 use astreum_tests::random::Random;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Requests of each case.
 const REQUESTS: usize = 5_000;
 /// Requests that are under way at a time: small enough that neither pipe fills up.
 const BATCH: usize = 50;
+/// Expressions of the case that has most of them, and those of one request.
+const EXPRESSIONS: usize = 100_000;
+const EXPRESSIONS_BATCH: usize = 100;
 /// Nesting of generated expressions; the reference recurses.
 const DEPTH: usize = 12;
 
@@ -33,6 +39,153 @@ pub(crate) fn expressions(environment: &Environment) -> Outcome {
         };
         ("parse", json!({"source": source}))
     })
+}
+
+/// A hundred thousand expressions: texts that are parsed, expressions that become atoms, and atoms
+/// that are to be read as one, of any kinds and linked in any way.
+pub(crate) fn expressions_of_all_kinds(environment: &Environment) -> Outcome {
+    let mut reference = Process::start(environment, &["answers"])?;
+    let mut random = Random::new(11);
+    let (mut read, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for _ in 0..EXPRESSIONS / EXPRESSIONS_BATCH {
+        let requests: Vec<Value> = (0..EXPRESSIONS_BATCH)
+            .map(|id| {
+                let (op, input) = expression_of_any_kind(&mut random);
+                json!({"id": id.to_string(), "op": op, "in": input})
+            })
+            .collect();
+        let all = json!({"id": "all", "op": "requests", "in": {"requests": requests}});
+        reference.send(&all.to_string())?;
+        let ours: Vec<Value> = requests
+            .iter()
+            .map(|request| serde_json::from_str(&conform::answer_line(&request.to_string())))
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        let reply = reference.receive()?;
+        let theirs = reply["out"]["answers"].as_array();
+        let theirs = theirs.ok_or_else(|| format!("no answers: {reply}"))?;
+        ensure!(theirs.len() == ours.len(), "{} answers", theirs.len());
+        for (request, (ours, theirs)) in requests.iter().zip(ours.iter().zip(theirs)) {
+            let is_error = |answer: &Value| !answer["out"]["error"].is_null();
+            let both_fail = is_error(ours) && is_error(theirs);
+            ensure!(
+                both_fail || ours == theirs,
+                "{request}\n    we say  {ours}\n    it says {theirs}"
+            );
+            let counts = if both_fail { &mut refused } else { &mut read };
+            let op = request["op"].as_str().unwrap_or_default().to_owned();
+            *counts.entry(op).or_insert(0) += 1;
+        }
+    }
+    println!(
+        "    {EXPRESSIONS} expressions, read the same: {read:?}; refused by both: {refused:?}"
+    );
+    let few = |op: &str| read.get(op).copied().unwrap_or(0) < EXPRESSIONS / 20;
+    let ops = ["parse", "expr_atoms", "expr_from_atoms"];
+    ensure!(!ops.into_iter().any(few), "{read:?}");
+    let atoms_refused = refused.get("expr_from_atoms").copied().unwrap_or(0);
+    ensure!(atoms_refused > EXPRESSIONS / 50, "{refused:?}");
+    Ok(())
+}
+
+fn expression_of_any_kind(random: &mut Random) -> (&'static str, Value) {
+    match random.below(4) {
+        0 => ("parse", json!({"source": noise(random)})),
+        1 => ("parse", json!({"source": expression_text(random, 5)})),
+        2 => ("expr_atoms", json!({"expr": expression_json(random, 4)})),
+        _ => {
+            let mut atoms = Vec::new();
+            let head = expression_atoms(random, &mut atoms, 4);
+            let atoms: Vec<String> = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
+            let input = json!({"id": hex(head.as_bytes()), "atoms": atoms});
+            ("expr_from_atoms", input)
+        }
+    }
+}
+
+/// Atoms that are mostly an expression.
+fn expression_atoms(random: &mut Random, atoms: &mut Vec<Atom>, depth: usize) -> AtomId {
+    let mut put = |atom: Atom, is_kept: bool| {
+        let id = atom.id();
+        if is_kept {
+            atoms.push(atom);
+        }
+        id
+    };
+    let is_kept = random.below(60) > 0;
+    let next = match random.below(20) {
+        0 => AtomId::from_slice(&random.bytes(32)).unwrap_or(AtomId::ZERO),
+        _ => AtomId::ZERO,
+    };
+    if depth == 0 || random.below(3) == 0 {
+        let len = random.below(5);
+        let atom = match random.below(8) {
+            0..3 => Atom::new(AtomKind::Symbol, *random.one_of(&[b"a", b"b", b"+"]), next),
+            3 => Atom::new(AtomKind::Symbol, random.bytes(len), next),
+            4..7 => Atom::new(AtomKind::Bytes, random.bytes(len), next),
+            _ => Atom::new(AtomKind::List, [], next),
+        };
+        return put(atom, is_kept);
+    }
+    let mut link = match random.below(40) {
+        0 => put(Atom::new(AtomKind::List, [], AtomId::ZERO), true),
+        1 => put(Atom::new(AtomKind::Bytes, [1], AtomId::ZERO), true),
+        _ => AtomId::ZERO,
+    };
+    for _ in 0..=random.below(4) {
+        let item = expression_atoms(random, atoms, depth - 1);
+        let data = match random.below(60) {
+            0 => item.as_bytes()[..31].to_vec(),
+            1 => [item.as_bytes().as_slice(), &[0]].concat(),
+            _ => item.as_bytes().to_vec(),
+        };
+        let atom = Atom::new(AtomKind::List, data, link);
+        link = atom.id();
+        atoms.push(atom);
+    }
+    link
+}
+
+/// The twelve signatures of ed25519-speccheck, and as many again that were changed: the verdict of
+/// the OpenSSL that the reference runs on.
+pub(crate) fn signatures(environment: &Environment) -> Outcome {
+    let mut reference = Process::start(environment, &["answers"])?;
+    let mut random = Random::new(5);
+    let (mut held, mut judged) = (0, 0);
+    let vectors = include_str!("../../vectors/ed25519_speccheck.txt");
+    for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, key, message, signature] = fields[..] else {
+            return Err(format!("no vector: {line}"));
+        };
+        let of = |text: &str| unhex(text).unwrap_or_default();
+        let as_it_is = [of(key), of(message), of(signature)];
+        let mut changed = as_it_is.clone();
+        let field = &mut changed[random.below(3)];
+        let at = random.below(field.len());
+        field[at] ^= 1 << random.below(8);
+        for [key, message, signature] in [as_it_is, changed] {
+            let input = json!({
+                "key": hex(&key), "message": hex(&message), "signature": hex(&signature),
+            });
+            let request = json!({"id": "1", "op": "verify", "in": input});
+            reference.send(&request.to_string())?;
+            let theirs = reference.receive()?["out"]["holds"].as_bool();
+            let key = key.try_into().ok();
+            let key = key.and_then(|key| VerifyingKey::from_bytes(&key).ok());
+            let ours = key.zip(Signature::from_slice(&signature));
+            let ours = ours.is_some_and(|(key, of)| key.verify(&message, &of).is_ok());
+            ensure!(
+                theirs == Some(ours),
+                "{request}: {ours}, OpenSSL says {theirs:?}"
+            );
+            held += usize::from(ours);
+            judged += 1;
+        }
+    }
+    println!("    {judged} signatures, {held} of which hold, judged the same");
+    ensure!(judged == 24 && held > 2, "{held} of {judged}");
+    Ok(())
 }
 
 /// What we print, the reference reads as the same expression.

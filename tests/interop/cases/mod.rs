@@ -7,6 +7,7 @@ mod chain_transactions;
 mod chain_verified;
 mod cold;
 mod differential;
+mod differential_wire;
 mod driver;
 mod handshakes;
 mod misses;
@@ -26,7 +27,8 @@ macro_rules! cases {
 pub(crate) fn all() -> Vec<Case> {
     let subjects: &[&[Case]] = &[
         cases!(chain_verified: the_references_verifier_adopts_all_that_it_can_check),
-        cases!(differential: tokens, expressions, printed_expressions, atoms, messages, routes, stack_programs),
+        cases!(differential_wire: datagrams),
+        cases!(differential: expressions_of_all_kinds, tokens, expressions, printed_expressions, atoms, messages, signatures, routes, stack_programs),
         cases!(handshakes:
             the_reference_restarts_with_its_key,
             another_key_takes_over_an_address,
