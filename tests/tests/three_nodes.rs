@@ -215,6 +215,14 @@ impl Net {
                 }
             }
             action @ (Action::Fetch { .. } | Action::FetchSmall { .. }) => {
+                let store = &self.nodes[at].store;
+                if let Action::Fetch { id, .. } = &action {
+                    let is_here = collect_list(store, *id, 1 << 20).is_ok();
+                    assert!(
+                        !is_here,
+                        "node {at} looked for {id} before it had stored it"
+                    );
+                }
                 self.send(Event::Fetch { at, action });
             }
             Action::SetValidator(_) | Action::Advertise { .. } => {}

@@ -215,6 +215,12 @@ impl Intake {
         Some(waiters.len() == 1)
     }
 
+    /// The peer that told of a transaction that is not settled, if one did.
+    #[must_use]
+    pub fn announcer(&self, id: &AtomId) -> Option<PublicKey> {
+        self.jobs.get(id)?.from
+    }
+
     /// Ends a fetch: the transactions that waited for it, which are to be looked at again, or
     /// settled if it brought nothing.
     pub fn fetched(&mut self, wanted: &AtomId) -> Vec<AtomId> {

@@ -152,6 +152,8 @@ pub enum Action {
         id: AtomId,
         /// How long it may be.
         limit: ListLimit,
+        /// Who says that it has it, and is asked before others are searched for.
+        from: Option<PublicKey>,
     },
     /// Keep atoms, in cold storage too where there is one.
     Store(Vec<(AtomId, Atom)>),

@@ -2,7 +2,7 @@
 
 use super::producer::Producer;
 use super::{
-    Action, ChainStatus, Context, Input, Machine, SavedHead, Verifier, VerifierConfig, World,
+    Action, ChainStatus, Context, Head, Input, Machine, SavedHead, Verifier, VerifierConfig, World,
 };
 use astreum_core::time::Instant;
 
@@ -11,6 +11,8 @@ pub struct Chain {
     context: Context,
     verifier: Verifier,
     producer: Option<Producer>,
+    /// Whether the producer's turn was left out in the last call.
+    is_producer_due: bool,
 }
 
 impl core::fmt::Debug for Chain {
@@ -29,6 +31,7 @@ impl Chain {
             context: Context::new(saved),
             verifier: Verifier::new(config),
             producer: None,
+            is_producer_due: false,
         }
     }
 
@@ -65,9 +68,18 @@ impl Chain {
     }
 
     /// Lets every machine do one piece of its work.
+    ///
+    /// When the verifier has adopted a head, what belongs to it is stored only after this call, so
+    /// the producer has its turn in the next one, which is due at once: it would search the network
+    /// for what is here a moment later.
     pub fn advance(&mut self, world: &World<'_>) {
-        for machine in machines(&mut self.verifier, self.producer.as_mut()) {
-            machine.advance(world, &mut self.context);
+        let head = |context: &Context| context.head().map(Head::id);
+        let before = head(&self.context);
+        self.verifier.advance(world, &mut self.context);
+        let is_new = head(&self.context) != before;
+        self.is_producer_due = is_new && self.producer.is_some();
+        if let Some(producer) = self.producer.as_mut().filter(|_| !is_new) {
+            producer.advance(world, &mut self.context);
         }
     }
 
@@ -82,7 +94,8 @@ impl Chain {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let producer = self.producer.as_ref().and_then(Machine::poll_timeout);
         let verifier = self.verifier.poll_timeout();
-        [producer, verifier].into_iter().flatten().min()
+        let left_out = self.is_producer_due.then_some(Instant::ZERO);
+        [left_out, producer, verifier].into_iter().flatten().min()
     }
 
     /// How the node is doing with its chain.

@@ -37,6 +37,7 @@ pub(super) enum Command {
     ChainFetchSmall {
         id: AtomId,
         limit: ListLimit,
+        from: Option<PublicKey>,
         inbox: Inbox,
     },
     Advertise {

@@ -230,9 +230,17 @@ impl Driver {
                 let fetch = self.engine.fetch_part(now, id, limit);
                 self.fetches.insert(fetch, Reply::Chain(inbox));
             }
-            Command::ChainFetchSmall { id, limit, inbox } => {
+            Command::ChainFetchSmall {
+                id,
+                limit,
+                from,
+                inbox,
+            } => {
                 let kind = PayloadType::LIST;
                 let fetch = self.engine.fetch_up_to(now, id, kind, limit);
+                if let Some(peer) = from {
+                    self.engine.ask_too(now, fetch, &peer);
+                }
                 self.fetches.insert(fetch, Reply::ChainSmall(inbox));
             }
             Command::AdvertiseAll(advertisements) => {

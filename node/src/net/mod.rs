@@ -210,7 +210,8 @@ impl NetworkHandle {
         self.commands.send(Command::ChainFetch { id, limit, inbox })
     }
 
-    /// Fetches a list for the chain's thread that is given up beyond the limit.
+    /// Fetches a list for the chain's thread that is given up beyond the limit. `from` is asked in
+    /// any case.
     ///
     /// # Errors
     /// When the network has been stopped.
@@ -218,10 +219,15 @@ impl NetworkHandle {
         &self,
         id: AtomId,
         limit: ListLimit,
+        from: Option<PublicKey>,
         inbox: Inbox,
     ) -> Result<(), Stopped> {
-        self.commands
-            .send(Command::ChainFetchSmall { id, limit, inbox })
+        self.commands.send(Command::ChainFetchSmall {
+            id,
+            limit,
+            from,
+            inbox,
+        })
     }
 
     /// Tells the chain's thread what peers say of it, from now on.

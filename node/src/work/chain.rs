@@ -210,9 +210,9 @@ impl Worker {
                 let inbox = self.inbox.clone();
                 self.ask(self.network.fetch_for_chain(id, limit, inbox));
             }
-            Action::FetchSmall { id, limit } => {
+            Action::FetchSmall { id, limit, from } => {
                 let inbox = self.inbox.clone();
-                self.ask(self.network.fetch_small_for_chain(id, limit, inbox));
+                self.ask(self.network.fetch_small_for_chain(id, limit, from, inbox));
             }
             Action::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {

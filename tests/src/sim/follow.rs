@@ -4,6 +4,7 @@ use super::host::{Host, Running};
 use super::ledger::{EPOCH, Ledger};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Transaction;
+use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Event, FetchId, ListLimit, Recipient};
 use astreum_core::wire::object::PayloadType;
@@ -213,10 +214,11 @@ impl Host {
                             is_small: false,
                         },
                         limit,
+                        None,
                     );
                 }
-                Action::FetchSmall { id, limit } => {
-                    want(now, running, Wanted { id, is_small: true }, limit);
+                Action::FetchSmall { id, limit, from } => {
+                    want(now, running, Wanted { id, is_small: true }, limit, from);
                 }
                 Action::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
@@ -250,7 +252,13 @@ impl Host {
     }
 }
 
-fn want(now: Instant, running: &mut Running, wanted: Wanted, limit: ListLimit) {
+fn want(
+    now: Instant,
+    running: &mut Running,
+    wanted: Wanted,
+    limit: ListLimit,
+    from: Option<PublicKey>,
+) {
     let Wanted { id, is_small } = wanted;
     let fetch = if is_small {
         let kind = PayloadType::LIST;
@@ -258,6 +266,9 @@ fn want(now: Instant, running: &mut Running, wanted: Wanted, limit: ListLimit) {
     } else {
         running.engine.fetch_part(now, id, limit)
     };
+    if let Some(peer) = from {
+        running.engine.ask_too(now, fetch, &peer);
+    }
     if let Some(following) = running.following.as_mut() {
         following.fetches.insert(fetch, wanted);
     }

@@ -248,6 +248,20 @@ impl Engine {
         fetch_id
     }
 
+    /// Asks `peer` as well, who says that it has what a fetch is after, whoever else knows of it;
+    /// `false` if it has been asked, or cannot be.
+    pub fn ask_too(&mut self, now: Instant, fetch_id: FetchId, peer: &PublicKey) -> bool {
+        let Some(handle) = self.fetches.by_waiter.get(&fetch_id).copied() else {
+            return false;
+        };
+        let Some(address) = self.peers.get(peer).map(|peer| peer.address) else {
+            return false;
+        };
+        let is_asked = self.may_ask(peer) && self.ask(now, handle, *peer, address, 0, None);
+        self.fetches.reschedule(handle);
+        is_asked
+    }
+
     /// Ends a fetch without an event; `false` if it is not under way.
     pub fn cancel(&mut self, fetch_id: FetchId) -> bool {
         let Some(handle) = self.fetches.by_waiter.remove(&fetch_id) else {

@@ -340,7 +340,8 @@ impl Producer {
         let halt = self.sightings.check(world.atoms, is_foreign);
         for id in self.sightings.take_wanted() {
             let limit = SMALL_RECORD;
-            context.ask(super::Action::FetchSmall { id, limit });
+            let from = None;
+            context.ask(super::Action::FetchSmall { id, limit, from });
         }
         if let Some(halt) = halt {
             crate::log::error!("{halt}");

@@ -101,8 +101,10 @@ impl Producer {
             Err(Unfit::Missing(missing)) => match self.intake.want(id, missing) {
                 Some(is_first) => {
                     if is_first {
+                        // Who tells of a transaction has it, even if nobody has heard where it is.
+                        let from = self.intake.announcer(&id);
                         let (id, limit) = (missing, RECORD);
-                        context.ask(Action::FetchSmall { id, limit });
+                        context.ask(Action::FetchSmall { id, limit, from });
                     }
                     return;
                 }

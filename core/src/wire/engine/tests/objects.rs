@@ -145,6 +145,32 @@ fn the_beginning_of_a_list_is_what_the_limit_allows_or_what_there_is() {
 }
 
 #[test]
+fn who_says_to_have_an_object_is_asked_whoever_else_knows_of_it() {
+    let count = 22;
+    let mut net = Net::of_ours(count);
+    for n in 2..=count {
+        net.meet(1, n);
+    }
+    // More are nearer to the atom than are ever asked, and nobody was told who has it.
+    let atom = atom(1);
+    let distance = |n: &u8| Distance::between(atom.id().as_bytes(), key(*n).as_bytes());
+    let holder = (2..=count).max_by_key(distance).unwrap();
+    let id = net.put(holder, atom.clone());
+    net.fetch(1, id, ATOM);
+    net.run(5 * SECOND);
+    assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
+    let asked = net.with(1, |engine, now| {
+        let fetch = engine.fetch(now, id, ATOM);
+        (engine.ask_too(now, fetch, &key(holder)), fetch)
+    });
+    assert!(asked.0);
+    net.run(SECOND);
+    assert_eq!(net.fetched(1).last(), Some(&Ok(vec![atom])));
+    let again = net.with(1, |engine, now| engine.ask_too(now, asked.1, &key(holder)));
+    assert!(!again, "the fetch has ended");
+}
+
+#[test]
 fn the_empty_list_needs_nobody() {
     let mut net = Net::of_ours(1);
     net.fetch(1, AtomId::ZERO, LIST);

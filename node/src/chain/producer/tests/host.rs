@@ -50,6 +50,8 @@ pub(super) struct Host {
     /// Heads that it named, in order.
     pub(super) named: Vec<Head>,
     pub(super) offered: Vec<AtomId>,
+    /// Who was asked first for small lists, in order.
+    pub(super) asked: Vec<Option<PublicKey>>,
     pub(super) is_validator: bool,
     /// Whether it takes part.
     pub(super) is_up: bool,
@@ -214,7 +216,8 @@ impl Net {
                     let outcome = self.fetch(at, id, ListLimit::MAX);
                     self.input(at, Input::Fetched { id, outcome });
                 }
-                Action::FetchSmall { id, limit } => {
+                Action::FetchSmall { id, limit, from } => {
+                    self.hosts[at].asked.push(from);
                     let outcome = self.fetch(at, id, limit).map(|_| ());
                     self.input(at, Input::FetchedSmall { id, outcome });
                 }
@@ -280,6 +283,7 @@ impl Host {
             head_file: None,
             named: Vec::new(),
             offered: Vec::new(),
+            asked: Vec::new(),
             is_validator: false,
             is_up: true,
             failures: 0,

@@ -29,10 +29,11 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
         refusal.0 == id && expected.contains(&refusal.1),
         "{refusal:?}"
     );
-    // Nobody has this one.
+    // Nobody has this one, not even who tells of it and is asked for it.
     let id = AtomId::new([4; 32]);
     net.input(0, Input::Transaction { peer, id });
     net.run(5);
+    assert_eq!(net.hosts[0].asked, [peer]);
     let refusal = Refusal::NotFetched(FetchError::NotFound);
     assert_eq!(last_refusal(&net, 0), Some((id, refusal)));
 }
