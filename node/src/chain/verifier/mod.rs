@@ -2,9 +2,9 @@
 //!
 //! A head is *chased*: its headers are fetched down to a block that is verified, or to the genesis;
 //! then its blocks are checked from there up, and stored. What is verified competes by core's
-//! [`fork::choose`]. What nobody brings is asked for again and again, and what comes too early
-//! waits; neither condemns. What breaks a rule is remembered with its reason, all that stands on it
-//! with it, and is not tried again.
+//! [`choose`]. What nobody brings is asked for again and again, and what comes too early waits;
+//! neither condemns. What breaks a rule is remembered with its reason, all that stands on it with
+//! it, and is not tried again.
 //!
 //! Which chain is ours: the one that the head of an earlier run, a genesis of our own or
 //! `verified_up_to` belongs to; a node with none of these takes the first chain that it adopts, but
@@ -16,11 +16,14 @@
 //! else of it is checked. It gives way to what was verified only where that goes on from it; and
 //! what we have verified ourselves, is fresh and at least as high, does not give way to it.
 //!
-//! Bounds: the offers and bad blocks of [`fork::Forks`]; [`MAX_CHASES`] heads at once, of which all
+//! Bounds: the offers and bad blocks of [`Forks`]; [`MAX_CHASES`] heads at once, of which all
 //! but the [`LASTING_CHASES`] that most peers offer take turns of [`CHASE_TURN`] while others wait;
 //! [`MAX_PATHS`] headers of all of them; [`MAX_VERIFIED`] verified blocks; [`MAX_IN_FLIGHT`]
 //! fetches of [`MAX_BYTES_IN_FLIGHT`] together; [`MAX_IDS_AHEAD`] ids of transactions that are
 //! needed later, and the transactions of one block beside those of the block at hand.
+//!
+//! [`choose`]: astreum_core::chain::fork::choose
+//! [`Forks`]: astreum_core::chain::fork::Forks
 
 mod adopt;
 mod body;
