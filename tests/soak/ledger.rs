@@ -29,13 +29,15 @@ pub(crate) struct Ledger {
     sent: Mutex<BTreeMap<AtomId, Sent>>,
 }
 
-/// A transfer that a node acknowledged.
+/// A transfer that a node was given.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     /// To whom.
     pub(crate) recipient: Address,
     /// How much.
     pub(crate) amount: u64,
+    /// Whether the node said that it has it.
+    is_acknowledged: bool,
     /// Whether a block was seen that has it, and it succeeded there.
     pub(crate) has_landed: bool,
 }
@@ -65,9 +67,17 @@ impl Ledger {
         let sent = Sent {
             recipient,
             amount,
+            is_acknowledged: false,
             has_landed: false,
         };
         self.sent().insert(id, sent);
+    }
+
+    /// A node has taken it.
+    pub(crate) fn acknowledged(&self, id: &AtomId) {
+        if let Some(sent) = self.sent().get_mut(id) {
+            sent.is_acknowledged = true;
+        }
     }
 
     /// A block has it.
@@ -77,10 +87,12 @@ impl Ledger {
         }
     }
 
-    /// What has not been seen in a block.
-    pub(crate) fn missing(&self) -> Vec<AtomId> {
+    /// What has not been seen in a block; all, or what was acknowledged.
+    pub(crate) fn missing(&self, is_all: bool) -> Vec<AtomId> {
         let sent = self.sent();
-        let missing = sent.iter().filter(|(_, sent)| !sent.has_landed);
+        let missing = sent
+            .iter()
+            .filter(|(_, sent)| !sent.has_landed && (is_all || sent.is_acknowledged));
         missing.map(|(id, _)| *id).collect()
     }
 
@@ -93,7 +105,7 @@ impl Ledger {
         expected
     }
 
-    /// How many were acknowledged.
+    /// How many were given to nodes.
     pub(crate) fn count(&self) -> usize {
         self.sent().len()
     }

@@ -164,7 +164,7 @@ impl Report<'_> {
         self.judge_gets(&mut bars);
         self.judge_rest(&mut bars);
         bars.judge(
-            "transactions that no block has, accounts that are wrong",
+            "acknowledged transactions that no block has, accounts that are wrong",
             format!("{}, {}", self.account.missing, self.account.wrong.len()),
             "0, 0",
             self.account.missing == 0 && self.account.wrong.is_empty() && self.account.sent > 0,

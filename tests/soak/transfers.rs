@@ -39,13 +39,16 @@ pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
             .ledger
             .note(transaction.id(), transaction.recipient, amount);
         match hand_over(node, &transaction) {
-            Ok(()) => world.measured.done(Operation::Send, began),
+            Ok(()) => {
+                world.ledger.acknowledged(&transaction.id());
+                world.measured.done(Operation::Send, began);
+            }
             Err(problem) => {
                 world.unless_restarted(node, epoch, Operation::Send, "refused", &problem);
                 continue;
             }
         }
-        if let Some(seen_at) = landed(world, node, &transaction, began, &mut random) {
+        if let Some(seen_at) = landed(world, (node, epoch), &transaction, began, &mut random) {
             read_elsewhere(world, seen_at, &transaction, &mut random);
         }
     }
@@ -66,10 +69,11 @@ fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Waits until a block has it; the number of the node that says so.
+/// Waits until a block has it; the number of the node that says so. A node that is killed right
+/// after it has acknowledged a transaction may have told nobody what is in it.
 fn landed(
     world: &World,
-    sent_at: &Node,
+    (sent_at, epoch): (&Node, u64),
     transaction: &Transaction,
     began: Instant,
     random: &mut Random,
@@ -84,7 +88,9 @@ fn landed(
                 world.ledger.landed(&id);
                 match times {
                     1 => world.measured.done(Operation::Land, began),
-                    _ => world.measured.failed(
+                    _ => world.unless_restarted(
+                        sent_at,
+                        epoch,
                         Operation::Land,
                         "sent twice",
                         &format!("{id} landed after {:.1?}", began.elapsed()),
@@ -165,7 +171,7 @@ fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mu
 pub(crate) struct Account {
     /// Transactions that nodes were given.
     pub(crate) sent: usize,
-    /// Those that no block has, though a node acknowledged them or might have.
+    /// Those that no block has though a node acknowledged them.
     pub(crate) missing: usize,
     /// Accounts that have something else than they were sent, with what they should have.
     pub(crate) wrong: Vec<String>,
@@ -178,12 +184,12 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
     let began = Instant::now();
     let node = world.validator()?;
     loop {
-        for id in world.ledger.missing() {
+        for id in world.ledger.missing(true) {
             if status(node, &id, 0).is_ok_and(|status| status.state == "success") {
                 world.ledger.landed(&id);
             }
         }
-        let is_all = world.ledger.missing().is_empty();
+        let is_all = world.ledger.missing(false).is_empty();
         if is_all || began.elapsed() > LAST_PATIENCE || world.is_interrupted() {
             break;
         }
@@ -191,7 +197,7 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
     }
     let mut account = Account {
         sent: world.ledger.count(),
-        missing: world.ledger.missing().len(),
+        missing: world.ledger.missing(false).len(),
         ..Account::default()
     };
     for (recipient, expected) in world.ledger.expected() {
