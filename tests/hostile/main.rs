@@ -12,6 +12,7 @@
     reason = "a harness that cannot go on is to stop and say where"
 )]
 
+mod blocks;
 mod figures;
 mod live;
 mod peer;
@@ -46,6 +47,7 @@ const CASES: &[Case] = &[
     ("difficulty", live::difficulty),
     ("other-user", user::other_user),
     ("validator", validator::floods),
+    ("blocks", blocks::bad_blocks),
     ("flood", live::flood),
 ];
 

@@ -20,6 +20,8 @@ pub(crate) struct Peer {
     buffer: Vec<u8>,
     /// What came, if somebody wants to see it.
     pub(crate) received: Option<Vec<Vec<u8>>>,
+    /// How long it takes to handle what comes.
+    pub(crate) delay: Option<Duration>,
     /// What went out, likewise.
     pub(crate) sent: Option<Vec<Vec<u8>>>,
 }
@@ -43,6 +45,7 @@ impl Peer {
             origin: std::time::Instant::now(),
             buffer: vec![0; 1 << 16],
             received: None,
+            delay: None,
             sent: None,
         }
     }
@@ -97,6 +100,9 @@ impl Peer {
             self.socket.set_read_timeout(Some(wait)).unwrap();
             match self.socket.recv_from(&mut self.buffer) {
                 Ok((len, from)) => {
+                    if let Some(delay) = self.delay {
+                        std::thread::sleep(delay);
+                    }
                     let now = self.now();
                     if let Some(received) = &mut self.received {
                         received.push(self.buffer[..len].to_vec());

@@ -7,6 +7,7 @@ use astreum_node::control::{Client, PeerReply, PutReply, Request, StatusReply, h
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -95,6 +96,15 @@ impl Node {
             .expect("the node answers")
     }
 
+    /// Has it shake hands with whoever is at this address.
+    pub(crate) fn connect(&self, address: &str) {
+        let address = address.to_owned();
+        let asked = self
+            .client
+            .request::<serde_json::Value>(&Request::Connect { address });
+        asked.expect("the node answers");
+    }
+
     pub(crate) fn put(&self, atom: &Atom) {
         let atoms = vec![hex(&atom.to_bytes())];
         let kept: PutReply = self.client.request(&Request::Put { atoms }).unwrap();
@@ -118,6 +128,13 @@ impl Node {
         files
             .map(|file| file.unwrap().metadata().unwrap().len())
             .sum()
+    }
+
+    /// Bytes that its cold storage takes of the disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let files = fs::read_dir(self.home.join("cold")).unwrap();
+        let blocks = files.map(|file| file.unwrap().metadata().unwrap().blocks());
+        blocks.sum::<u64>() * 512
     }
 
     /// Whether it still runs.

@@ -1,0 +1,397 @@
+//! Heads of peers that mean harm, at a node that follows an honest chain meanwhile: records that are
+//! none, lists that never end or name one thing over and over, a trie that fans out, answers that
+//! come in drops. All of it is on a chain of its own with right headers where that takes it further.
+
+use crate::Settings;
+use crate::figures::Figures;
+use crate::peer::Peer;
+use crate::process::{HOT_BYTES, Node, QUEUE_BYTES};
+use crate::stranger;
+use crate::world::secret;
+use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore, bytes_list};
+use astreum_core::chain::{
+    Account, Address, BURN, Block, Body, Builder, Genesis, Header, MAX_BLOCK_TRANSACTIONS, Miner,
+    TREASURY, Unsigned, difficulty, write_atoms,
+};
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_core::trie::{Scalar, Trie};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+const MIB: u64 = 1 << 20;
+/// How long a head is offered before the next one.
+const TURN: Duration = Duration::from_millis(150);
+/// What a peer that answers in drops waits before each answer.
+const DROP: Duration = Duration::from_millis(900);
+
+/// Makes blocks with right headers on a genesis of its own.
+struct Forger {
+    key: SigningKey,
+    store: MemoryStore,
+    genesis: Block,
+    /// That of the empty block after the genesis.
+    body: Body,
+}
+
+impl Forger {
+    fn new(seed: u8) -> Self {
+        let key = SigningKey::from_seed(&[seed; 32]);
+        let mut store = MemoryStore::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let begin = now.as_secs() - 1_000;
+        let validator = Address::from(key.verifying_key());
+        let genesis = Genesis::new(validator, Natural::ZERO, begin.into());
+        let genesis = genesis.build(&mut Scalar, &mut store).unwrap();
+        genesis.write(&mut store).unwrap();
+        let body = Builder::new(&store, &genesis).finish(&mut Scalar, None);
+        Self {
+            key,
+            body: body.unwrap(),
+            store,
+            genesis,
+        }
+    }
+
+    /// A child of this block, right but for what `change` does to it.
+    fn child(&mut self, parent: &Block, change: impl FnOnce(&mut Header)) -> Block {
+        let timestamp = &parent.timestamp + &Natural::from(2_u64);
+        let asked = difficulty(&parent.timestamp, &timestamp, &parent.difficulty);
+        let validator = Address::from(self.key.verifying_key());
+        let mut header = self.body.header(parent, validator, timestamp, asked);
+        change(&mut header);
+        let mut miner = Miner::new(header, self.key.clone(), &parent.difficulty);
+        let block = miner.try_nonces(1 << 20, &mut Scalar).unwrap();
+        block.write(&mut self.store).unwrap();
+        block
+    }
+
+    /// So many blocks with this list of transactions, one on the other; the id of the last.
+    fn chain_with(&mut self, list: AtomId, count: usize) -> AtomId {
+        let mut last = self.genesis.clone();
+        for _ in 0..count {
+            last = self.child(&last.clone(), |header| header.transactions = list);
+        }
+        last.id()
+    }
+
+    fn list(&mut self, ids: &[[u8; 32]]) -> AtomId {
+        let (head, atoms) = bytes_list(ids);
+        self.store.extend(atoms);
+        head
+    }
+}
+
+/// A block whose atoms are those of a right one, but for one of them.
+fn retold(
+    block: &Block,
+    place: usize,
+    kind: AtomKind,
+    data: &[u8],
+    out: &mut MemoryStore,
+) -> AtomId {
+    let atoms = block.to_atoms();
+    let (body, head) = atoms.split_at(atoms.len() - 4);
+    let mut next = AtomId::ZERO;
+    let mut put = |index: usize, right: &Atom, data_right: &[u8], next: AtomId| {
+        let atom = if index == place {
+            Atom::new(kind, data, next)
+        } else {
+            Atom::new(right.kind(), data_right, next)
+        };
+        out.insert(atom)
+    };
+    for (index, (_, atom)) in body.iter().enumerate().rev() {
+        next = put(index, atom, atom.data(), next);
+    }
+    let mut at = AtomId::ZERO;
+    for (index, (_, atom)) in head.iter().enumerate() {
+        // The first of the head is the list that names the body.
+        let data = if index == 0 {
+            next.as_bytes().as_slice()
+        } else {
+            atom.data()
+        };
+        at = put(body.len() + index, atom, data, at);
+    }
+    at
+}
+
+/// Every atom of a block of a wrong kind, empty, and far too long.
+fn records(forger: &mut Forger) -> Vec<AtomId> {
+    let genesis = forger.genesis.clone();
+    let right = forger.child(&genesis, |_| {});
+    let mut heads = Vec::new();
+    for (place, (_, atom)) in right.to_atoms().iter().enumerate() {
+        let other = match atom.kind() {
+            AtomKind::Bytes => AtomKind::List,
+            _ => AtomKind::Bytes,
+        };
+        for (kind, data) in [
+            (other, atom.data().to_vec()),
+            (atom.kind(), Vec::new()),
+            (atom.kind(), vec![7; 60_000]),
+        ] {
+            heads.push(retold(&right, place, kind, &data, &mut forger.store));
+        }
+    }
+    heads
+}
+
+/// A header whose body goes on and on, and bodies of three kinds that do.
+fn bombs(forger: &mut Forger) -> Vec<AtomId> {
+    let ids = |count: u32| -> Vec<[u8; 32]> { (0..count).map(|n| secret(7_000_000 + n)).collect() };
+    let most = u32::try_from(MAX_BLOCK_TRANSACTIONS).unwrap();
+    let endless = forger.list(&ids(150_000));
+    let list = forger.store.insert(Atom::list(endless, AtomId::ZERO));
+    let signature = forger
+        .store
+        .insert(Atom::new(AtomKind::Bytes, [0; 64], list));
+    let version = forger
+        .store
+        .insert(Atom::new(AtomKind::Bytes, [1], signature));
+    let header = forger
+        .store
+        .insert(Atom::new(AtomKind::Symbol, *b"block", version));
+    let large = Unsigned {
+        chain_id: Natural::ZERO,
+        amount: Natural::ONE,
+        counter: Natural::ONE,
+        data: vec![7; 60_000].as_slice().into(),
+        recipient: BURN,
+    }
+    .sign(&forger.key);
+    write_atoms(large.to_atoms(), &mut forger.store).unwrap();
+    let large = *large.id().as_bytes();
+    let one_over_and_over = forger.list(&vec![large; MAX_BLOCK_TRANSACTIONS]);
+    let nobodys = forger.list(&ids(most));
+    vec![
+        header,
+        forger.chain_with(endless, 1),
+        forger.chain_with(one_over_and_over, 1),
+        forger.chain_with(nobodys, 32),
+    ]
+}
+
+/// A block on a genesis whose stakes are 2^256, of 256 nodes.
+fn fan(forger: &mut Forger) -> AtomId {
+    let store = &mut forger.store;
+    let mut node = |child: AtomId, value: &[u8]| {
+        let fields: [&[u8]; 4] = [&[0, 0], child.as_ref(), child.as_ref(), value];
+        let (fields, atoms) = bytes_list(&fields);
+        store.extend(atoms);
+        store.insert(Atom::new(AtomKind::Symbol, *b"trie", fields))
+    };
+    let mut stakes = node(AtomId::ZERO, &[1]);
+    for _ in 0..256 {
+        stakes = node(stakes, &[]);
+    }
+    let treasury = Account {
+        data: stakes,
+        ..Account::default()
+    };
+    let mut accounts = Trie::new();
+    for (address, account) in [(TREASURY, treasury), (BURN, Account::default())] {
+        let id = account.write(store).unwrap();
+        let put = accounts.put(store, address.as_ref(), id.as_ref());
+        put.unwrap();
+    }
+    let accounts = accounts.commit(&mut Scalar, store).unwrap();
+    let header = Header {
+        accounts,
+        cumulative_stake: Natural::ZERO,
+        cumulative_burn: Natural::ZERO,
+        ..forger.genesis.header().clone()
+    };
+    let genesis = header.signed(None);
+    genesis.write(&mut forger.store).unwrap();
+    forger
+        .child(&genesis, |header| header.accounts = accounts)
+        .id()
+}
+
+/// Offers these heads, one after the other, until it is to stop.
+fn offer(mut peer: Peer, heads: &[AtomId], stop: impl Fn() -> bool) -> Peer {
+    while !stop() {
+        for head in heads {
+            let now = peer.now();
+            peer.engine.set_head(now, Some(*head));
+            peer.run(TURN, |_| false);
+            if stop() {
+                break;
+            }
+        }
+    }
+    peer
+}
+
+fn height(node: &Node) -> u64 {
+    node.status().chain.height.unwrap_or_default()
+}
+
+/// Bad heads at a node that follows an honest chain, and at one that knows no chain yet, which has
+/// to look at the bodies as well.
+pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
+    let validation = "5c".repeat(32);
+    let secret_key = ["--validation-secret-key", &validation];
+    let cold = ["--cold-storage-path", "HOME/cold"];
+    let validator = Node::start_with(settings, "blocks-maker", &[secret_key, cold].concat());
+    let seed = validator.address.to_string();
+    let follow = ["--additional-seeds", &seed];
+    let often = ["--verify-blockchain-interval", "1"];
+    // What they look at passes through memory; what they are to keep is on disk.
+    let follows = [follow, often, cold].concat();
+    let follower = Node::start_with(settings, "blocks-follower", &follows);
+    let fresh = Node::start_with(settings, "blocks-fresh", &[often, cold].concat());
+    let is_verified = |node: &Node| node.status().chain.state.as_deref() == Some("verified");
+    let follows = wait(Duration::from_secs(60), || is_verified(&follower));
+    assert!(follows, "the follower follows");
+    let atom = stranger::large_atom(1);
+    follower.put(&atom);
+    fresh.put(&atom);
+    let mut forger = Forger::new(0x51);
+    let mut bad = records(&mut forger);
+    let records = bad.len();
+    let long = forger.chain_with(AtomId::ZERO, 30);
+    bad.extend(bombs(&mut forger));
+    bad.push(fan(&mut forger));
+    let unseen = forger.list(&[[9; 32]]);
+    let meet = |n: u32, node: &Node| {
+        let mut peer = Peer::new(secret(400 + n));
+        peer.store = forger.store.clone();
+        assert!(peer.meet(node), "a liar meets its victim");
+        peer
+    };
+    let mut honest = [1, 2].map(|n| Peer::new(secret(n)));
+    assert!(
+        honest[0].meet(&follower) && honest[1].meet(&fresh),
+        "honest peers meet both"
+    );
+    let mut slow = meet(9, &follower);
+    slow.delay = Some(DROP);
+    let liars = [(0, &follower), (1, &follower), (2, &fresh), (3, &fresh)];
+    let liars = liars.map(|(n, node)| meet(n, node));
+    let stop = AtomicBool::new(false);
+    let time = settings.flood.min(Duration::from_secs(15));
+    let log_before = follower.log_bytes() + fresh.log_bytes();
+    let (mut fetches, mut fetched, mut resident) = ([0_u32; 2], [0_u32; 2], 0);
+    let (before, disk_before) = (height(&validator), fresh.disk_bytes());
+    thread::scope(|scope| {
+        for (at, liar) in liars.into_iter().enumerate() {
+            let (bad, stop) = (&bad, &stop);
+            scope.spawn(move || {
+                // Some begin with what is long.
+                let mut heads = bad.clone();
+                heads.rotate_left(at % 2 * records);
+                offer(liar, &heads, || stop.load(Ordering::Relaxed))
+            });
+        }
+        scope.spawn(|| offer(slow, &[long], || stop.load(Ordering::Relaxed)));
+        let started = Instant::now();
+        while started.elapsed() < time {
+            for (at, node) in [&follower, &fresh].into_iter().enumerate() {
+                let peer = &mut honest[at];
+                fetches[at] += 1;
+                fetched[at] += u32::from(peer.fetch(atom.id()).is_some());
+                peer.run(Duration::from_millis(25), |_| false);
+                resident = resident.max(node.resident_bytes());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let (made, followed) = (height(&validator), follower.status().chain);
+    let disk = fresh.disk_bytes().saturating_sub(disk_before);
+    let log = follower.log_bytes() + fresh.log_bytes() - log_before;
+    let cap = HOT_BYTES + 2 * QUEUE_BYTES + 64 * MIB;
+    figures.note("bad heads, offered round and round", bad.len());
+    figures.bar(
+        "resident memory at most",
+        format!("{} MiB", resident / MIB),
+        &format!("caps + 64 MiB = {} MiB", cap / MIB),
+        resident <= cap,
+    );
+    figures.bar(
+        "honest requests for 4 KB answered",
+        format!("{fetched:?} of {fetches:?}"),
+        "95 % of each",
+        (0..2).all(|at| fetches[at] > 100 && fetched[at] * 100 >= fetches[at] * 95),
+    );
+    let behind = made.saturating_sub(followed.height.unwrap_or_default());
+    figures.bar(
+        "the honest chain, verified meanwhile",
+        format!(
+            "{} blocks more, the follower {behind} behind",
+            made - before
+        ),
+        "at most 3 behind, and it grows",
+        behind <= 3 && made > before && followed.state.as_deref() == Some("verified"),
+    );
+    let told = fresh.status().chain;
+    let shown = followed.bad_blocks.len().min(told.bad_blocks.len());
+    let all = followed.bad_blocks.iter().chain(&told.bad_blocks);
+    figures.bar(
+        "bad blocks that each shows with a reason",
+        shown,
+        "16, the most that it shows",
+        shown == 16 && all.clone().all(|bad| !bad.reason.is_empty()),
+    );
+    figures.bar(
+        "head that the node without a chain has taken from them",
+        format!("{:?}", told.head),
+        "none",
+        told.head.is_none(),
+    );
+    figures.bar(
+        "log growth of both",
+        format!("{log} bytes"),
+        "1 MB",
+        log < 1_000_000,
+    );
+    figures.bar(
+        "disk growth of the node without a chain",
+        format!("{disk} bytes"),
+        "1 MB",
+        disk < 1_000_000,
+    );
+    // A stranger offers what is known to be bad: none of it is fetched.
+    let newcomer = meet(20, &follower);
+    let served = newcomer.engine.stats().objects_served;
+    let again = bad.get(..records).unwrap();
+    let end = Instant::now() + Duration::from_secs(4);
+    let newcomer = offer(newcomer, again, || Instant::now() >= end);
+    let asked = newcomer.engine.stats().objects_served - served;
+    figures.bar(
+        "requests for what is known to be bad",
+        asked,
+        "0",
+        asked == 0,
+    );
+    let end = Instant::now() + Duration::from_secs(2);
+    let newcomer = offer(newcomer, &[unseen], || Instant::now() >= end);
+    let asked = newcomer.engine.stats().objects_served - served;
+    figures.bar("requests for what is new and as bad", asked, "1", asked > 0);
+    // The other one meets the honest chain after all.
+    fresh.connect(&seed);
+    let started = Instant::now();
+    let joined = wait(Duration::from_secs(60), || is_verified(&fresh));
+    figures.bar(
+        "the node without a chain joins the honest one",
+        format!("{joined}, after {:.1?}", started.elapsed()),
+        "60 s",
+        joined,
+    );
+}
+
+/// Waits until it holds, for so long at most; whether it does.
+fn wait(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        if holds() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    false
+}
