@@ -246,7 +246,9 @@ mod tests {
             fs::write(&path, content).unwrap();
             let error = error(&path);
             assert!(error.contains("no key file"), "{error}");
-            assert!(content.is_empty() || !error.contains(content), "{error}");
+            // The path may hold the same digits as a short content does.
+            let said = error.replace(&path.display().to_string(), "");
+            assert!(content.is_empty() || !said.contains(content), "{error}");
         }
         assert!(error(scratch.path()).contains("not a regular file"));
         let null = fs::metadata("/dev/null").is_ok_and(|data| !data.is_file());
