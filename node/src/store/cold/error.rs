@@ -43,7 +43,7 @@ pub enum ColdError {
         /// Its stored bytes.
         stored_bytes: usize,
     },
-    /// The directory that is to be read does not exist or holds nothing.
+    /// The directory that is to be read does not exist, or is no store's.
     Nothing {
         /// The directory.
         path: PathBuf,
@@ -57,11 +57,18 @@ pub enum ColdError {
 
 impl ColdError {
     pub(super) fn io(operation: &'static str, path: &Path, error: &io::Error) -> Self {
+        let message = match error.kind() {
+            // A directory that is there is no failure, so this is something else.
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                "it is a file, or goes through one; a directory is wanted".into()
+            }
+            _ => error.to_string(),
+        };
         Self::Io {
             operation,
             path: path.to_owned(),
             kind: error.kind(),
-            message: error.to_string(),
+            message,
         }
     }
 }
@@ -101,7 +108,7 @@ impl fmt::Display for ColdError {
             ),
             Self::Nothing { path } => write!(
                 f,
-                "{} does not exist or is empty: there is no cold storage there",
+                "there is no cold storage in {}: it does not exist, is empty, or is something else",
                 path.display()
             ),
             Self::NotEmpty { path } => write!(

@@ -291,6 +291,24 @@ fn contains_reads_no_data_and_counts_no_lookup() {
 /// Where a power cut can leave the files of a merge, before it and after it: the data alone, its
 /// index under the temporary name.
 #[test]
+fn what_is_no_store_is_said_to_be_none() {
+    let scratch = Scratch::new("cold-none");
+    let told = |path: &Path| ColdStore::open_to_read(path, true).unwrap_err().to_string();
+    let none = "there is no cold storage in";
+    assert!(told(&scratch.path().join("none")).contains(none));
+    assert!(told(scratch.path()).contains(none));
+    let file = scratch.path().join("level_0");
+    fs::write(&file, b"a file of somebody").unwrap();
+    assert!(told(scratch.path()).contains(none));
+    for path in [file.clone(), file.join("below")] {
+        assert!(told(&path).contains("a directory is wanted"));
+        let error = ColdStore::open(&path, options()).unwrap_err().to_string();
+        assert!(error.contains("a directory is wanted"), "{error}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"a file of somebody");
+}
+
+#[test]
 fn what_an_interruption_left_goes_and_data_that_lost_its_index_stays() {
     let scratch = Scratch::new("cold-orphans");
     let all = atoms(0..20);

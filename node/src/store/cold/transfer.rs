@@ -3,7 +3,7 @@
 use super::collate::Pending;
 use super::{ColdError, ColdOptions, ColdStore, Snapshot};
 use crate::config::ColdStorageSync;
-use crate::store::disk::{Disk, ReadOnlyDisk, SystemDisk};
+use crate::store::disk::{DirEntry, Disk, ReadOnlyDisk, SystemDisk};
 use crate::store::level::PairWriter;
 use astreum_core::atom::{Atom, AtomId};
 use std::collections::BTreeSet;
@@ -140,7 +140,10 @@ impl ColdStore {
     pub fn open_to_read(path: &Path, mapped: bool) -> Result<Self, ColdError> {
         let listed = SystemDisk.list(path);
         let entries = listed.map_err(|error| ColdError::io("read", path, &error))?;
-        if entries.is_empty() {
+        let is_ours = |entry: &DirEntry| {
+            entry.name == "FORMAT" || entry.is_dir && entry.name.starts_with("level_")
+        };
+        if !entries.iter().any(is_ours) {
             return Err(ColdError::Nothing { path: path.into() });
         }
         let options = ColdOptions {
