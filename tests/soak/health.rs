@@ -12,8 +12,9 @@ use std::time::Instant;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Between two lines that say how it goes.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
-/// What fills or expires has done so by then: the records of providers live for 1,800 s.
-const LONGEST_WARM_UP: Duration = Duration::from_secs(1_800);
+/// What fills or expires has done so by then: what a block brought is advertised for 900 s, and the
+/// record of its provider lives for 1,800 s after the last time.
+const LONGEST_WARM_UP: Duration = Duration::from_secs(2_760);
 
 /// What one process took at one time.
 #[derive(Clone, Copy, Debug)]
@@ -159,10 +160,14 @@ impl Health {
     }
 }
 
-/// How long after the beginning the samples begin to count: a half, or what fills slowly has had
-/// its time.
+/// As long as that is enough to see a slope.
+const LONG_ENOUGH: Duration = Duration::from_secs(1_440);
+
+/// How long after the beginning the samples begin to count: a half, or longer where what is left is
+/// long enough, until what fills slowly has had its time.
 pub(crate) fn warm_up(whole: Duration) -> Duration {
-    (whole / 2).min(LONGEST_WARM_UP)
+    let latest = whole.saturating_sub(LONG_ENOUGH);
+    (whole / 2).max(latest).min(LONGEST_WARM_UP)
 }
 
 /// The slope of own memory over time by least squares, in MiB an hour; over the mean of several
