@@ -6,9 +6,12 @@
 use core::time::Duration;
 
 /// Peers known at once, registered or not. When full, the one heard from longest ago goes among
-/// those that have not proven their address, then among proven ones that are not registered;
-/// registered peers with a proven address stay and the newcomer is refused.
+/// those that have not proven their address, then among proven ones that are not registered, then
+/// among those that the distance table has no place for and that were silent for
+/// [`SPARE_PEER_SILENCE`]; the others stay, and the newcomer is refused.
 pub const MAX_PEERS: usize = 4_096;
+/// See [`MAX_PEERS`]: time enough for a newcomer to learn of others.
+pub const SPARE_PEER_SILENCE: Duration = Duration::from_secs(10);
 /// Peers known at once from one IPv4 /24 or IPv6 /48; loopback and private ranges are exempt.
 pub const MAX_PEERS_PER_NETWORK: u32 = 64;
 
@@ -130,6 +133,9 @@ pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
 
 /// Peers below which others are asked for theirs.
 pub const WANTED_PEERS: usize = 64;
+/// Of the peers nearest to ourselves, so many are asked for theirs however many are known: those who
+/// are near to us know each other, and who looks for what is near to us has to find us through them.
+pub const NEAR_PEERS: usize = 8;
 /// Between two such questions to one peer.
 pub const ROUTE_REQUEST_INTERVAL: Duration = Duration::from_secs(300);
 /// How long an answer to such a question is waited for.

@@ -5,7 +5,7 @@
 //! others, and take part in the searches.
 
 use super::event::PeerInfo;
-use super::limits::{MAX_PEERS, MAX_PEERS_PER_NETWORK};
+use super::limits::{MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SPARE_PEER_SILENCE};
 use super::replay::ReplayWindow;
 use super::round_trip::RoundTrip;
 use super::stats::DropReason;
@@ -155,27 +155,50 @@ impl Peers {
         self.by_key.len()
     }
 
-    /// Who has to go so that somebody at `address` can come; nobody if there is room.
-    pub(super) fn make_room(&self, address: &SocketAddr) -> Result<Option<PublicKey>, DropReason> {
+    /// Who has to go so that somebody at `address` can come; nobody if there is room. `kept` stays.
+    ///
+    /// A registered peer that the distance table has no place for is of little use to us; that a
+    /// newcomer is met is of much use to it. So such peers go when they have been silent, or a
+    /// network larger than [`MAX_PEERS`] could not be joined through us.
+    pub(super) fn make_room(
+        &self,
+        now: Instant,
+        address: &SocketAddr,
+        kept: Option<&PublicKey>,
+    ) -> Result<Option<PublicKey>, DropReason> {
         let network = Network::of(&address.ip());
         let from_network = network.and_then(|network| self.by_network.get(&network));
         let is_network_full = from_network.is_some_and(|count| *count >= MAX_PEERS_PER_NETWORK);
         if self.by_key.len() < MAX_PEERS && !is_network_full {
             return Ok(None);
         }
-        let rank = |peer: &Peer| match (peer.is_proven, peer.is_registered) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => 2,
+        let rank = |key: &PublicKey, peer: &Peer| match (peer.is_proven, peer.is_registered) {
+            (false, _) => Some(0),
+            (true, false) => Some(1),
+            (true, true) => {
+                let is_spare = now.since(peer.last_heard) >= SPARE_PEER_SILENCE
+                    && kept != Some(key)
+                    && self.table.get(key).is_none();
+                is_spare.then_some(2)
+            }
         };
         // A network that is full makes room among its own.
-        let candidates = self.by_key.iter().filter(|(_, peer)| {
-            rank(peer) < 2 && (!is_network_full || Network::of(&peer.address.ip()) == network)
+        let candidates = self.by_key.iter().filter_map(|(key, peer)| {
+            let may_go = !is_network_full || Network::of(&peer.address.ip()) == network;
+            let rank = may_go.then(|| rank(key, peer)).flatten()?;
+            Some((rank, peer.last_heard, key))
         });
-        let victim = candidates.min_by_key(|(_, peer)| (rank(peer), peer.last_heard));
+        let victim = candidates.min_by_key(|(rank, last_heard, _)| (*rank, *last_heard));
         victim
-            .map(|(key, _)| Some(*key))
+            .map(|(.., key)| Some(*key))
             .ok_or(DropReason::TooManyPeers)
+    }
+
+    /// Whether a peer is among the few of the table that are nearest to ourselves.
+    pub(super) fn is_near(&self, key: &PublicKey) -> bool {
+        let me = self.table.own_key().as_bytes();
+        let near = self.table.closest_where::<NEAR_PEERS>(me, |_| true);
+        near.iter().any(|entry| entry.key() == key)
     }
 
     /// Adds somebody for whom there is room.
@@ -302,6 +325,7 @@ fn count_out(by_network: &mut BTreeMap<Network, u32>, address: &SocketAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
 
     fn key(n: u32) -> PublicKey {
         let mut bytes = [0x55; 32];
@@ -311,10 +335,10 @@ mod tests {
 
     fn add(peers: &mut Peers, n: u32, ip: [u8; 4]) -> Result<(), DropReason> {
         let address = SocketAddr::from((ip, 1));
-        if let Some(victim) = peers.make_room(&address)? {
+        let now = Instant::from_micros(n.into());
+        if let Some(victim) = peers.make_room(now, &address, None)? {
             peers.remove(&victim);
         }
-        let now = Instant::from_micros(n.into());
         peers.insert(
             key(n),
             Peer::new(now, SharedKey::from_bytes([0; 32]), address),
@@ -341,6 +365,21 @@ mod tests {
         assert_eq!((peers.len(), peers.registered()), (MAX_PEERS, MAX_PEERS));
         assert_eq!(
             add(&mut peers, most + 1, [8, 8, 8, 8]),
+            Err(DropReason::TooManyPeers)
+        );
+        // Who is silent and has no place in the table goes then, the longest silent first.
+        let address = SocketAddr::from(([8, 8, 8, 8], 8));
+        let is_spare =
+            |n: &u32| peers.get(&key(*n)).is_some() && peers.table.get(&key(*n)).is_none();
+        let spare: Vec<u32> = (0..=most).filter(is_spare).collect();
+        assert!(spare.len() > MAX_PEERS / 2 && !peers.table.is_empty());
+        let soon = Instant::ZERO + SPARE_PEER_SILENCE;
+        let room = |now, kept: Option<&PublicKey>| peers.make_room(now, &address, kept);
+        let later = soon + Duration::from_secs(1);
+        assert_eq!(room(later, None), Ok(Some(key(spare[0]))));
+        assert_eq!(room(later, Some(&key(spare[0]))), Ok(Some(key(spare[1]))));
+        assert_eq!(
+            room(Instant::from_micros(9_999), None),
             Err(DropReason::TooManyPeers)
         );
     }

@@ -171,7 +171,7 @@ impl Engine {
             return;
         }
         self.send_ping(now, key);
-        if self.peers.registered() < WANTED_PEERS {
+        if self.peers.registered() < WANTED_PEERS || self.peers.is_near(key) {
             self.ask_routes(now, key);
         }
         self.serve_waiting(now, key, store);

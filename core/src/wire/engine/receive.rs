@@ -262,7 +262,8 @@ impl Engine {
         source: &Source,
         shared: SharedKey,
     ) -> Result<(), DropReason> {
-        if let Some(victim) = self.peers.make_room(&source.address)? {
+        let pinned = self.seeds.pinned.as_ref();
+        if let Some(victim) = self.peers.make_room(now, &source.address, pinned)? {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         let mut peer = Peer::new(now, shared, source.address);

@@ -3,9 +3,12 @@
 use super::net::{Net, at, config, key, secret};
 use super::stranger;
 use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::wire::engine::limits::WANTED_PEERS;
 use crate::wire::engine::{DropReason, Engine, Event, RemoveReason};
 use crate::wire::message::{Body, HEADER_BYTES, Message, Topic};
 use crate::wire::packet::{NONCE_BYTES, Packet};
+use crate::wire::table::Distance;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -307,6 +310,30 @@ fn peers_of_peers_are_met_through_routes() {
     assert!(met >= 3, "{met} of five know others");
     for n in 2..=6 {
         assert!(net.engine(n).peers().all(|peer| peer.is_proven));
+    }
+}
+
+/// Who looks for an id near to us finds us through our neighbours: they are met although there are
+/// peers enough.
+#[test]
+fn who_has_peers_enough_asks_newcomers_that_are_near_for_theirs_and_no_others() {
+    let mut net = Net::of_ours(201);
+    let own = key(1);
+    let mut others: Vec<u8> = (2..=201).collect();
+    others.sort_by_key(|n| Distance::between(own.as_bytes(), key(*n).as_bytes()));
+    let (nearest, farthest) = (others[0], others[199]);
+    for n in &others[50..150] {
+        net.connect(*n, 1);
+        net.run(Duration::from_millis(50));
+    }
+    assert!(net.engine(1).peers.registered() >= WANTED_PEERS);
+    for (newcomer, is_asked) in [(farthest, false), (nearest, true)] {
+        net.meet(newcomer, 1);
+        let peer = net.engine(1).peers.get(&key(newcomer)).unwrap();
+        assert_eq!(
+            (peer.is_proven, peer.routes_asked_at.is_some()),
+            (true, is_asked)
+        );
     }
 }
 
