@@ -3,7 +3,6 @@
 use super::net::{Net, at, config, key, secret};
 use super::stranger;
 use crate::atom::AtomId;
-use crate::crypto::PublicKey;
 use crate::wire::engine::limits::WANTED_PEERS;
 use crate::wire::engine::{DropReason, Engine, Event, RemoveReason};
 use crate::wire::message::{Body, HEADER_BYTES, Message, Topic};
