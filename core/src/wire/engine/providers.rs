@@ -64,7 +64,10 @@ impl Providers {
         self.by_source
             .insert((provider.source, provider.expires, id, provider.key));
         *self.per_source.entry(provider.source).or_insert(0) += 1;
-        self.by_id.entry(id).or_default().push(provider);
+        // Nearly every id has one provider, and there are many ids.
+        let records = self.by_id.entry(id).or_default();
+        records.reserve_exact(1);
+        records.push(provider);
     }
 
     fn remove(&mut self, id: &AtomId, key: &PublicKey) {
