@@ -106,13 +106,13 @@ fn collating_and_merging_say_how_far_they_are() {
 #[test]
 fn wrong_input_is_explained_and_makes_nothing() {
     let home = Home::new("store-wrong");
-    store(&home, &["stat"]).fails(1, &["cold", "is no cold storage there"]);
-    store(&home, &["verify"]).fails(1, &["is no cold storage there"]);
-    store(&home, &["collate"]).fails(1, &["is no cold storage there"]);
-    store(&home, &["merge"]).fails(1, &["is no cold storage there"]);
-    store(&home, &["export", "to"]).fails(1, &["is no cold storage there"]);
+    store(&home, &["stat"]).fails(1, &["cold", "there is no cold storage in"]);
+    store(&home, &["verify"]).fails(1, &["there is no cold storage in"]);
+    store(&home, &["collate"]).fails(1, &["there is no cold storage in"]);
+    store(&home, &["merge"]).fails(1, &["there is no cold storage in"]);
+    store(&home, &["export", "to"]).fails(1, &["there is no cold storage in"]);
     assert!(!home.path().join("cold").exists() && !home.path().join("to").exists());
-    store(&home, &["import", "nowhere"]).fails(1, &["nowhere", "is no cold storage there"]);
+    store(&home, &["import", "nowhere"]).fails(1, &["nowhere", "there is no cold storage in"]);
     assert!(!home.path().join("cold").exists());
     home.file("note", "text");
     store(&home, &["import", "note"]).fails(1, &["note"]);
