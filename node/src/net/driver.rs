@@ -27,7 +27,7 @@ use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{self, Engine, Event, FetchError, FetchId, Recipient, Transmit};
+use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
 use astreum_core::wire::object::PayloadType;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -449,16 +449,13 @@ impl Driver {
     }
 
     fn providers(&self, now: Instant, id: &AtomId) -> Vec<Provider> {
-        let (known, provider) = (self.engine.providers(), |provider: &engine::Provider| {
-            Provider {
+        let known = self.engine.providers_of(now, id);
+        known
+            .map(|provider| Provider {
                 key: provider.key,
                 address: provider.address,
                 expires_in: provider.expires.since(now),
-            }
-        });
-        known
-            .filter(|(known, provider)| *known == id && provider.expires > now)
-            .map(|(_, known)| provider(known))
+            })
             .collect()
     }
 

@@ -292,12 +292,7 @@ impl Engine {
         else {
             return;
         };
-        let providers: Vec<_> = self
-            .providers
-            .of(now, &wanted)
-            .take(FETCH_FANOUT)
-            .copied()
-            .collect();
+        let providers: Vec<_> = self.providers.of(now, &wanted).take(FETCH_FANOUT).collect();
         let mut count = 0;
         for provider in providers {
             let namer = Some(provider.source);

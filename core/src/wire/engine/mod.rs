@@ -228,8 +228,13 @@ impl Engine {
     }
 
     /// Who is known to provide what.
-    pub fn providers(&self) -> impl Iterator<Item = (&AtomId, &Provider)> {
+    pub fn providers(&self) -> impl Iterator<Item = (&AtomId, Provider)> {
         self.providers.iter()
+    }
+
+    /// Who is known to provide `id`, the record put last first.
+    pub fn providers_of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
+        self.providers.of(now, id)
     }
 
     /// How many provider records there are.

@@ -438,7 +438,7 @@ fn puts_are_forwarded_to_who_is_nearer_and_no_further() {
         .engine(2)
         .providers()
         .next()
-        .map(|(_, record)| *record)
+        .map(|(_, record)| record)
         .unwrap();
     assert_eq!(
         (record.key, record.source, record.address),
