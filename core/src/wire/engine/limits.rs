@@ -6,12 +6,18 @@
 use core::time::Duration;
 
 /// Peers known at once, registered or not. When full, the one heard from longest ago goes among
-/// those that have not proven their address, then among proven ones that are not registered, then
-/// among those that the distance table has no place for and that were silent for
-/// [`SPARE_PEER_SILENCE`]; the others stay, and the newcomer is refused.
+/// those that have not proven their address and are silent for [`STRANGER_PATIENCE`] or more than
+/// [`STRANGERS_WITH_TIME`], then among those that the distance table has no place for and that were
+/// silent for [`SPARE_PEER_SILENCE`], then among all that have proven nothing; the others stay, and
+/// the newcomer is refused.
 pub const MAX_PEERS: usize = 4_096;
 /// See [`MAX_PEERS`]: time enough for a newcomer to learn of others.
 pub const SPARE_PEER_SILENCE: Duration = Duration::from_secs(10);
+/// See [`MAX_PEERS`]: time enough to answer the probes of an address.
+pub const STRANGER_PATIENCE: Duration = Duration::from_secs(3);
+/// See [`MAX_PEERS`]. A flood of strangers, of whom [`AGREEMENTS_PER_SECOND`] come, leaves each a
+/// quarter of a second to prove its address, and costs so many spare peers their place.
+pub const STRANGERS_WITH_TIME: usize = 256;
 /// Peers known at once from one IPv4 /24 or IPv6 /48; loopback and private ranges are exempt.
 pub const MAX_PEERS_PER_NETWORK: u32 = 64;
 

@@ -163,14 +163,8 @@ impl Engine {
             return;
         }
         self.seeds_looked_at = now;
-        let known: Vec<SocketAddr> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.is_proven)
-            .map(|(_, peer)| peer.address)
-            .collect();
         for seed in self.all_seeds() {
-            if !known.contains(&seed) {
+            if !self.peers.is_proven_address(&seed) {
                 self.connect(now, seed);
             }
         }

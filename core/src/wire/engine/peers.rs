@@ -5,7 +5,10 @@
 //! others, and take part in the searches.
 
 use super::event::PeerInfo;
-use super::limits::{MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SPARE_PEER_SILENCE};
+use super::limits::{
+    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SPARE_PEER_SILENCE, STRANGER_PATIENCE,
+    STRANGERS_WITH_TIME,
+};
 use super::replay::ReplayWindow;
 use super::round_trip::RoundTrip;
 use super::stats::DropReason;
@@ -14,7 +17,7 @@ use crate::crypto::{PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::object::PayloadType;
 use crate::wire::table::{Network, PeerTable};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -62,6 +65,15 @@ pub(super) struct Peer {
     pub(super) difficulty: u8,
     pub(super) is_validator: bool,
     pub(super) head: Option<AtomId>,
+    filed: Option<Filed>,
+}
+
+/// Where a peer stands in one of the two queues of [`Peers`].
+#[derive(Clone, Copy, Debug)]
+struct Filed {
+    is_stranger: bool,
+    /// No later than it was heard last.
+    at: Instant,
 }
 
 impl Peer {
@@ -88,6 +100,7 @@ impl Peer {
             difficulty: 1,
             is_validator: false,
             head: None,
+            filed: None,
         }
     }
 
@@ -115,8 +128,16 @@ pub(super) struct Peers {
     by_address: BTreeMap<SocketAddr, PublicKey>,
     by_network: BTreeMap<Network, u32>,
     registered: usize,
+    /// Peers that have proven no address, by when they were heard, or earlier.
+    strangers: Queue,
+    /// Peers that have, and that the distance table has no place for, likewise.
+    spares: Queue,
     pub(super) table: PeerTable<()>,
 }
+
+/// Peers in the order in which they go when there is no room. Whoever is heard keeps its place until
+/// it is looked at there: so a packet costs nothing here.
+type Queue = BTreeSet<(Instant, PublicKey)>;
 
 impl Peers {
     pub(super) fn new(me: PublicKey) -> Self {
@@ -125,6 +146,8 @@ impl Peers {
             by_address: BTreeMap::new(),
             by_network: BTreeMap::new(),
             registered: 0,
+            strangers: Queue::new(),
+            spares: Queue::new(),
             table: PeerTable::new(me),
         }
     }
@@ -155,43 +178,122 @@ impl Peers {
         self.by_key.len()
     }
 
+    /// Whether a peer has proven this address.
+    pub(super) fn is_proven_address(&self, address: &SocketAddr) -> bool {
+        self.by_address.contains_key(address)
+    }
+
     /// Who has to go so that somebody at `address` can come; nobody if there is room. `kept` stays.
     ///
     /// A registered peer that the distance table has no place for is of little use to us; that a
     /// newcomer is met is of much use to it. So such peers go when they have been silent, or a
-    /// network larger than [`MAX_PEERS`] could not be joined through us.
+    /// network larger than [`MAX_PEERS`] could not be joined through us. And newcomers have time to
+    /// prove their address before the next one takes their place, as long as they are few.
     pub(super) fn make_room(
-        &self,
+        &mut self,
         now: Instant,
         address: &SocketAddr,
         kept: Option<&PublicKey>,
     ) -> Result<Option<PublicKey>, DropReason> {
-        let network = Network::of(&address.ip());
-        let from_network = network.and_then(|network| self.by_network.get(&network));
-        let is_network_full = from_network.is_some_and(|count| *count >= MAX_PEERS_PER_NETWORK);
-        if self.by_key.len() < MAX_PEERS && !is_network_full {
+        if let Some(network) = Network::of(&address.ip())
+            && let Some(count) = self.by_network.get(&network)
+            && *count >= MAX_PEERS_PER_NETWORK
+        {
+            return self.make_room_in(now, network, kept).map(Some);
+        }
+        if self.by_key.len() < MAX_PEERS {
             return Ok(None);
         }
-        let rank = |key: &PublicKey, peer: &Peer| match (peer.is_proven, peer.is_registered) {
-            (false, _) => Some(0),
-            (true, false) => Some(1),
-            (true, true) => {
-                let is_spare = now.since(peer.last_heard) >= SPARE_PEER_SILENCE
-                    && kept != Some(key)
-                    && self.table.get(key).is_none();
-                is_spare.then_some(2)
-            }
-        };
-        // A network that is full makes room among its own.
-        let candidates = self.by_key.iter().filter_map(|(key, peer)| {
-            let may_go = !is_network_full || Network::of(&peer.address.ip()) == network;
-            let rank = may_go.then(|| rank(key, peer)).flatten()?;
-            Some((rank, peer.last_heard, key))
+        let stranger = self.first_to_go(true, None);
+        let has_had_time = |at: Instant| now.since(at) >= STRANGER_PATIENCE;
+        let are_many = self.strangers.len() > STRANGERS_WITH_TIME;
+        if let Some((_, key)) = stranger.filter(|(at, _)| are_many || has_had_time(*at)) {
+            return Ok(Some(key));
+        }
+        let is_silent = |at: Instant| now.since(at) >= SPARE_PEER_SILENCE;
+        let spare = self.first_to_go(false, kept);
+        let spare = spare.filter(|(at, _)| is_silent(*at));
+        let (_, key) = spare.or(stranger).ok_or(DropReason::TooManyPeers)?;
+        Ok(Some(key))
+    }
+
+    /// A network that is full makes room among its own, which are few.
+    fn make_room_in(
+        &self,
+        now: Instant,
+        network: Network,
+        kept: Option<&PublicKey>,
+    ) -> Result<PublicKey, DropReason> {
+        let own = self
+            .by_key
+            .iter()
+            .filter(|(_, peer)| Network::of(&peer.address.ip()) == Some(network));
+        let may_go = own.filter(|(key, peer)| {
+            let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
+            !peer.is_proven || is_silent && kept != Some(*key) && self.table.get(key).is_none()
         });
-        let victim = candidates.min_by_key(|(rank, last_heard, _)| (*rank, *last_heard));
-        victim
-            .map(|(.., key)| Some(*key))
+        may_go
+            .min_by_key(|(_, peer)| (peer.is_proven, peer.last_heard))
+            .map(|(key, _)| *key)
             .ok_or(DropReason::TooManyPeers)
+    }
+
+    /// The stranger or spare peer that was heard longest ago, and when.
+    fn first_to_go(
+        &mut self,
+        is_stranger: bool,
+        kept: Option<&PublicKey>,
+    ) -> Option<(Instant, PublicKey)> {
+        let queue = if is_stranger {
+            &mut self.strangers
+        } else {
+            &mut self.spares
+        };
+        loop {
+            let &(at, key) = queue.iter().find(|(_, key)| kept != Some(key))?;
+            // Whoever is queued is known.
+            let peer = self.by_key.get_mut(&key)?;
+            if peer.last_heard <= at {
+                return Some((at, key));
+            }
+            // It was heard since it was queued.
+            queue.remove(&(at, key));
+            queue.insert((peer.last_heard, key));
+            peer.filed = Some(Filed {
+                is_stranger,
+                at: peer.last_heard,
+            });
+        }
+    }
+
+    /// Puts a peer into the queue that it belongs to now, if any.
+    fn file(&mut self, key: &PublicKey) {
+        let Some(peer) = self.by_key.get_mut(key) else {
+            return;
+        };
+        let belongs = (!peer.is_proven || self.table.get(key).is_none()).then_some(!peer.is_proven);
+        if peer.filed.map(|filed| filed.is_stranger) == belongs {
+            return;
+        }
+        let filed = belongs.map(|is_stranger| Filed {
+            is_stranger,
+            at: peer.last_heard,
+        });
+        let was = core::mem::replace(&mut peer.filed, filed);
+        self.unfile(key, was);
+        match filed {
+            Some(filed) if filed.is_stranger => self.strangers.insert((filed.at, *key)),
+            Some(filed) => self.spares.insert((filed.at, *key)),
+            None => false,
+        };
+    }
+
+    fn unfile(&mut self, key: &PublicKey, filed: Option<Filed>) {
+        match filed {
+            Some(filed) if filed.is_stranger => self.strangers.remove(&(filed.at, *key)),
+            Some(filed) => self.spares.remove(&(filed.at, *key)),
+            None => false,
+        };
     }
 
     /// Whether a peer is among the few of the table that are nearest to ourselves.
@@ -205,10 +307,12 @@ impl Peers {
     pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
         count_in(&mut self.by_network, &peer.address);
         self.by_key.insert(key, peer);
+        self.file(&key);
     }
 
     pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Peer> {
         let peer = self.by_key.remove(key)?;
+        self.unfile(key, peer.filed);
         count_out(&mut self.by_network, &peer.address);
         self.registered -= usize::from(peer.is_registered);
         if self.by_address.get(&peer.address) == Some(key) {
@@ -267,6 +371,7 @@ impl Peers {
         if let Some(loser) = &loser {
             // Before the newcomer is inserted: it may take the old key's place.
             self.table.remove(loser);
+            self.file(loser);
         }
         let is_gone = |peer: &Peer| {
             peer.address == address && !peer.is_proven && peer.last_heard < known_since
@@ -281,6 +386,7 @@ impl Peers {
             .collect();
         // A full bucket drops newcomers; they are peers all the same.
         let _ = self.table.insert(*key, address, ());
+        self.file(key);
         Proven {
             replaced,
             moved_from: had,
@@ -374,7 +480,7 @@ mod tests {
         let spare: Vec<u32> = (0..=most).filter(is_spare).collect();
         assert!(spare.len() > MAX_PEERS / 2 && !peers.table.is_empty());
         let soon = Instant::ZERO + SPARE_PEER_SILENCE;
-        let room = |now, kept: Option<&PublicKey>| peers.make_room(now, &address, kept);
+        let mut room = |now, kept: Option<&PublicKey>| peers.make_room(now, &address, kept);
         let later = soon + Duration::from_secs(1);
         assert_eq!(room(later, None), Ok(Some(key(spare[0]))));
         assert_eq!(room(later, Some(&key(spare[0]))), Ok(Some(key(spare[1]))));
@@ -382,6 +488,41 @@ mod tests {
             room(Instant::from_micros(9_999), None),
             Err(DropReason::TooManyPeers)
         );
+        // Who was heard since goes later, whoever stood behind it first.
+        peers.get_mut(&key(spare[0])).unwrap().last_heard = later;
+        assert_eq!(
+            peers.make_room(later, &address, None),
+            Ok(Some(key(spare[1])))
+        );
+    }
+
+    #[test]
+    fn newcomers_have_time_before_the_next_take_their_place() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let places = u32::try_from(MAX_PEERS).unwrap();
+        let address =
+            |n: u32| SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1));
+        for n in 0..places {
+            add(&mut peers, n, [127, 0, 0, 1]).unwrap();
+            peers.prove(&key(n), address(n));
+        }
+        let mut come = |n: u32, now: Instant| {
+            let gone = peers.make_room(now, &address(n), None).unwrap().unwrap();
+            peers.remove(&gone);
+            let peer = Peer::new(now, SharedKey::from_bytes([0; 32]), address(n));
+            peers.insert(key(n), peer);
+            gone
+        };
+        let now = Instant::ZERO + 2 * SPARE_PEER_SILENCE;
+        assert!(come(places, now) < key(places), "a spare peer");
+        let now = now + STRANGER_PATIENCE;
+        assert_eq!(come(places + 1, now), key(places), "it has had time");
+        let most = places + 1 + u32::try_from(STRANGERS_WITH_TIME).unwrap();
+        for n in places + 2..=most {
+            assert!(come(n, now) < key(places), "a spare peer goes for {n}");
+        }
+        assert_eq!(come(most + 1, now), key(places + 1), "they are many");
+        assert_eq!(come(most + 2, now), key(places + 2));
     }
 
     #[test]

@@ -88,17 +88,12 @@ impl Engine {
         }
         let family = AddressFamily::of(&source.address);
         let entries = decode_entries(content, family).map_err(|_| DropReason::BadContent)?;
-        let known: Vec<SocketAddr> = self
-            .peers
-            .table
-            .iter()
-            .map(|entry| entry.address())
-            .collect();
         for address in entries
             .take(MAX_ROUTE_ENTRIES)
             .map(super::address::canonical)
         {
-            let is_new = !known.contains(&address) && !self.is_own_address(address);
+            let is_known = self.peers.is_proven_address(&address);
+            let is_new = !is_known && !self.is_own_address(address);
             if is_new
                 && self.may_be_named(source.address.ip(), address)
                 && self.may_contact(now, address, Some(&source.key))
