@@ -1,7 +1,8 @@
 //! What every process takes while it runs: resident memory, descriptors, threads.
 
-use crate::node::Role;
+use crate::node::{Node, Role};
 use crate::world::World;
+use astreum_node::control::{Request, StatusReply};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,10 +26,19 @@ pub(crate) struct Sample {
     pub(crate) resident_bytes: u64,
     /// The part of it that no file has: what the process itself holds.
     pub(crate) own_bytes: u64,
+    /// The part of that which is the index of cold storage, some bytes for each atom.
+    pub(crate) index_bytes: u64,
     /// Open descriptors.
     pub(crate) descriptors: u64,
     /// Threads.
     pub(crate) threads: u64,
+}
+
+impl Sample {
+    /// What the process itself holds, however many atoms its store has.
+    pub(crate) const fn held_bytes(&self) -> u64 {
+        self.own_bytes.saturating_sub(self.index_bytes)
+    }
 }
 
 /// Which processes are taken together.
@@ -94,12 +104,14 @@ impl Health {
             if let Some(status) = node.ended() {
                 self.note_end(world, node.number, &status.to_string());
                 node.set_used(false);
-            } else if let Some(sample) = node.process_id().and_then(|id| sample(id, at)) {
+            } else if let Some(index_bytes) = index_bytes(node)
+                && let Some(sample) = node.process_id().and_then(|id| sample(id, at, index_bytes))
+            {
                 self.add((Class::Ours(node.role), node.number), sample);
             }
         }
         for (number, seat) in world.references.iter().enumerate() {
-            if let Some(sample) = seat.process_id().and_then(|id| sample(id, at)) {
+            if let Some(sample) = seat.process_id().and_then(|id| sample(id, at, 0)) {
                 self.add((Class::Reference, number), sample);
             }
         }
@@ -170,11 +182,14 @@ pub(crate) fn warm_up(whole: Duration) -> Duration {
     (whole / 2).max(latest).min(LONGEST_WARM_UP)
 }
 
-/// The slope of own memory over time by least squares, in MiB an hour; over the mean of several
+/// The slope of memory over time by least squares, in MiB an hour; over the mean of several
 /// processes when there are samples of several.
-pub(crate) fn slope_mib_per_hour<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<f64> {
+pub(crate) fn slope_mib_per_hour<'a>(
+    samples: impl Iterator<Item = &'a Sample>,
+    bytes_of: fn(&Sample) -> u64,
+) -> Option<f64> {
     let points: Vec<(f64, f64)> = samples
-        .map(|sample| (sample.at.as_secs_f64() / 3_600.0, mib(sample.own_bytes)))
+        .map(|sample| (sample.at.as_secs_f64() / 3_600.0, mib(bytes_of(sample))))
         .collect();
     if points.len() < 3 {
         return None;
@@ -193,8 +208,15 @@ pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// What the index of a node's cold storage takes; `None` when it does not answer, as one that is
+/// being stopped.
+fn index_bytes(node: &Node) -> Option<u64> {
+    let status: StatusReply = node.request(&Request::Status {}).ok()?;
+    status.counters.get("cold_memory_bytes").copied()
+}
+
 /// What a process takes now; `None` when it has ended.
-fn sample(process_id: u32, at: Duration) -> Option<Sample> {
+fn sample(process_id: u32, at: Duration, index_bytes: u64) -> Option<Sample> {
     let status = fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
     let field = |name: &str| -> Option<u64> {
         let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -205,6 +227,7 @@ fn sample(process_id: u32, at: Duration) -> Option<Sample> {
         at,
         resident_bytes: field("VmRSS:")? * 1_024,
         own_bytes: field("RssAnon:")? * 1_024,
+        index_bytes,
         descriptors: u64::try_from(descriptors).ok()?,
         threads: field("Threads:")?,
     })
@@ -220,13 +243,15 @@ mod tests {
             .map(|minute| Sample {
                 at: Duration::from_secs(minute * 60),
                 resident_bytes: 0,
-                own_bytes: (5 << 20) + minute * ((1 << 20) / 30),
+                own_bytes: (5 << 20) + minute * ((1 << 20) / 30) + minute,
+                index_bytes: minute,
                 descriptors: 0,
                 threads: 0,
             })
             .collect();
-        let slope = slope_mib_per_hour(samples.iter()).unwrap();
+        let slope = slope_mib_per_hour(samples.iter(), Sample::held_bytes).unwrap();
         assert!((slope - 2.0).abs() < 1e-3, "{slope}");
-        assert_eq!(slope_mib_per_hour(samples.iter().take(2)), None);
+        let few = slope_mib_per_hour(samples.iter().take(2), Sample::held_bytes);
+        assert_eq!(few, None);
     }
 }

@@ -11,7 +11,8 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What the own memory of a class of nodes that are not restarted may grow by in an hour.
+/// What the own memory of a class of nodes that are not restarted may grow by in an hour, apart from
+/// the index of what they store, which grows with it.
 const SLOPE_BAR_MIB: f64 = 4.0;
 /// A slope over less than this says nothing.
 const SHORTEST_SLOPE: Duration = Duration::from_secs(600);
@@ -79,7 +80,7 @@ impl Report<'_> {
     fn print_processes(&self) {
         let from = warm_up(self.took);
         println!(
-            "\n| processes | number | own memory after {:.0} min, end, max | its slope, MiB/h: mean, most of one | resident with mapped files, end, max | descriptors after warm-up, end | threads |",
+            "\n| processes | number | own memory after {:.0} min, end, max | its slope, MiB/h: mean, most of one; without the index of the store | resident with mapped files, end, max | descriptors after warm-up, end | threads |",
             from.as_secs_f64() / 60.0
         );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
@@ -96,11 +97,14 @@ impl Report<'_> {
                 let all = members.iter().flat_map(|samples| samples.iter());
                 mib(all.map(of).max().unwrap_or_default())
             };
-            let slope = self.slope(class);
-            let steepest = members.iter().filter_map(|samples| slope_of(samples, from));
+            let slope = self.slope(class, |sample| sample.own_bytes);
+            let held = self.slope(class, Sample::held_bytes);
+            let steepest = members
+                .iter()
+                .filter_map(|samples| slope_of(samples, from, |sample| sample.own_bytes));
             let steepest = steepest.reduce(f64::max);
             println!(
-                "| {} | {} | {:.1}, {:.1}, {:.1} MiB | {}, {} | {:.1}, {:.1} MiB | {:.1}, {:.1} | {:.1} |",
+                "| {} | {} | {:.1}, {:.1}, {:.1} MiB | {}, {}; {} | {:.1}, {:.1} MiB | {:.1}, {:.1} | {:.1} |",
                 class.name(),
                 members.len(),
                 mean(&first, |sample| mib(sample.own_bytes)),
@@ -108,6 +112,7 @@ impl Report<'_> {
                 most(|sample| sample.own_bytes),
                 Slope(slope),
                 Slope(steepest),
+                Slope(held),
                 mean(&last, |sample| mib(sample.resident_bytes)),
                 most(|sample| sample.resident_bytes),
                 mean(&first, |sample| sample.descriptors as f64),
@@ -214,7 +219,7 @@ impl Report<'_> {
     }
 
     fn judge_memory(&self, bars: &mut Bars, role: Role) {
-        let Some(slope) = self.slope(Class::Ours(role)) else {
+        let Some(slope) = self.slope(Class::Ours(role), Sample::held_bytes) else {
             return;
         };
         let is_long = self.took - warm_up(self.took) >= SHORTEST_SLOPE;
@@ -222,7 +227,10 @@ impl Report<'_> {
             true => format!("{SLOPE_BAR_MIB:.1}"),
             false => "none, the time is too short".to_owned(),
         };
-        let what = format!("growth of a {}'s own memory, MiB an hour", role.name());
+        let what = format!(
+            "growth of a {}'s own memory without the index of its store, MiB an hour",
+            role.name()
+        );
         bars.judge(
             &what,
             Slope(Some(slope)),
@@ -265,22 +273,22 @@ impl Report<'_> {
 
     /// The mean slope of a class: of its members where they run throughout, else of all their
     /// samples together, since a run is too short for a slope of its own.
-    fn slope(&self, class: Class) -> Option<f64> {
+    fn slope(&self, class: Class, bytes_of: fn(&Sample) -> u64) -> Option<f64> {
         let from = warm_up(self.took);
         if matches!(class, Class::Ours(role) if role.is_restarted()) {
             let all = self.of(class).flat_map(|samples| samples.iter());
-            return slope_mib_per_hour(all.filter(|sample| sample.at >= from));
+            return slope_mib_per_hour(all.filter(|sample| sample.at >= from), bytes_of);
         }
         let slopes: Vec<f64> = self
             .of(class)
-            .filter_map(|samples| slope_of(samples, from))
+            .filter_map(|samples| slope_of(samples, from, bytes_of))
             .collect();
         (!slopes.is_empty()).then(|| slopes.iter().sum::<f64>() / slopes.len() as f64)
     }
 }
 
-fn slope_of(samples: &[Sample], from: Duration) -> Option<f64> {
-    slope_mib_per_hour(samples.iter().filter(|sample| sample.at >= from))
+fn slope_of(samples: &[Sample], from: Duration, bytes_of: fn(&Sample) -> u64) -> Option<f64> {
+    slope_mib_per_hour(samples.iter().filter(|sample| sample.at >= from), bytes_of)
 }
 
 fn edge<'a>(
