@@ -87,6 +87,28 @@ fn assert_no_index_without_data(disk: &SimDisk, what: &str) {
     }
 }
 
+/// What the store does not know of takes place that its limit does not count.
+fn assert_nothing_is_left_over(disk: &SimDisk, store: &ColdStore, what: &str) {
+    let names = |dir: &Path| disk.list(dir).unwrap_or_default();
+    let root = Path::new(ROOT);
+    let journals = names(root)
+        .into_iter()
+        .filter(|entry| entry.name.starts_with("journal-"));
+    let mut files = vec![journals.count() as u64];
+    for level in 1..9 {
+        files.push(names(&root.join(format!("level_{level}"))).len() as u64);
+    }
+    for (level, files) in (0_u32..).zip(files) {
+        let known = store
+            .stats()
+            .levels
+            .into_iter()
+            .find(|it| it.level == level);
+        let known = known.map_or(0, |it| it.files * if level == 0 { 1 } else { 2 });
+        assert_eq!(files, known, "{what}: files of level {level}");
+    }
+}
+
 /// Nothing but the end of a journal may be found damaged: what a cut leaves there is no surprise.
 /// Data without an index is either known to be left over or is not there.
 fn assert_only_tails(store: &ColdStore, what: &str) {
@@ -194,6 +216,10 @@ fn fail_once(fault: Fault) {
             opened
                 .maintain()
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        // Looking reads, and takes the failure of a read upon itself.
+        if matches!(fault, Fault::Change(..)) {
+            assert_nothing_is_left_over(&disk, opened, &what);
         }
         if number % 8 == 7 {
             drop(store);

@@ -5,6 +5,9 @@
 //! only then what went into it is removed. The indexes of a merged level lose their names first, for
 //! good before their data goes: an index without data is what a reference node cannot handle. They
 //! go last, so that data without an index is always known for what it is.
+//!
+//! What a disk refuses to remove is kept in mind, counts as used, and goes before anything else is
+//! written: a disk that fails now and then must not fill up with what is nobody's.
 
 use super::open::PairNames;
 use super::transfer::Progress;
@@ -15,6 +18,7 @@ use crate::store::level::{
 };
 use astreum_core::atom::{Atom, AtomId};
 use core::cmp::Reverse;
+use core::sync::atomic::Ordering;
 use std::collections::BinaryHeap;
 use std::io;
 use std::path::Path;
@@ -23,8 +27,28 @@ use std::sync::Arc;
 /// Atoms between two reports of progress.
 const ATOMS_A_REPORT: u64 = 1_024;
 
+/// Files whose content is elsewhere for good.
+pub(super) enum Doomed {
+    Segments(Vec<Arc<Segment>>),
+    /// The numbers of pairs, and their bytes.
+    Pairs {
+        level: u32,
+        pairs: Vec<(u64, u64)>,
+    },
+}
+
+impl Doomed {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Segments(segments) => segments.iter().map(|segment| segment.file_bytes()).sum(),
+            Self::Pairs { pairs, .. } => pairs.iter().map(|(_, bytes)| bytes).sum(),
+        }
+    }
+}
+
 impl Inner {
     pub(super) fn maintain(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
+        self.remove_doomed(&mut lock(&self.maintenance))?;
         if self.snapshot.load().level_0_bytes() > self.options.level_size_bytes {
             self.collate(progress)?;
         }
@@ -53,7 +77,8 @@ impl Inner {
     }
 
     pub(super) fn collate(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
-        let _maintenance = lock(&self.maintenance);
+        let mut doomed = lock(&self.maintenance);
+        self.remove_doomed(&mut doomed)?;
         let segments = self.seal();
         let total = segments.iter().map(|segment| segment.atoms()).sum();
         if total == 0 {
@@ -66,7 +91,7 @@ impl Inner {
         // Of an id the newest segment comes first.
         entries.sort_unstable();
         let mut pending = Pending::new(total, progress);
-        let written = self.write_pair(1, |writer| {
+        let written = self.write_pair(1, &mut doomed, |writer| {
             let mut last = None;
             for &(id, at) in &entries {
                 pending.advance();
@@ -93,8 +118,29 @@ impl Inner {
                 .retain(|segment| !segments.iter().any(|done| Arc::ptr_eq(done, segment)));
             snapshot.add_pair(1, pair);
         });
-        self.remove_segments(&segments)?;
+        doomed.push(Doomed::Segments(segments));
+        self.remove_doomed(&mut doomed)?;
         Ok(true)
+    }
+
+    /// Removes what has to go. What does not is tried again next time.
+    fn remove_doomed(&self, doomed: &mut Vec<Doomed>) -> Result<(), ColdError> {
+        let mut removed = Ok(());
+        while let Some(last) = doomed.last()
+            && removed.is_ok()
+        {
+            removed = match last {
+                Doomed::Segments(segments) => self.remove_segments(segments),
+                Doomed::Pairs { level, pairs } => self.remove_pairs(*level, pairs),
+            };
+            if removed.is_ok() {
+                doomed.pop();
+            }
+        }
+        // Not before it has failed: the limit has room for what is removed in the next moment.
+        let left = doomed.iter().map(Doomed::bytes).sum();
+        self.doomed_bytes.store(left, Ordering::Relaxed);
+        removed
     }
 
     fn remove_segments(&self, segments: &[Arc<Segment>]) -> Result<(), ColdError> {
@@ -120,17 +166,18 @@ impl Inner {
         level: u32,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<bool, ColdError> {
-        let _maintenance = lock(&self.maintenance);
+        let mut doomed = lock(&self.maintenance);
+        self.remove_doomed(&mut doomed)?;
         let snapshot = self.snapshot.load_full();
         let level_of_pairs = snapshot.level(level).filter(|_| level < MAX_LEVEL);
-        let pairs = level_of_pairs.map(|level| &level.pairs[..]);
+        let pairs = level_of_pairs.map(|level| level.pairs.clone());
         let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) else {
             return Ok(false);
         };
         let total = pairs.iter().map(|pair| u64::from(pair.count())).sum();
         let mut pending = Pending::new(total, progress);
-        let written = self.write_pair(level + 1, |writer| {
-            self.merge_pairs(pairs, writer, &mut pending)
+        let written = self.write_pair(level + 1, &mut doomed, |writer| {
+            self.merge_pairs(&pairs, writer, &mut pending)
         })?;
         let Some(pair) = written else {
             return Ok(false);
@@ -143,7 +190,10 @@ impl Inner {
                     .retain(|pair| !pairs.iter().any(|done| Arc::ptr_eq(done, pair)));
             }
         });
-        self.remove_pairs(level, pairs)?;
+        let pairs = pairs.iter().map(|pair| (pair.number(), pair.bytes()));
+        let pairs = pairs.collect();
+        doomed.push(Doomed::Pairs { level, pairs });
+        self.remove_doomed(&mut doomed)?;
         Ok(true)
     }
 
@@ -182,22 +232,24 @@ impl Inner {
         id.map_err(|error| ColdError::io("read", &self.root, &error))
     }
 
-    fn remove_pairs(&self, level: u32, pairs: &[Arc<Pair>]) -> Result<(), ColdError> {
+    fn remove_pairs(&self, level: u32, pairs: &[(u64, u64)]) -> Result<(), ColdError> {
         let dir = self.level_dir(level);
-        let index_path = |pair: &Pair| dir.join(index_name(pair.number()));
-        let doomed_path = |pair: &Pair| dir.join(temporary_name(&index_name(pair.number())));
-        for pair in pairs {
-            let (from, to) = (index_path(pair), doomed_path(pair));
-            let renamed = self.disk.rename(&from, &to);
-            renamed.map_err(|error| ColdError::io("rename", &from, &error))?;
+        let doomed_path = |number| dir.join(temporary_name(&index_name(number)));
+        for &(number, _) in pairs {
+            let (from, to) = (dir.join(index_name(number)), doomed_path(number));
+            match self.disk.rename(&from, &to) {
+                // An earlier attempt got so far, or it was never named.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed.map_err(|error| ColdError::io("rename", &from, &error))?,
+            }
         }
         self.sync_dir(&dir)?;
-        for pair in pairs {
-            self.remove(&dir.join(data_name(pair.number())))?;
+        for &(number, _) in pairs {
+            self.remove(&dir.join(data_name(number)))?;
         }
         self.sync_dir(&dir)?;
-        for pair in pairs {
-            self.remove(&doomed_path(pair))?;
+        for &(number, _) in pairs {
+            self.remove(&doomed_path(number))?;
         }
         Ok(())
     }
@@ -210,10 +262,12 @@ impl Inner {
         found.or_else(|error| self.note(error).map_or(Ok(None), Err))
     }
 
-    /// Writes a new pair of a level and opens it; `None` when nothing was written.
+    /// Writes a new pair of a level and opens it; `None` when nothing was written. One that does not
+    /// get so far is doomed.
     fn write_pair(
         &self,
         level: u32,
+        doomed: &mut Vec<Doomed>,
         fill: impl FnOnce(&mut PairWriter<'_>) -> Result<(), ColdError>,
     ) -> Result<Option<Arc<Pair>>, ColdError> {
         // A reference node stops looking at the first level that is missing.
@@ -232,10 +286,16 @@ impl Inner {
         if writer.count() == 0 {
             return Ok(None);
         }
-        writer.finish().map_err(failed)?;
-        let pair = self.open_pair(&dir, number).map(Arc::new);
-        let unreadable = || failed(io::Error::other("what was written cannot be opened"));
-        pair.map(Some).ok_or_else(unreadable)
+        let bytes = writer.bytes();
+        let pair = writer.finish().and_then(|()| {
+            let pair = self.open_pair(&dir, number).map(Arc::new);
+            pair.ok_or_else(|| io::Error::other("what was written cannot be opened"))
+        });
+        if pair.is_err() {
+            let pairs = vec![(number, bytes)];
+            doomed.push(Doomed::Pairs { level, pairs });
+        }
+        pair.map(Some).map_err(failed)
     }
 
     fn remove(&self, path: &Path) -> Result<(), ColdError> {

@@ -210,8 +210,10 @@ struct Inner {
     log: Mutex<Log>,
     /// Notified when a group of writes is done.
     committed: Condvar,
-    /// Held while files are collated or merged.
-    maintenance: Mutex<()>,
+    /// Held while files are collated or merged; what could not be removed then.
+    maintenance: Mutex<Vec<collate::Doomed>>,
+    /// What that takes.
+    doomed_bytes: AtomicU64,
     damages: Damages,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -356,6 +358,12 @@ impl ColdStore {
 }
 
 impl Inner {
+    /// Bytes that count against the limit.
+    fn used_bytes(&self) -> u64 {
+        let doomed_bytes = self.doomed_bytes.load(Ordering::Relaxed);
+        self.snapshot.load().used_bytes() + doomed_bytes
+    }
+
     fn get(&self, id: &AtomId) -> Result<Option<Atom>, ColdError> {
         let snapshot = self.snapshot.load();
         if !snapshot.may_have(id) {

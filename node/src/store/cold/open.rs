@@ -40,6 +40,7 @@ pub(super) fn open(
         log: Default::default(),
         committed: Default::default(),
         maintenance: Default::default(),
+        doomed_bytes: Default::default(),
         damages: Default::default(),
         hits: Default::default(),
         misses: Default::default(),

@@ -29,7 +29,8 @@ pub struct ColdStats {
     pub levels: Vec<LevelStats>,
     /// Atoms in all levels, those counted twice that are in two files.
     pub atoms: u64,
-    /// Bytes that count against the limit: of all pairs, and what level 0 takes once collated.
+    /// Bytes that count against the limit: of all pairs, what level 0 takes once collated, and what
+    /// the disk has refused to remove.
     pub used_bytes: u64,
     /// Bytes that it may take; 0 for no limit.
     pub limit_bytes: u64,
@@ -115,7 +116,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
     ColdStats {
         atoms: levels.iter().map(|level| level.atoms).sum(),
         levels,
-        used_bytes: snapshot.used_bytes(),
+        used_bytes: inner.used_bytes(),
         limit_bytes: inner.options.limit_bytes,
         memory_bytes: side + sum(|segment| segment.memory_bytes()),
         hits: inner.hits.load(Ordering::Relaxed),

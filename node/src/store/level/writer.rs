@@ -122,6 +122,14 @@ impl<'a> PairWriter<'a> {
         self.encoder.count
     }
 
+    /// What both files take.
+    pub(crate) fn bytes(&self) -> u64 {
+        let Encoder {
+            index, position, ..
+        } = &self.encoder;
+        self.index_written + index.len() as u64 + position
+    }
+
     /// Where it is written to.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -152,8 +160,8 @@ impl<'a> PairWriter<'a> {
 
 impl Drop for PairWriter<'_> {
     fn drop(&mut self) {
-        // What is in the middle of it is told and removed when the store is opened again, as is what
-        // cannot be removed now.
+        // What is in the middle of it is for the owner to remove, or is told and removed when the
+        // store is opened again, as is what cannot be removed now.
         if self.naming {
             return;
         }
