@@ -126,6 +126,8 @@ pub(super) struct Proven {
 pub(super) struct Peers {
     by_key: BTreeMap<PublicKey, Peer>,
     by_address: BTreeMap<SocketAddr, PublicKey>,
+    /// Where those are who have proven no address.
+    claims: BTreeSet<(SocketAddr, PublicKey)>,
     by_network: BTreeMap<Network, u32>,
     registered: usize,
     /// Peers that have proven no address, by when they were heard, or earlier.
@@ -144,6 +146,7 @@ impl Peers {
         Self {
             by_key: BTreeMap::new(),
             by_address: BTreeMap::new(),
+            claims: BTreeSet::new(),
             by_network: BTreeMap::new(),
             registered: 0,
             strangers: Queue::new(),
@@ -306,6 +309,7 @@ impl Peers {
     /// Adds somebody for whom there is room.
     pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
         count_in(&mut self.by_network, &peer.address);
+        self.claims.insert((peer.address, key));
         self.by_key.insert(key, peer);
         self.file(&key);
     }
@@ -313,6 +317,7 @@ impl Peers {
     pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Peer> {
         let peer = self.by_key.remove(key)?;
         self.unfile(key, peer.filed);
+        self.claims.remove(&(peer.address, *key));
         count_out(&mut self.by_network, &peer.address);
         self.registered -= usize::from(peer.is_registered);
         if self.by_address.get(&peer.address) == Some(key) {
@@ -341,6 +346,8 @@ impl Peers {
         {
             count_out(&mut self.by_network, &peer.address);
             count_in(&mut self.by_network, &address);
+            self.claims.remove(&(peer.address, *key));
+            self.claims.insert((address, *key));
             peer.address = address;
         }
     }
@@ -355,6 +362,7 @@ impl Peers {
         if had == Some(address) {
             return Proven::default();
         }
+        self.claims.remove(&(peer.address, *key));
         count_out(&mut self.by_network, &peer.address);
         count_in(&mut self.by_network, &address);
         peer.address = address;
@@ -373,16 +381,15 @@ impl Peers {
             self.table.remove(loser);
             self.file(loser);
         }
-        let is_gone = |peer: &Peer| {
-            peer.address == address && !peer.is_proven && peer.last_heard < known_since
-        };
-        let gone = self
-            .by_key
-            .iter()
-            .filter(|(other, peer)| *other != key && is_gone(peer));
+        let claims = self.claims.range((address, PublicKey::new([0; 32]))..);
+        let claims = claims.take_while(|(claimed, _)| *claimed == address);
+        let gone = claims.filter(|(_, other)| {
+            let other = self.by_key.get(other);
+            other.is_some_and(|other| other.last_heard < known_since)
+        });
         let replaced = loser
             .into_iter()
-            .chain(gone.map(|(other, _)| *other))
+            .chain(gone.map(|(_, other)| *other))
             .collect();
         // A full bucket drops newcomers; they are peers all the same.
         let _ = self.table.insert(*key, address, ());
@@ -537,6 +544,7 @@ mod tests {
             peers.remove(&key(n));
         }
         assert!(peers.by_network.is_empty() && peers.by_address.is_empty());
+        assert!(peers.claims.is_empty() && peers.strangers.is_empty() && peers.spares.is_empty());
         assert_eq!(peers.registered(), 0);
     }
 
