@@ -6,7 +6,7 @@ mod transactions;
 
 use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, ProducerConfig, Wait};
 use crate::chain::admission::Refusal;
-use crate::chain::intake::Declined;
+use crate::chain::intake::{Declined, MAX_FETCHES};
 use crate::chain::pool::{NoPlace, PoolLimits};
 use crate::chain::signed::{Mark, Signed};
 use crate::chain::{Head, HeadState, Input};

@@ -58,7 +58,8 @@ impl Producer {
     ) {
         for waiter in self.intake.fetched(id) {
             match outcome {
-                Ok(()) => self.arrived.push_back(waiter),
+                // Whoever has it may be busy: it is asked for again while there is time.
+                Ok(()) | Err(FetchError::Timeout) => self.arrived.push_back(waiter),
                 Err(FetchError::TooLarge) => {
                     let problem = "it has more parts, or more bytes, than a transaction";
                     self.settle(world, waiter, Refusal::Malformed(problem));

@@ -52,6 +52,8 @@ pub(super) struct Host {
     pub(super) offered: Vec<AtomId>,
     /// Who was asked first for small lists, in order.
     pub(super) asked: Vec<Option<PublicKey>>,
+    /// So many of its next fetches of small lists are not answered in time.
+    pub(super) unanswered: u32,
     pub(super) is_validator: bool,
     /// Whether it takes part.
     pub(super) is_up: bool,
@@ -217,8 +219,15 @@ impl Net {
                     self.input(at, Input::Fetched { id, outcome });
                 }
                 Action::FetchSmall { id, limit, from } => {
-                    self.hosts[at].asked.push(from);
-                    let outcome = self.fetch(at, id, limit).map(|_| ());
+                    let host = &mut self.hosts[at];
+                    host.asked.push(from);
+                    let outcome = match host.unanswered.checked_sub(1) {
+                        Some(rest) => {
+                            host.unanswered = rest;
+                            Err(FetchError::Timeout)
+                        }
+                        None => self.fetch(at, id, limit).map(|_| ()),
+                    };
                     self.input(at, Input::FetchedSmall { id, outcome });
                 }
             }
@@ -284,6 +293,7 @@ impl Host {
             named: Vec::new(),
             offered: Vec::new(),
             asked: Vec::new(),
+            unanswered: 0,
             is_validator: false,
             is_up: true,
             failures: 0,

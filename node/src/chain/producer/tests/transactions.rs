@@ -39,6 +39,29 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
 }
 
 #[test]
+fn who_is_busy_is_asked_again_for_a_transaction_but_not_for_ever() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[5]);
+    net.add(config(1), Some(&genesis));
+    let sender = net.add(config(3), Some(&genesis));
+    let sent = transfer(5, 6, 250, 1);
+    sent.write(&mut net.hosts[sender].store).unwrap();
+    let (peer, id) = (Some(PublicKey::new([3; 32])), sent.id());
+    net.hosts[0].unanswered = 3;
+    net.input(0, Input::Transaction { peer, id });
+    net.run_until(30, |net| balance(net, 0, &address(6)) == 250);
+    assert_eq!(balance(&net, 0, &address(6)), 250);
+    assert_eq!(last_refusal(&net, 0), None);
+    // Nobody ever answers for this one.
+    net.hosts[0].asked.clear();
+    net.hosts[0].unanswered = u32::MAX;
+    let id = AtomId::new([4; 32]);
+    net.input(0, Input::Transaction { peer, id });
+    net.run(5);
+    assert_eq!(net.hosts[0].asked.len(), usize::from(MAX_FETCHES));
+    assert_eq!(last_refusal(&net, 0), Some((id, Refusal::MissingAtom(id))));
+}
+
+#[test]
 fn what_reference_nodes_cannot_verify_is_refused_where_they_follow() {
     for reference_followers in [true, false] {
         let (mut net, genesis) = Net::with_chain(&[1], &[5]);
