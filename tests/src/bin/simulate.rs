@@ -139,7 +139,15 @@ fn run_trial(arguments: &Arguments) -> bool {
 fn print_surveys(arguments: &Arguments, surveys: impl IntoIterator<Item = (usize, usize)>) -> bool {
     println!("{}", survey::TABLE_HEAD);
     for (nodes, loss_permille) in surveys {
-        let survey = survey::run(arguments.seed, nodes, arguments.lookups, loss_permille);
+        let started = Instant::now();
+        let tell = |what: &str| eprintln!("{:7.1} s  {what}", started.elapsed().as_secs_f64());
+        let survey = survey::run(
+            arguments.seed,
+            nodes,
+            arguments.lookups,
+            loss_permille,
+            tell,
+        );
         println!("{survey}");
     }
     true

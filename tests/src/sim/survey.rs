@@ -90,24 +90,35 @@ impl fmt::Display for Survey {
     }
 }
 
-/// Looks `lookups` times for an atom that a random node holds, from another one.
+/// Looks `lookups` times for an atom that a random node holds, from another one; tells how far it
+/// is.
 #[must_use]
-pub fn run(seed: u64, nodes: usize, lookups: usize, loss_permille: usize) -> Survey {
-    let mut survey = observe(seed, nodes, lookups, loss_permille, true);
+pub fn run(
+    seed: u64,
+    nodes: usize,
+    lookups: usize,
+    loss_permille: usize,
+    mut tell: impl FnMut(&str),
+) -> Survey {
+    let plan = (seed, nodes, lookups, loss_permille);
+    let mut survey = observe(plan, true, &mut tell);
+    tell(&format!(
+        "{} of {lookups} found, in {:.2} round trips; now the same without a lookup",
+        survey.found,
+        survey.hops()
+    ));
     // The same network in the same minutes, but that nobody looks for anything. One after the
     // other: ten thousand nodes take some gigabytes.
-    let quiet = observe(seed, nodes, lookups, loss_permille, false);
+    let quiet = observe(plan, false, &mut tell);
     let spent = survey.sent.saturating_sub(quiet.sent);
     survey.datagrams_per_lookup = spent as f64 / lookups.max(1) as f64;
     survey
 }
 
 fn observe(
-    seed: u64,
-    nodes: usize,
-    lookups: usize,
-    loss_permille: usize,
+    (seed, nodes, lookups, loss_permille): (u64, usize, usize, usize),
     is_looked_up: bool,
+    tell: &mut dyn FnMut(&str),
 ) -> Survey {
     let mut world = World::new(seed, nodes, false);
     let weather = Weather {
@@ -118,8 +129,12 @@ fn observe(
     for number in 0..nodes {
         world.start(number);
         world.run(JOINING);
+        if (number + 1).is_multiple_of(1_000) {
+            tell(&format!("{} of {nodes} nodes have joined", number + 1));
+        }
     }
     world.run(MEETING);
+    tell("they have met");
     let mut owned: Vec<(usize, AtomId)> = Vec::new();
     for number in 0..lookups {
         let owner = world.random.below(nodes);
@@ -169,7 +184,9 @@ mod tests {
 
     #[test]
     fn without_losses_everything_is_found() {
-        let survey = run(1, 20, 40, 0);
+        let mut told = 0;
+        let survey = run(1, 20, 40, 0, |_| told += 1);
+        assert_eq!(told, 3);
         assert_eq!((survey.found, survey.lookups), (40, 40));
         assert!(survey.hops() >= 1.0, "{survey:?}");
         assert!(
@@ -179,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_fifth_of_all_datagrams_may_be_lost() {
-        let survey = run(1, 30, 60, 200);
+        let survey = run(1, 30, 60, 200, |_| ());
         assert!(survey.found * 20 >= survey.lookups * 19, "{survey}");
     }
 }
