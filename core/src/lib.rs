@@ -21,6 +21,7 @@
 //! | [`trie`] | the authenticated map: puts, ranges, differences, proofs |
 //! | [`chain`] | records, rules, validators, blocks |
 //! | [`wire`] | packets, messages, routing table and the sans-IO protocol engine (imports only [`time`], [`crypto`] and [`atom`]) |
+//! | [`consensus`] | sans-IO node logic: following, choosing and extending a chain |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ extern crate std;
 
 pub mod atom;
 pub mod chain;
+pub mod consensus;
 pub mod crypto;
 pub mod expr;
 pub mod integer;

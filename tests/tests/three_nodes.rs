@@ -20,7 +20,8 @@ use astreum_core::trie::{self, Scalar};
 use astreum_core::wire::engine::FetchError;
 use astreum_node::chain::producer::{Activity, Producer, ProducerConfig};
 use astreum_node::chain::{
-    Action, Chain, Head, HeadState, Input, Now, SavedHead, Serial, Signed, VerifierConfig, World,
+    Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SigningRecord,
+    VerifierConfig,
 };
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +77,7 @@ struct Node {
     is_stirred: bool,
     // What a disk would hold.
     store: MemoryStore,
-    signed: Signed,
+    signed: SigningRecord,
     saved: Option<SavedHead>,
     /// Blocks of its own, as it named them.
     own: Vec<Head>,
@@ -85,7 +86,7 @@ struct Node {
 /// What is on its way.
 enum Event {
     Head { from: usize, to: usize, id: AtomId },
-    Fetch { at: usize, action: Action },
+    Fetch { at: usize, action: Effect },
 }
 
 struct Net {
@@ -127,7 +128,7 @@ impl Net {
             let is_validator = at != FOLLOWER;
             let saved = is_validator.then(|| head.saved(Some(id)));
             net.nodes.push(Node {
-                chain: Self::chain_of(at, saved.clone(), Signed::default()),
+                chain: Self::chain_of(at, saved.clone(), SigningRecord::default()),
                 is_up: true,
                 is_stirred: true,
                 store: if is_validator {
@@ -135,7 +136,7 @@ impl Net {
                 } else {
                     MemoryStore::new()
                 },
-                signed: Signed::default(),
+                signed: SigningRecord::default(),
                 saved,
                 own: Vec::new(),
             });
@@ -143,7 +144,7 @@ impl Net {
         net
     }
 
-    fn chain_of(at: usize, saved: Option<SavedHead>, signed: Signed) -> Chain {
+    fn chain_of(at: usize, saved: Option<SavedHead>, signed: SigningRecord) -> Chain {
         let chain = Chain::new(VerifierConfig::default(), saved);
         if at == FOLLOWER {
             return chain;
@@ -170,19 +171,19 @@ impl Net {
         self.events.insert((self.now + LATENCY, self.sent), event);
     }
 
-    fn call(&mut self, at: usize, act: impl FnOnce(&mut Chain, &World<'_>)) {
+    fn call(&mut self, at: usize, act: impl FnOnce(&mut Chain, &Environment<'_>)) {
         let now = Now {
             instant: self.instant(),
             unix: self.now,
         };
         let node = &mut self.nodes[at];
-        let world = World {
+        let world = Environment {
             now,
             atoms: &node.store,
             parallel: &Serial,
         };
         act(&mut node.chain, &world);
-        while let Some(action) = self.nodes[at].chain.poll_action() {
+        while let Some(action) = self.nodes[at].chain.poll_effect() {
             self.carry_out(at, action);
         }
     }
@@ -192,16 +193,16 @@ impl Net {
         self.call(at, |chain, world| chain.handle_input(world, input));
     }
 
-    fn carry_out(&mut self, at: usize, action: Action) {
+    fn carry_out(&mut self, at: usize, action: Effect) {
         let node = &mut self.nodes[at];
         match action {
-            Action::Store(atoms) => write_atoms(atoms, &mut node.store).unwrap(),
-            Action::Commit(commit) => {
+            Effect::Store(atoms) => write_atoms(atoms, &mut node.store).unwrap(),
+            Effect::Commit(commit) => {
                 write_atoms(commit.atoms, &mut node.store).unwrap();
                 node.signed = commit.signed;
                 self.input(at, &Input::Committed(Ok(())));
             }
-            Action::SetHead { head, root } => {
+            Effect::SetHead { head, root } => {
                 node.is_stirred = true;
                 node.saved = Some(head.saved(root));
                 let id = head.id();
@@ -214,9 +215,9 @@ impl Net {
                     self.send(Event::Head { from: at, to, id });
                 }
             }
-            action @ (Action::Fetch { .. } | Action::FetchSmall { .. }) => {
+            action @ (Effect::Fetch { .. } | Effect::FetchSmall { .. }) => {
                 let store = &self.nodes[at].store;
-                if let Action::Fetch { id, .. } = &action {
+                if let Effect::Fetch { id, .. } = &action {
                     let is_here = collect_list(store, *id, 1 << 20).is_ok();
                     assert!(
                         !is_here,
@@ -225,7 +226,7 @@ impl Net {
                 }
                 self.send(Event::Fetch { at, action });
             }
-            Action::SetValidator(_) | Action::Advertise { .. } => {}
+            Effect::SetValidator(_) | Effect::Advertise { .. } => {}
         }
     }
 
@@ -252,14 +253,14 @@ impl Net {
                 self.input(to, &input);
             }
             Event::Fetch { at, action } if self.nodes[at].is_up => {
-                let (Action::Fetch { id, .. } | Action::FetchSmall { id, .. }) = action else {
+                let (Effect::Fetch { id, .. } | Effect::FetchSmall { id, .. }) = action else {
                     panic!("{action:?} is no fetch");
                 };
                 let outcome = self.fetched(at, id);
                 let atoms = outcome.iter().flatten().cloned();
                 self.nodes[at].store.extend(atoms);
                 let input = match action {
-                    Action::Fetch { .. } => Input::Fetched { id, outcome },
+                    Effect::Fetch { .. } => Input::Fetched { id, outcome },
                     _ => Input::FetchedSmall {
                         id,
                         outcome: outcome.map(drop),

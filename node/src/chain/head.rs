@@ -6,122 +6,17 @@
 //! never taken for "no head", since a validator would start another chain then.
 
 use astreum_core::atom::AtomId;
-use astreum_core::chain::Block;
+use astreum_core::consensus::{HeadState, SavedHead};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The newest version of the file that is read, and the one that is written.
 const VERSION: u32 = 1;
 /// No file of ours is longer.
 const MAX_FILE_BYTES: u64 = 4_096;
-
-/// Why a block is the head.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HeadState {
-    /// The default seed or the configuration says so; nothing but its own record was checked.
-    Trusted,
-    /// Every rule was checked, from the root of the chain on.
-    Verified,
-    /// This node made it.
-    Own,
-}
-
-impl fmt::Display for HeadState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Trusted => "trusted",
-            Self::Verified => "verified",
-            Self::Own => "own",
-        })
-    }
-}
-
-/// The newest block that this node stands by. Clones share the block.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Head {
-    block: Arc<Block>,
-    height: u64,
-    timestamp: u64,
-    state: HeadState,
-}
-
-impl Head {
-    /// `block` as a head; `None` if its height or its time passes 64 bits, which no chain of blocks
-    /// reaches.
-    #[must_use]
-    pub fn new(block: impl Into<Arc<Block>>, state: HeadState) -> Option<Self> {
-        let block = block.into();
-        Some(Self {
-            height: block.height.to_u64()?,
-            timestamp: block.timestamp.to_u64()?,
-            block,
-            state,
-        })
-    }
-
-    /// The block.
-    #[must_use]
-    pub const fn block(&self) -> &Arc<Block> {
-        &self.block
-    }
-
-    /// The block's id.
-    #[must_use]
-    pub fn id(&self) -> AtomId {
-        self.block.id()
-    }
-
-    /// Blocks before it.
-    #[must_use]
-    pub const fn height(&self) -> u64 {
-        self.height
-    }
-
-    /// When it was made, in seconds since 1970.
-    #[must_use]
-    pub const fn timestamp(&self) -> u64 {
-        self.timestamp
-    }
-
-    /// Why it is the head.
-    #[must_use]
-    pub const fn state(&self) -> HeadState {
-        self.state
-    }
-
-    /// What is to be remembered of it, in a chain that was verified from `root` on.
-    #[must_use]
-    pub fn saved(&self, root: Option<AtomId>) -> SavedHead {
-        SavedHead {
-            id: self.id(),
-            height: self.height,
-            timestamp: self.timestamp,
-            state: self.state,
-            root,
-        }
-    }
-}
-
-/// What the file remembers of a head.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SavedHead {
-    /// Its id.
-    pub id: AtomId,
-    /// Blocks before it.
-    pub height: u64,
-    /// When it was made, in seconds since 1970.
-    pub timestamp: u64,
-    /// Why it was the head.
-    pub state: HeadState,
-    /// The block that the chain was verified from: its genesis, or what `verified_up_to` named.
-    /// `None` while nothing was verified.
-    pub root: Option<AtomId>,
-}
 
 /// Why the head could not be remembered or recalled.
 #[derive(Debug)]
@@ -179,7 +74,7 @@ struct Record {
     head: String,
     height: u64,
     timestamp: u64,
-    state: HeadState,
+    state: String,
     root: Option<String>,
 }
 
@@ -243,7 +138,9 @@ impl HeadFile {
             id: id(&record.head)?,
             height: record.height,
             timestamp: record.timestamp,
-            state: record.state,
+            state: HeadState::from_name(&record.state).ok_or_else(|| {
+                HeadFileProblem::Damaged(format!("unknown state `{}`", record.state))
+            })?,
             root: record.root.as_deref().map(id).transpose()?,
         })
     }
@@ -259,7 +156,7 @@ impl HeadFile {
             head: saved.id.to_string(),
             height: saved.height,
             timestamp: saved.timestamp,
-            state: saved.state,
+            state: saved.state.name().to_owned(),
             root: saved.root.as_ref().map(AtomId::to_string),
         };
         let mut text = serde_json::to_vec(&record).map_err(io::Error::from);

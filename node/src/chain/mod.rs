@@ -1,13 +1,11 @@
 //! The chain as a node lives it: state machines that follow, verify and make blocks.
 //!
 //! The rules are core's. What is here decides when they are applied and to what, and it is sans-IO
-//! like core's engine: there is no thread, no clock, no entropy and no socket in it. Whoever drives
-//! a [`Machine`] lends it a [`World`] for each call and then carries out its [`Action`]s, so that a
-//! simulator can run many nodes in one thread and get the same run again from the same seed.
+//! like core's engine: there is no thread, no clock, no entropy and no socket in it. The
+//! contract with their host is core's [`consensus`](astreum_core::consensus).
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`machine`] | what machines are given and what they ask for |
 //! | [`producer`] | the validator: plans, builds, mines, publishes |
 //! | [`schedule`] | when a validator's turn comes |
 //! | [`admission`] | whether a transaction may wait for a block |
@@ -20,16 +18,15 @@
 //! | [`view`] | what other threads see of the chain |
 //!
 //! Invariants:
-//! - Actions are carried out in their order and before the next call, so that a machine finds in
-//!   [`World::atoms`] what it stored.
-//! - One call does a bounded piece of work. What is left over makes [`Machine::poll_timeout`] name
+//! - Effects are carried out in their order and before the next call, so that a machine finds in
+//!   [`Environment::atoms`] what it stored.
+//! - One call does a bounded piece of work. What is left over makes [`Component::poll_timeout`] name
 //!   an instant that has passed.
 //! - The head changes in one place, [`Context::set_head`].
 
 pub mod admission;
 pub mod head;
 pub mod intake;
-pub mod machine;
 mod node;
 pub mod pool;
 pub mod producer;
@@ -39,12 +36,11 @@ pub mod signed;
 pub mod verifier;
 pub mod view;
 
-pub use head::{Head, HeadState, SavedHead};
-pub use machine::{
-    Action, Commit, Context, Input, Machine, Now, PART, PART_ATOM_BYTES, Parallel, Serial, World,
+pub use astreum_core::consensus::{
+    Commit, Component, Conflict, Context, Effect, Environment, Head, HeadState, Input, Now, PART,
+    PART_ATOM_BYTES, Parallel, SavedHead, Serial, SignedBlock, SigningRecord, Start,
 };
 pub use node::Chain;
-pub use signed::Signed;
 pub use verifier::{Verifier, VerifierConfig, VerifierStatus};
 pub use view::{ChainStatus, ChainView};
 

@@ -2,8 +2,10 @@
 
 use super::producer::Producer;
 use super::{
-    Action, ChainStatus, Context, Head, Input, Machine, SavedHead, Verifier, VerifierConfig, World,
+    ChainStatus, Component, Context, Effect, Environment, Head, Input, SavedHead, Verifier,
+    VerifierConfig,
 };
+use astreum_core::consensus::Event;
 use astreum_core::time::Instant;
 
 /// The chain of one node.
@@ -61,7 +63,7 @@ impl Chain {
     }
 
     /// Tells every machine of something.
-    pub fn handle_input(&mut self, world: &World<'_>, input: &Input) {
+    pub fn handle_input(&mut self, world: &Environment<'_>, input: &Input) {
         for machine in machines(&mut self.verifier, self.producer.as_mut()) {
             machine.handle_input(world, &mut self.context, input);
         }
@@ -72,7 +74,7 @@ impl Chain {
     /// When the verifier has adopted a head, what belongs to it is stored only after this call, so
     /// the producer has its turn in the next one, which is due at once: it would search the network
     /// for what is here a moment later.
-    pub fn advance(&mut self, world: &World<'_>) {
+    pub fn advance(&mut self, world: &Environment<'_>) {
         let head = |context: &Context| context.head().map(Head::id);
         let before = head(&self.context);
         self.verifier.advance(world, &mut self.context);
@@ -85,14 +87,19 @@ impl Chain {
 
     /// The next thing to do for the machines. All of them are to be done before the next call of
     /// [`Chain::handle_input`] or [`Chain::advance`].
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.context.poll_action()
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.context.poll_effect()
+    }
+
+    /// Returns the next event, for logs and subscribers.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.context.poll_event()
     }
 
     /// When [`Chain::advance`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let producer = self.producer.as_ref().and_then(Machine::poll_timeout);
+        let producer = self.producer.as_ref().and_then(Component::poll_timeout);
         let verifier = self.verifier.poll_timeout();
         let left_out = self.is_producer_due.then_some(Instant::ZERO);
         [left_out, producer, verifier].into_iter().flatten().min()
@@ -114,7 +121,7 @@ impl Chain {
 fn machines<'m>(
     verifier: &'m mut Verifier,
     producer: Option<&'m mut Producer>,
-) -> impl Iterator<Item = &'m mut dyn Machine> {
-    let producer = producer.map(|producer| producer as &mut dyn Machine);
-    core::iter::once(verifier as &mut dyn Machine).chain(producer)
+) -> impl Iterator<Item = &'m mut dyn Component> {
+    let producer = producer.map(|producer| producer as &mut dyn Component);
+    core::iter::once(verifier as &mut dyn Component).chain(producer)
 }

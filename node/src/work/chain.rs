@@ -12,14 +12,15 @@ use crate::chain::head::HeadFile;
 use crate::chain::producer::Producer;
 use crate::chain::signed::SignedFile;
 use crate::chain::{
-    Action, Chain, ChainStatus, ChainView, Commit, Head, Input, Now, SavedHead, VerifierConfig,
-    World,
+    Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
+    VerifierConfig,
 };
 use crate::clock::{self, Clock};
 use crate::log;
 use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
 use astreum_core::atom::AtomId;
+use astreum_core::consensus::{Event, Level};
 use astreum_core::time::Instant;
 use core::time::Duration;
 use std::io;
@@ -172,8 +173,8 @@ impl Worker {
         self.carry_out();
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Chain, &World<'_>)) {
-        let world = World {
+    fn call(&mut self, call: impl FnOnce(&mut Chain, &Environment<'_>)) {
+        let world = Environment {
             now: Now {
                 instant: self.clock.now(),
                 unix: clock::unix_time(),
@@ -182,17 +183,20 @@ impl Worker {
             parallel: &self.threads,
         };
         call(&mut self.chain, &world);
+        while let Some(event) = self.chain.poll_event() {
+            log_event(&event);
+        }
     }
 
     fn carry_out(&mut self) {
         let mut offers = Vec::new();
-        while let Some(action) = self.chain.poll_action() {
+        while let Some(action) = self.chain.poll_effect() {
             match action {
-                Action::Advertise { id, kind, lifetime } => {
+                Effect::Advertise { id, kind, lifetime } => {
                     let lifetime = Some(lifetime);
                     offers.push(Advertisement { id, kind, lifetime });
                 }
-                Action::Commit(commit) => {
+                Effect::Commit(commit) => {
                     let outcome = Input::Committed(self.commit(*commit));
                     self.call(|chain, world| chain.handle_input(world, &outcome));
                 }
@@ -204,25 +208,25 @@ impl Worker {
         }
     }
 
-    fn carry_out_one(&mut self, action: Action) {
+    fn carry_out_one(&mut self, action: Effect) {
         match action {
-            Action::Fetch { id, limit } => {
+            Effect::Fetch { id, limit } => {
                 let inbox = self.inbox.clone();
                 self.ask(self.network.fetch_for_chain(id, limit, inbox));
             }
-            Action::FetchSmall { id, limit, from } => {
+            Effect::FetchSmall { id, limit, from } => {
                 let inbox = self.inbox.clone();
                 self.ask(self.network.fetch_small_for_chain(id, limit, from, inbox));
             }
-            Action::Store(atoms) => {
+            Effect::Store(atoms) => {
                 if let Err(error) = self.store.put_all(atoms) {
                     log::error!("what belongs to the chain could not be stored: {error}");
                 }
             }
-            Action::SetHead { head, root } => self.set_head(&head, root),
-            Action::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
+            Effect::SetHead { head, root } => self.set_head(&head, root),
+            Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
             // Seen to by the caller.
-            Action::Advertise { .. } | Action::Commit(_) => {}
+            Effect::Advertise { .. } | Effect::Commit(_) => {}
         }
     }
 
@@ -264,5 +268,15 @@ impl Worker {
             self.view.show(status.clone());
         }
         self.shown = (now, status);
+    }
+}
+
+fn log_event(event: &Event) {
+    if let Some(more) = log::limited(event.kind()) {
+        match event.level() {
+            Level::Error => log::error!("{event}{more}"),
+            Level::Warn => log::warn!("{event}{more}"),
+            Level::Info => log::info!("{event}{more}"),
+        }
     }
 }

@@ -9,7 +9,7 @@ use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Event, FetchId, ListLimit, Recipient};
 use astreum_core::wire::object::PayloadType;
 use astreum_node::chain::producer::Activity;
-use astreum_node::chain::{Action, Chain, Input, Now, Serial, World};
+use astreum_node::chain::{Chain, Effect, Environment, Input, Now, Serial};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -178,7 +178,7 @@ impl Host {
         }
     }
 
-    fn call(&mut self, now: Instant, call: impl FnOnce(&mut Chain, &World<'_>)) {
+    fn call(&mut self, now: Instant, call: impl FnOnce(&mut Chain, &Environment<'_>)) {
         let unix = self.unix(now);
         if let Some(running) = self.running.as_mut()
             && let Running {
@@ -187,7 +187,7 @@ impl Host {
                 ..
             } = running
         {
-            let world = World {
+            let world = Environment {
                 now: Now { instant: now, unix },
                 atoms: store,
                 parallel: &Serial,
@@ -199,13 +199,13 @@ impl Host {
     fn carry_out(&mut self, now: Instant) {
         while let Some(action) = self
             .following()
-            .and_then(|following| following.chain.poll_action())
+            .and_then(|following| following.chain.poll_effect())
         {
             let Some(running) = self.running.as_mut() else {
                 return;
             };
             match action {
-                Action::Fetch { id, limit } => {
+                Effect::Fetch { id, limit } => {
                     want(
                         now,
                         running,
@@ -217,10 +217,10 @@ impl Host {
                         None,
                     );
                 }
-                Action::FetchSmall { id, limit, from } => {
+                Effect::FetchSmall { id, limit, from } => {
                     want(now, running, Wanted { id, is_small: true }, limit, from);
                 }
-                Action::Store(atoms) => {
+                Effect::Store(atoms) => {
                     // A disk that refuses leaves it in memory, or to be fetched again.
                     if running.store.put_all(atoms.clone()).is_err() {
                         for (id, atom) in atoms {
@@ -228,7 +228,7 @@ impl Host {
                         }
                     }
                 }
-                Action::Commit(commit) => {
+                Effect::Commit(commit) => {
                     let stored = running.store.put_all(commit.atoms);
                     let outcome = stored.map(|_| ()).map_err(|error| error.to_string());
                     if outcome.is_ok() {
@@ -237,12 +237,12 @@ impl Host {
                     let input = Input::Committed(outcome);
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
-                Action::SetHead { head, root } => {
+                Effect::SetHead { head, root } => {
                     running.engine.set_head(now, Some(head.id()));
                     self.saved = Some(head.saved(root));
                 }
-                Action::SetValidator(validates) => running.engine.set_validator(now, validates),
-                Action::Advertise { id, kind, lifetime } => {
+                Effect::SetValidator(validates) => running.engine.set_validator(now, validates),
+                Effect::Advertise { id, kind, lifetime } => {
                     running
                         .engine
                         .advertise(now, id, kind, Some(now + lifetime));

@@ -8,7 +8,7 @@ use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig, FetchId};
 use astreum_core::wire::object::PayloadType;
-use astreum_node::chain::{SavedHead, Signed};
+use astreum_node::chain::{SavedHead, SigningRecord};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::Store;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
@@ -69,7 +69,7 @@ pub struct Host {
     /// The head of the chain that its disk remembers.
     pub saved: Option<SavedHead>,
     /// What its disk remembers to have signed.
-    pub signed: Signed,
+    pub signed: SigningRecord,
     /// How far its clock is wrong.
     pub skew: Duration,
     /// Whether its clock is ahead.
@@ -113,7 +113,7 @@ impl Host {
             busy_until: Instant::ZERO,
             is_hostile: false,
             saved: None,
-            signed: Signed::default(),
+            signed: SigningRecord::default(),
             skew: Duration::ZERO,
             is_fast: false,
             write_time: Duration::ZERO,

@@ -6,7 +6,7 @@ use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
 use astreum_node::chain::producer::{Producer, ProducerConfig};
-use astreum_node::chain::{Chain, Head, HeadState, SavedHead, Signed, VerifierConfig};
+use astreum_node::chain::{Chain, Head, HeadState, SavedHead, SigningRecord, VerifierConfig};
 use astreum_node::store::Store;
 use core::convert::Infallible;
 use core::time::Duration;
@@ -103,7 +103,7 @@ impl Ledger {
 
     /// The chain of machine `number`, which goes on from what it remembers.
     #[must_use]
-    pub fn chain(&self, number: usize, saved: SavedHead, signed: Signed) -> Chain {
+    pub fn chain(&self, number: usize, saved: SavedHead, signed: SigningRecord) -> Chain {
         let config = VerifierConfig {
             chain_id: CHAIN_ID,
             interval: Duration::from_secs(1),

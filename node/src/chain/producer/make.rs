@@ -4,10 +4,10 @@ use super::{
     Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, PATIENCE_PER_BLOCK, Phase,
     Producer, RETRY, Started, Wait, monotonic,
 };
+use crate::chain::SignedBlock;
 use crate::chain::admission::{Refusal, Waiting};
 use crate::chain::schedule::{NoSchedule, Schedule};
-use crate::chain::signed::Mark;
-use crate::chain::{Action, Commit, Context, Head, HeadState, PART, World, publish};
+use crate::chain::{Commit, Context, Effect, Environment, Head, HeadState, PART, publish};
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
     Block, Builder, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
@@ -78,7 +78,7 @@ impl Producer {
     /// Does the next piece of what is to be done for a block.
     pub(super) fn make_block(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         started: Started,
     ) {
@@ -124,7 +124,7 @@ impl Producer {
     /// What comes next after the head, and its beginning if it is time for that.
     fn plan(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         started: Started,
     ) -> Result<Phase, Wait> {
@@ -173,7 +173,7 @@ impl Producer {
     }
 
     /// Whether it is too early to sign: another node with the key may be there.
-    fn is_listening(&self, world: &World<'_>, started: Started) -> bool {
+    fn is_listening(&self, world: &Environment<'_>, started: Started) -> bool {
         let now = world.now.instant;
         match self.first_peer {
             _ if self.made > 0 => false,
@@ -183,7 +183,7 @@ impl Producer {
     }
 
     /// Whether a longer chain is on its way that is worth waiting for.
-    fn holds_back(&mut self, world: &World<'_>, context: &Context) -> bool {
+    fn holds_back(&mut self, world: &Environment<'_>, context: &Context) -> bool {
         if !context.is_behind() {
             self.held_at = None;
             return false;
@@ -201,7 +201,11 @@ impl Producer {
     }
 
     /// Begins a chain if there is none and this node may.
-    fn begin_chain(&mut self, world: &World<'_>, context: &mut Context) -> Result<Phase, Wait> {
+    fn begin_chain(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+    ) -> Result<Phase, Wait> {
         if let Some(saved) = context.saved() {
             let block = Block::read(world.atoms, saved.id).ok();
             let state = saved.state;
@@ -220,7 +224,7 @@ impl Producer {
         let block = genesis.build(&mut self.hasher, &mut store);
         let block = block.map_err(|error| Wait::Trouble(error.to_string()))?;
         let atoms = store.iter().map(|(id, atom)| (*id, atom.clone()));
-        context.ask(Action::Store(atoms.collect()));
+        context.ask(Effect::Store(atoms.collect()));
         let mut heads = publish::own_heads(&block);
         heads.push(block.accounts);
         self.offer(world, context, heads);
@@ -234,9 +238,9 @@ impl Producer {
     /// Names a block again that was signed before a crash, if it is here.
     fn publish_again(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
-        mark: Mark,
+        mark: SignedBlock,
     ) -> Result<Phase, Wait> {
         let block = Block::read(world.atoms, mark.block);
         let head = block
@@ -251,7 +255,7 @@ impl Producer {
     /// The time of this validator's next turn.
     fn next_turn(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         head: &Head,
         earliest: u64,
@@ -276,7 +280,7 @@ impl Producer {
     /// The body of a block after `head`, from what waits.
     fn build(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         head: &Head,
         timestamp: u64,
@@ -354,7 +358,7 @@ impl Producer {
     }
 
     /// Tries a slice of nonces.
-    fn mine(&mut self, world: &World<'_>) {
+    fn mine(&mut self, world: &Environment<'_>) {
         let attempts = self.config.slice_attempts;
         self.pace.begin(world.now.instant, attempts);
         let Phase::Mining { miner, .. } = &mut self.phase else {
@@ -368,7 +372,7 @@ impl Producer {
     }
 
     /// Has a block stored whose time has come; drops one that is late.
-    fn publish_in_time(&mut self, world: &World<'_>, context: &mut Context) {
+    fn publish_in_time(&mut self, world: &Environment<'_>, context: &mut Context) {
         let (draft, is_found) = match &self.phase {
             Phase::Mining { draft, .. } => (draft, false),
             Phase::Found { draft, .. } => (draft, true),
@@ -407,7 +411,7 @@ impl Producer {
             return;
         };
         *retry = None;
-        let mark = Mark {
+        let mark = SignedBlock {
             parent: draft.parent,
             block: block.id(),
             height: draft.height,
@@ -422,13 +426,13 @@ impl Producer {
             atoms: publish::atoms(block, &draft.body, &draft.transactions),
             signed: self.signed.clone(),
         };
-        context.ask(Action::Commit(Box::new(commit)));
+        context.ask(Effect::Commit(Box::new(commit)));
     }
 
     /// Names the block that has been stored.
     pub(super) fn committed(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         outcome: &Result<(), String>,
     ) {
@@ -471,10 +475,10 @@ impl Producer {
         self.offer(world, context, heads);
     }
 
-    fn offer(&mut self, world: &World<'_>, context: &mut Context, mut heads: Vec<AtomId>) {
+    fn offer(&mut self, world: &Environment<'_>, context: &mut Context, mut heads: Vec<AtomId>) {
         self.offers.take(monotonic(world), &mut heads);
         for id in heads {
-            context.ask(Action::Advertise {
+            context.ask(Effect::Advertise {
                 id,
                 kind: PayloadType::LIST,
                 lifetime: publish::LIFETIME,
@@ -498,7 +502,7 @@ impl Producer {
 
 /// Has an atom of the head's state fetched.
 fn need(context: &mut Context, id: AtomId) -> Wait {
-    context.ask(Action::Fetch { id, limit: PART });
+    context.ask(Effect::Fetch { id, limit: PART });
     Wait::MissingAtom(id)
 }
 

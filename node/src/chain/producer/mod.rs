@@ -29,8 +29,8 @@ use super::intake::Intake;
 use super::pool::{Pool, PoolLimits};
 use super::publish::Offers;
 use super::schedule::Schedule;
-use super::signed::{Signed, Start};
-use super::{Context, Head, Input, Machine, Now, World};
+use super::{Component, Context, Environment, Head, Input, Now};
+use super::{SigningRecord, Start};
 use crate::lanes::Lanes;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{Address, Block, Body, Miner};
@@ -149,7 +149,7 @@ pub struct Producer {
     arrived: VecDeque<AtomId>,
     /// Atoms that transactions in the pool need.
     lacking: Vec<Lacking>,
-    signed: Signed,
+    signed: SigningRecord,
     sightings: Sightings,
     started: Option<Started>,
     /// When a peer first named a head.
@@ -188,7 +188,7 @@ struct Started {
 impl Producer {
     /// A validator that has signed what `signed` says in earlier runs.
     #[must_use]
-    pub fn new(config: ProducerConfig, signed: Signed) -> Self {
+    pub fn new(config: ProducerConfig, signed: SigningRecord) -> Self {
         Self {
             address: Address::from(config.key.verifying_key()),
             hasher: Lanes::new(),
@@ -279,7 +279,7 @@ impl Producer {
 
     /// Whether it has signed what it says is signed, for the host that keeps it.
     #[must_use]
-    pub const fn signed(&self) -> &Signed {
+    pub const fn signed(&self) -> &SigningRecord {
         &self.signed
     }
 
@@ -289,7 +289,7 @@ impl Producer {
         &self.pool
     }
 
-    fn start(&mut self, world: &World<'_>, context: &mut Context) -> Started {
+    fn start(&mut self, world: &Environment<'_>, context: &mut Context) -> Started {
         if let Some(started) = self.started {
             return started;
         }
@@ -298,12 +298,12 @@ impl Producer {
             own_since: Start::new(&self.signed, world.now.unix.as_secs()),
         };
         self.started = Some(started);
-        context.ask(super::Action::SetValidator(true));
+        context.ask(super::Effect::SetValidator(true));
         started
     }
 
     /// Takes notice of another head.
-    fn follow_head(&mut self, world: &World<'_>, context: &Context) {
+    fn follow_head(&mut self, world: &Environment<'_>, context: &Context) {
         let head = context.head();
         if head.map(Head::id) == self.head.as_ref().map(Head::id) {
             return;
@@ -321,7 +321,12 @@ impl Producer {
     }
 
     /// Stops for good if a block of the key has been seen that this node did not make.
-    fn look_for_second(&mut self, world: &World<'_>, context: &mut Context, started: Started) {
+    fn look_for_second(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        started: Started,
+    ) {
         if matches!(self.phase, Phase::Halted(_)) {
             return;
         }
@@ -341,23 +346,23 @@ impl Producer {
         for id in self.sightings.take_wanted() {
             let limit = SMALL_RECORD;
             let from = None;
-            context.ask(super::Action::FetchSmall { id, limit, from });
+            context.ask(super::Effect::FetchSmall { id, limit, from });
         }
         if let Some(halt) = halt {
             crate::log::error!("{halt}");
             self.phase = Phase::Halted(halt);
-            context.ask(super::Action::SetValidator(false));
+            context.ask(super::Effect::SetValidator(false));
         }
     }
 }
 
 /// Time that does not jump.
-fn monotonic(world: &World<'_>) -> Duration {
+fn monotonic(world: &Environment<'_>) -> Duration {
     world.now.instant.since(Instant::ZERO)
 }
 
-impl Machine for Producer {
-    fn handle_input(&mut self, world: &World<'_>, context: &mut Context, input: &Input) {
+impl Component for Producer {
+    fn handle_input(&mut self, world: &Environment<'_>, context: &mut Context, input: &Input) {
         self.now = world.now;
         match input {
             Input::PeerHead { id, .. } => {
@@ -378,7 +383,7 @@ impl Machine for Producer {
         }
     }
 
-    fn advance(&mut self, world: &World<'_>, context: &mut Context) {
+    fn advance(&mut self, world: &Environment<'_>, context: &mut Context) {
         self.now = world.now;
         let started = self.start(world, context);
         self.follow_head(world, context);

@@ -1,6 +1,6 @@
 //! What a validator says of itself.
 
-use crate::chain::signed::{Conflict, Mark};
+use crate::chain::{Conflict, SignedBlock};
 use astreum_core::atom::AtomId;
 use core::fmt;
 
@@ -52,7 +52,7 @@ pub enum Wait {
     /// It has signed on this head before, or for this time.
     Signed(Conflict),
     /// It signed a block on this head that is not here.
-    LostBlock(Mark),
+    LostBlock(SignedBlock),
     /// Something went wrong; it tries again.
     Trouble(String),
 }

@@ -8,8 +8,8 @@ use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, Producer
 use crate::chain::admission::Refusal;
 use crate::chain::intake::{Declined, MAX_FETCHES};
 use crate::chain::pool::{NoPlace, PoolLimits};
-use crate::chain::signed::{Mark, Signed};
 use crate::chain::{Head, HeadState, Input};
+use crate::chain::{SignedBlock, SigningRecord};
 use astreum_core::atom::{AtomId, AtomSource as _};
 use astreum_core::chain::{
     Account, Address, BURN, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS, TREASURY,

@@ -4,7 +4,7 @@ use super::{MAX_REFUSALS, Producer, monotonic};
 use crate::chain::admission::{MAX_TRANSACTION_BYTES, Refusal, Unfit, examine};
 use crate::chain::intake::Verdict;
 use crate::chain::pool::NoPlace;
-use crate::chain::{Action, Context, Head, PART, World};
+use crate::chain::{Context, Effect, Environment, Head, PART};
 use astreum_core::atom::{AtomId, collect_list};
 use astreum_core::chain::MAX_BLOCK_TRANSACTIONS;
 use astreum_core::crypto::PublicKey;
@@ -37,7 +37,12 @@ impl Producer {
         self.head.is_some() && (!self.arrived.is_empty() || self.intake.has_next())
     }
 
-    pub(super) fn announced(&mut self, world: &World<'_>, id: AtomId, peer: Option<PublicKey>) {
+    pub(super) fn announced(
+        &mut self,
+        world: &Environment<'_>,
+        id: AtomId,
+        peer: Option<PublicKey>,
+    ) {
         let refusal = if let Some(known) = self.pool.known(&id) {
             Some(Refusal::NoPlace(known))
         } else {
@@ -52,7 +57,7 @@ impl Producer {
 
     pub(super) fn transaction_fetched(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         id: &AtomId,
         outcome: &Result<(), FetchError>,
     ) {
@@ -70,7 +75,7 @@ impl Producer {
     }
 
     /// Looks at a few transactions.
-    pub(super) fn take_transactions(&mut self, world: &World<'_>, context: &mut Context) {
+    pub(super) fn take_transactions(&mut self, world: &Environment<'_>, context: &mut Context) {
         let now = monotonic(world);
         for id in self.intake.overdue(now) {
             self.settle(world, id, Refusal::TooSlow);
@@ -89,7 +94,7 @@ impl Producer {
         }
     }
 
-    fn look(&mut self, world: &World<'_>, context: &mut Context, head: &Head, id: AtomId) {
+    fn look(&mut self, world: &Environment<'_>, context: &mut Context, head: &Head, id: AtomId) {
         let now = monotonic(world);
         let for_references = self.config.reference_followers;
         let examined = examine(world.atoms, head.block(), id, &self.pool, for_references);
@@ -105,7 +110,7 @@ impl Producer {
                         // Who tells of a transaction has it, even if nobody has heard where it is.
                         let from = self.intake.announcer(&id);
                         let (id, limit) = (missing, RECORD);
-                        context.ask(Action::FetchSmall { id, limit, from });
+                        context.ask(Effect::FetchSmall { id, limit, from });
                     }
                     return;
                 }
@@ -115,7 +120,7 @@ impl Producer {
         self.settle(world, id, refusal);
     }
 
-    fn settle(&mut self, world: &World<'_>, id: AtomId, refusal: Refusal) {
+    fn settle(&mut self, world: &Environment<'_>, id: AtomId, refusal: Refusal) {
         self.intake.settle(monotonic(world), &id, refusal.verdict());
         // Several peers tell of the same transaction.
         if !matches!(
@@ -164,7 +169,7 @@ impl Producer {
         }
         if may_fetch && !lacking.is_under_way {
             lacking.is_under_way = true;
-            context.ask(Action::Fetch {
+            context.ask(Effect::Fetch {
                 id: atom,
                 limit: PART,
             });
@@ -186,7 +191,7 @@ impl Producer {
     /// again.
     pub(super) fn note_included(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         previous: Option<&Head>,
         head: &Head,
     ) {

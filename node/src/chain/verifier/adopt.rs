@@ -1,10 +1,10 @@
 //! Which head is ours: the best of what was verified, whoever made it.
 
-use super::{Verifier, World};
+use super::{Environment, Verifier};
 use crate::chain::{Context, Head, HeadState};
-use crate::log;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork::{self, Tip, Window};
+use astreum_core::consensus::Event;
 
 impl Verifier {
     /// Takes notice of the head, whoever set it.
@@ -36,26 +36,41 @@ impl Verifier {
         }
     }
 
-    pub(super) fn adopt(&mut self, world: &World<'_>, context: &mut Context, head: Head) {
+    pub(super) fn adopt(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        head: Head,
+    ) {
         let is_own = head.state() == HeadState::Own;
         if let Some(entry) = self.verified.get(&head.id())
             && context.root().is_none()
         {
             context.set_root(entry.root);
         }
-        if let Some(more) = log::limited("head")
-            && !is_own
-        {
-            let (id, height, state) = (head.id(), head.height(), head.state());
-            let age = world.now.unix.as_secs().saturating_sub(head.timestamp());
-            log::info!("head {height} {id}, {state}, {age} s old{more}");
+        if !is_own {
+            context.report(Event::HeadChanged {
+                id: head.id(),
+                height: head.height(),
+                state: head.state(),
+                age_seconds: environment
+                    .now
+                    .unix
+                    .as_secs()
+                    .saturating_sub(head.timestamp()),
+            });
         }
         context.set_head(head);
         self.see_head(context);
     }
 
     /// Adopts the best of what was verified. `reached` are blocks that nobody needs to offer.
-    pub(super) fn choose(&mut self, world: &World<'_>, context: &mut Context, reached: &[AtomId]) {
+    pub(super) fn choose(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        reached: &[AtomId],
+    ) {
         let current = context.head().map(|head| (head.id(), head.height()));
         let is_trusted = context
             .head()
@@ -103,7 +118,7 @@ impl Verifier {
         }
     }
 
-    pub(super) const fn window(&self, world: &World<'_>) -> Window {
+    pub(super) const fn window(&self, world: &Environment<'_>) -> Window {
         Window {
             now: world.now.unix.as_secs(),
             max_stale_seconds: self.options.max_stale_seconds,

@@ -6,7 +6,7 @@
 //! [`verify_body`](astreum_core::chain::verify_body): a signature that does not hold comes before
 //! whatever applying comes to.
 
-use crate::chain::World;
+use crate::chain::Environment;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::cost::stored_bytes;
 use astreum_core::chain::{
@@ -36,7 +36,7 @@ pub struct Checked {
 /// # Errors
 /// As [`astreum_core::chain::verify_body`].
 pub fn verify_body(
-    world: &World<'_>,
+    world: &Environment<'_>,
     block: &Block,
     parent: &Block,
     hasher: &mut impl BatchHasher,
@@ -87,7 +87,7 @@ impl<'t> Senders<'t> {
 }
 
 /// As [`astreum_core::chain::read_transactions`].
-fn read_transactions(world: &World<'_>, block: &Block) -> Result<Vec<Transaction>> {
+fn read_transactions(world: &Environment<'_>, block: &Block) -> Result<Vec<Transaction>> {
     let atoms = world.atoms;
     let ids = read_ids(&atoms, block.transactions)?;
     let slots: Vec<OnceLock<Result<Transaction>>> = ids.iter().map(|_| OnceLock::new()).collect();

@@ -1,7 +1,7 @@
 //! The heads that are followed: which, in what turns, and what comes of each.
 
 use super::chase::{Chase, Phase};
-use super::{CHASE_PATIENCE, CHASE_TURN, LASTING_CHASES, MAX_CHASES, Step, Verifier, World};
+use super::{CHASE_PATIENCE, CHASE_TURN, Environment, LASTING_CHASES, MAX_CHASES, Step, Verifier};
 use crate::chain::Context;
 use crate::log;
 use astreum_core::atom::AtomId;
@@ -51,7 +51,7 @@ impl Verifier {
     }
 
     /// Does one piece of work for each chase, but verifies one block at most.
-    pub(super) fn run_chases(&mut self, world: &World<'_>, context: &mut Context) {
+    pub(super) fn run_chases(&mut self, world: &Environment<'_>, context: &mut Context) {
         let heads: Vec<AtomId> = self.chases.iter().map(|chase| chase.head).collect();
         let count = heads.len().max(1);
         self.turn = (self.turn + 1) % count;
@@ -77,7 +77,7 @@ impl Verifier {
         }
     }
 
-    fn after(&mut self, world: &World<'_>, context: &mut Context, head: AtomId, step: Step) {
+    fn after(&mut self, world: &Environment<'_>, context: &mut Context, head: AtomId, step: Step) {
         match step {
             Step::Progress | Step::Joined => self.is_busy = true,
             Step::Waits => {}

@@ -5,7 +5,7 @@ use super::body::verify_body;
 use super::chase::{Ahead, BODIES_AHEAD, Chase, MAX_IDS_AHEAD, Phase};
 use super::verified::Entry;
 use super::{Step, Verifier};
-use crate::chain::{Action, Context, World};
+use crate::chain::{Context, Effect, Environment};
 use astreum_core::atom::{AtomId, AtomKind};
 use astreum_core::chain::{
     BURN, Block, Body, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction, VerifyError, verify_genesis,
@@ -27,7 +27,12 @@ type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
 
 impl Verifier {
     /// Checks one block.
-    pub(super) fn climb(&mut self, world: &World<'_>, context: &mut Context, at: usize) -> Step {
+    pub(super) fn climb(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
         let now = world.now.instant;
         let Some(chase) = self.chases.get_mut(at) else {
             return Step::Waits;
@@ -106,7 +111,7 @@ impl Verifier {
 
     fn check(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         at: usize,
         block: &Block,
         parent: Option<&Block>,
@@ -134,7 +139,7 @@ impl Verifier {
         let checked = chase.checked.take();
         let transactions = checked.iter().flat_map(|checked| &checked.transactions);
         atoms.extend(transactions.flat_map(Transaction::to_atoms));
-        context.ask(Action::Store(atoms));
+        context.ask(Effect::Store(atoms));
         let (Some(root), Some(height), Some(timestamp)) =
             (chase.root, block.height.to_u64(), block.timestamp.to_u64())
         else {
@@ -149,7 +154,7 @@ impl Verifier {
         self.verified.insert(block.id(), entry);
     }
 
-    fn passed(&mut self, world: &World<'_>, at: usize, block: Arc<Block>) -> Step {
+    fn passed(&mut self, world: &Environment<'_>, at: usize, block: Arc<Block>) -> Step {
         let Some(chase) = self.chases.get_mut(at) else {
             return Step::Waits;
         };
@@ -170,7 +175,7 @@ impl Verifier {
         }
     }
 
-    fn wait_for_time(&mut self, world: &World<'_>, at: usize, stated: &Natural) -> Step {
+    fn wait_for_time(&mut self, world: &Environment<'_>, at: usize, stated: &Natural) -> Step {
         let Some(chase) = self.chases.get_mut(at) else {
             return Step::Waits;
         };
@@ -186,7 +191,12 @@ impl Verifier {
     }
 
     /// Fetches the transactions of the next blocks, many at a time.
-    pub(super) fn fetch_ahead(&mut self, world: &World<'_>, context: &mut Context, at: usize) {
+    pub(super) fn fetch_ahead(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) {
         let now = world.now.instant;
         let bodies = self.chases.iter().flat_map(|chase| &chase.bodies);
         let held: usize = bodies.map(|ahead| ahead.left.len()).sum();
@@ -242,7 +252,7 @@ impl Verifier {
     /// one node after the other.
     fn fetch_accounts(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         at: usize,
         parent: &Block,
@@ -266,7 +276,7 @@ impl Verifier {
 
 /// Reads on in the list of transactions of a block that is not yet to be checked; the atom that is
 /// missing, if one is. What is wrong with it the check will say.
-fn read_on(world: &World<'_>, ahead: &mut Ahead, room: &mut usize) -> Option<AtomId> {
+fn read_on(world: &Environment<'_>, ahead: &mut Ahead, room: &mut usize) -> Option<AtomId> {
     for _ in 0..IDS_PER_CALL.min(*room) {
         if ahead.list.is_zero() {
             return None;

@@ -4,7 +4,7 @@
 //! [`PART`], and what goes on after a full one comes in ever larger ones, as long as all that is
 //! under way, and as many first parts as there may be, stays within [`MAX_BYTES_IN_FLIGHT`].
 
-use super::super::{Action, Context, PART, PART_ATOM_BYTES};
+use super::super::{Context, Effect, PART, PART_ATOM_BYTES};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{FetchError, ListLimit};
@@ -81,7 +81,7 @@ impl Fetches {
         let limit = long.unwrap_or(PART);
         self.bytes_in_flight += limit.bytes;
         self.in_flight.insert(id, limit);
-        context.ask(Action::Fetch { id, limit });
+        context.ask(Effect::Fetch { id, limit });
         true
     }
 

@@ -44,7 +44,7 @@ pub use status::{SyncProgress, VerifierStatus};
 pub use verified::MAX_VERIFIED;
 pub use walk::MAX_PATHS;
 
-use super::{Context, Head, HeadState, Input, Machine, World};
+use super::{Component, Context, Environment, Head, HeadState, Input};
 use crate::config::Config;
 use crate::lanes::Lanes;
 use crate::log;
@@ -212,7 +212,7 @@ impl Verifier {
     }
 
     /// Once in a while: what nobody offers any more goes, and progress is adopted and told.
-    fn look(&mut self, world: &World<'_>, context: &mut Context) {
+    fn look(&mut self, world: &Environment<'_>, context: &mut Context) {
         let now = world.now.instant;
         self.next_look = now + self.options.interval;
         self.fetches.tidy(now);
@@ -252,8 +252,8 @@ impl Verifier {
     }
 }
 
-impl Machine for Verifier {
-    fn handle_input(&mut self, world: &World<'_>, _: &mut Context, input: &Input) {
+impl Component for Verifier {
+    fn handle_input(&mut self, world: &Environment<'_>, _: &mut Context, input: &Input) {
         self.now = world.now.instant;
         match input {
             Input::PeerHead {
@@ -276,7 +276,7 @@ impl Machine for Verifier {
         }
     }
 
-    fn advance(&mut self, world: &World<'_>, context: &mut Context) {
+    fn advance(&mut self, world: &Environment<'_>, context: &mut Context) {
         self.now = world.now.instant;
         self.is_busy = false;
         self.resume(world, context);

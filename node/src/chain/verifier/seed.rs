@@ -1,7 +1,7 @@
 //! The default seed, which is believed.
 
 use super::Verifier;
-use crate::chain::{Context, Head, HeadState, World};
+use crate::chain::{Context, Environment, Head, HeadState};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Block;
 use astreum_core::crypto::PublicKey;
@@ -24,7 +24,7 @@ impl Verifier {
     }
 
     /// Adopts the default seed's newest head, once its header is here.
-    pub(super) fn follow_seed(&mut self, world: &World<'_>, context: &mut Context) {
+    pub(super) fn follow_seed(&mut self, world: &Environment<'_>, context: &mut Context) {
         if self.seed.is_none() {
             self.seed = self.seed_next.take();
         }
@@ -54,7 +54,7 @@ impl Verifier {
         }
     }
 
-    fn seed_head(&mut self, world: &World<'_>, context: &mut Context, block: Block) {
+    fn seed_head(&mut self, world: &Environment<'_>, context: &mut Context, block: Block) {
         self.start_waits = None;
         if block.chain_id != self.chain_id {
             let (theirs, ours) = (&block.chain_id, &self.chain_id);

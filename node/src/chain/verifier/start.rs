@@ -2,7 +2,7 @@
 //! our own chain.
 
 use super::verified::{Entry, MAX_VERIFIED};
-use super::{Verifier, World};
+use super::{Environment, Verifier};
 use crate::chain::{Context, Head, HeadState};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Block;
@@ -13,7 +13,7 @@ const READ_BACK_PER_CALL: usize = 256;
 
 impl Verifier {
     /// Takes up the head of an earlier run, or the configured one.
-    pub(super) fn resume(&mut self, world: &World<'_>, context: &mut Context) {
+    pub(super) fn resume(&mut self, world: &Environment<'_>, context: &mut Context) {
         let (id, state) = match context.saved() {
             Some(saved) => {
                 let (id, state) = (saved.id, saved.state);
@@ -61,7 +61,7 @@ impl Verifier {
     /// The block, if it is here; it is fetched otherwise.
     pub(super) fn load(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         id: AtomId,
         what: &str,
@@ -79,7 +79,7 @@ impl Verifier {
     }
 
     /// Remembers what is stored of our own chain as verified, after a start.
-    pub(super) fn read_back(&mut self, world: &World<'_>, context: &Context) {
+    pub(super) fn read_back(&mut self, world: &Environment<'_>, context: &Context) {
         let Some(root) = context.root() else {
             self.read_back = None;
             return;

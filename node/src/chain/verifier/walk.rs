@@ -3,7 +3,7 @@
 use super::chase::Phase;
 use super::verified::{Entry, MAX_VERIFIED};
 use super::{Step, Verifier};
-use crate::chain::{Context, HeadState, World};
+use crate::chain::{Context, Environment, HeadState};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{Block, RecordError, VerifyError, verify_link};
 use core::convert::Infallible;
@@ -16,7 +16,12 @@ const HEADERS_PER_CALL: usize = 32;
 pub const MAX_PATHS: usize = 1 << 21;
 
 impl Verifier {
-    pub(super) fn walk(&mut self, world: &World<'_>, context: &mut Context, at: usize) -> Step {
+    pub(super) fn walk(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
         for _ in 0..HEADERS_PER_CALL {
             match self.walk_one(world, context, at) {
                 Step::Progress => {}
@@ -26,7 +31,7 @@ impl Verifier {
         Step::Progress
     }
 
-    fn walk_one(&mut self, world: &World<'_>, context: &mut Context, at: usize) -> Step {
+    fn walk_one(&mut self, world: &Environment<'_>, context: &mut Context, at: usize) -> Step {
         let total: usize = self.chases.iter().map(|chase| chase.path.len()).sum();
         let Some(chase) = self.chases.get_mut(at) else {
             return Step::Waits;
@@ -126,7 +131,7 @@ impl Verifier {
 
     pub(super) fn unreadable(
         &mut self,
-        world: &World<'_>,
+        world: &Environment<'_>,
         context: &mut Context,
         at: usize,
         block: AtomId,
@@ -143,7 +148,11 @@ impl Verifier {
     }
 }
 
-fn join(chase: &mut super::chase::Chase, parent: Option<Arc<Block>>, world: &World<'_>) -> Step {
+fn join(
+    chase: &mut super::chase::Chase,
+    parent: Option<Arc<Block>>,
+    world: &Environment<'_>,
+) -> Step {
     chase.phase = Phase::Joined { parent };
     chase.lowest = None;
     chase.waits = None;

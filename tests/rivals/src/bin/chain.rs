@@ -17,7 +17,7 @@ use astreum_core::integer::Natural;
 use astreum_core::time::Instant as EngineInstant;
 use astreum_core::trie::{Scalar, Trie};
 use astreum_node::chain::verifier::verify_body;
-use astreum_node::chain::{Now, World};
+use astreum_node::chain::{Now, Environment};
 use astreum_node::lanes::Lanes;
 use astreum_node::work::spread::Threads;
 use core::hint::black_box;
@@ -149,7 +149,7 @@ fn mine(scene: &Scene, body: &Body) -> Block {
 
 /// A block from its header on, as a node's verifier does it.
 fn verify(store: &MemoryStore, parent: &Block, block: &Block) -> Body {
-    let world = World {
+    let world = Environment {
         now: Now {
             instant: EngineInstant::ZERO,
             unix: Duration::from_secs(100),

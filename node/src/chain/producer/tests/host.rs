@@ -3,7 +3,8 @@
 
 use crate::chain::producer::{Activity, Producer, ProducerConfig};
 use crate::chain::{
-    Action, Context, Head, HeadState, Input, Machine, Now, SavedHead, Serial, Signed, World,
+    Component, Context, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial,
+    SigningRecord,
 };
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use astreum_core::chain::{
@@ -44,7 +45,7 @@ pub(super) struct Host {
     pub(super) context: Context,
     pub(super) store: MemoryStore,
     /// What the file of signed blocks holds.
-    pub(super) file: Signed,
+    pub(super) file: SigningRecord,
     /// What the file of the head holds.
     pub(super) head_file: Option<SavedHead>,
     /// Heads that it named, in order.
@@ -91,7 +92,7 @@ impl Net {
     }
 
     pub(super) fn add(&mut self, config: ProducerConfig, genesis: Option<&Genesis>) -> usize {
-        let mut host = Host::new(config, Signed::default());
+        let mut host = Host::new(config, SigningRecord::default());
         if let Some(genesis) = genesis {
             let block = genesis.build(&mut Scalar, &mut host.store).unwrap();
             let head = Head::new(block, HeadState::Verified).unwrap();
@@ -182,7 +183,7 @@ impl Net {
         }
         host.attempts = host.machine.attempts();
         let before = host.attempts;
-        host.call(self.now, Machine::advance);
+        host.call(self.now, Component::advance);
         let tried = host.machine.attempts().saturating_sub(before);
         self.now += ATTEMPT * u32::try_from(tried).unwrap();
         self.carry_out(at);
@@ -190,11 +191,11 @@ impl Net {
     }
 
     fn carry_out(&mut self, at: usize) {
-        while let Some(action) = self.hosts[at].context.poll_action() {
+        while let Some(action) = self.hosts[at].context.poll_effect() {
             let host = &mut self.hosts[at];
             match action {
-                Action::Store(atoms) => host.keep(atoms),
-                Action::Commit(commit) => {
+                Effect::Store(atoms) => host.keep(atoms),
+                Effect::Commit(commit) => {
                     if host.failures > 0 {
                         host.failures -= 1;
                         let outcome = Err("the disk is full".to_owned());
@@ -205,20 +206,20 @@ impl Net {
                     host.file = commit.signed;
                     self.input(at, Input::Committed(Ok(())));
                 }
-                Action::SetHead { head, root } => {
+                Effect::SetHead { head, root } => {
                     host.head_file = Some(head.saved(root));
                     if host.named.last().map(Head::id) != Some(head.id()) {
                         host.named.push(head.clone());
                         self.tell(at, &head);
                     }
                 }
-                Action::SetValidator(is_validator) => host.is_validator = is_validator,
-                Action::Advertise { id, .. } => host.offered.push(id),
-                Action::Fetch { id, .. } => {
+                Effect::SetValidator(is_validator) => host.is_validator = is_validator,
+                Effect::Advertise { id, .. } => host.offered.push(id),
+                Effect::Fetch { id, .. } => {
                     let outcome = self.fetch(at, id, ListLimit::MAX);
                     self.input(at, Input::Fetched { id, outcome });
                 }
-                Action::FetchSmall { id, limit, from } => {
+                Effect::FetchSmall { id, limit, from } => {
                     let host = &mut self.hosts[at];
                     host.asked.push(from);
                     let outcome = match host.unanswered.checked_sub(1) {
@@ -283,12 +284,12 @@ impl Net {
 }
 
 impl Host {
-    fn new(config: ProducerConfig, signed: Signed) -> Self {
+    fn new(config: ProducerConfig, signed: SigningRecord) -> Self {
         Self {
             machine: Producer::new(config, signed),
             context: Context::new(None),
             store: MemoryStore::new(),
-            file: Signed::default(),
+            file: SigningRecord::default(),
             head_file: None,
             named: Vec::new(),
             offered: Vec::new(),
@@ -301,8 +302,12 @@ impl Host {
         }
     }
 
-    fn call(&mut self, now: Duration, act: impl FnOnce(&mut Producer, &World<'_>, &mut Context)) {
-        let world = World {
+    fn call(
+        &mut self,
+        now: Duration,
+        act: impl FnOnce(&mut Producer, &Environment<'_>, &mut Context),
+    ) {
+        let world = Environment {
             now: Now {
                 instant: instant(now),
                 unix: now,

@@ -17,7 +17,11 @@ fn the_second_node_with_a_key_notices_and_never_signs() {
         panic!("{:?}", net.activity(second));
     };
     assert!(net.chain(0).iter().any(|made| made.id() == block));
-    assert_eq!(net.hosts[second].file, Signed::default(), "signed nothing");
+    assert_eq!(
+        net.hosts[second].file,
+        SigningRecord::default(),
+        "signed nothing"
+    );
     assert!(!net.hosts[second].is_validator, "left the validation route");
     assert!(net.activity(second).to_string().contains("same key"));
     // The first one goes on, and the second stays halted.
@@ -109,7 +113,7 @@ fn a_crash_between_storing_and_naming_names_the_same_block() {
 fn a_signed_block_that_is_lost_is_not_made_a_second_time() {
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
-    let mark = Mark {
+    let mark = SignedBlock {
         parent: net.head(0).id(),
         block: AtomId::new([9; 32]),
         height: 1,
@@ -131,7 +135,7 @@ fn a_block_that_cannot_be_stored_is_tried_again_and_stays_the_same() {
     let signed = *net.hosts[0].machine.signed().last().unwrap();
     assert!(matches!(net.activity(0), Activity::Storing { height: 1 }));
     assert_eq!(net.head(0).height(), 0, "not named before it is safe");
-    assert_eq!(net.hosts[0].file, Signed::default());
+    assert_eq!(net.hosts[0].file, SigningRecord::default());
     net.run_until(60, |net| net.head(0).height() == 1);
     assert_eq!(net.head(0).id(), signed.block);
     assert_eq!(net.hosts[0].file.last(), Some(&signed));

@@ -2,7 +2,7 @@
 
 use super::super::body::{Checked, verify_body};
 use super::host::{BEGINNING, Maker, address, key};
-use crate::chain::{Now, World};
+use crate::chain::{Environment, Now};
 use crate::work::spread::Threads;
 use astreum_core::atom::{MemoryStore, bytes_list};
 use astreum_core::chain::{
@@ -97,7 +97,7 @@ fn one_by_one(maker: &Maker, block: &Block, transactions: &[Transaction]) -> Ver
 
 fn over(threads: usize, maker: &Maker, block: &Block, checked: &mut Option<Checked>) -> Verdict {
     let store: &MemoryStore = &maker.store;
-    let world = World {
+    let world = Environment {
         now: Now {
             instant: Instant::ZERO,
             unix: Duration::from_secs(BEGINNING + 10),

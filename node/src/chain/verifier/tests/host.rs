@@ -1,7 +1,7 @@
 //! A follower in virtual time, and a maker of chains, good and bad.
 
 use crate::chain::{
-    Action, Chain, Head, HeadState, Input, Now, SavedHead, Serial, VerifierConfig, World,
+    Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, VerifierConfig,
 };
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
@@ -174,8 +174,8 @@ impl Host {
         Instant::ZERO + (self.now - Duration::from_secs(BEGINNING - 100))
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Chain, &World<'_>)) {
-        let world = World {
+    fn call(&mut self, call: impl FnOnce(&mut Chain, &Environment<'_>)) {
+        let world = Environment {
             now: Now {
                 instant: self.instant(),
                 unix: self.now,
@@ -184,15 +184,15 @@ impl Host {
             parallel: &Serial,
         };
         call(&mut self.chain, &world);
-        while let Some(action) = self.chain.poll_action() {
+        while let Some(action) = self.chain.poll_effect() {
             match action {
-                Action::Fetch { id, limit } => {
+                Effect::Fetch { id, limit } => {
                     *self.asked.entry(id).or_default() += 1;
                     self.in_flight.push_back((id, limit));
                     self.largest_part = self.largest_part.max(limit.atoms);
                 }
-                Action::Store(atoms) => write_atoms(atoms, &mut self.store).unwrap(),
-                Action::SetHead { head, root } => {
+                Effect::Store(atoms) => write_atoms(atoms, &mut self.store).unwrap(),
+                Effect::SetHead { head, root } => {
                     self.saved = Some(head.saved(root));
                     self.named.push(head);
                 }

@@ -1,0 +1,358 @@
+//! Contract between consensus components and their host: inputs, effects, and what a call may read.
+
+use super::{Event, Head, HeadState, SavedHead, SigningRecord};
+use crate::atom::{Atom, AtomId, AtomSource};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::object::PayloadType;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// Time of a call: deadlines use the monotonic clock, block timestamps the wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// The engine's clock.
+    pub instant: Instant,
+    /// Time since 1970-01-01 00:00 UTC.
+    pub unix: Duration,
+}
+
+impl Now {
+    /// Returns the instant at which the wall clock will read `unix` if it keeps its present rate, or
+    /// the present instant if that time has passed.
+    #[must_use]
+    pub fn instant_of(self, unix: Duration) -> Instant {
+        self.instant + unix.saturating_sub(self.unix)
+    }
+}
+
+/// Runs independent pieces of work, concurrently if the host can.
+pub trait Parallel {
+    /// Returns the results of `work` for `0..count`, in order, while the calling thread runs
+    /// `beside`. `work` receives consecutive ranges of any length: the index of the first element,
+    /// and where to write the results.
+    fn all_beside(
+        &self,
+        count: usize,
+        work: &(dyn Fn(usize, &mut [bool]) + Sync),
+        beside: &mut dyn FnMut(),
+    ) -> Vec<bool>;
+
+    /// Returns the results of `work` for `0..count`, in order.
+    fn all(&self, count: usize, work: &(dyn Fn(usize, &mut [bool]) + Sync)) -> Vec<bool> {
+        self.all_beside(count, work, &mut || ())
+    }
+}
+
+/// Runs one piece of work after another on the calling thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Serial;
+
+impl Parallel for Serial {
+    fn all_beside(
+        &self,
+        count: usize,
+        work: &(dyn Fn(usize, &mut [bool]) + Sync),
+        beside: &mut dyn FnMut(),
+    ) -> Vec<bool> {
+        beside();
+        let mut results = vec![false; count];
+        work(0, &mut results);
+        results
+    }
+}
+
+/// What a component may read during one call.
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// Time of the call.
+    pub now: Now,
+    /// Atoms that are stored locally; reading fetches nothing.
+    pub atoms: &'a (dyn AtomSource<Error = Infallible> + Sync),
+    /// Executor for signature verification.
+    pub parallel: &'a dyn Parallel,
+}
+
+impl core::fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Environment")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Limit of one partial fetch of a list. A fetched list costs memory before anything can judge it,
+/// and many fetches run at once.
+pub const PART: ListLimit = ListLimit {
+    atoms: 1_024,
+    bytes: 1_024 * PART_ATOM_BYTES,
+};
+/// Typical stored bytes of an atom in a long list.
+pub const PART_ATOM_BYTES: usize = 128;
+
+/// An external event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// A peer announced its head.
+    PeerHead {
+        /// The peer.
+        peer: PublicKey,
+        /// The head.
+        id: AtomId,
+        /// Whether the peer is the pinned default seed.
+        is_default_seed: bool,
+    },
+    /// A peer was removed.
+    PeerGone {
+        /// The peer.
+        peer: PublicKey,
+    },
+    /// A transaction was announced.
+    Transaction {
+        /// The announcing peer; `None` for a local user.
+        peer: Option<PublicKey>,
+        /// The transaction.
+        id: AtomId,
+    },
+    /// An [`Effect::Fetch`] has ended. Its atoms are in [`Environment::atoms`], as far as there was
+    /// room.
+    Fetched {
+        /// The requested id.
+        id: AtomId,
+        /// The atoms, head first and possibly incomplete, or the error.
+        outcome: Result<Vec<Atom>, FetchError>,
+    },
+    /// An [`Effect::FetchSmall`] has ended. Its atoms are in [`Environment::atoms`].
+    FetchedSmall {
+        /// The requested id.
+        id: AtomId,
+        /// Whether the fetch succeeded.
+        outcome: Result<(), FetchError>,
+    },
+    /// An [`Effect::Commit`] has ended.
+    Committed(Result<(), String>),
+}
+
+/// A request to the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Fetch the beginning of a list, up to `limit`. Every component receives the resulting
+    /// [`Input::Fetched`].
+    Fetch {
+        /// Head of the list.
+        id: AtomId,
+        /// Maximum length; [`PART`] unless there is a reason for more.
+        limit: ListLimit,
+    },
+    /// Fetch a whole list that must not exceed `limit`; ends in one [`Input::FetchedSmall`].
+    FetchSmall {
+        /// Head of the list.
+        id: AtomId,
+        /// Maximum length.
+        limit: ListLimit,
+        /// Peer known to have it, asked before providers are looked up.
+        from: Option<PublicKey>,
+    },
+    /// Store atoms, in cold storage too if there is one.
+    Store(Vec<(AtomId, Atom)>),
+    /// Store a block of our own as with [`Effect::Store`], then save the signing record; ends in one
+    /// [`Input::Committed`], which is an error unless both are durable.
+    Commit(Box<Commit>),
+    /// Announce this head in pings, save it, and show it.
+    SetHead {
+        /// The head.
+        head: Head,
+        /// The block its chain was verified from, if it was.
+        root: Option<AtomId>,
+    },
+    /// Announce in pings whether this node validates.
+    SetValidator(bool),
+    /// Advertise an object for some time.
+    Advertise {
+        /// The object.
+        id: AtomId,
+        /// Its kind.
+        kind: PayloadType,
+        /// How long it is advertised.
+        lifetime: Duration,
+    },
+}
+
+/// A block that is about to be published.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// Atoms of the block and of what it refers to.
+    pub atoms: Vec<(AtomId, Atom)>,
+    /// The signing record, this block included.
+    pub signed: SigningRecord,
+}
+
+/// State shared by the components of one node: the head, and the queues to the host.
+#[derive(Debug, Default)]
+pub struct Context {
+    head: Option<Head>,
+    saved: Option<SavedHead>,
+    root: Option<AtomId>,
+    is_behind: bool,
+    effects: VecDeque<Effect>,
+    events: VecDeque<Event>,
+}
+
+impl Context {
+    /// Creates a context that resumes from `saved`.
+    #[must_use]
+    pub fn new(saved: Option<SavedHead>) -> Self {
+        Self {
+            root: saved.as_ref().and_then(|saved| saved.root),
+            saved,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the head of the chain; `None` before a saved one has been loaded.
+    #[must_use]
+    pub const fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Returns the head of an earlier run that has yet to be loaded.
+    #[must_use]
+    pub const fn saved(&self) -> Option<&SavedHead> {
+        self.saved.as_ref()
+    }
+
+    /// Returns whether there is a chain, loaded or not. A node that has one makes no genesis.
+    #[must_use]
+    pub const fn has_chain(&self) -> bool {
+        self.head.is_some() || self.saved.is_some()
+    }
+
+    /// Returns the block that the chain was verified from: the genesis, or a configured block.
+    /// Chains with another root are refused. `None` until the head is verified or our own.
+    #[must_use]
+    pub const fn root(&self) -> Option<AtomId> {
+        self.root
+    }
+
+    /// Returns whether a longer chain is being synced. A block made now would most likely be
+    /// orphaned.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Sets whether a longer chain is being synced.
+    pub const fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+    }
+
+    /// Restricts the node to the chain with this root.
+    pub const fn set_root(&mut self, root: AtomId) {
+        self.root = Some(root);
+    }
+
+    /// Sets the head of the chain and tells the host. A genesis of our own becomes the root.
+    pub fn set_head(&mut self, head: Head) {
+        self.saved = None;
+        if head.block().is_genesis() && head.state() == HeadState::Own && self.root.is_none() {
+            self.root = Some(head.id());
+        }
+        if self.head.as_ref() != Some(&head) {
+            self.head = Some(head.clone());
+            let root = self.root;
+            self.effects.push_back(Effect::SetHead { head, root });
+        }
+    }
+
+    /// Queues an effect.
+    pub fn ask(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    /// Returns the next effect to carry out.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Queues an event.
+    pub fn report(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Returns the next event, for logs and subscribers.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
+
+/// A state machine of a node, such as sync or the producer.
+pub trait Component {
+    /// Records an input; does no work that can wait.
+    fn handle_input(&mut self, environment: &Environment<'_>, context: &mut Context, input: &Input);
+
+    /// Does one bounded piece of due work. Called after inputs, after a change of the head, and at
+    /// [`Component::poll_timeout`].
+    fn advance(&mut self, environment: &Environment<'_>, context: &mut Context);
+
+    /// Returns when [`Component::advance`] is due if nothing happens before.
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::samples::header;
+
+    fn head(height: u64, previous: AtomId, state: HeadState) -> Head {
+        Head::new(header(height, previous, 7).signed(None), state).unwrap()
+    }
+
+    #[test]
+    fn reports_a_head_once_and_roots_at_an_own_genesis() {
+        let genesis = head(0, AtomId::ZERO, HeadState::Own);
+        let next = head(1, genesis.id(), HeadState::Verified);
+        let root = Some(genesis.id());
+        let mut context = Context::new(None);
+        assert!(!context.has_chain() && context.root().is_none());
+        for head in [&genesis, &genesis, &next] {
+            context.set_head(head.clone());
+        }
+        context.ask(Effect::SetValidator(true));
+        let told = [genesis, next.clone()].map(|head| Effect::SetHead { head, root });
+        for effect in told.into_iter().chain([Effect::SetValidator(true)]) {
+            assert_eq!(context.poll_effect(), Some(effect));
+        }
+        assert_eq!(context.poll_effect(), None);
+        assert_eq!(context.head(), Some(&next));
+    }
+
+    #[test]
+    fn saved_head_counts_as_a_chain_before_it_is_loaded() {
+        let head = head(1, AtomId::new([3; 32]), HeadState::Verified);
+        let root = Some(AtomId::new([9; 32]));
+        let mut context = Context::new(Some(head.saved(root)));
+        assert!(context.has_chain() && context.head().is_none());
+        assert_eq!(context.saved().map(|saved| saved.id), Some(head.id()));
+        context.set_head(head.clone());
+        assert!(context.has_chain() && context.saved().is_none());
+        let told = Effect::SetHead { head, root };
+        assert_eq!(context.poll_effect(), Some(told));
+    }
+
+    #[test]
+    fn maps_wall_time_to_instants_not_before_now() {
+        let now = Now {
+            instant: Instant::from_secs(5),
+            unix: Duration::from_secs(1_000),
+        };
+        let of = |unix| now.instant_of(Duration::from_secs(unix));
+        assert_eq!(of(1_002), Instant::from_secs(7));
+        assert_eq!(of(3), now.instant);
+    }
+}

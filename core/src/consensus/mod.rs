@@ -1,0 +1,35 @@
+//! Node logic without I/O: following, choosing and extending a chain.
+//!
+//! The rules of a chain are in [`chain`](crate::chain). What is here decides when they are applied
+//! and to what. There is no thread, clock, entropy, socket or log in it: a host lends each
+//! [`Component`] an [`Environment`] for one call and then carries out its [`Effect`]s, so that a
+//! simulator can run many nodes in one thread and reproduce a run from its seed.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`contract`] | what components are given and what they ask for |
+//! | [`event`] | what happened, for logs and subscribers |
+//! | [`head`] | the head of a chain |
+//! | [`signing_record`] | what a validator has signed (slashing protection) |
+//!
+//! Invariants:
+//! - Effects are carried out in order and before the next call, so that a component finds in
+//!   [`Environment::atoms`] what it stored.
+//! - One call does a bounded amount of work. Remaining work makes [`Component::poll_timeout`] return
+//!   an instant in the past.
+
+pub mod contract;
+pub mod event;
+pub mod head;
+pub mod signing_record;
+
+pub use contract::{
+    Commit, Component, Context, Effect, Environment, Input, Now, PART, PART_ATOM_BYTES, Parallel,
+    Serial,
+};
+pub use event::{Event, Level};
+pub use head::{Head, HeadState, SavedHead};
+pub use signing_record::{Conflict, SignedBlock, SigningRecord, Start};
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,190 @@
+//! Signing record (slashing protection): what a validator has signed, so that it never signs two
+//! conflicting blocks.
+//!
+//! Two different blocks of one validator on one parent let it tell two stories. They come about by a
+//! crash between signing and storing, or by two nodes that run with one key. Against the first the
+//! host keeps the record on disk; against the second, [`SigningRecord::is_foreign`] and
+//! [`SigningRecord::allows`] are asked before each block.
+//!
+//! Invariant: for each parent that is remembered, one block is; the timestamps of blocks only grow.
+
+use crate::atom::AtomId;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Blocks that are remembered; older ones have children, or were left for good.
+pub const MAX_SIGNED_BLOCKS: usize = 32;
+
+/// A block that was signed for publication.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignedBlock {
+    /// The block before it.
+    pub parent: AtomId,
+    /// The block.
+    pub block: AtomId,
+    /// Blocks before it in its chain.
+    pub height: u64,
+    /// Its time, in seconds since 1970.
+    pub timestamp: u64,
+}
+
+/// Why a block must not be signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conflict {
+    /// Another one on the same parent has been.
+    SameParent(SignedBlock),
+    /// One of the same time or a later one has been.
+    NotLater(SignedBlock),
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SameParent(mark) => write!(
+                f,
+                "block {} of height {} was signed on the same parent",
+                mark.block, mark.height
+            ),
+            Self::NotLater(mark) => write!(
+                f,
+                "block {} was signed for the time {}, which is not over",
+                mark.block, mark.timestamp
+            ),
+        }
+    }
+}
+
+/// What has been signed, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SigningRecord {
+    blocks: Vec<SignedBlock>,
+}
+
+impl SigningRecord {
+    /// All blocks of the record, oldest first.
+    #[must_use]
+    pub fn blocks(&self) -> &[SignedBlock] {
+        &self.blocks
+    }
+
+    /// The block that was signed last.
+    #[must_use]
+    pub fn last(&self) -> Option<&SignedBlock> {
+        self.blocks.last()
+    }
+
+    /// The block that was signed on `parent`, as far as it is remembered.
+    #[must_use]
+    pub fn on(&self, parent: &AtomId) -> Option<&SignedBlock> {
+        self.blocks.iter().find(|mark| mark.parent == *parent)
+    }
+
+    /// Whether a block on `parent` with this time may be signed.
+    ///
+    /// # Errors
+    /// When it would be the second one on its parent, or not later than all before.
+    pub fn allows(&self, parent: &AtomId, timestamp: u64) -> Result<(), Conflict> {
+        if let Some(mark) = self.on(parent) {
+            return Err(Conflict::SameParent(*mark));
+        }
+        let later = self.blocks.iter().find(|mark| mark.timestamp >= timestamp);
+        later.map_or(Ok(()), |mark| Err(Conflict::NotLater(*mark)))
+    }
+
+    /// Remembers a block that is about to be published. The same one again changes nothing.
+    ///
+    /// # Errors
+    /// When it must not be signed; nothing is remembered then.
+    pub fn add(&mut self, mark: SignedBlock) -> Result<(), Conflict> {
+        if self.on(&mark.parent) == Some(&mark) {
+            return Ok(());
+        }
+        self.allows(&mark.parent, mark.timestamp)?;
+        if self.blocks.len() >= MAX_SIGNED_BLOCKS {
+            self.blocks.remove(0);
+        }
+        self.blocks.push(mark);
+        Ok(())
+    }
+
+    /// Whether a block that this key signed was made by another node: it is not remembered, and it
+    /// is younger than everything that this node had signed when it started at `start` (or than the
+    /// start itself, where nothing had been).
+    #[must_use]
+    pub fn is_foreign(&self, block: &AtomId, timestamp: u64, start: Start) -> bool {
+        // Before the oldest that is remembered there may be some that were forgotten.
+        let is_full = self.blocks.len() >= MAX_SIGNED_BLOCKS;
+        let oldest = self.blocks.first().filter(|_| is_full);
+        let known_since = oldest.map_or(0, |mark| mark.timestamp).max(start.0);
+        timestamp > known_since && !self.blocks.iter().any(|mark| mark.block == *block)
+    }
+}
+
+/// The time after which each block of the key is either this node's or another's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start(u64);
+
+impl Start {
+    /// For a node that starts at `unix_seconds` with what it had signed before.
+    #[must_use]
+    pub fn new(signed: &SigningRecord, unix_seconds: u64) -> Self {
+        Self(signed.last().map_or(unix_seconds, |mark| mark.timestamp))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(parent: u8, block: u8, timestamp: u64) -> SignedBlock {
+        SignedBlock {
+            parent: AtomId::new([parent; 32]),
+            block: AtomId::new([block; 32]),
+            height: timestamp / 2,
+            timestamp,
+        }
+    }
+
+    #[test]
+    fn allows_one_block_per_parent_and_only_later_timestamps() {
+        let mut signed = SigningRecord::default();
+        signed.add(mark(1, 2, 10)).unwrap();
+        signed.add(mark(1, 2, 10)).unwrap();
+        let second = signed.add(mark(1, 3, 12));
+        assert_eq!(second, Err(Conflict::SameParent(mark(1, 2, 10))));
+        let early = signed.add(mark(2, 4, 10));
+        assert_eq!(early, Err(Conflict::NotLater(mark(1, 2, 10))));
+        signed.add(mark(2, 4, 11)).unwrap();
+        assert_eq!(signed.last(), Some(&mark(2, 4, 11)));
+        for number in 0..100 {
+            let (parent, time) = (100 + number, 12 + u64::from(number));
+            signed.add(mark(parent, 0, time)).unwrap();
+        }
+        assert_eq!(signed.blocks.len(), MAX_SIGNED_BLOCKS);
+    }
+
+    #[test]
+    fn later_blocks_missing_from_the_record_are_foreign() {
+        let mut signed = SigningRecord::default();
+        let fresh = Start::new(&signed, 100);
+        let old = AtomId::new([9; 32]);
+        assert!(!signed.is_foreign(&old, 100, fresh));
+        assert!(signed.is_foreign(&old, 101, fresh));
+        signed.add(mark(1, 2, 50)).unwrap();
+        let start = Start::new(&signed, 100);
+        // Made after this node's last block and before its start: by whom else?
+        assert!(signed.is_foreign(&old, 51, start));
+        assert!(!signed.is_foreign(&old, 50, start));
+        signed.add(mark(2, 3, 120)).unwrap();
+        assert!(!signed.is_foreign(&AtomId::new([3; 32]), 120, start));
+        assert!(signed.is_foreign(&old, 119, start));
+        // What was forgotten is not taken for another's.
+        for number in 0..32 {
+            signed
+                .add(mark(50 + number, 0, 130 + u64::from(number)))
+                .unwrap();
+        }
+        assert!(!signed.is_foreign(&AtomId::new([3; 32]), 120, start));
+        assert!(signed.is_foreign(&old, 131, start));
+    }
+}
