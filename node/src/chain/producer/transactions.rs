@@ -172,6 +172,7 @@ impl Producer {
             context.ask(Effect::Fetch {
                 id: atom,
                 limit: PART,
+                from: None,
             });
         }
         true

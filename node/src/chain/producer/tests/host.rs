@@ -16,6 +16,7 @@ use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
 use astreum_core::wire::engine::{FetchError, ListLimit};
+use astreum_core::wire::network_group::NetworkGroup;
 use core::convert::Infallible;
 use core::time::Duration;
 
@@ -217,7 +218,8 @@ impl Net {
                 Effect::Advertise { id, .. } => host.offered.push(id),
                 Effect::Fetch { id, .. } => {
                     let outcome = self.fetch(at, id, ListLimit::MAX);
-                    self.input(at, Input::Fetched { id, outcome });
+                    let from = None;
+                    self.input(at, Input::Fetched { id, outcome, from });
                 }
                 Effect::FetchSmall { id, limit, from } => {
                     let host = &mut self.hosts[at];
@@ -275,8 +277,10 @@ impl Net {
                 at,
                 Input::PeerHead {
                     peer: PublicKey::new([u8::try_from(from).unwrap(); 32]),
+                    group: NetworkGroup::of([10, 0, 0, u8::try_from(from).unwrap()].into()),
                     id: head.id(),
                     is_default_seed: false,
+                    is_seed: false,
                 },
             );
         }
