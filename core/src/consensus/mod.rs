@@ -22,6 +22,7 @@ pub mod contract;
 pub mod event;
 pub mod head;
 pub mod signing_record;
+pub mod sync;
 
 pub use contract::{
     Commit, Component, Context, Effect, Environment, Input, Now, PART, PART_ATOM_BYTES, Parallel,

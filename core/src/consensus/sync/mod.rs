@@ -1,0 +1,3 @@
+//! Sync.
+#![allow(dead_code)]
+mod header_path;
