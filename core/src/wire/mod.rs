@@ -14,6 +14,7 @@
 
 pub mod engine;
 pub mod message;
+pub mod network_group;
 pub mod object;
 pub mod packet;
 pub mod ping;

@@ -400,6 +400,7 @@ impl Driver {
                 peer,
                 id,
                 is_default_seed,
+                ..
             } => {
                 // Who follows the chain decides, if somebody does.
                 if is_default_seed && self.chain.is_none() {
@@ -412,7 +413,7 @@ impl Driver {
                     is_default_seed,
                 });
             }
-            Event::Transaction { peer, id } => {
+            Event::Transaction { peer, id, .. } => {
                 let peer = Some(peer);
                 self.tell_chain(Input::Transaction { peer, id });
             }

@@ -77,13 +77,14 @@ impl Host {
                 peer,
                 id,
                 is_default_seed,
+                ..
             } => Input::PeerHead {
                 peer: *peer,
                 id: *id,
                 is_default_seed: *is_default_seed,
             },
             Event::PeerRemoved { peer, .. } => Input::PeerGone { peer: *peer },
-            Event::Transaction { peer, id } => Input::Transaction {
+            Event::Transaction { peer, id, .. } => Input::Transaction {
                 peer: Some(*peer),
                 id: *id,
             },

@@ -3,6 +3,7 @@
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
+use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use alloc::vec::Vec;
 use core::fmt;
@@ -111,17 +112,24 @@ pub enum Event {
     },
     /// A peer's ping names a head other than the one it named before.
     Head {
-        /// Who.
+        /// The peer that named it: the first to ask for all that belongs to it.
         peer: PublicKey,
+        /// The network group of the peer's address.
+        group: NetworkGroup,
         /// The head.
         id: AtomId,
         /// Whether the peer is the pinned default seed.
         is_default_seed: bool,
+        /// Whether the peer is the pinned default seed, or its validated address is that of a
+        /// configured seed.
+        is_seed: bool,
     },
-    /// A peer tells of a transaction. Only when we validate.
+    /// A peer announces a transaction. Only when we validate.
     Transaction {
-        /// Who.
+        /// The peer that announced it: the first to ask for all that belongs to it.
         peer: PublicKey,
+        /// The network group of the peer's address.
+        group: NetworkGroup,
         /// The transaction's id.
         id: AtomId,
     },
@@ -136,12 +144,17 @@ pub struct PeerInfo {
     pub key: PublicKey,
     /// Where it is sent to.
     pub address: SocketAddr,
+    /// The network group of that address.
+    pub group: NetworkGroup,
     /// Whether it has proven that address.
     pub is_proven: bool,
     /// Whether its pings say that it validates.
     pub is_validator: bool,
     /// Whether it is the pinned default seed.
     pub is_default_seed: bool,
+    /// Whether the peer is the pinned default seed, or its validated address is that of a configured
+    /// seed.
+    pub is_seed: bool,
     /// The work that it asks for, clamped.
     pub difficulty: u8,
     /// The head that it named last.

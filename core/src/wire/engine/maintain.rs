@@ -53,8 +53,7 @@ impl Engine {
     }
 
     fn all_seeds(&self) -> Vec<SocketAddr> {
-        let all = self.seeds.default.iter().chain(&self.seeds.additional);
-        all.copied().collect()
+        self.seeds.addresses().copied().collect()
     }
 
     /// Sends a handshake to an address, unless it has had one of late.
@@ -92,7 +91,7 @@ impl Engine {
     }
 
     fn bootstrap_at(&self) -> Option<Instant> {
-        let has_seeds = !self.seeds.default.is_empty() || !self.seeds.additional.is_empty();
+        let has_seeds = !self.seeds.is_empty();
         // Peers that have proven nothing may not exist, and must not keep us from the seeds.
         let is_alone = self.peers.proven() == 0;
         let repeats = !self.config.bootstrap_retry_interval.is_zero();

@@ -45,6 +45,7 @@ mod receive;
 mod replay;
 mod round_trip;
 mod routes;
+mod seeds;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -68,10 +69,11 @@ use core::net::SocketAddr;
 use credit::Credits;
 use fetch::Fetches;
 use outbox::Outbox;
-use peers::Peers;
+use peers::{Peer, Peers};
 use providers::Providers;
 use random::ProbeIds;
 use round_trip::RoundTrip;
+use seeds::Seeds;
 
 /// Payload of our handshakes to IPv6 addresses, by which nodes of ours know each other there. A
 /// reference node ignores the payload.
@@ -84,15 +86,6 @@ struct Source {
     address: SocketAddr,
     /// Whether the peer has proven this address.
     is_proven: bool,
-}
-
-/// Seeds, and who the default one has turned out to be.
-#[derive(Debug, Default)]
-struct Seeds {
-    default: Vec<SocketAddr>,
-    additional: Vec<SocketAddr>,
-    /// The key that first proved an address of the default seed.
-    pinned: Option<PublicKey>,
 }
 
 /// The protocol engine. See the [module](self) for how to drive it.
@@ -202,17 +195,32 @@ impl Engine {
         self.outbox.handle_work(now, &mut self.stats, done);
     }
 
-    /// The registered peers, by key.
+    /// Returns the registered peers, by key.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> {
         let registered = self.peers.iter().filter(|(_, peer)| peer.is_registered);
-        registered.map(|entry| Peers::info(entry, self.seeds.pinned.as_ref()))
+        registered.map(|(key, peer)| self.info(key, peer))
     }
 
-    /// What is known of a registered peer.
+    /// Returns what is known of a registered peer.
     #[must_use]
     pub fn peer(&self, key: &PublicKey) -> Option<PeerInfo> {
         let peer = self.peers.get(key).filter(|peer| peer.is_registered)?;
-        Some(Peers::info((key, peer), self.seeds.pinned.as_ref()))
+        Some(self.info(key, peer))
+    }
+
+    fn info(&self, key: &PublicKey, peer: &Peer) -> PeerInfo {
+        PeerInfo {
+            key: *key,
+            address: peer.address,
+            group: peer.group(),
+            is_proven: peer.is_proven,
+            is_validator: peer.is_validator,
+            is_default_seed: self.seeds.is_default(key),
+            is_seed: self.seeds.is_seed(key, peer),
+            difficulty: peer.difficulty,
+            head: peer.head,
+            last_heard: peer.last_heard,
+        }
     }
 
     /// How many registered peers there are.

@@ -4,7 +4,6 @@
 //! listed. Only peers with a *proven* address stand in the distance table, are asked, are told to
 //! others, and take part in the searches.
 
-use super::event::PeerInfo;
 use super::limits::{
     MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SPARE_PEER_SILENCE, STRANGER_PATIENCE,
     STRANGERS_WITH_TIME,
@@ -15,6 +14,7 @@ use super::stats::DropReason;
 use crate::atom::AtomId;
 use crate::crypto::{PublicKey, SharedKey};
 use crate::time::Instant;
+use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use crate::wire::table::{Network, PeerTable};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -102,6 +102,11 @@ impl Peer {
             head: None,
             filed: None,
         }
+    }
+
+    /// Returns the network group of its address.
+    pub(super) fn group(&self) -> NetworkGroup {
+        NetworkGroup::of(self.address.ip())
     }
 
     /// Whether `address` is the one that it has proven.
@@ -398,22 +403,6 @@ impl Peers {
             replaced,
             moved_from: had,
             is_new,
-        }
-    }
-
-    pub(super) fn info(
-        (key, peer): (&PublicKey, &Peer),
-        default_seed: Option<&PublicKey>,
-    ) -> PeerInfo {
-        PeerInfo {
-            key: *key,
-            address: peer.address,
-            is_proven: peer.is_proven,
-            is_validator: peer.is_validator,
-            is_default_seed: default_seed == Some(key),
-            difficulty: peer.difficulty,
-            head: peer.head,
-            last_heard: peer.last_heard,
         }
     }
 }

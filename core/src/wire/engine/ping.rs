@@ -38,15 +38,28 @@ impl Engine {
                 address,
             });
         }
-        if let Some(id) = news {
-            let is_default_seed = self.seeds.pinned == Some(source.key);
-            self.push_event(Event::Head {
-                peer: source.key,
-                id,
-                is_default_seed,
-            });
+        if news.is_some() {
+            self.tell_head(&source.key);
         }
         Ok(())
+    }
+
+    /// Reports the head that a peer has named.
+    pub(super) fn tell_head(&mut self, key: &PublicKey) {
+        let Some(peer) = self.peers.get(key) else {
+            return;
+        };
+        let Some(id) = peer.head else {
+            return;
+        };
+        let event = Event::Head {
+            peer: *key,
+            group: peer.group(),
+            id,
+            is_default_seed: self.seeds.is_default(key),
+            is_seed: self.seeds.is_seed(key, peer),
+        };
+        self.push_event(event);
     }
 
     /// Pings a peer at its own address, if that may be sent to.

@@ -165,7 +165,7 @@ impl Engine {
         }
         if self.seeds.pinned.is_none() && self.seeds.default.contains(&address) {
             self.seeds.pinned = Some(*key);
-            self.tell_head_of_seed(key);
+            self.tell_head(key);
         }
         if was_proven {
             return;
@@ -177,17 +177,6 @@ impl Engine {
         self.serve_waiting(now, key, store);
         self.fetch_from_newcomer(now, key);
         self.advertisements.look_again(now);
-    }
-
-    /// The seed's head may have come before its proof.
-    fn tell_head_of_seed(&mut self, key: &PublicKey) {
-        if let Some(id) = self.peers.get(key).and_then(|peer| peer.head) {
-            self.push_event(Event::Head {
-                peer: *key,
-                id,
-                is_default_seed: true,
-            });
-        }
     }
 
     fn serve_waiting<S: AtomSource + ?Sized>(&mut self, now: Instant, key: &PublicKey, store: &S) {

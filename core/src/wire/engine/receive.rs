@@ -8,6 +8,7 @@ use crate::atom::{AtomId, AtomSource};
 use crate::crypto::{PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
+use crate::wire::network_group::NetworkGroup;
 use crate::wire::packet::{NONCE_BYTES, Packet};
 use alloc::vec::Vec;
 use core::mem;
@@ -372,6 +373,7 @@ impl Engine {
         if self.config.is_validator {
             self.push_event(Event::Transaction {
                 peer: source.key,
+                group: NetworkGroup::of(source.address.ip()),
                 id,
             });
         }

@@ -6,6 +6,7 @@ use crate::atom::AtomId;
 use crate::wire::engine::limits::WANTED_PEERS;
 use crate::wire::engine::{DropReason, Engine, Event, RemoveReason};
 use crate::wire::message::{Body, HEADER_BYTES, Message, Topic};
+use crate::wire::network_group::NetworkGroup;
 use crate::wire::packet::{NONCE_BYTES, Packet};
 use crate::wire::table::Distance;
 use alloc::vec::Vec;
@@ -36,8 +37,10 @@ fn two_of_ours_meet_and_fall_silent() {
     assert_eq!(net.engine(1).peer(&key(2)).unwrap().head, Some(head));
     let told = Event::Head {
         peer: key(2),
+        group: NetworkGroup::of(at(2).ip()),
         id: head,
         is_default_seed: false,
+        is_seed: false,
     };
     assert!(net.node(1).events.contains(&told));
     assert_eq!(net.engine(1).advertised_address(), Some(at(1)));
@@ -237,6 +240,7 @@ fn seeds_are_tried_while_there_are_few_peers() {
     net.add_reference(3);
     net.run(30 * SECOND);
     assert!(net.knows(1, 3));
+    assert!(net.engine(1).peer(&key(3)).unwrap().is_seed);
     let before = net.sent_to(at(2), 0).len();
     // One peer may be all that a torn network left us: the other seed is greeted all the same.
     net.run(600 * SECOND);

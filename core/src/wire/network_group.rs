@@ -1,0 +1,174 @@
+//! Network groups: the unit in which independent peers are counted.
+//!
+//! Keys are free and addresses of one network are cheap, so whatever peers decide together (a vote,
+//! a share of a table, a second opinion) counts network groups and not keys. A group is an IPv4 /16
+//! or an IPv6 /32, about what one provider is given. Private, loopback, link-local and carrier-grade
+//! NAT addresses are not shared out by anyone, so each of them is a group of its own: a network
+//! inside one site or one machine works like any other.
+//!
+//! IPv6 addresses that carry an IPv4 address of their owner (IPv4-mapped, NAT64 `64:ff9b::/96`,
+//! 6to4 `2002::/16`) belong to the group of that IPv4 address: an IPv4 address is not a second IPv6
+//! network.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A network group. Compare it; its contents mean nothing to others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkGroup(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Kind {
+    /// A public IPv4 /16.
+    V4([u8; 2]),
+    /// A public IPv6 /32.
+    V6([u8; 4]),
+    /// One address of a range that is not public.
+    Address(IpAddr),
+}
+
+impl NetworkGroup {
+    /// Returns the group of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let address = match address {
+            IpAddr::V6(ip) => embedded_v4(ip).map_or(address, IpAddr::V4),
+            IpAddr::V4(_) => address,
+        };
+        Self(match address {
+            IpAddr::V4(ip) if !is_public_v4(ip) => Kind::Address(address),
+            IpAddr::V6(ip) if !is_public_v6(ip) => Kind::Address(address),
+            IpAddr::V4(ip) => {
+                let [a, b, ..] = ip.octets();
+                Kind::V4([a, b])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.octets();
+                Kind::V6([a, b, c, d])
+            }
+        })
+    }
+
+    /// Returns whether the group is a single address of a range that is not public.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.0, Kind::Address(_))
+    }
+}
+
+/// The network in CIDR notation, or the address.
+impl fmt::Display for NetworkGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::V4([a, b]) => write!(f, "{a}.{b}.0.0/16"),
+            Kind::V6([a, b, c, d]) => {
+                let mut octets = [0; 16];
+                if let Some(first) = octets.first_chunk_mut() {
+                    *first = [a, b, c, d];
+                }
+                write!(f, "{}/32", Ipv6Addr::from(octets))
+            }
+            Kind::Address(ip) => ip.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for NetworkGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NetworkGroup({self})")
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for, if it stands for one.
+fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    match ip.octets() {
+        [0x20, 0x02, a, b, c, d, ..]
+        | [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => {
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => ip.to_ipv4_mapped(),
+    }
+}
+
+const fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, ..] = ip.octets();
+    let is_shared = a == 100 && b & 0b1100_0000 == 64;
+    !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared)
+}
+
+const fn is_public_v6(ip: Ipv6Addr) -> bool {
+    !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn group(text: &str) -> NetworkGroup {
+        NetworkGroup::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn public_addresses_share_the_group_of_their_network() {
+        for (one, other, is_same) in [
+            ("8.8.8.8", "8.8.255.1", true),
+            ("8.8.8.8", "8.9.8.8", false),
+            ("100.63.0.1", "100.63.9.9", true),
+            ("100.128.0.1", "100.128.9.9", true),
+            ("172.32.0.1", "172.32.0.2", true),
+            ("2001:db8::1", "2001:db8:ffff::1", true),
+            ("2001:db8::1", "2001:db9::1", false),
+        ] {
+            assert_eq!(group(one) == group(other), is_same, "{one} {other}");
+            assert!(!group(one).is_local(), "{one}");
+        }
+    }
+
+    #[test]
+    fn each_address_that_is_not_public_is_a_group() {
+        for (one, other) in [
+            ("127.0.0.1", "127.0.0.2"),
+            ("10.0.0.1", "10.0.0.2"),
+            ("172.16.0.1", "172.31.255.254"),
+            ("192.168.1.1", "192.168.1.2"),
+            ("169.254.1.1", "169.254.1.2"),
+            ("100.64.0.1", "100.127.255.254"),
+            ("::1", "fd00::1"),
+            ("fe80::1", "fe80::2"),
+            ("::ffff:10.0.0.1", "10.0.0.2"),
+        ] {
+            assert_ne!(group(one), group(other), "{one} {other}");
+            assert!(
+                group(one).is_local() && group(other).is_local(),
+                "{one} {other}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_embedded_ipv4_address_counts_as_itself() {
+        for text in [
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+            "2002:808:101:5::1",
+        ] {
+            assert_eq!(group(text), group("8.8.4.4"), "{text}");
+        }
+        assert_eq!(group("2002:7f00:1::"), group("127.0.0.1"));
+        assert_ne!(group("64:ff9c::808:808"), group("8.8.8.8"));
+    }
+
+    #[test]
+    fn displays_as_network_or_address() {
+        for (address, text) in [
+            ("8.8.4.4", "8.8.0.0/16"),
+            ("2001:db8:5::1", "2001:db8::/32"),
+            ("192.168.1.7", "192.168.1.7"),
+            ("fe80::1", "fe80::1"),
+        ] {
+            assert_eq!(group(address).to_string(), text);
+        }
+    }
+}
