@@ -7,7 +7,9 @@ use super::{
 use crate::chain::SignedBlock;
 use crate::chain::admission::{Refusal, Waiting};
 use crate::chain::schedule::{NoSchedule, Schedule};
-use crate::chain::{Commit, Context, Effect, Environment, Head, HeadState, PART, publish};
+use crate::chain::{
+    Commit, Context, Effect, Environment, Head, HeadState, PART, StoreFailure, publish,
+};
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
     Block, Builder, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
@@ -434,7 +436,7 @@ impl Producer {
         &mut self,
         world: &Environment<'_>,
         context: &mut Context,
-        outcome: &Result<(), String>,
+        outcome: &Result<(), StoreFailure>,
     ) {
         let Phase::Storing { draft, retry, .. } = &mut self.phase else {
             return;

@@ -379,7 +379,7 @@ impl Component for Producer {
                 self.atom_fetched(id, outcome.is_ok());
             }
             Input::Committed(outcome) => self.committed(world, context, outcome),
-            Input::PeerGone { .. } => {}
+            Input::PeerGone { .. } | Input::BlockStored { .. } => {}
         }
     }
 
