@@ -38,7 +38,7 @@ fn a_forged_block_of_the_key_stops_nobody() {
     net.add(config(1), Some(&genesis));
     net.run(5);
     let head = net.head(0);
-    let forged = astreum_core::chain::Header {
+    let forged = crate::chain::Header {
         timestamp: (head.timestamp() + 9).into(),
         ..head.block().header().clone()
     };
