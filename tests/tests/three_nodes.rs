@@ -24,6 +24,7 @@ use astreum_node::chain::{
     Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SigningRecord,
     VerifierConfig,
 };
+use astreum_node::lanes::Lanes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,7 +156,7 @@ impl Net {
             slice_attempts: SLICE,
             ..ProducerConfig::new(key(signer(at)))
         };
-        chain.with_producer(Producer::new(config, signed))
+        chain.with_producer(Producer::new(config, signed, Lanes::new()))
     }
 
     fn instant(&self) -> Instant {

@@ -11,6 +11,8 @@
 //! | [`event`] | what happened, for logs and subscribers |
 //! | [`head`] | the head of a chain |
 //! | [`signing_record`] | what a validator has signed (slashing protection) |
+//! | [`mempool`] | transactions on their way into a block |
+//! | [`producer`] | block producer of a validator |
 //!
 //! Invariants:
 //! - Effects are carried out in order and before the next call, so that a component finds in
@@ -21,6 +23,8 @@
 pub mod contract;
 pub mod event;
 pub mod head;
+pub mod mempool;
+pub mod producer;
 pub mod signing_record;
 pub mod sync;
 

@@ -6,6 +6,7 @@ use crate::chain::producer::{Producer, ProducerConfig};
 use crate::chain::signed::SignedFile;
 use crate::chain::{Input, VerifierConfig};
 use crate::config::Config;
+use crate::lanes::Lanes;
 use crate::work::chain::{ChainParts, ChainThread};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::SigningKey;
@@ -31,7 +32,7 @@ impl Node {
             let key = producer.key.verifying_key();
             let file = SignedFile::new(state_dir, config.chain_id, key.as_bytes());
             let signed = file.load().map_err(NodeError::SignedFile)?;
-            Ok((Producer::new(producer, signed), file))
+            Ok((Producer::new(producer, signed, Lanes::new()), file))
         });
         let network = self.handle()?;
         let thread = ChainThread::start(ChainParts {

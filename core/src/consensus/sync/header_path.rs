@@ -337,7 +337,10 @@ mod tests {
                 let count = (top + 1).saturating_sub(bottom);
                 assert_eq!(path.len(), count);
                 let interval = path.interval;
-                assert!(interval * 16 >= count.saturating_sub(interval), "{interval}");
+                assert!(
+                    interval * 16 >= count.saturating_sub(interval),
+                    "{interval}"
+                );
                 let (read, most) = take_all(path, bottom);
                 assert_eq!(read, count.saturating_sub(20), "{bottom} to {top}");
                 let bound = 1 + SMALL.checkpoints + SMALL.resident + 2 * interval as usize;
@@ -354,7 +357,13 @@ mod tests {
         }
         // One is left of the resident ones; the stretch that is read again ends above it.
         for height in (21..=24).rev() {
-            assert_eq!(path.reread_next(), Some(Place { id: id(height), height }));
+            assert_eq!(
+                path.reread_next(),
+                Some(Place {
+                    id: id(height),
+                    height
+                })
+            );
             assert!(path.reread(id(height - 1)));
         }
         assert_eq!(path.reread_next().map(|place| place.height), Some(20));

@@ -3,11 +3,11 @@
 //! Each slot of two seconds after a block has one validator, drawn from the stakes that the block
 //! left. Whoever misses its slot is not waited for: the next one's turn comes all the same.
 
-use astreum_core::atom::{AtomId, AtomSource};
-use astreum_core::chain::{
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::{
     Address, Block, Draw, MAX_SLOTS, RecordError, SLOT_SECONDS, SelectError, read_stakes,
 };
-use astreum_core::integer::Natural;
+use crate::integer::Natural;
 
 /// Slots that are drawn in one call at most. A validator that is in none of them has a very small
 /// stake; the next call goes on from there.
@@ -92,16 +92,16 @@ impl Schedule {
 
     fn slot_of(&self, timestamp: u64) -> Option<u64> {
         let (from, to) = (Natural::from(self.timestamp), Natural::from(timestamp));
-        astreum_core::chain::slot_of(&from, &to).ok()
+        crate::chain::slot_of(&from, &to).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use astreum_core::atom::MemoryStore;
-    use astreum_core::chain::{Genesis, validator_at};
-    use astreum_core::trie::Scalar;
+    use crate::atom::MemoryStore;
+    use crate::chain::{Genesis, validator_at};
+    use crate::trie::Scalar;
 
     fn address(number: u8) -> Address {
         Address::new([number; 32])

@@ -1,23 +1,30 @@
 //! From one head to the next: plan, build, mine, store, name.
 
+use super::publish;
 use super::{
     Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, PATIENCE_PER_BLOCK, Phase,
     Producer, RETRY, Started, Wait, monotonic,
 };
-use crate::chain::SignedBlock;
-use crate::chain::admission::{Refusal, Waiting};
-use crate::chain::schedule::{NoSchedule, Schedule};
+use crate::atom::{AtomId, AtomSource, MemoryStore};
 use crate::chain::{
-    Commit, Context, Effect, Environment, Head, HeadState, PART, StoreFailure, publish,
-};
-use astreum_core::atom::{AtomId, AtomSource, MemoryStore};
-use astreum_core::chain::{
     Block, Builder, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
     Rejection, StateError, difficulty,
 };
-use astreum_core::integer::Natural;
-use astreum_core::time::Instant;
-use astreum_core::wire::object::PayloadType;
+use crate::consensus::SignedBlock;
+use crate::consensus::mempool::admission::{Refusal, Waiting};
+use crate::consensus::producer::schedule::{NoSchedule, Schedule};
+use crate::consensus::{
+    Commit, Context, Effect, Environment, Event, Head, HeadState, PART, StoreFailure,
+};
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use crate::wire::object::PayloadType;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
@@ -76,7 +83,7 @@ impl Pace {
     }
 }
 
-impl Producer {
+impl<H: BatchHasher> Producer<H> {
     /// Does the next piece of what is to be done for a block.
     pub(super) fn make_block(
         &mut self,
@@ -230,7 +237,7 @@ impl Producer {
         let mut heads = publish::own_heads(&block);
         heads.push(block.accounts);
         self.offer(world, context, heads);
-        crate::log::info!("this node begins a chain with block {}", block.id());
+        context.report(Event::ChainBegun { id: block.id() });
         if let Some(head) = Head::new(block, HeadState::Own) {
             context.set_head(head);
         }
@@ -343,7 +350,7 @@ impl Producer {
             self.pool.remove(&id);
             // In a block that was made meanwhile: what everybody wants.
             if refusal != Refusal::Rejected(Rejection::Replayed) {
-                self.refuse(id, refusal);
+                self.refuse(context, id, refusal);
             }
         }
         taken
@@ -383,10 +390,8 @@ impl Producer {
         let timestamp = Duration::from_secs(draft.timestamp);
         if world.now.unix > timestamp + LATE {
             self.late += 1;
-            if let Some(more) = crate::log::limited("block late") {
-                let height = draft.height;
-                crate::log::info!("block {height} was not found in time{more}");
-            }
+            let (height, timestamp) = (draft.height, draft.timestamp);
+            context.report(Event::SlotMissed { height, timestamp });
             self.phase = Phase::Plan;
         } else if is_found && world.now.unix >= timestamp {
             if let Phase::Found { draft, block } = core::mem::replace(&mut self.phase, Phase::Plan)
@@ -445,9 +450,10 @@ impl Producer {
         if let Err(problem) = outcome
             && is_head
         {
-            if let Some(more) = crate::log::limited("block not stored") {
-                crate::log::error!("a block could not be stored: {problem}{more}");
-            }
+            context.report(Event::BlockNotStored {
+                height: draft.height,
+                problem: problem.to_string(),
+            });
             *retry = Some(world.now.instant + RETRY);
             return;
         }
@@ -467,8 +473,11 @@ impl Producer {
         };
         self.made += 1;
         let (id, height) = (block.id(), draft.height);
-        let count = draft.transactions.len();
-        crate::log::info!("made block {height} with {count} transactions: {id}");
+        context.report(Event::BlockMade {
+            id,
+            height,
+            transactions: draft.transactions.len(),
+        });
         let heads = publish::heads(&block, &draft.body, &draft.transactions);
         self.pool.include(&draft.body.transaction_ids, height);
         if let Some(head) = Head::new(block, HeadState::Own) {

@@ -1,22 +1,25 @@
 //! Validators in virtual time: stores in memory, a clock that mining moves on, and a network that
 //! brings everything at once. What a follower does is done by the host: a longer chain is adopted.
 
-use crate::chain::producer::{Activity, Producer, ProducerConfig};
+use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
-    Component, Context, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial,
-    SigningRecord, StoreFailure,
-};
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
-use astreum_core::chain::{
     Address, Block, Builder, Genesis, RecordAtoms, Transaction, Unsigned, difficulty, has_work,
     read_stakes, validator_at,
 };
-use astreum_core::crypto::{PublicKey, SigningKey};
-use astreum_core::integer::Natural;
-use astreum_core::time::Instant;
-use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::{FetchError, ListLimit};
-use astreum_core::wire::network_group::NetworkGroup;
+use crate::consensus::producer::{Activity, Producer, ProducerConfig};
+use crate::consensus::{
+    Component, Context, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial,
+    SigningRecord, StoreFailure,
+};
+use crate::crypto::{PublicKey, SigningKey};
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::Scalar;
+use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::network_group::NetworkGroup;
+use alloc::borrow::ToOwned;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
@@ -42,7 +45,7 @@ pub(super) fn config(number: u8) -> ProducerConfig {
 
 /// What survives a crash of a node, and what it is lent.
 pub(super) struct Host {
-    pub(super) machine: Producer,
+    pub(super) machine: Producer<Scalar>,
     pub(super) context: Context,
     pub(super) store: MemoryStore,
     /// What the file of signed blocks holds.
@@ -295,7 +298,7 @@ impl Net {
 impl Host {
     fn new(config: ProducerConfig, signed: SigningRecord) -> Self {
         Self {
-            machine: Producer::new(config, signed),
+            machine: Producer::new(config, signed, Scalar),
             context: Context::new(None),
             store: MemoryStore::new(),
             file: SigningRecord::default(),
@@ -314,7 +317,7 @@ impl Host {
     fn call(
         &mut self,
         now: Duration,
-        act: impl FnOnce(&mut Producer, &Environment<'_>, &mut Context),
+        act: impl FnOnce(&mut Producer<Scalar>, &Environment<'_>, &mut Context),
     ) {
         let world = Environment {
             now: Now {
@@ -386,7 +389,7 @@ pub(super) fn verify(
         block.timestamp.clone(),
         block.difficulty.clone(),
     );
-    let expected = astreum_core::chain::Header {
+    let expected = crate::chain::Header {
         nonce: block.nonce.clone(),
         ..header
     };
