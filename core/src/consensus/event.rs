@@ -3,6 +3,7 @@
 use super::HeadState;
 use super::mempool::admission::Refusal;
 use super::producer::Halt;
+use super::sync::SyncEvent;
 use crate::atom::AtomId;
 use alloc::string::String;
 use core::fmt;
@@ -70,6 +71,8 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
+    /// Something happened in sync.
+    Sync(SyncEvent),
 }
 
 impl Event {
@@ -82,6 +85,7 @@ impl Event {
             Self::HeadChanged { .. } | Self::BlockMade { .. } | Self::TransactionRefused { .. } => {
                 Level::Info
             }
+            Self::Sync(event) => event.level(),
         }
     }
 
@@ -96,6 +100,7 @@ impl Event {
             Self::BlockNotStored { .. } => "block not stored",
             Self::ProducerHalted(_) => "producer halted",
             Self::TransactionRefused { .. } => "transaction refused",
+            Self::Sync(event) => event.kind(),
         }
     }
 }
@@ -131,6 +136,7 @@ impl fmt::Display for Event {
             Self::TransactionRefused { id, refusal } => {
                 write!(f, "refused a transaction: id={id}: {refusal}")
             }
+            Self::Sync(event) => event.fmt(f),
         }
     }
 }

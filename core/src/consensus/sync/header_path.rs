@@ -198,6 +198,14 @@ impl HeaderPath {
         Some(above.copied().collect())
     }
 
+    /// Returns ids by which another branch that stands on this one is recognized on its way down:
+    /// the checkpoints, and one of so many resident ids.
+    pub(super) fn landmarks(&self) -> impl Iterator<Item = AtomId> {
+        let step = usize::try_from(self.interval).unwrap_or(usize::MAX).max(1);
+        let resident = self.resident.iter().step_by(step);
+        self.checkpoints.iter().chain(resident).copied()
+    }
+
     /// Removes the lowest header, which must be resident.
     pub(super) fn pop_lowest(&mut self) {
         let Some(top) = self.top else {

@@ -1,3 +1,456 @@
-//! Sync.
-#![allow(dead_code)]
+//! Sync: follows the heads that peers announce and verifies every block.
+//!
+//! A head is followed as a *branch*: its headers are read down to a block that is verified, or to
+//! the genesis; then its blocks are verified from there up, and stored. What is verified competes to
+//! be the head. What no peer sends is asked for again and again, and what comes too early waits;
+//! neither makes a block bad. What breaks a rule is remembered with its reason, and all that stands
+//! on it with it, and is not tried again. A block counts as verified once the host has stored it.
+//!
+//! Which chain is ours: the one that the head of an earlier run, a genesis of our own or
+//! `verified_up_to` belongs to; a node with none of these takes the first chain that it adopts, but
+//! not for its genesis alone, which costs nothing to make: a block on it has to have been verified,
+//! or the genesis be what a peer names. From then on the heads of peers whose chain goes back to
+//! another genesis are ignored.
+//!
+//! The pinned default seed is trusted: its head is adopted once its header is known, and nothing
+//! else of it is checked. It gives way to what was verified only where that goes on from it; and
+//! what we have verified ourselves, is fresh and at least as high, does not give way to it.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`announced_heads`] | heads that peers name; budgets of their look-ups |
+//! | [`scheduler`] | which branches are synced, and what comes of each |
+//! | [`branch`], [`header_path`], [`namers`] | one branch, its headers, the peers behind it |
+//! | [`headers`] | headers of a branch, downwards |
+//! | [`blocks`], [`body`], [`prefetch`] | its blocks, upwards |
+//! | [`requests`], [`working_set`] | fetches, and what they brought |
+//! | [`block_index`], [`bad_blocks`], [`other_chains`] | what is known of blocks and peers |
+//! | [`head_selection`], [`trusted_head`], [`resume`] | which head is ours |
+//! | [`status`], [`event`] | what is reported |
+//!
+//! Bounds: those of the modules; [`MAX_BRANCHES`] branches, of which [`MAX_LONG_BRANCHES`] have more
+//! than a few headers. Each branch has its own bound of headers, so that none takes another's.
+
+mod announced_heads;
+mod bad_blocks;
+mod block_index;
+mod blocks;
+mod body;
+mod branch;
+mod event;
+mod head_selection;
 mod header_path;
+mod headers;
+mod namers;
+mod other_chains;
+mod prefetch;
+mod requests;
+mod resume;
+mod scheduler;
+mod status;
+mod trusted_head;
+mod working_set;
+
+pub use announced_heads::{MAX_HEADS, MAX_PEERS, NEWCOMER_LOOKUPS_PER_SECOND};
+pub use block_index::{MAX_OTHER_BLOCKS, MAX_OWN_BLOCKS};
+pub use body::{CheckedTransactions, verify_body};
+pub use event::SyncEvent;
+pub use header_path::{CHECKPOINT_INTERVAL, MAX_CHECKPOINTS, MAX_RESIDENT};
+pub use headers::MAX_UNCONFIRMED_HEADERS;
+pub use prefetch::{BODIES_AHEAD, MAX_IDS_AHEAD};
+pub use requests::{MAX_AHEAD, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, MissingAtom};
+pub use scheduler::{MAX_BRANCHES, MAX_LONG_BRANCHES};
+pub use status::{OtherChain, SyncProgress, SyncStatus, Waiting};
+pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
+
+use super::{Component, Context, Environment, Event, Head, HeadState, Input};
+use crate::atom::AtomId;
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use alloc::string::String;
+use alloc::vec::Vec;
+use announced_heads::{Announced, AnnouncedHeads};
+use bad_blocks::{BadBlocks, DeadEnds};
+use block_index::BlockIndex;
+use branch::{Branch, Phase};
+use core::time::Duration;
+use header_path::PathLimits;
+use namers::Namer;
+use other_chains::OtherChains;
+use requests::Requests;
+use resume::StartWait;
+use working_set::WorkingSet;
+
+/// A block that is further ahead of the clock is not waited for; it is tried again when the clock
+/// comes near.
+pub const MAX_AHEAD_SECONDS: u64 = 600;
+/// How long reading headers may hold back a validator of ours.
+const HEADERS_GRACE: Duration = Duration::from_secs(30);
+/// While something waits for the wall clock, it is looked at this often: clocks are set.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Configuration of sync.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SyncConfig {
+    /// The chain.
+    pub chain_id: u64,
+    /// Seconds after its timestamp for which a head counts as fresh.
+    pub max_stale_seconds: u64,
+    /// Seconds that a block may be ahead.
+    pub max_future_seconds: u64,
+    /// Between two looks at what could not be followed.
+    pub interval: Duration,
+    /// The block to start from where no head is remembered.
+    pub latest_block: Option<AtomId>,
+    /// The block up to which the chain counts as verified.
+    pub verified_up_to: Option<AtomId>,
+    /// Bounds of the headers of a branch.
+    pub limits: SyncLimits,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            chain_id: 0,
+            max_stale_seconds: 10,
+            max_future_seconds: 2,
+            interval: Duration::from_secs(10),
+            latest_block: None,
+            verified_up_to: None,
+            limits: SyncLimits::default(),
+        }
+    }
+}
+
+/// Bounds of the headers of a branch; smaller in tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncLimits {
+    /// Headers that are kept on the word of one peer.
+    pub unconfirmed_headers: u64,
+    /// Heights between two checkpoints.
+    pub checkpoint_interval: u64,
+    /// Checkpoints.
+    pub checkpoints: usize,
+    /// Header ids that are kept beside the checkpoints.
+    pub resident_headers: usize,
+}
+
+impl Default for SyncLimits {
+    fn default() -> Self {
+        Self {
+            unconfirmed_headers: MAX_UNCONFIRMED_HEADERS,
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+            checkpoints: MAX_CHECKPOINTS,
+            resident_headers: MAX_RESIDENT,
+        }
+    }
+}
+
+impl SyncLimits {
+    const fn path(&self) -> PathLimits {
+        PathLimits {
+            interval: self.checkpoint_interval,
+            checkpoints: self.checkpoints,
+            resident: self.resident_headers,
+        }
+    }
+}
+
+/// Result of one piece of work for a branch.
+enum Step {
+    /// There is more to do at once.
+    Progress,
+    /// The headers are complete, or two branches are one.
+    Joined,
+    /// Nothing more until something comes.
+    Waits,
+    /// Every block of the branch is verified.
+    Finished,
+    /// This block is bad.
+    Bad(AtomId, String),
+    /// It goes where this node does not follow.
+    DeadEnd(DeadEnd),
+    /// A block is so many seconds from the future; the branch is tried again at this wall time.
+    Early(u64, u64),
+    /// No peer has sent the head.
+    Unanswered,
+}
+
+/// Where a branch leads that is not followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum DeadEnd {
+    OtherChain(OtherChain),
+    DeepFork,
+}
+
+/// Sync. See the [module](self).
+#[derive(Debug)]
+pub struct ChainSync<H> {
+    config: SyncConfig,
+    chain_id: Natural,
+    hasher: H,
+    heads: AnnouncedHeads,
+    bad: BadBlocks,
+    dead_ends: DeadEnds<DeadEnd>,
+    other_chains: OtherChains,
+    index: BlockIndex,
+    branches: Vec<Branch>,
+    requests: Requests,
+    held: WorkingSet,
+    /// Heads of the default seed: the one that is being loaded, and the newest.
+    seed: Option<AtomId>,
+    seed_next: Option<AtomId>,
+    /// The next header to read back of our own chain.
+    read_back: Option<AtomId>,
+    /// The block of the head that is being loaded.
+    loading: Option<AtomId>,
+    /// What the start waits for.
+    start_waits: Option<StartWait>,
+    /// The head of the last call.
+    seen: Option<(AtomId, HeadState)>,
+    turn: usize,
+    is_busy: bool,
+    now: Instant,
+    unix: u64,
+    next_look: Instant,
+    /// What was dropped last, and why.
+    dropped: Option<(AtomId, String)>,
+}
+
+impl<H: BatchHasher> ChainSync<H> {
+    /// Creates sync that knows no block yet.
+    #[must_use]
+    pub fn new(config: SyncConfig, hasher: H) -> Self {
+        Self {
+            chain_id: config.chain_id.into(),
+            config,
+            hasher,
+            heads: AnnouncedHeads::default(),
+            bad: BadBlocks::default(),
+            dead_ends: DeadEnds::default(),
+            other_chains: OtherChains::default(),
+            index: BlockIndex::default(),
+            branches: Vec::new(),
+            requests: Requests::default(),
+            held: WorkingSet::default(),
+            seed: None,
+            seed_next: None,
+            read_back: None,
+            loading: None,
+            start_waits: None,
+            seen: None,
+            turn: 0,
+            is_busy: true,
+            now: Instant::ZERO,
+            unix: 0,
+            next_look: Instant::ZERO,
+            dropped: None,
+        }
+    }
+
+    /// Returns whether this block was verified, and is remembered to have been.
+    #[must_use]
+    pub fn is_verified(&self, block: &AtomId) -> bool {
+        self.index.contains(block)
+    }
+
+    /// Returns why a block is bad, if it is known to be.
+    #[must_use]
+    pub fn bad_reason(&self, block: &AtomId) -> Option<&str> {
+        self.bad.reason(block)
+    }
+
+    fn peer_head(&mut self, context: &mut Context, namer: Namer, id: AtomId) {
+        if let Some(reason) = self.bad.reason(&id) {
+            let event = SyncEvent::BadHead {
+                peer: namer.peer,
+                block: id,
+                reason: String::from(reason),
+            };
+            self.bad.note_offender(namer.peer, id);
+            self.heads.remove_peer(&namer.peer);
+            context.report(Event::Sync(event));
+            return;
+        }
+        match self.heads.announce(self.now, namer, id) {
+            Announced::New | Announced::Known => {}
+            Announced::Ignored | Announced::Refused => return,
+        }
+        self.is_busy = true;
+        if self.index.contains(&id) {
+            let mut namers = namers::Namers::default();
+            namers.add(namer);
+            self.heads.succeeded(&namers);
+            return;
+        }
+        for branch in &mut self.branches {
+            if branch.is_on(&id) {
+                branch.namers.add(namer);
+            }
+        }
+    }
+
+    fn fetched(&mut self, input: &Input) {
+        let Input::Fetched { id, outcome, from } = input else {
+            return;
+        };
+        let atoms = outcome.as_deref().map_err(|error| *error);
+        let Some(block) = self.requests.ended(self.now, *id, atoms, *from) else {
+            return;
+        };
+        self.is_busy = true;
+        let branches = &self.branches;
+        if let Ok(atoms) = atoms
+            && self.needs(&block)
+        {
+            let is_at_hand =
+                |id: &AtomId| branches.iter().any(|branch| branch.at_hand() == Some(*id));
+            self.held.hold(block, atoms, is_at_hand);
+        }
+    }
+
+    /// Returns whether something waits for atoms of this block.
+    fn needs(&self, block: &AtomId) -> bool {
+        let is_loading = self.loading == Some(*block) || self.seed == Some(*block);
+        is_loading || self.branches.iter().any(|branch| branch.needs(block))
+    }
+
+    /// Once in a while: what no peer names any more goes, and progress is adopted and reported.
+    fn look(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let now = environment.now.instant;
+        self.next_look = now + self.config.interval;
+        self.requests.tidy(now);
+        self.drop_abandoned(now);
+        let needed = self.held.blocks().filter(|block| !self.needs(block));
+        for block in needed.collect::<Vec<_>>() {
+            self.held.release(&block);
+        }
+        let reached: Vec<AtomId> = self
+            .branches
+            .iter()
+            .filter_map(|branch| match &branch.phase {
+                Phase::Blocks { parent } => parent.as_ref().map(|parent| parent.id()),
+                Phase::Headers { .. } => None,
+            })
+            .collect();
+        self.choose(environment, context, &reached);
+        for branch in &self.branches {
+            let progress = status::progress(branch);
+            context.report(Event::Sync(SyncEvent::Progress(progress)));
+        }
+    }
+
+    /// Returns whether a longer chain than ours is coming nearer.
+    fn is_behind(&self, context: &Context) -> bool {
+        let height = context.head().map_or(0, Head::height);
+        self.branches.iter().any(|branch| {
+            let is_near = !branch.is_stalled(self.now, scheduler::PATIENCE);
+            let is_longer = branch.height > height || branch.path.is_empty();
+            let is_young = self.now.since(branch.since) < HEADERS_GRACE;
+            let may_wait = is_young || !branch.is_reading_headers();
+            is_longer && is_near && branch.not_before.is_none() && may_wait
+        })
+    }
+
+    fn set_time(&mut self, environment: &Environment<'_>) {
+        self.now = environment.now.instant;
+        self.unix = environment.now.unix.as_secs();
+    }
+}
+
+impl<H: BatchHasher> Component for ChainSync<H> {
+    fn handle_input(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        input: &Input,
+    ) {
+        self.set_time(environment);
+        match input {
+            Input::PeerHead {
+                peer,
+                id,
+                is_default_seed: true,
+                ..
+            } => {
+                self.trust(peer);
+                self.seed_next = Some(*id);
+                self.is_busy = true;
+            }
+            Input::PeerHead {
+                peer,
+                group,
+                id,
+                is_seed,
+                ..
+            } => {
+                let namer = Namer {
+                    peer: *peer,
+                    group: *group,
+                    is_seed: *is_seed,
+                };
+                self.peer_head(context, namer, *id);
+            }
+            Input::PeerGone { peer } => {
+                self.heads.remove_peer(peer);
+                self.requests.forget_peer(peer);
+                for branch in &mut self.branches {
+                    branch.namers.remove(peer);
+                }
+            }
+            Input::Fetched { .. } => self.fetched(input),
+            Input::BlockStored { block, outcome } => {
+                self.block_stored(self.now, context, *block, outcome);
+            }
+            _ => {}
+        }
+    }
+
+    fn advance(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        self.set_time(environment);
+        self.is_busy = false;
+        self.resume(environment, context);
+        self.see_head(context);
+        if self.read_back.is_some() {
+            self.read_back(environment, context);
+        }
+        self.follow_seed(environment, context);
+        self.start_branches(environment);
+        self.run_branches(environment, context);
+        if self.next_look <= self.now {
+            self.look(environment, context);
+        }
+        let is_behind = self.is_behind(context);
+        context.set_behind(is_behind);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_busy {
+            return Some(self.now);
+        }
+        let waits_for_clock = self.heads.has_parked(self.unix)
+            || self
+                .branches
+                .iter()
+                .any(|branch| branch.not_before.is_some());
+        let clock = waits_for_clock.then(|| {
+            let opens = self.branches.iter().filter_map(|branch| branch.not_before);
+            let ahead = opens.map(|opens| opens.saturating_sub(self.unix)).min();
+            let ahead = Duration::from_secs(ahead.unwrap_or(u64::MAX));
+            self.now + CLOCK_INTERVAL.min(ahead)
+        });
+        let stores = self
+            .branches
+            .iter()
+            .filter_map(|branch| branch.storing.as_ref());
+        let store = stores.filter_map(|storing| storing.retry_at).min();
+        let retry = self.requests.next_retry(self.now);
+        let lookup = self.heads.next_due(self.now);
+        let place = self.next_place(self.now);
+        [Some(self.next_look), clock, store, retry, lookup, place]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

@@ -1,0 +1,250 @@
+//! Verified blocks, by id and along the chain of the head.
+//!
+//! Branches join here: what stands on a verified block is verified from there. The chain of the
+//! head keeps its newest [`MAX_OWN_BLOCKS`]; of all other blocks [`MAX_OTHER_BLOCKS`] are kept, and
+//! the lowest go. So nothing that others verify here, such as many blocks of one slot, makes the
+//! node forget its own chain.
+
+use crate::atom::AtomId;
+use crate::chain::{Address, Block};
+use alloc::collections::{BTreeMap, BTreeSet};
+
+/// Blocks of the head's chain that are remembered. A fork that leaves it further back is not
+/// followed.
+pub const MAX_OWN_BLOCKS: u64 = 8_192;
+/// Blocks of other branches that are remembered.
+pub const MAX_OTHER_BLOCKS: usize = 8_192;
+
+/// A verified block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    pub(super) height: u64,
+    pub(super) timestamp: u64,
+    /// The block before it; the zero id where that is not known.
+    pub(super) previous: AtomId,
+    /// The block that its chain was verified from.
+    pub(super) root: AtomId,
+    pub(super) producer: Address,
+}
+
+impl Entry {
+    /// Returns the entry of a block in a chain that was verified from `root`; `None` if its height
+    /// or its time passes 64 bits.
+    pub(super) fn of(block: &Block, root: AtomId) -> Option<Self> {
+        Some(Self {
+            height: block.height.to_u64()?,
+            timestamp: block.timestamp.to_u64()?,
+            previous: block.previous,
+            root,
+            producer: block.validator,
+        })
+    }
+}
+
+/// The index. See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct BlockIndex {
+    blocks: BTreeMap<AtomId, Entry>,
+    /// The head's chain, as far as it is known, by height.
+    own: BTreeMap<u64, AtomId>,
+    /// All others by height.
+    others: BTreeSet<(u64, AtomId)>,
+}
+
+impl BlockIndex {
+    /// Adds a block.
+    pub(super) fn insert(&mut self, id: AtomId, entry: Entry) {
+        if self.blocks.insert(id, entry).is_some() {
+            return;
+        }
+        let child = self.own.get(&entry.height.saturating_add(1));
+        let child = child.and_then(|child| self.blocks.get(child));
+        let is_own = child.is_some_and(|child| child.previous == id)
+            || self.own.get(&entry.height) == Some(&id);
+        if is_own {
+            self.own.insert(entry.height, id);
+        } else {
+            self.others.insert((entry.height, id));
+        }
+        self.evict();
+    }
+
+    /// Makes the chain of `head` the one that is kept. Returns how many blocks of the former one
+    /// are left, and the last block that both share, as far as that is known.
+    pub(super) fn set_head(&mut self, head: AtomId) -> Option<Fork> {
+        let top = self.own.last_key_value().map(|(height, _)| *height);
+        let mut chain = BTreeMap::new();
+        let mut next = head;
+        let mut fork = None;
+        while let Some(entry) = self.blocks.get(&next) {
+            if self.own.get(&entry.height) == Some(&next) {
+                fork = Some((next, entry.height));
+                break;
+            }
+            chain.insert(entry.height, next);
+            next = entry.previous;
+        }
+        let left = match fork {
+            Some((_, height)) => self.own.split_off(&height.saturating_add(1)),
+            None => core::mem::take(&mut self.own),
+        };
+        for (height, id) in &chain {
+            self.others.remove(&(*height, *id));
+        }
+        self.others
+            .extend(left.iter().map(|(height, id)| (*height, *id)));
+        self.own.extend(chain);
+        self.evict();
+        let (id, height) = fork?;
+        Some(Fork {
+            id,
+            depth: top.map_or(0, |top| top.saturating_sub(height)),
+        })
+    }
+
+    fn evict(&mut self) {
+        while self.own.len() as u64 > MAX_OWN_BLOCKS
+            && let Some((_, lowest)) = self.own.pop_first()
+        {
+            self.blocks.remove(&lowest);
+        }
+        while self.others.len() > MAX_OTHER_BLOCKS
+            && let Some((_, lowest)) = self.others.pop_first()
+        {
+            self.blocks.remove(&lowest);
+        }
+    }
+
+    pub(super) fn get(&self, id: &AtomId) -> Option<&Entry> {
+        self.blocks.get(id)
+    }
+
+    pub(super) fn contains(&self, id: &AtomId) -> bool {
+        self.blocks.contains_key(id)
+    }
+
+    /// Returns whether `ancestor`, at `height`, is below `block` or is it.
+    pub(super) fn descends(&self, block: &AtomId, ancestor: &AtomId, height: u64) -> bool {
+        let mut id = *block;
+        while id != *ancestor {
+            match self.blocks.get(&id) {
+                Some(entry) if entry.height > height => id = entry.previous,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Returns the block of the head's chain at this height, if it is remembered.
+    pub(super) fn own_at(&self, height: u64) -> Option<AtomId> {
+        self.own.get(&height).copied()
+    }
+
+    /// Returns the blocks of the head's chain, the highest first.
+    pub(super) fn own_chain(&self) -> impl Iterator<Item = (&AtomId, &Entry)> {
+        let ids = self.own.values().rev();
+        ids.filter_map(|id| Some((id, self.blocks.get(id)?)))
+    }
+
+    /// Returns the number of blocks that are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+}
+
+/// Where one chain leaves another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fork {
+    /// The last block that both share.
+    pub(super) id: AtomId,
+    /// Blocks of the former chain above it.
+    pub(super) depth: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(branch: u8, height: u64) -> AtomId {
+        let mut bytes = [branch; 32];
+        bytes[..8].copy_from_slice(&height.to_be_bytes());
+        AtomId::new(bytes)
+    }
+
+    /// A branch of blocks at these heights on `previous`.
+    fn extend(index: &mut BlockIndex, branch: u8, heights: core::ops::Range<u64>, on: AtomId) {
+        let mut previous = on;
+        for height in heights {
+            let entry = Entry {
+                height,
+                timestamp: height,
+                previous,
+                root: id(0, 0),
+                producer: Address::new([branch; 32]),
+            };
+            previous = id(branch, height);
+            index.insert(previous, entry);
+        }
+    }
+
+    #[test]
+    fn follows_the_head_and_finds_the_fork() {
+        let mut index = BlockIndex::default();
+        extend(&mut index, 0, 0..30, AtomId::ZERO);
+        assert_eq!(index.set_head(id(0, 29)), None);
+        extend(&mut index, 1, 11..40, id(0, 10));
+        assert_eq!(index.own_at(20), Some(id(0, 20)));
+        let fork = index.set_head(id(1, 39));
+        let expected = Fork {
+            id: id(0, 10),
+            depth: 19,
+        };
+        assert_eq!(fork, Some(expected));
+        assert_eq!(index.own_at(20), Some(id(1, 20)));
+        assert_eq!(index.own_chain().count(), 40);
+        // On from there, and back.
+        extend(&mut index, 1, 40..41, id(1, 39));
+        let next = index.set_head(id(1, 40)).unwrap();
+        assert_eq!((next.id, next.depth), (id(1, 39), 0));
+        assert_eq!(index.set_head(id(0, 29)).unwrap().depth, 30);
+        assert_eq!(index.own_at(20), Some(id(0, 20)));
+    }
+
+    #[test]
+    fn blocks_read_back_below_the_chain_belong_to_it() {
+        let mut index = BlockIndex::default();
+        extend(&mut index, 0, 20..30, id(0, 19));
+        index.set_head(id(0, 29));
+        for height in (0..20).rev() {
+            extend(
+                &mut index,
+                0,
+                height..height + 1,
+                id(0, height.wrapping_sub(1)),
+            );
+        }
+        assert_eq!(index.own_at(0), Some(id(0, 0)));
+        assert!(index.others.is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_side_blocks_does_not_displace_the_own_chain() {
+        let mut index = BlockIndex::default();
+        extend(&mut index, 0, 0..9_000, AtomId::ZERO);
+        index.set_head(id(0, 8_999));
+        for number in 0..20_000_u64 {
+            let mut bytes = [9; 32];
+            bytes[8..16].copy_from_slice(&number.to_be_bytes());
+            let entry = Entry {
+                height: 9_000,
+                ..*index.get(&id(0, 8_999)).unwrap()
+            };
+            index.insert(AtomId::new(bytes), entry);
+        }
+        assert_eq!(index.own_chain().count() as u64, MAX_OWN_BLOCKS);
+        assert_eq!(index.own_at(8_999 - MAX_OWN_BLOCKS), None);
+        let most = usize::try_from(MAX_OWN_BLOCKS).unwrap() + MAX_OTHER_BLOCKS;
+        assert_eq!(index.len(), most);
+    }
+}

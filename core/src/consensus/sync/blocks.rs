@@ -1,0 +1,291 @@
+//! Blocks of a branch, upwards: the lowest that is not verified is checked whole and stored, and the
+//! next one is its child.
+
+use super::block_index::Entry;
+use super::body::{CheckedTransactions, verify_body};
+use super::branch::{Branch, Phase, Storing};
+use super::status::Waiting;
+use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::{
+    Block, Body, MAX_BLOCK_TRANSACTIONS, Transaction, VerifyError, verify_genesis, verify_header,
+};
+use crate::consensus::{Context, Effect, Environment, Event, StoreFailure};
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// Before a block that could not be stored is tried again; doubles each time.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+const MAX_STORE_RETRY: Duration = Duration::from_secs(30);
+
+type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
+
+impl<H: BatchHasher> ChainSync<H> {
+    /// Checks the next block of a branch.
+    pub(super) fn verify_next(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
+        let now = environment.now.instant;
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Step::Waits;
+        };
+        if !may_go_on(branch, environment) {
+            return Step::Waits;
+        }
+        if branch.path.is_empty() {
+            return Step::Finished;
+        }
+        let Some(id) = branch.path.lowest() else {
+            return self.reread_headers(environment, context, at);
+        };
+        let Phase::Blocks { parent } = branch.phase.clone() else {
+            return Step::Waits;
+        };
+        if let Some(reason) = self.bad.reason(&id) {
+            return Step::Bad(id, reason.to_string());
+        }
+        if let Some(missing) = branch.missing.take()
+            && self.held.over(environment.atoms).atom(&missing).is_err()
+        {
+            // As it was: nothing needs to be looked through again.
+            branch.missing = Some(missing);
+            let purpose = branch.purpose(id);
+            let atom = self.requests.want(context, now, missing, purpose);
+            branch.waits = Some(Waiting::Block { block: id, atom });
+            if let Some(parent) = &parent {
+                self.fetch_accounts(environment, context, at, parent);
+            }
+            return Step::Waits;
+        }
+        let block = match Block::read(&self.held.over(environment.atoms), id) {
+            Ok(block) => Arc::new(block),
+            Err(error) => return self.unreadable(environment, context, at, id, &error),
+        };
+        if self.index.contains(&id) {
+            self.passed(now, at, block);
+            return Step::Progress;
+        }
+        match self.check(environment, at, &block, parent.as_deref()) {
+            Ok(body) => {
+                self.store(context, at, block, body);
+                Step::Progress
+            }
+            Err(VerifyError::Invalid(invalid)) => Step::Bad(id, invalid.to_string()),
+            Err(VerifyError::Future { stated, .. }) => self.wait_for_time(environment, at, &stated),
+            Err(VerifyError::State(error)) => {
+                let Some(missing) = error.missing() else {
+                    return Step::Bad(id, error.to_string());
+                };
+                self.wait_for_atom(environment, context, at, id, missing);
+                if let Some(parent) = &parent {
+                    self.fetch_accounts(environment, context, at, parent);
+                }
+                Step::Waits
+            }
+        }
+    }
+
+    fn wait_for_atom(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+        block: AtomId,
+        missing: AtomId,
+    ) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
+        let purpose = branch.purpose(block);
+        let now = environment.now.instant;
+        let atom = self.requests.want(context, now, missing, purpose);
+        branch.waits = Some(Waiting::Block { block, atom });
+        branch.missing = Some(missing);
+        self.bound_checked(at);
+    }
+
+    /// Of the blocks whose transactions were read and that wait for something else, keeps what one
+    /// full block may hold, and that of the block at hand; the others are read again.
+    fn bound_checked(&mut self, at: usize) {
+        let count = |branch: &Branch| {
+            let checked = branch.checked.as_ref();
+            checked.map_or(0, |checked| checked.transactions().len())
+        };
+        let all: usize = self.branches.iter().map(count).sum();
+        if all > MAX_BLOCK_TRANSACTIONS {
+            let others = self.branches.iter_mut().enumerate();
+            for (_, branch) in others.filter(|(other, _)| *other != at) {
+                branch.checked = None;
+            }
+        }
+    }
+
+    fn check(
+        &mut self,
+        environment: &Environment<'_>,
+        at: usize,
+        block: &Block,
+        parent: Option<&Block>,
+    ) -> Verdict {
+        let view = self.held.over(environment.atoms);
+        let environment = Environment {
+            atoms: &view,
+            ..*environment
+        };
+        let Some(parent) = parent else {
+            return verify_genesis(&view, block, &self.chain_id).map(|()| None);
+        };
+        let latest = environment.now.unix.as_secs();
+        let latest = latest.saturating_add(self.config.max_future_seconds);
+        let latest = Natural::from(latest);
+        verify_header(&view, block, parent, &self.chain_id, &latest)?;
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Ok(None);
+        };
+        let checked = &mut branch.checked;
+        verify_body(&environment, block, parent, &mut self.hasher, checked).map(Some)
+    }
+
+    /// Has everything of a verified block stored.
+    fn store(&mut self, context: &mut Context, at: usize, block: Arc<Block>, body: Option<Body>) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
+        let mut atoms = block.to_atoms();
+        atoms.extend(body.map(|body| body.atoms).unwrap_or_default());
+        let checked = branch.checked.iter();
+        let transactions = checked.flat_map(CheckedTransactions::transactions);
+        atoms.extend(transactions.flat_map(Transaction::to_atoms));
+        let id = block.id();
+        branch.storing = Some(Storing {
+            block,
+            retry_at: None,
+        });
+        context.ask(Effect::StoreBlock { block: id, atoms });
+    }
+
+    /// Takes the outcome of storing a block.
+    pub(super) fn block_stored(
+        &mut self,
+        now: Instant,
+        context: &mut Context,
+        id: AtomId,
+        outcome: &Result<(), StoreFailure>,
+    ) {
+        let is_storing = |branch: &Branch| {
+            let storing = branch.storing.as_ref();
+            storing.is_some_and(|storing| storing.retry_at.is_none() && storing.block.id() == id)
+        };
+        while let Some(at) = self.branches.iter().position(is_storing) {
+            let Some(branch) = self.branches.get_mut(at) else {
+                return;
+            };
+            self.is_busy = true;
+            match outcome {
+                Ok(()) => {
+                    let Some(storing) = branch.storing.take() else {
+                        return;
+                    };
+                    if branch.store_failures > 0 {
+                        let event = SyncEvent::Stored { block: id };
+                        context.report(Event::Sync(event));
+                    }
+                    branch.store_failures = 0;
+                    if let Some(entry) =
+                        branch.root.and_then(|root| Entry::of(&storing.block, root))
+                    {
+                        self.index.insert(id, entry);
+                    }
+                    self.heads.succeeded(&branch.namers);
+                    self.passed(now, at, storing.block);
+                }
+                Err(failure) => {
+                    if branch.store_failures == 0 {
+                        let failure = failure.clone();
+                        let event = SyncEvent::NotStored { block: id, failure };
+                        context.report(Event::Sync(event));
+                    }
+                    let doubled = STORE_RETRY.saturating_mul(1 << branch.store_failures.min(8));
+                    branch.store_failures = branch.store_failures.saturating_add(1);
+                    if let Some(storing) = &mut branch.storing {
+                        storing.retry_at = Some(now + doubled.min(MAX_STORE_RETRY));
+                    }
+                    branch.waits = Some(Waiting::Storage {
+                        block: id,
+                        failure: failure.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Goes on above a block that is verified and stored.
+    fn passed(&mut self, now: Instant, at: usize, block: Arc<Block>) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
+        let id = block.id();
+        branch.path.pop_lowest();
+        branch.checked = None;
+        branch.waits = None;
+        branch.missing = None;
+        branch.progressed = now;
+        branch.bodies.retain(|ahead| ahead.block != id);
+        branch.phase = Phase::Blocks {
+            parent: Some(block),
+        };
+        self.held.release(&id);
+    }
+
+    fn wait_for_time(
+        &mut self,
+        environment: &Environment<'_>,
+        at: usize,
+        stated: &Natural,
+    ) -> Step {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Step::Waits;
+        };
+        let seconds = stated.to_u64().unwrap_or(u64::MAX);
+        let opens = seconds.saturating_sub(self.config.max_future_seconds);
+        let ahead = opens.saturating_sub(environment.now.unix.as_secs());
+        if ahead > MAX_AHEAD_SECONDS {
+            return Step::Early(opens.saturating_sub(MAX_AHEAD_SECONDS), ahead);
+        }
+        branch.waits = Some(Waiting::Time { seconds: ahead });
+        branch.not_before = Some(opens);
+        Step::Waits
+    }
+}
+
+/// Returns whether nothing but atoms can keep the next block of a branch from being checked.
+fn may_go_on(branch: &mut Branch, environment: &Environment<'_>) -> bool {
+    if let Some(opens) = branch.not_before {
+        let ahead = opens.saturating_sub(environment.now.unix.as_secs());
+        if ahead > 0 {
+            branch.waits = Some(Waiting::Time { seconds: ahead });
+            return false;
+        }
+        branch.not_before = None;
+        branch.waits = None;
+    }
+    if let Some(storing) = &branch.storing {
+        if storing
+            .retry_at
+            .is_none_or(|at| at > environment.now.instant)
+        {
+            return false;
+        }
+        // It is made anew: what it made would have taken its memory all the time.
+        branch.storing = None;
+    }
+    true
+}

@@ -1,0 +1,114 @@
+//! What happened in sync, as data.
+
+use super::status::{OtherChain, SyncProgress};
+use crate::atom::AtomId;
+use crate::consensus::{Level, StoreFailure};
+use crate::crypto::PublicKey;
+use alloc::string::String;
+use core::fmt;
+
+/// Something that happened in sync.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SyncEvent {
+    /// A branch is being synced; reported once in a while.
+    Progress(SyncProgress),
+    /// A block breaks a rule; it is not tried again.
+    BadBlock {
+        /// The block.
+        block: AtomId,
+        /// The rule.
+        reason: String,
+    },
+    /// A peer names a block that is known to break a rule.
+    BadHead {
+        /// The peer.
+        peer: PublicKey,
+        /// The block.
+        block: AtomId,
+        /// The rule.
+        reason: String,
+    },
+    /// A head is not followed, though no block of it is known to be bad.
+    HeadDropped {
+        /// The head.
+        head: AtomId,
+        /// Why.
+        reason: String,
+    },
+    /// A peer follows another chain; its heads are ignored. Reported once per peer.
+    OtherChain {
+        /// The peer.
+        peer: PublicKey,
+        /// The difference.
+        difference: OtherChain,
+    },
+    /// A verified block could not be stored, so that sync stops there.
+    NotStored {
+        /// The block.
+        block: AtomId,
+        /// Why.
+        failure: StoreFailure,
+    },
+    /// A block that could not be stored before was stored.
+    Stored {
+        /// The block.
+        block: AtomId,
+    },
+}
+
+impl SyncEvent {
+    /// Returns the severity.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::NotStored { .. } => Level::Error,
+            Self::BadBlock { .. }
+            | Self::BadHead { .. }
+            | Self::HeadDropped { .. }
+            | Self::OtherChain { .. } => Level::Warn,
+            Self::Progress(_) | Self::Stored { .. } => Level::Info,
+        }
+    }
+
+    /// Returns a name for the kind of event, by which a host limits the rate of its log lines.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Progress(_) => "sync progress",
+            Self::BadBlock { .. } => "bad block",
+            Self::BadHead { .. } => "bad head",
+            Self::HeadDropped { .. } => "head dropped",
+            Self::OtherChain { .. } => "other chain",
+            Self::NotStored { .. } => "verified block not stored",
+            Self::Stored { .. } => "verified block stored",
+        }
+    }
+}
+
+impl fmt::Display for SyncEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Progress(progress) => progress.fmt(f),
+            Self::BadBlock { block, reason } => {
+                write!(f, "invalid block {block}, and all that follow it: {reason}")
+            }
+            Self::BadHead {
+                peer,
+                block,
+                reason,
+            } => write!(f, "peer {peer} names the invalid block {block}: {reason}"),
+            Self::HeadDropped { head, reason } => {
+                write!(f, "not following head {head}: {reason}")
+            }
+            Self::OtherChain { peer, difference } => {
+                write!(f, "ignoring the heads of peer {peer}: {difference}")
+            }
+            Self::NotStored { block, failure } => write!(
+                f,
+                "sync stopped: verified block {block} could not be stored: {failure}"
+            ),
+            Self::Stored { block } => write!(f, "sync continues: stored block {block}"),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Headers of a branch: down from its head to a verified block, to the genesis, or to where it
+//! leads nowhere; and again, a stretch at a time, on the way up.
+//!
+//! On the way down a header is checked against the one above it as far as that is cheap. Its
+//! signature and its turn are checked on the way up, where the stakes are known.
+
+use super::block_index::{Entry, MAX_OWN_BLOCKS};
+use super::branch::{Branch, Phase, SHORT_HEADERS};
+use super::status::{OtherChain, Waiting};
+use super::{ChainSync, DeadEnd, Step};
+use crate::atom::AtomId;
+use crate::chain::{Block, RecordError, VerifyError, verify_link};
+use crate::consensus::{Context, Environment, HeadState};
+use crate::trie::BatchHasher;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use core::convert::Infallible;
+
+/// Headers that one call reads of a branch.
+const HEADERS_PER_CALL: usize = 32;
+/// Headers of a branch that are kept on the word of one peer. More take a second network group that
+/// names the branch, or a configured seed.
+pub const MAX_UNCONFIRMED_HEADERS: u64 = 1 << 20;
+
+impl<H: BatchHasher> ChainSync<H> {
+    /// Reads headers of a branch, downwards.
+    pub(super) fn read_headers(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
+        for _ in 0..HEADERS_PER_CALL {
+            match self.read_header(environment, context, at) {
+                Step::Progress => {}
+                step => return step,
+            }
+        }
+        Step::Progress
+    }
+
+    fn read_header(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
+        let now = environment.now.instant;
+        let Some(branch) = self.branches.get(at) else {
+            return Step::Waits;
+        };
+        let Phase::Headers { next } = branch.phase else {
+            return Step::Progress;
+        };
+        if let Some(reason) = self.bad.reason(&next) {
+            return Step::Bad(next, reason.to_string());
+        }
+        if let Some(end) = self.dead_ends.reason(&next) {
+            return Step::DeadEnd(*end);
+        }
+        if let Some(waits) = self.has_no_room(now, at) {
+            if let Some(branch) = self.branches.get_mut(at) {
+                branch.waits = Some(waits);
+            }
+            return Step::Waits;
+        }
+        let block = match Block::read(&self.held.over(environment.atoms), next) {
+            Ok(block) => Arc::new(block),
+            Err(error) => return self.unreadable(environment, context, at, next, &error),
+        };
+        self.held.release(&next);
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Step::Waits;
+        };
+        if let Some(entry) = self.index.get(&next) {
+            branch.root = Some(entry.root);
+            branch.joined_at = entry.height;
+            return join(branch, Some(block), environment);
+        }
+        // Its own time is never too late for the check of how blocks hang together.
+        if let Some(child) = &branch.lowest
+            && let Err(VerifyError::Invalid(invalid)) =
+                verify_link::<Infallible>(child, &block, &self.chain_id, &child.timestamp)
+        {
+            return Step::Bad(child.id(), invalid.to_string());
+        }
+        let (Some(height), Some(_)) = (block.height.to_u64(), block.timestamp.to_u64()) else {
+            return Step::Bad(next, "its height or its time passes 64 bits".to_string());
+        };
+        if block.chain_id != self.chain_id {
+            let (theirs, ours) = (block.chain_id.to_u64(), self.config.chain_id);
+            return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::ChainId { theirs, ours }));
+        }
+        if block.is_genesis() != (height == 0) {
+            let reason = alloc::format!("its height is {height}, where it cannot be");
+            return Step::Bad(next, reason);
+        }
+        if branch.path.is_empty() {
+            branch.height = height;
+        }
+        let is_root = Some(next) == context.root() && !block.is_genesis();
+        if is_root || Some(next) == self.config.verified_up_to {
+            let root = context.root().unwrap_or(next);
+            if let Some(entry) = Entry::of(&block, root) {
+                self.index.insert(next, entry);
+            }
+            return Step::Progress;
+        }
+        branch.path.push_below(next, height);
+        branch.progressed = now;
+        branch.waits = None;
+        branch.lowest = Some(Arc::clone(&block));
+        if block.is_genesis() {
+            if let Some(ours) = context.root().filter(|root| *root != next) {
+                let theirs = next;
+                return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::Genesis { theirs, ours }));
+            }
+            branch.root = Some(next);
+            return join(branch, None, environment);
+        }
+        let is_verified = |state| matches!(state, HeadState::Verified | HeadState::Own);
+        let head = context.head().filter(|head| is_verified(head.state()));
+        if head.is_some_and(|head| height.saturating_add(MAX_OWN_BLOCKS) < head.height()) {
+            return Step::DeadEnd(DeadEnd::DeepFork);
+        }
+        let (head, previous) = (branch.head, block.previous);
+        branch.phase = Phase::Headers { next: previous };
+        self.absorb(&head, previous)
+    }
+
+    /// Returns what a branch has to wait for before it may have another header.
+    fn has_no_room(&mut self, now: crate::time::Instant, at: usize) -> Option<Waiting> {
+        let branch = self.branches.get(at)?;
+        let headers = branch.path.len();
+        let max = self.config.limits.unconfirmed_headers;
+        if headers >= max && !branch.namers.support().is_confirmed() {
+            return Some(Waiting::Confirmation { headers });
+        }
+        let needs_place = headers == SHORT_HEADERS && !self.make_long_place(now, at);
+        needs_place.then_some(Waiting::Place)
+    }
+
+    /// If `next` is the head of another branch, that one is the lower part of this.
+    fn absorb(&mut self, head: &AtomId, next: AtomId) -> Step {
+        let Some(other) = self.branches.iter().position(|branch| branch.head == next) else {
+            return Step::Progress;
+        };
+        let other = self.branches.remove(other);
+        self.heads.release(&other.head);
+        if let Some(branch) = self.branches.iter_mut().find(|branch| branch.head == *head) {
+            branch.absorb(other);
+        }
+        // Places have changed, and perhaps the direction.
+        Step::Joined
+    }
+
+    /// Fetches the atom that a header lacks.
+    pub(super) fn unreadable(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+        block: AtomId,
+        error: &RecordError<Infallible>,
+    ) -> Step {
+        let Some(missing) = error.missing() else {
+            return Step::Bad(block, error.to_string());
+        };
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Step::Waits;
+        };
+        let purpose = branch.purpose(block);
+        let atom = self
+            .requests
+            .want(context, environment.now.instant, missing, purpose);
+        branch.waits = Some(Waiting::Header { block, atom });
+        if branch.path.is_empty() && atom.failed.is_some() && self.requests.has_failed(&missing) {
+            return Step::Unanswered;
+        }
+        Step::Waits
+    }
+
+    /// Reads headers again that the path has dropped, so that its next blocks are known.
+    pub(super) fn reread_headers(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
+        for _ in 0..HEADERS_PER_CALL {
+            let Some(branch) = self.branches.get_mut(at) else {
+                return Step::Waits;
+            };
+            let Some(place) = branch.path.reread_next() else {
+                return Step::Progress;
+            };
+            let block = match Block::read(&self.held.over(environment.atoms), place.id) {
+                Ok(block) => block,
+                Err(error) => return self.unreadable(environment, context, at, place.id, &error),
+            };
+            self.held.release(&place.id);
+            if !branch.path.reread(block.previous) {
+                let reason = "its headers are not those that were there before";
+                return Step::Bad(place.id, reason.to_string());
+            }
+            branch.progressed = environment.now.instant;
+        }
+        Step::Progress
+    }
+}
+
+/// Turns a branch around: its headers are complete.
+fn join(branch: &mut Branch, parent: Option<Arc<Block>>, environment: &Environment<'_>) -> Step {
+    branch.phase = Phase::Blocks { parent };
+    branch.lowest = None;
+    branch.waits = None;
+    branch.progressed = environment.now.instant;
+    Step::Joined
+}

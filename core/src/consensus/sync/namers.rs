@@ -1,0 +1,238 @@
+//! Peers that named a head, and their turns in being asked for what belongs to it.
+//!
+//! The peer that names a head has it. It is asked first for all that belongs to it; several namers
+//! take turns. A namer that does not answer loses its preference at once and gets it back after
+//! [`SILENCE`], or as soon as it sends something.
+
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::network_group::NetworkGroup;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Namers of one head that are remembered.
+pub(super) const MAX_NAMERS: usize = 16;
+/// How long a namer that did not answer is not preferred; doubles each time, up to
+/// [`MAX_SILENCE`].
+const SILENCE: Duration = Duration::from_secs(5);
+const MAX_SILENCE: Duration = Duration::from_secs(300);
+/// Peers whose turns are remembered. When full, the one asked longest ago is forgotten.
+const MAX_TURNS: usize = 4_096;
+
+/// A peer that named a head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Namer {
+    pub(super) peer: PublicKey,
+    pub(super) group: NetworkGroup,
+    /// Whether it is a configured seed.
+    pub(super) is_seed: bool,
+}
+
+/// The peers that named one head or one on its branch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Namers(Vec<Namer>);
+
+impl Namers {
+    /// Adds a peer. When full, it takes the place of one whose network group another one has too,
+    /// if its own group or its being a seed is new.
+    pub(super) fn add(&mut self, namer: Namer) {
+        if let Some(known) = self.0.iter_mut().find(|known| known.peer == namer.peer) {
+            *known = namer;
+            return;
+        }
+        if self.0.len() < MAX_NAMERS {
+            self.0.push(namer);
+            return;
+        }
+        let is_new = namer.is_seed || !self.0.iter().any(|known| known.group == namer.group);
+        let is_spare = |(at, one): &(usize, &Namer)| {
+            let mut others = self.0.iter().take(*at);
+            !one.is_seed && others.any(|other| other.group == one.group)
+        };
+        let spare = self.0.iter().enumerate().find(is_spare).map(|(at, _)| at);
+        if is_new && let Some(place) = spare.and_then(|at| self.0.get_mut(at)) {
+            *place = namer;
+        }
+    }
+
+    pub(super) fn add_all(&mut self, others: &Self) {
+        for namer in &others.0 {
+            self.add(*namer);
+        }
+    }
+
+    pub(super) fn remove(&mut self, peer: &PublicKey) {
+        self.0.retain(|namer| namer.peer != *peer);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Namer> {
+        self.0.iter()
+    }
+
+    /// Returns how independent the peers are that named the head: seeds first, then network groups.
+    pub(super) fn support(&self) -> Support {
+        let mut groups: Vec<NetworkGroup> = self.0.iter().map(|namer| namer.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Support {
+            has_seed: self.0.iter().any(|namer| namer.is_seed),
+            groups: groups.len(),
+        }
+    }
+}
+
+/// Independent peers behind a head; the larger, the more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Support {
+    pub(super) has_seed: bool,
+    pub(super) groups: usize,
+}
+
+impl Support {
+    /// Returns whether it is more than the word of one peer.
+    pub(super) const fn is_confirmed(&self) -> bool {
+        self.has_seed || self.groups > 1
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// When it was asked last, in requests.
+    asked: u64,
+    silent_until: Instant,
+    silences: u32,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    peers: BTreeMap<PublicKey, Turn>,
+    requests: u64,
+}
+
+impl Turns {
+    /// Returns the namer to ask next: the one that was asked longest ago of those that answer.
+    pub(super) fn next(&mut self, now: Instant, namers: &Namers) -> Option<PublicKey> {
+        let turn = |namer: &&Namer| self.peers.get(&namer.peer).copied().unwrap_or_default();
+        let answering = namers
+            .iter()
+            .filter(|namer| turn(namer).silent_until <= now);
+        let next = answering.min_by_key(|namer| turn(namer).asked)?.peer;
+        self.requests += 1;
+        if self.peers.len() >= MAX_TURNS && !self.peers.contains_key(&next) {
+            let oldest = self.peers.iter().min_by_key(|(_, turn)| turn.asked);
+            if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
+                self.peers.remove(&oldest);
+            }
+        }
+        self.peers.entry(next).or_default().asked = self.requests;
+        Some(next)
+    }
+
+    /// Notes that a peer has sent what was asked for.
+    pub(super) fn answered(&mut self, peer: &PublicKey) {
+        if let Some(turn) = self.peers.get_mut(peer) {
+            turn.silent_until = Instant::ZERO;
+            turn.silences = 0;
+        }
+    }
+
+    /// Notes that a peer has not.
+    pub(super) fn fell_silent(&mut self, now: Instant, peer: &PublicKey) {
+        if let Some(turn) = self.peers.get_mut(peer)
+            && turn.silent_until <= now
+        {
+            let silence = SILENCE.saturating_mul(1 << turn.silences.min(8));
+            turn.silent_until = now + silence.min(MAX_SILENCE);
+            turn.silences = turn.silences.saturating_add(1);
+        }
+    }
+
+    pub(super) fn forget(&mut self, peer: &PublicKey) {
+        self.peers.remove(peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namer(number: u8, network: u8) -> Namer {
+        Namer {
+            peer: PublicKey::new([number; 32]),
+            group: NetworkGroup::of([20, network, 0, number].into()),
+            is_seed: false,
+        }
+    }
+
+    fn namers(count: u8) -> Namers {
+        let mut all = Namers::default();
+        (1..=count).for_each(|number| all.add(namer(number, number)));
+        all
+    }
+
+    #[test]
+    fn namers_take_turns_and_a_silent_one_waits() {
+        let mut turns = Turns::default();
+        let all = namers(3);
+        let now = Instant::from_secs(1);
+        let mut next = |turns: &mut Turns, now| turns.next(now, &all).unwrap().as_bytes()[0];
+        let first: Vec<u8> = (0..6).map(|_| next(&mut turns, now)).collect();
+        assert_eq!(first, [1, 2, 3, 1, 2, 3]);
+        turns.fell_silent(now, &namer(2, 2).peer);
+        let without: Vec<u8> = (0..4).map(|_| next(&mut turns, now)).collect();
+        assert_eq!(without, [1, 3, 1, 3]);
+        let later = now + SILENCE;
+        assert_eq!(next(&mut turns, later), 2);
+        // Silent again, for twice as long, unless it answers.
+        turns.fell_silent(later, &namer(2, 2).peer);
+        assert_ne!(next(&mut turns, later + SILENCE), 2);
+        assert_ne!(next(&mut turns, later + SILENCE), 2);
+        turns.answered(&namer(2, 2).peer);
+        assert_eq!(next(&mut turns, later + SILENCE), 2);
+        for number in 1..=3 {
+            turns.fell_silent(later, &namer(number, number).peer);
+        }
+        assert_eq!(turns.next(later, &all), None);
+    }
+
+    #[test]
+    fn support_counts_network_groups_and_seeds() {
+        let mut all = Namers::default();
+        for number in 1..=40 {
+            all.add(namer(number, 1));
+        }
+        assert_eq!(all.iter().count(), MAX_NAMERS);
+        assert!(!all.support().is_confirmed());
+        // A full list of one network has room for another one.
+        all.add(namer(50, 2));
+        assert_eq!(all.support().groups, 2);
+        assert!(all.support().is_confirmed());
+        let seed = Namer {
+            is_seed: true,
+            ..namer(60, 1)
+        };
+        all.add(seed);
+        assert!(all.support().has_seed && all.iter().count() == MAX_NAMERS);
+        all.remove(&namer(50, 2).peer);
+        all.remove(&seed.peer);
+        assert!(!all.support().is_confirmed());
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_turns() {
+        let mut turns = Turns::default();
+        for number in 0..5_000_u64 {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            let mut one = Namers::default();
+            one.add(Namer {
+                peer: PublicKey::new(bytes),
+                ..namer(1, 1)
+            });
+            turns.next(Instant::ZERO, &one).unwrap();
+        }
+        assert_eq!(turns.peers.len(), MAX_TURNS);
+    }
+}

@@ -1,0 +1,144 @@
+//! Fetches of what the next blocks of a branch need, many at a time.
+
+use super::ChainSync;
+use super::branch::AheadBody;
+use super::working_set::View;
+use crate::atom::{AtomId, AtomKind, AtomSource};
+use crate::chain::{BURN, Block, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction};
+use crate::consensus::{Context, Environment};
+use crate::trie::{self, BatchHasher};
+use alloc::collections::{BTreeSet, VecDeque};
+
+/// Blocks whose transactions are fetched before it is their turn.
+pub const BODIES_AHEAD: usize = 32;
+/// Ids of transactions, of all blocks whose turn has not come, that are held to be fetched.
+pub const MAX_IDS_AHEAD: usize = 1 << 17;
+/// Transactions that one call looks for ahead.
+const LOOKS_PER_CALL: usize = 512;
+/// Atoms of a list that one call reads ahead.
+const IDS_PER_CALL: usize = 4_096;
+
+impl<H: BatchHasher> ChainSync<H> {
+    /// Fetches the transactions of the next blocks of a branch.
+    pub(super) fn fetch_ahead(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) {
+        let now = environment.now.instant;
+        let bodies = self.branches.iter().flat_map(|branch| &branch.bodies);
+        let held: usize = bodies.map(|ahead| ahead.left.len()).sum();
+        let mut room = MAX_IDS_AHEAD.saturating_sub(held);
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
+        let view = self.held.over(environment.atoms);
+        let wanted = branch.path.upcoming().take(BODIES_AHEAD);
+        let known: BTreeSet<AtomId> = branch.bodies.iter().map(|ahead| ahead.block).collect();
+        for id in wanted.filter(|id| !known.contains(id)) {
+            match Block::read(&view, id) {
+                Ok(block) => branch.bodies.push_back(AheadBody {
+                    block: id,
+                    list: block.transactions,
+                    count: 0,
+                    left: VecDeque::new(),
+                }),
+                // It has left memory since its header was read.
+                Err(error) => {
+                    if let Some(missing) = error.missing() {
+                        let purpose = branch.purpose(id);
+                        self.requests.ahead(context, now, missing, purpose);
+                    }
+                    break;
+                }
+            }
+        }
+        let mut looks = LOOKS_PER_CALL;
+        let namers = &branch.namers;
+        for ahead in &mut branch.bodies {
+            let purpose = super::requests::Purpose {
+                block: ahead.block,
+                namers,
+            };
+            if let Some(missing) = read_on(&view, ahead, &mut room) {
+                self.requests.ahead(context, now, missing, purpose);
+            }
+            for _ in 0..ahead.left.len() {
+                let Some(id) = ahead.left.pop_front() else {
+                    break;
+                };
+                if looks == 0 {
+                    ahead.left.push_front(id);
+                    return;
+                }
+                looks -= 1;
+                let read = Transaction::read(&view, id);
+                if let Some(missing) = read.err().and_then(|error| error.missing()) {
+                    ahead.left.push_back(id);
+                    if !self.requests.ahead(context, now, missing, purpose) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches what the next block of a branch needs of its parent's accounts on all paths at once,
+    /// instead of one node after the other.
+    pub(super) fn fetch_accounts(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+        parent: &Block,
+    ) {
+        let Some(branch) = self.branches.get(at) else {
+            return;
+        };
+        let Some(block) = branch.path.lowest() else {
+            return;
+        };
+        let view = self.held.over(environment.atoms);
+        let checked = branch.checked.as_ref();
+        let transactions = checked.map_or(&[][..], |checked| checked.transactions());
+        let parties = transactions
+            .iter()
+            .flat_map(|transaction| [transaction.sender(), &transaction.recipient]);
+        let addresses: BTreeSet<_> = parties.chain([&TREASURY, &BURN]).collect();
+        for address in addresses {
+            let found = trie::get(&view, parent.accounts, address.as_bytes());
+            if let Some(missing) = found.err().and_then(|error| error.missing()) {
+                let purpose = branch.purpose(block);
+                let now = environment.now.instant;
+                if !self.requests.ahead(context, now, missing, purpose) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Reads on in the list of transactions of a block that is not yet to be checked; returns the atom
+/// that is missing, if one is. What is wrong with it the check will find.
+fn read_on(view: &View<'_>, ahead: &mut AheadBody, room: &mut usize) -> Option<AtomId> {
+    for _ in 0..IDS_PER_CALL.min(*room) {
+        if ahead.list.is_zero() {
+            return None;
+        }
+        let Ok(atom) = view.atom(&ahead.list) else {
+            return Some(ahead.list);
+        };
+        let id = AtomId::from_slice(atom.data());
+        let is_too_long = ahead.count >= MAX_BLOCK_TRANSACTIONS;
+        let Some(id) = id.filter(|_| atom.kind() == AtomKind::Bytes && !is_too_long) else {
+            ahead.list = AtomId::ZERO;
+            return None;
+        };
+        ahead.left.push_back(id);
+        ahead.count += 1;
+        *room -= 1;
+        ahead.list = atom.next();
+    }
+    None
+}

@@ -1,0 +1,250 @@
+//! Fetches under way, and what did not come.
+//!
+//! A peer that names a head chooses what is fetched for it, so a list comes in parts: the first is
+//! a [`PART`], and what goes on after a full one comes in ever larger ones, as long as all that is
+//! under way, and as many first parts as there may be, stays within [`MAX_BYTES_IN_FLIGHT`].
+
+use super::namers::{Namers, Turns};
+use crate::atom::{Atom, AtomId};
+use crate::consensus::{Context, Effect, PART, PART_ATOM_BYTES};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::engine::{FetchError, ListLimit};
+use alloc::collections::BTreeMap;
+use core::fmt;
+use core::time::Duration;
+
+/// Fetches at once.
+pub const MAX_IN_FLIGHT: usize = 128;
+/// Fetches at once of what is only needed later.
+pub const MAX_AHEAD: usize = 96;
+/// Bytes that all fetches under way may bring.
+pub const MAX_BYTES_IN_FLIGHT: usize = 24 << 20;
+/// Parts of long lists whose rest is remembered to be one.
+const MAX_LONG: usize = 256;
+/// Atoms of the longest part.
+const MAX_PART_ATOMS: usize = 65_536;
+/// Atoms that did not come and are remembered. When full, the one to be asked for next goes.
+const MAX_FAILED: usize = 1_024;
+/// Before something that did not come is asked for again; doubles each time.
+const RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(10);
+
+/// An atom that something waits for, and how its fetch stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MissingAtom {
+    /// The atom.
+    pub id: AtomId,
+    /// The error of its last fetch, and the number of failed fetches.
+    pub failed: Option<(FetchError, u32)>,
+}
+
+impl fmt::Display for MissingAtom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.failed {
+            Some((error, count)) => {
+                write!(f, "atom {}: {error}, asked {count} times", self.id)
+            }
+            None => write!(f, "atom {} is being fetched", self.id),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    count: u32,
+    retry_at: Instant,
+    error: FetchError,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    limit: ListLimit,
+    /// The peer that is asked first.
+    from: Option<PublicKey>,
+    /// The block that it is for.
+    block: AtomId,
+}
+
+/// The fetches. See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    in_flight: BTreeMap<AtomId, InFlight>,
+    bytes_in_flight: usize,
+    /// Where long lists go on, and how much is to be asked for next.
+    long: BTreeMap<AtomId, ListLimit>,
+    failed: BTreeMap<AtomId, Failed>,
+    turns: Turns,
+}
+
+/// What a fetch is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose<'n> {
+    /// The block that it belongs to.
+    pub(super) block: AtomId,
+    /// The peers that named it.
+    pub(super) namers: &'n Namers,
+}
+
+impl Requests {
+    /// Asks for something that is needed now.
+    pub(super) fn want(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        id: AtomId,
+        purpose: Purpose<'_>,
+    ) -> MissingAtom {
+        self.ask(context, now, id, purpose, MAX_IN_FLIGHT);
+        let failed = self.failed.get(&id);
+        MissingAtom {
+            id,
+            failed: failed.map(|failed| (failed.error, failed.count)),
+        }
+    }
+
+    /// Asks for something that is needed later. Returns `false` if there is no room.
+    pub(super) fn ahead(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        id: AtomId,
+        purpose: Purpose<'_>,
+    ) -> bool {
+        // More than can be remembered would be asked for over and over, without a pause.
+        let is_known = self.failed.contains_key(&id);
+        if self.failed.len() >= MAX_FAILED && !is_known && !self.in_flight.contains_key(&id) {
+            return false;
+        }
+        self.ask(context, now, id, purpose, MAX_AHEAD)
+    }
+
+    fn ask(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        id: AtomId,
+        purpose: Purpose<'_>,
+        max_in_flight: usize,
+    ) -> bool {
+        if let Some(in_flight) = self.in_flight.get_mut(&id) {
+            // The one that wants it now, not the one that will want it later.
+            if max_in_flight == MAX_IN_FLIGHT {
+                in_flight.block = purpose.block;
+            }
+            return true;
+        }
+        let failed = self.failed.get(&id);
+        let waits = failed.is_some_and(|failed| failed.retry_at > now);
+        if waits || self.in_flight.len() >= max_in_flight {
+            return waits;
+        }
+        // The list that starts there is what is needed, and one answer may bring all of it.
+        let others = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len()) * PART.bytes;
+        let room = MAX_BYTES_IN_FLIGHT.saturating_sub(self.bytes_in_flight + others);
+        let long = self.long.remove(&id).filter(|long| long.bytes <= room);
+        let limit = long.unwrap_or(PART);
+        self.bytes_in_flight += limit.bytes;
+        let from = self.turns.next(now, purpose.namers);
+        let in_flight = InFlight {
+            limit,
+            from,
+            block: purpose.block,
+        };
+        self.in_flight.insert(id, in_flight);
+        context.ask(Effect::Fetch { id, limit, from });
+        true
+    }
+
+    /// After a full part the next one is twice as long.
+    fn note_length(&mut self, atoms: &[Atom], limit: ListLimit) {
+        let is_full = atoms.len() >= limit.atoms;
+        let Some(next) = atoms.last().map(Atom::next).filter(|next| !next.is_zero()) else {
+            return;
+        };
+        if self.long.len() >= MAX_LONG {
+            self.long.clear();
+        }
+        if is_full {
+            let atoms = limit.atoms.saturating_mul(2).min(MAX_PART_ATOMS);
+            let bytes = atoms.saturating_mul(PART_ATOM_BYTES);
+            self.long.insert(next, ListLimit { atoms, bytes });
+        }
+    }
+
+    /// Ends a fetch. Returns the block that it was for; `None` if it was not asked for here.
+    pub(super) fn ended(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        outcome: Result<&[Atom], FetchError>,
+        from: Option<PublicKey>,
+    ) -> Option<AtomId> {
+        let InFlight {
+            limit,
+            from: asked,
+            block,
+        } = self.in_flight.remove(&id)?;
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(limit.bytes);
+        if let Some(from) = &from {
+            self.turns.answered(from);
+        }
+        let is_silent = match outcome {
+            Ok(_) => from.is_some() && from != asked,
+            Err(FetchError::NotFound | FetchError::Timeout) => true,
+            Err(FetchError::TooMany | FetchError::TooLarge) => false,
+        };
+        if let Some(asked) = asked.filter(|_| is_silent) {
+            self.turns.fell_silent(now, &asked);
+        }
+        let error = match outcome {
+            Ok(atoms) => {
+                self.note_length(atoms, limit);
+                self.failed.remove(&id);
+                return Some(block);
+            }
+            Err(error) => error,
+        };
+        if self.failed.len() >= MAX_FAILED && !self.failed.contains_key(&id) {
+            let next = self.failed.iter().min_by_key(|(_, failed)| failed.retry_at);
+            if let Some(next) = next.map(|(id, _)| *id) {
+                self.failed.remove(&next);
+            }
+        }
+        let count = self.failed.get(&id).map_or(0, |failed| failed.count);
+        let retry_at = now + (RETRY * (1 << count.min(8))).min(MAX_RETRY);
+        let failed = Failed {
+            count: count.saturating_add(1),
+            retry_at,
+            error,
+        };
+        self.failed.insert(id, failed);
+        Some(block)
+    }
+
+    /// Returns whether the last fetch of this atom failed.
+    pub(super) fn has_failed(&self, id: &AtomId) -> bool {
+        self.failed.contains_key(id) && !self.in_flight.contains_key(id)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Forgets a peer that was removed.
+    pub(super) fn forget_peer(&mut self, peer: &PublicKey) {
+        self.turns.forget(peer);
+    }
+
+    /// Returns when something can be asked for again.
+    pub(super) fn next_retry(&self, now: Instant) -> Option<Instant> {
+        let later = self.failed.values().map(|failed| failed.retry_at);
+        later.filter(|at| *at > now).min()
+    }
+
+    /// Forgets what did not come and has not been asked for again.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        let long_ago = now - MAX_RETRY * 6;
+        self.failed.retain(|_, failed| failed.retry_at > long_ago);
+    }
+}

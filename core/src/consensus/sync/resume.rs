@@ -1,0 +1,171 @@
+//! Where a start goes on: the head of an earlier run or the configured one, and what is stored of
+//! our own chain.
+
+use super::block_index::{Entry, MAX_OWN_BLOCKS};
+use super::namers::Namers;
+use super::requests::Purpose;
+use super::status::OtherChain;
+use super::{ChainSync, Environment, MissingAtom};
+use crate::atom::AtomId;
+use crate::chain::Address;
+use crate::chain::Block;
+use crate::consensus::{Context, Head, HeadState};
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt;
+
+/// Headers of our own chain that one call reads back after a start.
+const READ_BACK_PER_CALL: usize = 256;
+
+/// What the start, or the default seed's head, waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum StartWait {
+    /// An atom of the head to start from.
+    Head(MissingAtom),
+    /// The head to start from is not a block.
+    Malformed(String),
+    /// The head to start from is of another chain.
+    OtherChain(AtomId),
+    /// An atom of the default seed's head.
+    SeedHead(MissingAtom),
+    /// The default seed is on another chain.
+    SeedOfOtherChain { theirs: Option<u64>, ours: u64 },
+}
+
+impl fmt::Display for StartWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(atom) => write!(f, "the head to start from: {atom}"),
+            Self::Malformed(problem) => write!(f, "the head to start from: {problem}"),
+            Self::OtherChain(id) => {
+                write!(f, "the head to start from, {id}, is of another chain")
+            }
+            Self::SeedHead(atom) => write!(f, "the default seed's head: {atom}"),
+            Self::SeedOfOtherChain { theirs, ours } => {
+                let (theirs, ours) = (*theirs, *ours);
+                let difference = OtherChain::ChainId { theirs, ours };
+                write!(f, "the default seed is on another chain: {difference}")
+            }
+        }
+    }
+}
+
+impl<H: BatchHasher> ChainSync<H> {
+    /// Takes up the head of an earlier run, or the configured one.
+    pub(super) fn resume(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let (id, state) = match context.saved() {
+            Some(saved) => {
+                let (id, state) = (saved.id, saved.state);
+                if state != HeadState::Trusted
+                    && !self.index.contains(&id)
+                    && let Some(root) = saved.root
+                {
+                    // Others can be followed down to it before it is here itself.
+                    let entry = Entry {
+                        height: saved.height,
+                        timestamp: saved.timestamp,
+                        previous: AtomId::ZERO,
+                        root,
+                        producer: Address::new([0; 32]),
+                    };
+                    self.index.insert(id, entry);
+                }
+                (id, state)
+            }
+            None if context.head().is_some() => return,
+            None => match self.config.latest_block {
+                Some(id) if Some(id) == self.config.verified_up_to => (id, HeadState::Verified),
+                Some(id) => (id, HeadState::Trusted),
+                None => return,
+            },
+        };
+        let Some(block) = self.load(environment, context, id) else {
+            return;
+        };
+        match Head::new(block, state) {
+            Some(head) if head.block().chain_id == self.chain_id => {
+                self.start_waits = None;
+                if Some(id) == self.config.verified_up_to {
+                    let root = context.root().unwrap_or(id);
+                    if let Some(entry) = Entry::of(head.block(), root) {
+                        self.index.insert(id, entry);
+                    }
+                }
+                self.adopt(environment, context, head);
+            }
+            _ => self.start_waits = Some(StartWait::OtherChain(id)),
+        }
+    }
+
+    /// Returns the block, if it is here; it is fetched otherwise.
+    pub(super) fn load(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        id: AtomId,
+    ) -> Option<Arc<Block>> {
+        let error = match Block::read(&self.held.over(environment.atoms), id) {
+            Ok(block) => {
+                self.loading = None;
+                self.held.release(&id);
+                return Some(Arc::new(block));
+            }
+            Err(error) => error,
+        };
+        self.loading = Some(id);
+        self.start_waits = Some(match error.missing() {
+            Some(missing) => {
+                let now = environment.now.instant;
+                StartWait::Head(self.want_of_start(context, now, id, missing))
+            }
+            None => StartWait::Malformed(error.to_string()),
+        });
+        None
+    }
+
+    /// Fetches an atom of a block that belongs to no branch.
+    pub(super) fn want_of_start(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        block: AtomId,
+        missing: AtomId,
+    ) -> MissingAtom {
+        let namers = &Namers::default();
+        let purpose = Purpose { block, namers };
+        self.requests.want(context, now, missing, purpose)
+    }
+
+    /// Remembers what is stored of our own chain as verified, after a start.
+    pub(super) fn read_back(&mut self, environment: &Environment<'_>, context: &Context) {
+        let Some(root) = context.root() else {
+            self.read_back = None;
+            return;
+        };
+        for _ in 0..READ_BACK_PER_CALL {
+            let Some(id) = self.read_back.take() else {
+                return;
+            };
+            let head = context.head().map_or(0, Head::height);
+            let Ok(block) = Block::read(&environment.atoms, id) else {
+                return;
+            };
+            let Some(entry) = Entry::of(&block, root) else {
+                return;
+            };
+            // The last one is the one that everything was verified from.
+            let is_last = id == root || block.is_genesis();
+            let depth = head.saturating_sub(entry.height);
+            if depth >= MAX_OWN_BLOCKS || self.index.contains(&id) {
+                return;
+            }
+            self.index.insert(id, entry);
+            if !is_last {
+                self.read_back = Some(block.previous);
+            }
+        }
+        self.is_busy = true;
+    }
+}

@@ -1,0 +1,338 @@
+//! Which branches are synced, in what turns, and what comes of each.
+//!
+//! A branch is *short* until it has more than a few headers. Short ones are cheap: there are places
+//! for [`MAX_BRANCHES`] less the long ones, and one that stalls gives way to a head that waits after
+//! [`SHORT_PATIENCE`]. [`MAX_LONG_BRANCHES`] may become long; when all places are taken, the one of
+//! the least support gives way among those that have stalled for [`PATIENCE`], then among those that
+//! have had their [`TURN`] and are not among the [`LASTING_BRANCHES`] of the most support.
+
+use super::branch::Branch;
+use super::namers::Support;
+use super::{ChainSync, DeadEnd, Environment, Step, SyncEvent};
+use crate::atom::AtomId;
+use crate::consensus::{Context, Event};
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::time::Duration;
+
+/// Branches that are synced at once.
+pub const MAX_BRANCHES: usize = 16;
+/// Of these, branches with more than a few headers.
+pub const MAX_LONG_BRANCHES: usize = 8;
+/// Of these, those of the most support are not interrupted while they come nearer.
+const LASTING_BRANCHES: usize = 4;
+/// How long any other branch is read downwards while further ones wait.
+const TURN: Duration = Duration::from_secs(60);
+/// A branch that has not come nearer for so long gives way to one that waits, and goes when no peer
+/// names it any more.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a short branch.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+/// The same for a short branch that only peers without a record name, where a head waits that a seed
+/// or a peer with a record names.
+const STRANGER_PATIENCE: Duration = Duration::from_millis(500);
+/// Headers below a head whose blocks are not followed as heads of their own.
+const NEAR_HEADERS: usize = 64;
+/// Blocks above a bad one that are remembered with it.
+const MAX_BAD_ABOVE: usize = 256;
+/// How long the heads of a peer that follows another chain are ignored.
+const IGNORED: Duration = Duration::from_secs(600);
+
+impl Branch {
+    /// Returns whether a block is the head of the branch or one of the highest below it.
+    pub(super) fn is_on(&self, id: &AtomId) -> bool {
+        self.head == *id || self.path.is_near_top(id, NEAR_HEADERS)
+    }
+}
+
+impl<H: BatchHasher> ChainSync<H> {
+    /// Starts branches for heads that wait, and ends those that have had their time.
+    pub(super) fn start_branches(&mut self, environment: &Environment<'_>) {
+        let now = environment.now.instant;
+        loop {
+            let (index, branches) = (&self.index, &self.branches);
+            let is_known =
+                |id: &AtomId| index.contains(id) || branches.iter().any(|branch| branch.is_on(id));
+            let Some((head, rank)) = self.heads.next(now, self.unix, is_known) else {
+                return;
+            };
+            if self.branches.len() >= MAX_BRANCHES && !self.end_short(now, rank.is_trusted()) {
+                return;
+            }
+            let namers = self.heads.hold(now, &head);
+            let limits = self.config.limits.path();
+            self.branches.push(Branch::new(head, namers, limits, now));
+            self.is_busy = true;
+        }
+    }
+
+    /// Ends the short branch that has stalled longest, if one may be ended.
+    fn end_short(&mut self, now: Instant, for_trusted: bool) -> bool {
+        let heads = &self.heads;
+        let patience = |branch: &Branch| {
+            let is_stranger = for_trusted && !heads.has_record(&branch.namers);
+            if is_stranger {
+                STRANGER_PATIENCE
+            } else {
+                SHORT_PATIENCE
+            }
+        };
+        let short = self.branches.iter().filter(|branch| !branch.is_long());
+        let stalled = short.filter(|branch| branch.is_stalled(now, patience(branch)));
+        let longest = stalled.min_by_key(|branch| (branch.namers.support(), branch.progressed));
+        let Some(head) = longest.map(|branch| branch.head) else {
+            return false;
+        };
+        self.give_up(now, &head);
+        true
+    }
+
+    /// Makes a place for a branch to become long; `false` if there is none.
+    pub(super) fn make_long_place(&mut self, now: Instant, at: usize) -> bool {
+        let long = self.branches.iter().filter(|branch| branch.is_long());
+        let mut ranked: Vec<(Support, Reverse<Instant>, AtomId)> = long
+            .map(|branch| {
+                let since = Reverse(branch.since);
+                (branch.namers.support(), since, branch.head)
+            })
+            .collect();
+        if ranked.len() < MAX_LONG_BRANCHES {
+            return true;
+        }
+        ranked.sort_unstable();
+        let Some(support) = self.branches.get(at).map(|branch| branch.namers.support()) else {
+            return false;
+        };
+        let over = ranked.len().saturating_sub(LASTING_BRANCHES);
+        let find = |head: &AtomId| self.branches.iter().find(|branch| branch.head == *head);
+        let stalled = ranked.iter().find(|(theirs, _, head)| {
+            let is_stalled = find(head).is_some_and(|branch| branch.is_stalled(now, PATIENCE));
+            is_stalled && *theirs <= support
+        });
+        let had_turn = ranked.iter().take(over).find(|(theirs, _, head)| {
+            let had_turn =
+                find(head).is_some_and(|it| it.is_reading_headers() && now.since(it.since) >= TURN);
+            had_turn && *theirs <= support
+        });
+        let Some((.., head)) = stalled.or(had_turn).copied() else {
+            return false;
+        };
+        // Places in the list of branches must not change while one of them is at work.
+        if let Some(branch) = self.branches.iter_mut().find(|it| it.head == head) {
+            branch.is_over = true;
+        }
+        false
+    }
+
+    /// Ends branches that have to give way.
+    fn end_over(&mut self, now: Instant) {
+        while let Some(over) = self.branches.iter().find(|branch| branch.is_over) {
+            let head = over.head;
+            self.give_up(now, &head);
+            self.is_busy = true;
+        }
+    }
+
+    /// Ends a branch that has not come nearer, or had its turn. Its head may be tried again.
+    fn give_up(&mut self, now: Instant, head: &AtomId) {
+        if let Some(at) = self.branches.iter().position(|it| it.head == *head) {
+            let branch = self.branches.remove(at);
+            match branch.not_before {
+                Some(opens) => self.heads.park(head, opens),
+                None if branch.is_stalled(now, STRANGER_PATIENCE) => {
+                    self.heads.failed(now, head, &branch.namers);
+                }
+                None => {}
+            }
+            self.heads.release(head);
+        }
+    }
+
+    /// Ends branches that no peer names and that do not come nearer.
+    pub(super) fn drop_abandoned(&mut self, now: Instant) {
+        let heads = &mut self.heads;
+        let count = self.branches.len();
+        self.branches.retain(|branch| {
+            let stays = !branch.is_stalled(now, PATIENCE)
+                || heads.peers_of(&branch.head) > 0
+                || branch.not_before.is_some();
+            if !stays {
+                heads.release(&branch.head);
+            }
+            stays
+        });
+        self.is_busy |= self.branches.len() < count;
+    }
+
+    /// Returns when a branch that waits for a place may get one.
+    pub(super) fn next_place(&self, now: Instant) -> Option<Instant> {
+        let is_full = self.branches.len() >= MAX_BRANCHES;
+        let long = self.branches.iter().filter(|branch| branch.is_long());
+        let has_waiting = long.clone().count() >= MAX_LONG_BRANCHES;
+        let over = long.flat_map(|branch| [branch.progressed + PATIENCE, branch.since + TURN]);
+        let over = over.filter(|_| has_waiting);
+        let short = self.branches.iter().filter(|branch| !branch.is_long());
+        let ends = short.flat_map(|branch| {
+            let stalls = branch.progressed;
+            [stalls + STRANGER_PATIENCE, stalls + SHORT_PATIENCE]
+        });
+        let ends = ends.filter(|_| is_full);
+        over.chain(ends).filter(|at| *at > now).min()
+    }
+
+    /// Does one piece of work for each branch, but verifies one block at most.
+    pub(super) fn run_branches(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        self.end_over(environment.now.instant);
+        let heads: Vec<AtomId> = self.branches.iter().map(|branch| branch.head).collect();
+        let count = heads.len().max(1);
+        self.turn = (self.turn + 1) % count;
+        let (before, after) = heads.split_at(self.turn.min(heads.len()));
+        for head in after.iter().chain(before) {
+            // The one before may have taken it in, or taken it with it.
+            let Some(at) = self.branches.iter().position(|branch| branch.head == *head) else {
+                continue;
+            };
+            let is_reading = self
+                .branches
+                .get(at)
+                .is_some_and(Branch::is_reading_headers);
+            let step = if is_reading {
+                self.read_headers(environment, context, at)
+            } else {
+                match self.reread_headers(environment, context, at) {
+                    Step::Bad(block, reason) => Step::Bad(block, reason),
+                    _ => {
+                        self.fetch_ahead(environment, context, at);
+                        self.verify_next(environment, context, at)
+                    }
+                }
+            };
+            let was_heavy = !is_reading && !matches!(step, Step::Waits);
+            self.after(environment, context, *head, step);
+            if was_heavy {
+                self.is_busy = true;
+                return;
+            }
+        }
+    }
+
+    fn after(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        head: AtomId,
+        step: Step,
+    ) {
+        let now = environment.now.instant;
+        if !matches!(step, Step::Waits) {
+            self.is_busy = true;
+        }
+        match step {
+            Step::Progress | Step::Joined | Step::Waits => {}
+            Step::Finished => {
+                self.branches.retain(|branch| branch.head != head);
+                self.choose(environment, context, &[head]);
+                self.heads.release(&head);
+            }
+            Step::Bad(block, reason) => self.condemn(context, block, &reason),
+            Step::DeadEnd(end) => self.leave(now, context, head, end),
+            Step::Early(opens, ahead) => {
+                self.branches.retain(|branch| branch.head != head);
+                self.heads.park(&head, opens);
+                self.heads.release(&head);
+                let reason = format!("a block of it is {ahead} s from the future");
+                self.drop_head(context, head, reason);
+            }
+            Step::Unanswered => {
+                let is_named = self.heads.peers_of(&head) > 0;
+                let branch = self.branches.iter().position(|branch| branch.head == head);
+                if let Some(at) = branch.filter(|_| !is_named) {
+                    let branch = self.branches.remove(at);
+                    self.heads.failed(now, &head, &branch.namers);
+                    self.heads.release(&head);
+                }
+            }
+        }
+    }
+
+    fn drop_head(&mut self, context: &mut Context, head: AtomId, reason: String) {
+        context.report(Event::Sync(SyncEvent::HeadDropped {
+            head,
+            reason: reason.clone(),
+        }));
+        self.dropped = Some((head, reason));
+    }
+
+    /// Ends a branch that leads where this node does not follow.
+    fn leave(&mut self, now: Instant, context: &mut Context, head: AtomId, end: DeadEnd) {
+        let Some(at) = self.branches.iter().position(|branch| branch.head == head) else {
+            return;
+        };
+        let branch = self.branches.remove(at);
+        for id in branch.path.landmarks().chain([head]) {
+            self.dead_ends.add(id, end);
+        }
+        let named = self.heads.namers(&head);
+        match end {
+            DeadEnd::OtherChain(difference) => {
+                for namer in branch.namers.iter().chain(named.iter()) {
+                    self.heads.ignore(&namer.peer, now + IGNORED);
+                    if self.other_chains.note(namer.peer, difference) {
+                        let peer = namer.peer;
+                        let event = SyncEvent::OtherChain { peer, difference };
+                        context.report(Event::Sync(event));
+                    }
+                }
+                self.dropped = Some((head, difference.to_string()));
+            }
+            DeadEnd::DeepFork => {
+                self.heads.failed(now, &head, &branch.namers);
+                let most = super::MAX_OWN_BLOCKS;
+                let reason = format!("it leaves our chain more than {most} blocks back");
+                self.drop_head(context, head, reason);
+            }
+        }
+        self.heads.forget(&head);
+    }
+
+    /// Remembers a bad block, and ends every branch that goes through it.
+    fn condemn(&mut self, context: &mut Context, block: AtomId, reason: &str) {
+        context.report(Event::Sync(SyncEvent::BadBlock {
+            block,
+            reason: String::from(reason),
+        }));
+        let branches = core::mem::take(&mut self.branches);
+        for branch in branches {
+            // Headers above it; and it may be the one that is just looked at.
+            let is_next = branch.at_hand() == Some(block);
+            let near = match branch.path.above(Some(&block), MAX_BAD_ABOVE) {
+                Some(near) => near,
+                None if is_next => branch.path.above(None, MAX_BAD_ABOVE).unwrap_or_default(),
+                None => {
+                    self.branches.push(branch);
+                    continue;
+                }
+            };
+            // Those next to it, where one that is named later will come by, and the head.
+            let tainted = near.into_iter().chain([branch.head]);
+            for id in tainted.filter(|id| *id != block) {
+                self.add_bad(id, reason);
+            }
+            self.heads.failed(self.now, &branch.head, &branch.namers);
+            self.add_bad(branch.head, reason);
+        }
+        // Last, so that it is forgotten last.
+        self.add_bad(block, reason);
+    }
+
+    fn add_bad(&mut self, block: AtomId, reason: &str) {
+        self.bad.add(block, reason);
+        for peer in self.heads.forget(&block) {
+            self.bad.note_offender(peer, block);
+        }
+    }
+}
