@@ -20,6 +20,7 @@ pub mod contract;
 pub mod cost;
 mod fields;
 pub mod fork;
+pub mod fork_choice;
 mod genesis;
 mod header;
 mod journal;
