@@ -16,6 +16,7 @@ mod block;
 mod body;
 pub mod channel;
 mod check;
+pub mod confirmations;
 pub mod contract;
 pub mod cost;
 mod fields;
