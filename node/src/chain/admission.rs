@@ -11,8 +11,8 @@ use super::pool::{Entry, NoPlace, Pool};
 use astreum_core::atom::{AtomId, AtomSource};
 use astreum_core::chain::cost::stored_bytes;
 use astreum_core::chain::{
-    Account, BURN, Block, Position, RecordError, Rejection, State, StateError, Transaction,
-    channel, contract,
+    Account, BURN, Block, Position, RecordError, Rejection, StakeTable, State, StateError,
+    Transaction, channel, contract,
 };
 use astreum_core::crypto::SignatureError;
 use astreum_core::integer::Natural;
@@ -152,7 +152,8 @@ pub fn examine<S: AtomSource + ?Sized>(
         RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
         ref source => missing(source.missing()),
     })?;
-    let position = Position::after(head);
+    // Nothing is applied, so that no stakes are looked at.
+    let position = Position::after(head, &StakeTable::default());
     if transaction.chain_id != position.chain_id {
         let (transaction, chain) = (transaction.chain_id.clone(), position.chain_id);
         return Err(Refusal::Rejected(Rejection::ChainId { transaction, chain }).into());

@@ -33,7 +33,7 @@ use super::{Component, Context, Environment, Head, Input, Now};
 use super::{SigningRecord, Start};
 use crate::lanes::Lanes;
 use astreum_core::atom::AtomId;
-use astreum_core::chain::{Address, Block, Body, Miner};
+use astreum_core::chain::{Address, Block, Body, ElectionCache, Miner};
 use astreum_core::crypto::SigningKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::ListLimit;
@@ -159,6 +159,7 @@ pub struct Producer {
     held_at: Option<Instant>,
     head: Option<Head>,
     schedule: Option<Schedule>,
+    elections: ElectionCache,
     offers: Offers,
     pace: Pace,
     phase: Phase,
@@ -204,6 +205,7 @@ impl Producer {
             held_at: None,
             head: None,
             schedule: None,
+            elections: ElectionCache::default(),
             offers: Offers::default(),
             pace: Pace::default(),
             phase: Phase::Plan,

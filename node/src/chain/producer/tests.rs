@@ -12,8 +12,8 @@ use crate::chain::{Head, HeadState, Input};
 use crate::chain::{SignedBlock, SigningRecord};
 use astreum_core::atom::{AtomId, AtomSource as _};
 use astreum_core::chain::{
-    Account, Address, BURN, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS, TREASURY,
-    Transaction, Unsigned, channel, contract, read_stakes, validator_at,
+    Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS,
+    TREASURY, Transaction, Unsigned, channel, contract, validator_at,
 };
 use astreum_core::crypto::{PublicKey, Signature};
 use astreum_core::integer::Natural;
@@ -141,9 +141,10 @@ fn a_validator_that_stops_is_not_waited_for() {
     // Some turns were the other's, and were passed over.
     let store = &net.hosts[0].store;
     let missed = chain.windows(2).filter(|pair| {
-        let stakes = read_stakes(store, pair[0].accounts).unwrap();
+        let Election { seeds, stakes } = Election::read(store, &pair[0]).unwrap();
         let next = &pair[0].timestamp + &Natural::ONE;
-        let first = validator_at(&stakes, pair[0].id(), &pair[0].timestamp, &next).unwrap();
+        let seed = seeds.next_slot_seed();
+        let first = validator_at(&stakes, seed, &pair[0].timestamp, &next).unwrap();
         first == address(2) && pair[1].validator == address(1)
     });
     assert!(missed.count() >= 3);
