@@ -8,7 +8,8 @@ use super::status::Waiting;
 use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::{
-    Block, Body, MAX_BLOCK_TRANSACTIONS, Transaction, VerifyError, verify_genesis, verify_header,
+    Block, Body, Election, MAX_BLOCK_TRANSACTIONS, Transaction, VerifyError, verify_genesis,
+    verify_header,
 };
 use crate::consensus::{Context, Effect, Environment, Event, StoreFailure};
 use crate::integer::Natural;
@@ -22,6 +23,9 @@ use core::time::Duration;
 /// Before a block that could not be stored is tried again; doubles each time.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 const MAX_STORE_RETRY: Duration = Duration::from_secs(30);
+
+/// Headers and nodes of the stakes' trie that one call reads.
+const READS_PER_CALL: u32 = 4_096;
 
 type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
 
@@ -73,7 +77,26 @@ impl<H: BatchHasher> ChainSync<H> {
             self.passed(now, at, block);
             return Step::Progress;
         }
-        match self.check(environment, at, &block, parent.as_deref()) {
+        let election = match &parent {
+            None => Ok(None),
+            Some(parent) => {
+                let view = self.held.over(environment.atoms);
+                match self.elections.load(&view, parent, READS_PER_CALL) {
+                    Ok(None) => return Step::Progress,
+                    loaded => loaded.map_err(VerifyError::from),
+                }
+            }
+        };
+        let verdict = election.and_then(|election| {
+            let before = parent.as_deref().zip(election.as_ref());
+            let body = self.check(environment, at, &block, before)?;
+            if let (Some((_, election)), Some(body)) = (before, &body) {
+                let child = election.child(id, body.stakes.clone());
+                self.elections.insert(child);
+            }
+            Ok(body)
+        });
+        match verdict {
             Ok(body) => {
                 self.store(context, at, block, body);
                 Step::Progress
@@ -133,25 +156,25 @@ impl<H: BatchHasher> ChainSync<H> {
         environment: &Environment<'_>,
         at: usize,
         block: &Block,
-        parent: Option<&Block>,
+        before: Option<(&Block, &Election)>,
     ) -> Verdict {
         let view = self.held.over(environment.atoms);
         let environment = Environment {
             atoms: &view,
             ..*environment
         };
-        let Some(parent) = parent else {
+        let Some((parent, Election { seeds, stakes })) = before else {
             return verify_genesis(&view, block, &self.chain_id).map(|()| None);
         };
         let latest = environment.now.unix.as_secs();
         let latest = latest.saturating_add(self.config.max_future_seconds);
         let latest = Natural::from(latest);
-        verify_header(&view, block, parent, &self.chain_id, &latest)?;
+        verify_header(block, parent, seeds, stakes, &self.chain_id, &latest)?;
         let Some(branch) = self.branches.get_mut(at) else {
             return Ok(None);
         };
-        let checked = &mut branch.checked;
-        verify_body(&environment, block, parent, &mut self.hasher, checked).map(Some)
+        let (hasher, checked) = (&mut self.hasher, &mut branch.checked);
+        verify_body(&environment, block, parent, stakes, hasher, checked).map(Some)
     }
 
     /// Has everything of a verified block stored.

@@ -8,7 +8,7 @@
 use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
-    Address, Block, BlockBytes, Body, MAX_BLOCK_BYTES, Transaction, VerifyError,
+    Address, Block, BlockBytes, Body, MAX_BLOCK_BYTES, StakeTable, Transaction, VerifyError,
     check_signatures_with, check_signed, read_ids, read_transaction, repeat_body,
 };
 use crate::consensus::Environment;
@@ -38,8 +38,8 @@ impl CheckedTransactions {
     }
 }
 
-/// Checks the body of `block`, whose header was right. What was found out about its transactions
-/// stays in `checked`, for when the block is tried again.
+/// Checks the body of `block`, whose header was right; `stakes` are those that `parent` left. What
+/// was found out about its transactions stays in `checked`, for when the block is tried again.
 ///
 /// # Errors
 /// As [`crate::chain::verify_body`].
@@ -47,11 +47,12 @@ pub fn verify_body(
     environment: &Environment<'_>,
     block: &Block,
     parent: &Block,
+    stakes: &StakeTable,
     hasher: &mut impl BatchHasher,
     checked: &mut Option<CheckedTransactions>,
 ) -> Result<Body> {
     let mut repeat = |transactions: &[Transaction]| {
-        let repeated = repeat_body(environment.atoms, parent, transactions, hasher);
+        let repeated = repeat_body(environment.atoms, parent, stakes, transactions, hasher);
         repeated.and_then(|repeated| repeated.check(block, hasher))
     };
     if let Some(checked) = checked.as_ref().filter(|it| it.block == block.id()) {

@@ -65,6 +65,7 @@ pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 
 use super::{Component, Context, Environment, Event, Head, HeadState, Input};
 use crate::atom::AtomId;
+use crate::chain::ElectionCache;
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -195,6 +196,7 @@ pub struct ChainSync<H> {
     dead_ends: DeadEnds<DeadEnd>,
     other_chains: OtherChains,
     index: BlockIndex,
+    elections: ElectionCache,
     branches: Vec<Branch>,
     requests: Requests,
     held: WorkingSet,
@@ -231,6 +233,7 @@ impl<H: BatchHasher> ChainSync<H> {
             dead_ends: DeadEnds::default(),
             other_chains: OtherChains::default(),
             index: BlockIndex::default(),
+            elections: ElectionCache::default(),
             branches: Vec::new(),
             requests: Requests::default(),
             held: WorkingSet::default(),

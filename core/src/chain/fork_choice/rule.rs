@@ -1,0 +1,144 @@
+//! The rule at one fork: which of several branches to build on.
+//!
+//! Pure functions of integers. Nothing here knows blocks, times or peers.
+
+use super::{LIGHT_FACTOR, NEAR_BLOCKS};
+use crate::atom::AtomId;
+use crate::integer::Natural;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+/// A branch above a fork, as the rule sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Branch {
+    /// Blocks above the fork, up to the highest tip.
+    pub blocks: u64,
+    /// Stake, as of the fork, of the distinct producers of these blocks.
+    pub stake: Natural,
+    /// The first block above the fork.
+    pub first: AtomId,
+}
+
+impl Branch {
+    /// Returns whether the branch has a majority: more than half of the stake produced at least
+    /// [`NEAR_BLOCKS`] blocks of it.
+    #[must_use]
+    pub fn has_majority(&self, total: &Natural) -> bool {
+        // D > floor(T / 2) says the same as 2 D > T.
+        self.blocks >= NEAR_BLOCKS && self.stake > total.half()
+    }
+}
+
+/// Result of [`select`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Selection {
+    /// Index of the selected branch.
+    pub branch: usize,
+    /// Index of the strongest branch that outranks the selected one and does not replace it because
+    /// it has less than an eighth of its stake. Nodes that are on that branch stay there.
+    pub vetoed: Option<usize>,
+}
+
+/// Returns whether `challenger` replaces `ours`, `total` being the whole stake as of the fork.
+///
+/// Both are branches above their last common block, so neither extends the other. At most one of
+/// `replaces(a, b)` and `replaces(b, a)` is true. Beyond [`NEAR_BLOCKS`] exactly one of them is,
+/// unless the stronger branch is vetoed.
+#[must_use]
+pub fn replaces(ours: &Branch, challenger: &Branch, total: &Natural) -> bool {
+    let pair = [ours.clone(), challenger.clone()];
+    select(&pair, Some(0), total).is_some_and(|selection| selection.branch == 1)
+}
+
+/// Selects one of the branches above a fork; `None` if there is none.
+///
+/// A node that stands on one of them passes it as `incumbent`. A node that stands on none begins at
+/// the heaviest and lets others replace it. The order of the branches does not matter.
+///
+/// The fork is *near* if no branch has more than [`NEAR_BLOCKS`] blocks, else it is *deep*. Its
+/// depth belongs to the fork and not to a pair of branches: with the depth of each pair the relation
+/// has cycles among three branches of, say, 5, 10 and 20 blocks.
+#[must_use]
+pub fn select(branches: &[Branch], incumbent: Option<usize>, total: &Natural) -> Option<Selection> {
+    let is_deep = branches.iter().any(|branch| branch.blocks > NEAR_BLOCKS);
+    let scored: Vec<Scored<'_>> = branches
+        .iter()
+        .enumerate()
+        .map(|(index, branch)| Scored::new(index, branch, total))
+        .collect();
+    let best = |candidates: &mut dyn Iterator<Item = &Scored<'_>>| {
+        let best = candidates.max_by(|a, b| a.rank(is_deep).cmp(&b.rank(is_deep)));
+        best.map(|best| best.index)
+    };
+    let mut current = match incumbent {
+        Some(index) => scored.get(index)?,
+        None => scored
+            .iter()
+            .max_by(|a, b| a.weight(is_deep).cmp(&b.weight(is_deep)))?,
+    };
+    // Each round strictly raises the rank, so that it ends.
+    while let Some(next) = best(&mut scored.iter().filter(|it| it.replaces(current, is_deep))) {
+        current = scored.get(next)?;
+    }
+    let outranks = |other: &&Scored<'_>| is_deep && other.rank(true) > current.rank(true);
+    Some(Selection {
+        branch: current.index,
+        vetoed: best(&mut scored.iter().filter(outranks)),
+    })
+}
+
+/// What orders the branches of one fork.
+type Rank<'a> = (bool, &'a Natural, Reverse<&'a AtomId>);
+
+struct Scored<'a> {
+    index: usize,
+    branch: &'a Branch,
+    has_majority: bool,
+    /// Blocks times stake.
+    score: Natural,
+    blocks: Natural,
+}
+
+impl<'a> Scored<'a> {
+    fn new(index: usize, branch: &'a Branch, total: &Natural) -> Self {
+        let blocks = Natural::from(branch.blocks);
+        Self {
+            index,
+            branch,
+            has_majority: branch.has_majority(total),
+            score: &blocks * &branch.stake,
+            blocks,
+        }
+    }
+
+    /// Orders replacements. Deep: majority, then score, then the lower id. Near: blocks, then score,
+    /// then the lower id.
+    fn rank(&self, is_deep: bool) -> (bool, &Natural, Option<&Natural>, Reverse<&AtomId>) {
+        let id = Reverse(&self.branch.first);
+        if is_deep {
+            (self.has_majority, &self.score, None, id)
+        } else {
+            (false, &self.blocks, Some(&self.score), id)
+        }
+    }
+
+    /// Orders the branches that a node on none of them may begin at: by what the factor of
+    /// [`LIGHT_FACTOR`] compares.
+    fn weight(&self, is_deep: bool) -> (&Natural, Rank<'_>) {
+        let rank = (self.has_majority, &self.score, Reverse(&self.branch.first));
+        if is_deep {
+            (&self.branch.stake, rank)
+        } else {
+            (&self.score, rank)
+        }
+    }
+
+    fn replaces(&self, ours: &Self, is_deep: bool) -> bool {
+        let factor = Natural::from(LIGHT_FACTOR);
+        if is_deep {
+            &factor * &self.branch.stake >= ours.branch.stake && self.rank(true) > ours.rank(true)
+        } else {
+            self.branch.blocks > ours.branch.blocks && &factor * &self.score >= ours.score
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Insertion of blocks, moves of the head, and the operator's decisions.
+
+use super::tree::{Key, Step, Tree};
+use super::{
+    BlockIndex, Checkpoint, ForkChoice, IndexedBlock, InsertError, MAX_AVOIDED, MAX_BLOCKS,
+    MAX_TIPS, MAX_WALK, Settings, StakeView, Tip,
+};
+use crate::atom::AtomId;
+use crate::chain::Address;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+impl<T: StakeView> ForkChoice<T> {
+    /// Creates a fork choice without blocks.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            tree: None,
+            head: None,
+            own: None,
+            anchor: 0,
+            avoided: BTreeSet::new(),
+            adopted: None,
+            checkpoint: None,
+        }
+    }
+
+    /// Returns the head as of the last [`ForkChoice::set_head`].
+    #[must_use]
+    pub fn head(&self) -> Option<AtomId> {
+        self.head.map(|(id, _)| id)
+    }
+
+    /// Inserts a verified block with the blocks that connect it to the known ones. Inserting a
+    /// block again, or one that all branches contain, changes nothing.
+    ///
+    /// `latest` is the latest timestamp that is accepted.
+    ///
+    /// # Errors
+    /// Why the block does not compete.
+    pub fn insert<I: BlockIndex + ?Sized>(
+        &mut self,
+        index: &I,
+        tip: Tip,
+        latest: u64,
+    ) -> Result<(), InsertError> {
+        let block = lookup(index, &tip.id)?;
+        if block.timestamp > latest {
+            return Err(InsertError::Early {
+                timestamp: block.timestamp,
+            });
+        }
+        let is_free = self.head.is_none() && self.tree.is_none();
+        if is_free {
+            let clean = self.clean_part(index, tip.id, block.height);
+            if clean != Some((tip.id, block.height)) {
+                return Err(InsertError::Avoided(tip.id));
+            }
+            self.start(index, tip, &block)?;
+        } else {
+            self.attach(index, tip, true)?;
+        }
+        self.evict(&tip.id);
+        self.settle();
+        Ok(())
+    }
+
+    /// Tells where the node stands. A block that is not inserted yet is inserted whatever its
+    /// timestamp. Known blocks that the index does not connect to it are dropped.
+    ///
+    /// # Errors
+    /// If the block itself is not in the index.
+    pub fn set_head<I: BlockIndex + ?Sized>(
+        &mut self,
+        index: &I,
+        id: AtomId,
+    ) -> Result<(), InsertError> {
+        let height = lookup(index, &id)?.height;
+        let before = self.own;
+        self.head = Some((id, height));
+        self.own = self.clean_part(index, id, height);
+        if let Some((own, _)) = self.own {
+            // If it does not connect, the tree is built anew from it.
+            let _ = self.attach(index, Tip::from(own), false);
+        }
+        let is_known = |id: AtomId| self.tree.as_ref().is_some_and(|it| it.find(&id).is_some());
+        if !self.own.is_some_and(|(own, _)| is_known(own)) {
+            let tips = self.tips();
+            self.plant(index, &tips);
+        }
+        let fork = match (before, self.own, &self.tree) {
+            (Some((before, _)), Some((own, _)), Some(tree)) => tree.common(&before, &own),
+            _ => None,
+        };
+        let floor = height.saturating_sub(self.settings.max_reorg_depth);
+        // Below the branch that was left nothing binds any more.
+        let kept = fork.map_or(0, |(_, fork)| self.anchor.min(fork));
+        self.anchor = kept.max(floor);
+        self.settle();
+        Ok(())
+    }
+
+    /// Returns the height of the anchor: no branch that left the node's chain below it is adopted
+    /// without the operator. It rises with the head and does not fall when the head moves to a lower
+    /// branch. To be saved, as height or as the block of the chain at that height.
+    #[must_use]
+    pub const fn anchor_height(&self) -> u64 {
+        self.anchor
+    }
+
+    /// Restores the anchor of an earlier run, after the head was set.
+    pub fn restore_anchor(&mut self, height: u64) {
+        let top = self.head.map_or(0, |(_, height)| height);
+        self.anchor = self.anchor.max(height.min(top));
+    }
+
+    /// Has no branch through this block adopted, and leaves it if the node is on one, however deep.
+    /// Blocks that were inserted above it are forgotten. Returns `false`, and does nothing, if
+    /// [`MAX_AVOIDED`] others are avoided.
+    pub fn avoid<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) -> bool {
+        if self.avoided.len() >= MAX_AVOIDED && !self.avoided.contains(&id) {
+            return false;
+        }
+        self.avoided.insert(id);
+        if self.adopted == Some(id) {
+            self.adopted = None;
+        }
+        self.rebuild(index);
+        true
+    }
+
+    /// Undoes [`ForkChoice::avoid`]. The host should insert its tips again. Returns whether the
+    /// block was avoided.
+    pub fn stop_avoiding<I: BlockIndex + ?Sized>(&mut self, index: &I, id: &AtomId) -> bool {
+        let was_avoided = self.avoided.remove(id);
+        if was_avoided {
+            self.rebuild(index);
+        }
+        was_avoided
+    }
+
+    /// Returns the blocks that are avoided.
+    pub fn avoided(&self) -> impl Iterator<Item = &AtomId> {
+        self.avoided.iter()
+    }
+
+    /// Has the branch through this block preferred to all others, whatever the rule says and however
+    /// deep it left ours; replaces an earlier decision, and `None` takes it back. The block need not
+    /// be known yet. It is no longer avoided.
+    pub fn adopt<I: BlockIndex + ?Sized>(&mut self, index: &I, id: Option<AtomId>) {
+        self.adopted = id;
+        if let Some(id) = id {
+            self.stop_avoiding(index, &id);
+        }
+        self.settle();
+    }
+
+    /// Returns the block of the last [`ForkChoice::adopt`].
+    #[must_use]
+    pub const fn adopted(&self) -> Option<AtomId> {
+        self.adopted
+    }
+
+    /// Configures the checkpoint: a chain without it is never adopted. A branch with it is preferred
+    /// to all others; where there is none, the node stays where it is.
+    pub fn set_checkpoint<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) {
+        let height = self.own.and_then(|own| height_in_chain(index, own, &id));
+        self.checkpoint = Some(match height {
+            Some(height) => Checkpoint::Contained(id, height),
+            None => Checkpoint::Pending(id),
+        });
+        self.settle();
+    }
+
+    /// Configures a checkpoint that the head's chain is known to contain, without looking at the
+    /// index: for a restart.
+    pub fn restore_checkpoint(&mut self, id: AtomId, height: u64) {
+        self.checkpoint = Some(Checkpoint::Contained(id, height));
+        self.settle();
+    }
+
+    /// Returns the height of the checkpoint once all branches contain it.
+    #[must_use]
+    pub const fn checkpoint_height(&self) -> Option<u64> {
+        match self.checkpoint {
+            Some(Checkpoint::Contained(_, height)) => Some(height),
+            _ => None,
+        }
+    }
+
+    /// Begins the tree with a first block, where there is no head.
+    fn start<I: BlockIndex + ?Sized>(
+        &mut self,
+        index: &I,
+        tip: Tip,
+        block: &IndexedBlock,
+    ) -> Result<(), InsertError> {
+        if let Some(Checkpoint::Pending(id)) = self.checkpoint {
+            match height_in_chain(index, (tip.id, block.height), &id) {
+                Some(height) => self.checkpoint = Some(Checkpoint::Contained(id, height)),
+                None if tip.leads_to_checkpoint => (),
+                None => return Err(InsertError::LacksCheckpoint),
+            }
+        }
+        self.tree = Some(Tree::new(Step::new(tip.id, block), block.height));
+        Ok(())
+    }
+
+    /// Connects a block to the tree. `is_checked` refuses what is avoided or lacks the checkpoint.
+    fn attach<I: BlockIndex + ?Sized>(
+        &mut self,
+        index: &I,
+        tip: Tip,
+        is_checked: bool,
+    ) -> Result<(), InsertError> {
+        let Some(tree) = &self.tree else {
+            return Err(InsertError::NotIndexed(tip.id));
+        };
+        let Some((root, root_height)) = tree.root_block() else {
+            return Err(InsertError::NotIndexed(tip.id));
+        };
+        // Blocks above the tree, and blocks of the chain below it, both descending.
+        let mut above: Vec<Step> = Vec::new();
+        let mut below: Vec<Step> = Vec::new();
+        let (mut at, mut block) = (tip.id, None);
+        let (mut ours, mut ours_height, mut ours_block) = (root, root_height, None);
+        while tree.find(&at).is_none() && at != ours {
+            if above.len().max(below.len()) >= MAX_WALK {
+                return Err(InsertError::TooDeep);
+            }
+            let current = match block.take() {
+                Some(block) => block,
+                None => lookup(index, &at)?,
+            };
+            if current.height >= ours_height {
+                if is_checked && self.avoided.contains(&at) {
+                    return Err(InsertError::Avoided(at));
+                }
+                above.push(Step::new(at, &current));
+                at = parent(&current)?;
+            } else {
+                block = Some(current);
+                let upper = match ours_block {
+                    Some(block) => block,
+                    None => lookup(index, &ours)?,
+                };
+                ours = parent(&upper)?;
+                let lower = lookup(index, &ours)?;
+                below.push(Step::new(ours, &lower));
+                (ours_height, ours_block) = (lower.height, Some(lower));
+            }
+        }
+        if above.is_empty() {
+            return Ok(());
+        }
+        let fork_height = tree.find(&at).map_or(ours_height, |(_, height)| height);
+        if above
+            .last()
+            .is_some_and(|first| tree.is_forgotten(&at, &first.id))
+        {
+            return Err(InsertError::TooDeep);
+        }
+        if is_checked {
+            self.check_checkpoint(tip, at, fork_height, &above)?;
+        }
+        let Some(tree) = &mut self.tree else {
+            return Ok(());
+        };
+        if let Some(fork) = below.pop() {
+            below.reverse();
+            tree.deepen(fork, fork_height, below);
+        }
+        above.reverse();
+        tree.extend(&at, &above);
+        Ok(())
+    }
+
+    fn check_checkpoint(
+        &self,
+        tip: Tip,
+        fork: AtomId,
+        fork_height: u64,
+        above: &[Step],
+    ) -> Result<(), InsertError> {
+        let is_on_tree = |id: &AtomId| {
+            let tree = self.tree.as_ref();
+            tree.is_some_and(|tree| tree.find(id).is_some() && tree.descends(&fork, id))
+        };
+        let has_checkpoint = match &self.checkpoint {
+            None => true,
+            Some(Checkpoint::Contained(_, height)) => fork_height >= *height,
+            Some(Checkpoint::Pending(id)) => {
+                tip.leads_to_checkpoint || above.iter().any(|step| step.id == *id) || is_on_tree(id)
+            }
+        };
+        if has_checkpoint {
+            Ok(())
+        } else {
+            Err(InsertError::LacksCheckpoint)
+        }
+    }
+
+    /// Returns the highest block of the chain of `id` below everything that is avoided, with its
+    /// height; `None` if that is nothing.
+    fn clean_part<I: BlockIndex + ?Sized>(
+        &self,
+        index: &I,
+        id: AtomId,
+        height: u64,
+    ) -> Option<(AtomId, u64)> {
+        let heights = self.avoided.iter().filter_map(|id| index.block(id));
+        let mut clean = Some((id, height));
+        let Some(lowest) = heights.map(|block| block.height).min() else {
+            return clean;
+        };
+        let mut at = id;
+        // The blocks of the tree, and those below it, are clean.
+        let is_clean = |id: &AtomId| self.tree.as_ref().is_some_and(|it| it.find(id).is_some());
+        while !is_clean(&at)
+            && let Some(block) = index.block(&at)
+            && block.height >= lowest
+        {
+            if self.avoided.contains(&at) {
+                let below = block.height.checked_sub(1);
+                clean = below.map(|height| (block.parent, height));
+            }
+            at = block.parent;
+        }
+        clean
+    }
+
+    fn tips(&self) -> Vec<AtomId> {
+        let tree = self.tree.iter();
+        tree.flat_map(|tree| tree.leaves().map(|(_, leaf)| leaf.last()))
+            .collect()
+    }
+
+    /// Builds the tree anew from its tips, without what is avoided.
+    fn rebuild<I: BlockIndex + ?Sized>(&mut self, index: &I) {
+        let tips = self.tips();
+        self.tree = None;
+        let head = self.head;
+        self.own = head.and_then(|(id, height)| self.clean_part(index, id, height));
+        self.plant(index, &tips);
+        self.settle();
+    }
+
+    /// Makes a tree of the node's own block and what `tips` are above all that is avoided.
+    fn plant<I: BlockIndex + ?Sized>(&mut self, index: &I, tips: &[AtomId]) {
+        let tree = |(id, height)| Tree::new(root(index, id), height);
+        self.tree = self.own.map(tree);
+        for tip in tips {
+            let height = index.block(tip).map(|block| block.height);
+            let clean = height.and_then(|height| self.clean_part(index, *tip, height));
+            match clean {
+                Some(clean) if self.tree.is_none() && self.head.is_none() => {
+                    self.tree = Some(tree(clean));
+                }
+                // It was inserted before and so checked; what does not connect any more is dropped.
+                Some((id, _)) => drop(self.attach(index, Tip::from(id), false)),
+                None => (),
+            }
+        }
+    }
+
+    /// Keeps the number of tips: the shortest branches go first, but not that of `new`.
+    fn evict(&mut self, new: &AtomId) {
+        let own = self.own.map(|(id, _)| id);
+        let kept: Vec<Key> = [Some(*new), own, self.adopted]
+            .into_iter()
+            .flatten()
+            .filter_map(|id| Some(self.tree.as_ref()?.find(&id)?.0))
+            .collect();
+        while let Some(tree) = &mut self.tree
+            && tree.leaves().count() > MAX_TIPS
+        {
+            let free = tree.leaves().filter(|(key, _)| !kept.contains(key));
+            let shortest = free.min_by_key(|(_, leaf)| {
+                let parent = leaf.parent.and_then(|parent| tree.segment(parent));
+                let below = parent.map_or(0, |parent| parent.last_height());
+                (
+                    leaf.top.saturating_sub(below),
+                    leaf.top,
+                    Reverse(leaf.last()),
+                )
+            });
+            let Some((key, _)) = shortest else {
+                return;
+            };
+            tree.remove(key);
+        }
+    }
+
+    /// Restores the invariants of the tree and its bounds.
+    pub(super) fn settle(&mut self) {
+        let Some(tree) = &mut self.tree else {
+            return;
+        };
+        let own = self.own.map(|(id, _)| id);
+        let pending = match self.checkpoint {
+            Some(Checkpoint::Pending(id)) => tree.find(&id).map(|(_, height)| (id, height)),
+            _ => None,
+        };
+        let checkpoint = pending.map(|(id, _)| id);
+        let boundaries: Vec<AtomId> = self.adopted.into_iter().chain(checkpoint).collect();
+        tree.normalize(own.as_ref(), &boundaries);
+        while tree.len() > MAX_BLOCKS && tree.forget() {}
+        // The root has risen to it or above it, so that every branch contains it.
+        if let Some((id, height)) = pending
+            && tree.root_block().is_some_and(|(_, root)| root >= height)
+        {
+            self.checkpoint = Some(Checkpoint::Contained(id, height));
+        }
+    }
+}
+
+fn lookup<I: BlockIndex + ?Sized>(index: &I, id: &AtomId) -> Result<IndexedBlock, InsertError> {
+    index.block(id).ok_or(InsertError::NotIndexed(*id))
+}
+
+fn parent(block: &IndexedBlock) -> Result<AtomId, InsertError> {
+    let is_first = block.parent.is_zero();
+    (!is_first)
+        .then_some(block.parent)
+        .ok_or(InsertError::Unrelated)
+}
+
+/// A block that begins a tree.
+fn root<I: BlockIndex + ?Sized>(index: &I, id: AtomId) -> Step {
+    let block = index.block(&id);
+    Step {
+        id,
+        // The producer of a root counts nowhere.
+        producer: block.map_or(Address::new([0; 32]), |block| block.producer),
+    }
+}
+
+/// Returns the height of `ancestor` if the chain of `block` contains it, as far as the index reaches.
+fn height_in_chain<I: BlockIndex + ?Sized>(
+    index: &I,
+    (mut at, mut height): (AtomId, u64),
+    ancestor: &AtomId,
+) -> Option<u64> {
+    let wanted = index.block(ancestor)?.height;
+    while height > wanted {
+        let block = index.block(&at)?;
+        at = block.parent;
+        height = block.height.checked_sub(1)?;
+    }
+    (at == *ancestor).then_some(wanted)
+}
