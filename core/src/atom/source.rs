@@ -123,6 +123,11 @@ impl MemoryStore {
         id
     }
 
+    /// Removes an atom.
+    pub fn remove(&mut self, id: &AtomId) -> Option<Atom> {
+        self.atoms.remove(id)
+    }
+
     /// How many atoms it holds.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -91,6 +91,22 @@ impl Rank {
     pub(super) const fn is_trusted(&self) -> bool {
         self.is_seed || self.has_record
     }
+
+    /// Returns the standing of the peers that name the head.
+    pub(super) const fn standing(&self) -> Standing {
+        Standing {
+            is_trusted: self.is_trusted(),
+            failures: self.failures,
+        }
+    }
+}
+
+/// How peers have done with the heads that they named; the larger, the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Standing {
+    /// Whether a seed or a peer with a record is among them.
+    pub(super) is_trusted: bool,
+    failures: Reverse<u32>,
 }
 
 /// The announced heads. See the [module](self).
@@ -210,7 +226,7 @@ impl AnnouncedHeads {
         Rank {
             is_seed: namers.clone().any(|peer| peer.is_seed),
             has_record: namers.clone().any(|peer| peer.has_record),
-            failures: Reverse(head.failures),
+            failures: Reverse(namers.clone().map(|peer| peer.failures).min().unwrap_or(0)),
             groups: groups.len(),
             peers: head.namers.len(),
             since: head.since,
@@ -327,13 +343,20 @@ impl AnnouncedHeads {
         head.namers
     }
 
-    /// Returns whether a seed or a peer with a record is among these.
-    pub(super) fn has_record(&self, namers: &Namers) -> bool {
-        let mut peers = namers.iter();
-        peers.any(|namer| {
+    /// Returns the standing of these peers together: that of the best.
+    pub(super) fn standing(&self, namers: &Namers) -> Standing {
+        let standing = |namer: &Namer| {
             let peer = self.peers.get(&namer.peer);
-            namer.is_seed || peer.is_some_and(|peer| peer.has_record)
-        })
+            Standing {
+                is_trusted: namer.is_seed || peer.is_some_and(|peer| peer.has_record),
+                failures: Reverse(peer.map_or(0, |peer| peer.failures)),
+            }
+        };
+        let worst = Standing {
+            is_trusted: false,
+            failures: Reverse(u32::MAX),
+        };
+        namers.iter().map(standing).max().unwrap_or(worst)
     }
 
     /// Notes that a block that these peers named was verified.

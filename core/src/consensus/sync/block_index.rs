@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn id(branch: u8, height: u64) -> AtomId {
-        let mut bytes = [branch; 32];
+        let mut bytes = [branch + 1; 32];
         bytes[..8].copy_from_slice(&height.to_be_bytes());
         AtomId::new(bytes)
     }

@@ -258,9 +258,8 @@ impl<H: BatchHasher> ChainSync<H> {
         let id = block.id();
         branch.path.pop_lowest();
         branch.checked = None;
-        branch.waits = None;
         branch.missing = None;
-        branch.progressed = now;
+        branch.has_progressed(now);
         branch.bodies.retain(|ahead| ahead.block != id);
         branch.phase = Phase::Blocks {
             parent: Some(block),

@@ -56,8 +56,10 @@ pub(super) struct Branch {
     pub(super) storing: Option<Storing>,
     /// How often its next block could not be stored.
     pub(super) store_failures: u32,
-    /// Whether it has to give its place to another branch.
-    pub(super) is_over: bool,
+    /// Whether it has a place among the long branches.
+    pub(super) has_place: bool,
+    /// Whether what it waits for has not come for so many tries that it counts as stalled.
+    pub(super) is_stuck: bool,
 }
 
 /// A verified block that is not stored yet.
@@ -100,7 +102,8 @@ impl Branch {
             checked: None,
             storing: None,
             store_failures: 0,
-            is_over: false,
+            has_place: false,
+            is_stuck: false,
         }
     }
 
@@ -109,14 +112,21 @@ impl Branch {
         matches!(self.phase, Phase::Headers { .. })
     }
 
-    /// Returns whether it holds much that a new start would have to fetch again.
-    pub(super) fn is_long(&self) -> bool {
-        self.path.len() > SHORT_HEADERS
+    /// Returns whether it needs a place among the long branches to go on.
+    pub(super) fn wants_place(&self) -> bool {
+        !self.has_place && self.is_reading_headers() && self.path.len() >= SHORT_HEADERS
     }
 
-    /// Returns whether it has not come nearer for so long.
+    /// Returns whether it has not come nearer for so long, or is not going to.
     pub(super) fn is_stalled(&self, now: Instant, patience: Duration) -> bool {
-        now.since(self.progressed) >= patience
+        self.is_stuck || now.since(self.progressed) >= patience
+    }
+
+    /// Notes that it has come nearer.
+    pub(super) fn has_progressed(&mut self, now: Instant) {
+        self.progressed = now;
+        self.is_stuck = false;
+        self.waits = None;
     }
 
     /// Returns the block that is to be verified next, or whose header is to be read next.
@@ -156,5 +166,8 @@ impl Branch {
         self.missing = other.missing;
         self.storing = other.storing;
         self.store_failures = other.store_failures;
+        self.has_place |= other.has_place;
+        self.is_stuck = other.is_stuck;
+        self.waits = other.waits;
     }
 }

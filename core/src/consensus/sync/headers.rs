@@ -5,7 +5,7 @@
 //! signature and its turn are checked on the way up, where the stakes are known.
 
 use super::block_index::{Entry, MAX_OWN_BLOCKS};
-use super::branch::{Branch, Phase, SHORT_HEADERS};
+use super::branch::{Branch, Phase};
 use super::status::{OtherChain, Waiting};
 use super::{ChainSync, DeadEnd, Step};
 use crate::atom::AtomId;
@@ -18,6 +18,8 @@ use core::convert::Infallible;
 
 /// Headers that one call reads of a branch.
 const HEADERS_PER_CALL: usize = 32;
+/// Failed fetches of a header's atom after which the branch counts as stalled.
+const STUCK_FAILURES: u32 = 4;
 /// Headers of a branch that are kept on the word of one peer. More take a second network group that
 /// names the branch, or a configured seed.
 pub const MAX_UNCONFIRMED_HEADERS: u64 = 1 << 20;
@@ -58,7 +60,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(end) = self.dead_ends.reason(&next) {
             return Step::DeadEnd(*end);
         }
-        if let Some(waits) = self.has_no_room(now, at) {
+        if let Some(waits) = self.room_for_header(at) {
             if let Some(branch) = self.branches.get_mut(at) {
                 branch.waits = Some(waits);
             }
@@ -88,6 +90,14 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Bad(next, "its height or its time passes 64 bits".to_string());
         };
         if block.chain_id != self.chain_id {
+            if let Some(child) = &branch.lowest {
+                let chain = OtherChain::ChainId {
+                    theirs: block.chain_id.to_u64(),
+                    ours: self.config.chain_id,
+                };
+                let reason = alloc::format!("the block before it has another {chain}");
+                return Step::Bad(child.id(), reason);
+            }
             let (theirs, ours) = (block.chain_id.to_u64(), self.config.chain_id);
             return Step::DeadEnd(DeadEnd::OtherChain(OtherChain::ChainId { theirs, ours }));
         }
@@ -107,8 +117,7 @@ impl<H: BatchHasher> ChainSync<H> {
             return Step::Progress;
         }
         branch.path.push_below(next, height);
-        branch.progressed = now;
-        branch.waits = None;
+        branch.has_progressed(now);
         branch.lowest = Some(Arc::clone(&block));
         if block.is_genesis() {
             if let Some(ours) = context.root().filter(|root| *root != next) {
@@ -128,16 +137,15 @@ impl<H: BatchHasher> ChainSync<H> {
         self.absorb(&head, previous)
     }
 
-    /// Returns what a branch has to wait for before it may have another header.
-    fn has_no_room(&mut self, now: crate::time::Instant, at: usize) -> Option<Waiting> {
+    /// Returns what a branch has to wait for before it may have another header, if it has to.
+    fn room_for_header(&self, at: usize) -> Option<Waiting> {
         let branch = self.branches.get(at)?;
         let headers = branch.path.len();
         let max = self.config.limits.unconfirmed_headers;
         if headers >= max && !branch.namers.support().is_confirmed() {
             return Some(Waiting::Confirmation { headers });
         }
-        let needs_place = headers == SHORT_HEADERS && !self.make_long_place(now, at);
-        needs_place.then_some(Waiting::Place)
+        branch.wants_place().then_some(Waiting::Place)
     }
 
     /// If `next` is the head of another branch, that one is the lower part of this.
@@ -174,6 +182,9 @@ impl<H: BatchHasher> ChainSync<H> {
             .requests
             .want(context, environment.now.instant, missing, purpose);
         branch.waits = Some(Waiting::Header { block, atom });
+        branch.is_stuck = atom
+            .failed
+            .is_some_and(|(_, count)| count >= STUCK_FAILURES);
         if branch.path.is_empty() && atom.failed.is_some() && self.requests.has_failed(&missing) {
             return Step::Unanswered;
         }
@@ -203,7 +214,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 let reason = "its headers are not those that were there before";
                 return Step::Bad(place.id, reason.to_string());
             }
-            branch.progressed = environment.now.instant;
+            branch.has_progressed(environment.now.instant);
         }
         Step::Progress
     }
@@ -213,7 +224,6 @@ impl<H: BatchHasher> ChainSync<H> {
 fn join(branch: &mut Branch, parent: Option<Arc<Block>>, environment: &Environment<'_>) -> Step {
     branch.phase = Phase::Blocks { parent };
     branch.lowest = None;
-    branch.waits = None;
-    branch.progressed = environment.now.instant;
+    branch.has_progressed(environment.now.instant);
     Step::Joined
 }

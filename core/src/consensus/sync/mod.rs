@@ -457,3 +457,6 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             .min()
     }
 }
+
+#[cfg(test)]
+mod tests;

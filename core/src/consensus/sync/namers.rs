@@ -1,8 +1,9 @@
 //! Peers that named a head, and their turns in being asked for what belongs to it.
 //!
 //! The peer that names a head has it. It is asked first for all that belongs to it; several namers
-//! take turns. A namer that does not answer loses its preference at once and gets it back after
-//! [`SILENCE`], or as soon as it sends something.
+//! take turns. A namer that does not answer loses its preference at once, for [`SILENCE`] and for as
+//! long as others answer, and with it those of its network group that have not answered yet. These
+//! are asked for one of [`PROBATION`] objects that are only needed later.
 
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -17,6 +18,8 @@ pub(super) const MAX_NAMERS: usize = 16;
 /// [`MAX_SILENCE`].
 const SILENCE: Duration = Duration::from_secs(5);
 const MAX_SILENCE: Duration = Duration::from_secs(300);
+/// See the [module](self).
+const PROBATION: u64 = 16;
 /// Peers whose turns are remembered. When full, the one asked longest ago is forgotten.
 const MAX_TURNS: usize = 4_096;
 
@@ -102,6 +105,8 @@ struct Turn {
     asked: u64,
     silent_until: Instant,
     silences: u32,
+    /// Whether it has sent something, and everything since.
+    answers: bool,
 }
 
 /// Whose turn it is.
@@ -112,13 +117,37 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Returns the namer to ask next: the one that was asked longest ago of those that answer.
-    pub(super) fn next(&mut self, now: Instant, namers: &Namers) -> Option<PublicKey> {
-        let turn = |namer: &&Namer| self.peers.get(&namer.peer).copied().unwrap_or_default();
-        let answering = namers
+    /// Returns the namer to ask next: of those that answer the one that was asked longest ago, else
+    /// one whose network group has the fewest silent ones. `is_urgent` says whether something waits
+    /// for the object.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        namers: &Namers,
+        is_urgent: bool,
+    ) -> Option<PublicKey> {
+        let turn = |namer: &Namer| self.peers.get(&namer.peer).copied().unwrap_or_default();
+        let is_probation = !is_urgent && self.requests.is_multiple_of(PROBATION);
+        let silent_beside = |namer: &Namer| {
+            let group = namers.iter().filter(|other| other.group == namer.group);
+            group.filter(|other| turn(other).silences > 0).count()
+        };
+        let willing = namers
             .iter()
             .filter(|namer| turn(namer).silent_until <= now);
-        let next = answering.min_by_key(|namer| turn(namer).asked)?.peer;
+        let next = willing.min_by_key(|namer| {
+            let Turn {
+                answers,
+                silences,
+                asked,
+                ..
+            } = turn(namer);
+            let silent = silences as usize + silent_beside(namer);
+            let is_second = (answers || silent == 0) == is_probation;
+            let silent = if answers { 0 } else { silent };
+            (is_second, silent, asked)
+        });
+        let next = next?.peer;
         self.requests += 1;
         if self.peers.len() >= MAX_TURNS && !self.peers.contains_key(&next) {
             let oldest = self.peers.iter().min_by_key(|(_, turn)| turn.asked);
@@ -133,16 +162,21 @@ impl Turns {
     /// Notes that a peer has sent what was asked for.
     pub(super) fn answered(&mut self, peer: &PublicKey) {
         if let Some(turn) = self.peers.get_mut(peer) {
-            turn.silent_until = Instant::ZERO;
-            turn.silences = 0;
+            *turn = Turn {
+                asked: turn.asked,
+                answers: true,
+                ..Turn::default()
+            };
         }
     }
 
     /// Notes that a peer has not.
     pub(super) fn fell_silent(&mut self, now: Instant, peer: &PublicKey) {
-        if let Some(turn) = self.peers.get_mut(peer)
-            && turn.silent_until <= now
-        {
+        let Some(turn) = self.peers.get_mut(peer) else {
+            return;
+        };
+        turn.answers = false;
+        if turn.silent_until <= now {
             let silence = SILENCE.saturating_mul(1 << turn.silences.min(8));
             turn.silent_until = now + silence.min(MAX_SILENCE);
             turn.silences = turn.silences.saturating_add(1);
@@ -177,13 +211,18 @@ mod tests {
         let mut turns = Turns::default();
         let all = namers(3);
         let now = Instant::from_secs(1);
-        let mut next = |turns: &mut Turns, now| turns.next(now, &all).unwrap().as_bytes()[0];
+        let next = |turns: &mut Turns, now| turns.next(now, &all, true).unwrap().as_bytes()[0];
         let first: Vec<u8> = (0..6).map(|_| next(&mut turns, now)).collect();
         assert_eq!(first, [1, 2, 3, 1, 2, 3]);
         turns.fell_silent(now, &namer(2, 2).peer);
         let without: Vec<u8> = (0..4).map(|_| next(&mut turns, now)).collect();
         assert_eq!(without, [1, 3, 1, 3]);
+        // Others are asked before it, unless they are silent too.
         let later = now + SILENCE;
+        assert_eq!(next(&mut turns, later), 1);
+        for number in [1, 3] {
+            turns.fell_silent(later, &namer(number, number).peer);
+        }
         assert_eq!(next(&mut turns, later), 2);
         // Silent again, for twice as long, unless it answers.
         turns.fell_silent(later, &namer(2, 2).peer);
@@ -194,7 +233,35 @@ mod tests {
         for number in 1..=3 {
             turns.fell_silent(later, &namer(number, number).peer);
         }
-        assert_eq!(turns.next(later, &all), None);
+        assert_eq!(turns.next(later, &all, true), None);
+    }
+
+    #[test]
+    fn one_silent_peer_of_a_group_costs_all_that_have_not_answered_their_turn() {
+        let mut turns = Turns::default();
+        let mut all = Namers::default();
+        for number in 1..12 {
+            all.add(namer(number, 9));
+        }
+        for number in 20..23 {
+            all.add(namer(number, number));
+        }
+        let now = Instant::from_secs(1);
+        let first = turns.next(now, &all, true).unwrap();
+        assert_eq!(first, namer(1, 9).peer);
+        turns.fell_silent(now, &first);
+        let next = (0..6).map(|_| turns.next(now, &all, true).unwrap().as_bytes()[0]);
+        assert_eq!(next.collect::<Vec<_>>(), [20, 21, 22, 20, 21, 22]);
+        turns.fell_silent(now, &namer(21, 21).peer);
+        turns.fell_silent(now, &namer(22, 22).peer);
+        let first = namer(20, 20).peer;
+        turns.answered(&first);
+        let later = now + MAX_SILENCE;
+        let urgent = (0..50).map(|_| turns.next(later, &all, true).unwrap());
+        assert!(urgent.collect::<Vec<_>>().iter().all(|peer| *peer == first));
+        let ahead = (0..64).map(|_| turns.next(later, &all, false).unwrap());
+        let others = ahead.filter(|peer| *peer != first).count();
+        assert_eq!(others, 4);
     }
 
     #[test]
@@ -231,7 +298,7 @@ mod tests {
                 peer: PublicKey::new(bytes),
                 ..namer(1, 1)
             });
-            turns.next(Instant::ZERO, &one).unwrap();
+            turns.next(Instant::ZERO, &one, true).unwrap();
         }
         assert_eq!(turns.peers.len(), MAX_TURNS);
     }

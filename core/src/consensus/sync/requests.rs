@@ -145,7 +145,8 @@ impl Requests {
         let long = self.long.remove(&id).filter(|long| long.bytes <= room);
         let limit = long.unwrap_or(PART);
         self.bytes_in_flight += limit.bytes;
-        let from = self.turns.next(now, purpose.namers);
+        let is_urgent = max_in_flight == MAX_IN_FLIGHT;
+        let from = self.turns.next(now, purpose.namers, is_urgent);
         let in_flight = InFlight {
             limit,
             from,

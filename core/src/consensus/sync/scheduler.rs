@@ -1,11 +1,12 @@
 //! Which branches are synced, in what turns, and what comes of each.
 //!
-//! A branch is *short* until it has more than a few headers. Short ones are cheap: there are places
-//! for [`MAX_BRANCHES`] less the long ones, and one that stalls gives way to a head that waits after
-//! [`SHORT_PATIENCE`]. [`MAX_LONG_BRANCHES`] may become long; when all places are taken, the one of
-//! the least support gives way among those that have stalled for [`PATIENCE`], then among those that
-//! have had their [`TURN`] and are not among the [`LASTING_BRANCHES`] of the most support.
+//! A branch is *short* until it has more than a few headers. Short ones are cheap: one that stalls
+//! gives way to a head that waits after [`SHORT_PATIENCE`]. [`MAX_LONG_BRANCHES`] may become long;
+//! when all places are taken, the one of the least support gives way among those that have stalled
+//! for [`PATIENCE`], then among those that have had their [`TURN`] and are not among the
+//! [`LASTING_BRANCHES`] of the most support. A branch never gives way to one of less support.
 
+use super::announced_heads::Standing;
 use super::branch::Branch;
 use super::namers::Support;
 use super::{ChainSync, DeadEnd, Environment, Step, SyncEvent};
@@ -60,7 +61,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some((head, rank)) = self.heads.next(now, self.unix, is_known) else {
                 return;
             };
-            if self.branches.len() >= MAX_BRANCHES && !self.end_short(now, rank.is_trusted()) {
+            if self.branches.len() >= MAX_BRANCHES && !self.end_short(now, rank.standing()) {
                 return;
             }
             let namers = self.heads.hold(now, &head);
@@ -70,71 +71,74 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Ends the short branch that has stalled longest, if one may be ended.
-    fn end_short(&mut self, now: Instant, for_trusted: bool) -> bool {
-        let heads = &self.heads;
-        let patience = |branch: &Branch| {
-            let is_stranger = for_trusted && !heads.has_record(&branch.namers);
-            if is_stranger {
+    /// Ends a short branch that has stalled, if one may be ended for a head of this standing.
+    fn end_short(&mut self, now: Instant, standing: Standing) -> bool {
+        let ranked = self.branches.iter().filter(|branch| !branch.has_place);
+        let ranked = ranked.map(|branch| (self.heads.standing(&branch.namers), branch));
+        let may_end = |(theirs, branch): &(Standing, &Branch)| {
+            let patience = if standing.is_trusted && !theirs.is_trusted {
                 STRANGER_PATIENCE
             } else {
                 SHORT_PATIENCE
-            }
+            };
+            // One that waits for a place has done its part.
+            let is_better = !branch.wants_place() || standing > *theirs;
+            is_better && branch.is_stalled(now, patience)
         };
-        let short = self.branches.iter().filter(|branch| !branch.is_long());
-        let stalled = short.filter(|branch| branch.is_stalled(now, patience(branch)));
-        let longest = stalled.min_by_key(|branch| (branch.namers.support(), branch.progressed));
-        let Some(head) = longest.map(|branch| branch.head) else {
+        let over = ranked.filter(may_end).min_by_key(|(theirs, branch)| {
+            let support = branch.namers.support();
+            (branch.wants_place(), *theirs, support, branch.progressed)
+        });
+        let Some(head) = over.map(|(_, branch)| branch.head) else {
             return false;
         };
         self.give_up(now, &head);
         true
     }
 
-    /// Makes a place for a branch to become long; `false` if there is none.
-    pub(super) fn make_long_place(&mut self, now: Instant, at: usize) -> bool {
-        let long = self.branches.iter().filter(|branch| branch.is_long());
-        let mut ranked: Vec<(Support, Reverse<Instant>, AtomId)> = long
-            .map(|branch| {
-                let since = Reverse(branch.since);
-                (branch.namers.support(), since, branch.head)
-            })
-            .collect();
-        if ranked.len() < MAX_LONG_BRANCHES {
-            return true;
-        }
-        ranked.sort_unstable();
-        let Some(support) = self.branches.get(at).map(|branch| branch.namers.support()) else {
-            return false;
-        };
-        let over = ranked.len().saturating_sub(LASTING_BRANCHES);
-        let find = |head: &AtomId| self.branches.iter().find(|branch| branch.head == *head);
-        let stalled = ranked.iter().find(|(theirs, _, head)| {
-            let is_stalled = find(head).is_some_and(|branch| branch.is_stalled(now, PATIENCE));
-            is_stalled && *theirs <= support
-        });
-        let had_turn = ranked.iter().take(over).find(|(theirs, _, head)| {
-            let had_turn =
-                find(head).is_some_and(|it| it.is_reading_headers() && now.since(it.since) >= TURN);
-            had_turn && *theirs <= support
-        });
-        let Some((.., head)) = stalled.or(had_turn).copied() else {
-            return false;
-        };
-        // Places in the list of branches must not change while one of them is at work.
-        if let Some(branch) = self.branches.iter_mut().find(|it| it.head == head) {
-            branch.is_over = true;
-        }
-        false
-    }
-
-    /// Ends branches that have to give way.
-    fn end_over(&mut self, now: Instant) {
-        while let Some(over) = self.branches.iter().find(|branch| branch.is_over) {
-            let head = over.head;
-            self.give_up(now, &head);
+    /// Gives places among the long branches to those that need them.
+    fn grant_places(&mut self, now: Instant) {
+        loop {
+            let waiting = self.branches.iter().filter(|branch| branch.wants_place());
+            let best = waiting.max_by_key(|branch| {
+                let standing = self.heads.standing(&branch.namers);
+                (branch.namers.support(), standing, Reverse(branch.since))
+            });
+            let Some((head, support)) = best.map(|best| (best.head, best.namers.support())) else {
+                return;
+            };
+            let taken = self.branches.iter().filter(|branch| branch.has_place);
+            if taken.count() >= MAX_LONG_BRANCHES && !self.end_long(now, support) {
+                return;
+            }
+            if let Some(branch) = self.branches.iter_mut().find(|it| it.head == head) {
+                branch.has_place = true;
+                branch.has_progressed(now);
+            }
             self.is_busy = true;
         }
+    }
+
+    /// Ends a long branch for one of this support, if one may be ended.
+    fn end_long(&mut self, now: Instant, support: Support) -> bool {
+        let long = self.branches.iter().filter(|branch| branch.has_place);
+        let mut ranked: Vec<(Support, Reverse<Instant>, &Branch)> = long
+            .map(|branch| (branch.namers.support(), Reverse(branch.since), branch))
+            .collect();
+        ranked.sort_by_key(|(theirs, since, _)| (*theirs, *since));
+        let weaker = ranked.iter().filter(|(theirs, ..)| *theirs <= support);
+        let stalled = weaker
+            .clone()
+            .find(|(.., branch)| branch.is_stalled(now, PATIENCE));
+        let interruptible = ranked.len().saturating_sub(LASTING_BRANCHES);
+        let had_turn = weaker
+            .take(interruptible)
+            .find(|(.., branch)| branch.is_reading_headers() && now.since(branch.since) >= TURN);
+        let Some(head) = stalled.or(had_turn).map(|(.., branch)| branch.head) else {
+            return false;
+        };
+        self.give_up(now, &head);
+        true
     }
 
     /// Ends a branch that has not come nearer, or had its turn. Its head may be tried again.
@@ -143,7 +147,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let branch = self.branches.remove(at);
             match branch.not_before {
                 Some(opens) => self.heads.park(head, opens),
-                None if branch.is_stalled(now, STRANGER_PATIENCE) => {
+                None if !branch.wants_place() && branch.is_stalled(now, STRANGER_PATIENCE) => {
                     self.heads.failed(now, head, &branch.namers);
                 }
                 None => {}
@@ -171,11 +175,14 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns when a branch that waits for a place may get one.
     pub(super) fn next_place(&self, now: Instant) -> Option<Instant> {
         let is_full = self.branches.len() >= MAX_BRANCHES;
-        let long = self.branches.iter().filter(|branch| branch.is_long());
-        let has_waiting = long.clone().count() >= MAX_LONG_BRANCHES;
+        let has_waiting = self.branches.iter().any(Branch::wants_place);
+        let long = self.branches.iter().filter(|branch| branch.has_place);
+        if has_waiting && long.clone().count() < MAX_LONG_BRANCHES {
+            return Some(now);
+        }
         let over = long.flat_map(|branch| [branch.progressed + PATIENCE, branch.since + TURN]);
         let over = over.filter(|_| has_waiting);
-        let short = self.branches.iter().filter(|branch| !branch.is_long());
+        let short = self.branches.iter().filter(|branch| !branch.has_place);
         let ends = short.flat_map(|branch| {
             let stalls = branch.progressed;
             [stalls + STRANGER_PATIENCE, stalls + SHORT_PATIENCE]
@@ -186,7 +193,7 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Does one piece of work for each branch, but verifies one block at most.
     pub(super) fn run_branches(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        self.end_over(environment.now.instant);
+        self.grant_places(environment.now.instant);
         let heads: Vec<AtomId> = self.branches.iter().map(|branch| branch.head).collect();
         let count = heads.len().max(1);
         self.turn = (self.turn + 1) % count;
@@ -228,9 +235,7 @@ impl<H: BatchHasher> ChainSync<H> {
         step: Step,
     ) {
         let now = environment.now.instant;
-        if !matches!(step, Step::Waits) {
-            self.is_busy = true;
-        }
+        self.is_busy |= !matches!(step, Step::Waits | Step::Unanswered);
         match step {
             Step::Progress | Step::Joined | Step::Waits => {}
             Step::Finished => {
@@ -254,6 +259,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     let branch = self.branches.remove(at);
                     self.heads.failed(now, &head, &branch.namers);
                     self.heads.release(&head);
+                    self.is_busy = true;
                 }
             }
         }

@@ -1,0 +1,405 @@
+//! Sync as a whole, in virtual time.
+
+mod announcements;
+mod clocks;
+mod costly_heads;
+mod host;
+mod invalid_blocks;
+mod long_chains;
+mod storage;
+
+use super::{OtherChain, SyncConfig, SyncEvent};
+use crate::chain::Block;
+use crate::consensus::HeadState;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+use host::{BEGINNING, Host, Maker, peer, time};
+
+#[test]
+fn syncs_a_chain_from_its_genesis() {
+    let mut maker = Maker::new();
+    let mut blocks = vec![maker.genesis.clone()];
+    for height in 1..=200_u64 {
+        let last = blocks.last().unwrap().clone();
+        let count = if height % 20 == 0 { 40 } else { 0 };
+        let transfers: Vec<_> = (0..count)
+            .map(|n| Maker::transfer(height * 100 + n))
+            .collect();
+        blocks.push(maker.next(&last, 2, &transfers));
+    }
+    let head = blocks.last().unwrap();
+    let mut host = Host::new(time(head) + 1);
+    host.announce(1, head.id());
+    host.run(&[&maker], 5);
+    assert_eq!(host.verified_head(), Some(head.id()), "{:?}", host.status());
+    assert_eq!(host.context.root(), Some(maker.genesis.id()));
+    assert!(!host.context.is_behind() && host.status().syncs.is_empty());
+    // It reported its progress, and set one head, not two hundred.
+    assert!(
+        host.progress.0 > 190 && host.progress.1 > 190,
+        "{:?}",
+        host.progress
+    );
+    assert_eq!(host.heads.len(), 1);
+    assert!(host.most_in_flight >= 32, "{}", host.most_in_flight);
+    // Nothing was fetched twice, and everything is stored to be served.
+    assert!(host.asked.values().all(|count| *count == 1));
+    for block in &blocks {
+        for id in [block.accounts, block.transactions, block.receipts] {
+            assert!(id.is_zero() || host.has(&id));
+        }
+    }
+}
+
+#[test]
+fn fork_choice_is_independent_of_arrival_order() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let trunk = maker.extend(&genesis, 5, 2);
+    let low = maker.extend(&trunk[2], 3, 2);
+    let high = maker.extend(&trunk[2], 4, 3);
+    let now = time(low.last().unwrap()).max(time(high.last().unwrap()));
+    for order in [
+        [&low, &high, &trunk],
+        [&trunk, &high, &low],
+        [&high, &trunk, &low],
+    ] {
+        let mut host = Host::new(now);
+        for (from, branch) in (1..).zip(order) {
+            host.announce(from, branch.last().unwrap().id());
+            host.run(&[&maker], 1);
+        }
+        assert_eq!(host.verified_head(), Some(high.last().unwrap().id()));
+    }
+}
+
+#[test]
+fn keeps_the_first_of_equal_heads() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let rivals: Vec<Block> = (3..6).map(|gap| maker.next(&genesis, gap, &[])).collect();
+    for first in &rivals {
+        let mut host = Host::new(BEGINNING + 6);
+        host.announce(9, first.id());
+        host.run(&[&maker], 1);
+        for (from, rival) in (1..).zip(&rivals) {
+            host.announce(from, rival.id());
+            host.run(&[&maker], 1);
+        }
+        assert_eq!(host.verified_head(), Some(first.id()));
+    }
+}
+
+#[test]
+fn missing_data_are_waited_for_and_make_no_block_invalid() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let first = maker.next(&genesis, 2, &[Maker::transfer(1)]);
+    let second = maker.next(&first, 2, &[]);
+    let (list, header) = (first.transactions, first.id());
+    for missing in [list, header, Maker::transfer(1).id()] {
+        let mut host = Host::new(time(&second));
+        host.withheld.insert(missing);
+        host.announce(1, second.id());
+        host.run(&[&maker], 5);
+        // The genesis may have been reached, and nothing above it.
+        assert!(host.verified_head().is_none_or(|id| id == genesis.id()));
+        let waits = host.waits().join("; ");
+        assert!(
+            waits.contains(&missing.to_string()) && waits.contains("no peer"),
+            "{waits}"
+        );
+        assert!(host.asked[&missing] > 1 && host.asked[&missing] < 10);
+        assert_eq!(host.status().bad_blocks, []);
+        host.withheld.clear();
+        host.run(&[&maker], 11);
+        assert_eq!(host.verified_head(), Some(second.id()));
+    }
+}
+
+#[test]
+fn block_from_the_future_waits_for_its_time() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let block = maker.next(&genesis, 30, &[]);
+    let mut host = Host::new(BEGINNING);
+    host.announce(1, block.id());
+    host.run(&[&maker], 27);
+    assert_ne!(host.verified_head(), Some(block.id()));
+    assert!(host.waits().join("").contains("its time comes in"));
+    host.run(&[&maker], 2);
+    assert_eq!(host.verified_head(), Some(block.id()));
+    assert_eq!(host.status().bad_blocks, []);
+    // One that is very far ahead is let go, and may come again.
+    let far = maker.next(&block, 5_000, &[]);
+    host.announce(1, far.id());
+    host.run(&[&maker], 5);
+    let status = host.status();
+    assert!(status.syncs.is_empty() && status.bad_blocks.is_empty());
+    assert!(status.dropped.unwrap().1.contains("from the future"));
+    host.now = core::time::Duration::from_secs(time(&far));
+    host.announce(1, far.id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(far.id()));
+}
+
+#[test]
+fn stale_head_replaces_only_what_it_extends() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let ours = maker.extend(&genesis, 2, 2);
+    let other = maker.extend(&genesis, 5, 3);
+    let long_after = BEGINNING + 1_000;
+    let mut host = Host::new(long_after);
+    // A chain that stands still is joined.
+    host.announce(1, ours[1].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(ours[1].id()));
+    // A longer one that stands still as well is verified and not adopted.
+    host.announce(2, other[4].id());
+    host.run(&[&maker], 15);
+    assert!(host.sync.is_verified(&other[4].id()));
+    assert_eq!(host.verified_head(), Some(ours[1].id()));
+    // But once it goes on it is.
+    let alive = maker.next(&other[4], long_after + 20 - time(&other[4]), &[]);
+    host.announce(2, alive.id());
+    host.run(&[&maker], 5);
+    assert_eq!(host.verified_head(), Some(alive.id()));
+    // And what goes on from ours is, however old.
+    let next = maker.next(&alive, 1, &[]);
+    host.run(&[&maker], 100);
+    host.announce(1, next.id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(next.id()));
+}
+
+#[test]
+fn default_seed_is_trusted_until_a_verified_block_extends_its_head() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let other = maker.extend(&genesis, 3, 1);
+    let mut host = Host::new(time(&blocks[1]));
+    // Its block is on nothing that could be verified.
+    let mut header = blocks[0].header().clone();
+    header.previous = crate::atom::AtomId::new([5; 32]);
+    header.height = 70_u64.into();
+    let strange = maker.put(header.signed(None));
+    host.announce_of_seed(strange.id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((strange.id(), HeadState::Trusted)));
+    assert_eq!(host.context.root(), None);
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
+    // Somebody else's chain does not count against it.
+    host.announce(1, other[2].id());
+    host.run(&[&maker], 2);
+    assert!(host.sync.is_verified(&other[2].id()));
+    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
+    // What goes on from it does.
+    host.announce(2, blocks[2].id());
+    host.run(&[&maker], 2);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Verified)));
+    assert_eq!(host.context.root(), Some(genesis.id()));
+    // What we have verified, and is fresh and higher, stays when the seed lags behind.
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+}
+
+#[test]
+fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let mut host = Host::new(time(&blocks[2]));
+    host.announce(200, blocks[1].id());
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 30);
+    host.announce_of_seed(blocks[2].id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Trusted)));
+    assert_eq!(host.context.root(), None);
+    assert!(host.status().syncs.is_empty());
+    // The same head named by another peer is verified.
+    host.announce(1, blocks[2].id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+}
+
+#[test]
+fn genesis_of_an_invalid_chain_is_not_adopted() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let mut header = maker.draft(&genesis, 2, &[]);
+    header.cumulative_mint = 99_u64.into();
+    let bad = maker.mine(&genesis, header, 1);
+    let mut other = Maker::of_chain(0, BEGINNING + 1);
+    let start = other.genesis.clone();
+    let good = other.extend(&start, 2, 2);
+    let mut host = Host::new(time(&good[1]));
+    host.announce(1, bad.id());
+    host.run(&[&maker], 30);
+    assert!(host.sync.bad_reason(&bad.id()).is_some());
+    assert_eq!((host.head(), host.context.root()), (None, None));
+    host.announce(2, good[1].id());
+    host.run(&[&maker, &other], 30);
+    assert_eq!(host.verified_head(), Some(good[1].id()));
+    // A genesis that is all there is of a chain so far is taken.
+    let mut host = Host::new(BEGINNING + 1);
+    host.announce(1, genesis.id());
+    host.run(&[&maker], 5);
+    assert_eq!(host.verified_head(), Some(genesis.id()));
+}
+
+#[test]
+fn restart_resumes_from_the_saved_head() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 20, 2);
+    let head = &blocks[9];
+    let mut host = Host::new(time(head));
+    host.announce(1, head.id());
+    host.run(&[&maker], 1);
+    let saved = host.saved.clone().unwrap();
+    assert_eq!((saved.id, saved.root), (head.id(), Some(genesis.id())));
+
+    // Long after, with its store: from there, without asking anybody.
+    let later = time(&blocks[19]) + 500;
+    let mut again = Host::with(later, SyncConfig::default(), host.saved.clone());
+    again.store = host.store.clone();
+    again.run(&[], 1);
+    assert_eq!(again.verified_head(), Some(head.id()));
+    assert!(again.asked.is_empty());
+    // And what has come since is all that is fetched.
+    again.announce(1, blocks[19].id());
+    again.run(&[&maker], 1);
+    assert_eq!(again.verified_head(), Some(blocks[19].id()));
+    assert!(
+        !blocks[..10]
+            .iter()
+            .any(|block| again.asked.contains_key(&block.id()))
+    );
+    // A fork that leaves further back is measured against what is stored.
+    let fork = maker.extend(&blocks[3], 30, 2);
+    again.now = core::time::Duration::from_secs(time(&fork[29]).max(later + 60));
+    let alive = maker.next(&fork[29], again.now.as_secs() - time(&fork[29]) + 1, &[]);
+    again.announce(2, alive.id());
+    again.run(&[&maker], 3);
+    assert_eq!(again.verified_head(), Some(alive.id()));
+    assert!(!again.asked.contains_key(&blocks[2].id()));
+
+    // Without its store: it says what it waits for, and never takes itself for a node without chain.
+    let mut bare = Host::with(later, SyncConfig::default(), host.saved.clone());
+    bare.run(&[], 3);
+    assert!(bare.head().is_none() && bare.context.has_chain());
+    assert!(
+        bare.waits()[0].contains("the head to start from"),
+        "{:?}",
+        bare.waits()
+    );
+    bare.run(&[&maker], 11);
+    assert_eq!(bare.verified_head(), Some(head.id()));
+    bare.announce(1, blocks[19].id());
+    bare.run(&[&maker], 11);
+    assert_eq!(bare.verified_head(), Some(blocks[19].id()));
+    // The headers below it are read for the seeds of the election.
+    assert!(bare.asked.contains_key(&blocks[4].id()));
+}
+
+#[test]
+fn verified_up_to_ends_the_headers_and_latest_block_is_the_first_head() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let mut blocks = maker.extend(&genesis, 5, 2);
+    let last = maker.next(&blocks[4], 2, &[Maker::transfer(7)]);
+    blocks.push(last);
+    let config = SyncConfig {
+        verified_up_to: Some(blocks[3].id()),
+        latest_block: Some(blocks[2].id()),
+        ..SyncConfig::default()
+    };
+    let mut host = Host::with(time(&blocks[5]), config.clone(), None);
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Trusted)));
+    let config = SyncConfig {
+        latest_block: None,
+        ..config
+    };
+    let mut host = Host::with(time(&blocks[5]), config, None);
+    host.announce(1, blocks[5].id());
+    host.run(&[&maker], 11);
+    assert_eq!(host.verified_head(), Some(blocks[5].id()));
+    assert_eq!(host.context.root(), Some(blocks[3].id()));
+    // The headers below it are read for the seeds of the election.
+    assert!(host.asked.contains_key(&blocks[2].id()));
+    assert!(host.asked.contains_key(&genesis.id()));
+}
+
+#[test]
+fn heads_of_another_genesis_are_ignored_and_reported_once() {
+    let (mut maker, mut foreign) = (Maker::new(), Maker::of_chain(0, BEGINNING - 5));
+    let (genesis, theirs) = (maker.genesis.clone(), foreign.genesis.clone());
+    let ours = maker.next(&genesis, 2, &[]);
+    let longer = foreign.extend(&theirs, 5, 2);
+    let mut host = Host::new(BEGINNING + 5);
+    host.announce(1, ours.id());
+    host.run(&[&maker], 1);
+    host.announce(2, longer[4].id());
+    host.run(&[&maker, &foreign], 1);
+    assert_eq!(host.verified_head(), Some(ours.id()));
+    let difference = OtherChain::Genesis {
+        theirs: theirs.id(),
+        ours: genesis.id(),
+    };
+    let reported = SyncEvent::OtherChain {
+        peer: peer(2),
+        difference,
+    };
+    assert_eq!(host.events, [reported.clone()]);
+    assert_eq!(host.status().other_chains, [(peer(2), difference)]);
+    assert_eq!(host.status().bad_blocks, []);
+    assert_eq!(host.sync.bad_reason(&longer[4].id()), None);
+    // Its next heads cost nothing, and those of another such peer only the way to a known header.
+    let asked = host.asked.clone();
+    let next = foreign.extend(&longer[4], 3, 2);
+    host.announce(2, next[2].id());
+    host.run(&[&maker, &foreign], 60);
+    assert_eq!(host.asked, asked);
+    host.announce(3, next[2].id());
+    host.run(&[&maker, &foreign], 10);
+    assert!(!host.asked.contains_key(&longer[3].id()) || asked.contains_key(&longer[3].id()));
+    let changed = host.asked.keys().filter(|id| !asked.contains_key(*id));
+    assert!(changed.count() <= 6);
+    let others = host
+        .events
+        .iter()
+        .filter(|event| matches!(event, SyncEvent::OtherChain { peer: of, .. } if *of == peer(2)));
+    assert_eq!(others.count(), 1);
+    assert_eq!(host.status().other_chains.len(), 2);
+}
+
+#[test]
+fn heads_of_another_chain_id_are_ignored_and_reported_once() {
+    let (mut maker, mut foreign) = (Maker::new(), Maker::of_chain(5, BEGINNING));
+    let (genesis, theirs) = (maker.genesis.clone(), foreign.genesis.clone());
+    let ours = maker.next(&genesis, 2, &[]);
+    let longer = foreign.extend(&theirs, 5, 2);
+    let mut host = Host::new(BEGINNING + 5);
+    host.announce(1, ours.id());
+    host.announce(2, longer[4].id());
+    host.run(&[&maker, &foreign], 5);
+    host.announce(2, longer[3].id());
+    host.run(&[&maker, &foreign], 5);
+    assert_eq!(host.verified_head(), Some(ours.id()));
+    let difference = OtherChain::ChainId {
+        theirs: Some(5),
+        ours: 0,
+    };
+    assert_eq!(host.status().other_chains, [(peer(2), difference)]);
+    assert_eq!(host.status().bad_blocks, []);
+    assert_eq!(host.events.len(), 1);
+    assert!(!host.asked.contains_key(&longer[3].id()));
+}

@@ -1,0 +1,499 @@
+//! A follower in virtual time, and a maker of chains, valid and invalid.
+
+use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use crate::chain::{
+    Address, Block, Builder, Genesis, Header, Miner, StakeTable, Transaction, Unsigned, difficulty,
+    write_atoms,
+};
+use crate::consensus::sync::{ChainSync, SyncConfig, SyncEvent, SyncStatus};
+use crate::consensus::{
+    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead, Serial,
+    StoreFailure,
+};
+use crate::crypto::{PublicKey, SigningKey};
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::Scalar;
+use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::network_group::NetworkGroup;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// When chains begin.
+pub(super) const BEGINNING: u64 = 1_800_000_000;
+
+pub(super) fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[number; 32])
+}
+
+pub(super) fn address(number: u8) -> Address {
+    Address::from(key(number).verifying_key())
+}
+
+pub(super) fn peer(number: u8) -> PublicKey {
+    PublicKey::new([number; 32])
+}
+
+/// The network group of a peer: each has its own.
+pub(super) fn group(number: u8) -> NetworkGroup {
+    NetworkGroup::of([20, number, 0, 1].into())
+}
+
+pub(super) fn time(block: &Block) -> u64 {
+    block.timestamp.to_u64().unwrap()
+}
+
+/// Makes blocks for the only validator of a chain, 1, unless others have stakes too; the account 2
+/// has money.
+pub(super) struct Maker {
+    pub(super) store: MemoryStore,
+    pub(super) genesis: Block,
+}
+
+impl Maker {
+    pub(super) fn new() -> Self {
+        Self::of_chain(0, BEGINNING)
+    }
+
+    pub(super) fn of_chain(chain_id: u64, begin: u64) -> Self {
+        let mut store = MemoryStore::new();
+        let mut genesis = Genesis::new(address(1), chain_id.into(), begin.into());
+        genesis
+            .balances
+            .insert(address(2), 1_000_000_000_000_u64.into());
+        let block = genesis.build(&mut Scalar, &mut store).unwrap();
+        write_atoms(block.to_atoms(), &mut store).unwrap();
+        Self {
+            store,
+            genesis: block,
+        }
+    }
+
+    /// A transfer from the account 2, unlike any with another number.
+    pub(super) fn transfer(number: u64) -> Transaction {
+        Self::transaction(number, address(3), &[])
+    }
+
+    /// A transaction of the account 2.
+    pub(super) fn transaction(number: u64, recipient: Address, data: &[u8]) -> Transaction {
+        let unsigned = Unsigned {
+            chain_id: Natural::ZERO,
+            amount: if data.is_empty() {
+                Natural::ONE
+            } else {
+                Natural::ZERO
+            },
+            counter: number.into(),
+            data: data.into(),
+            recipient,
+        };
+        unsigned.sign(&key(2))
+    }
+
+    /// What a block with these transactions says, before the search for a nonce.
+    pub(super) fn draft(&mut self, parent: &Block, gap: u64, of: &[Transaction]) -> Header {
+        let timestamp = &parent.timestamp + &Natural::from(gap);
+        let stakes = StakeTable::read(&self.store, parent.accounts).unwrap();
+        let mut builder = Builder::new(&self.store, parent, &stakes);
+        for transaction in of {
+            builder.apply(transaction).unwrap().unwrap();
+        }
+        let body = builder.finish(&mut Scalar, None).unwrap();
+        drop(builder);
+        for transaction in of {
+            transaction.write(&mut self.store).unwrap();
+        }
+        let asked = difficulty(&parent.timestamp, &timestamp, &parent.difficulty);
+        let header = body.header(parent, address(1), timestamp, asked);
+        write_atoms(body.atoms, &mut self.store).unwrap();
+        header
+    }
+
+    pub(super) fn mine(&mut self, parent: &Block, header: Header, by: u8) -> Block {
+        let mut miner = Miner::new(header, key(by), &parent.difficulty);
+        let block = miner.try_nonces(1 << 20, &mut Scalar).unwrap();
+        self.put(block)
+    }
+
+    pub(super) fn put(&mut self, block: Block) -> Block {
+        block.write(&mut self.store).unwrap();
+        block
+    }
+
+    pub(super) fn next(&mut self, parent: &Block, gap: u64, of: &[Transaction]) -> Block {
+        let header = self.draft(parent, gap, of);
+        self.mine(parent, header, 1)
+    }
+
+    /// So many empty blocks on `parent`, `parent` not among them.
+    pub(super) fn extend(&mut self, parent: &Block, count: usize, gap: u64) -> Vec<Block> {
+        let mut blocks: Vec<Block> = Vec::new();
+        for _ in 0..count {
+            let last = blocks.last().unwrap_or(parent).clone();
+            blocks.push(self.next(&last, gap, &[]));
+        }
+        blocks
+    }
+
+    /// Headers on `parent` that agree with each other, made by `by`, whose turn it is not.
+    pub(super) fn forge(
+        &mut self,
+        parent: &Header,
+        on: AtomId,
+        count: usize,
+        by: u8,
+    ) -> Vec<Block> {
+        let (mut above, mut previous) = (parent.clone(), on);
+        let mut blocks = Vec::new();
+        for _ in 0..count {
+            let timestamp = &above.timestamp + &Natural::from(3_u64);
+            let header = Header {
+                height: &above.height + &Natural::ONE,
+                previous,
+                difficulty: difficulty(&above.timestamp, &timestamp, &above.difficulty),
+                timestamp,
+                validator: address(by),
+                nonce: Natural::ZERO,
+                ..above.clone()
+            };
+            let mut miner = Miner::new(header, key(by), &above.difficulty);
+            let block = miner.try_nonces(1 << 20, &mut Scalar).unwrap();
+            (above, previous) = (block.header().clone(), block.id());
+            blocks.push(self.put(block));
+        }
+        blocks
+    }
+}
+
+/// The beginning of a list, as a fetch brings it.
+fn part(store: &MemoryStore, id: AtomId, limit: ListLimit) -> Option<Vec<Atom>> {
+    let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
+    while !next.is_zero() && atoms.len() < limit.atoms && bytes <= limit.bytes {
+        let Ok(atom) = store.atom(&next) else { break };
+        bytes += atom.stored_len();
+        next = atom.next();
+        atoms.push(atom);
+    }
+    (!atoms.is_empty()).then_some(atoms)
+}
+
+/// What is stored, and what was fetched as far as there is room; the oldest goes.
+#[derive(Clone)]
+pub(super) struct LocalStore {
+    stored: MemoryStore,
+    fetched: MemoryStore,
+    order: VecDeque<(AtomId, usize)>,
+    bytes: usize,
+    /// Bytes of fetched atoms that are kept.
+    pub(super) limit_bytes: usize,
+}
+
+impl LocalStore {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self {
+            stored: MemoryStore::new(),
+            fetched: MemoryStore::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            limit_bytes,
+        }
+    }
+
+    fn keep(&mut self, atoms: &[Atom]) {
+        for atom in atoms {
+            let len = atom.stored_len();
+            self.order
+                .push_back((self.fetched.insert(atom.clone()), len));
+            self.bytes += len;
+        }
+        while self.bytes > self.limit_bytes
+            && let Some((id, len)) = self.order.pop_front()
+        {
+            self.fetched.remove(&id);
+            self.bytes -= len;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.stored.len() + self.fetched.len()
+    }
+}
+
+impl AtomSource for LocalStore {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        self.stored.atom(id).or_else(|_| self.fetched.atom(id))
+    }
+}
+
+struct Fetch {
+    id: AtomId,
+    limit: ListLimit,
+    from: Option<PublicKey>,
+}
+
+/// A follower. What others have is asked of the makers.
+pub(super) struct Host {
+    pub(super) sync: ChainSync<Scalar>,
+    pub(super) context: Context,
+    pub(super) store: LocalStore,
+    /// The true time.
+    pub(super) now: Duration,
+    /// Time since the start, by the monotonic clock.
+    pub(super) elapsed: Duration,
+    /// How far the clock of the follower is behind.
+    pub(super) clock_behind: Duration,
+    /// Heads that were set.
+    pub(super) heads: Vec<Head>,
+    pub(super) saved: Option<SavedHead>,
+    /// What no peer sends.
+    pub(super) withheld: BTreeSet<AtomId>,
+    /// Peers that answer nothing.
+    pub(super) silent: BTreeSet<PublicKey>,
+    /// Whether peers that did not name a head answer for it.
+    pub(super) others_answer: bool,
+    /// How long an answer of the preferred peer takes, and how long another one's.
+    pub(super) latency: [Duration; 2],
+    /// Why nothing can be stored, if so.
+    pub(super) store_failure: Option<StoreFailure>,
+    pub(super) asked: BTreeMap<AtomId, usize>,
+    /// Peers that were asked first.
+    pub(super) preferred: BTreeMap<Option<PublicKey>, usize>,
+    /// Bytes that fetches brought.
+    pub(super) fetched_bytes: usize,
+    pub(super) most_in_flight: usize,
+    /// Most headers and blocks that the status reported.
+    pub(super) progress: (u64, u64),
+    /// The most bytes that all fetches under way might have brought.
+    pub(super) most_bytes: usize,
+    /// The most atoms that one of them might have.
+    pub(super) largest_part: usize,
+    pub(super) events: Vec<SyncEvent>,
+    in_flight: BTreeMap<(Duration, u64), Fetch>,
+    sent: u64,
+}
+
+impl Host {
+    pub(super) fn new(now: u64) -> Self {
+        Self::with(now, SyncConfig::default(), None)
+    }
+
+    pub(super) fn with(now: u64, config: SyncConfig, saved: Option<SavedHead>) -> Self {
+        Self {
+            sync: ChainSync::new(config, Scalar),
+            context: Context::new(saved.clone()),
+            store: LocalStore::new(usize::MAX),
+            now: Duration::from_secs(now),
+            elapsed: Duration::from_secs(100),
+            clock_behind: Duration::ZERO,
+            heads: Vec::new(),
+            saved,
+            withheld: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            others_answer: true,
+            latency: [Duration::ZERO; 2],
+            store_failure: None,
+            asked: BTreeMap::new(),
+            preferred: BTreeMap::new(),
+            fetched_bytes: 0,
+            most_in_flight: 0,
+            progress: (0, 0),
+            most_bytes: 0,
+            largest_part: 0,
+            events: Vec::new(),
+            in_flight: BTreeMap::new(),
+            sent: 0,
+        }
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        Instant::ZERO + self.elapsed
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut ChainSync<Scalar>, &Environment<'_>, &mut Context)) {
+        let environment = Environment {
+            now: Now {
+                instant: self.instant(),
+                unix: self.now - self.clock_behind,
+            },
+            atoms: &self.store,
+            parallel: &Serial,
+        };
+        call(&mut self.sync, &environment, &mut self.context);
+        while let Some(event) = self.context.poll_event() {
+            match event {
+                Event::Sync(SyncEvent::Progress(_)) => {}
+                Event::Sync(event) => self.events.push(event),
+                _ => {}
+            }
+        }
+        while let Some(effect) = self.context.poll_effect() {
+            self.carry_out(effect);
+        }
+        self.most_in_flight = self.most_in_flight.max(self.in_flight.len());
+        let bytes = self.in_flight.values().map(|fetch| fetch.limit.bytes).sum();
+        self.most_bytes = self.most_bytes.max(bytes);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fetch { id, limit, from } => {
+                *self.asked.entry(id).or_default() += 1;
+                *self.preferred.entry(from).or_default() += 1;
+                self.largest_part = self.largest_part.max(limit.atoms);
+                let is_answered = from.is_some_and(|from| !self.silent.contains(&from));
+                let [preferred, other] = self.latency;
+                let latency = if is_answered { preferred } else { other };
+                self.sent += 1;
+                let due = (self.elapsed + latency, self.sent);
+                self.in_flight.insert(due, Fetch { id, limit, from });
+            }
+            Effect::StoreBlock { block, atoms } => {
+                let outcome = match &self.store_failure {
+                    None => {
+                        write_atoms(atoms, &mut self.store.stored).unwrap();
+                        Ok(())
+                    }
+                    Some(failure) => Err(failure.clone()),
+                };
+                self.input(&Input::BlockStored { block, outcome });
+            }
+            Effect::SetHead { head, saved } => {
+                self.saved = Some(saved);
+                self.heads.push(head);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn input(&mut self, input: &Input) {
+        self.call(|sync, environment, context| sync.handle_input(environment, context, input));
+    }
+
+    /// Has a peer announce a head.
+    pub(super) fn announce(&mut self, from: u8, id: AtomId) {
+        self.announce_in(from, group(from), id);
+    }
+
+    /// Has a peer in a network group announce a head.
+    pub(super) fn announce_in(&mut self, from: u8, group: NetworkGroup, id: AtomId) {
+        self.input(&Input::PeerHead {
+            peer: peer(from),
+            group,
+            id,
+            is_default_seed: false,
+            is_seed: false,
+        });
+    }
+
+    /// Has the pinned default seed announce a head.
+    pub(super) fn announce_of_seed(&mut self, id: AtomId) {
+        self.input(&Input::PeerHead {
+            peer: peer(200),
+            group: group(200),
+            id,
+            is_default_seed: true,
+            is_seed: true,
+        });
+    }
+
+    fn answer(
+        &self,
+        others: &[&Maker],
+        fetch: &Fetch,
+    ) -> Result<(Vec<Atom>, Option<PublicKey>), FetchError> {
+        let Fetch { id, limit, from } = fetch;
+        let from = from.filter(|from| !self.silent.contains(from));
+        if from.is_none() && !self.others_answer {
+            return Err(FetchError::Timeout);
+        }
+        let lists = others
+            .iter()
+            .filter_map(|maker| part(&maker.store, *id, *limit));
+        let whole = |list: &Vec<Atom>| !list.iter().any(|atom| self.withheld.contains(&atom.id()));
+        let list = lists.filter(whole).next().ok_or(FetchError::NotFound)?;
+        Ok((list, Some(from.unwrap_or(peer(255)))))
+    }
+
+    /// Lets `seconds` pass, in which all that can happen does.
+    pub(super) fn run(&mut self, others: &[&Maker], seconds: u64) {
+        self.run_for(others, Duration::from_secs(seconds));
+    }
+
+    pub(super) fn run_for(&mut self, others: &[&Maker], duration: Duration) {
+        let end = self.elapsed + duration;
+        for _ in 0..2_000_000 {
+            self.call(|sync, environment, context| sync.advance(environment, context));
+            for sync in self.status().syncs {
+                self.progress.0 = self.progress.0.max(sync.headers_done);
+                self.progress.1 = self.progress.1.max(sync.blocks_done);
+            }
+            let timeout = self.sync.poll_timeout();
+            if timeout.is_some_and(|at| at <= self.instant()) {
+                continue;
+            }
+            let answers = self.in_flight.keys().next().map(|(at, _)| *at);
+            if answers.is_some_and(|at| at <= self.elapsed) {
+                let later = self.in_flight.split_off(&(self.elapsed, u64::MAX));
+                for (_, fetch) in core::mem::replace(&mut self.in_flight, later) {
+                    self.deliver(others, &fetch);
+                }
+                continue;
+            }
+            let due = timeout.map_or(end, |at| self.elapsed + at.since(self.instant()));
+            let due = answers.map_or(due, |at| at.min(due));
+            let passed = due.min(end).saturating_sub(self.elapsed);
+            self.now += passed;
+            self.elapsed += passed;
+            if due > end || due == end && timeout.is_none() && answers.is_none() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn deliver(&mut self, others: &[&Maker], fetch: &Fetch) {
+        let (outcome, from) = match self.answer(others, fetch) {
+            Ok((atoms, from)) => (Ok(atoms), from),
+            Err(error) => (Err(error), None),
+        };
+        if let Ok(atoms) = &outcome {
+            self.fetched_bytes += atoms.iter().map(Atom::stored_len).sum::<usize>();
+            self.store.keep(atoms);
+        }
+        let id = fetch.id;
+        self.input(&Input::Fetched { id, outcome, from });
+    }
+
+    pub(super) fn status(&self) -> SyncStatus {
+        self.sync.status()
+    }
+
+    pub(super) fn head(&self) -> Option<(AtomId, HeadState)> {
+        let head = self.context.head();
+        head.map(|head| (head.id(), head.state()))
+    }
+
+    pub(super) fn verified_head(&self) -> Option<AtomId> {
+        let head = self.head();
+        head.filter(|(_, state)| *state == HeadState::Verified)
+            .map(|(id, _)| id)
+    }
+
+    pub(super) fn has(&self, id: &AtomId) -> bool {
+        self.store.atom(id).is_ok()
+    }
+
+    /// What is waited for, in words.
+    pub(super) fn waits(&self) -> Vec<String> {
+        let status = self.status();
+        let syncs = status.syncs.into_iter().filter_map(|sync| sync.waits);
+        syncs
+            .chain(status.waits.map(|waits| waits.to_string()))
+            .collect()
+    }
+}

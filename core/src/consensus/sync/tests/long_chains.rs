@@ -1,0 +1,205 @@
+//! Chains with more headers than are kept, and branches that hold back what comes next.
+
+use super::host::{BEGINNING, Host, Maker, group, time};
+use crate::atom::AtomId;
+use crate::chain::{Block, Header};
+use crate::consensus::sync::{MAX_BRANCHES, SyncConfig, SyncLimits};
+use alloc::vec::Vec;
+
+const SMALL: SyncLimits = SyncLimits {
+    unconfirmed_headers: 96,
+    checkpoint_interval: 8,
+    checkpoints: 64,
+    resident_headers: 24,
+};
+
+fn small() -> SyncConfig {
+    SyncConfig {
+        limits: SMALL,
+        ..SyncConfig::default()
+    }
+}
+
+fn entries(host: &Host) -> usize {
+    let paths = host.sync.branches.iter().map(|branch| &branch.path);
+    paths.map(|path| path.entries()).sum()
+}
+
+#[test]
+fn syncs_a_chain_of_which_few_header_ids_are_kept() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 600, 2);
+    let head = blocks.last().unwrap();
+    let mut host = Host::with(time(head) + 1, small(), None);
+    // Two networks name it, one of them a little later.
+    host.announce(1, blocks[590].id());
+    host.announce(2, head.id());
+    let mut most = 0;
+    while host.verified_head() != Some(head.id()) {
+        host.run_for(&[&maker], core::time::Duration::ZERO);
+        most = most.max(entries(&host));
+        host.run(&[&maker], 1);
+        assert!(host.elapsed.as_secs() < 200, "{:?}", host.waits());
+    }
+    assert!(most <= 600 / 8 + 24 + 20, "{most}");
+    assert_eq!(host.status().bad_blocks, []);
+}
+
+#[test]
+fn keeps_a_bounded_number_of_headers_on_the_word_of_one_peer() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 200, 2);
+    let head = blocks.last().unwrap();
+    let mut host = Host::with(time(head) + 1, small(), None);
+    // Many keys of one network are one word.
+    for from in 1..9 {
+        host.announce_in(from, group(1), head.id());
+    }
+    host.run(&[&maker], 30);
+    assert_eq!(host.head(), None);
+    let waits = host.waits().join("; ");
+    assert!(
+        waits.contains("96 headers on the word of one peer"),
+        "{waits}"
+    );
+    assert!(entries(&host) <= 96 / 8 + 24 + 1);
+    assert!(!host.context.is_behind());
+    // Another network names a later head of the same branch.
+    let next = maker.next(head, 2, &[]);
+    host.announce(20, next.id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(next.id()));
+}
+
+#[test]
+fn a_configured_seed_alone_confirms_a_long_chain() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 200, 2);
+    let head = blocks.last().unwrap();
+    let mut host = Host::with(time(head) + 1, small(), None);
+    host.input(&crate::consensus::Input::PeerHead {
+        peer: super::host::peer(1),
+        group: group(1),
+        id: head.id(),
+        is_default_seed: false,
+        is_seed: true,
+    });
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(head.id()));
+}
+
+/// A branch of `count` headers whose lowest follows a block that no peer has, with several heads.
+fn withheld(maker: &mut Maker, like: &Block, count: usize, heads: u64) -> Vec<AtomId> {
+    let header = Header {
+        previous: AtomId::new([0xee; 32]),
+        height: 5_000_u64.into(),
+        difficulty: 1_u64.into(),
+        ..like.header().clone()
+    };
+    let below = AtomId::new([0xee; 32]);
+    let blocks = maker.forge(&header, below, count, 9);
+    let parent = &blocks[count - 2];
+    (0..heads)
+        .map(|number| {
+            let head = Header {
+                nonce: (1_000_000 * number).into(),
+                ..blocks[count - 1].header().clone()
+            };
+            maker.mine(parent, head, 9).id()
+        })
+        .collect()
+}
+
+/// Lets the honest chain go on while others name branches that lead nowhere.
+fn follows_beside(heads: &[AtomId], bad: &Maker, honest: &mut Maker, limits: SyncLimits) {
+    let genesis = honest.genesis.clone();
+    let first = honest.extend(&genesis, 10, 2);
+    let config = SyncConfig {
+        limits,
+        ..SyncConfig::default()
+    };
+    let mut host = Host::with(time(&first[9]) + 1, config, None);
+    host.announce(1, first[9].id());
+    host.run(&[honest, bad], 1);
+    assert_eq!(host.verified_head(), Some(first[9].id()));
+    for (from, head) in (2..).zip(heads) {
+        host.announce(from, *head);
+    }
+    host.run(&[honest, bad], 20);
+    let mut at = first[9].clone();
+    for _ in 0..20 {
+        at = honest.extend(&at, 1, 2).pop().unwrap();
+        host.announce(1, at.id());
+        host.run(&[honest, bad], 1);
+        assert_eq!(host.verified_head(), Some(at.id()), "{:?}", host.waits());
+        host.run(&[honest, bad], 1);
+    }
+}
+
+#[test]
+fn withheld_headers_do_not_stall_honest_heads() {
+    let (mut honest, mut bad) = (Maker::new(), Maker::new());
+    let genesis = honest.genesis.clone();
+    let like = honest.next(&genesis, 2, &[]);
+    // Each branch fills its bound to the last header, and then does not go on.
+    let heads = withheld(&mut bad, &like, 96, 4);
+    follows_beside(&heads, &bad, &mut honest, SMALL);
+    // More of them than there are places, in as many networks.
+    let heads = withheld(&mut bad, &like, 70, 60);
+    follows_beside(&heads, &bad, &mut Maker::new(), SMALL);
+    let heads = withheld(&mut bad, &like, 3, 60);
+    follows_beside(&heads, &bad, &mut Maker::new(), SMALL);
+}
+
+#[test]
+fn unknown_heads_do_not_stall_honest_heads() {
+    let heads: Vec<AtomId> = (0..60).map(|number| AtomId::new([number; 32])).collect();
+    follows_beside(&heads, &Maker::new(), &mut Maker::new(), SMALL);
+}
+
+#[test]
+fn a_newcomer_is_not_kept_out_by_withheld_headers() {
+    let (mut honest, mut bad) = (Maker::new(), Maker::new());
+    let genesis = honest.genesis.clone();
+    let blocks = honest.extend(&genesis, 90, 2);
+    let heads = withheld(&mut bad, &blocks[0], 80, 60);
+    let mut host = Host::with(time(&blocks[89]) + 1, small(), None);
+    for (from, head) in (2..).zip(&heads) {
+        host.announce(from, *head);
+    }
+    host.run(&[&honest, &bad], 5);
+    assert!(host.status().syncs.len() <= MAX_BRANCHES);
+    host.announce(1, blocks[89].id());
+    host.run(&[&honest, &bad], 60);
+    assert_eq!(host.verified_head(), Some(blocks[89].id()));
+}
+
+#[test]
+fn branch_that_leaves_too_far_back_is_not_read_to_its_end() {
+    use crate::consensus::sync::MAX_OWN_BLOCKS;
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    // A head of that height, as if it had been resumed.
+    let first = maker.next(&genesis, 2, &[]);
+    let header = Header {
+        height: (MAX_OWN_BLOCKS + 200).into(),
+        ..first.header().clone()
+    };
+    let high = maker.mine(&genesis, header, 1);
+    let head = crate::consensus::Head::new(high.clone(), crate::consensus::HeadState::Verified);
+    let saved = head.unwrap().saved(Some(genesis.id()));
+    let mut host = Host::with(BEGINNING + 1_000, small(), Some(saved));
+    host.run(&[&maker], 2);
+    assert_eq!(host.verified_head(), Some(high.id()));
+    let other = maker.extend(&first, 150, 2);
+    host.announce(1, other[149].id());
+    host.run(&[&maker], 5);
+    let (head, reason) = host.status().dropped.unwrap();
+    assert_eq!(head, other[149].id());
+    assert!(reason.contains("leaves our chain"), "{reason}");
+    assert_eq!(host.status().bad_blocks, []);
+    assert!(!host.asked.contains_key(&first.id()));
+}
