@@ -19,6 +19,13 @@ pub enum Level {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// This node began a chain of its own.
+    ChainBegun {
+        /// Chain id.
+        chain_id: u64,
+        /// First block.
+        genesis: AtomId,
+    },
     /// The head changed to a block that this node did not make.
     HeadChanged {
         /// The new head.
@@ -37,6 +44,7 @@ impl Event {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
+            Self::ChainBegun { .. } => Level::Warn,
             Self::HeadChanged { .. } => Level::Info,
         }
     }
@@ -45,6 +53,7 @@ impl Event {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::ChainBegun { .. } => "chain begun",
             Self::HeadChanged { .. } => "head changed",
         }
     }
@@ -53,6 +62,12 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ChainBegun { chain_id, genesis } => {
+                write!(
+                    f,
+                    "began a new chain: chain_id={chain_id} genesis={genesis}"
+                )
+            }
             Self::HeadChanged {
                 id,
                 height,

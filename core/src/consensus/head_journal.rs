@@ -376,7 +376,10 @@ mod tests {
             // Cut anywhere, what was complete is read.
             let cut = cut.unwrap();
             assert_eq!(cut.valid_bytes + cut.torn_bytes, len);
-            assert_eq!(cut.heads, (0..cut.records as u64).map(head).collect::<VecDeque<_>>());
+            assert_eq!(
+                cut.heads,
+                (0..cut.records as u64).map(head).collect::<VecDeque<_>>()
+            );
         }
         // The length was settled and the bytes were not.
         let mut unwritten = whole.clone();

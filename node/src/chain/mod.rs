@@ -12,9 +12,10 @@
 //! | [`publish`] | what of a block is kept and offered |
 //! | [`pool`] | transactions that wait for a block, in order and within bounds |
 //! | [`intake`] | announced transactions: who may tell how much, what is fetched when |
-//! | [`signed`] | what a validator has signed, and the file that remembers it |
+//! | [`dir`] | identity, head journal and signing records on disk |
+//! | [`signed`] | file of a signing record |
 //! | [`verifier`] | follows the heads of peers and checks every rule |
-//! | [`head`] | the head of the chain, and the file that remembers it |
+//! | [`search`], [`replay`], [`recover`] | blocks in cold storage, verified and resumed from |
 //! | [`view`] | what other threads see of the chain |
 //!
 //! Invariants:
@@ -25,13 +26,16 @@
 //! - The head changes in one place, [`Context::set_head`].
 
 pub mod admission;
-pub mod head;
+pub mod dir;
 pub mod intake;
 mod node;
 pub mod pool;
 pub mod producer;
 pub mod publish;
+pub mod recover;
+pub mod replay;
 pub mod schedule;
+pub mod search;
 pub mod signed;
 pub mod verifier;
 pub mod view;

@@ -158,6 +158,8 @@ pub struct Producer {
     held: Duration,
     held_at: Option<Instant>,
     head: Option<Head>,
+    /// A genesis of its own that is being stored.
+    genesis: Option<Block>,
     schedule: Option<Schedule>,
     offers: Offers,
     pace: Pace,
@@ -203,6 +205,7 @@ impl Producer {
             held: Duration::ZERO,
             held_at: None,
             head: None,
+            genesis: None,
             schedule: None,
             offers: Offers::default(),
             pace: Pace::default(),
@@ -379,7 +382,10 @@ impl Component for Producer {
                 self.atom_fetched(id, outcome.is_ok());
             }
             Input::Committed(outcome) => self.committed(world, context, outcome),
-            Input::PeerGone { .. } | Input::BlockStored { .. } => {}
+            Input::BlockStored { block, outcome } => {
+                self.genesis_stored(world, context, block, outcome);
+            }
+            Input::PeerGone { .. } => {}
         }
     }
 
