@@ -511,7 +511,11 @@ impl<H: BatchHasher> Producer<H> {
 
 /// Has an atom of the head's state fetched.
 fn need(context: &mut Context, id: AtomId) -> Wait {
-    context.ask(Effect::Fetch { id, limit: PART });
+    context.ask(Effect::Fetch {
+        id,
+        limit: PART,
+        from: None,
+    });
     Wait::MissingAtom(id)
 }
 

@@ -183,6 +183,7 @@ impl<H: BatchHasher> Producer<H> {
             context.ask(Effect::Fetch {
                 id: atom,
                 limit: PART,
+                from: None,
             });
         }
         true

@@ -260,6 +260,7 @@ impl Component for Verifier {
                 peer,
                 id,
                 is_default_seed: true,
+                ..
             } => {
                 self.leave(peer);
                 self.seed_next = Some(*id);

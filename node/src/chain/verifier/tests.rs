@@ -364,8 +364,10 @@ fn a_flood_of_heads_stays_within_bounds_and_does_not_keep_out_what_is_good() {
         let id = nothing(n);
         host.input(&crate::chain::Input::PeerHead {
             peer: astreum_core::crypto::PublicKey::new(*id.as_bytes()),
+            group: astreum_core::wire::network_group::NetworkGroup::of([10, 0, 0, 1].into()),
             id,
             is_default_seed: false,
+            is_seed: false,
         });
         if n % 100 == 0 {
             host.run(&[&maker], 0);

@@ -16,6 +16,7 @@ use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::Scalar;
 use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::network_group::NetworkGroup;
 use alloc::borrow::ToOwned;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -220,7 +221,8 @@ impl Net {
                 Effect::Advertise { id, .. } => host.offered.push(id),
                 Effect::Fetch { id, .. } => {
                     let outcome = self.fetch(at, id, ListLimit::MAX);
-                    self.input(at, Input::Fetched { id, outcome });
+                    let from = None;
+                    self.input(at, Input::Fetched { id, outcome, from });
                 }
                 Effect::FetchSmall { id, limit, from } => {
                     let host = &mut self.hosts[at];
@@ -278,8 +280,10 @@ impl Net {
                 at,
                 Input::PeerHead {
                     peer: PublicKey::new([u8::try_from(from).unwrap(); 32]),
+                    group: NetworkGroup::of([10, 0, 0, u8::try_from(from).unwrap()].into()),
                     id: head.id(),
                     is_default_seed: false,
+                    is_seed: false,
                 },
             );
         }

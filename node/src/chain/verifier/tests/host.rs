@@ -12,6 +12,7 @@ use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
 use astreum_core::wire::engine::{FetchError, ListLimit};
+use astreum_core::wire::network_group::NetworkGroup;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -186,7 +187,7 @@ impl Host {
         call(&mut self.chain, &world);
         while let Some(action) = self.chain.poll_effect() {
             match action {
-                Effect::Fetch { id, limit } => {
+                Effect::Fetch { id, limit, .. } => {
                     *self.asked.entry(id).or_default() += 1;
                     self.in_flight.push_back((id, limit));
                     self.largest_part = self.largest_part.max(limit.atoms);
@@ -211,16 +212,20 @@ impl Host {
     pub(super) fn hears(&mut self, from: u8, id: AtomId) {
         self.input(&Input::PeerHead {
             peer: peer(from),
+            group: NetworkGroup::of([10, 0, 0, from].into()),
             id,
             is_default_seed: false,
+            is_seed: false,
         });
     }
 
     pub(super) fn seed_says(&mut self, id: AtomId) {
         self.input(&Input::PeerHead {
             peer: peer(200),
+            group: NetworkGroup::of([10, 0, 0, 200].into()),
             id,
             is_default_seed: true,
+            is_seed: true,
         });
     }
 
@@ -258,7 +263,11 @@ impl Host {
                 for (id, limit) in core::mem::take(&mut self.in_flight) {
                     let outcome = self.brings(others, id, limit);
                     self.store.extend(outcome.iter().flatten().cloned());
-                    self.input(&Input::Fetched { id, outcome });
+                    self.input(&Input::Fetched {
+                        id,
+                        outcome,
+                        from: None,
+                    });
                 }
                 continue;
             }
