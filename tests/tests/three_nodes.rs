@@ -199,14 +199,19 @@ impl Net {
         let node = &mut self.nodes[at];
         match action {
             Effect::Store(atoms) => write_atoms(atoms, &mut node.store).unwrap(),
+            Effect::StoreBlock { block, atoms } => {
+                write_atoms(atoms, &mut node.store).unwrap();
+                let outcome = Ok(());
+                self.input(at, &Input::BlockStored { block, outcome });
+            }
             Effect::Commit(commit) => {
                 write_atoms(commit.atoms, &mut node.store).unwrap();
                 node.signed = commit.signed;
                 self.input(at, &Input::Committed(Ok(())));
             }
-            Effect::SetHead { head, root } => {
+            Effect::SetHead { head, saved } => {
                 node.is_stirred = true;
-                node.saved = Some(head.saved(root));
+                node.saved = Some(saved);
                 let id = head.id();
                 // After a start it names the last one again.
                 let is_named = node.own.iter().any(|own| own.id() == id);

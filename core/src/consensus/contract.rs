@@ -1,6 +1,6 @@
 //! Contract between consensus components and their host: inputs, effects, and what a call may read.
 
-use super::{Event, Head, HeadState, SavedHead, SigningRecord};
+use super::{Event, Head, HeadState, ResumeData, SavedHead, SigningRecord};
 use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
+use core::fmt;
 use core::time::Duration;
 
 /// Time of a call: deadlines use the monotonic clock, block timestamps the wall clock.
@@ -80,8 +81,8 @@ pub struct Environment<'a> {
     pub parallel: &'a dyn Parallel,
 }
 
-impl core::fmt::Debug for Environment<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment")
             .field("now", &self.now)
             .finish_non_exhaustive()
@@ -143,8 +144,44 @@ pub enum Input {
         outcome: Result<(), FetchError>,
     },
     /// An [`Effect::Commit`] has ended.
-    Committed(Result<(), String>),
+    Committed(Result<(), StoreFailure>),
+    /// An [`Effect::StoreBlock`] has ended.
+    BlockStored {
+        /// The block.
+        block: AtomId,
+        /// Whether all its atoms are durable.
+        outcome: Result<(), StoreFailure>,
+    },
 }
+
+/// Reason why atoms were not stored durably.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// There is no room: the storage limit is reached or the disk is full. A smaller write may
+    /// succeed.
+    NoRoom(String),
+    /// The storage failed otherwise.
+    Failed(String),
+}
+
+impl StoreFailure {
+    /// Returns whether the cause is a lack of room.
+    #[must_use]
+    pub const fn is_no_room(&self) -> bool {
+        matches!(self, Self::NoRoom(_))
+    }
+}
+
+impl fmt::Display for StoreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom(message) | Self::Failed(message) => f.write_str(message),
+        }
+    }
+}
+
+impl core::error::Error for StoreFailure {}
 
 /// A request to the host.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,15 +207,25 @@ pub enum Effect {
     },
     /// Store atoms, in cold storage too if there is one.
     Store(Vec<(AtomId, Atom)>),
+    /// Store a verified block with everything that belongs to it, as with [`Effect::Store`]; ends in
+    /// one [`Input::BlockStored`], which is an error unless all of it is durable (in memory, where
+    /// there is no cold storage). A block that is not stored does not become the head.
+    StoreBlock {
+        /// The block.
+        block: AtomId,
+        /// Its atoms.
+        atoms: Vec<(AtomId, Atom)>,
+    },
     /// Store a block of our own as with [`Effect::Store`], then save the signing record; ends in one
     /// [`Input::Committed`], which is an error unless both are durable.
     Commit(Box<Commit>),
-    /// Announce this head in pings, save it, and show it.
+    /// Announce this head in pings, save it, and show it. Repeated with other [`SavedHead::resume`]
+    /// data for the same head, it only saves them.
     SetHead {
         /// The head.
         head: Head,
-        /// The block its chain was verified from, if it was.
-        root: Option<AtomId>,
+        /// Record to resume from after a restart.
+        saved: SavedHead,
     },
     /// Announce in pings whether this node validates.
     SetValidator(bool),
@@ -207,6 +254,8 @@ pub struct Commit {
 pub struct Context {
     head: Option<Head>,
     saved: Option<SavedHead>,
+    /// Data that were saved with the head.
+    resume: ResumeData,
     root: Option<AtomId>,
     is_behind: bool,
     effects: VecDeque<Effect>,
@@ -268,15 +317,27 @@ impl Context {
 
     /// Sets the head of the chain and tells the host. A genesis of our own becomes the root.
     pub fn set_head(&mut self, head: Head) {
+        self.set_head_with(head, ResumeData::default());
+    }
+
+    /// Sets the head as [`Context::set_head`] does, with data that a restart needs beside it. For
+    /// the present head, saves the data if they differ from those saved before.
+    pub fn set_head_with(&mut self, head: Head, resume: ResumeData) {
         self.saved = None;
         if head.block().is_genesis() && head.state() == HeadState::Own && self.root.is_none() {
             self.root = Some(head.id());
         }
-        if self.head.as_ref() != Some(&head) {
-            self.head = Some(head.clone());
-            let root = self.root;
-            self.effects.push_back(Effect::SetHead { head, root });
+        let is_known = self.head.as_ref() == Some(&head);
+        if is_known && (resume == ResumeData::default() || resume == self.resume) {
+            return;
         }
+        self.head = Some(head.clone());
+        self.resume = resume.clone();
+        let saved = SavedHead {
+            resume,
+            ..head.saved(self.root)
+        };
+        self.effects.push_back(Effect::SetHead { head, saved });
     }
 
     /// Queues an effect.
@@ -333,7 +394,10 @@ mod tests {
             context.set_head(head.clone());
         }
         context.ask(Effect::SetValidator(true));
-        let told = [genesis, next.clone()].map(|head| Effect::SetHead { head, root });
+        let told = [genesis, next.clone()].map(|head| {
+            let saved = head.saved(root);
+            Effect::SetHead { head, saved }
+        });
         for effect in told.into_iter().chain([Effect::SetValidator(true)]) {
             assert_eq!(context.poll_effect(), Some(effect));
         }
@@ -350,8 +414,33 @@ mod tests {
         assert_eq!(context.saved().map(|saved| saved.id), Some(head.id()));
         context.set_head(head.clone());
         assert!(context.has_chain() && context.saved().is_none());
-        let told = Effect::SetHead { head, root };
+        let saved = head.saved(root);
+        let told = Effect::SetHead { head, saved };
         assert_eq!(context.poll_effect(), Some(told));
+    }
+
+    #[test]
+    fn saves_resume_data_for_the_present_head_once() {
+        let head = head(1, AtomId::new([3; 32]), HeadState::Verified);
+        let resume = ResumeData {
+            election_seeds: vec![7; 96],
+            ..ResumeData::default()
+        };
+        let mut context = Context::new(None);
+        context.set_head(head.clone());
+        assert!(context.poll_effect().is_some());
+        for _ in 0..2 {
+            context.set_head_with(head.clone(), resume.clone());
+            // Does not erase what is saved.
+            context.set_head(head.clone());
+        }
+        let saved = SavedHead {
+            resume,
+            ..head.saved(None)
+        };
+        let told = Effect::SetHead { head, saved };
+        assert_eq!(context.poll_effect(), Some(told));
+        assert_eq!(context.poll_effect(), None);
     }
 
     #[test]

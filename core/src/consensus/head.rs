@@ -3,6 +3,7 @@
 use crate::atom::AtomId;
 use crate::chain::Block;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Why a block is the head.
@@ -105,11 +106,12 @@ impl Head {
             timestamp: self.timestamp,
             state: self.state,
             root,
+            resume: ResumeData::default(),
         }
     }
 }
 
-/// What the file remembers of a head.
+/// Record of a head from which a node resumes after a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SavedHead {
     /// Its id.
@@ -123,4 +125,30 @@ pub struct SavedHead {
     /// The block that the chain was verified from: its genesis, or what `verified_up_to` named.
     /// `None` while nothing was verified.
     pub root: Option<AtomId>,
+    /// Further data of its branch.
+    pub resume: ResumeData,
+}
+
+/// Data of a head's branch that a restart needs and that no single block holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ResumeData {
+    /// Encoded seeds of the leader election after the head; empty where they are not known. At most
+    /// [`MAX_ELECTION_SEEDS_BYTES`].
+    pub election_seeds: Vec<u8>,
+    /// The block far below the head that no reorganization without the operator passes.
+    pub anchor: Option<Anchor>,
+    /// The configured checkpoint that the branch contains.
+    pub checkpoint: Option<AtomId>,
+}
+
+/// Largest [`ResumeData::election_seeds`].
+pub const MAX_ELECTION_SEEDS_BYTES: usize = 512;
+
+/// A block of the head's branch, by id and height.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anchor {
+    /// Its id.
+    pub id: AtomId,
+    /// Its height.
+    pub height: u64,
 }

@@ -29,10 +29,10 @@ pub mod signing_record;
 
 pub use contract::{
     Commit, Component, Context, Effect, Environment, Input, Now, PART, PART_ATOM_BYTES, Parallel,
-    Serial,
+    Serial, StoreFailure,
 };
 pub use event::{Event, Level};
-pub use head::{Head, HeadState, SavedHead};
+pub use head::{Anchor, Head, HeadState, MAX_ELECTION_SEEDS_BYTES, ResumeData, SavedHead};
 pub use signing_record::{Conflict, SignedBlock, SigningRecord, Start};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! never taken for "no head", since a validator would start another chain then.
 
 use astreum_core::atom::AtomId;
-use astreum_core::consensus::{HeadState, SavedHead};
+use astreum_core::consensus::{HeadState, ResumeData, SavedHead};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -142,6 +142,7 @@ impl HeadFile {
                 HeadFileProblem::Damaged(format!("unknown state `{}`", record.state))
             })?,
             root: record.root.as_deref().map(id).transpose()?,
+            resume: ResumeData::default(),
         })
     }
 
@@ -199,6 +200,7 @@ mod tests {
             timestamp: 1_700_000_000 + u64::from(n),
             state,
             root: (n > 1).then_some(AtomId::new([9; 32])),
+            resume: ResumeData::default(),
         }
     }
 

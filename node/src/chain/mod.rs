@@ -27,8 +27,9 @@ pub mod verifier;
 pub mod view;
 
 pub use astreum_core::consensus::{
-    Commit, Component, Conflict, Context, Effect, Environment, Head, HeadState, Input, Now, PART,
-    PART_ATOM_BYTES, Parallel, SavedHead, Serial, SignedBlock, SigningRecord, Start,
+    Anchor, Commit, Component, Conflict, Context, Effect, Environment, Head, HeadState, Input, Now,
+    PART, PART_ATOM_BYTES, Parallel, ResumeData, SavedHead, Serial, SignedBlock, SigningRecord,
+    Start, StoreFailure,
 };
 pub use node::Chain;
 pub use verifier::{Verifier, VerifierConfig, VerifierStatus};

@@ -13,8 +13,9 @@
 //! - A mark is in the file before its block is published.
 
 use super::head::{HeadFileProblem, replace};
+use crate::store::is_no_room;
 use astreum_core::atom::AtomId;
-use astreum_core::consensus::{SignedBlock, SigningRecord};
+use astreum_core::consensus::{SignedBlock, SigningRecord, StoreFailure};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -33,6 +34,19 @@ pub struct SignedFileError {
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: HeadFileProblem,
+}
+
+impl SignedFileError {
+    /// Returns the error as the chain's components see it.
+    #[must_use]
+    pub fn failure(&self) -> StoreFailure {
+        match &self.problem {
+            HeadFileProblem::Io(error) if is_no_room(error.kind()) => {
+                StoreFailure::NoRoom(self.to_string())
+            }
+            _ => StoreFailure::Failed(self.to_string()),
+        }
+    }
 }
 
 impl fmt::Display for SignedFileError {

@@ -18,12 +18,14 @@ pub mod map;
 use crate::config::ColdStorageSync;
 use crate::log;
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
+use astreum_core::consensus::StoreFailure;
 use cold::{ColdError, ColdStore};
 use core::convert::Infallible;
 use core::fmt;
 use core::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 use hot::{HotStats, HotStore};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most data that an atom may have and still fit into one datagram, in bytes.
@@ -97,6 +99,32 @@ impl fmt::Display for StoreError {
 }
 
 impl core::error::Error for StoreError {}
+
+impl StoreError {
+    /// Returns the error as the chain's components see it.
+    #[must_use]
+    pub fn failure(&self) -> StoreFailure {
+        let message = self.to_string();
+        match self {
+            Self::ExceedsHotStorage { .. } | Self::Cold(ColdError::LimitReached { .. }) => {
+                StoreFailure::NoRoom(message)
+            }
+            Self::Cold(ColdError::Io { kind, .. }) if is_no_room(*kind) => {
+                StoreFailure::NoRoom(message)
+            }
+            Self::AtomTooLarge { .. } | Self::Cold(_) => StoreFailure::Failed(message),
+        }
+    }
+}
+
+/// Returns whether an I/O error says that the disk or a quota is full.
+#[must_use]
+pub const fn is_no_room(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
 
 /// The store; clones share it.
 #[derive(Clone, Debug)]
@@ -236,6 +264,20 @@ impl Store {
             None => Durability::Memory,
             Some(ColdStorageSync::Always) => Durability::Disk,
             Some(ColdStorageSync::Interval | ColdStorageSync::Never) => Durability::Files,
+        }
+    }
+
+    /// Forces to the disk what was written to cold storage, if there is one and its
+    /// `cold_storage_sync` has not done so already.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        match self.cold() {
+            Some(cold) if cold.options().sync != ColdStorageSync::Always => {
+                cold.sync().map_err(StoreError::Cold)
+            }
+            _ => Ok(()),
         }
     }
 

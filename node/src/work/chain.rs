@@ -13,13 +13,13 @@ use crate::chain::producer::Producer;
 use crate::chain::signed::SignedFile;
 use crate::chain::{
     Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
-    VerifierConfig,
+    StoreFailure, VerifierConfig,
 };
 use crate::clock::{self, Clock};
 use crate::log;
 use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
-use astreum_core::atom::AtomId;
+use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::{Event, Level};
 use astreum_core::time::Instant;
 use core::time::Duration;
@@ -200,6 +200,11 @@ impl Worker {
                     let outcome = Input::Committed(self.commit(*commit));
                     self.call(|chain, world| chain.handle_input(world, &outcome));
                 }
+                Effect::StoreBlock { block, atoms } => {
+                    let outcome = self.store_durably(atoms);
+                    let stored = Input::BlockStored { block, outcome };
+                    self.call(|chain, world| chain.handle_input(world, &stored));
+                }
                 action => self.carry_out_one(action),
             }
         }
@@ -223,15 +228,15 @@ impl Worker {
                     log::error!("what belongs to the chain could not be stored: {error}");
                 }
             }
-            Effect::SetHead { head, root } => self.set_head(&head, root),
+            Effect::SetHead { head, saved } => self.set_head(&head, &saved),
             Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
             // Seen to by the caller.
-            Effect::Advertise { .. } | Effect::Commit(_) => {}
+            Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}
         }
     }
 
-    fn set_head(&self, head: &Head, root: Option<AtomId>) {
-        if let Err(error) = self.head_file.save(&head.saved(root))
+    fn set_head(&self, head: &Head, saved: &SavedHead) {
+        if let Err(error) = self.head_file.save(saved)
             && let Some(more) = log::limited("head not remembered")
         {
             log::error!("the head will not be known after a restart: {error}{more}");
@@ -240,13 +245,17 @@ impl Worker {
     }
 
     /// Stores a block of our own, then that it was signed.
-    fn commit(&self, commit: Commit) -> Result<(), String> {
-        self.store
-            .put_all(commit.atoms)
-            .map_err(|error| error.to_string())?;
+    fn commit(&self, commit: Commit) -> Result<(), StoreFailure> {
+        self.store_durably(commit.atoms)?;
         let file = self.signed_file.as_ref();
         let saved = file.map_or(Ok(()), |file| file.save(&commit.signed));
-        saved.map_err(|error| error.to_string())
+        saved.map_err(|error| error.failure())
+    }
+
+    /// Stores atoms, on the disk where there is cold storage, whatever `cold_storage_sync` says.
+    fn store_durably(&self, atoms: Vec<(AtomId, Atom)>) -> Result<(), StoreFailure> {
+        let stored = self.store.put_all(atoms).and_then(|_| self.store.sync());
+        stored.map_err(|error| error.failure())
     }
 
     /// A network that has stopped stops this thread next; there is nothing to do about it.

@@ -234,18 +234,24 @@ impl Host {
                         }
                     }
                 }
+                Effect::StoreBlock { block, atoms } => {
+                    let stored = running.store.put_all(atoms);
+                    let outcome = stored.map(|_| ()).map_err(|error| error.failure());
+                    let input = Input::BlockStored { block, outcome };
+                    self.call(now, |chain, world| chain.handle_input(world, &input));
+                }
                 Effect::Commit(commit) => {
                     let stored = running.store.put_all(commit.atoms);
-                    let outcome = stored.map(|_| ()).map_err(|error| error.to_string());
+                    let outcome = stored.map(|_| ()).map_err(|error| error.failure());
                     if outcome.is_ok() {
                         self.signed = commit.signed;
                     }
                     let input = Input::Committed(outcome);
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
-                Effect::SetHead { head, root } => {
+                Effect::SetHead { head, saved } => {
                     running.engine.set_head(now, Some(head.id()));
-                    self.saved = Some(head.saved(root));
+                    self.saved = Some(saved);
                 }
                 Effect::SetValidator(validates) => running.engine.set_validator(now, validates),
                 Effect::Advertise { id, kind, lifetime } => {

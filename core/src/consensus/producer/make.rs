@@ -13,7 +13,9 @@ use crate::chain::{
 use crate::consensus::SignedBlock;
 use crate::consensus::mempool::admission::{Refusal, Waiting};
 use crate::consensus::producer::schedule::{NoSchedule, Schedule};
-use crate::consensus::{Commit, Context, Effect, Environment, Event, Head, HeadState, PART};
+use crate::consensus::{
+    Commit, Context, Effect, Environment, Event, Head, HeadState, PART, StoreFailure,
+};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -21,7 +23,7 @@ use crate::wire::object::PayloadType;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
@@ -439,7 +441,7 @@ impl<H: BatchHasher> Producer<H> {
         &mut self,
         world: &Environment<'_>,
         context: &mut Context,
-        outcome: &Result<(), String>,
+        outcome: &Result<(), StoreFailure>,
     ) {
         let Phase::Storing { draft, retry, .. } = &mut self.phase else {
             return;
@@ -450,7 +452,7 @@ impl<H: BatchHasher> Producer<H> {
         {
             context.report(Event::BlockNotStored {
                 height: draft.height,
-                problem: problem.clone(),
+                problem: problem.to_string(),
             });
             *retry = Some(world.now.instant + RETRY);
             return;

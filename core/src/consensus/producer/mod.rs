@@ -384,7 +384,7 @@ impl<H: BatchHasher> Component for Producer<H> {
                 self.atom_fetched(id, outcome.is_ok());
             }
             Input::Committed(outcome) => self.committed(world, context, outcome),
-            Input::PeerGone { .. } => {}
+            Input::PeerGone { .. } | Input::BlockStored { .. } => {}
         }
     }
 

@@ -273,7 +273,10 @@ impl Component for Verifier {
                 let is_ours = self.fetches.ended(world.now.instant, *id, outcome);
                 self.is_busy |= is_ours;
             }
-            Input::Transaction { .. } | Input::FetchedSmall { .. } | Input::Committed(_) => {}
+            Input::Transaction { .. }
+            | Input::FetchedSmall { .. }
+            | Input::Committed(_)
+            | Input::BlockStored { .. } => {}
         }
     }
 

@@ -9,7 +9,7 @@ use crate::chain::{
 use crate::consensus::producer::{Activity, Producer, ProducerConfig};
 use crate::consensus::{
     Component, Context, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial,
-    SigningRecord,
+    SigningRecord, StoreFailure,
 };
 use crate::crypto::{PublicKey, SigningKey};
 use crate::integer::Natural;
@@ -199,10 +199,15 @@ impl Net {
             let host = &mut self.hosts[at];
             match action {
                 Effect::Store(atoms) => host.keep(atoms),
+                Effect::StoreBlock { block, atoms } => {
+                    host.keep(atoms);
+                    let outcome = Ok(());
+                    self.input(at, Input::BlockStored { block, outcome });
+                }
                 Effect::Commit(commit) => {
                     if host.failures > 0 {
                         host.failures -= 1;
-                        let outcome = Err("the disk is full".to_owned());
+                        let outcome = Err(StoreFailure::NoRoom("the disk is full".to_owned()));
                         self.input(at, Input::Committed(outcome));
                         continue;
                     }
@@ -210,8 +215,8 @@ impl Net {
                     host.file = commit.signed;
                     self.input(at, Input::Committed(Ok(())));
                 }
-                Effect::SetHead { head, root } => {
-                    host.head_file = Some(head.saved(root));
+                Effect::SetHead { head, saved } => {
+                    host.head_file = Some(saved);
                     if host.named.last().map(Head::id) != Some(head.id()) {
                         host.named.push(head.clone());
                         self.tell(at, &head);

@@ -193,8 +193,13 @@ impl Host {
                     self.largest_part = self.largest_part.max(limit.atoms);
                 }
                 Effect::Store(atoms) => write_atoms(atoms, &mut self.store).unwrap(),
-                Effect::SetHead { head, root } => {
-                    self.saved = Some(head.saved(root));
+                Effect::StoreBlock { block, atoms } => {
+                    write_atoms(atoms, &mut self.store).unwrap();
+                    let outcome = Ok(());
+                    self.input(&Input::BlockStored { block, outcome });
+                }
+                Effect::SetHead { head, saved } => {
+                    self.saved = Some(saved);
                     self.named.push(head);
                 }
                 other => panic!("{other:?}"),
