@@ -11,8 +11,8 @@ use super::pool::{Entry, NoPlace, Pool};
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::cost::stored_bytes;
 use crate::chain::{
-    Account, BURN, Block, Position, RecordError, Rejection, State, StateError, Transaction,
-    channel, contract,
+    Account, BURN, Block, Position, RecordError, Rejection, StakeTable, State, StateError,
+    Transaction, channel, contract,
 };
 use crate::crypto::SignatureError;
 use crate::integer::Natural;
@@ -152,7 +152,8 @@ pub fn examine<S: AtomSource + ?Sized>(
         RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
         ref source => missing(source.missing()),
     })?;
-    let position = Position::after(head);
+    // Nothing is applied, so that no stakes are looked at.
+    let position = Position::after(head, &StakeTable::default());
     if transaction.chain_id != position.chain_id {
         let (transaction, chain) = (transaction.chain_id.clone(), position.chain_id);
         return Err(Refusal::Rejected(Rejection::ChainId { transaction, chain }).into());

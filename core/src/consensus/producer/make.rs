@@ -7,8 +7,8 @@ use super::{
 };
 use crate::atom::{AtomId, AtomSource, MemoryStore};
 use crate::chain::{
-    Block, Builder, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
-    Rejection, StateError, difficulty,
+    Block, Builder, Election, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
+    RecordError, Rejection, StateError, difficulty,
 };
 use crate::consensus::SignedBlock;
 use crate::consensus::mempool::admission::{Refusal, Waiting};
@@ -30,6 +30,8 @@ use core::time::Duration;
 
 /// Transactions that are tried for one block beyond those that it may have.
 const MAX_REJECTED: usize = 1_024;
+/// Headers and nodes of the stakes' trie that one call reads.
+const READS_PER_CALL: u32 = 4_096;
 /// How long a plan without an end in sight holds, unless something happens.
 const REPLAN: Duration = Duration::from_secs(60);
 /// A turn is begun this much before the search would have to begin, for building the block.
@@ -106,6 +108,8 @@ impl<H: BatchHasher> Producer<H> {
             Phase::Plan | Phase::Wait { .. } | Phase::Scheduled { .. } => {
                 self.phase = match self.plan(world, context, started) {
                     Ok(phase) => phase,
+                    // There is more to read.
+                    Err(Wait::Planning) => Phase::Plan,
                     Err(why) => self.wait(now.instant, why),
                 };
             }
@@ -269,21 +273,40 @@ impl<H: BatchHasher> Producer<H> {
         head: &Head,
         earliest: u64,
     ) -> Result<u64, Wait> {
-        let schedule = match self.schedule.take() {
-            Some(schedule) => Ok(schedule),
-            None => Schedule::new(world.atoms, head.block(), head.timestamp(), self.address),
-        };
-        let mut schedule = schedule.map_err(|error| match error {
-            NoSchedule::Missing(id) => need(context, id),
-            NoSchedule::NoStake => Wait::NoStake,
-            NoSchedule::Select(error) => Wait::Trouble(error.to_string()),
-            NoSchedule::Unreadable(problem) => {
-                Wait::Trouble(format!("the stakes cannot be read: {problem}"))
+        let mut schedule = match self.schedule.take() {
+            Some(schedule) => schedule,
+            None => {
+                let election = self.election(world, context, head)?;
+                let schedule = Schedule::new(&election, head.timestamp(), self.address);
+                schedule.map_err(|error| match error {
+                    NoSchedule::NoStake => Wait::NoStake,
+                    NoSchedule::Election(error) => Wait::Trouble(error.to_string()),
+                })?
             }
-        })?;
+        };
         let next = schedule.next(earliest);
         self.schedule = Some(schedule);
         next.ok_or(Wait::NoTurnSoon)
+    }
+
+    /// What decides whose the slots after the head are.
+    fn election(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        head: &Head,
+    ) -> Result<Election, Wait> {
+        let read = self
+            .elections
+            .load(world.atoms, head.block(), READS_PER_CALL);
+        match read {
+            Ok(Some(election)) => Ok(election),
+            Ok(None) => Err(Wait::Planning),
+            Err(RecordError::Malformed { problem, .. }) => Err(Wait::Trouble(format!(
+                "the stakes cannot be read: {problem}"
+            ))),
+            Err(error) => Err(unreadable(context, &error.into())),
+        }
     }
 
     /// The body of a block after `head`, from what waits.
@@ -294,7 +317,8 @@ impl<H: BatchHasher> Producer<H> {
         head: &Head,
         timestamp: u64,
     ) -> Result<Draft, Wait> {
-        let mut builder = Builder::new(world.atoms, head.block());
+        let election = self.election(world, context, head)?;
+        let mut builder = Builder::new(world.atoms, head.block(), &election.stakes);
         let transactions = self.fill(context, &mut builder);
         let claims = self.config.claim_reward && !self.config.reference_followers;
         let claimant = claims.then_some(self.address);

@@ -32,7 +32,7 @@ use super::mempool::pool::{Pool, PoolLimits};
 use super::{Component, Context, Environment, Event, Head, Input, Now};
 use super::{SigningRecord, Start};
 use crate::atom::AtomId;
-use crate::chain::{Address, Block, Body, Miner};
+use crate::chain::{Address, Block, Body, ElectionCache, Miner};
 use crate::crypto::SigningKey;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -164,6 +164,7 @@ pub struct Producer<H> {
     held_at: Option<Instant>,
     head: Option<Head>,
     schedule: Option<Schedule>,
+    elections: ElectionCache,
     offers: Offers,
     pace: Pace,
     phase: Phase,
@@ -209,6 +210,7 @@ impl<H: BatchHasher> Producer<H> {
             held_at: None,
             head: None,
             schedule: None,
+            elections: ElectionCache::default(),
             offers: Offers::default(),
             pace: Pace::default(),
             phase: Phase::Plan,

@@ -7,8 +7,8 @@ mod transactions;
 use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, ProducerConfig, Wait};
 use crate::atom::{AtomId, AtomSource as _};
 use crate::chain::{
-    Account, Address, BURN, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS, TREASURY,
-    Transaction, Unsigned, channel, contract, read_stakes, validator_at,
+    Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS,
+    TREASURY, Transaction, Unsigned, channel, contract, validator_at,
 };
 use crate::consensus::mempool::admission::Refusal;
 use crate::consensus::mempool::announcements::{Declined, MAX_FETCHES};
@@ -143,9 +143,10 @@ fn a_validator_that_stops_is_not_waited_for() {
     // Some turns were the other's, and were passed over.
     let store = &net.hosts[0].store;
     let missed = chain.windows(2).filter(|pair| {
-        let stakes = read_stakes(store, pair[0].accounts).unwrap();
+        let Election { seeds, stakes } = Election::read(store, &pair[0]).unwrap();
         let next = &pair[0].timestamp + &Natural::ONE;
-        let first = validator_at(&stakes, pair[0].id(), &pair[0].timestamp, &next).unwrap();
+        let seed = seeds.next_slot_seed();
+        let first = validator_at(&stakes, seed, &pair[0].timestamp, &next).unwrap();
         first == address(2) && pair[1].validator == address(1)
     });
     assert!(missed.count() >= 3);

@@ -3,8 +3,8 @@
 
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
-    Address, Block, Builder, Genesis, RecordAtoms, Transaction, Unsigned, difficulty, has_work,
-    read_stakes, validator_at,
+    Address, Block, Builder, Election, Genesis, RecordAtoms, Transaction, Unsigned, difficulty,
+    has_work, validator_at,
 };
 use crate::consensus::producer::{Activity, Producer, ProducerConfig};
 use crate::consensus::{
@@ -368,15 +368,16 @@ pub(super) fn verify(
         difficulty(&parent.timestamp, &block.timestamp, &parent.difficulty)
     );
     assert!(block.timestamp > parent.timestamp);
-    let stakes = read_stakes(store, parent.accounts).unwrap();
-    let scheduled = validator_at(&stakes, parent.id(), &parent.timestamp, &block.timestamp);
+    let Election { seeds, stakes } = Election::read(store, parent).unwrap();
+    let seed = seeds.next_slot_seed();
+    let scheduled = validator_at(&stakes, seed, &parent.timestamp, &block.timestamp);
     assert_eq!(scheduled.unwrap(), block.validator);
     let list = collect_list(store, block.transactions, 65_536).unwrap();
     let ids: Vec<AtomId> = list
         .iter()
         .map(|atom| AtomId::from_slice(atom.data()).unwrap())
         .collect();
-    let mut builder = Builder::new(store, parent);
+    let mut builder = Builder::new(store, parent, &stakes);
     for id in &ids {
         let transaction = Transaction::read(store, *id).unwrap();
         transaction.verify_signature().unwrap();

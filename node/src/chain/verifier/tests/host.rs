@@ -5,7 +5,8 @@ use crate::chain::{
 };
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
-    Address, Block, Builder, Genesis, Header, Miner, Transaction, Unsigned, difficulty, write_atoms,
+    Address, Block, Builder, Genesis, Header, Miner, StakeTable, Transaction, Unsigned, difficulty,
+    write_atoms,
 };
 use astreum_core::crypto::{PublicKey, SigningKey};
 use astreum_core::integer::Natural;
@@ -71,7 +72,8 @@ impl Maker {
     /// What a block with these transactions would say, before the search for a nonce.
     pub(super) fn draft(&mut self, parent: &Block, gap: u64, of: &[Transaction]) -> Header {
         let timestamp = &parent.timestamp + &Natural::from(gap);
-        let mut builder = Builder::new(&self.store, parent);
+        let stakes = StakeTable::read(&self.store, parent.accounts).unwrap();
+        let mut builder = Builder::new(&self.store, parent, &stakes);
         for transaction in of {
             builder.apply(transaction).unwrap().unwrap();
         }
