@@ -7,8 +7,8 @@
 
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{
-    Account, Address, Block, Draw, Header, MAX_SLOTS, Miner, Stakes, Transaction, Unsigned,
-    has_work, unsigned_nonce,
+    Account, Address, Block, Draw, Header, MAX_SLOTS, Miner, StakeTable, Stakes, Transaction,
+    Unsigned, has_work, unsigned_nonce,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -126,12 +126,12 @@ fn account_to_atoms(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| black_box(&account).to_atoms());
 }
 
-fn stakes(count: u64) -> Stakes {
+fn stakes(count: u64) -> StakeTable {
     let staker = |i: u64| {
         let owner = Address::new(*blake3::hash(&i.to_be_bytes()).as_bytes());
         (owner, Natural::from(i * 7_919 % 1_000_003 + 1))
     };
-    (0..count).map(staker).collect()
+    StakeTable::from(&(0..count).map(staker).collect::<Stakes>())
 }
 
 /// The next slot's validator, from the stakes on.

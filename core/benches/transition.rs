@@ -4,7 +4,7 @@
 
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{
-    Account, Address, BURN, Block, Builder, Header, TREASURY, Transaction, Unsigned,
+    Account, Address, BURN, Block, Builder, Header, StakeTable, TREASURY, Transaction, Unsigned,
     check_signatures, read_transactions, verify_body,
 };
 use astreum_core::crypto::SigningKey;
@@ -23,6 +23,7 @@ fn main() {
 struct Scene {
     store: MemoryStore,
     parent: Block,
+    stakes: StakeTable,
     transactions: Vec<Transaction>,
 }
 
@@ -86,13 +87,14 @@ fn scene() -> Scene {
     Scene {
         store,
         parent,
+        stakes: StakeTable::default(),
         transactions,
     }
 }
 
 #[allow(clippy::unwrap_used, reason = "a bench may fail")]
 fn built(scene: &Scene) -> astreum_core::chain::Body {
-    let mut builder = Builder::new(&scene.store, &scene.parent);
+    let mut builder = Builder::new(&scene.store, &scene.parent, &scene.stakes);
     for transaction in &scene.transactions {
         builder.apply(transaction).unwrap().unwrap();
     }
@@ -113,7 +115,7 @@ fn apply_and_seal(bencher: Bencher<'_, '_>) {
 fn apply(bencher: Bencher<'_, '_>) {
     let scene = scene();
     bencher.counter(ItemsCount::new(TRANSFERS)).bench(|| {
-        let mut builder = Builder::new(&scene.store, &scene.parent);
+        let mut builder = Builder::new(&scene.store, &scene.parent, &scene.stakes);
         let applied = scene
             .transactions
             .iter()
@@ -136,8 +138,17 @@ fn read_and_verify(bencher: Bencher<'_, '_>) {
     let signed = vec![true; scene.transactions.len()];
     bencher.counter(ItemsCount::new(TRANSFERS)).bench(|| {
         let transactions = read_transactions(&scene.store, black_box(&block)).unwrap();
-        let (store, parent) = (&scene.store, &scene.parent);
-        verify_body(store, &block, parent, &transactions, &signed, &mut Scalar).unwrap()
+        let (store, parent, stakes) = (&scene.store, &scene.parent, &scene.stakes);
+        verify_body(
+            store,
+            &block,
+            parent,
+            stakes,
+            &transactions,
+            &signed,
+            &mut Scalar,
+        )
+        .unwrap()
     });
 }
 

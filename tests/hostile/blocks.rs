@@ -11,7 +11,7 @@ use crate::world::secret;
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore, bytes_list};
 use astreum_core::chain::{
     Account, Address, BURN, Block, Body, Builder, Genesis, Header, MAX_BLOCK_TRANSACTIONS, Miner,
-    TREASURY, Unsigned, difficulty, write_atoms,
+    StakeTable, TREASURY, Unsigned, difficulty, write_atoms,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -46,7 +46,8 @@ impl Forger {
         let genesis = Genesis::new(validator, Natural::ZERO, begin.into());
         let genesis = genesis.build(&mut Scalar, &mut store).unwrap();
         genesis.write(&mut store).unwrap();
-        let body = Builder::new(&store, &genesis).finish(&mut Scalar, None);
+        let stakes = StakeTable::read(&store, genesis.accounts).unwrap();
+        let body = Builder::new(&store, &genesis, &stakes).finish(&mut Scalar, None);
         Self {
             key,
             body: body.unwrap(),

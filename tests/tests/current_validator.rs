@@ -4,14 +4,14 @@
 
 use astreum_core::atom::MemoryStore;
 use astreum_core::chain::{
-    Address, Block, Genesis, SLOT_SECONDS, SelectError, Stakes, read_stakes, validator_at,
+    Address, Block, ElectionError, Genesis, SLOT_SECONDS, StakeTable, validator_at,
 };
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 
 const START: u64 = 1_700_000_000;
 
-fn chain(stakes: &[(u8, u64)]) -> (Block, Stakes) {
+fn chain(stakes: &[(u8, u64)]) -> (Block, StakeTable) {
     let mut genesis = Genesis::new(Address::new([9; 32]), 0_u64.into(), START.into());
     let stakes = stakes.iter().copied();
     genesis.stakes = stakes
@@ -19,11 +19,11 @@ fn chain(stakes: &[(u8, u64)]) -> (Block, Stakes) {
         .collect();
     let mut store = MemoryStore::new();
     let block = genesis.build(&mut Scalar, &mut store).unwrap();
-    let stakes = read_stakes(&store, block.accounts).unwrap();
+    let stakes = StakeTable::read(&store, block.accounts).unwrap();
     (block, stakes)
 }
 
-fn at(block: &Block, stakes: &Stakes, seconds: u64) -> Result<Address, SelectError> {
+fn at(block: &Block, stakes: &StakeTable, seconds: u64) -> Result<Address, ElectionError> {
     let time = Natural::from(START + seconds);
     validator_at(stakes, block.id(), &block.timestamp, &time)
 }

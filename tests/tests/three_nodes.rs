@@ -18,11 +18,13 @@ use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::{self, Scalar};
 use astreum_core::wire::engine::FetchError;
+use astreum_core::wire::network_group::NetworkGroup;
 use astreum_node::chain::producer::{Activity, Producer, ProducerConfig};
 use astreum_node::chain::{
     Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SigningRecord,
     VerifierConfig,
 };
+use astreum_node::lanes::Lanes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -154,7 +156,7 @@ impl Net {
             slice_attempts: SLICE,
             ..ProducerConfig::new(key(signer(at)))
         };
-        chain.with_producer(Producer::new(config, signed))
+        chain.with_producer(Producer::new(config, signed, Lanes::new()))
     }
 
     fn instant(&self) -> Instant {
@@ -252,8 +254,10 @@ impl Net {
             Event::Head { from, to, id } if self.are_linked(from, to) => {
                 let input = Input::PeerHead {
                     peer: peer(from),
+                    group: NetworkGroup::of([10, 0, 0, signer(from)].into()),
                     id,
                     is_default_seed: false,
+                    is_seed: false,
                 };
                 self.input(to, &input);
             }
@@ -265,7 +269,7 @@ impl Net {
                 let atoms = outcome.iter().flatten().cloned();
                 self.nodes[at].store.extend(atoms);
                 let input = match action {
-                    Effect::Fetch { .. } => Input::Fetched { id, outcome },
+                    Effect::Fetch { from, .. } => Input::Fetched { id, outcome, from },
                     _ => Input::FetchedSmall {
                         id,
                         outcome: outcome.map(drop),

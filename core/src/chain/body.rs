@@ -5,6 +5,7 @@
 
 use super::cost::{FEE, stored_bytes};
 use super::journal::StateError;
+use super::leader_election::StakeTable;
 use super::lists::{Part, write_chains};
 use super::record::VERSION;
 use super::transition::{Outcome, Position, Rejection, State};
@@ -53,6 +54,8 @@ pub struct Body {
     pub record_atoms: Range<usize>,
     /// Whether the validator has credited itself with [`REWARD`].
     pub reward_claimed: bool,
+    /// The stakes after the block.
+    pub stakes: StakeTable,
 }
 
 impl Body {
@@ -106,11 +109,12 @@ struct ParentTotals {
 }
 
 impl<S: AtomSource> Builder<S> {
-    /// A body without transactions after `parent`, whose accounts `source` has or names as missing.
+    /// A body without transactions after `parent`, which left these stakes, and whose accounts
+    /// `source` has or names as missing.
     #[must_use]
-    pub fn new(source: S, parent: &Block) -> Self {
+    pub fn new(source: S, parent: &Block, stakes: &StakeTable) -> Self {
         Self {
-            state: State::new(source, Position::after(parent)),
+            state: State::new(source, Position::after(parent, stakes)),
             parent: ParentTotals {
                 stake: parent.cumulative_stake.clone(),
                 burn: parent.cumulative_burn.clone(),
@@ -202,6 +206,7 @@ impl<S: AtomSource> Builder<S> {
         let receipts = write_list(&self.receipt_ids, &mut atoms);
         write_receipts(hasher, &self.receipts, &mut atoms);
         let sealed = self.state.seal(hasher, &mut atoms)?;
+        let stakes = self.state.sealed_stakes()?;
         let (staked, burnt) = (self.balance(&TREASURY)?, self.balance(&BURN)?);
         Ok(Body {
             accounts: sealed.accounts,
@@ -218,6 +223,7 @@ impl<S: AtomSource> Builder<S> {
             atoms,
             record_atoms: sealed.record_atoms,
             reward_claimed: false,
+            stakes,
         })
     }
 

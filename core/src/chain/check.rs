@@ -3,6 +3,7 @@
 use super::body::{Body, Builder, REWARD};
 use super::cost::stored_bytes;
 use super::header::check_total;
+use super::leader_election::StakeTable;
 use super::verify::{Invalid, Total, VerifyError};
 use super::{
     Account, Address, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction,
@@ -118,7 +119,8 @@ pub fn check_signatures_with<'t>(
 }
 
 /// Checks the body of `block`, whose header [was right](super::verify_header), by doing what it
-/// says that it has done. Everything that it made comes back, to be stored.
+/// says that it has done. Everything that it made comes back, to be stored. `stakes` are those that
+/// `parent` left.
 ///
 /// `transactions` are those of the block, as [`read_transactions`] gives them, and `signed` says of
 /// each whether its sender signed it, as [`check_signatures`] does.
@@ -130,12 +132,13 @@ pub fn verify_body<S: AtomSource>(
     source: S,
     block: &Block,
     parent: &Block,
+    stakes: &StakeTable,
     transactions: &[Transaction],
     signed: &[bool],
     hasher: &mut impl BatchHasher,
 ) -> Result<Body, VerifyError<S::Error>> {
     check_signed(transactions, signed)?;
-    repeat_body(&source, parent, transactions, hasher)?.check(block, hasher)
+    repeat_body(&source, parent, stakes, transactions, hasher)?.check(block, hasher)
 }
 
 /// Whether all transactions are signed, as [`check_signatures`] has found.
@@ -161,10 +164,11 @@ pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(),
 pub fn repeat_body<S: AtomSource>(
     source: S,
     parent: &Block,
+    stakes: &StakeTable,
     transactions: &[Transaction],
     hasher: &mut impl BatchHasher,
 ) -> Result<Repeated<S>, VerifyError<S::Error>> {
-    let mut builder = Builder::new(source, parent);
+    let mut builder = Builder::new(source, parent, stakes);
     for (index, transaction) in transactions.iter().enumerate() {
         if let Err(rejection) = builder.apply(transaction)? {
             let rejection = Box::new(rejection);

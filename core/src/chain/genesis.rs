@@ -12,8 +12,8 @@
 use super::account::{Account, Address};
 use super::block::{Block, Header};
 use super::cost::Price;
+use super::leader_election::Stakes;
 use super::record::{RecordAtoms, write_atoms};
-use super::select::Stakes;
 use super::{BURN, TREASURY};
 use crate::atom::{Atom, AtomId, AtomSink, MemoryStore, bytes_list, collect_list};
 use crate::integer::Natural;

@@ -1,7 +1,8 @@
 //! The header of a block against its parent's.
 
+use super::journal::StateError;
+use super::leader_election::{ElectionSeeds, StakeTable, validator_at};
 use super::nonce::{difficulty, has_work};
-use super::select::{Stakes, read_stakes, validator_at};
 use super::verify::{Invalid, Total, VerifyError};
 use super::{Account, BURN, Block, TREASURY};
 use crate::atom::AtomSource;
@@ -67,39 +68,53 @@ fn check_place(block: &Block, parent: &Block, chain_id: &Natural) -> Result<(), 
     Ok(())
 }
 
-/// Checks that it was its validator's turn; `stakes` are those that `parent` left.
+/// Checks that the block was made in a slot of its validator; `seeds` and `stakes` are those that
+/// `parent` left.
 ///
 /// To be asked after [`verify_link`], which refuses the times for which drawing would take long.
 ///
 /// # Errors
-/// When it was not, or nobody's.
-pub fn verify_turn(block: &Block, parent: &Block, stakes: &Stakes) -> Result<(), Invalid> {
-    let scheduled = validator_at(stakes, parent.id(), &parent.timestamp, &block.timestamp)
+/// When it was not, when there is no stake, or when `seeds` are not those of `parent`.
+pub fn verify_turn<E>(
+    block: &Block,
+    parent: &Block,
+    seeds: &ElectionSeeds,
+    stakes: &StakeTable,
+) -> Result<(), VerifyError<E>> {
+    if seeds.block() != parent.id() || parent.height != seeds.height() {
+        // A mistake of the caller must not condemn the block.
+        return Err(VerifyError::State(StateError::Malformed {
+            id: parent.id(),
+            problem: "the election seeds are those of another block",
+        }));
+    }
+    let seed = seeds.next_slot_seed();
+    let scheduled = validator_at(stakes, seed, &parent.timestamp, &block.timestamp)
         .map_err(Invalid::Schedule)?;
     if block.validator != scheduled {
         return Err(Invalid::Validator {
             stated: block.validator,
             scheduled,
-        });
+        }
+        .into());
     }
     Ok(())
 }
 
-/// Checks the whole header of `block`: [`verify_link`], then [`verify_turn`] with the stakes that
-/// `source` has.
+/// Checks the whole header of `block`: [`verify_link`], then [`verify_turn`].
 ///
 /// # Errors
-/// What is wrong, or missing.
-pub fn verify_header<S: AtomSource + ?Sized>(
-    source: &S,
+/// As they do.
+pub fn verify_header<E>(
     block: &Block,
     parent: &Block,
+    seeds: &ElectionSeeds,
+    stakes: &StakeTable,
     chain_id: &Natural,
     latest: &Natural,
-) -> Result<(), VerifyError<S::Error>> {
+) -> Result<(), VerifyError<E>> {
     verify_link(block, parent, chain_id, latest)?;
-    let stakes = read_stakes(source, parent.accounts)?;
-    Ok(verify_turn(block, parent, &stakes)?)
+    verify_turn(block, parent, seeds, stakes)
 }
 
 /// Checks a first block: nobody's work, no transactions, and totals that are those of its accounts.

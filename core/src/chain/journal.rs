@@ -256,6 +256,16 @@ impl<S: AtomSource> Journal<S> {
         Ok(())
     }
 
+    /// What was put in a trie of the account at `owner`, in the order of the keys.
+    pub(super) fn written(
+        &self,
+        owner: &Address,
+        map: Map,
+    ) -> impl Iterator<Item = (&Key, &Value)> {
+        let map = self.maps.get(&(*owner, map));
+        map.into_iter().flat_map(|map| &map.writes)
+    }
+
     /// Makes `record` and puts its id under `key`, as [`Journal::put`].
     pub(super) fn put_record(
         &mut self,

@@ -23,11 +23,11 @@ pub mod fork;
 mod genesis;
 mod header;
 mod journal;
+mod leader_election;
 mod lists;
 mod nonce;
 mod receipt;
 mod record;
-mod select;
 mod transaction;
 mod transition;
 mod verify;
@@ -45,14 +45,26 @@ pub use genesis::{
 };
 pub use header::{verify_genesis, verify_header, verify_link, verify_turn};
 pub use journal::StateError;
+pub use leader_election::{
+    Draw, ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError,
+    ElectionLoader, ElectionSeeds, MAX_CACHED_ELECTIONS, MAX_SLOTS, PARTICIPATION_BLOCKS,
+    Participation, SeedRun, StakeLoader, StakeTable, Stakes, slot_of, validator_at,
+};
 pub use nonce::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
-pub use select::{Draw, MAX_SLOTS, SelectError, Stakes, read_stakes, slot_of, validator_at};
 pub use transaction::{Transaction, Unsigned};
-pub use transition::{Outcome, Position, Rejection, Sealed, State};
+pub use transition::{Outcome, Position, Rejection, Sealed, State, least_new_stake};
 pub use verify::{Invalid, Total, VerifyError};
 
+/// Version of the consensus rules. It is kept with a chain's identity and told in the handshake:
+/// blocks made under other rules are valid under none but those.
+///
+/// | version | rules |
+/// | --- | --- |
+/// | 1 | the reference's, with the caps and refusals of this implementation: the draws for a block are seeded with the id of its parent, any stake may be filed, the lists that a block's transactions look at have 1,048,576 atoms together at most |
+/// | 2 | the draws are seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`least_new_stake`]) |
+pub const RULES_VERSION: u32 = 2;
 /// The account that holds the stakes.
 pub const TREASURY: Address = Address::new([1; 32]);
 /// The account that holds what was burnt, and in its data the storage contracts.

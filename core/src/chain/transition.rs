@@ -16,6 +16,7 @@ use super::contract::{self, Payment, Terms, Walk, WalkBudget};
 use super::cost::{self, FEE, Price};
 use super::fields::number;
 use super::journal::{Journal, Map, StateError, Value};
+use super::leader_election::StakeTable;
 use super::receipt::ReceiptIds;
 use super::{
     Account, Address, BURN, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,
@@ -24,8 +25,12 @@ use super::{
 use crate::atom::{AtomId, AtomSource};
 use crate::integer::Natural;
 use crate::trie::BatchHasher;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
+
+/// A new stake is at least one part of all stakes in so many.
+const STAKE_PARTS: u64 = 1_000_000;
 
 /// Where in the chain a block's transactions are applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,12 +47,15 @@ pub struct Position {
     pub price: Price,
     /// The accounts after the block before it.
     pub accounts: AtomId,
+    /// The stakes after the block before it, as [`State::admit_and_apply`] needs them.
+    /// [`State::apply`] alone, which knows no rule but the reference's, does not look at them.
+    pub stakes: StakeTable,
 }
 
 impl Position {
-    /// Right after `parent`.
+    /// Right after `parent`, which left these stakes.
     #[must_use]
-    pub fn after(parent: &Block) -> Self {
+    pub fn after(parent: &Block, stakes: &StakeTable) -> Self {
         Self {
             chain_id: parent.chain_id.clone(),
             height: &parent.height + &Natural::ONE,
@@ -58,6 +66,7 @@ impl Position {
                 parent.cumulative_total_fees.clone(),
             ),
             accounts: parent.accounts,
+            stakes: stakes.clone(),
         }
     }
 }
@@ -104,6 +113,14 @@ pub enum Rejection {
     /// With the lists that it looks at, the block looks at more than
     /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS).
     TooManyAtoms,
+    /// It would file a new stake of less than a millionth of all stakes, or of nothing, which a
+    /// failed transaction files.
+    SmallStake {
+        /// What it would file.
+        amount: Natural,
+        /// What it would have to, see [`least_new_stake`].
+        least: Natural,
+    },
     /// The block has [`MAX_BLOCK_TRANSACTIONS`] already, or with it more than
     /// [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
     BlockFull,
@@ -141,6 +158,10 @@ impl fmt::Display for Rejection {
             Self::TooManyAtoms => {
                 f.write_str("the lists that the block's transactions look at are too long")
             }
+            Self::SmallStake { amount, least } => write!(
+                f,
+                "a first stake of {amount} is too small: at least {least}, a millionth of all stakes"
+            ),
             Self::BlockFull => {
                 write!(
                     f,
@@ -193,6 +214,17 @@ pub(super) struct Totals {
     pub(super) minted: Natural,
     /// Fees, which nobody gets.
     pub(super) fees: Natural,
+    /// Added to the stakes of the block before.
+    staked: Natural,
+}
+
+/// Which rules a transaction is applied by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rules {
+    /// The reference's.
+    Reference,
+    /// Also those of this implementation that depend on what the transaction does.
+    Own,
 }
 
 /// Why applying stopped before its end.
@@ -264,7 +296,7 @@ impl<S: AtomSource> State<S> {
     ) -> Result<Outcome, StateError<S::Error>> {
         match self.admit(transaction)? {
             Some(rejection) => Ok(Outcome::Rejected(rejection)),
-            None => self.apply(transaction),
+            None => self.apply_by(transaction, Rules::Own),
         }
     }
 
@@ -294,9 +326,17 @@ impl<S: AtomSource> State<S> {
     /// When the state cannot be read, because an atom is missing or otherwise. Nothing has changed:
     /// once the atom is there, the same call gives what it would have given.
     pub fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, StateError<S::Error>> {
+        self.apply_by(transaction, Rules::Reference)
+    }
+
+    fn apply_by(
+        &mut self,
+        transaction: &Transaction,
+        rules: Rules,
+    ) -> Result<Outcome, StateError<S::Error>> {
         self.journal.checkpoint();
         let (totals, left) = (self.totals.clone(), self.left);
-        let stop = match self.run(transaction) {
+        let stop = match self.run(transaction, rules) {
             Ok((receipt, receipt_id)) => {
                 self.journal.checkpoint();
                 return Ok(Outcome::Applied {
@@ -350,7 +390,11 @@ impl<S: AtomSource> State<S> {
         self.journal.seal_accounts(hasher, atoms)
     }
 
-    fn run(&mut self, transaction: &Transaction) -> Result<(Receipt, AtomId), Stop<S::Error>> {
+    fn run(
+        &mut self,
+        transaction: &Transaction,
+        rules: Rules,
+    ) -> Result<(Receipt, AtomId), Stop<S::Error>> {
         let (sender, recipient) = (transaction.sender(), &transaction.recipient);
         let reserve = self.reserve(transaction)?;
         let balance = self.balance(sender)?;
@@ -376,7 +420,7 @@ impl<S: AtomSource> State<S> {
         if sender == recipient {
             self.operate_channel(transaction, &mut draft)?;
         } else if *recipient == TREASURY {
-            self.stake(sender, &draft.moved)?;
+            self.stake(sender, &draft.moved, rules)?;
         } else {
             if *recipient == BURN {
                 self.operate_contract(transaction, &mut draft)?;
@@ -448,9 +492,26 @@ impl<S: AtomSource> State<S> {
     }
 
     /// Adds to what the sender has staked; the money goes to the treasury.
-    fn stake(&mut self, sender: &Address, amount: &Natural) -> Result<(), Stop<S::Error>> {
+    ///
+    /// A failed transaction files what was there, and zero where nothing was: by the reference's
+    /// rules, not by ours.
+    fn stake(
+        &mut self,
+        sender: &Address,
+        amount: &Natural,
+        rules: Rules,
+    ) -> Result<(), Stop<S::Error>> {
         let key = sender.as_bytes();
-        let staked = match self.journal.entry(&TREASURY, Map::Data, key)? {
+        let filed = self.journal.entry(&TREASURY, Map::Data, key)?;
+        if rules == Rules::Own {
+            self.check_stakes()?;
+            let least = self.least_new_stake();
+            if filed.is_none() && *amount < least {
+                let amount = amount.clone();
+                return Err(Stop::Rejected(Rejection::SmallStake { amount, least }));
+            }
+        }
+        let staked = match filed {
             Some(Value::Bytes(bytes)) => number(&bytes),
             _ => Natural::ZERO,
         };
@@ -458,7 +519,47 @@ impl<S: AtomSource> State<S> {
         self.journal.put(&TREASURY, Map::Data, key, staked)?;
         self.journal
             .change(&TREASURY, |treasury| treasury.balance += amount)?;
+        self.totals.staked += amount;
         Ok(())
+    }
+
+    /// The least that a validator without a stake may stake now: a millionth of all stakes, and
+    /// not nothing. See [`least_new_stake`].
+    #[must_use]
+    pub fn least_new_stake(&self) -> Natural {
+        least_new_stake(&(self.position.stakes.total() + &self.totals.staked))
+    }
+
+    /// Whether the stakes of the position are those of its accounts. Other ones would give another
+    /// verdict than everybody else's.
+    fn check_stakes(&mut self) -> Result<(), StateError<S::Error>> {
+        let treasury = self.journal.account(&TREASURY)?;
+        let root = treasury.map_or(AtomId::ZERO, |treasury| treasury.data);
+        if root == self.position.stakes.root() {
+            return Ok(());
+        }
+        Err(StateError::Malformed {
+            id: root,
+            problem: "the stakes at hand are those of another state",
+        })
+    }
+
+    /// The stakes that the transactions so far leave, once [`State::seal`] has given the treasury's
+    /// data their root.
+    pub(super) fn sealed_stakes(&mut self) -> Result<StakeTable, StateError<S::Error>> {
+        let changes = self.journal.written(&TREASURY, Map::Data);
+        let changes = changes.filter_map(|(key, value)| match value {
+            Value::Bytes(bytes) => Some((Address::new(*key), number(bytes))),
+            Value::Record(_) => None,
+        });
+        let changes: Vec<(Address, Natural)> = changes.collect();
+        if changes.is_empty() {
+            self.check_stakes()?;
+            return Ok(self.position.stakes.clone());
+        }
+        let treasury = self.journal.account(&TREASURY)?;
+        let root = treasury.map_or(AtomId::ZERO, |treasury| treasury.data);
+        Ok(self.position.stakes.with(root, changes))
     }
 
     /// A transaction to the burn account whose data asks for something. What it moves is credited
@@ -592,6 +693,17 @@ impl<S: AtomSource> State<S> {
         };
         contract::file(&mut self.journal, key, &terms)
     }
+}
+
+/// The least that a validator without a stake may stake where all stakes are `total`: a millionth of
+/// them, rounded up, and at least 1. An entry that exists may be added to with any amount.
+///
+/// So new stakes are always possible, and n of them need at least (1 + 1/1,000,000)^n of what was
+/// staked before: 2.7 times as much for a million of them, 22,000 times as much for ten.
+#[must_use]
+pub fn least_new_stake(total: &Natural) -> Natural {
+    let least = total.div_ceil(&Natural::from(STAKE_PARTS));
+    least.unwrap_or_default().max(Natural::ONE)
 }
 
 /// A transaction on its way.

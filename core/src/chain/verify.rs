@@ -10,7 +10,7 @@
 
 use super::body::REWARD;
 use super::journal::StateError;
-use super::select::SelectError;
+use super::leader_election::ElectionError;
 use super::transition::Rejection;
 use super::{Address, RecordError};
 use crate::atom::AtomId;
@@ -65,7 +65,7 @@ pub enum Invalid {
     /// Its validator did not sign it.
     Signature(SignatureError),
     /// Nobody can make a block at its time.
-    Schedule(SelectError),
+    Schedule(ElectionError),
     /// It is somebody else's turn at its time.
     Validator {
         /// Who made it.

@@ -5,6 +5,7 @@ use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -104,10 +105,14 @@ pub enum Input {
     PeerHead {
         /// The peer.
         peer: PublicKey,
+        /// The network group of its address.
+        group: NetworkGroup,
         /// The head.
         id: AtomId,
         /// Whether the peer is the pinned default seed.
         is_default_seed: bool,
+        /// Whether the peer is a configured seed, the default one included.
+        is_seed: bool,
     },
     /// A peer was removed.
     PeerGone {
@@ -128,6 +133,8 @@ pub enum Input {
         id: AtomId,
         /// The atoms, head first and possibly incomplete, or the error.
         outcome: Result<Vec<Atom>, FetchError>,
+        /// The peer that sent the last of them, if a peer did.
+        from: Option<PublicKey>,
     },
     /// An [`Effect::FetchSmall`] has ended. Its atoms are in [`Environment::atoms`].
     FetchedSmall {
@@ -186,6 +193,8 @@ pub enum Effect {
         id: AtomId,
         /// Maximum length; [`PART`] unless there is a reason for more.
         limit: ListLimit,
+        /// Peer to ask first; others follow if it does not answer.
+        from: Option<PublicKey>,
     },
     /// Fetch a whole list that must not exceed `limit`; ends in one [`Input::FetchedSmall`].
     FetchSmall {

@@ -1,7 +1,10 @@
 //! Events: what happened, as data. The host turns them into log lines and notifications.
 
 use super::HeadState;
+use super::mempool::admission::Refusal;
+use super::producer::Halt;
 use crate::atom::AtomId;
+use alloc::string::String;
 use core::fmt;
 
 /// Severity of an event.
@@ -37,6 +40,38 @@ pub enum Event {
         /// Its age, in seconds.
         age_seconds: u64,
     },
+    /// This node made a block.
+    BlockMade {
+        /// The block.
+        id: AtomId,
+        /// Its height.
+        height: u64,
+        /// Number of its transactions.
+        transactions: usize,
+    },
+    /// A slot of this validator passed without a block of it.
+    SlotMissed {
+        /// Height that the block would have had.
+        height: u64,
+        /// Its timestamp.
+        timestamp: u64,
+    },
+    /// A block of this node could not be stored.
+    BlockNotStored {
+        /// The block's height.
+        height: u64,
+        /// Why.
+        problem: String,
+    },
+    /// The validator signs nothing more.
+    ProducerHalted(Halt),
+    /// A transaction was refused.
+    TransactionRefused {
+        /// The transaction.
+        id: AtomId,
+        /// Why.
+        refusal: Refusal,
+    },
 }
 
 impl Event {
@@ -44,8 +79,11 @@ impl Event {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Self::ChainBegun { .. } => Level::Warn,
-            Self::HeadChanged { .. } => Level::Info,
+            Self::ProducerHalted(_) | Self::BlockNotStored { .. } => Level::Error,
+            Self::ChainBegun { .. } | Self::SlotMissed { .. } => Level::Warn,
+            Self::HeadChanged { .. } | Self::BlockMade { .. } | Self::TransactionRefused { .. } => {
+                Level::Info
+            }
         }
     }
 
@@ -53,8 +91,13 @@ impl Event {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::ChainBegun { .. } => "chain begun",
             Self::HeadChanged { .. } => "head changed",
+            Self::ChainBegun { .. } => "chain begun",
+            Self::BlockMade { .. } => "block made",
+            Self::SlotMissed { .. } => "slot missed",
+            Self::BlockNotStored { .. } => "block not stored",
+            Self::ProducerHalted(_) => "producer halted",
+            Self::TransactionRefused { .. } => "transaction refused",
         }
     }
 }
@@ -77,6 +120,24 @@ impl fmt::Display for Event {
                 f,
                 "new head: height={height} id={id} state={state} age_seconds={age_seconds}"
             ),
+            Self::BlockMade {
+                id,
+                height,
+                transactions,
+            } => write!(
+                f,
+                "made a block: height={height} transactions={transactions} id={id}"
+            ),
+            Self::SlotMissed { height, timestamp } => {
+                write!(f, "missed slot: height={height} timestamp={timestamp}")
+            }
+            Self::BlockNotStored { height, problem } => {
+                write!(f, "failed to store a block: height={height}: {problem}")
+            }
+            Self::ProducerHalted(halt) => halt.fmt(f),
+            Self::TransactionRefused { id, refusal } => {
+                write!(f, "refused a transaction: id={id}: {refusal}")
+            }
         }
     }
 }

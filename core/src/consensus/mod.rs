@@ -12,6 +12,8 @@
 //! | [`head`] | the head of a chain |
 //! | [`head_journal`] | encoding of the heads a restart resumes from |
 //! | [`signing_record`] | what a validator has signed (slashing protection) |
+//! | [`mempool`] | transactions on their way into a block |
+//! | [`producer`] | block producer of a validator |
 //!
 //! Invariants:
 //! - Effects are carried out in order and before the next call, so that a component finds in
@@ -23,6 +25,8 @@ pub mod contract;
 pub mod event;
 pub mod head;
 pub mod head_journal;
+pub mod mempool;
+pub mod producer;
 pub mod signing_record;
 
 pub use contract::{

@@ -27,14 +27,14 @@ mod slot;
 mod walk;
 
 pub use build::BuildError;
-pub use diff::{Change, Diff, diff};
+pub use diff::{Change, Diff, DiffCursor, DiffStep, diff};
 pub use edit::Trie;
 pub use hash::{
     ABSENT_CHILD_HASH, BatchHasher, EMPTY_KEY_HASH, EMPTY_VALUE_ID, HashInput, NodeIds, NodeInput,
     Scalar, TYPE_HASH,
 };
 pub use proof::{Proof, ProofError};
-pub use walk::{Entries, entries, get, prefix, range, sparse_entries};
+pub use walk::{Entries, entries, get, prefix, range};
 
 use crate::atom::{AtomId, SourceError};
 use core::fmt;

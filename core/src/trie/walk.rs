@@ -5,7 +5,6 @@ use super::node::StoredNode;
 use super::{MAX_KEY_BYTES, TrieError, checked_key};
 use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::ops::Bound;
@@ -75,15 +74,6 @@ pub fn entries<S: AtomSource + ?Sized>(source: &S, root: AtomId) -> Entries<'_, 
     Entries::new(source, root, Bound::Unbounded, Bound::Unbounded)
 }
 
-/// As [`entries`], of a trie that a stranger made: a node that stands in more than two places is
-/// malformed, so that the entries are at most twice as many as the nodes that somebody has to serve.
-pub fn sparse_entries<S: AtomSource + ?Sized>(source: &S, root: AtomId) -> Entries<'_, S> {
-    Entries {
-        met: Some(BTreeMap::new()),
-        ..entries(source, root)
-    }
-}
-
 /// The keys and values whose keys lie within `bounds`, in the order of the keys.
 pub fn range<'a, S: AtomSource + ?Sized>(
     source: &'a S,
@@ -132,8 +122,6 @@ pub struct Entries<'a, S: ?Sized> {
     end: Bound<Vec<u8>>,
     path: BitBuf,
     pending: Vec<Pending>,
-    /// How often each node was met, where that is limited.
-    met: Option<BTreeMap<AtomId, u8>>,
 }
 
 /// A subtree that is still to be visited.
@@ -155,25 +143,7 @@ impl<'a, S: ?Sized> Entries<'a, S> {
             end,
             path: BitBuf::default(),
             pending,
-            met: None,
         }
-    }
-
-    /// Counts that a node was met; what is wrong if it was too often.
-    fn meet(&mut self, node: AtomId) -> Result<(), TrieError<S::Error>>
-    where
-        S: AtomSource,
-    {
-        let Some(met) = &mut self.met else {
-            return Ok(());
-        };
-        let times = met.entry(node).or_default();
-        *times = times.saturating_add(1);
-        if *times > 2 {
-            let problem = "it stands in more than two places";
-            return Err(TrieError::Malformed { node, problem });
-        }
-        Ok(())
     }
 
     /// Whether keys that start with the path, or are the path, can lie after the lower bound.
@@ -254,7 +224,7 @@ impl<S: AtomSource + ?Sized> Iterator for Entries<'_, S> {
                 Err(error) => return Some(Err(error)),
             };
             let followed = follow(&mut self.path, above, bit, &node, id);
-            if let Err(error) = followed.and_then(|()| self.meet(id)) {
+            if let Err(error) = followed {
                 return Some(Err(error));
             }
             self.pending.pop();

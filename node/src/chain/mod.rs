@@ -6,12 +6,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`producer`] | the validator: plans, builds, mines, publishes |
-//! | [`schedule`] | when a validator's turn comes |
-//! | [`admission`] | whether a transaction may wait for a block |
-//! | [`publish`] | what of a block is kept and offered |
-//! | [`pool`] | transactions that wait for a block, in order and within bounds |
-//! | [`intake`] | announced transactions: who may tell how much, what is fetched when |
+//! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
 //! | [`dir`] | identity, head journal and signing records on disk |
 //! | [`signed`] | file of a signing record |
 //! | [`verifier`] | follows the heads of peers and checks every rule |
@@ -25,16 +20,11 @@
 //!   an instant that has passed.
 //! - The head changes in one place, [`Context::set_head`].
 
-pub mod admission;
 pub mod dir;
-pub mod intake;
 mod node;
-pub mod pool;
 pub mod producer;
-pub mod publish;
 pub mod recover;
 pub mod replay;
-pub mod schedule;
 pub mod search;
 pub mod signed;
 pub mod verifier;

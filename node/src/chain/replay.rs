@@ -6,11 +6,11 @@
 use crate::lanes::Lanes;
 use astreum_core::atom::{AtomId, AtomSource};
 use astreum_core::chain::{
-    Block, VerifyError, check_signatures, read_transactions, verify_body, verify_genesis,
+    Block, Election, VerifyError, check_signatures, read_transactions, verify_body, verify_genesis,
     verify_header,
 };
 use astreum_core::consensus::head_journal::MAX_JOURNAL_HEADS;
-use astreum_core::consensus::{Head, HeadState, SavedHead};
+use astreum_core::consensus::{Head, HeadState, ResumeData, SavedHead};
 use astreum_core::integer::Natural;
 use core::convert::Infallible;
 use core::fmt;
@@ -183,7 +183,7 @@ struct Run<'s, S> {
     hasher: Lanes,
     total: u64,
     replay: Replay,
-    parent: Option<Arc<Block>>,
+    parent: Option<(Arc<Block>, Election)>,
 }
 
 impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
@@ -192,7 +192,7 @@ impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
         let done = self
             .parent
             .as_ref()
-            .and_then(|parent| parent.height.to_u64());
+            .map(|(_, election)| election.seeds.height());
         let height = done.map_or(0, |done| done + 1);
         if let Err(problem) = self.try_verify(id, height) {
             self.replay.problem = Some(problem);
@@ -204,7 +204,7 @@ impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
 
     fn try_verify(&mut self, id: AtomId, height: u64) -> Result<(), ReplayProblem> {
         let block = Arc::new(read(self.source, id, Some(height))?);
-        self.check(&block).map_err(|error| ReplayProblem {
+        let election = self.check(&block).map_err(|error| ReplayProblem {
             block: id,
             height: Some(height),
             is_invalid: error.invalid().is_some(),
@@ -215,21 +215,38 @@ impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
             if self.replay.heads.len() >= MAX_JOURNAL_HEADS {
                 self.replay.heads.pop_front();
             }
-            self.replay.heads.push_back(head.saved(Some(genesis)));
+            let resume = ResumeData {
+                election_seeds: election.seeds.to_bytes().to_vec(),
+                ..ResumeData::default()
+            };
+            self.replay.heads.push_back(SavedHead {
+                resume,
+                ..head.saved(Some(genesis))
+            });
         }
-        self.parent = Some(block);
+        self.parent = Some((block, election));
         Ok(())
     }
 
-    fn check(&mut self, block: &Block) -> Result<(), VerifyError<Infallible>> {
-        let Some(parent) = &self.parent else {
-            return verify_genesis(self.source, block, &self.chain_id);
+    /// Returns the election after the block, if it is right.
+    fn check(&mut self, block: &Block) -> Result<Election, VerifyError<Infallible>> {
+        let Some((parent, election)) = &self.parent else {
+            verify_genesis(self.source, block, &self.chain_id)?;
+            return Ok(Election::read(self.source, block)?);
         };
-        verify_header(self.source, block, parent, &self.chain_id, &self.latest)?;
+        let Election { seeds, stakes } = election;
+        verify_header(block, parent, seeds, stakes, &self.chain_id, &self.latest)?;
         let transactions = read_transactions(self.source, block)?;
         let signed = check_signatures(&transactions);
-        let hasher = &mut self.hasher;
-        verify_body(self.source, block, parent, &transactions, &signed, hasher)?;
-        Ok(())
+        let body = verify_body(
+            self.source,
+            block,
+            parent,
+            stakes,
+            &transactions,
+            &signed,
+            &mut self.hasher,
+        )?;
+        Ok(election.child(block.id(), body.stakes))
     }
 }

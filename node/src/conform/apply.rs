@@ -5,7 +5,8 @@ use super::{OpError, OpTable};
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::cost::Price;
 use astreum_core::chain::{
-    Account, Address, Outcome, Position, RecordAtoms, State, Status, Transaction, Unsigned,
+    Account, Address, Outcome, Position, RecordAtoms, StakeTable, State, Status, Transaction,
+    Unsigned,
 };
 use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
@@ -38,6 +39,7 @@ fn apply(fields: &Fields<'_>) -> Result<String, OpError> {
             natural(&parent, "cumulative_total_fees")?,
         ),
         accounts: root,
+        stakes: StakeTable::default(),
     };
     let mut state = State::new(&store, position);
     let (mut statuses, mut applied, mut receipts) = (Vec::new(), Vec::new(), Vec::new());

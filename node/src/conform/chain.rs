@@ -9,8 +9,8 @@ use super::{OpError, OpTable};
 use crate::lanes::Lanes;
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use astreum_core::chain::{
-    Account, Address, Draw, Genesis, Header, Receipt, RecordAtoms, Stakes, Status, Unsigned,
-    difficulty, signed_atoms, unsigned_nonce,
+    Account, Address, Draw, Genesis, Header, Receipt, RecordAtoms, StakeTable, Stakes, Status,
+    Unsigned, difficulty, signed_atoms, unsigned_nonce,
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
@@ -304,6 +304,7 @@ fn validator(fields: &Fields<'_>) -> Result<String, OpError> {
     if slots > MAX_SLOTS {
         return Err(OpError(format!("more than {MAX_SLOTS} slots")));
     }
+    let stakes = StakeTable::from(&stakes);
     let mut draw = Draw::new(&stakes, fields.id("block_hash")?).map_err(OpError::new)?;
     let sequence = (0..slots).map(|_| hex(draw.next_validator()));
     Ok(json!({ "sequence": sequence.collect::<Vec<_>>() }).to_string())

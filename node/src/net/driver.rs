@@ -25,7 +25,7 @@ use crate::log;
 use crate::store::Store;
 use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
-use astreum_core::crypto::SecretKey;
+use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
 use astreum_core::wire::object::PayloadType;
@@ -226,8 +226,16 @@ impl Driver {
                 let fetch = self.engine.fetch(now, id, kind);
                 self.fetches.insert(fetch, Reply::Caller(reply));
             }
-            Command::ChainFetch { id, limit, inbox } => {
+            Command::ChainFetch {
+                id,
+                limit,
+                from,
+                inbox,
+            } => {
                 let fetch = self.engine.fetch_part(now, id, limit);
+                if let Some(peer) = from {
+                    self.engine.ask_too(now, fetch, &peer);
+                }
                 self.fetches.insert(fetch, Reply::Chain(inbox));
             }
             Command::ChainFetchSmall {
@@ -383,24 +391,29 @@ impl Driver {
     fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Fetched {
-                fetch, id, atoms, ..
+                fetch,
+                id,
+                atoms,
+                from,
+                ..
             } => {
                 for atom in &atoms {
                     // What does not fit into the store still reaches who asked for it.
                     let _ = self.store.keep(atom.id(), atom.clone());
                 }
-                self.answer(fetch, id, Ok(atoms));
+                self.answer(fetch, id, Ok(atoms), from);
             }
             Event::FetchFailed {
                 fetch, id, error, ..
             } => {
-                self.answer(fetch, id, Err(error));
+                self.answer(fetch, id, Err(error), None);
             }
             Event::Head {
                 peer,
+                group,
                 id,
                 is_default_seed,
-                ..
+                is_seed,
             } => {
                 // Who follows the chain decides, if somebody does.
                 if is_default_seed && self.chain.is_none() {
@@ -409,8 +422,10 @@ impl Driver {
                 }
                 self.tell_chain(Input::PeerHead {
                     peer,
+                    group,
                     id,
                     is_default_seed,
+                    is_seed,
                 });
             }
             Event::Transaction { peer, id, .. } => {
@@ -425,13 +440,19 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, fetch: FetchId, id: AtomId, outcome: Result<Vec<Atom>, FetchError>) {
+    fn answer(
+        &mut self,
+        fetch: FetchId,
+        id: AtomId,
+        outcome: Result<Vec<Atom>, FetchError>,
+        from: Option<PublicKey>,
+    ) {
         match self.fetches.remove(&fetch) {
             None => {}
             Some(Reply::Caller(reply)) => {
                 let _ = reply.send(outcome.map_err(FetchFailure::Network));
             }
-            Some(Reply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome }),
+            Some(Reply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome, from }),
             Some(Reply::ChainSmall(inbox)) => {
                 let outcome = outcome.map(|_| ());
                 inbox.answer(Input::FetchedSmall { id, outcome });

@@ -5,15 +5,16 @@
 //! that a small store does not make it start over.
 
 use super::{Node, NodeError};
-use crate::chain::Head;
 use crate::chain::producer::ValidatorStatus;
+use crate::chain::{Head, HeadState};
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
 use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};
 use crate::store::{Durability, Store};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::chain::{
-    Account, Address, Block, MAX_TRANSACTION_DATA_BYTES, RecordError, Transaction,
+    Account, Address, Block, Election, ElectionLoader, MAX_TRANSACTION_DATA_BYTES, RecordError,
+    Transaction,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -24,6 +25,8 @@ use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+/// Stakes that are read of a head that was not verified: its state may pretend to hold any number.
+const MAX_TRUSTED_STAKES: u64 = 1 << 22;
 /// How long one question may fetch what it needs.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a transaction is offered to others, as the reference does.
@@ -299,12 +302,34 @@ impl Node {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
         let now = Natural::from(clock::unix_time().as_secs());
-        let (stakes, slots) = query::schedule(&source, block, &now, slots)?;
+        let election = self.election(&source, &head)?;
+        let (stakes, slots) = query::schedule(&election, block, &now, slots);
         Ok(Validators {
             head,
             stakes,
             slots,
         })
+    }
+
+    /// Reads what decides about the slots after the head. The stakes of the last call are read on
+    /// from; those of a head that was not verified are bounded.
+    fn election(&self, source: &ChainSource, head: &Head) -> Result<Election, QueryError> {
+        if head.state() == HeadState::Trusted {
+            let mut loader = ElectionLoader::new(head.block(), Some(MAX_TRUSTED_STAKES));
+            loop {
+                if let Some(election) = loader.run(source, None, u32::MAX)? {
+                    return Ok(election);
+                }
+            }
+        }
+        let elections = self.elections.lock();
+        // What was read before a panic is whole: it is replaced, not changed.
+        let mut elections = elections.unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(election) = elections.load(source, head.block(), u32::MAX)? {
+                return Ok(election);
+            }
+        }
     }
 
     /// A proof of the account with this address, or that there is none.

@@ -5,6 +5,7 @@ use super::{Node, NodeError};
 use crate::chain::producer::{Producer, ProducerConfig};
 use crate::chain::{Input, VerifierConfig};
 use crate::config::Config;
+use crate::lanes::Lanes;
 use crate::work::chain::{ChainParts, ChainThread};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::SigningKey;
@@ -30,7 +31,7 @@ impl Node {
         let key = producer.as_ref();
         let key = key.map(|producer| *producer.key.verifying_key().as_bytes());
         let Start { dir, saved, signed } = chain_start::open(config, key, state_dir, &self.store)?;
-        let producer = producer.map(|producer| Producer::new(producer, signed));
+        let producer = producer.map(|producer| Producer::new(producer, signed, Lanes::new()));
         let thread = ChainThread::start(ChainParts {
             store: self.store.clone(),
             network: network.clone(),

@@ -23,6 +23,7 @@ use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
 use crate::work::chain::ChainThread;
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
+use astreum_core::chain::ElectionCache;
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine};
@@ -94,6 +95,8 @@ pub struct Node {
     chain_thread: Mutex<Option<ChainThread>>,
     network: Mutex<Option<Network>>,
     chain: ChainView,
+    /// What questions about validators have read.
+    elections: Mutex<ElectionCache>,
     secret: Secret,
 }
 
@@ -127,6 +130,7 @@ impl Node {
             store,
             chain_thread: Mutex::new(None),
             network: Mutex::new(None),
+            elections: Mutex::default(),
             chain: ChainView::default(),
             config,
         })

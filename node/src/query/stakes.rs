@@ -1,8 +1,8 @@
-//! Who validates, and when.
+//! Validators, their stakes and their slots.
 
 use super::{QueryError, account};
 use astreum_core::atom::{AtomId, AtomSource};
-use astreum_core::chain::{Address, Block, Draw, SLOT_SECONDS, TREASURY, read_stakes, slot_of};
+use astreum_core::chain::{Address, Block, Election, SLOT_SECONDS, TREASURY, slot_of};
 use astreum_core::integer::Natural;
 use astreum_core::trie;
 use core::cmp::Reverse;
@@ -48,25 +48,21 @@ where
         .map_err(|error| QueryError::Malformed(format!("the stake of {address}: {error}")))
 }
 
-/// Everybody with a stake, the largest first, and whose the next `count` slots after `head` are
-/// from `now` on, as long as nobody makes a block.
-///
-/// # Errors
-/// When an atom is missing, or the stakes are none.
-pub fn schedule<S>(
-    source: &S,
+/// Returns all validators, the largest stake first, and those of the next `count` slots after `head`
+/// from `now` on, as long as no block is made. `election` is that of `head`.
+#[must_use]
+pub fn schedule(
+    election: &Election,
     head: &Block,
     now: &Natural,
     count: usize,
-) -> Result<(Vec<Stake>, Vec<Slot>), QueryError>
-where
-    S: AtomSource<Error = Infallible> + ?Sized,
-{
-    let stakes = read_stakes(source, head.accounts)?;
-    let total: Natural = stakes.values().sum();
+) -> (Vec<Stake>, Vec<Slot>) {
+    let stakes = &election.stakes;
     let share = |stake: &Natural| {
         let parts = stake * &Natural::from(1_000_000_u32);
-        parts.checked_div(&total).and_then(|share| share.to_u64())
+        parts
+            .checked_div(stakes.total())
+            .and_then(|share| share.to_u64())
     };
     let mut sorted: Vec<Stake> = stakes
         .iter()
@@ -77,10 +73,9 @@ where
         })
         .collect();
     sorted.sort_by_cached_key(|stake| Reverse(stake.stake.clone()));
-    // Without stakes, or after years without a block, there is nobody to draw.
-    let draw = Draw::new(&stakes, head.id());
-    let (Ok(mut draw), Ok(first)) = (draw, slot_of(&head.timestamp, now)) else {
-        return Ok((sorted, Vec::new()));
+    // Without stakes, or after years without a block, no validator is drawn.
+    let (Ok(mut draw), Ok(first)) = (election.draw(), slot_of(&head.timestamp, now)) else {
+        return (sorted, Vec::new());
     };
     let seconds = Natural::from(SLOT_SECONDS);
     let slots = (first..).take(count).map_while(|number| {
@@ -92,5 +87,5 @@ where
         })
     });
     let slots = slots.collect();
-    Ok((sorted, slots))
+    (sorted, slots)
 }

@@ -3,7 +3,8 @@
 use super::*;
 use astreum_core::atom::{AtomSink, MemoryStore, bytes_list};
 use astreum_core::chain::{
-    Account, BURN, Block, Genesis, Header, Receipt, Status, TREASURY, Transaction, Unsigned,
+    Account, BURN, Block, Election, Genesis, Header, Receipt, Status, TREASURY, Transaction,
+    Unsigned,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::trie::{Scalar, Trie};
@@ -221,7 +222,8 @@ fn accounts_and_stakes_are_those_of_the_block() {
     assert_eq!(stake(&store, accounts, &address(2)).unwrap(), natural(3));
     assert_eq!(stake(&store, accounts, &address(3)).unwrap(), Natural::ZERO);
     let now = chain[5].timestamp.clone() + natural(5);
-    let (stakes, slots) = schedule(&store, &chain[5], &now, 4).unwrap();
+    let election = Election::read(&store, &chain[5]).unwrap();
+    let (stakes, slots) = schedule(&election, &chain[5], &now, 4);
     let shares: Vec<_> = stakes
         .iter()
         .map(|one| (one.validator, one.share_ppm))
@@ -235,8 +237,8 @@ fn accounts_and_stakes_are_those_of_the_block() {
         assert_eq!(slot.to, end);
         for time in [&slot.from, &slot.to] {
             let expected = astreum_core::chain::validator_at(
-                &astreum_core::chain::read_stakes(&store, accounts).unwrap(),
-                chain[5].id(),
+                &election.stakes,
+                election.seeds.next_slot_seed(),
                 &chain[5].timestamp,
                 time,
             );

@@ -215,9 +215,9 @@ impl Worker {
 
     fn carry_out_one(&mut self, action: Effect) {
         match action {
-            Effect::Fetch { id, limit } => {
+            Effect::Fetch { id, limit, from } => {
                 let inbox = self.inbox.clone();
-                self.ask(self.network.fetch_for_chain(id, limit, inbox));
+                self.ask(self.network.fetch_for_chain(id, limit, from, inbox));
             }
             Effect::FetchSmall { id, limit, from } => {
                 let inbox = self.inbox.clone();

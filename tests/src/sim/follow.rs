@@ -75,20 +75,25 @@ impl Host {
         let input = match event {
             Event::Head {
                 peer,
+                group,
                 id,
                 is_default_seed,
-                ..
+                is_seed,
             } => Input::PeerHead {
                 peer: *peer,
+                group: *group,
                 id: *id,
                 is_default_seed: *is_default_seed,
+                is_seed: *is_seed,
             },
             Event::PeerRemoved { peer, .. } => Input::PeerGone { peer: *peer },
             Event::Transaction { peer, id, .. } => Input::Transaction {
                 peer: Some(*peer),
                 id: *id,
             },
-            Event::Fetched { fetch, atoms, .. } => {
+            Event::Fetched {
+                fetch, atoms, from, ..
+            } => {
                 let Some(wanted) = following.fetches.remove(fetch) else {
                     return;
                 };
@@ -99,13 +104,13 @@ impl Host {
                         let _ = running.store.keep(atom.id(), atom.clone());
                     }
                 }
-                ended(wanted, Ok(atoms))
+                ended(wanted, Ok(atoms), *from)
             }
             Event::FetchFailed { fetch, error, .. } => {
                 let Some(wanted) = following.fetches.remove(fetch) else {
                     return;
                 };
-                ended(wanted, Err(*error))
+                ended(wanted, Err(*error), None)
             }
             _ => return,
         };
@@ -206,7 +211,7 @@ impl Host {
                 return;
             };
             match action {
-                Effect::Fetch { id, limit } => {
+                Effect::Fetch { id, limit, from } => {
                     want(
                         now,
                         running,
@@ -215,7 +220,7 @@ impl Host {
                             is_small: false,
                         },
                         limit,
-                        None,
+                        from,
                     );
                 }
                 Effect::FetchSmall { id, limit, from } => {
@@ -284,12 +289,13 @@ fn want(
 fn ended(
     wanted: Wanted,
     outcome: Result<Vec<astreum_core::atom::Atom>, astreum_core::wire::engine::FetchError>,
+    from: Option<PublicKey>,
 ) -> Input {
     let Wanted { id, is_small } = wanted;
     if is_small {
         let outcome = outcome.map(|_| ());
         Input::FetchedSmall { id, outcome }
     } else {
-        Input::Fetched { id, outcome }
+        Input::Fetched { id, outcome, from }
     }
 }

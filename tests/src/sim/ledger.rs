@@ -7,6 +7,7 @@ use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
 use astreum_node::chain::producer::{Producer, ProducerConfig};
 use astreum_node::chain::{Chain, Head, HeadState, SavedHead, SigningRecord, VerifierConfig};
+use astreum_node::lanes::Lanes;
 use astreum_node::store::Store;
 use core::convert::Infallible;
 use core::time::Duration;
@@ -119,7 +120,7 @@ impl Ledger {
             slice_attempts: 1,
             ..ProducerConfig::new(validator_key(number))
         };
-        chain.with_producer(Producer::new(config, signed))
+        chain.with_producer(Producer::new(config, signed, Lanes::new()))
     }
 
     /// Another payment of the wallet.

@@ -5,8 +5,8 @@ use super::input::Input;
 use crate::model::forgetful::{Forgetful, patiently};
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
 use astreum_core::chain::{
-    Account, Address, BURN, Block, Genesis, Outcome, Position, RecordAtoms, State, StateError,
-    TREASURY, Transaction, Unsigned,
+    Account, Address, BURN, Block, Genesis, Outcome, Position, RecordAtoms, StakeTable, State,
+    StateError, TREASURY, Transaction, Unsigned,
 };
 use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
@@ -90,7 +90,10 @@ fn apply<S: AtomSource<Error = Infallible>>(
     parent: &Block,
     transactions: &[Transaction],
 ) -> Left {
-    let mut state = State::new(source, Position::after(parent));
+    let Ok(stakes) = StakeTable::read(all, parent.accounts) else {
+        panic!("the stakes of a genesis can be read");
+    };
+    let mut state = State::new(source, Position::after(parent, &stakes));
     let missing = |error: &StateError<Infallible>| error.missing();
     let is_nowhere = |error: &_| missing(error).is_some_and(|id: AtomId| all.atom(&id).is_err());
     let mut outcome = |transaction: &Transaction| match state.admit_and_apply(transaction) {

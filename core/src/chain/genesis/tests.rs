@@ -1,5 +1,5 @@
 use super::*;
-use crate::chain::{read_stakes, validator_at};
+use crate::chain::{ElectionSeeds, StakeTable, validator_at};
 use crate::trie::{self, Scalar};
 use alloc::string::ToString;
 use core::convert::Infallible;
@@ -38,9 +38,10 @@ fn the_default_is_usable() {
     let (block, store) = build(&genesis).unwrap();
     assert_eq!(block.chain_id, 7);
     assert_eq!(block.cumulative_stake, 0);
-    let stakes = read_stakes(&store, block.accounts).unwrap();
+    let stakes = StakeTable::read(&store, block.accounts).unwrap();
     let now = &block.timestamp + &Natural::from(9_u64);
-    let drawn = validator_at(&stakes, block.id(), &block.timestamp, &now);
+    let seed = ElectionSeeds::genesis(block.id()).next_slot_seed();
+    let drawn = validator_at(&stakes, seed, &block.timestamp, &now);
     assert_eq!(drawn, Ok(VALIDATOR));
     let funded = Account::find(&store, block.accounts, &VALIDATOR).unwrap();
     assert_eq!(funded.unwrap().balance, DEFAULT_BALANCE);
@@ -108,8 +109,8 @@ fn what_was_asked_for_is_in_it() {
     let contracts: Vec<_> = trie::entries(&store, account(&BURN).data).collect();
     assert_eq!(contracts.len(), 1);
     assert_eq!(
-        read_stakes(&store, block.accounts),
-        Ok(genesis.stakes.clone())
+        StakeTable::read(&store, block.accounts),
+        Ok(StakeTable::from(&genesis.stakes))
     );
 
     // 1 + ceil(526 * 30 / 1000) + ceil(272 * 30 / 1000), and thirty times as much stake later.

@@ -3,8 +3,8 @@
 use super::world::{World, accounts, address_of, from_anybody, key, list, natural, unsigned};
 use crate::atom::{AtomId, AtomSource, MemoryStore, SourceError};
 use crate::chain::{
-    Address, BURN, MAX_LIST_ATOMS, Outcome, Position, RecordAtoms, Rejection, State, Status,
-    TREASURY, Transaction, channel, contract,
+    Address, BURN, MAX_LIST_ATOMS, Outcome, RecordAtoms, Rejection, State, Status, TREASURY,
+    Transaction, channel, contract,
 };
 use crate::integer::Natural;
 use crate::trie::{self, Scalar};
@@ -216,7 +216,7 @@ fn what_was_missing_changes_nothing_but_when() {
         store: &world.store,
         asked: core::cell::RefCell::default(),
     };
-    let mut state = State::new(&source, Position::after(&world.parent));
+    let mut state = State::new(&source, world.position());
     let mut misses = 0;
     for (transaction, expected) in transactions.iter().zip(outcomes) {
         loop {

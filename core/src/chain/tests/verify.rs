@@ -6,8 +6,8 @@ use super::world::{
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, bytes_list};
 use crate::chain::cost::{Price, stored_bytes};
 use crate::chain::{
-    BURN, Block, Body, Builder, Header, Invalid, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS,
-    MAX_INTEGER_BYTES, MAX_TRANSACTION_DATA_BYTES, REWARD, Rejection, Status, TREASURY, Total,
+    BURN, Block, Body, Header, Invalid, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, MAX_INTEGER_BYTES,
+    MAX_TRANSACTION_DATA_BYTES, REWARD, Rejection, StakeTable, Status, TREASURY, Total,
     Transaction, VerifyError, check_signatures, contract, read_transactions, verify_body,
     verify_genesis, verify_header,
 };
@@ -24,9 +24,10 @@ type Verdict<T> = Result<T, VerifyError<Infallible>>;
 fn header_verdict(world: &World, block: &Block) -> Verdict<()> {
     let latest = natural(PARENT_TIME + 10);
     verify_header(
-        &world.store,
         block,
         &world.parent,
+        &world.seeds(),
+        &world.stakes(),
         &natural(CHAIN_ID),
         &latest,
     )
@@ -36,7 +37,15 @@ fn body_verdict(world: &World, block: &Block) -> Verdict<Body> {
     let transactions = read_transactions(&world.store, block)?;
     let signed = check_signatures(&transactions);
     let (store, parent) = (&world.store, &world.parent);
-    verify_body(store, block, parent, &transactions, &signed, &mut Scalar)
+    verify_body(
+        store,
+        block,
+        parent,
+        &world.stakes(),
+        &transactions,
+        &signed,
+        &mut Scalar,
+    )
 }
 
 fn invalid<T: core::fmt::Debug>(verdict: Verdict<T>) -> Invalid {
@@ -187,12 +196,13 @@ fn a_block_from_the_future_waits_and_draws_nobody() {
     let early = block(&mut world, &[], false, |header| {
         header.timestamp = time.clone();
     });
-    // Without the stakes, so that a draw would end in "missing".
+    // Without stakes, so that a draw would find the block invalid.
     let latest = natural(PARENT_TIME + 10);
-    let verdict = verify_header(
-        &MemoryStore::new(),
+    let verdict: Verdict<()> = verify_header(
         &early,
         &world.parent,
+        &world.seeds(),
+        &StakeTable::default(),
         &natural(CHAIN_ID),
         &latest,
     );
@@ -299,7 +309,7 @@ fn an_inflated_reward_is_refused() {
     let mut world = world();
     let validator = address_of(&world.validator);
     for more in [1_u64, 1_000_000] {
-        let mut builder = Builder::new(&world.store, &world.parent);
+        let mut builder = world.builder();
         builder.apply(&transfer(1)).unwrap().unwrap();
         let mut body = builder.finish(&mut Scalar, Some(validator)).unwrap();
         builder.state().credit(&validator, &natural(more)).unwrap();
@@ -451,7 +461,7 @@ fn a_contract_on_a_pending_transaction_does_not_bar_it() {
     let mut data = std::vec![contract::OPEN];
     data.extend_from_slice(pending.id().as_ref());
     let open = unsigned(2, BURN, 0, &data).sign(&key(2));
-    let mut builder = Builder::new(&world.store, &world.parent);
+    let mut builder = world.builder();
     assert_eq!(builder.apply(&open).unwrap(), Ok(Status::Success));
     assert_eq!(builder.apply(&pending).unwrap(), Ok(Status::Success));
     assert_eq!(builder.apply(&pending).unwrap(), Err(Rejection::Replayed));
@@ -482,7 +492,7 @@ fn nobody_sends_from_the_burn_account() {
         })
     };
     let theft = (0..100).find_map(theft).unwrap();
-    let mut builder = Builder::new(&world.store, &world.parent);
+    let mut builder = world.builder();
     assert_eq!(builder.apply(&theft).unwrap(), Err(Rejection::SystemSender));
     let staked = from_anybody(unsigned(0, BURN, 1, b""), TREASURY);
     assert_eq!(
@@ -556,7 +566,7 @@ fn the_transactions_of_a_block_are_bounded_in_bytes() {
     let expected = VerifyError::Invalid(Invalid::TransactionList { problem });
     assert_eq!(read.unwrap_err(), expected);
     // What is made is bounded as well.
-    let mut builder = Builder::new(&world.store, &world.parent);
+    let mut builder = world.builder();
     let count = MAX_BLOCK_BYTES / stored_bytes(&large);
     let each = |n: u64| unsigned(n, address_of(&key(2)), 0, &data).sign(&key(1));
     for n in 0..count {
@@ -575,6 +585,7 @@ fn transactions_that_are_not_the_blocks_own_are_noticed() {
         &world.store,
         &block,
         &world.parent,
+        &world.stakes(),
         &others,
         &[true],
         &mut Scalar,
@@ -582,7 +593,15 @@ fn transactions_that_are_not_the_blocks_own_are_noticed() {
     assert!(matches!(invalid(verdict), Invalid::Transactions { .. }));
     // A verdict that is not there is a bad one.
     let own = [transfer(1)];
-    let verdict = verify_body(&world.store, &block, &world.parent, &own, &[], &mut Scalar);
+    let verdict = verify_body(
+        &world.store,
+        &block,
+        &world.parent,
+        &world.stakes(),
+        &own,
+        &[],
+        &mut Scalar,
+    );
     assert!(matches!(
         invalid(verdict),
         Invalid::TransactionSignature { index: 0, .. }

@@ -3,8 +3,8 @@
 use crate::atom::{Atom, AtomId, MemoryStore};
 use crate::chain::nonce::{difficulty, has_work};
 use crate::chain::{
-    Account, Address, BURN, Block, Body, Builder, Header, Position, RecordAtoms, State, TREASURY,
-    Transaction, Unsigned,
+    Account, Address, BURN, Block, Body, Builder, ElectionSeeds, Header, Position, RecordAtoms,
+    SeedRun, StakeTable, State, TREASURY, Transaction, Unsigned,
 };
 use crate::crypto::{Signature, SigningKey};
 use crate::integer::Natural;
@@ -13,6 +13,8 @@ use std::vec::Vec;
 
 /// The chain's id.
 pub(super) const CHAIN_ID: u64 = 7;
+/// Blocks before the parent.
+pub(super) const PARENT_HEIGHT: u64 = 41;
 /// When the parent was made.
 pub(super) const PARENT_TIME: u64 = 1_000;
 
@@ -51,6 +53,8 @@ pub(super) struct World {
     pub(super) parent: Block,
     /// Who may make blocks.
     pub(super) validator: SigningKey,
+    /// What the parent left, so that a test can take the atoms away.
+    stakes: StakeTable,
 }
 
 impl World {
@@ -87,7 +91,7 @@ impl World {
         }
         let header = Header {
             chain_id: natural(CHAIN_ID),
-            height: natural(41),
+            height: natural(PARENT_HEIGHT),
             previous: AtomId::new([9; 32]),
             timestamp: natural(PARENT_TIME),
             difficulty: natural(1),
@@ -104,10 +108,12 @@ impl World {
         };
         let parent = header.sign(&validator);
         parent.write(&mut store).unwrap();
+        let stakes = StakeTable::read(&store, parent.accounts).unwrap();
         Self {
             store,
             parent,
             validator,
+            stakes,
         }
     }
 
@@ -118,8 +124,31 @@ impl World {
         head
     }
 
+    /// The stakes that the parent left.
+    pub(super) fn stakes(&self) -> StakeTable {
+        self.stakes.clone()
+    }
+
+    /// The seeds after the parent, whose ancestors exist in name only.
+    pub(super) fn seeds(&self) -> ElectionSeeds {
+        let mut run = SeedRun::to(PARENT_HEIGHT);
+        for height in 0..PARENT_HEIGHT {
+            run.push(AtomId::new([u8::try_from(height).unwrap(); 32]));
+        }
+        run.push(self.parent.id());
+        run.finish().unwrap()
+    }
+
+    pub(super) fn builder(&self) -> Builder<&MemoryStore> {
+        Builder::new(&self.store, &self.parent, &self.stakes())
+    }
+
     pub(super) fn state(&self) -> State<&MemoryStore> {
-        State::new(&self.store, Position::after(&self.parent))
+        State::new(&self.store, self.position())
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position::after(&self.parent, &self.stakes())
     }
 
     pub(super) fn keep(&mut self, atoms: RecordAtoms) {
@@ -129,7 +158,7 @@ impl World {
     /// A body with these transactions, all of which must be applied, and everything about it in
     /// the store.
     pub(super) fn body(&mut self, transactions: &[Transaction], claim: bool) -> Body {
-        let mut builder = Builder::new(&self.store, &self.parent);
+        let mut builder = self.builder();
         for transaction in transactions {
             builder.apply(transaction).unwrap().unwrap();
         }

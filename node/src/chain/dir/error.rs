@@ -1,9 +1,9 @@
 //! Errors of the chain directory, and what an operator does about each.
 
-use super::RULES_VERSION;
 use crate::chain::signed::SignedFileError;
 use crate::store::is_no_room;
 use astreum_core::atom::AtomId;
+use astreum_core::chain::RULES_VERSION;
 use astreum_core::consensus::StoreFailure;
 use core::fmt;
 use std::io;

@@ -1,8 +1,9 @@
 //! Identity of a chain as kept on disk.
 
-use super::{ChainDirError, IDENTITY, RULES_VERSION, read_file, replace_file};
+use super::{ChainDirError, IDENTITY, read_file, replace_file};
 use crate::control::{hex, unhex};
 use astreum_core::atom::AtomId;
+use astreum_core::chain::RULES_VERSION;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

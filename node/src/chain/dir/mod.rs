@@ -37,6 +37,7 @@ pub use location::{candidates, has_files, location};
 use super::signed::SignedFile;
 use crate::store::disk::{Disk as _, SystemDisk};
 use astreum_core::atom::AtomId;
+use astreum_core::chain::RULES_VERSION;
 use astreum_core::consensus::head_journal::JournalHeader;
 use astreum_core::consensus::{SavedHead, SigningRecord};
 use identity::IdentityFile;
@@ -44,9 +45,6 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-/// Version of the consensus rules that this program implements.
-pub const RULES_VERSION: u32 = 2;
 
 const LOCK: &str = "LOCK";
 const HEADS: &str = "heads";

@@ -10,7 +10,7 @@ use crate::chain::Environment;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::cost::stored_bytes;
 use astreum_core::chain::{
-    Address, Block, BlockBytes, Body, MAX_BLOCK_BYTES, Transaction, VerifyError,
+    Address, Block, BlockBytes, Body, MAX_BLOCK_BYTES, StakeTable, Transaction, VerifyError,
     check_signatures_with, check_signed, read_ids, read_transaction, repeat_body,
 };
 use astreum_core::crypto::VerifyingKey;
@@ -30,7 +30,7 @@ pub struct Checked {
     pub(super) signed: Vec<bool>,
 }
 
-/// Checks the body of `block`, whose header was right. What was found out about its transactions
+/// Checks the body of `block`, whose header was right; `stakes` are those that `parent` left. What was found out about its transactions
 /// stays in `checked`, for when the block is tried again.
 ///
 /// # Errors
@@ -39,11 +39,12 @@ pub fn verify_body(
     world: &Environment<'_>,
     block: &Block,
     parent: &Block,
+    stakes: &StakeTable,
     hasher: &mut impl BatchHasher,
     checked: &mut Option<Checked>,
 ) -> Result<Body> {
     let mut repeat = |transactions: &[Transaction]| {
-        let repeated = repeat_body(world.atoms, parent, transactions, hasher);
+        let repeated = repeat_body(world.atoms, parent, stakes, transactions, hasher);
         repeated.and_then(|repeated| repeated.check(block, hasher))
     };
     if let Some(checked) = checked.as_ref().filter(|it| it.block == block.id()) {

@@ -8,8 +8,8 @@ use super::{Step, Verifier};
 use crate::chain::{Context, Effect, Environment};
 use astreum_core::atom::{AtomId, AtomKind};
 use astreum_core::chain::{
-    BURN, Block, Body, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction, VerifyError, verify_genesis,
-    verify_header,
+    BURN, Block, Body, Election, MAX_BLOCK_TRANSACTIONS, TREASURY, Transaction, VerifyError,
+    verify_genesis, verify_header,
 };
 use astreum_core::integer::Natural;
 use astreum_core::trie;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Transactions that one call looks for ahead.
 const LOOKS_PER_CALL: usize = 512;
+/// Headers and nodes of the stakes' trie that one call reads.
+const READS_PER_CALL: u32 = 4_096;
 /// Atoms of a list that one call reads ahead.
 const IDS_PER_CALL: usize = 4_096;
 
@@ -68,8 +70,26 @@ impl Verifier {
         if self.verified.contains(&id) {
             return self.passed(world, at, block);
         }
-        match self.check(world, at, &block, parent.as_deref()) {
+        let election = match &parent {
+            None => Ok(None),
+            Some(parent) => match self.elections.load(&world.atoms, parent, READS_PER_CALL) {
+                Ok(None) => return Step::Progress,
+                found => found.map_err(VerifyError::from),
+            },
+        };
+        let ahead = parent
+            .as_deref()
+            .zip(election.as_ref().ok().and_then(Option::as_ref));
+        let verdict = match &election {
+            Err(error) => Err(error.clone()),
+            Ok(_) => self.check(world, at, &block, ahead),
+        };
+        match verdict {
             Ok(body) => {
+                if let (Some((_, election)), Some(body)) = (ahead, &body) {
+                    let child = election.child(block.id(), body.stakes.clone());
+                    self.elections.insert(child);
+                }
                 self.keep(context, at, &block, body);
                 self.passed(world, at, block)
             }
@@ -114,19 +134,21 @@ impl Verifier {
         world: &Environment<'_>,
         at: usize,
         block: &Block,
-        parent: Option<&Block>,
+        parent: Option<(&Block, &Election)>,
     ) -> Verdict {
-        let Some(parent) = parent else {
+        let Some((parent, election)) = parent else {
             return verify_genesis(&world.atoms, block, &self.chain_id).map(|()| None);
         };
         let latest = world.now.unix.as_secs();
         let latest = latest.saturating_add(self.options.max_future_seconds);
         let latest = Natural::from(latest);
-        verify_header(&world.atoms, block, parent, &self.chain_id, &latest)?;
+        let Election { seeds, stakes } = election;
+        verify_header(block, parent, seeds, stakes, &self.chain_id, &latest)?;
         let Some(chase) = self.chases.get_mut(at) else {
             return Ok(None);
         };
-        verify_body(world, block, parent, &mut self.hasher, &mut chase.checked).map(Some)
+        let (hasher, checked) = (&mut self.hasher, &mut chase.checked);
+        verify_body(world, block, parent, stakes, hasher, checked).map(Some)
     }
 
     /// Stores everything of a block that was verified.

@@ -81,7 +81,11 @@ impl Fetches {
         let limit = long.unwrap_or(PART);
         self.bytes_in_flight += limit.bytes;
         self.in_flight.insert(id, limit);
-        context.ask(Effect::Fetch { id, limit });
+        context.ask(Effect::Fetch {
+            id,
+            limit,
+            from: None,
+        });
         true
     }
 

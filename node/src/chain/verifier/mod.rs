@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::lanes::Lanes;
 use crate::log;
 use astreum_core::atom::AtomId;
+use astreum_core::chain::ElectionCache;
 use astreum_core::chain::fork::{Forks, Offer};
 use astreum_core::crypto::PublicKey;
 use astreum_core::integer::Natural;
@@ -139,6 +140,7 @@ pub struct Verifier {
     hasher: Lanes,
     forks: Forks<String>,
     verified: Verified,
+    elections: ElectionCache,
     chases: Vec<Chase>,
     fetches: Fetches,
     /// Heads of the default seed: the one that is being loaded, and the newest.
@@ -168,6 +170,7 @@ impl Verifier {
             hasher: Lanes::new(),
             forks: Forks::new(),
             verified: Verified::default(),
+            elections: ElectionCache::default(),
             chases: Vec::new(),
             fetches: Fetches::default(),
             seed: None,
@@ -260,6 +263,7 @@ impl Component for Verifier {
                 peer,
                 id,
                 is_default_seed: true,
+                ..
             } => {
                 self.leave(peer);
                 self.seed_next = Some(*id);

@@ -9,8 +9,8 @@
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::chain::cost::Price;
 use astreum_core::chain::{
-    Account, Address, BURN, Block, Body, Builder, Header, Miner, Position, TREASURY, Transaction,
-    Unsigned, difficulty, read_transactions, verify_header,
+    Account, Address, BURN, Block, Body, Builder, Election, Header, Miner, Position, SeedRun,
+    StakeTable, TREASURY, Transaction, Unsigned, difficulty, read_transactions, verify_header,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -50,6 +50,8 @@ fn validator_key() -> SigningKey {
 struct Scene {
     store: MemoryStore,
     parent: Block,
+    /// What the parent left, as a node has it from verifying the parent.
+    election: Election,
     transactions: Vec<Transaction>,
 }
 
@@ -117,15 +119,22 @@ fn scene() -> Scene {
     for transaction in &transactions {
         transaction.write(&mut store).unwrap();
     }
+    let mut seeds = SeedRun::to(1);
+    [AtomId::ZERO, parent.id()].map(|id| seeds.push(id));
+    let election = Election {
+        seeds: seeds.finish().unwrap(),
+        stakes: StakeTable::read(&store, parent.accounts).unwrap(),
+    };
     Scene {
         store,
         parent,
+        election,
         transactions,
     }
 }
 
 fn build(scene: &Scene, transactions: &[Transaction]) -> Body {
-    let mut builder = Builder::new(&scene.store, &scene.parent);
+    let mut builder = Builder::new(&scene.store, &scene.parent, &scene.election.stakes);
     for transaction in transactions {
         builder.apply(transaction).unwrap().unwrap();
     }
@@ -148,7 +157,8 @@ fn mine(scene: &Scene, body: &Body) -> Block {
 }
 
 /// A block from its header on, as a node's verifier does it.
-fn verify(store: &MemoryStore, parent: &Block, block: &Block) -> Body {
+fn verify(store: &MemoryStore, scene: &Scene, block: &Block) -> Body {
+    let (parent, Election { seeds, stakes }) = (&scene.parent, &scene.election);
     let world = Environment {
         now: Now {
             instant: EngineInstant::ZERO,
@@ -158,8 +168,9 @@ fn verify(store: &MemoryStore, parent: &Block, block: &Block) -> Body {
         parallel: &Threads::of_machine(),
     };
     let latest = Natural::from(100_u64);
-    verify_header(store, block, parent, &parent.chain_id, &latest).unwrap();
-    verify_body(&world, block, parent, &mut Lanes::new(), &mut None).unwrap()
+    let header = verify_header::<()>(block, parent, seeds, stakes, &parent.chain_id, &latest);
+    header.unwrap();
+    verify_body(&world, block, parent, stakes, &mut Lanes::new(), &mut None).unwrap()
 }
 
 /// Nonces a second, each with a signature.
@@ -175,13 +186,16 @@ fn nonces_a_second(scene: &Scene, body: &Body) -> f64 {
     f64::from(NONCES) / seconds
 }
 
-/// Headers a second: read, and checked in whole with the stakes of their parent.
-fn headers_a_second(store: &MemoryStore, parent: &Block, block: &Block) -> f64 {
+/// Headers a second: read, and checked in whole.
+fn headers_a_second(scene: &Scene, block: &Block) -> f64 {
+    let (store, parent) = (&scene.store, &scene.parent);
+    let Election { seeds, stakes } = &scene.election;
     let latest = Natural::from(100_u64);
     let seconds = fastest(SHORT_ROUNDS, || {
         for _ in 0..HEADERS {
             let block = Block::read(store, black_box(block.id())).unwrap();
-            verify_header(store, &block, parent, &parent.chain_id, &latest).unwrap();
+            let chain_id = &parent.chain_id;
+            verify_header::<()>(&block, parent, seeds, stakes, chain_id, &latest).unwrap();
         }
     });
     f64::from(HEADERS) / seconds
@@ -228,7 +242,7 @@ fn reference(scene: &Scene) -> Result<Reference, String> {
 }
 
 fn reference_input(scene: &Scene) -> String {
-    let position = Position::after(&scene.parent);
+    let position = Position::after(&scene.parent, &scene.election.stakes);
     let parent = &scene.parent;
     assert_eq!(
         position.price,
@@ -292,10 +306,10 @@ fn main() -> ExitCode {
     block.write(&mut scene.store).unwrap();
     let ids: Vec<AtomId> = body.transaction_ids.clone();
     scene.store.extend(astreum_core::atom::bytes_list(&ids).1);
-    let (store, parent) = (&scene.store, &scene.parent);
+    let store = &scene.store;
     let reading = count / fastest(ROUNDS, || drop(read_transactions(store, &block).unwrap()));
-    let verify_seconds = fastest(ROUNDS, || drop(verify(store, parent, &block)));
-    let headers = headers_a_second(store, parent, &block);
+    let verify_seconds = fastest(ROUNDS, || drop(verify(store, &scene, &block)));
+    let headers = headers_a_second(&scene, &block);
     let whole_seconds = end_to_end(&scene);
 
     let verified = count / verify_seconds;
@@ -355,7 +369,7 @@ fn end_to_end(scene: &Scene) -> f64 {
         // What a peer fetches of a block: its header and the list of its transactions.
         other.extend(block.to_atoms().into_iter().map(|(_, atom)| atom));
         other.extend(astreum_core::atom::bytes_list(&body.transaction_ids).1);
-        let repeated = verify(&other, &scene.parent, &block);
+        let repeated = verify(&other, scene, &block);
         assert_eq!(repeated.accounts, body.accounts);
         for (id, atom) in repeated.atoms {
             put(&mut other, id, atom);

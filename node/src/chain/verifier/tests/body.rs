@@ -6,7 +6,8 @@ use crate::chain::{Environment, Now};
 use crate::work::spread::Threads;
 use astreum_core::atom::{MemoryStore, bytes_list};
 use astreum_core::chain::{
-    self, Block, Body, Header, Invalid, Transaction, Unsigned, VerifyError, check_signatures,
+    self, Block, Body, Header, Invalid, StakeTable, Transaction, Unsigned, VerifyError,
+    check_signatures,
 };
 use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
@@ -81,6 +82,11 @@ fn block_of(maker: &mut Maker, transactions: &[Transaction], good: &Header) -> B
     header.sign(&key(1))
 }
 
+/// Those after the genesis.
+fn stakes(maker: &Maker) -> StakeTable {
+    StakeTable::read(&maker.store, maker.genesis.accounts).unwrap()
+}
+
 /// As core says it, one signature after the other, before anything is applied.
 fn one_by_one(maker: &Maker, block: &Block, transactions: &[Transaction]) -> Verdict {
     let signed = check_signatures(transactions);
@@ -89,6 +95,7 @@ fn one_by_one(maker: &Maker, block: &Block, transactions: &[Transaction]) -> Ver
         &maker.store,
         block,
         parent,
+        &stakes(maker),
         transactions,
         &signed,
         &mut Scalar,
@@ -105,7 +112,8 @@ fn over(threads: usize, maker: &Maker, block: &Block, checked: &mut Option<Check
         atoms: store,
         parallel: &Threads::new(threads),
     };
-    verify_body(&world, block, &maker.genesis, &mut Scalar, checked)
+    let (genesis, stakes) = (&maker.genesis, &stakes(maker));
+    verify_body(&world, block, genesis, stakes, &mut Scalar, checked)
 }
 
 /// All threads' verdicts against one by one's, the first time and when it is tried again.

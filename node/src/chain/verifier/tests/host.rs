@@ -5,13 +5,15 @@ use crate::chain::{
 };
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{
-    Address, Block, Builder, Genesis, Header, Miner, Transaction, Unsigned, difficulty, write_atoms,
+    Address, Block, Builder, Genesis, Header, Miner, StakeTable, Transaction, Unsigned, difficulty,
+    write_atoms,
 };
 use astreum_core::crypto::{PublicKey, SigningKey};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
 use astreum_core::wire::engine::{FetchError, ListLimit};
+use astreum_core::wire::network_group::NetworkGroup;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -70,7 +72,8 @@ impl Maker {
     /// What a block with these transactions would say, before the search for a nonce.
     pub(super) fn draft(&mut self, parent: &Block, gap: u64, of: &[Transaction]) -> Header {
         let timestamp = &parent.timestamp + &Natural::from(gap);
-        let mut builder = Builder::new(&self.store, parent);
+        let stakes = StakeTable::read(&self.store, parent.accounts).unwrap();
+        let mut builder = Builder::new(&self.store, parent, &stakes);
         for transaction in of {
             builder.apply(transaction).unwrap().unwrap();
         }
@@ -186,7 +189,7 @@ impl Host {
         call(&mut self.chain, &world);
         while let Some(action) = self.chain.poll_effect() {
             match action {
-                Effect::Fetch { id, limit } => {
+                Effect::Fetch { id, limit, .. } => {
                     *self.asked.entry(id).or_default() += 1;
                     self.in_flight.push_back((id, limit));
                     self.largest_part = self.largest_part.max(limit.atoms);
@@ -216,16 +219,20 @@ impl Host {
     pub(super) fn hears(&mut self, from: u8, id: AtomId) {
         self.input(&Input::PeerHead {
             peer: peer(from),
+            group: NetworkGroup::of([10, 0, 0, from].into()),
             id,
             is_default_seed: false,
+            is_seed: false,
         });
     }
 
     pub(super) fn seed_says(&mut self, id: AtomId) {
         self.input(&Input::PeerHead {
             peer: peer(200),
+            group: NetworkGroup::of([10, 0, 0, 200].into()),
             id,
             is_default_seed: true,
+            is_seed: true,
         });
     }
 
@@ -263,7 +270,11 @@ impl Host {
                 for (id, limit) in core::mem::take(&mut self.in_flight) {
                     let outcome = self.brings(others, id, limit);
                     self.store.extend(outcome.iter().flatten().cloned());
-                    self.input(&Input::Fetched { id, outcome });
+                    self.input(&Input::Fetched {
+                        id,
+                        outcome,
+                        from: None,
+                    });
                 }
                 continue;
             }

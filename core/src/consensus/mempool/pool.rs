@@ -14,11 +14,12 @@
 //!
 //! No clock, no store: time is an argument, and equal calls give equal pools.
 
-use astreum_core::atom::AtomId;
-use astreum_core::integer::Natural;
+use crate::atom::AtomId;
+use crate::integer::Natural;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 /// Blocks for which a transaction that is in one is kept, in case that block's chain is left.
 pub const KEPT_BLOCKS: u64 = 16;
@@ -403,6 +404,7 @@ impl<T> Pool<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     const SMALL: PoolLimits = PoolLimits {

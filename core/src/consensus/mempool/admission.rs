@@ -6,26 +6,26 @@
 //! A transaction that can pay its fee and its storage but not its amount is taken. The rules have it
 //! in a block, failed and paid for.
 
-use super::intake::{Declined, Verdict};
+use super::announcements::{Declined, Verdict};
 use super::pool::{Entry, NoPlace, Pool};
-use astreum_core::atom::{AtomId, AtomSource};
-use astreum_core::chain::cost::stored_bytes;
-use astreum_core::chain::{
-    Account, BURN, Block, Position, RecordError, Rejection, State, StateError, Transaction,
-    channel, contract,
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::cost::stored_bytes;
+use crate::chain::{
+    Account, BURN, Block, Position, RecordError, Rejection, StakeTable, State, StateError,
+    Transaction, channel, contract,
 };
-use astreum_core::crypto::SignatureError;
-use astreum_core::integer::Natural;
-use astreum_core::wire::engine::FetchError;
+use crate::crypto::SignatureError;
+use crate::integer::Natural;
+use crate::wire::engine::FetchError;
+use alloc::sync::Arc;
 use core::fmt;
-use std::sync::Arc;
 
 /// Stored bytes beyond those of the data that a transaction that waits may have. What every
 /// transaction has takes 500; the rest is for its numbers.
 pub const MAX_OVERHEAD_BYTES: usize = 2_048;
 /// The most stored bytes of a transaction that waits.
 pub const MAX_TRANSACTION_BYTES: usize =
-    astreum_core::chain::MAX_TRANSACTION_DATA_BYTES + MAX_OVERHEAD_BYTES;
+    crate::chain::MAX_TRANSACTION_DATA_BYTES + MAX_OVERHEAD_BYTES;
 
 /// Why a transaction does not wait for a block.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,7 +152,8 @@ pub fn examine<S: AtomSource + ?Sized>(
         RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
         ref source => missing(source.missing()),
     })?;
-    let position = Position::after(head);
+    // Nothing is applied, so that no stakes are looked at.
+    let position = Position::after(head, &StakeTable::default());
     if transaction.chain_id != position.chain_id {
         let (transaction, chain) = (transaction.chain_id.clone(), position.chain_id);
         return Err(Refusal::Rejected(Rejection::ChainId { transaction, chain }).into());

@@ -1,29 +1,37 @@
 //! From one head to the next: plan, build, mine, store, name.
 
+use super::publish;
 use super::{
     Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, PATIENCE_PER_BLOCK, Phase,
     Producer, RETRY, Started, Wait, monotonic,
 };
-use crate::chain::SignedBlock;
-use crate::chain::admission::{Refusal, Waiting};
-use crate::chain::schedule::{NoSchedule, Schedule};
+use crate::atom::{AtomId, AtomSource, MemoryStore};
 use crate::chain::{
-    Commit, Context, Effect, Environment, Head, HeadState, PART, StoreFailure, publish,
+    Block, Builder, Election, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
+    RecordError, Rejection, StateError, difficulty,
 };
-use astreum_core::atom::{AtomId, AtomSource, MemoryStore};
-use astreum_core::chain::{
-    Block, Builder, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
-    Rejection, StateError, difficulty,
+use crate::consensus::SignedBlock;
+use crate::consensus::mempool::admission::{Refusal, Waiting};
+use crate::consensus::producer::schedule::{NoSchedule, Schedule};
+use crate::consensus::{
+    Commit, Context, Effect, Environment, Event, Head, HeadState, PART, StoreFailure,
 };
-use astreum_core::consensus::Event;
-use astreum_core::integer::Natural;
-use astreum_core::time::Instant;
-use astreum_core::wire::object::PayloadType;
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use crate::wire::object::PayloadType;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
 /// Transactions that are tried for one block beyond those that it may have.
 const MAX_REJECTED: usize = 1_024;
+/// Headers and nodes of the stakes' trie that one call reads.
+const READS_PER_CALL: u32 = 4_096;
 /// How long a plan without an end in sight holds, unless something happens.
 const REPLAN: Duration = Duration::from_secs(60);
 /// A turn is begun this much before the search would have to begin, for building the block.
@@ -77,7 +85,7 @@ impl Pace {
     }
 }
 
-impl Producer {
+impl<H: BatchHasher> Producer<H> {
     /// Does the next piece of what is to be done for a block.
     pub(super) fn make_block(
         &mut self,
@@ -100,6 +108,8 @@ impl Producer {
             Phase::Plan | Phase::Wait { .. } | Phase::Scheduled { .. } => {
                 self.phase = match self.plan(world, context, started) {
                     Ok(phase) => phase,
+                    // There is more to read.
+                    Err(Wait::Planning) => Phase::Plan,
                     Err(why) => self.wait(now.instant, why),
                 };
             }
@@ -295,21 +305,40 @@ impl Producer {
         head: &Head,
         earliest: u64,
     ) -> Result<u64, Wait> {
-        let schedule = match self.schedule.take() {
-            Some(schedule) => Ok(schedule),
-            None => Schedule::new(world.atoms, head.block(), head.timestamp(), self.address),
-        };
-        let mut schedule = schedule.map_err(|error| match error {
-            NoSchedule::Missing(id) => need(context, id),
-            NoSchedule::NoStake => Wait::NoStake,
-            NoSchedule::Select(error) => Wait::Trouble(error.to_string()),
-            NoSchedule::Unreadable(problem) => {
-                Wait::Trouble(format!("the stakes cannot be read: {problem}"))
+        let mut schedule = match self.schedule.take() {
+            Some(schedule) => schedule,
+            None => {
+                let election = self.election(world, context, head)?;
+                let schedule = Schedule::new(&election, head.timestamp(), self.address);
+                schedule.map_err(|error| match error {
+                    NoSchedule::NoStake => Wait::NoStake,
+                    NoSchedule::Election(error) => Wait::Trouble(error.to_string()),
+                })?
             }
-        })?;
+        };
         let next = schedule.next(earliest);
         self.schedule = Some(schedule);
         next.ok_or(Wait::NoTurnSoon)
+    }
+
+    /// What decides whose the slots after the head are.
+    fn election(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        head: &Head,
+    ) -> Result<Election, Wait> {
+        let read = self
+            .elections
+            .load(world.atoms, head.block(), READS_PER_CALL);
+        match read {
+            Ok(Some(election)) => Ok(election),
+            Ok(None) => Err(Wait::Planning),
+            Err(RecordError::Malformed { problem, .. }) => Err(Wait::Trouble(format!(
+                "the stakes cannot be read: {problem}"
+            ))),
+            Err(error) => Err(unreadable(context, &error.into())),
+        }
     }
 
     /// The body of a block after `head`, from what waits.
@@ -320,7 +349,8 @@ impl Producer {
         head: &Head,
         timestamp: u64,
     ) -> Result<Draft, Wait> {
-        let mut builder = Builder::new(world.atoms, head.block());
+        let election = self.election(world, context, head)?;
+        let mut builder = Builder::new(world.atoms, head.block(), &election.stakes);
         let transactions = self.fill(context, &mut builder);
         let claims = self.config.claim_reward && !self.config.reference_followers;
         let claimant = claims.then_some(self.address);
@@ -376,7 +406,7 @@ impl Producer {
             self.pool.remove(&id);
             // In a block that was made meanwhile: what everybody wants.
             if refusal != Refusal::Rejected(Rejection::Replayed) {
-                self.refuse(id, refusal);
+                self.refuse(context, id, refusal);
             }
         }
         taken
@@ -416,10 +446,8 @@ impl Producer {
         let timestamp = Duration::from_secs(draft.timestamp);
         if world.now.unix > timestamp + LATE {
             self.late += 1;
-            if let Some(more) = crate::log::limited("block late") {
-                let height = draft.height;
-                crate::log::info!("block {height} was not found in time{more}");
-            }
+            let (height, timestamp) = (draft.height, draft.timestamp);
+            context.report(Event::SlotMissed { height, timestamp });
             self.phase = Phase::Plan;
         } else if is_found && world.now.unix >= timestamp {
             if let Phase::Found { draft, block } = core::mem::replace(&mut self.phase, Phase::Plan)
@@ -478,9 +506,10 @@ impl Producer {
         if let Err(problem) = outcome
             && is_head
         {
-            if let Some(more) = crate::log::limited("block not stored") {
-                crate::log::error!("a block could not be stored: {problem}{more}");
-            }
+            context.report(Event::BlockNotStored {
+                height: draft.height,
+                problem: problem.to_string(),
+            });
             *retry = Some(world.now.instant + RETRY);
             return;
         }
@@ -500,8 +529,11 @@ impl Producer {
         };
         self.made += 1;
         let (id, height) = (block.id(), draft.height);
-        let count = draft.transactions.len();
-        crate::log::info!("made block {height} with {count} transactions: {id}");
+        context.report(Event::BlockMade {
+            id,
+            height,
+            transactions: draft.transactions.len(),
+        });
         let heads = publish::heads(&block, &draft.body, &draft.transactions);
         self.pool.include(&draft.body.transaction_ids, height);
         if let Some(head) = Head::new(block, HeadState::Own) {
@@ -537,7 +569,11 @@ impl Producer {
 
 /// Has an atom of the head's state fetched.
 fn need(context: &mut Context, id: AtomId) -> Wait {
-    context.ask(Effect::Fetch { id, limit: PART });
+    context.ask(Effect::Fetch {
+        id,
+        limit: PART,
+        from: None,
+    });
     Wait::MissingAtom(id)
 }
 

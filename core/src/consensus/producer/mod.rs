@@ -17,31 +17,36 @@
 //! - Nothing that a peer sends makes it hold more than the bounds of [`Pool`], [`Intake`] and of
 //!   this module.
 
+mod duplicate_validator;
 mod make;
-mod sightings;
+pub mod publish;
+pub mod schedule;
 mod status;
 mod transactions;
 
 pub use status::{Activity, Halt, ValidatorStatus, Wait};
 
-use super::admission::{Refusal, Waiting};
-use super::intake::Intake;
-use super::pool::{Pool, PoolLimits};
-use super::publish::Offers;
-use super::schedule::Schedule;
-use super::{Component, Context, Environment, Head, Input, Now};
+use super::mempool::admission::{Refusal, Waiting};
+use super::mempool::announcements::Intake;
+use super::mempool::pool::{Pool, PoolLimits};
+use super::{Component, Context, Environment, Event, Head, Input, Now};
 use super::{SigningRecord, Start};
-use crate::lanes::Lanes;
-use astreum_core::atom::AtomId;
-use astreum_core::chain::{Address, Block, Body, Miner};
-use astreum_core::crypto::SigningKey;
-use astreum_core::time::Instant;
-use astreum_core::wire::engine::ListLimit;
+use crate::atom::AtomId;
+use crate::chain::{Address, Block, Body, ElectionCache, Miner};
+use crate::crypto::SigningKey;
+use crate::time::Instant;
+use crate::trie::BatchHasher;
+use crate::wire::engine::ListLimit;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+use duplicate_validator::Sightings;
 use make::Pace;
-use sightings::Sightings;
-use std::collections::VecDeque;
+use publish::Offers;
+use schedule::Schedule;
 use transactions::Lacking;
 
 /// A block that is not found so long after its time is dropped.
@@ -139,10 +144,10 @@ enum Phase {
 }
 
 /// The validator. See the [module](self).
-pub struct Producer {
+pub struct Producer<H> {
     config: ProducerConfig,
     address: Address,
-    hasher: Lanes,
+    hasher: H,
     pool: Pool<Waiting>,
     intake: Intake,
     /// Transactions whose fetch has ended.
@@ -161,6 +166,7 @@ pub struct Producer {
     /// A genesis of its own that is being stored.
     genesis: Option<Block>,
     schedule: Option<Schedule>,
+    elections: ElectionCache,
     offers: Offers,
     pace: Pace,
     phase: Phase,
@@ -172,7 +178,7 @@ pub struct Producer {
     refusals: VecDeque<(AtomId, Refusal)>,
 }
 
-impl fmt::Debug for Producer {
+impl<H: BatchHasher> fmt::Debug for Producer<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("validator", &self.address)
@@ -187,13 +193,13 @@ struct Started {
     own_since: Start,
 }
 
-impl Producer {
+impl<H: BatchHasher> Producer<H> {
     /// A validator that has signed what `signed` says in earlier runs.
     #[must_use]
-    pub fn new(config: ProducerConfig, signed: SigningRecord) -> Self {
+    pub fn new(config: ProducerConfig, signed: SigningRecord, hasher: H) -> Self {
         Self {
             address: Address::from(config.key.verifying_key()),
-            hasher: Lanes::new(),
+            hasher,
             pool: Pool::new(config.pool),
             intake: Intake::default(),
             arrived: VecDeque::new(),
@@ -207,6 +213,7 @@ impl Producer {
             head: None,
             genesis: None,
             schedule: None,
+            elections: ElectionCache::default(),
             offers: Offers::default(),
             pace: Pace::default(),
             phase: Phase::Plan,
@@ -352,7 +359,7 @@ impl Producer {
             context.ask(super::Effect::FetchSmall { id, limit, from });
         }
         if let Some(halt) = halt {
-            crate::log::error!("{halt}");
+            context.report(Event::ProducerHalted(halt.clone()));
             self.phase = Phase::Halted(halt);
             context.ask(super::Effect::SetValidator(false));
         }
@@ -364,7 +371,7 @@ fn monotonic(world: &Environment<'_>) -> Duration {
     world.now.instant.since(Instant::ZERO)
 }
 
-impl Component for Producer {
+impl<H: BatchHasher> Component for Producer<H> {
     fn handle_input(&mut self, world: &Environment<'_>, context: &mut Context, input: &Input) {
         self.now = world.now;
         match input {
@@ -372,10 +379,10 @@ impl Component for Producer {
                 self.first_peer.get_or_insert(world.now.instant);
                 self.sightings.name(*id);
             }
-            Input::Transaction { peer, id } => self.announced(world, *id, *peer),
+            Input::Transaction { peer, id } => self.announced(world, context, *id, *peer),
             Input::FetchedSmall { id, outcome } => {
                 self.sightings.fetched(id, None);
-                self.transaction_fetched(world, id, outcome);
+                self.transaction_fetched(world, context, id, outcome);
             }
             Input::Fetched { id, outcome, .. } => {
                 self.sightings.fetched(id, outcome.as_deref().ok());

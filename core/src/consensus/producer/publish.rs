@@ -6,11 +6,12 @@
 //!
 //! Invariant: the block and its body are always offered; nothing else is beyond [`MAX_LIVE`].
 
-use super::admission::Waiting;
-use astreum_core::atom::{Atom, AtomId, AtomKind};
-use astreum_core::chain::{Block, Body, RecordAtoms};
+use crate::atom::{Atom, AtomId, AtomKind};
+use crate::chain::{Block, Body, RecordAtoms};
+use crate::consensus::mempool::admission::Waiting;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
-use std::collections::{BTreeSet, VecDeque};
 
 /// How long what a block brought is offered.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -127,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_record_is_offered_under_its_first_atom() {
-        let (first, list) = astreum_core::atom::bytes_list(&[b"a", b"b", b"c"]);
-        let (second, more) = astreum_core::atom::bytes_list(&[b"d"]);
+        let (first, list) = crate::atom::bytes_list(&[b"a", b"b", b"c"]);
+        let (second, more) = crate::atom::bytes_list(&[b"d"]);
         let atoms: Vec<_> = list
             .into_iter()
             .chain(more)

@@ -1,13 +1,10 @@
-//! When a validator's turn comes after one block.
+//! Slots of one validator after one block.
 //!
 //! Each slot of two seconds after a block has one validator, drawn from the stakes that the block
 //! left. Whoever misses its slot is not waited for: the next one's turn comes all the same.
 
-use astreum_core::atom::{AtomId, AtomSource};
-use astreum_core::chain::{
-    Address, Block, Draw, MAX_SLOTS, RecordError, SLOT_SECONDS, SelectError, read_stakes,
-};
-use astreum_core::integer::Natural;
+use crate::chain::{Address, Draw, Election, ElectionError, MAX_SLOTS, SLOT_SECONDS};
+use crate::integer::Natural;
 
 /// Slots that are drawn in one call at most. A validator that is in none of them has a very small
 /// stake; the next call goes on from there.
@@ -16,12 +13,8 @@ const MAX_DRAWS: u64 = 4_096;
 /// Why there is no schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoSchedule {
-    /// This atom is needed first.
-    Missing(AtomId),
-    /// Nobody can be drawn.
-    Select(SelectError),
-    /// The stakes cannot be read.
-    Unreadable(&'static str),
+    /// No validator can be drawn.
+    Election(ElectionError),
     /// This validator has nothing at stake.
     NoStake,
 }
@@ -37,30 +30,22 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The turns of `validator` after `parent`, whose time is `timestamp`.
+    /// The turns of `validator` after a block, whose time is `timestamp`.
     ///
     /// # Errors
-    /// When an atom is missing, or the validator will never be drawn.
-    pub fn new<S: AtomSource + ?Sized>(
-        source: &S,
-        parent: &Block,
+    /// When the validator will never be drawn.
+    pub fn new(
+        election: &Election,
         timestamp: u64,
         validator: Address,
     ) -> Result<Self, NoSchedule> {
-        let stakes = read_stakes(source, parent.accounts).map_err(|error| match error {
-            RecordError::Malformed { problem, .. } => NoSchedule::Unreadable(problem),
-            ref other => other.missing().map_or(
-                NoSchedule::Unreadable("the atom store failed"),
-                NoSchedule::Missing,
-            ),
-        })?;
-        if !stakes.contains_key(&validator) {
+        if election.stakes.stake(&validator).is_zero() {
             return Err(NoSchedule::NoStake);
         }
         Ok(Self {
             validator,
             timestamp,
-            draw: Draw::new(&stakes, parent.id()).map_err(NoSchedule::Select)?,
+            draw: election.draw().map_err(NoSchedule::Election)?,
             own: None,
         })
     }
@@ -92,42 +77,36 @@ impl Schedule {
 
     fn slot_of(&self, timestamp: u64) -> Option<u64> {
         let (from, to) = (Natural::from(self.timestamp), Natural::from(timestamp));
-        astreum_core::chain::slot_of(&from, &to).ok()
+        crate::chain::slot_of(&from, &to).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use astreum_core::atom::MemoryStore;
-    use astreum_core::chain::{Genesis, validator_at};
-    use astreum_core::trie::Scalar;
+    use crate::atom::AtomId;
+    use crate::chain::{StakeTable, validator_at};
 
     fn address(number: u8) -> Address {
         Address::new([number; 32])
     }
 
-    fn parent(stakes: &[(u8, u64)]) -> (MemoryStore, Block) {
-        let mut genesis = Genesis::new(address(9), 0_u64.into(), 1_000_u64.into());
+    fn election(stakes: &[(u8, u64)]) -> Election {
         let stakes = stakes.iter();
-        genesis.stakes = stakes
-            .map(|(number, stake)| (address(*number), (*stake).into()))
-            .collect();
-        let mut store = MemoryStore::new();
-        let block = genesis.build(&mut Scalar, &mut store).unwrap();
-        (store, block)
+        let stakes = stakes.map(|(number, stake)| (address(*number), (*stake).into()));
+        Election::genesis(AtomId::new([5; 32]), StakeTable::from(&stakes.collect()))
     }
 
     #[test]
-    fn every_second_belongs_to_whom_the_draw_says() {
-        let (store, block) = parent(&[(1, 1_000), (2, 300), (3, 1)]);
-        let stakes = read_stakes(&store, block.accounts).unwrap();
+    fn every_second_belongs_to_the_validator_that_is_drawn() {
+        let election = election(&[(1, 1_000), (2, 300), (3, 1)]);
         let drawn = |second: u64| {
-            let (from, to) = (block.timestamp.clone(), Natural::from(second));
-            validator_at(&stakes, block.id(), &from, &to).unwrap()
+            let (from, to) = (1_000_u64.into(), Natural::from(second));
+            let seed = election.seeds.next_slot_seed();
+            validator_at(&election.stakes, seed, &from, &to).unwrap()
         };
         for number in 1..=3 {
-            let mut schedule = Schedule::new(&store, &block, 1_000, address(number)).unwrap();
+            let mut schedule = Schedule::new(&election, 1_000, address(number)).unwrap();
             for second in 1_001..1_200 {
                 let next = schedule.next(second).unwrap();
                 assert_eq!(drawn(next), address(number));
@@ -137,16 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_silence_is_passed_over_and_a_stranger_never_has_a_turn() {
-        let (store, block) = parent(&[(1, 5), (2, 5)]);
-        let mut schedule = Schedule::new(&store, &block, 1_000, address(1)).unwrap();
+    fn long_gaps_are_passed_over_and_without_a_stake_there_is_no_turn() {
+        let election = election(&[(1, 5), (2, 5)]);
+        let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
         let year = 1_000 + 365 * 86_400;
         assert!(schedule.next(year).is_some_and(|next| next < year + 100));
         let too_late = 1_000 + SLOT_SECONDS * (MAX_SLOTS + 1);
         assert_eq!(schedule.next(too_late), None);
-        let stranger = Schedule::new(&store, &block, 1_000, address(4));
+        let stranger = Schedule::new(&election, 1_000, address(4));
         assert_eq!(stranger.err(), Some(NoSchedule::NoStake));
-        let empty = Schedule::new(&MemoryStore::new(), &block, 1_000, address(1));
-        assert_eq!(empty.err(), Some(NoSchedule::Missing(block.accounts)));
     }
 }

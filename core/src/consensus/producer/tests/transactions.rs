@@ -167,7 +167,7 @@ fn every_reason_to_refuse_a_transaction() {
     net.hosts[0]
         .store
         .extend(atoms.into_iter().map(|(_, atom)| atom));
-    let renamed = astreum_core::atom::Atom::new(head.kind(), *b"transfer", head.next());
+    let renamed = crate::atom::Atom::new(head.kind(), *b"transfer", head.next());
     let id = net.hosts[0].store.insert(renamed);
     net.input(0, Input::Transaction { peer: None, id });
     net.run(1);
@@ -252,7 +252,7 @@ fn a_flood_of_nonsense_is_cheap_and_leaves_room_for_others() {
     let sender = net.add(config(3), Some(&genesis));
     let flooder = Some(PublicKey::new([66; 32]));
     for number in 0..20_000_u32 {
-        let id = astreum_core::atom::Atom::bytes(number.to_be_bytes()).id();
+        let id = crate::atom::Atom::bytes(number.to_be_bytes()).id();
         net.input(0, Input::Transaction { peer: flooder, id });
     }
     let sent = transfer(5, 6, 250, 1);
@@ -308,7 +308,7 @@ fn a_transaction_that_needs_a_list_that_nobody_has_holds_nobody_up() {
     submit(&mut net, 0, &transfer(6, 7, 250, 1));
     // This list is elsewhere.
     let elsewhere = net.add(config(3), Some(&genesis));
-    let (list, atoms) = astreum_core::atom::bytes_list(&[[7; 900], [8; 900]]);
+    let (list, atoms) = crate::atom::bytes_list(&[[7; 900], [8; 900]]);
     net.hosts[elsewhere].store.extend(atoms);
     let opening = open(list).sign(&key(6));
     submit(&mut net, 0, &opening);

@@ -1,6 +1,7 @@
 //! What is signed, and what never is: one block for one place, by one node for one key.
 
 use super::*;
+use crate::wire::network_group::NetworkGroup;
 
 #[test]
 fn the_second_node_with_a_key_notices_and_never_signs() {
@@ -38,7 +39,7 @@ fn a_forged_block_of_the_key_stops_nobody() {
     net.add(config(1), Some(&genesis));
     net.run(5);
     let head = net.head(0);
-    let forged = astreum_core::chain::Header {
+    let forged = crate::chain::Header {
         timestamp: (head.timestamp() + 9).into(),
         ..head.block().header().clone()
     };
@@ -50,8 +51,10 @@ fn a_forged_block_of_the_key_stops_nobody() {
         0,
         Input::PeerHead {
             peer,
+            group: NetworkGroup::of([10, 0, 0, 9].into()),
             id,
             is_default_seed,
+            is_seed: false,
         },
     );
     let height = net.head(0).height();
@@ -66,8 +69,10 @@ fn a_forged_block_of_the_key_stops_nobody() {
         0,
         Input::PeerHead {
             peer,
+            group: NetworkGroup::of([10, 0, 0, 9].into()),
             id,
             is_default_seed,
+            is_seed: false,
         },
     );
     net.run(1);

@@ -1,14 +1,16 @@
 //! Transactions on their way into the pool and out of it.
 
 use super::{MAX_REFUSALS, Producer, monotonic};
-use crate::chain::admission::{MAX_TRANSACTION_BYTES, Refusal, Unfit, examine};
-use crate::chain::intake::Verdict;
-use crate::chain::pool::NoPlace;
-use crate::chain::{Context, Effect, Environment, Head, PART};
-use astreum_core::atom::{AtomId, collect_list};
-use astreum_core::chain::MAX_BLOCK_TRANSACTIONS;
-use astreum_core::crypto::PublicKey;
-use astreum_core::wire::engine::{FetchError, ListLimit};
+use crate::atom::{AtomId, collect_list};
+use crate::chain::MAX_BLOCK_TRANSACTIONS;
+use crate::consensus::mempool::admission::{MAX_TRANSACTION_BYTES, Refusal, Unfit, examine};
+use crate::consensus::mempool::announcements::Verdict;
+use crate::consensus::mempool::pool::NoPlace;
+use crate::consensus::{Context, Effect, Environment, Event, Head, PART};
+use crate::crypto::PublicKey;
+use crate::trie::BatchHasher;
+use crate::wire::engine::{FetchError, ListLimit};
+use alloc::vec::Vec;
 
 /// Transactions that are looked at in one call.
 const LOOKS: usize = 16;
@@ -32,7 +34,7 @@ pub(super) struct Lacking {
     is_under_way: bool,
 }
 
-impl Producer {
+impl<H: BatchHasher> Producer<H> {
     pub(super) fn has_transactions_to_look_at(&self) -> bool {
         self.head.is_some() && (!self.arrived.is_empty() || self.intake.has_next())
     }
@@ -40,6 +42,7 @@ impl Producer {
     pub(super) fn announced(
         &mut self,
         world: &Environment<'_>,
+        context: &mut Context,
         id: AtomId,
         peer: Option<PublicKey>,
     ) {
@@ -51,13 +54,14 @@ impl Producer {
         };
         // Peers repeat themselves; only the own user is told.
         if let Some(refusal) = refusal.filter(|_| peer.is_none()) {
-            self.refuse(id, refusal);
+            self.refuse(context, id, refusal);
         }
     }
 
     pub(super) fn transaction_fetched(
         &mut self,
         world: &Environment<'_>,
+        context: &mut Context,
         id: &AtomId,
         outcome: &Result<(), FetchError>,
     ) {
@@ -67,9 +71,9 @@ impl Producer {
                 Ok(()) | Err(FetchError::Timeout) => self.arrived.push_back(waiter),
                 Err(FetchError::TooLarge) => {
                     let problem = "it has more parts, or more bytes, than a transaction";
-                    self.settle(world, waiter, Refusal::Malformed(problem));
+                    self.settle(world, context, waiter, Refusal::Malformed(problem));
                 }
-                Err(error) => self.settle(world, waiter, Refusal::NotFetched(*error)),
+                Err(error) => self.settle(world, context, waiter, Refusal::NotFetched(*error)),
             }
         }
     }
@@ -78,7 +82,7 @@ impl Producer {
     pub(super) fn take_transactions(&mut self, world: &Environment<'_>, context: &mut Context) {
         let now = monotonic(world);
         for id in self.intake.overdue(now) {
-            self.settle(world, id, Refusal::TooSlow);
+            self.settle(world, context, id, Refusal::TooSlow);
         }
         let Some(head) = self.head.clone() else {
             return;
@@ -117,25 +121,32 @@ impl Producer {
                 None => Refusal::MissingAtom(missing),
             },
         };
-        self.settle(world, id, refusal);
+        self.settle(world, context, id, refusal);
     }
 
-    fn settle(&mut self, world: &Environment<'_>, id: AtomId, refusal: Refusal) {
+    fn settle(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        id: AtomId,
+        refusal: Refusal,
+    ) {
         self.intake.settle(monotonic(world), &id, refusal.verdict());
         // Several peers tell of the same transaction.
         if !matches!(
             refusal,
             Refusal::NoPlace(NoPlace::Waiting | NoPlace::Included)
         ) {
-            self.refuse(id, refusal);
+            self.refuse(context, id, refusal);
         }
     }
 
     /// Remembers a refusal, to be told.
-    pub(super) fn refuse(&mut self, id: AtomId, refusal: Refusal) {
-        if let Some(more) = crate::log::limited("transaction refused") {
-            crate::log::info!("transaction {id} is refused: {refusal}{more}");
-        }
+    pub(super) fn refuse(&mut self, context: &mut Context, id: AtomId, refusal: Refusal) {
+        context.report(Event::TransactionRefused {
+            id,
+            refusal: refusal.clone(),
+        });
         self.refused += 1;
         if self.refusals.len() >= MAX_REFUSALS {
             self.refusals.pop_front();
@@ -172,6 +183,7 @@ impl Producer {
             context.ask(Effect::Fetch {
                 id: atom,
                 limit: PART,
+                from: None,
             });
         }
         true

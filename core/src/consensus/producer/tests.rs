@@ -5,22 +5,24 @@ mod signing;
 mod transactions;
 
 use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, ProducerConfig, Wait};
-use crate::chain::admission::Refusal;
-use crate::chain::intake::{Declined, MAX_FETCHES};
-use crate::chain::pool::{NoPlace, PoolLimits};
-use crate::chain::{Head, HeadState, Input};
-use crate::chain::{SignedBlock, SigningRecord};
-use astreum_core::atom::{AtomId, AtomSource as _};
-use astreum_core::chain::{
-    Account, Address, BURN, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS, TREASURY,
-    Transaction, Unsigned, channel, contract, read_stakes, validator_at,
+use crate::atom::{AtomId, AtomSource as _};
+use crate::chain::{
+    Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS,
+    TREASURY, Transaction, Unsigned, channel, contract, validator_at,
 };
-use astreum_core::crypto::{PublicKey, Signature};
-use astreum_core::integer::Natural;
-use astreum_core::wire::engine::FetchError;
+use crate::consensus::mempool::admission::Refusal;
+use crate::consensus::mempool::announcements::{Declined, MAX_FETCHES};
+use crate::consensus::mempool::pool::{NoPlace, PoolLimits};
+use crate::consensus::{Head, HeadState, Input, SignedBlock, SigningRecord};
+use crate::crypto::{PublicKey, Signature};
+use crate::integer::Natural;
+use crate::wire::engine::FetchError;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use core::time::Duration;
 use host::{BEGINNING, Net, address, config, key, transfer, verify};
-use std::collections::BTreeSet;
 
 /// Has a node's user tell it of a transaction that is stored there.
 fn submit(net: &mut Net, at: usize, transaction: &Transaction) {
@@ -83,7 +85,7 @@ fn a_validator_alone_begins_a_chain_and_makes_fifty_blocks_with_transfers() {
     // Each head was named once, and block and body offered.
     let head = net.head(0);
     assert_eq!(net.hosts[0].named.len() as u64, head.height() + 1);
-    for id in crate::chain::publish::own_heads(head.block()) {
+    for id in super::publish::own_heads(head.block()) {
         assert!(net.hosts[0].offered.contains(&id));
     }
 }
@@ -141,9 +143,10 @@ fn a_validator_that_stops_is_not_waited_for() {
     // Some turns were the other's, and were passed over.
     let store = &net.hosts[0].store;
     let missed = chain.windows(2).filter(|pair| {
-        let stakes = read_stakes(store, pair[0].accounts).unwrap();
+        let Election { seeds, stakes } = Election::read(store, &pair[0]).unwrap();
         let next = &pair[0].timestamp + &Natural::ONE;
-        let first = validator_at(&stakes, pair[0].id(), &pair[0].timestamp, &next).unwrap();
+        let seed = seeds.next_slot_seed();
+        let first = validator_at(&stakes, seed, &pair[0].timestamp, &next).unwrap();
         first == address(2) && pair[1].validator == address(1)
     });
     assert!(missed.count() >= 3);
@@ -187,11 +190,11 @@ fn with_seeds_no_chain_is_begun() {
     // Nor by a node that has not loaded its head yet.
     let (_, genesis) = Net::with_chain(&[1], &[]);
     let block = genesis
-        .build(&mut astreum_core::trie::Scalar, &mut net.hosts[0].store)
+        .build(&mut crate::trie::Scalar, &mut net.hosts[0].store)
         .unwrap();
     let saved = Head::new(block, HeadState::Own).unwrap().saved(None);
     let second = net.add(config(1), None);
-    net.hosts[second].context = crate::chain::Context::new(Some(saved));
+    net.hosts[second].context = crate::consensus::Context::new(Some(saved));
     net.run(10);
     assert!(net.hosts[second].context.head().is_none());
     assert_eq!(net.activity(second), Activity::Waiting(Wait::LoadingHead));
@@ -267,9 +270,7 @@ fn reference_followers_get_no_claim_and_few_transactions() {
         .map(|block| {
             let list = block.transactions;
             let store = &net.hosts[0].store;
-            astreum_core::atom::collect_list(store, list, 100)
-                .unwrap()
-                .len()
+            crate::atom::collect_list(store, list, 100).unwrap().len()
         })
         .collect();
     assert_eq!(counts.iter().sum::<usize>(), 100);

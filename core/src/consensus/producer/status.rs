@@ -1,7 +1,9 @@
 //! What a validator says of itself.
 
-use crate::chain::{Conflict, SignedBlock};
-use astreum_core::atom::AtomId;
+use crate::atom::AtomId;
+use crate::consensus::{Conflict, SignedBlock};
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Why a validator will sign nothing more until it is started again.

@@ -3,10 +3,11 @@
 //! A head that a peer names is fetched, in a few small parts. What the verifier fetches besides is
 //! looked at here as well, without asking for more.
 
-use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSource};
-use astreum_core::chain::Block;
+use crate::atom::{Atom, AtomId, AtomKind, AtomSource};
+use crate::chain::Block;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::convert::Infallible;
-use std::collections::VecDeque;
 
 /// Blocks that are waited for. When there are more, the one named longest ago is forgotten.
 const MAX_SIGHTINGS: usize = 256;
@@ -110,8 +111,8 @@ impl Sightings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::samples::header;
-    use astreum_core::atom::MemoryStore;
+    use crate::atom::MemoryStore;
+    use crate::consensus::samples::header;
 
     #[test]
     fn a_block_is_looked_at_once_it_can_be_read() {

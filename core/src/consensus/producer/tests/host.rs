@@ -1,21 +1,25 @@
 //! Validators in virtual time: stores in memory, a clock that mining moves on, and a network that
 //! brings everything at once. What a follower does is done by the host: a longer chain is adopted.
 
-use crate::chain::producer::{Activity, Producer, ProducerConfig};
+use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
+    Address, Block, Builder, Election, Genesis, RecordAtoms, Transaction, Unsigned, difficulty,
+    has_work, validator_at,
+};
+use crate::consensus::producer::{Activity, Producer, ProducerConfig};
+use crate::consensus::{
     Component, Context, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial,
     SigningRecord, StoreFailure,
 };
-use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
-use astreum_core::chain::{
-    Address, Block, Builder, Genesis, RecordAtoms, Transaction, Unsigned, difficulty, has_work,
-    read_stakes, validator_at,
-};
-use astreum_core::crypto::{PublicKey, SigningKey};
-use astreum_core::integer::Natural;
-use astreum_core::time::Instant;
-use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::{FetchError, ListLimit};
+use crate::crypto::{PublicKey, SigningKey};
+use crate::integer::Natural;
+use crate::time::Instant;
+use crate::trie::Scalar;
+use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::network_group::NetworkGroup;
+use alloc::borrow::ToOwned;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
@@ -41,7 +45,7 @@ pub(super) fn config(number: u8) -> ProducerConfig {
 
 /// What survives a crash of a node, and what it is lent.
 pub(super) struct Host {
-    pub(super) machine: Producer,
+    pub(super) machine: Producer<Scalar>,
     pub(super) context: Context,
     pub(super) store: MemoryStore,
     /// What the file of signed blocks holds.
@@ -222,7 +226,8 @@ impl Net {
                 Effect::Advertise { id, .. } => host.offered.push(id),
                 Effect::Fetch { id, .. } => {
                     let outcome = self.fetch(at, id, ListLimit::MAX);
-                    self.input(at, Input::Fetched { id, outcome });
+                    let from = None;
+                    self.input(at, Input::Fetched { id, outcome, from });
                 }
                 Effect::FetchSmall { id, limit, from } => {
                     let host = &mut self.hosts[at];
@@ -280,8 +285,10 @@ impl Net {
                 at,
                 Input::PeerHead {
                     peer: PublicKey::new([u8::try_from(from).unwrap(); 32]),
+                    group: NetworkGroup::of([10, 0, 0, u8::try_from(from).unwrap()].into()),
                     id: head.id(),
                     is_default_seed: false,
+                    is_seed: false,
                 },
             );
         }
@@ -291,7 +298,7 @@ impl Net {
 impl Host {
     fn new(config: ProducerConfig, signed: SigningRecord) -> Self {
         Self {
-            machine: Producer::new(config, signed),
+            machine: Producer::new(config, signed, Scalar),
             context: Context::new(None),
             store: MemoryStore::new(),
             file: SigningRecord::default(),
@@ -310,7 +317,7 @@ impl Host {
     fn call(
         &mut self,
         now: Duration,
-        act: impl FnOnce(&mut Producer, &Environment<'_>, &mut Context),
+        act: impl FnOnce(&mut Producer<Scalar>, &Environment<'_>, &mut Context),
     ) {
         let world = Environment {
             now: Now {
@@ -361,15 +368,16 @@ pub(super) fn verify(
         difficulty(&parent.timestamp, &block.timestamp, &parent.difficulty)
     );
     assert!(block.timestamp > parent.timestamp);
-    let stakes = read_stakes(store, parent.accounts).unwrap();
-    let scheduled = validator_at(&stakes, parent.id(), &parent.timestamp, &block.timestamp);
+    let Election { seeds, stakes } = Election::read(store, parent).unwrap();
+    let seed = seeds.next_slot_seed();
+    let scheduled = validator_at(&stakes, seed, &parent.timestamp, &block.timestamp);
     assert_eq!(scheduled.unwrap(), block.validator);
     let list = collect_list(store, block.transactions, 65_536).unwrap();
     let ids: Vec<AtomId> = list
         .iter()
         .map(|atom| AtomId::from_slice(atom.data()).unwrap())
         .collect();
-    let mut builder = Builder::new(store, parent);
+    let mut builder = Builder::new(store, parent, &stakes);
     for id in &ids {
         let transaction = Transaction::read(store, *id).unwrap();
         transaction.verify_signature().unwrap();
@@ -382,7 +390,7 @@ pub(super) fn verify(
         block.timestamp.clone(),
         block.difficulty.clone(),
     );
-    let expected = astreum_core::chain::Header {
+    let expected = crate::chain::Header {
         nonce: block.nonce.clone(),
         ..header
     };

@@ -14,11 +14,12 @@
 //!   long as it is among the [`MAX_REFUSED`] latest.
 //! - Every id that was taken is settled once: by [`Intake::settle`], or as overdue.
 
-use astreum_core::atom::AtomId;
-use astreum_core::crypto::PublicKey;
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
 
 /// Announced ids that wait to be looked at.
 pub const MAX_ANNOUNCED: usize = 16_384;

@@ -1,0 +1,90 @@
+//! Elections of recent blocks.
+
+use super::election::Election;
+use super::loader::ElectionLoader;
+use super::stake_table::StakeTable;
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::{Block, RecordError};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Elections that a cache keeps.
+pub const MAX_CACHED_ELECTIONS: usize = 64;
+/// Elections that a cache reads at a time; the one that was asked for longest ago goes.
+const MAX_LOADERS: usize = 8;
+
+/// Elections by block; the one that was added longest ago goes. Tables of one chain share what they
+/// have in common, so that all of them take little more than one.
+#[derive(Clone, Debug, Default)]
+pub struct ElectionCache {
+    elections: BTreeMap<AtomId, (u64, Election)>,
+    added: u64,
+    loaders: Vec<ElectionLoader>,
+}
+
+impl ElectionCache {
+    /// Returns the election after `block`, which must have been verified: what is kept, or what is
+    /// read from `source`, with up to `steps` headers and trie nodes in this call. `None` if there
+    /// is more to read; call again.
+    ///
+    /// # Errors
+    /// As [`ElectionLoader::run`].
+    pub fn load<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        block: &Block,
+        steps: u32,
+    ) -> Result<Option<Election>, RecordError<S::Error>> {
+        let id = block.id();
+        if let Some(known) = self.get(&id) {
+            return Ok(Some(known.clone()));
+        }
+        let begun = self.loaders.iter().position(|loader| loader.block() == id);
+        let mut loader = match begun {
+            Some(begun) => self.loaders.remove(begun),
+            None => ElectionLoader::new(block, None),
+        };
+        let read = loader.run(source, Some(self), steps);
+        if let Ok(Some(election)) = &read {
+            self.insert(election.clone());
+            return read;
+        }
+        if self.loaders.len() == MAX_LOADERS {
+            self.loaders.remove(0);
+        }
+        self.loaders.push(loader);
+        read
+    }
+
+    /// Returns the election after this block.
+    #[must_use]
+    pub fn get(&self, block: &AtomId) -> Option<&Election> {
+        self.elections.get(block).map(|(_, election)| election)
+    }
+
+    /// Adds an election.
+    pub fn insert(&mut self, election: Election) {
+        self.added += 1;
+        self.elections
+            .insert(election.block(), (self.added, election));
+        if self.elections.len() > MAX_CACHED_ELECTIONS {
+            let oldest = self.elections.iter().min_by_key(|(_, (added, _))| *added);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.elections.remove(&oldest);
+            }
+        }
+    }
+
+    /// Returns the table to start from for the treasury's data with this root after a block of this
+    /// height: that of the root itself, or of the block nearest in height, the newer of two.
+    #[must_use]
+    pub fn nearest_stakes(&self, root: AtomId, height: u64) -> Option<StakeTable> {
+        let distance = |(added, election): &(u64, Election)| {
+            let is_other = election.stakes.root() != root;
+            let far = election.seeds.height().abs_diff(height);
+            (is_other, far, core::cmp::Reverse(*added))
+        };
+        let nearest = self.elections.values().min_by_key(|entry| distance(entry));
+        nearest.map(|(_, election)| election.stakes.clone())
+    }
+}

@@ -1,0 +1,149 @@
+//! The draw: the validators of the slots after one block.
+
+use super::random::{below_natural, seeded};
+use super::stake_table::StakeTable;
+use super::stake_tree::StakeTree;
+use crate::atom::AtomId;
+use crate::chain::{Address, SLOT_SECONDS};
+use crate::integer::Natural;
+use core::fmt;
+use rand_mt::Mt;
+
+/// The furthest slot from its parent that a block can have: more than four years.
+pub const MAX_SLOTS: u64 = 1 << 26;
+
+/// Why no validator can be drawn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ElectionError {
+    /// There is no stake.
+    NoStake,
+    /// The slot lies more than [`MAX_SLOTS`] after the block.
+    TooFar {
+        /// The slot.
+        slot: Natural,
+    },
+}
+
+impl fmt::Display for ElectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoStake => f.write_str("no validator has anything at stake"),
+            Self::TooFar { slot } => write!(
+                f,
+                "slot {slot} is too far from the previous block, at most {MAX_SLOTS} are counted"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ElectionError {}
+
+/// Returns the slot of a block of this time after one of the previous time: the first is 1.
+///
+/// # Errors
+/// When it is further than [`MAX_SLOTS`].
+pub fn slot_of(previous_timestamp: &Natural, timestamp: &Natural) -> Result<u64, ElectionError> {
+    let gap = timestamp.saturating_sub(previous_timestamp);
+    let seconds = Natural::from(SLOT_SECONDS);
+    let slot = gap.div_ceil(&seconds).unwrap_or_default();
+    match slot.to_u64() {
+        Some(slot) if slot <= MAX_SLOTS => Ok(slot.max(1)),
+        _ => Err(ElectionError::TooFar { slot }),
+    }
+}
+
+/// Returns the validator of a block of this time after the previous one. `stakes` are those that
+/// the previous block left, `seed` is that of the block's height.
+///
+/// # Errors
+/// When there is no stake, or the time is too far from the previous one.
+pub fn validator_at(
+    stakes: &StakeTable,
+    seed: AtomId,
+    previous_timestamp: &Natural,
+    timestamp: &Natural,
+) -> Result<Address, ElectionError> {
+    let slot = slot_of(previous_timestamp, timestamp)?;
+    Draw::new(stakes, seed)?
+        .validator_of(slot)
+        .ok_or(ElectionError::NoStake)
+}
+
+/// The validators of the slots after one block, drawn in turn.
+///
+/// It keeps its position: going on from a slot costs only the slots in between, each a search among
+/// the stakes. Once every stake is down to 1, which a few dozen slots per validator achieve, the
+/// draws change nothing and only the generator runs, some nanoseconds a slot. The stakes are those
+/// of the table; what a draw halves is copied on its first change.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    random: Mt,
+    stakes: StakeTree,
+    /// How many slots have been drawn.
+    slot: u64,
+    winner: Address,
+}
+
+impl Draw {
+    /// Starts before the first slot. `seed` is that of the height
+    /// ([`ElectionSeeds::next_slot_seed`](super::ElectionSeeds::next_slot_seed)).
+    ///
+    /// # Errors
+    /// When there is no stake.
+    pub fn new(stakes: &StakeTable, seed: AtomId) -> Result<Self, ElectionError> {
+        let stakes = stakes.tree().clone();
+        let (winner, _) = stakes.iter().next().ok_or(ElectionError::NoStake)?;
+        Ok(Self {
+            random: seeded(seed),
+            winner: *winner,
+            stakes,
+            slot: 0,
+        })
+    }
+
+    /// Returns how many slots have been drawn.
+    #[must_use]
+    pub const fn slot(&self) -> u64 {
+        self.slot
+    }
+
+    /// Draws the next slot's validator.
+    pub fn next_validator(&mut self) -> Address {
+        let position = below_natural(&mut self.random, self.stakes.total());
+        self.slot = self.slot.saturating_add(1);
+        if let Some(validator) = self.stakes.halve_at(position) {
+            self.winner = validator;
+        }
+        self.winner
+    }
+
+    /// Returns the validator of this slot, `None` if it lies before the one that was drawn last.
+    ///
+    /// Takes as long as the slots in between: check the slot against [`MAX_SLOTS`] first.
+    pub fn validator_of(&mut self, slot: u64) -> Option<Address> {
+        self.advance(slot, u64::MAX)
+    }
+
+    /// As [`validator_of`](Self::validator_of), but stops with `None` after `most` draws that
+    /// search among the stakes, or 64 times as many without: call it again to go on.
+    pub fn advance(&mut self, slot: u64, most: u64) -> Option<Address> {
+        for _ in 0..most {
+            if self.slot >= slot {
+                break;
+            }
+            if *self.stakes.total() == self.stakes.len() {
+                // Every stake is 1: no draw changes one, and only the last matters.
+                let skipped = (slot - self.slot - 1).min(most.saturating_mul(64));
+                for _ in 0..skipped {
+                    below_natural(&mut self.random, self.stakes.total());
+                }
+                self.slot += skipped;
+                if self.slot + 1 < slot {
+                    return None;
+                }
+            }
+            self.next_validator();
+        }
+        (self.slot == slot && slot > 0).then_some(self.winner)
+    }
+}

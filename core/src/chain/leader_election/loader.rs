@@ -1,0 +1,152 @@
+//! Reads an election from a store, from what is known of other blocks.
+
+use super::cache::ElectionCache;
+use super::election::Election;
+use super::seeds::{ElectionSeeds, SeedRun};
+use super::stake_loader::StakeLoader;
+use super::stake_table::StakeTable;
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::{Block, RecordError};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Reads the [`Election`] after one block, a bounded number of atoms per call: the headers below it,
+/// down to one whose seeds are known or to the start of the epoch before last, and its stakes by
+/// their difference from the nearest known table.
+///
+/// A node that carries elections along its branches needs it for the first block of a run, for a
+/// trusted head, and for a branch whose elections were dropped.
+#[derive(Clone, Debug)]
+pub struct ElectionLoader {
+    /// The ids of the headers so far, the block first.
+    ids: Vec<AtomId>,
+    /// The header to read next.
+    below: AtomId,
+    /// The height of the block; `None` if it cannot be that of a chain.
+    height: Option<u64>,
+    accounts: AtomId,
+    seeds: Option<ElectionSeeds>,
+    stakes: Option<StakeLoader>,
+    table: Option<StakeTable>,
+    max_stakes: Option<u64>,
+}
+
+impl ElectionLoader {
+    /// Starts to read the election after `block`. `max_stakes` is the bound for the state of a block
+    /// that was not verified, as for [`StakeLoader::with_max_stakes`].
+    #[must_use]
+    pub fn new(block: &Block, max_stakes: Option<u64>) -> Self {
+        let height = block.height.to_u64();
+        let height = height.filter(|height| (*height == 0) == block.is_genesis());
+        Self {
+            ids: vec![block.id()],
+            below: block.previous,
+            height,
+            accounts: block.accounts,
+            seeds: None,
+            stakes: None,
+            table: None,
+            max_stakes,
+        }
+    }
+
+    /// Returns the id of the block.
+    #[must_use]
+    pub fn block(&self) -> AtomId {
+        self.ids.first().copied().unwrap_or_default()
+    }
+
+    /// Reads up to `steps` headers and trie nodes; the election once all is read. What `cache` has
+    /// is not read again.
+    ///
+    /// # Errors
+    /// When an atom is missing, after which it may be called again, or what is stored are not such a
+    /// chain and its stakes.
+    pub fn run<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        cache: Option<&ElectionCache>,
+        steps: u32,
+    ) -> Result<Option<Election>, RecordError<S::Error>> {
+        let height = self.height.ok_or(RecordError::Malformed {
+            record: self.block(),
+            problem: "its height is not that of a block of a chain",
+        })?;
+        let mut left = steps;
+        while self.seeds.is_none() {
+            if left == 0 {
+                return Ok(None);
+            }
+            left -= 1;
+            self.walk(source, cache, height)?;
+        }
+        if self.table.is_none() {
+            self.table = self.read_stakes(source, cache, height, left)?;
+        }
+        let parts = self.seeds.zip(self.table.clone());
+        Ok(parts.map(|(seeds, stakes)| Election { seeds, stakes }))
+    }
+
+    /// Returns ids that will be read next, to be fetched ahead.
+    pub fn pending_nodes(&self) -> impl Iterator<Item = AtomId> {
+        self.stakes.iter().flat_map(StakeLoader::pending_nodes)
+    }
+
+    /// Reads one header, or finds the seeds.
+    fn walk<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        cache: Option<&ElectionCache>,
+        block_height: u64,
+    ) -> Result<(), RecordError<S::Error>> {
+        if let Some(known) = self.ids.last().and_then(|id| cache?.get(id)) {
+            let later = self.ids.iter().rev().skip(1);
+            let seeds = later.fold(known.seeds, |seeds, id| seeds.child(*id));
+            self.seeds = Some(seeds);
+            return Ok(());
+        }
+        let walked = self.ids.len() as u64;
+        // Not below the first height, which is 0 or more.
+        let below = block_height.saturating_sub(walked);
+        if walked > block_height - SeedRun::first_height(block_height) {
+            let mut run = SeedRun::to(block_height);
+            for id in self.ids.iter().rev() {
+                run.push(*id);
+            }
+            self.seeds = run.finish();
+            return Ok(());
+        }
+        let block = Block::read(source, self.below)?;
+        if block.height != below || (below == 0) != block.is_genesis() {
+            return Err(RecordError::Malformed {
+                record: self.below,
+                problem: "its height is not one less than that of the block after it",
+            });
+        }
+        self.ids.push(self.below);
+        self.below = block.previous;
+        Ok(())
+    }
+
+    fn read_stakes<S: AtomSource + ?Sized>(
+        &mut self,
+        source: &S,
+        cache: Option<&ElectionCache>,
+        block_height: u64,
+        steps: u32,
+    ) -> Result<Option<StakeTable>, RecordError<S::Error>> {
+        if self.stakes.is_none() {
+            let root = StakeLoader::find_root(source, self.accounts)?;
+            let nearest = cache.and_then(|cache| cache.nearest_stakes(root, block_height));
+            let loader = StakeLoader::new(nearest.unwrap_or_default(), root);
+            self.stakes = Some(match self.max_stakes {
+                Some(max) => loader.with_max_stakes(max),
+                None => loader,
+            });
+        }
+        match &mut self.stakes {
+            Some(loader) => loader.run(source, steps),
+            None => Ok(None),
+        }
+    }
+}

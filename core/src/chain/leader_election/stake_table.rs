@@ -1,0 +1,147 @@
+//! Stakes of one state, ordered by validator, under the root of the treasury's data.
+
+use super::stake_loader::StakeLoader;
+use super::stake_tree::StakeTree;
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::{Address, RecordError};
+use crate::integer::Natural;
+use crate::trie::{Scalar, Trie};
+use alloc::collections::BTreeMap;
+use core::fmt;
+
+/// Stakes by validator, as a genesis lists them.
+pub type Stakes = BTreeMap<Address, Natural>;
+
+/// The stakes that one state holds: those of the treasury's data trie with this root. Stakes of
+/// zero are left out.
+///
+/// Tables are values: a clone is cheap and shares everything, and a changed one shares what did not
+/// change, so that one can be kept for each of many blocks. Two tables are equal if their roots
+/// are.
+///
+/// ```
+/// use astreum_core::chain::{Address, StakeTable, Stakes};
+///
+/// let validator = Address::new([7; 32]);
+/// let table = StakeTable::from(&Stakes::from([(validator, 5_u64.into())]));
+/// assert_eq!((table.stake(&validator).to_u64(), table.total().to_u64()), (Some(5), Some(5)));
+/// assert!(table.stake(&Address::new([8; 32])).is_zero());
+/// ```
+#[derive(Clone, Default)]
+pub struct StakeTable {
+    root: AtomId,
+    tree: StakeTree,
+}
+
+impl StakeTable {
+    /// Reads all stakes of the state with this accounts root. Takes seconds where there are many:
+    /// a node uses [`StakeLoader`] or [`ElectionLoader`](super::ElectionLoader).
+    ///
+    /// # Errors
+    /// When an atom is missing, there is no treasury, or its data are not stakes.
+    pub fn read<S: AtomSource + ?Sized>(
+        source: &S,
+        accounts: AtomId,
+    ) -> Result<Self, RecordError<S::Error>> {
+        let root = StakeLoader::find_root(source, accounts)?;
+        let mut loader = StakeLoader::new(Self::default(), root);
+        loop {
+            if let Some(table) = loader.run(source, u32::MAX)? {
+                return Ok(table);
+            }
+        }
+    }
+
+    pub(super) const fn new(root: AtomId, tree: StakeTree) -> Self {
+        Self { root, tree }
+    }
+
+    pub(super) const fn tree(&self) -> &StakeTree {
+        &self.tree
+    }
+
+    /// Returns the table with these stakes in the place of those of the same validators, under the
+    /// root that the treasury's data has then.
+    pub(in crate::chain) fn with(
+        &self,
+        root: AtomId,
+        changes: impl IntoIterator<Item = (Address, Natural)>,
+    ) -> Self {
+        let mut tree = self.tree.clone();
+        for (validator, stake) in changes {
+            tree.set(&validator, stake);
+        }
+        Self { root, tree }
+    }
+
+    /// Returns the root of the treasury's data trie.
+    #[must_use]
+    pub const fn root(&self) -> AtomId {
+        self.root
+    }
+
+    /// Returns the stake of a validator, zero if it has none.
+    #[must_use]
+    pub fn stake(&self, validator: &Address) -> Natural {
+        self.tree.get(validator).cloned().unwrap_or_default()
+    }
+
+    /// Returns the sum of all stakes.
+    #[must_use]
+    pub const fn total(&self) -> &Natural {
+        self.tree.total()
+    }
+
+    /// Returns the number of validators with a stake.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.tree.len()
+    }
+
+    /// Returns whether there is no stake.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the validators and their stakes, ordered by address.
+    pub fn iter(&self) -> impl Iterator<Item = (&Address, &Natural)> {
+        self.tree.iter()
+    }
+}
+
+/// The table of a state that holds these stakes; hashes its trie.
+impl From<&Stakes> for StakeTable {
+    fn from(stakes: &Stakes) -> Self {
+        let mut tree = StakeTree::default();
+        let staked = || stakes.iter().filter(|(_, stake)| !stake.is_zero());
+        for (validator, stake) in staked() {
+            tree.set(validator, stake.clone());
+        }
+        let pairs = staked().map(|(validator, stake)| (validator, stake.to_bytes_le()));
+        // Keys of 32 bytes in order, and values that are not empty.
+        let trie = Trie::from_sorted(pairs).map(|mut trie| trie.root(&mut Scalar));
+        Self {
+            root: trie.unwrap_or_default(),
+            tree,
+        }
+    }
+}
+
+impl PartialEq for StakeTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+impl Eq for StakeTable {}
+
+impl fmt::Debug for StakeTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StakeTable")
+            .field("root", &self.root)
+            .field("len", &self.len())
+            .field("total", self.total())
+            .finish()
+    }
+}

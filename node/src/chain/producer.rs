@@ -1,0 +1,9 @@
+//! Block producer of a validator, with this machine's hasher.
+
+use crate::lanes::Lanes;
+pub use astreum_core::consensus::producer::{
+    Activity, Halt, ProducerConfig, ValidatorStatus, Wait, publish, schedule,
+};
+
+/// Block producer of a validator.
+pub type Producer = astreum_core::consensus::producer::Producer<Lanes>;
