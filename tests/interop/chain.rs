@@ -9,8 +9,7 @@ use astreum_core::chain::{Address, Block, Genesis, Unsigned};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
-use astreum_node::chain::head::HeadFile;
-use astreum_node::chain::{Head, HeadState};
+use astreum_node::chain::dir::{ChainDir, begin_chain};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::control::{
     AccountReply, BlockReply, Request, SendReply, TransactionStatusReply, hex, unhex,
@@ -128,13 +127,10 @@ fn validator_from(
         background: false,
     };
     let cold = ColdStore::open(&home.cold(), options).map_err(|error| error.to_string())?;
-    cold.put(atoms).map_err(|error| error.to_string())?;
-    drop(cold);
-    let head = Head::new(block.clone(), HeadState::Own).ok_or("the genesis is out of range")?;
-    std::fs::create_dir_all(home.state()).map_err(|error| error.to_string())?;
-    HeadFile::new(&home.state(), 0)
-        .save(&head.saved(Some(block.id())))
-        .map_err(|error| error.to_string())?;
+    let path = home.cold().join("chain/0");
+    let mut dir = ChainDir::open(&path, 0).map_err(|error| error.to_string())?;
+    begin_chain(&cold, &mut dir, block, atoms).map_err(|error| error.to_string())?;
+    drop((cold, dir));
     let cold = home.cold();
     let secret = hex(&[VALIDATOR; 32]);
     let own = [

@@ -91,6 +91,12 @@ impl Ours {
         // It is ours, and a node knows every variable of that prefix.
         command.env_remove("ASTREUM_REFERENCE_PYTHON");
         command.arg("run");
+        let chain = home.directory.join("chain");
+        let chain = chain.to_str().ok_or("the path is not UTF-8")?;
+        let has_cold = flags.iter().any(|(given, _)| *given == "cold-storage-path");
+        if !has_cold {
+            command.arg("--chain-dir").arg(chain);
+        }
         for (name, value) in [("incoming-port", "0"), ("default-seed", "none")] {
             if !flags.iter().any(|(given, _)| *given == name) {
                 command.arg(format!("--{name}")).arg(value);

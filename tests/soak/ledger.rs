@@ -6,8 +6,7 @@ use astreum_core::chain::{Address, Genesis, Transaction, Unsigned};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
-use astreum_node::chain::head::HeadFile;
-use astreum_node::chain::{Head, HeadState};
+use astreum_node::chain::dir::{ChainDir, begin_chain};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -161,13 +160,11 @@ pub(crate) fn found(nodes: &[Node]) -> Result<(), String> {
         .build(&mut Scalar, &mut atoms)
         .map_err(|error| error.to_string())?;
     let atoms: Vec<(AtomId, Atom)> = atoms.iter().map(|(id, atom)| (*id, atom.clone())).collect();
-    let head = Head::new(block.clone(), HeadState::Own).ok_or("the genesis is out of range")?;
     for node in validators {
         let cold = ColdStore::open(&node.cold(), options()).map_err(|error| error.to_string())?;
-        cold.put(&atoms).map_err(|error| error.to_string())?;
-        HeadFile::new(&node.state(), 0)
-            .save(&head.saved(Some(block.id())))
-            .map_err(|error| error.to_string())?;
+        let path = node.cold().join("chain/0");
+        let mut dir = ChainDir::open(&path, 0).map_err(|error| error.to_string())?;
+        begin_chain(&cold, &mut dir, &block, &atoms).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

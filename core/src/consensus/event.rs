@@ -23,6 +23,13 @@ pub enum Level {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// This node began a chain of its own.
+    ChainBegun {
+        /// Chain id.
+        chain_id: u64,
+        /// First block.
+        genesis: AtomId,
+    },
     /// The head changed to a block that this node did not make.
     HeadChanged {
         /// The new head.
@@ -33,11 +40,6 @@ pub enum Event {
         state: HeadState,
         /// Its age, in seconds.
         age_seconds: u64,
-    },
-    /// This node began a chain.
-    ChainBegun {
-        /// The genesis block.
-        id: AtomId,
     },
     /// This node made a block.
     BlockMade {
@@ -108,6 +110,12 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ChainBegun { chain_id, genesis } => {
+                write!(
+                    f,
+                    "began a new chain: chain_id={chain_id} genesis={genesis}"
+                )
+            }
             Self::HeadChanged {
                 id,
                 height,
@@ -117,7 +125,6 @@ impl fmt::Display for Event {
                 f,
                 "new head: height={height} id={id} state={state} age_seconds={age_seconds}"
             ),
-            Self::ChainBegun { id } => write!(f, "began a new chain: genesis={id}"),
             Self::BlockMade {
                 id,
                 height,

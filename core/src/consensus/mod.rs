@@ -10,6 +10,7 @@
 //! | [`contract`] | what components are given and what they ask for |
 //! | [`event`] | what happened, for logs and subscribers |
 //! | [`head`] | the head of a chain |
+//! | [`head_journal`] | encoding of the heads a restart resumes from |
 //! | [`signing_record`] | what a validator has signed (slashing protection) |
 //! | [`mempool`] | transactions on their way into a block |
 //! | [`producer`] | block producer of a validator |
@@ -23,6 +24,7 @@
 pub mod contract;
 pub mod event;
 pub mod head;
+pub mod head_journal;
 pub mod mempool;
 pub mod producer;
 pub mod signing_record;

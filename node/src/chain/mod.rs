@@ -7,9 +7,10 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
-//! | [`signed`] | what a validator has signed, and the file that remembers it |
+//! | [`dir`] | identity, head journal and signing records on disk |
+//! | [`signed`] | file of a signing record |
 //! | [`verifier`] | follows the heads of peers and checks every rule |
-//! | [`head`] | the head of the chain, and the file that remembers it |
+//! | [`search`], [`replay`], [`recover`] | blocks in cold storage, verified and resumed from |
 //! | [`view`] | what other threads see of the chain |
 //!
 //! Invariants:
@@ -19,9 +20,12 @@
 //!   an instant that has passed.
 //! - The head changes in one place, [`Context::set_head`].
 
-pub mod head;
+pub mod dir;
 mod node;
 pub mod producer;
+pub mod recover;
+pub mod replay;
+pub mod search;
 pub mod signed;
 pub mod verifier;
 pub mod view;

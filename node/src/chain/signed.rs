@@ -1,39 +1,45 @@
-//! What this validator has signed, remembered so that it never signs against itself.
+//! File of a signing record (slashing protection).
 //!
-//! Two different blocks of one validator on one parent let it tell two stories. They come about by
-//! a crash between signing and storing, or by two nodes that run with one key. Against the first
-//! there is the file of this module; against the second, [`SigningRecord::is_foreign`] and
-//! [`SigningRecord::allows`] are asked before each block.
-//!
-//! The file is `signed_<chain id>_<start of the key>.json` in the state directory, replaced as a
-//! whole before a block is published. A file that is damaged is an error, never "nothing signed".
-//!
-//! Invariants:
-//! - For each parent that is remembered, one block is; the timestamps of blocks only grow.
-//! - A mark is in the file before its block is published.
+//! The file is `signed_<chain id>_<start of the key>.json` in the chain directory. It is replaced as
+//! a whole, and synced, before a block is published. A damaged file is an error, never an empty
+//! record.
 
-use super::head::{HeadFileProblem, replace};
+use super::dir::{read_file, replace_file};
+use crate::control::{hex, unhex};
 use crate::store::is_no_room;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::{SignedBlock, SigningRecord, StoreFailure};
 use core::fmt;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The newest version of the file that is read, and the one that is written.
+/// Newest version of the file that is read, and the one that is written.
 const VERSION: u32 = 1;
-/// No file of ours is longer.
+/// Largest file.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// Why what was signed could not be remembered or recalled. Nothing is signed then.
+/// Why a signing record could not be saved or loaded. Nothing is signed then.
 #[derive(Debug)]
 pub struct SignedFileError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub problem: HeadFileProblem,
+    pub problem: SignedFileProblem,
+}
+
+/// What is wrong with the file of a signing record.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SignedFileProblem {
+    /// The system does not read or write it.
+    Io(io::Error),
+    /// It is damaged.
+    Damaged(String),
+    /// A newer version of this program wrote it.
+    NewerVersion(u32),
+    /// It belongs to another chain.
+    OtherChain(u64),
 }
 
 impl SignedFileError {
@@ -41,7 +47,7 @@ impl SignedFileError {
     #[must_use]
     pub fn failure(&self) -> StoreFailure {
         match &self.problem {
-            HeadFileProblem::Io(error) if is_no_room(error.kind()) => {
+            SignedFileProblem::Io(error) if is_no_room(error.kind()) => {
                 StoreFailure::NoRoom(self.to_string())
             }
             _ => StoreFailure::Failed(self.to_string()),
@@ -51,45 +57,48 @@ impl SignedFileError {
 
 impl fmt::Display for SignedFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
+        write!(f, "signing record {}: ", self.path.display())?;
         match &self.problem {
-            HeadFileProblem::Io(error) => return error.fmt(f),
-            HeadFileProblem::Damaged(what) => write!(f, "damaged ({what})")?,
-            HeadFileProblem::NewerVersion(version) => write!(
-                f,
-                "written in format {version}, this version reads up to {VERSION}"
-            )?,
-            HeadFileProblem::OtherChain(chain_id) => {
-                write!(f, "of the chain with chain_id {chain_id}")?;
+            SignedFileProblem::Io(error) => return error.fmt(f),
+            SignedFileProblem::Damaged(what) => write!(f, "damaged ({what})")?,
+            SignedFileProblem::NewerVersion(version) => {
+                return write!(
+                    f,
+                    "written in format {version}, this version reads up to {VERSION}; use a newer \
+                     version"
+                );
+            }
+            SignedFileProblem::OtherChain(chain_id) => {
+                write!(f, "it belongs to the chain with chain_id {chain_id}")?;
             }
         }
         f.write_str(
-            "; it keeps this validator from signing two blocks for one place: if no other node has \
-             its key, and its last block is a minute old, remove the file",
+            "; it keeps this validator from signing two blocks for one place: `astreum chain \
+             recover` makes it again from the key's blocks on the chain",
         )
     }
 }
 
 impl core::error::Error for SignedFileError {}
 
-/// The form in the file.
+/// The encoding in the file.
 #[derive(Serialize, Deserialize)]
 struct Record {
     version: u32,
     chain_id: u64,
     validator: String,
-    blocks: Vec<MarkRecord>,
+    blocks: Vec<BlockRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct MarkRecord {
+struct BlockRecord {
     height: u64,
     timestamp: u64,
     parent: String,
     block: String,
 }
 
-/// The place of a validator's file.
+/// The file of one validator's signing record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedFile {
     path: PathBuf,
@@ -98,83 +107,94 @@ pub struct SignedFile {
 }
 
 impl SignedFile {
-    /// The file of the validator with this public key on the chain `chain_id`, in `state_dir`.
+    /// The file of the validator with this public key on the chain `chain_id`, in `directory`.
     #[must_use]
-    pub fn new(state_dir: &Path, chain_id: u64, validator: &[u8; 32]) -> Self {
-        let validator = crate::control::hex(validator);
+    pub fn new(directory: &Path, chain_id: u64, validator: &[u8; 32]) -> Self {
+        let validator = hex(validator);
         let start: String = validator.chars().take(16).collect();
         Self {
-            path: state_dir.join(format!("signed_{chain_id}_{start}.json")),
+            path: directory.join(format!("signed_{chain_id}_{start}.json")),
             chain_id,
             validator,
         }
     }
 
-    /// Where it is.
+    /// The file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What was signed; nothing if there is no file.
+    /// Returns the key whose record the file at `path` is.
     ///
     /// # Errors
-    /// When there is a file and it cannot be used.
+    /// If it cannot be read.
+    pub fn key_of(path: &Path) -> Result<[u8; 32], SignedFileError> {
+        let error = |problem| SignedFileError {
+            path: path.to_owned(),
+            problem,
+        };
+        let missing = || SignedFileProblem::Io(io::ErrorKind::NotFound.into());
+        let text = read_file(path, MAX_FILE_BYTES).map_err(|e| error(SignedFileProblem::Io(e)))?;
+        let text = text.ok_or_else(|| error(missing()))?;
+        let record = parse(&text).map_err(error)?;
+        let key = unhex(&record.validator).and_then(|bytes| bytes.try_into().ok());
+        key.ok_or_else(|| error(SignedFileProblem::Damaged("invalid key".to_owned())))
+    }
+
+    /// What was signed; an empty record if there is no file.
+    ///
+    /// # Errors
+    /// If there is a file and it cannot be used.
     pub fn load(&self) -> Result<SigningRecord, SignedFileError> {
-        match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
-                let what = format!("{} bytes", metadata.len());
-                return Err(self.error(HeadFileProblem::Damaged(what)));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(SigningRecord::default());
-            }
-            Err(error) => return Err(self.error(HeadFileProblem::Io(error))),
-        }
-        let text = fs::read(&self.path).map_err(|error| self.error(HeadFileProblem::Io(error)))?;
+        let text = read_file(&self.path, MAX_FILE_BYTES).map_err(|error| {
+            self.error(match error.kind() {
+                io::ErrorKind::InvalidData => SignedFileProblem::Damaged(error.to_string()),
+                _ => SignedFileProblem::Io(error),
+            })
+        })?;
+        let Some(text) = text else {
+            return Ok(SigningRecord::default());
+        };
         self.parse(&text).map_err(|problem| self.error(problem))
     }
 
-    fn parse(&self, text: &[u8]) -> Result<SigningRecord, HeadFileProblem> {
-        let damaged = |what: &dyn fmt::Display| HeadFileProblem::Damaged(what.to_string());
-        let record: Record = serde_json::from_slice(text).map_err(|error| damaged(&error))?;
-        if record.version > VERSION {
-            return Err(HeadFileProblem::NewerVersion(record.version));
-        }
+    fn parse(&self, text: &[u8]) -> Result<SigningRecord, SignedFileProblem> {
+        let damaged = |what: &dyn fmt::Display| SignedFileProblem::Damaged(what.to_string());
+        let record = parse(text)?;
         if record.chain_id != self.chain_id {
-            return Err(HeadFileProblem::OtherChain(record.chain_id));
+            return Err(SignedFileProblem::OtherChain(record.chain_id));
         }
         if record.validator != self.validator {
-            return Err(damaged(&"it is of another validator"));
+            return Err(damaged(&"it belongs to another validator"));
         }
         let mut signed = SigningRecord::default();
-        for mark in &record.blocks {
+        for block in &record.blocks {
             let id = |text: &str| {
                 let id: Result<AtomId, _> = text.parse();
                 id.map_err(|error| damaged(&error))
             };
-            let mark = SignedBlock {
-                parent: id(&mark.parent)?,
-                block: id(&mark.block)?,
-                height: mark.height,
-                timestamp: mark.timestamp,
+            let block = SignedBlock {
+                parent: id(&block.parent)?,
+                block: id(&block.block)?,
+                height: block.height,
+                timestamp: block.timestamp,
             };
-            signed.add(mark).map_err(|conflict| damaged(&conflict))?;
+            signed.add(block).map_err(|conflict| damaged(&conflict))?;
         }
         Ok(signed)
     }
 
-    /// Replaces what was remembered.
+    /// Replaces the record. The directory has to exist.
     ///
     /// # Errors
-    /// When the system does not write it; what was remembered before is there then.
+    /// If the system does not write it; the former record is there then.
     pub fn save(&self, signed: &SigningRecord) -> Result<(), SignedFileError> {
-        let blocks = signed.blocks().iter().map(|mark| MarkRecord {
-            height: mark.height,
-            timestamp: mark.timestamp,
-            parent: mark.parent.to_string(),
-            block: mark.block.to_string(),
+        let blocks = signed.blocks().iter().map(|block| BlockRecord {
+            height: block.height,
+            timestamp: block.timestamp,
+            parent: block.parent.to_string(),
+            block: block.block.to_string(),
         });
         let record = Record {
             version: VERSION,
@@ -186,12 +206,15 @@ impl SignedFile {
             .map_err(io::Error::from)
             .and_then(|mut text| {
                 text.push(b'\n');
-                replace(&self.path, &text)
+                replace_file(&self.path, &text)
             });
-        written.map_err(|error| self.error(HeadFileProblem::Io(error)))
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.error(SignedFileProblem::Io(error))),
+        }
     }
 
-    fn error(&self, problem: HeadFileProblem) -> SignedFileError {
+    fn error(&self, problem: SignedFileProblem) -> SignedFileError {
         SignedFileError {
             path: self.path.clone(),
             problem,
@@ -199,10 +222,25 @@ impl SignedFile {
     }
 }
 
+fn parse(text: &[u8]) -> Result<Record, SignedFileProblem> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let damaged = |error: serde_json::Error| SignedFileProblem::Damaged(error.to_string());
+    // Alone at first: what else a newer version has cannot be known.
+    let Version { version } = serde_json::from_slice(text).map_err(damaged)?;
+    if version > VERSION {
+        return Err(SignedFileProblem::NewerVersion(version));
+    }
+    serde_json::from_slice(text).map_err(damaged)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use std::fs;
 
     fn mark(parent: u8, block: u8, timestamp: u64) -> SignedBlock {
         SignedBlock {
@@ -214,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn the_file_gives_back_what_was_saved_and_damage_is_an_error() {
+    fn saved_records_load_again_and_damage_is_an_error() {
         let scratch = Scratch::new("signed");
-        let file = SignedFile::new(&scratch.path().join("made"), 1, &[7; 32]);
+        let file = SignedFile::new(scratch.path(), 1, &[7; 32]);
         assert_eq!(file.load().unwrap(), SigningRecord::default());
         let mut signed = SigningRecord::default();
         for number in 0..40 {
@@ -225,23 +263,39 @@ mod tests {
             file.save(&signed).unwrap();
             assert_eq!(file.load().unwrap(), signed);
         }
+        assert_eq!(SignedFile::key_of(file.path()).unwrap(), [7; 32]);
         let whole = fs::read(file.path()).unwrap();
         for len in 0..whole.len() - 1 {
             fs::write(file.path(), &whole[..len]).unwrap();
             let error = file.load().unwrap_err();
             assert!(
-                matches!(error.problem, HeadFileProblem::Damaged(_)),
+                matches!(error.problem, SignedFileProblem::Damaged(_)),
                 "{len}"
             );
+            assert!(error.to_string().contains("astreum chain recover"));
         }
-        let other = SignedFile::new(&scratch.path().join("made"), 1, &[8; 32]);
+        fs::write(file.path(), vec![b' '; 70_000]).unwrap();
+        assert!(file.load().unwrap_err().to_string().contains("70000 bytes"));
+        fs::write(file.path(), br#"{"version":2,"new":true}"#).unwrap();
+        let error = file.load().unwrap_err();
+        assert!(matches!(error.problem, SignedFileProblem::NewerVersion(2)));
+        let other = SignedFile::new(scratch.path(), 1, &[8; 32]);
         assert_eq!(other.load().unwrap(), SigningRecord::default());
         fs::write(other.path(), &whole).unwrap();
         let error = other.load().unwrap_err();
         assert!(error.to_string().contains("another validator"), "{error}");
-        let other = SignedFile::new(&scratch.path().join("made"), 0, &[7; 32]);
+        let other = SignedFile::new(scratch.path(), 0, &[7; 32]);
         fs::write(other.path(), &whole).unwrap();
         let error = other.load().unwrap_err();
-        assert!(matches!(error.problem, HeadFileProblem::OtherChain(1)));
+        assert!(matches!(error.problem, SignedFileProblem::OtherChain(1)));
+    }
+
+    #[test]
+    fn nothing_is_saved_into_a_missing_directory() {
+        let scratch = Scratch::new("signed-gone");
+        let gone = scratch.path().join("gone");
+        let file = SignedFile::new(&gone, 0, &[7; 32]);
+        assert!(file.save(&SigningRecord::default()).is_err());
+        assert!(!gone.exists());
     }
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
+use super::chain_cmd::ChainArgs;
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
+use crate::run::quoted;
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
 ///
@@ -141,6 +143,16 @@ A file holds the same:
   [contracts]
   ID = { owner = \"KEY\", bytes = 1_000, atoms = 3 }")]
     Genesis(Box<GenesisArgs>),
+    /// Show and recover the chain's files of a node that does not run.
+    #[command(after_help = "Examples:
+  astreum chain show --config node.toml
+  astreum chain recover --config node.toml           what can be recovered; changes nothing
+  astreum chain recover --config node.toml --adopt   resumes the best verified chain
+
+A node resumes from the head journal in its chain directory, which is chain_dir, or chain in
+cold_storage_path. Where the journal is lost or damaged, recover searches cold storage for blocks of
+the chain and verifies them from the genesis on.")]
+    Chain(ChainArgs),
     /// Prove an account of the chain, and check such proofs without a node.
     #[command(after_help = "Examples:
   astreum proof account KEY > proof.json
@@ -203,6 +215,22 @@ pub(super) struct RunArgs<const HIDDEN: bool> {
 }
 
 impl<const HIDDEN: bool> RunArgs<HIDDEN> {
+    /// The options as they are typed again, secrets left out.
+    pub(super) fn options(&self) -> String {
+        let config = self.config.as_ref();
+        let config = config.map(|path| format!("--config {}", quoted(&path.to_string_lossy())));
+        let flags = self.flags.0.iter().filter(|(key, _)| !key.is_secret());
+        let flags = flags.flat_map(|(key, values)| {
+            let option = |value: &String| format!("--{}={}", key.flag(), quoted(value));
+            values.iter().map(option)
+        });
+        config
+            .into_iter()
+            .chain(flags)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     pub(super) fn into_inputs(self) -> Inputs {
         Inputs {
             flags: self.flags.0,

@@ -258,9 +258,6 @@ pub(super) struct GenesisArgs {
     /// Print the id and write nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Start anew although this node has a chain: its head is forgotten, its atoms stay.
-    #[arg(long)]
-    pub(super) replace: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

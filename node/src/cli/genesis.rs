@@ -10,11 +10,14 @@ use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 use serde_json::json;
 
-use crate::chain::head::HeadFile;
-use crate::chain::{Head, HeadState};
+use crate::chain::dir::{
+    ChainDir, ChainDirError, Legacy, Trace, begin_chain, candidates, has_files,
+};
 use crate::clock;
 use crate::config::{Config, Loaded, Paths};
 use crate::control::{Client, Request};
+use crate::node::chain_start::trace;
+use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
 
 use super::account::table;
@@ -30,7 +33,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure> {
     let plan = plan(&args)?;
     let is_json = args.json;
-    let (dry_run, replace) = (args.dry_run, args.replace);
+    let dry_run = args.dry_run;
+    let options = args.run.options();
     let (reference, validator) = (args.reference, args.validator.clone());
     let loaded = args.run.into_inputs().load()?;
     let genesis = start(&plan, reference, validator.as_deref(), &loaded)?;
@@ -45,7 +49,7 @@ pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure
         complain(&format!("warning: {warning}"));
     }
     if !dry_run {
-        write(&loaded, &block, &atoms, replace)?;
+        write(&loaded, &block, &atoms, &options)?;
     }
     if is_json {
         return json_line(out, &as_json(&genesis, &block, dry_run));
@@ -160,13 +164,12 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
     warnings
 }
 
-/// Stores the atoms, then makes the block the head. In this order, so that a head is never without
-/// its atoms.
+/// Begins the chain on disk, unless there is a trace of one with its chain id.
 fn write(
     loaded: &Loaded,
     block: &Block,
     atoms: &MemoryStore,
-    replace: bool,
+    options: &str,
 ) -> Result<(), Failure> {
     let (config, paths) = (&loaded.config, loaded.paths());
     let Some(directory) = &config.cold_storage_path else {
@@ -177,35 +180,72 @@ fn write(
         ));
     };
     check_not_running(&paths)?;
-    let file = HeadFile::new(&paths.state_dir, config.chain_id);
-    let saved = file.load();
-    if !replace && let Some(saved) = saved.map_err(Failure::failed)? {
-        let (id, height) = (saved.id, saved.height);
-        return Err(Failure::Failed(format!(
-            "this node has a chain already: its head is block {height}, {id}; --replace starts \
-             anew, or give another --state-dir"
-        )));
-    }
-    let options = ColdOptions {
+    let cold_options = ColdOptions {
         background: false,
         ..ColdOptions::from_config(config)
     };
-    let cold = ColdStore::open(directory, options).map_err(Failure::failed)?;
+    // First of all, so that refusing leaves nothing behind.
+    refuse_second_chain(config, &paths).map_err(|error| refused(&error, options))?;
+    let cold = ColdStore::open(directory, cold_options).map_err(Failure::failed)?;
+    let places = candidates(config);
+    let path = places.first().ok_or(Failure::Reported)?;
+    let mut dir =
+        ChainDir::open(path, config.chain_id).map_err(|error| refused(&error, options))?;
+    let store = Store::with_cold(0, Some(cold.clone()));
+    let found = trace(&dir, config.chain_id, &store).map_err(Failure::failed)?;
+    if let Some(trace) = found {
+        return Err(refused(&second_chain(config, trace), options));
+    }
     let atoms: Vec<_> = atoms.iter().map(|(id, atom)| (*id, atom.clone())).collect();
-    cold.put(&atoms).map_err(Failure::failed)?;
-    drop(cold);
-    let head = Head::new(block.clone(), HeadState::Own)
-        .ok_or_else(|| Failure::Usage("the timestamp is out of range".to_owned()))?;
-    file.save(&head.saved(Some(block.id())))
-        .map_err(Failure::failed)
+    begin_chain(&cold, &mut dir, block, &atoms).map_err(Failure::failed)
 }
 
-fn check_not_running(paths: &Paths) -> Result<(), Failure> {
+/// Refuses where files say that there is a chain with this chain id.
+fn refuse_second_chain(config: &Config, paths: &Paths) -> Result<(), ChainDirError> {
+    if let Some(legacy) = Legacy::find(&paths.state_dir, config.chain_id)? {
+        let head = legacy.head_file().map(|path| Trace::HeadFile(path.into()));
+        let signed = legacy.signed_files().first();
+        let signed = signed.map(|path| Trace::SigningRecord(path.clone()));
+        if let Some(trace) = head.or(signed) {
+            return Err(second_chain(config, trace));
+        }
+    }
+    if let Some(used) = candidates(config)
+        .into_iter()
+        .find(|place| has_files(place))
+    {
+        return Err(second_chain(config, Trace::Directory(used)));
+    }
+    Ok(())
+}
+
+const fn second_chain(config: &Config, trace: Trace) -> ChainDirError {
+    ChainDirError::SecondChain {
+        chain_id: config.chain_id,
+        trace,
+    }
+}
+
+/// The failure with the commands to go on with.
+pub(super) fn refused(error: &ChainDirError, options: &str) -> Failure {
+    let mut text = error.to_string();
+    for command in error.commands(options) {
+        text.push_str("\n  ");
+        text.push_str(&command);
+    }
+    match error {
+        ChainDirError::NoDirectory => Failure::Usage(text),
+        _ => Failure::Failed(text),
+    }
+}
+
+pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
     let client = Client::new(&paths.control_socket, PROBE_TIMEOUT);
     let status: Result<serde_json::Value, _> = client.request(&Request::Status {});
     match status {
         Ok(_) => Err(Failure::Failed(format!(
-            "a node is running at {}; stop it first, for it would not take notice",
+            "a node is running at {}; stop it first: a running node does not pick up changes of its \
+             chain",
             paths.control_socket.display()
         ))),
         Err(_) => Ok(()),

@@ -7,6 +7,7 @@ mod account;
 mod args;
 mod block;
 mod chain_args;
+mod chain_cmd;
 mod client;
 mod config;
 mod eval;
@@ -86,6 +87,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Account(args)) => account::account(args, out),
         Some(Command::Validators(args)) => validators::validators(&args, out),
         Some(Command::Genesis(args)) => genesis::genesis(*args, out),
+        Some(Command::Chain(args)) => chain_cmd::chain(args, out),
         Some(Command::Proof(args)) => proof::proof(args, out),
         Some(Command::Keys(keys)) => keys::keys(keys, out),
         Some(Command::Store(args)) => store::store(args, out),

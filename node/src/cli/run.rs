@@ -1,9 +1,11 @@
 //! `astreum run`: configuration, keys and log; then the node itself.
 
 use crate::config::Source;
+use crate::node::NodeError;
 use crate::run::{RunError, warnings};
 
 use super::args::RunArgs;
+use super::genesis::refused;
 use super::output::{Failure, Output, complain};
 
 pub(super) fn run<const HIDDEN: bool>(
@@ -11,6 +13,7 @@ pub(super) fn run<const HIDDEN: bool>(
     out: &mut Output,
 ) -> Result<(), Failure> {
     super::forbid_core_dumps();
+    let options = args.options();
     let loaded = args.into_inputs().load()?;
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;
@@ -34,8 +37,11 @@ pub(super) fn run<const HIDDEN: bool>(
         config.incoming_port = 0;
         result = crate::run::run(config, &paths, out);
     }
-    let result = result.map_err(Failure::failed);
-    if let Err(Failure::Failed(error)) = &result {
+    let result = result.map_err(|error| match error {
+        RunError::Node(NodeError::ChainDir(error)) => refused(&error, &options),
+        error => Failure::failed(error),
+    });
+    if let Err(Failure::Failed(error) | Failure::Usage(error)) = &result {
         crate::log::error!("{error}");
     }
     drop(log);

@@ -225,29 +225,42 @@ fn transferred(
     Ok(())
 }
 
-/// Does something long and shows how far it is: a bar on a terminal, a line for each tenth else.
+/// Runs a long operation and shows its progress.
 fn with_bar<T, E: ToString>(
-    what: &str,
+    what: &'static str,
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, E>,
+) -> Result<T, Failure> {
+    with_bar_of(|progress| work(&mut |at| progress(what, "atoms", at)))
+}
+
+/// Takes the progress of a stage: its name, and what is counted.
+type Report<'r> = dyn FnMut(&'static str, &'static str, Progress) + 'r;
+
+/// Runs a long operation of named stages and shows the progress of each: a bar on a terminal, else a
+/// line for each tenth.
+pub(super) fn with_bar_of<T, E: ToString>(
+    work: impl FnOnce(&mut Report<'_>) -> Result<T, E>,
 ) -> Result<T, Failure> {
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::new(0);
-        let template = "{msg} {wide_bar} {pos}/{len} atoms, {eta} left";
+        let template = "{msg} {wide_bar} {pos}/{len} {prefix}, {eta} left";
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
         );
-        bar.set_message(what.to_owned());
         bar
     });
     let mut tenths = 0;
     let mut last = Progress { done: 0, total: 0 };
-    let result = work(&mut |at| {
+    let mut stage = "";
+    let result = work(&mut |what, unit, at| {
         // One piece of work can be several, one after the other.
-        if at.done <= last.done || at.total != last.total {
+        if what != stage || at.done <= last.done || at.total != last.total {
             tenths = 0;
         }
-        last = at;
+        (last, stage) = (at, what);
         if let Some(bar) = &bar {
+            bar.set_message(what);
+            bar.set_prefix(unit);
             bar.set_length(at.total);
             bar.set_position(at.done);
             return;
@@ -257,7 +270,7 @@ fn with_bar<T, E: ToString>(
             tenths = now;
             let _ = writeln!(
                 std::io::stderr(),
-                "{what}: {} of {} atoms",
+                "{what}: {} of {} {unit}",
                 at.done,
                 at.total
             );

@@ -185,6 +185,9 @@ keys! {
         /// Directory of the node's own state: control socket, logs, history. Default
         /// $XDG_STATE_HOME/Astreum/lib-rs, else ~/.local/state/Astreum/lib-rs.
         state_dir: Option<PathBuf> = None, Allowed::Path;
+        /// Directory of the chain's identity, signing records and heads. Default is chain in
+        /// cold_storage_path; a validator needs one of the two.
+        chain_dir: Option<PathBuf> = None, Allowed::Path;
         /// Directory of node.log and its rotated files. Default is below state_dir/logs.
         log_dir: Option<PathBuf> = None, Allowed::Path;
         /// Unix socket that the other commands reach the node at. Default is

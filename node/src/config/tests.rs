@@ -78,6 +78,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("outgoing_queue_timeout", "float", "1"),
     ("advertised_address", "string", "\"\""),
     ("state_dir", "string", "\"\""),
+    ("chain_dir", "string", "\"\""),
     ("log_dir", "string", "\"\""),
     ("control_socket", "string", "\"\""),
     ("relay_secret_key_file", "string", "\"\""),

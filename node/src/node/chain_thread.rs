@@ -1,9 +1,8 @@
 //! The thread of the chain, started and stopped with its node.
 
+use super::chain_start::{self, Start};
 use super::{Node, NodeError};
-use crate::chain::head::HeadFile;
 use crate::chain::producer::{Producer, ProducerConfig};
-use crate::chain::signed::SignedFile;
 use crate::chain::{Input, VerifierConfig};
 use crate::config::Config;
 use crate::lanes::Lanes;
@@ -14,35 +13,33 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
 impl Node {
-    /// Takes part in the chain: goes on from where the last run ended, as `state_dir` has it, and
-    /// validates if the configuration has a validation key. Once it does, it stays so until it is
-    /// disconnected.
+    /// Takes part in the chain: resumes from the head journal in `chain_dir` or below
+    /// `cold_storage_path`, and validates if the configuration has a validation key. Once it does, it
+    /// stays so until it is disconnected. Files of the previous format in `state_dir` are taken over.
     ///
     /// # Errors
-    /// When the node is not connected, or a file of the last run cannot be used.
+    /// When the node is not connected, a file of the last run cannot be used, or a second chain would
+    /// begin.
     pub fn start_chain(&self, state_dir: &Path) -> Result<(), NodeError> {
         let mut chain_thread = self.chain_thread();
         if chain_thread.is_some() {
             return Ok(());
         }
         let config = &self.config;
-        let head_file = HeadFile::new(state_dir, config.chain_id);
-        let saved = head_file.load().map_err(NodeError::HeadFile)?;
-        let validator = producer_config(config).map(|producer| -> Result<_, NodeError> {
-            let key = producer.key.verifying_key();
-            let file = SignedFile::new(state_dir, config.chain_id, key.as_bytes());
-            let signed = file.load().map_err(NodeError::SignedFile)?;
-            Ok((Producer::new(producer, signed, Lanes::new()), file))
-        });
         let network = self.handle()?;
+        let producer = producer_config(config);
+        let key = producer.as_ref();
+        let key = key.map(|producer| *producer.key.verifying_key().as_bytes());
+        let Start { dir, saved, signed } = chain_start::open(config, key, state_dir, &self.store)?;
+        let producer = producer.map(|producer| Producer::new(producer, signed, Lanes::new()));
         let thread = ChainThread::start(ChainParts {
             store: self.store.clone(),
             network: network.clone(),
             view: self.chain.clone(),
-            head_file,
+            dir,
             saved,
             verifier: VerifierConfig::from(config),
-            validator: validator.transpose()?,
+            validator: producer.zip(key),
         });
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.tell_chain(thread.inbox().clone())?;

@@ -1,7 +1,6 @@
 //! What can go wrong with a node, sorted by who can do something about it.
 
-use crate::chain::head::HeadFileError;
-use crate::chain::signed::SignedFileError;
+use crate::chain::dir::ChainDirError;
 use crate::config::ConfigErrors;
 use crate::keys::KeyError;
 use crate::net::{NetworkError, Stopped};
@@ -23,10 +22,8 @@ pub enum NodeError {
     Entropy(io::Error),
     /// The network could not be started.
     Network(NetworkError),
-    /// The head of the last run could not be recalled.
-    HeadFile(HeadFileError),
-    /// What the validator has signed could not be recalled.
-    SignedFile(SignedFileError),
+    /// The files of the chain cannot be used.
+    ChainDir(ChainDirError),
     /// The system gives no thread for the chain.
     ChainThread(io::Error),
     /// The node is not connected.
@@ -57,8 +54,7 @@ impl fmt::Display for NodeError {
             Self::KeyFile(error) => error.fmt(f),
             Self::Entropy(error) => error.fmt(f),
             Self::Network(error) => error.fmt(f),
-            Self::HeadFile(error) => error.fmt(f),
-            Self::SignedFile(error) => error.fmt(f),
+            Self::ChainDir(error) => error.fmt(f),
             Self::ChainThread(error) => {
                 write!(f, "cannot start the thread of the chain: {error}")
             }
@@ -82,8 +78,7 @@ impl core::error::Error for NodeError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Entropy(error) | Self::Resolve(error) | Self::ChainThread(error) => Some(error),
-            Self::HeadFile(error) => Some(error),
-            Self::SignedFile(error) => Some(error),
+            Self::ChainDir(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::ColdStorage(error) => Some(error),
@@ -95,6 +90,12 @@ impl core::error::Error for NodeError {
             | Self::TooManyAdvertisements
             | Self::ListTooLong { .. } => None,
         }
+    }
+}
+
+impl From<ChainDirError> for NodeError {
+    fn from(error: ChainDirError) -> Self {
+        Self::ChainDir(error)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A node as a library: one [`Node`] holds a store and, once connected, a network.
 
 mod chain;
+pub(crate) mod chain_start;
 mod chain_thread;
 mod error;
 mod view;

@@ -75,6 +75,8 @@ impl RunError {
 /// # Errors
 /// When the node cannot start.
 pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
+    // Before anything that peers could notice.
+    crate::chain::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
     node.connect().map_err(RunError::Node)?;
@@ -116,7 +118,7 @@ fn typed(path: &Path) -> String {
 }
 
 /// `word` as a shell takes it for one word.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     if word.chars().all(is_plain) {
         return word.to_owned();

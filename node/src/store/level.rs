@@ -280,6 +280,13 @@ impl Cursor<'_> {
         self.entry().map(|entry| entry.map(|(_, entry)| entry.id))
     }
 
+    /// Stored bytes of the current entry's atom, as its index has it; `None` where that cannot be
+    /// read or there is no entry.
+    pub(super) fn stored_len(&mut self) -> Option<u64> {
+        let (_, entry) = self.entry()?.ok()?;
+        entry.size
+    }
+
     /// The current entry's atom, verified.
     pub(super) fn atom(&mut self) -> Result<Atom, ReadError> {
         match self.entry() {

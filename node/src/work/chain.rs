@@ -8,9 +8,8 @@
 
 use super::inbox::{Inbox, Outlet, Taken, inbox};
 use super::spread::Threads;
-use crate::chain::head::HeadFile;
+use crate::chain::dir::{ChainDir, ChainDirError};
 use crate::chain::producer::Producer;
-use crate::chain::signed::SignedFile;
 use crate::chain::{
     Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
     StoreFailure, VerifierConfig,
@@ -20,6 +19,7 @@ use crate::log;
 use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::chain::Block;
 use astreum_core::consensus::{Event, Level};
 use astreum_core::time::Instant;
 use core::time::Duration;
@@ -39,14 +39,14 @@ pub struct ChainParts {
     pub network: NetworkHandle,
     /// What other threads see.
     pub view: ChainView,
-    /// Where the head is remembered.
-    pub head_file: HeadFile,
+    /// Where heads and signing records are kept, if anywhere.
+    pub dir: Option<ChainDir>,
     /// The head of the last run.
     pub saved: Option<SavedHead>,
     /// How heads of peers are followed.
     pub verifier: VerifierConfig,
-    /// The validator, and where it remembers what it signed.
-    pub validator: Option<(Producer, SignedFile)>,
+    /// The validator, and its public key.
+    pub validator: Option<(Producer, [u8; 32])>,
 }
 
 impl core::fmt::Debug for ChainParts {
@@ -107,8 +107,8 @@ struct Worker {
     shown: (Instant, ChainStatus),
     /// Whether there may be something that is not shown yet.
     is_stale: bool,
-    head_file: HeadFile,
-    signed_file: Option<SignedFile>,
+    dir: Option<ChainDir>,
+    signing_key: Option<[u8; 32]>,
     clock: Clock,
     threads: Threads,
     chain: Chain,
@@ -116,7 +116,7 @@ struct Worker {
 
 impl Worker {
     fn new(parts: ChainParts, inbox: Inbox) -> Self {
-        let (producer, signed_file) = parts.validator.unzip();
+        let (producer, signing_key) = parts.validator.unzip();
         let chain = Chain::new(parts.verifier, parts.saved);
         let chain = match producer {
             Some(producer) => chain.with_producer(producer),
@@ -129,8 +129,8 @@ impl Worker {
             view: parts.view,
             shown: (Instant::ZERO, ChainStatus::default()),
             is_stale: true,
-            head_file: parts.head_file,
-            signed_file,
+            dir: parts.dir,
+            signing_key,
             clock: Clock::start(),
             threads: Threads::of_machine(),
             chain,
@@ -235,20 +235,43 @@ impl Worker {
         }
     }
 
-    fn set_head(&self, head: &Head, saved: &SavedHead) {
-        if let Err(error) = self.head_file.save(saved)
-            && let Some(more) = log::limited("head not remembered")
+    fn set_head(&mut self, head: &Head, saved: &SavedHead) {
+        if let Err(error) = self.save_head(head, saved)
+            && let Some(more) = log::limited("head not saved")
         {
-            log::error!("the head will not be known after a restart: {error}{more}");
+            log::error!("a restart would resume from an earlier head: {error}{more}");
         }
         self.ask(self.network.set_head(head.id()));
     }
 
+    /// Journals a head, once what it refers to is on the disk.
+    fn save_head(&mut self, head: &Head, saved: &SavedHead) -> Result<(), StoreFailure> {
+        let Some(dir) = &mut self.dir else {
+            return Ok(());
+        };
+        self.store.sync().map_err(|error| error.failure())?;
+        let known = dir.journal().and_then(|journal| journal.header().genesis);
+        let genesis = match (saved.root, known) {
+            _ if head.block().is_genesis() => Some(head.id()),
+            (Some(root), Some(known)) if root == known => Some(known),
+            (Some(root), _) => {
+                let root = Block::read(&self.store, root).ok();
+                root.filter(|root| root.is_genesis()).map(|root| root.id())
+            }
+            (None, _) => None,
+        };
+        let journaled = dir.save_head(saved, genesis);
+        journaled.map_err(|error: ChainDirError| error.failure())
+    }
+
     /// Stores a block of our own, then that it was signed.
-    fn commit(&self, commit: Commit) -> Result<(), StoreFailure> {
+    fn commit(&mut self, commit: Commit) -> Result<(), StoreFailure> {
         self.store_durably(commit.atoms)?;
-        let file = self.signed_file.as_ref();
-        let saved = file.map_or(Ok(()), |file| file.save(&commit.signed));
+        let saved = match self.dir.as_mut().zip(self.signing_key) {
+            Some((dir, key)) => dir.save_signing_record(&key, &commit.signed),
+            // A validator has a directory: one without does not start.
+            None => Err(ChainDirError::NoDirectory),
+        };
         saved.map_err(|error| error.failure())
     }
 

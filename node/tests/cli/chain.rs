@@ -358,10 +358,5 @@ fn the_same_genesis_has_the_same_id_from_a_file_or_from_flags() {
     assert_eq!(from_file, from_flags.json());
     assert_eq!(from_file["dry_run"], true);
     // Nothing was written.
-    assert!(
-        !home
-            .path()
-            .join("state/Astreum/lib-rs/head_0.json")
-            .exists()
-    );
+    assert!(!home.path().join("cold").exists());
 }

@@ -5,6 +5,7 @@
 )]
 
 mod chain;
+mod chain_files;
 mod configuration;
 mod harness;
 mod language;

@@ -35,11 +35,14 @@ fn what_the_greeting_says_can_be_typed_in_any_directory() {
 }
 
 #[test]
-fn a_validator_that_would_forget_its_chain_is_warned() {
+fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
     let home = Home::new("warned");
     home.run(&["keys", "generate", "key", "--kind", "validation"])
         .lines();
-    let more = ["--validation-secret-key-file", "key"];
+    let bare = ["run", "--validation-secret-key-file", "key"];
+    home.run(&[&bare[..], &QUIET].concat())
+        .fails(2, &["set cold_storage_path, or chain_dir"]);
+    let more = [&bare[1..], &["--chain-dir", "chain"]].concat();
     let node = run(&home, &more);
     let told = home.run(&["status"]);
     assert!(told.text().contains("no cold storage"), "{told:?}");
@@ -56,6 +59,8 @@ fn a_validator_that_would_forget_its_chain_is_warned() {
         "run",
         "--validation-secret-key-file",
         "key",
+        "--chain-dir",
+        "chain",
         "--control-socket",
         "in-the-way",
     ];

@@ -97,6 +97,7 @@ fn secrets_come_out_nowhere() {
                 arguments.extend(["--config", toml_path]);
             }
         }
+        arguments.extend(["--chain-dir", "chain"]);
         let mut command = home.command(&arguments);
         command.envs(variables.clone());
         let (child, greeting) = start(command);

@@ -55,9 +55,15 @@ fn text<'v>(value: &'v Value, place: &str) -> &'v str {
 fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     let (home, validator_key, wallet) = chain("transfer");
     let again = home.run(&["genesis", "--config", "node.toml"]);
-    again.fails(1, &["has a chain already", "--replace"]);
+    again.fails(
+        1,
+        &[
+            "refusing to begin a second chain with chain_id 0",
+            "astreum run --config node.toml",
+        ],
+    );
     let node = validator(&home);
-    home.run(&["genesis", "--config", "node.toml", "--replace"])
+    home.run(&["genesis", "--config", "node.toml"])
         .fails(1, &["a node is running", "stop it first"]);
     until("a head", || home.run(&["block", "show"]).code == 0);
     let unknown = ["account", "show", &wallet];

@@ -234,7 +234,10 @@ fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
 #[test]
 fn a_validator_is_a_flag_away() {
     let secret = "07".repeat(32);
-    let flags = ["--validation-secret-key", &secret];
+    let chain = std::env::temp_dir().join(format!("astreum-running-chain-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&chain);
+    let chain_dir = chain.to_str().unwrap();
+    let flags = ["--validation-secret-key", &secret, "--chain-dir", chain_dir];
     let running = Running::start("validator", &flags);
     eventually("two blocks are made", || {
         let status: StatusReply = running.ask(&Request::Status {});
@@ -246,4 +249,5 @@ fn a_validator_is_a_flag_away() {
     assert_eq!(status.warnings.len(), 1, "no cold storage");
     running.signal("-TERM");
     assert_eq!(running.finish().0.code(), Some(0));
+    std::fs::remove_dir_all(&chain).unwrap();
 }

@@ -231,21 +231,53 @@ impl<H: BatchHasher> Producer<H> {
         if self.config.has_seeds {
             return Err(Wait::NoChain);
         }
+        if self.genesis.is_some() {
+            return Err(Wait::LoadingHead);
+        }
         let (chain_id, now) = (self.config.chain_id, world.now.unix.as_secs());
         let genesis = Genesis::new(self.address, chain_id.into(), now.into());
         let mut store = MemoryStore::new();
         let block = genesis.build(&mut self.hasher, &mut store);
         let block = block.map_err(|error| Wait::Trouble(error.to_string()))?;
         let atoms = store.iter().map(|(id, atom)| (*id, atom.clone()));
-        context.ask(Effect::Store(atoms.collect()));
+        context.ask(Effect::StoreBlock {
+            block: block.id(),
+            atoms: atoms.collect(),
+        });
+        self.genesis = Some(block);
+        Err(Wait::LoadingHead)
+    }
+
+    /// Begins the chain with a genesis that has been stored; a failure is tried again.
+    pub(super) fn genesis_stored(
+        &mut self,
+        world: &Environment<'_>,
+        context: &mut Context,
+        id: &AtomId,
+        outcome: &Result<(), StoreFailure>,
+    ) {
+        let Some(block) = self.genesis.take_if(|block| block.id() == *id) else {
+            return;
+        };
+        if let Err(failure) = outcome {
+            let why = Wait::Trouble(format!("the genesis could not be stored: {failure}"));
+            self.phase = self.wait(world.now.instant, why);
+            return;
+        }
+        self.phase = Phase::Plan;
+        if context.has_chain() {
+            return;
+        }
         let mut heads = publish::own_heads(&block);
         heads.push(block.accounts);
         self.offer(world, context, heads);
-        context.report(Event::ChainBegun { id: block.id() });
+        context.report(Event::ChainBegun {
+            chain_id: self.config.chain_id,
+            genesis: block.id(),
+        });
         if let Some(head) = Head::new(block, HeadState::Own) {
             context.set_head(head);
         }
-        Err(Wait::LoadingHead)
     }
 
     /// Names a block again that was signed before a crash, if it is here.

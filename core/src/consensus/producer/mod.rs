@@ -163,6 +163,8 @@ pub struct Producer<H> {
     held: Duration,
     held_at: Option<Instant>,
     head: Option<Head>,
+    /// A genesis of its own that is being stored.
+    genesis: Option<Block>,
     schedule: Option<Schedule>,
     elections: ElectionCache,
     offers: Offers,
@@ -209,6 +211,7 @@ impl<H: BatchHasher> Producer<H> {
             held: Duration::ZERO,
             held_at: None,
             head: None,
+            genesis: None,
             schedule: None,
             elections: ElectionCache::default(),
             offers: Offers::default(),
@@ -386,7 +389,10 @@ impl<H: BatchHasher> Component for Producer<H> {
                 self.atom_fetched(id, outcome.is_ok());
             }
             Input::Committed(outcome) => self.committed(world, context, outcome),
-            Input::PeerGone { .. } | Input::BlockStored { .. } => {}
+            Input::BlockStored { block, outcome } => {
+                self.genesis_stored(world, context, block, outcome);
+            }
+            Input::PeerGone { .. } => {}
         }
     }
 

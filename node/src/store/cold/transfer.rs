@@ -6,6 +6,7 @@ use crate::config::ColdStorageSync;
 use crate::store::disk::{DirEntry, Disk, ReadOnlyDisk, SystemDisk};
 use crate::store::level::PairWriter;
 use astreum_core::atom::{Atom, AtomId};
+use core::ops::ControlFlow;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -154,6 +155,51 @@ impl ColdStore {
             background: false,
         };
         Self::open_on(Arc::new(ReadOnlyDisk), path, options)
+    }
+
+    /// Calls `each` with every atom of `stored_len` stored bytes that is whole; those in two files
+    /// come twice. Of the others only the index is read. Ends early when `each` breaks.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn each_of_len(
+        &self,
+        stored_len: u32,
+        progress: &mut dyn FnMut(Progress),
+        mut each: impl FnMut(AtomId, Atom) -> ControlFlow<()>,
+    ) -> Result<(), ColdError> {
+        let snapshot = self.inner.snapshot.load_full();
+        let inner = &self.inner;
+        let waiting = snapshot.segments.iter().map(|segment| segment.atoms());
+        let sealed = snapshot.pairs().map(|pair| u64::from(pair.count()));
+        let mut pending = Pending::new(waiting.chain(sealed).sum(), progress);
+        for segment in &snapshot.segments {
+            for (id, len) in segment.lens() {
+                if len == stored_len {
+                    let found = segment.find(&id, |path| inner.disk.open(path));
+                    if let Some(atom) = inner.whole(found)?
+                        && each(id, atom).is_break()
+                    {
+                        return Ok(());
+                    }
+                }
+                pending.advance();
+            }
+        }
+        for pair in snapshot.pairs() {
+            let mut cursor = pair.cursor();
+            while let Some(id) = inner.head(&mut cursor)? {
+                if cursor.stored_len() == Some(u64::from(stored_len))
+                    && let Some(atom) = inner.whole(cursor.atom().map(Some))?
+                    && each(id, atom).is_break()
+                {
+                    return Ok(());
+                }
+                cursor.advance();
+                pending.advance();
+            }
+        }
+        Ok(())
     }
 
     fn copy_to(

@@ -226,6 +226,13 @@ impl Segment {
         ids
     }
 
+    /// Ids of all its atoms with their stored bytes, in no order.
+    pub(in crate::store) fn lens(&self) -> Vec<(AtomId, u32)> {
+        let index = self.index();
+        let records = index.records.iter();
+        records.map(|(id, place)| (*id, place.len)).collect()
+    }
+
     /// Ids of the files of `level_0` in it, ascending.
     pub(in crate::store) fn leftovers(&self) -> Vec<AtomId> {
         let index = self.index();

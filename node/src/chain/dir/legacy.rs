@@ -1,0 +1,125 @@
+//! Files of the previous format, which kept head and signing records in the state directory.
+
+use super::{ChainDirError, read_file, signed_files};
+use astreum_core::atom::AtomId;
+use astreum_core::consensus::{HeadState, ResumeData, SavedHead};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The only version of the head file.
+const VERSION: u32 = 1;
+/// Largest head file.
+const MAX_FILE_BYTES: u64 = 4_096;
+/// What is appended to the names of files that were taken over.
+const SUFFIX: &str = ".migrated";
+
+/// Files of the previous format of one chain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Legacy {
+    head: Option<PathBuf>,
+    signed: Vec<PathBuf>,
+    chain_id: u64,
+}
+
+/// The encoding in the head file.
+#[derive(Deserialize)]
+struct Record {
+    version: u32,
+    chain_id: u64,
+    head: String,
+    height: u64,
+    timestamp: u64,
+    state: String,
+    root: Option<String>,
+}
+
+impl Legacy {
+    /// Finds the files of the chain `chain_id` in `state_dir`; `None` if there are none.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub fn find(state_dir: &Path, chain_id: u64) -> Result<Option<Self>, ChainDirError> {
+        let failed = |error| ChainDirError::io("list", state_dir, error);
+        let head = state_dir.join(format!("head_{chain_id}.json"));
+        let head = head.try_exists().map_err(failed)?.then_some(head);
+        let signed = signed_files(state_dir, chain_id).map_err(failed)?;
+        let is_any = head.is_some() || !signed.is_empty();
+        Ok(is_any.then_some(Self {
+            head,
+            signed,
+            chain_id,
+        }))
+    }
+
+    /// The head file.
+    #[must_use]
+    pub fn head_file(&self) -> Option<&Path> {
+        self.head.as_deref()
+    }
+
+    /// The signing records.
+    #[must_use]
+    pub fn signed_files(&self) -> &[PathBuf] {
+        &self.signed
+    }
+
+    /// Reads the head.
+    ///
+    /// # Errors
+    /// If the file is damaged or cannot be read.
+    pub fn head(&self) -> Result<Option<SavedHead>, ChainDirError> {
+        let Some(path) = &self.head else {
+            return Ok(None);
+        };
+        let read = read_file(path, MAX_FILE_BYTES);
+        let text = read.map_err(|error| ChainDirError::io("read", path, error))?;
+        let text = text.unwrap_or_default();
+        let record: Record =
+            serde_json::from_slice(&text).map_err(|error| ChainDirError::damaged(path, error))?;
+        if record.version > VERSION {
+            return Err(ChainDirError::NewerVersion {
+                path: path.clone(),
+                found: record.version,
+            });
+        }
+        if record.chain_id != self.chain_id {
+            return Err(ChainDirError::OtherChain {
+                path: path.clone(),
+                found: record.chain_id,
+            });
+        }
+        let id = |text: &str| {
+            let id: Result<AtomId, _> = text.parse();
+            id.map_err(|error| ChainDirError::damaged(path, error))
+        };
+        Ok(Some(SavedHead {
+            id: id(&record.head)?,
+            height: record.height,
+            timestamp: record.timestamp,
+            state: HeadState::from_name(&record.state)
+                .ok_or_else(|| ChainDirError::damaged(path, "unknown state"))?,
+            root: record.root.as_deref().map(id).transpose()?,
+            resume: ResumeData::default(),
+        }))
+    }
+
+    /// Renames the files, so that neither this nor an older version resumes from them again.
+    ///
+    /// # Errors
+    /// If the system does not rename them.
+    pub fn retire(&self) -> Result<(), ChainDirError> {
+        for path in self.head.iter().chain(&self.signed) {
+            retire(path).map_err(|error| ChainDirError::io("rename", path, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn retire(path: &Path) -> io::Result<()> {
+    let mut retired = path.as_os_str().to_owned();
+    retired.push(SUFFIX);
+    fs::rename(path, retired)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}

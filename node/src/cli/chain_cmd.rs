@@ -1,0 +1,401 @@
+//! `astreum chain`: the chain's files of a node that does not run.
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::chain::SigningRecord;
+use crate::chain::dir::{ChainDir, candidates};
+use crate::chain::recover::{Condition, Nothing, Survey, adopt, survey};
+use crate::chain::replay::Replay;
+use crate::clock;
+use crate::config::Config;
+use crate::control::hex;
+use crate::store::cold::{ColdOptions, ColdStore};
+use astreum_core::atom::AtomId;
+use astreum_core::crypto::SigningKey;
+
+use super::account::table;
+use super::args::RunArgs;
+use super::block::time;
+use super::genesis::{check_not_running, refused};
+use super::output::{Failure, Output, complain, json_line};
+use super::store::with_bar_of;
+use super::words;
+
+/// Heads that are listed one by one.
+const MAX_LISTED: usize = 16;
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct ChainArgs {
+    #[command(subcommand)]
+    command: ChainCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChainCommand {
+    /// Show what a node with this configuration resumes from.
+    Show(ShowArgs),
+    /// Search cold storage for the chain, verify it, and resume from it.
+    #[command(after_help = "Examples:
+  astreum chain recover --config node.toml
+  astreum chain recover --config node.toml --adopt
+  astreum chain recover --config node.toml --adopt --head ID
+
+Without --adopt nothing changes. Every block of the adopted chain is verified by every rule. Signing
+records that are intact are kept; those that are lost are made again from the key's blocks on the
+chain. Damaged files are kept under names that end in .damaged.
+The exit code is 1 when there is nothing to adopt.")]
+    Recover(RecoverArgs),
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    run: RunArgs<true>,
+}
+
+#[derive(Debug, Args)]
+struct RecoverArgs {
+    /// Resume from the chain that was found.
+    #[arg(long)]
+    adopt: bool,
+    /// The head to verify and adopt, instead of the highest.
+    #[arg(long, value_name = "ID")]
+    head: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    run: RunArgs<true>,
+}
+
+pub(super) fn chain(args: ChainArgs, out: &mut Output) -> Result<(), Failure> {
+    match args.command {
+        ChainCommand::Show(args) => show(args, out),
+        ChainCommand::Recover(args) => recover(args, out),
+    }
+}
+
+/// The chain directory that the configuration names.
+fn directory(config: &Config) -> Result<std::path::PathBuf, Failure> {
+    candidates(config).into_iter().next().ok_or_else(|| {
+        Failure::Usage(
+            "neither chain_dir nor cold_storage_path is set; give --config FILE or \
+             --cold-storage-path DIR"
+                .to_owned(),
+        )
+    })
+}
+
+fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
+    let options = args.run.options();
+    let config = args.run.into_inputs().load()?.config;
+    let path = directory(&config)?;
+    if !path.is_dir() {
+        return Err(Failure::Failed(format!(
+            "{}: no such directory",
+            path.display()
+        )));
+    }
+    let dir = ChainDir::open(&path, config.chain_id).map_err(|error| refused(&error, &options))?;
+    let head = dir.journal().and_then(|journal| journal.heads().back());
+    let mut records = Vec::new();
+    for path in dir.signed_files().map_err(Failure::failed)? {
+        let key = crate::chain::signed::SignedFile::key_of(&path).map_err(Failure::failed)?;
+        let record = dir.signing_record(&key).map_err(Failure::failed)?;
+        records.push((hex(&key), record));
+    }
+    let identity = dir.identity();
+    let genesis = identity.and_then(|identity| identity.genesis);
+    if args.json {
+        let last = |record: &SigningRecord| {
+            record.last().map(|block| {
+                json!({
+                    "block": block.block.to_string(),
+                    "height": block.height,
+                    "timestamp": block.timestamp,
+                })
+            })
+        };
+        let records = records.iter();
+        let records = records.map(|(key, record)| json!({ "key": key, "last": last(record) }));
+        let head = head.map(|head| {
+            json!({
+                "id": head.id.to_string(),
+                "height": head.height,
+                "timestamp": head.timestamp,
+                "state": head.state.to_string(),
+            })
+        });
+        return json_line(
+            out,
+            &json!({
+                "directory": path.display().to_string(),
+                "chain_id": config.chain_id,
+                "rules_version": identity.map(|identity| identity.rules_version),
+                "genesis": genesis.map(|id| id.to_string()),
+                "head": head,
+                "signing_records": records.collect::<Vec<_>>(),
+            }),
+        );
+    }
+    let none = || "none".to_owned();
+    let mut rows = vec![
+        ("directory", path.display().to_string()),
+        ("chain id", config.chain_id.to_string()),
+        (
+            "rules version",
+            identity.map_or_else(none, |identity| identity.rules_version.to_string()),
+        ),
+        ("genesis", genesis.map_or_else(none, |id| id.to_string())),
+        (
+            "head",
+            head.map_or_else(none, |head| {
+                let at = time(&head.timestamp.to_string());
+                format!("{} of {at}, {}, {}", head.height, head.state, head.id)
+            }),
+        ),
+    ];
+    for (key, record) in &records {
+        rows.push(("signing record", format!("{key}: {}", last_signed(record))));
+    }
+    Ok(write!(out, "{}", table(&rows))?)
+}
+
+fn last_signed(record: &SigningRecord) -> String {
+    match record.last() {
+        Some(block) => format!(
+            "last block {} of {}, {}",
+            block.height,
+            time(&block.timestamp.to_string()),
+            block.block
+        ),
+        None => "nothing signed".to_owned(),
+    }
+}
+
+fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
+    let wanted = args.head.as_deref().map(|head| words::id("--head", head));
+    let wanted = wanted.transpose()?;
+    let loaded = args.run.into_inputs().load()?;
+    let (config, paths) = (&loaded.config, loaded.paths());
+    let path = directory(config)?;
+    let Some(cold) = &config.cold_storage_path else {
+        return Err(Failure::Usage(
+            "blocks are searched in cold storage, and cold_storage_path is not set; give --config \
+             FILE or --cold-storage-path DIR"
+                .to_owned(),
+        ));
+    };
+    check_not_running(&paths)?;
+    // What cannot be searched should not leave an empty store behind.
+    drop(ColdStore::open_to_read(cold, config.cold_storage_mmap).map_err(Failure::failed)?);
+    let cold_options = ColdOptions {
+        background: false,
+        ..ColdOptions::from_config(config)
+    };
+    let cold = ColdStore::open(cold, cold_options).map_err(Failure::failed)?;
+    let mut dir = ChainDir::open_unread(&path, config.chain_id).map_err(Failure::failed)?;
+    let latest = clock::unix_time().as_secs();
+    let latest = latest.saturating_add(config.verification_max_future_skew);
+    let found = with_bar_of(|progress| survey(&dir, &cold, wanted, latest, progress))?;
+    let best = found.best(wanted);
+    let adopted = match (&best, args.adopt) {
+        (Ok(chain), true) => {
+            let keys = validation_key(config);
+            adopt(&mut dir, &cold, &found, chain, &keys).map_err(Failure::failed)?;
+            true
+        }
+        _ => false,
+    };
+    let best = best.as_ref().copied();
+    if args.json {
+        json_line(out, &as_json(&dir, &found, best, adopted))?;
+    } else {
+        write!(out, "{}", text(&dir, &found, best, adopted))?;
+    }
+    match best {
+        Ok(_) | Err(Nothing::Intact) => Ok(()),
+        Err(_) => Err(Failure::Reported),
+    }
+}
+
+/// The public key of the configured validator, where its file can be read.
+fn validation_key(config: &Config) -> Vec<[u8; 32]> {
+    let mut config = config.clone();
+    config.relay_secret_key_file = None;
+    if let Err(error) = config.read_key_files() {
+        complain(&format!(
+            "warning: no signing record for the configured key: {error}"
+        ));
+        return Vec::new();
+    }
+    let secret = config.validation_secret_key.as_ref();
+    let key = secret.map(|secret| SigningKey::from_seed(secret.expose()).verifying_key());
+    key.map(|key| *key.as_bytes()).into_iter().collect()
+}
+
+fn last_of(replay: &Replay) -> Option<(u64, AtomId)> {
+    replay.heads.back().map(|head| (head.height, head.id))
+}
+
+fn outcome(replay: Option<&Replay>) -> String {
+    let Some(replay) = replay else {
+        return "not verified: it is not higher than a verified one".to_owned();
+    };
+    match (&replay.problem, last_of(replay)) {
+        (None, _) => {
+            let genesis = replay.genesis.unwrap_or_default();
+            format!("verified from genesis {genesis}")
+        }
+        (Some(problem), Some((height, id))) => {
+            format!("verified up to block {height}, {id}; then {problem}")
+        }
+        (Some(problem), None) => format!("not verified: {problem}"),
+    }
+}
+
+const fn word<T>(condition: &Condition<T>) -> &'static str {
+    match condition {
+        Condition::Missing => "missing",
+        Condition::Intact(_) => "intact",
+        Condition::Damaged(_) => "damaged",
+    }
+}
+
+fn conclusion(found: &Survey, best: Result<&Replay, &Nothing>, adopted: bool) -> String {
+    match best {
+        Ok(chain) => {
+            let (height, id) = last_of(chain).unwrap_or_default();
+            if adopted {
+                format!("adopted: the node resumes from block {height}, {id}")
+            } else {
+                format!("nothing was changed; --adopt resumes from block {height}, {id}")
+            }
+        }
+        Err(Nothing::Intact) => {
+            let head = found.journal.intact().and_then(|it| it.heads().back());
+            let head = head.map_or_else(String::new, |head| {
+                format!(" from block {}, {}", head.height, head.id)
+            });
+            format!("nothing to recover: the node resumes{head}")
+        }
+        Err(Nothing::NoChain) => {
+            "nothing to adopt: no chain in cold storage is complete down to its genesis; a node with \
+             additional_seeds joins the chain through them"
+                .to_owned()
+        }
+        Err(Nothing::Ambiguous) => {
+            "nothing was changed: cold storage holds chains of several geneses; choose one with \
+             --head ID"
+                .to_owned()
+        }
+    }
+}
+
+fn text(dir: &ChainDir, found: &Survey, best: Result<&Replay, &Nothing>, adopted: bool) -> String {
+    let problem = |error: Option<String>| error.map_or_else(String::new, |it| format!(": {it}"));
+    let error = |condition: &dyn core::fmt::Display| Some(condition.to_string());
+    let mut rows = vec![("directory", dir.path().display().to_string())];
+    let why = match &found.identity {
+        Condition::Damaged(damage) => error(damage),
+        Condition::Intact(identity) => identity.genesis.map(|id| format!("genesis {id}")),
+        Condition::Missing => None,
+    };
+    rows.push(("identity", word(&found.identity).to_owned() + &problem(why)));
+    let why = match &found.journal {
+        Condition::Damaged(damage) => error(damage),
+        Condition::Intact(journal) => journal
+            .heads()
+            .back()
+            .map(|head| format!("last head {}, {}", head.height, head.id)),
+        Condition::Missing => None,
+    };
+    rows.push((
+        "head journal",
+        word(&found.journal).to_owned() + &problem(why),
+    ));
+    for (path, condition) in &found.signed {
+        let why = match condition {
+            Condition::Damaged(damage) => error(damage),
+            Condition::Intact(record) => Some(last_signed(record)),
+            Condition::Missing => None,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let state = format!("{name} {}", word(condition));
+        rows.push(("signing record", state + &problem(why)));
+    }
+    let blocks = &found.blocks;
+    let mut stored = format!(
+        "{} blocks, {} heads, {} geneses",
+        blocks.len(),
+        found.candidates.len(),
+        found.geneses.len()
+    );
+    if blocks.unreadable > 0 {
+        stored.push_str(&format!(", {} unreadable blocks", blocks.unreadable));
+    }
+    if blocks.left_out > 0 {
+        stored.push_str(&format!(", {} lower blocks left out", blocks.left_out));
+    }
+    rows.push(("cold storage", stored));
+    for candidate in found.candidates.iter().take(MAX_LISTED) {
+        let outcome = outcome(candidate.replay.as_ref());
+        rows.push((
+            "head",
+            format!("{}, {}: {outcome}", candidate.height, candidate.id),
+        ));
+    }
+    let mut text = table(&rows);
+    text.push_str(&conclusion(found, best, adopted));
+    text.push('\n');
+    text
+}
+
+fn as_json(
+    dir: &ChainDir,
+    found: &Survey,
+    best: Result<&Replay, &Nothing>,
+    adopted: bool,
+) -> serde_json::Value {
+    let candidates = found.candidates.iter().take(MAX_LISTED).map(|candidate| {
+        let replay = candidate.replay.as_ref();
+        let verified = replay.and_then(last_of);
+        json!({
+            "id": candidate.id.to_string(),
+            "height": candidate.height,
+            "tried": replay.is_some(),
+            "verified_height": verified.map(|(height, _)| height),
+            "verified_id": verified.map(|(_, id)| id.to_string()),
+            "genesis": replay.and_then(|it| it.genesis).map(|id| id.to_string()),
+            "problem": replay.and_then(|it| it.problem.as_ref()).map(ToString::to_string),
+        })
+    });
+    let signed = found.signed.iter().map(|(path, condition)| {
+        json!({
+            "file": path.file_name().unwrap_or_default().to_string_lossy(),
+            "state": word(condition),
+        })
+    });
+    let head = best.ok().and_then(last_of);
+    json!({
+        "directory": dir.path().display().to_string(),
+        "identity": word(&found.identity),
+        "journal": word(&found.journal),
+        "signing_records": signed.collect::<Vec<_>>(),
+        "blocks": found.blocks.len(),
+        "unreadable_blocks": found.blocks.unreadable,
+        "heads": candidates.collect::<Vec<_>>(),
+        "geneses": found.geneses.iter().map(AtomId::to_string).collect::<Vec<_>>(),
+        "adoptable_height": head.map(|(height, _)| height),
+        "adoptable_id": head.map(|(_, id)| id.to_string()),
+        "adopted": adopted,
+        "conclusion": conclusion(found, best, adopted),
+    })
+}

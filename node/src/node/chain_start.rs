@@ -1,0 +1,244 @@
+//! What a node's chain resumes from.
+
+use super::NodeError;
+use crate::chain::dir::{ChainDir, ChainDirError, Legacy, Trace, candidates, has_files, location};
+use crate::chain::replay::replay;
+use crate::chain::search::any_block;
+use crate::chain::signed::SignedFile;
+use crate::chain::{HeadState, SavedHead, SigningRecord};
+use crate::clock;
+use crate::config::Config;
+use crate::log;
+use crate::store::Store;
+use astreum_core::chain::Block;
+use core::time::Duration;
+use std::path::Path;
+use std::time::Instant;
+
+/// Between two lines about how far a verification is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Rules version of directories in the previous format, which does not state one.
+const LEGACY_RULES_VERSION: u32 = 1;
+
+/// Files of the chain, and what they say.
+#[derive(Debug, Default)]
+pub(super) struct Start {
+    /// The chain directory; `None` where nothing is kept.
+    pub(super) dir: Option<ChainDir>,
+    /// The head to resume from.
+    pub(super) saved: Option<SavedHead>,
+    /// What the validator's key has signed.
+    pub(super) signed: SigningRecord,
+}
+
+/// Opens the chain directory of a node, takes over files of the previous format from `state_dir`,
+/// and refuses to go on where a second chain could begin.
+pub(super) fn open(
+    config: &Config,
+    key: Option<[u8; 32]>,
+    state_dir: &Path,
+    store: &Store,
+) -> Result<Start, NodeError> {
+    let Some(path) = location(config)? else {
+        return Ok(Start::default());
+    };
+    let chain_id = config.chain_id;
+    let mut dir = ChainDir::open(&path, chain_id)?;
+    if dir.repair_identity()? {
+        log::warn!(
+            "rewrote the missing identity of the chain in {}",
+            path.display()
+        );
+    }
+    let legacy = Legacy::find(state_dir, chain_id)?;
+    if dir.has_chain() {
+        if let Some(legacy) = legacy {
+            retire(&legacy);
+        }
+    } else {
+        refuse_other_directory(config, &path)?;
+        if let Some(legacy) = legacy {
+            take_over(&mut dir, &legacy, key.is_some(), config, store)?;
+        }
+        if key.is_some() && !dir.has_chain() {
+            check_no_trace(&dir, config, store)?;
+        }
+    }
+    Ok(Start {
+        saved: resume_point(&dir, store),
+        signed: match key {
+            Some(key) => dir.signing_record(&key)?,
+            None => SigningRecord::default(),
+        },
+        dir: Some(dir),
+    })
+}
+
+/// The newest journaled head whose block is in the store; else the newest, which is fetched.
+fn resume_point(dir: &ChainDir, store: &Store) -> Option<SavedHead> {
+    let journal = dir.journal()?;
+    if journal.torn_bytes() > 0 {
+        let path = dir.path().display();
+        log::warn!("dropped an incomplete record at the end of the head journal in {path}");
+    }
+    let newest = journal.heads().back()?;
+    let is_here = |head: &&SavedHead| Block::read(store, head.id).is_ok();
+    let stored = journal.heads().iter().rev().find(is_here);
+    if let Some(stored) = stored.filter(|stored| stored.id != newest.id) {
+        log::warn!(
+            "the last head is not in the store: resuming from an earlier one: height={} id={} \
+             last_height={} last_id={}",
+            stored.height,
+            stored.id,
+            newest.height,
+            newest.id
+        );
+    }
+    stored.or(Some(newest)).cloned()
+}
+
+/// Refuses to begin in an empty directory while the chain's files are in another one that the
+/// configuration also names.
+fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirError> {
+    let others = candidates(config).into_iter().skip(1);
+    for other in others {
+        if has_files(&other) {
+            return Err(ChainDirError::NoJournal {
+                path: path.to_owned(),
+                chain_id: config.chain_id,
+                trace: Trace::Directory(other),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to validate without a journal where the chain has left a trace, unless peers can say how
+/// the chain goes on.
+fn check_no_trace(dir: &ChainDir, config: &Config, store: &Store) -> Result<(), NodeError> {
+    let Some(trace) = trace(dir, config.chain_id, store)? else {
+        return Ok(());
+    };
+    let has_seeds = config.default_seed.is_some() || !config.additional_seeds.is_empty();
+    if !has_seeds {
+        return Err(NodeError::ChainDir(ChainDirError::NoJournal {
+            path: dir.path().to_owned(),
+            chain_id: config.chain_id,
+            trace,
+        }));
+    }
+    log::warn!(
+        "no head journal in {}, though {trace}: joining the chain through peers; `astreum chain \
+         recover` resumes from cold storage instead",
+        dir.path().display()
+    );
+    Ok(())
+}
+
+/// A trace of the chain `chain_id` in its directory or in cold storage.
+pub(crate) fn trace(
+    dir: &ChainDir,
+    chain_id: u64,
+    store: &Store,
+) -> Result<Option<Trace>, NodeError> {
+    if let Some(path) = dir.signed_files()?.into_iter().next() {
+        return Ok(Some(Trace::SigningRecord(path)));
+    }
+    let Some(cold) = store.cold() else {
+        return Ok(None);
+    };
+    let block = any_block(cold, chain_id).map_err(NodeError::ColdStorage)?;
+    Ok(block.map(|(id, height)| Trace::Block {
+        id,
+        height,
+        store: cold.path().to_owned(),
+    }))
+}
+
+fn retire(legacy: &Legacy) {
+    match legacy.retire() {
+        Ok(()) => log::warn!("renamed chain files of the previous format: they are not used"),
+        Err(error) => log::error!("chain files of the previous format stay: {error}"),
+    }
+}
+
+/// Takes over files of the previous format: signing records as they are, the head if its chain
+/// passes every rule.
+fn take_over(
+    dir: &mut ChainDir,
+    legacy: &Legacy,
+    validates: bool,
+    config: &Config,
+    store: &Store,
+) -> Result<(), NodeError> {
+    let chain_id = config.chain_id;
+    // Before anything is written.
+    let head = legacy.head()?;
+    for path in legacy.signed_files() {
+        let key = SignedFile::key_of(path).map_err(ChainDirError::from)?;
+        let from = path.parent().unwrap_or(Path::new("."));
+        let old = SignedFile::new(from, chain_id, &key);
+        let record = old.load().map_err(ChainDirError::from)?;
+        // An earlier attempt may have got so far, and the key may have signed since.
+        let kept = dir.signed_file(&key).load().map_err(ChainDirError::from)?;
+        let time = |record: &SigningRecord| record.last().map(|block| block.timestamp);
+        if time(&kept) < time(&record) {
+            dir.save_signing_record(&key, &record)?;
+        }
+    }
+    let Some((path, head)) = legacy.head_file().zip(head) else {
+        // What is in the directory now is refused below, or stays beside the chain of the peers.
+        retire(legacy);
+        return Ok(());
+    };
+    if head.state == HeadState::Trusted {
+        log::info!("the head of the previous run was not verified: it is taken from peers again");
+        retire(legacy);
+        return Ok(());
+    }
+    log::info!(
+        "verifying the chain of the previous format: height={} id={}",
+        head.height,
+        head.id
+    );
+    let latest = clock::unix_time().as_secs();
+    let latest = latest.saturating_add(config.verification_max_future_skew);
+    let mut told = Instant::now();
+    let replayed = replay(store, head.id, chain_id, latest, &mut |done, total| {
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            log::info!("verifying the chain of the previous format: blocks={done}/{total}");
+        }
+    });
+    match replayed.problem {
+        None => {
+            dir.begin(replayed.heads.iter(), replayed.genesis)?;
+            log::warn!(
+                "took over the chain of the previous format into {}: height={} id={}",
+                dir.path().display(),
+                head.height,
+                head.id
+            );
+        }
+        Some(problem) if problem.is_invalid => {
+            log::error!("{problem}");
+            return Err(NodeError::ChainDir(ChainDirError::OtherRules {
+                path: path.to_owned(),
+                found: LEGACY_RULES_VERSION,
+            }));
+        }
+        Some(problem) if validates => {
+            return Err(NodeError::ChainDir(ChainDirError::NotVerified {
+                path: path.to_owned(),
+                why: problem.to_string(),
+            }));
+        }
+        Some(problem) => log::warn!(
+            "the chain of the previous format is not complete in the store and is taken from peers \
+             again: {problem}"
+        ),
+    }
+    retire(legacy);
+    Ok(())
+}
