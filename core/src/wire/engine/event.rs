@@ -159,7 +159,7 @@ pub struct PeerInfo {
     pub difficulty: u8,
     /// The head that it named last.
     pub head: Option<AtomId>,
-    /// When something authentic came from it last.
+    /// When it last gave a sign of life that cannot be a replay.
     pub last_heard: Instant,
 }
 

@@ -13,7 +13,7 @@ use super::limits::{
 };
 use super::objects::RESPONSE_HEAD_BYTES;
 use super::outbox::sealed_bytes;
-use super::{DropReason, Engine, Event, FetchError, FetchId, Source};
+use super::{DropReason, Engine, Event, FetchError, FetchId, Sender, Source};
 use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -385,13 +385,14 @@ impl Engine {
     pub(super) fn handle_response<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
-        source: &Source,
+        sender: &Sender,
         content: &[u8],
         store: &S,
     ) -> Result<(), DropReason> {
+        let source = &sender.source;
         let response = Response::decode(content).map_err(|_| DropReason::BadContent)?;
         let id = response.atom_id;
-        if self.take_proof(now, source, &response, store) {
+        if self.take_proof(now, sender, &response, store) {
             self.note_seen(source, &response);
             return Ok(());
         }

@@ -76,6 +76,12 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub const MAX_WAITING: usize = 16;
 /// How long a request waits for the proof.
 pub const WAITING_TIMEOUT: Duration = Duration::from_secs(3);
+/// Announced transactions of one peer that wait until its stream is confirmed; further ones are
+/// dropped.
+pub const MAX_HELD_TRANSACTIONS: usize = 16;
+/// Removed peers with random nonces whose statements are remembered. When full, the one removed
+/// longest ago is forgotten.
+pub const MAX_DEPARTED: usize = 1_024;
 
 /// Ids in the provider index. When full, the record that expires first goes.
 pub const MAX_PROVIDED: usize = 65_536;

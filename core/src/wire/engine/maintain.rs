@@ -59,7 +59,6 @@ impl Engine {
     /// Sends a handshake to an address, unless it has had one of late.
     pub fn connect(&mut self, now: Instant, address: SocketAddr) {
         let address = super::address::canonical(address);
-        if !self.is_own_address(address) && self.may_contact(now, address, None) {
             self.send_handshake(now, address);
         }
     }
@@ -216,11 +215,11 @@ impl Engine {
         };
         peer.kept_alive_at = Some(now);
         let (address, is_proven) = (peer.address, peer.is_proven);
-        let may_be_asked = address.is_ipv4() || peer.takes_ipv6;
+        let may_be_asked = peer.may_be_asked_at(&address);
         if is_proven {
             self.send_handshake(now, address);
             if may_be_asked {
-                self.send_probe(now, key, address, super::limits::MAX_PROBES);
+                self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
             }
             self.send_ping(now, key);
         } else if self.may_contact(now, address, None) {

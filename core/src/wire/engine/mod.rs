@@ -31,6 +31,7 @@ mod contact;
 mod credit;
 mod event;
 mod fetch;
+mod held;
 pub mod limits;
 mod maintain;
 mod objects;
@@ -59,7 +60,7 @@ pub use queue::ByteQueue;
 pub use stats::{DropReason, Stats};
 
 use crate::atom::AtomId;
-use crate::crypto::PublicKey;
+use crate::crypto::{Nonce, PublicKey};
 use crate::time::Instant;
 use advertise::Advertisements;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -72,6 +73,7 @@ use outbox::Outbox;
 use peers::{Peer, Peers};
 use providers::Providers;
 use random::ProbeIds;
+use replay::Departed;
 use round_trip::RoundTrip;
 use seeds::Seeds;
 
@@ -79,13 +81,28 @@ use seeds::Seeds;
 /// reference node ignores the payload.
 pub const IPV6_MARK: &[u8] = b"astreum ipv6";
 
-/// Whom a message came from and where its answer goes.
+/// The sender of a message, and where its answer goes.
 #[derive(Clone, Copy, Debug)]
 struct Source {
     key: PublicKey,
     address: SocketAddr,
-    /// Whether the peer has proven this address.
+    /// Whether the peer is validated at this address, and the message is not perhaps of an earlier
+    /// run of it.
     is_proven: bool,
+}
+
+/// An authentic message that is not known to be a replay.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    source: Source,
+    /// The nonce that it was sealed under.
+    nonce: Nonce,
+    /// Whether what it states counts. If not, statements are held until the sender has answered a
+    /// probe.
+    is_trusted: bool,
+    /// Whether the sender has confirmed another stream: the message is of an earlier run of it, or
+    /// of a later one.
+    is_unconfirmed: bool,
 }
 
 /// The protocol engine. See the [module](self) for how to drive it.
@@ -95,6 +112,7 @@ pub struct Engine {
     me: PublicKey,
     seeds: Seeds,
     peers: Peers,
+    departed: Departed,
     credits: Credits,
     agreements: Agreements,
     /// Addresses that we have contacted of our own.
@@ -138,6 +156,7 @@ impl Engine {
             me,
             seeds: Seeds::default(),
             peers: Peers::new(me),
+            departed: Departed::default(),
             credits: Credits::default(),
             agreements: Agreements::new(now),
             contacts: Recently::new(interval, limits::MAX_CONTACTS),

@@ -4,6 +4,7 @@
 //! listed. Only peers with a *proven* address stand in the distance table, are asked, are told to
 //! others, and take part in the searches.
 
+use super::held::Held;
 use super::limits::{
     MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SPARE_PEER_SILENCE, STRANGER_PATIENCE,
     STRANGERS_WITH_TIME,
@@ -28,6 +29,40 @@ pub(super) struct Probe {
     pub(super) address: SocketAddr,
     pub(super) sent_at: Instant,
     pub(super) tries: u8,
+    /// Whether it is to confirm the stream of a peer whose address is validated.
+    pub(super) is_for_stream: bool,
+}
+
+/// Probes under way to one peer: one to the address that it is known at, one to another. A peer that
+/// is claimed to have moved does not lose the one at its own address.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    own: Option<Probe>,
+    other: Option<Probe>,
+}
+
+impl Probes {
+    /// Returns the place for probes to the address of the peer, or to another.
+    pub(super) const fn place(&mut self, is_own: bool) -> &mut Option<Probe> {
+        if is_own {
+            &mut self.own
+        } else {
+            &mut self.other
+        }
+    }
+
+    /// Returns the probes under way.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Probe> + use<> {
+        self.own.into_iter().chain(self.other)
+    }
+
+    /// Takes the probe with this id.
+    pub(super) fn take(&mut self, id: &[u8; 32]) -> Option<Probe> {
+        let has_id = |probe: &mut Probe| probe.id == *id;
+        self.own
+            .take_if(has_id)
+            .or_else(|| self.other.take_if(has_id))
+    }
 }
 
 /// A request whose answer is too large for an address that is not proven.
@@ -51,9 +86,15 @@ pub(super) struct Peer {
     pub(super) is_ours: bool,
     pub(super) round_trip: RoundTrip,
     pub(super) replay: ReplayWindow,
-    pub(super) probe: Option<Probe>,
+    pub(super) probes: Probes,
+    /// When it was last asked to confirm its stream.
+    pub(super) confirm_asked_at: Option<Instant>,
+    /// What it has stated before its stream is confirmed.
+    pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
     pub(super) known_since: Instant,
+    /// When it last gave a sign of life that cannot be a replay, or, as long as it has proven no
+    /// address, any.
     pub(super) last_heard: Instant,
     pub(super) pinged_at: Instant,
     pub(super) kept_alive_at: Option<Instant>,
@@ -87,7 +128,9 @@ impl Peer {
             is_ours: false,
             round_trip: RoundTrip::default(),
             replay: ReplayWindow::default(),
-            probe: None,
+            probes: Probes::default(),
+            confirm_asked_at: None,
+            held: Held::default(),
             waiting: Vec::new(),
             known_since: now,
             last_heard: now,
@@ -102,6 +145,12 @@ impl Peer {
             head: None,
             filed: None,
         }
+    }
+
+    /// Returns whether a question to it at an address does no harm: a reference node on IPv6 stops
+    /// receiving at one that it cannot answer.
+    pub(super) const fn may_be_asked_at(&self, address: &SocketAddr) -> bool {
+        address.is_ipv4() || self.takes_ipv6
     }
 
     /// Returns the network group of its address.

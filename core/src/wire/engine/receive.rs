@@ -3,12 +3,13 @@
 use super::address::{canonical, is_contactable};
 use super::outbox::{handshake_bytes, sealed_bytes};
 use super::peers::Peer;
-use super::{DropReason, Engine, Event, IPV6_MARK, RemoveReason, Source, limits};
+use super::random::split;
+use super::replay::{Freshness, ReplayWindow};
+use super::{DropReason, Engine, Event, IPV6_MARK, RemoveReason, Sender, Source, limits};
 use crate::atom::{AtomId, AtomSource};
 use crate::crypto::{PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
-use crate::wire::network_group::NetworkGroup;
 use crate::wire::packet::{NONCE_BYTES, Packet};
 use alloc::vec::Vec;
 use core::mem;
@@ -126,7 +127,7 @@ impl Engine {
         }
         match message.body {
             Body::Handshake(payload) => self.handle_handshake(now, source, payload),
-            Body::Sealed(sealed) => self.handle_sealed(now, source, &sealed, store),
+            Body::Sealed(sealed) => self.handle_sealed(now, source, (&sealed, len), store),
         }
     }
 
@@ -155,12 +156,12 @@ impl Engine {
         if is_contacted && self.contacts.take(now, source.address, 2) {
             let shared = self.agree(now, &source)?;
             self.admit(now, &source, shared)?;
-            self.seek_proof(now, &source.key, source.address);
+            self.seek_proof(now, &source.key, source.address, false);
             return Ok(());
         }
         let answered = self.introduce(now, &source);
         if is_known {
-            self.seek_proof(now, &source.key, source.address);
+            self.seek_proof(now, &source.key, source.address, false);
         }
         if answered {
             Ok(())
@@ -268,14 +269,22 @@ impl Engine {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         let mut peer = Peer::new(now, shared, source.address);
+        if let Some(statements) = self.departed.take(&source.key) {
+            peer.replay = ReplayWindow::remembering(statements);
+        }
         peer.takes_ipv6 = self.marked.contains(now, &source.key);
         self.peers.insert(source.key, peer);
         Ok(())
     }
 
     pub(super) fn remove_peer(&mut self, key: &PublicKey, reason: RemoveReason) {
-        let removed = self.peers.remove(key);
-        if removed.is_some_and(|peer| peer.is_registered) {
+        let Some(removed) = self.peers.remove(key) else {
+            return;
+        };
+        if removed.is_registered {
+            if let Some(statements) = removed.replay.into_statements() {
+                self.departed.insert(*key, statements);
+            }
             self.push_event(Event::PeerRemoved { peer: *key, reason });
         }
     }
@@ -284,7 +293,7 @@ impl Engine {
         &mut self,
         now: Instant,
         source: Source,
-        sealed: &Sealed<'_>,
+        (sealed, len): (&Sealed<'_>, usize),
         store: &S,
     ) -> Result<(), DropReason> {
         if self.outbox.is_ours(sealed.nonce()) {
@@ -302,8 +311,8 @@ impl Engine {
         };
         let handled = match opened {
             Ok((topic, content)) => self
-                .note_authentic(now, &source, sealed, stranger)
-                .and_then(|()| self.handle_content(now, source, topic, content, store)),
+                .note_authentic(now, source, (sealed, topic, len), stranger)
+                .and_then(|sender| self.handle_content(now, &sender, topic, content, store)),
             Err(ContentError::NotAuthentic) => {
                 // Sealed for a key that we had before, perhaps: say who we are.
                 if source.is_proven {
@@ -321,63 +330,112 @@ impl Engine {
         handled
     }
 
-    /// What is true of every message that opened: it is no replay, and its sender is alive.
+    /// Notes a message that opened: it is not a replay, and its sender may be alive.
     fn note_authentic(
         &mut self,
         now: Instant,
-        source: &Source,
-        sealed: &Sealed<'_>,
+        mut source: Source,
+        (sealed, topic, len): (&Sealed<'_>, Topic, usize),
         stranger: Option<SharedKey>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Sender, DropReason> {
         if let Some(shared) = stranger {
-            self.admit(now, source, shared)?;
+            self.admit(now, &source, shared)?;
         }
-        let Some(peer) = self.peers.get_mut(&source.key) else {
-            return Ok(());
-        };
-        if !peer.replay.note(sealed.nonce()) {
+        // It was known or has just been admitted.
+        let peer = self.peers.get_mut(&source.key);
+        let peer = peer.ok_or(DropReason::TooManyPeers)?;
+        let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
+        let freshness = peer.replay.note(sealed.nonce(), is_statement);
+        if freshness == Freshness::Replayed {
             return Err(DropReason::Replayed);
         }
-        peer.last_heard = now;
-        peer.kept_alive_at = None;
-        if !source.is_proven {
+        let is_current = freshness == Freshness::Current;
+        let is_unconfirmed = !is_current && peer.replay.confirmed().is_some();
+        if is_current || !peer.is_proven {
+            peer.last_heard = now;
+            peer.kept_alive_at = None;
+        }
+        // A node that must not be asked over IPv6 cannot prove anything.
+        let is_trusted = if peer.is_proven {
+            !is_unconfirmed
+        } else {
+            !peer.may_be_asked_at(&source.address)
+        };
+        if is_unconfirmed {
+            if source.is_proven {
+                // It has paid for no answer yet.
+                self.credits.received(now, source.address, len);
+            }
+            source.is_proven = false;
+        } else if !source.is_proven {
             self.peers.follow(&source.key, source.address);
         }
-        Ok(())
+        Ok(Sender {
+            source,
+            nonce: *sealed.nonce(),
+            is_trusted,
+            is_unconfirmed,
+        })
     }
 
     fn handle_content<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
-        source: Source,
+        sender: &Sender,
         topic: Topic,
         content: &[u8],
         store: &S,
     ) -> Result<(), DropReason> {
+        let source = &sender.source;
+        if sender.is_unconfirmed {
+            // First of all: what the sender does next may depend on it.
+            self.seek_proof(now, &source.key, source.address, true);
+        }
         let handled = match topic {
-            Topic::Ping => self.handle_ping(now, &source, content),
-            Topic::ObjectRequest => self.handle_request(now, &source, content, store),
-            Topic::ObjectResponse => self.handle_response(now, &source, content, store),
-            Topic::RouteRequest => self.handle_route_request(now, &source, content),
-            Topic::RouteResponse => self.handle_route_response(now, &source, content),
-            Topic::Transaction => self.handle_transaction(&source, content),
+            Topic::Ping => self.handle_ping(now, sender, content),
+            Topic::ObjectRequest => self.handle_request(now, sender, content, store),
+            Topic::ObjectResponse => self.handle_response(now, sender, content, store),
+            Topic::RouteRequest => self.handle_route_request(now, source, content),
+            Topic::RouteResponse if sender.is_unconfirmed => Err(DropReason::Unconfirmed),
+            Topic::RouteResponse => self.handle_route_response(now, source, content),
+            Topic::Transaction => self.handle_transaction(sender, content),
         };
-        if !source.is_proven {
-            self.seek_proof(now, &source.key, source.address);
+        if !source.is_proven && !sender.is_unconfirmed {
+            self.seek_proof(now, &source.key, source.address, false);
         }
         handled
     }
 
-    fn handle_transaction(&mut self, source: &Source, content: &[u8]) -> Result<(), DropReason> {
+    fn handle_transaction(&mut self, sender: &Sender, content: &[u8]) -> Result<(), DropReason> {
         let id = AtomId::from_slice(content).ok_or(DropReason::BadContent)?;
-        if self.config.is_validator {
-            self.push_event(Event::Transaction {
-                peer: source.key,
-                group: NetworkGroup::of(source.address.ip()),
-                id,
-            });
+        if !self.config.is_validator {
+            return Ok(());
         }
-        Ok(())
+        let key = sender.source.key;
+        if sender.is_trusted {
+            self.tell_transaction(&key, id);
+            return Ok(());
+        }
+        let (prefix, _) = split(&sender.nonce);
+        let peer = self.peers.get_mut(&key);
+        if peer.is_some_and(|peer| peer.held.transaction(prefix, id)) {
+            Ok(())
+        } else {
+            Err(DropReason::Unproven)
+        }
+    }
+
+    /// Reports a transaction that a validated peer has announced.
+    pub(super) fn tell_transaction(&mut self, key: &PublicKey, id: AtomId) {
+        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_proven) else {
+            return;
+        };
+        let group = peer.group();
+        self.push_event(Event::Transaction {
+            peer: *key,
+            group,
+            id,
+        });
     }
 
     /// Sends sealed content of `content_len` bytes. To an address that is not proven only within

@@ -7,4 +7,6 @@ mod net;
 mod objects;
 mod proof;
 mod reference;
+mod replay;
+mod scripted;
 mod stranger;
