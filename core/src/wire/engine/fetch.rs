@@ -393,7 +393,7 @@ impl Engine {
         let response = Response::decode(content).map_err(|_| DropReason::BadContent)?;
         let id = response.atom_id;
         if self.take_proof(now, sender, &response, store) {
-            self.note_seen(source, &response);
+            self.note_seen(now, source, &response);
             return Ok(());
         }
         let mut handles = self.fetches.wanting(&id);
@@ -426,7 +426,7 @@ impl Engine {
             Answer::Provider => self.follow_redirect(now, &handles, source, response.data),
             Answer::Nearest => Ok(()),
         };
-        self.note_seen(source, &response);
+        self.note_seen(now, source, &response);
         for handle in handles {
             let fetch = self.fetches.by_handle.get_mut(&handle);
             if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
@@ -438,7 +438,7 @@ impl Engine {
     }
 
     /// Learns where the sender of a response sees us, if it says so.
-    fn note_seen(&mut self, source: &Source, response: &Response<'_>) {
+    fn note_seen(&mut self, now: Instant, source: &Source, response: &Response<'_>) {
         let seen = match response.answer {
             Answer::Found => None,
             Answer::Nearest => contact::decode_seen(response.data),
@@ -447,17 +447,7 @@ impl Engine {
                 .map(|(_, address)| address),
         };
         if let Some(seen) = seen {
-            let is_proven = self
-                .peers
-                .get(&source.key)
-                .is_some_and(|peer| peer.is_proven_at(&source.address));
-            self.note_own_address(
-                &Source {
-                    is_proven,
-                    ..*source
-                },
-                seen,
-            );
+            self.note_own_address(now, source, seen);
         }
     }
 

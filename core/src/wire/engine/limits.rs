@@ -171,7 +171,15 @@ pub const MAX_SEEDS: usize = 256;
 /// Events that wait for the host. When full, heads and transactions are dropped; fetch results and
 /// changes of peers, which have bounds of their own, are not.
 pub const MAX_EVENTS: usize = 8_192;
-/// What other peers say our address is: votes that count.
-pub const MAX_ADDRESS_VOTES: usize = 32;
+/// How long a peer's report of our address counts.
+pub const ADDRESS_VOTE_LIFETIME: Duration = Duration::from_secs(600);
+/// Age at which the report of a network group is asked for again.
+pub const ADDRESS_VOTE_RENEWAL: Duration = Duration::from_secs(240);
+/// Between two such rounds.
+pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
+/// Network groups that are asked in one round.
+pub const ADDRESS_VOTES_RENEWED: usize = 16;
+/// How long changed reports wait to be counted together.
+pub const ADDRESS_COUNT_DELAY: Duration = Duration::from_secs(1);
 /// Packets that wait for space in a full queue.
 pub const MAX_QUEUE_WAITING: usize = 256;

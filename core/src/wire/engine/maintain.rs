@@ -59,6 +59,7 @@ impl Engine {
     /// Sends a handshake to an address, unless it has had one of late.
     pub fn connect(&mut self, now: Instant, address: SocketAddr) {
         let address = super::address::canonical(address);
+        if !self.is_own_address(address) && self.may_contact(now, address, None) {
             self.send_handshake(now, address);
         }
     }
@@ -83,6 +84,7 @@ impl Engine {
             first(&self.answer_timers),
             self.fetches.deadline(),
             self.advertisements.deadline(),
+            self.own_address.deadline(),
             self.outbox.deadline(),
             self.incoming.deadline(),
         ];
@@ -104,6 +106,7 @@ impl Engine {
         self.answer_due(now);
         self.probe_again(now);
         self.advance_fetches(now);
+        self.update_own_address(now);
         self.advertise_due(now);
         self.outbox.expire(now, &mut self.stats);
         for _ in 0..self.incoming.expire(now) {

@@ -36,6 +36,7 @@ pub mod limits;
 mod maintain;
 mod objects;
 mod outbox;
+mod own_address;
 mod peers;
 mod ping;
 mod proof;
@@ -70,6 +71,7 @@ use core::net::SocketAddr;
 use credit::Credits;
 use fetch::Fetches;
 use outbox::Outbox;
+use own_address::OwnAddress;
 use peers::{Peer, Peers};
 use providers::Providers;
 use random::ProbeIds;
@@ -135,6 +137,7 @@ pub struct Engine {
     /// Of all peers together: what to expect of a stranger.
     round_trip: RoundTrip,
     advertisements: Advertisements,
+    own_address: OwnAddress,
     incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
     stats: Stats,
@@ -173,6 +176,7 @@ impl Engine {
             fetches: Fetches::default(),
             round_trip: RoundTrip::default(),
             advertisements: Advertisements::default(),
+            own_address: OwnAddress::new(now),
             incoming: ByteQueue::new(
                 config.incoming_queue_limit_bytes,
                 config.incoming_queue_timeout,

@@ -185,6 +185,8 @@ impl Engine {
             });
         }
         if let Some(from) = proven.moved_from {
+            // It is in another network group now.
+            self.own_address.withdraw(key);
             self.push_event(Event::PeerMoved {
                 peer: *key,
                 from,

@@ -281,6 +281,7 @@ impl Engine {
         let Some(removed) = self.peers.remove(key) else {
             return;
         };
+        self.own_address.withdraw(key);
         if removed.is_registered {
             if let Some(statements) = removed.replay.into_statements() {
                 self.departed.insert(*key, statements);

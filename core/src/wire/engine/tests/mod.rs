@@ -10,3 +10,4 @@ mod reference;
 mod replay;
 mod scripted;
 mod stranger;
+mod votes;
