@@ -30,6 +30,7 @@ pub(super) enum Command {
     ChainFetch {
         id: AtomId,
         limit: ListLimit,
+        from: Option<PublicKey>,
         inbox: Inbox,
     },
     /// A fetch of a list that is given up beyond the limit; the chain's thread gets to know whether

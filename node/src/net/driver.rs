@@ -28,7 +28,6 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
-use astreum_core::wire::object::PayloadType;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -226,8 +225,13 @@ impl Driver {
                 let fetch = self.engine.fetch(now, id, kind);
                 self.fetches.insert(fetch, Reply::Caller(reply));
             }
-            Command::ChainFetch { id, limit, inbox } => {
-                let fetch = self.engine.fetch_part(now, id, limit);
+            Command::ChainFetch {
+                id,
+                limit,
+                from,
+                inbox,
+            } => {
+                let fetch = self.engine.fetch_list_part(now, id, limit, from);
                 self.fetches.insert(fetch, Reply::Chain(inbox));
             }
             Command::ChainFetchSmall {
@@ -236,11 +240,7 @@ impl Driver {
                 from,
                 inbox,
             } => {
-                let kind = PayloadType::LIST;
-                let fetch = self.engine.fetch_up_to(now, id, kind, limit);
-                if let Some(peer) = from {
-                    self.engine.ask_too(now, fetch, &peer);
-                }
+                let fetch = self.engine.fetch_list(now, id, limit, from);
                 self.fetches.insert(fetch, Reply::ChainSmall(inbox));
             }
             Command::AdvertiseAll(advertisements) => {

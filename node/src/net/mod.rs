@@ -197,7 +197,8 @@ impl NetworkHandle {
         self.commands.send(Command::AdvertiseAll(advertisements))
     }
 
-    /// Fetches the beginning of a list for the chain's thread, which gets the outcome.
+    /// Fetches the beginning of a list for the chain's thread, which gets the outcome. `from` is
+    /// asked first.
     ///
     /// # Errors
     /// When the network has been stopped.
@@ -205,13 +206,19 @@ impl NetworkHandle {
         &self,
         id: AtomId,
         limit: ListLimit,
+        from: Option<PublicKey>,
         inbox: Inbox,
     ) -> Result<(), Stopped> {
-        self.commands.send(Command::ChainFetch { id, limit, inbox })
+        self.commands.send(Command::ChainFetch {
+            id,
+            limit,
+            from,
+            inbox,
+        })
     }
 
-    /// Fetches a list for the chain's thread that is given up beyond the limit. `from` is asked in
-    /// any case.
+    /// Fetches a list for the chain's thread that is given up beyond the limit. `from` is asked
+    /// first.
     ///
     /// # Errors
     /// When the network has been stopped.

@@ -212,7 +212,7 @@ impl Worker {
         match action {
             Effect::Fetch { id, limit } => {
                 let inbox = self.inbox.clone();
-                self.ask(self.network.fetch_for_chain(id, limit, inbox));
+                self.ask(self.network.fetch_for_chain(id, limit, None, inbox));
             }
             Effect::FetchSmall { id, limit, from } => {
                 let inbox = self.inbox.clone();

@@ -167,8 +167,7 @@ impl Engine {
         let own = Distance::between(id.as_bytes(), self.me.as_bytes());
         let nearest = self
             .peers
-            .table
-            .closest_where::<ADVERTISE_FANOUT>(id.as_bytes(), |entry| {
+            .nearest::<ADVERTISE_FANOUT>(id.as_bytes(), |entry| {
                 Distance::between(id.as_bytes(), entry.key().as_bytes()) < own
             });
         let nearest: heapless::Vec<PublicKey, ADVERTISE_FANOUT> =

@@ -109,6 +109,13 @@ pub const MAX_FETCH_WAITERS: usize = 1_024;
 pub const FETCH_FANOUT: usize = 3;
 /// Peers asked in all for one object.
 pub const MAX_FETCH_PEERS: usize = 16;
+/// Peers that callers prefer for one object; further ones are asked as others are.
+pub const MAX_FETCH_PREFERRED: usize = 8;
+/// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered
+/// any; one is enough if it has not. It then ranks behind all others until it answers one.
+pub const SILENT_AFTER: u8 = 3;
+/// Between two requests by which a silent peer is tried beside others.
+pub const SILENT_TRIAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Redirects that are followed in a row.
 pub const MAX_FETCH_HOPS: u8 = 8;
 /// Times that one peer is asked for one object, retries included.

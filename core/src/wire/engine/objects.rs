@@ -232,7 +232,7 @@ impl Engine {
     ) -> Option<(PublicKey, SocketAddr)> {
         let target = id.as_bytes();
         let own = Distance::between(target, self.me.as_bytes());
-        let nearest = self.peers.table.closest_where::<1>(target, |entry| {
+        let nearest = self.peers.nearest::<1>(target, |entry| {
             entry.key() != other && can_take(&entry.address())
         });
         let entry = nearest.first()?;

@@ -9,5 +9,6 @@ mod proof;
 mod reference;
 mod replay;
 mod scripted;
+mod silent;
 mod stranger;
 mod votes;

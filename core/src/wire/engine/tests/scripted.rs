@@ -5,7 +5,7 @@ use super::stranger;
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use crate::crypto::{Nonce, PublicKey, SecretKey};
 use crate::time::Instant;
-use crate::wire::engine::{Engine, Event, contact};
+use crate::wire::engine::{Engine, Event, FetchError, contact};
 use crate::wire::message::{Body, Message, Topic};
 use crate::wire::object::{
     Action, Answer, PayloadType, Request, Response, write_found_atom, write_response_head,
@@ -163,6 +163,24 @@ impl Scripted {
     }
 }
 
+impl Scripted {
+    /// How many requests for objects it got, probes not counted.
+    pub(super) fn requests(&self) -> usize {
+        let is_get = |(topic, content): &&(Topic, Vec<u8>)| {
+            *topic == Topic::ObjectRequest && content.first() == Some(&0)
+        };
+        self.got.iter().filter(is_get).count()
+    }
+
+    /// How many records it was sent.
+    pub(super) fn records(&self) -> usize {
+        let is_put = |(topic, content): &&(Topic, Vec<u8>)| {
+            *topic == Topic::ObjectRequest && content.first() == Some(&1)
+        };
+        self.got.iter().filter(is_put).count()
+    }
+}
+
 /// One engine among scripted peers.
 pub(super) struct Stage {
     pub(super) now: Instant,
@@ -265,6 +283,16 @@ impl Stage {
             self.carry();
         }
         self.now = end;
+    }
+
+    /// What the fetches have brought, in order.
+    pub(super) fn fetched(&self) -> Vec<Result<usize, FetchError>> {
+        let fetched = self.events.iter().filter_map(|event| match event {
+            Event::Fetched { atoms, .. } => Some(Ok(atoms.len())),
+            Event::FetchFailed { error, .. } => Some(Err(*error)),
+            _ => None,
+        });
+        fetched.collect()
     }
 
     /// The heads that were reported, oldest first.
