@@ -28,6 +28,7 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
+use astreum_core::wire::handshake::ChainIdentity;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -253,6 +254,7 @@ impl Driver {
                 self.head = Some(head);
                 self.engine.set_head(now, self.head);
             }
+            Command::SetChainIdentity(identity) => self.engine.set_chain_identity(now, identity),
             Command::SetValidator(is_validator) => self.engine.set_validator(now, is_validator),
             Command::Chain(inbox) => self.chain = Some(inbox),
             Command::Advertise {
@@ -504,6 +506,20 @@ fn log_event(event: &Event) {
         ),
         Event::PeerRemoved { peer, reason } => {
             ("peer left", format!("peer {peer} left: {reason:?}"))
+        }
+        Event::ChainIdentity { peer, identity } => {
+            let ChainIdentity {
+                rules_version,
+                chain_id,
+                genesis,
+            } = identity;
+            let genesis = genesis.map_or_else(|| "none".into(), |id| id.to_string());
+            (
+                "peer's chain",
+                format!(
+                    "peer {peer} follows chain={chain_id} genesis={genesis} rules={rules_version}"
+                ),
+            )
         }
         Event::AddressLearned(address) => (
             "address learned",

@@ -145,8 +145,14 @@ impl Engine {
             match care {
                 Care::Remove(reason) => self.remove_peer(&key, reason),
                 Care::KeepAlive => self.keep_alive(now, &key),
-                Care::Ping => self.send_ping(now, &key),
+                Care::Ping => {
+                    self.send_ping(now, &key);
+                    self.introduce_ourselves(now, &key);
+                }
             }
+        }
+        if self.config.chain_identity.is_some() {
+            self.ask_for_blocks(now);
         }
         if self.peers.registered() < WANTED_PEERS {
             self.look_at_seeds(now);
@@ -155,6 +161,18 @@ impl Engine {
             for key in keys {
                 self.ask_routes(now, &key);
             }
+        }
+    }
+
+    /// Asks peers of ours for blocks that have not come.
+    fn ask_for_blocks(&mut self, now: Instant) {
+        let ours = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_proven && peer.is_ours);
+        let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.ask_for_block(now, &key);
         }
     }
 

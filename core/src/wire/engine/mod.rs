@@ -31,6 +31,7 @@ mod contact;
 mod credit;
 mod event;
 mod fetch;
+mod handshake;
 mod held;
 pub mod limits;
 mod maintain;
@@ -125,8 +126,8 @@ pub struct Engine {
     handshakes: Recently<(SocketAddr, PublicKey)>,
     /// Handshakes that found no place there.
     unremembered: u32,
-    /// Who has shown to be a node of ours over IPv6.
-    marked: Recently<PublicKey>,
+    /// Keys, at IPv6 addresses, that have shown to be nodes of ours.
+    marked: Recently<(PublicKey, SocketAddr)>,
     redirects: Recently<(PublicKey, AtomId, objects::Told)>,
     probe_ids: ProbeIds,
     probe_timers: BTreeSet<(Instant, PublicKey)>,
@@ -242,6 +243,7 @@ impl Engine {
             is_seed: self.seeds.is_seed(key, peer),
             difficulty: peer.difficulty,
             head: peer.head,
+            identity: peer.introduction.identity,
             last_heard: peer.last_heard,
         }
     }
@@ -299,7 +301,10 @@ impl Engine {
     }
 
     fn push_event(&mut self, event: Event) {
-        let may_be_dropped = matches!(event, Event::Head { .. } | Event::Transaction { .. });
+        let may_be_dropped = matches!(
+            event,
+            Event::Head { .. } | Event::Transaction { .. } | Event::ChainIdentity { .. }
+        );
         if may_be_dropped && self.events.len() >= limits::MAX_EVENTS {
             self.stats.drop(DropReason::EventsFull);
         } else {

@@ -4,6 +4,7 @@
 //! listed. Only peers with a *proven* address stand in the distance table, are asked, are told to
 //! others, and take part in the searches.
 
+use super::handshake::Introduction;
 use super::held::Held;
 use super::limits::{
     MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL,
@@ -113,6 +114,7 @@ pub(super) struct Peer {
     pub(super) difficulty: u8,
     pub(super) is_validator: bool,
     pub(super) head: Option<AtomId>,
+    pub(super) introduction: Introduction,
     filed: Option<Filed>,
 }
 
@@ -154,6 +156,7 @@ impl Peer {
             difficulty: 1,
             is_validator: false,
             head: None,
+            introduction: Introduction::default(),
             filed: None,
         }
     }

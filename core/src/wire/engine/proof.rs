@@ -157,6 +157,7 @@ impl Engine {
         self.prove(now, &key, probe.address, store);
         if has_restarted {
             self.advertisements.tell_again(now, &key);
+            self.introduce_ourselves(now, &key);
         }
         self.release_held(now, &key);
         true
@@ -206,6 +207,7 @@ impl Engine {
             return;
         }
         self.send_ping(now, key);
+        self.introduce_ourselves(now, key);
         if self.peers.registered() < WANTED_PEERS || self.peers.is_near(key) {
             self.ask_routes(now, key);
         }
@@ -218,11 +220,14 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let (ping, transactions) = peer.held.release(peer.replay.confirmed());
-        if let Some(ping) = ping {
+        let released = peer.held.release(peer.replay.confirmed());
+        if let Some(ping) = released.ping {
             self.take_ping(now, key, &ping);
         }
-        for id in transactions {
+        if let Some((nonce, identity)) = released.block {
+            self.take_block(key, &nonce, identity);
+        }
+        for id in released.transactions {
             self.tell_transaction(key, id);
         }
     }

@@ -6,11 +6,12 @@ use crate::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use crate::crypto::{Nonce, PublicKey, SecretKey};
 use crate::time::Instant;
 use crate::wire::engine::{Engine, Event, FetchError, contact};
-use crate::wire::message::{Body, Message, Topic};
+use crate::wire::handshake::{self, Block};
+use crate::wire::message::{Body, Message, Topic, write_handshake};
 use crate::wire::object::{
     Action, Answer, PayloadType, Request, Response, write_found_atom, write_response_head,
 };
-use crate::wire::packet::Packet;
+use crate::wire::packet::{Draft, Packet};
 use crate::wire::ping::Ping;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -33,6 +34,8 @@ pub(super) struct Scripted {
     pub(super) store: MemoryStore,
     /// Everything that the engine has sent it and that opened, but probes.
     pub(super) got: Vec<(Topic, Vec<u8>)>,
+    /// Payloads of the handshakes that the engine has sent it.
+    pub(super) payloads: Vec<Vec<u8>>,
     /// Everything that it has sent, to be sent again.
     pub(super) sent: Vec<Vec<u8>>,
 }
@@ -50,6 +53,7 @@ impl Scripted {
             seen: "198.51.100.1:1001".parse().unwrap(),
             store: MemoryStore::new(),
             got: Vec::new(),
+            payloads: Vec::new(),
             sent: Vec::new(),
         }
     }
@@ -98,6 +102,22 @@ impl Scripted {
         self.sealed(to, Topic::Ping, &ping.encode())
     }
 
+    /// A handshake with an authenticated block.
+    pub(super) fn block(&mut self, to: &PublicKey, block: &Block) -> Vec<u8> {
+        let nonce = self.nonce();
+        let shared = self.secret.agree(to).unwrap();
+        let mut packet = Vec::new();
+        let mut message = Vec::new();
+        write_handshake(&mut message, &self.key(), self.address.port(), &[]);
+        block.write(&mut message);
+        handshake::authenticate(&mut message, &shared, to, &nonce);
+        let mut draft = Draft::new(&mut packet);
+        draft.message_mut().extend_from_slice(&message);
+        draft.work(1);
+        self.sent.push(packet.clone());
+        packet
+    }
+
     /// Says that it has an object.
     pub(super) fn put(&mut self, to: &PublicKey, id: AtomId) -> Vec<u8> {
         let contact = contact::encode(self.key(), self.address);
@@ -126,6 +146,12 @@ impl Scripted {
 
     /// Takes a packet of the engine's; returns its answer.
     fn receive(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+        let decoded = Packet::decode(packet).ok()?;
+        if let Ok(message) = Message::decode(decoded.message())
+            && let Body::Handshake(payload) = message.body
+        {
+            self.payloads.push(payload.to_vec());
+        }
         let (sender, topic, content) = self.open(packet)?;
         let get = Request::decode(&content).ok().filter(|request| {
             topic == Topic::ObjectRequest && matches!(request.action, Action::Get(_))
