@@ -84,6 +84,7 @@ impl Engine {
             first(&self.answer_timers),
             self.fetches.deadline(),
             self.advertisements.deadline(),
+            self.own_address.deadline(),
             self.outbox.deadline(),
             self.incoming.deadline(),
         ];
@@ -105,6 +106,7 @@ impl Engine {
         self.answer_due(now);
         self.probe_again(now);
         self.advance_fetches(now);
+        self.update_own_address(now);
         self.advertise_due(now);
         self.outbox.expire(now, &mut self.stats);
         for _ in 0..self.incoming.expire(now) {
@@ -143,8 +145,14 @@ impl Engine {
             match care {
                 Care::Remove(reason) => self.remove_peer(&key, reason),
                 Care::KeepAlive => self.keep_alive(now, &key),
-                Care::Ping => self.send_ping(now, &key),
+                Care::Ping => {
+                    self.send_ping(now, &key);
+                    self.introduce_ourselves(now, &key);
+                }
             }
+        }
+        if self.config.chain_identity.is_some() {
+            self.ask_for_blocks(now);
         }
         if self.peers.registered() < WANTED_PEERS {
             self.look_at_seeds(now);
@@ -153,6 +161,18 @@ impl Engine {
             for key in keys {
                 self.ask_routes(now, &key);
             }
+        }
+    }
+
+    /// Asks peers of ours for blocks that have not come.
+    fn ask_for_blocks(&mut self, now: Instant) {
+        let ours = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_proven && peer.is_ours);
+        let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.ask_for_block(now, &key);
         }
     }
 
@@ -216,11 +236,11 @@ impl Engine {
         };
         peer.kept_alive_at = Some(now);
         let (address, is_proven) = (peer.address, peer.is_proven);
-        let may_be_asked = address.is_ipv4() || peer.takes_ipv6;
+        let may_be_asked = peer.may_be_asked_at(&address);
         if is_proven {
             self.send_handshake(now, address);
             if may_be_asked {
-                self.send_probe(now, key, address, super::limits::MAX_PROBES);
+                self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
             }
             self.send_ping(now, key);
         } else if self.may_contact(now, address, None) {
