@@ -12,10 +12,12 @@
 //!   never goes past the stated cap.
 
 mod list;
+mod measure;
 mod source;
 mod verify;
 
 pub use list::{ListError, bytes_list, collect_list};
+pub use measure::{ListMeasurer, ListStretch};
 pub use source::{AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
 pub use verify::{AtomVerifier, VerifyError};
 

@@ -1,6 +1,6 @@
 //! Where atoms come from and where they go, as narrow traits whose errors the host owns.
 
-use super::{Atom, AtomId};
+use super::{Atom, AtomId, ListStretch};
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
@@ -43,6 +43,17 @@ pub trait AtomSource {
     /// [`SourceError::Missing`] when the atom is not here, [`SourceError::Failed`] when the source
     /// could not look.
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Self::Error>>;
+
+    /// Returns what is known about the length of the list that starts with this atom, of any part
+    /// of it from there on. Where only lengths count, a source that has measured a list need not
+    /// have its atoms.
+    ///
+    /// It must be true, as [`ListMeasurer`](super::ListMeasurer) finds it out. Sources know nothing
+    /// unless they say so.
+    fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
+        let _ = head;
+        None
+    }
 }
 
 /// Takes atoms.
@@ -63,6 +74,10 @@ impl<T: AtomSource + ?Sized> AtomSource for &T {
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<T::Error>> {
         (**self).atom(id)
     }
+
+    fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
+        (**self).list_stretch(head)
+    }
 }
 
 impl<T: AtomSource + ?Sized> AtomSource for &mut T {
@@ -70,6 +85,10 @@ impl<T: AtomSource + ?Sized> AtomSource for &mut T {
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<T::Error>> {
         (**self).atom(id)
+    }
+
+    fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
+        (**self).list_stretch(head)
     }
 }
 

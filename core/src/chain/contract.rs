@@ -8,8 +8,8 @@
 
 use super::fields::Fields;
 use super::journal::{Journal, Key, Map, StateError};
-use super::{Address, BURN, Block, MAX_LIST_ATOMS, RecordError};
-use crate::atom::{AtomId, AtomSource};
+use super::{Address, BURN, Block, MAX_LIST_ATOMS, MAX_WALK_BYTES, RecordError};
+use crate::atom::{Atom, AtomId, AtomSource, ListStretch};
 use crate::crypto::leading_zero_bits;
 use crate::integer::Natural;
 
@@ -81,59 +81,95 @@ fn read<S: AtomSource>(
     Ok(record.and_then(|(fields, count)| (count >= FIELDS).then_some(fields)))
 }
 
-/// How a walk along a list ended.
+/// Why a list is not measured to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Walk {
-    /// At its end.
-    Whole {
-        /// Bytes of its atoms.
-        bytes: u64,
-        /// How many they are.
-        atoms: u64,
-    },
-    /// The block's walks have passed [`MAX_LIST_ATOMS`] together.
-    TooLong,
+pub(super) enum Excess {
+    /// It is longer than those of any block may be together.
+    List,
+    /// It is longer than what is left of the block's budget.
+    Block,
 }
 
-/// Measures the list at `head`; every atom of it is taken from `left`.
+/// Length of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Measured {
+    /// Stored bytes of its atoms.
+    pub(super) bytes: u64,
+    /// Number of its atoms.
+    pub(super) atoms: u64,
+}
+
+/// Measures the list at `head`; all of it is taken from `left`. What the source has measured is not
+/// walked.
 pub(super) fn measure<S: AtomSource>(
     journal: &mut Journal<S>,
     head: AtomId,
     left: &mut WalkBudget,
-) -> Result<Walk, StateError<S::Error>> {
-    let (mut bytes, mut atoms) = (0_u64, 0);
+) -> Result<Result<Measured, Excess>, StateError<S::Error>> {
+    let mut list = WalkBudget::FULL;
+    let (mut bytes, mut atoms) = (0_u64, 0_u64);
     let mut next = head;
     while !next.is_zero() {
-        if !left.take() {
-            return Ok(Walk::TooLong);
+        let known = journal.source().list_stretch(&next);
+        let run = match known.filter(|known| known.atoms > 0) {
+            Some(known) => known,
+            None => match journal.atom(&next) {
+                Ok(atom) => ListStretch {
+                    atoms: 1,
+                    bytes: stored_len(&atom),
+                    next: atom.next(),
+                },
+                Err(error) => {
+                    return Err(match error.missing() {
+                        Some(at) => StateError::Unmeasured { list: head, at },
+                        None => error,
+                    });
+                }
+            },
+        };
+        if !list.take(run.atoms, run.bytes) {
+            return Ok(Err(Excess::List));
         }
-        let atom = journal.atom(&next)?;
-        next = atom.next();
-        // At most 2^20 atoms that were in memory one at a time.
-        bytes = bytes.saturating_add(atom.stored_len() as u64);
-        atoms += 1;
+        if !left.take(run.atoms, run.bytes) {
+            return Ok(Err(Excess::Block));
+        }
+        bytes += run.bytes;
+        atoms += run.atoms;
+        next = run.next;
     }
-    Ok(Walk::Whole { bytes, atoms })
+    Ok(Ok(Measured { bytes, atoms }))
 }
 
-/// How many atoms of lists the transactions of one block may still look at.
+fn stored_len(atom: &Atom) -> u64 {
+    // A usize has at most 64 bits on every target that Rust has.
+    atom.stored_len() as u64
+}
+
+/// Atoms of lists, and their stored bytes, that the transactions of one block may still look at.
 ///
 /// In the reference nothing bounds how long a list one transaction makes every node walk, for the
 /// price of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct WalkBudget(usize);
+pub(super) struct WalkBudget {
+    atoms: u64,
+    bytes: u64,
+}
 
 impl WalkBudget {
-    pub(super) const FULL: Self = Self(MAX_LIST_ATOMS);
+    pub(super) const FULL: Self = Self {
+        atoms: MAX_LIST_ATOMS as u64,
+        bytes: MAX_WALK_BYTES,
+    };
 
-    fn take(&mut self) -> bool {
-        match self.0.checked_sub(1) {
-            Some(left) => {
-                self.0 = left;
-                true
-            }
-            None => false,
-        }
+    /// Takes them, or all that is left and `false` if that is less.
+    fn take(&mut self, atoms: u64, bytes: u64) -> bool {
+        let left = self
+            .atoms
+            .checked_sub(atoms)
+            .zip(self.bytes.checked_sub(bytes));
+        let (atoms, bytes) = left.unwrap_or_default();
+        *self = Self { atoms, bytes };
+        left.is_some()
     }
 }
 
@@ -143,8 +179,12 @@ pub(super) enum Payment {
     Due(Natural),
     /// The claim does not hold; nothing has changed.
     Refused,
-    /// As [`Walk::TooLong`].
-    TooLong,
+    /// The way to the atom that must be shown is too long.
+    TooLong {
+        /// The list that it is in.
+        list: AtomId,
+        excess: Excess,
+    },
 }
 
 /// Pays the sender for keeping a list since the last payment, if `payload` proves that it does.
@@ -172,11 +212,24 @@ pub(super) fn pay<S: AtomSource>(
     if !claim.has_work(&last_payment, sender) {
         return Ok(Payment::Refused);
     }
-    let mut atom = journal.atom(&AtomId::new(*claim.list))?;
+    let list = AtomId::new(*claim.list);
+    let mut atom = journal.atom(&list)?;
+    let mut way = WalkBudget::FULL;
     let mut hops = Natural::ZERO;
-    while hops < index {
-        if !left.take() {
-            return Ok(Payment::TooLong);
+    // The atoms before the one that must be shown count, and the bytes of that one as well.
+    loop {
+        let is_there = hops >= index;
+        let (atoms, bytes) = (u64::from(!is_there), stored_len(&atom));
+        if !way.take(atoms, bytes) {
+            let excess = Excess::List;
+            return Ok(Payment::TooLong { list, excess });
+        }
+        if !left.take(atoms, bytes) {
+            let excess = Excess::Block;
+            return Ok(Payment::TooLong { list, excess });
+        }
+        if is_there {
+            break;
         }
         if atom.next().is_zero() {
             return Ok(Payment::Refused);

@@ -33,6 +33,9 @@ pub const DEAR_TRANSFER: u64 = 1_000;
 const DAY_BLOCKS: u64 = 86_400 / super::SLOT_SECONDS;
 /// Blocks of a year.
 const YEAR_BLOCKS: u64 = 365 * DAY_BLOCKS;
+/// Bits that the numbers of a genesis may have, added up. Records hold 2,048: what a chain can add
+/// to its numbers in any number of blocks needs fewer than the rest.
+const MAX_GENESIS_BITS: u64 = 1_024;
 /// Atoms of a node of a trie.
 const MAX_NODE_ATOMS: usize = 5;
 /// A storage contract that exists from the start. It cannot be paid: no block stands before it that
@@ -192,6 +195,16 @@ impl Genesis {
         if [TREASURY, BURN].contains(&self.validator) {
             return Err(GenesisError::ReservedValidator);
         }
+        let contracts = self.contracts.values();
+        let numbers = [&self.chain_id, &self.timestamp, &self.cumulative_total_fees];
+        let sum: Natural = (self.balances.values())
+            .chain(self.stakes.values())
+            .chain(contracts.flat_map(|contract| [&contract.bytes, &contract.atoms]))
+            .chain(numbers)
+            .sum();
+        if sum.bit_length() > MAX_GENESIS_BITS {
+            return Err(GenesisError::TooLarge);
+        }
         Ok(())
     }
 
@@ -340,6 +353,8 @@ pub enum GenesisError<E> {
     NoFees,
     /// The validator is the treasury or the burn account, whose secrets nobody has.
     ReservedValidator,
+    /// The sum of its numbers has more than 1,024 bits: later ones would not fit into records.
+    TooLarge,
     /// A trie could not be built.
     Trie(BuildError),
     /// The atoms could not be kept.
@@ -356,6 +371,7 @@ impl<E: fmt::Display> fmt::Display for GenesisError<E> {
             Self::ReservedValidator => f.write_str(
                 "the validator must not be the treasury or the burn account: nobody has their keys",
             ),
+            Self::TooLarge => f.write_str("the numbers of the genesis have more than 1,024 bits"),
             Self::Trie(error) => error.fmt(f),
             Self::Sink(error) => write!(f, "the atoms of genesis could not be stored: {error}"),
         }

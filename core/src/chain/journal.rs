@@ -31,6 +31,16 @@ use core::ops::Range;
 pub enum StateError<E> {
     /// An atom is missing or the source failed.
     Source(SourceError<E>),
+    /// A transaction looks at the length of a list, and it is not known from this atom on. Fetch the
+    /// atoms from there, or measure them and say so in
+    /// [`AtomSource::list_stretch`](crate::atom::AtomSource::list_stretch). An atom that cannot be
+    /// had may be one that the block itself makes: what was measured up to it is enough then.
+    Unmeasured {
+        /// The head of the list.
+        list: AtomId,
+        /// The first atom that is missing.
+        at: AtomId,
+    },
     /// What is stored under this id is not what the state needs there.
     Malformed {
         /// The id.
@@ -45,7 +55,16 @@ impl<E> StateError<E> {
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {
-            Self::Source(SourceError::Missing(id)) => Some(*id),
+            Self::Source(SourceError::Missing(id)) | Self::Unmeasured { at: id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// The head of the list whose length is needed, if the operation waits for that.
+    #[must_use]
+    pub const fn unmeasured(&self) -> Option<AtomId> {
+        match self {
+            Self::Unmeasured { list, .. } => Some(*list),
             _ => None,
         }
     }
@@ -86,6 +105,12 @@ impl<E: fmt::Display> fmt::Display for StateError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source(error) => error.fmt(f),
+            Self::Unmeasured { list, at } => {
+                write!(
+                    f,
+                    "the length of list {list} is not known from atom {at} on"
+                )
+            }
             Self::Malformed { id, problem } => write!(f, "the state at {id}: {problem}"),
         }
     }

@@ -65,7 +65,7 @@ pub use verify::{Invalid, Total, VerifyError};
 /// | version | rules |
 /// | --- | --- |
 /// | 1 | the reference's, with the caps and refusals of this implementation: the draws for a block are seeded with the id of its parent, any stake may be filed, the lists that a block's transactions look at have 1,048,576 atoms together at most |
-/// | 2 | the draws are seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`least_new_stake`]) |
+/// | 2 | the draws are seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`least_new_stake`]); the lists have also [`MAX_WALK_BYTES`] together at most |
 pub const RULES_VERSION: u32 = 2;
 /// The account that holds the stakes.
 pub const TREASURY: Address = Address::new([1; 32]);
@@ -88,6 +88,8 @@ pub const MAX_BLOCK_BYTES: u64 = 48 << 20;
 pub const MAX_INTEGER_BYTES: usize = 256;
 /// The most atoms that a list on the chain may have.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
+/// The most stored bytes that the lists which a block's transactions look at may have together.
+pub const MAX_WALK_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -12,15 +12,15 @@
 //! - Beyond the reference, [`State::admit`] lets no transaction in twice, none that spends what was
 //!   burnt or staked, and none over the caps.
 
-use super::contract::{self, Payment, Terms, Walk, WalkBudget};
+use super::contract::{self, Excess, Measured, Payment, Terms, WalkBudget};
 use super::cost::{self, FEE, Price};
 use super::fields::number;
 use super::journal::{Journal, Map, StateError, Value};
 use super::leader_election::StakeTable;
 use super::receipt::ReceiptIds;
 use super::{
-    Account, Address, BURN, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,
-    Status, TREASURY, Transaction, channel,
+    Account, Address, BURN, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, MAX_LIST_ATOMS,
+    MAX_WALK_BYTES, Receipt, RecordAtoms, Status, TREASURY, Transaction, channel,
 };
 use crate::atom::{AtomId, AtomSource};
 use crate::integer::Natural;
@@ -110,9 +110,19 @@ pub enum Rejection {
     /// The sender is the treasury or the burn account. Anybody can sign for the latter: its address
     /// is a key of small order.
     SystemSender,
-    /// With the lists that it looks at, the block looks at more than
-    /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS).
-    TooManyAtoms,
+    /// It looks at a list that is longer than those of a block may be together:
+    /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS), and [`MAX_WALK_BYTES`](super::MAX_WALK_BYTES)
+    /// as stored. It fits into no block.
+    ListTooLong {
+        /// The list.
+        list: AtomId,
+    },
+    /// It looks at a list that is longer than the lists of the block's other transactions leave
+    /// room for. It may fit into another block.
+    BlockListsTooLong {
+        /// The list.
+        list: AtomId,
+    },
     /// It would file a new stake of less than a millionth of all stakes, or of nothing, which a
     /// failed transaction files.
     SmallStake {
@@ -155,9 +165,15 @@ impl fmt::Display for Rejection {
             Self::SystemSender => {
                 f.write_str("the treasury and the burn account do not send transactions")
             }
-            Self::TooManyAtoms => {
-                f.write_str("the lists that the block's transactions look at are too long")
-            }
+            Self::ListTooLong { list } => write!(
+                f,
+                "list {list} is too long: a block looks at lists of {MAX_LIST_ATOMS} atoms and \
+                 {MAX_WALK_BYTES} bytes together at most"
+            ),
+            Self::BlockListsTooLong { list } => write!(
+                f,
+                "the lists that the block's transactions look at are too long together with {list}"
+            ),
             Self::SmallStake { amount, least } => write!(
                 f,
                 "a first stake of {amount} is too small: at least {least}, a millionth of all stakes"
@@ -599,10 +615,8 @@ impl<S: AtomSource> State<S> {
             return Ok(false);
         }
         let head = AtomId::new(*key);
-        let walk = contract::measure(&mut self.journal, head, &mut self.left)?;
-        let Walk::Whole { bytes, atoms } = walk else {
-            return Err(Stop::Rejected(Rejection::TooManyAtoms));
-        };
+        let measured = contract::measure(&mut self.journal, head, &mut self.left)?;
+        let Measured { bytes, atoms } = measured.map_err(|excess| too_long(head, excess))?;
         let cost = self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
         if self.balance(sender)? < reserved + &cost {
             return Ok(false);
@@ -629,7 +643,7 @@ impl<S: AtomSource> State<S> {
                 Ok(true)
             }
             Payment::Refused => Ok(false),
-            Payment::TooLong => Err(Stop::Rejected(Rejection::TooManyAtoms)),
+            Payment::TooLong { list, excess } => Err(Stop::Rejected(too_long(list, excess))),
         }
     }
 
@@ -719,6 +733,13 @@ impl Draft {
     fn fail(&mut self) {
         self.status = Status::Failed;
         self.moved = Natural::ZERO;
+    }
+}
+
+const fn too_long(list: AtomId, excess: Excess) -> Rejection {
+    match excess {
+        Excess::List => Rejection::ListTooLong { list },
+        Excess::Block => Rejection::BlockListsTooLong { list },
     }
 }
 

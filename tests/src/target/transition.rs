@@ -1,12 +1,13 @@
 //! Transactions of any kind on a small chain: money is neither made nor lost, what is rejected
-//! leaves no trace, and it makes no difference which atoms had to be fetched.
+//! leaves no trace, it makes no difference which atoms had to be fetched, and whatever was staked
+//! the next block can be made and verified.
 
 use super::input::Input;
 use crate::model::forgetful::{Forgetful, patiently};
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
 use astreum_core::chain::{
-    Account, Address, BURN, Block, Genesis, Outcome, Position, RecordAtoms, StakeTable, State,
-    StateError, TREASURY, Transaction, Unsigned,
+    Account, Address, BURN, Block, Builder, Election, Genesis, Outcome, Position, RecordAtoms,
+    StakeTable, State, StateError, TREASURY, Transaction, Unsigned, verify_body, verify_turn,
 };
 use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
@@ -25,6 +26,23 @@ fn person(number: u8) -> Address {
     Address::new([0x30 + number % PEOPLE; 32])
 }
 
+/// The address of a sender. Beside people there are keys and their negatives, which differ in one
+/// bit, with the same last bits and with a long common beginning.
+fn sender(code: u8) -> Address {
+    if code < 0x80 {
+        return person(code);
+    }
+    let mut address = [0x5a; 32];
+    address[31] = if code & 1 == 0 { 0x11 } else { 0x91 };
+    let place = usize::from(code >> 2) % 31;
+    if code & 2 != 0
+        && let Some(byte) = address.get_mut(place)
+    {
+        *byte ^= 1;
+    }
+    Address::new(address)
+}
+
 /// A chain of one block, on which `price` says what storage costs.
 fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     let mut store = MemoryStore::new();
@@ -33,6 +51,9 @@ fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     let mut genesis = Genesis::new(person(0), 7_u64.into(), 1_000_u64.into());
     for (number, balance) in (1..PEOPLE).zip([50_u64, 3_000, 100_000, u64::MAX]) {
         genesis.balances.insert(person(number), balance.into());
+    }
+    for code in 0x80..=0xff {
+        genesis.balances.insert(sender(code), 5_000_u64.into());
     }
     genesis.cumulative_total_fees = (1 + u64::from(price)).into();
     let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
@@ -48,7 +69,7 @@ fn transaction(
     last: AtomId,
 ) -> Option<Transaction> {
     let code = input.byte()?;
-    let sender = person(input.byte().unwrap_or(0));
+    let sender = sender(input.byte().unwrap_or(0));
     let other = person(input.byte().unwrap_or(1));
     let amount_len = usize::from(input.byte().unwrap_or(1)) % 20;
     let amount = Natural::from_bytes_le(input.bytes(amount_len)).unwrap_or_default();
@@ -147,6 +168,7 @@ pub fn run(data: &[u8]) {
         "the rejected and those that wait leave no trace"
     );
 
+    check_next_block(&store, &parent, &kept, root);
     let before = total(&store, parent.accounts);
     let mut after = store;
     after.extend(atoms.into_iter().map(|(_, atom)| atom));
@@ -155,6 +177,55 @@ pub fn run(data: &[u8]) {
         total(&after, root) + &fees,
         "money is conserved"
     );
+}
+
+/// Makes a block of the transactions that were applied and verifies it, and one on top of it. All
+/// its transactions count as signed.
+fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], root: AtomId) {
+    let (Ok(mut election), mut store) = (Election::read(store, parent), store.clone()) else {
+        panic!("the election after a genesis can be read");
+    };
+    let (mut parent, mut transactions) = (parent.clone(), kept);
+    for round in 0..2 {
+        let mut builder = Builder::new(&store, &parent, &election.stakes);
+        for transaction in transactions {
+            let applied = builder.apply(transaction);
+            assert!(matches!(applied, Ok(Ok(_))), "{applied:?}");
+        }
+        let Ok(body) = builder.finish(&mut Scalar, None) else {
+            panic!("everything that a body needs is here");
+        };
+        assert!(round > 0 || body.accounts == root, "the same accounts");
+        let Ok(scheduled) = election.draw().map(|mut draw| draw.next_validator()) else {
+            panic!("there is a stake");
+        };
+        let time = &parent.timestamp + &Natural::from(2_u64);
+        let block = body.header(&parent, scheduled, time, Natural::ONE);
+        let block = block.signed(None);
+        let Election { seeds, stakes } = &election;
+        assert_eq!(verify_turn::<()>(&block, &parent, seeds, stakes), Ok(()));
+        let signed = vec![true; transactions.len()];
+        let verdict = verify_body(
+            &store,
+            &block,
+            &parent,
+            stakes,
+            transactions,
+            &signed,
+            &mut Scalar,
+        );
+        let Ok(verified) = verdict else {
+            panic!("a block that was made is valid: {verdict:?}");
+        };
+        store.extend(verified.atoms.iter().map(|(_, atom)| atom.clone()));
+        let Ok(read) = StakeTable::read(&store, block.accounts) else {
+            panic!("stakes that were filed can be read");
+        };
+        assert!(read.iter().eq(verified.stakes.iter()), "read as carried on");
+        election = election.child(block.id(), read);
+        parent = block;
+        transactions = &[];
+    }
 }
 
 /// All balances behind a root, and what is in open channels.

@@ -1,6 +1,9 @@
 //! Tests that need a whole small chain.
 
+mod channels;
 mod money;
 mod rules;
+mod stakes;
 mod verify;
+mod walks;
 mod world;

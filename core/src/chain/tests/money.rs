@@ -1,10 +1,13 @@
 //! Whatever transactions do: money is neither made nor lost, and what is rejected leaves no trace.
 
-use super::world::{World, from_anybody, natural, total, unsigned};
+use super::world::{
+    CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, natural, total, unsigned,
+};
 use crate::atom::{AtomId, MemoryStore};
 use crate::chain::{
     Address, BURN, Outcome, RecordAtoms, State, TREASURY, Transaction, Unsigned, channel, contract,
 };
+use crate::crypto::SigningKey;
 use crate::integer::Natural;
 use crate::trie::Scalar;
 use proptest::prelude::*;
@@ -56,6 +59,15 @@ struct Scene {
     lists: Vec<AtomId>,
 }
 
+/// The key of a person.
+fn person(number: usize) -> SigningKey {
+    key(0x30 + u8::try_from(number).unwrap())
+}
+
+fn update(peer: Address, window: u64) -> Vec<u8> {
+    [&[channel::UPDATE][..], peer.as_ref(), &window.to_le_bytes()].concat()
+}
+
 fn scene() -> Scene {
     let mut lists = Vec::new();
     let values: Vec<[&[u8]; 2]> = [[b"a", b"b"], [b"c", b"d"], [b"e", b"f"]]
@@ -65,7 +77,7 @@ fn scene() -> Scene {
         lists.push(crate::atom::bytes_list(value).0);
     }
     let addresses: Vec<Address> = (0..5_u8)
-        .map(|person| Address::new([0x30 + person; 32]))
+        .map(|number| address_of(&person(number.into())))
         .chain(lists.iter().map(|id| Address::new(*id.as_bytes())))
         .collect();
     let balances: Vec<(Address, Natural)> = addresses
@@ -89,26 +101,16 @@ impl Scene {
         let sender = self.addresses[op.sender];
         let other = self.addresses[op.other];
         let list = self.lists[op.other % LISTS];
-        let last = self.world.parent.id();
         let (recipient, data) = match op.kind {
             0 => (TREASURY, Vec::new()),
             1 => (BURN, Vec::new()),
             2 => (BURN, [&[contract::OPEN][..], list.as_ref()].concat()),
             3 => (BURN, self.claim(list)),
-            4 => (
-                sender,
-                [
-                    &[channel::UPDATE][..],
-                    other.as_ref(),
-                    &900_u64.to_le_bytes(),
-                ]
-                .concat(),
-            ),
+            // A channel that can be closed, and one that can be drawn from.
+            4 => (sender, update(other, PARENT_TIME - 100)),
+            8 => (sender, update(other, PARENT_TIME + 100)),
             5 => (sender, [&[channel::CLOSE][..], other.as_ref()].concat()),
-            6 => (
-                sender,
-                [&[channel::WITHDRAW][..], last.as_ref(), &[0; 80]].concat(),
-            ),
+            6 => (sender, self.withdrawal(op, sender, index)),
             _ => (self.addresses[op.recipient], Vec::new()),
         };
         let counter = if op.long_counter {
@@ -122,6 +124,23 @@ impl Scene {
             ..unsigned(0, recipient, op.amount, &data)
         };
         from_anybody(unsigned, sender)
+    }
+
+    /// A claim to what a person has put into a channel, signed by that person.
+    fn withdrawal(&self, op: &Op, taker: Address, index: usize) -> Vec<u8> {
+        let (payer, counter) = (self.addresses[op.other], 100 + index as u64);
+        let chain_id = natural(CHAIN_ID);
+        let amount = op.amount % 200;
+        let message = channel::withdrawal_message(&chain_id, &payer, &taker, counter, amount);
+        let signature = person(op.other).sign(&message.unwrap());
+        let numbers = [counter.to_le_bytes(), amount.to_le_bytes()].concat();
+        [
+            &[channel::WITHDRAW][..],
+            payer.as_ref(),
+            &numbers,
+            signature.as_bytes(),
+        ]
+        .concat()
     }
 
     /// A claim for keeping a list: no work is asked of who lives where it lies.
@@ -213,6 +232,10 @@ fn the_operations_reach_what_they_are_for() {
         op(6, 3, 0, 1),
         op(3, 4, 100, 2),
         op(3, 5, 0, 2),
+        // A person draws from what another has put into a channel.
+        op(3, 8, 150, 2),
+        op(2, 6, 120, 3),
+        op(2, 6, 120, 3),
         op(2, 0, 10, 0),
         op(1, 7, u64::MAX, 0),
         op(0, 7, 1, 0),
@@ -238,7 +261,20 @@ fn the_operations_reach_what_they_are_for() {
     let paid = Some(0);
     assert_eq!(
         statuses,
-        [paid, paid, paid, paid, paid, Some(1), None, Some(0)]
+        [
+            paid,
+            paid,
+            paid,
+            paid,
+            paid,
+            paid,
+            // More than is left in it.
+            Some(1),
+            paid,
+            Some(1),
+            None,
+            paid
+        ]
     );
     // Two atoms of one byte each, one block after the last payment.
     assert_eq!(*state.minted(), natural(2 * 34));

@@ -3,8 +3,7 @@
 use super::world::{World, accounts, address_of, from_anybody, key, list, natural, unsigned};
 use crate::atom::{AtomId, AtomSource, MemoryStore, SourceError};
 use crate::chain::{
-    Address, BURN, MAX_LIST_ATOMS, Outcome, RecordAtoms, Rejection, State, Status, TREASURY,
-    Transaction, channel, contract,
+    Address, BURN, Outcome, RecordAtoms, State, Status, TREASURY, Transaction, channel, contract,
 };
 use crate::integer::Natural;
 use crate::trie::{self, Scalar};
@@ -146,32 +145,6 @@ fn amounts_beyond_128_bits_neither_wrap_nor_panic() {
     );
     let treasury = state.account(&TREASURY).unwrap().unwrap().balance.clone();
     assert_eq!(treasury, most + natural(1));
-}
-
-#[test]
-fn the_lists_that_a_block_looks_at_are_bounded_together() {
-    let mut world = World::new(&[(PAYER, Natural::from(u128::MAX))]);
-    let values: Vec<[u8; 2]> = (0..2_000_u16).map(u16::to_be_bytes).collect();
-    let values: Vec<&[u8]> = values.iter().map(<[u8; 2]>::as_slice).collect();
-    // Each of its ends is a list of its own.
-    let mut next = world.add_list(&values);
-    let mut state = world.state();
-    let mut looked_at = 0;
-    for (counter, len) in (1..=2_000_usize).rev().enumerate() {
-        let open = data(contract::OPEN, &[next.as_ref()]);
-        let open = from_anybody(unsigned(counter as u64, BURN, 0, &open), PAYER);
-        if looked_at + len > MAX_LIST_ATOMS {
-            let rejected = Ok(Outcome::Rejected(Rejection::TooManyAtoms));
-            assert_eq!(state.apply(&open), rejected);
-            let short = world.add_list(&[b"short"]);
-            assert!(len > 1_000 && !short.is_zero());
-            return;
-        }
-        assert_eq!(status(&mut state, &open), Some(Status::Success));
-        looked_at += len;
-        next = world.store.atom(&next).unwrap().next();
-    }
-    panic!("nothing bounds them");
 }
 
 /// Has an atom only after it was asked for once.

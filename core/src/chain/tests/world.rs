@@ -61,12 +61,21 @@ impl World {
     /// These balances, besides the treasury, in which the validator has staked 1, and the burn
     /// account.
     pub(super) fn new(balances: &[(Address, Natural)]) -> Self {
+        Self::with_stakes(balances, &[(address_of(&key(200)), natural(1))])
+    }
+
+    /// As [`World::new`], with these stakes.
+    pub(super) fn with_stakes(
+        balances: &[(Address, Natural)],
+        staked: &[(Address, Natural)],
+    ) -> Self {
         let mut store = MemoryStore::new();
         let validator = key(200);
         let mut stakes = Trie::new();
-        stakes
-            .put(&store, validator.verifying_key().as_bytes(), &[1])
-            .unwrap();
+        for (validator, stake) in staked {
+            let stake = stake.to_bytes_le();
+            stakes.put(&store, validator.as_ref(), &stake).unwrap();
+        }
         let treasury = Account {
             balance: natural(1),
             data: stakes.commit(&mut Scalar, &mut store).unwrap(),

@@ -393,7 +393,7 @@ impl<H: BatchHasher> Producer<H> {
                     continue;
                 }
                 // What it looks at may fit into a block of its own.
-                Ok(Err(Rejection::TooManyAtoms)) if !taken.is_empty() => continue,
+                Ok(Err(Rejection::BlockListsTooLong { .. })) => continue,
                 Ok(Err(Rejection::BlockFull)) => break,
                 Ok(Err(rejection)) => Refusal::Rejected(rejection),
                 Err(StateError::Malformed { problem, .. }) => Refusal::State(problem),
@@ -583,6 +583,8 @@ fn unreadable(context: &mut Context, error: &StateError<Infallible>) -> Wait {
         (None, StateError::Malformed { problem, .. }) => {
             Wait::Trouble(format!("the head's state cannot be read: {problem}"))
         }
-        (None, StateError::Source(_)) => Wait::Trouble("the atom store failed".to_owned()),
+        (None, StateError::Source(_) | StateError::Unmeasured { .. }) => {
+            Wait::Trouble("the atom store failed".to_owned())
+        }
     }
 }

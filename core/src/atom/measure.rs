@@ -1,0 +1,172 @@
+//! Length of a list without its atoms.
+
+use super::{Atom, AtomId};
+
+/// Length of a run of a list's atoms, starting with one that is known by its id, and what follows
+/// it. Ids are hashes, so this is true for ever.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct ListStretch {
+    /// Atoms of the run.
+    pub atoms: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// The atom after the run; [`AtomId::ZERO`] at the end of the list.
+    pub next: AtomId,
+}
+
+/// Measures a list while its atoms come, without keeping them: each is checked against the id that
+/// the one before it names.
+///
+/// ```
+/// use astreum_core::atom::{ListMeasurer, bytes_list};
+///
+/// let (head, atoms) = bytes_list(&["one", "two", "three"]);
+/// let mut measurer = ListMeasurer::new(head, 1_000, 1_000_000);
+/// while let Some(wanted) = measurer.wanted() {
+///     let atom = atoms.iter().find(|atom| atom.id() == wanted).unwrap();
+///     assert!(measurer.push(wanted, atom));
+/// }
+/// let stretch = measurer.stretch();
+/// assert_eq!((stretch.atoms, stretch.bytes), (3, 3 * 33 + 11));
+/// assert!(stretch.next.is_zero() && !measurer.is_too_long());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListMeasurer {
+    head: AtomId,
+    max_atoms: u64,
+    max_bytes: u64,
+    stretch: ListStretch,
+}
+
+impl ListMeasurer {
+    /// Starts at the head of a list; it is too long if it has more than `max_atoms`, or more stored
+    /// bytes than `max_bytes`.
+    #[must_use]
+    pub const fn new(head: AtomId, max_atoms: u64, max_bytes: u64) -> Self {
+        Self {
+            head,
+            max_atoms,
+            max_bytes,
+            stretch: ListStretch {
+                atoms: 0,
+                bytes: 0,
+                next: head,
+            },
+        }
+    }
+
+    /// Returns the head of the list.
+    #[must_use]
+    pub const fn head(&self) -> AtomId {
+        self.head
+    }
+
+    /// Returns the id of the next atom, `None` at the end of the list or once it is too long.
+    #[must_use]
+    pub fn wanted(&self) -> Option<AtomId> {
+        let next = self.stretch.next;
+        (!next.is_zero() && !self.is_too_long()).then_some(next)
+    }
+
+    /// Adds the next atom, whose id the caller has computed; `false`, and nothing is added, if
+    /// another one is wanted.
+    pub fn push(&mut self, id: AtomId, atom: &Atom) -> bool {
+        if self.wanted() != Some(id) {
+            return false;
+        }
+        self.stretch.atoms = self.stretch.atoms.saturating_add(1);
+        // A usize has at most 64 bits on every target that Rust has.
+        let bytes = atom.stored_len() as u64;
+        self.stretch.bytes = self.stretch.bytes.saturating_add(bytes);
+        self.stretch.next = atom.next();
+        true
+    }
+
+    /// Adds a run that was measured before and starts with the wanted atom; `false` if it is empty.
+    pub fn skip(&mut self, run: ListStretch) -> bool {
+        if run.atoms == 0 || self.wanted().is_none() {
+            return false;
+        }
+        self.stretch = ListStretch {
+            atoms: self.stretch.atoms.saturating_add(run.atoms),
+            bytes: self.stretch.bytes.saturating_add(run.bytes),
+            next: run.next,
+        };
+        true
+    }
+
+    /// Returns whether the list is longer than allowed.
+    #[must_use]
+    pub const fn is_too_long(&self) -> bool {
+        self.stretch.atoms > self.max_atoms || self.stretch.bytes > self.max_bytes
+    }
+
+    /// Returns what was measured so far, from the head on.
+    #[must_use]
+    pub const fn stretch(&self) -> ListStretch {
+        self.stretch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::bytes_list;
+
+    #[test]
+    fn only_the_atom_that_is_named_counts() {
+        let (head, atoms) = bytes_list(&[b"a".as_slice(), b"bc", b""]);
+        let ids: alloc::vec::Vec<AtomId> = atoms.iter().map(Atom::id).collect();
+        let mut measurer = ListMeasurer::new(head, 9, 999);
+        assert!(!measurer.push(ids[1], &atoms[1]), "not the head");
+        assert_eq!(
+            (measurer.stretch().atoms, measurer.wanted()),
+            (0, Some(head))
+        );
+        for (at, (id, atom)) in ids.iter().zip(&atoms).enumerate() {
+            assert!(measurer.push(*id, atom));
+            assert!(!measurer.push(*id, atom), "a second time");
+            assert_eq!(measurer.wanted(), ids.get(at + 1).copied());
+        }
+        let whole = ListStretch {
+            atoms: 3,
+            bytes: 3 * 33 + 3,
+            next: AtomId::ZERO,
+        };
+        assert_eq!(measurer.stretch(), whole);
+        assert!(!measurer.push(AtomId::ZERO, &atoms[0]), "behind the end");
+        assert!(!measurer.skip(whole));
+    }
+
+    #[test]
+    fn measuring_ends_where_a_list_is_too_long() {
+        let (head, atoms) = bytes_list(&[b"aaaa"; 10]);
+        for (max_atoms, max_bytes, expected) in [(4, 9_999, 5), (99, 4 * 37, 5), (10, 370, 10)] {
+            let mut measurer = ListMeasurer::new(head, max_atoms, max_bytes);
+            for atom in &atoms {
+                measurer.push(atom.id(), atom);
+            }
+            assert_eq!(measurer.stretch().atoms, expected);
+            assert_eq!(measurer.is_too_long(), expected == 5);
+            assert_eq!(measurer.wanted(), None);
+        }
+    }
+
+    #[test]
+    fn known_runs_are_skipped() {
+        let (head, atoms) = bytes_list(&[b"x"; 6]);
+        let mut measurer = ListMeasurer::new(head, 99, 9_999);
+        assert!(measurer.push(head, &atoms[0]));
+        let run = ListStretch {
+            atoms: 4,
+            bytes: 4 * 34,
+            next: atoms[5].id(),
+        };
+        assert!(!measurer.skip(ListStretch::default()), "an empty one");
+        assert!(measurer.skip(run));
+        assert!(measurer.push(atoms[5].id(), &atoms[5]));
+        let stretch = measurer.stretch();
+        assert_eq!((stretch.atoms, stretch.bytes), (6, 6 * 34));
+        assert!(stretch.next.is_zero());
+    }
+}
