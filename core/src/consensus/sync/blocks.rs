@@ -4,6 +4,8 @@
 use super::block_index::Entry;
 use super::body::{CheckedTransactions, verify_body};
 use super::branch::{Branch, Phase, Storing};
+use super::measures::ListMeasures;
+use super::requests::Purpose;
 use super::status::Waiting;
 use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
 use crate::atom::{AtomId, AtomSource};
@@ -56,6 +58,14 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(reason) = self.bad.reason(&id) {
             return Step::Bad(id, reason.to_string());
         }
+        if let Some(parent) = &parent
+            && self.measure_lists(environment, context, at, parent)
+        {
+            return Step::Waits;
+        }
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Step::Waits;
+        };
         if let Some(missing) = branch.missing.take()
             && self.held.over(environment.atoms).atom(&missing).is_err()
         {
@@ -107,6 +117,10 @@ impl<H: BatchHasher> ChainSync<H> {
                 let Some(missing) = error.missing() else {
                     return Step::Bad(id, error.to_string());
                 };
+                if error.unmeasured().is_some() {
+                    self.measure_from(at, missing);
+                    return Step::Progress;
+                }
                 self.wait_for_atom(environment, context, at, id, missing);
                 if let Some(parent) = &parent {
                     self.fetch_accounts(environment, context, at, parent);
@@ -135,6 +149,50 @@ impl<H: BatchHasher> ChainSync<H> {
         self.bound_checked(at);
     }
 
+    /// Has the lengths of lists found out that the next block of a branch looks at, from this atom
+    /// on, and with it those of all its other lists.
+    fn measure_from(&mut self, at: usize, from: AtomId) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
+        if let Some(checked) = &branch.checked {
+            branch.measures.expect(checked.transactions());
+        }
+        branch.measures.need(from);
+    }
+
+    /// Goes on with measuring lists; returns whether the block has to wait for one.
+    fn measure_lists(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+        parent: &Block,
+    ) -> bool {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return false;
+        };
+        let Some(block) = branch.path.lowest().filter(|_| !branch.measures.is_idle()) else {
+            return false;
+        };
+        let view = self.held.over(environment.atoms);
+        self.is_busy |= branch.measures.advance(&view);
+        let now = environment.now.instant;
+        let purpose = Purpose {
+            block,
+            namers: &branch.namers,
+        };
+        for id in branch.measures.wanted() {
+            let atom = self.requests.want(context, now, id, purpose);
+            branch.waits = Some(Waiting::Block { block, atom });
+        }
+        let is_idle = branch.measures.is_idle();
+        if !is_idle {
+            self.fetch_accounts(environment, context, at, parent);
+        }
+        !is_idle
+    }
+
     /// Of the blocks whose transactions were read and that wait for something else, keeps what one
     /// full block may hold, and that of the block at hand; the others are read again.
     fn bound_checked(&mut self, at: usize) {
@@ -158,7 +216,10 @@ impl<H: BatchHasher> ChainSync<H> {
         block: &Block,
         before: Option<(&Block, &Election)>,
     ) -> Verdict {
-        let view = self.held.over(environment.atoms);
+        let Some(branch) = self.branches.get_mut(at) else {
+            return Ok(None);
+        };
+        let view = self.held.over(environment.atoms).with(&branch.measures);
         let environment = Environment {
             atoms: &view,
             ..*environment
@@ -170,9 +231,6 @@ impl<H: BatchHasher> ChainSync<H> {
         let latest = latest.saturating_add(self.config.max_future_seconds);
         let latest = Natural::from(latest);
         verify_header(block, parent, seeds, stakes, &self.chain_id, &latest)?;
-        let Some(branch) = self.branches.get_mut(at) else {
-            return Ok(None);
-        };
         let (hasher, checked) = (&mut self.hasher, &mut branch.checked);
         verify_body(&environment, block, parent, stakes, hasher, checked).map(Some)
     }
@@ -258,6 +316,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let id = block.id();
         branch.path.pop_lowest();
         branch.checked = None;
+        branch.measures = ListMeasures::default();
         branch.missing = None;
         branch.has_progressed(now);
         branch.bodies.retain(|ahead| ahead.block != id);

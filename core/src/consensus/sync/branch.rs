@@ -2,6 +2,7 @@
 
 use super::body::CheckedTransactions;
 use super::header_path::{HeaderPath, PathLimits};
+use super::measures::ListMeasures;
 use super::namers::Namers;
 use super::requests::Purpose;
 use super::status::Waiting;
@@ -53,6 +54,8 @@ pub(super) struct Branch {
     pub(super) bodies: VecDeque<AheadBody>,
     /// The transactions of the next block and whether they are signed, if that was found out.
     pub(super) checked: Option<CheckedTransactions>,
+    /// Lengths of the lists that the next block looks at.
+    pub(super) measures: ListMeasures,
     pub(super) storing: Option<Storing>,
     /// How often its next block could not be stored.
     pub(super) store_failures: u32,
@@ -100,6 +103,7 @@ impl Branch {
             missing: None,
             bodies: VecDeque::new(),
             checked: None,
+            measures: ListMeasures::default(),
             storing: None,
             store_failures: 0,
             has_place: false,
@@ -163,6 +167,7 @@ impl Branch {
         self.not_before = other.not_before;
         self.bodies = other.bodies;
         self.checked = other.checked;
+        self.measures = other.measures;
         self.missing = other.missing;
         self.storing = other.storing;
         self.store_failures = other.store_failures;

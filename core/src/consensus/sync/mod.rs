@@ -23,7 +23,7 @@
 //! | [`branch`], [`header_path`], [`namers`] | one branch, its headers, the peers behind it |
 //! | [`headers`] | headers of a branch, downwards |
 //! | [`blocks`], [`body`], [`prefetch`] | its blocks, upwards |
-//! | [`requests`], [`working_set`] | fetches, and what they brought |
+//! | [`requests`], [`working_set`], [`measures`] | fetches, and what is kept of what they brought |
 //! | [`block_index`], [`bad_blocks`], [`other_chains`] | what is known of blocks and peers |
 //! | [`head_selection`], [`trusted_head`], [`resume`] | which head is ours |
 //! | [`status`], [`event`] | what is reported |
@@ -41,6 +41,7 @@ mod event;
 mod head_selection;
 mod header_path;
 mod headers;
+mod measures;
 mod namers;
 mod other_chains;
 mod prefetch;
@@ -303,8 +304,22 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         };
         self.is_busy = true;
+        let mut is_measured = false;
+        for branch in &mut self.branches {
+            let Ok(atoms) = atoms else {
+                branch.measures.stop_at(id);
+                continue;
+            };
+            let is_of_list = branch.measures.take(atoms);
+            is_measured |= is_of_list;
+            let is_body = !branch.is_reading_headers() && branch.at_hand() == Some(block);
+            if is_of_list || is_body {
+                branch.progressed = self.now;
+            }
+        }
         let branches = &self.branches;
         if let Ok(atoms) = atoms
+            && !is_measured
             && self.needs(&block)
         {
             let is_at_hand =

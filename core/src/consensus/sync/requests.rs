@@ -159,7 +159,8 @@ impl Requests {
 
     /// After a full part the next one is twice as long.
     fn note_length(&mut self, atoms: &[Atom], limit: ListLimit) {
-        let is_full = atoms.len() >= limit.atoms;
+        let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
+        let is_full = atoms.len() >= limit.atoms || bytes >= limit.bytes;
         let Some(next) = atoms.last().map(Atom::next).filter(|next| !next.is_zero()) else {
             return;
         };
@@ -168,7 +169,8 @@ impl Requests {
         }
         if is_full {
             let atoms = limit.atoms.saturating_mul(2).min(MAX_PART_ATOMS);
-            let bytes = atoms.saturating_mul(PART_ATOM_BYTES);
+            let most = MAX_PART_ATOMS * PART_ATOM_BYTES;
+            let bytes = limit.bytes.saturating_mul(2).min(most);
             self.long.insert(next, ListLimit { atoms, bytes });
         }
     }

@@ -8,7 +8,8 @@
 //! Bounds: [`MAX_HELD_BYTES`]. Beyond, what is held for other blocks goes first, and then nothing
 //! more is held; what does not fit is read from the host, or fetched again.
 
-use crate::atom::{Atom, AtomId, AtomSource, SourceError};
+use super::measures::ListMeasures;
+use crate::atom::{Atom, AtomId, AtomSource, ListStretch, SourceError};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::convert::Infallible;
 
@@ -111,7 +112,11 @@ impl WorkingSet {
 
     /// Returns a source of what is held and what the host has.
     pub(super) const fn over<'a>(&'a self, host: HostAtoms<'a>) -> View<'a> {
-        View { held: self, host }
+        View {
+            held: self,
+            host,
+            measures: None,
+        }
     }
 }
 
@@ -127,6 +132,17 @@ pub(super) type HostAtoms<'a> = &'a (dyn AtomSource<Error = Infallible> + Sync);
 pub(super) struct View<'a> {
     held: &'a WorkingSet,
     host: HostAtoms<'a>,
+    measures: Option<&'a ListMeasures>,
+}
+
+impl<'a> View<'a> {
+    /// Returns the source with what is known of the lengths of lists.
+    pub(super) const fn with(self, measures: &'a ListMeasures) -> Self {
+        Self {
+            measures: Some(measures),
+            ..self
+        }
+    }
 }
 
 impl AtomSource for View<'_> {
@@ -137,6 +153,11 @@ impl AtomSource for View<'_> {
             Some(held) => Ok(held.atom.clone()),
             None => self.host.atom(id),
         }
+    }
+
+    fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
+        let known = self.measures.and_then(|measures| measures.get(head));
+        known.or_else(|| self.host.list_stretch(head))
     }
 }
 

@@ -414,8 +414,10 @@ impl Host {
         let lists = others
             .iter()
             .filter_map(|maker| part(&maker.store, *id, *limit));
-        let whole = |list: &Vec<Atom>| !list.iter().any(|atom| self.withheld.contains(&atom.id()));
-        let list = lists.filter(whole).next().ok_or(FetchError::NotFound)?;
+        let is_sent = |atom: &Atom| !self.withheld.contains(&atom.id());
+        let mut lists = lists.map(|list| list.into_iter().take_while(is_sent).collect());
+        let list = lists.find(|list: &Vec<Atom>| !list.is_empty());
+        let list = list.ok_or(FetchError::NotFound)?;
         Ok((list, Some(from.unwrap_or(peer(255)))))
     }
 

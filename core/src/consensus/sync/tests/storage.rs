@@ -1,6 +1,8 @@
 //! Hosts with little memory, and storage that is full.
 
 use super::host::{Host, LocalStore, Maker, time};
+use crate::atom::{Atom, AtomId, bytes_list};
+use crate::chain::{BURN, Transaction};
 use crate::consensus::StoreFailure;
 use crate::consensus::sync::{SyncEvent, SyncStatus};
 use alloc::string::ToString;
@@ -58,4 +60,76 @@ fn full_block_is_verified_by_a_host_that_keeps_nothing_of_what_is_fetched() {
     // Headers are read on the way down and up; everything else comes once.
     let most = host.asked.values().max();
     assert!(most <= Some(&2), "{most:?}");
+}
+
+/// A transaction that opens a contract on a list.
+fn open(number: u64, list: AtomId) -> Transaction {
+    Maker::transaction(number, BURN, &[&[0], list.as_bytes().as_slice()].concat())
+}
+
+#[test]
+fn list_larger_than_the_memory_of_the_host_is_downloaded_once() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let (list, atoms) = bytes_list(&alloc::vec![[5_u8; 3_000]; 2_000]);
+    let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
+    maker.store.extend(atoms);
+    let block = maker.next(&genesis, 2, &[open(1, list)]);
+    let mut host = Host::new(time(&block));
+    host.store = LocalStore::new(bytes / 3);
+    host.announce(1, block.id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(block.id()));
+    assert!(
+        host.fetched_bytes < bytes + bytes / 10,
+        "{}",
+        host.fetched_bytes
+    );
+    assert!(host.asked.values().all(|count| *count <= 2));
+    // In parts that grow, and not in thousands.
+    assert!(host.asked.len() < 100, "{}", host.asked.len());
+    assert!(host.sync.held.bytes() == 0);
+}
+
+#[test]
+fn many_short_lists_of_one_block_are_measured_together() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let mut opens = Vec::new();
+    for number in 0..200_u64 {
+        let (list, atoms) = bytes_list(&[number.to_be_bytes(), [9; 8]]);
+        maker.store.extend(atoms);
+        opens.push(open(number, list));
+    }
+    let block = maker.next(&genesis, 2, &opens);
+    let mut host = Host::new(time(&block));
+    host.latency = [core::time::Duration::from_millis(100); 2];
+    host.announce(1, block.id());
+    host.run(&[&maker], 5);
+    assert_eq!(host.verified_head(), Some(block.id()));
+}
+
+#[test]
+fn list_that_goes_on_with_what_the_block_makes_is_measured() {
+    use crate::chain::Builder;
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    // The record under which the block files its first transaction is made by the block itself.
+    let first = Maker::transfer(1);
+    let stakes = crate::chain::StakeTable::read(&maker.store, genesis.accounts).unwrap();
+    let mut builder = Builder::new(&maker.store, &genesis, &stakes);
+    builder.apply(&first).unwrap().unwrap();
+    let body = builder.finish(&mut crate::trie::Scalar, None).unwrap();
+    drop(builder);
+    let record = body.record_atoms.start;
+    let (record, _) = body.atoms[record].clone();
+    let list = Atom::new(crate::atom::AtomKind::Bytes, *b"before it", record);
+    maker.store.insert(list.clone());
+    let block = maker.next(&genesis, 2, &[first, open(2, list.id())]);
+    // No other node has the record by itself before it has the block.
+    let mut host = Host::new(time(&block));
+    host.withheld.insert(record);
+    host.announce(1, block.id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(block.id()));
 }

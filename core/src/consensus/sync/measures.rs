@@ -1,0 +1,244 @@
+//! Lengths of the lists that a block's transactions look at, without their atoms.
+//!
+//! A transaction may look at a list of 64 MiB, for the price of its storage or, if it is refused,
+//! for nothing. Only the length counts, so a list is measured while it is fetched, and what is kept
+//! of it is the result. Lists of one block are measured several at a time, all of them before the
+//! block is tried again.
+//!
+//! Bounds: [`MAX_LISTS_AT_ONCE`] lists at a time; as many results as a block has transactions. What
+//! is measured before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
+
+use super::working_set::View;
+use crate::atom::{Atom, AtomId, AtomSource, ListMeasurer, ListStretch};
+use crate::chain::contract::OPEN;
+use crate::chain::{BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Transaction};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+/// Lists that are measured at a time.
+const MAX_LISTS_AT_ONCE: usize = 32;
+/// Bytes of lists that are measured before the block is known to need them: those that a block may
+/// look at, and one that is too long.
+const MAX_AHEAD_BYTES: u64 = 2 * MAX_WALK_BYTES;
+/// Atoms of the host that one call reads.
+const READS_PER_CALL: usize = 8_192;
+
+/// The lengths. See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct ListMeasures {
+    known: BTreeMap<AtomId, ListStretch>,
+    /// Lists that are being measured, by the atom that comes next.
+    active: BTreeMap<AtomId, Vec<ListMeasurer>>,
+    waiting: VecDeque<AtomId>,
+    seen: BTreeSet<AtomId>,
+    bytes: u64,
+}
+
+impl ListMeasures {
+    /// Returns what is known of the list that starts with this atom.
+    pub(super) fn get(&self, head: &AtomId) -> Option<ListStretch> {
+        self.known.get(head).copied()
+    }
+
+    /// Measures the list from this atom on, which a block needs, before all others.
+    pub(super) fn need(&mut self, head: AtomId) {
+        let is_active = || self.active.values().flatten().any(|it| it.head() == head);
+        if self.known.contains_key(&head) || is_active() {
+            return;
+        }
+        self.waiting.retain(|id| *id != head);
+        self.begin(head);
+    }
+
+    /// Measures the lists that these transactions open contracts on, as long as they are not more
+    /// than a block may look at.
+    pub(super) fn expect(&mut self, transactions: &[Transaction]) {
+        let opens = transactions.iter().filter(|it| it.recipient == BURN);
+        let lists = opens.filter_map(|transaction| match transaction.data.split_first() {
+            Some((&OPEN, list)) => AtomId::from_slice(list),
+            _ => None,
+        });
+        for list in lists {
+            if self.seen.insert(list) {
+                self.waiting.push_back(list);
+            }
+        }
+    }
+
+    fn begin(&mut self, head: AtomId) {
+        let max_atoms = MAX_LIST_ATOMS as u64;
+        let measurer = ListMeasurer::new(head, max_atoms, MAX_WALK_BYTES);
+        self.seen.insert(head);
+        self.file(measurer);
+    }
+
+    /// Puts a list where the atom belongs that comes next, or its length among those that are known.
+    fn file(&mut self, mut measurer: ListMeasurer) {
+        while let Some(run) = measurer.wanted().and_then(|id| self.known.get(&id))
+            && measurer.skip(*run)
+        {}
+        match measurer.wanted() {
+            Some(wanted) => self.active.entry(wanted).or_default().push(measurer),
+            None => self.finish(&measurer),
+        }
+    }
+
+    fn finish(&mut self, measurer: &ListMeasurer) {
+        let stretch = measurer.stretch();
+        self.bytes = self.bytes.saturating_add(stretch.bytes);
+        self.known.insert(measurer.head(), stretch);
+    }
+
+    /// Takes atoms that were fetched, in the order of their list. Returns whether they were those of
+    /// a list that is being measured.
+    pub(super) fn take(&mut self, atoms: &[Atom]) -> bool {
+        let Some(first) = atoms.first() else {
+            return false;
+        };
+        let Some(measurers) = self.active.remove(&first.id()) else {
+            return false;
+        };
+        for mut measurer in measurers {
+            for atom in atoms {
+                if !measurer.push(atom.id(), atom) {
+                    break;
+                }
+            }
+            self.file(measurer);
+        }
+        true
+    }
+
+    /// Reads on in what the host has; returns whether there is more to read.
+    pub(super) fn advance(&mut self, view: &View<'_>) -> bool {
+        while self.active.len() < MAX_LISTS_AT_ONCE
+            && self.bytes < MAX_AHEAD_BYTES
+            && let Some(head) = self.waiting.pop_front()
+        {
+            self.begin(head);
+        }
+        let mut reads = READS_PER_CALL;
+        let wanted: Vec<AtomId> = self.active.keys().copied().collect();
+        for id in wanted {
+            let mut id = id;
+            while reads > 0
+                && let Ok(atom) = view.atom(&id)
+            {
+                reads -= 1;
+                let next = atom.next();
+                self.take(&[atom]);
+                id = next;
+                if !self.active.contains_key(&id) {
+                    break;
+                }
+            }
+        }
+        let may_begin = self.active.len() < MAX_LISTS_AT_ONCE && self.bytes < MAX_AHEAD_BYTES;
+        reads == 0 || may_begin && !self.waiting.is_empty()
+    }
+
+    /// Returns the atoms that are to be fetched.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = AtomId> {
+        self.active.keys().copied()
+    }
+
+    /// Returns whether this atom is the next one of a list.
+    pub(super) fn wants(&self, id: &AtomId) -> bool {
+        self.active.contains_key(id)
+    }
+
+    /// Makes do with what was measured up to an atom that does not come: the block itself may make
+    /// the rest.
+    pub(super) fn stop_at(&mut self, id: &AtomId) {
+        for measurer in self.active.remove(id).unwrap_or_default() {
+            if measurer.stretch().atoms > 0 {
+                self.finish(&measurer);
+            }
+        }
+    }
+
+    /// Returns whether nothing is being measured.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::{MemoryStore, bytes_list};
+    use crate::consensus::sync::working_set::WorkingSet;
+
+    fn list(number: u8, count: usize) -> (AtomId, Vec<Atom>) {
+        bytes_list(&alloc::vec![[number; 9]; count])
+    }
+
+    #[test]
+    fn measures_fetched_parts_and_keeps_no_atom() {
+        let (head, atoms) = list(1, 5_000);
+        let mut measures = ListMeasures::default();
+        measures.need(head);
+        measures.need(head);
+        let mut parts = 0;
+        loop {
+            let Some(wanted) = measures.wanted().next() else {
+                break;
+            };
+            let at = atoms.iter().position(|atom| atom.id() == wanted).unwrap();
+            let part = &atoms[at..(at + 999).min(atoms.len())];
+            assert!(measures.take(part));
+            assert!(!measures.take(part), "a second time");
+            parts += 1;
+        }
+        assert_eq!(parts, 6);
+        let expected = ListStretch {
+            atoms: 5_000,
+            bytes: 5_000 * 42,
+            next: AtomId::ZERO,
+        };
+        assert_eq!(measures.get(&head), Some(expected));
+        assert!(measures.is_idle());
+    }
+
+    #[test]
+    fn stops_where_a_list_is_too_long_and_where_it_does_not_go_on() {
+        let (head, atoms) = bytes_list(&alloc::vec![[7_u8; 60_000]; 1_200]);
+        let mut measures = ListMeasures::default();
+        measures.need(head);
+        for part in atoms.chunks(100) {
+            measures.take(part);
+        }
+        let known = measures.get(&head).unwrap();
+        assert!(known.bytes > MAX_WALK_BYTES && known.atoms < 1_200);
+        let (head, atoms) = list(2, 10);
+        measures.need(head);
+        measures.take(&atoms[..4]);
+        let next = measures.wanted().next().unwrap();
+        assert!(measures.wants(&next) && next == atoms[4].id());
+        measures.stop_at(&next);
+        assert_eq!(measures.get(&head).map(|known| known.atoms), Some(4));
+        // From there on it is measured as a list of its own.
+        measures.need(next);
+        measures.take(&atoms[4..]);
+        assert_eq!(measures.get(&next).map(|known| known.atoms), Some(6));
+    }
+
+    #[test]
+    fn reads_what_the_host_has_and_shares_what_lists_have_in_common() {
+        let (tail, atoms) = list(3, 50);
+        let first = Atom::new(crate::atom::AtomKind::Bytes, *b"first", tail);
+        let second = Atom::new(crate::atom::AtomKind::Bytes, *b"second", tail);
+        let mut store: MemoryStore = atoms.iter().take(20).cloned().collect();
+        store.extend([first.clone(), second.clone()]);
+        let held = WorkingSet::default();
+        let mut measures = ListMeasures::default();
+        for head in [first.id(), second.id(), tail] {
+            measures.need(head);
+        }
+        while measures.advance(&held.over(&store)) {}
+        assert_eq!(measures.wanted().collect::<Vec<_>>(), [atoms[20].id()]);
+        measures.take(&atoms[20..]);
+        let lengths = [first.id(), second.id(), tail].map(|id| measures.get(&id).unwrap().atoms);
+        assert_eq!(lengths, [51, 51, 50]);
+    }
+}
