@@ -22,7 +22,7 @@ use astreum_core::wire::network_group::NetworkGroup;
 use astreum_node::chain::producer::{Activity, Producer, ProducerConfig};
 use astreum_node::chain::{
     Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SigningRecord,
-    VerifierConfig,
+    SyncConfig,
 };
 use astreum_node::lanes::Lanes;
 use core::time::Duration;
@@ -147,7 +147,7 @@ impl Net {
     }
 
     fn chain_of(at: usize, saved: Option<SavedHead>, signed: SigningRecord) -> Chain {
-        let chain = Chain::new(VerifierConfig::default(), saved);
+        let chain = Chain::new(SyncConfig::default(), saved);
         if at == FOLLOWER {
             return chain;
         }
@@ -482,7 +482,7 @@ fn ten_minutes() -> Vec<AtomId> {
         assert_eq!(ids, chain, "the chain of node {at}");
         let status = net.nodes[at].chain.status();
         assert_eq!(status.root, Some(net.genesis));
-        assert_eq!(status.verifier.bad_blocks, []);
+        assert_eq!(status.sync.bad_blocks, []);
         let paid = Natural::from(u64::try_from(sent.len()).unwrap());
         assert_eq!(net.balance(at, &address(PAID)), paid);
     }

@@ -5,6 +5,7 @@ use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::handshake::ChainIdentity;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use alloc::boxed::Box;
@@ -114,6 +115,17 @@ pub enum Input {
         /// Whether the peer is a configured seed, the default one included.
         is_seed: bool,
     },
+    /// A peer told which chain it follows.
+    PeerIdentity {
+        /// The peer.
+        peer: PublicKey,
+        /// Its chain.
+        identity: ChainIdentity,
+    },
+    /// The operator wants the branch through this block, however deep it left ours.
+    AdoptFork(AtomId),
+    /// The operator wants no branch through this block.
+    AvoidBlock(AtomId),
     /// A peer was removed.
     PeerGone {
         /// The peer.
@@ -227,6 +239,9 @@ pub enum Effect {
         /// Record to resume from after a restart.
         saved: SavedHead,
     },
+    /// Save the operator's decisions on forks, for [`SyncConfig`](super::sync::SyncConfig) of the
+    /// next start.
+    SaveDecisions(ForkDecisions),
     /// Announce in pings whether this node validates.
     SetValidator(bool),
     /// Advertise an object for some time.
@@ -238,6 +253,15 @@ pub enum Effect {
         /// How long it is advertised.
         lifetime: Duration,
     },
+}
+
+/// The operator's decisions on forks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ForkDecisions {
+    /// The block whose branch is preferred to all others.
+    pub adopted: Option<AtomId>,
+    /// The blocks that no branch may contain.
+    pub avoided: Vec<AtomId>,
 }
 
 /// A block that is about to be published.

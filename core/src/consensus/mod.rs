@@ -31,8 +31,8 @@ pub mod signing_record;
 pub mod sync;
 
 pub use contract::{
-    Commit, Component, Context, Effect, Environment, Input, Now, PART, PART_ATOM_BYTES, Parallel,
-    Serial, StoreFailure,
+    Commit, Component, Context, Effect, Environment, ForkDecisions, Input, Now, PART,
+    PART_ATOM_BYTES, Parallel, Serial, StoreFailure,
 };
 pub use event::{Event, Level};
 pub use head::{Anchor, Head, HeadState, MAX_ELECTION_SEEDS_BYTES, ResumeData, SavedHead};

@@ -9,7 +9,7 @@
 //! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
 //! | [`dir`] | identity, head journal and signing records on disk |
 //! | [`signed`] | file of a signing record |
-//! | [`verifier`] | follows the heads of peers and checks every rule |
+//! | [`sync`] | follows the heads of peers and verifies every block (core's, with this machine's hasher) |
 //! | [`search`], [`replay`], [`recover`] | blocks in cold storage, verified and resumed from |
 //! | [`view`] | what other threads see of the chain |
 //!
@@ -27,7 +27,7 @@ pub mod recover;
 pub mod replay;
 pub mod search;
 pub mod signed;
-pub mod verifier;
+pub mod sync;
 pub mod view;
 
 pub use astreum_core::consensus::{
@@ -36,7 +36,7 @@ pub use astreum_core::consensus::{
     Start, StoreFailure,
 };
 pub use node::Chain;
-pub use verifier::{Verifier, VerifierConfig, VerifierStatus};
+pub use sync::{ChainSync, SyncConfig, SyncStatus};
 pub use view::{ChainStatus, ChainView};
 
 #[cfg(test)]

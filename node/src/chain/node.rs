@@ -2,16 +2,18 @@
 
 use super::producer::Producer;
 use super::{
-    ChainStatus, Component, Context, Effect, Environment, Head, Input, SavedHead, Verifier,
-    VerifierConfig,
+    ChainStatus, ChainSync, Component, Context, Effect, Environment, Head, Input, SavedHead,
+    SyncConfig,
 };
+use crate::lanes::Lanes;
 use astreum_core::consensus::Event;
 use astreum_core::time::Instant;
+use astreum_core::wire::handshake::ChainIdentity;
 
 /// The chain of one node.
 pub struct Chain {
     context: Context,
-    verifier: Verifier,
+    sync: ChainSync,
     producer: Option<Producer>,
     /// Whether the producer's turn was left out in the last call.
     is_producer_due: bool,
@@ -28,10 +30,10 @@ impl core::fmt::Debug for Chain {
 impl Chain {
     /// A chain that starts from `saved`, the head of an earlier run.
     #[must_use]
-    pub fn new(config: VerifierConfig, saved: Option<SavedHead>) -> Self {
+    pub fn new(config: SyncConfig, saved: Option<SavedHead>) -> Self {
         Self {
             context: Context::new(saved),
-            verifier: Verifier::new(config),
+            sync: ChainSync::new(config, Lanes::new()),
             producer: None,
             is_producer_due: false,
         }
@@ -50,10 +52,16 @@ impl Chain {
         &self.context
     }
 
-    /// The verifier.
+    /// Sync.
     #[must_use]
-    pub const fn verifier(&self) -> &Verifier {
-        &self.verifier
+    pub const fn sync(&self) -> &ChainSync {
+        &self.sync
+    }
+
+    /// Returns what peers are told of the chain that this node follows.
+    #[must_use]
+    pub const fn identity(&self) -> ChainIdentity {
+        self.sync.identity()
     }
 
     /// The validator, if this node is one.
@@ -64,20 +72,20 @@ impl Chain {
 
     /// Tells every machine of something.
     pub fn handle_input(&mut self, world: &Environment<'_>, input: &Input) {
-        for machine in machines(&mut self.verifier, self.producer.as_mut()) {
+        for machine in machines(&mut self.sync, self.producer.as_mut()) {
             machine.handle_input(world, &mut self.context, input);
         }
     }
 
     /// Lets every machine do one piece of its work.
     ///
-    /// When the verifier has adopted a head, what belongs to it is stored only after this call, so
+    /// When sync has adopted a head, what belongs to it is stored only after this call, so
     /// the producer has its turn in the next one, which is due at once: it would search the network
     /// for what is here a moment later.
     pub fn advance(&mut self, world: &Environment<'_>) {
         let head = |context: &Context| context.head().map(Head::id);
         let before = head(&self.context);
-        self.verifier.advance(world, &mut self.context);
+        self.sync.advance(world, &mut self.context);
         let is_new = head(&self.context) != before;
         self.is_producer_due = is_new && self.producer.is_some();
         if let Some(producer) = self.producer.as_mut().filter(|_| !is_new) {
@@ -100,9 +108,9 @@ impl Chain {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let producer = self.producer.as_ref().and_then(Component::poll_timeout);
-        let verifier = self.verifier.poll_timeout();
+        let sync = self.sync.poll_timeout();
         let left_out = self.is_producer_due.then_some(Instant::ZERO);
-        [left_out, producer, verifier].into_iter().flatten().min()
+        [left_out, producer, sync].into_iter().flatten().min()
     }
 
     /// How the node is doing with its chain.
@@ -112,16 +120,16 @@ impl Chain {
             head: self.context.head().cloned(),
             root: self.context.root(),
             is_behind: self.context.is_behind(),
-            verifier: self.verifier.status(),
+            sync: self.sync.status(),
             validator: self.producer.as_ref().map(Producer::status),
         }
     }
 }
 
 fn machines<'m>(
-    verifier: &'m mut Verifier,
+    sync: &'m mut ChainSync,
     producer: Option<&'m mut Producer>,
 ) -> impl Iterator<Item = &'m mut dyn Component> {
     let producer = producer.map(|producer| producer as &mut dyn Component);
-    core::iter::once(verifier as &mut dyn Component).chain(producer)
+    core::iter::once(sync as &mut dyn Component).chain(producer)
 }

@@ -1,7 +1,7 @@
 //! What other threads see of the chain.
 
 use super::producer::ValidatorStatus;
-use super::{Head, VerifierStatus};
+use super::{Head, SyncStatus};
 use astreum_core::atom::AtomId;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ pub struct ChainStatus {
     /// Whether a longer chain is being followed and not yet verified.
     pub is_behind: bool,
     /// What is being followed, and what is bad.
-    pub verifier: VerifierStatus,
+    pub sync: SyncStatus,
     /// The validator, if this node is one.
     pub validator: Option<ValidatorStatus>,
 }

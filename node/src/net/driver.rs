@@ -426,6 +426,10 @@ impl Driver {
                 let peer = Some(peer);
                 self.tell_chain(Input::Transaction { peer, id });
             }
+            event @ Event::ChainIdentity { peer, identity } => {
+                self.tell_chain(Input::PeerIdentity { peer, identity });
+                log_event(&event);
+            }
             event @ Event::PeerRemoved { peer, .. } => {
                 self.tell_chain(Input::PeerGone { peer });
                 log_event(&event);

@@ -3,7 +3,7 @@
 use super::chain_start::{self, Start};
 use super::{Node, NodeError};
 use crate::chain::producer::{Producer, ProducerConfig};
-use crate::chain::{Input, VerifierConfig};
+use crate::chain::{Input, SyncConfig};
 use crate::config::Config;
 use crate::lanes::Lanes;
 use crate::work::chain::{ChainParts, ChainThread};
@@ -38,7 +38,7 @@ impl Node {
             view: self.chain.clone(),
             dir,
             saved,
-            verifier: VerifierConfig::from(config),
+            sync: SyncConfig::from(config),
             validator: producer.zip(key),
         });
         let thread = thread.map_err(NodeError::ChainThread)?;

@@ -1,14 +1,14 @@
 //! The chain's status as the control socket tells it.
 
-use crate::chain::verifier::SyncProgress;
+use crate::chain::sync::SyncProgress;
 use crate::chain::{ChainStatus, Head};
 use crate::control::{BadBlockReply, ChainReply, SyncReply};
 
 /// What `status` says of the chain.
 pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
     let head = status.head.as_ref();
-    let verifier = &status.verifier;
-    let dropped = verifier.dropped.as_ref();
+    let sync = &status.sync;
+    let dropped = sync.dropped.as_ref();
     ChainReply {
         head: head.map(|head| head.id().to_string()),
         height: head.map(Head::height),
@@ -16,12 +16,12 @@ pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
         state: head.map(|head| head.state().to_string()),
         root: status.root.map(|root| root.to_string()),
         behind: status.is_behind,
-        syncs: verifier.syncs.iter().map(sync_reply).collect(),
-        candidates: verifier.candidates as u64,
-        fetches: verifier.fetches as u64,
-        waits: verifier.waits.clone(),
+        syncs: sync.syncs.iter().map(sync_reply).collect(),
+        candidates: sync.candidates as u64,
+        fetches: sync.fetches as u64,
+        waits: sync.waits.clone(),
         dropped: dropped.map(|(id, why)| format!("{id}: {why}")),
-        bad_blocks: verifier
+        bad_blocks: sync
             .bad_blocks
             .iter()
             .map(|(id, reason)| BadBlockReply {

@@ -57,7 +57,7 @@ impl NodeHandler {
     fn peers(&self) -> Reply {
         let own = self.node.public_key();
         let peers = self.node.peers()?;
-        let offenders = self.node.chain().status().verifier.offenders;
+        let offenders = self.node.chain().status().sync.offenders;
         let replies = peers.iter().map(|peer| {
             let known = offenders.iter().find(|(key, _)| *key == peer.public_key);
             peer_reply(peer, own.as_bytes(), known.map_or(0, |(_, count)| *count))

@@ -12,7 +12,7 @@ use crate::chain::dir::{ChainDir, ChainDirError};
 use crate::chain::producer::Producer;
 use crate::chain::{
     Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
-    StoreFailure, VerifierConfig,
+    StoreFailure, SyncConfig,
 };
 use crate::clock::{self, Clock};
 use crate::log;
@@ -22,6 +22,7 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::chain::Block;
 use astreum_core::consensus::{Event, Level};
 use astreum_core::time::Instant;
+use astreum_core::wire::handshake::ChainIdentity;
 use core::time::Duration;
 use std::io;
 use std::thread::JoinHandle;
@@ -44,7 +45,7 @@ pub struct ChainParts {
     /// The head of the last run.
     pub saved: Option<SavedHead>,
     /// How heads of peers are followed.
-    pub verifier: VerifierConfig,
+    pub sync: SyncConfig,
     /// The validator, and its public key.
     pub validator: Option<(Producer, [u8; 32])>,
 }
@@ -111,13 +112,15 @@ struct Worker {
     signing_key: Option<[u8; 32]>,
     clock: Clock,
     threads: Threads,
+    /// What peers were told of the chain.
+    told_identity: Option<ChainIdentity>,
     chain: Chain,
 }
 
 impl Worker {
     fn new(parts: ChainParts, inbox: Inbox) -> Self {
         let (producer, signing_key) = parts.validator.unzip();
-        let chain = Chain::new(parts.verifier, parts.saved);
+        let chain = Chain::new(parts.sync, parts.saved);
         let chain = match producer {
             Some(producer) => chain.with_producer(producer),
             None => chain,
@@ -133,6 +136,7 @@ impl Worker {
             signing_key,
             clock: Clock::start(),
             threads: Threads::of_machine(),
+            told_identity: None,
             chain,
         }
     }
@@ -171,6 +175,16 @@ impl Worker {
     fn advance(&mut self) {
         self.call(Chain::advance);
         self.carry_out();
+        self.tell_identity();
+    }
+
+    /// Tells peers which chain this node follows, when that has changed.
+    fn tell_identity(&mut self) {
+        let identity = self.chain.identity();
+        if self.told_identity != Some(identity) {
+            self.told_identity = Some(identity);
+            self.ask(self.network.set_chain_identity(identity));
+        }
     }
 
     fn call(&mut self, call: impl FnOnce(&mut Chain, &Environment<'_>)) {

@@ -162,7 +162,7 @@ fn a_follower_checks_everything_and_goes_on_after_a_restart() {
     });
     assert_eq!(head(&follower).state(), HeadState::Verified);
     let status = follower.chain().status();
-    assert_eq!(status.verifier.bad_blocks, []);
+    assert_eq!(status.sync.bad_blocks, []);
     let recipient = Address::from(key(2).verifying_key());
     maker.send_transaction(&transfer(&recipient, 250)).unwrap();
     eventually("the follower has the transfer", || {

@@ -6,7 +6,7 @@ use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
 use astreum_node::chain::producer::{Producer, ProducerConfig};
-use astreum_node::chain::{Chain, Head, HeadState, SavedHead, SigningRecord, VerifierConfig};
+use astreum_node::chain::{Chain, Head, HeadState, SavedHead, SigningRecord, SyncConfig};
 use astreum_node::lanes::Lanes;
 use astreum_node::store::Store;
 use core::convert::Infallible;
@@ -105,10 +105,10 @@ impl Ledger {
     /// The chain of machine `number`, which goes on from what it remembers.
     #[must_use]
     pub fn chain(&self, number: usize, saved: SavedHead, signed: SigningRecord) -> Chain {
-        let config = VerifierConfig {
+        let config = SyncConfig {
             chain_id: CHAIN_ID,
             interval: Duration::from_secs(1),
-            ..VerifierConfig::default()
+            ..SyncConfig::default()
         };
         let chain = Chain::new(config, Some(saved));
         if number >= self.validators {

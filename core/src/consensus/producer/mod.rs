@@ -392,7 +392,10 @@ impl<H: BatchHasher> Component for Producer<H> {
             Input::BlockStored { block, outcome } => {
                 self.genesis_stored(world, context, block, outcome);
             }
-            Input::PeerGone { .. } => {}
+            Input::PeerIdentity { .. }
+            | Input::AdoptFork(_)
+            | Input::AvoidBlock(_)
+            | Input::PeerGone { .. } => {}
         }
     }
 

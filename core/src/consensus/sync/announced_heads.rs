@@ -406,6 +406,13 @@ impl AnnouncedHeads {
         }
     }
 
+    /// Follows what a peer names again.
+    pub(super) fn stop_ignoring(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.ignored_until = Instant::ZERO;
+        }
+    }
+
     /// Returns when a candidate that is not held can be looked up, if only time keeps it.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let free = self.heads.values().filter(|head| !head.is_held);
@@ -422,6 +429,17 @@ impl AnnouncedHeads {
     /// Returns the candidates, held or not.
     pub(super) fn heads(&self) -> impl Iterator<Item = &AtomId> {
         self.heads.keys()
+    }
+
+    /// Returns the heads that configured seeds name.
+    pub(super) fn heads_of_seeds(&self) -> Vec<AtomId> {
+        let seeds = self.peers.values().filter(|peer| peer.is_seed);
+        seeds.filter_map(|peer| peer.head).collect()
+    }
+
+    /// Returns the head that a peer names.
+    pub(super) fn head_of(&self, key: &PublicKey) -> Option<AtomId> {
+        self.peers.get(key)?.head
     }
 
     /// Returns the number of candidates.

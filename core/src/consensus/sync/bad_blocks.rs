@@ -6,9 +6,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 
 /// Bad blocks that are remembered; the one found longest ago is forgotten.
-pub const MAX_BAD_BLOCKS: usize = 4_096;
+pub(super) const MAX_BAD_BLOCKS: usize = 4_096;
 /// Peers that are remembered to have named bad blocks; the one noted longest ago is forgotten.
-pub const MAX_OFFENDERS: usize = 1_024;
+pub(super) const MAX_OFFENDERS: usize = 1_024;
 /// Blocks whose branches lead nowhere that are remembered.
 const MAX_DEAD_ENDS: usize = 1_024;
 

@@ -1,13 +1,15 @@
-//! Verified blocks, by id and along the chain of the head.
+//! Blocks that may become the head, by id and along the chain of the head.
 //!
-//! Branches join here: what stands on a verified block is verified from there. The chain of the
-//! head keeps its newest [`MAX_OWN_BLOCKS`]; of all other blocks [`MAX_OTHER_BLOCKS`] are kept, and
+//! Branches join here: what stands on a verified block is verified from there. Blocks that the
+//! default seed is trusted for are linked by their headers alone. The chain of the head keeps its newest [`MAX_OWN_BLOCKS`]; of all other blocks [`MAX_OTHER_BLOCKS`] are kept, and
 //! the lowest go. So nothing that others verify here, such as many blocks of one slot, makes the
 //! node forget its own chain.
 
 use crate::atom::AtomId;
+use crate::chain::fork_choice::{self, IndexedBlock};
 use crate::chain::{Address, Block};
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 /// Blocks of the head's chain that are remembered. A fork that leaves it further back is not
 /// followed.
@@ -15,29 +17,48 @@ pub const MAX_OWN_BLOCKS: u64 = 8_192;
 /// Blocks of other branches that are remembered.
 pub const MAX_OTHER_BLOCKS: usize = 8_192;
 
-/// A verified block.
+/// Why a block is in the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Basis {
+    /// It was verified, and its chain from this block on.
+    Verified(AtomId),
+    /// The default seed or the configuration is trusted for it.
+    Trusted,
+}
+
+/// A block of the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     pub(super) height: u64,
     pub(super) timestamp: u64,
     /// The block before it; the zero id where that is not known.
     pub(super) previous: AtomId,
-    /// The block that its chain was verified from.
-    pub(super) root: AtomId,
     pub(super) producer: Address,
+    pub(super) basis: Basis,
 }
 
 impl Entry {
-    /// Returns the entry of a block in a chain that was verified from `root`; `None` if its height
-    /// or its time passes 64 bits.
-    pub(super) fn of(block: &Block, root: AtomId) -> Option<Self> {
+    /// Returns the entry of a block; `None` if its height or its time passes 64 bits.
+    pub(super) fn of(block: &Block, basis: Basis) -> Option<Self> {
         Some(Self {
             height: block.height.to_u64()?,
             timestamp: block.timestamp.to_u64()?,
             previous: block.previous,
-            root,
             producer: block.validator,
+            basis,
         })
+    }
+
+    /// Returns the block that its chain was verified from, if it was.
+    pub(super) const fn root(&self) -> Option<AtomId> {
+        match self.basis {
+            Basis::Verified(root) => Some(root),
+            Basis::Trusted => None,
+        }
+    }
+
+    pub(super) const fn is_verified(&self) -> bool {
+        matches!(self.basis, Basis::Verified(_))
     }
 }
 
@@ -69,23 +90,21 @@ impl BlockIndex {
         self.evict();
     }
 
-    /// Makes the chain of `head` the one that is kept. Returns how many blocks of the former one
-    /// are left, and the last block that both share, as far as that is known.
-    pub(super) fn set_head(&mut self, head: AtomId) -> Option<Fork> {
-        let top = self.own.last_key_value().map(|(height, _)| *height);
+    /// Makes the chain of `head` the one that is kept.
+    pub(super) fn set_head(&mut self, head: AtomId) {
         let mut chain = BTreeMap::new();
         let mut next = head;
         let mut fork = None;
         while let Some(entry) = self.blocks.get(&next) {
             if self.own.get(&entry.height) == Some(&next) {
-                fork = Some((next, entry.height));
+                fork = Some(entry.height);
                 break;
             }
             chain.insert(entry.height, next);
             next = entry.previous;
         }
         let left = match fork {
-            Some((_, height)) => self.own.split_off(&height.saturating_add(1)),
+            Some(height) => self.own.split_off(&height.saturating_add(1)),
             None => core::mem::take(&mut self.own),
         };
         for (height, id) in &chain {
@@ -95,11 +114,6 @@ impl BlockIndex {
             .extend(left.iter().map(|(height, id)| (*height, *id)));
         self.own.extend(chain);
         self.evict();
-        let (id, height) = fork?;
-        Some(Fork {
-            id,
-            depth: top.map_or(0, |top| top.saturating_sub(height)),
-        })
     }
 
     fn evict(&mut self) {
@@ -123,8 +137,48 @@ impl BlockIndex {
         self.blocks.contains_key(id)
     }
 
+    /// Returns whether a block was verified.
+    pub(super) fn is_verified(&self, id: &AtomId) -> bool {
+        self.blocks.get(id).is_some_and(Entry::is_verified)
+    }
+
+    /// Returns the roots of verified chains, each with the greatest height that was verified.
+    pub(super) fn roots(&self) -> impl Iterator<Item = (AtomId, u64)> {
+        let mut roots: BTreeMap<AtomId, u64> = BTreeMap::new();
+        for entry in self.blocks.values() {
+            if let Some(root) = entry.root() {
+                let top = roots.entry(root).or_default();
+                *top = entry.height.max(*top);
+            }
+        }
+        roots.into_iter()
+    }
+
+    /// Returns the verified blocks of the chains from `root` that no other stands on.
+    pub(super) fn tips_of(&self, root: AtomId) -> Vec<AtomId> {
+        let of_root = |entry: &Entry| entry.root() == Some(root);
+        let tips = self.tips().into_iter();
+        tips.filter(|id| self.blocks.get(id).is_some_and(of_root))
+            .collect()
+    }
+
+    /// Returns the blocks above `id`, or itself, that no other stands on.
+    pub(super) fn tips_above(&self, id: AtomId) -> Vec<AtomId> {
+        let height = self.blocks.get(&id).map_or(0, |entry| entry.height);
+        let tips = self.tips().into_iter();
+        tips.filter(|tip| self.descends(tip, &id, height)).collect()
+    }
+
+    fn tips(&self) -> BTreeSet<AtomId> {
+        let mut tips: BTreeSet<AtomId> = self.blocks.keys().copied().collect();
+        for entry in self.blocks.values() {
+            tips.remove(&entry.previous);
+        }
+        tips
+    }
+
     /// Returns whether `ancestor`, at `height`, is below `block` or is it.
-    pub(super) fn descends(&self, block: &AtomId, ancestor: &AtomId, height: u64) -> bool {
+    fn descends(&self, block: &AtomId, ancestor: &AtomId, height: u64) -> bool {
         let mut id = *block;
         while id != *ancestor {
             match self.blocks.get(&id) {
@@ -153,13 +207,16 @@ impl BlockIndex {
     }
 }
 
-/// Where one chain leaves another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Fork {
-    /// The last block that both share.
-    pub(super) id: AtomId,
-    /// Blocks of the former chain above it.
-    pub(super) depth: u64,
+impl fork_choice::BlockIndex for BlockIndex {
+    fn block(&self, id: &AtomId) -> Option<IndexedBlock> {
+        let entry = self.blocks.get(id)?;
+        Some(IndexedBlock {
+            height: entry.height,
+            parent: entry.previous,
+            producer: entry.producer,
+            timestamp: entry.timestamp,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -180,8 +237,8 @@ mod tests {
                 height,
                 timestamp: height,
                 previous,
-                root: id(0, 0),
                 producer: Address::new([branch; 32]),
+                basis: Basis::Verified(id(0, 0)),
             };
             previous = id(branch, height);
             index.insert(previous, entry);
@@ -189,26 +246,46 @@ mod tests {
     }
 
     #[test]
-    fn follows_the_head_and_finds_the_fork() {
+    fn keeps_the_chain_of_the_head() {
         let mut index = BlockIndex::default();
         extend(&mut index, 0, 0..30, AtomId::ZERO);
-        assert_eq!(index.set_head(id(0, 29)), None);
+        index.set_head(id(0, 29));
         extend(&mut index, 1, 11..40, id(0, 10));
         assert_eq!(index.own_at(20), Some(id(0, 20)));
-        let fork = index.set_head(id(1, 39));
-        let expected = Fork {
-            id: id(0, 10),
-            depth: 19,
-        };
-        assert_eq!(fork, Some(expected));
+        index.set_head(id(1, 39));
         assert_eq!(index.own_at(20), Some(id(1, 20)));
         assert_eq!(index.own_chain().count(), 40);
+        assert_eq!(index.others.len(), 19);
         // On from there, and back.
         extend(&mut index, 1, 40..41, id(1, 39));
-        let next = index.set_head(id(1, 40)).unwrap();
-        assert_eq!((next.id, next.depth), (id(1, 39), 0));
-        assert_eq!(index.set_head(id(0, 29)).unwrap().depth, 30);
+        index.set_head(id(1, 40));
+        assert_eq!(index.own_at(40), Some(id(1, 40)));
+        index.set_head(id(0, 29));
         assert_eq!(index.own_at(20), Some(id(0, 20)));
+        assert_eq!((index.own.len(), index.others.len()), (30, 30));
+    }
+
+    #[test]
+    fn finds_roots_and_tips() {
+        let mut index = BlockIndex::default();
+        extend(&mut index, 0, 0..30, AtomId::ZERO);
+        extend(&mut index, 1, 11..40, id(0, 10));
+        let entry = *index.get(&id(1, 39)).unwrap();
+        let trusted = Entry {
+            previous: id(1, 39),
+            height: 40,
+            basis: Basis::Trusted,
+            ..entry
+        };
+        index.insert(id(2, 40), trusted);
+        assert!(index.is_verified(&id(1, 39)) && !index.is_verified(&id(2, 40)));
+        assert_eq!(index.roots().collect::<Vec<_>>(), [(id(0, 0), 39)]);
+        assert_eq!(index.tips_of(id(0, 0)), [id(0, 29)]);
+        assert_eq!(index.tips_above(id(0, 11)), [id(0, 29)]);
+        assert_eq!(index.tips_above(id(1, 11)), [id(2, 40)]);
+        // Verified later, it stays where it was.
+        index.insert(id(2, 40), entry);
+        assert!(index.is_verified(&id(2, 40)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Blocks of a branch, upwards: the lowest that is not verified is checked whole and stored, and the
 //! next one is its child.
 
-use super::block_index::Entry;
+use super::block_index::{Basis, Entry};
 use super::body::{CheckedTransactions, verify_body};
 use super::branch::{Branch, Phase, Storing};
 use super::measures::ListMeasures;
@@ -10,8 +10,8 @@ use super::status::Waiting;
 use super::{ChainSync, MAX_AHEAD_SECONDS, Step, SyncEvent};
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::{
-    Block, Body, Election, MAX_BLOCK_TRANSACTIONS, Transaction, VerifyError, verify_genesis,
-    verify_header,
+    Block, Body, Election, MAX_BLOCK_TRANSACTIONS, RecordError, StakeLoader, Transaction,
+    VerifyError, verify_genesis, verify_header,
 };
 use crate::consensus::{Context, Effect, Environment, Event, StoreFailure};
 use crate::integer::Natural;
@@ -83,19 +83,16 @@ impl<H: BatchHasher> ChainSync<H> {
             Ok(block) => Arc::new(block),
             Err(error) => return self.unreadable(environment, context, at, id, &error),
         };
-        if self.index.contains(&id) {
+        if self.index.is_verified(&id) {
             self.passed(now, at, block);
             return Step::Progress;
         }
         let election = match &parent {
             None => Ok(None),
-            Some(parent) => {
-                let view = self.held.over(environment.atoms);
-                match self.elections.load(&view, parent, READS_PER_CALL) {
-                    Ok(None) => return Step::Progress,
-                    loaded => loaded.map_err(VerifyError::from),
-                }
-            }
+            Some(parent) => match self.election_after(environment, parent) {
+                Ok(None) => return Step::Progress,
+                loaded => loaded.map_err(VerifyError::from),
+            },
         };
         let verdict = election.and_then(|election| {
             let before = parent.as_deref().zip(election.as_ref());
@@ -128,6 +125,39 @@ impl<H: BatchHasher> ChainSync<H> {
                 Step::Waits
             }
         }
+    }
+
+    /// Returns the election after a verified block, `None` if there is more to read.
+    pub(super) fn election_after(
+        &mut self,
+        environment: &Environment<'_>,
+        block: &Block,
+    ) -> Result<Option<Election>, RecordError<Infallible>> {
+        let id = block.id();
+        if let Some(known) = self.elections.get(&id) {
+            return Ok(Some(known.clone()));
+        }
+        let view = self.held.over(environment.atoms);
+        let Some(seeds) = self.restored_seeds.filter(|seeds| seeds.block() == id) else {
+            return self.elections.load(&view, block, READS_PER_CALL);
+        };
+        // The seeds were saved, which are made of thousands of headers; the stakes are read.
+        let mut loader = match self.restored_stakes.take() {
+            Some(loader) => loader,
+            None => {
+                let root = StakeLoader::find_root(&view, block.accounts)?;
+                let known = self.elections.nearest_stakes(root, seeds.height());
+                StakeLoader::new(known.unwrap_or_default(), root)
+            }
+        };
+        let loaded = loader.run(&view, READS_PER_CALL);
+        let Ok(Some(stakes)) = loaded else {
+            self.restored_stakes = Some(loader);
+            return loaded.map(|_| None);
+        };
+        let election = Election { seeds, stakes };
+        self.elections.insert(election.clone());
+        Ok(Some(election))
     }
 
     fn wait_for_atom(
@@ -280,13 +310,17 @@ impl<H: BatchHasher> ChainSync<H> {
                         context.report(Event::Sync(event));
                     }
                     branch.store_failures = 0;
-                    if let Some(entry) =
-                        branch.root.and_then(|root| Entry::of(&storing.block, root))
-                    {
+                    let leads = branch.has_checkpoint;
+                    let basis = branch.root.map(Basis::Verified);
+                    if let Some(entry) = basis.and_then(|basis| Entry::of(&storing.block, basis)) {
                         self.index.insert(id, entry);
                     }
                     self.heads.succeeded(&branch.namers);
+                    for namer in branch.namers.iter() {
+                        self.other_chains.clear(&namer.peer);
+                    }
                     self.passed(now, at, storing.block);
+                    self.compete(context, id, leads);
                 }
                 Err(failure) => {
                     if branch.store_failures == 0 {

@@ -17,6 +17,17 @@ use core::time::Duration;
 /// the long ones.
 pub(super) const SHORT_HEADERS: u64 = 64;
 
+/// How the blocks of a branch come into the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// They are verified.
+    Verified,
+    /// They are verified, and the operator has decided for the branch: no depth ends it.
+    Decided,
+    /// The default seed is trusted for them: their headers are linked.
+    Trusted,
+}
+
 /// Direction of a branch.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
@@ -31,6 +42,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Branch {
     pub(super) head: AtomId,
+    pub(super) kind: Kind,
     /// Peers that named the head, or one on the branch.
     pub(super) namers: Namers,
     /// Headers that are known and not verified.
@@ -61,6 +73,8 @@ pub(super) struct Branch {
     pub(super) store_failures: u32,
     /// Whether it has a place among the long branches.
     pub(super) has_place: bool,
+    /// Whether the configured checkpoint is on it.
+    pub(super) has_checkpoint: bool,
     /// Whether what it waits for has not come for so many tries that it counts as stalled.
     pub(super) is_stuck: bool,
 }
@@ -89,6 +103,7 @@ impl Branch {
     pub(super) fn new(head: AtomId, namers: Namers, limits: PathLimits, now: Instant) -> Self {
         Self {
             head,
+            kind: Kind::Verified,
             namers,
             path: HeaderPath::new(limits),
             lowest: None,
@@ -107,6 +122,7 @@ impl Branch {
             storing: None,
             store_failures: 0,
             has_place: false,
+            has_checkpoint: false,
             is_stuck: false,
         }
     }
@@ -172,6 +188,7 @@ impl Branch {
         self.storing = other.storing;
         self.store_failures = other.store_failures;
         self.has_place |= other.has_place;
+        self.has_checkpoint |= other.has_checkpoint;
         self.is_stuck = other.is_stuck;
         self.waits = other.waits;
     }

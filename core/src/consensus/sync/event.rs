@@ -1,7 +1,9 @@
 //! What happened in sync, as data.
 
-use super::status::{OtherChain, SyncProgress};
+use super::head_selection::DeepReorganization;
+use super::status::{self, OtherChain, SyncProgress};
 use crate::atom::AtomId;
+use crate::chain::fork_choice::Contest;
 use crate::consensus::{Level, StoreFailure};
 use crate::crypto::PublicKey;
 use alloc::string::String;
@@ -43,6 +45,10 @@ pub enum SyncEvent {
         /// The difference.
         difference: OtherChain,
     },
+    /// More than a few blocks of our chain were undone.
+    Reorganized(DeepReorganization),
+    /// A fork is not settled by the fork choice; the head stays where it is.
+    Contested(Contest),
     /// A verified block could not be stored, so that sync stops there.
     NotStored {
         /// The block.
@@ -66,7 +72,9 @@ impl SyncEvent {
             Self::BadBlock { .. }
             | Self::BadHead { .. }
             | Self::HeadDropped { .. }
-            | Self::OtherChain { .. } => Level::Warn,
+            | Self::OtherChain { .. }
+            | Self::Reorganized(_)
+            | Self::Contested(_) => Level::Warn,
             Self::Progress(_) | Self::Stored { .. } => Level::Info,
         }
     }
@@ -80,6 +88,8 @@ impl SyncEvent {
             Self::BadHead { .. } => "bad head",
             Self::HeadDropped { .. } => "head dropped",
             Self::OtherChain { .. } => "other chain",
+            Self::Reorganized(_) => "reorganization",
+            Self::Contested(_) => "contested fork",
             Self::NotStored { .. } => "verified block not stored",
             Self::Stored { .. } => "verified block stored",
         }
@@ -104,6 +114,8 @@ impl fmt::Display for SyncEvent {
             Self::OtherChain { peer, difference } => {
                 write!(f, "ignoring the heads of peer {peer}: {difference}")
             }
+            Self::Reorganized(reorganization) => reorganization.fmt(f),
+            Self::Contested(contest) => write!(f, "{}", status::ContestText(contest)),
             Self::NotStored { block, failure } => write!(
                 f,
                 "sync stopped: verified block {block} could not be stored: {failure}"

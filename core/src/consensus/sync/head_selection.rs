@@ -1,16 +1,135 @@
-//! Which head is ours: the best of what was verified, whichever peer named it.
+//! Which head is ours: the fork choice over all that was verified, and when it begins to bind.
+//!
+//! Every verified block competes by [`fork_choice`](crate::chain::fork_choice), whenever it came and
+//! whichever peer named it. Until the node has caught up for the first time, its head is
+//! provisional: it shows the progress of the best branch, and no depth binds it. From then on a
+//! reorganization deeper than `max_reorg_depth` needs the operator, across restarts too.
+//!
+//! A node without a chain waits before it takes one: for the heads of all configured seeds, or of
+//! [`FIRST_VOICES`] peers in different network groups, or for `first_adoption_wait`. Chains with
+//! different geneses cannot be compared; the one that more seeds, then more network groups, name is
+//! taken.
 
-use super::block_index::Entry;
-use super::{ChainSync, Environment};
+use super::announced_heads::Voices;
+use super::block_index::{Basis, BlockIndex, Entry};
+use super::branch::Branch;
+use super::stake_jobs::{ForkStakes, JobStep, StakeJobs};
+use super::{ChainSync, Environment, SyncConfig, SyncEvent};
 use crate::atom::AtomId;
-use crate::chain::fork::{self, Tip, Window};
-use crate::consensus::{Context, Event, Head, HeadState};
+use crate::chain::fork_choice::{
+    Contest, Decision, ForkChoice, InsertError, Reorganization, Settings, Tip,
+};
+use crate::chain::{PARTICIPATION_BLOCKS, Participation};
+use crate::consensus::{
+    Anchor, Context, Effect, Event, ForkDecisions, Head, HeadState, ResumeData,
+};
+use crate::time::Instant;
 use crate::trie::BatchHasher;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+
+/// Network groups whose heads a node waits for before it takes a chain.
+pub const FIRST_VOICES: usize = 8;
+/// Verified blocks that were too early to compete and are tried again.
+const MAX_EARLY: usize = 256;
+
+/// A reorganization that an operator should know of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeepReorganization {
+    /// The head before.
+    pub from: AtomId,
+    /// The head after.
+    pub to: AtomId,
+    /// The last block that both have in common.
+    pub fork: AtomId,
+    /// Blocks that were undone.
+    pub depth: u64,
+    /// Wall time, in seconds.
+    pub at_unix: u64,
+}
+
+/// State of the selection.
+#[derive(Debug)]
+pub(super) struct Selection {
+    pub(super) choice: ForkChoice<ForkStakes>,
+    pub(super) stakes: StakeJobs,
+    /// Whether the node has caught up once, so that its head is not provisional any more.
+    pub(super) is_settled: bool,
+    /// Whether there may be a better head.
+    pub(super) is_dirty: bool,
+    early: BTreeSet<AtomId>,
+    pub(super) contests: Vec<Contest>,
+    pub(super) reorganization: Option<DeepReorganization>,
+    pub(super) participation: Option<Participation>,
+    /// When a head was first heard of.
+    first_heard: Option<Instant>,
+    /// The anchor of an earlier run.
+    restored_anchor: Option<Anchor>,
+    restored_checkpoint: Option<AtomId>,
+    /// A head that the operator has decided for and that cannot be compared with ours.
+    forced: Option<AtomId>,
+    /// The head that the participation was computed for.
+    measured: Option<AtomId>,
+}
+
+impl Selection {
+    pub(super) fn new(config: &SyncConfig) -> Self {
+        Self {
+            choice: choice(config, &config.decisions),
+            stakes: StakeJobs::default(),
+            is_settled: false,
+            is_dirty: false,
+            early: BTreeSet::new(),
+            contests: Vec::new(),
+            reorganization: None,
+            participation: None,
+            first_heard: None,
+            restored_anchor: None,
+            restored_checkpoint: None,
+            forced: None,
+            measured: None,
+        }
+    }
+
+    /// Returns whether a verified block waits for its time to compete.
+    pub(super) fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// Takes what was saved with the head of an earlier run.
+    pub(super) const fn restore(&mut self, resume: &ResumeData) {
+        self.is_settled |= resume.anchor.is_some();
+        self.restored_anchor = resume.anchor;
+        self.restored_checkpoint = resume.checkpoint;
+    }
+
+    /// Notes that a peer has named a head.
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.first_heard.get_or_insert(now);
+    }
+}
+
+/// Returns a fork choice without blocks.
+fn choice(config: &SyncConfig, decisions: &ForkDecisions) -> ForkChoice<ForkStakes> {
+    let none = BlockIndex::default();
+    let mut choice = ForkChoice::new(Settings {
+        max_reorg_depth: config.max_reorg_depth,
+    });
+    if let Some(checkpoint) = config.checkpoint {
+        choice.set_checkpoint(&none, checkpoint);
+    }
+    for block in &decisions.avoided {
+        choice.avoid(&none, *block);
+    }
+    if let Some(block) = decisions.adopted {
+        choice.adopt(&none, Some(block));
+    }
+    choice
+}
 
 impl<H: BatchHasher> ChainSync<H> {
     /// Takes notice of the head, whichever component set it.
-    pub(super) fn see_head(&mut self, context: &mut Context) {
+    pub(super) fn see_head(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(head) = context.head() else {
             return;
         };
@@ -18,37 +137,116 @@ impl<H: BatchHasher> ChainSync<H> {
         if self.seen == Some(now) {
             return;
         }
+        let head = head.clone();
+        self.note_head(context, &head);
+        // The seeds of a block of our own follow from what is at hand. If not, they come later.
+        if head.state() == HeadState::Own {
+            let _ = self.election_after(environment, head.block());
+        }
+        let resume = self.resume_data(&head);
+        context.set_head_with(head, resume);
+    }
+
+    /// Makes the election after the head known, which is saved with it.
+    pub(super) fn load_election(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let head = context.head().filter(|head| {
+            head.state() != HeadState::Trusted && self.elections.get(&head.id()).is_none()
+        });
+        let Some(head) = head.cloned() else {
+            return;
+        };
+        match self.election_after(environment, head.block()) {
+            Ok(None) => self.is_busy = true,
+            Ok(Some(_)) => {
+                let resume = self.resume_data(&head);
+                context.set_head_with(head, resume);
+            }
+            Err(error) => {
+                if let Some(missing) = error.missing() {
+                    self.want_of_start(context, environment.now.instant, head.id(), missing);
+                }
+            }
+        }
+    }
+
+    /// Brings index and fork choice to a head.
+    fn note_head(&mut self, context: &mut Context, head: &Head) {
         let is_first = self.seen.is_none();
-        self.seen = Some(now);
-        let root = match head.state() {
+        self.seen = Some((head.id(), head.state()));
+        let parent = self.index.get(&head.block().previous).copied();
+        let verified = match head.state() {
             HeadState::Trusted => None,
             HeadState::Verified => context.root(),
             // A block of our own on one that was only trusted is no more than that.
             HeadState::Own if head.block().is_genesis() || is_first => context.root(),
-            HeadState::Own => {
-                let parent = self.index.get(&head.block().previous);
-                parent.map(|parent| parent.root)
-            }
+            HeadState::Own => parent.and_then(|parent| parent.root()),
         };
-        if let Some(entry) = root.and_then(|root| Entry::of(head.block(), root)) {
+        let basis = verified.map_or(Basis::Trusted, Basis::Verified);
+        if let Some(entry) = Entry::of(head.block(), basis) {
             self.index.insert(head.id(), entry);
-            if is_first {
-                self.read_back = Some(head.block().previous);
-            }
+        }
+        if is_first && verified.is_some() {
+            self.read_back = Some(head.block().previous);
         }
         self.index.set_head(head.id());
+        // There is nothing to catch up with for a chain of our own, or one that is only trusted.
+        self.selection.is_settled |= head.block().is_genesis() && head.state() == HeadState::Own;
+        self.selection.is_settled |= head.state() == HeadState::Trusted;
+        if self.selection.is_settled {
+            // Its entry has just been made.
+            let _ = self.selection.choice.set_head(&self.index, head.id());
+            if is_first && let Some(anchor) = self.selection.restored_anchor {
+                self.selection.choice.restore_anchor(anchor.height);
+            }
+        } else {
+            self.compete(context, head.id(), false);
+        }
+        if let Some(id) = self.selection.restored_checkpoint.take()
+            && Some(id) == self.config.checkpoint
+        {
+            let anchor = self
+                .selection
+                .restored_anchor
+                .map_or(0, |anchor| anchor.height);
+            self.selection.choice.restore_checkpoint(id, anchor);
+        }
+        self.selection.is_dirty = true;
+        self.wants_choice = true;
     }
 
+    /// Returns what a restart needs to know beside the head.
+    fn resume_data(&self, head: &Head) -> ResumeData {
+        let id = head.id();
+        let restored = self.restored_seeds.filter(|seeds| seeds.block() == id);
+        let election = self.elections.get(&id);
+        let seeds = election.map(|election| election.seeds).or(restored);
+        let seeds = seeds.map(|seeds| seeds.to_bytes().to_vec());
+        let height = self.selection.choice.anchor_height();
+        let anchor = self.index.own_at(height).map(|id| Anchor { id, height });
+        let anchor = anchor.or(self.selection.restored_anchor);
+        ResumeData {
+            election_seeds: seeds.unwrap_or_default(),
+            anchor: anchor.filter(|_| self.selection.is_settled),
+            checkpoint: self.config.checkpoint.filter(|_| {
+                let height = self.selection.choice.checkpoint_height();
+                height.is_some_and(|height| height <= head.height())
+            }),
+        }
+    }
+
+    /// Makes a block the head.
     pub(super) fn adopt(
         &mut self,
         environment: &Environment<'_>,
         context: &mut Context,
         head: Head,
     ) {
-        if let Some(entry) = self.index.get(&head.id())
+        if let Some(root) = self.index.get(&head.id()).and_then(Entry::root)
             && context.root().is_none()
         {
-            context.set_root(entry.root);
+            context.set_root(root);
+            // What could not be compared with a trusted head can be now.
+            self.readmit = true;
         }
         if head.state() != HeadState::Own {
             let now = environment.now.unix.as_secs();
@@ -59,73 +257,354 @@ impl<H: BatchHasher> ChainSync<H> {
                 age_seconds: now.saturating_sub(head.timestamp()),
             });
         }
-        context.set_head(head);
-        self.see_head(context);
+        self.start_waits = None;
+        self.note_head(context, &head);
+        let resume = self.resume_data(&head);
+        context.set_head_with(head, resume);
+        if core::mem::take(&mut self.readmit)
+            && let Some(root) = context.root()
+        {
+            for tip in self.index.tips_of(root) {
+                self.compete(context, tip, false);
+            }
+        }
     }
 
-    /// Adopts the best of what was verified. `reached` are blocks that no peer needs to name.
-    pub(super) fn choose(
+    /// Has a verified block, or one that the default seed is trusted for, compete.
+    ///
+    /// Returns whether it does.
+    pub(super) fn compete(
         &mut self,
-        environment: &Environment<'_>,
-        context: &mut Context,
-        reached: &[AtomId],
-    ) {
-        let current = context.head().map(|head| (head.id(), head.height()));
-        let is_trusted = context
-            .head()
-            .is_some_and(|head| head.state() == HeadState::Trusted);
-        let tip = |id: &AtomId| {
-            let entry = self.index.get(id)?;
-            let extends =
-                current.is_none_or(|(current, height)| self.index.descends(id, &current, height));
-            let is_ours = context.root().is_none_or(|root| root == entry.root);
-            // A trusted head gives way to what goes on from it alone.
-            let may = is_ours && (extends || !is_trusted);
-            may.then_some(Tip {
-                id: *id,
-                height: entry.height,
-                timestamp: entry.timestamp,
-                extends_current: extends,
-            })
+        context: &Context,
+        id: AtomId,
+        leads_to_checkpoint: bool,
+    ) -> bool {
+        let Some(entry) = self.index.get(&id) else {
+            return false;
         };
-        let offered: Vec<AtomId> = self.heads.heads().copied().collect();
-        let offered = offered.iter().filter_map(tip);
-        let reached = reached.iter().filter_map(tip);
-        // A genesis that a chain goes back to says nothing for the chain.
-        let is_founded = |tip: &Tip| current.is_some() || tip.height > 0;
-        let reached = reached.filter(|tip| tip.extends_current && is_founded(tip));
-        let own = context.head().map(|head| Tip {
-            id: head.id(),
-            height: head.height(),
-            timestamp: head.timestamp(),
-            extends_current: true,
-        });
-        let best = fork::choose(
-            own.as_ref(),
-            offered.chain(reached),
-            &self.window(environment),
-        );
-        let Some(best) = best else {
-            return;
+        // Without a chain the choice among geneses comes first.
+        let is_ours = match (entry.root(), context.root()) {
+            (Some(root), Some(ours)) => root == ours,
+            (Some(_), None) => self.has_trusted_head(context),
+            (None, _) => true,
         };
-        let is_same = own.is_some_and(|own| own.id == best.id);
-        if is_same && !(is_trusted && self.index.contains(&best.id)) {
+        if !is_ours {
+            return false;
+        }
+        let tip = Tip {
+            id,
+            leads_to_checkpoint,
+        };
+        let latest = self.unix.saturating_add(self.config.max_future_seconds);
+        match self.selection.choice.insert(&self.index, tip, latest) {
+            Ok(()) => {
+                self.selection.is_dirty = true;
+                self.selection.early.remove(&id);
+                true
+            }
+            Err(InsertError::Early { .. }) if self.selection.early.len() < MAX_EARLY => {
+                self.selection.early.insert(id);
+                true
+            }
+            Err(_) => {
+                self.selection.early.remove(&id);
+                false
+            }
+        }
+    }
+
+    fn has_trusted_head(&self, context: &Context) -> bool {
+        let head = context.head();
+        head.is_some_and(|head| head.state() == HeadState::Trusted)
+    }
+
+    /// Tries blocks again that were too early.
+    pub(super) fn retry_early(&mut self, context: &Context) {
+        for id in self.selection.early.clone() {
+            self.compete(context, id, false);
+        }
+    }
+
+    /// Moves the head to the best of what competes, if it is another one.
+    pub(super) fn choose(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        self.read_stakes(environment, context);
+        self.force(environment, context);
+        if !self.wants_choice || !self.selection.is_dirty {
             return;
         }
-        // It was read to be verified; if it has left memory since, the next look finds it again.
-        if let Some(block) = self.load(environment, context, best.id)
-            && let Some(head) = Head::new(block, HeadState::Verified)
+        if !self.may_adopt(environment, context) {
+            return;
+        }
+        (self.selection.is_dirty, self.wants_choice) = (false, false);
+        let trusted = self.heads_of_seeds();
+        let stakes = self.selection.stakes.with(&self.elections);
+        let outcome = self.selection.choice.decide(&stakes, &trusted);
+        self.note_contests(context, outcome.contests);
+        for block in outcome.missing_stakes {
+            let is_verified = self.index.get(&block).is_some_and(Entry::is_verified);
+            self.selection.stakes.start(block, is_verified);
+            self.is_busy = true;
+        }
+        let to = match &outcome.decision {
+            Decision::Switch(reorganization) => reorganization.to,
+            Decision::Keep => match context.head() {
+                // What was trusted may have been verified since.
+                Some(head) => head.id(),
+                None => return,
+            },
+        };
+        let is_verified = self.index.get(&to).is_some_and(Entry::is_verified);
+        let is_news = context.head().is_none_or(|head| {
+            head.id() != to || head.state() == HeadState::Trusted && is_verified
+        });
+        if !is_news || self.is_bare_genesis(context, &to) {
+            return;
+        }
+        let state = if is_verified {
+            HeadState::Verified
+        } else {
+            HeadState::Trusted
+        };
+        // It was read to be verified; if it has left memory since, it is fetched.
+        let Some(block) = self.load(environment, context, to) else {
+            (self.selection.is_dirty, self.wants_choice) = (true, true);
+            return;
+        };
+        let Some(head) = Head::new(block, state) else {
+            return;
+        };
+        if let Decision::Switch(reorganization) = outcome.decision {
+            self.note_reorganization(context, &reorganization);
+        }
+        self.adopt(environment, context, head);
+    }
+
+    /// Returns whether the head would be a genesis that no peer names: it costs nothing to make.
+    fn is_bare_genesis(&self, context: &Context, id: &AtomId) -> bool {
+        let is_genesis = self.index.get(id).is_some_and(|entry| entry.height == 0);
+        is_genesis && context.head().is_none() && self.heads.peers_of(id) == 0
+    }
+
+    fn note_reorganization(&mut self, context: &mut Context, reorganization: &Reorganization) {
+        let Some(from) = reorganization.from.filter(|_| reorganization.is_deep()) else {
+            return;
+        };
+        let deep = DeepReorganization {
+            from,
+            to: reorganization.to,
+            fork: reorganization.fork,
+            depth: reorganization.undone,
+            at_unix: self.unix,
+        };
+        self.selection.reorganization = Some(deep);
+        context.report(Event::Sync(SyncEvent::Reorganized(deep)));
+    }
+
+    /// Returns whether a node without a chain may take one, and takes the root of the chain that
+    /// most peers name.
+    fn may_adopt(&mut self, environment: &Environment<'_>, context: &mut Context) -> bool {
+        if context.head().is_some() {
+            return true;
+        }
+        if context.saved().is_some() || !self.has_heard_enough(environment.now.instant) {
+            return false;
+        }
+        if context.root().is_none() {
+            let Some(root) = self.best_root() else {
+                return false;
+            };
+            context.set_root(root);
+            for tip in self.index.tips_of(root) {
+                let leads = self.branches.iter().any(|branch| branch.has_checkpoint);
+                self.compete(context, tip, leads);
+            }
+        }
+        true
+    }
+
+    /// Returns whether the heads of enough independent peers are known for the first choice.
+    pub(super) fn has_heard_enough(&self, now: Instant) -> bool {
+        let Voices { groups, seeds } = self.heads.voices();
+        let seeds = seeds + usize::from(self.seed_head.is_some());
+        let has_seeds = self.config.seeds > 0 && seeds >= self.config.seeds;
+        let first = self.selection.first_heard;
+        let is_late =
+            first.is_some_and(|first| now.since(first) >= self.config.first_adoption_wait);
+        has_seeds || groups >= FIRST_VOICES || is_late
+    }
+
+    /// Returns when the first choice is made if no more peers name a head.
+    pub(super) fn first_choice_at(&self) -> Option<Instant> {
+        let first = self.selection.first_heard.filter(|_| self.seen.is_none());
+        first.map(|first| first + self.config.first_adoption_wait)
+    }
+
+    /// Returns the root of the verified chain that most seeds, then most network groups, name; of
+    /// equal ones the one of the higher chain, then of the lower id.
+    fn best_root(&self) -> Option<AtomId> {
+        let mut support: BTreeMap<AtomId, super::namers::Namers> = BTreeMap::new();
+        for id in self.heads.heads() {
+            if let Some(root) = self.index.get(id).and_then(Entry::root) {
+                support
+                    .entry(root)
+                    .or_default()
+                    .add_all(&self.heads.namers(id));
+            }
+        }
+        for branch in &self.branches {
+            if let Some(root) = branch.root.filter(|_| !branch.is_reading_headers()) {
+                support.entry(root).or_default().add_all(&branch.namers);
+            }
+        }
+        let roots = self.index.roots();
+        let founded = roots.filter(|(root, top)| *top > 0 || self.heads.peers_of(root) > 0);
+        let ranked = founded.map(|(root, top)| {
+            let support = support.get(&root).map(super::namers::Namers::support);
+            (support, top, core::cmp::Reverse(root))
+        });
+        ranked.max().map(|(.., root)| root.0)
+    }
+
+    fn heads_of_seeds(&self) -> Vec<AtomId> {
+        let mut heads = self.heads.heads_of_seeds();
+        heads.extend(self.seed_head);
+        heads.sort_unstable();
+        heads.dedup();
+        heads
+    }
+
+    /// Lets the head bind once the node has caught up.
+    pub(super) fn settle(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let Some(head) = context.head() else {
+            return;
+        };
+        let is_nearing = |branch: &Branch| {
+            let is_longer = branch.height > head.height() || branch.path.is_empty();
+            is_longer && !branch.is_stalled(self.now, super::scheduler::PATIENCE)
+        };
+        let has_heard = self.has_heard_enough(environment.now.instant);
+        let is_alone = self.selection.first_heard.is_none();
+        if self.selection.is_settled
+            || is_alone
+            || !has_heard
+            || self.branches.iter().any(is_nearing)
         {
-            self.start_waits = None;
+            return;
+        }
+        self.selection.is_settled = true;
+        let _ = self.selection.choice.set_head(&self.index, head.id());
+        self.selection.is_dirty = true;
+        self.wants_choice = true;
+        let head = head.clone();
+        let resume = self.resume_data(&head);
+        context.set_head_with(head, resume);
+    }
+
+    /// Goes on reading stakes that the fork choice needs.
+    fn read_stakes(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let view = self.held.over(environment.atoms);
+        match self.selection.stakes.step(&view, &self.elections) {
+            JobStep::Idle => {}
+            JobStep::Progress => self.is_busy = true,
+            JobStep::Done => {
+                self.is_busy = true;
+                (self.selection.is_dirty, self.wants_choice) = (true, true);
+            }
+            JobStep::Missing { block, atom } => {
+                self.want_of_start(context, environment.now.instant, block, atom);
+            }
+        }
+    }
+
+    /// Measures how much of the stake has produced the last blocks.
+    pub(super) fn measure_participation(&mut self, context: &Context) {
+        let head = context.head().map(Head::id);
+        if head == self.selection.measured {
+            return;
+        }
+        let Some(election) = head.and_then(|head| self.elections.get(&head)) else {
+            return;
+        };
+        self.selection.measured = head;
+        let chain = self.index.own_chain().take(PARTICIPATION_BLOCKS);
+        let producers = chain.map(|(_, entry)| entry.producer);
+        self.selection.participation = Participation::of(&election.stakes, producers);
+    }
+
+    /// Follows the operator's decision for a branch.
+    pub(super) fn adopt_fork(&mut self, context: &mut Context, id: AtomId) {
+        self.dead_ends.clear();
+        self.selection.choice.adopt(&self.index, Some(id));
+        self.decided(context);
+        if !self.index.contains(&id) {
+            self.sync_by_decision(id);
+            return;
+        }
+        let tips = self.index.tips_above(id);
+        let mut competes = false;
+        for tip in &tips {
+            competes |= self.compete(context, *tip, false);
+        }
+        // What cannot be compared with ours takes its place.
+        let height = |tip: &AtomId| self.index.get(tip).map(|entry| entry.height);
+        self.selection.forced = tips.into_iter().max_by_key(height).filter(|_| !competes);
+    }
+
+    /// Makes the head what the operator has decided for and what cannot be compared with ours.
+    fn force(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let Some(id) = self.selection.forced else {
+            return;
+        };
+        let Some(entry) = self.index.get(&id).copied() else {
+            self.selection.forced = None;
+            return;
+        };
+        let Some(block) = self.load(environment, context, id) else {
+            return;
+        };
+        self.selection.forced = None;
+        let state = if entry.is_verified() {
+            HeadState::Verified
+        } else {
+            HeadState::Trusted
+        };
+        if let Some(head) = Head::new(block, state) {
+            self.selection.choice = choice(&self.config, &self.decisions());
             self.adopt(environment, context, head);
         }
     }
 
-    pub(super) const fn window(&self, environment: &Environment<'_>) -> Window {
-        Window {
-            now: environment.now.unix.as_secs(),
-            max_stale_seconds: self.config.max_stale_seconds,
-            max_future_seconds: self.config.max_future_seconds,
+    /// Follows the operator's decision against a block.
+    pub(super) fn avoid_block(&mut self, context: &mut Context, id: AtomId) {
+        self.selection.choice.avoid(&self.index, id);
+        self.decided(context);
+    }
+
+    /// Has the operator's decisions saved, and followed.
+    fn decided(&mut self, context: &mut Context) {
+        let decisions = self.decisions();
+        context.ask(Effect::SaveDecisions(decisions));
+        (self.selection.is_dirty, self.wants_choice) = (true, true);
+        self.is_busy = true;
+    }
+
+    /// Returns the operator's decisions.
+    pub(super) fn decisions(&self) -> ForkDecisions {
+        ForkDecisions {
+            adopted: self.selection.choice.adopted(),
+            avoided: self.selection.choice.avoided().copied().collect(),
         }
+    }
+
+    /// Keeps the forks that the operator should look at, and reports new ones.
+    fn note_contests(&mut self, context: &mut Context, contests: Vec<Contest>) {
+        let name = |contest: &Contest| (contest.cause, contest.fork.block);
+        for contest in &contests {
+            let known = &self.selection.contests;
+            if !known.iter().any(|known| name(known) == name(contest)) {
+                context.report(Event::Sync(SyncEvent::Contested(contest.clone())));
+            }
+        }
+        self.selection.contests = contests;
     }
 }

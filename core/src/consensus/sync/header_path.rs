@@ -100,6 +100,7 @@ impl HeaderPath {
     }
 
     /// Returns the number of ids that are held in memory.
+    #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
         let rereading = self.rereading.as_ref();
         let rereading = rereading.map_or(0, |rereading| rereading.ids.len() + 1);
@@ -284,11 +285,6 @@ impl HeaderPath {
         }
         self.resident.extend(ids.into_iter().rev());
         true
-    }
-
-    /// Gives up the stretch that is being read again, so that it begins anew.
-    pub(super) fn restart_reread(&mut self) {
-        self.rereading = None;
     }
 }
 

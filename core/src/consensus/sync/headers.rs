@@ -4,8 +4,8 @@
 //! On the way down a header is checked against the one above it as far as that is cheap. Its
 //! signature and its turn are checked on the way up, where the stakes are known.
 
-use super::block_index::{Entry, MAX_OWN_BLOCKS};
-use super::branch::{Branch, Phase};
+use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
+use super::branch::{Branch, Kind, Phase};
 use super::status::{OtherChain, Waiting};
 use super::{ChainSync, DeadEnd, Step};
 use crate::atom::AtomId;
@@ -60,6 +60,14 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(end) = self.dead_ends.reason(&next) {
             return Step::DeadEnd(*end);
         }
+        if self
+            .selection
+            .choice
+            .avoided()
+            .any(|avoided| *avoided == next)
+        {
+            return Step::DeadEnd(DeadEnd::Avoided(next));
+        }
         if let Some(waits) = self.room_for_header(at) {
             if let Some(branch) = self.branches.get_mut(at) {
                 branch.waits = Some(waits);
@@ -74,8 +82,11 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(branch) = self.branches.get_mut(at) else {
             return Step::Waits;
         };
-        if let Some(entry) = self.index.get(&next) {
-            branch.root = Some(entry.root);
+        branch.has_checkpoint |= self.config.checkpoint == Some(next);
+        let known = self.index.get(&next);
+        let known = known.filter(|entry| entry.is_verified() || branch.kind == Kind::Trusted);
+        if let Some(entry) = known {
+            branch.root = entry.root();
             branch.joined_at = entry.height;
             return join(branch, Some(block), environment);
         }
@@ -111,8 +122,9 @@ impl<H: BatchHasher> ChainSync<H> {
         let is_root = Some(next) == context.root() && !block.is_genesis();
         if is_root || Some(next) == self.config.verified_up_to {
             let root = context.root().unwrap_or(next);
-            if let Some(entry) = Entry::of(&block, root) {
+            if let Some(entry) = Entry::of(&block, Basis::Verified(root)) {
                 self.index.insert(next, entry);
+                self.compete(context, next, false);
             }
             return Step::Progress;
         }
@@ -127,8 +139,17 @@ impl<H: BatchHasher> ChainSync<H> {
             branch.root = Some(next);
             return join(branch, None, environment);
         }
-        let is_verified = |state| matches!(state, HeadState::Verified | HeadState::Own);
-        let head = context.head().filter(|head| is_verified(head.state()));
+        let is_free = match branch.kind {
+            Kind::Decided => true,
+            // What is only trusted binds no branch that is verified.
+            Kind::Verified => context
+                .head()
+                .is_none_or(|head| head.state() == HeadState::Trusted),
+            Kind::Trusted => false,
+        };
+        let head = context
+            .head()
+            .filter(|_| self.selection.is_settled && !is_free);
         if head.is_some_and(|head| height.saturating_add(MAX_OWN_BLOCKS) < head.height()) {
             return Step::DeadEnd(DeadEnd::DeepFork);
         }
@@ -150,7 +171,10 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// If `next` is the head of another branch, that one is the lower part of this.
     fn absorb(&mut self, head: &AtomId, next: AtomId) -> Step {
-        let Some(other) = self.branches.iter().position(|branch| branch.head == next) else {
+        let kind = self.branches.iter().find(|branch| branch.head == *head);
+        let kind = kind.map(|branch| branch.kind);
+        let is_below = |branch: &Branch| branch.head == next && Some(branch.kind) == kind;
+        let Some(other) = self.branches.iter().position(is_below) else {
             return Step::Progress;
         };
         let other = self.branches.remove(other);

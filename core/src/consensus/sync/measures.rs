@@ -142,11 +142,6 @@ impl ListMeasures {
         self.active.keys().copied()
     }
 
-    /// Returns whether this atom is the next one of a list.
-    pub(super) fn wants(&self, id: &AtomId) -> bool {
-        self.active.contains_key(id)
-    }
-
     /// Makes do with what was measured up to an atom that does not come: the block itself may make
     /// the rest.
     pub(super) fn stop_at(&mut self, id: &AtomId) {
@@ -214,7 +209,7 @@ mod tests {
         measures.need(head);
         measures.take(&atoms[..4]);
         let next = measures.wanted().next().unwrap();
-        assert!(measures.wants(&next) && next == atoms[4].id());
+        assert_eq!(next, atoms[4].id());
         measures.stop_at(&next);
         assert_eq!(measures.get(&head).map(|known| known.atoms), Some(4));
         // From there on it is measured as a list of its own.

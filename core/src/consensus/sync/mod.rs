@@ -7,14 +7,13 @@
 //! on it with it, and is not tried again. A block counts as verified once the host has stored it.
 //!
 //! Which chain is ours: the one that the head of an earlier run, a genesis of our own or
-//! `verified_up_to` belongs to; a node with none of these takes the first chain that it adopts, but
-//! not for its genesis alone, which costs nothing to make: a block on it has to have been verified,
-//! or the genesis be what a peer names. From then on the heads of peers whose chain goes back to
-//! another genesis are ignored.
+//! `verified_up_to` belongs to; a node with none of these takes one once it has heard of enough
+//! ([`head_selection`]), but not for its genesis alone, which costs nothing to make: a block on it
+//! has to have been verified, or the genesis be what a peer names. From then on the heads of peers
+//! whose chain goes back to another genesis are ignored.
 //!
-//! The pinned default seed is trusted: its head is adopted once its header is known, and nothing
-//! else of it is checked. It gives way to what was verified only where that goes on from it; and
-//! what we have verified ourselves, is fresh and at least as high, does not give way to it.
+//! The pinned default seed is trusted ([`trusted_head`]): its heads are linked by their headers and
+//! compete like verified blocks.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -25,7 +24,7 @@
 //! | [`blocks`], [`body`], [`prefetch`] | its blocks, upwards |
 //! | [`requests`], [`working_set`], [`measures`] | fetches, and what is kept of what they brought |
 //! | [`block_index`], [`bad_blocks`], [`other_chains`] | what is known of blocks and peers |
-//! | [`head_selection`], [`trusted_head`], [`resume`] | which head is ours |
+//! | [`head_selection`], [`stake_jobs`], [`trusted_head`], [`resume`] | which head is ours |
 //! | [`status`], [`event`] | what is reported |
 //!
 //! Bounds: those of the modules; [`MAX_BRANCHES`] branches, of which [`MAX_LONG_BRANCHES`] have more
@@ -48,6 +47,7 @@ mod prefetch;
 mod requests;
 mod resume;
 mod scheduler;
+mod stake_jobs;
 mod status;
 mod trusted_head;
 mod working_set;
@@ -56,6 +56,7 @@ pub use announced_heads::{MAX_HEADS, MAX_PEERS, NEWCOMER_LOOKUPS_PER_SECOND};
 pub use block_index::{MAX_OTHER_BLOCKS, MAX_OWN_BLOCKS};
 pub use body::{CheckedTransactions, verify_body};
 pub use event::SyncEvent;
+pub use head_selection::{DeepReorganization, FIRST_VOICES};
 pub use header_path::{CHECKPOINT_INTERVAL, MAX_CHECKPOINTS, MAX_RESIDENT};
 pub use headers::MAX_UNCONFIRMED_HEADERS;
 pub use prefetch::{BODIES_AHEAD, MAX_IDS_AHEAD};
@@ -64,19 +65,22 @@ pub use scheduler::{MAX_BRANCHES, MAX_LONG_BRANCHES};
 pub use status::{OtherChain, SyncProgress, SyncStatus, Waiting};
 pub use working_set::{MAX_AHEAD_BYTES, MAX_HELD_BYTES};
 
-use super::{Component, Context, Environment, Event, Head, HeadState, Input};
+use super::{Component, Context, Environment, Event, ForkDecisions, Head, HeadState, Input};
 use crate::atom::AtomId;
-use crate::chain::ElectionCache;
+use crate::chain::fork_choice::MAX_REORG_DEPTH;
+use crate::chain::{Block, ElectionCache, ElectionSeeds, RULES_VERSION, StakeLoader};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
+use crate::wire::handshake::ChainIdentity;
 use alloc::string::String;
 use alloc::vec::Vec;
 use announced_heads::{Announced, AnnouncedHeads};
 use bad_blocks::{BadBlocks, DeadEnds};
 use block_index::BlockIndex;
-use branch::{Branch, Phase};
+use branch::Branch;
 use core::time::Duration;
+use head_selection::Selection;
 use header_path::PathLimits;
 use namers::Namer;
 use other_chains::OtherChains;
@@ -97,8 +101,6 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 pub struct SyncConfig {
     /// The chain.
     pub chain_id: u64,
-    /// Seconds after its timestamp for which a head counts as fresh.
-    pub max_stale_seconds: u64,
     /// Seconds that a block may be ahead.
     pub max_future_seconds: u64,
     /// Between two looks at what could not be followed.
@@ -107,6 +109,16 @@ pub struct SyncConfig {
     pub latest_block: Option<AtomId>,
     /// The block up to which the chain counts as verified.
     pub verified_up_to: Option<AtomId>,
+    /// A block that every chain must contain that is adopted.
+    pub checkpoint: Option<AtomId>,
+    /// Most blocks that are undone without the operator.
+    pub max_reorg_depth: u64,
+    /// Number of configured seeds.
+    pub seeds: usize,
+    /// How long a node without a chain waits for the heads of more peers before it takes one.
+    pub first_adoption_wait: Duration,
+    /// The operator's decisions in earlier runs.
+    pub decisions: ForkDecisions,
     /// Bounds of the headers of a branch.
     pub limits: SyncLimits,
 }
@@ -115,11 +127,15 @@ impl Default for SyncConfig {
     fn default() -> Self {
         Self {
             chain_id: 0,
-            max_stale_seconds: 10,
             max_future_seconds: 2,
             interval: Duration::from_secs(10),
             latest_block: None,
             verified_up_to: None,
+            checkpoint: None,
+            max_reorg_depth: MAX_REORG_DEPTH,
+            seeds: 0,
+            first_adoption_wait: Duration::from_secs(20),
+            decisions: ForkDecisions::default(),
             limits: SyncLimits::default(),
         }
     }
@@ -184,6 +200,7 @@ enum Step {
 enum DeadEnd {
     OtherChain(OtherChain),
     DeepFork,
+    Avoided(AtomId),
 }
 
 /// Sync. See the [module](self).
@@ -201,9 +218,20 @@ pub struct ChainSync<H> {
     branches: Vec<Branch>,
     requests: Requests,
     held: WorkingSet,
-    /// Heads of the default seed: the one that is being loaded, and the newest.
-    seed: Option<AtomId>,
-    seed_next: Option<AtomId>,
+    /// The default seed, and the newest head that it has named.
+    seed: Option<Namer>,
+    seed_head: Option<AtomId>,
+    selection: Selection,
+    /// Whether the head is to be chosen again.
+    wants_choice: bool,
+    /// Whether blocks are to compete that could not be compared before.
+    readmit: bool,
+    /// Seeds of the election that were saved with the head, and the stakes that belong to them.
+    restored_seeds: Option<ElectionSeeds>,
+    restored_stakes: Option<StakeLoader>,
+    /// The root of the last call, and whether it is a genesis.
+    root: Option<AtomId>,
+    genesis: Option<AtomId>,
     /// The next header to read back of our own chain.
     read_back: Option<AtomId>,
     /// The block of the head that is being loaded.
@@ -226,6 +254,7 @@ impl<H: BatchHasher> ChainSync<H> {
     #[must_use]
     pub fn new(config: SyncConfig, hasher: H) -> Self {
         Self {
+            selection: Selection::new(&config),
             chain_id: config.chain_id.into(),
             config,
             hasher,
@@ -239,7 +268,13 @@ impl<H: BatchHasher> ChainSync<H> {
             requests: Requests::default(),
             held: WorkingSet::default(),
             seed: None,
-            seed_next: None,
+            seed_head: None,
+            wants_choice: false,
+            readmit: false,
+            restored_seeds: None,
+            restored_stakes: None,
+            root: None,
+            genesis: None,
             read_back: None,
             loading: None,
             start_waits: None,
@@ -256,13 +291,35 @@ impl<H: BatchHasher> ChainSync<H> {
     /// Returns whether this block was verified, and is remembered to have been.
     #[must_use]
     pub fn is_verified(&self, block: &AtomId) -> bool {
-        self.index.contains(block)
+        self.index.is_verified(block)
     }
 
     /// Returns why a block is bad, if it is known to be.
     #[must_use]
     pub fn bad_reason(&self, block: &AtomId) -> Option<&str> {
         self.bad.reason(block)
+    }
+
+    /// Returns what peers are told of the chain that this node follows.
+    #[must_use]
+    pub const fn identity(&self) -> ChainIdentity {
+        ChainIdentity {
+            rules_version: RULES_VERSION,
+            chain_id: self.config.chain_id,
+            genesis: self.genesis,
+        }
+    }
+
+    /// Finds out whether the root of our chain is a genesis.
+    fn see_root(&mut self, environment: &Environment<'_>, context: &Context) {
+        let root = context.root();
+        if root == self.root {
+            return;
+        }
+        self.root = root;
+        let block = root.map(|root| Block::read(&environment.atoms, root));
+        let is_genesis = block.is_some_and(|block| block.is_ok_and(|block| block.is_genesis()));
+        self.genesis = root.filter(|_| is_genesis);
     }
 
     fn peer_head(&mut self, context: &mut Context, namer: Namer, id: AtomId) {
@@ -277,12 +334,16 @@ impl<H: BatchHasher> ChainSync<H> {
             context.report(Event::Sync(event));
             return;
         }
+        if self.is_on_other_chain(context, namer.peer) {
+            return;
+        }
         match self.heads.announce(self.now, namer, id) {
             Announced::New | Announced::Known => {}
             Announced::Ignored | Announced::Refused => return,
         }
         self.is_busy = true;
-        if self.index.contains(&id) {
+        self.selection.hear(self.now);
+        if self.index.is_verified(&id) {
             let mut namers = namers::Namers::default();
             namers.add(namer);
             self.heads.succeeded(&namers);
@@ -330,13 +391,15 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Returns whether something waits for atoms of this block.
     fn needs(&self, block: &AtomId) -> bool {
-        let is_loading = self.loading == Some(*block) || self.seed == Some(*block);
-        is_loading || self.branches.iter().any(|branch| branch.needs(block))
+        let is_loading = self.loading == Some(*block) || self.seed_head == Some(*block);
+        is_loading
+            || self.selection.stakes.needs(block)
+            || self.branches.iter().any(|branch| branch.needs(block))
     }
 
     /// Once in a while: what no peer names any more goes, and progress is adopted and reported.
-    fn look(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        let now = environment.now.instant;
+    fn look(&mut self, context: &mut Context) {
+        let now = self.now;
         self.next_look = now + self.config.interval;
         self.requests.tidy(now);
         self.drop_abandoned(now);
@@ -344,15 +407,9 @@ impl<H: BatchHasher> ChainSync<H> {
         for block in needed.collect::<Vec<_>>() {
             self.held.release(&block);
         }
-        let reached: Vec<AtomId> = self
-            .branches
-            .iter()
-            .filter_map(|branch| match &branch.phase {
-                Phase::Blocks { parent } => parent.as_ref().map(|parent| parent.id()),
-                Phase::Headers { .. } => None,
-            })
-            .collect();
-        self.choose(environment, context, &reached);
+        self.retry_early(context);
+        self.measure_participation(context);
+        self.wants_choice = true;
         for branch in &self.branches {
             let progress = status::progress(branch);
             context.report(Event::Sync(SyncEvent::Progress(progress)));
@@ -388,30 +445,33 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         match input {
             Input::PeerHead {
                 peer,
-                id,
-                is_default_seed: true,
-                ..
-            } => {
-                self.trust(peer);
-                self.seed_next = Some(*id);
-                self.is_busy = true;
-            }
-            Input::PeerHead {
-                peer,
                 group,
                 id,
+                is_default_seed,
                 is_seed,
-                ..
             } => {
                 let namer = Namer {
                     peer: *peer,
                     group: *group,
-                    is_seed: *is_seed,
+                    is_seed: *is_seed || *is_default_seed,
                 };
-                self.peer_head(context, namer, *id);
+                if *is_default_seed {
+                    self.seed_names(namer, *id);
+                } else {
+                    self.peer_head(context, namer, *id);
+                }
             }
+            Input::PeerIdentity { peer, identity } => {
+                self.peer_identity(context, *peer, *identity);
+            }
+            Input::AdoptFork(id) => self.adopt_fork(context, *id),
+            Input::AvoidBlock(id) => self.avoid_block(context, *id),
             Input::PeerGone { peer } => {
+                if self.seed.is_some_and(|seed| seed.peer == *peer) {
+                    (self.seed, self.seed_head) = (None, None);
+                }
                 self.heads.remove_peer(peer);
+                self.other_chains.remove_peer(peer);
                 self.requests.forget_peer(peer);
                 for branch in &mut self.branches {
                     branch.namers.remove(peer);
@@ -429,7 +489,8 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         self.set_time(environment);
         self.is_busy = false;
         self.resume(environment, context);
-        self.see_head(context);
+        self.see_head(environment, context);
+        self.see_root(environment, context);
         if self.read_back.is_some() {
             self.read_back(environment, context);
         }
@@ -437,8 +498,11 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         self.start_branches(environment);
         self.run_branches(environment, context);
         if self.next_look <= self.now {
-            self.look(environment, context);
+            self.look(context);
         }
+        self.choose(environment, context);
+        self.settle(environment, context);
+        self.load_election(environment, context);
         let is_behind = self.is_behind(context);
         context.set_behind(is_behind);
     }
@@ -447,7 +511,8 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         if self.is_busy {
             return Some(self.now);
         }
-        let waits_for_clock = self.heads.has_parked(self.unix)
+        let waits_for_clock = self.selection.has_early()
+            || self.heads.has_parked(self.unix)
             || self
                 .branches
                 .iter()
@@ -466,10 +531,19 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         let retry = self.requests.next_retry(self.now);
         let lookup = self.heads.next_due(self.now);
         let place = self.next_place(self.now);
-        [Some(self.next_look), clock, store, retry, lookup, place]
-            .into_iter()
-            .flatten()
-            .min()
+        let first = self.first_choice_at().filter(|at| *at > self.now);
+        [
+            Some(self.next_look),
+            clock,
+            store,
+            retry,
+            lookup,
+            place,
+            first,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 

@@ -1,14 +1,14 @@
 //! Where a start goes on: the head of an earlier run or the configured one, and what is stored of
 //! our own chain.
 
-use super::block_index::{Entry, MAX_OWN_BLOCKS};
+use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::namers::Namers;
 use super::requests::Purpose;
 use super::status::OtherChain;
 use super::{ChainSync, Environment, MissingAtom};
 use crate::atom::AtomId;
-use crate::chain::Address;
 use crate::chain::Block;
+use crate::chain::{Address, ElectionSeeds};
 use crate::consensus::{Context, Head, HeadState};
 use crate::time::Instant;
 use crate::trie::BatchHasher;
@@ -67,10 +67,12 @@ impl<H: BatchHasher> ChainSync<H> {
                         height: saved.height,
                         timestamp: saved.timestamp,
                         previous: AtomId::ZERO,
-                        root,
                         producer: Address::new([0; 32]),
+                        basis: Basis::Verified(root),
                     };
                     self.index.insert(id, entry);
+                    self.restored_seeds = ElectionSeeds::from_bytes(&saved.resume.election_seeds);
+                    self.selection.restore(&saved.resume);
                 }
                 (id, state)
             }
@@ -89,7 +91,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.start_waits = None;
                 if Some(id) == self.config.verified_up_to {
                     let root = context.root().unwrap_or(id);
-                    if let Some(entry) = Entry::of(head.block(), root) {
+                    if let Some(entry) = Entry::of(head.block(), Basis::Verified(root)) {
                         self.index.insert(id, entry);
                     }
                 }
@@ -138,7 +140,25 @@ impl<H: BatchHasher> ChainSync<H> {
         self.requests.want(context, now, missing, purpose)
     }
 
-    /// Remembers what is stored of our own chain as verified, after a start.
+    /// Fetches an atom of the default seed's head, from the seed.
+    pub(super) fn want_of_seed(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        block: AtomId,
+        missing: AtomId,
+    ) -> MissingAtom {
+        let mut namers = Namers::default();
+        if let Some(seed) = self.seed {
+            namers.add(seed);
+        }
+        let namers = &namers;
+        let purpose = Purpose { block, namers };
+        self.requests.want(context, now, missing, purpose)
+    }
+
+    /// Remembers what is stored of our own chain as verified, after a start, and looks for the
+    /// checkpoint in it.
     pub(super) fn read_back(&mut self, environment: &Environment<'_>, context: &Context) {
         let Some(root) = context.root() else {
             self.read_back = None;
@@ -152,16 +172,23 @@ impl<H: BatchHasher> ChainSync<H> {
             let Ok(block) = Block::read(&environment.atoms, id) else {
                 return;
             };
-            let Some(entry) = Entry::of(&block, root) else {
+            let Some(entry) = Entry::of(&block, Basis::Verified(root)) else {
                 return;
             };
             // The last one is the one that everything was verified from.
             let is_last = id == root || block.is_genesis();
             let depth = head.saturating_sub(entry.height);
-            if depth >= MAX_OWN_BLOCKS || self.index.contains(&id) {
+            if self.config.checkpoint == Some(id) {
+                let choice = &mut self.selection.choice;
+                choice.restore_checkpoint(id, entry.height);
+            }
+            let lacks_checkpoint = self.config.checkpoint.is_some()
+                && self.selection.choice.checkpoint_height().is_none();
+            if depth < MAX_OWN_BLOCKS && !self.index.contains(&id) {
+                self.index.insert(id, entry);
+            } else if !lacks_checkpoint {
                 return;
             }
-            self.index.insert(id, entry);
             if !is_last {
                 self.read_back = Some(block.previous);
             }

@@ -7,7 +7,7 @@
 //! [`LASTING_BRANCHES`] of the most support. A branch never gives way to one of less support.
 
 use super::announced_heads::Standing;
-use super::branch::Branch;
+use super::branch::{Branch, Kind};
 use super::namers::Support;
 use super::{ChainSync, DeadEnd, Environment, Step, SyncEvent};
 use crate::atom::AtomId;
@@ -56,8 +56,10 @@ impl<H: BatchHasher> ChainSync<H> {
         let now = environment.now.instant;
         loop {
             let (index, branches) = (&self.index, &self.branches);
-            let is_known =
-                |id: &AtomId| index.contains(id) || branches.iter().any(|branch| branch.is_on(id));
+            let is_known = |id: &AtomId| {
+                let is_on = |branch: &Branch| branch.kind != Kind::Trusted && branch.is_on(id);
+                index.is_verified(id) || branches.iter().any(is_on)
+            };
             let Some((head, rank)) = self.heads.next(now, self.unix, is_known) else {
                 return;
             };
@@ -69,6 +71,21 @@ impl<H: BatchHasher> ChainSync<H> {
             self.branches.push(Branch::new(head, namers, limits, now));
             self.is_busy = true;
         }
+    }
+
+    /// Syncs a head that the operator has decided for.
+    pub(super) fn sync_by_decision(&mut self, head: AtomId) {
+        let known = self.branches.iter_mut().find(|branch| branch.is_on(&head));
+        if let Some(branch) = known {
+            branch.kind = Kind::Decided;
+            return;
+        }
+        let namers = self.heads.namers(&head);
+        let limits = self.config.limits.path();
+        let mut branch = Branch::new(head, namers, limits, self.now);
+        branch.kind = Kind::Decided;
+        branch.has_place = true;
+        self.branches.push(branch);
     }
 
     /// Ends a short branch that has stalled, if one may be ended for a head of this standing.
@@ -158,10 +175,12 @@ impl<H: BatchHasher> ChainSync<H> {
 
     /// Ends branches that no peer names and that do not come nearer.
     pub(super) fn drop_abandoned(&mut self, now: Instant) {
-        let heads = &mut self.heads;
+        let (heads, seed_head) = (&mut self.heads, self.seed_head);
         let count = self.branches.len();
         self.branches.retain(|branch| {
-            let stays = !branch.is_stalled(now, PATIENCE)
+            let is_kept = branch.kind == Kind::Decided || seed_head == Some(branch.head);
+            let stays = is_kept
+                || !branch.is_stalled(now, PATIENCE)
                 || heads.peers_of(&branch.head) > 0
                 || branch.not_before.is_some();
             if !stays {
@@ -203,15 +222,15 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(at) = self.branches.iter().position(|branch| branch.head == *head) else {
                 continue;
             };
-            let is_reading = self
-                .branches
-                .get(at)
-                .is_some_and(Branch::is_reading_headers);
+            let branch = self.branches.get(at);
+            let is_reading = branch.is_some_and(Branch::is_reading_headers);
+            let is_trusted = branch.is_some_and(|branch| branch.kind == Kind::Trusted);
             let step = if is_reading {
                 self.read_headers(environment, context, at)
             } else {
                 match self.reread_headers(environment, context, at) {
                     Step::Bad(block, reason) => Step::Bad(block, reason),
+                    _ if is_trusted => self.link_blocks(environment, context, at),
                     _ => {
                         self.fetch_ahead(environment, context, at);
                         self.verify_next(environment, context, at)
@@ -240,8 +259,8 @@ impl<H: BatchHasher> ChainSync<H> {
             Step::Progress | Step::Joined | Step::Waits => {}
             Step::Finished => {
                 self.branches.retain(|branch| branch.head != head);
-                self.choose(environment, context, &[head]);
                 self.heads.release(&head);
+                self.wants_choice = true;
             }
             Step::Bad(block, reason) => self.condemn(context, block, &reason),
             Step::DeadEnd(end) => self.leave(now, context, head, end),
@@ -286,14 +305,14 @@ impl<H: BatchHasher> ChainSync<H> {
         match end {
             DeadEnd::OtherChain(difference) => {
                 for namer in branch.namers.iter().chain(named.iter()) {
-                    self.heads.ignore(&namer.peer, now + IGNORED);
-                    if self.other_chains.note(namer.peer, difference) {
-                        let peer = namer.peer;
-                        let event = SyncEvent::OtherChain { peer, difference };
-                        context.report(Event::Sync(event));
-                    }
+                    self.ignore_peer(context, namer.peer, difference, now + IGNORED);
                 }
                 self.dropped = Some((head, difference.to_string()));
+            }
+            DeadEnd::Avoided(block) => {
+                self.heads.failed(now, &head, &branch.namers);
+                let reason = format!("the operator avoids block {block}");
+                self.drop_head(context, head, reason);
             }
             DeadEnd::DeepFork => {
                 self.heads.failed(now, &head, &branch.namers);

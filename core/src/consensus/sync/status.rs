@@ -1,11 +1,15 @@
 //! Status of sync, as data.
 
 use super::branch::{Branch, Phase};
+use super::head_selection::DeepReorganization;
 use super::requests::MissingAtom;
 use super::{ChainSync, MAX_BRANCHES};
 use crate::atom::AtomId;
-use crate::consensus::StoreFailure;
+use crate::chain::Participation;
+use crate::chain::fork_choice::{Cause, Contest, Fork};
+use crate::consensus::{ForkDecisions, StoreFailure};
 use crate::crypto::PublicKey;
+use crate::trie::BatchHasher;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -157,6 +161,54 @@ impl fmt::Display for OtherChain {
     }
 }
 
+/// Text of a contest.
+pub(super) struct ContestText<'c>(pub(super) &'c Contest);
+
+impl fmt::Display for ContestText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Contest { cause, fork } = self.0;
+        let (block, height) = (fork.block, fork.height);
+        write!(f, "fork at block {block} of height {height}: ")?;
+        for (at, side) in fork.ours.iter().chain(&fork.others).enumerate() {
+            let whose = match (at, &fork.ours) {
+                (0, Some(_)) => "ours",
+                _ => "another",
+            };
+            let (first, tip, blocks) = (side.first, side.tip, side.blocks);
+            write!(
+                f,
+                "{whose} begins with {first} and has {blocks} blocks up to {tip}; "
+            )?;
+        }
+        f.write_str(match cause {
+            Cause::NeedsOperator => {
+                "it left ours too long ago to be followed without the operator: \
+                 adopt or avoid its first block"
+            }
+            Cause::NeedsFirstDecision => {
+                "it is not known which one to begin with: adopt or avoid a first block"
+            }
+            Cause::Light => "the other one is longer, and too little stake has built it",
+        })
+    }
+}
+
+impl fmt::Display for DeepReorganization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            from,
+            to,
+            fork,
+            depth,
+            ..
+        } = self;
+        write!(
+            f,
+            "reorganization: depth={depth} fork={fork} old_head={from} new_head={to}"
+        )
+    }
+}
+
 /// Status of sync.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SyncStatus {
@@ -178,9 +230,23 @@ pub struct SyncStatus {
     pub offenders: Vec<(PublicKey, u64)>,
     /// Peers whose heads are ignored, since they follow another chain.
     pub other_chains: Vec<(PublicKey, OtherChain)>,
+    /// Whether the node has caught up once, so that its head binds it.
+    pub is_settled: bool,
+    /// Forks along our chain.
+    pub forks: Vec<Fork>,
+    /// Forks that the fork choice does not settle.
+    pub contests: Vec<Contest>,
+    /// The operator's decisions.
+    pub decisions: ForkDecisions,
+    /// Whether the configured checkpoint is not known to be in our chain.
+    pub lacks_checkpoint: bool,
+    /// The last reorganization of more than a few blocks.
+    pub reorganization: Option<DeepReorganization>,
+    /// Share of the stake that has produced the last blocks.
+    pub participation: Option<Participation>,
 }
 
-impl<H> ChainSync<H> {
+impl<H: BatchHasher> ChainSync<H> {
     /// Returns its status.
     #[must_use]
     pub fn status(&self) -> SyncStatus {
@@ -205,6 +271,14 @@ impl<H> ChainSync<H> {
             bad_blocks: bad.map(|(id, reason)| (*id, reason.clone())).collect(),
             offenders: offenders.map(|(peer, of)| (*peer, of.count)).collect(),
             other_chains: self.other_chains.iter().take(REPORTED_PEERS).collect(),
+            is_settled: self.selection.is_settled,
+            forks: self.selection.choice.forks(),
+            contests: self.selection.contests.clone(),
+            decisions: self.decisions(),
+            lacks_checkpoint: self.config.checkpoint.is_some()
+                && self.selection.choice.checkpoint_height().is_none(),
+            reorganization: self.selection.reorganization,
+            participation: self.selection.participation,
         }
     }
 }

@@ -3,10 +3,14 @@
 mod announcements;
 mod clocks;
 mod costly_heads;
+mod elections;
+mod first_chain;
+mod forks;
 mod host;
 mod invalid_blocks;
 mod long_chains;
 mod storage;
+mod trusted;
 
 use super::{OtherChain, SyncConfig, SyncEvent};
 use crate::chain::Block;
@@ -142,91 +146,6 @@ fn block_from_the_future_waits_for_its_time() {
     host.announce(1, far.id());
     host.run(&[&maker], 1);
     assert_eq!(host.verified_head(), Some(far.id()));
-}
-
-#[test]
-fn stale_head_replaces_only_what_it_extends() {
-    let mut maker = Maker::new();
-    let genesis = maker.genesis.clone();
-    let ours = maker.extend(&genesis, 2, 2);
-    let other = maker.extend(&genesis, 5, 3);
-    let long_after = BEGINNING + 1_000;
-    let mut host = Host::new(long_after);
-    // A chain that stands still is joined.
-    host.announce(1, ours[1].id());
-    host.run(&[&maker], 1);
-    assert_eq!(host.verified_head(), Some(ours[1].id()));
-    // A longer one that stands still as well is verified and not adopted.
-    host.announce(2, other[4].id());
-    host.run(&[&maker], 15);
-    assert!(host.sync.is_verified(&other[4].id()));
-    assert_eq!(host.verified_head(), Some(ours[1].id()));
-    // But once it goes on it is.
-    let alive = maker.next(&other[4], long_after + 20 - time(&other[4]), &[]);
-    host.announce(2, alive.id());
-    host.run(&[&maker], 5);
-    assert_eq!(host.verified_head(), Some(alive.id()));
-    // And what goes on from ours is, however old.
-    let next = maker.next(&alive, 1, &[]);
-    host.run(&[&maker], 100);
-    host.announce(1, next.id());
-    host.run(&[&maker], 1);
-    assert_eq!(host.verified_head(), Some(next.id()));
-}
-
-#[test]
-fn default_seed_is_trusted_until_a_verified_block_extends_its_head() {
-    let mut maker = Maker::new();
-    let genesis = maker.genesis.clone();
-    let blocks = maker.extend(&genesis, 3, 2);
-    let other = maker.extend(&genesis, 3, 1);
-    let mut host = Host::new(time(&blocks[1]));
-    // Its block is on nothing that could be verified.
-    let mut header = blocks[0].header().clone();
-    header.previous = crate::atom::AtomId::new([5; 32]);
-    header.height = 70_u64.into();
-    let strange = maker.put(header.signed(None));
-    host.announce_of_seed(strange.id());
-    host.run(&[&maker], 1);
-    assert_eq!(host.head(), Some((strange.id(), HeadState::Trusted)));
-    assert_eq!(host.context.root(), None);
-    host.announce_of_seed(blocks[1].id());
-    host.run(&[&maker], 1);
-    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
-    // Somebody else's chain does not count against it.
-    host.announce(1, other[2].id());
-    host.run(&[&maker], 2);
-    assert!(host.sync.is_verified(&other[2].id()));
-    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
-    // What goes on from it does.
-    host.announce(2, blocks[2].id());
-    host.run(&[&maker], 2);
-    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Verified)));
-    assert_eq!(host.context.root(), Some(genesis.id()));
-    // What we have verified, and is fresh and higher, stays when the seed lags behind.
-    host.announce_of_seed(blocks[1].id());
-    host.run(&[&maker], 1);
-    assert_eq!(host.verified_head(), Some(blocks[2].id()));
-}
-
-#[test]
-fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
-    let mut maker = Maker::new();
-    let genesis = maker.genesis.clone();
-    let blocks = maker.extend(&genesis, 3, 2);
-    let mut host = Host::new(time(&blocks[2]));
-    host.announce(200, blocks[1].id());
-    host.announce_of_seed(blocks[1].id());
-    host.run(&[&maker], 30);
-    host.announce_of_seed(blocks[2].id());
-    host.run(&[&maker], 30);
-    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Trusted)));
-    assert_eq!(host.context.root(), None);
-    assert!(host.status().syncs.is_empty());
-    // The same head named by another peer is verified.
-    host.announce(1, blocks[2].id());
-    host.run(&[&maker], 30);
-    assert_eq!(host.verified_head(), Some(blocks[2].id()));
 }
 
 #[test]

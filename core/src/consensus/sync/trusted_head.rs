@@ -1,87 +1,151 @@
-//! The pinned default seed, whose head is trusted.
+//! The pinned default seed, whose heads are trusted.
+//!
+//! A node without a chain takes the seed's head once its header is known. Later heads of the seed are
+//! linked to what is known by their headers, and then compete like verified blocks: the fork choice
+//! holds for the seed too.
 
+use super::block_index::{Basis, Entry};
+use super::branch::{Branch, Kind, Phase};
+use super::namers::{Namer, Namers};
 use super::resume::StartWait;
-use super::{ChainSync, Environment};
+use super::{ChainSync, Environment, Step};
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::consensus::{Context, Head, HeadState};
-use crate::crypto::PublicKey;
 use crate::trie::BatchHasher;
-use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+
+/// Blocks that one call links.
+const BLOCKS_PER_CALL: usize = 32;
+/// Heads of the seed that are linked at a time.
+const MAX_TRUSTED_BRANCHES: usize = 2;
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Takes back what a peer has named before it was known to be the default seed: that is
-    /// trusted, not verified.
-    pub(super) fn trust(&mut self, peer: &PublicKey) {
-        let heads = &mut self.heads;
-        let named: BTreeSet<AtomId> = heads.heads().copied().collect();
-        heads.remove_peer(peer);
-        self.branches.retain(|branch| {
-            let stays = heads.peers_of(&branch.head) > 0 || !named.contains(&branch.head);
-            if !stays {
-                heads.release(&branch.head);
-            }
-            stays
-        });
+    /// Takes a head of the default seed. What the peer has named before it was known to be the seed
+    /// is trusted, not verified.
+    pub(super) fn seed_names(&mut self, namer: Namer, id: AtomId) {
+        let named = self.heads.head_of(&namer.peer);
+        self.heads.remove_peer(&namer.peer);
+        if let Some(named) = named.filter(|named| self.heads.peers_of(named) == 0) {
+            self.branches
+                .retain(|branch| branch.head != named || branch.kind != Kind::Verified);
+            self.heads.release(&named);
+        }
+        self.seed = Some(namer);
+        self.seed_head = Some(id);
+        self.selection.hear(self.now);
+        self.is_busy = true;
     }
 
-    /// Adopts the default seed's newest head, once its header is known.
+    /// Follows the default seed's newest head.
     pub(super) fn follow_seed(&mut self, environment: &Environment<'_>, context: &mut Context) {
-        if self.seed.is_none() {
-            self.seed = self.seed_next.take();
-        }
-        let Some(id) = self.seed else {
+        let (Some(seed), Some(id)) = (self.seed, self.seed_head) else {
             return;
         };
-        if context.head().is_some_and(|head| head.id() == id) {
-            self.seed = None;
+        if self.index.contains(&id) {
             return;
         }
-        let error = match Block::read(&self.held.over(environment.atoms), id) {
-            Ok(block) => {
-                self.seed = None;
-                self.held.release(&id);
-                self.is_busy |= self.seed_next.is_some();
-                self.seed_head(environment, context, block);
-                return;
+        if context.has_chain() {
+            if context.head().is_some() {
+                self.link(seed, id);
             }
-            Err(error) => error,
-        };
-        if let Some(missing) = error.missing() {
-            let atom = self.want_of_start(context, environment.now.instant, id, missing);
-            self.start_waits = Some(StartWait::SeedHead(atom));
+            return;
         }
-        // A newer one may be easier to get.
-        if self.seed_next.is_some() || error.missing().is_none() {
-            self.seed = self.seed_next.take();
+        if !self.has_heard_enough(environment.now.instant) {
+            return;
+        }
+        let read = Block::read(&self.held.over(environment.atoms), id);
+        match read {
+            Ok(block) => {
+                self.held.release(&id);
+                self.take_trusted(environment, context, block);
+            }
+            Err(error) => match error.missing() {
+                Some(missing) => {
+                    let atom = self.want_of_seed(context, environment.now.instant, id, missing);
+                    self.start_waits = Some(StartWait::SeedHead(atom));
+                }
+                None => self.seed_head = None,
+            },
         }
     }
 
-    fn seed_head(&mut self, environment: &Environment<'_>, context: &mut Context, block: Block) {
+    fn take_trusted(&mut self, environment: &Environment<'_>, context: &mut Context, block: Block) {
         self.start_waits = None;
         if block.chain_id != self.chain_id {
             self.start_waits = Some(StartWait::SeedOfOtherChain {
                 theirs: block.chain_id.to_u64(),
                 ours: self.config.chain_id,
             });
+            self.seed_head = None;
             return;
         }
-        let state = if self.index.contains(&block.id()) {
-            HeadState::Verified
-        } else {
-            HeadState::Trusted
-        };
-        let Some(head) = Head::new(block, state) else {
-            return;
-        };
-        let window = self.window(environment);
-        let stays = context.head().is_some_and(|current| {
-            current.state() != HeadState::Trusted
-                && window.is_fresh(current.timestamp())
-                && current.height() >= head.height()
-        });
-        if !stays {
-            self.adopt(environment, context, head);
+        match Head::new(block, HeadState::Trusted) {
+            Some(head) => self.adopt(environment, context, head),
+            None => self.seed_head = None,
         }
+    }
+
+    /// Starts to link a head of the seed to what is known.
+    fn link(&mut self, seed: Namer, id: AtomId) {
+        let is_trusted = |branch: &&Branch| branch.kind == Kind::Trusted;
+        let trusted = self.branches.iter().filter(is_trusted);
+        if trusted.clone().any(|branch| branch.head == id) || self.dead_ends.reason(&id).is_some() {
+            return;
+        }
+        if trusted.clone().count() >= MAX_TRUSTED_BRANCHES
+            && let Some(oldest) = trusted.min_by_key(|branch| branch.since)
+        {
+            let oldest = oldest.head;
+            self.branches.retain(|branch| branch.head != oldest);
+        }
+        let mut namers = Namers::default();
+        namers.add(seed);
+        let limits = self.config.limits.path();
+        let mut branch = Branch::new(id, namers, limits, self.now);
+        branch.kind = Kind::Trusted;
+        branch.has_place = true;
+        self.branches.push(branch);
+        self.is_busy = true;
+    }
+
+    /// Adds the headers of a linked branch to what may become the head.
+    pub(super) fn link_blocks(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        at: usize,
+    ) -> Step {
+        for _ in 0..BLOCKS_PER_CALL {
+            let Some(branch) = self.branches.get(at) else {
+                return Step::Waits;
+            };
+            if branch.path.is_empty() {
+                return Step::Finished;
+            }
+            let Some(id) = branch.path.lowest() else {
+                return self.reread_headers(environment, context, at);
+            };
+            let block = match Block::read(&self.held.over(environment.atoms), id) {
+                Ok(block) => block,
+                Err(error) => return self.unreadable(environment, context, at, id, &error),
+            };
+            self.held.release(&id);
+            if !self.index.contains(&id)
+                && let Some(entry) = Entry::of(&block, Basis::Trusted)
+            {
+                self.index.insert(id, entry);
+            }
+            let leads = branch.has_checkpoint;
+            self.compete(context, id, leads);
+            if let Some(branch) = self.branches.get_mut(at) {
+                branch.path.pop_lowest();
+                branch.has_progressed(environment.now.instant);
+                branch.phase = Phase::Blocks {
+                    parent: Some(Arc::new(block)),
+                };
+            }
+        }
+        Step::Progress
     }
 }

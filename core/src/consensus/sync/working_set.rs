@@ -106,6 +106,7 @@ impl WorkingSet {
     }
 
     /// Returns the bytes that are held, bookkeeping included.
+    #[cfg(test)]
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

@@ -223,6 +223,7 @@ impl Net {
                     }
                 }
                 Effect::SetValidator(is_validator) => host.is_validator = is_validator,
+                Effect::SaveDecisions(_) => {}
                 Effect::Advertise { id, .. } => host.offered.push(id),
                 Effect::Fetch { id, .. } => {
                     let outcome = self.fetch(at, id, ListLimit::MAX);

@@ -2,13 +2,13 @@
 
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use crate::chain::{
-    Address, Block, Builder, Genesis, Header, Miner, StakeTable, Transaction, Unsigned, difficulty,
-    write_atoms,
+    Address, Block, Builder, Election, ElectionCache, Genesis, Header, Miner, StakeTable,
+    Transaction, Unsigned, difficulty, validator_at, write_atoms,
 };
 use crate::consensus::sync::{ChainSync, SyncConfig, SyncEvent, SyncStatus};
 use crate::consensus::{
-    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead, Serial,
-    StoreFailure,
+    Component, Context, Effect, Environment, Event, ForkDecisions, Head, HeadState, Input, Now,
+    SavedHead, Serial, StoreFailure,
 };
 use crate::crypto::{PublicKey, SigningKey};
 use crate::integer::Natural;
@@ -51,6 +51,7 @@ pub(super) fn time(block: &Block) -> u64 {
 pub(super) struct Maker {
     pub(super) store: MemoryStore,
     pub(super) genesis: Block,
+    elections: ElectionCache,
 }
 
 impl Maker {
@@ -59,8 +60,20 @@ impl Maker {
     }
 
     pub(super) fn of_chain(chain_id: u64, begin: u64) -> Self {
+        Self::with_stakes(chain_id, begin, &[])
+    }
+
+    /// A chain of several validators.
+    pub(super) fn of_validators(stakes: &[(u8, u64)]) -> Self {
+        Self::with_stakes(0, BEGINNING, stakes)
+    }
+
+    fn with_stakes(chain_id: u64, begin: u64, stakes: &[(u8, u64)]) -> Self {
         let mut store = MemoryStore::new();
         let mut genesis = Genesis::new(address(1), chain_id.into(), begin.into());
+        for (validator, stake) in stakes {
+            genesis.stakes.insert(address(*validator), (*stake).into());
+        }
         genesis
             .balances
             .insert(address(2), 1_000_000_000_000_u64.into());
@@ -69,6 +82,7 @@ impl Maker {
         Self {
             store,
             genesis: block,
+            elections: ElectionCache::default(),
         }
     }
 
@@ -136,6 +150,38 @@ impl Maker {
             blocks.push(self.next(&last, gap, &[]));
         }
         blocks
+    }
+
+    /// An empty block by one of several validators, in its first slot from `gap` seconds on.
+    pub(super) fn next_by(&mut self, parent: &Block, by: u8, gap: u64) -> Block {
+        let election = self.election(parent);
+        let slot_seed = election.seeds.next_slot_seed();
+        let is_own = |gap: &u64| {
+            let timestamp = &parent.timestamp + &Natural::from(*gap);
+            let stakes = &election.stakes;
+            validator_at(stakes, slot_seed, &parent.timestamp, &timestamp).unwrap() == address(by)
+        };
+        let gap = (gap..).find(is_own).unwrap();
+        let header = Header {
+            validator: address(by),
+            ..self.draft(parent, gap, &[])
+        };
+        self.mine(parent, header, by)
+    }
+
+    /// The validator of the slot that begins a second after `parent`.
+    pub(super) fn validator_after(&mut self, parent: &Block, validators: &[u8]) -> u8 {
+        let election = self.election(parent);
+        let timestamp = &parent.timestamp + &Natural::from(2_u64);
+        let seed = election.seeds.next_slot_seed();
+        let turn = validator_at(&election.stakes, seed, &parent.timestamp, &timestamp).unwrap();
+        let is_its = |number: &&u8| address(**number) == turn;
+        *validators.iter().find(is_its).unwrap()
+    }
+
+    fn election(&mut self, parent: &Block) -> Election {
+        let loaded = self.elections.load(&self.store, parent, u32::MAX);
+        loaded.unwrap().unwrap()
     }
 
     /// Headers on `parent` that agree with each other, made by `by`, whose turn it is not.
@@ -273,6 +319,7 @@ pub(super) struct Host {
     /// The most atoms that one of them might have.
     pub(super) largest_part: usize,
     pub(super) events: Vec<SyncEvent>,
+    pub(super) decisions: ForkDecisions,
     in_flight: BTreeMap<(Duration, u64), Fetch>,
     sent: u64,
 }
@@ -282,7 +329,17 @@ impl Host {
         Self::with(now, SyncConfig::default(), None)
     }
 
+    /// Takes the first chain that it verifies.
     pub(super) fn with(now: u64, config: SyncConfig, saved: Option<SavedHead>) -> Self {
+        let config = SyncConfig {
+            first_adoption_wait: Duration::ZERO,
+            ..config
+        };
+        Self::patient(now, config, saved)
+    }
+
+    /// Waits for more peers before it takes a chain, as configured.
+    pub(super) fn patient(now: u64, config: SyncConfig, saved: Option<SavedHead>) -> Self {
         Self {
             sync: ChainSync::new(config, Scalar),
             context: Context::new(saved.clone()),
@@ -305,6 +362,7 @@ impl Host {
             most_bytes: 0,
             largest_part: 0,
             events: Vec::new(),
+            decisions: ForkDecisions::default(),
             in_flight: BTreeMap::new(),
             sent: 0,
         }
@@ -364,8 +422,11 @@ impl Host {
             }
             Effect::SetHead { head, saved } => {
                 self.saved = Some(saved);
-                self.heads.push(head);
+                if self.heads.last() != Some(&head) {
+                    self.heads.push(head);
+                }
             }
+            Effect::SaveDecisions(decisions) => self.decisions = decisions,
             other => panic!("{other:?}"),
         }
     }

@@ -1,15 +1,14 @@
-//! A body's verdict over any number of threads, beside that of one check after the other.
+//! Verification of a body over any number of threads against that of one check after the other.
 
-use super::super::body::{Checked, verify_body};
-use super::host::{BEGINNING, Maker, address, key};
+use super::{CheckedTransactions, verify_body};
 use crate::chain::{Environment, Now};
 use crate::work::spread::Threads;
 use astreum_core::atom::{MemoryStore, bytes_list};
 use astreum_core::chain::{
-    self, Block, Body, Header, Invalid, StakeTable, Transaction, Unsigned, VerifyError,
-    check_signatures,
+    self, Address, Block, Body, Builder, Genesis, Header, Invalid, StakeTable, Transaction,
+    Unsigned, VerifyError, check_signatures, difficulty, write_atoms,
 };
-use astreum_core::crypto::Signature;
+use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
@@ -17,6 +16,54 @@ use core::convert::Infallible;
 use core::time::Duration;
 
 type Verdict = Result<Body, VerifyError<Infallible>>;
+
+const BEGINNING: u64 = 1_800_000_000;
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[number; 32])
+}
+
+fn address(number: u8) -> Address {
+    Address::from(key(number).verifying_key())
+}
+
+/// A chain of one block; the account 2 has money.
+struct Maker {
+    store: MemoryStore,
+    genesis: Block,
+}
+
+impl Maker {
+    fn new() -> Self {
+        let mut store = MemoryStore::new();
+        let mut genesis = Genesis::new(address(1), Natural::ZERO, BEGINNING.into());
+        let money = 1_000_000_000_u64;
+        genesis.balances.insert(address(2), money.into());
+        let block = genesis.build(&mut Scalar, &mut store).unwrap();
+        write_atoms(block.to_atoms(), &mut store).unwrap();
+        Self {
+            store,
+            genesis: block,
+        }
+    }
+
+    /// The header of a block with these transactions.
+    fn draft(&mut self, transactions: &[Transaction]) -> Header {
+        let parent = &self.genesis;
+        let timestamp = &parent.timestamp + &Natural::from(2_u64);
+        let stakes = StakeTable::read(&self.store, parent.accounts).unwrap();
+        let mut builder = Builder::new(&self.store, parent, &stakes);
+        for transaction in transactions {
+            builder.apply(transaction).unwrap().unwrap();
+        }
+        let body = builder.finish(&mut Scalar, None).unwrap();
+        drop(builder);
+        let asked = difficulty(&parent.timestamp, &timestamp, &parent.difficulty);
+        let header = body.header(parent, address(1), timestamp, asked);
+        write_atoms(body.atoms, &mut self.store).unwrap();
+        header
+    }
+}
 
 /// Enough for four threads and no multiple of what one takes at a time.
 const COUNT: usize = 131;
@@ -28,11 +75,11 @@ const PLACES: [usize; 7] = [0, 1, 15, 16, 64, 65, COUNT - 1];
 enum Wrong {
     /// Signed by its sender, but over something else.
     Forged,
-    /// Right but for its sender, whose address is no key.
+    /// Valid but for its sender, whose address is not a key.
     NoKey,
     /// Signed, and for another chain.
     OtherChain,
-    /// Signed, by somebody without an account.
+    /// Signed, by a sender without an account.
     NoAccount,
     /// For another chain, and not signed either.
     Both,
@@ -58,9 +105,9 @@ fn transaction(number: usize, wrong: Option<Wrong>) -> Transaction {
             unsigned.signed(address(2), Signature::new(signature))
         }
         Some(Wrong::NoKey) => {
-            let mut nobody = [0; 32];
-            nobody[0] = 2;
-            unsigned.signed(nobody.into(), *signed.signature())
+            let mut no_key = [0; 32];
+            no_key[0] = 2;
+            unsigned.signed(no_key.into(), *signed.signature())
         }
         Some(Wrong::NoAccount) => unsigned.sign(&key(77)),
         Some(Wrong::OtherChain) | None => signed,
@@ -102,7 +149,12 @@ fn one_by_one(maker: &Maker, block: &Block, transactions: &[Transaction]) -> Ver
     )
 }
 
-fn over(threads: usize, maker: &Maker, block: &Block, checked: &mut Option<Checked>) -> Verdict {
+fn over(
+    threads: usize,
+    maker: &Maker,
+    block: &Block,
+    checked: &mut Option<CheckedTransactions>,
+) -> Verdict {
     let store: &MemoryStore = &maker.store;
     let world = Environment {
         now: Now {
@@ -130,11 +182,10 @@ fn assert_same(maker: &Maker, block: &Block, transactions: &[Transaction], what:
 }
 
 #[test]
-fn the_verdict_over_threads_is_that_of_one_check_after_the_other() {
+fn verdict_is_independent_of_the_number_of_threads() {
     let mut maker = Maker::new();
     let all_good: Vec<Transaction> = (0..COUNT).map(|at| transaction(at, None)).collect();
-    let genesis = maker.genesis.clone();
-    let good = maker.draft(&genesis, 2, &all_good);
+    let good = maker.draft(&all_good);
     let block = block_of(&mut maker, &all_good, &good);
     assert!(assert_same(&maker, &block, &all_good, "all good").is_ok());
 
@@ -164,7 +215,7 @@ fn the_verdict_over_threads_is_that_of_one_check_after_the_other() {
             let what = format!("{both:?} at {forged}, {what}");
             let block = block_of(&mut maker, &transactions, &good);
             let verdict = assert_same(&maker, &block, &transactions, &what);
-            // Wherever the rejected one stands: nobody signed what the block says.
+            // Wherever the rejected one stands: the invalid signature comes first.
             let Err(VerifyError::Invalid(Invalid::TransactionSignature { index, id })) = verdict
             else {
                 panic!("{what}: {verdict:?}");

@@ -1,0 +1,163 @@
+//! Heads of the pinned default seed.
+
+use super::host::{Host, Maker, time};
+use crate::atom::AtomId;
+use crate::consensus::sync::SyncConfig;
+use crate::consensus::{HeadState, Input};
+use crate::crypto::PublicKey;
+
+#[test]
+fn default_seed_is_trusted_until_a_verified_block_extends_its_head() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let other = maker.extend(&genesis, 3, 1);
+    let mut host = Host::new(time(&blocks[1]));
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
+    assert_eq!(host.context.root(), None);
+    assert_eq!(host.status().syncs, []);
+    // A verified chain that is not known to have anything in common with it does not compete.
+    host.announce(1, other[2].id());
+    host.run(&[&maker], 2);
+    assert!(host.sync.is_verified(&other[2].id()));
+    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
+    // What goes on from it does.
+    host.announce(2, blocks[2].id());
+    host.run(&[&maker], 2);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Verified)));
+    assert_eq!(host.context.root(), Some(genesis.id()));
+    // The seed lags behind.
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+}
+
+#[test]
+fn heads_of_the_default_seed_are_linked_by_headers_and_obey_the_fork_choice() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let trunk = maker.extend(&genesis, 40, 2);
+    let low = maker.extend(&trunk[9], 4, 3);
+    let mut host = Host::new(time(&trunk[39]) + 10);
+    host.announce_of_seed(trunk[20].id());
+    host.run(&[&maker], 1);
+    // Nothing but headers is fetched of what follows.
+    host.announce_of_seed(trunk[39].id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((trunk[39].id(), HeadState::Trusted)));
+    assert!(host.asked.keys().all(|id| *id != trunk[30].accounts));
+    // A lower branch does not replace it, though the seed names it.
+    host.announce_of_seed(low[3].id());
+    host.run(&[&maker], 20);
+    assert_eq!(host.head(), Some((trunk[39].id(), HeadState::Trusted)));
+    // A higher one does, also on a node that has verified its own.
+    let high = maker.extend(&trunk[30], 12, 2);
+    let mut verified = Host::new(time(&high[11]));
+    verified.announce(1, trunk[39].id());
+    verified.run(&[&maker], 2);
+    assert_eq!(verified.verified_head(), Some(trunk[39].id()));
+    for host in [&mut host, &mut verified] {
+        host.announce_of_seed(high[11].id());
+        host.run(&[&maker], 2);
+        assert_eq!(host.head(), Some((high[11].id(), HeadState::Trusted)));
+    }
+    // Verified later, it is no more than verified.
+    verified.announce(1, high[11].id());
+    verified.run(&[&maker], 2);
+    assert_eq!(verified.verified_head(), Some(high[11].id()));
+}
+
+#[test]
+fn default_seed_on_another_branch_beyond_the_depth_waits_for_the_operator() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let trunk = maker.extend(&genesis, 60, 2);
+    let other = maker.extend(&trunk[10], 70, 2);
+    let config = SyncConfig {
+        max_reorg_depth: 30,
+        ..SyncConfig::default()
+    };
+    let mut host = Host::with(time(&other[69]), config, None);
+    host.announce(1, trunk[59].id());
+    host.run(&[&maker], 3);
+    assert_eq!(host.verified_head(), Some(trunk[59].id()));
+    host.announce_of_seed(other[69].id());
+    host.run(&[&maker], 20);
+    assert_eq!(host.verified_head(), Some(trunk[59].id()));
+    let contests = host.status().contests;
+    assert_eq!(contests[0].fork.block, trunk[10].id());
+    let first = contests[0].fork.others[0].first;
+    assert_eq!(first, other[0].id());
+    host.input(&Input::AdoptFork(first));
+    host.run(&[&maker], 2);
+    assert_eq!(host.head(), Some((other[69].id(), HeadState::Trusted)));
+    assert_eq!(host.status().contests, []);
+}
+
+#[test]
+fn unlinked_head_of_the_default_seed_takes_the_operator() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    // A first head on nothing that can be had.
+    let mut header = blocks[0].header().clone();
+    header.previous = AtomId::new([5; 32]);
+    header.height = 70_u64.into();
+    let strange = maker.put(header.signed(None));
+    let mut host = Host::new(time(&blocks[1]));
+    host.announce_of_seed(strange.id());
+    host.run(&[&maker], 1);
+    assert_eq!(host.head(), Some((strange.id(), HeadState::Trusted)));
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 5);
+    assert_eq!(host.head(), Some((strange.id(), HeadState::Trusted)));
+    host.input(&Input::AdoptFork(blocks[1].id()));
+    host.run(&[&maker], 2);
+    assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
+    host.announce_of_seed(blocks[2].id());
+    host.run(&[&maker], 2);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Trusted)));
+}
+
+#[test]
+fn default_seed_that_goes_and_comes_back_is_followed_again() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 5, 2);
+    let mut host = Host::new(time(&blocks[4]));
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 1);
+    host.withheld.insert(blocks[4].id());
+    host.announce_of_seed(blocks[4].id());
+    host.run(&[&maker], 60);
+    assert_eq!(host.head().unwrap().0, blocks[1].id());
+    let peer: PublicKey = super::host::peer(200);
+    host.input(&Input::PeerGone { peer });
+    host.run(&[&maker], 60);
+    host.withheld.clear();
+    host.announce_of_seed(blocks[4].id());
+    host.run(&[&maker], 11);
+    assert_eq!(host.head(), Some((blocks[4].id(), HeadState::Trusted)));
+}
+
+#[test]
+fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let mut host = Host::new(time(&blocks[2]));
+    host.announce(200, blocks[1].id());
+    host.announce_of_seed(blocks[1].id());
+    host.run(&[&maker], 30);
+    host.announce_of_seed(blocks[2].id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Trusted)));
+    assert_eq!(host.context.root(), None);
+    assert!(host.status().syncs.is_empty());
+    // The same head named by another peer is verified.
+    host.announce(1, blocks[2].id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+}

@@ -1,0 +1,28 @@
+//! Sync, with this machine's hasher.
+
+use crate::config::Config;
+use crate::lanes::Lanes;
+pub use astreum_core::consensus::sync::{
+    CheckedTransactions, MAX_BRANCHES, OtherChain, SyncConfig, SyncEvent, SyncProgress, SyncStatus,
+    verify_body,
+};
+
+/// Sync: follows the heads that peers announce and verifies every block.
+pub type ChainSync = astreum_core::consensus::sync::ChainSync<Lanes>;
+
+impl From<&Config> for SyncConfig {
+    fn from(config: &Config) -> Self {
+        Self {
+            chain_id: config.chain_id,
+            max_stale_seconds: config.verification_max_stale_seconds,
+            max_future_seconds: config.verification_max_future_skew,
+            interval: config.verify_blockchain_interval,
+            latest_block: config.latest_block_hash,
+            verified_up_to: config.verified_up_to,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
