@@ -329,13 +329,13 @@ impl<H: BatchHasher> ChainSync<H> {
     pub(super) fn choose(&mut self, environment: &Environment<'_>, context: &mut Context) {
         self.read_stakes(environment, context);
         self.force(environment, context);
-        if !self.wants_choice || !self.selection.is_dirty {
+        if !self.wants_choice || !self.may_adopt(environment, context) {
             return;
         }
-        if !self.may_adopt(environment, context) {
+        self.wants_choice = false;
+        if !core::mem::take(&mut self.selection.is_dirty) {
             return;
         }
-        (self.selection.is_dirty, self.wants_choice) = (false, false);
         let trusted = self.heads_of_seeds();
         let stakes = self.selection.stakes.with(&self.elections);
         let outcome = self.selection.choice.decide(&stakes, &trusted);
