@@ -107,9 +107,9 @@ pub struct MemoryStore {
     atoms: HashMap<AtomId, Atom, BuildHasherDefault<IdBits>>,
 }
 
-/// The first bits of an id: ids are hashes.
+/// Hasher of ids, which are hashes: their first bits.
 #[derive(Clone, Copy, Default)]
-struct IdBits(u64);
+pub(crate) struct IdBits(u64);
 
 impl Hasher for IdBits {
     fn write(&mut self, bytes: &[u8]) {

@@ -1,17 +1,34 @@
-//! The first block of a chain.
+//! Genesis: the first block of a chain.
 //!
 //! It is trusted, not verified: it has no signature and no work, and says who owns what. What it
-//! sets decides what everything costs for as long as the chain lasts: a byte of storage costs the
-//! cumulative stake over the cumulative fees, the cumulative stake grows by the treasury's balance
-//! with every block, and the fees do not grow. [`Genesis::warnings`] says when a plain transfer gets
-//! dear.
+//! sets decides what everything costs for as long as the chain lasts.
+//!
+//! A byte of storage costs the cumulative stake over the cumulative fees. The cumulative stake grows
+//! by the treasury's balance with every block, and the fees do not grow, so the price grows with the
+//! height: by `treasury / fees` per block. Each thing that is stored is rounded up to 1, so that
+//! with any price a transaction costs at least 3.
+//!
+//! The defaults follow from four demands:
+//! - **A plain transfer costs at most 10** in the first year. It is billed for 526 bytes and 272 of
+//!   its receipt: the price may be 3/272 at most after 15,768,000 blocks.
+//!   [`DEFAULT_TREASURY`] / [`DEFAULT_TOTAL_FEES`] makes it 0.0099.
+//! - **Also when others stake**: what they stake is added to the treasury's balance. That balance
+//!   is therefore so large that all that can be owned in the first year, the rewards of all its
+//!   blocks included, adds less than 2 % to it. It belongs to nobody.
+//! - **Filling 10 GiB of disk costs at least a tenth of the supply**, at first and after a year,
+//!   in the cheapest way that is known ([`Genesis::filling_cost`]): 9,600 transactions of 3 each at
+//!   first. So the supply is [`DEFAULT_BALANCE`], 250,000.
+//! - **Whoever buys all of the supply and stakes it does not outvote the validator**, which has as
+//!   much at stake from the start ([`DEFAULT_STAKE`]).
+//!
+//! [`Genesis::warnings`] says where another genesis does not meet them.
 //!
 //! The burn account of a genesis of ours holds at least one storage contract: a reference node
 //! cannot put into a trie that is empty, and could follow no transaction.
 
 use super::account::{Account, Address};
 use super::block::{Block, Header};
-use super::cost::Price;
+use super::cost::{FEE, Price, RECEIPT_BYTES};
 use super::leader_election::Stakes;
 use super::record::{RecordAtoms, write_atoms};
 use super::{BURN, TREASURY};
@@ -22,12 +39,24 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Cumulative fees of a default genesis: so many that storage stays cheap when others stake.
-pub const DEFAULT_TOTAL_FEES: u64 = 1_000_000_000_000_000_000;
-/// What the validator owns in a default genesis.
-pub const DEFAULT_BALANCE: u64 = 1_000_000_000_000;
-/// A transfer that costs more than this is worth a warning.
-pub const DEAR_TRANSFER: u64 = 1_000;
+/// Cumulative fees of a default genesis.
+pub const DEFAULT_TOTAL_FEES: u64 = 1_600_000_000_000_000_000;
+/// Balance of the treasury in a default genesis.
+pub const DEFAULT_TREASURY: u64 = 1_000_000_000;
+/// Balance of the validator in a default genesis, which is all that can be spent.
+pub const DEFAULT_BALANCE: u64 = 250_000;
+/// Stake of the validator in a default genesis.
+pub const DEFAULT_STAKE: u64 = 250_000;
+/// A transfer that costs more than this within a year is worth a warning.
+pub const DEAR_TRANSFER: u64 = 10;
+/// Bytes that filling should cost a tenth of the supply.
+pub const FILLED_BYTES: u64 = 10 << 30;
+
+/// Kinds of transactions that leave much for little: stored bytes that they are billed for, and
+/// bytes that they leave in the sorted pairs of every node, as `tests/src/economics` measures them.
+/// A transfer in a block of its own; one with all the data that it may have; a withdrawal between
+/// accounts, and from a channel, whose addresses were chosen to lie 256 nodes deep in their tries.
+const FILLING_WAYS: [(u64, u64); 3] = [(510, 105_000), (60_510, 170_000), (623, 1_120_000)];
 
 /// Blocks of a day without missed slots.
 const DAY_BLOCKS: u64 = 86_400 / super::SLOT_SECONDS;
@@ -36,6 +65,8 @@ const YEAR_BLOCKS: u64 = 365 * DAY_BLOCKS;
 /// Bits that the numbers of a genesis may have, added up. Records hold 2,048: what a chain can add
 /// to its numbers in any number of blocks needs fewer than the rest.
 const MAX_GENESIS_BITS: u64 = 1_024;
+/// Filling a disk should cost one part of the supply in so many.
+const SUPPLY_PARTS: u64 = 10;
 /// Atoms of a node of a trie.
 const MAX_NODE_ATOMS: usize = 5;
 /// A storage contract that exists from the start. It cannot be paid: no block stands before it that
@@ -89,12 +120,16 @@ pub struct Genesis {
 }
 
 impl Genesis {
-    /// A chain that can be used: the validator is funded and has the only stake, the treasury is
-    /// empty, so storage is free.
+    /// A chain that can be used: the validator owns the supply and has the only stake, and storage
+    /// has a price. See the module for the numbers.
     #[must_use]
     pub fn new(validator: Address, chain_id: Natural, timestamp: Natural) -> Self {
         Self {
-            balances: BTreeMap::from([(validator, DEFAULT_BALANCE.into())]),
+            balances: BTreeMap::from([
+                (TREASURY, DEFAULT_TREASURY.into()),
+                (validator, DEFAULT_BALANCE.into()),
+            ]),
+            stakes: Stakes::from([(validator, DEFAULT_STAKE.into())]),
             cumulative_total_fees: DEFAULT_TOTAL_FEES.into(),
             seed_burn: true,
             ..Self::reference(validator, chain_id, timestamp)
@@ -121,20 +156,57 @@ impl Genesis {
         self.balances.get(address).cloned().unwrap_or_default()
     }
 
-    /// What a transfer without data costs its sender beside the amount, this many blocks after the
-    /// first, if nobody stakes more; `None` when the cumulative fees are 0.
+    /// Returns what can be spent: all balances but the treasury's and the burn account's.
     #[must_use]
-    pub fn transfer_cost(&self, blocks: u64) -> Option<Natural> {
-        // The price is that of the block before: the first has the treasury's balance once.
-        let cumulative_stake = &self.balance(&TREASURY) * &Natural::from(blocks.max(1));
-        Price::new(cumulative_stake, self.cumulative_total_fees.clone()).reserve(0)
+    pub fn supply(&self) -> Natural {
+        let owned = self.balances.iter();
+        let owned = owned.filter(|(address, _)| ![TREASURY, BURN].contains(address));
+        owned.map(|(_, balance)| balance).sum()
     }
 
-    /// What an operator should know before starting this chain.
+    /// Returns the price of storage so many blocks after the first, if this much is staked from the
+    /// first block on.
+    fn price(&self, blocks: u64, staked: &Natural) -> Price {
+        let treasury = &self.balance(&TREASURY) + staked;
+        // The price is that of the block before: the first has the treasury's balance once.
+        let cumulative_stake = &treasury * &Natural::from(blocks.max(1));
+        Price::new(cumulative_stake, self.cumulative_total_fees.clone())
+    }
+
+    /// Returns what a transfer without data costs its sender beside the amount, this many blocks
+    /// after the first, if nothing more is staked; `None` when the cumulative fees are 0.
+    #[must_use]
+    pub fn transfer_cost(&self, blocks: u64) -> Option<Natural> {
+        self.price(blocks, &Natural::ZERO).reserve(0)
+    }
+
+    /// As [`transfer_cost`](Self::transfer_cost), if the whole supply is staked in the first block.
+    #[must_use]
+    pub fn highest_transfer_cost(&self, blocks: u64) -> Option<Natural> {
+        self.price(blocks, &self.supply()).reserve(0)
+    }
+
+    /// Returns what filling [`FILLED_BYTES`] of every node's disk costs, this many blocks after the
+    /// first, in the cheapest way that is known; `None` when the cumulative fees are 0.
+    ///
+    /// Blocks without transactions leave about 6 KB each and cost nothing, and with more height the
+    /// price grows and so does the supply, by the rewards. What prices do not hold is held by the
+    /// limit that producers set to the growth of their blocks.
+    #[must_use]
+    pub fn filling_cost(&self, blocks: u64) -> Option<Natural> {
+        let price = self.price(blocks, &Natural::ZERO);
+        let costs = FILLING_WAYS.iter().map(|(billed, left)| {
+            let each = FEE + price.of(*billed)? + price.of(RECEIPT_BYTES)?;
+            Some(&each * &Natural::from(FILLED_BYTES / left))
+        });
+        costs.min().flatten()
+    }
+
+    /// Returns what an operator should know before starting this chain.
     #[must_use]
     pub fn warnings(&self) -> Vec<GenesisWarning> {
         let mut warnings = Vec::new();
-        let cost = |blocks| self.transfer_cost(blocks).unwrap_or_default();
+        let cost = |blocks| self.highest_transfer_cost(blocks).unwrap_or_default();
         if cost(YEAR_BLOCKS) > DEAR_TRANSFER {
             warnings.push(GenesisWarning::DearTransfers {
                 first: cost(1),
@@ -142,11 +214,19 @@ impl Genesis {
                 after_a_year: cost(YEAR_BLOCKS),
             });
         }
+        let (supply, cost) = (self.supply(), self.transfer_cost(1).unwrap_or_default());
+        let filling = [1, YEAR_BLOCKS].map(|blocks| self.filling_cost(blocks));
+        let filling = filling.into_iter().min().flatten().unwrap_or_default();
+        if &filling * &Natural::from(SUPPLY_PARTS) < supply {
+            let cost = filling;
+            let supply = supply.clone();
+            warnings.push(GenesisWarning::CheapStorage { cost, supply });
+        }
         let spendable = |(address, balance): (&Address, &Natural)| {
-            *address != TREASURY && *address != BURN && *balance >= cost(1)
+            *address != TREASURY && *address != BURN && *balance >= cost
         };
         if !self.balances.iter().any(spendable) {
-            warnings.push(GenesisWarning::NobodyCanPay { cost: cost(1) });
+            warnings.push(GenesisWarning::NobodyCanPay { cost });
         }
         warnings
     }
@@ -316,6 +396,13 @@ pub enum GenesisWarning {
         /// After a year of blocks.
         after_a_year: Natural,
     },
+    /// Filling [`FILLED_BYTES`] of every disk costs less than a tenth of the supply.
+    CheapStorage {
+        /// What it costs.
+        cost: Natural,
+        /// The supply.
+        supply: Natural,
+    },
     /// No account has enough for a transfer in the first block.
     NobodyCanPay {
         /// What it costs.
@@ -332,9 +419,14 @@ impl fmt::Display for GenesisWarning {
                 after_a_year,
             } => write!(
                 f,
-                "a plain transfer costs {first} at first, {after_a_day} after a day and \
-                 {after_a_year} after a year of blocks: the treasury's balance is added to the \
-                 price with every block; lower it or raise the cumulative fees"
+                "a plain transfer costs up to {first} at first, {after_a_day} after a day and \
+                 {after_a_year} after a year of blocks: the treasury's balance, to which stakes are \
+                 added, raises the price with every block; lower it or raise the cumulative fees"
+            ),
+            Self::CheapStorage { cost, supply } => write!(
+                f,
+                "filling 10 GiB of every node's disk costs {cost} of the {supply} that can be spent: \
+                 at least a tenth is advisable; give the treasury a balance, or lower the balances"
             ),
             Self::NobodyCanPay { cost } => write!(
                 f,

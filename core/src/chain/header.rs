@@ -1,10 +1,10 @@
 //! The header of a block against its parent's.
 
 use super::journal::StateError;
-use super::leader_election::{ElectionSeeds, StakeTable, validator_at};
+use super::leader_election::{Draw, ElectionSeeds, StakeTable, slot_of};
 use super::nonce::{difficulty, has_work};
 use super::verify::{Invalid, Total, VerifyError};
-use super::{Account, BURN, Block, TREASURY};
+use super::{Account, Address, BURN, Block, TREASURY};
 use crate::atom::AtomSource;
 use crate::integer::Natural;
 
@@ -68,37 +68,71 @@ fn check_place(block: &Block, parent: &Block, chain_id: &Natural) -> Result<(), 
     Ok(())
 }
 
-/// Checks that the block was made in a slot of its validator; `seeds` and `stakes` are those that
-/// `parent` left.
-///
-/// To be asked after [`verify_link`], which refuses the times for which drawing would take long.
+/// Check that a block was made in a slot of its validator, a bounded number of draws per call: a
+/// block of a time long after its parent takes as many as there were slots.
+#[derive(Clone, Debug)]
+pub struct TurnCheck {
+    draw: Draw,
+    slot: u64,
+    stated: Address,
+}
+
+impl TurnCheck {
+    /// Starts the check of `block`, for which [`verify_link`] found nothing wrong; `seeds` and
+    /// `stakes` are those that `parent` left.
+    ///
+    /// # Errors
+    /// When no validator can be drawn, or `seeds` are not those of `parent`.
+    pub fn new<E>(
+        block: &Block,
+        parent: &Block,
+        seeds: &ElectionSeeds,
+        stakes: &StakeTable,
+    ) -> Result<Self, VerifyError<E>> {
+        if seeds.block() != parent.id() || parent.height != seeds.height() {
+            // A mistake of the caller must not condemn the block.
+            return Err(VerifyError::State(StateError::Malformed {
+                id: parent.id(),
+                problem: "the election seeds are those of another block",
+            }));
+        }
+        let slot = slot_of(&parent.timestamp, &block.timestamp).map_err(Invalid::Schedule)?;
+        let draw = Draw::new(stakes, seeds.next_slot_seed()).map_err(Invalid::Schedule)?;
+        Ok(Self {
+            draw,
+            slot,
+            stated: block.validator,
+        })
+    }
+
+    /// Draws on, as [`Draw::advance`] does; the verdict once the slot is reached.
+    pub fn run(&mut self, most: u64) -> Option<Result<(), Invalid>> {
+        let (stated, scheduled) = (self.stated, self.draw.advance(self.slot, most)?);
+        Some(if stated == scheduled {
+            Ok(())
+        } else {
+            Err(Invalid::Validator { stated, scheduled })
+        })
+    }
+}
+
+/// Checks that the block was made in a slot of its validator at once; see [`TurnCheck`].
 ///
 /// # Errors
-/// When it was not, when there is no stake, or when `seeds` are not those of `parent`.
+/// When it was not, or as [`TurnCheck::new`].
 pub fn verify_turn<E>(
     block: &Block,
     parent: &Block,
     seeds: &ElectionSeeds,
     stakes: &StakeTable,
 ) -> Result<(), VerifyError<E>> {
-    if seeds.block() != parent.id() || parent.height != seeds.height() {
-        // A mistake of the caller must not condemn the block.
-        return Err(VerifyError::State(StateError::Malformed {
-            id: parent.id(),
-            problem: "the election seeds are those of another block",
-        }));
-    }
-    let seed = seeds.next_slot_seed();
-    let scheduled = validator_at(stakes, seed, &parent.timestamp, &block.timestamp)
-        .map_err(Invalid::Schedule)?;
-    if block.validator != scheduled {
-        return Err(Invalid::Validator {
-            stated: block.validator,
-            scheduled,
+    let mut check = TurnCheck::new(block, parent, seeds, stakes)?;
+    // Every call brings the slot nearer.
+    loop {
+        if let Some(verdict) = check.run(u64::MAX) {
+            return Ok(verdict?);
         }
-        .into());
     }
-    Ok(())
 }
 
 /// Checks the whole header of `block`: [`verify_link`], then [`verify_turn`].

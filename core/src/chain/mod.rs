@@ -23,6 +23,7 @@ mod fields;
 pub mod fork;
 pub mod fork_choice;
 mod genesis;
+mod growth;
 mod header;
 mod journal;
 mod leader_election;
@@ -42,10 +43,11 @@ pub use check::{
     read_transaction, read_transactions, repeat_body, verify_body,
 };
 pub use genesis::{
-    Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_TOTAL_FEES, Genesis,
-    GenesisError, GenesisWarning,
+    Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_STAKE, DEFAULT_TOTAL_FEES,
+    DEFAULT_TREASURY, FILLED_BYTES, Genesis, GenesisError, GenesisWarning,
 };
-pub use header::{verify_genesis, verify_header, verify_link, verify_turn};
+pub use growth::{Growth, INDEX_ENTRY_BYTES};
+pub use header::{TurnCheck, verify_genesis, verify_header, verify_link, verify_turn};
 pub use journal::StateError;
 pub use leader_election::{
     Draw, ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError,

@@ -121,25 +121,28 @@ the later slots of one schedule.")]
     /// Start a chain: make its first block, in the cold storage of a node that does not run.
     #[command(after_help = "Examples:
   astreum genesis --config node.toml                       a usable default
-  astreum genesis --config node.toml --balance KEY=1_000_000 --stake KEY=1
+  astreum genesis --config node.toml --balance KEY=100_000 --stake KEY=100_000
   astreum genesis --config node.toml --file genesis.toml --dry-run
   astreum genesis --config node.toml --reference           as the Python reference makes it
 
-Without balances and stakes the validator gets a stake of 1 and a balance of 1_000_000_000_000.
-The validator is --validator, or the key of validation_secret_key_file. What a transaction costs
-follows the treasury's balance over cumulative_total_fees; with a treasury of 0 storage is free.
+Without balances and stakes the validator gets a balance and a stake of 250_000 each. The validator is
+--validator, or the key of validation_secret_key_file. The price of storage starts at the treasury's
+balance over cumulative_total_fees for a byte and grows by as much with every block; stakes are added
+to the treasury's balance. The defaults, a treasury of 1_000_000_000 and fees of
+1_600_000_000_000_000_000, make a transfer cost 3 at first and 10 after a year, and filling 10 GiB of
+disk more than a tenth of the 250_000. With a treasury of 0 storage is free.
 The node's files are those of its configuration: give --config, or the options of `astreum run`
 such as --cold-storage-path, --state-dir and --chain-id.
 
 A file holds the same:
 
   chain_id = 0
-  cumulative_total_fees = 1
+  cumulative_total_fees = \"1_600_000_000_000_000_000\"
   [balances]
-  treasury = 0
-  KEY = 1_000_000
+  treasury = 1_000_000_000
+  KEY = 100_000
   [stakes]
-  KEY = 1
+  KEY = 100_000
   [contracts]
   ID = { owner = \"KEY\", bytes = 1_000, atoms = 3 }")]
     Genesis(Box<GenesisArgs>),

@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::io::Write as _;
 
 use astreum_core::atom::{AtomId, MemoryStore};
-use astreum_core::chain::{Address, Block, Genesis, GenesisContract as Contract};
+use astreum_core::chain::{
+    Address, Block, DEFAULT_TREASURY, Genesis, GenesisContract as Contract, TREASURY,
+};
 use astreum_core::crypto::{SigningKey, VerifyingKey};
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
@@ -107,6 +109,11 @@ fn start(
     };
     if !plan.balances.is_empty() {
         genesis.balances = by_address(&plan.balances);
+        // The price of storage stays the default one unless it is named.
+        if plan.cumulative_total_fees.is_none() {
+            let treasury = genesis.balances.entry(TREASURY);
+            treasury.or_insert_with(|| DEFAULT_TREASURY.into());
+        }
     }
     if !plan.stakes.is_empty() {
         genesis.stakes = by_address(&plan.stakes);
@@ -259,6 +266,7 @@ fn as_json(genesis: &Genesis, block: &Block, dry_run: bool) -> serde_json::Value
         serde_json::Value::Object(pairs.collect())
     };
     let cost = genesis.transfer_cost(1);
+    let filling = genesis.filling_cost(1);
     json!({
         "id": block.id().to_string(),
         "chain_id": block.chain_id.to_string(),
@@ -271,6 +279,8 @@ fn as_json(genesis: &Genesis, block: &Block, dry_run: bool) -> serde_json::Value
         "cumulative_stake": block.cumulative_stake.to_string(),
         "cumulative_total_fees": block.cumulative_total_fees.to_string(),
         "transfer_cost": cost.map(|cost| cost.to_string()),
+        "filling_cost": filling.map(|cost| cost.to_string()),
+        "supply": genesis.supply().to_string(),
         "dry_run": dry_run,
     })
 }

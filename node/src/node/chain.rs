@@ -14,7 +14,7 @@ use crate::store::{Durability, Store};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::chain::{
     Account, Address, Block, Election, ElectionLoader, MAX_TRANSACTION_DATA_BYTES, RecordError,
-    Transaction,
+    TREASURY, Transaction, least_new_stake,
 };
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
@@ -136,6 +136,13 @@ pub enum SendError {
         /// What it costs.
         costs: Box<Costs>,
     },
+    /// It would be a first stake that is too small for any block.
+    SmallStake {
+        /// What was to be staked.
+        amount: Natural,
+        /// The least that can be.
+        least: Natural,
+    },
     /// The chain has no price for storage: no transaction can ever be in it.
     NoPrice,
     /// This node does not validate and knows nobody who does.
@@ -158,6 +165,11 @@ impl fmt::Display for SendError {
                 f,
                 "the transaction has {data_bytes} bytes of data; a block takes \
                  {MAX_TRANSACTION_DATA_BYTES}"
+            ),
+            Self::SmallStake { amount, least } => write!(
+                f,
+                "a first stake of {amount} is too small: it must be at least {least}, a millionth \
+                 of all stakes"
             ),
             Self::OtherChain { its, ours } => write!(
                 f,
@@ -452,8 +464,8 @@ impl Node {
             return Err(SendError::BadSignature);
         }
         let source = self.chain_source();
-        let head = self.head()?;
-        let head = head.block();
+        let state = self.head()?;
+        let head = state.block();
         if transaction.chain_id != head.chain_id {
             return Err(SendError::OtherChain {
                 its: transaction.chain_id.clone(),
@@ -480,6 +492,13 @@ impl Node {
                 amount,
                 costs: Box::new(costs),
             });
+        }
+        let is_new = || query::stake(&source, head.accounts, &sender).map(|it| it.is_zero());
+        if transaction.recipient == TREASURY && is_new()? {
+            let least = least_new_stake(self.election(&source, &state)?.stakes.total());
+            if amount < least {
+                return Err(SendError::SmallStake { amount, least });
+            }
         }
         Ok((costs, balance))
     }

@@ -24,7 +24,9 @@ fn natural(n: u64) -> Natural {
 /// A genesis with some accounts.
 fn genesis(store: &mut MemoryStore) -> Block {
     let mut genesis = Genesis::new(address(1), natural(0), natural(1_000));
-    genesis.stakes.insert(address(2), natural(3));
+    genesis.stakes = [(address(1), natural(1)), (address(2), natural(3))].into();
+    // Storage is free.
+    genesis.balances.insert(TREASURY, Natural::ZERO);
     genesis.balances.insert(address(3), natural(77));
     genesis.build(&mut Scalar, store).unwrap()
 }

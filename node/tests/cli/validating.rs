@@ -164,13 +164,17 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     send(&home, &wallet, "1", &["--chain-id", "9"])
         .fails(1, &["is for chain 9", "follows chain 0"]);
 
+    // A first stake must be worth keeping.
+    send(&home, "treasury", "0", &from_wallet)
+        .fails(1, &["a first stake of 0 is too small", "at least 1"]);
+
     let validators = home.run(&["validators", "--slots", "3", "--json"]).json();
     assert_eq!(validators["validators"][0]["key"], validator_key.as_str());
     assert_eq!(validators["validators"][0]["share_ppm"], 1_000_000);
     assert_eq!(validators["slots"].as_array().map(Vec::len), Some(3));
     let stake = send(&home, "treasury", "5", &["--wait", "60", "--json"]).json();
     assert_eq!(stake["status"]["state"], "success", "{stake}");
-    assert_eq!(account(&home, "me")["stake"], "6");
+    assert_eq!(account(&home, "me")["stake"], "250005");
 
     let proof = home.run(&["proof", "account", &wallet]);
     let absent = home.run(&["proof", "account", &"ab".repeat(32)]);

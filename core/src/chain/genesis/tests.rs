@@ -33,11 +33,9 @@ fn the_reference_genesis_has_its_id() {
 fn the_default_is_usable() {
     let genesis = usable();
     assert_eq!(genesis.warnings(), []);
-    assert_eq!(genesis.transfer_cost(1), Some(Natural::ONE));
-    assert_eq!(genesis.transfer_cost(u64::MAX), Some(Natural::ONE));
     let (block, store) = build(&genesis).unwrap();
     assert_eq!(block.chain_id, 7);
-    assert_eq!(block.cumulative_stake, 0);
+    assert_eq!(block.cumulative_stake, DEFAULT_TREASURY);
     let stakes = StakeTable::read(&store, block.accounts).unwrap();
     let now = &block.timestamp + &Natural::from(9_u64);
     let seed = ElectionSeeds::genesis(block.id()).next_slot_seed();
@@ -47,6 +45,62 @@ fn the_default_is_usable() {
     assert_eq!(funded.unwrap().balance, DEFAULT_BALANCE);
     let nobody = Account::find(&store, block.accounts, &Address::new([9; 32]));
     assert_eq!(nobody, Ok(None));
+}
+
+/// What the module says of the defaults.
+#[test]
+fn the_default_price_meets_its_demands() {
+    let genesis = usable();
+    let year = YEAR_BLOCKS;
+    assert_eq!(genesis.transfer_cost(1), Some(3_u64.into()));
+    assert_eq!(genesis.transfer_cost(year), Some(10_u64.into()));
+    assert_eq!(genesis.highest_transfer_cost(year), Some(10_u64.into()));
+    // With all rewards of the year staked from the first block on.
+    let rewards = &genesis.supply() + &Natural::from(year);
+    let highest = genesis.price(year, &rewards).reserve(0);
+    assert_eq!(highest, Some(10_u64.into()));
+    assert_eq!(genesis.supply(), DEFAULT_BALANCE);
+    let tenth = Natural::from(DEFAULT_BALANCE / 10);
+    let costs = [1, DAY_BLOCKS, year].map(|blocks| genesis.filling_cost(blocks).unwrap());
+    assert!(costs.iter().all(|cost| *cost >= tenth), "{costs:?}");
+    // A holder of all there is has half of the stake.
+    assert_eq!(genesis.stakes[&VALIDATOR], genesis.supply());
+}
+
+#[test]
+fn cheap_storage_is_worth_a_warning() {
+    let mut free = usable();
+    free.balances.insert(TREASURY, Natural::ZERO);
+    let cost = Natural::from(FILLED_BYTES / 1_120_000);
+    let supply = DEFAULT_BALANCE.into();
+    assert_eq!(
+        free.warnings(),
+        [GenesisWarning::CheapStorage { cost, supply }]
+    );
+    let mut large = usable();
+    large
+        .balances
+        .insert(Address::new([8; 32]), 50_000_u64.into());
+    let warnings = large.warnings();
+    assert!(
+        matches!(warnings[..], [GenesisWarning::CheapStorage { .. }]),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[0]
+            .to_string()
+            .contains("of the 300000 that can be spent")
+    );
+    // What nobody can spend does not count.
+    let mut burnt = usable();
+    burnt.balances.insert(BURN, 50_000_000_u64.into());
+    assert_eq!(burnt.warnings(), []);
+    let mut none = usable();
+    none.cumulative_total_fees = Natural::ZERO;
+    assert_eq!(
+        (none.filling_cost(1), none.highest_transfer_cost(1)),
+        (None, None)
+    );
 }
 
 /// A reference verifier cannot put into an empty trie.
@@ -123,13 +177,15 @@ fn what_was_asked_for_is_in_it() {
             after_a_day,
             after_a_year,
         },
+        GenesisWarning::CheapStorage { .. },
     ] = &warnings[..]
     else {
         panic!("{warnings:?}");
     };
-    assert_eq!(*first, 26);
+    // If all that can be owned were staked.
+    assert!(*first > Natural::new(u128::MAX / 1_000));
     assert!(first < after_a_day && after_a_day < after_a_year);
-    assert!(warnings[0].to_string().contains("costs 26 at first"));
+    assert!(warnings[0].to_string().contains("costs up to"));
 }
 
 #[test]
@@ -137,6 +193,7 @@ fn the_reference_genesis_prices_everybody_out() {
     let genesis = Genesis::reference(VALIDATOR, Natural::ZERO, Natural::ZERO);
     let warnings = genesis.warnings();
     assert!(matches!(warnings[0], GenesisWarning::DearTransfers { .. }));
+    assert_eq!(warnings.len(), 2);
     let cost = Natural::from(799_u64);
     assert_eq!(warnings[1], GenesisWarning::NobodyCanPay { cost });
 }

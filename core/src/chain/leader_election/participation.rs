@@ -69,7 +69,7 @@ impl Participation {
             sum.saturating_add((share * (ONE - silent)) >> FRACTION_BITS)
         });
         let ppm = |share: u128| {
-            let ppm = share.min(ONE).saturating_mul(1_000_000) >> FRACTION_BITS;
+            let ppm = (share.min(ONE) * 1_000_000 + ONE / 2) >> FRACTION_BITS;
             u64::try_from(ppm).unwrap_or_default()
         };
         Some(Self {

@@ -7,3 +7,5 @@ mod stakes;
 mod verify;
 mod walks;
 mod world;
+
+pub(super) use world::{World, address_of, key, natural, unsigned};

@@ -18,20 +18,25 @@ pub(super) const PARENT_HEIGHT: u64 = 41;
 /// When the parent was made.
 pub(super) const PARENT_TIME: u64 = 1_000;
 
-pub(super) fn natural(value: u64) -> Natural {
+pub(in crate::chain) fn natural(value: u64) -> Natural {
     Natural::from(value)
 }
 
-pub(super) fn key(seed: u8) -> SigningKey {
+pub(in crate::chain) fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32])
 }
 
-pub(super) fn address_of(key: &SigningKey) -> Address {
+pub(in crate::chain) fn address_of(key: &SigningKey) -> Address {
     Address::from(key.verifying_key())
 }
 
 /// A transaction of [`CHAIN_ID`] with a counter that tells it from others.
-pub(super) fn unsigned(counter: u64, recipient: Address, amount: u64, data: &[u8]) -> Unsigned {
+pub(in crate::chain) fn unsigned(
+    counter: u64,
+    recipient: Address,
+    amount: u64,
+    data: &[u8],
+) -> Unsigned {
     Unsigned {
         chain_id: natural(CHAIN_ID),
         amount: natural(amount),
@@ -48,8 +53,8 @@ pub(super) fn from_anybody(unsigned: Unsigned, sender: Address) -> Transaction {
 
 /// A store with a parent block.
 #[derive(Clone)]
-pub(super) struct World {
-    pub(super) store: MemoryStore,
+pub(in crate::chain) struct World {
+    pub(in crate::chain) store: MemoryStore,
     pub(super) parent: Block,
     /// Who may make blocks.
     pub(super) validator: SigningKey,
@@ -60,7 +65,7 @@ pub(super) struct World {
 impl World {
     /// These balances, besides the treasury, in which the validator has staked 1, and the burn
     /// account.
-    pub(super) fn new(balances: &[(Address, Natural)]) -> Self {
+    pub(in crate::chain) fn new(balances: &[(Address, Natural)]) -> Self {
         Self::with_stakes(balances, &[(address_of(&key(200)), natural(1))])
     }
 
@@ -166,7 +171,7 @@ impl World {
 
     /// A body with these transactions, all of which must be applied, and everything about it in
     /// the store.
-    pub(super) fn body(&mut self, transactions: &[Transaction], claim: bool) -> Body {
+    pub(in crate::chain) fn body(&mut self, transactions: &[Transaction], claim: bool) -> Body {
         let mut builder = self.builder();
         for transaction in transactions {
             builder.apply(transaction).unwrap().unwrap();
@@ -181,7 +186,7 @@ impl World {
     }
 
     /// The header of a block with this body, two seconds after its parent.
-    pub(super) fn header(&self, body: &Body) -> Header {
+    pub(in crate::chain) fn header(&self, body: &Body) -> Header {
         let time = natural(PARENT_TIME + 2);
         let parent = &self.parent;
         let difficulty = difficulty(&parent.timestamp, &time, &parent.difficulty);
@@ -189,7 +194,7 @@ impl World {
     }
 
     /// Signs a header with the nonce that gives it the work that the parent asks for.
-    pub(super) fn mine(&self, header: Header) -> Block {
+    pub(in crate::chain) fn mine(&self, header: Header) -> Block {
         mine(header, &self.validator, &self.parent.difficulty)
     }
 }

@@ -168,9 +168,11 @@ fn a_block_that_is_late_is_dropped() {
         height > 12 && matches!(net.activity(0), Activity::Mining { attempts, .. } if attempts > 0)
     });
     let head = net.head(0);
+    // A long search may have made one late before.
+    let late = net.hosts[0].machine.status().blocks_late;
     net.now += Duration::from_secs(9);
     net.run_until(60, |net| net.head(0).height() > head.height());
-    assert_eq!(net.hosts[0].machine.status().blocks_late, 1);
+    assert_eq!(net.hosts[0].machine.status().blocks_late, late + 1);
     assert!(net.head(0).timestamp() >= head.timestamp() + 9);
     verify_chain(&net, 0, true);
 }
@@ -300,7 +302,8 @@ fn the_reward_is_claimed_once_a_block_and_only_if_wanted() {
             0
         };
         let first = genesis.balances[&address(1)].to_u64().unwrap();
-        assert_eq!(balance(&net, 0, &address(1)), first + claimed - 7);
+        // The fee and the least that storage costs, of transaction and receipt.
+        assert_eq!(balance(&net, 0, &address(1)), first + claimed - 7 * 3);
     }
 }
 

@@ -1,0 +1,120 @@
+//! What a block leaves in the stores of all nodes.
+
+use super::cost::{TRANSACTION_ATOMS, stored_bytes};
+use super::{Body, Header, Transaction};
+use crate::atom::{Atom, AtomId, IdBits};
+use core::hash::BuildHasherDefault;
+use hashbrown::HashSet;
+
+/// Bytes of an atom's entry in the index of a sorted pair, which is how cold storage keeps atoms:
+/// id, position and size (source: the reference's `storage/cold.py`).
+pub const INDEX_ENTRY_BYTES: u64 = 32 + 64 + 64;
+
+/// Atoms of a block's record around its body: type, version, signature and list.
+const BLOCK_HEAD_ATOMS: u64 = 4;
+/// Bytes of their data.
+const BLOCK_HEAD_BYTES: u64 = 5 + 1 + 64 + 32;
+
+/// Atoms, and their stored bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Growth {
+    /// Number of atoms.
+    pub atoms: u64,
+    /// Their stored bytes, 33 more each than its data has.
+    pub bytes: u64,
+}
+
+impl Growth {
+    /// Counts these atoms, each once however often it is among them.
+    #[must_use]
+    pub fn of_atoms<'a>(atoms: impl IntoIterator<Item = &'a (AtomId, Atom)>) -> Self {
+        let mut growth = Self::default();
+        let mut counted: HashSet<AtomId, BuildHasherDefault<IdBits>> = HashSet::default();
+        for (id, atom) in atoms {
+            if counted.insert(*id) {
+                growth.add(1, stored_len(atom.data().len()));
+            }
+        }
+        growth
+    }
+
+    /// Counts what a block with this header, body and transactions leaves: its record, its
+    /// transactions and everything that they made. The few that a store has already are counted as
+    /// well.
+    ///
+    /// The nonce need not be found: it changes a few bytes at most.
+    #[must_use]
+    pub fn of_block<'t>(
+        header: &Header,
+        body: &Body,
+        transactions: impl IntoIterator<Item = &'t Transaction>,
+    ) -> Self {
+        let mut growth = Self::of_atoms(&body.atoms);
+        for field in header.fields() {
+            growth.add(1, stored_len(field.len()));
+        }
+        let head_bytes = BLOCK_HEAD_BYTES + BLOCK_HEAD_ATOMS * stored_len(0);
+        growth.add(BLOCK_HEAD_ATOMS, head_bytes);
+        for transaction in transactions {
+            growth.add(TRANSACTION_ATOMS, stored_bytes(transaction));
+        }
+        growth
+    }
+
+    /// Returns the bytes that they take in sorted pairs, the index included.
+    #[must_use]
+    pub const fn pair_bytes(&self) -> u64 {
+        let index = self.atoms.saturating_mul(INDEX_ENTRY_BYTES);
+        self.bytes.saturating_add(index)
+    }
+
+    const fn add(&mut self, atoms: u64, bytes: u64) {
+        self.atoms = self.atoms.saturating_add(atoms);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// Stored bytes of an atom with so much data.
+const fn stored_len(data_bytes: usize) -> u64 {
+    // A usize has at most 64 bits on every target that Rust has.
+    data_bytes as u64 + super::cost::ATOM_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atom::MemoryStore;
+    use crate::chain::tests::{World, address_of, key, natural, unsigned};
+    use std::vec::Vec;
+
+    #[test]
+    fn counts_every_atom_that_a_block_stores() {
+        let mut world = World::new(&[(address_of(&key(1)), natural(1_000_000))]);
+        let data: [&[u8]; 3] = [b"", b"abc", &[7; 5_000]];
+        let send = |(number, data): (u64, &&[u8])| {
+            unsigned(number, address_of(&key(2)), number, data).sign(&key(1))
+        };
+        let transactions: Vec<Transaction> = (1..).zip(&data).map(send).collect();
+        for transactions in [&transactions[..0], &transactions] {
+            let body = world.body(transactions, true);
+            let header = world.header(&body);
+            let growth = Growth::of_block(&header, &body, transactions);
+            let block = world.mine(header);
+            let mut atoms = block.to_atoms();
+            atoms.extend(body.atoms);
+            atoms.extend(transactions.iter().flat_map(Transaction::to_atoms));
+            let mut expected = Growth::of_atoms(&atoms);
+            // The nonce was 0, of one byte.
+            let nonce = block.nonce.to_bytes_be().len() as u64;
+            expected.bytes -= nonce - 1;
+            assert_eq!(growth, expected);
+            let stored: MemoryStore = atoms.into_iter().map(|(_, atom)| atom).collect();
+            assert!(stored.len() as u64 <= growth.atoms);
+            assert!(
+                growth.atoms - stored.len() as u64 <= 4,
+                "few are there twice"
+            );
+            assert_eq!(growth.pair_bytes(), growth.bytes + 160 * growth.atoms);
+        }
+    }
+}
