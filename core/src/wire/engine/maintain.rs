@@ -204,8 +204,14 @@ impl Engine {
             return (silence >= STRANGER_TIMEOUT).then_some(Care::Remove(RemoveReason::TimedOut));
         }
         let timeout = self.config.peer_timeout;
-        if !timeout.is_zero() {
-            // Nobody goes who has not been asked, and had time to answer.
+        if !timeout.is_zero() && !peer.is_proven {
+            // A node that cannot be validated: its address may be another's, and gets nothing that
+            // has not come from there.
+            if silence >= timeout {
+                return Some(Care::Remove(RemoveReason::TimedOut));
+            }
+        } else if !timeout.is_zero() {
+            // No peer goes that has not been asked, and had time to answer.
             let patience = PROBE_INTERVAL.min(timeout / 4);
             let is_asked = peer
                 .kept_alive_at
@@ -235,16 +241,11 @@ impl Engine {
             return;
         };
         peer.kept_alive_at = Some(now);
-        let (address, is_proven) = (peer.address, peer.is_proven);
-        let may_be_asked = peer.may_be_asked_at(&address);
-        if is_proven {
-            self.send_handshake(now, address);
-            if may_be_asked {
-                self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
-            }
-            self.send_ping(now, key);
-        } else if self.may_contact(now, address, None) {
-            self.send_handshake(now, address);
+        let address = peer.address;
+        self.send_handshake(now, address);
+        if self.may_ask(key) {
+            self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
         }
+        self.send_ping(now, key);
     }
 }
