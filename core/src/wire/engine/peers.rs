@@ -40,6 +40,8 @@ pub(super) struct Probe {
 pub(super) struct Probes {
     own: Option<Probe>,
     other: Option<Probe>,
+    /// When it was last asked to confirm its stream, at its address and at another.
+    confirmation_asked_at: [Option<Instant>; 2],
 }
 
 impl Probes {
@@ -50,6 +52,12 @@ impl Probes {
         } else {
             &mut self.other
         }
+    }
+
+    /// Returns when the peer was last asked to confirm its stream, at its address or at another.
+    pub(super) const fn confirmation_asked_at(&mut self, is_own: bool) -> &mut Option<Instant> {
+        let [own, other] = &mut self.confirmation_asked_at;
+        if is_own { own } else { other }
     }
 
     /// Returns the probes under way.
@@ -88,8 +96,6 @@ pub(super) struct Peer {
     pub(super) round_trip: RoundTrip,
     pub(super) replay: ReplayWindow,
     pub(super) probes: Probes,
-    /// When it was last asked to confirm its stream.
-    pub(super) confirm_asked_at: Option<Instant>,
     /// What it has stated before its stream is confirmed.
     pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
@@ -138,7 +144,6 @@ impl Peer {
             round_trip: RoundTrip::default(),
             replay: ReplayWindow::default(),
             probes: Probes::default(),
-            confirm_asked_at: None,
             held: Held::default(),
             waiting: Vec::new(),
             known_since: now,

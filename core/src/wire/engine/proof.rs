@@ -58,7 +58,7 @@ impl Engine {
         };
         if is_for_stream {
             // A recorded packet costs its sender nothing.
-            let asked_at = peer.confirm_asked_at;
+            let asked_at = peer.probes.confirmation_asked_at(is_own);
             if asked_at.is_some_and(|at| now.since(at) < PROBE_INTERVAL) {
                 return;
             }
@@ -90,10 +90,11 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
+        let is_own = peer.address == address;
         if is_for_stream {
-            peer.confirm_asked_at = Some(now);
+            *peer.probes.confirmation_asked_at(is_own) = Some(now);
         }
-        *peer.probes.place(peer.address == address) = Some(Probe {
+        *peer.probes.place(is_own) = Some(Probe {
             id,
             address,
             sent_at: now,
