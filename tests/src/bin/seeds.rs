@@ -1,4 +1,4 @@
-//! Makes the fuzz targets' corpora from the conformance cases.
+//! Makes the fuzz targets' corpora from the conformance cases, and generated sessions of the engine.
 //!
 //! ```text
 //! cargo run -p astreum-tests --bin seeds
@@ -7,6 +7,7 @@
 //! Writes `fuzz/corpus/<target>/<case>`; what is there already and is not a case stays. An argument
 //! names another folder with cases.
 
+use astreum_tests::target::engine;
 use astreum_tests::target::low_eval::encode;
 use core::error::Error;
 use serde_json::Value;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Cases of one operation that become seeds; they are spread over all of them.
 const PER_OPERATION: usize = 20;
+/// Generated sessions of the engine.
+const SESSIONS: u64 = 12;
 /// Longer cases are not worth their place in a repository.
 const MAX_BYTES: usize = 1_024;
 
@@ -31,6 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::fs::write(folder.join(id), bytes)?;
             written += 1;
         }
+    }
+    for number in 0..SESSIONS {
+        let file = format!("session-{number:04}");
+        std::fs::write(corpus.join("engine").join(file), engine::session(number))?;
+        written += 1;
     }
     println!("{written} seeds in {}", corpus.display());
     Ok(())

@@ -1,175 +1,483 @@
-//! The engine under arbitrary datagrams, commands and time: no panic, bounded answers, bounded
-//! state, and the same outputs for the same inputs.
+//! The engine under arbitrary datagrams, commands and time.
+//!
+//! Promises: no panic; equal inputs give equal outputs; an address that is not validated gets at most
+//! three times the bytes that came from it or named it, and one first contact in ten seconds; a
+//! deadline lies ahead once it has been handled; every fetch ends once; state is bounded; heads,
+//! transactions and chain identities come from validated peers alone.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a fuzz target panics when a promise is broken"
+)]
+
+mod ledger;
+mod peers;
+mod session;
+
+pub use session::session;
 
 use super::input::Input;
-use astreum_core::atom::{Atom, AtomId, MemoryStore};
-use astreum_core::crypto::{SecretKey, SharedKey};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list};
+use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, EngineConfig, limits};
-use astreum_core::wire::message::{Envelope, Topic, write_handshake};
+use astreum_core::wire::engine::{
+    Engine, EngineConfig, Event, FetchId, ListLimit, Recipient, Work, limits,
+};
+use astreum_core::wire::handshake::{Block, ChainIdentity};
+use astreum_core::wire::message::{Topic, write_handshake};
 use astreum_core::wire::object::PayloadType;
-use astreum_core::wire::packet::Draft;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
+use ledger::Ledger;
+use peers::{Answer, PEERS, Peer};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Peers whose keys the input may use.
-const PEERS: u8 = 4;
 /// Steps of one input.
 const MAX_STEPS: usize = 200;
-/// Packets that one step may bring out: what waits for a proof or a timer goes together.
-const MAX_BURST: usize = 512;
+/// Packets that one step may bring out: what waits for a validation or a timer goes together.
+const MAX_BURST: usize = 2_048;
+/// The engine looks at its peers at least this often, so its next deadline is no farther away.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// More than any fetch takes that gets no answers.
+const LONG: Duration = Duration::from_secs(60);
 
-/// Each step is a byte that says what happens, and its operands.
+/// Runs one input. Each step is a byte, what happens in its low half and a peer in its high half, and
+/// operands.
 pub fn run(data: &[u8]) {
     let first = outputs(data);
     assert_eq!(first, outputs(data), "the engine is deterministic");
 }
 
-fn peer_secret(peer: u8) -> SecretKey {
-    SecretKey::from_bytes([peer + 1; 32])
-}
-
-fn peer_address(peer: u8) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::new(127, 0, 0, peer + 1).into(), 4_000)
-}
-
 struct Run<'a> {
     input: Input<'a>,
     engine: Engine,
-    shared: Vec<SharedKey>,
+    peers: Vec<Peer>,
+    atoms: Vec<AtomId>,
     store: MemoryStore,
     now: Instant,
-    /// Sealed messages so far; a nonce is used once.
-    sealed: u32,
+    ledger: Ledger,
+    work: VecDeque<Work>,
+    /// Fetches that have not ended.
+    fetches: BTreeSet<FetchId>,
+    ended: BTreeMap<FetchId, usize>,
+    providers: usize,
+    sent: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+/// Queues without end for most inputs, and short ones that are full at once for the others.
+fn config(data: &[u8]) -> EngineConfig {
+    let secret = SecretKey::from_bytes([99; 32]);
+    let mut config = EngineConfig::new(secret, 5_000);
+    config.use_ipv6 = true;
+    if data.len() % 4 == 1 {
+        config.incoming_queue_limit_bytes = 1_500;
+        config.incoming_queue_timeout = Duration::from_millis(300);
+    }
+    if data.len() % 8 == 2 {
+        config.outgoing_queue_limit_bytes = 1_500;
+        config.outgoing_queue_timeout = Duration::ZERO;
+    }
+    config
 }
 
 fn outputs(data: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
-    let secret = SecretKey::from_bytes([99; 32]);
-    let shared = (0..PEERS).filter_map(|peer| {
-        let key = peer_secret(peer).public_key();
-        secret.agree(&key).ok()
-    });
+    let config = config(data);
+    let (_, list) = bytes_list(&[[1; 900]; 9]);
     let atoms = [Atom::bytes(*b"small"), Atom::bytes(vec![7; 3_000])];
+    let ids = atoms.iter().chain(&list).map(Atom::id).collect();
     let mut run = Run {
         input: Input(data),
-        shared: shared.collect(),
-        engine: Engine::new(EngineConfig::new(secret, 5_000), [5; 32], Instant::ZERO),
-        store: atoms.into_iter().collect(),
+        peers: (0..PEERS).map(|n| Peer::new(n, &config.secret)).collect(),
+        engine: Engine::new(config, [5; 32], Instant::ZERO),
+        atoms: ids,
+        store: atoms.into_iter().chain(list).collect(),
         now: Instant::ZERO,
-        sealed: 0,
+        ledger: Ledger::default(),
+        work: VecDeque::new(),
+        fetches: BTreeSet::new(),
+        ended: BTreeMap::new(),
+        providers: 0,
+        sent: Vec::new(),
     };
-    let mut all = Vec::new();
     for _ in 0..MAX_STEPS {
         let Some(step) = run.input.byte() else { break };
+        let validated = run.validated();
         run.step(step);
-        run.drain(&mut all);
+        run.drain(&validated);
     }
-    let peers = run.engine.peers().count();
-    assert!(
-        peers <= usize::from(PEERS) + 1,
-        "{peers} peers out of {PEERS}"
-    );
-    assert!(run.engine.provider_count() <= 2 * MAX_STEPS, "providers");
-    all
+    run.end();
+    run.sent
 }
 
 impl Run<'_> {
     fn step(&mut self, step: u8) {
-        let peer = (step >> 4) % PEERS;
-        match step % 8 {
+        let peer = step >> 4;
+        match step & 0x0f {
             // Raw bytes, from anywhere.
             0 => {
-                let len = usize::from(self.input.byte().unwrap_or_default());
-                let datagram = self.input.bytes(len).to_vec();
-                self.receive(peer_address(peer), &datagram);
+                let datagram = self.bytes();
+                let from = self.peer(peer).address();
+                self.receive(from, &datagram);
             }
             // Bytes as a message with the work that is asked for.
             1 => {
-                let len = usize::from(self.input.byte().unwrap_or_default());
-                let bytes = self.input.bytes(len).to_vec();
-                self.send(peer, |out| out.extend_from_slice(&bytes));
+                let bytes = self.bytes();
+                self.send(peer, |_, out| out.extend_from_slice(&bytes));
             }
-            2 => {
-                let key = peer_secret(peer).public_key();
-                self.send(peer, |out| write_handshake(out, &key, 4_000, &[]));
-            }
+            2 => self.send(peer, |peer, out| {
+                write_handshake(out, &peer.key, peer.address().port(), &[]);
+            }),
             // Any content of any topic, sealed as a peer seals it.
             3 | 4 => {
-                let topic = self.input.byte().unwrap_or_default();
-                let topic = Topic::from_code(topic % 6).unwrap_or(Topic::Ping);
-                let len = usize::from(self.input.byte().unwrap_or_default());
-                let content = self.input.bytes(len).to_vec();
-                self.sealed(peer, topic, &content);
+                let topic = Topic::from_code(self.byte() % 6).unwrap_or(Topic::Ping);
+                let content = self.bytes();
+                self.send(peer, |peer, out| peer.seal(out, topic, &content));
             }
             5 => {
-                let millis = u64::from(self.input.byte().unwrap_or_default()) * 250;
-                self.now = self.now + Duration::from_millis(millis);
+                self.now = self.now + Duration::from_millis(u64::from(self.byte()) * 250);
                 self.engine.handle_timeout(self.now, &self.store);
+                let next = self.engine.poll_timeout();
+                assert!(next > Some(self.now), "what was due is done");
             }
             6 => {
-                let id = AtomId::new([self.input.byte().unwrap_or_default(); 32]);
+                let id = AtomId::new([self.byte(); 32]);
                 let kind = PayloadType::new(1 + step / 128);
-                self.engine.fetch(self.now, id, kind);
+                let fetch = self.engine.fetch(self.now, id, kind);
+                self.fetches.insert(fetch);
             }
-            _ => {
-                let id = AtomId::new([self.input.byte().unwrap_or_default(); 32]);
-                self.engine.connect(self.now, peer_address(peer));
+            7 => {
+                let id = AtomId::new([self.byte(); 32]);
+                self.contact(peer);
                 self.engine.advertise(self.now, id, PayloadType::ATOM, None);
+            }
+            8 => self.answer(peer),
+            9 => self.fetch(peer),
+            10 => self.change_fetch(peer),
+            11 => self.command(peer),
+            12 => self.queue(peer),
+            13 => self.block(peer),
+            14 => {
+                let what = self.byte();
+                let peer = self.peer(peer);
+                match what % 3 {
+                    0 => peer.restart(),
+                    1 => peer.has_moved = !peer.has_moved,
+                    _ => drop(peer.asked.pop_front()),
+                }
+            }
+            _ => self.bring_work(),
+        }
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.input.byte().unwrap_or_default()
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let len = usize::from(self.byte());
+        self.input.bytes(len).to_vec()
+    }
+
+    fn peer(&mut self, peer: u8) -> &mut Peer {
+        let index = usize::from(peer % PEERS);
+        self.peers.get_mut(index).expect("the index is within")
+    }
+
+    fn key(&self, peer: u8) -> PublicKey {
+        let index = usize::from(peer % PEERS);
+        self.peers.get(index).expect("the index is within").key
+    }
+
+    /// An id: mostly of an atom that the engine or a peer has.
+    fn id(&mut self) -> AtomId {
+        let byte = self.byte();
+        let known = self.atoms.get(usize::from(byte % 16)).copied();
+        known.unwrap_or(AtomId::new([byte; 32]))
+    }
+
+    fn contact(&mut self, peer: u8) {
+        let address = self.peer(peer).address();
+        self.ledger.contacted(address);
+        self.engine.connect(self.now, address);
+    }
+
+    /// A peer answers what it was asked first: truly, or not.
+    fn answer(&mut self, peer: u8) {
+        let (how, other) = (self.byte(), self.byte());
+        let named = (self.key(other), self.peer(other).address());
+        let me = *self.engine.public_key();
+        let Some(id) = self.peer(peer).asked.pop_front() else {
+            return;
+        };
+        let answer = match how % 6 {
+            0 | 1 => Answer::Seen(named.1),
+            2 => Answer::Contact(me, "127.0.0.1:5000".parse().expect("an address")),
+            3 => Answer::Contact(named.0, named.1),
+            4 => self.store.atom(&id).map_or(Answer::Nothing, Answer::Atom),
+            _ => self
+                .store
+                .atom(&id)
+                .map_or(Answer::Nothing, |atom| Answer::List(vec![atom])),
+        };
+        self.send(peer, |peer, out| peer.answer(out, id, &answer));
+    }
+
+    fn fetch(&mut self, peer: u8) {
+        let (how, id) = (self.byte(), self.id());
+        let from = (how & 1 == 1).then(|| self.prefer(peer));
+        let limit = match how % 3 {
+            0 => ListLimit::MAX,
+            _ => ListLimit {
+                atoms: 3,
+                bytes: 1_000,
+            },
+        };
+        let fetch = match how % 8 {
+            0..=2 => self.engine.fetch_atom(self.now, id, from),
+            3 | 4 => self.engine.fetch_list(self.now, id, limit, from),
+            _ => self.engine.fetch_list_part(self.now, id, limit, from),
+        };
+        assert!(self.fetches.insert(fetch), "a fetch has a name of its own");
+    }
+
+    /// A peer that the host wants asked, wherever the engine knows it.
+    fn prefer(&mut self, peer: u8) -> PublicKey {
+        for address in self.peer(peer).addresses() {
+            self.ledger.contacted(address);
+        }
+        self.key(peer)
+    }
+
+    /// Cancels a fetch, or asks another peer for it.
+    fn change_fetch(&mut self, peer: u8) {
+        let which = usize::from(self.byte());
+        let fetch = self.fetches.iter().nth(which / 2).copied();
+        let Some(fetch) = fetch else { return };
+        if which.is_multiple_of(2) {
+            let key = self.prefer(peer);
+            self.engine.ask_too(self.now, fetch, &key);
+        } else if self.engine.cancel(fetch) {
+            // Else its event is on its way.
+            self.fetches.remove(&fetch);
+            assert!(!self.engine.cancel(fetch), "it is gone");
+        }
+    }
+
+    fn command(&mut self, peer: u8) {
+        let (what, id) = (self.byte(), self.id());
+        let now = self.now;
+        match what % 8 {
+            0 => {
+                let key = self.key(peer);
+                let was_known = self.engine.peer(&key).is_some();
+                assert!(self.engine.disconnect(&key) >= was_known);
+                assert!(self.engine.peer(&key).is_none());
+            }
+            1 => {
+                let was = self.engine.advertised().any(|(known, _, _)| *known == id);
+                assert_eq!(self.engine.withdraw(&id), was);
+            }
+            2 => self.engine.set_head(now, Some(id)),
+            3 => self.engine.set_validator(now, what & 8 == 0),
+            4 => {
+                let seeds = [self.peer(peer).address(), self.peer(peer + 1).address()];
+                for seed in seeds {
+                    self.ledger.contacted(seed);
+                }
+                let (default, additional) = seeds.split_at(usize::from(what & 8 == 0));
+                self.engine.set_seeds(now, default, additional);
+            }
+            5 => {
+                let to = if what & 8 == 0 {
+                    Recipient::Validators
+                } else {
+                    Recipient::Peer(self.key(peer))
+                };
+                let told = self.engine.send_transaction(now, id, to);
+                assert!(told <= usize::from(PEERS));
+            }
+            6 => self.engine.set_chain_identity(now, identity(what)),
+            _ => {
+                let expires = (what & 8 == 0).then(|| now + Duration::from_secs(what.into()));
+                let kind = PayloadType::LIST;
+                self.engine.advertise(now, id, kind, expires);
             }
         }
     }
 
-    fn sealed(&mut self, peer: u8, topic: Topic, content: &[u8]) {
-        let Some(key) = self.shared.get(usize::from(peer)).cloned() else {
-            return;
+    /// Datagrams through the incoming queue.
+    fn queue(&mut self, peer: u8) {
+        let count = self.byte();
+        for n in 0..count % 16 {
+            let from = self.peer(peer).address();
+            let packet = if n.is_multiple_of(2) {
+                self.packet(peer, |peer, out| {
+                    write_handshake(out, &peer.key, peer.address().port(), &[]);
+                })
+            } else {
+                self.packet(peer, |peer, out| peer.seal(out, Topic::Ping, &[0; 34]))
+            };
+            self.ledger.received(from, &packet);
+            let limit = self.engine.incoming_bytes() + packet.len() as u64 + 6;
+            self.engine.enqueue_datagram(self.now, from, &packet);
+            assert!(self.engine.incoming_bytes() <= limit);
+        }
+        for _ in 0..count / 16 {
+            if !self.engine.handle_queued(self.now, &self.store) {
+                assert_eq!(self.engine.incoming_bytes(), 0);
+                break;
+            }
+        }
+    }
+
+    /// A handshake that says which chain its sender follows, or is changed on its way.
+    fn block(&mut self, peer: u8) {
+        let how = self.byte();
+        let block = Block {
+            identity: (how & 1 == 0).then(|| identity(how)),
+            is_question: how & 2 == 0,
         };
-        self.sealed += 1;
-        let mut nonce = [peer; 12];
-        nonce[..4].copy_from_slice(&self.sealed.to_be_bytes());
-        let envelope = Envelope {
-            sender: peer_secret(peer).public_key(),
-            port: 4_000,
-            key: &key,
-            nonce,
-        };
-        self.send(peer, |out| {
-            // No content here is too long for the cipher.
-            let _ = envelope.write(out, topic, content);
+        self.send(peer, |peer, out| {
+            peer.introduce(out, &block);
+            if how & 12 == 0
+                && let Some(byte) = out.get_mut(usize::from(how))
+            {
+                *byte ^= 1;
+            }
         });
     }
 
-    fn send(&mut self, peer: u8, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut buffer = Vec::new();
-        let mut draft = Draft::new(&mut buffer);
-        write(draft.message_mut());
-        draft.work(u32::from(self.engine.required_difficulty().min(8)));
-        self.receive(peer_address(peer), &buffer);
+    /// The host brings back the result of a search.
+    fn bring_work(&mut self) {
+        let patience = u64::from(self.byte()) << 6;
+        let Some(mut work) = self.work.pop_front() else {
+            return;
+        };
+        let done = work.run(patience).unwrap_or_else(|| work.give_up());
+        // The packet was paid for when it was made.
+        self.ledger.is_exempt = true;
+        self.engine.handle_work(self.now, done);
+    }
+
+    fn packet(&mut self, peer: u8, write: impl FnOnce(&mut Peer, &mut Vec<u8>)) -> Vec<u8> {
+        let work = self.engine.required_difficulty().min(8);
+        self.peer(peer).packet(u32::from(work), write)
+    }
+
+    fn send(&mut self, peer: u8, write: impl FnOnce(&mut Peer, &mut Vec<u8>)) {
+        let packet = self.packet(peer, write);
+        let from = self.peer(peer).address();
+        self.receive(from, &packet);
     }
 
     fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.ledger.received(from, datagram);
+        for peer in &mut self.peers {
+            peer.open(datagram, &mut self.ledger);
+        }
         self.engine
             .handle_datagram(self.now, from, datagram, &self.store);
     }
 
-    fn drain(&mut self, all: &mut Vec<(SocketAddr, Vec<u8>)>) {
+    /// The addresses that are validated now.
+    fn validated(&self) -> BTreeSet<SocketAddr> {
+        let validated = self.engine.peers().filter(|peer| peer.is_proven);
+        validated.map(|peer| peer.address).collect()
+    }
+
+    /// Takes what the engine has to say. `before`: what was validated before the step.
+    fn drain(&mut self, before: &BTreeSet<SocketAddr>) {
+        let mut validated = self.validated();
+        validated.extend(before);
+        for address in &validated {
+            // It may be asked once more when it is none any longer.
+            self.ledger.contacted(*address);
+        }
         let mut buffer = Vec::new();
-        let before = all.len();
+        let first = self.sent.len();
         while let Some(transmit) = self.engine.poll_transmit(&mut buffer) {
             assert_eq!(transmit.len, buffer.len());
-            all.push((transmit.to, buffer.clone()));
-            assert!(
-                all.len() - before <= MAX_BURST,
-                "one step brings out no end of packets"
-            );
+            if !validated.contains(&transmit.to) {
+                self.ledger.sent(self.now, transmit.to, transmit.len);
+            }
+            for peer in &mut self.peers {
+                peer.take(transmit.to, &buffer);
+            }
+            self.sent.push((transmit.to, buffer.clone()));
+            let burst = self.sent.len() - first;
+            assert!(burst <= MAX_BURST, "one step brings out no end of packets");
         }
-        while self.engine.poll_event().is_some() {}
-        // Nobody grinds here; what is not brought back is dropped in time.
-        while self.engine.poll_work().is_some() {}
-        if let Some(next) = self.engine.poll_timeout() {
-            assert!(next <= Instant::MAX, "a deadline");
+        self.ledger.is_exempt = false;
+        while let Some(event) = self.engine.poll_event() {
+            self.event(&event);
         }
+        while let Some(work) = self.engine.poll_work() {
+            self.work.push_back(work);
+        }
+        // What the host is slow with is given up by the engine.
+        assert!(self.engine.pending_work() <= limits::MAX_WORK);
+        let next = self.engine.poll_timeout();
+        assert!(next.is_some_and(|next| next <= self.now + CHECK_INTERVAL));
+        self.providers = self.providers.max(self.engine.provider_count());
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Fetched { fetch, .. } | Event::FetchFailed { fetch, .. } => {
+                assert!(self.fetches.remove(fetch), "it was under way");
+                *self.ended.entry(*fetch).or_insert(0) += 1;
+            }
+            Event::Head { peer, .. }
+            | Event::Transaction { peer, .. }
+            | Event::ChainIdentity { peer, .. } => {
+                // It may be gone by now.
+                let peer = self.engine.peer(peer);
+                assert!(peer.is_none_or(|peer| peer.is_proven), "{event:?}");
+            }
+            Event::PeerAdded { .. }
+            | Event::PeerMoved { .. }
+            | Event::PeerRemoved { .. }
+            | Event::AddressLearned(_) => {}
+        }
+    }
+
+    /// What is under way ends; nothing has grown.
+    fn end(&mut self) {
+        let end = self.now + LONG;
+        while let Some(due) = self.engine.poll_timeout()
+            && due <= end
+        {
+            let validated = self.validated();
+            self.now = self.now.max(due);
+            self.engine.handle_timeout(self.now, &self.store);
+            self.drain(&validated);
+        }
+        assert_eq!(self.engine.pending_fetches(), 0, "every fetch ends");
+        assert!(self.fetches.is_empty(), "every fetch is told to its caller");
+        assert!(self.ended.values().all(|times| *times == 1), "once");
+        let peers = self.engine.peers().count();
+        assert!(peers <= usize::from(PEERS), "{peers} peers");
+        assert!(self.providers <= 16 * MAX_STEPS, "providers");
+        assert_eq!(self.engine.outgoing_bytes(), 0);
     }
 }
 
-/// The limits are what they are called.
-const _: () = assert!(limits::AMPLIFICATION <= 3);
+fn identity(n: u8) -> ChainIdentity {
+    ChainIdentity {
+        rules_version: (n >> 6).into(),
+        chain_id: (n >> 4 & 3).into(),
+        genesis: (n & 8 == 0).then_some(AtomId::new([1 + n % 4; 32])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_hold_in_random_sessions() {
+        for seed in 0..300 {
+            run(&session(seed));
+        }
+    }
+}

@@ -16,11 +16,11 @@ struct Advertisement {
     kind: PayloadType,
     expires: Option<Instant>,
     due: Instant,
-    /// When everybody is told again; before that, only those who have not been.
+    /// When it is sent to all again; before that, only to peers that have not had it.
     repeat_at: Instant,
-    /// How often everybody has been told.
+    /// How often it has been sent to all.
     rounds: usize,
-    /// Who was told last.
+    /// Peers that it was sent to last.
     told: heapless::Vec<PublicKey, ADVERTISE_FANOUT>,
 }
 
@@ -43,7 +43,7 @@ impl Advertisements {
         [due, expiry].into_iter().flatten().min()
     }
 
-    /// Somebody new may be nearer to what we advertise: everything is due again, at our pace.
+    /// Makes everything due again, at our pace: a new peer may be nearer to what we advertise.
     pub(super) fn look_again(&mut self, now: Instant) {
         self.by_due.clear();
         for (id, advertisement) in &mut self.by_id {
@@ -52,7 +52,7 @@ impl Advertisements {
         }
     }
 
-    /// A peer may have forgotten what it was told: it is told again, at our pace.
+    /// Makes everything due again that was sent to a peer, at our pace: it may have restarted.
     pub(super) fn tell_again(&mut self, now: Instant, peer: &PublicKey) {
         for (id, advertisement) in &mut self.by_id {
             let told = advertisement.told.len();
@@ -88,9 +88,9 @@ impl Advertisements {
 }
 
 impl Engine {
-    /// Tells the nearest peers that we provide an object, now and every
-    /// `storage_index_interval`, until `expires` if that is given. Advertising it again replaces
-    /// kind and expiry. `false` if there are too many.
+    /// Advertises an object to the nearest peers, now and every `storage_index_interval`, until
+    /// `expires` if that is given. Advertising it again replaces kind and expiry. `false` if there are
+    /// too many.
     pub fn advertise(
         &mut self,
         now: Instant,
@@ -121,19 +121,19 @@ impl Engine {
         true
     }
 
-    /// Stops telling that we provide an object; `false` if we did not. Those who were told forget
-    /// it in their own time.
+    /// Stops advertising an object; `false` if it was not advertised. Peers that have a record keep it
+    /// until it expires.
     pub fn withdraw(&mut self, id: &AtomId) -> bool {
         self.advertisements.remove(id)
     }
 
-    /// What we advertise.
+    /// Returns our advertisements.
     pub fn advertised(&self) -> impl Iterator<Item = (&AtomId, PayloadType, Option<Instant>)> {
         let by_id = self.advertisements.by_id.iter();
         by_id.map(|(id, advertisement)| (id, advertisement.kind, advertisement.expires))
     }
 
-    /// After a change of our own address everybody is to be told again.
+    /// Sends everything to all again, after a change of our own address.
     pub(super) fn advertise_everything(&mut self) {
         for advertisement in self.advertisements.by_id.values_mut() {
             advertisement.repeat_at = Instant::ZERO;
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     fn advertise_one(&mut self, now: Instant, id: AtomId) {
-        // Without an address there is nothing to tell; learning one makes everything due.
+        // Without an address there is nothing to send; learning one makes everything due.
         let address = self.advertised_address();
         let own = Distance::between(id.as_bytes(), self.me.as_bytes());
         let nearest = self
@@ -180,7 +180,7 @@ impl Engine {
         if is_repeat {
             let interval = self.config.storage_index_interval;
             let is_once = interval.is_zero();
-            // Nobody acknowledges a put, so the first may be lost.
+            // Puts are not acknowledged, so the first may be lost.
             let early = EARLY_REPEATS.get(advertisement.rounds);
             advertisement.rounds = advertisement.rounds.saturating_add(1);
             advertisement.repeat_at = if is_once {
@@ -193,7 +193,7 @@ impl Engine {
         let mut told = core::mem::take(&mut advertisement.told);
         let repeat_at = advertisement.repeat_at;
         told.retain(|peer| nearest.contains(peer));
-        // When we are nearest ourselves, nobody is told: searches end here anyway.
+        // When we are nearest ourselves, none is sent: lookups end here anyway.
         for peer in nearest {
             if let Some(address) = address
                 && !told.contains(&peer)

@@ -1,5 +1,4 @@
-//! One request to one node: whether it may be asked, how its address is paid for, and how long its
-//! answer is waited for.
+//! A single request: permission to send it, credit of its address, and patience for its answer.
 
 use super::outbox::sealed_bytes;
 use super::proof::GET_BYTES;
@@ -17,27 +16,28 @@ use core::time::Duration;
 pub(super) struct Redirect {
     pub(super) key: PublicKey,
     pub(super) address: SocketAddr,
-    /// What it weighed.
+    /// Bytes of its packet.
     pub(super) bytes: usize,
     /// Whether the address had not been contacted of late.
     pub(super) is_first: bool,
 }
 
 impl Engine {
-    /// A question that a reference node on IPv6 cannot answer ends its receiving.
+    /// Returns whether a peer may be asked: a reference node on IPv6 stops receiving at a request that
+    /// it cannot answer.
     pub(super) fn may_ask(&self, key: &PublicKey) -> bool {
         let peer = self.peers.get(key);
         peer.is_some_and(|peer| peer.may_be_asked_at(&peer.address))
     }
 
-    /// How long to wait for the answer of somebody who has been asked `tries` times.
+    /// Returns how long to wait for the answer of a peer that has been asked `tries` times.
     pub(super) fn patience(&self, key: &PublicKey, tries: u8) -> Duration {
         let own = self.peers.get(key).map(|peer| peer.round_trip);
         let trip = own.filter(RoundTrip::is_known).unwrap_or(self.round_trip);
         trip.patience(tries)
     }
 
-    /// Counts how long an answer took, to a question that went out once.
+    /// Records a round trip, of a request that was sent once.
     pub(super) fn note_round_trip(&mut self, key: &PublicKey, took: Duration) {
         self.round_trip.note(took);
         if let Some(peer) = self.peers.get_mut(key) {
@@ -45,8 +45,7 @@ impl Engine {
         }
     }
 
-    /// Sends a request to a peer at its proven address, or to somebody who was named at the address
-    /// that was named.
+    /// Sends a request to a validated peer, or to a peer that was named at the address that was named.
     pub(super) fn request(
         &mut self,
         now: Instant,
@@ -90,7 +89,7 @@ impl Engine {
                 return false;
             }
             if let Some(peer) = self.peers.get_mut(&key) {
-                // Only nodes of ours are told of contacts on IPv6.
+                // Only nodes of ours are sent contacts on IPv6.
                 peer.takes_ipv6 = address.is_ipv6();
             }
         }
@@ -102,9 +101,9 @@ impl Engine {
         self.send_get(now, &to, wanted, wanted_as)
     }
 
-    /// A request to somebody new may be lost, and an address that is not proven is sent another only
-    /// within its credit: what the redirect weighed counts as if it had come from there. Who names
-    /// addresses pays for each out of its budget.
+    /// Credits an address that a redirect names with the bytes of the redirect: a request to a new
+    /// peer may be lost, and an unvalidated address is sent another only within its credit. Each
+    /// counts against the budget of the referrer.
     pub(super) fn pay_for_named(&mut self, now: Instant, namer: &Source, redirect: &Redirect) {
         let Redirect { key, address, .. } = redirect;
         let peer = self.peers.get(key);

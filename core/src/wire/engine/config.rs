@@ -1,4 +1,4 @@
-//! What the host decides once.
+//! Engine configuration.
 
 use super::limits;
 use crate::atom::AtomId;
@@ -10,13 +10,13 @@ use core::time::Duration;
 /// The engine's configuration. Start from [`EngineConfig::new`] and change what differs.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The relay key: who we are.
+    /// The relay key.
     pub secret: SecretKey,
-    /// The port that others are to answer to: the bound one, never 0.
+    /// The port that peers answer to: the bound one, never 0.
     pub incoming_port: u16,
     /// Whether the host's socket speaks IPv6. If not, IPv6 addresses are never contacted.
     pub use_ipv6: bool,
-    /// Where others can reach us; `None` to learn it from what peers see.
+    /// Our address as peers reach it; `None` to learn it from them.
     pub advertised_address: Option<SocketAddr>,
     /// Whether our pings say that we validate, and transactions are taken.
     pub is_validator: bool,
@@ -24,17 +24,17 @@ pub struct EngineConfig {
     pub head: Option<AtomId>,
     /// The chain that we follow, which our handshakes to nodes of ours name.
     pub chain_identity: Option<ChainIdentity>,
-    /// Silence after which a peer is evicted; zero evicts nobody.
+    /// Silence after which a peer is evicted; zero evicts none.
     pub peer_timeout: Duration,
-    /// How often silent peers are looked for.
+    /// Interval of checks for silent peers.
     pub peer_timeout_interval: Duration,
     /// How often the seeds are tried while there is no peer; zero tries once.
     pub bootstrap_retry_interval: Duration,
     /// How often advertisements are repeated; zero sends each once.
     pub storage_index_interval: Duration,
-    /// How long a fetch may go without progress; zero asks nobody.
+    /// How long a fetch may go without progress; zero disables fetching.
     pub fetch_timeout: Duration,
-    /// How long what others provide is remembered.
+    /// Lifetime of provider records.
     pub provider_lifetime: Duration,
     /// Cap of the incoming queue; 0 disables the cap.
     pub incoming_queue_limit_bytes: u64,
@@ -47,7 +47,7 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The documented defaults for this key and port.
+    /// Returns the documented defaults for this key and port.
     #[must_use]
     pub const fn new(secret: SecretKey, incoming_port: u16) -> Self {
         Self {

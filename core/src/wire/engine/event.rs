@@ -1,4 +1,4 @@
-//! What the engine tells its host, and the names it uses for it.
+//! Events for the host, and their parts.
 
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
@@ -14,7 +14,7 @@ use core::net::SocketAddr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FetchId(pub(super) u64);
 
-/// Where the datagram that is now in the caller's buffer goes.
+/// Destination of the datagram in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
     /// The receiver. On a dual-stack socket an IPv4 address has to be mapped by the host.
@@ -23,12 +23,12 @@ pub struct Transmit {
     pub len: usize,
 }
 
-/// Why a fetch failed.
+/// Reason why a fetch failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FetchError {
-    /// Everybody who was asked said no, or knew only those who had been asked.
+    /// Every peer that was asked does not have it, or named only peers that had been asked.
     NotFound,
-    /// Nobody brought it in time.
+    /// It did not arrive in time.
     Timeout,
     /// Too many fetches are under way.
     TooMany,
@@ -49,66 +49,68 @@ impl fmt::Display for FetchError {
 
 impl core::error::Error for FetchError {}
 
-/// Why a peer is no longer one.
+/// Reason why a peer was removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RemoveReason {
     /// Silent for too long, also when asked.
     TimedOut,
-    /// Another key has proven its address.
+    /// Another key was validated at its address.
     Replaced,
     /// Its place was needed.
     Displaced,
-    /// The host said so.
+    /// The host disconnected it.
     Disconnected,
 }
 
-/// Something that the host may want to know.
+/// Something that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A peer has shown that it is who it says, by an authentic ping or by proving its address.
+    /// A peer was registered: its address is validated, or it cannot be and has sent an authentic
+    /// ping.
     PeerAdded {
-        /// Who.
+        /// The peer.
         peer: PublicKey,
         /// Where it is sent to.
         address: SocketAddr,
     },
-    /// A peer has proven an address that it did not have before.
+    /// A peer was validated at another address.
     PeerMoved {
-        /// Who.
+        /// The peer.
         peer: PublicKey,
         /// The address that it had.
         from: SocketAddr,
         /// The address that it has.
         to: SocketAddr,
     },
-    /// A peer is no longer one.
+    /// A peer was removed.
     PeerRemoved {
-        /// Who.
+        /// The peer.
         peer: PublicKey,
-        /// Why.
+        /// The reason.
         reason: RemoveReason,
     },
-    /// A fetch is done. The atoms have the ids they were asked under: for a list, they are the
-    /// whole chain, head first.
+    /// A fetch has succeeded. The atoms have the ids they were requested under: for a list, they are
+    /// all its atoms, head first.
     Fetched {
-        /// Which fetch.
+        /// The fetch.
         fetch: FetchId,
-        /// What was asked for.
+        /// The requested id.
         id: AtomId,
-        /// As what.
+        /// The requested kind.
         kind: PayloadType,
         /// The atoms.
         atoms: Vec<Atom>,
-        /// Who brought the last of them; `None` if nobody had to (the empty list).
+        /// The peer that sent the last of them; `None` for the empty list, and for the beginning of one
+        /// that timed out.
         from: Option<PublicKey>,
     },
     /// A fetch has failed.
     FetchFailed {
-        /// Which fetch.
+        /// The fetch.
         fetch: FetchId,
-        /// What was asked for.
+        /// The requested id.
         id: AtomId,
-        /// Why.
+        /// The reason.
         error: FetchError,
     },
     /// A peer's ping names a head other than the one it named before.
@@ -134,15 +136,15 @@ pub enum Event {
         /// The transaction's id.
         id: AtomId,
     },
-    /// A peer follows this chain, or another than before. Told again by [`PeerInfo::identity`], in case
-    /// the event was lost.
+    /// A peer follows this chain, or another than before. [`PeerInfo::identity`] has it too, in case
+    /// the event was dropped.
     ChainIdentity {
         /// The peer.
         peer: PublicKey,
         /// Its chain: authentic, and of the present run of the peer.
         identity: ChainIdentity,
     },
-    /// Most peers see us at this address, which advertisements name from now on.
+    /// Most network groups see us at this address, which advertisements name from now on.
     AddressLearned(SocketAddr),
 }
 
@@ -155,7 +157,7 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// The network group of that address.
     pub group: NetworkGroup,
-    /// Whether it has proven that address.
+    /// Whether that address is validated.
     pub is_proven: bool,
     /// Whether its pings say that it validates.
     pub is_validator: bool,
@@ -164,7 +166,7 @@ pub struct PeerInfo {
     /// Whether the peer is the pinned default seed, or its validated address is that of a configured
     /// seed.
     pub is_seed: bool,
-    /// The work that it asks for, clamped.
+    /// The proof of work that it requires, clamped.
     pub difficulty: u8,
     /// The head that it named last.
     pub head: Option<AtomId>,
@@ -174,12 +176,12 @@ pub struct PeerInfo {
     pub last_heard: Instant,
 }
 
-/// Who a transaction is sent to.
+/// Recipients of an announced transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recipient {
     /// One peer.
     Peer(PublicKey),
-    /// Every proven peer whose pings say that it validates and name a head. (A reference node that
+    /// Every validated peer whose pings say that it validates and name a head. (A reference node that
     /// has a validation key but no head stops receiving at its first transaction.)
     Validators,
 }

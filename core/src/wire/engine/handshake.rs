@@ -1,13 +1,13 @@
-//! Handshakes: who is there, in the clear, and what nodes of ours tell each other with them.
+//! Handshakes: keys in the clear, and what nodes of ours tell each other with them.
 //!
-//! A handshake without authentication proves nothing: it is answered, and that is all. It never
-//! refreshes a peer, and nothing that it says is used but the mark of a node of ours over IPv6.
+//! A handshake without authentication proves nothing: it is answered, and has no other effect. It
+//! never refreshes a peer, and nothing in it is used but the mark of a node of ours over IPv6.
 //!
 //! To a peer that is validated and of ours go handshakes with an authenticated extension block
 //! ([`crate::wire::handshake`]): when it is validated or has restarted, when our chain identity
 //! changes, with each periodic ping, and when it asks. They tell it which chain we follow. Such a
-//! handshake is no greeting: it is not answered, unless it asks. A peer whose block has not come is
-//! asked for it a few times.
+//! handshake is not answered unless it asks. A peer whose block has not come is asked for it a few
+//! times.
 
 use super::outbox::handshake_bytes;
 use super::random::split;
@@ -19,11 +19,11 @@ use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 
-/// What the authenticated blocks of a peer have told.
+/// Contents of the authenticated blocks of a peer.
 #[derive(Debug, Default)]
 pub(super) struct Introduction {
     pub(super) identity: Option<ChainIdentity>,
-    /// The nonce of the block that is in force: of the stream that is confirmed.
+    /// Nonce of the block in force.
     latest: Option<[u8; 12]>,
     /// Times that it was asked for one.
     asked: u8,
@@ -78,7 +78,7 @@ impl Engine {
             return self.answer_known(now, &source.key);
         }
         let is_known = self.peers.get(&source.key).is_some();
-        // The first answer to a handshake of ours, no more: who comes later needs one himself.
+        // Only the first answer to a handshake of ours: later senders need a handshake themselves.
         let is_contacted = !is_known && self.contacts.contains(now, &source.address);
         if is_contacted && self.contacts.take(now, source.address, 2) {
             let shared = self.agree(now, &source)?;
@@ -102,8 +102,8 @@ impl Engine {
         }
     }
 
-    /// Answers a peer's handshake from its proven address with a handshake and a ping: it may have
-    /// restarted, and needs both. At most once an interval; one that comes sooner waits.
+    /// Answers a handshake of a peer from its validated address with a handshake and a ping: it may
+    /// have restarted, and needs both. At most once per interval; one that comes sooner waits.
     pub(super) fn answer_known(&mut self, now: Instant, key: &PublicKey) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(key) else {
             return Ok(());
@@ -137,14 +137,13 @@ impl Engine {
             self.answer_timers.pop_first();
             let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
             if is_due {
-                // The peer is free to be answered now, so nothing is put off again.
+                // The interval has passed, so nothing is put off again.
                 let _ = self.answer_known(now, &key);
             }
         }
     }
 
-    /// Sends a handshake to an address that is not proven, within its credit and once an interval
-    /// for each key that it has.
+    /// Sends a handshake to an unvalidated address, within its credit and once per interval and key.
     pub(super) fn introduce(&mut self, now: Instant, source: &Source) -> bool {
         let name = (source.address, source.key);
         if self.handshakes.contains(now, &name) {
@@ -161,10 +160,10 @@ impl Engine {
         true
     }
 
-    /// Whether to answer a handshake that there is no place to remember. A flood of names and
-    /// addresses fills the memory at no cost, and must not keep newcomers out; what the answer
-    /// costs, the address has paid for. A few go unanswered: two nodes whose memories are both
-    /// full would greet each other for ever.
+    /// Returns whether to answer a handshake that there is no room to remember. A flood of keys and
+    /// addresses fills the memory at no cost, and must not keep newcomers out; the answer is within
+    /// the credit of the address. A few go unanswered: two nodes with full memories would exchange
+    /// handshakes for ever.
     const fn answer_unremembered(&mut self) -> bool {
         self.unremembered = self.unremembered.wrapping_add(1);
         !self
@@ -207,7 +206,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&source.key) else {
             return Ok(());
         };
-        if sender.is_trusted {
+        if sender.is_trusted && peer.is_proven {
             self.take_block(&source.key, nonce, block.identity);
         } else {
             peer.held.block(*nonce, block.identity);
@@ -302,7 +301,7 @@ impl Engine {
         }
     }
 
-    /// The chain that we follow.
+    /// Returns the chain that we follow.
     #[must_use]
     pub const fn chain_identity(&self) -> Option<ChainIdentity> {
         self.config.chain_identity

@@ -6,22 +6,22 @@
 use core::time::Duration;
 
 /// Peers known at once, registered or not. When full, the one heard from longest ago goes among
-/// those that have not proven their address and are silent for [`STRANGER_PATIENCE`] or more than
-/// [`STRANGERS_WITH_TIME`], then among those that the distance table has no place for and that were
-/// silent for [`SPARE_PEER_SILENCE`], then among all that have proven nothing; the others stay, and
-/// the newcomer is refused.
+/// unvalidated peers that are silent for [`STRANGER_PATIENCE`] or more than
+/// [`STRANGERS_WITH_TIME`], then among those that the routing table has no room for and that were
+/// silent for [`SPARE_PEER_SILENCE`], then among all unvalidated ones; the others stay, and the
+/// newcomer is refused.
 pub const MAX_PEERS: usize = 4_096;
 /// See [`MAX_PEERS`]: time enough for a newcomer to learn of others.
 pub const SPARE_PEER_SILENCE: Duration = Duration::from_secs(10);
-/// See [`MAX_PEERS`]: time enough to answer the probes of an address.
+/// See [`MAX_PEERS`]: time enough to answer probes.
 pub const STRANGER_PATIENCE: Duration = Duration::from_secs(3);
-/// See [`MAX_PEERS`]. A flood of strangers, of whom [`AGREEMENTS_PER_SECOND`] come, leaves each a
-/// quarter of a second to prove its address, and costs so many spare peers their place.
+/// See [`MAX_PEERS`]. A flood of unknown keys, of which [`AGREEMENTS_PER_SECOND`] come, leaves each a
+/// quarter of a second to validate its address, and costs so many spare peers their place.
 pub const STRANGERS_WITH_TIME: usize = 256;
 /// Peers known at once from one IPv4 /24 or IPv6 /48; loopback and private ranges are exempt.
 pub const MAX_PEERS_PER_NETWORK: u32 = 64;
 
-/// The most work that a peer can ask of us, in leading zero bits.
+/// The most proof of work that a peer can require of us, in leading zero bits.
 pub const MAX_DIFFICULTY: u8 = 26;
 /// Bytes that may be hashed, on average, to find a nonce while a datagram is handled; more goes
 /// out as [`Work`](super::Work).
@@ -35,9 +35,9 @@ pub const WORK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nonces that a search tries at most.
 pub const MAX_WORK_ATTEMPTS: u64 = 1 << 27;
 
-/// What an unproven address may be sent, as a multiple of what came from it.
+/// Amplification limit: bytes to an unvalidated address, as a multiple of bytes from it.
 pub const AMPLIFICATION: u64 = 3;
-/// Unproven addresses whose balance is kept. When full, the one used longest ago is forgotten,
+/// Unvalidated addresses whose balance is kept. When full, the one used longest ago is forgotten,
 /// which leaves it without credit.
 pub const MAX_CREDITS: usize = 8_192;
 /// How long an address that is silent keeps its balance.
@@ -48,7 +48,7 @@ pub const CREDIT_LIFETIME: Duration = Duration::from_secs(60);
 pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 /// Addresses contacted for the first time within [`CONTACT_INTERVAL`]; further ones are refused.
 pub const MAX_CONTACTS: usize = 4_096;
-/// First contacts that one peer can cause within [`CONTACT_INTERVAL`] by naming addresses.
+/// First contacts that one referrer can cause within [`CONTACT_INTERVAL`].
 pub const MAX_CONTACTS_PER_NAMER: usize = 32;
 /// Handshakes that are answered at once and remembered, so that the next waits its turn. When
 /// full, further ones are answered without being remembered.
@@ -56,14 +56,14 @@ pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;
 /// Of the handshakes that are answered without being remembered, one in so many is not.
 pub const UNREMEMBERED_HANDSHAKES: u32 = 32;
 
-/// Key agreements with strangers a second, from everywhere.
+/// Key agreements with unknown peers per second, from everywhere.
 pub const AGREEMENTS_PER_SECOND: u32 = 1_000;
-/// Key agreements with strangers that may come at once, from everywhere.
+/// Key agreements with unknown peers in a burst, from everywhere.
 pub const AGREEMENTS_BURST: u32 = 4_000;
-/// Key agreements with strangers a second from one IPv4 /24 or IPv6 /48; loopback and private
+/// Key agreements with unknown peers per second from one IPv4 /24 or IPv6 /48; loopback and private
 /// ranges are exempt.
 pub const AGREEMENTS_PER_SECOND_PER_NETWORK: u32 = 16;
-/// Key agreements with strangers that may come at once from one network.
+/// Key agreements with unknown peers in a burst from one network.
 pub const AGREEMENTS_BURST_PER_NETWORK: u32 = 64;
 /// Networks whose use is counted. When full, the one used longest ago is forgotten.
 pub const MAX_NETWORKS: usize = 4_096;
@@ -72,9 +72,9 @@ pub const MAX_NETWORKS: usize = 4_096;
 pub const MAX_PROBES: u8 = 3;
 /// Between two probes of one address.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// Requests of one peer that wait for its address to be proven; further ones are dropped.
+/// Requests of one peer that wait for its address to be validated; further ones are dropped.
 pub const MAX_WAITING: usize = 16;
-/// How long a request waits for the proof.
+/// How long a request waits for the validation.
 pub const WAITING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Announced transactions of one peer that wait until its stream is confirmed; further ones are
 /// dropped.
@@ -92,13 +92,13 @@ pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
 /// How long a provider record lives unless it is put again.
 pub const PROVIDER_LIFETIME: Duration = Duration::from_secs(1_800);
 /// Redirects to providers for one asker and id within [`CONTACT_INTERVAL`], and redirects to nearer
-/// peers for one whose address is not proven: an answer may be lost, and is asked for again.
+/// peers for an unvalidated one: an answer may be lost, and is asked for again.
 pub const MAX_REPEATED_REDIRECTS: u8 = 4;
-/// Forwarded puts of one provider for one id within [`CONTACT_INTERVAL`]: as many as it sends while
-/// its first may have been lost.
+/// Forwarded puts of one provider for one id within [`CONTACT_INTERVAL`]: as many as it repeats early
+/// in case the first was lost.
 pub const MAX_FORWARDED_PUTS: u8 = 3;
-/// Redirects and forwarded puts that are remembered. When full, nobody is redirected and nothing
-/// forwarded until the oldest is [`CONTACT_INTERVAL`] old.
+/// Redirects and forwarded puts that are remembered. When full, there are none until the oldest is
+/// [`CONTACT_INTERVAL`] old.
 pub const MAX_REDIRECTS: usize = 16_384;
 
 /// Fetches at once; further ones fail at once.
@@ -152,8 +152,8 @@ pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
 
 /// Peers below which others are asked for theirs.
 pub const WANTED_PEERS: usize = 64;
-/// Of the peers nearest to ourselves, so many are asked for theirs however many are known: those who
-/// are near to us know each other, and who looks for what is near to us has to find us through them.
+/// Of the peers nearest to ourselves, so many are asked for theirs however many are known: they know
+/// each other, and lookups of what is near to us have to find us through them.
 pub const NEAR_PEERS: usize = 8;
 /// Between two such questions to one peer.
 pub const ROUTE_REQUEST_INTERVAL: Duration = Duration::from_secs(300);
@@ -171,7 +171,7 @@ pub const FEW_PEERS_HURRY: u32 = 10;
 /// Between two looks at seeds that are no peers, while fewer than [`WANTED_PEERS`] are known: two
 /// halves of a network that have forgotten each other have only the seeds in common.
 pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
-/// Pings go out at least this often, so that nobody forgets us.
+/// Pings go out at least this often, so that no peer forgets us.
 pub const PING_INTERVAL: Duration = Duration::from_secs(300);
 /// Seeds that are kept.
 pub const MAX_SEEDS: usize = 256;

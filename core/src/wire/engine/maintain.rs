@@ -1,4 +1,4 @@
-//! What time brings: peers that fall silent, seeds that are tried again, things that expire.
+//! Periodic maintenance: peer timeouts, seed retries, record expiry.
 
 use super::limits::{
     CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_HURRY, MAX_SEEDS, PING_INTERVAL, PROBE_INTERVAL,
@@ -12,12 +12,12 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Silence after which one who never became a peer is forgotten.
+/// Silence after which an unregistered peer is forgotten.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The shortest pause between two checks, whatever is configured.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a check finds to do for a peer.
+/// Action that a check takes for a peer.
 enum Care {
     Remove(RemoveReason),
     KeepAlive,
@@ -25,8 +25,8 @@ enum Care {
 }
 
 impl Engine {
-    /// The addresses of the seeds, as the host has resolved them; those that are new are contacted
-    /// at once. May be called again: the pin of the default seed stays.
+    /// Sets the addresses of the seeds, as the host has resolved them; new ones are contacted at
+    /// once. May be called again: the pin of the default seed stays.
     pub fn set_seeds(&mut self, now: Instant, default: &[SocketAddr], additional: &[SocketAddr]) {
         let canonical = |seeds: &[SocketAddr]| -> Vec<SocketAddr> {
             seeds
@@ -43,7 +43,7 @@ impl Engine {
         let is_new =
             |seed: &SocketAddr| !before.default.contains(seed) && !before.additional.contains(seed);
         let fresh: Vec<SocketAddr> = self.all_seeds().into_iter().filter(is_new).collect();
-        // What is resolved again to the same addresses does not put the next attempt off.
+        // Resolving the same addresses again does not put the next attempt off.
         if !fresh.is_empty() {
             self.next_bootstrap = now + self.config.bootstrap_retry_interval;
         }
@@ -56,7 +56,7 @@ impl Engine {
         self.seeds.addresses().copied().collect()
     }
 
-    /// Sends a handshake to an address, unless it has had one of late.
+    /// Sends a handshake to an address, unless one was sent within [`CONTACT_INTERVAL`].
     pub fn connect(&mut self, now: Instant, address: SocketAddr) {
         let address = super::address::canonical(address);
         if !self.is_own_address(address) && self.may_contact(now, address, None) {
@@ -64,14 +64,14 @@ impl Engine {
         }
     }
 
-    /// Forgets a peer; `false` if there is none with this key.
+    /// Removes a peer; `false` if there is none with this key.
     pub fn disconnect(&mut self, key: &PublicKey) -> bool {
         let is_known = self.peers.get(key).is_some();
         self.remove_peer(key, RemoveReason::Disconnected);
         is_known
     }
 
-    /// When [`Engine::handle_timeout`] wants to be called next, if nothing else happens before.
+    /// Returns when [`Engine::handle_timeout`] is due if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let first = |timers: &alloc::collections::BTreeSet<(Instant, PublicKey)>| {
@@ -93,15 +93,15 @@ impl Engine {
 
     fn bootstrap_at(&self) -> Option<Instant> {
         let has_seeds = !self.seeds.is_empty();
-        // Peers that have proven nothing may not exist, and must not keep us from the seeds.
+        // Unvalidated peers may not exist, and must not keep us from the seeds.
         let is_alone = self.peers.proven() == 0;
         let repeats = !self.config.bootstrap_retry_interval.is_zero();
         (has_seeds && is_alone && repeats).then_some(self.next_bootstrap)
     }
 
-    /// Does what is due.
+    /// Handles all timers that are due.
     pub fn handle_timeout<S: AtomSource + ?Sized>(&mut self, now: Instant, store: &S) {
-        // Nothing that time brings needs an object yet; hosts drive all inputs alike.
+        // No timer needs an object yet; hosts drive all inputs alike.
         let _ = store;
         self.answer_due(now);
         self.probe_again(now);
@@ -176,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// Greets the seeds that are no peers, now and then; who is alone bootstraps instead.
+    /// Contacts seeds that are not peers, now and then; a node without peers bootstraps instead.
     fn look_at_seeds(&mut self, now: Instant) {
         if self.peers.proven() == 0 || now.since(self.seeds_looked_at) < self.paced(SEED_INTERVAL) {
             return;
@@ -189,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// What is done every `interval` with many peers is done this often with those that there are.
+    /// Returns the interval to use with the present number of peers in place of one for many.
     pub(super) fn paced(&self, interval: Duration) -> Duration {
         if self.peers.registered() < FEW_PEERS {
             interval / FEW_PEERS_HURRY
@@ -204,8 +204,13 @@ impl Engine {
             return (silence >= STRANGER_TIMEOUT).then_some(Care::Remove(RemoveReason::TimedOut));
         }
         let timeout = self.config.peer_timeout;
-        if !timeout.is_zero() {
-            // Nobody goes who has not been asked, and had time to answer.
+        if !timeout.is_zero() && !peer.is_proven {
+            // It cannot be validated: its address may be forged, and is not contacted.
+            if silence >= timeout {
+                return Some(Care::Remove(RemoveReason::TimedOut));
+            }
+        } else if !timeout.is_zero() {
+            // A peer goes only after it was probed, and had time to answer.
             let patience = PROBE_INTERVAL.min(timeout / 4);
             let is_asked = peer
                 .kept_alive_at
@@ -229,22 +234,17 @@ impl Engine {
     }
 
     /// Asks a silent peer for a sign of life. A reference node never answers a ping; it answers a
-    /// handshake, and a question that it cannot answer. A node of ours answers the question.
+    /// handshake and a probe. A node of ours answers the probe.
     fn keep_alive(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
         peer.kept_alive_at = Some(now);
-        let (address, is_proven) = (peer.address, peer.is_proven);
-        let may_be_asked = peer.may_be_asked_at(&address);
-        if is_proven {
-            self.send_handshake(now, address);
-            if may_be_asked {
-                self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
-            }
-            self.send_ping(now, key);
-        } else if self.may_contact(now, address, None) {
-            self.send_handshake(now, address);
+        let address = peer.address;
+        self.send_handshake(now, address);
+        if self.may_ask(key) {
+            self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
         }
+        self.send_ping(now, key);
     }
 }

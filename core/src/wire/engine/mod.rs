@@ -12,15 +12,16 @@
 //!
 //! - Two engines with equal configuration, seed and inputs give equal outputs, byte for byte.
 //! - No input makes it panic, recurse, loop for long or hold more than [`limits`] says.
-//! - An address is *proven* only by the echo of an unguessable id that was sent to it under the
+//! - An address is *validated* only by the echo of an unguessable id that was sent to it under the
 //!   peer's key. To any other address go at most [`limits::AMPLIFICATION`] times the bytes that came
 //!   from it, or from a peer that named it in a redirect, and first contacts of our own: one packet
 //!   an address per [`limits::CONTACT_INTERVAL`].
-//! - A peer's address, and the pin of the default seed, move only to proven addresses.
-//! - Responses count only if they were asked for, from whom was asked; atoms only under the id that
-//!   they hash to.
-//! - An IPv6 node is asked for objects, and told of IPv6 addresses, only after it has shown to be
-//!   one of ours by [`IPV6_MARK`]: a reference node would stop receiving.
+//! - A peer's address, and the pin of the default seed, move only to validated addresses.
+//! - Unsolicited responses have no effect, and atoms count only under the id that they hash to.
+//! - What a peer states (its head, a transaction, its chain) counts only once the peer is validated,
+//!   and only from its present run: recorded packets of earlier runs have no effect.
+//! - An IPv6 node is asked for objects, and sent IPv6 addresses, only after it has shown to be a node
+//!   of ours by [`IPV6_MARK`] or an authenticated block: a reference node would stop receiving.
 
 mod address;
 mod advertise;
@@ -89,8 +90,8 @@ pub const IPV6_MARK: &[u8] = b"astreum ipv6";
 struct Source {
     key: PublicKey,
     address: SocketAddr,
-    /// Whether the peer is validated at this address, and the message is not perhaps of an earlier
-    /// run of it.
+    /// Whether the peer is validated at this address, and the message cannot be of an earlier run
+    /// of it.
     is_proven: bool,
 }
 
@@ -120,9 +121,9 @@ pub struct Engine {
     agreements: Agreements,
     /// Addresses that we have contacted of our own.
     contacts: Recently<SocketAddr>,
-    /// Who has made us contact addresses.
+    /// Peers that have made us contact addresses.
     namers: Recently<PublicKey>,
-    /// Handshakes to addresses that are not proven, by whom they answered.
+    /// Handshakes to unvalidated addresses, by the key that they answered.
     handshakes: Recently<(SocketAddr, PublicKey)>,
     /// Handshakes that found no place there.
     unremembered: u32,
@@ -135,7 +136,7 @@ pub struct Engine {
     outbox: Outbox,
     providers: Providers,
     fetches: Fetches,
-    /// Of all peers together: what to expect of a stranger.
+    /// Round trip over all peers: what to expect of an unknown one.
     round_trip: RoundTrip,
     advertisements: Advertisements,
     own_address: OwnAddress,
@@ -150,8 +151,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows nobody. All its randomness comes from `seed`, which is to be fresh for
-    /// each run and known to nobody else.
+    /// Creates an engine without peers. All its randomness comes from `seed`, which must be fresh
+    /// for each run and secret.
     #[must_use]
     pub fn new(config: EngineConfig, seed: [u8; 32], now: Instant) -> Self {
         let me = config.secret.public_key();
@@ -192,24 +193,24 @@ impl Engine {
         }
     }
 
-    /// Our own key.
+    /// Returns our own key.
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         &self.me
     }
 
-    /// The next packet, in `buffer`, whose contents are replaced. Exchange, do not copy: the
-    /// buffer's memory is used again.
+    /// Returns the next packet in `buffer`, whose contents are replaced. Buffers are exchanged, not
+    /// copied: the memory is used again.
     pub fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.outbox.poll(&mut self.stats, buffer)
     }
 
-    /// The next event.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// The next search for a nonce that the host is to run.
+    /// Returns the next proof-of-work search for the host to run.
     pub fn poll_work(&mut self) -> Option<Work> {
         self.outbox.poll_work()
     }
@@ -248,53 +249,53 @@ impl Engine {
         }
     }
 
-    /// How many registered peers there are.
+    /// Returns the number of registered peers.
     #[must_use]
     pub const fn peer_count(&self) -> usize {
         self.peers.registered()
     }
 
-    /// Counters.
+    /// Returns the counters.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Who is known to provide what.
+    /// Returns the provider records.
     pub fn providers(&self) -> impl Iterator<Item = (&AtomId, Provider)> {
         self.providers.iter()
     }
 
-    /// Who is known to provide `id`, the record put last first.
+    /// Returns the provider records of `id`, the latest first.
     pub fn providers_of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
         self.providers.of(now, id)
     }
 
-    /// How many provider records there are.
+    /// Returns the number of provider records.
     #[must_use]
     pub fn provider_count(&self) -> usize {
         self.providers.len()
     }
 
-    /// Bytes that wait to be handled, in the queue of [`Engine::enqueue_datagram`].
+    /// Returns the bytes in the incoming queue, see [`Engine::enqueue_datagram`].
     #[must_use]
     pub const fn incoming_bytes(&self) -> u64 {
         self.incoming.bytes()
     }
 
-    /// Bytes that wait to be sent.
+    /// Returns the bytes in the outgoing queue.
     #[must_use]
     pub const fn outgoing_bytes(&self) -> u64 {
         self.outbox.queued_bytes()
     }
 
-    /// Searches that the host has not brought back.
+    /// Returns the number of searches that the host has not brought back.
     #[must_use]
     pub fn pending_work(&self) -> usize {
         self.outbox.pending_work()
     }
 
-    /// The work that we ask of senders now.
+    /// Returns the proof of work that is required of senders now, in leading zero bits.
     #[must_use]
     pub fn required_difficulty(&self) -> u8 {
         self.incoming.required_difficulty()

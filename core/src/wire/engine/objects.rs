@@ -1,4 +1,4 @@
-//! Object requests: served, redirected, or noted.
+//! Object requests: objects served, redirects, provider records.
 
 use super::contact;
 use super::limits::{
@@ -25,14 +25,14 @@ use core::net::SocketAddr;
 /// Bytes in front of a response's data.
 pub(super) const RESPONSE_HEAD_BYTES: usize = 1 + 32;
 
-/// What somebody was told about an id, for budgets.
+/// Kind of an answer about an id, for budgets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Told {
     /// A peer that is nearer.
     Nearer(PayloadType),
     /// A provider.
     Provider(PayloadType),
-    /// That somebody provides it; the id's "asker" is the provider.
+    /// A forwarded put; the "asker" is the provider.
     Put,
 }
 
@@ -65,7 +65,7 @@ impl Engine {
         }
     }
 
-    /// Answers a request with the object, with who may have it, or with a no.
+    /// Answers a request with the object, with a peer that may have it, or with "not here".
     pub(super) fn serve<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -128,8 +128,8 @@ impl Engine {
         }
     }
 
-    /// As much of the chain from `id` as fits an answer that a reference node can receive. Who
-    /// wants the rest asks for the list that starts behind the last atom.
+    /// Returns as much of the list from `id` as fits an answer that a reference node can receive. The
+    /// rest is the list that starts behind the last atom.
     fn look_up_list<S: AtomSource + ?Sized>(&mut self, id: &AtomId, store: &S) -> Object {
         let mut atoms = Vec::new();
         let mut bytes = 0;
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    /// Keeps a request until its sender's address is proven.
+    /// Keeps a request until the address of its sender is validated.
     fn wait_for_proof(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
         let Some(peer) = self.peers.get_mut(&source.key) else {
             return;
@@ -178,10 +178,10 @@ impl Engine {
         });
     }
 
-    /// Says who may have an object that is not here: one who provides it, or a peer that is
-    /// strictly nearer to it than we are; else that we do not have it.
+    /// Redirects to a provider of an object that is not here, or to a peer strictly nearer to it than
+    /// we are; else answers "not here".
     fn redirect(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
-        // It asks for a proof, and nobody has that: a plain no tells it that we are a node of ours.
+        // A probe: a plain "not here" tells its sender that we are a node of ours.
         if ProbeIds::may_be_of(&source.key, &id) {
             return self.send_no(now, source, id);
         }
@@ -206,9 +206,9 @@ impl Engine {
         self.send_no(now, source, id);
     }
 
-    /// Whether an asker may be redirected. Nodes of ours count their hops: they are told again what
-    /// they ask again, since the first answer may have been lost. A reference node does not, and
-    /// the next one sends it back here.
+    /// Returns whether an asker may be redirected. Nodes of ours count hops: they get the same answer
+    /// again, since the first may have been lost. A reference node does not, and the next one sends it
+    /// back here.
     fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
         let asker = self.peers.get(&source.key);
         if asker.is_some_and(|asker| asker.is_ours) {
@@ -223,7 +223,7 @@ impl Engine {
         self.redirects.take(now, (source.key, id, told), times)
     }
 
-    /// The peer nearest to `id` that is strictly nearer than we are, and is not `other`.
+    /// Returns the peer nearest to `id` that is strictly nearer than we are, and is not `other`.
     pub(super) fn nearer(
         &self,
         id: &AtomId,
@@ -252,8 +252,8 @@ impl Engine {
         self.respond(now, to, id, Answer::Provider, &bytes);
     }
 
-    /// Says that we know nothing of an id, and where we see who asked. A reference node ignores
-    /// this kind of answer.
+    /// Answers "not here", and the address that we see the asker at. A reference node ignores this
+    /// kind of answer.
     fn send_no(&mut self, now: Instant, to: &Source, id: AtomId) {
         let bytes = contact::encode_seen(to.address);
         self.respond(now, to, id, Answer::Nearest, &bytes);
@@ -270,10 +270,12 @@ impl Engine {
         }
     }
 
-    /// Notes a provider, and tells the peer that is nearest to the id if it is nearer than we are.
+    /// Keeps a provider record, and forwards it to the peer nearest to the id if that is nearer than
+    /// we are.
     ///
     /// Each hop is strictly nearer to the id, so that a put cannot go round; it never goes back to
-    /// its sender, and a few times within an interval: nobody acknowledges it, so it is repeated.
+    /// its sender. It is forwarded a few times within an interval: puts are not acknowledged, and
+    /// repeated.
     fn handle_put(
         &mut self,
         now: Instant,
@@ -287,12 +289,12 @@ impl Engine {
             return Err(DropReason::BadContent);
         }
         if key == self.me {
-            // Our own advertisement came back: we look after it ourselves.
+            // Our own advertisement came back.
             return Ok(());
         }
         let takes = |peer: &SocketAddr| address.is_ipv4() || peer.is_ipv6();
         let nearer = self.nearer(&id, &source.key, takes);
-        // It is kept where it passes, too: who is nearest may be gone, or lie.
+        // It is kept where it passes, too: the nearest peer may be gone, or lie.
         let provider = Provider {
             key,
             address,
@@ -310,7 +312,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells a peer with a proven address who provides what.
+    /// Sends a provider record to a validated peer.
     pub(super) fn send_put(
         &mut self,
         now: Instant,

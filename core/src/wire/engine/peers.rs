@@ -1,8 +1,8 @@
-//! Everybody whose key we have agreed with, registered or not.
+//! Peers for which a shared key has been derived.
 //!
-//! A peer is *registered* once it has sent an authentic ping or proven its address; only then is it
-//! listed. Only peers with a *proven* address stand in the distance table, are asked, are told to
-//! others, and take part in the searches.
+//! A peer is *registered*, and listed, once its address is validated, or with its first ping if it
+//! cannot be validated (a reference node on IPv6). Only validated peers are in the routing table, are
+//! asked, are named to others, and take part in lookups.
 
 use super::handshake::Introduction;
 use super::held::Held;
@@ -23,7 +23,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// A question whose answer proves the address that it went to.
+/// A request whose answer validates the address that it went to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     pub(super) id: [u8; 32],
@@ -40,6 +40,8 @@ pub(super) struct Probe {
 pub(super) struct Probes {
     own: Option<Probe>,
     other: Option<Probe>,
+    /// When it was last asked to confirm its stream, at its address and at another.
+    confirmation_asked_at: [Option<Instant>; 2],
 }
 
 impl Probes {
@@ -50,6 +52,12 @@ impl Probes {
         } else {
             &mut self.other
         }
+    }
+
+    /// Returns when the peer was last asked to confirm its stream, at its address or at another.
+    pub(super) const fn confirmation_asked_at(&mut self, is_own: bool) -> &mut Option<Instant> {
+        let [own, other] = &mut self.confirmation_asked_at;
+        if is_own { own } else { other }
     }
 
     /// Returns the probes under way.
@@ -66,7 +74,7 @@ impl Probes {
     }
 }
 
-/// A request whose answer is too large for an address that is not proven.
+/// A request whose answer is too large for an unvalidated address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub(super) id: AtomId,
@@ -77,31 +85,29 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) shared: SharedKey,
-    /// Where it is sent to: the proven address, else the one it used last.
+    /// Where it is sent to: the validated address, else the one it used last.
     pub(super) address: SocketAddr,
     pub(super) is_proven: bool,
     pub(super) is_registered: bool,
-    /// Whether it may be told of and asked over IPv6: a node of ours, or at an IPv4 address.
+    /// Whether it may be sent IPv6 addresses and asked over IPv6: it is a node of ours.
     pub(super) takes_ipv6: bool,
-    /// Whether its proof was of a kind that no reference node gives.
+    /// Whether it has answered a probe as no reference node does.
     pub(super) is_ours: bool,
     pub(super) round_trip: RoundTrip,
     pub(super) replay: ReplayWindow,
     pub(super) probes: Probes,
-    /// When it was last asked to confirm its stream.
-    pub(super) confirm_asked_at: Option<Instant>,
     /// What it has stated before its stream is confirmed.
     pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
     pub(super) known_since: Instant,
-    /// When it last gave a sign of life that cannot be a replay, or, as long as it has proven no
-    /// address, any.
+    /// When it last gave a sign of life that cannot be a replay; any sign as long as its address is
+    /// not validated.
     pub(super) last_heard: Instant,
     pub(super) pinged_at: Instant,
     pub(super) kept_alive_at: Option<Instant>,
     pub(super) answered_at: Option<Instant>,
     pub(super) is_answer_due: bool,
-    /// Whether it has greeted us again, as one does who has restarted and forgotten everything.
+    /// Whether it has sent a handshake since, as after a restart.
     pub(super) has_greeted_again: bool,
     pub(super) routes_asked_at: Option<Instant>,
     /// Requests in a row that it has not answered in time.
@@ -118,7 +124,7 @@ pub(super) struct Peer {
     filed: Option<Filed>,
 }
 
-/// Where a peer stands in one of the two queues of [`Peers`].
+/// Position of a peer in one of the two queues of [`Peers`].
 #[derive(Clone, Copy, Debug)]
 struct Filed {
     is_stranger: bool,
@@ -138,7 +144,6 @@ impl Peer {
             round_trip: RoundTrip::default(),
             replay: ReplayWindow::default(),
             probes: Probes::default(),
-            confirm_asked_at: None,
             held: Held::default(),
             waiting: Vec::new(),
             known_since: now,
@@ -172,19 +177,19 @@ impl Peer {
         NetworkGroup::of(self.address.ip())
     }
 
-    /// Whether `address` is the one that it has proven.
+    /// Returns whether it is validated at `address`.
     pub(super) fn is_proven_at(&self, address: &SocketAddr) -> bool {
         self.is_proven && self.address == *address
     }
 }
 
-/// What proving an address changed.
+/// Result of recording a validated address.
 #[derive(Debug, Default)]
 pub(super) struct Proven {
-    /// The other key that had proven the same address, and has lost it; and those who only claimed
-    /// it, and were last heard before this peer came.
+    /// The other key that was validated at the same address, and has lost it; and those that only
+    /// claimed it, and were last heard before this peer came.
     pub(super) replaced: Vec<PublicKey>,
-    /// The address that the peer had proven before.
+    /// The address that the peer was validated at before.
     pub(super) moved_from: Option<SocketAddr>,
     /// Whether the peer was not registered before.
     pub(super) is_new: bool,
@@ -194,13 +199,13 @@ pub(super) struct Proven {
 pub(super) struct Peers {
     by_key: BTreeMap<PublicKey, Peer>,
     by_address: BTreeMap<SocketAddr, PublicKey>,
-    /// Where those are who have proven no address.
+    /// Addresses of peers that are not validated.
     claims: BTreeSet<(SocketAddr, PublicKey)>,
     by_network: BTreeMap<Network, u32>,
     registered: usize,
-    /// Peers that have proven no address, by when they were heard, or earlier.
+    /// Peers that are not validated, by when they were heard, or earlier.
     strangers: Queue,
-    /// Peers that have, and that the distance table has no place for, likewise.
+    /// Validated peers that the routing table has no room for, likewise.
     spares: Queue,
     /// Validated peers by distance. Entries are added and removed by methods here alone.
     pub(super) table: PeerTable<Standing>,
@@ -215,8 +220,8 @@ pub(super) struct Standing {
     is_silent: bool,
 }
 
-/// Peers in the order in which they go when there is no room. Whoever is heard keeps its place until
-/// it is looked at there: so a packet costs nothing here.
+/// Peers in the order of eviction. A peer that is heard keeps its position until it comes to the
+/// front: so a packet costs nothing here.
 type Queue = BTreeSet<(Instant, PublicKey)>;
 
 impl Peers {
@@ -250,7 +255,7 @@ impl Peers {
         self.registered
     }
 
-    /// How many peers have proven their address.
+    /// Returns the number of validated peers.
     pub(super) fn proven(&self) -> usize {
         self.by_address.len()
     }
@@ -260,17 +265,17 @@ impl Peers {
         self.by_key.len()
     }
 
-    /// Whether a peer has proven this address.
+    /// Returns whether a peer is validated at this address.
     pub(super) fn is_proven_address(&self, address: &SocketAddr) -> bool {
         self.by_address.contains_key(address)
     }
 
-    /// Who has to go so that somebody at `address` can come; nobody if there is room. `kept` stays.
+    /// Returns the peer to evict for one at `address`, or `None` if there is room. `kept` stays.
     ///
-    /// A registered peer that the distance table has no place for is of little use to us; that a
-    /// newcomer is met is of much use to it. So such peers go when they have been silent, or a
-    /// network larger than [`MAX_PEERS`] could not be joined through us. And newcomers have time to
-    /// prove their address before the next one takes their place, as long as they are few.
+    /// A registered peer that the routing table has no room for is of little use to us, while meeting
+    /// us is of much use to a newcomer. So such peers go when they have been silent; else a network
+    /// larger than [`MAX_PEERS`] could not be joined through us. Newcomers have time to validate
+    /// their address before the next one takes their place, as long as they are few.
     pub(super) fn make_room(
         &mut self,
         now: Instant,
@@ -299,7 +304,7 @@ impl Peers {
         Ok(Some(key))
     }
 
-    /// A network that is full makes room among its own, which are few.
+    /// Returns the peer to evict from a network that has all its places.
     fn make_room_in(
         &self,
         now: Instant,
@@ -320,7 +325,7 @@ impl Peers {
             .ok_or(DropReason::TooManyPeers)
     }
 
-    /// The stranger or spare peer that was heard longest ago, and when.
+    /// Returns the unvalidated or spare peer that was heard longest ago, and when.
     fn first_to_go(
         &mut self,
         is_stranger: bool,
@@ -333,7 +338,7 @@ impl Peers {
         };
         loop {
             let &(at, key) = queue.iter().find(|(_, key)| kept != Some(key))?;
-            // Whoever is queued is known.
+            // A peer in a queue is known.
             let peer = self.by_key.get_mut(&key)?;
             if peer.last_heard <= at {
                 return Some((at, key));
@@ -348,7 +353,7 @@ impl Peers {
         }
     }
 
-    /// Puts a peer into the queue that it belongs to now, if any.
+    /// Moves a peer into the queue that it belongs to now, if any.
     fn file(&mut self, key: &PublicKey) {
         let Some(peer) = self.by_key.get_mut(key) else {
             return;
@@ -378,14 +383,14 @@ impl Peers {
         };
     }
 
-    /// Whether a peer is among the few of the table that are nearest to ourselves.
+    /// Returns whether a peer is among the few of the table that are nearest to ourselves.
     pub(super) fn is_near(&self, key: &PublicKey) -> bool {
         let me = self.table.own_key().as_bytes();
         let near = self.table.closest_where::<NEAR_PEERS>(me, |_| true);
         near.iter().any(|entry| entry.key() == key)
     }
 
-    /// Adds somebody for whom there is room.
+    /// Adds a peer that there is room for.
     pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
         count_in(&mut self.by_network, &peer.address);
         self.claims.insert((peer.address, key));
@@ -517,7 +522,7 @@ impl Peers {
             .nearest_of_each_bucket(asker, move |entry| !entry.value.is_silent && keep(entry))
     }
 
-    /// Registers a peer; whether it was not before.
+    /// Registers a peer; returns whether it was not registered before.
     pub(super) fn register(&mut self, key: &PublicKey) -> bool {
         let Some(peer) = self.by_key.get_mut(key) else {
             return false;
@@ -528,7 +533,7 @@ impl Peers {
         is_new
     }
 
-    /// Follows a peer that has proven no address to the one it uses now.
+    /// Follows an unvalidated peer to the address that it uses now.
     pub(super) fn follow(&mut self, key: &PublicKey, address: SocketAddr) {
         if let Some(peer) = self.by_key.get_mut(key)
             && !peer.is_proven
@@ -542,7 +547,7 @@ impl Peers {
         }
     }
 
-    /// Notes that the peer has proven `address`, and registers it.
+    /// Records that a peer is validated at `address`, and registers it.
     pub(super) fn prove(&mut self, key: &PublicKey, address: SocketAddr) -> Proven {
         let is_new = self.register(key);
         let Some(peer) = self.by_key.get_mut(key) else {
@@ -561,14 +566,14 @@ impl Peers {
         peer.is_proven = true;
         if let Some(had) = had {
             self.by_address.remove(&had);
-            // No place for its new network: it leaves the table and stays a peer.
+            // No room for its new network: it leaves the table and stays a peer.
             if self.table.set_address(key, address).is_err() {
                 self.leave_table(key);
             }
         }
         let loser = self.by_address.insert(address, *key);
         if let Some(loser) = &loser {
-            // Before the newcomer is inserted: it may take the old key's place.
+            // Before the newcomer is inserted, which may take its place.
             self.leave_table(loser);
             self.file(loser);
         }
@@ -582,7 +587,7 @@ impl Peers {
             .into_iter()
             .chain(gone.map(|(_, other)| *other))
             .collect();
-        // A full bucket drops newcomers; they are peers all the same.
+        // A full bucket drops newcomers; they stay peers.
         if self.table.get(key).is_none()
             && let Ok(entry) = self.table.insert(*key, address, Standing { is_silent })
         {
@@ -659,7 +664,7 @@ mod tests {
             add(&mut peers, most + 1, [8, 8, 8, 8]),
             Err(DropReason::TooManyPeers)
         );
-        // Who is silent and has no place in the table goes then, the longest silent first.
+        // Silent peers outside the table go then, the longest silent first.
         let address = SocketAddr::from(([8, 8, 8, 8], 8));
         let is_spare =
             |n: &u32| peers.get(&key(*n)).is_some() && peers.table.get(&key(*n)).is_none();
@@ -674,7 +679,7 @@ mod tests {
             room(Instant::from_micros(9_999), None),
             Err(DropReason::TooManyPeers)
         );
-        // Who was heard since goes later, whoever stood behind it first.
+        // A peer that was heard since goes after those behind it.
         peers.get_mut(&key(spare[0])).unwrap().last_heard = later;
         assert_eq!(
             peers.make_room(later, &address, None),

@@ -1,4 +1,4 @@
-//! Pings: what peers say of themselves, and what we say.
+//! Pings, and announced heads and transactions.
 
 use super::limits::MAX_DIFFICULTY;
 use super::random::split;
@@ -45,7 +45,7 @@ impl Engine {
         let news = ping.latest_block.filter(|head| peer.head != Some(*head));
         peer.head = ping.latest_block;
         let address = peer.address;
-        // Its handshake may have been anybody's; the ping is its own.
+        // The handshake may have been forged; the ping is authentic.
         if core::mem::take(&mut peer.has_greeted_again) {
             self.advertisements.tell_again(now, key);
         }
@@ -100,7 +100,7 @@ impl Engine {
         });
     }
 
-    /// Names another newest block, and tells every peer.
+    /// Sets the newest block, and pings every peer.
     pub fn set_head(&mut self, now: Instant, head: Option<AtomId>) {
         if self.config.head == head {
             return;
@@ -109,7 +109,7 @@ impl Engine {
         self.ping_all(now);
     }
 
-    /// Says whether we validate, and tells every peer.
+    /// Sets whether we validate, and pings every peer.
     pub fn set_validator(&mut self, now: Instant, is_validator: bool) {
         if self.config.is_validator == is_validator {
             return;
@@ -126,7 +126,7 @@ impl Engine {
         }
     }
 
-    /// Tells of a transaction; gives how many peers it was sent to.
+    /// Announces a transaction; returns the number of peers it was sent to.
     pub fn send_transaction(&mut self, now: Instant, id: AtomId, to: Recipient) -> usize {
         let takes = |key: &PublicKey, is_validator: bool| match to {
             Recipient::Peer(peer) => peer == *key,

@@ -1,9 +1,10 @@
-//! Proof that a peer receives at an address: it echoes an id that only went there.
+//! Address validation: a peer echoes an unguessable id that was sent to its address alone.
 //!
-//! The question is an object request for an id that nobody can guess. A reference node that has
-//! our handshake answers with its peer nearest to the id, which is us: the id stands by our own
-//! key. Nodes of ours say that they do not have it. Either answer comes sealed by the peer, names
-//! the id, and may say where the peer sees us.
+//! A *probe* is an object request for such an id. A reference node that has our handshake answers
+//! with its peer nearest to the id, which is us: the id is close to our own key. Nodes of ours answer
+//! that they do not have it. Either answer is sealed by the peer, names the id, and may contain the
+//! address that the peer sees us at. It also confirms the stream that the peer seals in
+//! ([`super::replay`]): a probe goes out again when a validated peer seems to have restarted.
 
 use super::limits::{CONTACT_INTERVAL, MAX_PROBES, PROBE_INTERVAL, WANTED_PEERS};
 use super::outbox::sealed_bytes;
@@ -21,8 +22,9 @@ use core::net::SocketAddr;
 pub(super) const GET_BYTES: usize = 1 + 32 + 1;
 
 impl Engine {
-    /// Asks a peer to prove an address, unless it has, is being asked, or has not paid for the
-    /// question. `is_for_stream`: it has proven the address, and is to confirm its stream.
+    /// Starts validation of an address, unless it is validated, under way, or the address has no
+    /// credit for a probe. `is_for_stream`: the address is validated, and the peer is to confirm its
+    /// stream.
     pub(super) fn seek_proof(
         &mut self,
         now: Instant,
@@ -56,7 +58,7 @@ impl Engine {
         };
         if is_for_stream {
             // A recorded packet costs its sender nothing.
-            let asked_at = peer.confirm_asked_at;
+            let asked_at = peer.probes.confirmation_asked_at(is_own);
             if asked_at.is_some_and(|at| now.since(at) < PROBE_INTERVAL) {
                 return;
             }
@@ -76,7 +78,7 @@ impl Engine {
         }
     }
 
-    /// Sends a probe that has been paid for, or goes to a proven address.
+    /// Sends a probe that is within the credit of its address, or goes to a validated one.
     pub(super) fn send_probe(
         &mut self,
         now: Instant,
@@ -88,10 +90,11 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
+        let is_own = peer.address == address;
         if is_for_stream {
-            peer.confirm_asked_at = Some(now);
+            *peer.probes.confirmation_asked_at(is_own) = Some(now);
         }
-        *peer.probes.place(peer.address == address) = Some(Probe {
+        *peer.probes.place(is_own) = Some(Probe {
             id,
             address,
             sent_at: now,
@@ -125,8 +128,8 @@ impl Engine {
         })
     }
 
-    /// Whether a response answers a probe of its sender; if so, the address is proven and the
-    /// sender's stream confirmed.
+    /// Returns whether a response answers a probe; if so, the address is validated and the stream of
+    /// the sender confirmed.
     pub(super) fn take_proof<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -163,7 +166,7 @@ impl Engine {
         true
     }
 
-    /// What follows from the proof of an address.
+    /// Records a validated address, and what follows from it.
     fn prove<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -250,7 +253,7 @@ impl Engine {
         }
     }
 
-    /// Repeats probes that were not answered, a few times.
+    /// Repeats unanswered probes, a few times.
     pub(super) fn probe_again(&mut self, now: Instant) {
         while let Some(&(at, key)) = self.probe_timers.first()
             && at <= now
@@ -269,7 +272,7 @@ impl Engine {
                 let peer = self.peers.get(&key);
                 let mut probes = peer.into_iter().flat_map(|peer| peer.probes.iter());
                 if !probes.any(|asked| asked.address == probe.address && asked.sent_at == now) {
-                    // It has not answered in time, or has not paid for another probe.
+                    // It has not answered in time, or has no credit for another probe.
                     self.give_up_waiting(&key);
                 }
             }

@@ -1,4 +1,4 @@
-//! From a datagram to what it means.
+//! Ingress: from a datagram to the handler of its topic.
 
 use super::address::{canonical, is_contactable};
 use super::outbox::sealed_bytes;
@@ -18,7 +18,7 @@ use core::net::{IpAddr, SocketAddr};
 impl Engine {
     /// Handles a datagram that came from `from`. Requests are served from `store`.
     ///
-    /// What is wrong with it is counted in [`Engine::stats`], and nothing else happens.
+    /// An invalid datagram is counted in [`Engine::stats`] and has no other effect.
     pub fn handle_datagram<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -40,9 +40,9 @@ impl Engine {
         }
     }
 
-    /// Whether a datagram is to be handled before those that wait, for the least work: it says that
-    /// it comes from a peer at the address which that peer has proven, or it is a handshake, which
-    /// costs less to handle than to queue. A flood of what strangers seal must not hold these up.
+    /// Returns whether a datagram bypasses the incoming queue and its difficulty: it claims to come
+    /// from a peer at the validated address of that peer, or is a handshake, which costs less to
+    /// handle than to queue. A flood of sealed packets from unknown keys must not hold these up.
     #[must_use]
     pub fn is_urgent(&self, from: SocketAddr, datagram: &[u8]) -> bool {
         let message = Packet::decode(datagram).map(|packet| Message::decode(packet.message()));
@@ -61,8 +61,8 @@ impl Engine {
         known.is_some_and(|(peer, address)| peer.is_proven_at(&address))
     }
 
-    /// Queues a datagram for [`Engine::handle_queued`], under the cap and the timeout of the
-    /// incoming queue. The fuller the queue, the more work is asked of senders.
+    /// Queues a datagram for [`Engine::handle_queued`], within the cap and the timeout of the
+    /// incoming queue. The fuller the queue, the more proof of work is required of senders.
     pub fn enqueue_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         self.stats.received += 1;
         self.stats.received_bytes += datagram.len() as u64;
@@ -111,7 +111,7 @@ impl Engine {
         if message.sender == self.me {
             return Err(DropReason::OwnKey);
         }
-        // Under another spelling of its key a peer would be somebody whose packets are all new.
+        // Under another spelling of its key a peer would be unknown, and its packets all new.
         if !message.sender.is_canonical() {
             return Err(DropReason::BadKey);
         }
@@ -131,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// The key that we share with a stranger, within the budget.
+    /// Derives the key shared with an unknown peer, within the budget.
     pub(super) fn agree(&mut self, now: Instant, source: &Source) -> Result<SharedKey, DropReason> {
         if !self.agreements.take(now, source.address.ip()) {
             return Err(DropReason::KeyBudget);
@@ -143,7 +143,7 @@ impl Engine {
             .map_err(|_| DropReason::BadKey)
     }
 
-    /// Remembers a stranger, if there is room.
+    /// Adds an unknown peer, if there is room.
     pub(super) fn admit(
         &mut self,
         now: Instant,
@@ -206,7 +206,7 @@ impl Engine {
                     .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
             }
             Err(ContentError::NotAuthentic) => {
-                // Sealed for a key that we had before, perhaps: say who we are.
+                // Perhaps sealed for a key that we had before: tell the sender our key.
                 if source.is_proven {
                     let _ = self.answer_known(now, &source.key);
                 } else {
@@ -241,7 +241,7 @@ impl Engine {
             peer.last_heard = now;
             peer.kept_alive_at = None;
         }
-        // A node that must not be asked over IPv6 cannot prove anything.
+        // A node that must not be probed over IPv6 cannot be validated.
         let is_trusted = if peer.is_proven {
             !is_unconfirmed
         } else {
@@ -249,7 +249,7 @@ impl Engine {
         };
         if is_unconfirmed {
             if source.is_proven {
-                // It has paid for no answer yet.
+                // It had no need of credit so far.
                 self.credits.received(now, source.address, len);
             }
             source.is_proven = false;
@@ -274,7 +274,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let source = &sender.source;
         if sender.is_unconfirmed {
-            // First of all: what the sender does next may depend on it.
+            // Before the message is handled: what the sender does next may depend on it.
             self.seek_proof(now, &source.key, source.address, true);
         }
         let handled = match topic {
@@ -324,8 +324,8 @@ impl Engine {
         });
     }
 
-    /// Sends sealed content of `content_len` bytes. To an address that is not proven only within
-    /// its credit; `false` if that is not enough.
+    /// Sends sealed content of `content_len` bytes, to an unvalidated address only within its credit;
+    /// `false` if that is not enough.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -346,8 +346,8 @@ impl Engine {
         true
     }
 
-    /// Uses up the one first contact that an address has in an interval. `namer`, if it was
-    /// somebody else's idea, pays for it too.
+    /// Takes the one first contact of an address per interval, and the budget of the referrer `namer`
+    /// if a peer named the address.
     pub(super) fn may_contact(
         &mut self,
         now: Instant,
@@ -364,7 +364,7 @@ impl Engine {
         self.contacts.take(now, address, 1)
     }
 
-    /// Takes one of the addresses that a peer may name in an interval.
+    /// Takes one of the referrals that a peer has per interval.
     pub(super) fn may_name(&mut self, now: Instant, namer: &PublicKey) -> bool {
         let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
         let may = self.namers.take(now, *namer, times);
@@ -374,7 +374,7 @@ impl Engine {
         may
     }
 
-    /// Whether somebody at `namer` may make us contact `named`.
+    /// Returns whether a peer at `namer` may make us contact `named`.
     pub(super) fn may_be_named(&self, namer: IpAddr, named: SocketAddr) -> bool {
         super::address::may_name(namer, named) && (self.config.use_ipv6 || named.is_ipv4())
     }

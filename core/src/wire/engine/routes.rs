@@ -1,4 +1,4 @@
-//! Route requests and responses: learning of peers from peers.
+//! Route requests and responses.
 
 use super::limits::{MAX_ROUTE_ENTRIES, ROUTE_REQUEST_INTERVAL, ROUTE_RESPONSE_TIMEOUT};
 use super::{DropReason, Engine, Source};
@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// Asks a peer with a proven address for its peers, now and then.
+    /// Asks a validated peer for its peers, now and then.
     pub(super) fn ask_routes(&mut self, now: Instant, key: &PublicKey) {
         let interval = self.paced(ROUTE_REQUEST_INTERVAL);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_proven) else {
@@ -71,7 +71,7 @@ impl Engine {
         });
     }
 
-    /// Sends a handshake to whom the response names, if it was asked for, within the budgets.
+    /// Contacts the addresses in a response that was asked for, within the budgets.
     pub(super) fn handle_route_response(
         &mut self,
         now: Instant,

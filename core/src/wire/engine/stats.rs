@@ -1,8 +1,8 @@
-//! What came, what went, and why something was dropped, as counters.
+//! Counters: datagrams received and sent, and dropped by reason.
 
 use core::fmt;
 
-/// Why a datagram, or a packet of our own, was dropped.
+/// Reason why a datagram, or a packet of our own, was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum DropReason {
     /// No nonce with a message behind it.
@@ -17,13 +17,13 @@ pub enum DropReason {
     OwnKey,
     /// The sender's key is of low order, or another spelling of a key.
     BadKey,
-    /// Too many strangers at once, from everywhere or from one network.
+    /// Too many unknown keys at once, from everywhere or from one network.
     KeyBudget,
     /// No room for another peer.
     TooManyPeers,
     /// It does not open under the key that we share with the sender.
     NotAuthentic,
-    /// It opened, and has been here before.
+    /// It opened, and was received before.
     Replayed,
     /// It states something in a stream that the peer has not confirmed: a packet of an earlier run,
     /// perhaps.
@@ -34,7 +34,7 @@ pub enum DropReason {
     UnknownTopic,
     /// It opened, and its content does not decode.
     BadContent,
-    /// A response that was not asked for, or not from this peer.
+    /// An unsolicited response.
     Unsolicited,
     /// An object that is not the one that was asked for.
     WrongObject,
@@ -42,9 +42,10 @@ pub enum DropReason {
     HandshakeTooSoon,
     /// A redirect, forward or contact that is over its budget.
     RedirectBudget,
-    /// The answer exceeds what may be sent to an address that is not proven.
+    /// The answer exceeds the amplification limit of an unvalidated address, or too much waits for its
+    /// validation.
     Unproven,
-    /// A request could not wait for the proof: too many do, or it took too long.
+    /// The address of a request was not validated in time.
     ProofTimeout,
     /// The peer's difficulty could not be met in time.
     WorkBudget,
@@ -61,7 +62,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// Every reason, in order.
+    /// All reasons, in order.
     pub const ALL: [Self; 26] = [
         Self::TooShort,
         Self::TooLittleWork,
@@ -91,7 +92,7 @@ impl DropReason {
         Self::StoreFailed,
     ];
 
-    /// The reason as a phrase for a log line.
+    /// Returns the reason as a phrase for a log line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -150,19 +151,19 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// How many were dropped for this reason.
+    /// Returns how many were dropped for this reason.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// How many were dropped in all.
+    /// Returns how many were dropped in all.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
-    /// The reasons for which something was dropped since `earlier`, with how many.
+    /// Returns the reasons for which something was dropped since `earlier`, with how many.
     pub fn dropped_since<'s>(
         &'s self,
         earlier: &'s Self,

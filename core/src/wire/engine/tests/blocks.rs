@@ -283,7 +283,16 @@ fn mark_of_another_address_makes_nobody_a_node_of_ours() {
         let asked = stage.peers[reference].requests();
         assert_eq!(asked + stage.engine.peers.proven(), 0);
     }
-    // One of ours proves itself by a block in its name.
+    // A block from elsewhere is of a peer that is not validated.
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let peer = stage.add(Scripted::new(7, v6(7)));
+    let ping = stage.peers[peer].ping(&me, None);
+    stage.deliver(peer, &ping);
+    let packet = stage.peers[peer].block(&me, &block(chain(1)));
+    stage.deliver_from(v6(8), &packet);
+    assert_eq!(told(&stage.events), []);
+    // One of ours shows that it is by a block from its own address.
     let mut stage = Stage::new();
     let me = stage.me();
     let peer = stage.add(Scripted::new(6, v6(6)));

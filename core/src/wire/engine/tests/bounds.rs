@@ -428,3 +428,28 @@ proptest! {
         prop_assert!(net.sent.len() < 400);
     }
 }
+
+/// A reference node on IPv6 cannot be validated, so its address may be a victim's.
+#[test]
+fn peer_that_cannot_be_validated_is_sent_what_it_paid_for_and_goes_when_silent() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let mut reference = Scripted::new(1, "[2001:db8::1]:9".parse().unwrap());
+    reference.is_reference = true;
+    let reference = stage.add(reference);
+    stage.meet(reference, None);
+    assert_eq!(
+        (stage.engine.peer_count(), stage.knows(reference)),
+        (1, false)
+    );
+    stage.run(890 * SECOND);
+    let stats = stage.engine.stats();
+    let most = limits::AMPLIFICATION * stats.received_bytes;
+    assert!(stats.sent_bytes <= most, "{stats:?}");
+    let ping = stage.peers[reference].ping(&me, None);
+    stage.deliver(reference, &ping);
+    stage.run(890 * SECOND);
+    assert_eq!(stage.engine.peer_count(), 1);
+    stage.run(20 * SECOND);
+    assert_eq!(stage.engine.peer_count(), 0);
+}

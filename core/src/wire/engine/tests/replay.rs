@@ -186,6 +186,8 @@ fn restarted_peer_is_heard_within_a_second_under_a_flood_of_its_recorded_packets
             break;
         }
         stage.run(milli);
+        let elsewhere = SocketAddr::from(([127, 4, n.to_be_bytes()[7] % 250, 1], 9));
+        stage.deliver_from(elsewhere, &flood[n % flood.len()]);
         stage.deliver(peer, &flood[n % flood.len()]);
     }
     assert_eq!(stage.heads(), [head(1), head(2), head(3)]);

@@ -1,0 +1,95 @@
+//! Bytes that came from addresses and went to them.
+
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::limits::{AMPLIFICATION, CONTACT_INTERVAL};
+use astreum_core::wire::message::Message;
+use astreum_core::wire::packet::Packet;
+use core::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The longest packet of a first contact: a request for an object, or a handshake.
+const CONTACT_BYTES: u64 = 106;
+
+/// What is owed to addresses that are not validated.
+#[derive(Default)]
+pub(super) struct Ledger {
+    received: BTreeMap<SocketAddr, u64>,
+    sent: BTreeMap<SocketAddr, u64>,
+    /// Addresses that the host has contacted, or that were validated.
+    contacted: BTreeSet<SocketAddr>,
+    /// Contents that peers have sent, which may name addresses, with the bytes of their packets.
+    contents: Vec<(Vec<u8>, u64)>,
+    /// Whether what goes out now was paid for earlier.
+    pub(super) is_exempt: bool,
+}
+
+impl Ledger {
+    /// Notes a datagram to the engine; answers go to the port in its header.
+    pub(super) fn received(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let packet = Packet::decode(datagram);
+        let message = packet
+            .as_ref()
+            .map(|packet| Message::decode(packet.message()));
+        if let Ok(Ok(message)) = message
+            && let Some(port) = message.port
+        {
+            let address = canonical(SocketAddr::new(from.ip(), port.get()));
+            *self.received.entry(address).or_insert(0) += datagram.len() as u64;
+        }
+    }
+
+    /// Notes that an address may have first contacts of the engine's own.
+    pub(super) fn contacted(&mut self, address: SocketAddr) {
+        self.contacted.insert(canonical(address));
+    }
+
+    /// Notes what a peer has said.
+    pub(super) fn named(&mut self, content: &[u8], bytes: usize) {
+        self.contents.push((content.to_vec(), bytes as u64));
+    }
+
+    /// Bytes of the packets that name an address.
+    fn bytes_naming(&self, address: SocketAddr) -> Option<u64> {
+        let port = address.port().to_be_bytes();
+        let name = match address.ip() {
+            IpAddr::V4(ip) => [&ip.octets()[..], &port].concat(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        let names = |content: &[u8]| content.windows(name.len()).any(|part| part == name);
+        let naming = self.contents.iter().filter(|(content, _)| names(content));
+        let bytes: Vec<u64> = naming.map(|(_, bytes)| *bytes).collect();
+        (!bytes.is_empty()).then(|| bytes.iter().sum())
+    }
+
+    /// Notes a packet to an address that is not validated.
+    ///
+    /// # Panics
+    /// When it is more than the address may get.
+    pub(super) fn sent(&mut self, now: Instant, to: SocketAddr, bytes: usize) {
+        if self.is_exempt {
+            return;
+        }
+        let sent = self.sent.entry(to).or_insert(0);
+        *sent += bytes as u64;
+        let (sent, received) = (*sent, self.received.get(&to).copied().unwrap_or(0));
+        let paid = AMPLIFICATION * received;
+        if sent <= paid {
+            return;
+        }
+        let naming = self.bytes_naming(to);
+        let is_contacted = self.contacted.contains(&to) || naming.is_some();
+        let intervals = now.since(Instant::ZERO).as_secs() / CONTACT_INTERVAL.as_secs();
+        let contacts = u64::from(is_contacted) * (1 + intervals) * CONTACT_BYTES;
+        let most = paid + contacts + AMPLIFICATION * naming.unwrap_or(0);
+        assert!(
+            sent <= most,
+            "{sent} bytes to {to}, which is not validated: {received} came from there, {contacts} \
+             are for contacts of our own, and {naming:?} named it"
+        );
+    }
+}
+
+/// An IPv4 address in IPv6 form as what it is.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,215 @@
+//! Peers of the engine, whose secrets the input may use.
+
+use super::ledger::{Ledger, canonical};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::{Nonce, PublicKey, SecretKey, SharedKey};
+use astreum_core::wire::handshake::{self, Block};
+use astreum_core::wire::message::{Body, Envelope, Message, Topic, write_handshake};
+use astreum_core::wire::object::{
+    Action, Answer as Kind, Request, write_found_atom, write_found_list, write_response_head,
+};
+use astreum_core::wire::packet::{Draft, Packet};
+use core::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+
+/// Peers whose keys the input may use.
+pub(super) const PEERS: u8 = 8;
+/// Where they are, and where they may move: loopback, private and public networks of both families,
+/// some of them shared.
+const ADDRESSES: [[&str; 2]; PEERS as usize] = [
+    ["127.0.0.1:4000", "127.0.0.1:4001"],
+    ["127.0.0.2:4000", "8.8.1.1:4000"],
+    ["8.8.8.8:4000", "9.9.9.9:4000"],
+    ["8.8.9.9:4000", "10.1.1.1:4000"],
+    ["10.0.0.2:4000", "[::ffff:10.0.0.3]:4000"],
+    ["[2001:db8::1]:4000", "[2001:db8:1::1]:4000"],
+    ["[fd00::2]:4000", "1.2.3.4:4000"],
+    ["[::ffff:5.6.7.8]:4000", "5.6.7.8:4000"],
+];
+/// Requests that a peer remembers.
+const MAX_ASKED: usize = 64;
+
+/// What a peer answers.
+pub(super) enum Answer {
+    /// That it has nothing, and sees the asker there.
+    Seen(SocketAddr),
+    /// That it knows one that is nearer, or provides it.
+    Contact(PublicKey, SocketAddr),
+    Atom(Atom),
+    List(Vec<Atom>),
+    /// Nonsense.
+    Nothing,
+}
+
+pub(super) struct Peer {
+    number: u8,
+    pub(super) key: PublicKey,
+    shared: SharedKey,
+    engine: PublicKey,
+    /// Which run of the peer this is, and how often it has sealed.
+    life: u8,
+    sealed: u64,
+    pub(super) has_moved: bool,
+    /// What the engine has asked it for.
+    pub(super) asked: VecDeque<AtomId>,
+}
+
+impl Peer {
+    pub(super) fn new(number: u8, engine: &SecretKey) -> Self {
+        let key = SecretKey::from_bytes([number + 1; 32]).public_key();
+        Self {
+            number,
+            key,
+            shared: engine.agree(&key).expect("a good key"),
+            engine: engine.public_key(),
+            life: 1,
+            sealed: 0,
+            has_moved: false,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// Where it is, and where it may move.
+    pub(super) fn addresses(&self) -> [SocketAddr; 2] {
+        let places = ADDRESSES.get(usize::from(self.number)).copied();
+        let places = places.unwrap_or_default();
+        places.map(|place| place.parse().expect("an address"))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        let [here, there] = self.addresses();
+        if self.has_moved { there } else { here }
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.life = self.life.wrapping_add(1);
+        self.sealed = 0;
+        self.asked.clear();
+    }
+
+    /// Counts upwards behind a prefix of this run; some peers seal as reference nodes do, without
+    /// order.
+    fn nonce(&mut self) -> Nonce {
+        self.sealed += 1;
+        let mut nonce = [self.number + 1; 12];
+        let [_, life, .., a, b, c, d] = &mut nonce;
+        *life = self.life;
+        let [.., count_a, count_b, count_c, count_d] = self.sealed.to_be_bytes();
+        [*a, *b, *c, *d] = [count_a, count_b, count_c, count_d];
+        if self.number % 3 == 2 {
+            let hash = astreum_core::crypto::hash(&nonce);
+            nonce.copy_from_slice(&hash[..12]);
+        }
+        nonce
+    }
+
+    /// A packet with so much work.
+    pub(super) fn packet(
+        &mut self,
+        work: u32,
+        write: impl FnOnce(&mut Self, &mut Vec<u8>),
+    ) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let mut draft = Draft::new(&mut packet);
+        write(self, draft.message_mut());
+        draft.work(work);
+        packet
+    }
+
+    /// Appends sealed content.
+    pub(super) fn seal(&mut self, out: &mut Vec<u8>, topic: Topic, content: &[u8]) {
+        let nonce = self.nonce();
+        let envelope = Envelope {
+            sender: self.key,
+            port: self.address().port(),
+            key: &self.shared,
+            nonce,
+        };
+        // No content here is too long for the cipher.
+        let _ = envelope.write(out, topic, content);
+    }
+
+    /// Appends a handshake with an authenticated block.
+    pub(super) fn introduce(&mut self, out: &mut Vec<u8>, block: &Block) {
+        let nonce = self.nonce();
+        let mut message = Vec::new();
+        write_handshake(&mut message, &self.key, self.address().port(), &[]);
+        block.write(&mut message);
+        handshake::authenticate(&mut message, &self.shared, &self.engine, &nonce);
+        out.extend_from_slice(&message);
+    }
+
+    /// Appends an answer to what the engine has asked for.
+    pub(super) fn answer(&mut self, out: &mut Vec<u8>, id: AtomId, answer: &Answer) {
+        let mut content = Vec::new();
+        match answer {
+            Answer::Seen(address) => {
+                write_response_head(&mut content, Kind::Nearest, &id);
+                content.extend_from_slice(&place(*address));
+            }
+            Answer::Contact(key, address) => {
+                write_response_head(&mut content, Kind::Provider, &id);
+                content.extend_from_slice(key.as_bytes());
+                // An IPv6 address stands behind one of IPv4 that is empty.
+                if address.is_ipv6() {
+                    content.extend_from_slice(&[0; 4]);
+                    content.extend_from_slice(&address.port().to_be_bytes());
+                }
+                content.extend_from_slice(&place(*address));
+            }
+            Answer::Atom(atom) => {
+                write_response_head(&mut content, Kind::Found, &id);
+                write_found_atom(&mut content, atom);
+            }
+            Answer::List(atoms) => {
+                write_response_head(&mut content, Kind::Found, &id);
+                let _ = write_found_list(&mut content, atoms);
+            }
+            Answer::Nothing => write_response_head(&mut content, Kind::Found, &id),
+        }
+        self.seal(out, Topic::ObjectResponse, &content);
+    }
+
+    /// The content of a message that was sealed for this peer and the engine.
+    fn opened(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let message = Message::decode(Packet::decode(datagram).ok()?.message()).ok()?;
+        let Body::Sealed(sealed) = message.body else {
+            return None;
+        };
+        let mut content = Vec::new();
+        let (topic, opened) = sealed.open(&self.shared, &mut content).ok()?;
+        Some([&[topic.code()], opened].concat())
+    }
+
+    /// Notes what a datagram to the engine names, if it is of this peer.
+    pub(super) fn open(&self, datagram: &[u8], ledger: &mut Ledger) {
+        if let Some(content) = self.opened(datagram) {
+            ledger.named(&content, datagram.len());
+        }
+    }
+
+    /// Takes a packet of the engine's.
+    pub(super) fn take(&mut self, to: SocketAddr, datagram: &[u8]) {
+        if to != canonical(self.address()) {
+            return;
+        }
+        let content = self.opened(datagram).unwrap_or_default();
+        if let [topic, request @ ..] = &*content
+            && *topic == Topic::ObjectRequest.code()
+            && let Ok(request) = Request::decode(request)
+            && matches!(request.action, Action::Get(_))
+            && self.asked.len() < MAX_ASKED
+        {
+            self.asked.push_back(request.atom_id);
+        }
+    }
+}
+
+/// Address and port as the engine writes them.
+fn place(address: SocketAddr) -> Vec<u8> {
+    let port = address.port().to_be_bytes();
+    match address.ip() {
+        IpAddr::V4(ip) => [&ip.octets()[..], &port].concat(),
+        IpAddr::V6(ip) => [&ip.octets()[..], &port].concat(),
+    }
+}
