@@ -109,7 +109,7 @@
 //! stake it changes, at most [`MAX_TIPS`] of them; a new branch one pass over the headers of both
 //! sides, at most [`MAX_WALK`]. At most [`MAX_TIPS`] tips and about [`MAX_BLOCKS`] blocks are kept:
 //! the shortest branches go first, and of longer runs the lower blocks are counted and forgotten.
-//! Branches that left more than `max_reorg_depth` blocks ago and lose are dropped.
+//! Branches that left and ended more than `max_reorg_depth` blocks ago and lose are dropped.
 
 mod rule;
 mod state;
@@ -118,7 +118,7 @@ mod walk;
 
 pub use rule::{Branch, Selection, replaces, select};
 
-use super::Address;
+use super::{Address, StakeTable};
 use crate::atom::AtomId;
 use crate::integer::Natural;
 use alloc::collections::BTreeSet;
@@ -168,6 +168,16 @@ pub trait StakeView {
     fn total(&self) -> Natural;
 }
 
+impl StakeView for StakeTable {
+    fn stake(&self, validator: &Address) -> Natural {
+        self.stake(validator)
+    }
+
+    fn total(&self) -> Natural {
+        self.total().clone()
+    }
+}
+
 impl<V: StakeView + ?Sized> StakeView for &V {
     fn stake(&self, validator: &Address) -> Natural {
         (**self).stake(validator)
@@ -180,8 +190,8 @@ impl<V: StakeView + ?Sized> StakeView for &V {
 
 /// The stakes as of any block.
 pub trait StakeSource {
-    /// Stakes as of one block. It is kept as long as the fork there, so it should be shared (an
-    /// `Arc`) and not copied.
+    /// Stakes as of one block, such as a [`StakeTable`]. A fork keeps those of its block, so that
+    /// a clone should be cheap.
     type View: StakeView;
 
     /// Returns the stakes that `block` left; `None` if the host has yet to load them.
@@ -366,7 +376,7 @@ enum Checkpoint {
 
 /// State of the fork choice. `T` holds the stakes as of one block, see [`StakeSource::View`].
 #[derive(Debug)]
-pub struct ForkChoice<T> {
+pub struct ForkChoice<T = StakeTable> {
     settings: Settings,
     tree: Option<Tree<T>>,
     /// The head as the host told it.
