@@ -35,9 +35,13 @@
 //! # Use
 //!
 //! A host inserts every block that it has verified, in any order, asks [`ForkChoice::decide`] after
-//! each batch, and tells the head that it then moved to by [`ForkChoice::set_head`]. Blocks of its
-//! own it only tells by `set_head`. After a restart it sets the head that it saved, then
+//! each few of them, and tells the head that it then moved to by [`ForkChoice::set_head`]. Blocks of
+//! its own it only tells by `set_head`. After a restart it sets the head that it saved, then
 //! [`ForkChoice::restore_anchor`] and the operator's decisions.
+//!
+//! A node without a head inserts the tips of all chains that it was told of before it sets one:
+//! what it adopts first it leaves only by the rule, and beyond `max_reorg_depth` not without the
+//! operator. So while it verifies one chain after another it decides nothing.
 //!
 //! ```
 //! use astreum_core::atom::AtomId;
@@ -108,7 +112,8 @@
 //! A new block on a known tip costs one look-up in the index and `O(log n)` for each fork whose
 //! stake it changes, at most [`MAX_TIPS`] of them; a new branch one pass over the headers of both
 //! sides, at most [`MAX_WALK`]. At most [`MAX_TIPS`] tips and about [`MAX_BLOCKS`] blocks are kept:
-//! the shortest branches go first, and of longer runs the lower blocks are counted and forgotten.
+//! the branches with least blocks times stake go first, and of longer runs the lower blocks are
+//! counted and forgotten.
 //! Branches that left and ended more than `max_reorg_depth` blocks ago and lose are dropped.
 
 mod rule;

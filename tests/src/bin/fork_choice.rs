@@ -481,7 +481,7 @@ fn grinding_in_public(trials: u64, tries: u64) {
                 permille(share_permille, 1_000),
                 if is_lucky { "given" } else { "by chance" },
                 permille(made, blocks),
-                permille(made * 100, blocks * share_permille),
+                permille(made * 10, blocks * share_permille),
                 sum(|report| report.ground),
                 longest.unwrap_or(0),
             );
