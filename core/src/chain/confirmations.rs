@@ -155,7 +155,7 @@ impl<V: StakeView> Confirmations<V> {
 
 /// How much of the stake produced the last blocks.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Participation {
+pub struct ActiveStake {
     /// Blocks that were looked at.
     pub blocks: u64,
     /// Stake of their distinct producers.
@@ -164,7 +164,7 @@ pub struct Participation {
     pub total: Natural,
 }
 
-impl Participation {
+impl ActiveStake {
     /// Counts the producers of the last blocks. `stakes` are those of the head.
     pub fn of<V: StakeView>(stakes: V, producers: impl IntoIterator<Item = Address>) -> Self {
         let mut seen = Confirmations::new(stakes);
@@ -194,8 +194,8 @@ impl Participation {
     }
 }
 
-/// For `status`, where [`Participation::is_stalled`].
-impl fmt::Display for Participation {
+/// For `status`, where [`ActiveStake::is_stalled`].
+impl fmt::Display for ActiveStake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -305,8 +305,8 @@ mod tests {
     }
 
     #[test]
-    fn participation_says_what_is_silent() {
-        let of = |count: u8| Participation::of(&Stakes, (0..count).map(|n| Address::new([n; 32])));
+    fn active_stake_names_the_silent_part() {
+        let of = |count: u8| ActiveStake::of(&Stakes, (0..count).map(|n| Address::new([n; 32])));
         let half = of(2);
         assert!(half.is_stalled());
         let text = "50 % of the stake has not produced for 2 blocks: nothing becomes safe";
@@ -314,7 +314,7 @@ mod tests {
         assert!(!of(3).is_stalled());
         let text = "40 % of the stake has not produced for 3 blocks";
         assert_eq!(of(3).to_string(), text);
-        let none = Participation {
+        let none = ActiveStake {
             blocks: 0,
             active: Natural::ZERO,
             total: Natural::ZERO,

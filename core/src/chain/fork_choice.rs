@@ -35,9 +35,13 @@
 //! # Use
 //!
 //! A host inserts every block that it has verified, in any order, asks [`ForkChoice::decide`] after
-//! each batch, and tells the head that it then moved to by [`ForkChoice::set_head`]. Blocks of its
-//! own it only tells by `set_head`. After a restart it sets the head that it saved, then
+//! each few of them, and tells the head that it then moved to by [`ForkChoice::set_head`]. Blocks of
+//! its own it only tells by `set_head`. After a restart it sets the head that it saved, then
 //! [`ForkChoice::restore_anchor`] and the operator's decisions.
+//!
+//! A node without a head inserts the tips of all chains that it was told of before it sets one:
+//! what it adopts first it leaves only by the rule, and beyond `max_reorg_depth` not without the
+//! operator. So while it verifies one chain after another it decides nothing.
 //!
 //! ```
 //! use astreum_core::atom::AtomId;
@@ -108,8 +112,9 @@
 //! A new block on a known tip costs one look-up in the index and `O(log n)` for each fork whose
 //! stake it changes, at most [`MAX_TIPS`] of them; a new branch one pass over the headers of both
 //! sides, at most [`MAX_WALK`]. At most [`MAX_TIPS`] tips and about [`MAX_BLOCKS`] blocks are kept:
-//! the shortest branches go first, and of longer runs the lower blocks are counted and forgotten.
-//! Branches that left more than `max_reorg_depth` blocks ago and lose are dropped.
+//! the branches with least blocks times stake go first, and of longer runs the lower blocks are
+//! counted and forgotten.
+//! Branches that left and ended more than `max_reorg_depth` blocks ago and lose are dropped.
 
 mod rule;
 mod state;
@@ -118,7 +123,7 @@ mod walk;
 
 pub use rule::{Branch, Selection, replaces, select};
 
-use super::Address;
+use super::{Address, StakeTable};
 use crate::atom::AtomId;
 use crate::integer::Natural;
 use alloc::collections::BTreeSet;
@@ -168,6 +173,16 @@ pub trait StakeView {
     fn total(&self) -> Natural;
 }
 
+impl StakeView for StakeTable {
+    fn stake(&self, validator: &Address) -> Natural {
+        self.stake(validator)
+    }
+
+    fn total(&self) -> Natural {
+        self.total().clone()
+    }
+}
+
 impl<V: StakeView + ?Sized> StakeView for &V {
     fn stake(&self, validator: &Address) -> Natural {
         (**self).stake(validator)
@@ -180,8 +195,8 @@ impl<V: StakeView + ?Sized> StakeView for &V {
 
 /// The stakes as of any block.
 pub trait StakeSource {
-    /// Stakes as of one block. It is kept as long as the fork there, so it should be shared (an
-    /// `Arc`) and not copied.
+    /// Stakes as of one block, such as a [`StakeTable`]. A fork keeps those of its block, so that
+    /// a clone should be cheap.
     type View: StakeView;
 
     /// Returns the stakes that `block` left; `None` if the host has yet to load them.
@@ -366,7 +381,7 @@ enum Checkpoint {
 
 /// State of the fork choice. `T` holds the stakes as of one block, see [`StakeSource::View`].
 #[derive(Debug)]
-pub struct ForkChoice<T> {
+pub struct ForkChoice<T = StakeTable> {
     settings: Settings,
     tree: Option<Tree<T>>,
     /// The head as the host told it.

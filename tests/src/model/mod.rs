@@ -2,5 +2,6 @@
 //! one ask twice.
 
 pub mod forgetful;
+pub mod fork_choice;
 pub mod stack;
 pub mod walk;

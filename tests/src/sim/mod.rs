@@ -6,6 +6,7 @@
 
 pub mod disk;
 pub mod follow;
+pub mod fork_choice;
 pub mod host;
 pub mod ledger;
 pub mod links;

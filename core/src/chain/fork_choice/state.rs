@@ -117,8 +117,9 @@ impl<T: StakeView> ForkChoice<T> {
     }
 
     /// Has no branch through this block adopted, and leaves it if the node is on one, however deep.
-    /// Blocks that were inserted above it are forgotten. Returns `false`, and does nothing, if
-    /// [`MAX_AVOIDED`] others are avoided.
+    /// Blocks that were inserted above it are forgotten. A head above it is noticed as far as the
+    /// index reaches: after a restart, call it again once the chain is indexed. Returns `false`, and
+    /// does nothing, if [`MAX_AVOIDED`] others are avoided.
     pub fn avoid<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) -> bool {
         if self.avoided.len() >= MAX_AVOIDED && !self.avoided.contains(&id) {
             return false;
@@ -365,7 +366,8 @@ impl<T: StakeView> ForkChoice<T> {
         }
     }
 
-    /// Keeps the number of tips: the shortest branches go first, but not that of `new`.
+    /// Keeps the number of tips: the branches that say least go first, measured by blocks times
+    /// stake above their last fork, but not that of `new`, which no decision has seen yet.
     fn evict(&mut self, new: &AtomId) {
         let own = self.own.map(|(id, _)| id);
         let kept: Vec<Key> = [Some(*new), own, self.adopted]
@@ -377,16 +379,21 @@ impl<T: StakeView> ForkChoice<T> {
             && tree.leaves().count() > MAX_TIPS
         {
             let free = tree.leaves().filter(|(key, _)| !kept.contains(key));
-            let shortest = free.min_by_key(|(_, leaf)| {
+            let least = free.min_by_key(|(key, leaf)| {
                 let parent = leaf.parent.and_then(|parent| tree.segment(parent));
                 let below = parent.map_or(0, |parent| parent.last_height());
+                let blocks = leaf.top.saturating_sub(below);
+                let score = tree.weight(*key).map(|weight| &weight * &blocks.into());
+                // Without any stakes it may be of any weight.
                 (
-                    leaf.top.saturating_sub(below),
+                    score.is_none(),
+                    score,
+                    blocks,
                     leaf.top,
                     Reverse(leaf.last()),
                 )
             });
-            let Some((key, _)) = shortest else {
+            let Some((key, _)) = least else {
                 return;
             };
             tree.remove(key);

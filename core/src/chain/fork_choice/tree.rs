@@ -363,6 +363,23 @@ impl<T: StakeView> Tree<T> {
         Ok(())
     }
 
+    /// Returns the stake of the producers of a segment that ends in a tip, if need be as of a fork
+    /// further down: for comparisons that decide no head. `None` if no fork below was measured.
+    pub(super) fn weight(&self, key: Key) -> Option<Natural> {
+        let leaf = self.segment(key)?;
+        if let Some(stake) = &leaf.stake {
+            return Some(stake.clone());
+        }
+        let mut at = leaf.parent;
+        while let Some(segment) = at.and_then(|key| self.segment(key)) {
+            if let Some(table) = &segment.table {
+                return Some(leaf.producers.iter().map(|it| table.stake(it)).sum());
+            }
+            at = segment.parent;
+        }
+        None
+    }
+
     fn producers_from(&self, key: Key) -> BTreeSet<Address> {
         let mut all = BTreeSet::new();
         let mut rest = vec![key];

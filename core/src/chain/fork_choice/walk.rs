@@ -7,6 +7,7 @@ use super::{
 };
 use crate::atom::AtomId;
 use crate::integer::Natural;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// What a walk finds beside the tip.
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 struct Findings {
     contests: Vec<Contest>,
     missing_stakes: Vec<AtomId>,
-    /// Branches that lost below the reach of a reorganization.
+    /// Branches that lost, left and ended below the reach of a reorganization.
     lost: Vec<Key>,
 }
 
@@ -26,6 +27,8 @@ struct Place<'a> {
     incumbent: Option<Key>,
     /// Whether leaving the incumbent is up to the operator.
     is_fixed: bool,
+    /// Height below which a reorganization may not reach.
+    floor: u64,
 }
 
 impl<T: StakeView> ForkChoice<T> {
@@ -102,7 +105,8 @@ impl<T: StakeView> ForkChoice<T> {
         let tree = self.tree.as_mut()?;
         let path_to = |tree: &Tree<T>, id: Option<AtomId>| {
             let place = id.and_then(|id| tree.find(&id));
-            place.map_or_else(Vec::new, |(key, _)| tree.path(key))
+            let path = place.into_iter().flat_map(|(key, _)| tree.path(key));
+            path.collect::<BTreeSet<Key>>()
         };
         let checkpoint = match self.checkpoint {
             Some(Checkpoint::Pending(id)) => Some(id),
@@ -116,7 +120,7 @@ impl<T: StakeView> ForkChoice<T> {
         loop {
             let segment = tree.segment(at)?;
             let children = segment.children.clone();
-            let on = |path: &Vec<Key>| children.iter().copied().find(|key| path.contains(key));
+            let on = |path: &BTreeSet<Key>| children.iter().copied().find(|key| path.contains(key));
             let incumbent = on(&own_path).filter(|_| is_ours);
             let (block, height) = (segment.last(), segment.last_height());
             let next = match (children.as_slice(), forced.iter().find_map(on)) {
@@ -129,14 +133,15 @@ impl<T: StakeView> ForkChoice<T> {
                         incumbent
                     }
                     Ok(()) => {
+                        let limit = self.settings.max_reorg_depth;
                         let depth = own_height.saturating_sub(height);
                         let place = Place {
                             height,
                             children: &children,
                             incumbent,
-                            is_fixed: depth > self.settings.max_reorg_depth || height < self.anchor,
+                            is_fixed: depth > limit || height < self.anchor,
+                            floor: own_height.saturating_sub(limit),
                         };
-                        let limit = self.settings.max_reorg_depth;
                         settle_fork(tree, at, &place, limit, trusted, findings)
                     }
                 },
@@ -192,8 +197,10 @@ fn settle_fork<T: StakeView>(
             if let Some(light) = light {
                 contest(Cause::Light, &[light]);
             } else if place.is_fixed {
+                let is_old =
+                    |key: &&Key| tree.segment(**key).is_some_and(|it| it.top < place.floor);
                 let others = place.children.iter().filter(|key| **key != incumbent);
-                findings.lost.extend(others);
+                findings.lost.extend(others.filter(is_old));
             }
         }
         return Some(selected);

@@ -1,6 +1,7 @@
 //! The operator's decisions, and what is not inserted.
 
 use super::*;
+use std::string::ToString;
 
 /// Two branches above a fork at height 5, both deeper than the limit.
 fn split() -> (World, AtomId, AtomId, AtomId) {
@@ -157,6 +158,8 @@ fn early_block_waits() {
     let mut choice = world.choice(Some(head), &[]);
     let early = choice.insert(&world, next.into(), 11);
     assert_eq!(early, Err(InsertError::Early { timestamp: 12 }));
+    let text = early.unwrap_err().to_string();
+    assert_eq!(text, "block timestamp 12 is in the future");
     assert_eq!(choice.insert(&world, next.into(), 12), Ok(()));
     // The own head is never too early.
     let later = world.run(next, 10, &[1]);

@@ -191,7 +191,7 @@ fn text(fork: &Fork) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn walk_agrees_with_a_naive_model(

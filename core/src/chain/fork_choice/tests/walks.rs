@@ -206,17 +206,25 @@ fn deeper_than_the_limit_needs_the_operator_and_does_not_stop_the_chain() {
 }
 
 #[test]
-fn branch_that_lost_beyond_the_limit_is_dropped() {
+fn branch_that_lost_and_ended_beyond_the_limit_is_dropped() {
     let mut world = World::new(&[100; 10]);
     let orphan = world.child(id(1), 3);
-    let head = world.run(id(1), 1_024, &[1, 2]);
-    let mut choice = world.choice(Some(head), &[orphan]);
-    choice.decide(&world, &[]);
-    assert_eq!(choice.forks().len(), 1);
-    let next = world.child(head, 1);
-    choice.set_head(&world, next).unwrap();
-    choice.decide(&world, &[]);
-    assert_eq!(choice.forks(), []);
+    let alive = world.run(id(1), 200, &[4]);
+    let top = world.run(id(1), 1_300, &[1, 2]);
+    let mut choice = world.choice(Some(world.block_at(top, 1_025)), &[orphan, alive]);
+    for (height, expected) in [
+        (1_025, vec![orphan, alive]),
+        (1_026, vec![alive]),
+        (1_224, vec![alive]),
+        (1_225, vec![]),
+    ] {
+        choice
+            .set_head(&world, world.block_at(top, height))
+            .unwrap();
+        assert_eq!(choice.decide(&world, &[]).decision, Decision::Keep);
+        let others = choice.forks().into_iter().flat_map(|fork| fork.others);
+        assert_eq!(others.map(|side| side.tip).collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]

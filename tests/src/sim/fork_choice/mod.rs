@@ -1,0 +1,29 @@
+//! Simulation of fork choice: validators that produce by the product's leader election, receive
+//! blocks late or not at all, are attacked, and choose by the product's rule or by one that failed.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`blocks`] | all blocks of a run, their leader election, and how branches compare |
+//! | [`rule`] | nodes that follow the product's rule, and rules to compare it with |
+//! | [`network`] | validators with latency, missed slots, partitions, and attackers among them |
+//! | [`scenario`] | distributions of stakes, and partitions |
+//! | [`private`] | a branch built in private, and what stake undoes how many blocks |
+//! | [`grinding`] | a validator that tries block ids in public |
+//! | [`trees`] | random trees, against [an independent model](crate::model::fork_choice) |
+//!
+//! Everything follows from a seed. Bodies, signatures and proof of work are left out: what counts is
+//! whose slot it is and which branch each node extends.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "validators and blocks are numbered; a wrong number is an error in the simulation"
+)]
+
+pub mod blocks;
+pub mod grinding;
+pub mod network;
+pub mod private;
+pub mod rule;
+pub mod scenario;
+pub mod trees;
