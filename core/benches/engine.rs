@@ -1,15 +1,15 @@
-//! Datagrams that one engine handles a second, answers drained, without sockets: pings, requests
+//! Datagrams that one engine handles per second, answers drained, without sockets: pings, requests
 //! with small and large answers, and junk.
 
 #![expect(clippy::expect_used, reason = "a bench that fails is to stop")]
 
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
-use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::crypto::{Nonce, PublicKey, SecretKey};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig};
-use astreum_core::wire::message::{Envelope, Topic};
+use astreum_core::wire::message::{Envelope, HEADER_BYTES, Topic};
 use astreum_core::wire::object::{Action, PayloadType, Request};
-use astreum_core::wire::packet::Draft;
+use astreum_core::wire::packet::{Draft, NONCE_BYTES};
 use core::cell::RefCell;
 use core::net::SocketAddr;
 use divan::Bencher;
@@ -25,12 +25,21 @@ fn address(n: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, n], 1_000 + u16::from(n)))
 }
 
-/// An engine that a peer has proven its address to, and a source of that peer's packets.
+/// The nonce of a sealed packet.
+fn sealed_under(packet: &[u8]) -> Option<Nonce> {
+    let message = packet.get(NONCE_BYTES..)?;
+    let is_sealed = message.first() == Some(&0);
+    let nonce = message.get(HEADER_BYTES..)?.first_chunk().copied();
+    nonce.filter(|_| is_sealed)
+}
+
+/// An engine at which a peer is validated, and a source of that peer's packets.
 struct Pair {
     server: Engine,
     secret: SecretKey,
     key: PublicKey,
-    nonces: u64,
+    /// The last nonce: of the stream that the peer has confirmed.
+    nonce: Nonce,
     store: MemoryStore,
 }
 
@@ -43,8 +52,10 @@ impl Pair {
         let store = MemoryStore::new();
         client.connect(Instant::ZERO, address(1));
         let mut buffer = Vec::new();
+        let mut nonce = None;
         for _ in 0..20 {
             while client.poll_transmit(&mut buffer).is_some() {
+                nonce = sealed_under(&buffer).or(nonce);
                 server.handle_datagram(Instant::ZERO, address(2), &buffer, &store);
             }
             while server.poll_transmit(&mut buffer).is_some() {
@@ -57,17 +68,20 @@ impl Pair {
             server,
             secret: SecretKey::from_bytes([2; 32]),
             key,
-            nonces: 0,
+            nonce: nonce.expect("the peer has sealed something"),
             store,
         }
     }
 
+    /// The next packets of the peer.
     fn packets(&mut self, topic: Topic, content: &[u8]) -> Vec<Vec<u8>> {
         let shared = self.secret.agree(&self.key).expect("a good key");
         let packet = |_| {
-            self.nonces += 1;
-            let mut nonce = [7; 12];
-            nonce[4..].copy_from_slice(&self.nonces.to_be_bytes());
+            let mut count = [0; 8];
+            count[2..].copy_from_slice(&self.nonce[6..]);
+            let count = u64::from_be_bytes(count) + 1;
+            self.nonce[6..].copy_from_slice(&count.to_be_bytes()[2..]);
+            let nonce = self.nonce;
             let sender = self.secret.public_key();
             let envelope = Envelope {
                 sender,

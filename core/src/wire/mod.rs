@@ -13,6 +13,7 @@
 //!   encodings mean one thing (stated where it does).
 
 pub mod engine;
+pub mod handshake;
 pub mod message;
 pub mod network_group;
 pub mod object;

@@ -7,6 +7,8 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{FetchError, ListLimit, PeerInfo, Stats, WorkDone};
+use astreum_core::wire::handshake::ChainIdentity;
+use astreum_core::wire::network_group::NetworkGroup;
 use astreum_core::wire::object::PayloadType;
 use core::fmt;
 use core::net::SocketAddr;
@@ -48,6 +50,7 @@ pub(super) enum Command {
     /// Nobody waits to hear whether there was room.
     AdvertiseAll(Vec<Advertisement>),
     SetHead(AtomId),
+    SetChainIdentity(ChainIdentity),
     SetValidator(bool),
     /// Where heads and transactions that peers tell of go.
     Chain(Inbox),
@@ -98,17 +101,23 @@ pub struct Peer {
     pub public_key: PublicKey,
     /// Where it is sent to.
     pub address: SocketAddr,
-    /// Whether it has proven that it receives there.
+    /// The network group of that address.
+    pub group: NetworkGroup,
+    /// Whether that address is validated.
     pub is_proven: bool,
-    /// Whether it says that it validates.
+    /// Whether its pings say that it validates.
     pub is_validator: bool,
     /// Whether it is the pinned default seed.
     pub is_default_seed: bool,
+    /// Whether it is the pinned default seed, or validated at the address of a configured seed.
+    pub is_seed: bool,
+    /// The chain that it follows, if it is a node of this implementation and has told.
+    pub identity: Option<ChainIdentity>,
     /// The difficulty that it asks of messages.
     pub difficulty: u8,
     /// The head that it named last.
     pub head: Option<AtomId>,
-    /// Time since something authentic came from it.
+    /// Time since it last gave a sign of life that cannot be a replay.
     pub last_heard: Duration,
 }
 
@@ -117,9 +126,12 @@ impl Peer {
         Self {
             public_key: info.key,
             address: info.address,
+            group: info.group,
             is_proven: info.is_proven,
             is_validator: info.is_validator,
             is_default_seed: info.is_default_seed,
+            is_seed: info.is_seed,
+            identity: info.identity,
             difficulty: info.difficulty,
             head: info.head,
             last_heard: now.since(info.last_heard),

@@ -28,7 +28,7 @@ use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
-use astreum_core::wire::object::PayloadType;
+use astreum_core::wire::handshake::ChainIdentity;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -232,10 +232,7 @@ impl Driver {
                 from,
                 inbox,
             } => {
-                let fetch = self.engine.fetch_part(now, id, limit);
-                if let Some(peer) = from {
-                    self.engine.ask_too(now, fetch, &peer);
-                }
+                let fetch = self.engine.fetch_list_part(now, id, limit, from);
                 self.fetches.insert(fetch, Reply::Chain(inbox));
             }
             Command::ChainFetchSmall {
@@ -244,11 +241,7 @@ impl Driver {
                 from,
                 inbox,
             } => {
-                let kind = PayloadType::LIST;
-                let fetch = self.engine.fetch_up_to(now, id, kind, limit);
-                if let Some(peer) = from {
-                    self.engine.ask_too(now, fetch, &peer);
-                }
+                let fetch = self.engine.fetch_list(now, id, limit, from);
                 self.fetches.insert(fetch, Reply::ChainSmall(inbox));
             }
             Command::AdvertiseAll(advertisements) => {
@@ -261,6 +254,7 @@ impl Driver {
                 self.head = Some(head);
                 self.engine.set_head(now, self.head);
             }
+            Command::SetChainIdentity(identity) => self.engine.set_chain_identity(now, identity),
             Command::SetValidator(is_validator) => self.engine.set_validator(now, is_validator),
             Command::Chain(inbox) => self.chain = Some(inbox),
             Command::Advertise {
@@ -525,6 +519,20 @@ fn log_event(event: &Event) {
         ),
         Event::PeerRemoved { peer, reason } => {
             ("peer left", format!("peer {peer} left: {reason:?}"))
+        }
+        Event::ChainIdentity { peer, identity } => {
+            let ChainIdentity {
+                rules_version,
+                chain_id,
+                genesis,
+            } = identity;
+            let genesis = genesis.map_or_else(|| "none".into(), |id| id.to_string());
+            (
+                "peer's chain",
+                format!(
+                    "peer {peer} follows chain={chain_id} genesis={genesis} rules={rules_version}"
+                ),
+            )
         }
         Event::AddressLearned(address) => (
             "address learned",

@@ -21,6 +21,7 @@ use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::wire::engine::{EngineConfig, ListLimit};
+use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender};
 use core::fmt;
@@ -198,7 +199,7 @@ impl NetworkHandle {
     }
 
     /// Fetches the beginning of a list for the chain's thread, which gets the outcome. `from` is
-    /// asked in any case.
+    /// asked first.
     ///
     /// # Errors
     /// When the network has been stopped.
@@ -217,8 +218,8 @@ impl NetworkHandle {
         })
     }
 
-    /// Fetches a list for the chain's thread that is given up beyond the limit. `from` is asked in
-    /// any case.
+    /// Fetches a list for the chain's thread that is given up beyond the limit. `from` is asked
+    /// first.
     ///
     /// # Errors
     /// When the network has been stopped.
@@ -251,6 +252,14 @@ impl NetworkHandle {
     /// When the network has been stopped.
     pub fn set_head(&self, head: AtomId) -> Result<(), Stopped> {
         self.commands.send(Command::SetHead(head))
+    }
+
+    /// Sets the chain that this node follows, which peers of this implementation are told.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn set_chain_identity(&self, identity: ChainIdentity) -> Result<(), Stopped> {
+        self.commands.send(Command::SetChainIdentity(identity))
     }
 
     /// Tells the peers whether this node validates; transactions are taken only then.

@@ -273,14 +273,10 @@ fn want(
 ) {
     let Wanted { id, is_small } = wanted;
     let fetch = if is_small {
-        let kind = PayloadType::LIST;
-        running.engine.fetch_up_to(now, id, kind, limit)
+        running.engine.fetch_list(now, id, limit, from)
     } else {
-        running.engine.fetch_part(now, id, limit)
+        running.engine.fetch_list_part(now, id, limit, from)
     };
-    if let Some(peer) = from {
-        running.engine.ask_too(now, fetch, &peer);
-    }
     if let Some(following) = running.following.as_mut() {
         following.fetches.insert(fetch, wanted);
     }

@@ -1,18 +1,15 @@
-//! What we provide, told to those who are nearest to it; and where others can reach us.
+//! Advertisements of what we provide, sent to the peers nearest to it.
 
-use super::address::is_local;
+use super::Engine;
 use super::limits::{
-    ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN, EARLY_REPEATS, MAX_ADDRESS_VOTES,
-    MAX_ADVERTISEMENTS,
+    ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN, EARLY_REPEATS, MAX_ADVERTISEMENTS,
 };
-use super::{Engine, Event, Source};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::object::PayloadType;
 use crate::wire::table::Distance;
 use alloc::collections::{BTreeMap, BTreeSet};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 #[derive(Debug)]
 struct Advertisement {
@@ -27,7 +24,7 @@ struct Advertisement {
     told: heapless::Vec<PublicKey, ADVERTISE_FANOUT>,
 }
 
-/// Our advertisements, and what others say our address is.
+/// Our advertisements.
 #[derive(Debug, Default)]
 pub(super) struct Advertisements {
     by_id: BTreeMap<AtomId, Advertisement>,
@@ -35,8 +32,6 @@ pub(super) struct Advertisements {
     by_expiry: BTreeSet<(Instant, AtomId)>,
     /// When to send more.
     turn: Option<Instant>,
-    votes: BTreeMap<PublicKey, IpAddr>,
-    learned: Option<IpAddr>,
 }
 
 impl Advertisements {
@@ -138,57 +133,8 @@ impl Engine {
         by_id.map(|(id, advertisement)| (id, advertisement.kind, advertisement.expires))
     }
 
-    /// Where we tell others to reach us: configured, else learned.
-    #[must_use]
-    pub fn advertised_address(&self) -> Option<SocketAddr> {
-        let learned = self.advertisements.learned;
-        let learned = learned.map(|ip| SocketAddr::new(ip, self.config.incoming_port));
-        self.config.advertised_address.or(learned)
-    }
-
-    pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
-        let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
-            || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
-        let is_loopback = is_local_host && address.port() == self.config.incoming_port;
-        is_loopback || self.advertised_address() == Some(address)
-    }
-
-    /// Counts what a peer with a proven address sees us at. The port is the one that we tell
-    /// everybody in our headers, so only the address matters.
-    pub(super) fn note_own_address(&mut self, source: &Source, seen: SocketAddr) {
-        let ip = seen.ip();
-        let advertisements = &mut self.advertisements;
-        let is_full = advertisements.votes.len() >= MAX_ADDRESS_VOTES
-            && !advertisements.votes.contains_key(&source.key);
-        if !source.is_proven || is_full || !super::address::may_name(source.address.ip(), seen) {
-            return;
-        }
-        if advertisements.votes.insert(source.key, ip) == Some(ip) {
-            return;
-        }
-        let mut counts: BTreeMap<(bool, IpAddr), usize> = BTreeMap::new();
-        for vote in advertisements.votes.values() {
-            *counts.entry((!is_local(*vote), *vote)).or_insert(0) += 1;
-        }
-        // What the world sees counts before what the local network sees.
-        let most = counts
-            .into_iter()
-            .max_by_key(|((is_public, _), count)| (*is_public, *count));
-        let Some(((_, ip), _)) = most else {
-            return;
-        };
-        if advertisements.learned != Some(ip) {
-            advertisements.learned = Some(ip);
-            if self.config.advertised_address.is_none() {
-                let address = SocketAddr::new(ip, self.config.incoming_port);
-                self.push_event(Event::AddressLearned(address));
-                self.advertise_everything();
-            }
-        }
-    }
-
     /// After a change of our own address everybody is to be told again.
-    fn advertise_everything(&mut self) {
+    pub(super) fn advertise_everything(&mut self) {
         for advertisement in self.advertisements.by_id.values_mut() {
             advertisement.repeat_at = Instant::ZERO;
         }
@@ -221,8 +167,7 @@ impl Engine {
         let own = Distance::between(id.as_bytes(), self.me.as_bytes());
         let nearest = self
             .peers
-            .table
-            .closest_where::<ADVERTISE_FANOUT>(id.as_bytes(), |entry| {
+            .nearest::<ADVERTISE_FANOUT>(id.as_bytes(), |entry| {
                 Distance::between(id.as_bytes(), entry.key().as_bytes()) < own
             });
         let nearest: heapless::Vec<PublicKey, ADVERTISE_FANOUT> =

@@ -27,7 +27,7 @@ impl Engine {
     /// A question that a reference node on IPv6 cannot answer ends its receiving.
     pub(super) fn may_ask(&self, key: &PublicKey) -> bool {
         let peer = self.peers.get(key);
-        peer.is_some_and(|peer| peer.address.is_ipv4() || peer.takes_ipv6)
+        peer.is_some_and(|peer| peer.may_be_asked_at(&peer.address))
     }
 
     /// How long to wait for the answer of somebody who has been asked `tries` times.

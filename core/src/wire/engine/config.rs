@@ -3,6 +3,7 @@
 use super::limits;
 use crate::atom::AtomId;
 use crate::crypto::SecretKey;
+use crate::wire::handshake::ChainIdentity;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct EngineConfig {
     pub is_validator: bool,
     /// The newest block, which our pings name.
     pub head: Option<AtomId>,
+    /// The chain that we follow, which our handshakes to nodes of ours name.
+    pub chain_identity: Option<ChainIdentity>,
     /// Silence after which a peer is evicted; zero evicts nobody.
     pub peer_timeout: Duration,
     /// How often silent peers are looked for.
@@ -54,6 +57,7 @@ impl EngineConfig {
             advertised_address: None,
             is_validator: false,
             head: None,
+            chain_identity: None,
             peer_timeout: Duration::from_secs(900),
             peer_timeout_interval: Duration::from_secs(10),
             bootstrap_retry_interval: Duration::from_secs(30),

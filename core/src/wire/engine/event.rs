@@ -3,6 +3,7 @@
 use crate::atom::{Atom, AtomId};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
+use crate::wire::handshake::ChainIdentity;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use alloc::vec::Vec;
@@ -133,6 +134,14 @@ pub enum Event {
         /// The transaction's id.
         id: AtomId,
     },
+    /// A peer follows this chain, or another than before. Told again by [`PeerInfo::identity`], in case
+    /// the event was lost.
+    ChainIdentity {
+        /// The peer.
+        peer: PublicKey,
+        /// Its chain: authentic, and of the present run of the peer.
+        identity: ChainIdentity,
+    },
     /// Most peers see us at this address, which advertisements name from now on.
     AddressLearned(SocketAddr),
 }
@@ -159,7 +168,9 @@ pub struct PeerInfo {
     pub difficulty: u8,
     /// The head that it named last.
     pub head: Option<AtomId>,
-    /// When something authentic came from it last.
+    /// The chain that it follows; `None` while that is not known, as of a reference node.
+    pub identity: Option<ChainIdentity>,
+    /// When it last gave a sign of life that cannot be a replay.
     pub last_heard: Instant,
 }
 

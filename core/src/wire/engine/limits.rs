@@ -76,6 +76,12 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 pub const MAX_WAITING: usize = 16;
 /// How long a request waits for the proof.
 pub const WAITING_TIMEOUT: Duration = Duration::from_secs(3);
+/// Announced transactions of one peer that wait until its stream is confirmed; further ones are
+/// dropped.
+pub const MAX_HELD_TRANSACTIONS: usize = 16;
+/// Removed peers with random nonces whose statements are remembered. When full, the one removed
+/// longest ago is forgotten.
+pub const MAX_DEPARTED: usize = 1_024;
 
 /// Ids in the provider index. When full, the record that expires first goes.
 pub const MAX_PROVIDED: usize = 65_536;
@@ -103,6 +109,13 @@ pub const MAX_FETCH_WAITERS: usize = 1_024;
 pub const FETCH_FANOUT: usize = 3;
 /// Peers asked in all for one object.
 pub const MAX_FETCH_PEERS: usize = 16;
+/// Peers that callers prefer for one object; further ones are asked as others are.
+pub const MAX_FETCH_PREFERRED: usize = 8;
+/// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered
+/// any; one is enough if it has not. It then ranks behind all others until it answers one.
+pub const SILENT_AFTER: u8 = 3;
+/// Between two requests by which a silent peer is tried beside others.
+pub const SILENT_TRIAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Redirects that are followed in a row.
 pub const MAX_FETCH_HOPS: u8 = 8;
 /// Times that one peer is asked for one object, retries included.
@@ -165,7 +178,15 @@ pub const MAX_SEEDS: usize = 256;
 /// Events that wait for the host. When full, heads and transactions are dropped; fetch results and
 /// changes of peers, which have bounds of their own, are not.
 pub const MAX_EVENTS: usize = 8_192;
-/// What other peers say our address is: votes that count.
-pub const MAX_ADDRESS_VOTES: usize = 32;
+/// How long a peer's report of our address counts.
+pub const ADDRESS_VOTE_LIFETIME: Duration = Duration::from_secs(600);
+/// Age at which the report of a network group is asked for again.
+pub const ADDRESS_VOTE_RENEWAL: Duration = Duration::from_secs(240);
+/// Between two such rounds.
+pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
+/// Network groups that are asked in one round.
+pub const ADDRESS_VOTES_RENEWED: usize = 16;
+/// How long changed reports wait to be counted together.
+pub const ADDRESS_COUNT_DELAY: Duration = Duration::from_secs(1);
 /// Packets that wait for space in a full queue.
 pub const MAX_QUEUE_WAITING: usize = 256;

@@ -84,6 +84,7 @@ impl Engine {
             first(&self.answer_timers),
             self.fetches.deadline(),
             self.advertisements.deadline(),
+            self.own_address.deadline(),
             self.outbox.deadline(),
             self.incoming.deadline(),
         ];
@@ -105,6 +106,7 @@ impl Engine {
         self.answer_due(now);
         self.probe_again(now);
         self.advance_fetches(now);
+        self.update_own_address(now);
         self.advertise_due(now);
         self.outbox.expire(now, &mut self.stats);
         for _ in 0..self.incoming.expire(now) {
@@ -143,8 +145,14 @@ impl Engine {
             match care {
                 Care::Remove(reason) => self.remove_peer(&key, reason),
                 Care::KeepAlive => self.keep_alive(now, &key),
-                Care::Ping => self.send_ping(now, &key),
+                Care::Ping => {
+                    self.send_ping(now, &key);
+                    self.introduce_ourselves(now, &key);
+                }
             }
+        }
+        if self.config.chain_identity.is_some() {
+            self.ask_for_blocks(now);
         }
         if self.peers.registered() < WANTED_PEERS {
             self.look_at_seeds(now);
@@ -153,6 +161,18 @@ impl Engine {
             for key in keys {
                 self.ask_routes(now, &key);
             }
+        }
+    }
+
+    /// Asks peers of ours for blocks that have not come.
+    fn ask_for_blocks(&mut self, now: Instant) {
+        let ours = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_proven && peer.is_ours);
+        let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.ask_for_block(now, &key);
         }
     }
 
@@ -184,8 +204,14 @@ impl Engine {
             return (silence >= STRANGER_TIMEOUT).then_some(Care::Remove(RemoveReason::TimedOut));
         }
         let timeout = self.config.peer_timeout;
-        if !timeout.is_zero() {
-            // Nobody goes who has not been asked, and had time to answer.
+        if !timeout.is_zero() && !peer.is_proven {
+            // A node that cannot be validated: its address may be another's, and gets nothing that
+            // has not come from there.
+            if silence >= timeout {
+                return Some(Care::Remove(RemoveReason::TimedOut));
+            }
+        } else if !timeout.is_zero() {
+            // No peer goes that has not been asked, and had time to answer.
             let patience = PROBE_INTERVAL.min(timeout / 4);
             let is_asked = peer
                 .kept_alive_at
@@ -215,16 +241,11 @@ impl Engine {
             return;
         };
         peer.kept_alive_at = Some(now);
-        let (address, is_proven) = (peer.address, peer.is_proven);
-        let may_be_asked = address.is_ipv4() || peer.takes_ipv6;
-        if is_proven {
-            self.send_handshake(now, address);
-            if may_be_asked {
-                self.send_probe(now, key, address, super::limits::MAX_PROBES);
-            }
-            self.send_ping(now, key);
-        } else if self.may_contact(now, address, None) {
-            self.send_handshake(now, address);
+        let address = peer.address;
+        self.send_handshake(now, address);
+        if self.may_ask(key) {
+            self.send_probe(now, key, address, (super::limits::MAX_PROBES, false));
         }
+        self.send_ping(now, key);
     }
 }

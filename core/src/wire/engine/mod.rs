@@ -31,10 +31,13 @@ mod contact;
 mod credit;
 mod event;
 mod fetch;
+mod handshake;
+mod held;
 pub mod limits;
 mod maintain;
 mod objects;
 mod outbox;
+mod own_address;
 mod peers;
 mod ping;
 mod proof;
@@ -59,7 +62,7 @@ pub use queue::ByteQueue;
 pub use stats::{DropReason, Stats};
 
 use crate::atom::AtomId;
-use crate::crypto::PublicKey;
+use crate::crypto::{Nonce, PublicKey};
 use crate::time::Instant;
 use advertise::Advertisements;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -69,9 +72,11 @@ use core::net::SocketAddr;
 use credit::Credits;
 use fetch::Fetches;
 use outbox::Outbox;
+use own_address::OwnAddress;
 use peers::{Peer, Peers};
 use providers::Providers;
 use random::ProbeIds;
+use replay::Departed;
 use round_trip::RoundTrip;
 use seeds::Seeds;
 
@@ -79,13 +84,28 @@ use seeds::Seeds;
 /// reference node ignores the payload.
 pub const IPV6_MARK: &[u8] = b"astreum ipv6";
 
-/// Whom a message came from and where its answer goes.
+/// The sender of a message, and where its answer goes.
 #[derive(Clone, Copy, Debug)]
 struct Source {
     key: PublicKey,
     address: SocketAddr,
-    /// Whether the peer has proven this address.
+    /// Whether the peer is validated at this address, and the message is not perhaps of an earlier
+    /// run of it.
     is_proven: bool,
+}
+
+/// An authentic message that is not known to be a replay.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    source: Source,
+    /// The nonce that it was sealed under.
+    nonce: Nonce,
+    /// Whether what it states counts. If not, statements are held until the sender has answered a
+    /// probe.
+    is_trusted: bool,
+    /// Whether the sender has confirmed another stream: the message is of an earlier run of it, or
+    /// of a later one.
+    is_unconfirmed: bool,
 }
 
 /// The protocol engine. See the [module](self) for how to drive it.
@@ -95,6 +115,7 @@ pub struct Engine {
     me: PublicKey,
     seeds: Seeds,
     peers: Peers,
+    departed: Departed,
     credits: Credits,
     agreements: Agreements,
     /// Addresses that we have contacted of our own.
@@ -105,8 +126,8 @@ pub struct Engine {
     handshakes: Recently<(SocketAddr, PublicKey)>,
     /// Handshakes that found no place there.
     unremembered: u32,
-    /// Who has shown to be a node of ours over IPv6.
-    marked: Recently<PublicKey>,
+    /// Keys, at IPv6 addresses, that have shown to be nodes of ours.
+    marked: Recently<(PublicKey, SocketAddr)>,
     redirects: Recently<(PublicKey, AtomId, objects::Told)>,
     probe_ids: ProbeIds,
     probe_timers: BTreeSet<(Instant, PublicKey)>,
@@ -117,6 +138,7 @@ pub struct Engine {
     /// Of all peers together: what to expect of a stranger.
     round_trip: RoundTrip,
     advertisements: Advertisements,
+    own_address: OwnAddress,
     incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
     events: VecDeque<Event>,
     stats: Stats,
@@ -138,6 +160,7 @@ impl Engine {
             me,
             seeds: Seeds::default(),
             peers: Peers::new(me),
+            departed: Departed::default(),
             credits: Credits::default(),
             agreements: Agreements::new(now),
             contacts: Recently::new(interval, limits::MAX_CONTACTS),
@@ -154,6 +177,7 @@ impl Engine {
             fetches: Fetches::default(),
             round_trip: RoundTrip::default(),
             advertisements: Advertisements::default(),
+            own_address: OwnAddress::new(now),
             incoming: ByteQueue::new(
                 config.incoming_queue_limit_bytes,
                 config.incoming_queue_timeout,
@@ -219,6 +243,7 @@ impl Engine {
             is_seed: self.seeds.is_seed(key, peer),
             difficulty: peer.difficulty,
             head: peer.head,
+            identity: peer.introduction.identity,
             last_heard: peer.last_heard,
         }
     }
@@ -276,7 +301,10 @@ impl Engine {
     }
 
     fn push_event(&mut self, event: Event) {
-        let may_be_dropped = matches!(event, Event::Head { .. } | Event::Transaction { .. });
+        let may_be_dropped = matches!(
+            event,
+            Event::Head { .. } | Event::Transaction { .. } | Event::ChainIdentity { .. }
+        );
         if may_be_dropped && self.events.len() >= limits::MAX_EVENTS {
             self.stats.drop(DropReason::EventsFull);
         } else {

@@ -8,7 +8,7 @@ use super::outbox::sealed_bytes;
 use super::peers::Waiting;
 use super::providers::Provider;
 use super::random::ProbeIds;
-use super::{DropReason, Engine, Source};
+use super::{DropReason, Engine, Sender, Source};
 use crate::atom::{Atom, AtomId, AtomSource, SourceError};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -48,10 +48,11 @@ impl Engine {
     pub(super) fn handle_request<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
-        source: &Source,
+        sender: &Sender,
         content: &[u8],
         store: &S,
     ) -> Result<(), DropReason> {
+        let source = &sender.source;
         let request = Request::decode(content).map_err(|_| DropReason::BadContent)?;
         match request.action {
             Action::Get(kind) => {
@@ -59,6 +60,7 @@ impl Engine {
                 self.serve(now, source, request.atom_id, kind, store);
                 Ok(())
             }
+            Action::Put(_) if sender.is_unconfirmed => Err(DropReason::Unconfirmed),
             Action::Put(kind) => self.handle_put(now, source, request.atom_id, kind, request.data),
         }
     }
@@ -230,7 +232,7 @@ impl Engine {
     ) -> Option<(PublicKey, SocketAddr)> {
         let target = id.as_bytes();
         let own = Distance::between(target, self.me.as_bytes());
-        let nearest = self.peers.table.closest_where::<1>(target, |entry| {
+        let nearest = self.peers.nearest::<1>(target, |entry| {
             entry.key() != other && can_take(&entry.address())
         });
         let entry = nearest.first()?;

@@ -11,6 +11,7 @@ use super::random::Nonces;
 use super::stats::{DropReason, Stats};
 use crate::crypto::{Nonce, PublicKey, SharedKey};
 use crate::time::Instant;
+use crate::wire::handshake::{self, Block};
 use crate::wire::message::{self, Envelope, HEADER_BYTES, Topic};
 use crate::wire::packet::{Draft, MAX_BYTES, NONCE_BYTES};
 use crate::wire::work::{Progress, Search};
@@ -148,6 +149,25 @@ impl Outbox {
         let mut packet = self.spare.pop().unwrap_or_default();
         let mut draft = Draft::new(&mut packet);
         message::write_handshake(draft.message_mut(), &self.me, self.port, payload);
+        self.work(now, stats, to, packet, 1);
+    }
+
+    /// Queues a handshake with an authenticated block for the owner of a key.
+    pub(super) fn authenticated_handshake(
+        &mut self,
+        now: Instant,
+        stats: &mut Stats,
+        (to, receiver, key): (SocketAddr, PublicKey, &SharedKey),
+        block: &Block,
+    ) {
+        let mut packet = self.spare.pop().unwrap_or_default();
+        let nonce = self.nonces.next();
+        let mut message = Vec::new();
+        message::write_handshake(&mut message, &self.me, self.port, &[]);
+        block.write(&mut message);
+        handshake::authenticate(&mut message, key, &receiver, &nonce);
+        let mut draft = Draft::new(&mut packet);
+        draft.message_mut().extend_from_slice(&message);
         self.work(now, stats, to, packet, 1);
     }
 

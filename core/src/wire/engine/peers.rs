@@ -4,19 +4,21 @@
 //! listed. Only peers with a *proven* address stand in the distance table, are asked, are told to
 //! others, and take part in the searches.
 
+use super::handshake::Introduction;
+use super::held::Held;
 use super::limits::{
-    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SPARE_PEER_SILENCE, STRANGER_PATIENCE,
-    STRANGERS_WITH_TIME,
+    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL,
+    SPARE_PEER_SILENCE, STRANGER_PATIENCE, STRANGERS_WITH_TIME,
 };
 use super::replay::ReplayWindow;
 use super::round_trip::RoundTrip;
 use super::stats::DropReason;
 use crate::atom::AtomId;
-use crate::crypto::{PublicKey, SharedKey};
+use crate::crypto::{KEY_BYTES, PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
-use crate::wire::table::{Network, PeerTable};
+use crate::wire::table::{Entry, Network, PeerTable};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -28,6 +30,40 @@ pub(super) struct Probe {
     pub(super) address: SocketAddr,
     pub(super) sent_at: Instant,
     pub(super) tries: u8,
+    /// Whether it is to confirm the stream of a peer whose address is validated.
+    pub(super) is_for_stream: bool,
+}
+
+/// Probes under way to one peer: one to the address that it is known at, one to another. A peer that
+/// is claimed to have moved does not lose the one at its own address.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    own: Option<Probe>,
+    other: Option<Probe>,
+}
+
+impl Probes {
+    /// Returns the place for probes to the address of the peer, or to another.
+    pub(super) const fn place(&mut self, is_own: bool) -> &mut Option<Probe> {
+        if is_own {
+            &mut self.own
+        } else {
+            &mut self.other
+        }
+    }
+
+    /// Returns the probes under way.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Probe> + use<> {
+        self.own.into_iter().chain(self.other)
+    }
+
+    /// Takes the probe with this id.
+    pub(super) fn take(&mut self, id: &[u8; 32]) -> Option<Probe> {
+        let has_id = |probe: &mut Probe| probe.id == *id;
+        self.own
+            .take_if(has_id)
+            .or_else(|| self.other.take_if(has_id))
+    }
 }
 
 /// A request whose answer is too large for an address that is not proven.
@@ -51,9 +87,15 @@ pub(super) struct Peer {
     pub(super) is_ours: bool,
     pub(super) round_trip: RoundTrip,
     pub(super) replay: ReplayWindow,
-    pub(super) probe: Option<Probe>,
+    pub(super) probes: Probes,
+    /// When it was last asked to confirm its stream.
+    pub(super) confirm_asked_at: Option<Instant>,
+    /// What it has stated before its stream is confirmed.
+    pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
     pub(super) known_since: Instant,
+    /// When it last gave a sign of life that cannot be a replay, or, as long as it has proven no
+    /// address, any.
     pub(super) last_heard: Instant,
     pub(super) pinged_at: Instant,
     pub(super) kept_alive_at: Option<Instant>,
@@ -62,9 +104,17 @@ pub(super) struct Peer {
     /// Whether it has greeted us again, as one does who has restarted and forgotten everything.
     pub(super) has_greeted_again: bool,
     pub(super) routes_asked_at: Option<Instant>,
+    /// Requests in a row that it has not answered in time.
+    unanswered: u8,
+    /// Whether it has ever answered a request.
+    has_answered: bool,
+    is_silent: bool,
+    /// When it was last asked although it is silent.
+    tried_at: Option<Instant>,
     pub(super) difficulty: u8,
     pub(super) is_validator: bool,
     pub(super) head: Option<AtomId>,
+    pub(super) introduction: Introduction,
     filed: Option<Filed>,
 }
 
@@ -87,7 +137,9 @@ impl Peer {
             is_ours: false,
             round_trip: RoundTrip::default(),
             replay: ReplayWindow::default(),
-            probe: None,
+            probes: Probes::default(),
+            confirm_asked_at: None,
+            held: Held::default(),
             waiting: Vec::new(),
             known_since: now,
             last_heard: now,
@@ -97,11 +149,22 @@ impl Peer {
             is_answer_due: false,
             has_greeted_again: false,
             routes_asked_at: None,
+            unanswered: 0,
+            has_answered: false,
+            is_silent: false,
+            tried_at: None,
             difficulty: 1,
             is_validator: false,
             head: None,
+            introduction: Introduction::default(),
             filed: None,
         }
+    }
+
+    /// Returns whether a question to it at an address does no harm: a reference node on IPv6 stops
+    /// receiving at one that it cannot answer.
+    pub(super) const fn may_be_asked_at(&self, address: &SocketAddr) -> bool {
+        address.is_ipv4() || self.takes_ipv6
     }
 
     /// Returns the network group of its address.
@@ -139,7 +202,17 @@ pub(super) struct Peers {
     strangers: Queue,
     /// Peers that have, and that the distance table has no place for, likewise.
     spares: Queue,
-    pub(super) table: PeerTable<()>,
+    /// Validated peers by distance. Entries are added and removed by methods here alone.
+    pub(super) table: PeerTable<Standing>,
+    /// Silent peers in the table.
+    silent: usize,
+}
+
+/// What is known of a peer in the table as a server of objects.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Standing {
+    /// It has left its last requests unanswered.
+    is_silent: bool,
 }
 
 /// Peers in the order in which they go when there is no room. Whoever is heard keeps its place until
@@ -157,6 +230,7 @@ impl Peers {
             strangers: Queue::new(),
             spares: Queue::new(),
             table: PeerTable::new(me),
+            silent: 0,
         }
     }
 
@@ -328,8 +402,119 @@ impl Peers {
         if self.by_address.get(&peer.address) == Some(key) {
             self.by_address.remove(&peer.address);
         }
-        self.table.remove(key);
+        self.leave_table(key);
         Some(peer)
+    }
+
+    fn leave_table(&mut self, key: &PublicKey) {
+        let entry = self.table.remove(key);
+        self.silent -= usize::from(entry.is_some_and(|entry| entry.value.is_silent));
+    }
+
+    /// Returns whether a peer has left its last requests unanswered.
+    pub(super) fn is_silent(&self, key: &PublicKey) -> bool {
+        self.by_key.get(key).is_some_and(|peer| peer.is_silent)
+    }
+
+    /// Notes that a request to a peer was not answered in time.
+    pub(super) fn note_unanswered(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.unanswered = peer.unanswered.saturating_add(1);
+            // A peer that has never answered one has yet to show that it serves.
+            let most = if peer.has_answered { SILENT_AFTER } else { 1 };
+            let is_silent = peer.unanswered >= most;
+            self.set_silent(key, is_silent);
+        }
+    }
+
+    /// Notes that a peer has answered a request.
+    pub(super) fn note_answered(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.unanswered = 0;
+            peer.has_answered = true;
+            if peer.is_silent {
+                self.set_silent(key, false);
+            }
+        }
+    }
+
+    fn set_silent(&mut self, key: &PublicKey, is_silent: bool) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.is_silent = is_silent;
+        }
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        match (entry.value.is_silent, is_silent) {
+            (false, true) => self.silent += 1,
+            (true, false) => self.silent -= 1,
+            _ => {}
+        }
+        entry.value.is_silent = is_silent;
+    }
+
+    /// Returns the `N` peers of the table nearest to `target` among those that `keep` keeps, silent
+    /// ones behind all others.
+    pub(super) fn nearest<const N: usize>(
+        &self,
+        target: &[u8; KEY_BYTES],
+        keep: impl Fn(&Entry<Standing>) -> bool,
+    ) -> heapless::Vec<&Entry<Standing>, N> {
+        if self.silent == 0 {
+            return self.table.closest_where(target, keep);
+        }
+        let mut nearest = self
+            .table
+            .closest_where(target, |entry| !entry.value.is_silent && keep(entry));
+        if !nearest.is_full() {
+            let silent: heapless::Vec<_, N> = self
+                .table
+                .closest_where(target, |entry| entry.value.is_silent && keep(entry));
+            let room = N - nearest.len();
+            // No more than there is room for.
+            nearest.extend(silent.into_iter().take(room));
+        }
+        nearest
+    }
+
+    /// Returns the first silent one of the `N` peers nearest to `target` that has not been tried of
+    /// late.
+    pub(super) fn trial<const N: usize>(
+        &self,
+        now: Instant,
+        target: &[u8; KEY_BYTES],
+        keep: impl Fn(&Entry<Standing>) -> bool,
+    ) -> Option<(PublicKey, SocketAddr)> {
+        if self.silent == 0 {
+            return None;
+        }
+        let nearest: heapless::Vec<_, N> = self.table.closest_where(target, keep);
+        let is_due = |key: &PublicKey| {
+            let tried_at = self.by_key.get(key).and_then(|peer| peer.tried_at);
+            tried_at.is_none_or(|at| now.since(at) >= SILENT_TRIAL_INTERVAL)
+        };
+        nearest
+            .into_iter()
+            .find(|entry| entry.value.is_silent && is_due(entry.key()))
+            .map(|entry| (*entry.key(), entry.address()))
+    }
+
+    /// Notes that a silent peer was tried.
+    pub(super) fn note_trial(&mut self, now: Instant, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.tried_at = Some(now);
+        }
+    }
+
+    /// Returns, for each bucket, the peer nearest to `asker` among those that `keep` keeps and that
+    /// are not silent.
+    pub(super) fn nearest_of_each_bucket<'t>(
+        &'t self,
+        asker: &PublicKey,
+        keep: impl Fn(&Entry<Standing>) -> bool + 't,
+    ) -> impl Iterator<Item = &'t Entry<Standing>> {
+        self.table
+            .nearest_of_each_bucket(asker, move |entry| !entry.value.is_silent && keep(entry))
     }
 
     /// Registers a peer; whether it was not before.
@@ -363,6 +548,8 @@ impl Peers {
         let Some(peer) = self.by_key.get_mut(key) else {
             return Proven::default();
         };
+        let known_since = peer.known_since;
+        let is_silent = peer.is_silent;
         let had = peer.is_proven.then_some(peer.address);
         if had == Some(address) {
             return Proven::default();
@@ -376,14 +563,13 @@ impl Peers {
             self.by_address.remove(&had);
             // No place for its new network: it leaves the table and stays a peer.
             if self.table.set_address(key, address).is_err() {
-                self.table.remove(key);
+                self.leave_table(key);
             }
         }
-        let known_since = peer.known_since;
         let loser = self.by_address.insert(address, *key);
         if let Some(loser) = &loser {
             // Before the newcomer is inserted: it may take the old key's place.
-            self.table.remove(loser);
+            self.leave_table(loser);
             self.file(loser);
         }
         let claims = self.claims.range((address, PublicKey::new([0; 32]))..);
@@ -397,7 +583,11 @@ impl Peers {
             .chain(gone.map(|(_, other)| *other))
             .collect();
         // A full bucket drops newcomers; they are peers all the same.
-        let _ = self.table.insert(*key, address, ());
+        if self.table.get(key).is_none()
+            && let Ok(entry) = self.table.insert(*key, address, Standing { is_silent })
+        {
+            self.silent += usize::from(entry.value.is_silent);
+        }
         self.file(key);
         Proven {
             replaced,

@@ -1,7 +1,8 @@
 //! Pings: what peers say of themselves, and what we say.
 
 use super::limits::MAX_DIFFICULTY;
-use super::{DropReason, Engine, Event, Recipient, Source};
+use super::random::split;
+use super::{DropReason, Engine, Event, Recipient, Sender, Source};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -11,17 +12,33 @@ use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
 impl Engine {
-    /// Takes over what a ping says, and registers its sender.
+    /// Takes over what a ping says, or holds it until its sender has shown that it is not a replay.
     pub(super) fn handle_ping(
         &mut self,
         now: Instant,
-        source: &Source,
+        sender: &Sender,
         content: &[u8],
     ) -> Result<(), DropReason> {
         let ping = Ping::decode(content).map_err(|_| DropReason::BadContent)?;
-        let is_new = self.peers.register(&source.key);
-        let Some(peer) = self.peers.get_mut(&source.key) else {
-            return Ok(());
+        let key = sender.source.key;
+        if sender.is_trusted {
+            self.take_ping(now, &key, &ping);
+        } else if let Some(peer) = self.peers.get_mut(&key) {
+            let (prefix, _) = split(&sender.nonce);
+            peer.held.ping(prefix, ping);
+            if !peer.is_proven {
+                // Else the probe would not get through.
+                peer.difficulty = ping.difficulty.get().min(MAX_DIFFICULTY);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what a ping says. It registers a node that cannot be validated.
+    pub(super) fn take_ping(&mut self, now: Instant, key: &PublicKey, ping: &Ping) {
+        let is_new = self.peers.register(key);
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
         };
         peer.difficulty = ping.difficulty.get().min(MAX_DIFFICULTY);
         peer.is_validator = ping.is_validator;
@@ -30,23 +47,22 @@ impl Engine {
         let address = peer.address;
         // Its handshake may have been anybody's; the ping is its own.
         if core::mem::take(&mut peer.has_greeted_again) {
-            self.advertisements.tell_again(now, &source.key);
+            self.advertisements.tell_again(now, key);
         }
         if is_new {
             self.push_event(Event::PeerAdded {
-                peer: source.key,
+                peer: *key,
                 address,
             });
         }
         if news.is_some() {
-            self.tell_head(&source.key);
+            self.tell_head(key);
         }
-        Ok(())
     }
 
-    /// Reports the head that a peer has named.
+    /// Reports the head that a validated peer has named.
     pub(super) fn tell_head(&mut self, key: &PublicKey) {
-        let Some(peer) = self.peers.get(key) else {
+        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_proven) else {
             return;
         };
         let Some(id) = peer.head else {

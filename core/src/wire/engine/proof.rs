@@ -8,7 +8,7 @@
 use super::limits::{CONTACT_INTERVAL, MAX_PROBES, PROBE_INTERVAL, WANTED_PEERS};
 use super::outbox::sealed_bytes;
 use super::peers::Probe;
-use super::{DropReason, Engine, Event, RemoveReason, Source};
+use super::{DropReason, Engine, Event, RemoveReason, Sender, Source};
 use crate::atom::{AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -22,19 +22,26 @@ pub(super) const GET_BYTES: usize = 1 + 32 + 1;
 
 impl Engine {
     /// Asks a peer to prove an address, unless it has, is being asked, or has not paid for the
-    /// question.
-    pub(super) fn seek_proof(&mut self, now: Instant, key: &PublicKey, address: SocketAddr) {
-        let Some(peer) = self.peers.get(key) else {
+    /// question. `is_for_stream`: it has proven the address, and is to confirm its stream.
+    pub(super) fn seek_proof(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        address: SocketAddr,
+        is_for_stream: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let may_be_asked = address.is_ipv4() || peer.takes_ipv6;
-        if !may_be_asked || peer.is_proven_at(&address) {
+        let is_wanted = is_for_stream || !peer.is_proven_at(&address);
+        if !is_wanted || !peer.may_be_asked_at(&address) {
             return;
         }
-        let tries = match &peer.probe {
+        let is_own = peer.address == address;
+        let tries = match peer.probes.place(is_own) {
             Some(probe) => {
                 let is_same = probe.address == address;
-                let is_spent = is_same && probe.tries >= MAX_PROBES;
+                let is_spent = is_same && !is_for_stream && probe.tries >= MAX_PROBES;
                 let rest = if is_spent {
                     CONTACT_INTERVAL
                 } else {
@@ -47,18 +54,25 @@ impl Engine {
             }
             None => 0,
         };
+        if is_for_stream {
+            // A recorded packet costs its sender nothing.
+            let asked_at = peer.confirm_asked_at;
+            if asked_at.is_some_and(|at| now.since(at) < PROBE_INTERVAL) {
+                return;
+            }
+        }
         let source = Source {
             key: *key,
             address,
             is_proven: false,
         };
-        // It only answers whom it knows.
-        let is_told = self.contacts.contains(now, &address) || self.introduce(now, &source);
-        if !is_told && !self.handshakes.contains(now, &(address, *key)) {
-            return;
-        }
-        if self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
-            self.send_probe(now, key, address, tries);
+        // A reference node only answers those it knows.
+        let is_told = is_for_stream
+            || self.contacts.contains(now, &address)
+            || self.introduce(now, &source)
+            || self.handshakes.contains(now, &(address, *key));
+        if is_told && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
+            self.send_probe(now, key, address, (tries, is_for_stream));
         }
     }
 
@@ -68,17 +82,21 @@ impl Engine {
         now: Instant,
         key: &PublicKey,
         address: SocketAddr,
-        tries: u8,
+        (tries, is_for_stream): (u8, bool),
     ) {
         let id = self.probe_ids.fresh(&self.me, key, &address);
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        peer.probe = Some(Probe {
+        if is_for_stream {
+            peer.confirm_asked_at = Some(now);
+        }
+        *peer.probes.place(peer.address == address) = Some(Probe {
             id,
             address,
             sent_at: now,
             tries: tries.saturating_add(1),
+            is_for_stream,
         });
         self.probe_timers.insert((now + PROBE_INTERVAL, *key));
         let paid = Source {
@@ -107,31 +125,42 @@ impl Engine {
         })
     }
 
-    /// Whether a response answers the probe of its sender; if so, the address is
-    /// proven.
+    /// Whether a response answers a probe of its sender; if so, the address is proven and the
+    /// sender's stream confirmed.
     pub(super) fn take_proof<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
-        source: &Source,
+        sender: &Sender,
         response: &Response<'_>,
         store: &S,
     ) -> bool {
-        let Some(peer) = self.peers.get_mut(&source.key) else {
+        let key = sender.source.key;
+        let Some(peer) = self.peers.get_mut(&key) else {
             return false;
         };
-        match peer.probe {
-            Some(probe) if probe.id == *response.atom_id.as_bytes() => {
-                peer.probe = None;
-                // A reference node never gives this kind of answer.
-                peer.is_ours |= response.answer == Answer::Nearest;
-                if probe.tries == 1 {
-                    self.note_round_trip(&source.key, now.since(probe.sent_at));
-                }
-                self.prove(now, &source.key, probe.address, store);
-                true
-            }
-            _ => false,
+        let Some(probe) = peer.probes.take(response.atom_id.as_bytes()) else {
+            return false;
+        };
+        // A reference node never gives this kind of answer, and seals with random nonces.
+        peer.is_ours = response.answer == Answer::Nearest;
+        let has_restarted = if peer.is_ours {
+            peer.replay.confirm(&sender.nonce)
+        } else {
+            peer.replay.forget_stream();
+            false
+        };
+        peer.last_heard = now;
+        peer.kept_alive_at = None;
+        if probe.tries == 1 {
+            self.note_round_trip(&key, now.since(probe.sent_at));
         }
+        self.prove(now, &key, probe.address, store);
+        if has_restarted {
+            self.advertisements.tell_again(now, &key);
+            self.introduce_ourselves(now, &key);
+        }
+        self.release_held(now, &key);
+        true
     }
 
     /// What follows from the proof of an address.
@@ -157,26 +186,50 @@ impl Engine {
             });
         }
         if let Some(from) = proven.moved_from {
+            // It is in another network group now.
+            self.own_address.withdraw(key);
             self.push_event(Event::PeerMoved {
                 peer: *key,
                 from,
                 to: address,
             });
         }
-        if self.seeds.pinned.is_none() && self.seeds.default.contains(&address) {
+        let is_pinned = self.seeds.pinned.is_none() && self.seeds.default.contains(&address);
+        if is_pinned {
             self.seeds.pinned = Some(*key);
+        }
+        if is_pinned || proven.moved_from.is_some() {
+            // It counts for more now, or in another network group.
             self.tell_head(key);
         }
+        self.serve_waiting(now, key, store);
         if was_proven {
             return;
         }
         self.send_ping(now, key);
+        self.introduce_ourselves(now, key);
         if self.peers.registered() < WANTED_PEERS || self.peers.is_near(key) {
             self.ask_routes(now, key);
         }
-        self.serve_waiting(now, key, store);
         self.fetch_from_newcomer(now, key);
         self.advertisements.look_again(now);
+    }
+
+    /// Takes over what a peer has stated before its stream was confirmed, if it was of that stream.
+    fn release_held(&mut self, now: Instant, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let released = peer.held.release(peer.replay.confirmed());
+        if let Some(ping) = released.ping {
+            self.take_ping(now, key, &ping);
+        }
+        if let Some((nonce, identity)) = released.block {
+            self.take_block(key, &nonce, identity);
+        }
+        for id in released.transactions {
+            self.tell_transaction(key, id);
+        }
     }
 
     fn serve_waiting<S: AtomSource + ?Sized>(&mut self, now: Instant, key: &PublicKey, store: &S) {
@@ -203,18 +256,22 @@ impl Engine {
             && at <= now
         {
             self.probe_timers.pop_first();
-            let Some(probe) = self.peers.get(&key).and_then(|peer| peer.probe) else {
+            let Some(peer) = self.peers.get(&key) else {
                 continue;
             };
-            if probe.tries >= MAX_PROBES {
-                self.give_up_waiting(&key);
-                continue;
-            }
-            self.seek_proof(now, &key, probe.address);
-            let asked = self.peers.get(&key).and_then(|peer| peer.probe);
-            if asked.is_none_or(|asked| asked.sent_at < now) {
-                // It has not paid for another probe.
-                self.give_up_waiting(&key);
+            for probe in peer.probes.iter() {
+                if now.since(probe.sent_at) < PROBE_INTERVAL {
+                    continue;
+                }
+                if probe.tries < MAX_PROBES {
+                    self.seek_proof(now, &key, probe.address, probe.is_for_stream);
+                }
+                let peer = self.peers.get(&key);
+                let mut probes = peer.into_iter().flat_map(|peer| peer.probes.iter());
+                if !probes.any(|asked| asked.address == probe.address && asked.sent_at == now) {
+                    // It has not answered in time, or has not paid for another probe.
+                    self.give_up_waiting(&key);
+                }
             }
         }
     }

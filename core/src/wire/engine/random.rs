@@ -112,7 +112,7 @@ impl Nonces {
     }
 }
 
-fn join(prefix: [u8; PREFIX_BYTES], count: u64) -> Nonce {
+pub(super) fn join(prefix: [u8; PREFIX_BYTES], count: u64) -> Nonce {
     let [_, _, c0, c1, c2, c3, c4, c5] = count.to_be_bytes();
     let [p0, p1, p2, p3, p4, p5] = prefix;
     [p0, p1, p2, p3, p4, p5, c0, c1, c2, c3, c4, c5]

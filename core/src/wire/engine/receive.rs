@@ -1,14 +1,15 @@
 //! From a datagram to what it means.
 
 use super::address::{canonical, is_contactable};
-use super::outbox::{handshake_bytes, sealed_bytes};
+use super::outbox::sealed_bytes;
 use super::peers::Peer;
-use super::{DropReason, Engine, Event, IPV6_MARK, RemoveReason, Source, limits};
+use super::random::split;
+use super::replay::{Freshness, ReplayWindow};
+use super::{DropReason, Engine, Event, RemoveReason, Sender, Source, limits};
 use crate::atom::{AtomId, AtomSource};
-use crate::crypto::{PublicKey, SharedKey};
+use crate::crypto::{Nonce, PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
-use crate::wire::network_group::NetworkGroup;
 use crate::wire::packet::{NONCE_BYTES, Packet};
 use alloc::vec::Vec;
 use core::mem;
@@ -125,123 +126,9 @@ impl Engine {
             self.credits.received(now, address, len);
         }
         match message.body {
-            Body::Handshake(payload) => self.handle_handshake(now, source, payload),
-            Body::Sealed(sealed) => self.handle_sealed(now, source, &sealed, store),
+            Body::Handshake(payload) => self.handle_handshake(now, source, (bytes, payload)),
+            Body::Sealed(sealed) => self.handle_sealed(now, source, (&sealed, len), store),
         }
-    }
-
-    /// A handshake proves nothing: it is answered, and that is all. It never refreshes a peer.
-    fn handle_handshake(
-        &mut self,
-        now: Instant,
-        source: Source,
-        payload: &[u8],
-    ) -> Result<(), DropReason> {
-        if source.address.is_ipv6() && payload == IPV6_MARK {
-            self.marked.take(now, source.key, 1);
-            if let Some(peer) = self.peers.get_mut(&source.key) {
-                peer.takes_ipv6 = true;
-            }
-        }
-        if let Some(peer) = self.peers.get_mut(&source.key) {
-            peer.has_greeted_again = true;
-        }
-        if source.is_proven {
-            return self.answer_known(now, &source.key);
-        }
-        let is_known = self.peers.get(&source.key).is_some();
-        // The first answer to a handshake of ours, no more: who comes later needs one himself.
-        let is_contacted = !is_known && self.contacts.contains(now, &source.address);
-        if is_contacted && self.contacts.take(now, source.address, 2) {
-            let shared = self.agree(now, &source)?;
-            self.admit(now, &source, shared)?;
-            self.seek_proof(now, &source.key, source.address);
-            return Ok(());
-        }
-        let answered = self.introduce(now, &source);
-        if is_known {
-            self.seek_proof(now, &source.key, source.address);
-        }
-        if answered {
-            Ok(())
-        } else {
-            Err(DropReason::HandshakeTooSoon)
-        }
-    }
-
-    /// Answers a peer's handshake from its proven address with a handshake and a ping: it may have
-    /// restarted, and needs both. At most once an interval; one that comes sooner waits.
-    fn answer_known(&mut self, now: Instant, key: &PublicKey) -> Result<(), DropReason> {
-        let Some(peer) = self.peers.get_mut(key) else {
-            return Ok(());
-        };
-        let free_at = peer
-            .answered_at
-            .map_or(now, |at| at + limits::CONTACT_INTERVAL);
-        if free_at > now {
-            if !mem::replace(&mut peer.is_answer_due, true) {
-                self.answer_timers.insert((free_at, *key));
-            }
-            return Err(DropReason::HandshakeTooSoon);
-        }
-        peer.answered_at = Some(now);
-        peer.is_answer_due = false;
-        let address = peer.address;
-        self.send_handshake(now, address);
-        self.send_ping(now, key);
-        Ok(())
-    }
-
-    /// Sends the answers to handshakes that had to wait.
-    pub(super) fn answer_due(&mut self, now: Instant) {
-        while let Some(&(at, key)) = self.answer_timers.first()
-            && at <= now
-        {
-            self.answer_timers.pop_first();
-            let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
-            if is_due {
-                // The peer is free to be answered now, so nothing is put off again.
-                let _ = self.answer_known(now, &key);
-            }
-        }
-    }
-
-    /// Sends a handshake to an address that is not proven, within its credit and once an interval
-    /// for each key that it has.
-    pub(super) fn introduce(&mut self, now: Instant, source: &Source) -> bool {
-        let name = (source.address, source.key);
-        if self.handshakes.contains(now, &name) {
-            return false;
-        }
-        let bytes = handshake_bytes(self.handshake_payload(&source.address).len());
-        if !self.credits.spend(&source.address, bytes) {
-            return false;
-        }
-        if !self.handshakes.take(now, name, 1) && !self.answer_unremembered() {
-            return false;
-        }
-        self.send_handshake(now, source.address);
-        true
-    }
-
-    /// Whether to answer a handshake that there is no place to remember. A flood of names and
-    /// addresses fills the memory at no cost, and must not keep newcomers out; what the answer
-    /// costs, the address has paid for. A few go unanswered: two nodes whose memories are both
-    /// full would greet each other for ever.
-    const fn answer_unremembered(&mut self) -> bool {
-        self.unremembered = self.unremembered.wrapping_add(1);
-        !self
-            .unremembered
-            .is_multiple_of(limits::UNREMEMBERED_HANDSHAKES)
-    }
-
-    pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {
-        let payload = self.handshake_payload(&to);
-        self.outbox.handshake(now, &mut self.stats, to, payload);
-    }
-
-    const fn handshake_payload(&self, to: &SocketAddr) -> &'static [u8] {
-        if to.is_ipv6() { IPV6_MARK } else { &[] }
     }
 
     /// The key that we share with a stranger, within the budget.
@@ -268,14 +155,23 @@ impl Engine {
             self.remove_peer(&victim, RemoveReason::Displaced);
         }
         let mut peer = Peer::new(now, shared, source.address);
-        peer.takes_ipv6 = self.marked.contains(now, &source.key);
+        if let Some(statements) = self.departed.take(&source.key) {
+            peer.replay = ReplayWindow::remembering(statements);
+        }
+        peer.takes_ipv6 = self.marked.contains(now, &(source.key, source.address));
         self.peers.insert(source.key, peer);
         Ok(())
     }
 
     pub(super) fn remove_peer(&mut self, key: &PublicKey, reason: RemoveReason) {
-        let removed = self.peers.remove(key);
-        if removed.is_some_and(|peer| peer.is_registered) {
+        let Some(removed) = self.peers.remove(key) else {
+            return;
+        };
+        self.own_address.withdraw(key);
+        if removed.is_registered {
+            if let Some(statements) = removed.replay.into_statements() {
+                self.departed.insert(*key, statements);
+            }
             self.push_event(Event::PeerRemoved { peer: *key, reason });
         }
     }
@@ -284,7 +180,7 @@ impl Engine {
         &mut self,
         now: Instant,
         source: Source,
-        sealed: &Sealed<'_>,
+        (sealed, len): (&Sealed<'_>, usize),
         store: &S,
     ) -> Result<(), DropReason> {
         if self.outbox.is_ours(sealed.nonce()) {
@@ -301,9 +197,14 @@ impl Engine {
             None => Err(ContentError::NotAuthentic),
         };
         let handled = match opened {
-            Ok((topic, content)) => self
-                .note_authentic(now, &source, sealed, stranger)
-                .and_then(|()| self.handle_content(now, source, topic, content, store)),
+            Ok((topic, content)) => {
+                let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
+                let of = (sealed.nonce(), is_statement, len);
+                let admitted = stranger.map_or(Ok(()), |key| self.admit(now, &source, key));
+                admitted
+                    .and_then(|()| self.note_authentic(now, source, of))
+                    .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
+            }
             Err(ContentError::NotAuthentic) => {
                 // Sealed for a key that we had before, perhaps: say who we are.
                 if source.is_proven {
@@ -321,63 +222,106 @@ impl Engine {
         handled
     }
 
-    /// What is true of every message that opened: it is no replay, and its sender is alive.
-    fn note_authentic(
+    /// Notes an authentic message: it is not a replay, and its sender may be alive.
+    pub(super) fn note_authentic(
         &mut self,
         now: Instant,
-        source: &Source,
-        sealed: &Sealed<'_>,
-        stranger: Option<SharedKey>,
-    ) -> Result<(), DropReason> {
-        if let Some(shared) = stranger {
-            self.admit(now, source, shared)?;
-        }
-        let Some(peer) = self.peers.get_mut(&source.key) else {
-            return Ok(());
-        };
-        if !peer.replay.note(sealed.nonce()) {
+        mut source: Source,
+        (nonce, is_statement, len): (&Nonce, bool, usize),
+    ) -> Result<Sender, DropReason> {
+        let peer = self.peers.get_mut(&source.key);
+        let peer = peer.ok_or(DropReason::TooManyPeers)?;
+        let freshness = peer.replay.note(nonce, is_statement);
+        if freshness == Freshness::Replayed {
             return Err(DropReason::Replayed);
         }
-        peer.last_heard = now;
-        peer.kept_alive_at = None;
-        if !source.is_proven {
+        let is_current = freshness == Freshness::Current;
+        let is_unconfirmed = !is_current && peer.replay.confirmed().is_some();
+        if is_current || !peer.is_proven {
+            peer.last_heard = now;
+            peer.kept_alive_at = None;
+        }
+        // A node that must not be asked over IPv6 cannot prove anything.
+        let is_trusted = if peer.is_proven {
+            !is_unconfirmed
+        } else {
+            !peer.may_be_asked_at(&source.address)
+        };
+        if is_unconfirmed {
+            if source.is_proven {
+                // It has paid for no answer yet.
+                self.credits.received(now, source.address, len);
+            }
+            source.is_proven = false;
+        } else if !source.is_proven {
             self.peers.follow(&source.key, source.address);
         }
-        Ok(())
+        Ok(Sender {
+            source,
+            nonce: *nonce,
+            is_trusted,
+            is_unconfirmed,
+        })
     }
 
     fn handle_content<S: AtomSource + ?Sized>(
         &mut self,
         now: Instant,
-        source: Source,
+        sender: &Sender,
         topic: Topic,
         content: &[u8],
         store: &S,
     ) -> Result<(), DropReason> {
+        let source = &sender.source;
+        if sender.is_unconfirmed {
+            // First of all: what the sender does next may depend on it.
+            self.seek_proof(now, &source.key, source.address, true);
+        }
         let handled = match topic {
-            Topic::Ping => self.handle_ping(now, &source, content),
-            Topic::ObjectRequest => self.handle_request(now, &source, content, store),
-            Topic::ObjectResponse => self.handle_response(now, &source, content, store),
-            Topic::RouteRequest => self.handle_route_request(now, &source, content),
-            Topic::RouteResponse => self.handle_route_response(now, &source, content),
-            Topic::Transaction => self.handle_transaction(&source, content),
+            Topic::Ping => self.handle_ping(now, sender, content),
+            Topic::ObjectRequest => self.handle_request(now, sender, content, store),
+            Topic::ObjectResponse => self.handle_response(now, sender, content, store),
+            Topic::RouteRequest => self.handle_route_request(now, source, content),
+            Topic::RouteResponse if sender.is_unconfirmed => Err(DropReason::Unconfirmed),
+            Topic::RouteResponse => self.handle_route_response(now, source, content),
+            Topic::Transaction => self.handle_transaction(sender, content),
         };
-        if !source.is_proven {
-            self.seek_proof(now, &source.key, source.address);
+        if !source.is_proven && !sender.is_unconfirmed {
+            self.seek_proof(now, &source.key, source.address, false);
         }
         handled
     }
 
-    fn handle_transaction(&mut self, source: &Source, content: &[u8]) -> Result<(), DropReason> {
+    fn handle_transaction(&mut self, sender: &Sender, content: &[u8]) -> Result<(), DropReason> {
         let id = AtomId::from_slice(content).ok_or(DropReason::BadContent)?;
-        if self.config.is_validator {
-            self.push_event(Event::Transaction {
-                peer: source.key,
-                group: NetworkGroup::of(source.address.ip()),
-                id,
-            });
+        if !self.config.is_validator {
+            return Ok(());
         }
-        Ok(())
+        let key = sender.source.key;
+        if sender.is_trusted {
+            self.tell_transaction(&key, id);
+            return Ok(());
+        }
+        let (prefix, _) = split(&sender.nonce);
+        let peer = self.peers.get_mut(&key);
+        if peer.is_some_and(|peer| peer.held.transaction(prefix, id)) {
+            Ok(())
+        } else {
+            Err(DropReason::Unproven)
+        }
+    }
+
+    /// Reports a transaction that a validated peer has announced.
+    pub(super) fn tell_transaction(&mut self, key: &PublicKey, id: AtomId) {
+        let Some(peer) = self.peers.get(key).filter(|peer| peer.is_proven) else {
+            return;
+        };
+        let group = peer.group();
+        self.push_event(Event::Transaction {
+            peer: *key,
+            group,
+            id,
+        });
     }
 
     /// Sends sealed content of `content_len` bytes. To an address that is not proven only within

@@ -1,51 +1,97 @@
-//! Whether an authentic packet has been here before, told by its sealing nonce.
+//! Replay protection: which authentic packets of a peer may be acted upon.
 //!
-//! One window per peer, bounded. Two kinds of senders are told apart by what they send:
+//! Two peers share one key for as long as both keep their relay keys, so a packet of any earlier run
+//! of a peer opens today. Remembering what came cannot tell such a packet from a new one: memory ends
+//! with the peer's place here and with our own process. What tells it is an answer to a question of
+//! ours.
 //!
-//! - Nonces that share their first six bytes and count upwards (ours do) form a *stream*: the
-//!   highest count and a bitmap of the [`SPAN`] counts below it say exactly what has been seen, and
-//!   everything older counts as seen. Two streams are kept, so that a peer's restart does not open
-//!   its last life to replays.
-//! - All other nonces (a reference node's are random) are remembered by eight bytes of each, the
-//!   last [`RECENT`] or so; older ones are forgotten. Memory for more than [`FEW`] is taken when it
-//!   is needed.
+//! # Peers that seal in streams
 //!
-//! What is not a replay is dropped only when it comes more than [`SPAN`] counts late, or by a chance
-//! below 2^-60 a packet. Both are less than what UDP loses.
+//! A node of ours seals with nonces of one random prefix for each run and a counter behind it, a
+//! *stream*. The answer to a probe (an id that nobody could know before we sent it) is sealed in the
+//! peer's present stream, which is thereby *confirmed*. From then on
+//!
+//! - a packet of the confirmed stream is checked against the highest count and a bitmap of the
+//!   [`SPAN`] counts below it: exact, and closed below;
+//! - a packet of any other stream is [`Freshness::Unconfirmed`], whether it is of an earlier run or
+//!   the first of the next one. It changes nothing but that the peer is asked again; the answer
+//!   confirms the stream that the peer seals in now, and closes the one before for good.
+//!
+//! So one stream is all that has to be remembered, and nothing from before the present stream of a
+//! peer is ever accepted: not after thousands of restarts of the peer, not after it was evicted and
+//! came back, not after a restart of our own. Before the first confirmation, which is also what
+//! validates the peer's address, it is a stranger and nothing it says has an effect either.
+//!
+//! # Peers with random nonces
+//!
+//! A reference node seals with random nonces: what an answer proves ends with the answer. Its packets
+//! are remembered by eight bytes of each nonce, [`RECENT`] of those that state something (pings,
+//! transactions) and as many others, so that traffic does not push statements out; older ones are
+//! forgotten, and can be replayed. [`Departed`] keeps the statements of peers that were removed. What
+//! a replay can do is therefore bounded by what these packets mean: they are no sign of life, which
+//! for such a peer only the answer to a probe is, and a stale statement lasts until the next one.
+//!
+//! What is not a replay is dropped only when it comes more than [`SPAN`] counts late (or [`LATE`]
+//! before the first confirmation, or late around a restart), or by a chance below 2^-60 a packet. Both are less than what UDP loses.
 
-use super::random::{PREFIX_BYTES, split};
-use crate::crypto::Nonce;
+use super::limits::MAX_DEPARTED;
+use super::random::{PREFIX_BYTES, join, split};
+use crate::crypto::{Nonce, PublicKey};
 use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
 /// Counts below the highest that are told apart.
 const SPAN: u64 = 2_048;
 const WORDS: usize = 32;
+/// Counts below that of a confirming answer that may still arrive.
+const LATE: u64 = 256;
 /// Random nonces that are remembered: buckets of four, the oldest of a bucket goes.
 const RECENT: usize = 1_024;
 const WAYS: usize = 4;
 const BUCKETS: usize = RECENT / WAYS;
 /// Up to so many stand in a list: most peers are heard of now and then, and there may be thousands.
 const FEW: usize = 32;
-/// Two nonces in a row whose counts are at most this far apart make a stream.
-const STEP: u64 = 64;
+
+/// The random part of a stream's nonces.
+pub(super) type Prefix = [u8; PREFIX_BYTES];
+
+/// What the nonce of an authentic packet says about its age.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Freshness {
+    /// It was seen before, or is older than can be told.
+    Replayed,
+    /// Not seen before, as far as memory reaches; it may be of an earlier run of the peer.
+    Unconfirmed,
+    /// Of the confirmed stream, and not seen before: it is no replay.
+    Current,
+}
 
 #[derive(Debug)]
 struct Stream {
-    prefix: [u8; PREFIX_BYTES],
+    prefix: Prefix,
     highest: u64,
     /// Bit `count % SPAN` says whether `count` was seen, for the `SPAN` counts up to `highest`.
     seen: [u64; WORDS],
 }
 
 impl Stream {
-    fn new(prefix: [u8; PREFIX_BYTES], highest: u64) -> Self {
-        Self {
+    /// A stream of which `highest` and all that came before count as seen, but for those among the
+    /// last `late` that are not `known`.
+    fn new(prefix: Prefix, highest: u64, late: u64, known: impl Fn(u64) -> bool) -> Self {
+        let mut stream = Self {
             prefix,
             highest,
-            seen: [0; WORDS],
+            seen: [u64::MAX; WORDS],
+        };
+        for count in highest.saturating_sub(late)..highest {
+            if !known(count) {
+                let (word, mask) = stream.word(count);
+                *word &= !mask;
+            }
         }
+        stream
     }
 
     fn word(&mut self, count: u64) -> (&mut u64, u64) {
@@ -85,71 +131,117 @@ impl Stream {
 /// The nonces that one peer has used.
 #[derive(Debug, Default)]
 pub(super) struct ReplayWindow {
-    last: Option<Nonce>,
-    streams: [Option<Box<Stream>>; 2],
-    few: Vec<u64>,
-    recent: Option<Box<[[u64; WAYS]; BUCKETS]>>,
+    confirmed: Option<Box<Stream>>,
+    statements: Recent,
+    others: Recent,
 }
 
 impl ReplayWindow {
-    /// Notes the nonce of an authentic packet; `false` if it has been here before.
-    pub(super) fn note(&mut self, nonce: &Nonce) -> bool {
-        let (prefix, count) = split(nonce);
-        let known = self
-            .streams
-            .iter_mut()
-            .flatten()
-            .find(|stream| stream.prefix == prefix);
-        if let Some(stream) = known {
-            // Packets that came before the stream was recognized stand among the random ones.
-            return stream.mark(count) && !self.is_recent(nonce);
+    /// A window that remembers the statements of an earlier time.
+    pub(super) fn remembering(statements: Recent) -> Self {
+        Self {
+            statements,
+            ..Self::default()
         }
-        let last = self.last.replace(*nonce);
-        if let Some((last_prefix, last_count)) = last.as_ref().map(split)
-            && last_prefix == prefix
-            && (1..=STEP).contains(&count.saturating_sub(last_count))
-        {
-            let mut stream = Box::new(Stream::new(prefix, last_count));
-            stream.mark(last_count);
-            let fresh = stream.mark(count) && !self.is_recent(nonce);
-            let [current, previous] = &mut self.streams;
-            *previous = current.replace(stream);
-            return fresh;
-        }
-        self.note_random(nonce)
     }
 
-    fn is_recent(&self, nonce: &Nonce) -> bool {
+    /// Gives up the window for what is worth keeping of a peer without a confirmed stream.
+    pub(super) fn into_statements(self) -> Option<Recent> {
+        let is_worth_it = self.confirmed.is_none() && !self.statements.is_empty();
+        is_worth_it.then_some(self.statements)
+    }
+
+    /// Notes the nonce of an authentic packet, which states something or does not.
+    pub(super) fn note(&mut self, nonce: &Nonce, is_statement: bool) -> Freshness {
+        let (prefix, count) = split(nonce);
+        let (is_new, otherwise) = match &mut self.confirmed {
+            Some(stream) if stream.prefix == prefix => (stream.mark(count), Freshness::Current),
+            _ if is_statement => (self.statements.note(nonce), Freshness::Unconfirmed),
+            _ => (self.others.note(nonce), Freshness::Unconfirmed),
+        };
+        if is_new {
+            otherwise
+        } else {
+            Freshness::Replayed
+        }
+    }
+
+    /// Returns the prefix of the confirmed stream.
+    pub(super) fn confirmed(&self) -> Option<Prefix> {
+        self.confirmed.as_ref().map(|stream| stream.prefix)
+    }
+
+    /// Confirms the stream of a nonce, by which the peer has answered a question of ours. Returns
+    /// whether another was confirmed before: the peer has restarted.
+    pub(super) fn confirm(&mut self, nonce: &Nonce) -> bool {
+        let (prefix, count) = split(nonce);
+        let before = self.confirmed();
+        if before == Some(prefix) {
+            return false;
+        }
+        let known = |count| {
+            let nonce = join(prefix, count);
+            self.statements.contains(&nonce) || self.others.contains(&nonce)
+        };
+        // Two machines with one key take turns: what passed in an earlier turn is not passed again.
+        let late = if before.is_some() { 0 } else { LATE };
+        self.confirmed = Some(Box::new(Stream::new(prefix, count, late, known)));
+        // Of other streams nothing has an effect any more, seen or not.
+        self.statements = Recent::default();
+        self.others = Recent::default();
+        before.is_some()
+    }
+
+    /// Gives up the confirmed stream: the peer has answered a question of ours as nodes with random
+    /// nonces do.
+    pub(super) fn forget_stream(&mut self) {
+        self.confirmed = None;
+    }
+}
+
+/// Nonces by eight bytes of each, the last [`RECENT`] or so. Memory for more than [`FEW`] is taken
+/// when it is needed.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    few: Vec<u64>,
+    many: Option<Box<[[u64; WAYS]; BUCKETS]>>,
+}
+
+impl Recent {
+    fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_none()
+    }
+
+    fn contains(&self, nonce: &Nonce) -> bool {
         let print = print(nonce);
-        let ways = self
-            .recent
-            .as_ref()
-            .and_then(|recent| recent.get(bucket(print)));
+        let many = self.many.as_ref();
+        let ways = many.and_then(|many| many.get(bucket(print)));
         ways.map_or(&*self.few, |ways| ways).contains(&print)
     }
 
-    fn note_random(&mut self, nonce: &Nonce) -> bool {
-        if self.is_recent(nonce) {
+    /// Remembers a nonce; `false` if it is there.
+    fn note(&mut self, nonce: &Nonce) -> bool {
+        if self.contains(nonce) {
             return false;
         }
         let print = print(nonce);
-        if let Some(recent) = &mut self.recent {
-            remember(recent, print);
+        if let Some(many) = &mut self.many {
+            remember(many, print);
         } else if self.few.len() < FEW {
             self.few.push(print);
         } else {
-            let mut recent = Box::new([[0; WAYS]; BUCKETS]);
+            let mut many = Box::new([[0; WAYS]; BUCKETS]);
             for print in mem::take(&mut self.few).into_iter().chain([print]) {
-                remember(&mut recent, print);
+                remember(&mut many, print);
             }
-            self.recent = Some(recent);
+            self.many = Some(many);
         }
         true
     }
 }
 
-fn remember(recent: &mut [[u64; WAYS]; BUCKETS], print: u64) {
-    if let Some(ways) = recent.get_mut(bucket(print)) {
+fn remember(many: &mut [[u64; WAYS]; BUCKETS], print: u64) {
+    if let Some(ways) = many.get_mut(bucket(print)) {
         ways.rotate_right(1);
         let [newest, ..] = ways;
         *newest = print;
@@ -172,63 +264,182 @@ fn bucket(print: u64) -> usize {
     usize::try_from(print.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS
 }
 
+/// Statements of peers that were removed, the last [`MAX_DEPARTED`] of them.
+#[derive(Debug, Default)]
+pub(super) struct Departed {
+    by_key: BTreeMap<PublicKey, Recent>,
+    /// The order in which they were removed; a key that has come back is skipped.
+    order: VecDeque<PublicKey>,
+}
+
+impl Departed {
+    /// Keeps what a peer has stated.
+    pub(super) fn insert(&mut self, key: PublicKey, statements: Recent) {
+        if self.by_key.insert(key, statements).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > MAX_DEPARTED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_key.remove(&oldest);
+        }
+    }
+
+    /// Gives back what a peer that returns has stated.
+    pub(super) fn take(&mut self, key: &PublicKey) -> Option<Recent> {
+        let statements = self.by_key.remove(key)?;
+        self.order.retain(|departed| departed != key);
+        Some(statements)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::random::Nonces;
+    use super::Freshness::{Current, Replayed, Unconfirmed};
     use super::*;
     use proptest::prelude::*;
 
     fn nonce(prefix: u8, count: u64) -> Nonce {
-        let mut nonce = [prefix; 12];
-        nonce[6..].copy_from_slice(&count.to_be_bytes()[2..]);
-        nonce
+        join([prefix; PREFIX_BYTES], count)
+    }
+
+    fn confirmed(prefix: u8, count: u64) -> ReplayWindow {
+        let mut window = ReplayWindow::default();
+        assert_eq!(window.note(&nonce(prefix, count), false), Unconfirmed);
+        assert!(!window.confirm(&nonce(prefix, count)));
+        window
     }
 
     #[test]
-    fn a_stream_is_exact_within_its_span_and_closed_below() {
-        let mut window = ReplayWindow::default();
-        for count in 0..5_000 {
-            assert!(window.note(&nonce(1, count)));
+    fn confirmed_stream_is_exact_within_its_span_and_closed_below() {
+        let mut window = confirmed(1, 0);
+        for count in 1..5_000 {
+            assert_eq!(window.note(&nonce(1, count), count % 2 == 0), Current);
         }
-        assert!((0..5_000).all(|count| !window.note(&nonce(1, count))));
-        assert!(window.note(&nonce(1, 6_000)));
-        assert!(window.note(&nonce(1, 5_500)), "late but not seen");
-        assert!(!window.note(&nonce(1, 5_500)));
-        assert!(!window.note(&nonce(1, 6_000 - SPAN)), "too late to tell");
+        for count in 0..5_000 {
+            assert_eq!(window.note(&nonce(1, count), false), Replayed);
+        }
+        assert_eq!(window.note(&nonce(1, 6_000), false), Current);
+        assert_eq!(window.note(&nonce(1, 5_500), false), Current, "late");
+        assert_eq!(window.note(&nonce(1, 5_500), false), Replayed);
+        let below = nonce(1, 6_000 - SPAN);
+        assert_eq!(window.note(&below, false), Replayed, "too late to tell");
     }
 
     #[test]
-    fn a_restart_keeps_the_last_life_closed() {
+    fn no_earlier_life_is_accepted_however_many_there_were() {
         let mut window = ReplayWindow::default();
-        for life in 1..=2 {
-            for count in 0..100 {
-                assert!(window.note(&nonce(life, count)));
+        for life in 0..5_000u64 {
+            let of_life = |count: u64| {
+                let [.., b0, b1, b2, b3, b4, b5] = life.to_be_bytes();
+                join([b0, b1, b2, b3, b4, b5], count)
+            };
+            for count in 0..3 {
+                assert_eq!(window.note(&of_life(count), true), Unconfirmed);
+            }
+            assert_eq!(window.note(&of_life(3), false), Unconfirmed);
+            assert_eq!(window.confirm(&of_life(3)), life > 0);
+            assert_eq!(window.note(&of_life(4), true), Current);
+            assert!(!window.confirm(&of_life(4)), "confirmed before");
+            for count in 0..=4 {
+                assert_eq!(window.note(&of_life(count), true), Replayed);
             }
         }
-        for life in 1..=2 {
-            assert!((1..100).all(|count| !window.note(&nonce(life, count))));
+        for life in 0..4_999u64 {
+            let [.., b0, b1, b2, b3, b4, b5] = life.to_be_bytes();
+            let old = join([b0, b1, b2, b3, b4, b5], 4);
+            assert_ne!(window.note(&old, true), Current, "life {life}");
         }
     }
 
     #[test]
-    fn our_own_nonces_form_a_stream() {
+    fn confirmation_leaves_only_late_counts_open() {
+        let mut window = ReplayWindow::default();
+        for count in [990, 991] {
+            assert_eq!(window.note(&nonce(1, count), true), Unconfirmed);
+        }
+        assert_eq!(window.note(&nonce(1, 1_000), false), Unconfirmed);
+        window.confirm(&nonce(1, 1_000));
+        for count in [990, 991, 1_000, 1_000 - LATE - 1, 0] {
+            assert_eq!(window.note(&nonce(1, count), true), Replayed, "{count}");
+        }
+        for count in [992, 1_000 - LATE, 1_001] {
+            assert_eq!(window.note(&nonce(1, count), true), Current, "{count}");
+            assert_eq!(window.note(&nonce(1, count), true), Replayed, "{count}");
+        }
+        let mut window = confirmed(2, 5);
+        assert_eq!(window.note(&nonce(2, 4), true), Current);
+        assert_eq!(window.note(&nonce(2, 5), true), Replayed);
+    }
+
+    #[test]
+    fn stream_is_given_up_for_random_nonces() {
+        let mut window = confirmed(1, 7);
+        window.forget_stream();
+        assert_eq!(window.confirmed(), None);
+        assert_eq!(window.note(&nonce(1, 8), false), Unconfirmed);
+        assert!(!window.confirm(&nonce(2, 0)), "not a restart of a stream");
+    }
+
+    #[test]
+    fn own_nonces_form_a_stream() {
         let mut nonces = Nonces::new(&[5; 32]);
         let mut window = ReplayWindow::default();
-        assert!((0..10_000).all(|_| window.note(&nonces.next())));
-        assert!(window.recent.is_none() && window.streams[0].is_some());
-        assert!(window.few.len() <= 1);
+        let first = nonces.next();
+        assert_eq!(window.note(&first, false), Unconfirmed);
+        window.confirm(&first);
+        for _ in 0..10_000 {
+            assert_eq!(window.note(&nonces.next(), false), Current);
+        }
+        assert!(window.others.is_empty() && window.statements.is_empty());
     }
 
     #[test]
-    fn many_random_nonces_are_remembered_as_well_as_few() {
+    fn random_nonces_are_remembered_within_bounds_and_statements_apart() {
         let mut window = ReplayWindow::default();
-        let all: Vec<Nonce> = (0..500u64).map(|n| nonce(0, n * 7_777)).collect();
-        for (count, nonce) in (1..).zip(&all) {
-            assert!(window.note(nonce) && !window.note(nonce));
-            assert_eq!(window.recent.is_some(), count > FEW);
+        let random = |n: u64| *crate::crypto::hash(&n.to_be_bytes()).first_chunk().unwrap();
+        let statements: Vec<Nonce> = (0..FEW as u64).map(random).collect();
+        for nonce in &statements {
+            assert_eq!(window.note(nonce, true), Unconfirmed);
         }
-        let last = all.iter().rev().take(FEW);
-        assert!(last.into_iter().all(|nonce| !window.note(nonce)));
+        for n in 1_000..20_000 {
+            assert_eq!(window.note(&random(n), false), Unconfirmed);
+            assert_eq!(window.note(&random(n), false), Replayed);
+        }
+        for nonce in &statements {
+            assert_eq!(window.note(nonce, true), Replayed, "pushed out by traffic");
+        }
+        assert!(window.statements.many.is_none() && window.others.many.is_some());
+        let last = (0..WAYS as u64).map(|n| random(19_999 - n));
+        assert!(last.into_iter().all(|nonce| window.others.contains(&nonce)));
+    }
+
+    #[test]
+    fn statements_outlive_the_peer_within_bounds() {
+        let key = |n: usize| {
+            let mut bytes = [7; 32];
+            bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            PublicKey::new(bytes)
+        };
+        let mut departed = Departed::default();
+        let mut window = ReplayWindow::default();
+        assert!(ReplayWindow::default().into_statements().is_none());
+        assert!(confirmed(1, 1).into_statements().is_none());
+        window.note(&nonce(9, 9), true);
+        departed.insert(key(0), window.into_statements().unwrap());
+        for _ in 0..2 {
+            let statements = departed.take(&key(0)).unwrap();
+            assert!(departed.take(&key(0)).is_none() && departed.order.is_empty());
+            let mut window = ReplayWindow::remembering(statements);
+            assert_eq!(window.note(&nonce(9, 9), true), Replayed);
+            departed.insert(key(0), window.into_statements().unwrap());
+        }
+        for n in 1..=MAX_DEPARTED {
+            departed.insert(key(n), Recent::default());
+        }
+        assert!(departed.take(&key(0)).is_none() && departed.take(&key(1)).is_some());
+        assert_eq!(departed.by_key.len(), departed.order.len());
     }
 
     proptest! {
@@ -237,12 +448,44 @@ mod tests {
             let mut window = ReplayWindow::default();
             let nonces: Vec<_> = nonces.into_iter().collect();
             for nonce in &nonces {
-                prop_assert!(window.note(nonce));
-                prop_assert!(!window.note(nonce));
+                prop_assert_eq!(window.note(nonce, false), Unconfirmed);
+                prop_assert_eq!(window.note(nonce, false), Replayed);
             }
             // Four a bucket: the very last ones are always still known.
             for nonce in nonces.iter().rev().take(WAYS) {
-                prop_assert!(!window.note(nonce));
+                prop_assert_eq!(window.note(nonce, false), Replayed);
+            }
+        }
+
+        /// Whatever comes in whatever order, a nonce passes as current at most once, and only while
+        /// its stream is the confirmed one.
+        #[test]
+        fn current_packets_pass_once(
+            steps in proptest::collection::vec((0..4u8, 0..3_000u64, 0..4u8), 1..400),
+        ) {
+            let mut window = ReplayWindow::default();
+            let mut passed = alloc::collections::BTreeSet::new();
+            let mut present = None;
+            let mut highest = [0; 4];
+            for (prefix, mut count, act) in steps {
+                let highest = &mut highest[usize::from(prefix)];
+                if act == 0 {
+                    // The answer to a question of ours is sealed after all that came before.
+                    count = *highest + 1 + count % 300;
+                }
+                *highest = count.max(*highest);
+                let nonce = nonce(prefix, count);
+                let freshness = window.note(&nonce, act == 1);
+                if freshness == Current {
+                    prop_assert_eq!(present, Some(prefix));
+                    prop_assert!(passed.insert((prefix, count)));
+                }
+                if act == 0 {
+                    prop_assert_ne!(freshness, Replayed);
+                    window.confirm(&nonce);
+                    present = Some(prefix);
+                    passed.insert((prefix, count));
+                }
             }
         }
     }

@@ -32,7 +32,6 @@ impl Engine {
         };
         let family = AddressFamily::of(&source.address);
         let entries: Vec<SocketAddr> = peers
-            .table
             .nearest_of_each_bucket(&source.key, |entry| is_listed(entry.key(), entry.address()))
             .map(|entry| widen(entry.address(), family))
             .collect();

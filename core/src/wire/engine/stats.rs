@@ -25,6 +25,9 @@ pub enum DropReason {
     NotAuthentic,
     /// It opened, and has been here before.
     Replayed,
+    /// It states something in a stream that the peer has not confirmed: a packet of an earlier run,
+    /// perhaps.
+    Unconfirmed,
     /// It was sealed by us and comes back.
     Reflected,
     /// It opened, and its topic is unknown.
@@ -59,7 +62,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::TooShort,
         Self::TooLittleWork,
         Self::Malformed,
@@ -70,6 +73,7 @@ impl DropReason {
         Self::TooManyPeers,
         Self::NotAuthentic,
         Self::Replayed,
+        Self::Unconfirmed,
         Self::Reflected,
         Self::UnknownTopic,
         Self::BadContent,
@@ -101,6 +105,7 @@ impl DropReason {
             Self::TooManyPeers => "peer table full",
             Self::NotAuthentic => "not authentic",
             Self::Replayed => "replayed",
+            Self::Unconfirmed => "not of the confirmed stream",
             Self::Reflected => "our own packet reflected",
             Self::UnknownTopic => "unknown topic",
             Self::BadContent => "content does not decode",

@@ -1,6 +1,7 @@
 //! What a flood, a stubborn peer or nonsense cannot do.
 
 use super::net::{Net, at, config, key, secret};
+use super::scripted::{Scripted, Stage};
 use super::stranger;
 use crate::atom::{Atom, AtomId, MemoryStore};
 use crate::time::Instant;
@@ -124,7 +125,12 @@ fn strangers_of_one_network_have_a_budget_of_their_own() {
         &other,
         &store,
     );
-    assert!(engine.peer(&stranger::many(999).public_key()).is_some());
+    assert!(
+        engine
+            .peers
+            .get(&stranger::many(999).public_key())
+            .is_some()
+    );
 }
 
 #[test]
@@ -346,14 +352,20 @@ fn transactions_are_for_validators_and_do_not_pile_up() {
     for is_validator in [false, true] {
         let mut ours = config(1);
         ours.is_validator = is_validator;
-        let mut engine = Engine::new(ours, [1; 32], Instant::ZERO);
-        let store = MemoryStore::new();
-        for n in 0..u32::try_from(limits::MAX_EVENTS).unwrap() + 100 {
-            let mut nonce = [3; 12];
-            nonce[..4].copy_from_slice(&n.to_be_bytes());
-            let packet =
-                stranger::sealed(&secret(9), &key(1), 9, nonce, Topic::Transaction, &[7; 32]);
-            engine.handle_datagram(Instant::ZERO, at(9), &packet, &store);
+        let mut stage = Stage::with(Engine::new(ours, [1; 32], Instant::from_secs(1_000)));
+        let peer = stage.join(Scripted::new(1, at(9)));
+        assert!(stage.knows(peer));
+        let me = stage.me();
+        let Stage {
+            engine,
+            store,
+            peers,
+            now,
+            ..
+        } = &mut stage;
+        for _ in 0..limits::MAX_EVENTS + 100 {
+            let packet = peers[peer].sealed(&me, Topic::Transaction, &[7; 32]);
+            engine.handle_datagram(*now, at(9), &packet, store);
         }
         let mut count = 0;
         while engine.poll_event().is_some() {
@@ -415,4 +427,29 @@ proptest! {
         prop_assert_eq!(net.engine(1).pending_fetches(), 0);
         prop_assert!(net.sent.len() < 400);
     }
+}
+
+/// A reference node on IPv6 cannot be validated, so its address may be a victim's.
+#[test]
+fn peer_that_cannot_be_validated_is_sent_what_it_paid_for_and_goes_when_silent() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let mut reference = Scripted::new(1, "[2001:db8::1]:9".parse().unwrap());
+    reference.is_reference = true;
+    let reference = stage.add(reference);
+    stage.meet(reference, None);
+    assert_eq!(
+        (stage.engine.peer_count(), stage.knows(reference)),
+        (1, false)
+    );
+    stage.run(890 * SECOND);
+    let stats = stage.engine.stats();
+    let most = limits::AMPLIFICATION * stats.received_bytes;
+    assert!(stats.sent_bytes <= most, "{stats:?}");
+    let ping = stage.peers[reference].ping(&me, None);
+    stage.deliver(reference, &ping);
+    stage.run(890 * SECOND);
+    assert_eq!(stage.engine.peer_count(), 1);
+    stage.run(20 * SECOND);
+    assert_eq!(stage.engine.peer_count(), 0);
 }

@@ -186,15 +186,25 @@ fn what_does_not_open_is_told_our_key() {
 }
 
 #[test]
-fn an_authentic_ping_registers_without_proof() {
+fn an_authentic_ping_leads_to_validation_and_makes_no_peer_before() {
     let mut net = Net::of_ours(1);
     let ping = stranger::ping(7);
     let packet = stranger::sealed(&secret(9), &key(1), 1009, [1; 12], Topic::Ping, &ping);
     net.inject(at(9), at(1), packet);
     net.run(SECOND);
-    let peer = net.engine(1).peer(&key(9)).unwrap();
-    assert!(!peer.is_proven);
-    assert_eq!((peer.difficulty, peer.address), (7, at(9)));
+    assert!(net.engine(1).peer(&key(9)).is_none());
+    let stranger = net.engine(1).peers.get(&key(9)).unwrap();
+    assert_eq!((stranger.difficulty, stranger.address), (7, at(9)));
+    let probes = net.sent_to(at(9), 0);
+    assert!(probes.iter().any(|packet| !is_handshake(&packet.bytes)));
+    // A reference that still knows us answers our handshake with a ping alone.
+    let mut net = Net::of_ours(1);
+    net.add_reference(2);
+    net.meet(1, 2);
+    net.add(1, config(1));
+    net.reference(2).ping(&key(1), at(1));
+    net.run(SECOND);
+    assert!(net.knows(1, 2));
 }
 
 #[test]
@@ -264,7 +274,7 @@ fn neither_resolving_again_nor_a_phantom_peer_keeps_us_from_the_seeds() {
         net.with(1, |engine, now| engine.set_seeds(now, &[at(2)], &[]));
         net.run(10 * SECOND);
     }
-    assert_eq!(net.engine(1).peer_count(), 1);
+    assert_eq!(net.engine(1).peer_count(), 0);
     assert_eq!(
         net.sent_to(at(2), 0).len(),
         4,

@@ -1,10 +1,15 @@
 //! The engine against itself, against a small model of the reference, and against strangers, in
 //! virtual time.
 
+mod blocks;
 mod bounds;
 mod meeting;
 mod net;
 mod objects;
 mod proof;
 mod reference;
+mod replay;
+mod scripted;
+mod silent;
 mod stranger;
+mod votes;

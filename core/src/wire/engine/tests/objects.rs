@@ -96,7 +96,7 @@ fn a_list_beyond_the_limit_of_its_fetch_is_given_up() {
     // An atom is never cut, so the last one may pass the limit of bytes.
     for (atoms, bytes) in [(2, bytes), (3, bytes / 2), (3, bytes)] {
         let limit = ListLimit { atoms, bytes };
-        net.with(1, |engine, now| engine.fetch_up_to(now, head, LIST, limit));
+        net.with(1, |engine, now| engine.fetch_list(now, head, limit, None));
     }
     net.fetch(1, head, LIST);
     net.run(SECOND);
@@ -126,7 +126,9 @@ fn the_beginning_of_a_list_is_what_the_limit_allows_or_what_there_is() {
         (torn, limit(300, 1 << 20)),
         (torn_atoms[2].id(), limit(300, 1 << 20)),
     ] {
-        net.with(1, |engine, now| engine.fetch_part(now, id, limit));
+        net.with(1, |engine, now| {
+            engine.fetch_list_part(now, id, limit, None)
+        });
     }
     net.run(10 * SECOND);
     let mut fetched = net.fetched(1);

@@ -195,7 +195,8 @@ fn responses_that_were_not_asked_for_have_no_effect() {
     }
     net.run(SECOND);
     assert_eq!(net.dropped(1, DropReason::Unsolicited), 3);
-    assert_eq!((net.sent.len() - 3, net.node(1).events.len()), before);
+    // They are of no stream that it has confirmed: it is asked once, and answers in its own.
+    assert_eq!((net.sent.len() - 3 - 2, net.node(1).events.len()), before);
 
     // Routes that were not asked for, long after the last question.
     net.run(60 * SECOND);
@@ -205,6 +206,27 @@ fn responses_that_were_not_asked_for_have_no_effect() {
         &key(1),
         at(2).port(),
         [99; 12],
+        Topic::RouteResponse,
+        &[127, 0, 0, 9, 0, 9],
+    );
+    net.inject(at(2), at(1), packet);
+    net.run(SECOND);
+    assert_eq!(net.sent.len(), before + 1 + 2);
+    assert_eq!(net.dropped(1, DropReason::Unconfirmed), 1);
+    // The same in the stream that it has confirmed.
+    let before = net.sent.len();
+    let nonce = super::super::random::join([99; 6], 1 << 30);
+    net.engine(1)
+        .peers
+        .get_mut(&key(2))
+        .unwrap()
+        .replay
+        .confirm(&nonce);
+    let packet = stranger::sealed(
+        &secret(2),
+        &key(1),
+        at(2).port(),
+        super::super::random::join([99; 6], (1 << 30) + 1),
         Topic::RouteResponse,
         &[127, 0, 0, 9, 0, 9],
     );

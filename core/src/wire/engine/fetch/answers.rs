@@ -1,0 +1,165 @@
+//! Answers to requests: which count, and what follows.
+
+use super::Handle;
+use super::candidates::Candidate;
+use crate::atom::AtomSource;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::engine::ask::Redirect;
+use crate::wire::engine::objects::RESPONSE_HEAD_BYTES;
+use crate::wire::engine::outbox::sealed_bytes;
+use crate::wire::engine::{DropReason, Engine, FetchError, Sender, Source, contact};
+use crate::wire::object::{Answer, Found, FoundError, PayloadType, Response};
+
+impl Engine {
+    /// Takes a response, if it answers a probe or a request of a fetch.
+    pub(in crate::wire::engine) fn handle_response<S: AtomSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        sender: &Sender,
+        content: &[u8],
+        store: &S,
+    ) -> Result<(), DropReason> {
+        let source = &sender.source;
+        let response = Response::decode(content).map_err(|_| DropReason::BadContent)?;
+        let id = response.atom_id;
+        if self.take_proof(now, sender, &response, store) {
+            self.note_seen(now, source, &response);
+            return Ok(());
+        }
+        let mut handles = self.fetches.wanting(&id);
+        handles.retain(|handle| {
+            let fetch = self.fetches.by_handle.get(handle);
+            fetch.is_some_and(|fetch| fetch.asked.contains_key(&source.key))
+        });
+        let Some(first) = handles.first() else {
+            return Err(DropReason::Unsolicited);
+        };
+        let fetch = self.fetches.by_handle.get(first);
+        let asked = fetch.and_then(|fetch| fetch.asked.get(&source.key));
+        if let Some(asked) = asked
+            && asked.tries == 1
+            && !asked.is_done
+        {
+            self.note_round_trip(&source.key, now.since(asked.asked_at));
+        }
+        self.peers.note_answered(&source.key);
+        let taken = match response.answer {
+            Answer::Found => match Found::decode(&id, response.data) {
+                Ok(found) => {
+                    for handle in &handles {
+                        self.take_found(now, *handle, source, &found);
+                    }
+                    return Ok(());
+                }
+                Err(FoundError::OtherAtom { .. }) => Err(DropReason::WrongObject),
+                Err(_) => Err(DropReason::BadContent),
+            },
+            Answer::Provider => self.follow_redirect(now, &handles, source, response.data),
+            Answer::Nearest => Ok(()),
+        };
+        self.note_seen(now, source, &response);
+        for handle in handles {
+            let fetch = self.fetches.by_handle.get_mut(&handle);
+            if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
+                asked.is_done = true;
+            }
+            self.settle(now, handle);
+        }
+        taken
+    }
+
+    /// Learns where the sender of a response sees us, if it says so.
+    fn note_seen(&mut self, now: Instant, source: &Source, response: &Response<'_>) {
+        let seen = match response.answer {
+            Answer::Found => None,
+            Answer::Nearest => contact::decode_seen(response.data),
+            Answer::Provider => contact::decode(response.data)
+                .filter(|(key, _)| *key == self.me)
+                .map(|(_, address)| address),
+        };
+        if let Some(seen) = seen {
+            self.note_own_address(now, source, seen);
+        }
+    }
+
+    fn follow_redirect(
+        &mut self,
+        now: Instant,
+        handles: &[Handle],
+        source: &Source,
+        data: &[u8],
+    ) -> Result<(), DropReason> {
+        let (key, address) = contact::decode(data).ok_or(DropReason::BadContent)?;
+        let redirect = Redirect {
+            key,
+            address,
+            bytes: sealed_bytes(RESPONSE_HEAD_BYTES + data.len()),
+            is_first: !self.contacts.contains(now, &address),
+        };
+        if !redirect.is_first {
+            self.pay_for_named(now, source, &redirect);
+        }
+        for handle in handles {
+            let fetch = self.fetches.by_handle.get(handle);
+            let Some(hops) = fetch
+                .and_then(|fetch| fetch.asked.get(&source.key))
+                .map(|by| by.hops)
+            else {
+                continue;
+            };
+            let hops = hops.saturating_add(1);
+            let named = Candidate::named(key, address, source.key, hops);
+            self.ask(now, *handle, &named);
+        }
+        if redirect.is_first {
+            self.pay_for_named(now, source, &redirect);
+        }
+        Ok(())
+    }
+
+    fn take_found(&mut self, now: Instant, handle: Handle, source: &Source, found: &Found) {
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return;
+        };
+        let mut next = fetch.wanted;
+        for (index, atom) in found.atoms().iter().enumerate() {
+            // The first has been checked; the others count as far as the links lead.
+            if index > 0 && atom.id() != next {
+                break;
+            }
+            fetch.bytes = fetch.bytes.saturating_add(atom.stored_len());
+            fetch.atoms.push(atom.clone());
+            next = atom.next();
+            if fetch.kind == PayloadType::ATOM || next.is_zero() {
+                return self.finish(handle, Some(source.key));
+            }
+            if fetch.atoms.len() >= fetch.limit.atoms || fetch.bytes > fetch.limit.bytes {
+                if fetch.is_part {
+                    return self.finish(handle, Some(source.key));
+                }
+                return self.fail(handle, FetchError::TooLarge);
+            }
+        }
+        // It may have been late for a list, and was asked for an atom in the meantime.
+        let asked_as = fetch.asked.get(&source.key).map(|asked| asked.kind);
+        let kind = match found {
+            Found::List(_) => PayloadType::LIST,
+            Found::Atom(_) => asked_as.unwrap_or(fetch.kind),
+        };
+        self.fetches.by_wanted.remove(&(fetch.wanted, handle));
+        self.fetches.by_wanted.insert((next, handle));
+        fetch.wanted = next;
+        fetch.asked.clear();
+        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.ends);
+        self.go_on(now, handle, (source, kind));
+    }
+
+    /// Asks the peer that has just brought a part of a list for the rest.
+    fn go_on(&mut self, now: Instant, handle: Handle, (source, kind): (&Source, PayloadType)) {
+        let key: PublicKey = source.key;
+        let serving = Candidate::serving(key, source.address);
+        self.ask_as(now, handle, &serving, kind);
+        self.settle(now, handle);
+    }
+}

@@ -1,0 +1,313 @@
+//! Fetches of objects from peers.
+//!
+//! Candidates are asked in a fixed order: the peers that the caller prefers (whoever named the object
+//! has what belongs to it), then known providers, then the peers nearest to the id. A fetch waits for
+//! the first kind that gives it somebody promising, and goes on to the next as soon as an answer is
+//! late or negative. A redirect is followed if it leads to a peer that has not been asked, within a
+//! number of hops and of peers in all, so that every fetch ends after a bounded number of packets.
+//!
+//! A peer that has left its last requests unanswered is *silent*: it ranks behind all others of its
+//! kind, and no fetch waits for it alone. Only an answer to a request ends that, so a silent peer
+//! that is near is asked beside the others now and then.
+//!
+//! A list that does not come as one is put together: each answer may hold the beginning of what is
+//! left, or just the next atom.
+
+mod answers;
+mod candidates;
+mod progress;
+
+use super::limits::{
+    MAX_FETCH_PREFERRED, MAX_FETCH_WAITERS, MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES,
+    PART_TIMEOUTS,
+};
+use super::{Engine, Event, FetchError, FetchId};
+use crate::atom::{Atom, AtomId};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::object::PayloadType;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// A peer that was asked.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    address: SocketAddr,
+    /// As what: a peer that does not answer for a list is asked for its first atom.
+    kind: PayloadType,
+    hops: u8,
+    tries: u8,
+    asked_at: Instant,
+    retry_at: Instant,
+    /// It has answered, and had nothing new; or it is not waited for.
+    is_done: bool,
+}
+
+/// What a list may be before a fetch of it is given up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ListLimit {
+    /// Atoms.
+    pub atoms: usize,
+    /// Stored bytes of the atoms.
+    pub bytes: usize,
+}
+
+impl ListLimit {
+    /// The most that is ever taken.
+    pub const MAX: Self = Self {
+        atoms: MAX_LIST_ATOMS,
+        bytes: MAX_LIST_BYTES,
+    };
+}
+
+#[derive(Debug)]
+struct Fetch {
+    id: AtomId,
+    kind: PayloadType,
+    limit: ListLimit,
+    /// Whether the beginning of the list will do.
+    is_part: bool,
+    /// What is asked for now: the object, or the rest of the list.
+    wanted: AtomId,
+    /// Peers to ask before others.
+    preferred: Vec<PublicKey>,
+    asked: BTreeMap<PublicKey, Asked>,
+    /// Whether a silent peer was tried.
+    has_tried: bool,
+    waiters: Vec<FetchId>,
+    deadline: Instant,
+    /// No answer moves the deadline beyond this.
+    ends: Instant,
+    /// When something is to be done about it.
+    due: Instant,
+    atoms: Vec<Atom>,
+    bytes: usize,
+}
+
+impl Fetch {
+    const fn object(&self) -> Object {
+        (self.id, self.kind, self.limit, self.is_part)
+    }
+
+    fn next_due(&self) -> Instant {
+        let waiting = self.asked.values().filter(|asked| !asked.is_done);
+        waiting
+            .map(|asked| asked.retry_at)
+            .fold(self.deadline, Instant::min)
+    }
+
+    /// Adds a peer to ask before others, if there is room.
+    fn prefer(&mut self, peer: PublicKey) {
+        if self.preferred.len() < MAX_FETCH_PREFERRED && !self.preferred.contains(&peer) {
+            self.preferred.push(peer);
+        }
+    }
+}
+
+/// Names a fetch that callers may share.
+type Handle = u64;
+
+/// What a fetch is for. Callers with different limits do not share one.
+type Object = (AtomId, PayloadType, ListLimit, bool);
+
+/// The fetches under way.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    next_id: u64,
+    next_handle: Handle,
+    by_handle: BTreeMap<Handle, Fetch>,
+    by_object: BTreeMap<Object, Handle>,
+    by_wanted: BTreeSet<(AtomId, Handle)>,
+    by_waiter: BTreeMap<FetchId, Handle>,
+    timers: BTreeSet<(Instant, Handle)>,
+}
+
+impl Fetches {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    fn wanting(&self, id: &AtomId) -> Vec<Handle> {
+        let range = self
+            .by_wanted
+            .range((*id, Handle::MIN)..=(*id, Handle::MAX));
+        range.map(|(_, handle)| *handle).collect()
+    }
+
+    fn insert(&mut self, fetch: Fetch) -> Handle {
+        let handle = self.next_handle;
+        self.next_handle += 1;
+        self.by_object.insert(fetch.object(), handle);
+        self.by_wanted.insert((fetch.wanted, handle));
+        self.timers.insert((fetch.due, handle));
+        self.by_handle.insert(handle, fetch);
+        handle
+    }
+
+    fn remove(&mut self, handle: Handle) -> Option<Fetch> {
+        let fetch = self.by_handle.remove(&handle)?;
+        self.by_object.remove(&fetch.object());
+        self.by_wanted.remove(&(fetch.wanted, handle));
+        self.timers.remove(&(fetch.due, handle));
+        for waiter in &fetch.waiters {
+            self.by_waiter.remove(waiter);
+        }
+        Some(fetch)
+    }
+
+    fn reschedule(&mut self, handle: Handle) {
+        if let Some(fetch) = self.by_handle.get_mut(&handle) {
+            let due = fetch.next_due();
+            self.timers.remove(&(fetch.due, handle));
+            self.timers.insert((due, handle));
+            fetch.due = due;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_handle.is_empty()
+    }
+}
+
+impl Engine {
+    /// Fetches an object from the network; the store is not asked. Ends with
+    /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled.
+    pub fn fetch(&mut self, now: Instant, id: AtomId, kind: PayloadType) -> FetchId {
+        self.start_fetch(now, (id, kind, ListLimit::MAX, false), None)
+    }
+
+    /// Fetches an atom. `from` is asked first, then known providers and the nearest peers.
+    pub fn fetch_atom(&mut self, now: Instant, id: AtomId, from: Option<PublicKey>) -> FetchId {
+        let object = (id, PayloadType::ATOM, ListLimit::MAX, false);
+        self.start_fetch(now, object, from)
+    }
+
+    /// Fetches a list that is not worth more than `limit`: beyond that it fails with
+    /// [`FetchError::TooLarge`]. `from` is asked first, then known providers and the nearest peers.
+    pub fn fetch_list(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        limit: ListLimit,
+        from: Option<PublicKey>,
+    ) -> FetchId {
+        self.start_fetch(now, (id, PayloadType::LIST, limit, false), from)
+    }
+
+    /// Fetches the beginning of a list: as much as `limit` allows, and if it comes slowly as much as
+    /// came in eight times the time of a fetch. So what a list costs while it is put together is the
+    /// caller's choice, and not that of whoever serves it. `from` is asked first, then known
+    /// providers and the nearest peers.
+    pub fn fetch_list_part(
+        &mut self,
+        now: Instant,
+        id: AtomId,
+        limit: ListLimit,
+        from: Option<PublicKey>,
+    ) -> FetchId {
+        self.start_fetch(now, (id, PayloadType::LIST, limit, true), from)
+    }
+
+    fn start_fetch(&mut self, now: Instant, object: Object, from: Option<PublicKey>) -> FetchId {
+        let (id, kind, limit, is_part) = object;
+        let fetch_id = FetchId(self.fetches.next_id);
+        self.fetches.next_id += 1;
+        if id.is_zero() && kind == PayloadType::LIST {
+            let event = Event::Fetched {
+                fetch: fetch_id,
+                id,
+                kind,
+                atoms: Vec::new(),
+                from: None,
+            };
+            self.push_event(event);
+            return fetch_id;
+        }
+        let is_known = matches!(kind, PayloadType::ATOM | PayloadType::LIST);
+        if id.is_zero() || !is_known || self.config.fetch_timeout.is_zero() {
+            self.push_event(Event::FetchFailed {
+                fetch: fetch_id,
+                id,
+                error: FetchError::NotFound,
+            });
+            return fetch_id;
+        }
+        let running = self.fetches.by_object.get(&object).copied();
+        let is_full = match running.and_then(|handle| self.fetches.by_handle.get_mut(&handle)) {
+            Some(fetch) if fetch.waiters.len() < MAX_FETCH_WAITERS => {
+                fetch.waiters.push(fetch_id);
+                false
+            }
+            Some(_) => true,
+            None => self.fetches.by_handle.len() >= MAX_FETCHES,
+        };
+        if is_full {
+            self.push_event(Event::FetchFailed {
+                fetch: fetch_id,
+                id,
+                error: FetchError::TooMany,
+            });
+            return fetch_id;
+        }
+        let handle = running.unwrap_or_else(|| {
+            let timeout = self.config.fetch_timeout;
+            let deadline = now + timeout;
+            let ends = if is_part {
+                now + timeout.saturating_mul(PART_TIMEOUTS)
+            } else {
+                Instant::MAX
+            };
+            self.fetches.insert(Fetch {
+                id,
+                kind,
+                limit,
+                is_part,
+                wanted: id,
+                preferred: Vec::new(),
+                asked: BTreeMap::new(),
+                has_tried: false,
+                waiters: Vec::from([fetch_id]),
+                deadline,
+                ends,
+                due: deadline,
+                atoms: Vec::new(),
+                bytes: 0,
+            })
+        });
+        self.fetches.by_waiter.insert(fetch_id, handle);
+        if running.is_none() {
+            self.ask_first(now, handle, from);
+        } else if let Some(peer) = from {
+            self.prefer(now, handle, peer);
+        }
+        fetch_id
+    }
+
+    /// Asks `peer` as well, which is said to have the object, and prefers it for the rest of a list;
+    /// `false` if it has been asked, or cannot be.
+    pub fn ask_too(&mut self, now: Instant, fetch_id: FetchId, peer: &PublicKey) -> bool {
+        let handle = self.fetches.by_waiter.get(&fetch_id).copied();
+        handle.is_some_and(|handle| self.prefer(now, handle, *peer))
+    }
+
+    /// Ends a fetch without an event; `false` if it is not under way.
+    pub fn cancel(&mut self, fetch_id: FetchId) -> bool {
+        let Some(handle) = self.fetches.by_waiter.remove(&fetch_id) else {
+            return false;
+        };
+        if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
+            fetch.waiters.retain(|waiter| *waiter != fetch_id);
+            if fetch.waiters.is_empty() {
+                self.fetches.remove(handle);
+            }
+        }
+        true
+    }
+
+    /// Fetches under way, shared ones counted once.
+    #[must_use]
+    pub fn pending_fetches(&self) -> usize {
+        self.fetches.by_handle.len()
+    }
+}

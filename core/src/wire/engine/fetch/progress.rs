@@ -1,0 +1,119 @@
+//! Progress of fetches: requests that are sent again, further candidates, and the end.
+
+use super::{Fetch, Handle};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::engine::limits::{FETCH_FANOUT, FETCH_RETRY, MAX_FETCH_TRIES};
+use crate::wire::engine::{Engine, Event, FetchError};
+use crate::wire::object::PayloadType;
+use alloc::vec::Vec;
+
+impl Engine {
+    /// After a change: if no peer that was asked can still answer, more are asked; if there are none
+    /// left, the fetch has ended.
+    pub(super) fn settle(&mut self, now: Instant, handle: Handle) {
+        let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+            return;
+        };
+        let is_waiting = fetch.asked.values().any(|asked| !asked.is_done);
+        let has_asked = !fetch.asked.is_empty();
+        // No peer to ask at all: one may come before the deadline.
+        if !is_waiting && self.ask_more(now, handle, FETCH_FANOUT) == 0 && has_asked {
+            return self.fail(handle, FetchError::NotFound);
+        }
+        self.fetches.reschedule(handle);
+    }
+
+    pub(super) fn finish(&mut self, handle: Handle, from: Option<PublicKey>) {
+        let Some(Fetch {
+            id,
+            kind,
+            waiters,
+            atoms,
+            ..
+        }) = self.fetches.remove(handle)
+        else {
+            return;
+        };
+        for fetch in waiters {
+            self.push_event(Event::Fetched {
+                fetch,
+                id,
+                kind,
+                atoms: atoms.clone(),
+                from,
+            });
+        }
+    }
+
+    pub(super) fn fail(&mut self, handle: Handle, error: FetchError) {
+        let fetch = self.fetches.by_handle.get(&handle);
+        if fetch.is_some_and(|fetch| fetch.is_part && !fetch.atoms.is_empty()) {
+            return self.finish(handle, None);
+        }
+        let Some(Fetch { id, waiters, .. }) = self.fetches.remove(handle) else {
+            return;
+        };
+        for fetch in waiters {
+            self.push_event(Event::FetchFailed { fetch, id, error });
+        }
+    }
+
+    /// Asks again where no answer came, and ends what has waited for too long.
+    pub(in crate::wire::engine) fn advance_fetches(&mut self, now: Instant) {
+        while let Some(&(due, handle)) = self.fetches.timers.first()
+            && due <= now
+        {
+            let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+                self.fetches.timers.pop_first();
+                continue;
+            };
+            if fetch.deadline <= now {
+                self.fail(handle, FetchError::Timeout);
+            } else {
+                self.retry(now, handle);
+            }
+        }
+    }
+
+    fn retry(&mut self, now: Instant, handle: Handle) {
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return;
+        };
+        let mut again = Vec::new();
+        for (key, asked) in &mut fetch.asked {
+            if asked.is_done || asked.retry_at > now {
+                continue;
+            }
+            self.peers.note_unanswered(key);
+            // A list answer that does not come may be too large to travel: atom by atom then.
+            if now.since(asked.asked_at) >= FETCH_RETRY {
+                asked.kind = PayloadType::ATOM;
+            }
+            if asked.tries >= MAX_FETCH_TRIES {
+                asked.retry_at = Instant::MAX;
+                continue;
+            }
+            asked.tries += 1;
+            again.push((*key, *asked));
+        }
+        let wanted = fetch.wanted;
+        // The time of the first peer is lost: several take its place.
+        let more = if fetch.asked.len() == 1 {
+            FETCH_FANOUT
+        } else {
+            1
+        };
+        for (key, asked) in again {
+            let retry_at = now + self.patience(&key, asked.tries);
+            if let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
+                && let Some(asked) = fetch.asked.get_mut(&key)
+            {
+                asked.retry_at = retry_at;
+            }
+            self.request(now, key, asked.address, None, wanted, asked.kind);
+        }
+        self.ask_more(now, handle, more);
+        self.fetches.reschedule(handle);
+    }
+}

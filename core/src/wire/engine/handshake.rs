@@ -1,0 +1,314 @@
+//! Handshakes: who is there, in the clear, and what nodes of ours tell each other with them.
+//!
+//! A handshake without authentication proves nothing: it is answered, and that is all. It never
+//! refreshes a peer, and nothing that it says is used but the mark of a node of ours over IPv6.
+//!
+//! To a peer that is validated and of ours go handshakes with an authenticated extension block
+//! ([`crate::wire::handshake`]): when it is validated or has restarted, when our chain identity
+//! changes, with each periodic ping, and when it asks. They tell it which chain we follow. Such a
+//! handshake is no greeting: it is not answered, unless it asks. A peer whose block has not come is
+//! asked for it a few times.
+
+use super::outbox::handshake_bytes;
+use super::random::split;
+use super::{DropReason, Engine, Event, IPV6_MARK, Sender, Source, limits};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::handshake::{Authentication, Block, ChainIdentity};
+use alloc::vec::Vec;
+use core::mem;
+use core::net::SocketAddr;
+
+/// What the authenticated blocks of a peer have told.
+#[derive(Debug, Default)]
+pub(super) struct Introduction {
+    pub(super) identity: Option<ChainIdentity>,
+    /// The nonce of the block that is in force: of the stream that is confirmed.
+    latest: Option<[u8; 12]>,
+    /// Times that it was asked for one.
+    asked: u8,
+    /// When it was last sent one because it has asked.
+    answered_at: Option<Instant>,
+}
+
+impl Introduction {
+    /// Takes over a block, unless a later one has come.
+    fn take(&mut self, nonce: &[u8; 12], identity: Option<ChainIdentity>) -> bool {
+        let (prefix, count) = split(nonce);
+        let is_late = self
+            .latest
+            .as_ref()
+            .map(split)
+            .is_some_and(|(latest, at)| latest == prefix && at > count);
+        if is_late {
+            return false;
+        }
+        self.latest = Some(*nonce);
+        mem::replace(&mut self.identity, identity) != identity
+    }
+}
+
+impl Engine {
+    /// Answers a handshake, or takes over what an authenticated one says.
+    pub(super) fn handle_handshake(
+        &mut self,
+        now: Instant,
+        source: Source,
+        (message, payload): (&[u8], &[u8]),
+    ) -> Result<(), DropReason> {
+        let block = Block::decode(payload).ok();
+        let authenticated =
+            block.and_then(|(block, authentication)| Some((block, authentication?)));
+        if let Some((block, authentication)) = &authenticated
+            && self.is_authentic(&source.key, message, authentication)
+        {
+            return self.handle_block(now, source, message.len(), (block, authentication));
+        }
+        if source.address.is_ipv6() && (block.is_some() || payload == IPV6_MARK) {
+            self.marked.take(now, (source.key, source.address), 1);
+            let peer = self.peers.get_mut(&source.key);
+            if let Some(peer) = peer.filter(|peer| peer.address == source.address) {
+                peer.takes_ipv6 = true;
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&source.key) {
+            peer.has_greeted_again = true;
+        }
+        if source.is_proven {
+            return self.answer_known(now, &source.key);
+        }
+        let is_known = self.peers.get(&source.key).is_some();
+        // The first answer to a handshake of ours, no more: who comes later needs one himself.
+        let is_contacted = !is_known && self.contacts.contains(now, &source.address);
+        if is_contacted && self.contacts.take(now, source.address, 2) {
+            let shared = self.agree(now, &source)?;
+            self.admit(now, &source, shared)?;
+            self.seek_proof(now, &source.key, source.address, false);
+            if let Some((block, authentication)) = &authenticated
+                && self.is_authentic(&source.key, message, authentication)
+            {
+                return self.handle_block(now, source, message.len(), (block, authentication));
+            }
+            return Ok(());
+        }
+        let answered = self.introduce(now, &source);
+        if is_known {
+            self.seek_proof(now, &source.key, source.address, false);
+        }
+        if answered {
+            Ok(())
+        } else {
+            Err(DropReason::HandshakeTooSoon)
+        }
+    }
+
+    /// Answers a peer's handshake from its proven address with a handshake and a ping: it may have
+    /// restarted, and needs both. At most once an interval; one that comes sooner waits.
+    pub(super) fn answer_known(&mut self, now: Instant, key: &PublicKey) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return Ok(());
+        };
+        let free_at = peer
+            .answered_at
+            .map_or(now, |at| at + limits::CONTACT_INTERVAL);
+        if free_at > now {
+            if !mem::replace(&mut peer.is_answer_due, true) {
+                self.answer_timers.insert((free_at, *key));
+            }
+            return Err(DropReason::HandshakeTooSoon);
+        }
+        peer.answered_at = Some(now);
+        peer.is_answer_due = false;
+        let (address, is_ours) = (peer.address, peer.is_ours);
+        if is_ours && self.config.chain_identity.is_some() {
+            self.send_block(now, key, false);
+        } else {
+            self.send_handshake(now, address);
+        }
+        self.send_ping(now, key);
+        Ok(())
+    }
+
+    /// Sends the answers to handshakes that had to wait.
+    pub(super) fn answer_due(&mut self, now: Instant) {
+        while let Some(&(at, key)) = self.answer_timers.first()
+            && at <= now
+        {
+            self.answer_timers.pop_first();
+            let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
+            if is_due {
+                // The peer is free to be answered now, so nothing is put off again.
+                let _ = self.answer_known(now, &key);
+            }
+        }
+    }
+
+    /// Sends a handshake to an address that is not proven, within its credit and once an interval
+    /// for each key that it has.
+    pub(super) fn introduce(&mut self, now: Instant, source: &Source) -> bool {
+        let name = (source.address, source.key);
+        if self.handshakes.contains(now, &name) {
+            return false;
+        }
+        let bytes = handshake_bytes(self.handshake_payload(&source.address).len());
+        if !self.credits.spend(&source.address, bytes) {
+            return false;
+        }
+        if !self.handshakes.take(now, name, 1) && !self.answer_unremembered() {
+            return false;
+        }
+        self.send_handshake(now, source.address);
+        true
+    }
+
+    /// Whether to answer a handshake that there is no place to remember. A flood of names and
+    /// addresses fills the memory at no cost, and must not keep newcomers out; what the answer
+    /// costs, the address has paid for. A few go unanswered: two nodes whose memories are both
+    /// full would greet each other for ever.
+    const fn answer_unremembered(&mut self) -> bool {
+        self.unremembered = self.unremembered.wrapping_add(1);
+        !self
+            .unremembered
+            .is_multiple_of(limits::UNREMEMBERED_HANDSHAKES)
+    }
+
+    pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {
+        let payload = self.handshake_payload(&to);
+        self.outbox.handshake(now, &mut self.stats, to, payload);
+    }
+
+    /// Returns whether the owner of `key`, a peer, has sent this handshake to us.
+    fn is_authentic(
+        &self,
+        key: &PublicKey,
+        message: &[u8],
+        authentication: &Authentication<'_>,
+    ) -> bool {
+        let peer = self.peers.get(key);
+        peer.is_some_and(|peer| authentication.is_valid(message, &peer.shared, &self.me))
+    }
+
+    /// Takes over an authentic block, or holds it until its sender has shown that it is not a replay.
+    fn handle_block(
+        &mut self,
+        now: Instant,
+        source: Source,
+        len: usize,
+        (block, authentication): (&Block, &Authentication<'_>),
+    ) -> Result<(), DropReason> {
+        let nonce = &authentication.nonce;
+        if let Some(peer) = self.peers.get_mut(&source.key)
+            && peer.address == source.address
+        {
+            // A reference node writes no blocks.
+            peer.takes_ipv6 |= source.address.is_ipv6();
+        }
+        let sender = self.note_authentic(now, source, (nonce, true, len))?;
+        let Some(peer) = self.peers.get_mut(&source.key) else {
+            return Ok(());
+        };
+        if sender.is_trusted {
+            self.take_block(&source.key, nonce, block.identity);
+        } else {
+            peer.held.block(*nonce, block.identity);
+        }
+        if !sender.source.is_proven {
+            let is_for_stream = sender.is_unconfirmed;
+            self.seek_proof(now, &source.key, source.address, is_for_stream);
+        } else if block.is_question {
+            self.answer_question(now, &sender);
+        }
+        Ok(())
+    }
+
+    /// Takes over what an authentic block says.
+    pub(super) fn take_block(
+        &mut self,
+        key: &PublicKey,
+        nonce: &[u8; 12],
+        identity: Option<ChainIdentity>,
+    ) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let has_changed = peer.introduction.take(nonce, identity);
+        if let Some(identity) = identity.filter(|_| has_changed) {
+            let peer = *key;
+            self.push_event(Event::ChainIdentity { peer, identity });
+        }
+    }
+
+    fn answer_question(&mut self, now: Instant, sender: &Sender) {
+        let Some(peer) = self.peers.get_mut(&sender.source.key) else {
+            return;
+        };
+        let answered_at = &mut peer.introduction.answered_at;
+        if answered_at.is_some_and(|at| now.since(at) < limits::PROBE_INTERVAL) {
+            return;
+        }
+        *answered_at = Some(now);
+        self.send_block(now, &sender.source.key, false);
+    }
+
+    /// Sends a validated peer of ours a handshake with an authenticated block, if we follow a chain.
+    pub(super) fn introduce_ourselves(&mut self, now: Instant, key: &PublicKey) {
+        if self.config.chain_identity.is_some() {
+            self.send_block(now, key, false);
+        }
+    }
+
+    /// Asks a validated peer of ours for its block if that has not come, a few times.
+    pub(super) fn ask_for_block(&mut self, now: Instant, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let introduction = &mut peer.introduction;
+        let is_known = introduction.latest.is_some();
+        if !is_known && introduction.asked < limits::MAX_PROBES {
+            introduction.asked += 1;
+            self.send_block(now, key, true);
+        }
+    }
+
+    fn send_block(&mut self, now: Instant, key: &PublicKey, is_question: bool) {
+        let Some(peer) = self.peers.get(key) else {
+            return;
+        };
+        if !peer.is_proven || !peer.is_ours {
+            return;
+        }
+        let block = Block {
+            identity: self.config.chain_identity,
+            is_question,
+        };
+        let to = (peer.address, *key, &peer.shared);
+        self.outbox
+            .authenticated_handshake(now, &mut self.stats, to, &block);
+    }
+
+    /// Sets the chain that we follow, and tells every peer of ours.
+    pub fn set_chain_identity(&mut self, now: Instant, identity: ChainIdentity) {
+        if self.config.chain_identity == Some(identity) {
+            return;
+        }
+        self.config.chain_identity = Some(identity);
+        let ours = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_proven && peer.is_ours);
+        let keys: Vec<PublicKey> = ours.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.send_block(now, &key, false);
+        }
+    }
+
+    /// The chain that we follow.
+    #[must_use]
+    pub const fn chain_identity(&self) -> Option<ChainIdentity> {
+        self.config.chain_identity
+    }
+
+    const fn handshake_payload(&self, to: &SocketAddr) -> &'static [u8] {
+        if to.is_ipv6() { IPV6_MARK } else { &[] }
+    }
+}

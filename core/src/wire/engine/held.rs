@@ -1,0 +1,113 @@
+//! Statements of a peer that wait until they are known not to be a replay.
+//!
+//! Before a peer has answered a probe, and after it has restarted, what it states may be a recorded
+//! packet of an earlier run. One ping, one block and a few announced transactions are kept; the answer to the
+//! probe says which stream they have to be of.
+
+use super::limits::MAX_HELD_TRANSACTIONS;
+use super::random::split;
+use super::replay::Prefix;
+use crate::atom::AtomId;
+use crate::crypto::Nonce;
+use crate::wire::handshake::ChainIdentity;
+use crate::wire::ping::Ping;
+use alloc::vec::Vec;
+
+/// Statements of one peer, each with the prefix of the nonce it was sealed under.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    ping: Option<(Prefix, Ping)>,
+    block: Option<(Nonce, Option<ChainIdentity>)>,
+    transactions: Vec<(Prefix, AtomId)>,
+}
+
+/// Statements that have turned out not to be replays.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Released {
+    pub(super) ping: Option<Ping>,
+    pub(super) block: Option<(Nonce, Option<ChainIdentity>)>,
+    pub(super) transactions: Vec<AtomId>,
+}
+
+impl Held {
+    /// Keeps a ping in place of the one before.
+    pub(super) const fn ping(&mut self, prefix: Prefix, ping: Ping) {
+        self.ping = Some((prefix, ping));
+    }
+
+    /// Keeps the identity of a block, with the nonce of the block, in place of the one before.
+    pub(super) const fn block(&mut self, nonce: Nonce, identity: Option<ChainIdentity>) {
+        self.block = Some((nonce, identity));
+    }
+
+    /// Keeps an announced transaction; `false` if there are enough.
+    pub(super) fn transaction(&mut self, prefix: Prefix, id: AtomId) -> bool {
+        let has_room = self.transactions.len() < MAX_HELD_TRANSACTIONS;
+        if has_room {
+            self.transactions.push((prefix, id));
+        }
+        has_room
+    }
+
+    /// Takes everything: what is of the confirmed stream is returned, or all of it from a peer that
+    /// has none. The rest is forgotten.
+    pub(super) fn release(&mut self, confirmed: Option<Prefix>) -> Released {
+        let counts = |prefix: &Prefix| confirmed.is_none_or(|confirmed| confirmed == *prefix);
+        let Self {
+            ping,
+            block,
+            transactions,
+        } = core::mem::take(self);
+        let ping = ping.filter(|(prefix, _)| counts(prefix));
+        let transactions = transactions.into_iter();
+        let transactions = transactions.filter(|(prefix, _)| counts(prefix));
+        Released {
+            ping: ping.map(|(_, ping)| ping),
+            block: block.filter(|(nonce, _)| counts(&split(nonce).0)),
+            transactions: transactions.map(|(_, id)| id).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::num::NonZeroU8;
+
+    fn ping(n: u8) -> Ping {
+        Ping {
+            is_validator: true,
+            difficulty: NonZeroU8::MIN,
+            latest_block: Some(AtomId::new([n; 32])),
+        }
+    }
+
+    #[test]
+    fn releases_what_is_of_the_confirmed_stream_once() {
+        for (confirmed, expected) in [(Some([1; 6]), 1), (Some([2; 6]), 1), (None, 2)] {
+            let mut held = Held::default();
+            held.ping([1; 6], ping(1));
+            held.ping([2; 6], ping(2));
+            assert!(held.transaction([1; 6], AtomId::new([1; 32])));
+            assert!(held.transaction([2; 6], AtomId::new([2; 32])));
+            held.block([2; 12], None);
+            let released = held.release(confirmed);
+            let is_of_latest = confirmed != Some([1; 6]);
+            assert_eq!(released.ping, is_of_latest.then(|| ping(2)));
+            assert_eq!(released.block, is_of_latest.then_some(([2; 12], None)));
+            assert_eq!(released.transactions.len(), expected);
+            assert_eq!(held.release(None), Released::default());
+        }
+    }
+
+    #[test]
+    fn keeps_a_bounded_number() {
+        let mut held = Held::default();
+        for n in 0..100 {
+            let is_kept = held.transaction([1; 6], AtomId::new([n; 32]));
+            assert_eq!(is_kept, usize::from(n) < MAX_HELD_TRANSACTIONS);
+        }
+        let released = held.release(None);
+        assert_eq!(released.transactions.len(), MAX_HELD_TRANSACTIONS);
+    }
+}

@@ -1,0 +1,232 @@
+//! Our own address, as peers report it.
+//!
+//! Each answer to a probe and each "not here" says where the answering peer sees us. What counts is
+//! what validated peers of today say: a vote is of one peer, goes with the peer, and expires after
+//! [`ADDRESS_VOTE_LIFETIME`]; peers of one network group have one vote together. Votes that grow old
+//! are renewed by asking, a few network groups at a time, so that a change of our address is noticed
+//! by the votes for it and not by the lack of votes for the old one.
+//!
+//! Voters at public addresses decide as long as there are any: what the local network sees is of no
+//! use to the world. Without them the local network decides, in which each address is a group.
+//!
+//! The port is the one that we announce in our headers, so only the address is voted on.
+
+use super::address::may_name;
+use super::limits::{
+    ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL, ADDRESS_VOTES_RENEWED,
+    MAX_PROBES, RENEWAL_INTERVAL,
+};
+use super::{Engine, Event, Source};
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::network_group::NetworkGroup;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+
+#[derive(Clone, Copy, Debug)]
+struct Vote {
+    group: NetworkGroup,
+    seen: IpAddr,
+    at: Instant,
+}
+
+/// What peers say that our address is.
+#[derive(Debug)]
+pub(super) struct OwnAddress {
+    /// The votes of peers that are validated now, so no more than there are peers.
+    votes: BTreeMap<PublicKey, Vote>,
+    learned: Option<IpAddr>,
+    /// When the votes are to be counted again.
+    count_at: Option<Instant>,
+    /// The latest time that is known here.
+    latest: Instant,
+    /// When old votes are to be renewed next.
+    renew_at: Instant,
+}
+
+impl OwnAddress {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            votes: BTreeMap::new(),
+            learned: None,
+            count_at: None,
+            latest: now,
+            renew_at: now + RENEWAL_INTERVAL,
+        }
+    }
+
+    /// Returns when there is something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let renewal = (!self.votes.is_empty()).then_some(self.renew_at);
+        [self.count_at, renewal].into_iter().flatten().min()
+    }
+
+    /// Returns the address that most network groups see us at.
+    pub(super) const fn learned(&self) -> Option<IpAddr> {
+        self.learned
+    }
+
+    /// Takes the vote of a validated peer.
+    fn vote(&mut self, now: Instant, key: PublicKey, vote: Vote) {
+        let before = self.votes.insert(key, vote);
+        let is_same =
+            before.is_some_and(|before| (before.group, before.seen) == (vote.group, vote.seen));
+        self.latest = now;
+        if !is_same {
+            self.count_soon();
+        }
+    }
+
+    /// Forgets the vote of a peer that is gone or has moved.
+    pub(super) fn withdraw(&mut self, key: &PublicKey) {
+        if self.votes.remove(key).is_some() {
+            self.count_soon();
+        }
+    }
+
+    fn count_soon(&mut self) {
+        // The first vote counts at once, further ones together.
+        let delay = self.learned.map_or(Duration::ZERO, |_| ADDRESS_COUNT_DELAY);
+        self.count_at.get_or_insert(self.latest + delay);
+    }
+
+    /// Counts the votes if that is due; returns the address if it has changed.
+    fn count(&mut self, now: Instant) -> Option<IpAddr> {
+        self.latest = now;
+        self.count_at.take_if(|at| *at <= now)?;
+        let elected = self.elect(now)?;
+        (self.learned.replace(elected) != Some(elected)).then_some(elected)
+    }
+
+    fn elect(&self, now: Instant) -> Option<IpAddr> {
+        let has_public = self.votes.values().any(|vote| !vote.group.is_local());
+        let voters = self.votes.values().filter(|vote| {
+            let is_old = now.since(vote.at) > ADDRESS_VOTE_LIFETIME;
+            !is_old && (!has_public || !vote.group.is_local())
+        });
+        let mut by_group: BTreeMap<(NetworkGroup, IpAddr), (usize, Instant)> = BTreeMap::new();
+        for vote in voters {
+            let (count, latest) = by_group
+                .entry((vote.group, vote.seen))
+                .or_insert((0, vote.at));
+            *count += 1;
+            *latest = vote.at.max(*latest);
+        }
+        let mut of_group: BTreeMap<NetworkGroup, ((usize, Instant), IpAddr)> = BTreeMap::new();
+        for ((group, seen), weight) in by_group {
+            let most = of_group.entry(group).or_insert((weight, seen));
+            *most = (*most).max((weight, seen));
+        }
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (_, seen) in of_group.into_values() {
+            *counts.entry(seen).or_insert(0) += 1;
+        }
+        let most = counts
+            .into_iter()
+            // In a tie the address stays what it is.
+            .max_by_key(|(seen, count)| (*count, self.learned == Some(*seen), *seen));
+        most.map(|(seen, _)| seen)
+    }
+
+    /// Forgets expired votes.
+    fn expire(&mut self, now: Instant) {
+        let before = self.votes.len();
+        self.votes
+            .retain(|_, vote| now.since(vote.at) <= ADDRESS_VOTE_LIFETIME);
+        if self.votes.len() < before {
+            self.count_soon();
+        }
+    }
+}
+
+impl Engine {
+    /// Where we tell others to reach us: configured, else learned.
+    #[must_use]
+    pub fn advertised_address(&self) -> Option<SocketAddr> {
+        let learned = self.own_address.learned();
+        let learned = learned.map(|ip| SocketAddr::new(ip, self.config.incoming_port));
+        self.config.advertised_address.or(learned)
+    }
+
+    pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
+        let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
+            || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let is_loopback = is_local_host && address.port() == self.config.incoming_port;
+        is_loopback || self.advertised_address() == Some(address)
+    }
+
+    /// Takes what a peer says that it sees us at, if it is validated where the answer came from.
+    pub(super) fn note_own_address(&mut self, now: Instant, source: &Source, seen: SocketAddr) {
+        let Some(peer) = self.peers.get(&source.key) else {
+            return;
+        };
+        if !peer.is_proven_at(&source.address) || !may_name(source.address.ip(), seen) {
+            return;
+        }
+        let vote = Vote {
+            group: peer.group(),
+            seen: seen.ip(),
+            at: now,
+        };
+        self.own_address.vote(now, source.key, vote);
+        self.count_votes(now);
+    }
+
+    fn count_votes(&mut self, now: Instant) {
+        let Some(ip) = self.own_address.count(now) else {
+            return;
+        };
+        if self.config.advertised_address.is_none() {
+            let address = SocketAddr::new(ip, self.config.incoming_port);
+            self.push_event(Event::AddressLearned(address));
+            self.advertise_everything();
+        }
+    }
+
+    /// Counts votes and asks for new ones, if that is due.
+    pub(super) fn update_own_address(&mut self, now: Instant) {
+        if self.own_address.renew_at <= now {
+            self.own_address.renew_at = now + RENEWAL_INTERVAL;
+            self.own_address.expire(now);
+            if self.config.advertised_address.is_none() {
+                self.renew_votes(now);
+            }
+        }
+        self.count_votes(now);
+    }
+
+    /// Asks one peer each of some network groups whose votes are old, the oldest first.
+    fn renew_votes(&mut self, now: Instant) {
+        let voted_at = |key: &PublicKey| {
+            let vote = self.own_address.votes.get(key);
+            vote.map_or(Instant::ZERO, |vote| vote.at)
+        };
+        /// The newest vote of a network group, and the peer whose own is the oldest.
+        type Standing = (Instant, (Instant, PublicKey));
+        let mut groups: BTreeMap<NetworkGroup, Standing> = BTreeMap::new();
+        for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.is_proven) {
+            let own = (voted_at(key), *key);
+            let (newest, oldest) = groups.entry(peer.group()).or_insert((own.0, own));
+            *newest = own.0.max(*newest);
+            *oldest = own.min(*oldest);
+        }
+        let mut due: Vec<Standing> = groups
+            .into_values()
+            .filter(|(newest, _)| now.since(*newest) >= ADDRESS_VOTE_RENEWAL)
+            .collect();
+        due.sort_unstable();
+        for (_, (_, key)) in due.into_iter().take(ADDRESS_VOTES_RENEWED) {
+            let Some(peer) = self.peers.get(&key).filter(|_| self.may_ask(&key)) else {
+                continue;
+            };
+            let (address, is_ours) = (peer.address, peer.is_ours);
+            if !is_ours {
+                // A reference node names the address that our last handshake came from.
+                self.send_handshake(now, address);
+            }
+            self.send_probe(now, &key, address, (MAX_PROBES, false));
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! Extension block: what nodes of ours tell each other in the payload of a handshake.
+//!
+//! A reference node ignores the payload; its own are empty or two bytes long. A block is
+//!
+//! ```text
+//! magic (4) ‖ field*      field = type (1) ‖ length (1) ‖ value
+//! ```
+//!
+//! with fields in strictly ascending order of type. A field of unknown type is skipped, so that a
+//! later release can add some; what has another magic is another format. Types:
+//!
+//! | type | value | meaning |
+//! | --- | --- | --- |
+//! | 1 | rules version `u32` BE ‖ chain id `u64` BE ‖ genesis id (32), or nothing in its place | [`ChainIdentity`] of the sender |
+//! | 2 | nothing | the sender asks for an authenticated block in return |
+//! | 255 | nonce (12) ‖ tag (16) | authentication, always last |
+//!
+//! A handshake is sent in the clear, and anybody can send one in the name of another. The tag, the
+//! first half of a keyed BLAKE3 hash under a key derived from the X25519 secret of sender and
+//! receiver, covers the receiver's key and the whole message in front of the tag: flag, sender, port,
+//! all fields, and the nonce. The nonce is of the sender's stream and is checked against replays as
+//! that of a sealed message. A block without authentication shows that its sender is of ours (or
+//! says so) and nothing else: no field of it is used.
+//!
+//! Fields that are needed before keys are agreed, such as a cookie that is echoed, fit into blocks
+//! without authentication: a handshake of a reference node has 43 bytes, so an answer within three
+//! times of it has [`MAX_ANSWER_BYTES`] for the block.
+
+use super::read::{take, take_byte};
+use crate::atom::AtomId;
+use crate::crypto::{HashKey, Nonce, PublicKey, SEAL_NONCE_BYTES, SharedKey};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// First bytes of a block.
+pub const MAGIC: [u8; 4] = *b"ast1";
+/// A longer payload is not read.
+pub const MAX_BLOCK_BYTES: usize = 512;
+/// Bytes of a block in an answer to the shortest handshake.
+pub const MAX_ANSWER_BYTES: usize = 3 * 43 - 43;
+
+const IDENTITY: u8 = 1;
+const QUESTION: u8 = 2;
+const AUTHENTICATION: u8 = 255;
+/// Bytes of type and length of a field.
+const FIELD_HEAD_BYTES: usize = 2;
+const TAG_BYTES: usize = 16;
+const IDENTITY_BYTES: usize = 4 + 8;
+const CONTEXT: &str = "astreum 2026 handshake authentication";
+
+/// Bytes of a block's authentication.
+pub const AUTHENTICATION_BYTES: usize = FIELD_HEAD_BYTES + SEAL_NONCE_BYTES + TAG_BYTES;
+
+/// The chain that a node follows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ChainIdentity {
+    /// Version of the consensus rules.
+    pub rules_version: u32,
+    /// Id of the chain, which blocks and transactions carry.
+    pub chain_id: u64,
+    /// Id of the genesis block; `None` while the node has no chain. The zero id is not a block.
+    pub genesis: Option<AtomId>,
+}
+
+/// Fields of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Block {
+    /// The chain that the sender follows.
+    pub identity: Option<ChainIdentity>,
+    /// Whether the sender asks for an authenticated block in return.
+    pub is_question: bool,
+}
+
+/// Authentication of a block that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Authentication<'b> {
+    /// Nonce of the sender's stream.
+    pub nonce: Nonce,
+    tag: &'b [u8; TAG_BYTES],
+}
+
+/// Why a payload is not a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockError {
+    /// It does not begin with the magic: it is of a reference node.
+    Magic,
+    /// It is longer than [`MAX_BLOCK_BYTES`].
+    TooLong {
+        /// Its length.
+        len: usize,
+    },
+    /// A field is cut off.
+    Truncated,
+    /// A field does not follow one of a lower type.
+    Order {
+        /// The type of the field.
+        kind: u8,
+    },
+    /// A known field has a length or a value that it cannot have.
+    Field {
+        /// The type of the field.
+        kind: u8,
+    },
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => f.write_str("not an extension block"),
+            Self::TooLong { len } => write!(
+                f,
+                "extension block of {len} bytes: at most {MAX_BLOCK_BYTES} are read"
+            ),
+            Self::Truncated => f.write_str("truncated field in an extension block"),
+            Self::Order { kind } => {
+                write!(f, "field {kind} of an extension block is out of order")
+            }
+            Self::Field { kind } => write!(f, "malformed field {kind} in an extension block"),
+        }
+    }
+}
+
+impl core::error::Error for BlockError {}
+
+impl Block {
+    /// Returns the length of the block.
+    #[must_use]
+    pub fn encoded_len(&self, is_authenticated: bool) -> usize {
+        let identity = self.identity.as_ref().map_or(0, |identity| {
+            FIELD_HEAD_BYTES + IDENTITY_BYTES + identity.genesis.map_or(0, |_| 32)
+        });
+        let question = usize::from(self.is_question) * FIELD_HEAD_BYTES;
+        let authentication = usize::from(is_authenticated) * AUTHENTICATION_BYTES;
+        MAGIC.len() + identity + question + authentication
+    }
+
+    /// Appends the block to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        if let Some(identity) = &self.identity {
+            let genesis = identity.genesis.as_ref();
+            let genesis = genesis.map_or(&[][..], |id| id.as_bytes().as_slice());
+            let [.., len] = (IDENTITY_BYTES + genesis.len()).to_be_bytes();
+            out.extend_from_slice(&[IDENTITY, len]);
+            out.extend_from_slice(&identity.rules_version.to_be_bytes());
+            out.extend_from_slice(&identity.chain_id.to_be_bytes());
+            out.extend_from_slice(genesis);
+        }
+        if self.is_question {
+            out.extend_from_slice(&[QUESTION, 0]);
+        }
+    }
+
+    /// Reads a payload: the block, and its authentication if it has one.
+    ///
+    /// # Errors
+    /// When it is not a block, or a malformed one.
+    pub fn decode(payload: &[u8]) -> Result<(Self, Option<Authentication<'_>>), BlockError> {
+        let mut rest = payload;
+        if take(&mut rest) != Some(&MAGIC) {
+            return Err(BlockError::Magic);
+        }
+        if payload.len() > MAX_BLOCK_BYTES {
+            return Err(BlockError::TooLong { len: payload.len() });
+        }
+        let mut block = Self::default();
+        let mut authentication = None;
+        let mut last = 0;
+        while let Some(kind) = take_byte(&mut rest) {
+            if kind <= last {
+                return Err(BlockError::Order { kind });
+            }
+            last = kind;
+            let len = take_byte(&mut rest).ok_or(BlockError::Truncated)?;
+            let value = rest.split_at_checked(len.into());
+            let (value, behind) = value.ok_or(BlockError::Truncated)?;
+            rest = behind;
+            let malformed = BlockError::Field { kind };
+            match kind {
+                IDENTITY => block.identity = Some(read_identity(value).ok_or(malformed)?),
+                QUESTION if !value.is_empty() => return Err(malformed),
+                QUESTION => block.is_question = true,
+                AUTHENTICATION => authentication = Some(read_tag(value).ok_or(malformed)?),
+                _ => {}
+            }
+        }
+        Ok((block, authentication))
+    }
+}
+
+fn read_identity(value: &[u8]) -> Option<ChainIdentity> {
+    let mut rest = value;
+    let rules_version = u32::from_be_bytes(*take(&mut rest)?);
+    let chain_id = u64::from_be_bytes(*take(&mut rest)?);
+    let genesis = if rest.is_empty() {
+        None
+    } else {
+        let id = AtomId::from_slice(rest)?;
+        // There is one way to say that there is none.
+        Some(id).filter(|id| !id.is_zero())?.into()
+    };
+    Some(ChainIdentity {
+        rules_version,
+        chain_id,
+        genesis,
+    })
+}
+
+fn read_tag(value: &[u8]) -> Option<Authentication<'_>> {
+    let mut rest = value;
+    let nonce = *take(&mut rest)?;
+    let tag = take(&mut rest)?;
+    rest.is_empty().then_some(Authentication { nonce, tag })
+}
+
+/// Appends authentication to a handshake: `message` is the whole of it, its header included, as far
+/// as it has been written.
+pub fn authenticate(message: &mut Vec<u8>, key: &SharedKey, receiver: &PublicKey, nonce: &Nonce) {
+    let [.., len] = (SEAL_NONCE_BYTES + TAG_BYTES).to_be_bytes();
+    message.extend_from_slice(&[AUTHENTICATION, len]);
+    message.extend_from_slice(nonce);
+    let tag = tag(message, key, receiver);
+    message.extend_from_slice(&tag);
+}
+
+impl Authentication<'_> {
+    /// Returns whether the owner of the other half of `key` has sent this message to `receiver`.
+    /// `message` is the whole of it, its header included.
+    #[must_use]
+    pub fn is_valid(&self, message: &[u8], key: &SharedKey, receiver: &PublicKey) -> bool {
+        let Some((covered, _)) = message.split_last_chunk::<TAG_BYTES>() else {
+            return false;
+        };
+        let expected = tag(covered, key, receiver);
+        let pairs = expected.iter().zip(self.tag);
+        // Without a branch on a single byte.
+        pairs.fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+    }
+}
+
+fn tag(covered: &[u8], key: &SharedKey, receiver: &PublicKey) -> [u8; TAG_BYTES] {
+    let key = HashKey::derive(CONTEXT, key.as_bytes());
+    let hash = key.hash(&[receiver.as_bytes(), covered]);
+    let mut tag = [0; TAG_BYTES];
+    for (byte, hashed) in tag.iter_mut().zip(hash) {
+        *byte = hashed;
+    }
+    tag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SecretKey;
+    use crate::wire::message::{Body, Message, write_handshake};
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn identity(genesis: Option<u8>) -> ChainIdentity {
+        ChainIdentity {
+            rules_version: 2,
+            chain_id: 0x0102_0304_0506_0708,
+            genesis: genesis.map(|byte| AtomId::new([byte; 32])),
+        }
+    }
+
+    fn encoded(block: &Block) -> Vec<u8> {
+        let mut out = vec![];
+        block.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn golden_bytes() {
+        assert_eq!(encoded(&Block::default()), *b"ast1");
+        let block = Block {
+            identity: Some(identity(None)),
+            is_question: true,
+        };
+        let golden = b"ast1\x01\x0c\0\0\0\x02\x01\x02\x03\x04\x05\x06\x07\x08\x02\0";
+        assert_eq!(encoded(&block), golden);
+        let block = Block {
+            identity: Some(identity(Some(0xab))),
+            is_question: false,
+        };
+        let mut golden = b"ast1\x01\x2c\0\0\0\x02\x01\x02\x03\x04\x05\x06\x07\x08".to_vec();
+        golden.extend_from_slice(&[0xab; 32]);
+        assert_eq!(encoded(&block), golden);
+    }
+
+    #[test]
+    fn largest_block_fits_an_answer_to_the_shortest_handshake() {
+        let block = Block {
+            identity: Some(identity(Some(1))),
+            is_question: true,
+        };
+        assert!(block.encoded_len(true) <= MAX_ANSWER_BYTES);
+        // With a cookie of eight bytes before keys are agreed.
+        assert!(block.encoded_len(false) + FIELD_HEAD_BYTES + 8 <= MAX_ANSWER_BYTES);
+    }
+
+    #[test]
+    fn payloads_of_reference_nodes_are_not_blocks() {
+        for payload in [&[][..], &[0xce, 0x2c], b"ast", b"astreum ipv6"] {
+            assert_eq!(Block::decode(payload), Err(BlockError::Magic));
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_error() {
+        let decode = |fields: &[u8]| Block::decode(&[&MAGIC, fields].concat()).map(|_| ());
+        for (fields, error) in [
+            (&[1][..], BlockError::Truncated),
+            (&[7, 2, 0], BlockError::Truncated),
+            (&[0, 0], BlockError::Order { kind: 0 }),
+            (&[2, 0, 2, 0], BlockError::Order { kind: 2 }),
+            (&[2, 0, 1, 0], BlockError::Order { kind: 1 }),
+            (&[2, 1, 0], BlockError::Field { kind: 2 }),
+            (&[1, 0], BlockError::Field { kind: 1 }),
+            (&[255, 1, 0], BlockError::Field { kind: 255 }),
+        ] {
+            assert_eq!(decode(fields), Err(error), "{fields:?}");
+        }
+        let zero_genesis = [&[1, 44][..], &[0; 44]].concat();
+        assert_eq!(decode(&zero_genesis), Err(BlockError::Field { kind: 1 }));
+        let short_genesis = [&[1, 43][..], &[1; 43]].concat();
+        assert_eq!(decode(&short_genesis), Err(BlockError::Field { kind: 1 }));
+        let long = vec![9; MAX_BLOCK_BYTES];
+        let too_long = BlockError::TooLong { len: 516 };
+        assert_eq!(decode(&long), Err(too_long));
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let fields = [
+            &encoded(&Block::default())[..],
+            &[2, 0, 77, 3, 1, 2, 3, 200, 0],
+        ]
+        .concat();
+        let (block, authentication) = Block::decode(&fields).unwrap();
+        assert!(block.is_question && authentication.is_none());
+    }
+
+    fn authenticated(block: &Block, nonce: &Nonce) -> (Vec<u8>, SecretKey, SecretKey) {
+        let (ours, theirs) = (
+            SecretKey::from_bytes([1; 32]),
+            SecretKey::from_bytes([2; 32]),
+        );
+        let key = ours.agree(&theirs.public_key()).unwrap();
+        let mut message = vec![];
+        write_handshake(&mut message, &ours.public_key(), 9, &[]);
+        block.write(&mut message);
+        authenticate(&mut message, &key, &theirs.public_key(), nonce);
+        (message, ours, theirs)
+    }
+
+    fn is_valid(message: &[u8], key: &SharedKey, receiver: &PublicKey) -> Option<bool> {
+        let Body::Handshake(payload) = Message::decode(message).unwrap().body else {
+            return None;
+        };
+        let (_, authentication) = Block::decode(payload).ok()?;
+        Some(authentication?.is_valid(message, key, receiver))
+    }
+
+    #[test]
+    fn authentication_is_of_one_sender_to_one_receiver() {
+        let (message, ours, theirs) = authenticated(&Block::default(), &[7; 12]);
+        let key = theirs.agree(&ours.public_key()).unwrap();
+        let [us, them] = [ours.public_key(), theirs.public_key()];
+        assert_eq!(is_valid(&message, &key, &them), Some(true));
+        assert_eq!(is_valid(&message, &key, &us), Some(false), "reflected");
+        let other = SecretKey::from_bytes([3; 32]).agree(&us).unwrap();
+        assert_eq!(is_valid(&message, &other, &them), Some(false));
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_come_back_and_have_their_length(
+            rules in any::<u32>(), chain in any::<u64>(), genesis in any::<Option<[u8; 32]>>(),
+            has_identity: bool, is_question: bool, nonce in any::<Nonce>(),
+        ) {
+            let genesis = genesis.map(AtomId::new).filter(|id| !id.is_zero());
+            let identity = ChainIdentity { rules_version: rules, chain_id: chain, genesis };
+            let block = Block { identity: has_identity.then_some(identity), is_question };
+            let bytes = encoded(&block);
+            prop_assert_eq!(bytes.len(), block.encoded_len(false));
+            prop_assert_eq!(Block::decode(&bytes), Ok((block, None)));
+            let (message, ..) = authenticated(&block, &nonce);
+            prop_assert_eq!(message.len(), 35 + block.encoded_len(true));
+            let (decoded, authentication) = Block::decode(&message[35..]).unwrap();
+            prop_assert_eq!(decoded, block);
+            prop_assert_eq!(authentication.unwrap().nonce, nonce);
+        }
+
+        #[test]
+        fn changed_bit_anywhere_is_noticed(
+            position in any::<proptest::sample::Index>(), bit in 0..8u32,
+        ) {
+            let block = Block { identity: Some(identity(Some(4))), is_question: true };
+            let (mut message, ours, theirs) = authenticated(&block, &[7; 12]);
+            let key = theirs.agree(&ours.public_key()).unwrap();
+            let at = 1 + position.index(message.len() - 1);
+            message[at] ^= 1 << bit;
+            prop_assert_ne!(is_valid(&message, &key, &theirs.public_key()), Some(true));
+        }
+
+        #[test]
+        fn any_payload_decodes_or_fails(
+            fields in proptest::collection::vec(any::<u8>(), 0..80), has_magic: bool,
+        ) {
+            let magic = if has_magic { &MAGIC[..] } else { &[] };
+            let payload = [magic, &fields].concat();
+            if let Ok((block, None)) = Block::decode(&payload) {
+                let again = encoded(&block);
+                prop_assert!(again.len() <= payload.len());
+                prop_assert_eq!(Block::decode(&again), Ok((block, None)));
+            }
+        }
+    }
+}
