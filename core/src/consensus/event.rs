@@ -64,8 +64,13 @@ pub enum Event {
         /// Why.
         problem: String,
     },
-    /// The validator signs nothing more.
+    /// The validator signs nothing for now.
     ProducerHalted(Halt),
+    /// The validator signs again, after another node with its key.
+    ProducerResumed {
+        /// The newest block of the other node; only later ones are signed.
+        newest: AtomId,
+    },
     /// A transaction was refused.
     TransactionRefused {
         /// The transaction.
@@ -83,7 +88,9 @@ impl Event {
     pub const fn level(&self) -> Level {
         match self {
             Self::ProducerHalted(_) | Self::BlockNotStored { .. } => Level::Error,
-            Self::ChainBegun { .. } | Self::SlotMissed { .. } => Level::Warn,
+            Self::ChainBegun { .. } | Self::SlotMissed { .. } | Self::ProducerResumed { .. } => {
+                Level::Warn
+            }
             Self::HeadChanged { .. } | Self::BlockMade { .. } | Self::TransactionRefused { .. } => {
                 Level::Info
             }
@@ -101,6 +108,7 @@ impl Event {
             Self::SlotMissed { .. } => "slot missed",
             Self::BlockNotStored { .. } => "block not stored",
             Self::ProducerHalted(_) => "producer halted",
+            Self::ProducerResumed { .. } => "producer resumed",
             Self::TransactionRefused { .. } => "transaction refused",
             Self::Sync(event) => event.kind(),
         }
@@ -140,6 +148,10 @@ impl fmt::Display for Event {
                 write!(f, "failed to store a block: height={height}: {problem}")
             }
             Self::ProducerHalted(halt) => halt.fmt(f),
+            Self::ProducerResumed { newest } => write!(
+                f,
+                "signing again: no block of the key from another node since id={newest}"
+            ),
             Self::TransactionRefused { id, refusal } => {
                 write!(f, "refused a transaction: id={id}: {refusal}")
             }

@@ -7,6 +7,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | [`clock_watch`] | jumps of the system clock, and disagreement with peers |
 //! | [`contract`] | what components are given and what they ask for |
 //! | [`event`] | what happened, for logs and subscribers |
 //! | [`head`] | the head of a chain |
@@ -21,6 +22,7 @@
 //! - One call does a bounded amount of work. Remaining work makes [`Component::poll_timeout`] return
 //!   an instant in the past.
 
+pub mod clock_watch;
 pub mod contract;
 pub mod event;
 pub mod head;
@@ -30,6 +32,7 @@ pub mod producer;
 pub mod signing_record;
 pub mod sync;
 
+pub use clock_watch::{ClockEvent, ClockOffset, ClockWatch};
 pub use contract::{
     Commit, Component, Context, Effect, Environment, ForkDecisions, Input, Now, PART,
     PART_ATOM_BYTES, Parallel, Serial, StoreFailure,

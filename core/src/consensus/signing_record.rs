@@ -107,9 +107,28 @@ impl SigningRecord {
         Ok(())
     }
 
+    /// Adds a block of the key that another node made, so that only later ones are signed. One that
+    /// does not fit among those that are here, which were signed for its time or on its parent, is
+    /// left out.
+    pub fn adopt(&mut self, block: SignedBlock) {
+        let fits = |known: &SignedBlock| {
+            known.parent != block.parent
+                && known.block != block.block
+                && known.timestamp != block.timestamp
+        };
+        if !self.blocks.iter().all(fits) {
+            return;
+        }
+        let later = |known: &SignedBlock| known.timestamp < block.timestamp;
+        let at = self.blocks.partition_point(later);
+        self.blocks.insert(at, block);
+        if self.blocks.len() > MAX_SIGNED_BLOCKS {
+            self.blocks.remove(0);
+        }
+    }
+
     /// Whether a block that this key signed was made by another node: it is not remembered, and it
-    /// is younger than everything that this node had signed when it started at `start` (or than the
-    /// start itself, where nothing had been).
+    /// is younger than everything that this node had signed at `start`.
     #[must_use]
     pub fn is_foreign(&self, block: &AtomId, timestamp: u64, start: Start) -> bool {
         // Before the oldest that is remembered there may be some that were forgotten.
@@ -125,10 +144,11 @@ impl SigningRecord {
 pub struct Start(u64);
 
 impl Start {
-    /// For a node that starts at `unix_seconds` with what it had signed before.
+    /// For a node that starts with what it had signed before. Of a key whose record is empty every
+    /// block counts: a record may have been lost.
     #[must_use]
-    pub fn new(signed: &SigningRecord, unix_seconds: u64) -> Self {
-        Self(signed.last().map_or(unix_seconds, |mark| mark.timestamp))
+    pub fn new(signed: &SigningRecord) -> Self {
+        Self(signed.last().map_or(0, |mark| mark.timestamp))
     }
 }
 
@@ -166,13 +186,12 @@ mod tests {
     #[test]
     fn later_blocks_missing_from_the_record_are_foreign() {
         let mut signed = SigningRecord::default();
-        let fresh = Start::new(&signed, 100);
+        let fresh = Start::new(&signed);
         let old = AtomId::new([9; 32]);
-        assert!(!signed.is_foreign(&old, 100, fresh));
-        assert!(signed.is_foreign(&old, 101, fresh));
+        assert!(signed.is_foreign(&old, 1, fresh), "the record may be lost");
         signed.add(mark(1, 2, 50)).unwrap();
-        let start = Start::new(&signed, 100);
-        // Made after this node's last block and before its start: by whom else?
+        let start = Start::new(&signed);
+        // Made after this node's last block and before its start, so by another node.
         assert!(signed.is_foreign(&old, 51, start));
         assert!(!signed.is_foreign(&old, 50, start));
         signed.add(mark(2, 3, 120)).unwrap();
@@ -186,5 +205,47 @@ mod tests {
         }
         assert!(!signed.is_foreign(&AtomId::new([3; 32]), 120, start));
         assert!(signed.is_foreign(&old, 131, start));
+    }
+
+    #[test]
+    fn adopted_blocks_forbid_what_is_not_later_and_keep_the_order() {
+        let mut signed = SigningRecord::default();
+        for (parent, time) in [(1, 10), (2, 20), (3, 30)] {
+            signed.add(mark(parent, parent + 100, time)).unwrap();
+        }
+        // The parent, the time or the block is known.
+        for left_out in [mark(2, 50, 25), mark(50, 51, 20), mark(50, 103, 40)] {
+            let before = signed.clone();
+            signed.adopt(left_out);
+            assert_eq!(signed, before);
+        }
+        signed.adopt(mark(4, 104, 25));
+        signed.adopt(mark(5, 105, 40));
+        let times: Vec<u64> = signed
+            .blocks()
+            .iter()
+            .map(|block| block.timestamp)
+            .collect();
+        assert_eq!(times, [10, 20, 25, 30, 40]);
+        assert!(signed.allows(&AtomId::new([6; 32]), 40).is_err());
+        assert!(
+            signed.allows(&AtomId::new([4; 32]), 41).is_err(),
+            "on one parent"
+        );
+        assert!(signed.allows(&AtomId::new([6; 32]), 41).is_ok());
+        for number in 0..40 {
+            signed.adopt(mark(
+                100 + number,
+                150 + number % 100,
+                100 + u64::from(number),
+            ));
+        }
+        assert_eq!(signed.blocks().len(), MAX_SIGNED_BLOCKS);
+        // As it is saved and loaded.
+        let mut again = SigningRecord::default();
+        for block in signed.blocks() {
+            again.add(*block).unwrap();
+        }
+        assert_eq!(again, signed);
     }
 }

@@ -223,7 +223,7 @@ pub struct ProducerReply {
     pub public_key: String,
     /// What it is doing, or why it waits.
     pub activity: String,
-    /// Whether it signs nothing more until it is started again.
+    /// Whether it signs nothing for now; `activity` says why.
     pub halted: bool,
     /// Blocks that it made since it started.
     pub blocks_made: u64,

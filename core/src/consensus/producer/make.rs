@@ -196,7 +196,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Whether a longer chain is on its way that is worth waiting for.
-    fn holds_back(&mut self, world: &Environment<'_>, context: &Context) -> bool {
+    pub(super) fn holds_back(&mut self, world: &Environment<'_>, context: &Context) -> bool {
         if !context.is_behind() {
             self.held_at = None;
             return false;
@@ -298,7 +298,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// The time of this validator's next turn.
-    fn next_turn(
+    pub(super) fn next_turn(
         &mut self,
         world: &Environment<'_>,
         context: &mut Context,

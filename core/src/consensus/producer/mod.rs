@@ -11,19 +11,22 @@
 //! Invariants:
 //! - It never publishes two blocks on one parent, nor one that is not later than all before it, also
 //!   not after a crash: what was signed is remembered before it is published.
-//! - It signs nothing while it listens at its start, and nothing any more once it has seen a block
-//!   of its key that it did not make (a valid signature is asked for, so nobody else can stop it).
+//! - It signs nothing while it listens at its start, nor once it has seen a block of its key that it
+//!   did not make (a valid signature is asked for, so that only the key can stop it), until the key
+//!   has been quiet; see [`foreign_blocks`].
 //! - Each call does one bounded piece of work: a few transactions, one body, or one slice of nonces.
 //! - Nothing that a peer sends makes it hold more than the bounds of [`Pool`], [`Intake`] and of
 //!   this module.
 
 mod duplicate_validator;
+mod foreign_blocks;
 mod make;
 pub mod publish;
 pub mod schedule;
 mod status;
 mod transactions;
 
+pub use foreign_blocks::{QUIET, QUIET_OTHER, UNUSED_TURNS, UNUSED_TURNS_OTHER};
 pub use status::{Activity, Halt, ValidatorStatus, Wait};
 
 use super::mempool::admission::{Refusal, Waiting};
@@ -44,6 +47,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use duplicate_validator::Sightings;
+use foreign_blocks::{ForeignBlocks, signed_block};
 use make::Pace;
 use publish::Offers;
 use schedule::Schedule;
@@ -139,7 +143,7 @@ enum Phase {
         block: Block,
         retry: Option<Instant>,
     },
-    /// It has stopped for good.
+    /// It signs nothing for now.
     Halted(Halt),
 }
 
@@ -156,6 +160,8 @@ pub struct Producer<H> {
     lacking: Vec<Lacking>,
     signed: SigningRecord,
     sightings: Sightings,
+    /// Blocks of the key that another node made, since it has stopped signing for them.
+    foreign: ForeignBlocks,
     started: Option<Started>,
     /// When a peer first named a head.
     first_peer: Option<Instant>,
@@ -206,6 +212,7 @@ impl<H: BatchHasher> Producer<H> {
             lacking: Vec::new(),
             signed,
             sightings: Sightings::default(),
+            foreign: ForeignBlocks::default(),
             started: None,
             first_peer: None,
             held: Duration::ZERO,
@@ -305,7 +312,7 @@ impl<H: BatchHasher> Producer<H> {
         }
         let started = Started {
             at: world.now.instant,
-            own_since: Start::new(&self.signed, world.now.unix.as_secs()),
+            own_since: Start::new(&self.signed),
         };
         self.started = Some(started);
         context.ask(super::Effect::SetValidator(true));
@@ -321,6 +328,7 @@ impl<H: BatchHasher> Producer<H> {
         let previous = core::mem::replace(&mut self.head, head.cloned());
         self.schedule = None;
         if let Some(head) = head {
+            self.foreign.follow_head(head);
             self.note_included(world, previous.as_ref(), head);
             self.sightings.note(head.id());
         }
@@ -330,39 +338,95 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Stops for good if a block of the key has been seen that this node did not make.
+    /// Stops signing if a block of the key has been seen that this node did not make, and resumes
+    /// once the key has been quiet.
     fn look_for_second(
         &mut self,
         world: &Environment<'_>,
         context: &mut Context,
         started: Started,
     ) {
-        if matches!(self.phase, Phase::Halted(_)) {
-            return;
-        }
         let (address, chain_id, signed) = (self.address, self.config.chain_id, &self.signed);
         let is_foreign = |block: &Block| {
-            let timestamp = block.timestamp.to_u64()?;
-            let is_foreign = block.validator == address
+            let Some(timestamp) = block.timestamp.to_u64() else {
+                return false;
+            };
+            block.validator == address
                 && block.chain_id.to_u64() == Some(chain_id)
                 && signed.is_foreign(&block.id(), timestamp, started.own_since)
-                && block.verify_signature().is_ok();
-            is_foreign.then_some(Halt::SecondValidator {
-                block: block.id(),
-                timestamp,
-            })
+                && block.verify_signature().is_ok()
         };
-        let halt = self.sightings.check(world.atoms, is_foreign);
+        let judge = |block: &Block| is_foreign(block).then(|| signed_block(block)).flatten();
+        let sighted = self.sightings.check(world.atoms, judge);
+        let foreign = &mut self.foreign;
+        let walked = self
+            .head
+            .as_ref()
+            .and_then(|head| foreign.walk(world.atoms, head, &address, is_foreign));
         for id in self.sightings.take_wanted() {
             let limit = SMALL_RECORD;
             let from = None;
             context.ask(super::Effect::FetchSmall { id, limit, from });
         }
-        if let Some(halt) = halt {
+        for block in [sighted, walked].into_iter().flatten() {
+            self.foreign.add(world.now.instant, block);
+            self.halt_for_second(context);
+        }
+        if matches!(self.phase, Phase::Halted(Halt::SecondValidator { .. })) {
+            self.resume_if_quiet(world, context);
+        }
+    }
+
+    fn halt_for_second(&mut self, context: &mut Context) {
+        let Some(newest) = self.foreign.newest() else {
+            return;
+        };
+        let halt = Halt::SecondValidator {
+            block: newest.block,
+            timestamp: newest.timestamp,
+        };
+        if !matches!(self.phase, Phase::Halted(Halt::SecondValidator { .. })) {
             context.report(Event::ProducerHalted(halt.clone()));
-            self.phase = Phase::Halted(halt);
             context.ask(super::Effect::SetValidator(false));
         }
+        self.phase = Phase::Halted(halt);
+    }
+
+    /// Signs again once no other node has used the key for long enough.
+    fn resume_if_quiet(&mut self, world: &Environment<'_>, context: &mut Context) {
+        let Some(head) = self.head.clone() else {
+            return;
+        };
+        let unix_seconds = world.now.unix.as_secs();
+        if let Some(has_gone_back) = self.foreign.wants_turn(unix_seconds) {
+            if has_gone_back {
+                self.schedule = None;
+            }
+            if let Ok(turn) = self.next_turn(world, context, &head, unix_seconds + 1) {
+                self.foreign.watch_turn(turn, unix_seconds);
+            }
+        }
+        let left = self.foreign.left(world.now.instant, &self.signed);
+        if !left.is_over()
+            || self.foreign.is_walking()
+            || self.sightings.has_news()
+            || self.holds_back(world, context)
+        {
+            return;
+        }
+        for block in self.foreign.until(unix_seconds) {
+            self.signed.adopt(*block);
+        }
+        let newest = self.foreign.newest().map(|block| block.block);
+        self.foreign.resume();
+        if let Some(started) = &mut self.started {
+            started.own_since = Start::new(&self.signed);
+        }
+        self.phase = Phase::Plan;
+        context.report(Event::ProducerResumed {
+            newest: newest.unwrap_or_default(),
+        });
+        context.ask(super::Effect::SetValidator(true));
     }
 }
 
@@ -409,7 +473,10 @@ impl<H: BatchHasher> Component for Producer<H> {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if self.has_transactions_to_look_at() || self.sightings.has_news() {
+        if self.has_transactions_to_look_at()
+            || self.sightings.has_news()
+            || self.foreign.is_walking()
+        {
             return Some(self.now.instant);
         }
         let phase = match &self.phase {
@@ -420,7 +487,7 @@ impl<H: BatchHasher> Component for Producer<H> {
                 Some(self.now.instant_of(Duration::from_secs(draft.timestamp)))
             }
             Phase::Storing { retry, .. } => *retry,
-            Phase::Halted(_) => None,
+            Phase::Halted(_) => Some(self.now.instant + RETRY),
         };
         let intake = self.intake.deadline();
         let intake = intake.map(|deadline| Instant::ZERO + deadline);

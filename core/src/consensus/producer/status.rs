@@ -1,18 +1,19 @@
 //! What a validator says of itself.
 
+use super::foreign_blocks::{QUIET_OTHER, UNUSED_TURNS_OTHER};
 use crate::atom::AtomId;
 use crate::consensus::{Conflict, SignedBlock};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why a validator will sign nothing more until it is started again.
+/// Why a validator signs nothing for now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Halt {
-    /// Another node signs with its key.
+    /// Another node signs with its key, or did until a moment ago.
     SecondValidator {
-        /// A block that the key signed and this node did not make.
+        /// The newest block that the key signed and this node did not make.
         block: AtomId,
         /// The block's time.
         timestamp: u64,
@@ -24,8 +25,10 @@ impl fmt::Display for Halt {
         match self {
             Self::SecondValidator { block, timestamp } => write!(
                 f,
-                "another node validates with the same key: it made block {block} at {timestamp}. \
-                 This one has stopped signing; stop the other, then start this one again"
+                "another node validates with the same key: it made block {block} at {timestamp}; \
+                 signing is stopped until the key has made no other block for up to {} s and up to \
+                 {UNUSED_TURNS_OTHER} of its turns have passed unused; let only one node have the key",
+                QUIET_OTHER.as_secs()
             ),
         }
     }

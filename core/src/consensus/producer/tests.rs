@@ -1,6 +1,7 @@
 //! Validators over virtual time.
 
 mod host;
+mod moved_key;
 mod signing;
 mod transactions;
 

@@ -69,6 +69,8 @@ pub(super) struct Host {
 
 pub(super) struct Net {
     pub(super) now: Duration,
+    /// Nodes that are cut off from the others.
+    pub(super) cut: Vec<usize>,
     pub(super) hosts: Vec<Host>,
 }
 
@@ -76,6 +78,7 @@ impl Net {
     pub(super) fn new() -> Self {
         Self {
             now: Duration::from_secs(BEGINNING),
+            cut: Vec::new(),
             hosts: Vec::new(),
         }
     }
@@ -248,8 +251,10 @@ impl Net {
 
     fn fetch(&mut self, at: usize, id: AtomId, limit: ListLimit) -> Result<Vec<Atom>, FetchError> {
         let others = self.hosts.iter().enumerate();
+        let cut = &self.cut;
+        let is_cut = |other: usize| cut.contains(&at) != cut.contains(&other);
         let found = others
-            .filter(|(other, host)| *other != at && host.is_up)
+            .filter(|(other, host)| *other != at && host.is_up && !is_cut(*other))
             .find_map(|(_, host)| collect_list(&host.store, id, 1 << 20).ok());
         let atoms = found.ok_or(FetchError::NotFound)?;
         let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
@@ -261,7 +266,7 @@ impl Net {
     }
 
     /// Every other node that is up learns of a head, has its atoms, and follows the longer chain.
-    fn tell(&mut self, from: usize, head: &Head) {
+    pub(super) fn tell(&mut self, from: usize, head: &Head) {
         let atoms: Vec<Atom> = self.hosts[from]
             .store
             .iter()
@@ -269,7 +274,8 @@ impl Net {
             .collect();
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];
-            if at == from || !host.is_up || !self.hosts[from].is_up {
+            let is_cut = self.cut.contains(&at) != self.cut.contains(&from);
+            if at == from || !host.is_up || !self.hosts[from].is_up || is_cut {
                 continue;
             }
             let host = &mut self.hosts[at];

@@ -1,0 +1,328 @@
+//! Blocks that the validator's key signed and this node did not make, and when it may sign again.
+//!
+//! Another node with the key is there, or was: a key that moved to another machine and back, a
+//! backup of an older directory, two nodes at once. In each case this node stops signing, listens,
+//! and goes on once the key has been quiet. Then what it has seen of the key joins its signing
+//! record, so that it signs later blocks only.
+//!
+//! The node that made the key's newest block goes first: it waits for [`QUIET`] and for one turn of
+//! the key that passes unused, any other node for [`QUIET_OTHER`] and for [`UNUSED_TURNS_OTHER`]
+//! turns. Which one is first is the same for both, so of two halted nodes that hear each other one
+//! signs: the other sees its block before its own wait is over, and begins to wait again. A turn is
+//! asked for beside the time because a small stake may have none for hours: silence says something
+//! only where the key could have spoken.
+//!
+//! Invariants:
+//! - Only blocks that are newer than all of the key that are known begin the wait anew, so that old
+//!   ones, sent again by anyone, delay nothing. Signatures are checked by the caller.
+//! - Nothing here depends on the wall clock being right; a clock that jumps back costs one more turn.
+
+use crate::atom::{AtomId, AtomSource};
+use crate::chain::{Address, Block};
+use crate::consensus::{Head, SignedBlock, SigningRecord};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// How long the key has to be quiet before the node that made its newest block signs again.
+pub const QUIET: Duration = Duration::from_secs(15);
+/// How long it has to be quiet before any other node signs.
+pub const QUIET_OTHER: Duration = Duration::from_secs(30);
+/// Turns of the key that have to pass unused before the node that made its newest block signs again.
+pub const UNUSED_TURNS: u32 = 1;
+/// Turns that have to pass unused before any other node signs.
+pub const UNUSED_TURNS_OTHER: u32 = 3;
+
+/// How long after a turn a block of it may still come.
+const TURN_GRACE_SECONDS: u64 = 3;
+/// Blocks that are remembered; the oldest go.
+const MAX_BLOCKS: usize = 32;
+/// Blocks below the head that are searched for one of the key.
+const MAX_WALK: u32 = 1_024;
+/// Blocks that one call reads.
+const WALK_PER_CALL: u32 = 64;
+
+/// What is left of a wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Left {
+    pub(super) quiet: Duration,
+    pub(super) turns: u32,
+}
+
+/// Blocks of the key that this node did not make.
+#[derive(Debug, Default)]
+pub(super) struct ForeignBlocks {
+    /// By timestamp.
+    blocks: Vec<SignedBlock>,
+    quiet_since: Instant,
+    unused_turns: u32,
+    /// The turn that is watched, and the wall clock when it was found.
+    turn: Option<(u64, u64)>,
+    walk: Walk,
+}
+
+/// Search of the head's branch for the newest block of the key, down to where the last search began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    /// The head that it is for.
+    head: AtomId,
+    /// The head of the last search that is over.
+    searched: AtomId,
+    /// The block to read next; `None` when it is over.
+    next: Option<AtomId>,
+    left: u32,
+}
+
+impl ForeignBlocks {
+    /// Adds a block. Returns whether it is newer than those that are known, in which case the wait
+    /// begins anew.
+    pub(super) fn add(&mut self, now: Instant, block: SignedBlock) -> bool {
+        if self.blocks.iter().any(|known| known.block == block.block) {
+            return false;
+        }
+        let newest = self.newest();
+        let is_newer = newest.is_none_or(|newest| place(newest) < place(&block));
+        let at = self
+            .blocks
+            .partition_point(|known| place(known) < place(&block));
+        self.blocks.insert(at, block);
+        if self.blocks.len() > MAX_BLOCKS {
+            self.blocks.remove(0);
+        }
+        if is_newer {
+            self.quiet_since = now;
+            self.unused_turns = 0;
+            self.turn = None;
+        }
+        is_newer
+    }
+
+    /// Returns the newest block.
+    pub(super) fn newest(&self) -> Option<&SignedBlock> {
+        self.blocks.last()
+    }
+
+    /// Searches on for the newest block of `address` at `head` or below. Returns it once, if another
+    /// node made it.
+    pub(super) fn walk(
+        &mut self,
+        atoms: &dyn AtomSource<Error = Infallible>,
+        head: &Head,
+        address: &Address,
+        is_foreign: impl Fn(&Block) -> bool,
+    ) -> Option<SignedBlock> {
+        let walk = &mut self.walk;
+        if walk.head != head.id() {
+            if walk.next.is_none() {
+                walk.searched = walk.head;
+            }
+            walk.head = head.id();
+            walk.next = Some(head.id());
+            walk.left = MAX_WALK;
+        }
+        for _ in 0..WALK_PER_CALL {
+            let id = walk.next.take()?;
+            if walk.left == 0 || id == walk.searched {
+                return None;
+            }
+            walk.left -= 1;
+            // Where the branch is not stored, nothing more can be known of it.
+            let block = Block::read(atoms, id).ok()?;
+            if block.validator == *address && !block.is_genesis() {
+                return is_foreign(&block).then(|| signed_block(&block)).flatten();
+            }
+            if !block.is_genesis() {
+                walk.next = Some(block.previous);
+            }
+        }
+        None
+    }
+
+    /// Returns whether the search is under way.
+    pub(super) const fn is_walking(&self) -> bool {
+        self.walk.next.is_some()
+    }
+
+    /// Takes notice of another head. The turn that is watched belongs to the former one; where the
+    /// head is later than that turn, it has passed unused.
+    pub(super) fn follow_head(&mut self, head: &Head) {
+        if let Some((turn, _)) = self.turn.take()
+            && head.timestamp() > turn
+        {
+            self.unused_turns = self.unused_turns.saturating_add(1);
+        }
+    }
+
+    /// Ends the wait: the blocks are known, and the next one of another node is news.
+    pub(super) fn resume(&mut self) {
+        *self = Self {
+            walk: self.walk,
+            ..Self::default()
+        };
+    }
+
+    /// Watches the turns of the key. Returns whether the next turn is to be found, for which
+    /// [`ForeignBlocks::watch_turn`] is called then; the inner value tells whether the wall clock has
+    /// gone back since the last one was found.
+    pub(super) const fn wants_turn(&mut self, unix_seconds: u64) -> Option<bool> {
+        let Some((turn, found)) = self.turn else {
+            return Some(false);
+        };
+        if unix_seconds < found {
+            self.turn = None;
+            return Some(true);
+        }
+        if unix_seconds > turn.saturating_add(TURN_GRACE_SECONDS) {
+            self.turn = None;
+            self.unused_turns = self.unused_turns.saturating_add(1);
+            return Some(false);
+        }
+        None
+    }
+
+    /// Watches the turn at `timestamp`.
+    pub(super) const fn watch_turn(&mut self, timestamp: u64, unix_seconds: u64) {
+        self.turn = Some((timestamp, unix_seconds));
+    }
+
+    /// Returns what is left of the wait of a node with this signing record.
+    pub(super) fn left(&self, now: Instant, signed: &SigningRecord) -> Left {
+        let own = signed.last().map(place);
+        let is_first = own >= self.newest().map(place);
+        let (quiet, turns) = if is_first {
+            (QUIET, UNUSED_TURNS)
+        } else {
+            (QUIET_OTHER, UNUSED_TURNS_OTHER)
+        };
+        Left {
+            quiet: quiet.saturating_sub(now.since(self.quiet_since)),
+            turns: turns.saturating_sub(self.unused_turns),
+        }
+    }
+
+    /// Returns the blocks that are not later than `unix_seconds`. A later one no node has accepted:
+    /// as a mark it would keep the key from signing until then.
+    pub(super) fn until(&self, unix_seconds: u64) -> impl Iterator<Item = &SignedBlock> {
+        let blocks = self.blocks.iter();
+        blocks.take_while(move |block| block.timestamp <= unix_seconds)
+    }
+}
+
+impl Left {
+    /// Returns whether nothing is left.
+    pub(super) const fn is_over(self) -> bool {
+        self.quiet.is_zero() && self.turns == 0
+    }
+}
+
+/// Order of blocks of one key, the same for every node.
+fn place(block: &SignedBlock) -> (u64, AtomId) {
+    (block.timestamp, block.block)
+}
+
+/// A block as signing records have it.
+pub(super) fn signed_block(block: &Block) -> Option<SignedBlock> {
+    Some(SignedBlock {
+        parent: block.previous,
+        block: block.id(),
+        height: block.height.to_u64()?,
+        timestamp: block.timestamp.to_u64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::HeadState;
+
+    fn block(number: u8, timestamp: u64) -> SignedBlock {
+        SignedBlock {
+            parent: AtomId::new([number; 32]),
+            block: AtomId::new([number + 100; 32]),
+            height: timestamp,
+            timestamp,
+        }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_secs(seconds)
+    }
+
+    #[test]
+    fn only_newer_blocks_begin_the_wait_anew() {
+        let mut foreign = ForeignBlocks::default();
+        let signed = SigningRecord::default();
+        assert!(foreign.add(at(10), block(5, 50)));
+        assert!(!foreign.add(at(20), block(5, 50)), "known");
+        for number in 0..5 {
+            assert!(!foreign.add(at(20), block(number, 40 + u64::from(number))));
+        }
+        let left = foreign.left(at(30), &signed);
+        assert_eq!((left.quiet, left.turns), (Duration::from_secs(10), 3));
+        assert!(foreign.add(at(30), block(9, 60)));
+        assert_eq!(foreign.left(at(30), &signed).quiet, QUIET_OTHER);
+        for number in 10..90 {
+            foreign.add(at(31), block(number, 60 + u64::from(number)));
+        }
+        assert_eq!(foreign.blocks.len(), MAX_BLOCKS);
+        assert_eq!(foreign.until(148).count(), 31);
+    }
+
+    #[test]
+    fn the_maker_of_the_newest_block_goes_first() {
+        let (ours, theirs) = (block(1, 50), block(2, 50));
+        let record = |block| {
+            let mut signed = SigningRecord::default();
+            signed.add(block).unwrap();
+            signed
+        };
+        let sees = |block| {
+            let mut foreign = ForeignBlocks::default();
+            foreign.add(at(0), block);
+            foreign
+        };
+        // Of one time, the ids decide, for both in the same way.
+        let first = sees(ours).left(at(0), &record(theirs));
+        let second = sees(theirs).left(at(0), &record(ours));
+        assert_eq!((first.quiet, first.turns), (QUIET, UNUSED_TURNS));
+        assert_eq!(
+            (second.quiet, second.turns),
+            (QUIET_OTHER, UNUSED_TURNS_OTHER)
+        );
+    }
+
+    #[test]
+    fn turns_count_once_they_are_over_and_survive_a_clock_that_jumps_back() {
+        let mut foreign = ForeignBlocks::default();
+        foreign.add(at(0), block(1, 50));
+        assert_eq!(foreign.wants_turn(100), Some(false));
+        foreign.watch_turn(110, 100);
+        assert_eq!(foreign.wants_turn(113), None);
+        assert_eq!(foreign.wants_turn(114), Some(false));
+        assert_eq!(foreign.unused_turns, 1);
+        foreign.watch_turn(1_000_000, 120);
+        assert_eq!(
+            foreign.wants_turn(60),
+            Some(true),
+            "found for a time to come"
+        );
+        // A head that is later than the turn says that it passed; an earlier one does not.
+        let head = |timestamp| {
+            let header = crate::consensus::samples::header(1, AtomId::ZERO, timestamp);
+            Head::new(header.signed(None), HeadState::Verified).unwrap()
+        };
+        foreign.watch_turn(70, 60);
+        foreign.follow_head(&head(70));
+        assert_eq!(
+            (foreign.wants_turn(71), foreign.unused_turns),
+            (Some(false), 1)
+        );
+        foreign.watch_turn(72, 71);
+        foreign.follow_head(&head(73));
+        assert_eq!(
+            (foreign.wants_turn(73), foreign.unused_turns),
+            (Some(false), 2)
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! A validation key that two nodes have, one after the other or at once.
+
+use super::host::{Net, address, config};
+use crate::atom::AtomId;
+use crate::chain::Block;
+use crate::consensus::producer::{Activity, Halt, ProducerConfig, QUIET, QUIET_OTHER};
+use crate::consensus::{Event, Head, HeadState, Input, SigningRecord};
+use crate::crypto::PublicKey;
+use crate::wire::network_group::NetworkGroup;
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+/// The node that has the key first, another one that gets it, and a validator with another key that
+/// stays.
+const FIRST: usize = 0;
+const SECOND: usize = 1;
+const OTHER: usize = 2;
+/// The key of the first two.
+const KEY: u8 = 1;
+/// More than a validator with half of the stake ever waits.
+const PATIENCE: u64 = 120;
+
+fn with_seeds(number: u8) -> ProducerConfig {
+    ProducerConfig {
+        has_seeds: true,
+        ..config(number)
+    }
+}
+
+/// Three nodes; the second is down.
+fn net() -> Net {
+    let (mut net, genesis) = Net::with_chain(&[KEY, 2], &[]);
+    for number in [KEY, KEY, 2] {
+        net.add(config(number), Some(&genesis));
+    }
+    net.hosts[SECOND].is_up = false;
+    net.run(20);
+    net
+}
+
+/// Starts a node again with what its disk holds, and has the others tell it of their head.
+fn start(net: &mut Net, at: usize) {
+    let cut = net.cut.clone();
+    net.restart(at, with_seeds(KEY));
+    net.cut = cut;
+    meet(net);
+}
+
+/// Every node tells the others of its head.
+fn meet(net: &mut Net) {
+    let up = [FIRST, SECOND, OTHER].into_iter();
+    let up = up.filter(|at| net.hosts[*at].is_up);
+    let heads: Vec<(usize, Head)> = up.map(|at| (at, net.head(at))).collect();
+    for (from, head) in heads {
+        net.tell(from, &head);
+    }
+}
+
+/// Blocks that a node made of the key, by parent.
+fn made(net: &Net, at: usize) -> BTreeMap<AtomId, AtomId> {
+    let own = net.hosts[at].named.iter();
+    let own = own.filter(|head| {
+        let block = head.block();
+        head.state() == HeadState::Own && block.validator == address(KEY) && !block.is_genesis()
+    });
+    own.map(|head| (head.block().previous, head.id())).collect()
+}
+
+/// Parents on which both nodes made a block.
+fn twice(net: &Net) -> usize {
+    let (first, second) = (made(net, FIRST), made(net, SECOND));
+    let both = first.iter().filter(|(parent, block)| {
+        let other = second.get(*parent);
+        other.is_some_and(|other| other != *block)
+    });
+    both.count()
+}
+
+fn is_halted(net: &Net, at: usize) -> bool {
+    matches!(
+        net.activity(at),
+        Activity::Halted(Halt::SecondValidator { .. })
+    )
+}
+
+/// Runs until a node has made more blocks of the key.
+#[track_caller]
+fn makes(net: &mut Net, at: usize, more: usize) {
+    let wanted = made(net, at).len() + more;
+    let done = net.run_until(PATIENCE, |net| made(net, at).len() >= wanted);
+    assert!(done, "{:?}", net.activity(at));
+}
+
+#[test]
+fn a_key_that_comes_back_validates_again_after_a_quiet_window() {
+    let mut net = net();
+    assert!(!made(&net, FIRST).is_empty());
+    net.hosts[FIRST].is_up = false;
+    // On another machine, which has the key alone.
+    start(&mut net, SECOND);
+    makes(&mut net, SECOND, 5);
+    net.hosts[SECOND].is_up = false;
+    let newest = net.hosts[SECOND].file.last().copied().unwrap();
+    let before = net.now;
+    start(&mut net, FIRST);
+    net.run(5);
+    assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
+    assert!(!net.hosts[FIRST].is_validator, "left the validation route");
+    let text = net.activity(FIRST).to_string();
+    assert!(
+        text.contains("30 s") && text.contains("3 of its turns"),
+        "{text}"
+    );
+    makes(&mut net, FIRST, 1);
+    assert!(net.now - before >= QUIET_OTHER);
+    assert!(net.hosts[FIRST].is_validator);
+    // The other node's newest block is a mark in the saved record.
+    assert!(net.hosts[FIRST].file.blocks().contains(&newest));
+    assert_eq!(twice(&net), 0);
+    // Back once more: the newest block is the first node's own, and nothing is waited for.
+    net.hosts[FIRST].is_up = false;
+    start(&mut net, FIRST);
+    let before = net.now;
+    makes(&mut net, FIRST, 1);
+    assert!(net.now - before < QUIET, "{:?}", net.now - before);
+}
+
+#[test]
+fn a_restored_backup_signs_nothing_that_the_key_has_signed_before() {
+    let mut net = net();
+    let backup = (
+        net.hosts[FIRST].file.clone(),
+        net.hosts[FIRST].head_file.clone(),
+    );
+    net.run(60);
+    assert!(made(&net, FIRST).len() > backup.0.blocks().len() + 3);
+    let before = made(&net, FIRST);
+    net.hosts[FIRST].is_up = false;
+    (net.hosts[FIRST].file, net.hosts[FIRST].head_file) = backup;
+    net.hosts[FIRST].named.clear();
+    start(&mut net, FIRST);
+    net.run(5);
+    assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
+    makes(&mut net, FIRST, 2);
+    // Heads that it named at its start are the old ones.
+    let after = made(&net, FIRST);
+    let again = after.iter().filter(|(parent, block)| {
+        let former = before.get(*parent);
+        former.is_some_and(|former| former != *block)
+    });
+    assert_eq!(again.count(), 0);
+}
+
+#[test]
+fn a_lost_signing_record_is_made_again_from_the_chain_without_peers() {
+    let (mut net, genesis) = Net::with_chain(&[KEY], &[]);
+    net.add(config(KEY), Some(&genesis));
+    net.run(30);
+    let newest = net.hosts[FIRST].file.last().copied().unwrap();
+    net.hosts[FIRST].file = SigningRecord::default();
+    net.restart(FIRST, config(KEY));
+    net.run(2);
+    assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
+    makes(&mut net, FIRST, 1);
+    assert!(net.hosts[FIRST].file.blocks().contains(&newest));
+    assert_eq!(made(&net, FIRST).get(&newest.parent), Some(&newest.block));
+}
+
+#[test]
+fn two_nodes_with_one_key_halt_and_one_of_them_goes_on() {
+    let mut net = net();
+    // A copy of the whole directory, cut off from the others.
+    let (file, head) = (
+        net.hosts[FIRST].file.clone(),
+        net.hosts[FIRST].head_file.clone(),
+    );
+    (net.hosts[SECOND].file, net.hosts[SECOND].head_file) = (file, head);
+    let atoms = net.hosts[FIRST].store.clone();
+    net.hosts[SECOND].store = atoms;
+    net.cut = [SECOND].into();
+    net.restart(SECOND, config(KEY));
+    makes(&mut net, SECOND, 2);
+    makes(&mut net, FIRST, 2);
+    let is_own = |net: &Net, at| net.head(at).block().validator == address(KEY);
+    assert!(net.run_until(PATIENCE, |net| is_own(net, FIRST) && is_own(net, SECOND)));
+    // Once they hear of each other, neither signs.
+    net.cut.clear();
+    meet(&mut net);
+    net.run(3);
+    assert!(is_halted(&net, FIRST) && is_halted(&net, SECOND));
+    let before = [made(&net, FIRST), made(&net, SECOND)];
+    net.run(8);
+    assert_eq!(before, [made(&net, FIRST), made(&net, SECOND)]);
+    let ours = twice(&net);
+    // Then one signs, and the other stays halted for as long as it does.
+    net.run(PATIENCE);
+    let after = [made(&net, FIRST).len(), made(&net, SECOND).len()];
+    let went_on = [after[0] > before[0].len(), after[1] > before[1].len()];
+    assert!(went_on[0] != went_on[1], "{before:?} {after:?}");
+    let (live, halted) = if went_on[0] {
+        (FIRST, SECOND)
+    } else {
+        (SECOND, FIRST)
+    };
+    assert!(is_halted(&net, halted), "{:?}", net.activity(halted));
+    net.run(PATIENCE);
+    assert!(is_halted(&net, halted));
+    // When it stops, the survivor takes over without a restart.
+    net.hosts[live].is_up = false;
+    makes(&mut net, halted, 1);
+    assert_eq!(twice(&net), ours);
+}
+
+#[test]
+fn old_blocks_of_the_key_that_are_named_again_delay_nothing() {
+    let mut net = net();
+    net.run(200);
+    // All of them are another node's to a record that was lost.
+    net.hosts[FIRST].file = SigningRecord::default();
+    let own = |block: &&Block| block.validator == address(KEY) && !block.is_genesis();
+    let chain = net.chain(OTHER);
+    let old: Vec<AtomId> = chain.iter().filter(own).map(Block::id).collect();
+    assert!(old.len() > 50, "{}", old.len());
+    start(&mut net, FIRST);
+    let loaded = made(&net, FIRST).len();
+    let before = net.now;
+    let mut at = 0;
+    // The oldest first, so that each is newer than those before it.
+    while made(&net, FIRST).len() == loaded && (net.now - before).as_secs() < PATIENCE {
+        let id = old[at % old.len()];
+        at += 1;
+        let peer = PublicKey::new([77; 32]);
+        net.input(
+            FIRST,
+            Input::PeerHead {
+                peer,
+                group: NetworkGroup::of([10, 7, 7, 7].into()),
+                id,
+                is_default_seed: false,
+                is_seed: false,
+            },
+        );
+        net.run(1);
+    }
+    let waited = net.now - before;
+    assert!(
+        made(&net, FIRST).len() > loaded,
+        "{:?}",
+        net.activity(FIRST)
+    );
+    assert!(waited < QUIET_OTHER * 2, "{waited:?}");
+}
+
+#[test]
+fn halting_and_resuming_are_reported_once() {
+    let mut net = net();
+    net.hosts[FIRST].is_up = false;
+    start(&mut net, SECOND);
+    makes(&mut net, SECOND, 2);
+    net.hosts[SECOND].is_up = false;
+    start(&mut net, FIRST);
+    makes(&mut net, FIRST, 1);
+    let mut halted = 0;
+    let mut resumed = 0;
+    while let Some(event) = net.hosts[FIRST].context.poll_event() {
+        halted += usize::from(matches!(event, Event::ProducerHalted(_)));
+        resumed += usize::from(matches!(event, Event::ProducerResumed { .. }));
+    }
+    assert_eq!((halted, resumed), (1, 1));
+}
+
+/// Nodes that stop, start and are cut off at random: whatever happens, two that hear each other
+/// never make two blocks on one parent, and the key is in use again soon after peace.
+#[test]
+fn random_moves_of_a_key_never_make_two_blocks_on_one_parent() {
+    for seed in 1..=4_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let mut net = net();
+        for _ in 0..8 {
+            let at = if next(2) == 0 { FIRST } else { SECOND };
+            if net.hosts[at].is_up {
+                net.hosts[at].is_up = false;
+            } else {
+                start(&mut net, at);
+            }
+            net.run(1 + next(60));
+        }
+        assert_eq!(twice(&net), 0, "seed {seed}");
+        if !net.hosts[FIRST].is_up {
+            start(&mut net, FIRST);
+        }
+        net.hosts[SECOND].is_up = false;
+        makes(&mut net, FIRST, 1);
+        assert_eq!(twice(&net), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_head_without_blocks_of_the_key_is_searched_in_bounded_pieces() {
+    // Another key makes everything: the branch is walked down to its first block.
+    let (mut net, genesis) = Net::with_chain(&[KEY, 2], &[]);
+    for number in [KEY, KEY, 2] {
+        net.add(config(number), Some(&genesis));
+    }
+    (net.hosts[FIRST].is_up, net.hosts[SECOND].is_up) = (false, false);
+    net.run(400);
+    let head: Head = net.head(OTHER);
+    assert!(head.height() > 100);
+    start(&mut net, SECOND);
+    makes(&mut net, SECOND, 1);
+    net.hosts[SECOND].is_up = false;
+    net.run(400);
+    start(&mut net, FIRST);
+    makes(&mut net, FIRST, 1);
+    assert_eq!(twice(&net), 0);
+}
