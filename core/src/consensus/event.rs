@@ -1,8 +1,8 @@
 //! Events: what happened, as data. The host turns them into log lines and notifications.
 
 use super::HeadState;
-use super::mempool::admission::Refusal;
-use super::producer::Halt;
+use super::mempool::{BranchReport, Refusal};
+use super::producer::{Halt, MissedSlot, Problem};
 use crate::atom::AtomId;
 use alloc::string::String;
 use core::fmt;
@@ -35,8 +35,10 @@ pub enum Event {
     },
     /// This node began a chain.
     ChainBegun {
-        /// The genesis block.
-        id: AtomId,
+        /// Chain id.
+        chain_id: u64,
+        /// First block.
+        genesis: AtomId,
     },
     /// This node made a block.
     BlockMade {
@@ -53,6 +55,8 @@ pub enum Event {
         height: u64,
         /// Its timestamp.
         timestamp: u64,
+        /// What the validator was doing.
+        during: MissedSlot,
     },
     /// A block of this node could not be stored.
     BlockNotStored {
@@ -63,6 +67,10 @@ pub enum Event {
     },
     /// The validator signs nothing more.
     ProducerHalted(Halt),
+    /// No block can be produced at present.
+    ProductionHalted(Problem),
+    /// Blocks are produced again.
+    ProductionResumed,
     /// A transaction was refused.
     TransactionRefused {
         /// The transaction.
@@ -70,6 +78,15 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
+    /// A transaction was not included in time.
+    TransactionExpired {
+        /// The transaction.
+        id: AtomId,
+        /// Whether a local user sent it.
+        is_own: bool,
+    },
+    /// The transactions of an abandoned branch have returned to the mempool.
+    TransactionsReturned(BranchReport),
 }
 
 impl Event {
@@ -77,11 +94,20 @@ impl Event {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Self::ProducerHalted(_) | Self::BlockNotStored { .. } => Level::Error,
-            Self::ChainBegun { .. } | Self::SlotMissed { .. } => Level::Warn,
-            Self::HeadChanged { .. } | Self::BlockMade { .. } | Self::TransactionRefused { .. } => {
-                Level::Info
+            Self::ProducerHalted(_) | Self::ProductionHalted(_) => Level::Error,
+            Self::ChainBegun { .. } | Self::SlotMissed { .. } | Self::BlockNotStored { .. } => {
+                Level::Warn
             }
+            Self::TransactionExpired { is_own, .. } if *is_own => Level::Warn,
+            Self::TransactionsReturned(report) if report.lost > 0 || report.fork.is_none() => {
+                Level::Warn
+            }
+            Self::HeadChanged { .. }
+            | Self::BlockMade { .. }
+            | Self::ProductionResumed
+            | Self::TransactionRefused { .. }
+            | Self::TransactionExpired { .. }
+            | Self::TransactionsReturned(_) => Level::Info,
         }
     }
 
@@ -95,7 +121,11 @@ impl Event {
             Self::SlotMissed { .. } => "slot missed",
             Self::BlockNotStored { .. } => "block not stored",
             Self::ProducerHalted(_) => "producer halted",
+            Self::ProductionHalted(_) => "production halted",
+            Self::ProductionResumed => "production resumed",
             Self::TransactionRefused { .. } => "transaction refused",
+            Self::TransactionExpired { .. } => "transaction expired",
+            Self::TransactionsReturned(_) => "transactions returned",
         }
     }
 }
@@ -112,7 +142,12 @@ impl fmt::Display for Event {
                 f,
                 "new head: height={height} id={id} state={state} age_seconds={age_seconds}"
             ),
-            Self::ChainBegun { id } => write!(f, "began a new chain: genesis={id}"),
+            Self::ChainBegun { chain_id, genesis } => {
+                write!(
+                    f,
+                    "began a new chain: chain_id={chain_id} genesis={genesis}"
+                )
+            }
             Self::BlockMade {
                 id,
                 height,
@@ -121,15 +156,44 @@ impl fmt::Display for Event {
                 f,
                 "made a block: height={height} transactions={transactions} id={id}"
             ),
-            Self::SlotMissed { height, timestamp } => {
-                write!(f, "missed slot: height={height} timestamp={timestamp}")
-            }
+            Self::SlotMissed {
+                height,
+                timestamp,
+                during,
+            } => write!(
+                f,
+                "missed slot: height={height} timestamp={timestamp} during={during}"
+            ),
             Self::BlockNotStored { height, problem } => {
                 write!(f, "failed to store a block: height={height}: {problem}")
             }
             Self::ProducerHalted(halt) => halt.fmt(f),
+            Self::ProductionHalted(problem) => write!(f, "production halted: {problem}"),
+            Self::ProductionResumed => f.write_str("production resumed"),
             Self::TransactionRefused { id, refusal } => {
                 write!(f, "refused a transaction: id={id}: {refusal}")
+            }
+            Self::TransactionExpired { id, .. } => {
+                write!(f, "a transaction expired: id={id}")
+            }
+            Self::TransactionsReturned(report) => {
+                let BranchReport {
+                    head,
+                    fork,
+                    fork_height,
+                    blocks,
+                    returned,
+                    lost,
+                } = report;
+                write!(
+                    f,
+                    "transactions of an abandoned branch returned to the mempool: head={head} \
+                     blocks={blocks} fork_height={fork_height} returned={returned} lost={lost}"
+                )?;
+                match fork {
+                    Some(_) => Ok(()),
+                    None => f.write_str(": the branch could not be read to its fork point"),
+                }
             }
         }
     }

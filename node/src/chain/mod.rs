@@ -6,6 +6,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | [`mempool_file`] | the file in which a mempool survives a restart |
 //! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
 //! | [`signed`] | what a validator has signed, and the file that remembers it |
 //! | [`verifier`] | follows the heads of peers and checks every rule |
@@ -20,6 +21,7 @@
 //! - The head changes in one place, [`Context::set_head`].
 
 pub mod head;
+pub mod mempool_file;
 mod node;
 pub mod producer;
 pub mod signed;

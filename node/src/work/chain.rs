@@ -6,9 +6,11 @@
 //! - A block of our own is named only when its atoms and the file of what was signed are stored.
 //! - Nothing here waits for a peer: what is fetched comes as an input.
 
+use super::assembly::Assembler;
 use super::inbox::{Inbox, Outlet, Taken, inbox};
 use super::spread::Threads;
 use crate::chain::head::HeadFile;
+use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::Producer;
 use crate::chain::signed::SignedFile;
 use crate::chain::{
@@ -20,6 +22,7 @@ use crate::log;
 use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::consensus::mempool::Mempool;
 use astreum_core::consensus::{Event, Level};
 use astreum_core::time::Instant;
 use core::time::Duration;
@@ -45,6 +48,10 @@ pub struct ChainParts {
     pub saved: Option<SavedHead>,
     /// How heads of peers are followed.
     pub verifier: VerifierConfig,
+    /// The mempool, with what an earlier run had saved.
+    pub mempool: Mempool,
+    /// Where it is saved.
+    pub mempool_file: MempoolFile,
     /// The validator, and where it remembers what it signed.
     pub validator: Option<(Producer, SignedFile)>,
 }
@@ -69,7 +76,7 @@ impl ChainThread {
     /// When the system gives none.
     pub fn start(parts: ChainParts) -> io::Result<Self> {
         let (inbox, outlet) = inbox();
-        let worker = Worker::new(parts, inbox.clone());
+        let worker = Worker::new(parts, inbox.clone())?;
         // So that who asks at once learns what the node is.
         worker.view.show(worker.chain.status());
         let thread = std::thread::Builder::new()
@@ -109,20 +116,23 @@ struct Worker {
     is_stale: bool,
     head_file: HeadFile,
     signed_file: Option<SignedFile>,
+    mempool_file: MempoolFile,
     clock: Clock,
     threads: Threads,
+    assembler: Assembler,
     chain: Chain,
 }
 
 impl Worker {
-    fn new(parts: ChainParts, inbox: Inbox) -> Self {
+    fn new(parts: ChainParts, inbox: Inbox) -> io::Result<Self> {
         let (producer, signed_file) = parts.validator.unzip();
         let chain = Chain::new(parts.verifier, parts.saved);
         let chain = match producer {
             Some(producer) => chain.with_producer(producer),
             None => chain,
         };
-        Self {
+        let clock = Clock::start();
+        Ok(Self {
             store: parts.store,
             network: parts.network,
             inbox,
@@ -131,10 +141,12 @@ impl Worker {
             is_stale: true,
             head_file: parts.head_file,
             signed_file,
-            clock: Clock::start(),
+            mempool_file: parts.mempool_file,
+            clock,
             threads: Threads::of_machine(),
-            chain,
-        }
+            assembler: Assembler::start(clock)?,
+            chain: chain.with_mempool(parts.mempool),
+        })
     }
 
     fn run(mut self, outlet: &Outlet) {
@@ -144,7 +156,11 @@ impl Worker {
                 match outlet.take(timeout) {
                     Taken::Input(input) => self.handle(&input),
                     Taken::Nothing => break,
-                    Taken::Stop => return,
+                    Taken::Stop => {
+                        self.chain.flush();
+                        self.carry_out();
+                        return;
+                    }
                 }
                 timeout = Some(Duration::ZERO);
             }
@@ -229,6 +245,26 @@ impl Worker {
                 }
             }
             Effect::SetHead { head, saved } => self.set_head(&head, &saved),
+            Effect::Assemble(job) => {
+                let (store, inbox) = (self.store.clone(), self.inbox.clone());
+                if self.assembler.run(*job, store, inbox).is_err()
+                    && let Some(more) = log::limited("assembly refused")
+                {
+                    log::warn!("a block is not assembled: the worker is busy{more}");
+                }
+            }
+            Effect::CancelAssembly => self.assembler.cancel(),
+            Effect::Keep(atoms) => {
+                for (id, atom) in atoms {
+                    // Without room in memory it is fetched from others.
+                    let _ = self.store.keep(id, atom);
+                }
+            }
+            Effect::Announce { transaction, to } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.announce_for_chain(transaction, to, inbox));
+            }
+            Effect::SaveMempool(save) => self.mempool_file.save(save),
             Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
             // Seen to by the caller.
             Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}

@@ -279,7 +279,10 @@ impl Component for Verifier {
             Input::Transaction { .. }
             | Input::FetchedSmall { .. }
             | Input::Committed(_)
-            | Input::BlockStored { .. } => {}
+            | Input::BlockStored { .. }
+            | Input::ValidatorSeen { .. }
+            | Input::Announced { .. }
+            | Input::Assembled(_) => {}
         }
     }
 
