@@ -36,6 +36,15 @@ pub fn unix_time() -> Duration {
         .unwrap_or_default()
 }
 
+/// Returns the processor time that this thread has used.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanos)
+}
+
 /// 32 bytes that nobody can guess, from the operating system.
 ///
 /// # Errors

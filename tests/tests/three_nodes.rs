@@ -13,6 +13,7 @@ use astreum_core::atom::{Atom, AtomId, MemoryStore, collect_list};
 use astreum_core::chain::{
     Account, Address, Block, Genesis, Transaction, Unsigned, read_ids, write_atoms,
 };
+use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::{PublicKey, SigningKey};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
@@ -27,6 +28,7 @@ use astreum_node::chain::{
 use astreum_node::lanes::Lanes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// When the chain begins.
 const BEGINNING: u64 = 1_800_000_000;
@@ -233,7 +235,17 @@ impl Net {
                 }
                 self.send(Event::Fetch { at, action });
             }
-            Effect::SetValidator(_) | Effect::Advertise { .. } => {}
+            Effect::Assemble(job) => {
+                let store = &self.nodes[at].store;
+                let assembled = job.run(store, &mut Scalar, &mut NoInterrupt, None);
+                self.input(at, &Input::Assembled(Arc::new(assembled)));
+            }
+            Effect::Keep(atoms) => write_atoms(atoms, &mut node.store).unwrap(),
+            Effect::SetValidator(_)
+            | Effect::Advertise { .. }
+            | Effect::CancelAssembly
+            | Effect::Announce { .. }
+            | Effect::SaveMempool(_) => {}
         }
     }
 
@@ -364,7 +376,14 @@ impl Net {
         for &at in to {
             assert!(self.nodes[at].is_up, "it would not be heard");
             let id = transaction.write(&mut self.nodes[at].store).unwrap();
-            self.input(at, &Input::Transaction { peer: None, id });
+            self.input(
+                at,
+                &Input::Transaction {
+                    peer: None,
+                    group: None,
+                    id,
+                },
+            );
         }
     }
 

@@ -1,16 +1,19 @@
 //! Contract between consensus components and their host: inputs, effects, and what a call may read.
 
+use super::mempool::Save;
+use super::producer::{Assembled, AssemblyJob};
 use super::{Event, Head, HeadState, ResumeData, SavedHead, SigningRecord};
 use crate::atom::{Atom, AtomId, AtomSource};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::engine::{FetchError, ListLimit, Recipient};
 use crate::wire::handshake::ChainIdentity;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -131,10 +134,24 @@ pub enum Input {
         /// The peer.
         peer: PublicKey,
     },
+    /// A peer that validates has named a head: transactions can be announced to it.
+    ValidatorSeen {
+        /// The peer.
+        peer: PublicKey,
+    },
+    /// An [`Effect::Announce`] to all validators was carried out.
+    Announced {
+        /// The transaction.
+        transaction: AtomId,
+        /// Validators that it was announced to.
+        validators: usize,
+    },
     /// A transaction was announced.
     Transaction {
         /// The announcing peer; `None` for a local user.
         peer: Option<PublicKey>,
+        /// The network group of the peer's address; `None` for a local user.
+        group: Option<NetworkGroup>,
         /// The transaction.
         id: AtomId,
     },
@@ -155,6 +172,8 @@ pub enum Input {
         /// Whether the fetch succeeded.
         outcome: Result<(), FetchError>,
     },
+    /// An [`Effect::Assemble`] has ended.
+    Assembled(Arc<Assembled>),
     /// An [`Effect::Commit`] has ended.
     Committed(Result<(), StoreFailure>),
     /// An [`Effect::StoreBlock`] has ended.
@@ -217,6 +236,22 @@ pub enum Effect {
         /// Peer known to have it, asked before providers are looked up.
         from: Option<PublicKey>,
     },
+    /// Run this job apart from the thread that drives the components, within its budget of time, over
+    /// the atoms that are stored; ends in one [`Input::Assembled`].
+    Assemble(Box<AssemblyJob>),
+    /// End the job that is running soon: its result is of no use any more.
+    CancelAssembly,
+    /// Keep atoms in memory, so that peers can fetch them; not in cold storage.
+    Keep(Vec<(AtomId, Atom)>),
+    /// Announce a transaction; to all validators, it ends in one [`Input::Announced`].
+    Announce {
+        /// The transaction.
+        transaction: AtomId,
+        /// The peers that it is announced to.
+        to: Recipient,
+    },
+    /// Write to the file of the mempool.
+    SaveMempool(Save),
     /// Store atoms, in cold storage too if there is one.
     Store(Vec<(AtomId, Atom)>),
     /// Store a verified block with everything that belongs to it, as with [`Effect::Store`]; ends in
@@ -367,6 +402,11 @@ impl Context {
     /// Queues an effect.
     pub fn ask(&mut self, effect: Effect) {
         self.effects.push_back(effect);
+    }
+
+    /// Queues effects.
+    pub fn extend(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        self.effects.extend(effects);
     }
 
     /// Returns the next effect to carry out.

@@ -1,8 +1,8 @@
 //! Events: what happened, as data. The host turns them into log lines and notifications.
 
 use super::HeadState;
-use super::mempool::admission::Refusal;
-use super::producer::Halt;
+use super::mempool::{BranchReport, Refusal};
+use super::producer::{Halt, MissedSlot, Problem};
 use super::sync::SyncEvent;
 use crate::atom::AtomId;
 use alloc::string::String;
@@ -56,6 +56,8 @@ pub enum Event {
         height: u64,
         /// Its timestamp.
         timestamp: u64,
+        /// What the validator was doing.
+        during: MissedSlot,
     },
     /// A block of this node could not be stored.
     BlockNotStored {
@@ -71,6 +73,10 @@ pub enum Event {
         /// The newest block of the other node; only later ones are signed.
         newest: AtomId,
     },
+    /// No block can be produced at present.
+    ProductionHalted(Problem),
+    /// Blocks are produced again.
+    ProductionResumed,
     /// A transaction was refused.
     TransactionRefused {
         /// The transaction.
@@ -80,6 +86,15 @@ pub enum Event {
     },
     /// Something happened in sync.
     Sync(SyncEvent),
+    /// A transaction was not included in time.
+    TransactionExpired {
+        /// The transaction.
+        id: AtomId,
+        /// Whether a local user sent it.
+        is_own: bool,
+    },
+    /// The transactions of an abandoned branch have returned to the mempool.
+    TransactionsReturned(BranchReport),
 }
 
 impl Event {
@@ -87,13 +102,21 @@ impl Event {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Self::ProducerHalted(_) | Self::BlockNotStored { .. } => Level::Error,
-            Self::ChainBegun { .. } | Self::SlotMissed { .. } | Self::ProducerResumed { .. } => {
+            Self::ProducerHalted(_) | Self::ProductionHalted(_) => Level::Error,
+            Self::ChainBegun { .. }
+            | Self::SlotMissed { .. }
+            | Self::BlockNotStored { .. }
+            | Self::ProducerResumed { .. } => Level::Warn,
+            Self::TransactionExpired { is_own, .. } if *is_own => Level::Warn,
+            Self::TransactionsReturned(report) if report.lost > 0 || report.fork.is_none() => {
                 Level::Warn
             }
-            Self::HeadChanged { .. } | Self::BlockMade { .. } | Self::TransactionRefused { .. } => {
-                Level::Info
-            }
+            Self::HeadChanged { .. }
+            | Self::BlockMade { .. }
+            | Self::ProductionResumed
+            | Self::TransactionRefused { .. }
+            | Self::TransactionExpired { .. }
+            | Self::TransactionsReturned(_) => Level::Info,
             Self::Sync(event) => event.level(),
         }
     }
@@ -109,7 +132,11 @@ impl Event {
             Self::BlockNotStored { .. } => "block not stored",
             Self::ProducerHalted(_) => "producer halted",
             Self::ProducerResumed { .. } => "producer resumed",
+            Self::ProductionHalted(_) => "production halted",
+            Self::ProductionResumed => "production resumed",
             Self::TransactionRefused { .. } => "transaction refused",
+            Self::TransactionExpired { .. } => "transaction expired",
+            Self::TransactionsReturned(_) => "transactions returned",
             Self::Sync(event) => event.kind(),
         }
     }
@@ -141,9 +168,14 @@ impl fmt::Display for Event {
                 f,
                 "made a block: height={height} transactions={transactions} id={id}"
             ),
-            Self::SlotMissed { height, timestamp } => {
-                write!(f, "missed slot: height={height} timestamp={timestamp}")
-            }
+            Self::SlotMissed {
+                height,
+                timestamp,
+                during,
+            } => write!(
+                f,
+                "missed slot: height={height} timestamp={timestamp} during={during}"
+            ),
             Self::BlockNotStored { height, problem } => {
                 write!(f, "failed to store a block: height={height}: {problem}")
             }
@@ -152,8 +184,32 @@ impl fmt::Display for Event {
                 f,
                 "signing again: no block of the key from another node since id={newest}"
             ),
+            Self::ProductionHalted(problem) => write!(f, "production halted: {problem}"),
+            Self::ProductionResumed => f.write_str("production resumed"),
             Self::TransactionRefused { id, refusal } => {
                 write!(f, "refused a transaction: id={id}: {refusal}")
+            }
+            Self::TransactionExpired { id, .. } => {
+                write!(f, "a transaction expired: id={id}")
+            }
+            Self::TransactionsReturned(report) => {
+                let BranchReport {
+                    head,
+                    fork,
+                    fork_height,
+                    blocks,
+                    returned,
+                    lost,
+                } = report;
+                write!(
+                    f,
+                    "transactions of an abandoned branch returned to the mempool: head={head} \
+                     blocks={blocks} fork_height={fork_height} returned={returned} lost={lost}"
+                )?;
+                match fork {
+                    Some(_) => Ok(()),
+                    None => f.write_str(": the branch could not be read to its fork point"),
+                }
             }
             Self::Sync(event) => event.fmt(f),
         }

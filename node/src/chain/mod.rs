@@ -6,6 +6,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | [`mempool_file`] | the file in which a mempool survives a restart |
 //! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
 //! | [`dir`] | identity, head journal and signing records on disk |
 //! | [`signed`] | file of a signing record |
@@ -21,6 +22,7 @@
 //! - The head changes in one place, [`Context::set_head`].
 
 pub mod dir;
+pub mod mempool_file;
 mod node;
 pub mod producer;
 pub mod recover;

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::lanes::Lanes;
 use astreum_core::consensus::Event;
+use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
 
@@ -14,9 +15,10 @@ use astreum_core::wire::handshake::ChainIdentity;
 pub struct Chain {
     context: Context,
     sync: ChainSync,
+    mempool: Mempool,
     producer: Option<Producer>,
-    /// Whether the producer's turn was left out in the last call.
-    is_producer_due: bool,
+    /// Whether the others' turns were left out in the last call.
+    is_left_out: bool,
 }
 
 impl core::fmt::Debug for Chain {
@@ -34,15 +36,27 @@ impl Chain {
         Self {
             context: Context::new(saved),
             sync: ChainSync::new(config, Lanes::new()),
+            mempool: Mempool::new(MempoolConfig::default()),
             producer: None,
-            is_producer_due: false,
+            is_left_out: false,
         }
     }
 
-    /// Makes it that of a validator.
+    /// Makes it that of a validator, whose mempool takes what peers announce.
     #[must_use]
     pub fn with_producer(mut self, producer: Producer) -> Self {
         self.producer = Some(producer);
+        self.mempool = Mempool::new(MempoolConfig {
+            is_validator: true,
+            ..MempoolConfig::default()
+        });
+        self
+    }
+
+    /// Uses this mempool.
+    #[must_use]
+    pub fn with_mempool(mut self, mempool: Mempool) -> Self {
+        self.mempool = mempool;
         self
     }
 
@@ -64,6 +78,17 @@ impl Chain {
         self.sync.identity()
     }
 
+    /// The mempool.
+    #[must_use]
+    pub const fn mempool(&self) -> &Mempool {
+        &self.mempool
+    }
+
+    /// Asks for what is to be saved before the end.
+    pub fn flush(&mut self) {
+        self.mempool.flush(&mut self.context);
+    }
+
     /// The validator, if this node is one.
     #[must_use]
     pub const fn producer(&self) -> Option<&Producer> {
@@ -72,24 +97,31 @@ impl Chain {
 
     /// Tells every machine of something.
     pub fn handle_input(&mut self, world: &Environment<'_>, input: &Input) {
-        for machine in machines(&mut self.sync, self.producer.as_mut()) {
-            machine.handle_input(world, &mut self.context, input);
+        let context = &mut self.context;
+        self.sync.handle_input(world, context, input);
+        self.mempool.handle_input(world, context, input);
+        if let Some(producer) = &mut self.producer {
+            producer.handle_input(world, context, &mut self.mempool, input);
         }
     }
 
     /// Lets every machine do one piece of its work.
     ///
-    /// When sync has adopted a head, what belongs to it is stored only after this call, so
-    /// the producer has its turn in the next one, which is due at once: it would search the network
+    /// When sync has adopted a head, what belongs to it is stored only after this call, so the
+    /// others have their turn in the next one, which is due at once: they would search the network
     /// for what is here a moment later.
     pub fn advance(&mut self, world: &Environment<'_>) {
         let head = |context: &Context| context.head().map(Head::id);
         let before = head(&self.context);
         self.sync.advance(world, &mut self.context);
         let is_new = head(&self.context) != before;
-        self.is_producer_due = is_new && self.producer.is_some();
-        if let Some(producer) = self.producer.as_mut().filter(|_| !is_new) {
-            producer.advance(world, &mut self.context);
+        self.is_left_out = is_new;
+        if is_new {
+            return;
+        }
+        self.mempool.advance(world, &mut self.context);
+        if let Some(producer) = &mut self.producer {
+            producer.advance(world, &mut self.context, &mut self.mempool);
         }
     }
 
@@ -107,10 +139,11 @@ impl Chain {
     /// When [`Chain::advance`] is to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let producer = self.producer.as_ref().and_then(Component::poll_timeout);
-        let sync = self.sync.poll_timeout();
-        let left_out = self.is_producer_due.then_some(Instant::ZERO);
-        [left_out, producer, sync].into_iter().flatten().min()
+        let producer = self.producer.as_ref().and_then(Producer::poll_timeout);
+        let (sync, mempool) = (self.sync.poll_timeout(), self.mempool.poll_timeout());
+        let left_out = self.is_left_out.then_some(Instant::ZERO);
+        let due = [left_out, producer, mempool, sync];
+        due.into_iter().flatten().min()
     }
 
     /// How the node is doing with its chain.
@@ -121,15 +154,8 @@ impl Chain {
             root: self.context.root(),
             is_behind: self.context.is_behind(),
             sync: self.sync.status(),
+            mempool: self.mempool.status(),
             validator: self.producer.as_ref().map(Producer::status),
         }
     }
-}
-
-fn machines<'m>(
-    sync: &'m mut ChainSync,
-    producer: Option<&'m mut Producer>,
-) -> impl Iterator<Item = &'m mut dyn Component> {
-    let producer = producer.map(|producer| producer as &mut dyn Component);
-    core::iter::once(sync as &mut dyn Component).chain(producer)
 }

@@ -2,7 +2,8 @@
 
 use crate::lanes::Lanes;
 pub use astreum_core::consensus::producer::{
-    Activity, Halt, ProducerConfig, ValidatorStatus, Wait, publish, schedule,
+    Activity, Halt, Problem, ProducerConfig, ValidatorStatus, Wait, assemble, growth, publish,
+    schedule,
 };
 
 /// Block producer of a validator.

@@ -3,6 +3,7 @@
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
 use astreum_core::atom::AtomId;
+use astreum_core::consensus::mempool::MempoolStatus;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -18,6 +19,8 @@ pub struct ChainStatus {
     pub is_behind: bool,
     /// What is being followed, and what is bad.
     pub sync: SyncStatus,
+    /// The mempool.
+    pub mempool: Arc<MempoolStatus>,
     /// The validator, if this node is one.
     pub validator: Option<ValidatorStatus>,
 }

@@ -32,8 +32,8 @@ The counter tells two otherwise equal transactions apart; without --counter it i
 milliseconds. To try again without paying twice, repeat the command with the counter that was
 printed: the same transaction has the same id, and is applied once.
 
-With --wait the exit code is 0 when it succeeded in a block, and 1 when it failed there or did not
-get into one in time.")]
+With --wait the exit code is 0 when it succeeded in a block, and 1 when it failed there, was refused
+or expired, or was not included in time.")]
     Send(Box<TxSendArgs>),
     /// Where a transaction is: waiting, in which block and how it went, or unknown.
     #[command(after_help = "Examples:
@@ -42,6 +42,15 @@ get into one in time.")]
 
 The exit code is 0 when it succeeded or waits, 1 when it failed or is unknown.")]
     Status(TxStatusArgs),
+    /// Announce a transaction again that this node or a peer knows: one that expired, was refused, or
+    /// was in a branch that was left.
+    #[command(after_help = "Examples:
+  astreum tx resend ID
+  astreum tx resend ID --wait
+
+The same transaction is applied once, however often it is sent. One that is in the chain already is
+refused. The exit codes are those of `tx send`.")]
+    Resend(TxResendArgs),
     /// Show what a transaction says, and whether its signature holds.
     #[command(after_help = "Examples:
   astreum tx show ID
@@ -115,6 +124,25 @@ pub(super) struct TxStatusArgs {
 pub(super) struct TxShowArgs {
     /// The transaction's id.
     pub(super) id: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TxResendArgs {
+    /// The transaction's id: 64 hexadecimal digits.
+    pub(super) id: String,
+    /// Wait until it is in a block, at most this many seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "60"
+    )]
+    pub(super) wait: Option<NonZeroU64>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -14,14 +14,14 @@ use serde_json::json;
 use crate::clock;
 use crate::config::Secret;
 use crate::control::{
-    BlockReply, Client, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
+    BlockReply, Client, ClientError, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
     TransactionStatusReply, hex, unhex,
 };
 use crate::keys;
 
 use super::account::{at_head, table};
 use super::args::NodeArgs;
-use super::chain_args::{TxArgs, TxCommand, TxSendArgs, TxShowArgs, TxStatusArgs};
+use super::chain_args::{TxArgs, TxCommand, TxResendArgs, TxSendArgs, TxShowArgs, TxStatusArgs};
 use super::output::{Failure, Output, complain, json_line};
 use super::session::client;
 use super::words;
@@ -29,6 +29,7 @@ use super::words;
 pub(super) fn tx(args: TxArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
         TxCommand::Send(args) => send(&args, out),
+        TxCommand::Resend(args) => resend(&args, out),
         TxCommand::Status(args) => status(&args, out),
         TxCommand::Show(args) => show(&args, out),
     }
@@ -73,7 +74,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
                 write!(out, "{}", sent(&transaction, &reply, args.dry_run))?;
                 out.flush()?;
             }
-            Some(wait(&client, &reply.id, seconds.get(), &args.at)?)
+            Some(wait(&client, &reply.id, seconds.get(), &args.at, true)?)
         }
     };
     if args.json {
@@ -174,12 +175,9 @@ fn time_counter() -> Natural {
 }
 
 fn sent(transaction: &Transaction, reply: &SendReply, dry_run: bool) -> String {
-    let to = match (dry_run, reply.own_pool, reply.validators) {
-        (true, ..) => "nobody: this is a dry run".to_owned(),
-        (false, true, 0) => "this node, which validates".to_owned(),
-        (false, true, count) => format!("this node and {count} other validators"),
-        (false, false, 1) => "1 validator".to_owned(),
-        (false, false, count) => format!("{count} validators"),
+    let to = match dry_run {
+        true => "none: this is a dry run".to_owned(),
+        false => sent_to(reply),
     };
     let costs = &reply.costs;
     let fee = format!("{}, and {} at most for storage", costs.fee, costs.storage);
@@ -193,6 +191,15 @@ fn sent(transaction: &Transaction, reply: &SendReply, dry_run: bool) -> String {
         ("sender has", costs.balance.clone()),
         ("sent to", to),
     ])
+}
+
+fn sent_to(reply: &SendReply) -> String {
+    match (reply.own_pool, reply.validators) {
+        (true, 0) => "this node, which validates".to_owned(),
+        (true, count) => format!("this node and {count} other validators"),
+        (false, 1) => "1 validator".to_owned(),
+        (false, count) => format!("{count} validators"),
+    }
 }
 
 fn sent_json(
@@ -221,12 +228,44 @@ fn sent_json(
     })
 }
 
-/// Asks until it is in a block or the time is up; the node waits, not this process.
+/// Has a transaction announced again.
+fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
+    let id = words::id("the transaction", &args.id)?.to_string();
+    let client = client(&args.at)?;
+    let reply: SendReply = client.request(&Request::ResendTransaction { id })?;
+    let status = match args.wait {
+        None => None,
+        Some(seconds) => Some(wait(&client, &reply.id, seconds.get(), &args.at, true)?),
+    };
+    if args.json {
+        let value = json!({
+            "id": reply.id,
+            "own_pool": reply.own_pool,
+            "validators": reply.validators,
+            "status": status,
+        });
+        json_line(out, &value)?;
+    } else {
+        let rows = [
+            ("transaction", reply.id.clone()),
+            ("sent to", sent_to(&reply)),
+        ];
+        write!(out, "{}", table(&rows))?;
+        if let Some(status) = &status {
+            write!(out, "{}", status_text(status))?;
+        }
+    }
+    status.map_or(Ok(()), |status| verdict(&status, true))
+}
+
+/// Asks until it is in a block, refused or expired, or the time is up; the node waits, not this
+/// process. `is_connected` tells whether the node has answered before.
 fn wait(
     client: &Client,
     id: &str,
     seconds: u64,
     at: &NodeArgs,
+    mut is_connected: bool,
 ) -> Result<TransactionStatusReply, Failure> {
     // Well before this process would take the node for dead.
     let at_once = MAX_WAIT_SECONDS.min(at.timeout.get().div_ceil(2));
@@ -239,10 +278,28 @@ fn wait(
             id: id.to_owned(),
             wait_seconds: left.min(at_once),
         };
-        let status: TransactionStatusReply = client.request(&request)?;
+        let status: TransactionStatusReply = match client.request(&request) {
+            Err(error) if is_connected && is_lost(&error) => {
+                return Err(Failure::Failed(format!(
+                    "lost the connection to the node; state unknown: {error}; `astreum tx status \
+                     {id}` asks again"
+                )));
+            }
+            answer => answer?,
+        };
+        is_connected = true;
         if status.is_final() || left <= at_once {
             return Ok(status);
         }
+    }
+}
+
+/// Returns whether the node has gone, so that nothing is known of what was asked.
+const fn is_lost(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotRunning { .. } | ClientError::Io { .. } => true,
+        ClientError::Refused(reply) => reply.stopping,
+        ClientError::BadReply { .. } => false,
     }
 }
 
@@ -250,7 +307,7 @@ fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
     let id = words::id("the transaction", &args.id)?.to_string();
     let client = client(&args.at)?;
     let seconds = args.wait.map_or(0, NonZeroU64::get);
-    let status = wait(&client, &id, seconds, &args.at)?;
+    let status = wait(&client, &id, seconds, &args.at, false)?;
     if args.json {
         json_line(out, &status)?;
     } else {
@@ -273,11 +330,19 @@ fn verdict(status: &TransactionStatusReply, waited: bool) -> Result<(), Failure>
             status.id
         ))),
         "refused" => Err(Failure::Failed(format!(
-            "this node's validator does not take it: {}",
+            "the mempool does not take it: {}",
+            status.reason.as_deref().unwrap_or("no reason given")
+        ))),
+        "expired" => Err(Failure::Failed(format!(
+            "it expired before it was included; `astreum tx resend {}` sends it again",
+            status.id
+        ))),
+        "abandoned" => Err(Failure::Failed(format!(
+            "it was in a branch that was left, and could not return to the mempool: {}",
             status.reason.as_deref().unwrap_or("no reason given")
         ))),
         _ if waited => Err(Failure::Failed(
-            "it did not get into a block in time; `astreum tx status` asks again".to_owned(),
+            "timed out waiting for inclusion; `astreum tx status` asks again".to_owned(),
         )),
         _ => Ok(()),
     }
@@ -287,9 +352,18 @@ fn status_text(status: &TransactionStatusReply) -> String {
     let state = match status.state.as_str() {
         "success" => "succeeded",
         "failed" => "failed",
-        "pending" => "waiting in this node's pool",
-        "refused" => "refused by this node's validator",
-        "stored" => "known here, and in no block yet",
+        "pending" => "in this node's mempool, ready to be included",
+        "waiting" => "in this node's mempool, waiting for data",
+        "fetching" => "being fetched",
+        "announced" => "announced to validators, in no block yet",
+        "unheld" => "not held by any known validator; it is announced when one connects",
+        "refused" => "refused by this node's mempool",
+        "expired" => "expired before it was included; `astreum tx resend` sends it again",
+        "abandoned" => "in a branch that was left, and not returned to the mempool",
+        "stored" => {
+            "known here, in no block and not in this node's mempool; `astreum tx resend` \
+             announces it"
+        }
         "unknown" => "unknown",
         other => other,
     };
@@ -300,7 +374,16 @@ fn status_text(status: &TransactionStatusReply) -> String {
     let own = |text: &Option<String>| text.clone();
     rows.extend(own(&status.reason).map(|reason| ("reason", reason)));
     if let (Some(place), Some(count)) = (status.pool_place, status.pool_transactions) {
-        rows.push(("place in the pool", format!("{place} of {count}")));
+        rows.push(("place in the mempool", format!("{place} of {count}")));
+    }
+    rows.extend(own(&status.waits_for).map(|data| ("waits for", data)));
+    rows.extend(
+        status
+            .validators
+            .map(|count| ("validators", count.to_string())),
+    );
+    if let (Some(block), Some(height)) = (own(&status.abandoned_block), status.abandoned_height) {
+        rows.push(("left block", format!("{height}, {block}")));
     }
     if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
         rows.push(("in block", format!("{height}, {block}")));
@@ -359,11 +442,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_in_the_pool_has_its_place_there() {
+    fn each_state_of_a_pending_transaction_says_what_it_waits_for() {
         let mut reply = TransactionStatusReply {
             id: "ab".repeat(32),
             state: "pending".to_owned(),
             reason: None,
+            waits_for: None,
+            validators: None,
+            abandoned_block: None,
+            abandoned_height: None,
             pool_place: Some(3),
             pool_transactions: Some(10),
             block: None,
@@ -374,12 +461,33 @@ mod tests {
             head: None,
         };
         let text = status_text(&reply);
-        assert!(text.contains("waiting in this node's pool"), "{text}");
-        assert!(text.contains("3 of 10"), "{text}");
-        // A node that does not validate has no pool to tell of.
-        reply.state = "stored".to_owned();
+        assert!(
+            text.contains("ready to be included") && text.contains("3 of 10"),
+            "{text}"
+        );
+        assert!(!reply.is_final());
         (reply.pool_place, reply.pool_transactions) = (None, None);
+        reply.state = "waiting".to_owned();
+        reply.waits_for = Some("cd".repeat(32));
         let text = status_text(&reply);
-        assert!(!text.contains("pool"), "{text}");
+        assert!(
+            text.contains("waiting for data") && text.contains(&"cd".repeat(32)),
+            "{text}"
+        );
+        reply.waits_for = None;
+        reply.state = "unheld".to_owned();
+        let text = status_text(&reply);
+        assert!(text.contains("not held by any known validator"), "{text}");
+        reply.state = "expired".to_owned();
+        assert!(reply.is_final() && verdict(&reply, false).is_err());
+        reply.state = "abandoned".to_owned();
+        reply.reason = Some("insufficient balance".to_owned());
+        (reply.abandoned_block, reply.abandoned_height) = (Some("ef".repeat(32)), Some(7));
+        let text = status_text(&reply);
+        assert!(
+            text.contains("branch that was left") && text.contains("7, efef"),
+            "{text}"
+        );
+        assert!(reply.is_final());
     }
 }

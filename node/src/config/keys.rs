@@ -214,6 +214,10 @@ keys! {
         reference_followers: bool = false, Allowed::Switch;
         /// Transactions that a block of this validator may carry.
         max_block_transactions: u32 = 4096, Allowed::Whole { min: 1, max: 65_536 };
+        /// Bytes, as stored, that blocks of this validator may leave on average; what 4,096 blocks did
+        /// not use is saved for later ones. With the default a busy chain fills 10 GiB in a week. 0
+        /// means no limit.
+        max_block_growth_bytes: u64 = 32 << 10, ANY;
         /// Seconds between two looks at what could not be followed; news is followed at once.
         /// Default is peer_timeout_interval.
         verify_blockchain_interval: Duration = Duration::from_secs(10), Allowed::Seconds { zero: false };

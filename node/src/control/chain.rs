@@ -204,16 +204,30 @@ pub struct TransactionReply {
 pub struct TransactionStatusReply {
     /// Its id, in hex.
     pub id: String,
-    /// `success` or `failed` in a block, `pending` in this node's pool, `refused` by its validator,
-    /// `stored` here and in no block, or `unknown`.
+    /// `success` or `failed` in a block; in this node's mempool `pending` (ready to be included),
+    /// `waiting` (for data) or `fetching`; `announced` to validators, or `unheld` (no validator is known
+    /// to announce it to); `refused`, `expired`, or `abandoned` (in a branch that was left);
+    /// `stored` (known here, in no block and not in the mempool), or `unknown`.
     pub state: String,
-    /// Why it is refused.
+    /// Why it is refused, or did not return from a branch that was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its place in this node's pool, the first that is taken being 1.
+    /// The list or atom that it waits for, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Validators that it was announced to last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validators: Option<u64>,
+    /// The abandoned block that it was in, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_block: Option<String>,
+    /// That block's height.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_height: Option<u64>,
+    /// Its place in this node's mempool, the first that is taken being 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_place: Option<u64>,
-    /// How many wait in this node's pool.
+    /// How many are ready in this node's mempool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_transactions: Option<u64>,
     /// The block, if it is in one.
@@ -234,6 +248,6 @@ impl TransactionStatusReply {
     /// Whether it will not change any more, unless the chain does.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.block.is_some() || self.reason.is_some()
+        self.block.is_some() || self.reason.is_some() || self.state == "expired"
     }
 }

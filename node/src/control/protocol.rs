@@ -103,6 +103,12 @@ pub enum Request {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Takes a transaction again that is known here or to a peer, advertises and announces it:
+    /// [`SendReply`](super::SendReply).
+    ResendTransaction {
+        /// Its id, in hex.
+        id: String,
+    },
     /// What a transaction says: [`TransactionReply`](super::TransactionReply).
     Transaction {
         /// Its id, in hex.
@@ -136,6 +142,9 @@ pub struct ErrorReply {
     /// Whether a list is too large to be fetched as one; its atoms can be asked for one by one.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub too_large: bool,
+    /// Whether the node is shutting down, so that there is no answer.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub stopping: bool,
 }
 
 impl<T: Into<String>> From<T> for ErrorReply {
@@ -144,6 +153,7 @@ impl<T: Into<String>> From<T> for ErrorReply {
             error: error.into(),
             missing: None,
             too_large: false,
+            stopping: false,
         }
     }
 }
@@ -156,6 +166,7 @@ impl ErrorReply {
             error: format!("atom {id} was not found here or at any peer"),
             missing: Some(id.to_string()),
             too_large: false,
+            stopping: false,
         }
     }
 }
@@ -223,14 +234,17 @@ pub struct ProducerReply {
     pub public_key: String,
     /// What it is doing, or why it waits.
     pub activity: String,
-    /// Whether it signs nothing for now; `activity` says why.
+    /// Whether it makes no blocks although it should; `problems` says why.
     pub halted: bool,
     /// Blocks that it made since it started.
     pub blocks_made: u64,
     /// Blocks that were not found in time.
     pub blocks_late: u64,
-    /// Transactions that wait for a block.
+    /// Transactions in the mempool.
     pub pool_transactions: u64,
+    /// Those of them that wait for data.
+    #[serde(default)]
+    pub pool_waiting: u64,
     /// Their bytes.
     pub pool_bytes: u64,
     /// Transactions that were refused.
@@ -408,6 +422,8 @@ struct ReplyLine {
     missing: Option<String>,
     #[serde(default)]
     too_large: bool,
+    #[serde(default)]
+    stopping: bool,
 }
 
 pub(super) fn parse_reply(line: &[u8]) -> Result<Reply, serde_json::Error> {
@@ -416,6 +432,7 @@ pub(super) fn parse_reply(line: &[u8]) -> Result<Reply, serde_json::Error> {
         error,
         missing,
         too_large,
+        stopping,
         ..
     } = reply;
     Ok(if reply.ok {
@@ -425,6 +442,7 @@ pub(super) fn parse_reply(line: &[u8]) -> Result<Reply, serde_json::Error> {
             error,
             missing,
             too_large,
+            stopping,
         })
     })
 }

@@ -6,7 +6,7 @@ use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{FetchError, ListLimit, PeerInfo, Stats, WorkDone};
+use astreum_core::wire::engine::{FetchError, ListLimit, PeerInfo, Recipient, Stats, WorkDone};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::network_group::NetworkGroup;
 use astreum_core::wire::object::PayloadType;
@@ -61,6 +61,13 @@ pub(super) enum Command {
     Announce {
         transaction: AtomId,
         reply: SyncSender<usize>,
+    },
+    /// As [`Command::Announce`], for the chain's thread, which gets to know how many validators it went
+    /// to.
+    ChainAnnounce {
+        transaction: AtomId,
+        to: Recipient,
+        inbox: Inbox,
     },
     Peers(SyncSender<Vec<Peer>>),
     Providers {

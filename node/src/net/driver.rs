@@ -273,6 +273,19 @@ impl Driver {
                     .send_transaction(now, transaction, Recipient::Validators);
                 let _ = reply.send(told);
             }
+            Command::ChainAnnounce {
+                transaction,
+                to,
+                inbox,
+            } => {
+                let validators = self.engine.send_transaction(now, transaction, to);
+                if to == Recipient::Validators {
+                    inbox.answer(Input::Announced {
+                        transaction,
+                        validators,
+                    });
+                }
+            }
             Command::Peers(reply) => {
                 let peers = self.engine.peers();
                 let _ = reply.send(peers.map(|info| Peer::new(&info, now)).collect());
@@ -414,6 +427,10 @@ impl Driver {
                     self.head = Some(id);
                     self.engine.set_head(now, self.head);
                 }
+                let info = self.engine.peer(&peer);
+                if info.is_some_and(|info| info.is_validator && info.is_proven) {
+                    self.tell_chain(Input::ValidatorSeen { peer });
+                }
                 self.tell_chain(Input::PeerHead {
                     peer,
                     group,
@@ -422,9 +439,9 @@ impl Driver {
                     is_seed,
                 });
             }
-            Event::Transaction { peer, id, .. } => {
-                let peer = Some(peer);
-                self.tell_chain(Input::Transaction { peer, id });
+            Event::Transaction { peer, group, id } => {
+                let (peer, group) = (Some(peer), Some(group));
+                self.tell_chain(Input::Transaction { peer, group, id });
             }
             event @ Event::ChainIdentity { peer, identity } => {
                 self.tell_chain(Input::PeerIdentity { peer, identity });

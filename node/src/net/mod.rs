@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::wire::engine::{EngineConfig, ListLimit};
+use astreum_core::wire::engine::{EngineConfig, ListLimit, Recipient};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender};
@@ -285,6 +285,24 @@ impl NetworkHandle {
     /// When the network has been stopped.
     pub fn announce_transaction(&self, transaction: AtomId) -> Result<usize, Stopped> {
         self.ask(|reply| Command::Announce { transaction, reply })
+    }
+
+    /// Announces a transaction for the chain's thread; where it goes to all validators, the thread gets
+    /// to know how many they were.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn announce_for_chain(
+        &self,
+        transaction: AtomId,
+        to: Recipient,
+        inbox: Inbox,
+    ) -> Result<(), Stopped> {
+        self.commands.send(Command::ChainAnnounce {
+            transaction,
+            to,
+            inbox,
+        })
     }
 
     /// The peers.

@@ -5,8 +5,7 @@
 //! that a small store does not make it start over.
 
 use super::{Node, NodeError};
-use crate::chain::producer::ValidatorStatus;
-use crate::chain::{Head, HeadState};
+use crate::chain::{ChainStatus, Head, HeadState};
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
 use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};
@@ -16,6 +15,7 @@ use astreum_core::chain::{
     Account, Address, Block, Election, ElectionLoader, MAX_TRANSACTION_DATA_BYTES, RecordError,
     TREASURY, Transaction, least_new_stake,
 };
+use astreum_core::consensus::mempool::{Outcome, Standing};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::wire::object::PayloadType;
@@ -67,19 +67,55 @@ pub struct Validators {
 pub enum TransactionState {
     /// In a block.
     Included(Box<Place>),
-    /// In this node's pool.
+    /// In this validator's mempool, ready to be included.
     Pending {
-        /// How many are taken before it.
+        /// Transactions that are taken before it.
         before: usize,
-        /// How many wait altogether.
+        /// Ready transactions altogether.
         waiting: usize,
     },
-    /// This node's validator does not take it.
+    /// In this node's mempool, waiting for a list or an atom that it needs.
+    WaitingForData {
+        /// The list or atom.
+        data: AtomId,
+    },
+    /// Being fetched or checked.
+    Fetching,
+    /// Announced to validators by this node, which does not validate itself.
+    Announced {
+        /// Validators that the last announcement went to; `None` before there was one.
+        validators: Option<usize>,
+    },
+    /// This node announces it, and knows no validator that it could announce it to.
+    Unheld,
+    /// The mempool does not take it.
     Refused(String),
-    /// Here or at a peer, and in no block of the head's chain.
+    /// It was not included in time.
+    Expired,
+    /// It was in a block whose branch was left, and could not return to the mempool.
+    Abandoned {
+        /// The block.
+        block: AtomId,
+        /// The block's height.
+        height: u64,
+        /// Why it did not return.
+        reason: String,
+    },
+    /// Here or at a peer, in no block of the head's chain, and not in this node's mempool.
     Stored,
-    /// Nobody has it.
+    /// No peer has it.
     Unknown,
+}
+
+impl TransactionState {
+    /// Returns whether it will not change any more, unless the chain does or it is sent again.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Included(_) | Self::Refused(_) | Self::Expired | Self::Abandoned { .. }
+        )
+    }
 }
 
 /// A transaction that was sent.
@@ -385,8 +421,7 @@ impl Node {
                 Some(head.clone()),
             ));
         }
-        let validator = self.chain().status().validator;
-        let state = match validator.and_then(|validator| judged(&validator, id)) {
+        let state = match judged(&self.chain().status(), id) {
             Some(judged) => judged,
             None if source.atom(&id).is_ok() => TransactionState::Stored,
             None => TransactionState::Unknown,
@@ -394,11 +429,11 @@ impl Node {
         Ok((state, head))
     }
 
-    /// As [`Node::transaction_state`]; waits until the transaction is in a block or refused, at most
-    /// `timeout`.
+    /// As [`Node::transaction_state`]; waits until the transaction is in a block, refused or expired,
+    /// at most `timeout`.
     ///
     /// # Errors
-    /// As [`Node::transaction_state`].
+    /// As [`Node::transaction_state`]; [`QueryError::Stopping`] when the node stops meanwhile.
     pub fn wait_for_transaction(
         &self,
         id: AtomId,
@@ -410,24 +445,23 @@ impl Node {
             let left = deadline.map_or(timeout, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
-            let is_final = match state {
-                TransactionState::Included(_) | TransactionState::Refused(_) => true,
-                TransactionState::Pending { .. }
-                | TransactionState::Stored
-                | TransactionState::Unknown => false,
-            };
-            if is_final || left.is_zero() {
+            if state.is_final() || left.is_zero() {
                 return Ok((state, head));
             }
-            if !self.wait_for_news(id, &head, left) {
+            if !self.wait_for_news(id, &head, left)? {
                 return Ok((state, head));
             }
         }
     }
 
-    /// Waits until the head is another one or this node's validator refuses the transaction; `false`
-    /// when nothing of that comes within `timeout`, or the node is disconnected meanwhile.
-    fn wait_for_news(&self, id: AtomId, head: &Option<Head>, timeout: Duration) -> bool {
+    /// Waits until the head is another one or the mempool has done with the transaction; `false` when
+    /// nothing of that comes within `timeout`.
+    fn wait_for_news(
+        &self,
+        id: AtomId,
+        head: &Option<Head>,
+        timeout: Duration,
+    ) -> Result<bool, QueryError> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             let left = deadline.map_or(timeout, |deadline| {
@@ -436,14 +470,17 @@ impl Node {
             let news = self
                 .chain()
                 .wait_until(left.min(CONNECTED_INTERVAL), |status| {
-                    let judged = status.validator.as_ref().and_then(|own| judged(own, id));
-                    status.head != *head || matches!(judged, Some(TransactionState::Refused(_)))
+                    let judged = judged(status, id);
+                    status.head != *head || judged.is_some_and(|state| state.is_final())
                 });
             if news.is_some() {
-                return true;
+                return Ok(true);
             }
-            if left.is_zero() || self.handle().is_err() {
-                return false;
+            if self.handle().is_err() {
+                return Err(QueryError::Stopping);
+            }
+            if left.is_zero() {
+                return Ok(false);
             }
         }
     }
@@ -530,9 +567,9 @@ impl Node {
         }
         let told = handle.announce_transaction(transaction.id());
         let validators = told.map_err(not_connected)?;
-        if own_pool {
-            self.submit(transaction.id(), validators == 0)?;
-        } else if validators == 0 {
+        if own_pool || validators > 0 {
+            self.submit(transaction.id(), own_pool && validators == 0)?;
+        } else {
             let peers = peers.len();
             return Err(SendError::NoValidator { peers });
         }
@@ -545,24 +582,33 @@ impl Node {
         })
     }
 
-    /// Gives a transaction to this node's own validator. If nobody else was told, waits for what it
-    /// says, for [`JUDGEMENT_TIMEOUT`] at most.
+    /// Announces a transaction again that is known here or to a peer: as [`Node::send_transaction`],
+    /// after it expired, was refused or was in a branch that was left.
+    ///
+    /// # Errors
+    /// As [`Node::send_transaction`], and when no peer has it.
+    pub fn resend_transaction(&self, id: AtomId) -> Result<SentTransaction, SendError> {
+        let transaction = self.transaction(id)?;
+        self.send_transaction(&transaction)
+    }
+
+    /// Gives a transaction to this node's mempool. If no validator was told, waits for what it says,
+    /// for [`JUDGEMENT_TIMEOUT`] at most.
     fn submit(&self, id: AtomId, is_only: bool) -> Result<(), SendError> {
         // What was refused and is sent again is judged again.
-        let before = self.chain().status().validator;
-        let before = before.map_or(0, |validator| validator.refused);
+        let before = self.chain().status().mempool.refused;
         self.submit_transaction(id);
         if !is_only {
             return Ok(());
         }
-        let verdict = |validator: &ValidatorStatus| match judged(validator, id) {
-            Some(TransactionState::Refused(_)) if validator.refused == before => None,
+        let verdict = |status: &ChainStatus| match judged(status, id) {
+            Some(TransactionState::Refused(_)) if status.mempool.refused == before => None,
             judged => judged,
         };
-        let status = self.chain().wait_until(JUDGEMENT_TIMEOUT, |status| {
-            status.validator.as_ref().and_then(verdict).is_some()
-        });
-        match status.and_then(|status| verdict(status.validator.as_ref()?)) {
+        let status = self
+            .chain()
+            .wait_until(JUDGEMENT_TIMEOUT, |status| verdict(status).is_some());
+        match status.as_ref().and_then(verdict) {
             Some(TransactionState::Refused(why)) => Err(SendError::Refused(why)),
             _ => Ok(()),
         }
@@ -582,15 +628,34 @@ impl Node {
     }
 }
 
-/// What this node's validator says of a transaction that is in no block; `None` if nothing.
-fn judged(validator: &ValidatorStatus, id: AtomId) -> Option<TransactionState> {
-    if let Some(before) = validator.before(&id) {
-        let waiting = validator.waiting.len();
-        return Some(TransactionState::Pending { before, waiting });
-    }
-    let mut refusals = validator.refusals.iter().rev();
-    let refusal = refusals.find(|(refused, _)| *refused == id);
-    refusal.map(|(_, why)| TransactionState::Refused(why.clone()))
+/// Returns what this node's mempool says of a transaction that is in no block; `None` if nothing.
+fn judged(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
+    let is_validator = status.validator.is_some();
+    let standing = status.mempool.standing(&id)?;
+    Some(match standing {
+        Standing::Ready { before, ready } if is_validator => TransactionState::Pending {
+            before,
+            waiting: ready,
+        },
+        // One that does not validate holds what its own users sent.
+        Standing::Ready { .. } => match status.mempool.own.get(&id).copied().flatten() {
+            Some(0) => TransactionState::Unheld,
+            validators => TransactionState::Announced { validators },
+        },
+        Standing::Waiting { data, .. } => TransactionState::WaitingForData { data },
+        Standing::Fetching => TransactionState::Fetching,
+        Standing::Left(Outcome::Refused(refusal)) => TransactionState::Refused(refusal.to_string()),
+        Standing::Left(Outcome::Expired) => TransactionState::Expired,
+        Standing::Left(Outcome::Abandoned {
+            block,
+            height,
+            reason,
+        }) => TransactionState::Abandoned {
+            block,
+            height,
+            reason: reason.to_string(),
+        },
+    })
 }
 
 fn not_connected(Stopped: Stopped) -> SendError {

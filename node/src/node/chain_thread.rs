@@ -2,12 +2,15 @@
 
 use super::chain_start::{self, Start};
 use super::{Node, NodeError};
+use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::{Producer, ProducerConfig};
 use crate::chain::{Input, SyncConfig};
 use crate::config::Config;
 use crate::lanes::Lanes;
+use crate::log;
 use crate::work::chain::{ChainParts, ChainThread};
 use astreum_core::atom::AtomId;
+use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::crypto::SigningKey;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
@@ -26,6 +29,8 @@ impl Node {
             return Ok(());
         }
         let config = &self.config;
+        let mempool_file = MempoolFile::new(state_dir, config.chain_id);
+        let mempool = restored_mempool(config, &mempool_file);
         let network = self.handle()?;
         let producer = producer_config(config);
         let key = producer.as_ref();
@@ -40,6 +45,8 @@ impl Node {
             saved,
             sync: SyncConfig::from(config),
             validator: producer.zip(key),
+            mempool,
+            mempool_file,
         });
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.tell_chain(thread.inbox().clone())?;
@@ -47,12 +54,19 @@ impl Node {
         Ok(())
     }
 
-    /// Has this node's own validator look at a transaction that is stored here, as if a peer had
-    /// told of it. What becomes of it shows in [`Node::chain`]. `false` if no chain is taken part in.
+    /// Takes a transaction that is stored here into the mempool as one of a local user, which is
+    /// announced to validators until it is included. What becomes of it shows in [`Node::chain`].
+    /// `false` if no chain is followed.
     pub fn submit_transaction(&self, id: AtomId) -> bool {
         let chain_thread = self.chain_thread();
         let inbox = chain_thread.as_ref().map(ChainThread::inbox);
-        inbox.is_some_and(|inbox| inbox.offer(Input::Transaction { peer: None, id }))
+        inbox.is_some_and(|inbox| {
+            inbox.offer(Input::Transaction {
+                peer: None,
+                group: None,
+                id,
+            })
+        })
     }
 
     pub(super) fn stop_chain(&self) {
@@ -68,6 +82,32 @@ impl Node {
     }
 }
 
+/// Returns the mempool with what an earlier run had saved. A file that cannot be read costs its
+/// contents, not the start.
+fn restored_mempool(config: &Config, file: &MempoolFile) -> Mempool {
+    let mut mempool = Mempool::new(MempoolConfig {
+        reference_followers: config.reference_followers,
+        is_validator: config.validation_secret_key.is_some(),
+        ..MempoolConfig::default()
+    });
+    let path = file.path().display();
+    let restored = match file.load() {
+        Ok(bytes) => mempool.restore(&bytes),
+        Err(error) => {
+            log::warn!("failed to read the mempool of the last run from {path}: {error}");
+            return mempool;
+        }
+    };
+    match restored {
+        Ok(0) => {}
+        Ok(count) => log::info!("restored the mempool: path={path} transactions={count}"),
+        Err(damage) => {
+            log::warn!("the mempool of the last run is damaged: path={path}: {damage}");
+        }
+    }
+    mempool
+}
+
 /// How this node validates, if it does.
 fn producer_config(config: &Config) -> Option<ProducerConfig> {
     let secret = config.validation_secret_key.as_ref()?;
@@ -79,6 +119,7 @@ fn producer_config(config: &Config) -> Option<ProducerConfig> {
         claim_reward: config.claim_reward,
         reference_followers: config.reference_followers,
         max_block_transactions: transactions,
+        max_block_growth_bytes: config.max_block_growth_bytes,
         has_seeds: config.default_seed.is_some() || !config.additional_seeds.is_empty(),
         ..ProducerConfig::new(key)
     })

@@ -51,6 +51,8 @@ pub enum QueryError {
     UnknownTransaction(AtomId),
     /// The question was about the node's own account, and it has none.
     NoOwnAccount,
+    /// The node stopped before there was an answer.
+    Stopping,
 }
 
 impl fmt::Display for QueryError {
@@ -76,6 +78,7 @@ impl fmt::Display for QueryError {
             Self::UnknownTransaction(id) => {
                 write!(f, "no transaction {id} was found here or at any peer")
             }
+            Self::Stopping => f.write_str("the node is shutting down"),
             Self::NoOwnAccount => f.write_str(
                 "this node has no account of its own, for it has no validation key; give an \
                  account's key, or set validation_secret_key_file",

@@ -7,10 +7,10 @@ use crate::control::{
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, Reply, SendReply, SlotReply,
     TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply, hex,
 };
-use crate::node::{Node, SendError, TransactionState};
+use crate::node::{Node, SendError, SentTransaction, TransactionState};
 use crate::query::{BlockAt, Costs, Included, QueryError};
 use crate::store::Durability;
-use astreum_core::atom::MemoryStore;
+use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::chain::{Address, BURN, Block, Status, TREASURY, Transaction};
 use astreum_core::integer::Natural;
 use core::time::Duration;
@@ -97,14 +97,24 @@ pub(super) fn send_transaction(node: &Node, id: &str, atoms: &[String], dry_run:
         });
     }
     let sent = node.send_transaction(&transaction)?;
-    to_reply(&SendReply {
+    to_reply(&send_reply(id, &sent, warnings))
+}
+
+pub(super) fn resend_transaction(node: &Node, id: &str) -> Reply {
+    let id = parse_id(id)?;
+    let sent = node.resend_transaction(id)?;
+    to_reply(&send_reply(id, &sent, Vec::new()))
+}
+
+fn send_reply(id: AtomId, sent: &SentTransaction, warnings: Vec<String>) -> SendReply {
+    SendReply {
         id: id.to_string(),
         own_pool: sent.own_pool,
         validators: sent.validators as u64,
         durable: sent.durability != Durability::Memory,
         costs: costs_reply(&sent.costs, &sent.balance),
         warnings,
-    })
+    }
 }
 
 /// What is allowed, and rarely meant.
@@ -150,6 +160,10 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
         id: id.to_string(),
         state: String::new(),
         reason: None,
+        waits_for: None,
+        validators: None,
+        abandoned_block: None,
+        abandoned_height: None,
         pool_place: None,
         pool_transactions: None,
         block: None,
@@ -173,6 +187,27 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
             reply.pool_place = Some(*before as u64 + 1);
             reply.pool_transactions = Some(*waiting as u64);
             "pending"
+        }
+        TransactionState::WaitingForData { data } => {
+            reply.waits_for = Some(data.to_string());
+            "waiting"
+        }
+        TransactionState::Fetching => "fetching",
+        TransactionState::Announced { validators } => {
+            reply.validators = validators.map(|count| count as u64);
+            "announced"
+        }
+        TransactionState::Unheld => "unheld",
+        TransactionState::Expired => "expired",
+        TransactionState::Abandoned {
+            block,
+            height,
+            reason,
+        } => {
+            reply.abandoned_block = Some(block.to_string());
+            reply.abandoned_height = Some(*height);
+            reply.reason = Some(reason.clone());
+            "abandoned"
         }
         TransactionState::Refused(why) => {
             reply.reason = Some(why.clone());
@@ -277,6 +312,7 @@ impl From<QueryError> for ErrorReply {
     fn from(error: QueryError) -> Self {
         Self {
             missing: error.missing().map(|id| id.to_string()),
+            stopping: error == QueryError::Stopping,
             ..error.to_string().into()
         }
     }

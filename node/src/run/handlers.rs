@@ -13,6 +13,7 @@ use crate::store::Durability;
 use crate::store::cold::ColdStats;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
+use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
@@ -190,6 +191,9 @@ impl Handler for NodeHandler {
             Request::SendTransaction { id, atoms, dry_run } => {
                 chain_handlers::send_transaction(&self.node, &id, &atoms, dry_run)
             }
+            Request::ResendTransaction { id } => {
+                chain_handlers::resend_transaction(&self.node, &id)
+            }
             Request::Transaction { id } => chain_handlers::transaction(&self.node, &id),
             Request::TransactionStatus { id, wait_seconds } => {
                 chain_handlers::transaction_status(&self.node, &id, wait_seconds)
@@ -270,9 +274,11 @@ fn status_reply(node: &Node) -> StatusReply {
     let network = network.as_ref();
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
-    let halted = validator
-        .filter(|status| matches!(status.activity, Activity::Halted(_)))
-        .map(|status| status.activity.to_string());
+    let halted = validator.and_then(|status| match (&status.activity, &status.problem) {
+        (Activity::Halted(halt), _) => Some(halt.to_string()),
+        (_, Some(problem)) => Some(problem.to_string()),
+        (_, None) => None,
+    });
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key: public_key.to_string(),
@@ -302,25 +308,31 @@ fn status_reply(node: &Node) -> StatusReply {
             .flatten()
             .chain(halted)
             .collect(),
-        validator: validator.map(validator_reply),
+        validator: validator.map(|status| validator_reply(status, &chain.mempool)),
     }
 }
 
-fn validator_reply(status: &ValidatorStatus) -> ProducerReply {
-    let refusals = status.refusals.iter();
+fn validator_reply(status: &ValidatorStatus, mempool: &MempoolStatus) -> ProducerReply {
+    let refusals = mempool.outcomes.iter();
+    let refusals = refusals.filter_map(|(id, outcome)| match outcome {
+        Outcome::Refused(refusal) => Some((id, refusal.to_string())),
+        Outcome::Expired => Some((id, Refusal::Expired.to_string())),
+        Outcome::Abandoned { .. } => None,
+    });
     ProducerReply {
         public_key: hex(&status.validator),
         activity: status.activity.to_string(),
-        halted: matches!(status.activity, Activity::Halted(_)),
+        halted: status.is_halted(),
         blocks_made: status.blocks_made,
         blocks_late: status.blocks_late,
-        pool_transactions: status.pool_transactions as u64,
-        pool_bytes: status.pool_bytes as u64,
-        refused: status.refused,
+        pool_transactions: (mempool.ready.len() + mempool.waiting.len()) as u64,
+        pool_waiting: mempool.waiting.len() as u64,
+        pool_bytes: mempool.bytes as u64,
+        refused: mempool.refused,
         refusals: refusals
             .map(|(id, reason)| RefusalReply {
                 id: id.to_string(),
-                reason: reason.clone(),
+                reason,
             })
             .collect(),
     }

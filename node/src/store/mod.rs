@@ -281,6 +281,13 @@ impl Store {
         }
     }
 
+    /// Returns how many bytes cold storage can still take, by its limit and by the disk; `None` where
+    /// there is no cold storage.
+    #[must_use]
+    pub fn room_bytes(&self) -> Option<u64> {
+        self.cold().map(ColdStore::room_bytes)
+    }
+
     /// Cold storage, where there is one.
     #[must_use]
     pub fn cold(&self) -> Option<&ColdStore> {

@@ -6,9 +6,11 @@
 //! - A block of our own is named only when its atoms and the file of what was signed are stored.
 //! - Nothing here waits for a peer: what is fetched comes as an input.
 
+use super::assembly::Assembler;
 use super::inbox::{Inbox, Outlet, Taken, inbox};
 use super::spread::Threads;
 use crate::chain::dir::{ChainDir, ChainDirError};
+use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::Producer;
 use crate::chain::{
     Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
@@ -20,6 +22,7 @@ use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::chain::Block;
+use astreum_core::consensus::mempool::Mempool;
 use astreum_core::consensus::{Event, Level};
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
@@ -46,6 +49,10 @@ pub struct ChainParts {
     pub saved: Option<SavedHead>,
     /// How heads of peers are followed.
     pub sync: SyncConfig,
+    /// The mempool, with what an earlier run had saved.
+    pub mempool: Mempool,
+    /// Where it is saved.
+    pub mempool_file: MempoolFile,
     /// The validator, and its public key.
     pub validator: Option<(Producer, [u8; 32])>,
 }
@@ -70,7 +77,7 @@ impl ChainThread {
     /// When the system gives none.
     pub fn start(parts: ChainParts) -> io::Result<Self> {
         let (inbox, outlet) = inbox();
-        let worker = Worker::new(parts, inbox.clone());
+        let worker = Worker::new(parts, inbox.clone())?;
         // So that who asks at once learns what the node is.
         worker.view.show(worker.chain.status());
         let thread = std::thread::Builder::new()
@@ -110,22 +117,25 @@ struct Worker {
     is_stale: bool,
     dir: Option<ChainDir>,
     signing_key: Option<[u8; 32]>,
+    mempool_file: MempoolFile,
     clock: Clock,
     threads: Threads,
+    assembler: Assembler,
     /// What peers were told of the chain.
     told_identity: Option<ChainIdentity>,
     chain: Chain,
 }
 
 impl Worker {
-    fn new(parts: ChainParts, inbox: Inbox) -> Self {
+    fn new(parts: ChainParts, inbox: Inbox) -> io::Result<Self> {
         let (producer, signing_key) = parts.validator.unzip();
         let chain = Chain::new(parts.sync, parts.saved);
         let chain = match producer {
             Some(producer) => chain.with_producer(producer),
             None => chain,
         };
-        Self {
+        let clock = Clock::start();
+        Ok(Self {
             store: parts.store,
             network: parts.network,
             inbox,
@@ -134,11 +144,13 @@ impl Worker {
             is_stale: true,
             dir: parts.dir,
             signing_key,
-            clock: Clock::start(),
+            mempool_file: parts.mempool_file,
+            clock,
             threads: Threads::of_machine(),
+            assembler: Assembler::start(clock)?,
             told_identity: None,
-            chain,
-        }
+            chain: chain.with_mempool(parts.mempool),
+        })
     }
 
     fn run(mut self, outlet: &Outlet) {
@@ -148,7 +160,11 @@ impl Worker {
                 match outlet.take(timeout) {
                     Taken::Input(input) => self.handle(&input),
                     Taken::Nothing => break,
-                    Taken::Stop => return,
+                    Taken::Stop => {
+                        self.chain.flush();
+                        self.carry_out();
+                        return;
+                    }
                 }
                 timeout = Some(Duration::ZERO);
             }
@@ -243,6 +259,26 @@ impl Worker {
                 }
             }
             Effect::SetHead { head, saved } => self.set_head(&head, &saved),
+            Effect::Assemble(job) => {
+                let (store, inbox) = (self.store.clone(), self.inbox.clone());
+                if self.assembler.run(*job, store, inbox).is_err()
+                    && let Some(more) = log::limited("assembly refused")
+                {
+                    log::warn!("a block is not assembled: the worker is busy{more}");
+                }
+            }
+            Effect::CancelAssembly => self.assembler.cancel(),
+            Effect::Keep(atoms) => {
+                for (id, atom) in atoms {
+                    // Without room in memory it is fetched from others.
+                    let _ = self.store.keep(id, atom);
+                }
+            }
+            Effect::Announce { transaction, to } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.announce_for_chain(transaction, to, inbox));
+            }
+            Effect::SaveMempool(save) => self.mempool_file.save(save),
             Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
             // Seen to by the caller.
             Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}

@@ -100,6 +100,7 @@ mod tests {
         let (inbox, outlet) = inbox();
         let said = || Input::Transaction {
             peer: None,
+            group: None,
             id: AtomId::ZERO,
         };
         let taken = (0..MAX_WAITING + 10).filter(|_| inbox.offer(said()));

@@ -5,6 +5,7 @@
 //! - A job that panics ends neither its worker nor the process.
 //! - Dropping the pool lets the jobs that run finish and forgets those that wait.
 
+mod assembly;
 pub mod chain;
 pub mod inbox;
 pub mod spread;

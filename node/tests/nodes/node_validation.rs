@@ -89,8 +89,8 @@ fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
     eventually("the transfer is in a block", || {
         balance(&first, &recipient) == 250
     });
-    let status = first.chain().status().validator.unwrap();
-    assert_eq!(status.refused, 0, "{status:?}");
+    let mempool = first.chain().status().mempool;
+    assert_eq!(mempool.refused, 0, "{mempool:?}");
     let before = head(&first);
     let network = first.status().network.unwrap();
     assert!(network.advertisements >= 5, "{}", network.advertisements);

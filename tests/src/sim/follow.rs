@@ -4,14 +4,19 @@ use super::host::{Host, Running};
 use super::ledger::{EPOCH, Ledger};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Transaction;
+use astreum_core::consensus::mempool::Save;
+use astreum_core::consensus::mempool::saved::MAGIC;
+use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Event, FetchId, ListLimit, Recipient};
 use astreum_core::wire::object::PayloadType;
 use astreum_node::chain::producer::Activity;
 use astreum_node::chain::{Chain, Effect, Environment, Input, Now, Serial};
+use astreum_node::lanes::Lanes;
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What one try at a nonce takes of virtual time: slow machines make chains with little work, which
 /// many trials can afford.
@@ -59,7 +64,7 @@ impl Host {
         };
         self.saved = Some(saved.clone());
         running.following = Some(Following {
-            chain: ledger.chain(self.number, saved, self.signed.clone()),
+            chain: ledger.chain(self.number, saved, self.signed.clone(), &self.mempool),
             fetches: BTreeMap::new(),
             wakes_at: None,
             busy_until: Instant::ZERO,
@@ -87,8 +92,9 @@ impl Host {
                 is_seed: *is_seed,
             },
             Event::PeerRemoved { peer, .. } => Input::PeerGone { peer: *peer },
-            Event::Transaction { peer, id, .. } => Input::Transaction {
+            Event::Transaction { peer, group, id } => Input::Transaction {
                 peer: Some(*peer),
+                group: Some(*group),
                 id: *id,
             },
             Event::Fetched {
@@ -134,7 +140,8 @@ impl Host {
         running
             .engine
             .send_transaction(now, id, Recipient::Validators);
-        self.input(now, &Input::Transaction { peer: None, id });
+        let (peer, group) = (None, None);
+        self.input(now, &Input::Transaction { peer, group, id });
     }
 
     fn following(&mut self) -> Option<&mut Following> {
@@ -253,6 +260,36 @@ impl Host {
                     running.engine.set_head(now, Some(head.id()));
                     self.saved = Some(saved);
                 }
+                Effect::Assemble(job) => {
+                    let room = running.store.room_bytes();
+                    let assembled =
+                        job.run(&running.store, &mut Lanes::new(), &mut NoInterrupt, room);
+                    let input = Input::Assembled(Arc::new(assembled));
+                    self.call(now, |chain, world| chain.handle_input(world, &input));
+                }
+                Effect::CancelAssembly => {}
+                Effect::Keep(atoms) => {
+                    for (id, atom) in atoms {
+                        let _ = running.store.keep(id, atom);
+                    }
+                }
+                Effect::Announce { transaction, to } => {
+                    let validators = running.engine.send_transaction(now, transaction, to);
+                    if to == Recipient::Validators {
+                        let input = Input::Announced {
+                            transaction,
+                            validators,
+                        };
+                        self.call(now, |chain, world| chain.handle_input(world, &input));
+                    }
+                }
+                Effect::SaveMempool(Save::Append { bytes, .. }) => {
+                    if self.mempool.is_empty() {
+                        self.mempool.extend(MAGIC);
+                    }
+                    self.mempool.extend(bytes);
+                }
+                Effect::SaveMempool(Save::Replace(bytes)) => self.mempool = bytes,
                 Effect::SetValidator(validates) => running.engine.set_validator(now, validates),
                 Effect::Advertise { id, kind, lifetime } => {
                     running

@@ -70,6 +70,8 @@ pub struct Host {
     pub saved: Option<SavedHead>,
     /// What its disk remembers to have signed.
     pub signed: SigningRecord,
+    /// What its disk has of the mempool.
+    pub mempool: Vec<u8>,
     /// How far its clock is wrong.
     pub skew: Duration,
     /// Whether its clock is ahead.
@@ -114,6 +116,7 @@ impl Host {
             is_hostile: false,
             saved: None,
             signed: SigningRecord::default(),
+            mempool: Vec::new(),
             skew: Duration::ZERO,
             is_fast: false,
             write_time: Duration::ZERO,

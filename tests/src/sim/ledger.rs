@@ -2,6 +2,7 @@
 
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, collect_list};
 use astreum_core::chain::{Account, Address, Block, Genesis, Transaction, Unsigned};
+use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
@@ -104,15 +105,28 @@ impl Ledger {
 
     /// The chain of machine `number`, which goes on from what it remembers.
     #[must_use]
-    pub fn chain(&self, number: usize, saved: SavedHead, signed: SigningRecord) -> Chain {
+    pub fn chain(
+        &self,
+        number: usize,
+        saved: SavedHead,
+        signed: SigningRecord,
+        mempool: &[u8],
+    ) -> Chain {
         let config = SyncConfig {
             chain_id: CHAIN_ID,
             interval: Duration::from_secs(1),
             ..SyncConfig::default()
         };
+        let is_validator = number < self.validators;
+        let mut restored = Mempool::new(MempoolConfig {
+            is_validator,
+            ..MempoolConfig::default()
+        });
+        // What is damaged in it is lost.
+        let _ = restored.restore(mempool);
         let chain = Chain::new(config, Some(saved));
-        if number >= self.validators {
-            return chain;
+        if !is_validator {
+            return chain.with_mempool(restored);
         }
         let config = ProducerConfig {
             chain_id: CHAIN_ID,
@@ -120,7 +134,8 @@ impl Ledger {
             slice_attempts: 1,
             ..ProducerConfig::new(validator_key(number))
         };
-        chain.with_producer(Producer::new(config, signed, Lanes::new()))
+        let producer = Producer::new(config, signed, Lanes::new());
+        chain.with_producer(producer).with_mempool(restored)
     }
 
     /// Another payment of the wallet.

@@ -1,10 +1,10 @@
-//! Whether a transaction may wait for a block: every reason why not, cheapest first.
+//! Admission: checks of a transaction before it may wait for a block, cheapest first.
 //!
-//! A transaction is looked at over the state of the head. What the head's state cannot know, such as
-//! money that is still on its way, does not count: send the transaction again once it is there.
+//! A transaction is checked over the state of the head. What that state cannot know, such as money
+//! that is still on its way, does not count: send the transaction again once it is there.
 //!
-//! A transaction that can pay its fee and its storage but not its amount is taken. The rules have it
-//! in a block, failed and paid for.
+//! A transaction that can pay its fee and its storage but not its amount is admitted. The rules have
+//! it in a block, failed and paid for.
 
 use super::announcements::{Declined, Verdict};
 use super::pool::{Entry, NoPlace, Pool};
@@ -20,45 +20,49 @@ use crate::wire::engine::FetchError;
 use alloc::sync::Arc;
 use core::fmt;
 
-/// Stored bytes beyond those of the data that a transaction that waits may have. What every
-/// transaction has takes 500; the rest is for its numbers.
+/// Stored bytes beyond those of the data that a pending transaction may have. What every transaction
+/// has takes 500; the rest is for its numbers.
 pub const MAX_OVERHEAD_BYTES: usize = 2_048;
-/// The most stored bytes of a transaction that waits.
+/// Largest stored size of a pending transaction.
 pub const MAX_TRANSACTION_BYTES: usize =
     crate::chain::MAX_TRANSACTION_DATA_BYTES + MAX_OVERHEAD_BYTES;
 
-/// Why a transaction does not wait for a block.
+/// Reason why a transaction is not, or no longer, in the mempool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It was not looked at.
+    /// Its announcement was not taken.
     Declined(Declined),
-    /// The pool has no place for it.
+    /// The mempool has no place for it.
     NoPlace(NoPlace),
     /// It could not be fetched.
     NotFetched(FetchError),
     /// It could not be fetched in time, or in as many parts as it may have.
     TooSlow,
-    /// What has this id is no transaction.
+    /// The atoms under its id are not a transaction.
     Malformed(&'static str),
-    /// Its numbers are too long for it to wait here.
+    /// Its numbers are too long for the mempool.
     TooLarge {
         /// Its stored bytes.
         bytes: u64,
     },
-    /// Its sender has not signed it.
+    /// Its signature is invalid.
     Signature(SignatureError),
-    /// The rules do not have it in the next block.
+    /// The rules exclude it from the next block.
     Rejected(Rejection),
-    /// There is no chain yet that it could be looked at with.
+    /// The list that it names is longer than a block may walk.
+    ListTooLong(AtomId),
+    /// There is no chain yet to check it against.
     NoHead,
     /// The state of the head cannot be read.
     State(&'static str),
-    /// It needs an atom that nobody brought.
+    /// It needs an atom that no peer has.
     MissingAtom(AtomId),
-    /// It is for blocks that reference nodes are to verify, and they cannot verify it.
+    /// Reference nodes could not verify a block with it, and this validator's blocks are for them too.
     ReferenceFollowers(&'static str),
-    /// It has waited too long.
+    /// It waited for data and gave way to transactions that do not.
+    Displaced,
+    /// It was not included in time.
     Expired,
 }
 
@@ -67,24 +71,31 @@ impl fmt::Display for Refusal {
         match self {
             Self::Declined(declined) => declined.fmt(f),
             Self::NoPlace(no_place) => no_place.fmt(f),
-            Self::NotFetched(error) => write!(f, "it could not be fetched: {error}"),
-            Self::TooSlow => f.write_str("it could not be fetched in time"),
-            Self::Malformed(problem) => write!(f, "it is no transaction: {problem}"),
+            Self::NotFetched(error) => write!(f, "failed to fetch it: {error}"),
+            Self::TooSlow => f.write_str("failed to fetch it in time"),
+            Self::Malformed(problem) => write!(f, "not a transaction: {problem}"),
             Self::TooLarge { bytes } => write!(
                 f,
-                "it has {bytes} bytes, and one that waits at most {MAX_TRANSACTION_BYTES}; use \
-                 shorter numbers"
+                "it has {bytes} bytes, and a pending transaction at most \
+                 {MAX_TRANSACTION_BYTES}: use shorter numbers"
             ),
-            Self::Signature(error) => write!(f, "its sender has not signed it: {error}"),
+            Self::Signature(error) => write!(f, "invalid transaction signature: {error}"),
             Self::Rejected(rejection) => rejection.fmt(f),
-            Self::NoHead => f.write_str("this validator has no chain yet"),
-            Self::State(problem) => write!(f, "the head's state cannot be read: {problem}"),
-            Self::MissingAtom(id) => write!(f, "it needs atom {id}, which nobody has"),
+            Self::ListTooLong(list) => {
+                write!(f, "list {list} is longer than a block may walk")
+            }
+            Self::NoHead => f.write_str("this node has no chain yet"),
+            Self::State(problem) => write!(f, "failed to read the head's state: {problem}"),
+            Self::MissingAtom(id) => write!(f, "it needs atom {id}, which no peer has"),
             Self::ReferenceFollowers(problem) => write!(
                 f,
                 "this validator's blocks are for reference nodes too, and those {problem}"
             ),
-            Self::Expired => f.write_str("it has waited too long for a block"),
+            Self::Displaced => f.write_str(
+                "it waited for data, and the mempool needed its place: store the list that it \
+                 names, then send it again",
+            ),
+            Self::Expired => f.write_str("it expired before it was included in a block"),
         }
     }
 }
@@ -98,7 +109,7 @@ impl From<NoPlace> for Refusal {
 }
 
 impl Refusal {
-    /// What it says of who announced the transaction.
+    /// Returns what it says of the peer that announced the transaction.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
         match self {
@@ -106,11 +117,13 @@ impl Refusal {
             Self::Malformed(_)
             | Self::TooLarge { .. }
             | Self::Signature(_)
+            | Self::ListTooLong(_)
             | Self::Rejected(Rejection::ChainId { .. } | Rejection::SystemSender) => {
                 Verdict::BadForGood
             }
-            // Several peers tell of the same ones, and a full pool is no fault of theirs.
-            Self::NoPlace(NoPlace::Waiting | NoPlace::Included | NoPlace::Full { .. })
+            // Several peers announce the same transaction, a recent block may hold what they
+            // announce, and a full mempool is no fault of theirs.
+            Self::NoPlace(NoPlace::Held | NoPlace::Included | NoPlace::Full { .. })
             | Self::NoHead
             | Self::State(_) => Verdict::Good,
             _ => Verdict::Bad,
@@ -118,7 +131,7 @@ impl Refusal {
     }
 }
 
-/// What came of a look that did not end well.
+/// Result of a check that did not end well.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unfit {
     /// This atom is needed first.
@@ -133,25 +146,44 @@ impl From<Refusal> for Unfit {
     }
 }
 
-/// A transaction in the pool's hands.
-pub type Waiting = Arc<Transaction>;
+/// A transaction in the mempool.
+pub type Pending = Arc<Transaction>;
 
-/// Looks at the transaction `id` over the state after `head`: its entry for the pool, and what its
-/// sender has. What reference nodes cannot verify is refused where they are to follow.
+/// An admitted transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admitted {
+    /// Its entry for the pool.
+    pub entry: Entry<Pending>,
+    /// Its sender's balance.
+    pub balance: Natural,
+    /// The list whose length has to be known before it can be applied.
+    pub list: Option<AtomId>,
+}
+
+/// Reads the transaction with this id.
 ///
 /// # Errors
-/// When an atom is missing, or the transaction is refused.
+/// When an atom is missing, or it is not a transaction.
+pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, Unfit> {
+    let read = Transaction::read(source, id);
+    read.map(Arc::new).map_err(|error| match error {
+        RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
+        ref source => missing(source.missing()),
+    })
+}
+
+/// Checks a transaction over the state after `head`. What reference nodes cannot verify is refused
+/// where they are to follow.
+///
+/// # Errors
+/// When an atom of the state is missing, or the transaction is refused.
 pub fn examine<S: AtomSource + ?Sized>(
     source: &S,
     head: &Block,
-    id: AtomId,
-    pool: &Pool<Waiting>,
+    transaction: Pending,
+    pool: &Pool<Pending>,
     reference_followers: bool,
-) -> Result<(Entry<Waiting>, Natural), Unfit> {
-    let transaction = Transaction::read(source, id).map_err(|error| match error {
-        RecordError::Malformed { problem, .. } => Refusal::Malformed(problem).into(),
-        ref source => missing(source.missing()),
-    })?;
+) -> Result<Admitted, Unfit> {
     // Nothing is applied, so that no stakes are looked at.
     let position = Position::after(head, &StakeTable::default());
     if transaction.chain_id != position.chain_id {
@@ -163,8 +195,14 @@ pub fn examine<S: AtomSource + ?Sized>(
     let bytes = bytes.filter(|bytes| *bytes <= MAX_TRANSACTION_BYTES);
     let bytes = bytes.ok_or(Refusal::TooLarge { bytes: stored })?;
     let sender = *transaction.sender();
-    pool.check_room(sender.as_bytes(), bytes)
-        .map_err(Refusal::from)?;
+    let list = named_list(&transaction);
+    // Without a place, with a list of unknown length or without, it is not worth checking.
+    let room = |is_waiting| pool.check_room(sender.as_bytes(), bytes, is_waiting);
+    if let Err(no_place) = room(false)
+        && (list.is_none() || room(true).is_err())
+    {
+        return Err(Refusal::NoPlace(no_place).into());
+    }
     transaction.verify_signature().map_err(Refusal::Signature)?;
 
     let reserve = position.price.reserve(transaction.data.len());
@@ -180,17 +218,59 @@ pub fn examine<S: AtomSource + ?Sized>(
     }
     let balance = account.balance.clone();
     let entry = Entry {
-        id,
+        id: transaction.id(),
         sender: *sender.as_bytes(),
         bytes,
         charge,
-        transaction: Arc::new(transaction),
+        transaction,
     };
-    Ok((entry, balance))
+    Ok(Admitted {
+        entry,
+        balance,
+        list,
+    })
 }
 
-/// What a reference node cannot do of what this transaction asks for: it could not verify the block,
-/// and would take the whole chain from there on for a bad one.
+/// Checks a transaction that is in the pool again, over the state after another head: whether it was
+/// applied meanwhile, and whether it can still be paid for.
+///
+/// # Errors
+/// When an atom of the state is missing, or the transaction is refused.
+pub fn recheck<S: AtomSource + ?Sized>(
+    source: &S,
+    head: &Block,
+    transaction: &Transaction,
+) -> Result<(), Unfit> {
+    let position = Position::after(head, &StakeTable::default());
+    let reserve = position.price.reserve(transaction.data.len());
+    let needed = reserve.ok_or(Refusal::Rejected(Rejection::NoPrice))?;
+    let mut state = State::new(source, position);
+    if let Some(rejection) = state.admit(transaction).map_err(unreadable)? {
+        return Err(Refusal::Rejected(rejection).into());
+    }
+    let account = state.account(transaction.sender()).map_err(unreadable)?;
+    let account = account.ok_or(Refusal::Rejected(Rejection::NoSender))?;
+    if account.balance < needed {
+        let balance = account.balance.clone();
+        return Err(Refusal::Rejected(Rejection::Balance { balance, needed }).into());
+    }
+    Ok(())
+}
+
+/// Returns the list that a transaction opens a storage contract on: applying it takes the list's
+/// length in atoms and bytes.
+#[must_use]
+pub fn named_list(transaction: &Transaction) -> Option<AtomId> {
+    let (operation, list) = transaction.data.split_first()?;
+    // With an amount it fails before the list is walked.
+    let is_opening = transaction.recipient == BURN
+        && *operation == contract::OPEN
+        && transaction.amount.is_zero();
+    AtomId::from_slice(list).filter(|_| is_opening)
+}
+
+/// Returns what of a transaction a reference node cannot do: it could not verify the block, and would
+/// take the whole chain from there on for invalid.
 fn beyond_the_reference(transaction: &Transaction, sender: &Account) -> Option<&'static str> {
     let recipient = transaction.recipient;
     let operation = *transaction.data.first()?;

@@ -1,11 +1,439 @@
 //! Mempool: transactions on their way into a block.
 //!
+//! Every node that follows a chain has one. A validator's holds what peers announce and what local
+//! users send; that of another node holds what its own users sent, so that it can be announced until
+//! it is included.
+//!
 //! | module | contents |
 //! | --- | --- |
-//! | [`admission`] | checks of a transaction before it may wait for a block |
 //! | [`announcements`] | announced transactions until they are fetched |
-//! | [`pool`] | transactions that wait for a block |
+//! | [`admission`] | checks of a transaction before it may wait for a block |
+//! | [`pool`] | held transactions, ready or waiting, within bounds |
+//! | [`waiting`] | data that waiting transactions need |
+//! | [`verdicts`] | memory of measured lists |
+//! | [`abandoned`] | walk along branches that were left |
+//! | [`saved`] | byte format in which a mempool survives a restart |
+//! | [`status`], [`outcomes`] | what users are told |
+//!
+//! Invariants:
+//! - Nothing that a peer sends makes it hold more than the bounds of these modules.
+//! - A transaction of a local user leaves it only included, refused or expired, and
+//!   [`Mempool::status`] says which, restarts and reorganizations of any depth included.
+//! - One call does a bounded amount of work.
 
+pub mod abandoned;
 pub mod admission;
 pub mod announcements;
+mod broadcast;
+mod inclusion;
+mod intake;
+pub mod outcomes;
 pub mod pool;
+pub mod saved;
+pub mod status;
+mod turns;
+pub mod verdicts;
+pub mod waiting;
+
+pub use abandoned::BranchReport;
+pub use admission::{Pending, Refusal};
+pub use outcomes::Outcome;
+pub use pool::PoolLimits;
+pub use saved::{Damage, Save};
+pub use status::{MempoolStatus, Standing};
+
+use super::{Component, Context, Effect, Environment, Event, Head, Input};
+use crate::atom::AtomId;
+use crate::time::Instant;
+use crate::wire::engine::Recipient;
+use abandoned::Abandoned;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use announcements::{Announcements, Announcer};
+use broadcast::{Announcement, Broadcast};
+use core::cell::RefCell;
+use core::fmt;
+use core::time::Duration;
+use outcomes::Outcomes;
+use pool::{Held, Pool};
+use saved::{Saved, Saving};
+use verdicts::Verdicts;
+use waiting::Needs;
+
+/// Saved transactions that are read in one call.
+const RESTORED_PER_CALL: usize = 16;
+
+/// Configuration of a mempool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MempoolConfig {
+    /// Bounds of what is held.
+    pub limits: PoolLimits,
+    /// Whether blocks keep to what reference nodes can follow.
+    pub reference_followers: bool,
+    /// Whether it is a validator's, which takes what peers announce.
+    pub is_validator: bool,
+}
+
+/// Mempool. See the [module](self).
+pub struct Mempool {
+    config: MempoolConfig,
+    pool: Pool<Pending>,
+    announcements: Announcements,
+    /// Transactions whose fetch has ended.
+    arrived: VecDeque<AtomId>,
+    needs: Needs,
+    verdicts: Verdicts,
+    outcomes: Outcomes,
+    broadcast: Broadcast,
+    abandoned: Abandoned,
+    left_branch: Option<BranchReport>,
+    /// Transactions of local users that were in the last blocks, by when they are forgotten.
+    own_included: VecDeque<AtomId>,
+    /// Where checking all pending transactions again has come to.
+    recheck: Option<AtomId>,
+    restored: VecDeque<Saved>,
+    saving: Saving,
+    head: Option<Head>,
+    now: Duration,
+    unix: Duration,
+    refused: u64,
+    status: RefCell<Option<Arc<MempoolStatus>>>,
+}
+
+impl fmt::Debug for Mempool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mempool")
+            .field("ready", &self.pool.ready_count())
+            .field("waiting", &self.pool.waiting_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mempool {
+    /// Creates an empty mempool.
+    #[must_use]
+    pub fn new(config: MempoolConfig) -> Self {
+        Self {
+            pool: Pool::new(config.limits),
+            config,
+            announcements: Announcements::default(),
+            arrived: VecDeque::new(),
+            needs: Needs::default(),
+            verdicts: Verdicts::default(),
+            outcomes: Outcomes::default(),
+            broadcast: Broadcast::default(),
+            abandoned: Abandoned::default(),
+            left_branch: None,
+            own_included: VecDeque::new(),
+            recheck: None,
+            restored: VecDeque::new(),
+            saving: Saving::default(),
+            head: None,
+            now: Duration::ZERO,
+            unix: Duration::ZERO,
+            refused: 0,
+            status: RefCell::new(None),
+        }
+    }
+
+    /// Adds the transactions that an earlier run had saved with [`Effect::SaveMempool`]. Each is checked
+    /// again once there is a head.
+    ///
+    /// # Errors
+    /// When the bytes are damaged; what is intact is restored all the same.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<usize, Damage> {
+        let (saved, damage) = saved::read(bytes);
+        let count = saved.len();
+        self.saving.set_file(bytes.len(), damage.is_some());
+        self.restored.extend(saved);
+        damage.map_or(Ok(count), Err)
+    }
+
+    /// Returns all pending transactions in the byte format of [`saved`].
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = saved::MAGIC.to_vec();
+        for held in self.pool.pending() {
+            let arrived = self.arrived_at(held);
+            saved::write(&mut bytes, &held.entry.transaction, held.is_own, arrived);
+        }
+        for saved in &self.restored {
+            saved::write(&mut bytes, &saved.transaction, saved.is_own, saved.arrived);
+        }
+        bytes
+    }
+
+    /// Asks the host to save what is not saved yet. To be called before the end.
+    pub fn flush(&mut self, context: &mut Context) {
+        let save = match self.saving.is_damaged() {
+            true => {
+                let bytes = self.snapshot();
+                Some(self.saving.replace(self.now, bytes))
+            }
+            false => self.saving.append(self.now, true),
+        };
+        context.extend(save.map(Effect::SaveMempool));
+    }
+
+    /// Returns the held transactions.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool<Pending> {
+        &self.pool
+    }
+
+    /// Returns the transaction that left without a block last, and why.
+    #[cfg(test)]
+    pub(crate) fn latest_outcome(&self) -> Option<(AtomId, Outcome)> {
+        self.outcomes.latest()
+    }
+
+    /// Returns what is known of lists.
+    #[must_use]
+    pub const fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
+
+    /// Returns where a transaction stands; `None` if it is not known here.
+    #[must_use]
+    pub fn standing(&self, id: &AtomId) -> Option<Standing> {
+        let fetching = self
+            .announcements
+            .contains(id)
+            .then_some(Standing::Fetching);
+        self.status().standing(id).or(fetching)
+    }
+
+    /// Returns the status. It is made anew only when something has changed.
+    pub fn status(&self) -> Arc<MempoolStatus> {
+        if let Some(status) = &*self.status.borrow() {
+            return Arc::clone(status);
+        }
+        let waiting = self.pool.waiting().filter_map(|held| match held.place() {
+            pool::Place::Waiting(data) => Some((held.entry.id, data)),
+            _ => None,
+        });
+        let own = self.pool.pending().filter(|held| held.is_own);
+        let own = own.map(|held| (held.entry.id, self.broadcast.validators(&held.entry.id)));
+        let outcomes = self.outcomes.iter();
+        let status = Arc::new(MempoolStatus {
+            ready: self.pool.ready().map(|held| held.entry.id).collect(),
+            waiting: waiting.collect(),
+            bytes: self.pool.ready_count().bytes + self.pool.waiting_count().bytes,
+            own: own.collect(),
+            outcomes: outcomes.map(|(id, one)| (*id, one.clone())).collect(),
+            refused: self.refused,
+            left_branch: self.left_branch,
+        });
+        *self.status.borrow_mut() = Some(Arc::clone(&status));
+        status
+    }
+
+    /// Notes that the status has changed.
+    fn changed(&mut self) {
+        *self.status.get_mut() = None;
+    }
+
+    /// Remembers what became of a transaction, and reports it.
+    fn refuse(&mut self, context: &mut Context, id: AtomId, refusal: Refusal) {
+        context.report(Event::TransactionRefused {
+            id,
+            refusal: refusal.clone(),
+        });
+        self.refused += 1;
+        self.outcomes.put(id, Outcome::Refused(refusal));
+        self.changed();
+    }
+
+    /// Cleans up after a transaction that has left the pool.
+    fn left(&mut self, held: &Held<Pending>) {
+        let id = held.entry.id;
+        self.broadcast.remove(&id);
+        self.saving.remove(held.saved_bytes);
+        if let pool::Place::Waiting(data) = held.place()
+            && self.pool.waiting_for(&data).next().is_none()
+        {
+            self.needs.drop(&data);
+        }
+        self.changed();
+    }
+
+    fn arrived_at(&self, held: &Held<Pending>) -> Duration {
+        let left = held.expires.saturating_sub(self.now);
+        let age = pool::MAX_AGE.saturating_sub(left);
+        self.unix.saturating_sub(age)
+    }
+
+    /// Removes what has expired.
+    fn expire(&mut self, context: &mut Context) {
+        for held in self.pool.expire(self.now) {
+            let id = held.entry.id;
+            self.left(&held);
+            self.outcomes.put(id, Outcome::Expired);
+            context.report(Event::TransactionExpired {
+                id,
+                is_own: held.is_own,
+            });
+        }
+    }
+
+    /// Announces what is due.
+    fn announce(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        if self.head.is_none() {
+            return;
+        }
+        for announcement in self.broadcast.due(self.now) {
+            match announcement {
+                Announcement::Own(id) => self.announce_own(environment, context, id),
+                Announcement::Offer(id, peer) => {
+                    if self.broadcast.offered(&id) {
+                        self.changed();
+                    }
+                    self.announce_to(environment, context, id, Recipient::Peer(peer));
+                }
+            }
+        }
+    }
+
+    fn announce_own(&mut self, environment: &Environment<'_>, context: &mut Context, id: AtomId) {
+        // It may have been included, or become invalid, in a block whose list was not read.
+        self.recheck_one(environment, context, &id);
+        self.announce_to(environment, context, id, Recipient::Validators);
+    }
+
+    fn announce_to(
+        &self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        transaction: AtomId,
+        to: Recipient,
+    ) {
+        let Some(held) = self.pool.get(&transaction) else {
+            return;
+        };
+        let pending = &held.entry.transaction;
+        // Those that are told ask for it: it must be here, though memory may have been short.
+        let is_here = |id: &AtomId| environment.atoms.atom(id).is_ok();
+        if !is_here(&transaction) || !is_here(&pending.body_hash()) {
+            context.ask(Effect::Keep(pending.to_atoms()));
+        }
+        context.ask(Effect::Announce { transaction, to });
+    }
+
+    /// Asks the host to save what is due.
+    fn save(&mut self, context: &mut Context) {
+        if !self.restored.is_empty() && self.head.is_some() {
+            return;
+        }
+        if self.saving.is_damaged() || self.saving.is_wasteful() {
+            let bytes = self.snapshot();
+            let save = self.saving.replace(self.now, bytes);
+            context.ask(Effect::SaveMempool(save));
+            return;
+        }
+        let append = self.saving.append(self.now, false);
+        context.extend(append.map(Effect::SaveMempool));
+    }
+
+    fn has_work(&self) -> bool {
+        self.head.is_some()
+            && (!self.arrived.is_empty()
+                || self.announcements.has_next()
+                || !self.restored.is_empty()
+                || self.recheck.is_some()
+                || self.abandoned.is_due())
+    }
+}
+
+impl Component for Mempool {
+    fn handle_input(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        input: &Input,
+    ) {
+        self.set_now(environment);
+        match input {
+            Input::Transaction { peer, group, id } => {
+                let source = peer.zip(*group);
+                let source = source.map(|(peer, group)| Announcer { group, peer });
+                if source.is_none() || self.config.is_validator {
+                    self.announced(context, *id, source);
+                }
+            }
+            Input::FetchedSmall { id, outcome } => {
+                self.abandoned.fetched(id);
+                self.transaction_fetched(context, id, *outcome);
+            }
+            Input::Fetched { id, outcome, .. } => {
+                let outcome = outcome.as_deref().map_err(|error| *error);
+                self.needs.fetched(id, outcome);
+            }
+            Input::ValidatorSeen { peer } if self.broadcast.meet(*peer) => {
+                let ready = self.pool.ready().map(|held| held.entry.id);
+                let ids: Vec<AtomId> = ready.take(broadcast::MAX_OFFERED).collect();
+                self.broadcast.offer(*peer, ids);
+            }
+            Input::PeerGone { peer } => self.broadcast.forget(peer),
+            Input::Announced {
+                transaction,
+                validators,
+            } => {
+                self.broadcast.announced(transaction, *validators);
+                self.changed();
+            }
+            _ => {}
+        }
+    }
+
+    fn advance(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        self.set_now(environment);
+        self.follow_head(environment, context);
+        self.expire(context);
+        self.take_transactions(environment, context);
+        self.needs.advance(self.now, environment.atoms, context);
+        self.take_resolved(context);
+        self.restore_some(environment, context);
+        self.walk_abandoned(environment, context);
+        self.recheck_some(environment, context);
+        self.announce(environment, context);
+        self.save(context);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_work() {
+            return Some(Instant::ZERO + self.now);
+        }
+        let due = [
+            self.announcements.deadline(),
+            self.pool.next_expiry(),
+            self.needs.deadline(),
+            self.broadcast.deadline().filter(|_| self.head.is_some()),
+            self.saving.deadline(),
+        ];
+        let due = due.into_iter().flatten().min();
+        due.map(|due| Instant::ZERO + due.max(self.now))
+    }
+}
+
+impl Mempool {
+    fn set_now(&mut self, environment: &Environment<'_>) {
+        self.now = environment.now.instant.since(Instant::ZERO);
+        self.unix = environment.now.unix;
+    }
+
+    fn restore_some(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        if self.head.is_none() {
+            return;
+        }
+        for _ in 0..RESTORED_PER_CALL {
+            let Some(saved) = self.restored.pop_front() else {
+                return;
+            };
+            self.restore_one(environment, context, saved);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,41 +1,47 @@
-//! Transactions that wait for a block, in the order they came.
+//! Transactions held by the mempool, within bounds.
 //!
-//! The pool keeps order and bounds; what a transaction is, and whether it is one, has been found out
-//! before it comes here. There is no market for fees: what came first goes first.
+//! A transaction is *ready* (it can be applied, for all that is known) or *waiting* for data that it
+//! needs: a list that it names, or an atom of the state. After it was included in a block it is kept
+//! for [`KEPT_BLOCKS`] more, in case that block's branch is left. What a transaction is, and whether
+//! it is valid, was found out before it comes here. There is no market for fees: senders take turns,
+//! and each sender's transactions keep their order of arrival.
 //!
 //! Invariants:
-//! - What is held never passes [`PoolLimits`]: transactions and bytes in all and for one sender, and
-//!   the same again for those that are in recent blocks.
-//! - A newcomer that there is no room for is refused; nothing that waits is pushed out by it.
-//! - What one sender's waiting transactions cost at least is within the balance that it had when the
-//!   last of them came, so that room is not taken by what cannot pay for it.
-//! - A transaction that went into a block is kept for [`KEPT_BLOCKS`] more, and waits again, at its
-//!   old place, if that block's chain is left.
-//!
-//! No clock, no store: time is an argument, and equal calls give equal pools.
+//! - What is held never exceeds [`PoolLimits`], and the same again for included transactions.
+//! - Waiting transactions take at most a quarter of it, and give way to ready ones: one that finds no
+//!   room replaces the waiting one that came last.
+//! - A ready transaction is never displaced.
+//! - What the transactions of one sender cost at least is within the balance that it had when the
+//!   last of them came, so that room is not taken by what cannot be paid for.
 
+use super::turns::{Sender, Turn, Turns};
 use crate::atom::AtomId;
 use crate::integer::Natural;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-/// Blocks for which a transaction that is in one is kept, in case that block's chain is left.
+/// Blocks for which an included transaction is kept, in case its block's branch is left.
 pub const KEPT_BLOCKS: u64 = 16;
-/// A transaction that has waited this long leaves.
-pub const MAX_WAIT: Duration = Duration::from_secs(3_600);
+/// A transaction that is still not included after this time expires.
+pub const MAX_AGE: Duration = Duration::from_secs(3_600);
+/// Waiting transactions take at most one part in this many of each limit.
+pub const WAITING_PART: usize = 4;
 
-/// What a pool holds at most.
+/// Bounds of a mempool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolLimits {
-    /// Transactions that wait.
+    /// Transactions, ready or waiting.
     pub transactions: usize,
-    /// Bytes of those.
+    /// Their bytes.
     pub bytes: usize,
-    /// Transactions of one sender that wait.
-    pub sender_transactions: usize,
-    /// Bytes of those.
+    /// Ready transactions of one sender. Those that were waiting for data and became ready may exceed
+    /// it by [`PoolLimits::sender_waiting`].
+    pub sender_ready: usize,
+    /// Waiting transactions of one sender.
+    pub sender_waiting: usize,
+    /// Bytes of one sender's transactions.
     pub sender_bytes: usize,
 }
 
@@ -44,7 +50,8 @@ impl Default for PoolLimits {
         Self {
             transactions: 16_384,
             bytes: 64 << 20,
-            sender_transactions: 4_096,
+            sender_ready: 1_024,
+            sender_waiting: 64,
             sender_bytes: 16 << 20,
         }
     }
@@ -55,9 +62,9 @@ impl Default for PoolLimits {
 pub struct Entry<T> {
     /// Its id.
     pub id: AtomId,
-    /// Who pays for it.
+    /// The account that pays for it.
     pub sender: [u8; 32],
-    /// What it is counted as.
+    /// Bytes that it is counted as.
     pub bytes: usize,
     /// What it costs its sender at least: fee and storage.
     pub charge: Natural,
@@ -65,32 +72,44 @@ pub struct Entry<T> {
     pub transaction: T,
 }
 
-/// Why the pool has no place for a transaction.
+/// Reason why the pool has no place for a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoPlace {
-    /// It waits already.
-    Waiting,
+    /// It is in the pool already.
+    Held,
     /// It is in a recent block.
     Included,
     /// The pool is full.
     Full {
-        /// How many transactions wait.
+        /// Transactions in it.
         transactions: usize,
-        /// How many bytes they are.
+        /// Their bytes.
         bytes: usize,
     },
-    /// The sender has enough of them here.
+    /// The part of the pool for transactions that wait for data is full.
+    WaitingFull {
+        /// Transactions in it.
+        transactions: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// The sender's share is used up.
     SenderFull {
-        /// How many of the sender's transactions wait.
+        /// Transactions of the sender.
         transactions: usize,
-        /// How many bytes they are.
+        /// Their bytes.
         bytes: usize,
     },
-    /// With what already waits, the sender could not pay.
-    CannotPay {
-        /// What the sender has.
+    /// The sender's share of transactions that wait for data is used up.
+    SenderWaitingFull {
+        /// Waiting transactions of the sender.
+        transactions: usize,
+    },
+    /// Together with what the sender has in the pool, it could not be paid for.
+    Unpayable {
+        /// The sender's balance.
         balance: Natural,
-        /// What its waiting transactions and this one cost at least.
+        /// What its transactions and this one cost at least.
         needed: Natural,
     },
 }
@@ -98,28 +117,41 @@ pub enum NoPlace {
 impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Waiting => f.write_str("it waits for a block already"),
-            Self::Included => f.write_str("it is in a block already"),
+            Self::Held => f.write_str("already in the mempool"),
+            Self::Included => f.write_str("already in a block"),
             Self::Full {
                 transactions,
                 bytes,
             } => write!(
                 f,
-                "the pool is full: {transactions} transactions of {bytes} bytes wait; send it \
-                 again later"
+                "the mempool is full ({transactions} transactions, {bytes} bytes): send it again \
+                 later"
+            ),
+            Self::WaitingFull {
+                transactions,
+                bytes,
+            } => write!(
+                f,
+                "too many transactions wait for data ({transactions} transactions, {bytes} \
+                 bytes): store the list that it names on this node first, or send it again later"
             ),
             Self::SenderFull {
                 transactions,
                 bytes,
             } => write!(
                 f,
-                "{transactions} transactions of {bytes} bytes of this sender wait already; send it \
-                 again when some are in a block"
+                "the sender already has {transactions} transactions ({bytes} bytes) in the \
+                 mempool: send it again when some are included"
             ),
-            Self::CannotPay { balance, needed } => write!(
+            Self::SenderWaitingFull { transactions } => write!(
                 f,
-                "the sender has {balance}; fees and storage of this transaction and of those that \
-                 wait cost {needed}"
+                "{transactions} transactions of the sender already wait for data: store the \
+                 lists that they name first"
+            ),
+            Self::Unpayable { balance, needed } => write!(
+                f,
+                "insufficient balance: the sender has {balance}, and its transactions in the \
+                 mempool and this one need {needed} for fees and storage"
             ),
         }
     }
@@ -127,490 +159,538 @@ impl fmt::Display for NoPlace {
 
 impl core::error::Error for NoPlace {}
 
+/// How a transaction comes into the pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    /// When it expires, on the clock that the pool is called with.
+    pub expires: Duration,
+    /// Whether a local user sent it.
+    pub is_own: bool,
+    /// The data that it waits for; `None` if it is ready.
+    pub waits_for: Option<AtomId>,
+    /// Whether it was in a block whose branch was left: it goes to the front.
+    pub is_returned: bool,
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It can be applied.
+    Ready,
+    /// It waits for this list or atom.
+    Waiting(AtomId),
+    /// It is in a block.
+    Included {
+        /// The block.
+        block: AtomId,
+        /// The block's height.
+        height: u64,
+    },
+}
+
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    Waiting(u64),
-    Included(u64),
+enum Slot {
+    Ready(Turn),
+    Waiting(AtomId),
+    Included { block: AtomId, height: u64 },
+}
+
+/// A held transaction.
+#[derive(Debug)]
+pub struct Held<T> {
+    /// The transaction.
+    pub entry: Entry<T>,
+    /// When it expires.
+    pub expires: Duration,
+    /// Whether a local user sent it.
+    pub is_own: bool,
+    /// Bytes that it takes in the saved mempool.
+    pub saved_bytes: usize,
+    arrival: i64,
+    slot: Slot,
+}
+
+impl<T> Held<T> {
+    /// Returns where it stands.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        match self.slot {
+            Slot::Ready(_) => Place::Ready,
+            Slot::Waiting(data) => Place::Waiting(data),
+            Slot::Included { block, height } => Place::Included { block, height },
+        }
+    }
 }
 
 /// What one sender takes up.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Share {
-    transactions: usize,
+    ready: usize,
+    waiting: usize,
     bytes: usize,
     charge: Natural,
 }
 
-#[derive(Debug)]
-struct Slot<T> {
-    entry: Entry<T>,
-    since: Duration,
+/// Number and bytes of transactions.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// How many they are.
+    pub transactions: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
-#[derive(Debug)]
-struct Included<T> {
-    slot: Slot<T>,
-    height: u64,
+impl Count {
+    const fn add(&mut self, bytes: usize) {
+        self.transactions += 1;
+        self.bytes += bytes;
+    }
+
+    const fn remove(&mut self, bytes: usize) {
+        self.transactions -= 1;
+        self.bytes -= bytes;
+    }
 }
 
-/// The pool. See the [module](self).
+/// Held transactions. See the [module](self).
 #[derive(Debug)]
 pub struct Pool<T> {
     limits: PoolLimits,
-    arrivals: u64,
-    places: BTreeMap<AtomId, Place>,
-    waiting: BTreeMap<u64, Slot<T>>,
-    waiting_bytes: usize,
-    senders: BTreeMap<[u8; 32], Share>,
-    included: BTreeMap<u64, Included<T>>,
-    included_bytes: usize,
+    held: BTreeMap<AtomId, Held<T>>,
+    /// The next arrival, and the one before the first.
+    arrivals: (i64, i64),
+    ready: Turns<AtomId>,
+    ready_count: Count,
+    /// By what they wait for, in order of arrival.
+    waiting: BTreeMap<AtomId, BTreeMap<i64, AtomId>>,
+    waiting_arrivals: BTreeMap<i64, AtomId>,
+    waiting_count: Count,
+    senders: BTreeMap<Sender, Share>,
+    expiries: BTreeSet<(Duration, AtomId)>,
+    included: BTreeSet<(u64, AtomId)>,
+    included_count: Count,
 }
 
 impl<T> Pool<T> {
-    /// An empty pool.
+    /// Creates an empty pool.
     #[must_use]
     pub const fn new(limits: PoolLimits) -> Self {
         Self {
             limits,
-            arrivals: 0,
-            places: BTreeMap::new(),
+            held: BTreeMap::new(),
+            arrivals: (0, -1),
+            ready: Turns::new(),
+            ready_count: Count {
+                transactions: 0,
+                bytes: 0,
+            },
             waiting: BTreeMap::new(),
-            waiting_bytes: 0,
+            waiting_arrivals: BTreeMap::new(),
+            waiting_count: Count {
+                transactions: 0,
+                bytes: 0,
+            },
             senders: BTreeMap::new(),
-            included: BTreeMap::new(),
-            included_bytes: 0,
+            expiries: BTreeSet::new(),
+            included: BTreeSet::new(),
+            included_count: Count {
+                transactions: 0,
+                bytes: 0,
+            },
         }
     }
 
-    /// How many transactions wait.
+    /// Returns the bounds.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.waiting.len()
+    pub const fn limits(&self) -> &PoolLimits {
+        &self.limits
     }
 
-    /// Whether none waits.
+    /// Returns how many transactions are ready.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    pub const fn ready_count(&self) -> Count {
+        self.ready_count
     }
 
-    /// The bytes of what waits.
+    /// Returns how many transactions wait for data.
     #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.waiting_bytes
+    pub const fn waiting_count(&self) -> Count {
+        self.waiting_count
     }
 
-    /// How many transactions of recent blocks are kept.
+    /// Returns how many transactions of recent blocks are kept.
     #[must_use]
-    pub fn included(&self) -> usize {
-        self.included.len()
+    pub const fn included_count(&self) -> Count {
+        self.included_count
     }
 
-    /// What waits, in the order of arrival.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
-        self.waiting.values().map(|slot| &slot.entry)
+    /// Returns a held transaction.
+    #[must_use]
+    pub fn get(&self, id: &AtomId) -> Option<&Held<T>> {
+        self.held.get(id)
     }
 
-    /// Why a transaction with this id would be refused whatever it holds.
+    /// Returns the ready transactions in the order in which blocks take them.
+    pub fn ready(&self) -> impl Iterator<Item = &Held<T>> {
+        self.ready.iter().filter_map(|(_, id)| self.held.get(id))
+    }
+
+    /// Returns the waiting transactions in order of arrival.
+    pub fn waiting(&self) -> impl Iterator<Item = &Held<T>> {
+        let ids = self.waiting_arrivals.values();
+        ids.filter_map(|id| self.held.get(id))
+    }
+
+    /// Returns the transactions that wait for this list or atom, in order of arrival.
+    pub fn waiting_for(&self, data: &AtomId) -> impl Iterator<Item = &Held<T>> {
+        let ids = self.waiting.get(data).into_iter().flatten();
+        ids.filter_map(|(_, id)| self.held.get(id))
+    }
+
+    /// Returns the ready and the waiting transactions, by id.
+    pub fn pending(&self) -> impl Iterator<Item = &Held<T>> {
+        let held = self.held.values();
+        held.filter(|held| !matches!(held.slot, Slot::Included { .. }))
+    }
+
+    /// Returns the first pending transaction after this id, by id.
+    #[must_use]
+    pub fn pending_after(&self, id: &AtomId) -> Option<&Held<T>> {
+        use core::ops::Bound;
+        let after = (Bound::Excluded(*id), Bound::Unbounded);
+        let mut held = self.held.range(after).map(|(_, held)| held);
+        held.find(|held| !matches!(held.slot, Slot::Included { .. }))
+    }
+
+    /// Returns the included transactions of a block, and its height.
+    #[must_use]
+    pub fn included_in(&self, block: &AtomId) -> Vec<(AtomId, u64)> {
+        let is_in = |id: &AtomId| match self.held.get(id).map(Held::place) {
+            Some(Place::Included { block: other, .. }) => other == *block,
+            _ => false,
+        };
+        let included = self.included.iter();
+        let included = included.filter(|(_, id)| is_in(id));
+        included.map(|(height, id)| (*id, *height)).collect()
+    }
+
+    /// Makes a pending transaction one of this node's own. Returns it, unless it was one.
+    pub fn set_own(&mut self, id: &AtomId) -> Option<&mut Held<T>> {
+        let held = self.held.get_mut(id).filter(|held| !held.is_own)?;
+        held.is_own = true;
+        Some(held)
+    }
+
+    /// Notes how many bytes a transaction takes in the saved mempool.
+    pub fn set_saved_bytes(&mut self, id: &AtomId, bytes: usize) {
+        if let Some(held) = self.held.get_mut(id) {
+            held.saved_bytes = bytes;
+        }
+    }
+
+    /// Returns why a transaction with this id would be refused whatever it holds.
     #[must_use]
     pub fn known(&self, id: &AtomId) -> Option<NoPlace> {
-        Some(match self.places.get(id)? {
-            Place::Waiting(_) => NoPlace::Waiting,
-            Place::Included(_) => NoPlace::Included,
+        Some(match self.held.get(id)?.slot {
+            Slot::Ready(_) | Slot::Waiting(_) => NoPlace::Held,
+            Slot::Included { .. } => NoPlace::Included,
         })
     }
 
-    /// Whether there is room for so many bytes of this sender: what can be asked before anything
-    /// else is found out.
+    /// Checks whether there is room for a transaction of this sender with so many bytes: what can be
+    /// known before anything else about it is.
     ///
     /// # Errors
-    /// Where there is none.
-    pub fn check_room(&self, sender: &[u8; 32], bytes: usize) -> Result<(), NoPlace> {
+    /// When there is none.
+    pub fn check_room(
+        &self,
+        sender: &Sender,
+        bytes: usize,
+        is_waiting: bool,
+    ) -> Result<(), NoPlace> {
         let limits = &self.limits;
-        if self.waiting.len() >= limits.transactions || self.waiting_bytes + bytes > limits.bytes {
-            return Err(NoPlace::Full {
-                transactions: self.waiting.len(),
-                bytes: self.waiting_bytes,
+        let share = self.senders.get(sender).cloned().unwrap_or_default();
+        if is_waiting && share.waiting >= limits.sender_waiting {
+            return Err(NoPlace::SenderWaitingFull {
+                transactions: share.waiting,
             });
         }
-        let share = self.senders.get(sender).filter(|share| {
-            share.transactions >= limits.sender_transactions
-                || share.bytes + bytes > limits.sender_bytes
-        });
-        share.map_or(Ok(()), |share| {
-            Err(NoPlace::SenderFull {
-                transactions: share.transactions,
+        let has_enough = !is_waiting && share.ready >= limits.sender_ready;
+        if has_enough || share.bytes + bytes > limits.sender_bytes {
+            return Err(NoPlace::SenderFull {
+                transactions: share.ready + share.waiting,
                 bytes: share.bytes,
-            })
-        })
+            });
+        }
+        let (ready, waiting) = (self.ready_count, self.waiting_count);
+        if is_waiting
+            && (waiting.transactions >= limits.transactions / WAITING_PART
+                || waiting.bytes + bytes > limits.bytes / WAITING_PART)
+        {
+            return Err(NoPlace::WaitingFull {
+                transactions: waiting.transactions,
+                bytes: waiting.bytes,
+            });
+        }
+        // A ready one takes the room of waiting ones.
+        let (mut transactions, mut used) = (ready.transactions, ready.bytes);
+        if is_waiting {
+            transactions += waiting.transactions;
+            used += waiting.bytes;
+        }
+        if transactions >= limits.transactions || used + bytes > limits.bytes {
+            return Err(NoPlace::Full {
+                transactions: ready.transactions + waiting.transactions,
+                bytes: ready.bytes + waiting.bytes,
+            });
+        }
+        Ok(())
     }
 
-    /// Takes a transaction whose sender has `balance`.
+    /// Takes a transaction whose sender has `balance`. Returns the waiting transactions that gave way.
     ///
     /// # Errors
-    /// When it is here already, there is no room, or the sender could not pay for all that waits.
+    /// When it is here already, there is no room, or the sender could not pay for all that it has
+    /// here.
     pub fn insert(
         &mut self,
-        now: Duration,
         entry: Entry<T>,
         balance: &Natural,
-    ) -> Result<(), NoPlace> {
+        arrival: Arrival,
+    ) -> Result<Vec<Held<T>>, NoPlace> {
         if let Some(known) = self.known(&entry.id) {
             return Err(known);
         }
-        self.check_room(&entry.sender, entry.bytes)?;
-        let waiting = self.senders.get(&entry.sender);
-        let needed = match waiting {
+        let is_waiting = arrival.waits_for.is_some();
+        self.check_room(&entry.sender, entry.bytes, is_waiting)?;
+        let share = self.senders.get(&entry.sender);
+        let needed = match share {
             Some(share) => &share.charge + &entry.charge,
             None => entry.charge.clone(),
         };
         if needed > *balance {
-            return Err(NoPlace::CannotPay {
+            return Err(NoPlace::Unpayable {
                 balance: balance.clone(),
                 needed,
             });
         }
-        let arrival = self.arrivals;
-        self.arrivals += 1;
-        self.wait(arrival, Slot { entry, since: now });
-        Ok(())
+        let displaced = match is_waiting {
+            true => Vec::new(),
+            false => self.make_room(entry.bytes),
+        };
+        let number = match arrival.is_returned {
+            true => self.arrivals.1,
+            false => self.arrivals.0,
+        };
+        if arrival.is_returned {
+            self.arrivals.1 -= 1;
+        } else {
+            self.arrivals.0 += 1;
+        }
+        self.hold(entry, arrival, number);
+        Ok(displaced)
     }
 
-    /// Takes note that these are in the block of this height; ids that are not here are skipped.
-    pub fn include<'a>(&mut self, ids: impl IntoIterator<Item = &'a AtomId>, height: u64) {
-        for id in ids {
-            match self.places.get(id) {
-                Some(&Place::Waiting(arrival)) => {
-                    if let Some(slot) = self.leave(arrival) {
-                        self.keep(arrival, Included { slot, height });
-                    }
-                }
-                Some(Place::Included(arrival)) => {
-                    if let Some(included) = self.included.get_mut(arrival) {
-                        included.height = height;
-                    }
-                }
-                None => {}
+    /// Lets a ready transaction wait for data. Removes and returns it if there is no room for that.
+    pub fn wait_for(&mut self, id: &AtomId, data: AtomId) -> Option<Held<T>> {
+        let held = self.held.get(id)?;
+        let Slot::Ready(_) = held.slot else {
+            return None;
+        };
+        let (sender, bytes) = (held.entry.sender, held.entry.bytes);
+        let mut held = self.take(id)?;
+        if self.check_room(&sender, bytes, true).is_err() {
+            return Some(held);
+        }
+        held.slot = Slot::Waiting(data);
+        self.put(held);
+        None
+    }
+
+    /// Makes ready what waits for this list or atom. Returns the ids.
+    pub fn make_ready(&mut self, data: &AtomId) -> Vec<AtomId> {
+        let ids: Vec<AtomId> = self.waiting_for(data).map(|held| held.entry.id).collect();
+        for id in &ids {
+            if let Some(mut held) = self.take(id) {
+                let (sender, arrival) = (held.entry.sender, held.arrival);
+                held.slot = Slot::Ready(self.ready.push(sender, arrival, *id));
+                self.put(held);
             }
         }
-        let oldest = height.saturating_sub(KEPT_BLOCKS);
-        self.forget_where(|included| included.height < oldest);
-        while self.included.len() > self.limits.transactions
-            || self.included_bytes > self.limits.bytes
+        ids
+    }
+
+    /// Removes what waits for this list or atom.
+    pub fn drop_waiting(&mut self, data: &AtomId) -> Vec<Held<T>> {
+        let ids: Vec<AtomId> = self.waiting_for(data).map(|held| held.entry.id).collect();
+        ids.iter().filter_map(|id| self.take(id)).collect()
+    }
+
+    /// Removes a ready or waiting transaction.
+    pub fn remove(&mut self, id: &AtomId) -> Option<Held<T>> {
+        match self.held.get(id)?.slot {
+            Slot::Ready(_) | Slot::Waiting(_) => self.take(id),
+            Slot::Included { .. } => None,
+        }
+    }
+
+    /// Notes that a transaction is in a block, if it is here. Returns whether it was pending.
+    pub fn include(&mut self, id: &AtomId, block: AtomId, height: u64) -> bool {
+        let Some(mut held) = self.take(id) else {
+            return false;
+        };
+        let was_pending = !matches!(held.slot, Slot::Included { .. });
+        held.slot = Slot::Included { block, height };
+        self.put(held);
+        let limits = self.limits;
+        while self.included_count.transactions > limits.transactions
+            || self.included_count.bytes > limits.bytes
         {
-            let Some(first) = self.included.first_key_value().map(|(arrival, _)| *arrival) else {
+            let Some((_, oldest)) = self.included.first().copied() else {
                 break;
             };
-            self.forget(first);
+            self.take(&oldest);
+        }
+        was_pending
+    }
+
+    /// Forgets included transactions of blocks that are more than [`KEPT_BLOCKS`] below this height.
+    pub fn forget_included(&mut self, height: u64) {
+        let oldest = height.saturating_sub(KEPT_BLOCKS);
+        while let Some((height, id)) = self.included.first().copied()
+            && height < oldest
+        {
+            self.take(&id);
         }
     }
 
-    /// Lets what is in blocks above `height` wait again, at its old place: those blocks were left.
-    /// What there is no room for goes.
-    pub fn give_back(&mut self, height: u64) {
-        let arrivals: Vec<u64> = self
-            .included
-            .iter()
-            .filter(|(_, included)| included.height > height)
-            .map(|(arrival, _)| *arrival)
-            .collect();
-        for arrival in arrivals {
-            if let Some(Included { slot, .. }) = self.forget(arrival) {
-                let entry = &slot.entry;
-                if self.check_room(&entry.sender, entry.bytes).is_ok() {
-                    self.wait(arrival, slot);
+    /// Removes and returns an included transaction.
+    pub fn take_included(&mut self, id: &AtomId) -> Option<Held<T>> {
+        match self.held.get(id)?.slot {
+            Slot::Included { .. } => self.take(id),
+            Slot::Ready(_) | Slot::Waiting(_) => None,
+        }
+    }
+
+    /// Removes what has expired at `now`.
+    pub fn expire(&mut self, now: Duration) -> Vec<Held<T>> {
+        let mut expired = Vec::new();
+        while let Some((expires, id)) = self.expiries.first().copied()
+            && expires <= now
+        {
+            expired.extend(self.take(&id));
+        }
+        expired
+    }
+
+    /// Returns when the next transaction expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.expiries.first().map(|(expires, _)| *expires)
+    }
+
+    /// Makes room for a ready transaction by removing the waiting ones that came last.
+    fn make_room(&mut self, bytes: usize) -> Vec<Held<T>> {
+        let mut displaced = Vec::new();
+        loop {
+            let (ready, waiting) = (self.ready_count, self.waiting_count);
+            let is_free = ready.transactions + waiting.transactions < self.limits.transactions
+                && ready.bytes + waiting.bytes + bytes <= self.limits.bytes;
+            let last = self.waiting_arrivals.last_key_value().map(|(_, id)| *id);
+            match last.filter(|_| !is_free) {
+                Some(last) => displaced.extend(self.take(&last)),
+                None => return displaced,
+            }
+        }
+    }
+
+    fn hold(&mut self, entry: Entry<T>, arrival: Arrival, number: i64) {
+        let (id, sender) = (entry.id, entry.sender);
+        let slot = match arrival.waits_for {
+            Some(data) => Slot::Waiting(data),
+            None if arrival.is_returned => Slot::Ready(self.ready.push_front(sender, number, id)),
+            None => Slot::Ready(self.ready.push(sender, number, id)),
+        };
+        self.put(Held {
+            entry,
+            expires: arrival.expires,
+            is_own: arrival.is_own,
+            saved_bytes: 0,
+            arrival: number,
+            slot,
+        });
+    }
+
+    /// Counts a transaction in. One that is ready stands in `ready` already.
+    fn put(&mut self, held: Held<T>) {
+        let (id, bytes) = (held.entry.id, held.entry.bytes);
+        match held.slot {
+            Slot::Ready(_) => self.ready_count.add(bytes),
+            Slot::Waiting(data) => {
+                self.waiting_count.add(bytes);
+                let group = self.waiting.entry(data).or_default();
+                group.insert(held.arrival, id);
+                self.waiting_arrivals.insert(held.arrival, id);
+            }
+            Slot::Included { height, .. } => {
+                self.included_count.add(bytes);
+                self.included.insert((height, id));
+            }
+        }
+        if !matches!(held.slot, Slot::Included { .. }) {
+            self.expiries.insert((held.expires, id));
+            let share = self.senders.entry(held.entry.sender).or_default();
+            share.bytes += bytes;
+            share.charge = &share.charge + &held.entry.charge;
+            match held.slot {
+                Slot::Waiting(_) => share.waiting += 1,
+                _ => share.ready += 1,
+            }
+        }
+        self.held.insert(id, held);
+    }
+
+    /// Removes a transaction from everywhere it stands.
+    fn take(&mut self, id: &AtomId) -> Option<Held<T>> {
+        let held = self.held.remove(id)?;
+        let bytes = held.entry.bytes;
+        match held.slot {
+            Slot::Ready(turn) => {
+                self.ready.remove(turn);
+                self.ready_count.remove(bytes);
+            }
+            Slot::Waiting(data) => {
+                self.waiting_count.remove(bytes);
+                self.waiting_arrivals.remove(&held.arrival);
+                if let Some(group) = self.waiting.get_mut(&data) {
+                    group.remove(&held.arrival);
+                    if group.is_empty() {
+                        self.waiting.remove(&data);
+                    }
                 }
             }
-        }
-    }
-
-    /// Drops a transaction that waits; `false` if there is none with this id.
-    pub fn remove(&mut self, id: &AtomId) -> bool {
-        match self.places.get(id) {
-            Some(&Place::Waiting(arrival)) => self.leave(arrival).is_some(),
-            _ => false,
-        }
-    }
-
-    /// Drops what has waited for [`MAX_WAIT`]; gives how many those were.
-    pub fn expire(&mut self, now: Duration) -> usize {
-        let old: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(|(_, slot)| now.saturating_sub(slot.since) >= MAX_WAIT)
-            .map(|(arrival, _)| *arrival)
-            .collect();
-        old.into_iter()
-            .filter(|arrival| self.leave(*arrival).is_some())
-            .count()
-    }
-
-    fn wait(&mut self, arrival: u64, slot: Slot<T>) {
-        let entry = &slot.entry;
-        let share = self.senders.entry(entry.sender).or_default();
-        share.transactions += 1;
-        share.bytes += entry.bytes;
-        share.charge = &share.charge + &entry.charge;
-        self.waiting_bytes += entry.bytes;
-        self.places.insert(entry.id, Place::Waiting(arrival));
-        self.waiting.insert(arrival, slot);
-    }
-
-    fn leave(&mut self, arrival: u64) -> Option<Slot<T>> {
-        let slot = self.waiting.remove(&arrival)?;
-        let entry = &slot.entry;
-        self.places.remove(&entry.id);
-        self.waiting_bytes -= entry.bytes;
-        if let Some(share) = self.senders.get_mut(&entry.sender) {
-            share.transactions -= 1;
-            share.bytes -= entry.bytes;
-            // It was added when the entry came.
-            share.charge = share.charge.checked_sub(&entry.charge).unwrap_or_default();
-            if share.transactions == 0 {
-                self.senders.remove(&entry.sender);
+            Slot::Included { height, .. } => {
+                self.included_count.remove(bytes);
+                self.included.remove(&(height, *id));
+                return Some(held);
             }
         }
-        Some(slot)
-    }
-
-    fn keep(&mut self, arrival: u64, included: Included<T>) {
-        let entry = &included.slot.entry;
-        self.included_bytes += entry.bytes;
-        self.places.insert(entry.id, Place::Included(arrival));
-        self.included.insert(arrival, included);
-    }
-
-    fn forget(&mut self, arrival: u64) -> Option<Included<T>> {
-        let included = self.included.remove(&arrival)?;
-        let entry = &included.slot.entry;
-        self.places.remove(&entry.id);
-        self.included_bytes -= entry.bytes;
-        Some(included)
-    }
-
-    fn forget_where(&mut self, is_old: impl Fn(&Included<T>) -> bool) {
-        let old: Vec<u64> = self
-            .included
-            .iter()
-            .filter(|(_, included)| is_old(included))
-            .map(|(arrival, _)| *arrival)
-            .collect();
-        for arrival in old {
-            self.forget(arrival);
+        self.expiries.remove(&(held.expires, *id));
+        if let Some(share) = self.senders.get_mut(&held.entry.sender) {
+            share.bytes -= bytes;
+            // It was added when the transaction came.
+            share.charge = share.charge.saturating_sub(&held.entry.charge);
+            match held.slot {
+                Slot::Waiting(_) => share.waiting -= 1,
+                _ => share.ready -= 1,
+            }
+            if share.ready + share.waiting == 0 {
+                self.senders.remove(&held.entry.sender);
+            }
         }
+        Some(held)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-    use proptest::prelude::*;
-
-    const SMALL: PoolLimits = PoolLimits {
-        transactions: 8,
-        bytes: 100,
-        sender_transactions: 4,
-        sender_bytes: 60,
-    };
-
-    fn id(number: u8) -> AtomId {
-        AtomId::new([number; 32])
-    }
-
-    fn entry(number: u8, sender: u8, bytes: usize, charge: u64) -> Entry<u8> {
-        Entry {
-            id: id(number),
-            sender: [sender; 32],
-            bytes,
-            charge: charge.into(),
-            transaction: number,
-        }
-    }
-
-    fn order(pool: &Pool<u8>) -> Vec<u8> {
-        pool.iter().map(|entry| entry.transaction).collect()
-    }
-
-    fn insert(pool: &mut Pool<u8>, entry: Entry<u8>, balance: u64) -> Result<(), NoPlace> {
-        pool.insert(Duration::ZERO, entry, &balance.into())
-    }
-
-    #[test]
-    fn order_is_arrival_order_whatever_the_ids_and_charges() {
-        let mut pool = Pool::new(SMALL);
-        for (number, charge) in [(9, 1), (3, 50), (7, 2)] {
-            insert(&mut pool, entry(number, number, 1, charge), 50).unwrap();
-        }
-        assert_eq!(order(&pool), [9, 3, 7]);
-    }
-
-    #[test]
-    fn each_refusal_has_its_reason() {
-        let mut pool = Pool::new(SMALL);
-        insert(&mut pool, entry(1, 1, 10, 5), 5).unwrap();
-        let again = insert(&mut pool, entry(1, 1, 10, 5), 500);
-        assert_eq!(again, Err(NoPlace::Waiting));
-        let poor = insert(&mut pool, entry(2, 1, 10, 5), 9);
-        let (balance, needed) = (9_u64.into(), 10_u64.into());
-        assert_eq!(poor, Err(NoPlace::CannotPay { balance, needed }));
-        for number in 2..=4 {
-            insert(&mut pool, entry(number, 1, 10, 0), 5).unwrap();
-        }
-        let fifth = insert(&mut pool, entry(5, 1, 1, 0), 5);
-        let sender_full = NoPlace::SenderFull {
-            transactions: 4,
-            bytes: 40,
-        };
-        assert_eq!(fifth, Err(sender_full));
-        insert(&mut pool, entry(6, 2, 60, 0), 0).unwrap();
-        let full = insert(&mut pool, entry(7, 3, 1, 0), 0);
-        let (transactions, bytes) = (5, 100);
-        assert_eq!(
-            full,
-            Err(NoPlace::Full {
-                transactions,
-                bytes
-            })
-        );
-        pool.include(&[id(1)], 7);
-        let included = insert(&mut pool, entry(1, 1, 10, 5), 500);
-        assert_eq!(included, Err(NoPlace::Included));
-    }
-
-    #[test]
-    fn what_a_left_block_held_waits_again_at_its_old_place() {
-        let mut pool = Pool::new(SMALL);
-        for number in 1..=4 {
-            insert(&mut pool, entry(number, number, 1, 1), 1).unwrap();
-        }
-        pool.include(&[id(1)], 10);
-        pool.include(&[id(3), id(99)], 11);
-        assert_eq!((order(&pool), pool.included()), (vec![2, 4], 2));
-        pool.give_back(10);
-        assert_eq!((order(&pool), pool.included()), (vec![2, 3, 4], 1));
-        pool.give_back(0);
-        assert_eq!(order(&pool), [1, 2, 3, 4]);
-        pool.include(&[id(2)], 20);
-        pool.include(&[], 20 + KEPT_BLOCKS);
-        assert_eq!(pool.included(), 1);
-        pool.include(&[], 21 + KEPT_BLOCKS);
-        assert_eq!((pool.included(), pool.known(&id(2))), (0, None));
-    }
-
-    #[test]
-    fn what_has_waited_too_long_leaves() {
-        let mut pool = Pool::new(SMALL);
-        let at = Duration::from_secs;
-        pool.insert(at(5), entry(1, 1, 1, 1), &1_u64.into())
-            .unwrap();
-        pool.insert(at(9), entry(2, 1, 1, 0), &1_u64.into())
-            .unwrap();
-        assert_eq!(pool.expire(at(4) + MAX_WAIT), 0);
-        assert_eq!(pool.expire(at(5) + MAX_WAIT), 1);
-        assert_eq!(order(&pool), [2]);
-        // Its charge left with it.
-        pool.insert(at(9), entry(1, 1, 1, 1), &1_u64.into())
-            .unwrap();
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Insert {
-            number: u8,
-            sender: u8,
-            bytes: usize,
-            charge: u64,
-            balance: u64,
-        },
-        Include(Vec<u8>, u64),
-        GiveBack(u64),
-        Remove(u8),
-        Expire(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let numbers = proptest::collection::vec(0..24u8, 0..4);
-        prop_oneof![
-            6 => (0..24u8, 0..4u8, 0..40usize, 0..9u64, 0..30u64).prop_map(
-                |(number, sender, bytes, charge, balance)| Step::Insert {
-                    number, sender, bytes, charge, balance,
-                },
-            ),
-            2 => (numbers, 0..40u64).prop_map(|(ids, height)| Step::Include(ids, height)),
-            1 => (0..40u64).prop_map(Step::GiveBack),
-            1 => (0..24u8).prop_map(Step::Remove),
-            1 => (0..4_000u64).prop_map(Step::Expire),
-        ]
-    }
-
-    /// Everything that is counted, counted again.
-    fn check(pool: &Pool<u8>) -> Result<(), TestCaseError> {
-        prop_assert!(pool.len() <= SMALL.transactions && pool.bytes() <= SMALL.bytes);
-        prop_assert!(pool.included() <= SMALL.transactions);
-        prop_assert!(pool.included_bytes <= SMALL.bytes);
-        prop_assert_eq!(
-            pool.iter().map(|entry| entry.bytes).sum::<usize>(),
-            pool.bytes()
-        );
-        let included = pool.included.values().map(|one| one.slot.entry.bytes);
-        prop_assert_eq!(included.sum::<usize>(), pool.included_bytes);
-        prop_assert_eq!(pool.places.len(), pool.len() + pool.included());
-        let mut senders: BTreeMap<[u8; 32], (usize, usize, u64)> = BTreeMap::new();
-        for entry in pool.iter() {
-            prop_assert_eq!(pool.known(&entry.id), Some(NoPlace::Waiting));
-            let share = senders.entry(entry.sender).or_default();
-            share.0 += 1;
-            share.1 += entry.bytes;
-            share.2 += entry.charge.to_u64().unwrap();
-        }
-        prop_assert_eq!(senders.len(), pool.senders.len());
-        for (sender, (transactions, bytes, charge)) in senders {
-            let share = &pool.senders[&sender];
-            prop_assert_eq!((share.transactions, share.bytes), (transactions, bytes));
-            prop_assert_eq!(share.charge.to_u64(), Some(charge));
-            prop_assert!(transactions <= SMALL.sender_transactions);
-            prop_assert!(bytes <= SMALL.sender_bytes);
-        }
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn bounds_order_and_accounts_hold_whatever_happens(
-            steps in proptest::collection::vec(step(), 0..120),
-        ) {
-            let mut pool = Pool::new(SMALL);
-            // By id: when it came, as the model has it. Never reused while the pool knows the id.
-            let mut came: BTreeMap<AtomId, usize> = BTreeMap::new();
-            for (at, step) in steps.into_iter().enumerate() {
-                match step {
-                    Step::Insert { number, sender, bytes, charge, balance } => {
-                        let known = pool.known(&id(number));
-                        let taken = insert(&mut pool, entry(number, sender, bytes, charge), balance);
-                        prop_assert!(known.is_none() || taken.is_err());
-                        if taken.is_ok() {
-                            prop_assert!(charge <= balance);
-                            came.insert(id(number), at);
-                        }
-                    }
-                    Step::Include(numbers, height) => {
-                        let ids: Vec<AtomId> = numbers.into_iter().map(id).collect();
-                        pool.include(&ids, height);
-                    }
-                    Step::GiveBack(height) => pool.give_back(height),
-                    Step::Remove(number) => {
-                        let waited = pool.known(&id(number)) == Some(NoPlace::Waiting);
-                        prop_assert_eq!(pool.remove(&id(number)), waited);
-                    }
-                    Step::Expire(now) => {
-                        pool.expire(Duration::from_secs(now));
-                    }
-                }
-                check(&pool)?;
-                let order: Vec<usize> = pool.iter().map(|entry| came[&entry.id]).collect();
-                prop_assert!(order.is_sorted(), "{:?}", order);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,20 +1,16 @@
-//! From one head to the next: plan, build, mine, store, name.
+//! From a slot to a block: assemble, search for a nonce, store, announce.
 
-use super::publish;
+use super::plan::need;
 use super::{
-    Draft, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, PATIENCE_PER_BLOCK, Phase,
-    Producer, RETRY, Started, Wait, monotonic,
+    ASSEMBLY_PATIENCE, Assembled, AssemblyError, Draft, LATE, MissedSlot, PATIENCE_PER_BLOCK,
+    Phase, Problem, Producer, RETRY, Slot, Started, Wait, publish,
 };
-use crate::atom::{AtomId, AtomSource, MemoryStore};
-use crate::chain::{
-    Block, Builder, Election, Genesis, MAX_BLOCK_TRANSACTIONS, Miner, REFERENCE_BLOCK_TRANSACTIONS,
-    RecordError, Rejection, StateError, difficulty,
-};
-use crate::consensus::SignedBlock;
-use crate::consensus::mempool::admission::{Refusal, Waiting};
-use crate::consensus::producer::schedule::{NoSchedule, Schedule};
+use crate::atom::AtomId;
+use crate::chain::cost::stored_bytes;
+use crate::chain::{Miner, difficulty};
+use crate::consensus::mempool::Mempool;
 use crate::consensus::{
-    Commit, Context, Effect, Environment, Event, Head, HeadState, PART, StoreFailure,
+    Commit, Context, Effect, Environment, Event, Head, HeadState, SignedBlock, StoreFailure,
 };
 use crate::integer::Natural;
 use crate::time::Instant;
@@ -24,76 +20,25 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::convert::Infallible;
 use core::time::Duration;
 
-/// Transactions that are tried for one block beyond those that it may have.
-const MAX_REJECTED: usize = 1_024;
-/// Headers and nodes of the stakes' trie that one call reads.
-const READS_PER_CALL: u32 = 4_096;
 /// How long a plan without an end in sight holds, unless something happens.
 const REPLAN: Duration = Duration::from_secs(60);
-/// A turn is begun this much before the search would have to begin, for building the block.
-const MARGIN: Duration = Duration::from_millis(50);
-/// A search that needs more bits than this is estimated as if it needed so many.
-const MAX_ESTIMATED_BITS: u64 = 48;
-/// What one nonce is thought to take before any was tried.
-const FIRST_GUESS: Duration = Duration::from_micros(20);
-
-/// How long a search takes, learned from those before.
-#[derive(Debug)]
-pub(super) struct Pace {
-    nanos_per_attempt: u64,
-    /// The last slice of nonces: when it began, and how many were in it.
-    slice: Option<(Instant, u64)>,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            nanos_per_attempt: u64::try_from(FIRST_GUESS.as_nanos()).unwrap_or(u64::MAX),
-            slice: None,
-        }
-    }
-}
-
-impl Pace {
-    /// A slice begins at `now`. The one before ended at the latest now: the machine has no clock to
-    /// look at in between.
-    fn begin(&mut self, now: Instant, attempts: u64) {
-        if let Some((began, attempts)) = self.slice.replace((now, attempts)) {
-            let nanos = u64::try_from(now.since(began).as_nanos()).unwrap_or(u64::MAX);
-            let seen = nanos / attempts.max(1);
-            // An average that halves the weight of what was seen every six slices or so.
-            self.nanos_per_attempt = (self.nanos_per_attempt / 8 * 7)
-                .saturating_add(seen / 8)
-                .max(1);
-        }
-    }
-
-    /// Other work comes now.
-    const fn pause(&mut self) {
-        self.slice = None;
-    }
-
-    /// How long a search for so many bits takes on average.
-    fn expected(&self, required_bits: &Natural) -> Duration {
-        let bits = required_bits.to_u64().unwrap_or(MAX_ESTIMATED_BITS);
-        let attempts = 1_u64 << bits.clamp(1, MAX_ESTIMATED_BITS);
-        Duration::from_nanos(self.nanos_per_attempt.saturating_mul(attempts))
-    }
-}
+/// Time before the storage is looked at again when it had no room for an empty block.
+const ROOM_RETRY: Duration = Duration::from_secs(5);
 
 impl<H: BatchHasher> Producer<H> {
     /// Does the next piece of what is to be done for a block.
     pub(super) fn make_block(
         &mut self,
-        world: &Environment<'_>,
+        environment: &Environment<'_>,
         context: &mut Context,
+        mempool: &mut Mempool,
         started: Started,
     ) {
-        let now = world.now;
+        let now = environment.now;
         if let Phase::Wait {
             why: Wait::Behind, ..
         } = &self.phase
@@ -104,17 +49,22 @@ impl<H: BatchHasher> Producer<H> {
         match &self.phase {
             Phase::Halted(_) => return,
             Phase::Wait { until, .. } if *until > now.instant => return,
-            Phase::Scheduled { begin, .. } if *begin > now.instant => return,
+            Phase::Scheduled { begin, .. } if *begin > now.unix => return,
             Phase::Plan | Phase::Wait { .. } | Phase::Scheduled { .. } => {
-                self.phase = match self.plan(world, context, started) {
+                self.phase = match self.plan(environment, context, mempool, started) {
                     Ok(phase) => phase,
                     // There is more to read.
                     Err(Wait::Planning) => Phase::Plan,
-                    Err(why) => self.wait(now.instant, why),
+                    Err(why) => wait(now.instant, why),
                 };
             }
-            Phase::Mining { .. } => self.mine(world),
-            Phase::Found { .. } => {}
+            Phase::Assembling { since, .. } if *since + ASSEMBLY_PATIENCE <= now.instant => {
+                self.trouble(context, Problem::AssemblyStalled);
+                self.plan_anew(context);
+                self.phase = wait(now.instant, Wait::Trouble("the worker stalled".to_owned()));
+            }
+            Phase::Mining { .. } => self.mine(environment),
+            Phase::Assembling { .. } | Phase::Found { .. } => {}
             Phase::Storing { retry, .. } => {
                 if retry.is_some_and(|retry| retry <= now.instant) {
                     self.store(context);
@@ -122,405 +72,198 @@ impl<H: BatchHasher> Producer<H> {
                 return;
             }
         }
-        self.publish_in_time(world, context);
+        self.publish_in_time(environment, context);
     }
 
-    fn wait(&self, now: Instant, why: Wait) -> Phase {
-        let pause = match why {
-            Wait::NoStake | Wait::NoTurnSoon | Wait::NoChain | Wait::LostBlock(_) => REPLAN,
-            _ => RETRY,
-        };
-        let until = now + pause;
-        Phase::Wait { until, why }
-    }
-
-    /// What comes next after the head, and its beginning if it is time for that.
-    fn plan(
+    /// Takes the body that the host has assembled.
+    pub(super) fn assembled(
         &mut self,
-        world: &Environment<'_>,
+        environment: &Environment<'_>,
         context: &mut Context,
-        started: Started,
-    ) -> Result<Phase, Wait> {
-        self.pace.pause();
-        let Some(head) = self.head.clone() else {
-            return self.begin_chain(world, context);
-        };
-        if self
-            .config
-            .chain_id
-            .ne(&head.block().chain_id.to_u64().unwrap_or(u64::MAX))
-        {
-            return Err(Wait::Trouble("the head is of another chain".to_owned()));
-        }
-        if self.is_listening(world, started) {
-            return Err(Wait::Listening);
-        }
-        if self.holds_back(world, context) {
-            return Err(Wait::Behind);
-        }
-        if let Some(mark) = self.signed.on(&head.id()).copied() {
-            return self.publish_again(world, context, mark);
-        }
-        let expected = self.pace.expected(&head.block().difficulty);
-        let found = world.now.unix.saturating_add(expected);
-        let rounded_up = found.as_secs() + u64::from(found.subsec_nanos() > 0);
-        let later = self.signed.last().map_or(0, |mark| mark.timestamp + 1);
-        let earliest = rounded_up.max(later);
-        let timestamp = self.next_turn(world, context, &head, earliest)?;
-        // A turn that the search reaches in time is begun so that it does.
-        let begin = Duration::from_secs(timestamp).saturating_sub(expected + MARGIN);
-        let is_now = timestamp == earliest.max(head.timestamp() + 1);
-        if !is_now && begin > world.now.unix {
-            let begin = world.now.instant_of(begin);
-            return Ok(Phase::Scheduled { begin, timestamp });
-        }
-        self.signed
-            .allows(&head.id(), timestamp)
-            .map_err(Wait::Signed)?;
-        let draft = self.build(world, context, &head, timestamp)?;
-        let miner = self.miner(&head, &draft);
-        Ok(Phase::Mining {
-            draft: Box::new(draft),
-            miner: Box::new(miner),
-        })
-    }
-
-    /// Whether it is too early to sign: another node with the key may be there.
-    fn is_listening(&self, world: &Environment<'_>, started: Started) -> bool {
-        let now = world.now.instant;
-        match self.first_peer {
-            _ if self.made > 0 => false,
-            Some(first) => now < first + LISTEN && first < started.at + LISTEN_FOR_PEERS,
-            None => self.config.has_seeds && now < started.at + LISTEN_FOR_PEERS,
-        }
-    }
-
-    /// Whether a longer chain is on its way that is worth waiting for.
-    pub(super) fn holds_back(&mut self, world: &Environment<'_>, context: &Context) -> bool {
-        if !context.is_behind() {
-            self.held_at = None;
-            return false;
-        }
-        let now = world.now.instant;
-        if let Some(at) = self.held_at.replace(now) {
-            self.held = self.held.saturating_add(now.since(at));
-        }
-        let limit = if self.made == 0 {
-            MAX_BEHIND
-        } else {
-            MAX_BEHIND_LATER
-        };
-        self.held < limit
-    }
-
-    /// Begins a chain if there is none and this node may.
-    fn begin_chain(
-        &mut self,
-        world: &Environment<'_>,
-        context: &mut Context,
-    ) -> Result<Phase, Wait> {
-        if let Some(saved) = context.saved() {
-            let block = Block::read(world.atoms, saved.id).ok();
-            let state = saved.state;
-            // Where it is not here, it takes a verifier to get it.
-            if let Some(head) = block.and_then(|block| Head::new(block, state)) {
-                context.set_head(head);
-            }
-            return Err(Wait::LoadingHead);
-        }
-        if self.config.has_seeds {
-            return Err(Wait::NoChain);
-        }
-        if self.genesis.is_some() {
-            return Err(Wait::LoadingHead);
-        }
-        let (chain_id, now) = (self.config.chain_id, world.now.unix.as_secs());
-        let genesis = Genesis::new(self.address, chain_id.into(), now.into());
-        let mut store = MemoryStore::new();
-        let block = genesis.build(&mut self.hasher, &mut store);
-        let block = block.map_err(|error| Wait::Trouble(error.to_string()))?;
-        let atoms = store.iter().map(|(id, atom)| (*id, atom.clone()));
-        context.ask(Effect::StoreBlock {
-            block: block.id(),
-            atoms: atoms.collect(),
-        });
-        self.genesis = Some(block);
-        Err(Wait::LoadingHead)
-    }
-
-    /// Begins the chain with a genesis that has been stored; a failure is tried again.
-    pub(super) fn genesis_stored(
-        &mut self,
-        world: &Environment<'_>,
-        context: &mut Context,
-        id: &AtomId,
-        outcome: &Result<(), StoreFailure>,
+        mempool: &mut Mempool,
+        assembled: &Arc<Assembled>,
     ) {
-        let Some(block) = self.genesis.take_if(|block| block.id() == *id) else {
+        let Phase::Assembling {
+            slot,
+            number,
+            since,
+        } = &self.phase
+        else {
             return;
         };
-        if let Err(failure) = outcome {
-            let why = Wait::Trouble(format!("the genesis could not be stored: {failure}"));
-            self.phase = self.wait(world.now.instant, why);
+        if *number != assembled.number {
             return;
         }
-        self.phase = Phase::Plan;
-        if context.has_chain() {
+        let (slot, since) = (*slot, *since);
+        let now = environment.now.instant;
+        self.pace.assembled(now.since(since));
+        if context.head().map(Head::id) != Some(slot.parent) {
+            // What it says is of a head that was left.
+            self.phase = Phase::Plan;
             return;
         }
-        let mut heads = publish::own_heads(&block);
-        heads.push(block.accounts);
-        self.offer(world, context, heads);
-        context.report(Event::ChainBegun {
-            chain_id: self.config.chain_id,
-            genesis: block.id(),
-        });
-        if let Some(head) = Head::new(block, HeadState::Own) {
-            context.set_head(head);
-        }
-    }
-
-    /// Names a block again that was signed before a crash, if it is here.
-    fn publish_again(
-        &mut self,
-        world: &Environment<'_>,
-        context: &mut Context,
-        mark: SignedBlock,
-    ) -> Result<Phase, Wait> {
-        let block = Block::read(world.atoms, mark.block);
-        let head = block
-            .ok()
-            .and_then(|block| Head::new(block, HeadState::Own));
-        let head = head.ok_or(Wait::LostBlock(mark))?;
-        self.offer(world, context, publish::own_heads(head.block()));
-        context.set_head(head);
-        Err(Wait::LoadingHead)
-    }
-
-    /// The time of this validator's next turn.
-    pub(super) fn next_turn(
-        &mut self,
-        world: &Environment<'_>,
-        context: &mut Context,
-        head: &Head,
-        earliest: u64,
-    ) -> Result<u64, Wait> {
-        let mut schedule = match self.schedule.take() {
-            Some(schedule) => schedule,
-            None => {
-                let election = self.election(world, context, head)?;
-                let schedule = Schedule::new(&election, head.timestamp(), self.address);
-                schedule.map_err(|error| match error {
-                    NoSchedule::NoStake => Wait::NoStake,
-                    NoSchedule::Election(error) => Wait::Trouble(error.to_string()),
-                })?
-            }
-        };
-        let next = schedule.next(earliest);
-        self.schedule = Some(schedule);
-        next.ok_or(Wait::NoTurnSoon)
-    }
-
-    /// What decides whose the slots after the head are.
-    fn election(
-        &mut self,
-        world: &Environment<'_>,
-        context: &mut Context,
-        head: &Head,
-    ) -> Result<Election, Wait> {
-        let read = self
-            .elections
-            .load(world.atoms, head.block(), READS_PER_CALL);
-        match read {
-            Ok(Some(election)) => Ok(election),
-            Ok(None) => Err(Wait::Planning),
-            Err(RecordError::Malformed { problem, .. }) => Err(Wait::Trouble(format!(
-                "the stakes cannot be read: {problem}"
-            ))),
-            Err(error) => Err(unreadable(context, &error.into())),
-        }
-    }
-
-    /// The body of a block after `head`, from what waits.
-    fn build(
-        &mut self,
-        world: &Environment<'_>,
-        context: &mut Context,
-        head: &Head,
-        timestamp: u64,
-    ) -> Result<Draft, Wait> {
-        let election = self.election(world, context, head)?;
-        let mut builder = Builder::new(world.atoms, head.block(), &election.stakes);
-        let transactions = self.fill(context, &mut builder);
-        let claims = self.config.claim_reward && !self.config.reference_followers;
-        let claimant = claims.then_some(self.address);
-        let body = builder
-            .finish(&mut self.hasher, claimant)
-            .map_err(|error| unreadable(context, &error))?;
-        Ok(Draft {
-            parent: head.id(),
-            height: head.height() + 1,
-            timestamp,
-            body,
-            transactions,
-        })
-    }
-
-    /// Applies what waits, in its order, as far as the block takes it; what the rules do not have
-    /// leaves the pool.
-    fn fill<S: AtomSource<Error = Infallible>>(
-        &mut self,
-        context: &mut Context,
-        builder: &mut Builder<S>,
-    ) -> Vec<Waiting> {
-        let limit = if self.config.reference_followers {
-            REFERENCE_BLOCK_TRANSACTIONS
-        } else {
-            MAX_BLOCK_TRANSACTIONS
-        };
-        let limit = limit.min(self.config.max_block_transactions);
-        let tried = self.pool.iter().take(limit + MAX_REJECTED);
-        let tried: Vec<Waiting> = tried.map(|entry| entry.transaction.clone()).collect();
-        let mut taken = Vec::new();
-        for transaction in tried {
-            if taken.len() >= limit {
-                break;
-            }
-            let id = transaction.id();
-            let refusal = match builder.apply(&transaction) {
-                Ok(Ok(_)) => {
-                    taken.push(transaction);
-                    continue;
-                }
-                // What it looks at may fit into a block of its own.
-                Ok(Err(Rejection::BlockListsTooLong { .. })) => continue,
-                Ok(Err(Rejection::BlockFull)) => break,
-                Ok(Err(rejection)) => Refusal::Rejected(rejection),
-                Err(StateError::Malformed { problem, .. }) => Refusal::State(problem),
-                Err(error) => match error.missing() {
-                    Some(missing) if self.lack(context, missing) => continue,
-                    Some(missing) => Refusal::MissingAtom(missing),
-                    None => continue,
+        mempool.settle_assembly(context, &assembled.rejected, &assembled.lacking);
+        self.phase = match &assembled.outcome {
+            Ok(_) => match self.miner(&slot, assembled) {
+                Some(miner) => Phase::Mining {
+                    draft: Draft {
+                        slot,
+                        assembled: Arc::clone(assembled),
+                    },
+                    miner: Box::new(miner),
                 },
-            };
-            self.pool.remove(&id);
-            // In a block that was made meanwhile: what everybody wants.
-            if refusal != Refusal::Rejected(Rejection::Replayed) {
-                self.refuse(context, id, refusal);
+                // Another head came meanwhile.
+                None => Phase::Plan,
+            },
+            Err(AssemblyError::Missing(id)) => wait(now, need(context, *id)),
+            Err(AssemblyError::Unreadable(problem)) => {
+                let problem = format!("failed to read the head's state: {problem}");
+                wait(now, Wait::Trouble(problem))
             }
-        }
-        taken
+            Err(AssemblyError::NoRoom { needed, room }) => {
+                let problem = format!(
+                    "an empty block leaves {needed} bytes, and the storage has room for {room}"
+                );
+                self.no_room(context, problem, now)
+            }
+        };
     }
 
-    fn miner(&self, head: &Head, draft: &Draft) -> Miner {
+    fn miner(&self, slot: &Slot, assembled: &Assembled) -> Option<Miner> {
+        let head = self.head.as_ref().filter(|head| head.id() == slot.parent)?;
+        let body = &assembled.outcome.as_ref().ok()?.body;
         let parent = head.block();
-        let timestamp = Natural::from(draft.timestamp);
+        let timestamp = Natural::from(slot.timestamp);
         let difficulty = difficulty(&parent.timestamp, &timestamp, &parent.difficulty);
-        let header = draft
-            .body
-            .header(parent, self.address, timestamp, difficulty);
-        Miner::new(header, self.config.key.clone(), &parent.difficulty)
+        let header = body.header(parent, self.address, timestamp, difficulty);
+        let key = self.config.key.clone();
+        Some(Miner::new(header, key, &parent.difficulty))
     }
 
     /// Tries a slice of nonces.
-    fn mine(&mut self, world: &Environment<'_>) {
+    fn mine(&mut self, environment: &Environment<'_>) {
         let attempts = self.config.slice_attempts;
-        self.pace.begin(world.now.instant, attempts);
+        self.pace.begin_slice(environment.now.instant, attempts);
         let Phase::Mining { miner, .. } = &mut self.phase else {
             return;
         };
         let found = miner.try_nonces(attempts, &mut self.hasher);
         self.phase = match (core::mem::replace(&mut self.phase, Phase::Plan), found) {
-            (Phase::Mining { draft, .. }, Some(block)) => Phase::Found { draft, block },
+            (Phase::Mining { draft, .. }, Some(block)) => Phase::Found {
+                draft,
+                block: Box::new(block),
+            },
             (phase, _) => phase,
         };
     }
 
     /// Has a block stored whose time has come; drops one that is late.
-    fn publish_in_time(&mut self, world: &Environment<'_>, context: &mut Context) {
-        let (draft, is_found) = match &self.phase {
-            Phase::Mining { draft, .. } => (draft, false),
-            Phase::Found { draft, .. } => (draft, true),
+    fn publish_in_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let (slot, during) = match &self.phase {
+            Phase::Assembling { slot, .. } => (*slot, MissedSlot::Assembling),
+            Phase::Mining { draft, .. } => (draft.slot, MissedSlot::Mining),
+            Phase::Found { draft, .. } => (draft.slot, MissedSlot::Publishing),
             _ => return,
         };
-        let timestamp = Duration::from_secs(draft.timestamp);
-        if world.now.unix > timestamp + LATE {
+        let now = environment.now.unix;
+        if now > slot.time() + LATE {
             self.late += 1;
-            let (height, timestamp) = (draft.height, draft.timestamp);
-            context.report(Event::SlotMissed { height, timestamp });
-            self.phase = Phase::Plan;
-        } else if is_found && world.now.unix >= timestamp {
-            if let Phase::Found { draft, block } = core::mem::replace(&mut self.phase, Phase::Plan)
-            {
-                let retry = None;
-                self.phase = Phase::Storing {
-                    draft,
-                    block,
-                    retry,
-                };
-            }
+            context.report(Event::SlotMissed {
+                height: slot.height,
+                timestamp: slot.timestamp,
+                during,
+            });
+            self.plan_anew(context);
+        } else if now >= slot.time()
+            && let Phase::Found { .. } = &self.phase
+            && let Phase::Found { draft, block } = core::mem::replace(&mut self.phase, Phase::Plan)
+        {
+            self.phase = Phase::Storing {
+                draft,
+                block,
+                before: self.signed.clone(),
+                retry: None,
+            };
             self.store(context);
         }
     }
 
-    /// Asks for the block to be kept and remembered as signed.
+    /// Asks for the block to be stored and the signing record to be saved.
     fn store(&mut self, context: &mut Context) {
         let Phase::Storing {
             draft,
             block,
             retry,
+            ..
         } = &mut self.phase
         else {
             return;
         };
         *retry = None;
-        let mark = SignedBlock {
-            parent: draft.parent,
-            block: block.id(),
-            height: draft.height,
-            timestamp: draft.timestamp,
+        let Some(assembly) = draft.assembly() else {
+            self.phase = Phase::Plan;
+            return;
         };
-        // From here on it counts as signed, whatever becomes of the attempt to store it.
+        let mark = SignedBlock {
+            parent: draft.slot.parent,
+            block: block.id(),
+            height: draft.slot.height,
+            timestamp: draft.slot.timestamp,
+        };
+        // From here on it counts as signed.
         if let Err(conflict) = self.signed.add(mark) {
-            self.phase = self.wait(self.now.instant, Wait::Signed(conflict));
+            self.phase = wait(self.now.instant, Wait::Signed(conflict));
             return;
         }
+        let mut atoms = assembly.body.atoms.clone();
+        atoms.extend(assembly.transaction_atoms.iter().cloned());
+        atoms.extend(block.to_atoms());
         let commit = Commit {
-            atoms: publish::atoms(block, &draft.body, &draft.transactions),
+            atoms,
             signed: self.signed.clone(),
         };
         context.ask(Effect::Commit(Box::new(commit)));
     }
 
-    /// Names the block that has been stored.
+    /// Announces the block that has been stored.
     pub(super) fn committed(
         &mut self,
-        world: &Environment<'_>,
+        environment: &Environment<'_>,
         context: &mut Context,
+        mempool: &mut Mempool,
         outcome: &Result<(), StoreFailure>,
     ) {
-        let Phase::Storing { draft, retry, .. } = &mut self.phase else {
+        let Phase::Storing { draft, .. } = &mut self.phase else {
             return;
         };
-        let is_head = context.head().map(Head::id) == Some(draft.parent);
-        if let Err(problem) = outcome
+        let is_head = context.head().map(Head::id) == Some(draft.slot.parent);
+        if let Err(failure) = outcome
             && is_head
         {
-            context.report(Event::BlockNotStored {
-                height: draft.height,
-                problem: problem.to_string(),
-            });
-            *retry = Some(world.now.instant + RETRY);
+            self.not_stored(environment, context, failure);
             return;
         }
         let phase = core::mem::replace(&mut self.phase, Phase::Plan);
         let Phase::Storing { draft, block, .. } = phase else {
             return;
         };
-        // Somebody else's block came while it was being stored: the fork choice has decided.
-        if outcome.is_err() || !is_head {
+        // Another block came while it was being stored: the fork choice has decided.
+        let Some(assembly) = draft.assembly().filter(|_| outcome.is_ok() && is_head) else {
             return;
-        }
+        };
+        self.resolved(context);
+        // Back to what is allowed in steps: the storage may be as full as before.
+        let left = assembly.growth_bytes.max(super::growth::EMPTY_BLOCK_BYTES);
+        let allowed = self.allowance.next_block();
+        self.room = self
+            .room
+            .map(|room| room.max(left).saturating_mul(2))
+            .filter(|room| *room < allowed);
+        let transactions = assembly.transactions.len();
+        let own_bytes = assembly.transactions.iter();
+        let own_bytes = own_bytes.map(|one| stored_bytes(one)).sum();
+        self.allowance
+            .spend(assembly.growth_bytes, own_bytes, transactions);
         // Patience comes back little by little, or heads that lead nowhere would cost all of it
         // for every block.
         self.held = match self.made {
@@ -528,22 +271,104 @@ impl<H: BatchHasher> Producer<H> {
             _ => self.held.saturating_sub(PATIENCE_PER_BLOCK),
         };
         self.made += 1;
-        let (id, height) = (block.id(), draft.height);
+        let (id, height) = (block.id(), draft.slot.height);
         context.report(Event::BlockMade {
             id,
             height,
-            transactions: draft.transactions.len(),
+            transactions,
         });
-        let heads = publish::heads(&block, &draft.body, &draft.transactions);
-        self.pool.include(&draft.body.transaction_ids, height);
-        if let Some(head) = Head::new(block, HeadState::Own) {
+        let heads = publish::heads(&block, &assembly.body, &assembly.transactions);
+        mempool.include(&assembly.body.transaction_ids, id, height);
+        if let Some(head) = Head::new(*block, HeadState::Own) {
             context.set_head(head);
         }
-        self.offer(world, context, heads);
+        self.offer(environment, context, heads);
     }
 
-    fn offer(&mut self, world: &Environment<'_>, context: &mut Context, mut heads: Vec<AtomId>) {
-        self.offers.take(monotonic(world), &mut heads);
+    /// Acts on a block that could not be stored.
+    fn not_stored(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        failure: &StoreFailure,
+    ) {
+        let now = environment.now.instant;
+        let Phase::Storing {
+            draft,
+            before,
+            retry,
+            ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        context.report(Event::BlockNotStored {
+            height: draft.slot.height,
+            problem: failure.to_string(),
+        });
+        if !failure.is_no_room() {
+            // It may be on the disk, and its record too: it is this block or none.
+            *retry = Some(now + RETRY);
+            self.trouble(context, Problem::StorageFailed(failure.to_string()));
+            return;
+        }
+        // Without room its record was not saved either. It has not left this node, and never will:
+        // it is given up for a smaller one.
+        self.signed = before.clone();
+        let assembly = draft.assembly();
+        let growth = assembly.map_or(0, |assembly| assembly.growth_bytes);
+        let is_empty = assembly.is_none_or(|assembly| assembly.transactions.is_empty());
+        self.phase = if is_empty {
+            self.no_room(context, failure.to_string(), now)
+        } else {
+            self.room = Some(growth / 2);
+            Phase::Plan
+        };
+    }
+
+    /// Stands still, visibly, until there is room again.
+    fn no_room(
+        &mut self,
+        context: &mut Context,
+        problem: alloc::string::String,
+        now: Instant,
+    ) -> Phase {
+        // The next one that fits is found from an empty one on.
+        self.room = Some(0);
+        self.trouble(context, Problem::NoRoom(problem));
+        Phase::Wait {
+            until: now + ROOM_RETRY,
+            why: Wait::NoRoom,
+        }
+    }
+
+    /// Takes notice of a problem, and reports it once.
+    fn trouble(&mut self, context: &mut Context, problem: Problem) {
+        let is_same = self
+            .problem
+            .as_ref()
+            .is_some_and(|other| other.kind() == problem.kind());
+        if !is_same {
+            context.report(Event::ProductionHalted(problem.clone()));
+        }
+        self.problem = Some(problem);
+    }
+
+    /// Takes notice that a block was stored.
+    fn resolved(&mut self, context: &mut Context) {
+        if self.problem.take().is_some() {
+            context.report(Event::ProductionResumed);
+        }
+    }
+
+    pub(super) fn offer(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        mut heads: Vec<AtomId>,
+    ) {
+        let now = environment.now.instant.since(Instant::ZERO);
+        self.offers.take(now, &mut heads);
         for id in heads {
             context.ask(Effect::Advertise {
                 id,
@@ -552,39 +377,14 @@ impl<H: BatchHasher> Producer<H> {
             });
         }
     }
-
-    /// An atom that a plan waited for has come, or will not.
-    pub(super) fn state_fetched(&mut self, id: &AtomId, is_here: bool) {
-        if let Phase::Wait {
-            why: Wait::MissingAtom(missing),
-            ..
-        } = &self.phase
-            && missing == id
-            && is_here
-        {
-            self.phase = Phase::Plan;
-        }
-    }
 }
 
-/// Has an atom of the head's state fetched.
-fn need(context: &mut Context, id: AtomId) -> Wait {
-    context.ask(Effect::Fetch {
-        id,
-        limit: PART,
-        from: None,
-    });
-    Wait::MissingAtom(id)
-}
-
-fn unreadable(context: &mut Context, error: &StateError<Infallible>) -> Wait {
-    match (error.missing(), error) {
-        (Some(id), _) => need(context, id),
-        (None, StateError::Malformed { problem, .. }) => {
-            Wait::Trouble(format!("the head's state cannot be read: {problem}"))
-        }
-        (None, StateError::Source(_) | StateError::Unmeasured { .. }) => {
-            Wait::Trouble("the atom store failed".to_owned())
-        }
-    }
+/// Waits for a while, then plans anew.
+pub(super) fn wait(now: Instant, why: Wait) -> Phase {
+    let pause = match why {
+        Wait::NoStake | Wait::NoTurnSoon | Wait::NoChain | Wait::LostBlock(_) => REPLAN,
+        _ => RETRY,
+    };
+    let until = now + pause;
+    Phase::Wait { until, why }
 }

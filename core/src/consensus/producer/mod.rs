@@ -1,57 +1,67 @@
-//! The validator: a state machine that makes blocks when its turn comes.
+//! Block producer of a validator.
 //!
-//! For each head it finds its next turn, builds a block over what the pool holds, searches for a
-//! nonce with a new signature for each, waits for the block's time, has it stored, and names it.
-//! Somebody else's block on the way means a new head, and it begins again.
+//! For each head it computes its next slot, has the host assemble a body over what the mempool holds,
+//! searches for a nonce with a new signature for each, waits for the block's time, has it stored, and
+//! announces it. Another validator's block on the way means a new head, and it begins again.
 //!
 //! The block's time is the reference's: when the search is expected to end, rounded up to a second,
-//! at least one second after the parent; and then the first second from there that the schedule
-//! gives to this validator. A block that is not found [`LATE`] after its time is dropped.
+//! at least one second after the parent; and then the first second from there that the proposer
+//! schedule gives to this validator. A block that is not found [`LATE`] after its time is dropped: a
+//! missed slot.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`schedule`] | slots of one validator |
+//! | [`assemble`] | a block's body, made apart from this thread within a budget of time |
+//! | [`growth`] | what blocks may leave in storage |
+//! | [`publish`] | what of a block is stored and advertised |
 //!
 //! Invariants:
 //! - It never publishes two blocks on one parent, nor one that is not later than all before it, also
-//!   not after a crash: what was signed is remembered before it is published.
+//!   not after a crash: what was signed is saved before it is published.
 //! - It signs nothing while it listens at its start, nor once it has seen a block of its key that it
-//!   did not make (a valid signature is asked for, so that only the key can stop it), until the key
+//!   did not make (a valid signature is required, so that only the key can stop it), until the key
 //!   has been quiet; see [`foreign_blocks`].
-//! - Each call does one bounded piece of work: a few transactions, one body, or one slice of nonces.
-//! - Nothing that a peer sends makes it hold more than the bounds of [`Pool`], [`Intake`] and of
-//!   this module.
+//! - Each call does one bounded piece of work: a plan, or one slice of nonces. Bodies are made by the
+//!   host's worker.
+//! - What is due at a wall time is looked at every [`WALL_INTERVAL`], with the wall clock as it is
+//!   then; a clock that jumps makes it plan anew.
 
+pub mod assemble;
 mod duplicate_validator;
 mod foreign_blocks;
+pub mod growth;
 mod make;
+mod pace;
+mod plan;
 pub mod publish;
 pub mod schedule;
 mod status;
-mod transactions;
 
+pub use assemble::{
+    Assembled, Assembly, AssemblyBudget, AssemblyError, AssemblyJob, Interrupt, NoInterrupt,
+};
 pub use foreign_blocks::{QUIET, QUIET_OTHER, UNUSED_TURNS, UNUSED_TURNS_OTHER};
-pub use status::{Activity, Halt, ValidatorStatus, Wait};
+pub use status::{Activity, Halt, MissedSlot, Problem, ValidatorStatus, Wait};
 
-use super::mempool::admission::{Refusal, Waiting};
-use super::mempool::announcements::Intake;
-use super::mempool::pool::{Pool, PoolLimits};
-use super::{Component, Context, Environment, Event, Head, Input, Now};
-use super::{SigningRecord, Start};
+use super::mempool::Mempool;
+use super::{Context, Environment, Event, Head, Input, Now, SigningRecord, Start};
 use crate::atom::AtomId;
-use crate::chain::{Address, Block, Body, ElectionCache, Miner};
+use crate::chain::{Address, Block, ElectionCache, Miner};
 use crate::crypto::SigningKey;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
 use crate::wire::engine::ListLimit;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 use duplicate_validator::Sightings;
 use foreign_blocks::{ForeignBlocks, signed_block};
-use make::Pace;
+use growth::Allowance;
+use pace::Pace;
 use publish::Offers;
 use schedule::Schedule;
-use transactions::Lacking;
 
 /// A block that is not found so long after its time is dropped.
 pub const LATE: Duration = Duration::from_secs(2);
@@ -61,21 +71,27 @@ pub const LISTEN: Duration = Duration::from_secs(6);
 pub const LISTEN_FOR_PEERS: Duration = Duration::from_secs(30);
 /// How long it holds back for a longer chain before its first block.
 pub const MAX_BEHIND: Duration = Duration::from_secs(600);
-/// How long in all it holds back after that: anybody can name heads that lead nowhere.
+/// How long in all it holds back after that: any peer can name heads that lead nowhere.
 pub const MAX_BEHIND_LATER: Duration = Duration::from_secs(10);
 /// What each block of its own gives back of that.
 pub const PATIENCE_PER_BLOCK: Duration = Duration::from_millis(500);
-/// Before something that failed is tried again.
+/// Time between two looks at the wall clock while something is due at a wall time.
+pub const WALL_INTERVAL: Duration = Duration::from_secs(1);
+/// Clocks that disagree by more than this since the last call have jumped.
+pub const MAX_CLOCK_JUMP: Duration = Duration::from_secs(2);
+/// Default of [`ProducerConfig::max_assembly_time`].
+pub const MAX_ASSEMBLY_TIME: Duration = Duration::from_millis(500);
+/// An assembly that the host has not answered after this time is given up.
+pub const ASSEMBLY_PATIENCE: Duration = Duration::from_secs(30);
+/// Time before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Head and body of a block, and each number of them in a few bytes.
 const SMALL_RECORD: ListLimit = ListLimit {
     atoms: 15,
     bytes: 64 << 10,
 };
-/// Refusals that are remembered to be told.
-const MAX_REFUSALS: usize = 256;
 
-/// What a validator is told once.
+/// Configuration of a producer.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
     /// The key that it signs with.
@@ -86,18 +102,20 @@ pub struct ProducerConfig {
     pub claim_reward: bool,
     /// Whether its blocks keep to what reference nodes can follow.
     pub reference_followers: bool,
-    /// Transactions of a block at most.
+    /// Transactions that a block may have.
     pub max_block_transactions: usize,
+    /// Bytes, as stored, that a block may leave on average; 0 for no limit. See [`growth`].
+    pub max_block_growth_bytes: u64,
+    /// Processor time that assembling a block may take.
+    pub max_assembly_time: Duration,
     /// Whether seeds are configured: then it begins no chain of its own, and listens for them.
     pub has_seeds: bool,
     /// Nonces that are tried in one call.
     pub slice_attempts: u64,
-    /// What the pool holds.
-    pub pool: PoolLimits,
 }
 
 impl ProducerConfig {
-    /// The documented defaults for this key.
+    /// Returns the documented defaults for this key.
     #[must_use]
     pub fn new(key: SigningKey) -> Self {
         Self {
@@ -106,21 +124,40 @@ impl ProducerConfig {
             claim_reward: true,
             reference_followers: false,
             max_block_transactions: 4_096,
+            max_block_growth_bytes: growth::DEFAULT_GROWTH_BYTES,
+            max_assembly_time: MAX_ASSEMBLY_TIME,
             has_seeds: false,
             slice_attempts: 256,
-            pool: PoolLimits::default(),
         }
+    }
+}
+
+/// Place and time of a block that is being made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Slot {
+    parent: AtomId,
+    height: u64,
+    timestamp: u64,
+}
+
+impl Slot {
+    const fn time(&self) -> Duration {
+        Duration::from_secs(self.timestamp)
     }
 }
 
 /// A block that is being made.
 #[derive(Debug)]
 struct Draft {
-    parent: AtomId,
-    height: u64,
-    timestamp: u64,
-    body: Body,
-    transactions: Vec<Waiting>,
+    slot: Slot,
+    assembled: Arc<Assembled>,
+}
+
+impl Draft {
+    /// Returns the body. A draft is made only of an assembly that has one.
+    fn assembly(&self) -> Option<&Assembly> {
+        self.assembled.outcome.as_ref().ok()
+    }
 }
 
 enum Phase {
@@ -128,36 +165,35 @@ enum Phase {
     Plan,
     /// Nothing to do before this instant; then a new plan.
     Wait { until: Instant, why: Wait },
-    /// The turn comes; at this instant the block is begun.
-    Scheduled { begin: Instant, timestamp: u64 },
-    /// The nonce is searched for.
-    Mining {
-        draft: Box<Draft>,
-        miner: Box<Miner>,
+    /// The slot comes; at this wall time the block is begun.
+    Scheduled { begin: Duration, timestamp: u64 },
+    /// The host assembles the body.
+    Assembling {
+        slot: Slot,
+        number: u64,
+        since: Instant,
     },
+    /// The nonce is searched for.
+    Mining { draft: Draft, miner: Box<Miner> },
     /// The block is there, and its time is not.
-    Found { draft: Box<Draft>, block: Block },
+    Found { draft: Draft, block: Box<Block> },
     /// It is being stored. It is tried again at this instant if that failed.
     Storing {
-        draft: Box<Draft>,
-        block: Block,
+        draft: Draft,
+        block: Box<Block>,
+        /// The signing record without it.
+        before: SigningRecord,
         retry: Option<Instant>,
     },
     /// It signs nothing for now.
     Halted(Halt),
 }
 
-/// The validator. See the [module](self).
+/// Block producer. See the [module](self).
 pub struct Producer<H> {
     config: ProducerConfig,
     address: Address,
     hasher: H,
-    pool: Pool<Waiting>,
-    intake: Intake,
-    /// Transactions whose fetch has ended.
-    arrived: VecDeque<AtomId>,
-    /// Atoms that transactions in the pool need.
-    lacking: Vec<Lacking>,
     signed: SigningRecord,
     sightings: Sightings,
     /// Blocks of the key that another node made, since it has stopped signing for them.
@@ -175,13 +211,16 @@ pub struct Producer<H> {
     elections: ElectionCache,
     offers: Offers,
     pace: Pace,
+    allowance: Allowance,
+    /// What the next block may leave after one found no room.
+    room: Option<u64>,
+    problem: Option<Problem>,
     phase: Phase,
+    jobs: u64,
     /// The time of the last call.
     now: Now,
     made: u64,
     late: u64,
-    refused: u64,
-    refusals: VecDeque<(AtomId, Refusal)>,
 }
 
 impl<H: BatchHasher> fmt::Debug for Producer<H> {
@@ -200,16 +239,12 @@ struct Started {
 }
 
 impl<H: BatchHasher> Producer<H> {
-    /// A validator that has signed what `signed` says in earlier runs.
+    /// Creates a producer that has signed what `signed` says in earlier runs.
     #[must_use]
     pub fn new(config: ProducerConfig, signed: SigningRecord, hasher: H) -> Self {
         Self {
             address: Address::from(config.key.verifying_key()),
             hasher,
-            pool: Pool::new(config.pool),
-            intake: Intake::default(),
-            arrived: VecDeque::new(),
-            lacking: Vec::new(),
             signed,
             sightings: Sightings::default(),
             foreign: ForeignBlocks::default(),
@@ -223,26 +258,28 @@ impl<H: BatchHasher> Producer<H> {
             elections: ElectionCache::default(),
             offers: Offers::default(),
             pace: Pace::default(),
+            allowance: Allowance::new(config.max_block_growth_bytes),
+            room: None,
+            problem: None,
             phase: Phase::Plan,
+            jobs: 0,
             now: Now {
                 instant: Instant::ZERO,
                 unix: Duration::ZERO,
             },
             made: 0,
             late: 0,
-            refused: 0,
-            refusals: VecDeque::new(),
             config,
         }
     }
 
-    /// The account that it stakes and earns with.
+    /// Returns the account that it stakes and earns with.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Nonces that were tried so far for the block at hand.
+    /// Returns the nonces that were tried so far for the block at hand.
     #[must_use]
     pub fn attempts(&self) -> u64 {
         match &self.phase {
@@ -251,26 +288,19 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// How it is doing.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> ValidatorStatus {
-        let refusals = self.refusals.iter();
         ValidatorStatus {
             validator: *self.address.as_bytes(),
             activity: self.activity(),
+            problem: self.problem.clone(),
             blocks_made: self.made,
             blocks_late: self.late,
-            pool_transactions: self.pool.len(),
-            waiting: self.pool.iter().map(|entry| entry.id).collect(),
-            pool_bytes: self.pool.bytes(),
-            refused: self.refused,
-            refusals: refusals
-                .map(|(id, refusal)| (*id, refusal.to_string()))
-                .collect(),
         }
     }
 
-    /// What it is doing.
+    /// Returns what it is doing.
     #[must_use]
     pub fn activity(&self) -> Activity {
         match &self.phase {
@@ -280,38 +310,122 @@ impl<H: BatchHasher> Producer<H> {
             Phase::Scheduled { timestamp, .. } => Activity::Scheduled {
                 timestamp: *timestamp,
             },
+            Phase::Assembling { slot, .. } => Activity::Assembling {
+                height: slot.height,
+            },
             Phase::Mining { draft, miner } => Activity::Mining {
-                height: draft.height,
+                height: draft.slot.height,
                 attempts: miner.attempts(),
             },
             Phase::Found { draft, .. } => Activity::Scheduled {
-                timestamp: draft.timestamp,
+                timestamp: draft.slot.timestamp,
             },
             Phase::Storing { draft, .. } => Activity::Storing {
-                height: draft.height,
+                height: draft.slot.height,
             },
             Phase::Halted(halt) => Activity::Halted(halt.clone()),
         }
     }
 
-    /// Whether it has signed what it says is signed, for the host that keeps it.
+    /// Returns what it has signed.
     #[must_use]
     pub const fn signed(&self) -> &SigningRecord {
         &self.signed
     }
 
-    /// What waits for a block.
-    #[must_use]
-    pub const fn pool(&self) -> &Pool<Waiting> {
-        &self.pool
+    /// Records an input; does no work that can wait.
+    pub fn handle_input(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        mempool: &mut Mempool,
+        input: &Input,
+    ) {
+        self.notice_time(environment, context);
+        match input {
+            Input::PeerHead { id, .. } => {
+                self.first_peer.get_or_insert(environment.now.instant);
+                self.sightings.name(*id);
+            }
+            Input::FetchedSmall { id, .. } => self.sightings.fetched(id, None),
+            Input::Fetched { id, outcome, .. } => {
+                self.sightings.fetched(id, outcome.as_deref().ok());
+                self.state_fetched(id, outcome.is_ok());
+            }
+            Input::Assembled(assembled) => {
+                self.assembled(environment, context, mempool, assembled);
+            }
+            Input::BlockStored { block, outcome } => {
+                self.genesis_stored(environment, context, block, outcome);
+            }
+            Input::Committed(outcome) => self.committed(environment, context, mempool, outcome),
+            _ => {}
+        }
     }
 
-    fn start(&mut self, world: &Environment<'_>, context: &mut Context) -> Started {
+    /// Does one bounded piece of due work. Called after inputs, after a change of the head, and at
+    /// [`Producer::poll_timeout`].
+    pub fn advance(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        mempool: &mut Mempool,
+    ) {
+        self.notice_time(environment, context);
+        let started = self.start(environment, context);
+        self.follow_head(context);
+        self.look_for_second(environment, context, started);
+        self.make_block(environment, context, mempool, started);
+    }
+
+    /// Returns when [`Producer::advance`] is due if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.sightings.has_news() || self.foreign.is_walking() {
+            return Some(self.now.instant);
+        }
+        let next = match &self.phase {
+            Phase::Plan | Phase::Mining { .. } => return Some(self.now.instant),
+            Phase::Wait { until, .. } => *until,
+            Phase::Scheduled { begin, .. } => self.now.instant_of(*begin),
+            Phase::Found { draft, .. } => self.now.instant_of(draft.slot.time()),
+            Phase::Assembling { since, .. } => *since + ASSEMBLY_PATIENCE,
+            Phase::Storing { retry, .. } => (*retry)?,
+            Phase::Halted(_) => self.now.instant + RETRY,
+        };
+        // By then the wall clock may say something else.
+        Some(next.min(self.now.instant + WALL_INTERVAL))
+    }
+
+    /// Takes the time of a call, and plans anew if the wall clock has jumped.
+    fn notice_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        let before = core::mem::replace(&mut self.now, environment.now);
+        let passed = environment.now.instant.since(before.instant);
+        let expected = before.unix.saturating_add(passed);
+        let jump = environment.now.unix.abs_diff(expected);
+        if self.started.is_some() && jump > MAX_CLOCK_JUMP {
+            self.schedule = None;
+            // What was signed stays signed; everything else is planned by the clock as it is now.
+            if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
+                self.plan_anew(context);
+            }
+        }
+    }
+
+    /// Gives up what it is doing for a new plan.
+    fn plan_anew(&mut self, context: &mut Context) {
+        if matches!(self.phase, Phase::Assembling { .. }) {
+            context.ask(super::Effect::CancelAssembly);
+        }
+        self.phase = Phase::Plan;
+    }
+
+    fn start(&mut self, environment: &Environment<'_>, context: &mut Context) -> Started {
         if let Some(started) = self.started {
             return started;
         }
         let started = Started {
-            at: world.now.instant,
+            at: environment.now.instant,
             own_since: Start::new(&self.signed),
         };
         self.started = Some(started);
@@ -320,21 +434,19 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Takes notice of another head.
-    fn follow_head(&mut self, world: &Environment<'_>, context: &Context) {
+    fn follow_head(&mut self, context: &mut Context) {
         let head = context.head();
         if head.map(Head::id) == self.head.as_ref().map(Head::id) {
             return;
         }
-        let previous = core::mem::replace(&mut self.head, head.cloned());
+        self.head = head.cloned();
         self.schedule = None;
-        if let Some(head) = head {
+        if let Some(head) = &self.head {
             self.foreign.follow_head(head);
-            self.note_included(world, previous.as_ref(), head);
             self.sightings.note(head.id());
         }
-        self.pool.expire(monotonic(world));
         if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
-            self.phase = Phase::Plan;
+            self.plan_anew(context);
         }
     }
 
@@ -342,7 +454,7 @@ impl<H: BatchHasher> Producer<H> {
     /// once the key has been quiet.
     fn look_for_second(
         &mut self,
-        world: &Environment<'_>,
+        environment: &Environment<'_>,
         context: &mut Context,
         started: Started,
     ) {
@@ -357,23 +469,23 @@ impl<H: BatchHasher> Producer<H> {
                 && block.verify_signature().is_ok()
         };
         let judge = |block: &Block| is_foreign(block).then(|| signed_block(block)).flatten();
-        let sighted = self.sightings.check(world.atoms, judge);
+        let sighted = self.sightings.check(environment.atoms, judge);
         let foreign = &mut self.foreign;
         let walked = self
             .head
             .as_ref()
-            .and_then(|head| foreign.walk(world.atoms, head, &address, is_foreign));
+            .and_then(|head| foreign.walk(environment.atoms, head, &address, is_foreign));
         for id in self.sightings.take_wanted() {
             let limit = SMALL_RECORD;
             let from = None;
             context.ask(super::Effect::FetchSmall { id, limit, from });
         }
         for block in [sighted, walked].into_iter().flatten() {
-            self.foreign.add(world.now.instant, block);
+            self.foreign.add(environment.now.instant, block);
             self.halt_for_second(context);
         }
         if matches!(self.phase, Phase::Halted(Halt::SecondValidator { .. })) {
-            self.resume_if_quiet(world, context);
+            self.resume_if_quiet(environment, context);
         }
     }
 
@@ -388,29 +500,30 @@ impl<H: BatchHasher> Producer<H> {
         if !matches!(self.phase, Phase::Halted(Halt::SecondValidator { .. })) {
             context.report(Event::ProducerHalted(halt.clone()));
             context.ask(super::Effect::SetValidator(false));
+            self.plan_anew(context);
         }
         self.phase = Phase::Halted(halt);
     }
 
     /// Signs again once no other node has used the key for long enough.
-    fn resume_if_quiet(&mut self, world: &Environment<'_>, context: &mut Context) {
+    fn resume_if_quiet(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(head) = self.head.clone() else {
             return;
         };
-        let unix_seconds = world.now.unix.as_secs();
+        let unix_seconds = environment.now.unix.as_secs();
         if let Some(has_gone_back) = self.foreign.wants_turn(unix_seconds) {
             if has_gone_back {
                 self.schedule = None;
             }
-            if let Ok(turn) = self.next_turn(world, context, &head, unix_seconds + 1) {
+            if let Ok(turn) = self.next_slot(environment, context, &head, unix_seconds + 1) {
                 self.foreign.watch_turn(turn, unix_seconds);
             }
         }
-        let left = self.foreign.left(world.now.instant, &self.signed);
+        let left = self.foreign.left(environment.now.instant, &self.signed);
         if !left.is_over()
             || self.foreign.is_walking()
             || self.sightings.has_news()
-            || self.holds_back(world, context)
+            || self.holds_back(environment, context)
         {
             return;
         }
@@ -427,71 +540,6 @@ impl<H: BatchHasher> Producer<H> {
             newest: newest.unwrap_or_default(),
         });
         context.ask(super::Effect::SetValidator(true));
-    }
-}
-
-/// Time that does not jump.
-fn monotonic(world: &Environment<'_>) -> Duration {
-    world.now.instant.since(Instant::ZERO)
-}
-
-impl<H: BatchHasher> Component for Producer<H> {
-    fn handle_input(&mut self, world: &Environment<'_>, context: &mut Context, input: &Input) {
-        self.now = world.now;
-        match input {
-            Input::PeerHead { id, .. } => {
-                self.first_peer.get_or_insert(world.now.instant);
-                self.sightings.name(*id);
-            }
-            Input::Transaction { peer, id } => self.announced(world, context, *id, *peer),
-            Input::FetchedSmall { id, outcome } => {
-                self.sightings.fetched(id, None);
-                self.transaction_fetched(world, context, id, outcome);
-            }
-            Input::Fetched { id, outcome, .. } => {
-                self.sightings.fetched(id, outcome.as_deref().ok());
-                self.atom_fetched(id, outcome.is_ok());
-            }
-            Input::Committed(outcome) => self.committed(world, context, outcome),
-            Input::BlockStored { block, outcome } => {
-                self.genesis_stored(world, context, block, outcome);
-            }
-            Input::PeerIdentity { .. }
-            | Input::AdoptFork(_)
-            | Input::AvoidBlock(_)
-            | Input::PeerGone { .. } => {}
-        }
-    }
-
-    fn advance(&mut self, world: &Environment<'_>, context: &mut Context) {
-        self.now = world.now;
-        let started = self.start(world, context);
-        self.follow_head(world, context);
-        self.look_for_second(world, context, started);
-        self.take_transactions(world, context);
-        self.make_block(world, context, started);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        if self.has_transactions_to_look_at()
-            || self.sightings.has_news()
-            || self.foreign.is_walking()
-        {
-            return Some(self.now.instant);
-        }
-        let phase = match &self.phase {
-            Phase::Plan | Phase::Mining { .. } => Some(self.now.instant),
-            Phase::Wait { until, .. } => Some(*until),
-            Phase::Scheduled { begin, .. } => Some(*begin),
-            Phase::Found { draft, .. } => {
-                Some(self.now.instant_of(Duration::from_secs(draft.timestamp)))
-            }
-            Phase::Storing { retry, .. } => *retry,
-            Phase::Halted(_) => Some(self.now.instant + RETRY),
-        };
-        let intake = self.intake.deadline();
-        let intake = intake.map(|deadline| Instant::ZERO + deadline);
-        [phase, intake].into_iter().flatten().min()
     }
 }
 

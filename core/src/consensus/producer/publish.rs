@@ -1,14 +1,14 @@
-//! What of a new block is kept, and what of it is offered to others.
+//! Advertisements of a new block.
 //!
-//! Everything is kept. Offered is what somebody can start from: the heads of lists and records,
+//! Everything of it is stored. Advertised is what another node can start from: the heads of lists and records,
 //! each for [`LIFETIME`], as the reference does it. A full block has more of them than the network
-//! could be told in the time to the next block, so [`Offers`] cuts them off where they matter least.
+//! could receive in the time to the next block, so [`Offers`] cuts them off where they matter least.
 //!
 //! Invariant: the block and its body are always offered; nothing else is beyond [`MAX_LIVE`].
 
 use crate::atom::{Atom, AtomId, AtomKind};
-use crate::chain::{Block, Body, RecordAtoms};
-use crate::consensus::mempool::admission::Waiting;
+use crate::chain::{Block, Body};
+use crate::consensus::mempool::admission::Pending;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -24,24 +24,11 @@ const SHARE: usize = 8;
 /// The block and its body: offered even when there is no room.
 const ALWAYS: usize = 2;
 
-/// All atoms of a block: its own, its transactions', and what they made.
-#[must_use]
-pub fn atoms(block: &Block, body: &Body, transactions: &[Waiting]) -> RecordAtoms {
-    let mut atoms = body.atoms.clone();
-    atoms.extend(
-        transactions
-            .iter()
-            .flat_map(|transaction| transaction.to_atoms()),
-    );
-    atoms.extend(block.to_atoms());
-    atoms
-}
-
 /// The heads of a block, what matters most first: the block and its body, its two lists and its
 /// accounts, its transactions (main and detail), receipts, nodes of tries and accounts, and the
 /// records of contracts and channels.
 #[must_use]
-pub fn heads(block: &Block, body: &Body, transactions: &[Waiting]) -> Vec<AtomId> {
+pub fn heads(block: &Block, body: &Body, transactions: &[Pending]) -> Vec<AtomId> {
     let mut heads = own_heads(block);
     heads.extend([block.transactions, block.receipts, block.accounts]);
     for transaction in transactions {

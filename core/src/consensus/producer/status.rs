@@ -1,10 +1,9 @@
-//! What a validator says of itself.
+//! Status of a validator.
 
 use super::foreign_blocks::{QUIET_OTHER, UNUSED_TURNS_OTHER};
 use crate::atom::AtomId;
 use crate::consensus::{Conflict, SignedBlock};
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt;
 
 /// Why a validator signs nothing for now.
@@ -34,7 +33,7 @@ impl fmt::Display for Halt {
     }
 }
 
-/// What keeps a validator from its turn for now.
+/// Reason why a validator waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Wait {
@@ -42,7 +41,7 @@ pub enum Wait {
     NoChain,
     /// The head of an earlier run has not been loaded.
     LoadingHead,
-    /// It is about to find out when its turn comes.
+    /// It computes the proposer schedule.
     Planning,
     /// It listens for another node with its key.
     Listening,
@@ -52,13 +51,15 @@ pub enum Wait {
     MissingAtom(AtomId),
     /// The key has nothing at stake.
     NoStake,
-    /// Its turn does not come soon.
+    /// It has no slot soon.
     NoTurnSoon,
     /// It has signed on this head before, or for this time.
     Signed(Conflict),
     /// It signed a block on this head that is not here.
     LostBlock(SignedBlock),
-    /// Something went wrong; it tries again.
+    /// The storage has no room for a block.
+    NoRoom,
+    /// Something failed; it tries again.
     Trouble(String),
 }
 
@@ -66,26 +67,27 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoChain => f.write_str(
-                "no chain yet: none of the seeds has named one, and a node with seeds begins none \
-                 of its own; `astreum genesis` begins one",
+                "no chain yet: no seed has announced one, and a node with seeds begins none of \
+                 its own; `astreum genesis` begins one",
             ),
             Self::LoadingHead => f.write_str("loading the head of the last run"),
-            Self::Planning => f.write_str("finding out when its turn comes"),
+            Self::Planning => f.write_str("computing the proposer schedule"),
             Self::Listening => f.write_str("listening for another node with the same key"),
-            Self::Behind => f.write_str("following a longer chain"),
+            Self::Behind => f.write_str("syncing to a longer chain"),
             Self::MissingAtom(id) => write!(f, "waiting for atom {id} of the head's state"),
             Self::NoStake => f.write_str(
                 "the validation key has nothing at stake on this chain; send an amount to the \
                  treasury to stake it",
             ),
-            Self::NoTurnSoon => f.write_str("its turn does not come soon: its stake is small"),
-            Self::Signed(conflict) => write!(f, "signs nothing here: {conflict}"),
+            Self::NoTurnSoon => f.write_str("no slot soon: its stake is small"),
+            Self::Signed(conflict) => write!(f, "not signing on this head: {conflict}"),
             Self::LostBlock(mark) => write!(
                 f,
                 "block {} of height {} was signed here and is not stored; another block on its \
                  parent is not signed, other validators have to go on",
                 mark.block, mark.height
             ),
+            Self::NoRoom => f.write_str("waiting for room in the storage"),
             Self::Trouble(problem) => f.write_str(problem),
         }
     }
@@ -96,18 +98,23 @@ impl fmt::Display for Wait {
 pub enum Activity {
     /// It signs nothing more.
     Halted(Halt),
-    /// It waits for something other than its turn.
+    /// It waits for something other than its slot.
     Waiting(Wait),
-    /// It waits for its turn, or for the time of the block that it has found.
+    /// It waits for its slot, or for the time of the block that it has found.
     Scheduled {
         /// The block's time.
         timestamp: u64,
+    },
+    /// A worker assembles a block's body.
+    Assembling {
+        /// The block's height.
+        height: u64,
     },
     /// It searches for a nonce.
     Mining {
         /// The block's height.
         height: u64,
-        /// How many were tried.
+        /// Nonces that were tried.
         attempts: u64,
     },
     /// It stores a block.
@@ -122,7 +129,8 @@ impl fmt::Display for Activity {
         match self {
             Self::Halted(halt) => halt.fmt(f),
             Self::Waiting(wait) => wait.fmt(f),
-            Self::Scheduled { timestamp } => write!(f, "next block at {timestamp}"),
+            Self::Scheduled { timestamp } => write!(f, "next slot at {timestamp}"),
+            Self::Assembling { height } => write!(f, "assembling block {height}"),
             Self::Mining { height, attempts } => {
                 write!(f, "mining block {height}, {attempts} nonces tried")
             }
@@ -131,33 +139,86 @@ impl fmt::Display for Activity {
     }
 }
 
-/// How a validator is doing.
+/// Reason why no block can be produced at present. It goes by itself once its cause is gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The storage has no room even for an empty block.
+    NoRoom(String),
+    /// The storage failed.
+    StorageFailed(String),
+    /// The worker that assembles blocks does not answer.
+    AssemblyStalled,
+}
+
+impl Problem {
+    /// Returns a name for the kind of problem.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoRoom(_) => "no room",
+            Self::StorageFailed(_) => "storage failed",
+            Self::AssemblyStalled => "assembly stalled",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom(cause) => write!(
+                f,
+                "no block can be stored: {cause}; raise cold_storage_limit, or free space on the \
+                 disk"
+            ),
+            Self::StorageFailed(cause) => write!(f, "no block can be stored: {cause}"),
+            Self::AssemblyStalled => {
+                f.write_str("no block can be made: the worker that assembles them does not answer")
+            }
+        }
+    }
+}
+
+/// What a validator was doing when its slot passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MissedSlot {
+    /// Assembling the body.
+    Assembling,
+    /// Searching for a nonce.
+    Mining,
+    /// It had found a block, and was not called in time.
+    Publishing,
+}
+
+impl fmt::Display for MissedSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assembling => "assembling",
+            Self::Mining => "mining",
+            Self::Publishing => "publishing",
+        })
+    }
+}
+
+/// Status of a validator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ValidatorStatus {
     /// Its public key.
     pub validator: [u8; 32],
     /// What it is doing.
     pub activity: Activity,
+    /// Why no block can be produced at present.
+    pub problem: Option<Problem>,
     /// Blocks that it made since it started.
     pub blocks_made: u64,
-    /// Blocks that were not ready in time since it started.
+    /// Slots that it missed since it started.
     pub blocks_late: u64,
-    /// Transactions that wait.
-    pub pool_transactions: usize,
-    /// Their ids, in the order in which they came.
-    pub waiting: Vec<AtomId>,
-    /// Their bytes.
-    pub pool_bytes: usize,
-    /// Transactions that were refused since it started.
-    pub refused: u64,
-    /// The latest of those, newest last, and why.
-    pub refusals: Vec<(AtomId, String)>,
 }
 
 impl ValidatorStatus {
-    /// How many transactions are taken before this one, `None` when it does not wait.
+    /// Returns whether it produces no blocks although it should.
     #[must_use]
-    pub fn before(&self, id: &AtomId) -> Option<usize> {
-        self.waiting.iter().position(|waiting| waiting == id)
+    pub const fn is_halted(&self) -> bool {
+        self.problem.is_some() || matches!(self.activity, Activity::Halted(_))
     }
 }

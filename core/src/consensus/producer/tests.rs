@@ -1,8 +1,11 @@
 //! Validators over virtual time.
 
+mod clocks;
+mod floods;
 mod host;
 mod moved_key;
 mod signing;
+mod storage;
 mod transactions;
 
 use super::{Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND_LATER, ProducerConfig, Wait};
@@ -11,25 +14,45 @@ use crate::chain::{
     Account, Address, BURN, Election, REFERENCE_BLOCK_TRANSACTIONS, Rejection, SLOT_SECONDS,
     TREASURY, Transaction, Unsigned, channel, contract, validator_at,
 };
+use crate::consensus::mempool::PoolLimits;
 use crate::consensus::mempool::admission::Refusal;
 use crate::consensus::mempool::announcements::{Declined, MAX_FETCHES};
-use crate::consensus::mempool::pool::{NoPlace, PoolLimits};
+use crate::consensus::mempool::pool::NoPlace;
 use crate::consensus::{Head, HeadState, Input, SignedBlock, SigningRecord};
 use crate::crypto::{PublicKey, Signature};
 use crate::integer::Natural;
 use crate::wire::engine::FetchError;
+use crate::wire::network_group::NetworkGroup;
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
-use host::{BEGINNING, Net, address, config, key, transfer, verify};
+use host::{BEGINNING, Net, address, config, key, limits, transfer, verify};
 
-/// Has a node's user tell it of a transaction that is stored there.
+/// An announcement of a local user.
+fn own(id: AtomId) -> Input {
+    Input::Transaction {
+        peer: None,
+        group: None,
+        id,
+    }
+}
+
+/// An announcement of a peer in a network of its own.
+fn announced(peer: u8, id: AtomId) -> Input {
+    Input::Transaction {
+        peer: Some(PublicKey::new([peer; 32])),
+        group: Some(NetworkGroup::of([10, 0, 0, peer].into())),
+        id,
+    }
+}
+
+/// Has a local user announce a transaction that is stored at its node.
 fn submit(net: &mut Net, at: usize, transaction: &Transaction) {
     transaction.write(&mut net.hosts[at].store).unwrap();
     let id = transaction.id();
-    net.input(at, Input::Transaction { peer: None, id });
+    net.input(at, own(id));
 }
 
 fn balance(net: &Net, at: usize, address: &Address) -> u64 {
@@ -51,7 +74,7 @@ fn verify_chain(net: &Net, at: usize, claims: bool) -> Vec<AtomId> {
 }
 
 fn last_refusal(net: &Net, at: usize) -> Option<(AtomId, Refusal)> {
-    net.hosts[at].machine.refusals.back().cloned()
+    net.hosts[at].last_refusal()
 }
 
 #[test]
@@ -80,9 +103,10 @@ fn a_validator_alone_begins_a_chain_and_makes_fifty_blocks_with_transfers() {
     let applied = verify_chain(&net, 0, true);
     assert_eq!(applied.len() as u64, sent);
     assert_eq!(balance(&net, 0, &address(7)), 5 * sent);
-    let status = net.hosts[0].machine.status();
+    let status = net.hosts[0].producer.status();
     assert_eq!(status.blocks_made, net.head(0).height());
-    assert_eq!((status.pool_transactions, status.refused), (0, 0));
+    let mempool = net.hosts[0].mempool.status();
+    assert_eq!((mempool.ready.len(), mempool.refused), (0, 0));
     // Each head was named once, and block and body offered.
     let head = net.head(0);
     assert_eq!(net.hosts[0].named.len() as u64, head.height() + 1);
@@ -170,10 +194,10 @@ fn a_block_that_is_late_is_dropped() {
     });
     let head = net.head(0);
     // A long search may have made one late before.
-    let late = net.hosts[0].machine.status().blocks_late;
+    let late = net.hosts[0].producer.status().blocks_late;
     net.now += Duration::from_secs(9);
     net.run_until(60, |net| net.head(0).height() > head.height());
-    assert_eq!(net.hosts[0].machine.status().blocks_late, late + 1);
+    assert_eq!(net.hosts[0].producer.status().blocks_late, late + 1);
     assert!(net.head(0).timestamp() >= head.timestamp() + 9);
     verify_chain(&net, 0, true);
 }

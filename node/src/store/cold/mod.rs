@@ -355,6 +355,19 @@ impl ColdStore {
     pub fn stats(&self) -> ColdStats {
         self.inner.stats()
     }
+
+    /// Returns how many bytes it can still take: what its limit leaves, and not more than what the
+    /// disk has free, where that is known.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let by_limit = match self.inner.options.limit_bytes {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(self.inner.used_bytes()),
+        };
+        let disk = rustix::fs::statvfs(self.path()).ok();
+        let free = disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        free.map_or(by_limit, |free| free.min(by_limit))
+    }
 }
 
 impl Inner {

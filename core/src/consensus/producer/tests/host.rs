@@ -6,18 +6,21 @@ use crate::chain::{
     Address, Block, Builder, Election, Genesis, RecordAtoms, Transaction, Unsigned, difficulty,
     has_work, validator_at,
 };
-use crate::consensus::producer::{Activity, Producer, ProducerConfig};
+use crate::consensus::mempool::{Mempool, MempoolConfig, Outcome, PoolLimits, Refusal, Save};
+use crate::consensus::producer::{Activity, Interrupt, Producer, ProducerConfig};
 use crate::consensus::{
-    Component, Context, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial,
+    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead, Serial,
     SigningRecord, StoreFailure,
 };
 use crate::crypto::{PublicKey, SigningKey};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::Scalar;
-use crate::wire::engine::{FetchError, ListLimit};
+use crate::wire::engine::{FetchError, ListLimit, Recipient};
 use crate::wire::network_group::NetworkGroup;
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -25,6 +28,10 @@ use core::time::Duration;
 
 /// What a nonce takes in virtual time: a second is about 170 of them, or seven bits.
 pub(super) const ATTEMPT: Duration = Duration::from_millis(6);
+/// Pieces of work that a mempool does in a step of 20 ms beside what is due then.
+const MEMPOOL_TURNS: usize = 32;
+/// How long a peer that does not answer is waited for.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// When the tests begin.
 pub(super) const BEGINNING: u64 = 1_800_000_000;
 
@@ -43,9 +50,35 @@ pub(super) fn config(number: u8) -> ProducerConfig {
     }
 }
 
+pub(super) fn mempool_config() -> MempoolConfig {
+    MempoolConfig {
+        is_validator: true,
+        ..MempoolConfig::default()
+    }
+}
+
+pub(super) fn limits(limits: PoolLimits) -> MempoolConfig {
+    MempoolConfig {
+        limits,
+        ..mempool_config()
+    }
+}
+
+/// Interrupts after so many looks.
+struct Looks(Option<u32>);
+
+impl Interrupt for Looks {
+    fn is_due(&mut self) -> bool {
+        let left = self.0.map(|left| left.checked_sub(1));
+        self.0 = left.map(Option::unwrap_or_default);
+        left == Some(None)
+    }
+}
+
 /// What survives a crash of a node, and what it is lent.
 pub(super) struct Host {
-    pub(super) machine: Producer<Scalar>,
+    pub(super) producer: Producer<Scalar>,
+    pub(super) mempool: Mempool,
     pub(super) context: Context,
     pub(super) store: MemoryStore,
     /// What the file of signed blocks holds.
@@ -57,6 +90,14 @@ pub(super) struct Host {
     pub(super) offered: Vec<AtomId>,
     /// Who was asked first for small lists, in order.
     pub(super) asked: Vec<Option<PublicKey>>,
+    /// Peers that never answer.
+    pub(super) silent: BTreeSet<PublicKey>,
+    /// Parts of lists that it fetched, and whether there is room for them.
+    pub(super) parts: usize,
+    pub(super) keeps_parts: bool,
+    /// Answers on their way, and how long they take.
+    pub(super) coming: Vec<(Duration, Input)>,
+    pub(super) latency: Duration,
     /// So many of its next fetches of small lists are not answered in time.
     pub(super) unanswered: u32,
     pub(super) is_validator: bool,
@@ -64,10 +105,32 @@ pub(super) struct Host {
     pub(super) is_up: bool,
     /// Commits that fail before the next one succeeds.
     pub(super) failures: u32,
+    /// What its storage has left, if that is limited. Only what [`Host::is_room_known`] is told.
+    pub(super) room: Option<u64>,
+    /// Whether assembly is told the room.
+    pub(super) is_room_known: bool,
+    /// What an assembly takes of virtual time.
+    pub(super) assembly_time: Duration,
+    /// So many looks at the time before an assembly is interrupted.
+    pub(super) looks: Option<u32>,
+    /// Jobs that are not answered.
+    pub(super) lost_jobs: u32,
+    /// Transactions that it announced, and to which peers.
+    pub(super) announced: Vec<(AtomId, Recipient)>,
+    /// Validators that are told when it announces.
+    pub(super) validators: usize,
+    /// What the file of its mempool holds.
+    pub(super) mempool_file: Vec<u8>,
+    pub(super) events: Vec<Event>,
+    /// How far its wall clock is ahead or behind.
+    pub(super) ahead: Duration,
+    pub(super) behind: Duration,
     attempts: u64,
 }
 
 pub(super) struct Net {
+    /// What peers have that are no hosts here.
+    pub(super) elsewhere: MemoryStore,
     pub(super) now: Duration,
     /// Nodes that are cut off from the others.
     pub(super) cut: Vec<usize>,
@@ -77,6 +140,7 @@ pub(super) struct Net {
 impl Net {
     pub(super) fn new() -> Self {
         Self {
+            elsewhere: MemoryStore::new(),
             now: Duration::from_secs(BEGINNING),
             cut: Vec::new(),
             hosts: Vec::new(),
@@ -99,7 +163,20 @@ impl Net {
     }
 
     pub(super) fn add(&mut self, config: ProducerConfig, genesis: Option<&Genesis>) -> usize {
-        let mut host = Host::new(config, SigningRecord::default());
+        let mempool = MempoolConfig {
+            reference_followers: config.reference_followers,
+            ..mempool_config()
+        };
+        self.add_with(config, mempool, genesis)
+    }
+
+    pub(super) fn add_with(
+        &mut self,
+        config: ProducerConfig,
+        mempool: MempoolConfig,
+        genesis: Option<&Genesis>,
+    ) -> usize {
+        let mut host = Host::new(config, mempool, SigningRecord::default());
         if let Some(genesis) = genesis {
             let block = genesis.build(&mut Scalar, &mut host.store).unwrap();
             let head = Head::new(block, HeadState::Verified).unwrap();
@@ -113,7 +190,9 @@ impl Net {
     /// Ends a node and starts it again with what its disk holds.
     pub(super) fn restart(&mut self, at: usize, config: ProducerConfig) {
         let old = &mut self.hosts[at];
-        let mut host = Host::new(config, old.file.clone());
+        let mut host = Host::new(config, mempool_config(), old.file.clone());
+        host.mempool_file = core::mem::take(&mut old.mempool_file);
+        host.mempool.restore(&host.mempool_file).unwrap();
         host.store = core::mem::take(&mut old.store);
         host.file = old.file.clone();
         host.head_file = old.head_file.clone();
@@ -131,7 +210,7 @@ impl Net {
     }
 
     pub(super) fn activity(&self, at: usize) -> Activity {
-        self.hosts[at].machine.activity()
+        self.hosts[at].producer.activity()
     }
 
     /// The chain that ends at a node's head, genesis first.
@@ -147,8 +226,10 @@ impl Net {
 
     pub(super) fn input(&mut self, at: usize, input: Input) {
         let now = self.now;
-        self.hosts[at].call(now, |machine, world, context| {
-            machine.handle_input(world, context, &input);
+        self.hosts[at].call(now, |host, world, context| {
+            host.mempool.handle_input(world, context, &input);
+            host.producer
+                .handle_input(world, context, &mut host.mempool, &input);
         });
         self.carry_out(at);
     }
@@ -162,6 +243,7 @@ impl Net {
             }
             let mut is_busy = false;
             for at in 0..self.hosts.len() {
+                self.deliver(at);
                 is_busy |= self.turn(at);
             }
             if !is_busy {
@@ -179,21 +261,33 @@ impl Net {
     fn turn(&mut self, at: usize) -> bool {
         let host = &mut self.hosts[at];
         let instant = instant(self.now);
-        let is_due = host
-            .machine
-            .poll_timeout()
-            .is_some_and(|due| due <= instant);
-        let is_new = host.machine.head.as_ref().map(Head::id) != host.context.head().map(Head::id)
+        let due = [host.producer.poll_timeout(), host.mempool.poll_timeout()];
+        let is_due = due.into_iter().flatten().any(|due| due <= instant);
+        let is_new = host.producer.head.as_ref().map(Head::id) != host.context.head().map(Head::id)
             || host.attempts == u64::MAX;
         if !host.is_up || !(is_due || is_new) {
             return false;
         }
-        host.attempts = host.machine.attempts();
+        host.attempts = host.producer.attempts();
         let before = host.attempts;
-        host.call(self.now, Component::advance);
-        let tried = host.machine.attempts().saturating_sub(before);
+        host.call(self.now, |host, world, context| {
+            host.mempool.advance(world, context);
+            host.producer.advance(world, context, &mut host.mempool);
+        });
+        let tried = host.producer.attempts().saturating_sub(before);
         self.now += ATTEMPT * u32::try_from(tried).unwrap();
         self.carry_out(at);
+        // A thread does more than one piece of work in the time of a step.
+        for _ in 0..MEMPOOL_TURNS {
+            let due = self.hosts[at].mempool.poll_timeout();
+            if due.is_none_or(|due| due > instant) {
+                break;
+            }
+            self.hosts[at].call(self.now, |host, world, context| {
+                host.mempool.advance(world, context);
+            });
+            self.carry_out(at);
+        }
         tried > 0
     }
 
@@ -210,9 +304,19 @@ impl Net {
                 Effect::Commit(commit) => {
                     if host.failures > 0 {
                         host.failures -= 1;
-                        let outcome = Err(StoreFailure::NoRoom("the disk is full".to_owned()));
+                        let outcome = Err(StoreFailure::Failed("the disk fails".to_owned()));
                         self.input(at, Input::Committed(outcome));
                         continue;
+                    }
+                    let bytes = crate::consensus::producer::growth::stored_growth(&commit.atoms);
+                    match host.room {
+                        Some(room) if bytes > room => {
+                            let outcome = Err(StoreFailure::NoRoom("the disk is full".to_owned()));
+                            self.input(at, Input::Committed(outcome));
+                            continue;
+                        }
+                        Some(room) => host.room = Some(room - bytes),
+                        None => {}
                     }
                     host.keep(commit.atoms);
                     host.file = commit.signed;
@@ -225,13 +329,51 @@ impl Net {
                         self.tell(at, &head);
                     }
                 }
+                Effect::Assemble(job) => {
+                    if host.lost_jobs > 0 {
+                        host.lost_jobs -= 1;
+                        continue;
+                    }
+                    let room = host.room.filter(|_| host.is_room_known);
+                    let mut looks = Looks(host.looks);
+                    let assembled = job.run(&host.store, &mut Scalar, &mut looks, room);
+                    self.now += self.hosts[at].assembly_time;
+                    self.input(at, Input::Assembled(Arc::new(assembled)));
+                }
+                Effect::CancelAssembly => {}
+                Effect::Keep(atoms) => host.keep(atoms),
+                Effect::Announce { transaction, to } => {
+                    host.announced.push((transaction, to));
+                    let validators = host.validators;
+                    if to == Recipient::Validators {
+                        self.input(
+                            at,
+                            Input::Announced {
+                                transaction,
+                                validators,
+                            },
+                        );
+                    }
+                }
+                Effect::SaveMempool(Save::Append { bytes, .. }) => {
+                    if host.mempool_file.is_empty() {
+                        host.mempool_file
+                            .extend(crate::consensus::mempool::saved::MAGIC);
+                    }
+                    host.mempool_file.extend(bytes);
+                }
+                Effect::SaveMempool(Save::Replace(bytes)) => host.mempool_file = bytes,
                 Effect::SetValidator(is_validator) => host.is_validator = is_validator,
                 Effect::SaveDecisions(_) => {}
                 Effect::Advertise { id, .. } => host.offered.push(id),
-                Effect::Fetch { id, .. } => {
-                    let outcome = self.fetch(at, id, ListLimit::MAX);
-                    let from = None;
-                    self.input(at, Input::Fetched { id, outcome, from });
+                Effect::Fetch { id, limit, from } => {
+                    let outcome = self.fetch_part(at, id, limit);
+                    let is_silent = from.is_some_and(|from| self.hosts[at].silent.contains(&from));
+                    let outcome = match outcome {
+                        Err(FetchError::NotFound) if is_silent => Err(FetchError::Timeout),
+                        outcome => outcome,
+                    };
+                    self.answer(at, Input::Fetched { id, outcome, from });
                 }
                 Effect::FetchSmall { id, limit, from } => {
                     let host = &mut self.hosts[at];
@@ -243,19 +385,96 @@ impl Net {
                         }
                         None => self.fetch(at, id, limit).map(|_| ()),
                     };
-                    self.input(at, Input::FetchedSmall { id, outcome });
+                    let host = &self.hosts[at];
+                    let is_silent = from.is_some_and(|from| host.silent.contains(&from));
+                    let outcome = match outcome {
+                        Err(FetchError::NotFound) if is_silent => Err(FetchError::Timeout),
+                        outcome => outcome,
+                    };
+                    self.answer(at, Input::FetchedSmall { id, outcome });
                 }
             }
         }
+    }
+
+    /// Gives an answer when it comes.
+    fn answer(&mut self, at: usize, input: Input) {
+        let host = &mut self.hosts[at];
+        let is_silent = matches!(
+            &input,
+            Input::Fetched {
+                outcome: Err(FetchError::Timeout),
+                ..
+            } | Input::FetchedSmall {
+                outcome: Err(FetchError::Timeout),
+                ..
+            }
+        );
+        let delay = match is_silent && !host.silent.is_empty() {
+            true => FETCH_TIMEOUT,
+            false => host.latency,
+        };
+        if delay.is_zero() {
+            self.input(at, input);
+        } else {
+            host.coming.push((self.now + delay, input));
+        }
+    }
+
+    fn deliver(&mut self, at: usize) {
+        let now = self.now;
+        let coming = core::mem::take(&mut self.hosts[at].coming);
+        let (due, later) = coming.into_iter().partition(|(due, _)| *due <= now);
+        self.hosts[at].coming = later;
+        let due: Vec<(Duration, Input)> = due;
+        for (_, input) in due {
+            self.input(at, input);
+        }
+    }
+
+    /// The beginning of a list.
+    fn fetch_part(
+        &mut self,
+        at: usize,
+        id: AtomId,
+        limit: ListLimit,
+    ) -> Result<Vec<Atom>, FetchError> {
+        let others = self.hosts.iter().enumerate();
+        let others = others.filter(|(other, host)| *other != at && host.is_up);
+        let others = others.map(|(_, host)| &host.store);
+        let found = others
+            .chain([&self.elsewhere])
+            .find(|store| store.atom(&id).is_ok());
+        let store = found.ok_or(FetchError::NotFound)?;
+        let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
+        while !next.is_zero()
+            && atoms.len() < limit.atoms
+            && let Ok(atom) = store.atom(&next)
+        {
+            bytes += atom.stored_len();
+            if bytes > limit.bytes && !atoms.is_empty() {
+                break;
+            }
+            next = atom.next();
+            atoms.push(atom);
+        }
+        self.hosts[at].parts += 1;
+        if self.hosts[at].keeps_parts {
+            self.hosts[at].store.extend(atoms.clone());
+        }
+        Ok(atoms)
     }
 
     fn fetch(&mut self, at: usize, id: AtomId, limit: ListLimit) -> Result<Vec<Atom>, FetchError> {
         let others = self.hosts.iter().enumerate();
         let cut = &self.cut;
         let is_cut = |other: usize| cut.contains(&at) != cut.contains(&other);
+        let others =
+            others.filter(|(other, host)| *other != at && host.is_up && !is_cut(*other));
+        let others = others.map(|(_, host)| &host.store);
         let found = others
-            .filter(|(other, host)| *other != at && host.is_up && !is_cut(*other))
-            .find_map(|(_, host)| collect_list(&host.store, id, 1 << 20).ok());
+            .chain([&self.elsewhere])
+            .find_map(|store| collect_list(store, id, 1 << 20).ok());
         let atoms = found.ok_or(FetchError::NotFound)?;
         let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
         if atoms.len() > limit.atoms || bytes > limit.bytes {
@@ -267,6 +486,9 @@ impl Net {
 
     /// Every other node that is up learns of a head, has its atoms, and follows the longer chain.
     pub(super) fn tell(&mut self, from: usize, head: &Head) {
+        if self.hosts.len() == 1 {
+            return;
+        }
         let atoms: Vec<Atom> = self.hosts[from]
             .store
             .iter()
@@ -303,9 +525,10 @@ impl Net {
 }
 
 impl Host {
-    fn new(config: ProducerConfig, signed: SigningRecord) -> Self {
+    fn new(config: ProducerConfig, mempool: MempoolConfig, signed: SigningRecord) -> Self {
         Self {
-            machine: Producer::new(config, signed, Scalar),
+            producer: Producer::new(config, signed, Scalar),
+            mempool: Mempool::new(mempool),
             context: Context::new(None),
             store: MemoryStore::new(),
             file: SigningRecord::default(),
@@ -313,28 +536,56 @@ impl Host {
             named: Vec::new(),
             offered: Vec::new(),
             asked: Vec::new(),
+            silent: BTreeSet::new(),
+            parts: 0,
+            keeps_parts: true,
+            coming: Vec::new(),
+            latency: Duration::ZERO,
             unanswered: 0,
             is_validator: false,
             is_up: true,
             failures: 0,
+            room: None,
+            is_room_known: false,
+            assembly_time: Duration::ZERO,
+            looks: None,
+            lost_jobs: 0,
+            announced: Vec::new(),
+            validators: 0,
+            mempool_file: Vec::new(),
+            events: Vec::new(),
+            ahead: Duration::ZERO,
+            behind: Duration::ZERO,
             attempts: u64::MAX,
         }
     }
 
-    fn call(
-        &mut self,
-        now: Duration,
-        act: impl FnOnce(&mut Producer<Scalar>, &Environment<'_>, &mut Context),
-    ) {
+    fn call(&mut self, now: Duration, act: impl FnOnce(&mut Self, &Environment<'_>, &mut Context)) {
+        let (store, mut context) = (
+            core::mem::take(&mut self.store),
+            core::mem::take(&mut self.context),
+        );
         let world = Environment {
             now: Now {
                 instant: instant(now),
-                unix: now,
+                unix: (now + self.ahead).saturating_sub(self.behind),
             },
-            atoms: &self.store,
+            atoms: &store,
             parallel: &Serial,
         };
-        act(&mut self.machine, &world, &mut self.context);
+        act(self, &world, &mut context);
+        (self.store, self.context) = (store, context);
+        while let Some(event) = self.context.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    /// The last transaction that was refused, and why.
+    pub(super) fn last_refusal(&self) -> Option<(AtomId, Refusal)> {
+        match self.mempool.latest_outcome()? {
+            (id, Outcome::Refused(refusal)) => Some((id, refusal)),
+            _ => None,
+        }
     }
 
     fn keep(&mut self, atoms: RecordAtoms) {
@@ -345,7 +596,7 @@ impl Host {
     }
 }
 
-fn instant(now: Duration) -> Instant {
+pub(super) fn instant(now: Duration) -> Instant {
     Instant::ZERO + now.saturating_sub(Duration::from_secs(BEGINNING - 100))
 }
 

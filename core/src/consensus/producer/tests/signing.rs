@@ -137,7 +137,7 @@ fn a_block_that_cannot_be_stored_is_tried_again_and_stays_the_same() {
     net.add(config(1), Some(&genesis));
     net.hosts[0].failures = 3;
     net.run_until(60, |net| net.hosts[0].failures == 2);
-    let signed = *net.hosts[0].machine.signed().last().unwrap();
+    let signed = *net.hosts[0].producer.signed().last().unwrap();
     assert!(matches!(net.activity(0), Activity::Storing { height: 1 }));
     assert_eq!(net.head(0).height(), 0, "not named before it is safe");
     assert_eq!(net.hosts[0].file, SigningRecord::default());

@@ -1,6 +1,7 @@
 //! Which transactions get into a block, which are refused, and why.
 
 use super::*;
+use crate::consensus::mempool::{Outcome, Standing};
 
 #[test]
 fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
@@ -12,13 +13,13 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
     sent.write(&mut net.hosts[sender].store).unwrap();
     let peer = Some(PublicKey::new([3; 32]));
     let id = sent.id();
-    net.input(0, Input::Transaction { peer, id });
+    net.input(0, announced(3, id));
     net.run_until(30, |net| balance(net, 0, &address(6)) == 250);
     assert_eq!(balance(&net, 0, &address(6)), 250);
     assert_eq!(verify_chain(&net, 0, true), [id]);
     // A second time it is refused, with the reason.
     net.run(60);
-    net.input(0, Input::Transaction { peer: None, id });
+    net.input(0, own(id));
     net.run(60);
     let refusal = last_refusal(&net, 0).unwrap();
     let expected = [
@@ -31,7 +32,7 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
     );
     // Nobody has this one, not even who tells of it and is asked for it.
     let id = AtomId::new([4; 32]);
-    net.input(0, Input::Transaction { peer, id });
+    net.input(0, announced(3, id));
     net.run(5);
     assert_eq!(net.hosts[0].asked, [peer]);
     let refusal = Refusal::NotFetched(FetchError::NotFound);
@@ -45,9 +46,9 @@ fn who_is_busy_is_asked_again_for_a_transaction_but_not_for_ever() {
     let sender = net.add(config(3), Some(&genesis));
     let sent = transfer(5, 6, 250, 1);
     sent.write(&mut net.hosts[sender].store).unwrap();
-    let (peer, id) = (Some(PublicKey::new([3; 32])), sent.id());
+    let id = sent.id();
     net.hosts[0].unanswered = 3;
-    net.input(0, Input::Transaction { peer, id });
+    net.input(0, announced(3, id));
     net.run_until(30, |net| balance(net, 0, &address(6)) == 250);
     assert_eq!(balance(&net, 0, &address(6)), 250);
     assert_eq!(last_refusal(&net, 0), None);
@@ -55,7 +56,7 @@ fn who_is_busy_is_asked_again_for_a_transaction_but_not_for_ever() {
     net.hosts[0].asked.clear();
     net.hosts[0].unanswered = u32::MAX;
     let id = AtomId::new([4; 32]);
-    net.input(0, Input::Transaction { peer, id });
+    net.input(0, announced(3, id));
     net.run(5);
     assert_eq!(net.hosts[0].asked.len(), usize::from(MAX_FETCHES));
     assert_eq!(last_refusal(&net, 0), Some((id, Refusal::MissingAtom(id))));
@@ -102,22 +103,20 @@ fn what_reference_nodes_cannot_verify_is_refused_where_they_follow() {
 #[test]
 fn every_reason_to_refuse_a_transaction() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5, 6]);
-    let small = ProducerConfig {
-        pool: PoolLimits {
-            transactions: 4,
-            bytes: 1 << 20,
-            sender_transactions: 2,
-            sender_bytes: 1 << 20,
-        },
-        ..config(1)
+    let small = PoolLimits {
+        transactions: 4,
+        bytes: 1 << 20,
+        sender_ready: 2,
+        sender_waiting: 1,
+        sender_bytes: 1 << 20,
     };
-    net.add(small, Some(&genesis));
+    net.add_with(config(1), limits(small), Some(&genesis));
     net.run(3);
     // From here on nothing leaves the pool: no block is made.
     net.hosts[0].context.set_behind(true);
     net.run(5);
     // Before its first block it is patient.
-    net.hosts[0].machine.made = 0;
+    net.hosts[0].producer.made = 0;
     let draft = Unsigned {
         chain_id: Natural::ZERO,
         amount: Natural::ONE,
@@ -169,7 +168,7 @@ fn every_reason_to_refuse_a_transaction() {
         .extend(atoms.into_iter().map(|(_, atom)| atom));
     let renamed = crate::atom::Atom::new(head.kind(), *b"transfer", head.next());
     let id = net.hosts[0].store.insert(renamed);
-    net.input(0, Input::Transaction { peer: None, id });
+    net.input(0, own(id));
     net.run(1);
     let refusal = last_refusal(&net, 0).unwrap();
     assert!(refusal.0 == id && matches!(refusal.1, Refusal::Malformed(_)));
@@ -196,8 +195,8 @@ fn every_reason_to_refuse_a_transaction() {
     for counter in [10, 11] {
         assert_eq!(refused(&mut net, &with_counter(5, counter)), None);
     }
-    let again = refused(&mut net, &with_counter(5, 10));
-    assert_eq!(again, Some(Refusal::NoPlace(NoPlace::Waiting)));
+    // Sent again, it stays where it is.
+    assert_eq!(refused(&mut net, &with_counter(5, 10)), None);
     let third = refused(&mut net, &with_counter(5, 12));
     assert!(matches!(
         third,
@@ -211,14 +210,17 @@ fn every_reason_to_refuse_a_transaction() {
         fifth,
         Some(Refusal::NoPlace(NoPlace::Full { .. }))
     ));
-    assert_eq!(net.hosts[0].machine.pool().len(), 4);
+    assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 4);
     // Each says something of its own.
     let texts: BTreeSet<String> = net.hosts[0]
-        .machine
+        .mempool
         .status()
-        .refusals
-        .into_iter()
-        .map(|(_, text)| text)
+        .outcomes
+        .iter()
+        .map(|(_, outcome)| match outcome {
+            Outcome::Refused(refusal) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        })
         .collect();
     assert!(texts.len() >= 9, "{texts:#?}");
 }
@@ -239,10 +241,10 @@ fn who_cannot_pay_fee_and_storage_is_refused_with_the_numbers() {
     net.run(1);
     let refusal = last_refusal(&net, 0).unwrap().1;
     let (balance, needed) = (1_700_u64.into(), Natural::from(3 * 799_u64));
-    let expected = Refusal::NoPlace(NoPlace::CannotPay { balance, needed });
+    let expected = Refusal::NoPlace(NoPlace::Unpayable { balance, needed });
     assert_eq!(refusal, expected);
     assert!(refusal.to_string().contains("1700") && refusal.to_string().contains("2397"));
-    assert_eq!(net.hosts[0].machine.pool().len(), 2);
+    assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 2);
 }
 
 #[test]
@@ -250,19 +252,16 @@ fn a_flood_of_nonsense_is_cheap_and_leaves_room_for_others() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
     let sender = net.add(config(3), Some(&genesis));
-    let flooder = Some(PublicKey::new([66; 32]));
     for number in 0..20_000_u32 {
         let id = crate::atom::Atom::bytes(number.to_be_bytes()).id();
-        net.input(0, Input::Transaction { peer: flooder, id });
+        net.input(0, announced(66, id));
     }
     let sent = transfer(5, 6, 250, 1);
     sent.write(&mut net.hosts[sender].store).unwrap();
-    let peer = Some(PublicKey::new([3; 32]));
     let id = sent.id();
-    net.input(0, Input::Transaction { peer, id });
+    net.input(0, announced(3, id));
     net.run_until(60, |net| balance(net, 0, &address(6)) == 250);
     assert_eq!(balance(&net, 0, &address(6)), 250);
-    assert!(net.hosts[0].machine.refusals.len() <= super::super::MAX_REFUSALS);
 }
 
 #[test]
@@ -272,7 +271,7 @@ fn what_a_left_block_held_is_made_again() {
     submit(&mut net, 0, &transfer(5, 6, 250, 1));
     net.run_until(60, |net| balance(net, 0, &address(6)) == 250);
     let left = net.head(0);
-    assert_eq!(net.hosts[0].machine.pool().len(), 0);
+    assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 0);
     // A longer chain without it, made elsewhere meanwhile.
     net.hosts[0].is_up = false;
     let other = net.add(config(2), Some(&genesis));
@@ -317,7 +316,7 @@ fn a_transaction_that_needs_a_list_that_nobody_has_holds_nobody_up() {
     net.run(30);
     let refusal = Refusal::MissingAtom(nowhere);
     assert_eq!(last_refusal(&net, 0), Some((stuck.id(), refusal)));
-    assert_eq!(net.hosts[0].machine.pool().len(), 0);
+    assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 0);
     let applied = verify_chain(&net, 0, true);
     assert!(applied.contains(&opening.id()) && !applied.contains(&stuck.id()));
 }
@@ -332,10 +331,10 @@ fn what_waits_knows_how_many_are_taken_before_it() {
         submit(&mut net, 0, transaction);
     }
     net.run(5);
-    let status = net.hosts[0].machine.status();
-    assert_eq!(status.waiting.len(), 3);
     for (before, transaction) in sent.iter().enumerate() {
-        assert_eq!(status.before(&transaction.id()), Some(before));
+        let standing = net.hosts[0].mempool.standing(&transaction.id());
+        assert_eq!(standing, Some(Standing::Ready { before, ready: 3 }));
     }
-    assert_eq!(status.before(&transfer(5, 6, 1, 9).id()), None);
+    let other = transfer(5, 6, 1, 9).id();
+    assert_eq!(net.hosts[0].mempool.standing(&other), None);
 }

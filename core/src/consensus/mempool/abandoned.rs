@@ -1,0 +1,272 @@
+//! Walk along branches that were left, back to where they fork from the branch of the head.
+//!
+//! The walk goes down both branches by height until they meet, whatever the depth, and names the
+//! transactions of each abandoned block, newest first. Whether one of them is applied on the other
+//! branch too is for the caller to find out, over the state of the head.
+//!
+//! Invariant: one call reads at most [`BLOCKS_PER_CALL`] headers or [`IDS_PER_CALL`] ids, and what
+//! cannot be read ends the walk of one block or of one branch, not of the others.
+
+use crate::atom::{AtomId, AtomKind, AtomSource};
+use crate::chain::{Block, MAX_BLOCK_TRANSACTIONS};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+
+/// Headers that are read in one call.
+pub const BLOCKS_PER_CALL: usize = 16;
+/// Ids of transactions that are read, or named, in one call.
+pub const IDS_PER_CALL: usize = 1_024;
+/// Transactions that are named in one call.
+pub const TRANSACTIONS_PER_CALL: usize = 32;
+/// Branches that wait to be walked. When there are more, the oldest is given up.
+pub const MAX_BRANCHES: usize = 16;
+/// Fetches for one header that is not here.
+pub const MAX_FETCHES: u8 = 3;
+
+/// What a walk has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BranchReport {
+    /// The head that was left.
+    pub head: AtomId,
+    /// The block where the branches meet; `None` if the walk did not get there.
+    pub fork: Option<AtomId>,
+    /// Height of the fork point, or of the lowest block that was walked.
+    pub fork_height: u64,
+    /// Blocks that were abandoned.
+    pub blocks: u64,
+    /// Transactions in them that returned to the mempool.
+    pub returned: u64,
+    /// Transactions in them that could not return.
+    pub lost: u64,
+}
+
+/// One step of the walk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Nothing is to be walked.
+    Idle,
+    /// There is more to do.
+    More,
+    /// Transactions of an abandoned block, newest first.
+    Transactions {
+        /// The block.
+        block: AtomId,
+        /// Its height.
+        height: u64,
+        /// Their ids.
+        ids: Vec<AtomId>,
+    },
+    /// The list of an abandoned block's transactions cannot be read.
+    Unreadable {
+        /// The block.
+        block: AtomId,
+    },
+    /// This atom is needed first, unless fetching it fails.
+    Missing(AtomId),
+    /// A branch is done.
+    Done(BranchReport),
+}
+
+/// The ids of an abandoned block's transactions.
+#[derive(Debug)]
+struct List {
+    block: AtomId,
+    height: u64,
+    /// The next atom to read; zero once all are here.
+    next: AtomId,
+    ids: Vec<AtomId>,
+}
+
+/// A branch that was left.
+#[derive(Debug)]
+struct Branch {
+    /// The next block of it, and of the branch that replaced it.
+    left: AtomId,
+    kept: AtomId,
+    list: Option<List>,
+    /// The header that is being fetched, and how often it was.
+    missing: Option<AtomId>,
+    fetches: u8,
+    report: BranchReport,
+}
+
+/// Branches that were left and are not walked to the end. See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Abandoned {
+    branches: VecDeque<Branch>,
+}
+
+impl Abandoned {
+    /// Adds a branch that was left for another. Returns the report of one that was given up for it.
+    pub(super) fn add(&mut self, left: AtomId, kept: AtomId) -> Option<BranchReport> {
+        let given_up = (self.branches.len() >= MAX_BRANCHES)
+            .then(|| self.branches.pop_front())
+            .flatten();
+        self.branches.push_back(Branch {
+            left,
+            kept,
+            list: None,
+            missing: None,
+            fetches: 0,
+            report: BranchReport {
+                head: left,
+                fork: None,
+                fork_height: 0,
+                blocks: 0,
+                returned: 0,
+                lost: 0,
+            },
+        });
+        given_up.map(|branch| branch.report)
+    }
+
+    /// Returns whether [`Abandoned::step`] has something to do without a fetch.
+    pub(super) fn is_due(&self) -> bool {
+        let first = self.branches.front();
+        first.is_some_and(|branch| branch.missing.is_none())
+    }
+
+    /// Counts a transaction of the branch at hand.
+    pub(super) fn count(&mut self, has_returned: bool) {
+        if let Some(branch) = self.branches.front_mut() {
+            match has_returned {
+                true => branch.report.returned += 1,
+                false => branch.report.lost += 1,
+            }
+        }
+    }
+
+    /// Ends a fetch that may have been for this walk.
+    pub(super) fn fetched(&mut self, id: &AtomId) {
+        if let Some(branch) = self.branches.front_mut()
+            && branch.missing.as_ref() == Some(id)
+        {
+            branch.missing = None;
+        }
+    }
+
+    /// Does a bounded piece of the walk.
+    pub(super) fn step(&mut self, atoms: &dyn AtomSource<Error = Infallible>) -> Step {
+        let Some(branch) = self.branches.front_mut() else {
+            return Step::Idle;
+        };
+        if branch.missing.is_some() {
+            return Step::Idle;
+        }
+        let step = match branch.list.as_mut() {
+            Some(list) => match list.step(atoms) {
+                Some(step) => step,
+                None => {
+                    branch.list = None;
+                    Step::More
+                }
+            },
+            None => branch.descend(atoms),
+        };
+        match step {
+            Step::Done(_) => {
+                self.branches.pop_front();
+            }
+            Step::Unreadable { .. } => branch.list = None,
+            _ => {}
+        }
+        step
+    }
+}
+
+impl Branch {
+    /// Goes down both branches.
+    fn descend(&mut self, atoms: &dyn AtomSource<Error = Infallible>) -> Step {
+        for _ in 0..BLOCKS_PER_CALL {
+            if self.left == self.kept {
+                self.report.fork = Some(self.left);
+                if let Ok((_, height)) = read(atoms, self.left) {
+                    self.report.fork_height = height;
+                }
+                return Step::Done(self.report);
+            }
+            let blocks = read(atoms, self.left)
+                .and_then(|left| read(atoms, self.kept).map(|kept| (left, kept)));
+            let ((left, left_height), (kept, kept_height)) = match blocks {
+                Ok(blocks) => blocks,
+                Err(Some(missing)) if self.fetches < MAX_FETCHES => {
+                    self.fetches += 1;
+                    self.missing = Some(missing);
+                    return Step::Missing(missing);
+                }
+                Err(_) => return Step::Done(self.report),
+            };
+            self.fetches = 0;
+            if kept_height >= left_height {
+                self.kept = kept.previous;
+            }
+            if left_height >= kept_height {
+                let block = self.left;
+                self.left = left.previous;
+                self.report.blocks += 1;
+                self.report.fork_height = left_height;
+                if left_height == 0 {
+                    // Two chains: nothing of them is shared.
+                    self.kept = self.left;
+                    return Step::Done(self.report);
+                }
+                if !left.transactions.is_zero() {
+                    self.list = Some(List {
+                        block,
+                        height: left_height,
+                        next: left.transactions,
+                        ids: Vec::new(),
+                    });
+                    return Step::More;
+                }
+            }
+        }
+        Step::More
+    }
+}
+
+impl List {
+    /// Reads on, then names the transactions from the last to the first; `None` at the end.
+    fn step(&mut self, atoms: &dyn AtomSource<Error = Infallible>) -> Option<Step> {
+        for _ in 0..IDS_PER_CALL {
+            if self.next.is_zero() {
+                break;
+            }
+            let unreadable = Some(Step::Unreadable { block: self.block });
+            let Ok(atom) = atoms.atom(&self.next) else {
+                return unreadable;
+            };
+            let id = AtomId::from_slice(atom.data()).filter(|_| atom.kind() == AtomKind::Bytes);
+            match id {
+                Some(id) if self.ids.len() < MAX_BLOCK_TRANSACTIONS => self.ids.push(id),
+                _ => return unreadable,
+            }
+            self.next = atom.next();
+        }
+        if !self.next.is_zero() {
+            return Some(Step::More);
+        }
+        if self.ids.is_empty() {
+            return None;
+        }
+        let rest = self.ids.len().saturating_sub(TRANSACTIONS_PER_CALL);
+        let mut ids = self.ids.split_off(rest);
+        ids.reverse();
+        Some(Step::Transactions {
+            block: self.block,
+            height: self.height,
+            ids,
+        })
+    }
+}
+
+/// Reads a block; `Err` holds the missing atom if that is the reason.
+fn read(
+    atoms: &dyn AtomSource<Error = Infallible>,
+    id: AtomId,
+) -> Result<(Block, u64), Option<AtomId>> {
+    let block = Block::read(atoms, id).map_err(|error| error.missing())?;
+    let height = block.height.to_u64().ok_or(None)?;
+    Ok((block, height))
+}

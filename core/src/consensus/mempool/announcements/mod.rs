@@ -1,0 +1,419 @@
+//! Announced transactions until they are fetched: what is queued, and what is fetched when.
+//!
+//! A datagram brings an id alone. Behind it may be nothing, or nonsense, and the peer that announced
+//! it may never answer. So an id costs a place in a bounded queue, then one of a bounded number of
+//! fetches, and only then a look. Queue and fetches are shared by network group and, inside a group,
+//! by announcer (see [`shares`]).
+//!
+//! A transaction that several peers announce is fetched when the turn of the first of them comes. Those
+//! with the best record are asked first, and the others when they do not answer; what comes of it
+//! counts for those that were asked.
+//!
+//! Invariants:
+//! - What is held is bounded by the constants of this module, whatever is announced.
+//! - A fetch without an answer holds a place for [`ANSWER_TIME`]. Then it *lingers*: it may still
+//!   succeed, and others use its place meanwhile.
+//! - An id that was found invalid whatever the chain says is remembered and never fetched again, as
+//!   long as it is among the [`MAX_REFUSED`] latest.
+//! - Every id that was opened by [`Announcements::next`] is settled once: by
+//!   [`Announcements::settle`], or after [`Announcements::overdue`] named it.
+
+mod shares;
+#[cfg(test)]
+mod tests;
+
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::wire::network_group::NetworkGroup;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+pub use shares::{
+    FAILURE_INTERVAL, FAILURES_BURST, GROUP_PLACES, MAX_ANNOUNCED, MAX_ANNOUNCED_PER_PEER,
+    MAX_FETCHING, MAX_PEERS,
+};
+use shares::{Grant, Rank, Shares};
+
+/// Fetches for one transaction: of its head and its body, in parts, and of what has to be known of
+/// its sender where the chain's state is not here.
+pub const MAX_FETCHES: u8 = 64;
+/// How long one transaction may take to arrive.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a fetch holds its place without an answer.
+pub const ANSWER_TIME: Duration = Duration::from_millis(500);
+/// Fetches that linger. When there are more, the oldest is given up.
+pub const MAX_LINGERING: usize = 1_024;
+/// Announcers of one transaction that are remembered.
+pub const MAX_ANNOUNCERS: usize = 4;
+/// Ids that are remembered as invalid. When full, the one refused longest ago is forgotten.
+pub const MAX_REFUSED: usize = 65_536;
+
+/// Reason why an announcement was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Declined {
+    /// The transaction is being fetched already.
+    UnderWay,
+    /// It was refused before, for a reason that does not change.
+    Refused,
+    /// Too many announcements are queued, of all peers or of this one.
+    QueueFull,
+    /// Too many announcements of this peer came to nothing.
+    PeerOverBudget,
+}
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnderWay => "already being fetched",
+            Self::Refused => "refused before, for a reason that does not change",
+            Self::QueueFull => "too many announcements are queued",
+            Self::PeerOverBudget => "too many announcements of this peer came to nothing",
+        })
+    }
+}
+
+impl core::error::Error for Declined {}
+
+/// A peer that announces, and the network group of its address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Announcer {
+    /// The group of its address.
+    pub group: NetworkGroup,
+    /// The peer.
+    pub peer: PublicKey,
+}
+
+/// Source of an announcement: a peer; `None` for this node itself.
+pub type Source = Option<Announcer>;
+
+/// Result of a look at a transaction, as far as it concerns its announcer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is in the pool, or was not needed.
+    Good,
+    /// It is refused as things stand, or could not be fetched.
+    Bad,
+    /// It is refused whatever happens.
+    BadForGood,
+}
+
+/// A fetch for a transaction, as [`Announcements::want`] answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Start it, and ask this peer first.
+    Start(Option<PublicKey>),
+    /// The same id is being fetched already.
+    UnderWay,
+    /// The transaction has had all its fetches, or its announcers do not answer.
+    Exhausted,
+}
+
+/// A transaction that was announced and is not settled.
+#[derive(Debug)]
+struct Job {
+    /// Those that announced it. While it is being fetched, in the order in which they are asked: those
+    /// with the best record first.
+    sources: Vec<Source>,
+    open: Option<Open>,
+}
+
+impl Job {
+    /// Makes room for another announcer, if need be in the place of one with a worse record.
+    fn has_room(&mut self, shares: &Shares, source: Source) -> bool {
+        if self.sources.len() < MAX_ANNOUNCERS {
+            return true;
+        }
+        // Those that were asked stay, for what comes of it.
+        let asked = self.open.as_ref().map_or(0, Open::asked);
+        let others = self.sources.iter().enumerate().skip(asked);
+        let ranks = others.map(|(at, other)| (shares.rank(*other), at));
+        let worst = ranks.max().filter(|(rank, _)| *rank > shares.rank(source));
+        worst.is_some_and(|(_, at)| {
+            self.sources.remove(at);
+            true
+        })
+    }
+}
+
+/// A transaction that is being fetched.
+#[derive(Debug)]
+struct Open {
+    /// What is fetched for it, if something is.
+    wanted: Option<AtomId>,
+    fetches: u8,
+    /// Fetches that were not answered; each asks the next announcer.
+    silences: u8,
+    /// The place that it holds; `None` once it lingers.
+    holds: Option<Grant>,
+    /// Whether announcers that do not answer are asked again while there is time.
+    is_patient: bool,
+    deadline: Duration,
+    /// Tells it from an earlier job with the same id.
+    number: u64,
+}
+
+impl Open {
+    /// Returns how many announcers have been asked, if there are so many.
+    fn asked(&self) -> usize {
+        usize::from(self.silences) + usize::from(self.fetches > 0)
+    }
+}
+
+/// Announced transactions. See the [module](self).
+#[derive(Debug, Default)]
+pub struct Announcements {
+    shares: Shares,
+    jobs: BTreeMap<AtomId, Job>,
+    /// By what is fetched: for which transactions.
+    wanted: BTreeMap<AtomId, Vec<AtomId>>,
+    /// Jobs that hold a place and those that linger, by when that ends.
+    holding: VecDeque<(Duration, u64, AtomId)>,
+    lingering: BTreeMap<(Duration, u64), AtomId>,
+    refused: BTreeMap<AtomId, ()>,
+    refused_order: VecDeque<AtomId>,
+    numbers: u64,
+}
+
+impl Announcements {
+    /// Takes an announcement; `source` is `None` for one of our own, which has no budget to exceed.
+    ///
+    /// # Errors
+    /// When it needs no look, or there is no room for it.
+    pub fn announce(&mut self, now: Duration, id: AtomId, source: Source) -> Result<(), Declined> {
+        if self.refused.contains_key(&id) {
+            // It was looked up, no more: nothing that a budget has to bear.
+            return Err(Declined::Refused);
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            if !job.sources.contains(&source) && job.has_room(&self.shares, source) {
+                // While it is being fetched, it is asked if those before it do not answer.
+                if job.open.is_none() {
+                    self.shares.enqueue(now, id, source)?;
+                }
+                job.sources.push(source);
+                self.drop_displaced();
+            }
+            return Err(Declined::UnderWay);
+        }
+        self.shares.enqueue(now, id, source)?;
+        self.drop_displaced();
+        let job = Job {
+            sources: [source].into(),
+            open: None,
+        };
+        self.jobs.insert(id, job);
+        Ok(())
+    }
+
+    /// Returns the next transaction to look at, if there is a place for the fetches that it may need.
+    pub fn next(&mut self, now: Duration) -> Option<AtomId> {
+        loop {
+            let grant = self.shares.dequeue(now)?;
+            let id = grant.id;
+            let job = self.jobs.get_mut(&id).filter(|job| job.open.is_none());
+            let Some(job) = job.filter(|job| job.sources.contains(&grant.source)) else {
+                // Another announcer's turn came first.
+                self.shares.release(grant);
+                continue;
+            };
+            job.sources.sort_by_key(|source| self.shares.rank(*source));
+            let first = job.sources.first().copied().flatten();
+            let is_patient = self.shares.rank(first) != Rank::Failing;
+            self.numbers += 1;
+            let holds_until = now.saturating_add(ANSWER_TIME);
+            self.holding.push_back((holds_until, self.numbers, id));
+            job.open = Some(Open {
+                wanted: None,
+                fetches: 0,
+                silences: 0,
+                holds: Some(grant),
+                is_patient,
+                deadline: now.saturating_add(FETCH_TIMEOUT),
+                number: self.numbers,
+            });
+            return Some(id);
+        }
+    }
+
+    /// Notes that `wanted` has to be fetched for an open transaction.
+    pub fn want(&mut self, id: AtomId, wanted: AtomId) -> Want {
+        let Some(Job {
+            sources,
+            open: Some(open),
+        }) = self.jobs.get_mut(&id)
+        else {
+            return Want::Exhausted;
+        };
+        if open.wanted.is_some() {
+            return Want::UnderWay;
+        }
+        let is_patient = open.is_patient || usize::from(open.silences) < sources.len();
+        if open.fetches >= MAX_FETCHES || !is_patient {
+            return Want::Exhausted;
+        }
+        open.fetches += 1;
+        open.wanted = Some(wanted);
+        let turn = usize::from(open.silences) % sources.len().max(1);
+        let asked = sources.get(turn).copied().flatten();
+        let waiters = self.wanted.entry(wanted).or_default();
+        waiters.push(id);
+        match waiters.len() {
+            1 => Want::Start(asked.map(|announcer| announcer.peer)),
+            _ => Want::UnderWay,
+        }
+    }
+
+    /// Ends a fetch; `is_silent` if nobody answered. Returns the transactions that waited for it,
+    /// which are to be looked at again, or settled if it failed.
+    pub fn fetched(&mut self, wanted: &AtomId, is_silent: bool) -> Vec<AtomId> {
+        let waiters = self.wanted.remove(wanted).unwrap_or_default();
+        for id in &waiters {
+            if let Some(open) = self.jobs.get_mut(id).and_then(|job| job.open.as_mut()) {
+                open.wanted = None;
+                open.silences = open.silences.saturating_add(u8::from(is_silent));
+            }
+        }
+        waiters
+    }
+
+    /// Ends the look at a transaction.
+    pub fn settle(&mut self, now: Duration, id: &AtomId, verdict: Verdict) {
+        let is_open = self.jobs.get(id).is_some_and(|job| job.open.is_some());
+        let Some(job) = self.jobs.remove(id).filter(|_| is_open) else {
+            return;
+        };
+        if verdict == Verdict::BadForGood {
+            self.remember(*id);
+        }
+        let Some(open) = job.open else {
+            return;
+        };
+        if let Some(wanted) = open.wanted
+            && let Some(waiters) = self.wanted.get_mut(&wanted)
+        {
+            waiters.retain(|waiter| waiter != id);
+            if waiters.is_empty() {
+                self.wanted.remove(&wanted);
+            }
+        }
+        match open.holds {
+            Some(grant) => self.shares.release(grant),
+            None => {
+                self.lingering.remove(&(open.deadline, open.number));
+            }
+        }
+        let len = job.sources.len().max(1);
+        if verdict == Verdict::Good {
+            // The one that was asked last has brought it. Another that announced it too has not.
+            let brought = usize::from(open.silences) % len;
+            if let Some(source) = job.sources.get(brought).filter(|_| open.fetches > 0) {
+                self.shares.record(now, *source, true);
+            }
+            return;
+        }
+        for source in job.sources.iter().take(open.asked().clamp(1, len)) {
+            self.shares.record(now, *source, false);
+        }
+    }
+
+    /// Lets transactions that have had no answer linger, and returns those that took too long, each of
+    /// which is to be settled.
+    pub fn overdue(&mut self, now: Duration) -> Vec<AtomId> {
+        while let Some(&(until, number, id)) = self.holding.front() {
+            let job = self.jobs.get_mut(&id);
+            let job = job.and_then(|job| Some((&job.sources, job.open.as_mut()?)));
+            if let Some((sources, open)) = job.filter(|(_, open)| open.number == number) {
+                if until > now {
+                    break;
+                }
+                if let Some(grant) = open.holds.take() {
+                    self.lingering.insert((open.deadline, number), id);
+                    self.shares.release(grant);
+                    for source in sources.iter().take(open.asked()) {
+                        self.shares.suspect(now, *source);
+                    }
+                }
+            }
+            self.holding.pop_front();
+        }
+        let mut overdue = Vec::new();
+        while let Some((&(deadline, number), &id)) = self.lingering.first_key_value() {
+            if deadline > now && self.lingering.len() <= MAX_LINGERING {
+                break;
+            }
+            self.lingering.remove(&(deadline, number));
+            overdue.push(id);
+        }
+        overdue
+    }
+
+    /// Returns when [`Announcements::overdue`] has something to do next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let holding = self.holding.front().map(|(until, ..)| *until);
+        let lingering = self.lingering.first_key_value();
+        let lingering = lingering.map(|((deadline, _), _)| *deadline);
+        [holding, lingering].into_iter().flatten().min()
+    }
+
+    /// Returns whether [`Announcements::next`] gives something.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        self.shares.has_next()
+    }
+
+    /// Returns whether a transaction is being fetched.
+    #[must_use]
+    pub fn is_open(&self, id: &AtomId) -> bool {
+        self.jobs.get(id).is_some_and(|job| job.open.is_some())
+    }
+
+    /// Returns whether a transaction is queued or being fetched.
+    #[must_use]
+    pub fn contains(&self, id: &AtomId) -> bool {
+        self.jobs.contains_key(id)
+    }
+
+    /// Returns the sources of a transaction that is not settled; the one it is fetched for first.
+    #[must_use]
+    pub fn sources(&self, id: &AtomId) -> &[Source] {
+        self.jobs.get(id).map_or(&[], |job| &job.sources)
+    }
+
+    /// Returns the number of announcements that are queued.
+    #[must_use]
+    pub const fn queued(&self) -> usize {
+        self.shares.queued()
+    }
+
+    /// Returns the number of transactions that are being fetched, those that linger included.
+    #[must_use]
+    pub fn fetching(&self) -> usize {
+        self.shares.holding() + self.lingering.len()
+    }
+
+    /// Forgets the transactions whose announcements were pushed out of the queue.
+    fn drop_displaced(&mut self) {
+        for (id, source) in self.shares.take_displaced() {
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.open.is_none()) else {
+                continue;
+            };
+            job.sources.retain(|other| *other != source);
+            if job.sources.is_empty() {
+                self.jobs.remove(&id);
+            }
+        }
+    }
+
+    fn remember(&mut self, id: AtomId) {
+        if self.refused.insert(id, ()).is_none() {
+            self.refused_order.push_back(id);
+        }
+        while self.refused_order.len() > MAX_REFUSED {
+            if let Some(oldest) = self.refused_order.pop_front() {
+                self.refused.remove(&oldest);
+            }
+        }
+    }
+}

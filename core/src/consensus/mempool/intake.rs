@@ -1,0 +1,342 @@
+//! Transactions on their way into the mempool.
+
+use super::admission::{self, Admitted, MAX_TRANSACTION_BYTES, Pending, Refusal, Unfit};
+use super::announcements::{Source, Verdict, Want};
+use super::pool::{Arrival, MAX_AGE, NoPlace};
+use super::saved::Saved;
+use super::verdicts::Verdict as ListVerdict;
+use super::waiting::{Data, Resolved};
+use super::{Context, Effect, Environment, Mempool, Outcome};
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::wire::engine::{FetchError, ListLimit};
+use core::time::Duration;
+
+/// Transactions that are looked at in one call.
+const LOOKS: usize = 16;
+/// The lists of a transaction: its head has four atoms, its body six; a node of a trie has five.
+const RECORD: ListLimit = ListLimit {
+    atoms: 6,
+    bytes: MAX_TRANSACTION_BYTES,
+};
+
+/// A transaction that is to be held.
+struct Candidate {
+    transaction: Pending,
+    expires: Duration,
+    is_own: bool,
+    is_returned: bool,
+    /// The peer to ask first for what it needs.
+    from: Option<PublicKey>,
+    /// Whether the file of the mempool has it.
+    is_saved: bool,
+}
+
+impl Mempool {
+    /// Takes an announcement; `source` is `None` for a local user.
+    pub(super) fn announced(&mut self, context: &mut Context, id: AtomId, source: Source) {
+        let refusal = match self.pool.known(&id) {
+            Some(known) => Some(Refusal::NoPlace(known)),
+            None => {
+                let taken = self.announcements.announce(self.now, id, source);
+                taken.err().map(Refusal::Declined)
+            }
+        };
+        if source.is_some() {
+            // Peers repeat themselves.
+            return;
+        }
+        if self.announcements.is_open(&id) {
+            // It is stored here now, whatever the fetch brings.
+            self.arrived.push_back(id);
+        }
+        match refusal {
+            // Sent again, or known already: it is announced as an own one from now on.
+            Some(Refusal::NoPlace(NoPlace::Held)) => self.adopt(id),
+            Some(Refusal::Declined(super::announcements::Declined::UnderWay)) | None => {}
+            Some(refusal) => self.refuse(context, id, refusal),
+        }
+    }
+
+    /// Makes a held transaction one of this node's own.
+    fn adopt(&mut self, id: AtomId) {
+        let unix = self.unix;
+        if let Some(held) = self.pool.set_own(&id) {
+            let saved_bytes = self.saving.add(&held.entry.transaction, true, unix);
+            self.saving.remove(held.saved_bytes);
+            held.saved_bytes = saved_bytes;
+            self.broadcast.add(self.now, id);
+            self.changed();
+        }
+    }
+
+    pub(super) fn transaction_fetched(
+        &mut self,
+        context: &mut Context,
+        id: &AtomId,
+        outcome: Result<(), FetchError>,
+    ) {
+        let is_silent = outcome == Err(FetchError::Timeout);
+        for waiter in self.announcements.fetched(id, is_silent) {
+            match outcome {
+                // The peer that has it may be busy: it is asked again while there is time.
+                Ok(()) | Err(FetchError::Timeout) => self.arrived.push_back(waiter),
+                Err(FetchError::TooLarge) => {
+                    let problem = "it has more atoms, or more bytes, than a transaction";
+                    self.settle(context, waiter, Refusal::Malformed(problem));
+                }
+                Err(error) => self.settle(context, waiter, Refusal::NotFetched(error)),
+            }
+        }
+    }
+
+    /// Looks at a few transactions.
+    pub(super) fn take_transactions(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+    ) {
+        for id in self.announcements.overdue(self.now) {
+            self.settle(context, id, Refusal::TooSlow);
+        }
+        if self.head.is_none() {
+            return;
+        }
+        for _ in 0..LOOKS {
+            let next = self.arrived.pop_front();
+            let Some(id) = next.or_else(|| self.announcements.next(self.now)) else {
+                return;
+            };
+            if self.announcements.is_open(&id) {
+                self.look(environment, context, id);
+            }
+        }
+    }
+
+    fn look(&mut self, environment: &Environment<'_>, context: &mut Context, id: AtomId) {
+        let sources = self.announcements.sources(&id);
+        let is_own = sources.contains(&None);
+        let from = sources.iter().flatten().next().map(|source| source.peer);
+        let admitted = admission::read(environment.atoms, id).and_then(|transaction| {
+            let candidate = Candidate {
+                transaction,
+                expires: self.now.saturating_add(MAX_AGE),
+                is_own,
+                is_returned: false,
+                from,
+                is_saved: false,
+            };
+            self.admit(environment, context, candidate)
+        });
+        match admitted {
+            Ok(()) => self.announcements.settle(self.now, &id, Verdict::Good),
+            Err(Unfit::Refused(refusal)) => self.settle(context, id, refusal),
+            Err(Unfit::Missing(missing)) => match self.announcements.want(id, missing) {
+                Want::Start(from) => {
+                    // A peer that announces a transaction has it, even if no other peer knows where
+                    // it is.
+                    let (id, limit) = (missing, RECORD);
+                    context.ask(Effect::FetchSmall { id, limit, from });
+                }
+                Want::UnderWay => {}
+                Want::Exhausted => self.settle(context, id, Refusal::MissingAtom(missing)),
+            },
+        }
+    }
+
+    /// Checks a transaction and holds it.
+    fn admit(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        candidate: Candidate,
+    ) -> Result<(), Unfit> {
+        let Some(head) = self.head.clone() else {
+            return Err(Refusal::NoHead.into());
+        };
+        let transaction = candidate.transaction.clone();
+        let for_references = self.config.reference_followers;
+        let admitted = admission::examine(
+            environment.atoms,
+            head.block(),
+            transaction,
+            &self.pool,
+            for_references,
+        )?;
+        let Admitted {
+            entry,
+            balance,
+            list,
+        } = admitted;
+        let waits_for = list.filter(|list| self.verdicts.of(list).is_none());
+        if let Some(list) = list {
+            if self.verdicts.of(&list) == Some(ListVerdict::TooLong) {
+                return Err(Refusal::ListTooLong(list).into());
+            }
+            if waits_for.is_some() && self.verdicts.is_unavailable(self.now, &list) {
+                if environment.atoms.atom(&list).is_err() {
+                    return Err(Refusal::MissingAtom(list).into());
+                }
+                self.verdicts.found(&list);
+            }
+        }
+        let (id, sender) = (entry.id, entry.sender);
+        let arrival = Arrival {
+            expires: candidate.expires,
+            is_own: candidate.is_own,
+            waits_for,
+            is_returned: candidate.is_returned,
+        };
+        let displaced = self.pool.insert(entry, &balance, arrival);
+        for held in displaced.map_err(Refusal::NoPlace)? {
+            let id = held.entry.id;
+            self.left(&held);
+            self.refuse(context, id, Refusal::Displaced);
+        }
+        if let Some(list) = waits_for {
+            self.needs.add(Data::List(list), sender, candidate.from);
+        }
+        let saved_bytes = match candidate.is_saved {
+            true => self.saving.add_saved(&candidate.transaction),
+            false => {
+                let age = MAX_AGE.saturating_sub(candidate.expires.saturating_sub(self.now));
+                let arrived = self.unix.saturating_sub(age);
+                let is_own = candidate.is_own;
+                self.saving.add(&candidate.transaction, is_own, arrived)
+            }
+        };
+        self.pool.set_saved_bytes(&id, saved_bytes);
+        if candidate.is_own {
+            self.broadcast.add(self.now, id);
+        }
+        self.outcomes.remove(&id);
+        self.changed();
+        Ok(())
+    }
+
+    fn settle(&mut self, context: &mut Context, id: AtomId, refusal: Refusal) {
+        self.announcements.settle(self.now, &id, refusal.verdict());
+        // Several peers announce the same transaction.
+        let is_known = matches!(refusal, Refusal::NoPlace(NoPlace::Held | NoPlace::Included));
+        if !is_known {
+            self.refuse(context, id, refusal);
+        }
+    }
+
+    /// Acts on what became of the data that transactions wait for.
+    pub(super) fn take_resolved(&mut self, context: &mut Context) {
+        for resolved in self.needs.take_resolved() {
+            match resolved {
+                Resolved::List(list, verdict) => {
+                    self.verdicts.remember(list, verdict);
+                    match verdict {
+                        ListVerdict::Measured(_) => self.make_ready(&list),
+                        ListVerdict::TooLong => {
+                            self.drop_waiting(context, &list, &Refusal::ListTooLong(list));
+                        }
+                    }
+                }
+                Resolved::Atom(atom) => self.make_ready(&atom),
+                Resolved::Unavailable { data, atom } => {
+                    self.verdicts.not_found(self.now, data);
+                    self.drop_waiting(context, &data, &Refusal::MissingAtom(atom));
+                }
+            }
+        }
+    }
+
+    fn make_ready(&mut self, data: &AtomId) {
+        self.pool.make_ready(data);
+        self.changed();
+    }
+
+    fn drop_waiting(&mut self, context: &mut Context, data: &AtomId, refusal: &Refusal) {
+        for held in self.pool.drop_waiting(data) {
+            let id = held.entry.id;
+            self.left(&held);
+            self.refuse(context, id, refusal.clone());
+        }
+    }
+
+    /// Lets a transaction that could not be applied wait for what it lacks.
+    pub(super) fn lacks(&mut self, context: &mut Context, id: AtomId, data: Data) {
+        let Some(held) = self.pool.get(&id) else {
+            return;
+        };
+        let sender = held.entry.sender;
+        match self.pool.wait_for(&id, data.id()) {
+            None => self.needs.add(data, sender, None),
+            Some(held) => {
+                self.left(&held);
+                self.refuse(context, id, Refusal::MissingAtom(data.id()));
+            }
+        }
+        self.changed();
+    }
+
+    /// Takes a transaction that an earlier run had saved.
+    pub(super) fn restore_one(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        saved: Saved,
+    ) {
+        let id = saved.transaction.id();
+        let age = self.unix.saturating_sub(saved.arrived);
+        let Some(left) = MAX_AGE.checked_sub(age).filter(|left| !left.is_zero()) else {
+            self.outcomes.put(id, Outcome::Expired);
+            self.changed();
+            return;
+        };
+        if self.pool.known(&id).is_some() {
+            if saved.is_own {
+                self.adopt(id);
+            }
+            return;
+        }
+        if !saved.is_own && !self.config.is_validator {
+            return;
+        }
+        let atoms = saved.transaction.to_atoms();
+        let candidate = Candidate {
+            transaction: saved.transaction,
+            expires: self.now.saturating_add(left),
+            is_own: saved.is_own,
+            is_returned: false,
+            from: None,
+            is_saved: true,
+        };
+        context.ask(Effect::Keep(atoms));
+        match self.admit(environment, context, candidate) {
+            Ok(()) => {}
+            // What is missing of the state is fetched as for any other.
+            Err(Unfit::Missing(_)) => {
+                let taken = self.announcements.announce(self.now, id, None);
+                if let Err(declined) = taken {
+                    self.refuse(context, id, Refusal::Declined(declined));
+                }
+            }
+            Err(Unfit::Refused(refusal)) if refusal.is_replay() => {}
+            Err(Unfit::Refused(refusal)) => self.refuse(context, id, refusal),
+        }
+    }
+
+    /// Takes back a transaction of an abandoned block.
+    pub(super) fn take_back(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        transaction: Pending,
+        is_own: bool,
+    ) -> Result<(), Unfit> {
+        let candidate = Candidate {
+            transaction,
+            expires: self.now.saturating_add(MAX_AGE),
+            is_own,
+            is_returned: true,
+            from: None,
+            is_saved: false,
+        };
+        self.admit(environment, context, candidate)
+    }
+}

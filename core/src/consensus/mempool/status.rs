@@ -1,0 +1,69 @@
+//! Status of the mempool, for other threads and users.
+
+use super::abandoned::BranchReport;
+use super::outcomes::Outcome;
+use crate::atom::AtomId;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Where a transaction of the mempool, or one that left it, stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It can be included in a block.
+    Ready {
+        /// Transactions that are taken before it.
+        before: usize,
+        /// Ready transactions altogether.
+        ready: usize,
+    },
+    /// It waits for a list or an atom.
+    Waiting {
+        /// The list or atom.
+        data: AtomId,
+        /// Waiting transactions altogether.
+        waiting: usize,
+    },
+    /// It is being fetched or checked.
+    Fetching,
+    /// It left the mempool.
+    Left(Outcome),
+}
+
+/// How the mempool is doing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MempoolStatus {
+    /// Ready transactions, in the order in which blocks take them.
+    pub ready: Vec<AtomId>,
+    /// Waiting transactions and what they wait for, in order of arrival.
+    pub waiting: Vec<(AtomId, AtomId)>,
+    /// Bytes of both.
+    pub bytes: usize,
+    /// Own transactions that are announced to validators, and how many the last announcement went to.
+    pub own: BTreeMap<AtomId, Option<usize>>,
+    /// What became of others lately, oldest first.
+    pub outcomes: Vec<(AtomId, Outcome)>,
+    /// Transactions that were refused since the start.
+    pub refused: u64,
+    /// The branch that was left last.
+    pub left_branch: Option<BranchReport>,
+}
+
+impl MempoolStatus {
+    /// Returns where a transaction stands; `None` if the mempool does not know it.
+    #[must_use]
+    pub fn standing(&self, id: &AtomId) -> Option<Standing> {
+        if let Some(before) = self.ready.iter().position(|ready| ready == id) {
+            let ready = self.ready.len();
+            return Some(Standing::Ready { before, ready });
+        }
+        if let Some((_, data)) = self.waiting.iter().find(|(waiting, _)| waiting == id) {
+            return Some(Standing::Waiting {
+                data: *data,
+                waiting: self.waiting.len(),
+            });
+        }
+        let mut outcomes = self.outcomes.iter();
+        let outcome = outcomes.find(|(left, _)| left == id);
+        outcome.map(|(_, outcome)| Standing::Left(outcome.clone()))
+    }
+}

@@ -1,0 +1,736 @@
+//! The mempool over chains that are made here, without a producer.
+
+use super::announcements::Declined;
+use super::broadcast::{REPEAT_BLOCKS, REPEAT_TIME};
+use super::pool::{MAX_AGE, NoPlace};
+use super::*;
+use crate::atom::{Atom, AtomSource as _, MemoryStore};
+use crate::chain::{Address, Block, Builder, Election, Genesis, Rejection, Transaction, Unsigned};
+use crate::consensus::{HeadState, Now, Serial};
+use crate::crypto::{PublicKey, SigningKey};
+use crate::integer::Natural;
+use crate::trie::Scalar;
+use crate::wire::engine::FetchError;
+use crate::wire::network_group::NetworkGroup;
+use alloc::vec;
+use proptest::prelude::*;
+
+const BEGINNING: u64 = 1_800_000_000;
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[number; 32])
+}
+
+fn address(number: u8) -> Address {
+    Address::from(key(number).verifying_key())
+}
+
+fn transfer(from: u8, counter: u64) -> Transaction {
+    Unsigned {
+        chain_id: Natural::ZERO,
+        amount: Natural::ONE,
+        counter: counter.into(),
+        data: [].as_slice().into(),
+        recipient: address(9),
+    }
+    .sign(&key(from))
+}
+
+/// A node with a mempool. Nobody else is there: what is fetched is what the test says.
+struct Host {
+    mempool: Mempool,
+    context: Context,
+    store: MemoryStore,
+    now: Duration,
+    effects: Vec<Effect>,
+    events: Vec<Event>,
+    file: Vec<u8>,
+    replaced: u32,
+}
+
+fn config() -> MempoolConfig {
+    MempoolConfig {
+        is_validator: true,
+        ..MempoolConfig::default()
+    }
+}
+
+fn genesis(store: &mut MemoryStore) -> Block {
+    let mut genesis = Genesis::new(address(1), Natural::ZERO, BEGINNING.into());
+    for number in 5..9 {
+        genesis
+            .balances
+            .insert(address(number), 1_000_000_u64.into());
+    }
+    genesis.build(&mut Scalar, store).unwrap()
+}
+
+impl Host {
+    fn new(config: MempoolConfig) -> (Self, Block) {
+        let mut store = MemoryStore::new();
+        let block = genesis(&mut store);
+        let mut host = Self {
+            mempool: Mempool::new(config),
+            context: Context::new(None),
+            store,
+            now: Duration::from_secs(BEGINNING),
+            effects: Vec::new(),
+            events: Vec::new(),
+            file: Vec::new(),
+            replaced: 0,
+        };
+        host.adopt(&block);
+        (host, block)
+    }
+
+    /// Ends it and starts it again with what its disk holds.
+    fn restart(&mut self, config: MempoolConfig) -> Result<usize, Damage> {
+        let head = self.context.head().cloned();
+        self.call(Mempool::flush_in);
+        self.mempool = Mempool::new(config);
+        self.context = Context::new(None);
+        self.effects.clear();
+        let restored = self.mempool.restore(&self.file);
+        if let Some(head) = head {
+            self.context.set_head(head);
+        }
+        self.settle();
+        restored
+    }
+
+    fn call(&mut self, act: impl FnOnce(&mut Mempool, &Environment<'_>, &mut Context)) {
+        let environment = Environment {
+            now: Now {
+                instant: Instant::ZERO + (self.now - Duration::from_secs(BEGINNING - 100)),
+                unix: self.now,
+            },
+            atoms: &self.store,
+            parallel: &Serial,
+        };
+        act(&mut self.mempool, &environment, &mut self.context);
+        while let Some(effect) = self.context.poll_effect() {
+            match effect {
+                Effect::Keep(atoms) => self.store.extend(atoms.into_iter().map(|(_, atom)| atom)),
+                Effect::SaveMempool(Save::Append { bytes, .. }) => {
+                    if self.file.is_empty() {
+                        self.file.extend(saved::MAGIC);
+                    }
+                    self.file.extend(bytes);
+                }
+                Effect::SaveMempool(Save::Replace(bytes)) => {
+                    self.file = bytes;
+                    self.replaced += 1;
+                }
+                effect => self.effects.push(effect),
+            }
+        }
+        while let Some(event) = self.context.poll_event() {
+            self.events.push(event);
+        }
+    }
+
+    fn input(&mut self, input: &Input) {
+        self.call(|mempool, environment, context| {
+            mempool.handle_input(environment, context, input);
+        });
+    }
+
+    /// Lets it work until nothing is due.
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            self.call(Mempool::advance);
+            let now = Instant::ZERO + (self.now - Duration::from_secs(BEGINNING - 100));
+            if self.mempool.poll_timeout().is_none_or(|due| due > now) {
+                return;
+            }
+        }
+        panic!("always busy");
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(100);
+            self.settle();
+        }
+    }
+
+    fn submit(&mut self, transaction: &Transaction) -> AtomId {
+        let id = transaction.write(&mut self.store).unwrap();
+        let (peer, group) = (None, None);
+        self.input(&Input::Transaction { peer, group, id });
+        self.settle();
+        id
+    }
+
+    fn announce(&mut self, transaction: &Transaction) -> AtomId {
+        let id = transaction.write(&mut self.store).unwrap();
+        self.input(&Input::Transaction {
+            peer: Some(PublicKey::new([4; 32])),
+            group: Some(NetworkGroup::of([10, 0, 0, 4].into())),
+            id,
+        });
+        self.settle();
+        id
+    }
+
+    fn adopt(&mut self, block: &Block) {
+        let head = Head::new(block.clone(), HeadState::Verified).unwrap();
+        self.context.set_head(head);
+        self.settle();
+    }
+
+    /// A block on `parent` with these transactions, as another node would make it.
+    fn block(&mut self, parent: &Block, transactions: &[Transaction], salt: u64) -> Block {
+        let election = Election::read(&self.store, parent).unwrap();
+        let mut builder = Builder::new(&self.store, parent, &election.stakes);
+        for transaction in transactions {
+            builder.apply(transaction).unwrap().unwrap();
+        }
+        let body = builder.finish(&mut Scalar, None).unwrap();
+        let timestamp = &parent.timestamp + &(2 + salt).into();
+        let header = body.header(parent, address(1), timestamp, parent.difficulty.clone());
+        let block = header.signed(None);
+        self.store
+            .extend(body.atoms.into_iter().map(|(_, atom)| atom));
+        for transaction in transactions {
+            transaction.write(&mut self.store).unwrap();
+        }
+        block.write(&mut self.store).unwrap();
+        block
+    }
+
+    fn ready(&self) -> Vec<AtomId> {
+        self.mempool.status().ready.clone()
+    }
+
+    fn announced(&mut self) -> Vec<(AtomId, Recipient)> {
+        let effects = core::mem::take(&mut self.effects);
+        let announced = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Announce { transaction, to } => Some((transaction, to)),
+            _ => None,
+        });
+        announced.collect()
+    }
+}
+
+impl Mempool {
+    fn flush_in(&mut self, environment: &Environment<'_>, context: &mut Context) {
+        self.set_now(environment);
+        self.flush(context);
+    }
+}
+
+#[test]
+fn a_transaction_stands_somewhere_from_its_announcement_to_its_block() {
+    let (mut host, genesis) = Host::new(config());
+    let first = transfer(5, 1);
+    let id = host.announce(&first);
+    let second = host.announce(&transfer(5, 2));
+    let standing = |host: &Host, id| host.mempool.standing(&id);
+    let (before, ready) = (1, 2);
+    assert_eq!(
+        standing(&host, second),
+        Some(Standing::Ready { before, ready })
+    );
+    let block = host.block(&genesis, &[first], 0);
+    host.adopt(&block);
+    assert_eq!(standing(&host, id), None, "the chain knows it");
+    assert_eq!(host.ready(), [second]);
+    // It expires without a new head.
+    host.now += MAX_AGE;
+    host.settle();
+    assert_eq!(
+        standing(&host, second),
+        Some(Standing::Left(Outcome::Expired))
+    );
+    let third = host.announce(&transfer(40, 1));
+    let refused = Outcome::Refused(Refusal::Rejected(Rejection::NoSender));
+    assert_eq!(standing(&host, third), Some(Standing::Left(refused)));
+}
+
+#[test]
+fn own_transactions_are_announced_until_included_and_validators_are_told_apart() {
+    let (mut host, genesis) = Host::new(MempoolConfig::default());
+    let sent = transfer(5, 1);
+    let id = host.submit(&sent);
+    assert_eq!(host.announced(), [(id, Recipient::Validators)]);
+    assert_eq!(host.mempool.status().own.get(&id), Some(&None));
+    // No validator is known.
+    let (transaction, validators) = (id, 0);
+    host.input(&Input::Announced {
+        transaction,
+        validators,
+    });
+    assert_eq!(host.mempool.status().own.get(&id), Some(&Some(0)));
+    let mut head = genesis;
+    for _ in 0..REPEAT_BLOCKS {
+        assert!(host.announced().is_empty());
+        head = host.block(&head, &[], 0);
+        host.pass(Duration::from_secs(2));
+        host.adopt(&head);
+    }
+    assert_eq!(host.announced(), [(id, Recipient::Validators)]);
+    host.pass(REPEAT_TIME);
+    assert_eq!(
+        host.announced(),
+        [(id, Recipient::Validators)],
+        "without blocks, too"
+    );
+    // A validator that connects is told, once.
+    let peer = PublicKey::new([8; 32]);
+    for _ in 0..2 {
+        host.input(&Input::ValidatorSeen { peer });
+        host.pass(Duration::from_secs(1));
+    }
+    assert_eq!(host.announced(), [(id, Recipient::Peer(peer))]);
+    let block = host.block(&head, &[sent], 0);
+    host.adopt(&block);
+    host.pass(REPEAT_TIME * 2);
+    assert!(host.announced().is_empty());
+    assert!(host.mempool.status().own.is_empty());
+}
+
+#[test]
+fn an_own_transaction_that_was_included_or_spoilt_unseen_is_found_out_before_it_is_announced() {
+    let (mut host, genesis) = Host::new(MempoolConfig::default());
+    let (included, spoilt) = (transfer(5, 1), transfer(6, 1));
+    let id = host.submit(&included);
+    let spoilt_id = host.submit(&spoilt);
+    // In a block whose list is not here, and whose child is adopted at once.
+    let all = Unsigned {
+        chain_id: Natural::ZERO,
+        amount: 999_999_u64.into(),
+        counter: Natural::ONE,
+        data: [].as_slice().into(),
+        recipient: address(9),
+    };
+    let first = host.block(&genesis, &[included, all.sign(&key(6))], 0);
+    let second = host.block(&first, &[], 0);
+    host.adopt(&second);
+    assert_eq!(host.mempool.standing(&id), None);
+    let standing = host.mempool.standing(&spoilt_id);
+    let Some(Standing::Left(Outcome::Refused(Refusal::Rejected(rejection)))) = standing else {
+        panic!("{standing:?}");
+    };
+    assert!(
+        matches!(rejection, Rejection::Balance { .. }),
+        "{rejection:?}"
+    );
+    assert!(host.ready().is_empty());
+}
+
+#[test]
+fn transactions_survive_a_restart_and_are_checked_again() {
+    let (mut host, genesis) = Host::new(config());
+    let kept: Vec<AtomId> = (1..=3)
+        .map(|counter| host.announce(&transfer(5, counter)))
+        .collect();
+    let own = host.submit(&transfer(6, 1));
+    let included = transfer(7, 1);
+    host.announce(&included);
+    host.pass(Duration::from_secs(2));
+    let block = host.block(&genesis, &[included], 0);
+    host.adopt(&block);
+    host.store = {
+        // The atoms of the transactions were in memory alone.
+        let mut store = MemoryStore::new();
+        let gone: Vec<AtomId> = kept.clone();
+        store.extend(
+            host.store
+                .iter()
+                .filter(|(id, _)| !gone.contains(id))
+                .map(|(_, atom)| atom.clone()),
+        );
+        store
+    };
+    assert_eq!(host.restart(config()), Ok(5));
+    let ready = host.ready();
+    assert_eq!(ready.len(), 4);
+    assert!(kept.iter().chain([&own]).all(|id| ready.contains(id)));
+    assert!(host.mempool.status().own.contains_key(&own));
+    assert!(host.store.atom(&kept[0]).is_ok(), "peers can fetch it");
+    assert_eq!(host.announced(), [(own, Recipient::Validators)]);
+    // Their age is kept.
+    host.now += MAX_AGE - Duration::from_secs(1);
+    host.settle();
+    assert!(host.ready().is_empty());
+    assert_eq!(host.restart(config()), Ok(5));
+    assert!(host.ready().is_empty());
+}
+
+#[test]
+fn a_follower_restores_its_own_transactions_alone() {
+    let (mut host, _) = Host::new(config());
+    host.announce(&transfer(5, 1));
+    let own = host.submit(&transfer(6, 1));
+    assert_eq!(host.restart(MempoolConfig::default()), Ok(2));
+    assert_eq!(host.ready(), [own]);
+}
+
+#[test]
+fn a_damaged_file_costs_what_stands_behind_the_damage_and_no_more() {
+    let (mut host, _) = Host::new(config());
+    let ids: Vec<AtomId> = (1..=3)
+        .map(|counter| host.submit(&transfer(5, counter)))
+        .collect();
+    let file = host.file.clone();
+    let record = (file.len() - saved::MAGIC.len()) / 3;
+    // Torn, a bit flipped, another version, not a mempool at all.
+    host.file.truncate(file.len() - 5);
+    let offset = saved::MAGIC.len() + 2 * record;
+    assert_eq!(host.restart(config()), Err(Damage::Record { offset }));
+    assert_eq!(host.ready(), ids[..2]);
+    host.file = file.clone();
+    host.file[saved::MAGIC.len() + record + 40] ^= 1;
+    let offset = saved::MAGIC.len() + record;
+    assert_eq!(host.restart(config()), Err(Damage::Record { offset }));
+    assert_eq!(host.ready(), ids[..1]);
+    // It is whole again, and what comes later is not lost behind the damage.
+    let later = host.submit(&transfer(6, 1));
+    assert_eq!(host.restart(config()), Ok(2));
+    assert_eq!(host.ready(), [ids[0], later]);
+    for at in [0, 15] {
+        host.file = file.clone();
+        host.file[at] ^= 1;
+        assert_eq!(host.restart(config()), Err(Damage::Format));
+        assert!(host.ready().is_empty());
+    }
+    host.file.clear();
+    assert_eq!(host.restart(config()), Ok(0));
+}
+
+#[test]
+fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
+    let (mut host, genesis) = Host::new(config());
+    let mut head = genesis;
+    for round in 0..8_u64 {
+        let batch: Vec<Transaction> = (0..20_u64)
+            .map(|number| {
+                let unsigned = Unsigned {
+                    chain_id: Natural::ZERO,
+                    amount: Natural::ONE,
+                    counter: (round * 100 + number).into(),
+                    data: vec![7; 50_000].as_slice().into(),
+                    recipient: address(9),
+                };
+                unsigned.sign(&key(5))
+            })
+            .collect();
+        for transaction in &batch {
+            host.announce(transaction);
+        }
+        host.pass(Duration::from_secs(2));
+        head = host.block(&head, &batch, 0);
+        host.adopt(&head);
+    }
+    let id = host.submit(&transfer(6, 1));
+    assert_eq!(host.replaced, 1, "8 MB in all");
+    assert!(
+        host.file.len() <= saved::REWRITE_BYTES,
+        "{}",
+        host.file.len()
+    );
+    assert_eq!(
+        host.mempool.snapshot().len(),
+        host.mempool.saving.live_bytes() + saved::MAGIC.len()
+    );
+    host.restart(config()).unwrap();
+    assert_eq!(host.ready(), [id]);
+}
+
+/// Two branches on a common block: `depth` blocks with a transfer each, and longer one without.
+fn branches(host: &mut Host, genesis: &Block, depth: u64) -> (Vec<Block>, Vec<Block>, Vec<AtomId>) {
+    let (mut left, mut kept, mut ids) = (vec![genesis.clone()], vec![genesis.clone()], vec![]);
+    for at in 0..depth {
+        let transaction = transfer(5, at);
+        ids.push(transaction.id());
+        let block = host.block(left.last().unwrap(), &[transaction], 0);
+        left.push(block);
+    }
+    for _ in 0..=depth {
+        let block = host.block(kept.last().unwrap(), &[], 1);
+        kept.push(block);
+    }
+    (left, kept, ids)
+}
+
+#[test]
+fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth() {
+    for depth in [1, 5, 40, 1_500] {
+        let (mut host, genesis) = Host::new(config());
+        let (left, kept, ids) = branches(&mut host, &genesis, depth);
+        for block in left.iter().skip(1) {
+            host.adopt(block);
+        }
+        let waiting = host.announce(&transfer(6, 1));
+        // One of them is in the other branch, too.
+        let both = transfer(5, 0);
+        let last = host.block(kept.last().unwrap(), &[both], 1);
+        host.adopt(&last);
+        let returned = &ids[1..];
+        let ready = host.ready();
+        // Without those that found no place: a sender has its share.
+        let share = PoolLimits::default().sender_ready;
+        let expected = returned.len().min(share);
+        assert_eq!(ready.len(), expected + 1, "depth {depth}");
+        assert!(ready.contains(&waiting));
+        let own: Vec<AtomId> = ready.iter().copied().filter(|id| *id != waiting).collect();
+        assert!(returned.ends_with(&own), "in their order");
+        let report = host.mempool.status().left_branch.unwrap();
+        assert_eq!(report.head, left.last().unwrap().id());
+        assert_eq!(report.fork, Some(genesis.id()));
+        assert_eq!((report.fork_height, report.blocks), (0, depth));
+        assert_eq!(report.returned, expected as u64);
+        assert_eq!(report.lost, returned.len() as u64 - report.returned);
+        let events = host.events.iter();
+        let told = events.filter(|event| **event == Event::TransactionsReturned(report));
+        assert_eq!(told.count(), usize::from(true));
+        // And back: what had returned is in blocks again.
+        if depth < 100 {
+            let mut longer = left.last().unwrap().clone();
+            for _ in 0..4 {
+                longer = host.block(&longer, &[], 0);
+            }
+            host.adopt(&longer);
+            assert_eq!(host.ready(), [waiting]);
+        }
+    }
+}
+
+#[test]
+fn a_transaction_that_cannot_return_says_which_branch_it_was_in() {
+    let (mut host, genesis) = Host::new(config());
+    let sent = transfer(6, 1);
+    let left = host.block(&genesis, core::slice::from_ref(&sent), 0);
+    host.adopt(&left);
+    // On the other branch its sender has spent everything.
+    let all = Unsigned {
+        chain_id: Natural::ZERO,
+        amount: 999_999_u64.into(),
+        counter: 2_u64.into(),
+        data: [].as_slice().into(),
+        recipient: address(9),
+    };
+    let kept = host.block(&genesis, &[all.sign(&key(6))], 1);
+    let kept = host.block(&kept, &[], 1);
+    host.adopt(&kept);
+    let standing = host.mempool.standing(&sent.id());
+    let Some(Standing::Left(Outcome::Abandoned {
+        block,
+        height,
+        reason,
+    })) = standing
+    else {
+        panic!("{standing:?}");
+    };
+    assert_eq!((block, height), (left.id(), 1));
+    assert!(
+        matches!(reason, Refusal::NoPlace(NoPlace::Unpayable { .. })),
+        "{reason:?}"
+    );
+    assert_eq!(host.mempool.status().left_branch.unwrap().lost, 1);
+}
+
+#[test]
+fn an_abandoned_block_whose_list_is_gone_gives_back_what_is_remembered() {
+    let (mut host, genesis) = Host::new(config());
+    let known = transfer(6, 1);
+    host.announce(&known);
+    let left = host.block(&genesis, &[known.clone(), transfer(5, 1)], 0);
+    host.adopt(&left);
+    let kept = host.block(&genesis, &[], 1);
+    let kept = host.block(&kept, &[], 1);
+    let list = left.transactions;
+    let mut store = MemoryStore::new();
+    store.extend(
+        host.store
+            .iter()
+            .filter(|(id, _)| **id != list)
+            .map(|(_, atom)| atom.clone()),
+    );
+    host.store = store;
+    host.adopt(&kept);
+    assert_eq!(host.ready(), [known.id()]);
+}
+
+#[test]
+fn a_header_of_an_abandoned_branch_that_is_gone_is_fetched_and_then_given_up() {
+    let (mut host, genesis) = Host::new(config());
+    let (left, kept, _) = branches(&mut host, &genesis, 3);
+    for block in &left {
+        host.adopt(block);
+    }
+    let gone = left[2].id();
+    let mut store = MemoryStore::new();
+    store.extend(
+        host.store
+            .iter()
+            .filter(|(id, _)| **id != gone)
+            .map(|(_, atom)| atom.clone()),
+    );
+    host.store = store;
+    host.effects.clear();
+    host.adopt(kept.last().unwrap());
+    for _ in 0..abandoned::MAX_FETCHES {
+        let asked = host
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::FetchSmall { id, .. } if *id == gone));
+        assert_eq!(asked.count(), 1);
+        host.effects.clear();
+        let outcome = Err(FetchError::NotFound);
+        host.input(&Input::FetchedSmall { id: gone, outcome });
+        host.settle();
+    }
+    assert!(host.effects.is_empty());
+    let report = host.mempool.status().left_branch.unwrap();
+    assert_eq!((report.fork, report.blocks), (None, 1));
+    let warned = host.events.iter().any(|event| {
+        matches!(event, Event::TransactionsReturned(_))
+            && event.level() == super::super::Level::Warn
+    });
+    assert!(warned);
+}
+
+#[test]
+fn a_follower_takes_back_its_own_transactions_alone() {
+    let (mut host, genesis) = Host::new(MempoolConfig::default());
+    let own = transfer(6, 1);
+    host.submit(&own);
+    let (mut left, kept, _) = branches(&mut host, &genesis, 20);
+    let first = host.block(&genesis, core::slice::from_ref(&own), 0);
+    host.adopt(&first);
+    assert!(host.ready().is_empty());
+    // Deeper than included transactions are kept.
+    let mut head = first;
+    for at in 100..120 {
+        head = host.block(&head, &[transfer(7, at)], 0);
+        host.adopt(&head);
+    }
+    left.clear();
+    host.adopt(kept.last().unwrap());
+    assert_eq!(host.ready(), [own.id()]);
+}
+
+#[test]
+fn peers_are_not_taken_where_nothing_is_validated_and_repeat_themselves_elsewhere() {
+    let (mut host, _) = Host::new(MempoolConfig::default());
+    let id = host.announce(&transfer(5, 1));
+    assert_eq!(host.mempool.standing(&id), None);
+    let (mut host, _) = Host::new(config());
+    for _ in 0..3 {
+        host.announce(&transfer(5, 1));
+    }
+    assert_eq!((host.ready().len(), host.mempool.status().refused), (1, 0));
+    // The own user gets to know why not.
+    let forged = transfer(5, 2);
+    let forged = Unsigned::clone(&forged).signed(address(6), *forged.signature());
+    let id = host.submit(&forged);
+    host.submit(&forged);
+    let standing = host.mempool.standing(&id);
+    let refused = Outcome::Refused(Refusal::Declined(Declined::Refused));
+    assert_eq!(standing, Some(Standing::Left(refused)));
+}
+
+#[test]
+fn a_foreign_transaction_that_a_local_user_sends_is_one_of_ours_from_then_on() {
+    let (mut host, _) = Host::new(config());
+    let sent = transfer(5, 1);
+    let id = host.announce(&sent);
+    assert!(host.announced().is_empty());
+    host.submit(&sent);
+    assert_eq!(host.announced(), [(id, Recipient::Validators)]);
+    assert!(host.mempool.status().own.contains_key(&id));
+    // Also after a restart: the last word counts.
+    host.restart(config()).unwrap();
+    assert!(host.mempool.status().own.contains_key(&id));
+}
+
+proptest! {
+    #[test]
+    fn reading_a_saved_mempool_never_fails_otherwise_than_by_saying_so(
+        counters in proptest::collection::vec(0..50_u64, 0..6),
+        flip in proptest::option::of((any::<prop::sample::Index>(), 0..8_u32)),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+        tail in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut bytes = saved::MAGIC.to_vec();
+        let sent: Vec<Transaction> = counters.iter().map(|counter| transfer(5, *counter)).collect();
+        for transaction in &sent {
+            saved::write(&mut bytes, transaction, transaction.counter.is_zero(), Duration::from_secs(7));
+        }
+        let (read, damage) = saved::read(&bytes);
+        prop_assert_eq!(damage, None);
+        let ids: Vec<AtomId> = read.iter().map(|saved| saved.transaction.id()).collect();
+        let expected: Vec<AtomId> = sent.iter().map(Transaction::id).collect();
+        prop_assert_eq!(&ids, &expected);
+        bytes.extend(tail);
+        if let Some((at, bit)) = flip {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+        }
+        if let Some(at) = cut {
+            let at = at.index(bytes.len());
+            bytes.truncate(at);
+        }
+        // What is read is intact: the same transactions, from the first on.
+        let (read, _) = saved::read(&bytes);
+        let ids: Vec<AtomId> = read.iter().map(|saved| saved.transaction.id()).collect();
+        prop_assert!(expected.starts_with(&ids), "{} of {}", ids.len(), expected.len());
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_not_a_mempool(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut framed = saved::MAGIC.to_vec();
+        framed.extend(&bytes);
+        prop_assert!(saved::read(&bytes).0.is_empty());
+        prop_assert!(saved::read(&framed).0.is_empty());
+    }
+}
+
+#[test]
+fn lists_of_the_same_missing_tail_are_given_up_together() {
+    let (mut host, _) = Host::new(config());
+    let tail = AtomId::new([0xaa; 32]);
+    for number in 0..20_u8 {
+        let head = Atom::new(crate::atom::AtomKind::Bytes, [number], tail);
+        let list = host.store.insert(head);
+        let data = [&[crate::chain::contract::OPEN][..], list.as_bytes()].concat();
+        let opening = Unsigned {
+            chain_id: Natural::ZERO,
+            amount: Natural::ZERO,
+            counter: Natural::ONE,
+            data: data.as_slice().into(),
+            recipient: crate::chain::BURN,
+        };
+        host.announce(&opening.clone().sign(&key(5 + number % 4)));
+        host.pass(Duration::from_millis(100));
+    }
+    assert_eq!(host.mempool.status().waiting.len(), 20);
+    let asked = |host: &Host| {
+        let effects = host.effects.iter();
+        let asked =
+            effects.filter(|effect| matches!(effect, Effect::Fetch { id, .. } if *id == tail));
+        asked.count()
+    };
+    assert_eq!(asked(&host), 1, "one fetch for all of them");
+    for _ in 0..waiting::MAX_FAILURES {
+        let (id, from) = (tail, None);
+        let outcome = Err(FetchError::NotFound);
+        host.input(&Input::Fetched { id, outcome, from });
+        host.settle();
+    }
+    assert_eq!(asked(&host), usize::from(waiting::MAX_FAILURES));
+    let status = host.mempool.status();
+    assert!(status.waiting.is_empty() && host.mempool.needs.is_empty());
+    let refused = Outcome::Refused(Refusal::MissingAtom(tail));
+    assert_eq!(
+        status
+            .outcomes
+            .iter()
+            .filter(|(_, one)| *one == refused)
+            .count(),
+        20
+    );
+}

@@ -1,0 +1,151 @@
+//! What blocks leave in storage, and how much of it a producer allows.
+//!
+//! Every node keeps every block for ever, so a chain that anybody can fill fills every disk. The price
+//! of storage is the first answer; what it cannot hold over time, each producer's own limit does:
+//! [`Allowance`] lets blocks leave a number of bytes on average (the option
+//! `max_block_growth_bytes`). What a block does not use is saved for later ones, up to
+//! [`SAVED_BLOCKS`] times as much, so that a block of an idle chain can be as full as any.
+//!
+//! With the default of 32 KiB, a producer whose blocks are full from now on fills 10 GiB in a week
+//! (43,200 blocks a day), and at most 128 MiB of it at once.
+
+use crate::chain::RecordAtoms;
+
+/// Bytes that an atom takes in cold storage beside its own: its entry in the index of a pair with the
+/// part of the index's tables that belongs to it.
+pub const ATOM_OVERHEAD_BYTES: u64 = 160;
+/// Bytes, as stored, that an empty block leaves, about.
+pub const EMPTY_BLOCK_BYTES: u64 = 8 << 10;
+/// Bytes, as stored, of a block's own record: head, body and list of 22 atoms.
+pub const BLOCK_BYTES: u64 = 22 * (ATOM_OVERHEAD_BYTES + 64);
+/// Default of [`Allowance`] for each block.
+pub const DEFAULT_GROWTH_BYTES: u64 = 32 << 10;
+/// Blocks whose unused allowance is saved.
+pub const SAVED_BLOCKS: u64 = 4_096;
+/// What a transaction is expected to leave beside its own bytes before any was measured.
+const FIRST_GUESS: u64 = 16 << 10;
+
+/// Returns the bytes that atoms take in cold storage.
+#[must_use]
+pub fn stored_growth(atoms: &RecordAtoms) -> u64 {
+    let bytes = atoms
+        .iter()
+        .map(|(_, atom)| atom.stored_len() as u64 + ATOM_OVERHEAD_BYTES);
+    bytes.sum()
+}
+
+/// Bytes that the blocks of a producer may leave. See the [module](self).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allowance {
+    /// For each block; 0 for no limit.
+    per_block: u64,
+    saved: u64,
+    /// What a transaction left beside its own bytes, lately.
+    per_transaction: u64,
+}
+
+impl Allowance {
+    /// Creates an allowance of `per_block` bytes for each block; 0 for no limit. As much as can be is
+    /// saved.
+    #[must_use]
+    pub const fn new(per_block: u64) -> Self {
+        Self {
+            per_block,
+            saved: per_block.saturating_mul(SAVED_BLOCKS),
+            per_transaction: FIRST_GUESS,
+        }
+    }
+
+    /// Returns what the next block may leave.
+    #[must_use]
+    pub const fn next_block(&self) -> u64 {
+        match self.per_block {
+            0 => u64::MAX,
+            per_block => self.saved.saturating_add(per_block),
+        }
+    }
+
+    /// Returns what a transaction is expected to leave beside its own bytes.
+    #[must_use]
+    pub const fn per_transaction(&self) -> u64 {
+        self.per_transaction
+    }
+
+    /// Counts a block that left `bytes`, `own_bytes` of which are those of its transactions.
+    pub fn spend(&mut self, bytes: u64, own_bytes: u64, transactions: usize) {
+        let most = self.per_block.saturating_mul(SAVED_BLOCKS);
+        let saved = self.saved.saturating_add(self.per_block);
+        self.saved = saved.saturating_sub(bytes).min(most);
+        let beside = bytes
+            .saturating_sub(own_bytes)
+            .saturating_sub(EMPTY_BLOCK_BYTES);
+        if let Some(seen) = beside.checked_div(transactions as u64) {
+            // An average of the last blocks. In full blocks it is less: they share nodes of tries.
+            self.per_transaction = (self.per_transaction / 4 * 3).saturating_add(seen / 4);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_leave_the_allowance_on_average_and_save_what_they_do_not_use() {
+        let mut allowance = Allowance::new(1_000);
+        let most = 1_000 * SAVED_BLOCKS;
+        assert_eq!(allowance.next_block(), most + 1_000);
+        // As full as they may be.
+        let mut left = 0;
+        for _ in 0..10_000_u64 {
+            let bytes = allowance.next_block();
+            allowance.spend(bytes, 0, 1);
+            left += bytes;
+        }
+        assert_eq!(left, most + 10_000 * 1_000);
+        assert_eq!(allowance.next_block(), 1_000);
+        // Idle for long: no more is saved than may be.
+        for _ in 0..2 * SAVED_BLOCKS {
+            allowance.spend(10, 0, 0);
+        }
+        assert_eq!(allowance.next_block(), most + 1_000);
+        // A block that had to leave more is paid for later.
+        for _ in 0..3 {
+            allowance.spend(u64::MAX, 0, 0);
+        }
+        assert_eq!(allowance.next_block(), 1_000);
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let mut allowance = Allowance::new(0);
+        allowance.spend(u64::MAX, 0, 1);
+        assert_eq!(allowance.next_block(), u64::MAX);
+    }
+
+    #[test]
+    fn ten_gibibytes_take_a_week_of_full_blocks() {
+        let mut allowance = Allowance::new(DEFAULT_GROWTH_BYTES);
+        let (mut filled, mut blocks) = (0_u64, 0);
+        while filled < 10 << 30 {
+            let bytes = allowance.next_block();
+            allowance.spend(bytes, 0, 0);
+            filled += bytes;
+            blocks += 1;
+        }
+        let days = blocks * crate::chain::SLOT_SECONDS / 86_400;
+        assert!((7..14).contains(&days), "{days} days");
+    }
+
+    #[test]
+    fn what_a_transaction_leaves_is_learned() {
+        let mut allowance = Allowance::new(0);
+        for _ in 0..40 {
+            let count = 100;
+            let bytes = EMPTY_BLOCK_BYTES + count * (600 + 5_000);
+            allowance.spend(bytes, count * 600, 100);
+        }
+        let learned = allowance.per_transaction();
+        assert!((4_900..=5_010).contains(&learned), "{learned}");
+    }
+}

@@ -1,0 +1,68 @@
+//! How long assembling a body and searching for a nonce take, learned from those before.
+
+use crate::integer::Natural;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// A search that needs more bits than this is estimated as if it needed so many.
+const MAX_ESTIMATED_BITS: u64 = 48;
+/// What one nonce is thought to take before any was tried.
+const FIRST_GUESS: Duration = Duration::from_micros(20);
+/// What an assembly is thought to take before there was one.
+const FIRST_ASSEMBLY: Duration = Duration::from_millis(5);
+
+/// Times of the producer's work.
+#[derive(Debug)]
+pub(super) struct Pace {
+    nanos_per_attempt: u64,
+    /// The last slice of nonces: when it began, and how many were in it.
+    slice: Option<(Instant, u64)>,
+    assembly: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            nanos_per_attempt: u64::try_from(FIRST_GUESS.as_nanos()).unwrap_or(u64::MAX),
+            slice: None,
+            assembly: FIRST_ASSEMBLY,
+        }
+    }
+}
+
+impl Pace {
+    /// Notes that a slice of nonces begins at `now`. The one before ended at the latest now: there is
+    /// no clock to look at in between.
+    pub(super) fn begin_slice(&mut self, now: Instant, attempts: u64) {
+        if let Some((began, attempts)) = self.slice.replace((now, attempts)) {
+            let nanos = u64::try_from(now.since(began).as_nanos()).unwrap_or(u64::MAX);
+            let seen = nanos / attempts.max(1);
+            // An average that halves the weight of what was seen every six slices or so.
+            self.nanos_per_attempt = (self.nanos_per_attempt / 8 * 7)
+                .saturating_add(seen / 8)
+                .max(1);
+        }
+    }
+
+    /// Notes that other work comes now.
+    pub(super) const fn pause(&mut self) {
+        self.slice = None;
+    }
+
+    /// Notes how long an assembly took. A long one counts at once, and is forgotten slowly.
+    pub(super) fn assembled(&mut self, took: Duration) {
+        self.assembly = took.max(self.assembly * 3 / 4).max(FIRST_ASSEMBLY / 4);
+    }
+
+    /// Returns how long an assembly takes.
+    pub(super) const fn assembly(&self) -> Duration {
+        self.assembly
+    }
+
+    /// Returns how long a search for so many bits takes on average.
+    pub(super) fn search(&self, required_bits: &Natural) -> Duration {
+        let bits = required_bits.to_u64().unwrap_or(MAX_ESTIMATED_BITS);
+        let attempts = 1_u64 << bits.clamp(1, MAX_ESTIMATED_BITS);
+        Duration::from_nanos(self.nanos_per_attempt.saturating_mul(attempts))
+    }
+}

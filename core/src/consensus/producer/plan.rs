@@ -1,0 +1,336 @@
+//! From a head to the next slot of this validator.
+
+use super::assemble::AssemblyBudget;
+use super::make::wait;
+use super::schedule::{NoSchedule, Schedule};
+use super::{
+    AssemblyJob, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Producer,
+    Slot, Started, Wait, publish,
+};
+use crate::atom::{AtomId, MemoryStore};
+use crate::chain::{
+    Block, Election, Genesis, MAX_BLOCK_TRANSACTIONS, REFERENCE_BLOCK_TRANSACTIONS, RecordError,
+    StateError,
+};
+use crate::consensus::mempool::Mempool;
+use crate::consensus::mempool::admission::named_list;
+use crate::consensus::mempool::verdicts::Verdict;
+use crate::consensus::{
+    Context, Effect, Environment, Event, Head, HeadState, PART, SignedBlock, StoreFailure,
+};
+use crate::trie::BatchHasher;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
+use core::convert::Infallible;
+use core::time::Duration;
+
+/// Transactions that are tried for one block beyond those that it may have.
+const MAX_REJECTED: usize = 1_024;
+/// Headers and nodes of the stakes' trie that one call reads.
+const READS_PER_CALL: u32 = 4_096;
+/// A slot is begun this much before the work for it would have to begin.
+const MARGIN: Duration = Duration::from_millis(50);
+/// An assembly gets at least this much time.
+const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
+/// Of the processor time for an assembly, what is left for hashing the body: one part in this many.
+const HASHING_PART: u32 = 2;
+
+impl<H: BatchHasher> Producer<H> {
+    /// Computes what comes next after the head, and begins it if it is time for that.
+    pub(super) fn plan(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        mempool: &Mempool,
+        started: Started,
+    ) -> Result<Phase, Wait> {
+        self.pace.pause();
+        let Some(head) = self.head.clone() else {
+            return self.begin_chain(environment, context);
+        };
+        if head.block().chain_id.to_u64() != Some(self.config.chain_id) {
+            return Err(Wait::Trouble("the head is of another chain".to_owned()));
+        }
+        if self.is_listening(environment, started) {
+            return Err(Wait::Listening);
+        }
+        if self.holds_back(environment, context) {
+            return Err(Wait::Behind);
+        }
+        if let Some(mark) = self.signed.on(&head.id()).copied() {
+            return self.publish_again(environment, context, mark);
+        }
+        let now = environment.now;
+        let search = self.pace.search(&head.block().difficulty);
+        let work = self.pace.assembly().saturating_add(search);
+        let ready = now.unix.saturating_add(work);
+        let rounded_up = ready.as_secs() + u64::from(ready.subsec_nanos() > 0);
+        let later = self.signed.last().map_or(0, |mark| mark.timestamp + 1);
+        let earliest = rounded_up.max(later);
+        let timestamp = self.next_slot(environment, context, &head, earliest)?;
+        // A slot that the work reaches in time is begun so that it does.
+        let begin = Duration::from_secs(timestamp).saturating_sub(work + MARGIN);
+        let is_now = timestamp == rounded_up.max(head.timestamp() + 1);
+        if begin > now.unix && !(is_now && begin <= now.unix + LATE) {
+            return Ok(Phase::Scheduled { begin, timestamp });
+        }
+        self.signed
+            .allows(&head.id(), timestamp)
+            .map_err(Wait::Signed)?;
+        let slot = Slot {
+            parent: head.id(),
+            height: head.height() + 1,
+            timestamp,
+        };
+        let job = self.job(environment, context, mempool, &head, &slot, search)?;
+        let number = job.number;
+        context.ask(Effect::Assemble(Box::new(job)));
+        let since = now.instant;
+        Ok(Phase::Assembling {
+            slot,
+            number,
+            since,
+        })
+    }
+
+    /// Returns the job that makes the body of a block after `head`, from what is ready.
+    fn job(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        mempool: &Mempool,
+        head: &Head,
+        slot: &Slot,
+        search: Duration,
+    ) -> Result<AssemblyJob, Wait> {
+        let election = self.election(environment, context, head)?;
+        let limit = match self.config.reference_followers {
+            true => REFERENCE_BLOCK_TRANSACTIONS,
+            false => MAX_BLOCK_TRANSACTIONS,
+        };
+        let limit = limit.min(self.config.max_block_transactions);
+        let ready = mempool.pool().ready().take(limit + MAX_REJECTED);
+        let transactions: alloc::vec::Vec<_> =
+            ready.map(|held| held.entry.transaction.clone()).collect();
+        let lists = transactions.iter().filter_map(|one| named_list(one));
+        let lengths = lists.filter_map(|list| match mempool.verdicts().of(&list)? {
+            Verdict::Measured(length) => Some((list, length)),
+            Verdict::TooLong => None,
+        });
+        let lengths = lengths.collect();
+        let claims = self.config.claim_reward && !self.config.reference_followers;
+        // The search has to begin in time.
+        let now = environment.now;
+        let until = now.instant_of(slot.time().saturating_sub(search));
+        let until = until.max(now.instant + MIN_ASSEMBLY);
+        let allowed = self.allowance.next_block();
+        self.jobs += 1;
+        Ok(AssemblyJob {
+            number: self.jobs,
+            parent: head.clone(),
+            stakes: election.stakes,
+            transactions,
+            lengths,
+            claimant: claims.then_some(self.address),
+            max_transactions: limit,
+            max_growth_bytes: self.room.map_or(allowed, |room| room.min(allowed)),
+            growth_per_transaction: self.allowance.per_transaction(),
+            budget: AssemblyBudget {
+                cpu: self.config.max_assembly_time / HASHING_PART,
+                until,
+            },
+        })
+    }
+
+    /// Returns whether it is too early to sign: another node with the key may be there.
+    fn is_listening(&self, environment: &Environment<'_>, started: Started) -> bool {
+        let now = environment.now.instant;
+        match self.first_peer {
+            _ if self.made > 0 => false,
+            Some(first) => now < first + LISTEN && first < started.at + LISTEN_FOR_PEERS,
+            None => self.config.has_seeds && now < started.at + LISTEN_FOR_PEERS,
+        }
+    }
+
+    /// Returns whether a longer chain is on its way that is worth waiting for.
+    pub(super) fn holds_back(&mut self, environment: &Environment<'_>, context: &Context) -> bool {
+        if !context.is_behind() {
+            self.held_at = None;
+            return false;
+        }
+        let now = environment.now.instant;
+        if let Some(at) = self.held_at.replace(now) {
+            self.held = self.held.saturating_add(now.since(at));
+        }
+        let limit = match self.made {
+            0 => MAX_BEHIND,
+            _ => MAX_BEHIND_LATER,
+        };
+        self.held < limit
+    }
+
+    /// Begins a chain if there is none and this node may.
+    fn begin_chain(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+    ) -> Result<Phase, Wait> {
+        if let Some(saved) = context.saved() {
+            let block = Block::read(environment.atoms, saved.id).ok();
+            let state = saved.state;
+            // Where it is not here, it takes sync to get it.
+            if let Some(head) = block.and_then(|block| Head::new(block, state)) {
+                context.set_head(head);
+            }
+            return Err(Wait::LoadingHead);
+        }
+        if self.config.has_seeds {
+            return Err(Wait::NoChain);
+        }
+        if self.genesis.is_some() {
+            return Err(Wait::LoadingHead);
+        }
+        let (chain_id, now) = (self.config.chain_id, environment.now.unix.as_secs());
+        let genesis = Genesis::new(self.address, chain_id.into(), now.into());
+        let mut store = MemoryStore::new();
+        let block = genesis.build(&mut self.hasher, &mut store);
+        let block = block.map_err(|error| Wait::Trouble(error.to_string()))?;
+        let atoms = store.iter().map(|(id, atom)| (*id, atom.clone()));
+        context.ask(Effect::StoreBlock {
+            block: block.id(),
+            atoms: atoms.collect(),
+        });
+        self.genesis = Some(block);
+        Err(Wait::LoadingHead)
+    }
+
+    /// Begins the chain with a genesis that has been stored; a failure is tried again.
+    pub(super) fn genesis_stored(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        id: &AtomId,
+        outcome: &Result<(), StoreFailure>,
+    ) {
+        let Some(block) = self.genesis.take_if(|block| block.id() == *id) else {
+            return;
+        };
+        if let Err(failure) = outcome {
+            let why = Wait::Trouble(format!("failed to store the genesis: {failure}"));
+            self.phase = wait(environment.now.instant, why);
+            return;
+        }
+        self.phase = Phase::Plan;
+        if context.has_chain() {
+            return;
+        }
+        let mut heads = publish::own_heads(&block);
+        heads.push(block.accounts);
+        self.offer(environment, context, heads);
+        context.report(Event::ChainBegun {
+            chain_id: self.config.chain_id,
+            genesis: block.id(),
+        });
+        if let Some(head) = Head::new(block, HeadState::Own) {
+            context.set_head(head);
+        }
+    }
+
+    /// Announces a block again that was signed before a crash, if it is here.
+    fn publish_again(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        mark: SignedBlock,
+    ) -> Result<Phase, Wait> {
+        let block = Block::read(environment.atoms, mark.block);
+        let head = block
+            .ok()
+            .and_then(|block| Head::new(block, HeadState::Own));
+        let head = head.ok_or(Wait::LostBlock(mark))?;
+        self.offer(environment, context, publish::own_heads(head.block()));
+        context.set_head(head);
+        Err(Wait::LoadingHead)
+    }
+
+    /// Returns the time of this validator's next slot.
+    pub(super) fn next_slot(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        head: &Head,
+        earliest: u64,
+    ) -> Result<u64, Wait> {
+        let mut schedule = match self.schedule.take() {
+            Some(schedule) => schedule,
+            None => {
+                let election = self.election(environment, context, head)?;
+                let schedule = Schedule::new(&election, head.timestamp(), self.address);
+                schedule.map_err(|error| match error {
+                    NoSchedule::NoStake => Wait::NoStake,
+                    NoSchedule::Election(error) => Wait::Trouble(error.to_string()),
+                })?
+            }
+        };
+        let next = schedule.next(earliest);
+        self.schedule = Some(schedule);
+        next.ok_or(Wait::NoTurnSoon)
+    }
+
+    /// Returns what decides which validators the slots after the head have.
+    fn election(
+        &mut self,
+        environment: &Environment<'_>,
+        context: &mut Context,
+        head: &Head,
+    ) -> Result<Election, Wait> {
+        let read = self
+            .elections
+            .load(environment.atoms, head.block(), READS_PER_CALL);
+        match read {
+            Ok(Some(election)) => Ok(election),
+            Ok(None) => Err(Wait::Planning),
+            Err(RecordError::Malformed { problem, .. }) => Err(Wait::Trouble(format!(
+                "failed to read the stakes: {problem}"
+            ))),
+            Err(error) => Err(unreadable(context, &error.into())),
+        }
+    }
+
+    /// Takes notice that an atom which a plan waits for has come, or will not.
+    pub(super) fn state_fetched(&mut self, id: &AtomId, is_here: bool) {
+        if let Phase::Wait {
+            why: Wait::MissingAtom(missing),
+            ..
+        } = &self.phase
+            && missing == id
+            && is_here
+        {
+            self.phase = Phase::Plan;
+        }
+    }
+}
+
+/// Has an atom of the head's state fetched.
+pub(super) fn need(context: &mut Context, id: AtomId) -> Wait {
+    context.ask(Effect::Fetch {
+        id,
+        limit: PART,
+        from: None,
+    });
+    Wait::MissingAtom(id)
+}
+
+fn unreadable(context: &mut Context, error: &StateError<Infallible>) -> Wait {
+    match (error.missing(), error) {
+        (Some(id), _) => need(context, id),
+        (None, StateError::Malformed { problem, .. }) => {
+            Wait::Trouble(format!("failed to read the head's state: {problem}"))
+        }
+        (None, StateError::Source(_) | StateError::Unmeasured { .. }) => {
+            Wait::Trouble("the atom store failed".to_owned())
+        }
+    }
+}

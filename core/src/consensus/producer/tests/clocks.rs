@@ -1,0 +1,121 @@
+//! Wall clocks that are wrong and corrected.
+
+use super::*;
+use crate::consensus::Event;
+use crate::consensus::producer::{MissedSlot, WALL_INTERVAL};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// No two blocks of the key on one parent, and each later than the one before.
+fn assert_signed_in_order(net: &Net, at: usize) {
+    let own: Vec<_> = net.hosts[at]
+        .named
+        .iter()
+        .filter(|head| head.state() == HeadState::Own && head.height() > 0)
+        .collect();
+    for pair in own.windows(2) {
+        assert!(pair[0].timestamp() < pair[1].timestamp());
+        assert_ne!(pair[0].block().previous, pair[1].block().previous);
+    }
+}
+
+/// Runs until there is another block; returns how long it took.
+fn next_block(net: &mut Net, most: u64) -> Duration {
+    let (begin, height) = (net.now, net.head(0).height());
+    let made = net.run_until(most, |net| net.head(0).height() > height);
+    assert!(made, "{:?}", net.activity(0));
+    net.now - begin
+}
+
+#[test]
+fn a_validator_that_starts_in_1970_begins_within_seconds_of_the_correction() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.hosts[0].behind = Duration::from_secs(BEGINNING - 40);
+    net.run(30);
+    assert_eq!(net.head(0).height(), 0, "its time has not come");
+    // It looks at the clock all the same.
+    let due = net.hosts[0].producer.poll_timeout().unwrap();
+    assert!(due <= host::instant(net.now) + WALL_INTERVAL);
+    net.hosts[0].behind = Duration::ZERO;
+    assert!(next_block(&mut net, 60) <= Duration::from_secs(8));
+    assert_signed_in_order(&net, 0);
+    verify_chain(&net, 0, true);
+}
+
+#[test]
+fn a_clock_that_was_slow_delays_nothing_once_it_is_right() {
+    for behind in [Duration::from_secs(100), HOUR / 3] {
+        let (mut net, genesis) = Net::with_chain(&[1], &[]);
+        net.add(config(1), Some(&genesis));
+        net.run(20);
+        net.hosts[0].behind = behind;
+        net.run(15);
+        net.hosts[0].behind = Duration::ZERO;
+        let took = next_block(&mut net, 60);
+        assert!(took <= Duration::from_secs(8), "{behind:?}: {took:?}");
+        assert_signed_in_order(&net, 0);
+        verify_chain(&net, 0, true);
+    }
+}
+
+#[test]
+fn a_clock_that_goes_ahead_and_back_never_makes_it_sign_an_earlier_block() {
+    // Alone: what it signed for later times binds it until then, and not longer.
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(20);
+    net.hosts[0].ahead = Duration::from_secs(60);
+    next_block(&mut net, 60);
+    let last = net.head(0).timestamp();
+    net.hosts[0].ahead = Duration::ZERO;
+    let took = next_block(&mut net, 200);
+    let wait = Duration::from_secs(last).saturating_sub(net.now - took);
+    assert!(
+        took <= wait + Duration::from_secs(8),
+        "{took:?} for {wait:?}"
+    );
+    assert_signed_in_order(&net, 0);
+    verify_chain(&net, 0, true);
+    // A jump while it mines or waits for the block's time: nothing was signed, nothing binds it.
+    for millis in [20, 300, 700, 1_100] {
+        let (mut net, genesis) = Net::with_chain(&[1], &[]);
+        net.add(config(1), Some(&genesis));
+        net.run_until(40, |net| net.head(0).height() >= 8);
+        net.run_until(1, |_| false);
+        net.now += Duration::from_millis(millis);
+        let head = net.head(0);
+        net.hosts[0].ahead = HOUR;
+        net.input(0, own(AtomId::new([1; 32])));
+        net.hosts[0].ahead = Duration::ZERO;
+        next_block(&mut net, 20);
+        assert!(net.head(0).timestamp() <= head.timestamp() + 20);
+        assert_signed_in_order(&net, 0);
+        verify_chain(&net, 0, true);
+    }
+}
+
+#[test]
+fn a_missed_slot_is_reported() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run_until(100, |net| {
+        let height = net.head(0).height();
+        height > 12 && matches!(net.activity(0), Activity::Mining { attempts, .. } if attempts > 0)
+    });
+    // The thread stands still for some seconds; both clocks go on.
+    net.now += Duration::from_secs(9);
+    net.run(1);
+    let missed = net.hosts[0].events.iter().any(|event| {
+        let is_missed = matches!(
+            event,
+            Event::SlotMissed {
+                during: MissedSlot::Mining,
+                ..
+            }
+        );
+        is_missed && event.level() == crate::consensus::Level::Warn
+    });
+    assert!(missed);
+    assert_eq!(net.hosts[0].producer.status().blocks_late, 1);
+}
