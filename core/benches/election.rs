@@ -103,8 +103,11 @@ fn make(count: u64) -> Scene {
     }
     drop(trie);
     let before = StakeTable::from(&stakes);
-    assert_eq!(before.root(), roots[1]);
-    let mut loader = StakeLoader::new(before.clone(), roots[0]);
+    let [changed, unchanged] = roots[..] else {
+        unreachable!("two commits");
+    };
+    assert_eq!(before.root(), unchanged);
+    let mut loader = StakeLoader::new(before.clone(), changed);
     let after = loader.run(&store, u32::MAX).unwrap().unwrap();
 
     let parent = header(AtomId::ZERO, 0, 1_000).signed(None);

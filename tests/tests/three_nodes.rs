@@ -242,6 +242,7 @@ impl Net {
             }
             Effect::Keep(atoms) => write_atoms(atoms, &mut node.store).unwrap(),
             Effect::SetValidator(_)
+            | Effect::SaveDecisions(_)
             | Effect::Advertise { .. }
             | Effect::CancelAssembly
             | Effect::Announce { .. }

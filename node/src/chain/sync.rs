@@ -14,11 +14,13 @@ impl From<&Config> for SyncConfig {
     fn from(config: &Config) -> Self {
         Self {
             chain_id: config.chain_id,
-            max_stale_seconds: config.verification_max_stale_seconds,
             max_future_seconds: config.verification_max_future_skew,
             interval: config.verify_blockchain_interval,
             latest_block: config.latest_block_hash,
             verified_up_to: config.verified_up_to,
+            checkpoint: config.checkpoint,
+            max_reorg_depth: config.max_reorg_depth,
+            seeds: usize::from(config.default_seed.is_some()) + config.additional_seeds.len(),
             ..Self::default()
         }
     }

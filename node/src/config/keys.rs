@@ -221,7 +221,8 @@ keys! {
         /// Seconds between two looks at what could not be followed; news is followed at once.
         /// Default is peer_timeout_interval.
         verify_blockchain_interval: Duration = Duration::from_secs(10), Allowed::Seconds { zero: false };
-        /// Seconds after its timestamp for which a head still counts as fresh.
+        /// Accepted for compatibility and without effect: which head is followed does not depend on
+        /// its age.
         verification_max_stale_seconds: u64 = 10, Allowed::Whole { min: 0, max: 4_294_967_295 };
         /// Seconds that a block's timestamp may lie in the future.
         verification_max_future_skew: u64 = 2, Allowed::Whole { min: 0, max: 4_294_967_295 };
@@ -229,5 +230,9 @@ keys! {
         latest_block_hash: Option<AtomId> = None, Allowed::Id;
         /// Id of the block up to which the chain counts as verified.
         verified_up_to: Option<AtomId> = None, Allowed::Id;
+        /// Id of a block that every chain must contain that this node follows.
+        checkpoint: Option<AtomId> = None, Allowed::Id;
+        /// Blocks that are undone at most without the operator's decision (`astreum chain forks`).
+        max_reorg_depth: u64 = 1024, Allowed::Whole { min: 1, max: 4_294_967_295 };
     }
 }

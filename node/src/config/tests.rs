@@ -95,6 +95,8 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("verification_max_future_skew", "int", "2"),
     ("latest_block_hash", "hex string", "\"\""),
     ("verified_up_to", "hex string", "\"\""),
+    ("checkpoint", "hex string", "\"\""),
+    ("max_reorg_depth", "int", "1024"),
 ];
 
 #[test]

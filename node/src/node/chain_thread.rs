@@ -2,6 +2,7 @@
 
 use super::chain_start::{self, Start};
 use super::{Node, NodeError};
+use crate::chain::dir::ChainDir;
 use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::{Producer, ProducerConfig};
 use crate::chain::{Input, SyncConfig};
@@ -36,6 +37,8 @@ impl Node {
         let key = producer.as_ref();
         let key = key.map(|producer| *producer.key.verifying_key().as_bytes());
         let Start { dir, saved, signed } = chain_start::open(config, key, state_dir, &self.store)?;
+        let decisions = dir.as_ref().map(ChainDir::decisions).transpose()?;
+        let decisions = decisions.unwrap_or_default();
         let producer = producer.map(|producer| Producer::new(producer, signed, Lanes::new()));
         let thread = ChainThread::start(ChainParts {
             store: self.store.clone(),
@@ -43,7 +46,10 @@ impl Node {
             view: self.chain.clone(),
             dir,
             saved,
-            sync: SyncConfig::from(config),
+            sync: SyncConfig {
+                decisions,
+                ..SyncConfig::from(config)
+            },
             validator: producer.zip(key),
             mempool,
             mempool_file,

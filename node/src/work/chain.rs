@@ -279,6 +279,12 @@ impl Worker {
                 self.ask(self.network.announce_for_chain(transaction, to, inbox));
             }
             Effect::SaveMempool(save) => self.mempool_file.save(save),
+            Effect::SaveDecisions(decisions) => {
+                let saved = self.dir.as_ref().map(|dir| dir.save_decisions(&decisions));
+                if let Some(Err(error)) = saved {
+                    log::error!("the decision on a fork will be lost at a restart: {error}");
+                }
+            }
             Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
             // Seen to by the caller.
             Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}

@@ -290,6 +290,8 @@ impl Host {
                     self.mempool.extend(bytes);
                 }
                 Effect::SaveMempool(Save::Replace(bytes)) => self.mempool = bytes,
+                // No simulated operator decides on forks.
+                Effect::SaveDecisions(_) => {}
                 Effect::SetValidator(validates) => running.engine.set_validator(now, validates),
                 Effect::Advertise { id, kind, lifetime } => {
                     running

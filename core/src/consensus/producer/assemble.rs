@@ -14,9 +14,7 @@
 use super::growth::{EMPTY_BLOCK_BYTES, stored_growth};
 use crate::atom::{Atom, AtomId, AtomSource, ListStretch, SourceError};
 use crate::chain::cost::stored_bytes;
-use crate::chain::{
-    Address, Body, Builder, RecordAtoms, Rejection, StakeTable, StateError,
-};
+use crate::chain::{Address, Body, Builder, RecordAtoms, Rejection, StakeTable, StateError};
 use crate::consensus::Head;
 use crate::consensus::mempool::admission::{Pending, Refusal, named_list};
 use crate::consensus::mempool::verdicts::ListLength;

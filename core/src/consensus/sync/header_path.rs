@@ -347,7 +347,8 @@ mod tests {
                 );
                 let (read, most) = take_all(path, bottom);
                 assert_eq!(read, count.saturating_sub(20), "{bottom} to {top}");
-                let bound = 1 + SMALL.checkpoints + SMALL.resident + 2 * interval as usize;
+                let bound =
+                    1 + SMALL.checkpoints + SMALL.resident + 2 * usize::try_from(interval).unwrap();
                 assert!(most <= bound, "{most} ids for {count}");
             }
         }

@@ -277,7 +277,7 @@ fn heads_of_another_genesis_are_ignored_and_reported_once() {
         peer: peer(2),
         difference,
     };
-    assert_eq!(host.events, [reported.clone()]);
+    assert_eq!(host.events, core::slice::from_ref(&reported));
     assert_eq!(host.status().other_chains, [(peer(2), difference)]);
     assert_eq!(host.status().bad_blocks, []);
     assert_eq!(host.sync.bad_reason(&longer[4].id()), None);

@@ -5,6 +5,7 @@
 //! | `identity.json` | chain id, rules version, genesis, keys that have signed |
 //! | `heads` | journal of the last 1,024 heads; see [`head_journal`] |
 //! | `signed_<chain id>_<key>.json` | what a key has signed; see [`signed`](super::signed) |
+//! | `decisions.json` | the operator's decisions on forks |
 //! | `LOCK` | lock of the process that uses the directory |
 //!
 //! The directory is `<chain id>` in `chain_dir`, else in `chain` of `cold_storage_path`. Cold storage
@@ -21,6 +22,7 @@
 //! [`head_journal`]: astreum_core::consensus::head_journal
 
 mod begin;
+mod decisions;
 mod error;
 mod identity;
 mod journal;
@@ -39,7 +41,8 @@ use crate::store::disk::{Disk as _, SystemDisk};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::RULES_VERSION;
 use astreum_core::consensus::head_journal::JournalHeader;
-use astreum_core::consensus::{SavedHead, SigningRecord};
+use astreum_core::consensus::{ForkDecisions, SavedHead, SigningRecord};
+use decisions::DecisionsFile;
 use identity::IdentityFile;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -248,6 +251,23 @@ impl ChainDir {
             self.identity_file.save(identity)?;
         }
         Ok(())
+    }
+
+    /// Reads the operator's decisions on forks.
+    ///
+    /// # Errors
+    /// If their file is damaged, or the disk fails.
+    pub fn decisions(&self) -> Result<ForkDecisions, ChainDirError> {
+        DecisionsFile::new(&self.path).load()
+    }
+
+    /// Saves the operator's decisions on forks.
+    ///
+    /// # Errors
+    /// If the disk fails. What was saved before is there then.
+    pub fn save_decisions(&self, decisions: &ForkDecisions) -> Result<(), ChainDirError> {
+        self.check_in_place()?;
+        DecisionsFile::new(&self.path).save(decisions)
     }
 
     /// Appends a head to the journal; begins the chain with it if none is kept here. `genesis` is

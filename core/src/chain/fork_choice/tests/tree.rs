@@ -176,7 +176,7 @@ fn tips_without_known_stakes_are_evicted_last() {
 fn stake_table_of_a_state_is_a_view() {
     let stakes =
         crate::chain::Stakes::from([(producer(1), 5_u64.into()), (producer(2), 7_u64.into())]);
-    let table = crate::chain::StakeTable::from(&stakes);
+    let table = StakeTable::from(&stakes);
     fn view(view: &impl StakeView, by: usize) -> (Natural, Natural) {
         (view.stake(&producer(by)), view.total())
     }

@@ -469,8 +469,7 @@ impl Net {
         let others = self.hosts.iter().enumerate();
         let cut = &self.cut;
         let is_cut = |other: usize| cut.contains(&at) != cut.contains(&other);
-        let others =
-            others.filter(|(other, host)| *other != at && host.is_up && !is_cut(*other));
+        let others = others.filter(|(other, host)| *other != at && host.is_up && !is_cut(*other));
         let others = others.map(|(_, host)| &host.store);
         let found = others
             .chain([&self.elsewhere])

@@ -1,0 +1,112 @@
+//! File of the operator's decisions on forks.
+
+use super::{ChainDirError, read_file, replace_file};
+use astreum_core::atom::AtomId;
+use astreum_core::consensus::ForkDecisions;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Newest version of the file that is read, and the one that is written.
+const VERSION: u32 = 1;
+/// Largest file: room for more than 10,000 blocks.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+const NAME: &str = "decisions.json";
+
+/// The encoding in the file.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    adopted: Option<String>,
+    avoided: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct DecisionsFile {
+    path: PathBuf,
+}
+
+impl DecisionsFile {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self {
+            path: directory.join(NAME),
+        }
+    }
+
+    /// Reads the decisions; none where there is no file.
+    pub(super) fn load(&self) -> Result<ForkDecisions, ChainDirError> {
+        let read = read_file(&self.path, MAX_FILE_BYTES);
+        let read = read.map_err(|error| ChainDirError::io("read", &self.path, error))?;
+        read.map_or_else(|| Ok(ForkDecisions::default()), |text| self.parse(&text))
+    }
+
+    fn parse(&self, text: &[u8]) -> Result<ForkDecisions, ChainDirError> {
+        let damaged = |what: String| ChainDirError::damaged(&self.path, what);
+        let record: Record =
+            serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+        if record.version > VERSION {
+            return Err(ChainDirError::NewerVersion {
+                path: self.path.clone(),
+                found: record.version,
+            });
+        }
+        let parse = |text: &String| {
+            text.parse::<AtomId>()
+                .map_err(|error| damaged(error.to_string()))
+        };
+        Ok(ForkDecisions {
+            adopted: record.adopted.as_ref().map(parse).transpose()?,
+            avoided: record.avoided.iter().map(parse).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(super) fn save(&self, decisions: &ForkDecisions) -> Result<(), ChainDirError> {
+        let record = Record {
+            version: VERSION,
+            adopted: decisions.adopted.as_ref().map(AtomId::to_string),
+            avoided: decisions.avoided.iter().map(AtomId::to_string).collect(),
+        };
+        let text = serde_json::to_vec(&record).map_err(std::io::Error::from);
+        let saved = text.and_then(|mut text| {
+            text.push(b'\n');
+            replace_file(&self.path, &text)
+        });
+        match saved {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ChainDirError::io("write", &self.path, error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn decisions_survive_and_damage_is_an_error() {
+        let directory = Scratch::new();
+        let file = DecisionsFile::new(directory.path());
+        assert_eq!(file.load().unwrap(), ForkDecisions::default());
+        let decisions = ForkDecisions {
+            adopted: Some(AtomId::new([1; 32])),
+            avoided: vec![AtomId::new([2; 32]), AtomId::new([3; 32])],
+        };
+        file.save(&decisions).unwrap();
+        assert_eq!(file.load().unwrap(), decisions);
+        std::fs::write(
+            &file.path,
+            b"{\"version\":1,\"adopted\":\"zz\",\"avoided\":[]}",
+        )
+        .unwrap();
+        assert!(matches!(file.load(), Err(ChainDirError::Damaged { .. })));
+        std::fs::write(
+            &file.path,
+            b"{\"version\":2,\"adopted\":null,\"avoided\":[]}",
+        )
+        .unwrap();
+        assert!(matches!(
+            file.load(),
+            Err(ChainDirError::NewerVersion { .. })
+        ));
+    }
+}
