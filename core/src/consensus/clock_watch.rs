@@ -90,8 +90,8 @@ pub enum ClockEvent {
 struct Named {
     id: AtomId,
     by: Vec<(NetworkGroup, Now)>,
-    /// Whether its header has been seen, and its time has come.
-    is_seen: bool,
+    /// Its timestamp, once its header has been seen.
+    timestamp: Option<u64>,
 }
 
 /// Newest evidence of one group.
@@ -122,6 +122,10 @@ impl ClockWatch {
             let is_new = !known.by.iter().any(|(other, _)| *other == group);
             if is_new && known.by.len() < MAX_GROUPS {
                 known.by.push((group, now));
+                let seen = known.timestamp;
+                if let Some(timestamp) = seen.filter(|seen| is_early(now, *seen)) {
+                    self.add(group, now, timestamp, false);
+                }
             }
             return;
         }
@@ -131,7 +135,7 @@ impl ClockWatch {
         self.named.push_back(Named {
             id,
             by: [(group, now)].into(),
-            is_seen: false,
+            timestamp: None,
         });
     }
 
@@ -151,15 +155,18 @@ impl ClockWatch {
     /// Looks for headers of named heads, to find those from the future.
     pub fn look(&mut self, atoms: &dyn AtomSource<Error = Infallible>) {
         let mut early = Vec::new();
-        let unseen = self.named.iter_mut().filter(|named| !named.is_seen);
+        let unseen = self
+            .named
+            .iter_mut()
+            .filter(|named| named.timestamp.is_none());
         for named in unseen.take(LOOKS_PER_CALL) {
             let block = Block::read(atoms, named.id).ok();
             let Some(timestamp) = block.and_then(|block| block.timestamp.to_u64()) else {
                 continue;
             };
-            named.is_seen = true;
+            named.timestamp = Some(timestamp);
             for (group, now) in &named.by {
-                if age_seconds(*now, timestamp) < -TOLERANCE_SECONDS {
+                if is_early(*now, timestamp) {
                     early.push((*group, *now, timestamp));
                 }
             }
@@ -298,6 +305,11 @@ fn signed_difference(a: u64, b: u64) -> i64 {
 
 fn age_seconds(now: Now, timestamp: u64) -> i64 {
     signed_difference(now.unix.as_secs(), timestamp)
+}
+
+/// Returns whether a head was named well before its timestamp.
+fn is_early(now: Now, timestamp: u64) -> bool {
+    age_seconds(now, timestamp) < -TOLERANCE_SECONDS
 }
 
 /// Returns by how much the wall clock was set between two looks, if it was.

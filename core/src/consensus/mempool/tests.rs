@@ -300,7 +300,7 @@ fn an_own_transaction_that_was_included_or_spoilt_unseen_is_found_out_before_it_
     // In a block whose list is not here, and whose child is adopted at once.
     let all = Unsigned {
         chain_id: Natural::ZERO,
-        amount: 999_999_u64.into(),
+        amount: 999_997_u64.into(),
         counter: Natural::ONE,
         data: [].as_slice().into(),
         recipient: address(9),
@@ -507,7 +507,7 @@ fn a_transaction_that_cannot_return_says_which_branch_it_was_in() {
     // On the other branch its sender has spent everything.
     let all = Unsigned {
         chain_id: Natural::ZERO,
-        amount: 999_999_u64.into(),
+        amount: 999_997_u64.into(),
         counter: 2_u64.into(),
         data: [].as_slice().into(),
         recipient: address(9),

@@ -215,7 +215,7 @@ fn two_nodes_with_one_key_halt_and_one_of_them_goes_on() {
 #[test]
 fn old_blocks_of_the_key_that_are_named_again_delay_nothing() {
     let mut net = net();
-    net.run(200);
+    net.run(260);
     // All of them are another node's to a record that was lost.
     net.hosts[FIRST].file = SigningRecord::default();
     let own = |block: &&Block| block.validator == address(KEY) && !block.is_genesis();
@@ -263,7 +263,7 @@ fn halting_and_resuming_are_reported_once() {
     makes(&mut net, FIRST, 1);
     let mut halted = 0;
     let mut resumed = 0;
-    while let Some(event) = net.hosts[FIRST].context.poll_event() {
+    for event in &net.hosts[FIRST].events {
         halted += usize::from(matches!(event, Event::ProducerHalted(_)));
         resumed += usize::from(matches!(event, Event::ProducerResumed { .. }));
     }
