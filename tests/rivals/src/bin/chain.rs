@@ -120,7 +120,9 @@ fn scene() -> Scene {
         transaction.write(&mut store).unwrap();
     }
     let mut seeds = SeedRun::to(1);
-    [AtomId::ZERO, parent.id()].map(|id| seeds.push(id));
+    for id in [AtomId::ZERO, parent.id()] {
+        seeds.push(id);
+    }
     let election = Election {
         seeds: seeds.finish().unwrap(),
         stakes: StakeTable::read(&store, parent.accounts).unwrap(),
