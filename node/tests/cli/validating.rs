@@ -165,7 +165,8 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
         .fails(1, &["is for chain 9", "follows chain 0"]);
 
     // A first stake must be worth keeping.
-    send(&home, "treasury", "0", &from_wallet)
+    let nothing = [&from_wallet[..], &["--data", "00"]].concat();
+    send(&home, "treasury", "0", &nothing)
         .fails(1, &["a first stake of 0 is too small", "at least 1"]);
 
     let validators = home.run(&["validators", "--slots", "3", "--json"]).json();

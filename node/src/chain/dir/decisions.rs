@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn decisions_survive_and_damage_is_an_error() {
-        let directory = Scratch::new();
+        let directory = Scratch::new("decisions");
         let file = DecisionsFile::new(directory.path());
         assert_eq!(file.load().unwrap(), ForkDecisions::default());
         let decisions = ForkDecisions {
