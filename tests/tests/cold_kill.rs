@@ -1,4 +1,4 @@
-//! A process that writes is killed, again and again: what it had acknowledged is there.
+//! Acknowledged writes survive the death of the process that writes, again and again.
 //!
 //! `ASTREUM_KILLS` sets how often; 200 times without it.
 
@@ -47,7 +47,7 @@ fn write_and_kill(dir: &Path, first: u64, after: Duration) -> u64 {
 }
 
 #[test]
-fn what_a_killed_process_had_acknowledged_is_there() {
+fn acknowledged_writes_survive_kills_of_the_writer() {
     let kills = match std::env::var("ASTREUM_KILLS") {
         Ok(kills) => kills.parse().unwrap(),
         Err(_) => KILLS,

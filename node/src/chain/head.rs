@@ -11,6 +11,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The newest version of the file that is read, and the one that is written.
@@ -178,7 +179,8 @@ impl HeadFile {
 /// Writes `bytes` as the whole of the file at `path`, so that a crash leaves the old or the new.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory)?;
     let beside = path.with_extension("json.new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;

@@ -11,6 +11,7 @@ pub(super) fn run<const HIDDEN: bool>(
     out: &mut Output,
 ) -> Result<(), Failure> {
     super::forbid_core_dumps();
+    super::exit_on_bus_error();
     let loaded = args.into_inputs().load()?;
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;

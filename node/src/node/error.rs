@@ -29,6 +29,8 @@ pub enum NodeError {
     SignedFile(SignedFileError),
     /// The system gives no thread for the chain.
     ChainThread(io::Error),
+    /// The system gives no thread for the fetching of lost atoms.
+    RefetchThread(io::Error),
     /// The node is not connected.
     NotConnected,
     /// A name could not be resolved.
@@ -59,6 +61,12 @@ impl fmt::Display for NodeError {
             Self::Network(error) => error.fmt(f),
             Self::HeadFile(error) => error.fmt(f),
             Self::SignedFile(error) => error.fmt(f),
+            Self::RefetchThread(error) => {
+                write!(
+                    f,
+                    "cannot start the thread that fetches lost atoms: {error}"
+                )
+            }
             Self::ChainThread(error) => {
                 write!(f, "cannot start the thread of the chain: {error}")
             }
@@ -81,7 +89,10 @@ impl fmt::Display for NodeError {
 impl core::error::Error for NodeError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Entropy(error) | Self::Resolve(error) | Self::ChainThread(error) => Some(error),
+            Self::Entropy(error)
+            | Self::Resolve(error)
+            | Self::ChainThread(error)
+            | Self::RefetchThread(error) => Some(error),
             Self::HeadFile(error) => Some(error),
             Self::SignedFile(error) => Some(error),
             Self::Network(error) => Some(error),

@@ -6,6 +6,7 @@
 
 mod chain;
 mod configuration;
+mod damage;
 mod harness;
 mod language;
 mod node;
