@@ -1,13 +1,16 @@
-//! Cold storage: what is put is in its files, in the levels and names that a reference node reads.
+//! Cold storage: stored atoms are in its files, in the levels and names that a reference node reads.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
-use astreum_node::store::cold::{ColdOptions, ColdStore};
-use astreum_tests::sim::disk::SimDisk;
+use astreum_node::store::cold::{ColdError, ColdOptions, ColdStore};
+use astreum_tests::sim::disk::{Fault, SimDisk};
+use core::time::Duration;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 const OPTIONS: ColdOptions = ColdOptions {
     level_size_bytes: 1_000,
@@ -39,7 +42,7 @@ fn names(disk: &SimDisk) -> Vec<String> {
 }
 
 #[test]
-fn what_was_put_is_there_after_a_restart_and_a_collation() {
+fn stored_atoms_survive_a_restart_and_a_collation() {
     let disk = SimDisk::new();
     let all = atoms(0, 50);
     open(&disk).put(&all).unwrap();
@@ -53,12 +56,16 @@ fn what_was_put_is_there_after_a_restart_and_a_collation() {
     assert_eq!(store.get(&AtomId::new([7; 32])).unwrap(), None);
     assert_eq!(
         names(&disk),
-        ["/cold/level_1/0_data", "/cold/level_1/0_index"]
+        [
+            "/cold/level_1/0_data",
+            "/cold/level_1/0_index",
+            "/cold/level_1/0_lengths"
+        ]
     );
 }
 
 #[test]
-fn levels_merge_tenfold_and_lose_nothing() {
+fn levels_merge_tenfold_without_loss() {
     let disk = SimDisk::new();
     let unlimited = ColdOptions {
         limit_bytes: 0,
@@ -82,8 +89,168 @@ fn levels_merge_tenfold_and_lose_nothing() {
     }
 }
 
+/// A directory that was removed or replaced: writes into it would be lost with the process.
 #[test]
-fn beyond_the_limit_writes_are_refused_and_nothing_is_lost() {
+fn a_write_into_a_replaced_directory_is_refused_until_it_is_back() {
+    for is_recreated in [false, true] {
+        let disk = SimDisk::new();
+        let store = open(&disk);
+        store.put(&atoms(0, 5)).unwrap();
+        disk.take_away(Path::new("/cold"));
+        if is_recreated {
+            disk.plant_dir(Path::new("/cold"));
+        }
+        for first in [100, 200] {
+            let error = store.put(&atoms(first, 5)).unwrap_err();
+            assert!(matches!(error, ColdError::Displaced(_)), "{error}");
+            assert_eq!(store.write_failure(), Some(error));
+        }
+        for change in [
+            store.collate().err(),
+            store.maintain().err(),
+            store.merge_with(1, &mut |_| ()).err(),
+            store.clear_set_aside().err(),
+        ] {
+            assert!(
+                matches!(change, Some(ColdError::Displaced(_))),
+                "{change:?}"
+            );
+        }
+        // Nothing was written to the directory that is there now.
+        let there = disk
+            .files()
+            .into_keys()
+            .filter(|path| path.starts_with("/cold"));
+        assert_eq!(there.count(), 0);
+        // What was read before is still served.
+        assert!(store.get(&atoms(0, 1)[0].0).unwrap().is_some());
+    }
+}
+
+/// A journal whose file was removed: the write is refused, and what is in the file is saved while it
+/// is open.
+#[test]
+fn a_removed_journal_refuses_the_write_and_is_collated_while_it_can_be_read() {
+    let disk = SimDisk::new();
+    let store = open(&disk);
+    let first = atoms(0, 5);
+    store.put(&first).unwrap();
+    disk.take_away(Path::new("/cold/journal-00000000"));
+    let second = atoms(100, 5);
+    let error = store.put(&second).unwrap_err();
+    assert!(matches!(error, ColdError::Displaced(_)), "{error}");
+    assert!(error.to_string().contains("journal-00000000"), "{error}");
+    store.maintain().unwrap();
+    store.put(&second).unwrap();
+    assert_eq!(store.write_failure(), None);
+    drop(store);
+    let store = open(&disk);
+    for (id, atom) in first.iter().chain(&second) {
+        assert_eq!(store.get(id).unwrap().as_ref(), Some(atom));
+    }
+    assert_eq!(store.stats().damages, []);
+}
+
+/// Pairs whose files were removed or cut while they were open are written again from what is open.
+#[test]
+fn a_pair_removed_while_it_is_open_is_written_again() {
+    let disk = SimDisk::new();
+    let options = ColdOptions {
+        background: true,
+        ..OPTIONS
+    };
+    let all = atoms(0, 5);
+    {
+        let store = open(&disk);
+        store.put(&all).unwrap();
+        store.collate().unwrap();
+    }
+    let store = open_with(&disk, options);
+    disk.take_away(Path::new("/cold/level_1/0_data"));
+    disk.take_away(Path::new("/cold/level_1/0_index"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while store.stats().set_aside.is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", store.stats());
+        std::thread::yield_now();
+    }
+    drop(store);
+    let store = open(&disk);
+    for (id, atom) in &all {
+        assert_eq!(store.get(id).unwrap().as_ref(), Some(atom));
+    }
+    assert_eq!(store.stats().damages, []);
+}
+
+/// Whether writes are taken is known from the start, and again when the disk has changed its mind.
+#[test]
+fn a_disk_that_takes_no_writes_is_noticed_before_the_first_and_after_the_last() {
+    for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::StorageFull] {
+        let disk = SimDisk::new();
+        open(&disk).put(&atoms(0, 5)).unwrap();
+        disk.set_fault(Some(Fault::ChangesFrom(0, kind)));
+        let options = ColdOptions {
+            background: true,
+            ..OPTIONS
+        };
+        let store = open_with(&disk, options);
+        let told = store.stats().write_failure;
+        assert!(told.is_some_and(|told| told.contains("/cold")));
+        disk.set_fault(None);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while store.write_failure().is_some() {
+            assert!(Instant::now() < deadline, "{kind}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A level of nothing but damaged pairs is repaired once, and not read at every maintenance.
+#[test]
+fn a_level_of_damaged_pairs_is_read_once() {
+    let disk = SimDisk::new();
+    let options = ColdOptions {
+        limit_bytes: 0,
+        level_size_bytes: 100,
+        ..OPTIONS
+    };
+    {
+        let store = open_with(
+            &disk,
+            ColdOptions {
+                level_size_bytes: 1 << 20,
+                ..options
+            },
+        );
+        for number in 0..4 {
+            store.put(&atoms(100 * number, 20)).unwrap();
+            store.collate().unwrap();
+        }
+    }
+    for number in 0..4 {
+        let data = format!("/cold/level_1/{number}_data");
+        disk.damage(Path::new(&data), |bytes| bytes.fill(0xff));
+    }
+    let store = open_with(&disk, options);
+    store.maintain().unwrap();
+    let stats = store.stats();
+    assert_eq!((stats.set_aside.len(), stats.atoms), (4, 0));
+    assert!(
+        stats
+            .set_aside
+            .iter()
+            .all(|incident| incident.missing == 20)
+    );
+    disk.set_fault(None);
+    for _ in 0..10 {
+        store.maintain().unwrap();
+    }
+    // The directory is looked at, and no more.
+    assert!(disk.reads() <= 40, "{} reads", disk.reads());
+    assert_eq!(disk.changes(), 0);
+}
+
+#[test]
+fn the_limit_refuses_writes_without_loss() {
     let disk = SimDisk::new();
     let store = open(&disk);
     let kept = atoms(0, 20);

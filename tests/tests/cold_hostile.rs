@@ -1,6 +1,6 @@
-//! A directory of cold storage that somebody has tampered with: it opens, without what was
-//! tampered with and saying so, or it is refused with an error that names the place. Nothing hangs,
-//! crashes or takes memory on a file's word.
+//! Tampered directories of cold storage: they open without the tampered parts and report them, or are
+//! refused with an error that names the place. Nothing hangs, crashes or allocates by a number in a
+//! file.
 
 #![expect(
     clippy::unwrap_used,
@@ -67,7 +67,7 @@ fn fill(root: &Path) -> Vec<(AtomId, Atom)> {
     all
 }
 
-/// Opens the directory and reads all of it, or gives the error; then what is said to be wrong.
+/// Opens the directory and reads all of it; gives the reported damage, or the error.
 fn open_and_read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, String> {
     let (root, all) = (root.to_owned(), all.to_vec());
     let (sender, receiver) = channel();
@@ -98,9 +98,11 @@ fn read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, Str
         }
     }
     let stats = store.stats();
-    // What looks like a write that was cut off is told, too.
+    // Damage that looks like an interrupted write, and damage that is repaired, are reported, too.
     let damages = stats.damages.iter().chain(&stats.interrupted);
-    let damages: Vec<String> = damages.map(ToString::to_string).collect();
+    let damages = damages.map(ToString::to_string);
+    let set_aside = stats.set_aside.iter().flat_map(|it| it.problems.clone());
+    let damages: Vec<String> = damages.chain(set_aside).collect();
     Ok(format!(
         "missing {missing}; damaged {}; {}; {written:?}; {maintained:?}",
         verified.damaged,
@@ -156,7 +158,7 @@ fn bytes(path: &Path, content: &[u8]) {
 
 type Tamper = fn(&Path);
 
-/// What is done to the directory, and what has to be said about it.
+/// Name of the case, change of the directory, and what the report has to contain.
 const CASES: &[(&str, Tamper, &str)] = &[
     (
         "pipe for an index",
@@ -266,7 +268,7 @@ const CASES: &[(&str, Tamper, &str)] = &[
             fs::create_dir(root.join("level_4294967295")).unwrap();
             fs::create_dir(root.join("level_99999999999")).unwrap();
         },
-        "level_4294967295, byte 0: levels of that number",
+        "level_4294967295, byte 0: a level of this number",
     ),
     (
         "names out of bounds",
@@ -281,7 +283,7 @@ const CASES: &[(&str, Tamper, &str)] = &[
 ];
 
 #[test]
-fn a_directory_that_was_tampered_with_opens_or_says_why_not() {
+fn tampered_directories_open_or_are_refused_with_a_reason() {
     let untouched = Scratch::new("untouched");
     let all = fill(&untouched.0);
     let told = open_and_read(&untouched.0, &all, true).unwrap();
@@ -299,7 +301,7 @@ fn a_directory_that_was_tampered_with_opens_or_says_why_not() {
 }
 
 #[test]
-fn what_is_no_directory_is_refused_by_name() {
+fn rejects_paths_that_are_not_directories() {
     let scratch = Scratch::new("none");
     let path = scratch.0.join("cold");
     bytes(&path, b"a file");

@@ -449,7 +449,7 @@ pub(super) enum PutKind {
 
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
-    /// The file, or - for stdin.
+    /// The file, or - for stdin; at most 1 GiB, or 65,368 bytes as a symbol.
     pub(super) file: String,
     /// What to store it as.
     #[arg(long, value_enum, default_value = "bytes")]
@@ -516,7 +516,8 @@ pub(super) struct StoreArgs {
 pub(super) enum StoreCommand {
     /// Show what is in it, level by level.
     Stat(StoreOptions),
-    /// Read every atom and compare it with its id. The exit code is 1 when one is damaged.
+    /// Read every atom and compare it with its id. The exit code is 1 when one is damaged, and as long
+    /// as damaged files that were set aside are not cleared.
     Verify(StoreOptions),
     /// Take the journals, and what a reference node left in level_0, into a pair of level_1.
     Collate(StoreOptions),
@@ -525,6 +526,22 @@ pub(super) enum StoreCommand {
         /// The level; without one, every level that has passed its size.
         #[arg(value_parser = clap::value_parser!(u32).range(1..1_000))]
         level: Option<u32>,
+        #[command(flatten)]
+        options: StoreOptions,
+    },
+    /// Rewrite the intact atoms of damaged files, and set the damaged files aside. A running node does
+    /// so by itself.
+    Repair(StoreOptions),
+    /// List the damaged files that were set aside, and how many of their atoms are still missing.
+    #[command(
+        after_help = "Each incident has a report below `damaged` in the directory, with the ids \
+of the atoms that were lost. A running node fetches them again from its peers. Whether a node runs or \
+not, incidents are reported by `astreum store verify` and `astreum status` until they are cleared."
+    )]
+    Damaged {
+        /// Remove the damaged files and the lists of atoms that were lost in them.
+        #[arg(long)]
+        clear: bool,
         #[command(flatten)]
         options: StoreOptions,
     },

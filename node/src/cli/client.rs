@@ -50,6 +50,8 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
             "what is put",
             if status.durable {
                 "survives a restart"
+            } else if status.refuses_writes {
+                "is refused (see the problems below)"
             } else {
                 "is lost when the node stops (there is no cold storage)"
             }

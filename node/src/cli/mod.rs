@@ -71,6 +71,13 @@ fn forbid_core_dumps() {
     }
 }
 
+/// For commands that map files of cold storage.
+fn exit_on_bus_error() {
+    if let Err(error) = crate::store::exit_on_bus_error() {
+        output::complain(&format!("warning: bus errors cannot be reported: {error}"));
+    }
+}
+
 fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
     match cli.command {
         None => run::run(cli.run, out),
@@ -86,11 +93,20 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Block(args)) => block::block(args, out),
         Some(Command::Account(args)) => account::account(args, out),
         Some(Command::Validators(args)) => validators::validators(&args, out),
-        Some(Command::Genesis(args)) => genesis::genesis(*args, out),
-        Some(Command::Chain(args)) => chain_cmd::chain(args, out),
+        Some(Command::Genesis(args)) => {
+            exit_on_bus_error();
+            genesis::genesis(*args, out)
+        }
+        Some(Command::Chain(args)) => {
+            exit_on_bus_error();
+            chain_cmd::chain(args, out)
+        }
         Some(Command::Proof(args)) => proof::proof(args, out),
         Some(Command::Keys(keys)) => keys::keys(keys, out),
-        Some(Command::Store(args)) => store::store(args, out),
+        Some(Command::Store(args)) => {
+            exit_on_bus_error();
+            store::store(args, out)
+        }
         Some(Command::Config(config)) => config::config(config, out),
         Some(Command::Conform) => generate::conform(out),
         Some(Command::Completions { shell }) => generate::completions(shell, out),

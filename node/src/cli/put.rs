@@ -15,7 +15,7 @@ use super::source::read_capped;
 
 /// Data bytes of an atom that a file is cut into: what a reference node can receive.
 const PIECE_BYTES: usize = 3_900;
-/// The largest file that is stored; all of it is in memory meanwhile.
+/// Largest file that is stored; all of it is in memory meanwhile. `--help` has the number.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Stored bytes of atoms in one request; in hex they stay below the longest line.
 const REQUEST_BYTES: usize = MAX_LINE_BYTES / 4;
@@ -24,7 +24,7 @@ const MAX_ATOM_BYTES: usize = crate::store::MAX_ATOM_DATA_BYTES;
 
 pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
-    let bytes = read(&args.file)?;
+    let bytes = read(&args.file, args.kind)?;
     let len = bytes.len();
     let (id, atoms) = match args.kind {
         PutKind::Bytes => pieces(&bytes),
@@ -62,12 +62,35 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(writeln!(out, "{id}")?)
 }
 
-fn read(file: &str) -> Result<Vec<u8>, Failure> {
-    let read = match file {
-        "-" => read_capped(io::stdin().lock(), MAX_FILE_BYTES),
-        path => File::open(path).and_then(|file| read_capped(file, MAX_FILE_BYTES)),
+/// Reads the input. Its length is checked first where it is known; a pipe fails as soon as it is too
+/// long.
+fn read(file: &str, kind: PutKind) -> Result<Vec<u8>, Failure> {
+    let max_bytes = match kind {
+        // With the end of a line.
+        PutKind::Symbol => MAX_ATOM_BYTES as u64 + 2,
+        PutKind::Bytes | PutKind::Expr => MAX_FILE_BYTES,
     };
-    read.map_err(|error| Failure::Failed(format!("{file}: {error}")))
+    let failed = |error: io::Error| Failure::Failed(format!("{file}: {error}"));
+    let check_len = |stat: rustix::fs::Stat| {
+        let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+        match u64::try_from(stat.st_size) {
+            Ok(len) if is_file && len > max_bytes => Err(io::Error::other(format!(
+                "{len} bytes, which is more than the {max_bytes} bytes that can be put at once; \
+                 put it in parts"
+            ))),
+            _ => Ok(()),
+        }
+    };
+    if file == "-" {
+        let stdin = io::stdin();
+        let stat = rustix::fs::fstat(&stdin).map_err(|error| failed(error.into()))?;
+        check_len(stat).map_err(failed)?;
+        return read_capped(stdin.lock(), max_bytes).map_err(failed);
+    }
+    let opened = File::open(file).map_err(failed)?;
+    let stat = rustix::fs::fstat(&opened).map_err(|error| failed(error.into()))?;
+    check_len(stat).map_err(failed)?;
+    read_capped(opened, max_bytes).map_err(failed)
 }
 
 /// A list of pieces. Nothing is one empty piece, so that it has an id that can be asked for.

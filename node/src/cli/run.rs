@@ -13,6 +13,7 @@ pub(super) fn run<const HIDDEN: bool>(
     out: &mut Output,
 ) -> Result<(), Failure> {
     super::forbid_core_dumps();
+    super::exit_on_bus_error();
     let options = args.options();
     let loaded = args.into_inputs().load()?;
     let paths = loaded.paths();

@@ -1,4 +1,4 @@
-//! `astreum store`: cold storage without a node.
+//! `astreum store`: operations on cold storage, without a node.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -7,7 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::store::cold::{ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified};
+use crate::control::{Client, ClientError, DEFAULT_TIMEOUT, Request, SetAsideReply};
+use crate::store::cold::{
+    ColdError, ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified,
+};
+use crate::store::disk::real_path;
 use crate::store::level::Damage;
 
 use super::args::{StoreArgs, StoreCommand, StoreOptions};
@@ -19,6 +23,17 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
             let (json, config) = read(options)?;
             stat(&open_to_read(&config)?.stats(), json, out)
         }
+        StoreCommand::Repair(options) => {
+            let (json, config) = read(options)?;
+            let store = open_existing(&config)?;
+            // Damage that was never read is found out by reading.
+            with_bar("verifying", |progress| store.verify(progress))?;
+            if !with_bar("repairing", |progress| store.repair_with(progress))? {
+                complain("no pair is damaged; nothing to repair");
+            }
+            stat(&store.stats(), json, out)
+        }
+        StoreCommand::Damaged { clear, options } => damaged(options, clear, out),
         StoreCommand::Verify(options) => {
             let (json, config) = read(options)?;
             verify(&open_to_read(&config)?, json, out)
@@ -46,12 +61,15 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
         StoreCommand::Import { directory, options } => {
             let (json, config) = read(options)?;
             refuse_itself(&directory, &config)?;
-            // What cannot be imported should not leave an empty store behind.
+            // A source that cannot be imported should not leave an empty store behind.
             let source = ColdStore::open_to_read(&directory, config.cold_storage_mmap);
             drop(source.map_err(Failure::failed)?);
             let store = open(&config)?;
             let moved = with_bar("importing", |progress| store.import(&directory, progress))?;
-            with_bar("tidying up", |progress| store.maintain_with(progress))?;
+            with_bar("collating and merging", |progress| {
+                store.maintain_with(progress)
+            })?;
+            store.sync().map_err(Failure::failed)?;
             transferred(moved, "imported", json, out)
         }
         StoreCommand::Export {
@@ -76,12 +94,82 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
 
 fn read(options: StoreOptions) -> Result<(bool, Config), Failure> {
     let config = options.run.into_inputs().load()?.config;
+    check_path(&config)?;
+    Ok((options.json, config))
+}
+
+fn check_path(config: &Config) -> Result<(), Failure> {
     if config.cold_storage_path.is_none() {
         return Err(Failure::Usage(
             "cold_storage_path is not set; give --cold-storage-path DIR or --config FILE".into(),
         ));
     }
-    Ok((options.json, config))
+    Ok(())
+}
+
+/// Lists or clears the incidents of a directory, or of the node that has it open.
+fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), Failure> {
+    let json = options.json;
+    let loaded = options.run.into_inputs().load()?;
+    check_path(&loaded.config)?;
+    let path = loaded.config.cold_storage_path.clone().unwrap_or_default();
+    let opened = ColdStore::open_to_read(&path, loaded.config.cold_storage_mmap);
+    let incidents = match opened {
+        Ok(store) if !clear => to_replies(store.stats().set_aside),
+        Ok(store) => {
+            drop(store);
+            let cleared = open(&loaded.config)?.clear_set_aside();
+            to_replies(cleared.map_err(Failure::failed)?)
+        }
+        Err(error @ ColdError::Locked { .. }) => {
+            let client = Client::new(loaded.paths().control_socket, DEFAULT_TIMEOUT);
+            let directory = real_path(&path).to_string_lossy().into_owned();
+            match client.request(&Request::Damaged { directory, clear }) {
+                // Another process than the node has it.
+                Err(ClientError::NotRunning { .. }) => return Err(Failure::failed(error)),
+                asked => asked?,
+            }
+        }
+        Err(error) => return Err(Failure::failed(error)),
+    };
+    if json {
+        return json_line(out, &json!({ "cleared": clear, "set_aside": incidents }));
+    }
+    if incidents.is_empty() {
+        complain("no damaged files are set aside");
+    }
+    let what = if clear { "cleared" } else { "incident" };
+    for incident in &incidents {
+        let SetAsideReply {
+            number,
+            files,
+            bytes,
+            problems,
+            missing,
+            unknown,
+        } = incident;
+        writeln!(out, "{what:<15} {number}")?;
+        for file in files {
+            writeln!(out, "{:<15} damaged/{file}", "file")?;
+        }
+        writeln!(out, "{:<15} {bytes}", "bytes")?;
+        for problem in problems {
+            writeln!(out, "{:<15} {problem}", "damage")?;
+        }
+        writeln!(
+            out,
+            "{:<15} {missing} by id, {unknown} of unknown id",
+            "missing"
+        )?;
+        if !clear {
+            writeln!(out, "{:<15} damaged/{number}_report", "report")?;
+        }
+    }
+    Ok(())
+}
+
+fn to_replies(incidents: Vec<crate::store::cold::SetAside>) -> Vec<SetAsideReply> {
+    incidents.into_iter().map(SetAsideReply::from).collect()
 }
 
 fn open(config: &Config) -> Result<ColdStore, Failure> {
@@ -93,7 +181,7 @@ fn open(config: &Config) -> Result<ColdStore, Failure> {
     ColdStore::open(&path, options).map_err(Failure::failed)
 }
 
-/// As [`open`], where there is something to work on.
+/// As [`open`], where there is a store.
 fn open_existing(config: &Config) -> Result<ColdStore, Failure> {
     drop(open_to_read(config)?);
     open(config)
@@ -138,6 +226,7 @@ fn stat(stats: &ColdStats, json: bool, out: &mut Output) -> Result<(), Failure> 
                 "memory_bytes": stats.memory_bytes,
                 "damages": damages,
                 "further_damages": stats.further_damages,
+                "set_aside": to_replies(stats.set_aside.clone()),
                 "interrupted": texts(&stats.interrupted),
             }),
         );
@@ -166,7 +255,7 @@ fn texts(places: &[Damage]) -> Vec<String> {
     places.iter().map(ToString::to_string).collect()
 }
 
-/// What is wrong where, a line each.
+/// Writes a line for each damaged place and each incident.
 fn places(stats: &ColdStats, out: &mut Output) -> Result<(), Failure> {
     for damage in &stats.damages {
         writeln!(out, "damaged         {damage}")?;
@@ -174,6 +263,9 @@ fn places(stats: &ColdStats, out: &mut Output) -> Result<(), Failure> {
     if stats.further_damages > 0 {
         let further = stats.further_damages;
         writeln!(out, "damaged         {further} further places")?;
+    }
+    for incident in &stats.set_aside {
+        writeln!(out, "set aside       {incident}")?;
     }
     for left in &stats.interrupted {
         writeln!(out, "interrupted     {left}")?;
@@ -190,6 +282,7 @@ fn verify(store: &ColdStore, json: bool, out: &mut Output) -> Result<(), Failure
             "damaged": damaged,
             "damages": texts(&stats.damages),
             "further_damages": stats.further_damages,
+            "set_aside": to_replies(stats.set_aside.clone()),
             "interrupted": texts(&stats.interrupted),
         });
         json_line(out, &report)?;
@@ -197,8 +290,8 @@ fn verify(store: &ColdStore, json: bool, out: &mut Output) -> Result<(), Failure
         writeln!(out, "{atoms} atoms, {damaged} damaged")?;
         places(&stats, out)?;
     }
-    // What an interruption left is no damage: nothing that was acknowledged is lost.
-    if damaged > 0 || !stats.damages.is_empty() {
+    // Leftovers of interruptions are not damage: nothing that was acknowledged is lost.
+    if damaged > 0 || !stats.damages.is_empty() || !stats.set_aside.is_empty() {
         return Err(Failure::Reported);
     }
     Ok(())
@@ -253,7 +346,7 @@ pub(super) fn with_bar_of<T, E: ToString>(
     let mut last = Progress { done: 0, total: 0 };
     let mut stage = "";
     let result = work(&mut |what, unit, at| {
-        // One piece of work can be several, one after the other.
+        // One operation can have several steps.
         if what != stage || at.done <= last.done || at.total != last.total {
             tenths = 0;
         }

@@ -25,7 +25,7 @@ pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
 pub use protocol::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, StatusReply,
-    answer_line, hex, unhex,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
+    StatusReply, answer_line, hex, unhex,
 };
 pub use server::{MAX_CONNECTIONS, Server, ServerError};

@@ -127,8 +127,33 @@ pub enum Request {
         /// Its key in hex, or `me`.
         account: String,
     },
+    /// Damaged files that cold storage has set aside: a list of [`SetAsideReply`].
+    Damaged {
+        /// The absolute path of the directory that is meant. A node with another one refuses.
+        directory: String,
+        /// Whether they are removed, with the lists of atoms lost in them.
+        #[serde(default)]
+        clear: bool,
+    },
     /// Stops the node: null, as soon as it has begun.
     Stop {},
+}
+
+/// Damaged files that were set aside together.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetAsideReply {
+    /// Number of the incident.
+    pub number: u64,
+    /// Names of the files below `damaged`, the report aside.
+    pub files: Vec<String>,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// Kinds and places of the damage.
+    pub problems: Vec<String>,
+    /// Atoms that are still missing and whose ids are known.
+    pub missing: u64,
+    /// Atoms or parts of files that were lost without a known id.
+    pub unknown: u64,
 }
 
 /// What a handler says when it cannot do what was asked.
@@ -205,6 +230,9 @@ pub struct StatusReply {
     pub hot_limit_bytes: u64,
     /// Whether a `put` survives a restart.
     pub durable: bool,
+    /// Whether cold storage refuses writes; why is in `problems`.
+    #[serde(default)]
+    pub refuses_writes: bool,
     /// How many atoms and lists are advertised.
     pub advertisements: u64,
     /// Difficulty that this node asks of messages.

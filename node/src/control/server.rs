@@ -14,6 +14,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -26,6 +27,8 @@ pub const MAX_CONNECTIONS: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest path of a socket. The system's limit where it is lowest, on BSD, is 103.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+/// How often the socket is looked for at its path.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 
@@ -97,16 +100,112 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// An open control socket. Dropping it, or [`Server::stop`], closes and removes it.
+/// An open control socket. Dropping it, or [`Server::stop`], closes and removes it. A socket that is
+/// removed meanwhile is created again.
 #[derive(Debug)]
 pub struct Server {
     socket: PathBuf,
-    inode: Option<u64>,
+    held: Arc<Mutex<Held>>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
     connections: Arc<Connections>,
-    /// Held for as long as the socket is ours.
-    _lock: File,
+}
+
+/// The socket file as it was created, and its lock, held for as long as the socket is this node's.
+#[derive(Debug)]
+struct Held {
+    inode: Option<u64>,
+    lock: File,
+}
+
+impl Held {
+    /// The lock, if its file is still at this path.
+    fn lock_at(&self, path: &Path) -> Option<File> {
+        let at_path = fs::symlink_metadata(path).ok()?;
+        let held = self.lock.metadata().ok()?;
+        let is_there = (held.dev(), held.ino()) == (at_path.dev(), at_path.ino());
+        is_there.then(|| self.lock.try_clone().ok()).flatten()
+    }
+}
+
+/// The listener at the socket.
+struct Endpoint {
+    socket: PathBuf,
+    listener: UnixListener,
+    held: Arc<Mutex<Held>>,
+}
+
+impl Endpoint {
+    /// Creates the socket, with its directory and its lock, which may be held already.
+    fn create(
+        socket: &Path,
+        held: Option<&Mutex<Held>>,
+    ) -> Result<(UnixListener, Held), ServerError> {
+        let failed = |attempt| {
+            move |error| ServerError::Io {
+                socket: socket.to_owned(),
+                attempt,
+                error,
+            }
+        };
+        if let Some(directory) = socket.parent() {
+            let mut builder = DirBuilder::new();
+            let made = builder.recursive(true).mode(0o700).create(directory);
+            made.map_err(failed("created (its directory)"))?;
+        }
+        let still_locked = held.and_then(|held| lock_held(held).lock_at(&lock_path(socket)));
+        let lock = still_locked.map_or_else(|| lock(socket), Ok)?;
+        remove_stale(socket)?;
+        let listener = UnixListener::bind(socket).map_err(failed("bound"))?;
+        fs::set_permissions(socket, Permissions::from_mode(0o600)).map_err(failed("protected"))?;
+        listener.set_nonblocking(true).map_err(failed("bound"))?;
+        let inode = inode(socket);
+        Ok((listener, Held { inode, lock }))
+    }
+
+    fn register(&self, poll: &Poll) -> io::Result<()> {
+        let descriptor = self.listener.as_raw_fd();
+        let mut source = SourceFd(&descriptor);
+        let registry = poll.registry();
+        registry.register(&mut source, LISTENER, Interest::READABLE)
+    }
+
+    /// Creates the socket again if it was removed: a node that cannot be reached can be neither asked
+    /// nor stopped.
+    fn renew_if_removed(&mut self, poll: &Poll) {
+        if inode(&self.socket).is_some() {
+            return;
+        }
+        let renewed =
+            Self::create(&self.socket, Some(&self.held)).map_err(|error| error.to_string());
+        let renewed = renewed.and_then(|(listener, held)| {
+            let _ = poll
+                .registry()
+                .deregister(&mut SourceFd(&self.listener.as_raw_fd()));
+            self.listener = listener;
+            *lock_held(&self.held) = held;
+            self.register(poll).map_err(|error| error.to_string())
+        });
+        match renewed {
+            Ok(()) => log::warn!(
+                "the control socket {} was removed, and is created again",
+                self.socket.display()
+            ),
+            Err(error) => {
+                if let Some(more) = crate::log::limited("control socket removed") {
+                    log::error!("the control socket was removed: {error}{more}");
+                }
+            }
+        }
+    }
+}
+
+fn inode(socket: &Path) -> Option<u64> {
+    fs::symlink_metadata(socket).ok().map(|data| data.ino())
+}
+
+fn lock_held(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
@@ -123,39 +222,28 @@ impl Server {
             }
         };
         check_place(socket)?;
-        if let Some(directory) = socket.parent() {
-            let mut builder = DirBuilder::new();
-            let made = builder.recursive(true).mode(0o700).create(directory);
-            made.map_err(failed("created (its directory)"))?;
-        }
-        let lock = lock(socket)?;
-        remove_stale(socket)?;
-        let listener = UnixListener::bind(socket).map_err(failed("bound"))?;
-        fs::set_permissions(socket, Permissions::from_mode(0o600)).map_err(failed("protected"))?;
-        let inode = fs::symlink_metadata(socket).ok().map(|data| data.ino());
-        listener.set_nonblocking(true).map_err(failed("bound"))?;
+        let (listener, held) = Endpoint::create(socket, None)?;
+        let held = Arc::new(Mutex::new(held));
+        let endpoint = Endpoint {
+            socket: socket.to_owned(),
+            listener,
+            held: Arc::clone(&held),
+        };
         let poll = Poll::new().map_err(failed("watched"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(failed("watched"))?;
-        poll.registry()
-            .register(
-                &mut SourceFd(&listener.as_raw_fd()),
-                LISTENER,
-                Interest::READABLE,
-            )
-            .map_err(failed("watched"))?;
+        endpoint.register(&poll).map_err(failed("watched"))?;
         let connections = Arc::new(Connections::default());
         let shared = Arc::clone(&connections);
         let thread = thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || listen(poll, &listener, &handler, &shared))
+            .spawn(move || listen(poll, endpoint, &handler, &shared))
             .map_err(failed("served"))?;
         Ok(Self {
             socket: socket.to_owned(),
-            inode,
+            held,
             waker,
             thread: Some(thread),
             connections,
-            _lock: lock,
         })
     }
 
@@ -172,10 +260,7 @@ impl Drop for Server {
             let _ = thread.join();
         }
         self.connections.close();
-        let now = fs::symlink_metadata(&self.socket)
-            .ok()
-            .map(|data| data.ino());
-        if now == self.inode {
+        if inode(&self.socket) == lock_held(&self.held).inode {
             let _ = fs::remove_file(&self.socket);
         }
     }
@@ -210,10 +295,14 @@ pub(super) fn too_long(socket: &Path) -> Option<io::Error> {
     })
 }
 
-/// Who holds the lock may replace the socket; it goes away with its process.
-fn lock(socket: &Path) -> Result<File, ServerError> {
+fn lock_path(socket: &Path) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();
     name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Takes the lock that entitles a process to replace the socket. It is released with the process.
+fn lock(socket: &Path) -> Result<File, ServerError> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).write(true).mode(0o600);
     let failed = |error| ServerError::Io {
@@ -221,7 +310,7 @@ fn lock(socket: &Path) -> Result<File, ServerError> {
         attempt: "locked",
         error,
     };
-    let file = options.open(PathBuf::from(name)).map_err(failed)?;
+    let file = options.open(lock_path(socket)).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ServerError::InUse {
@@ -283,13 +372,18 @@ impl Connections {
 
 fn listen(
     mut poll: Poll,
-    listener: &UnixListener,
+    mut endpoint: Endpoint,
     handler: &Arc<dyn Handler>,
     connections: &Arc<Connections>,
 ) {
     let mut events = Events::with_capacity(8);
+    let mut looked = Instant::now();
     loop {
-        match poll.poll(&mut events, None) {
+        if looked.elapsed() >= LOOK_INTERVAL {
+            endpoint.renew_if_removed(&poll);
+            looked = Instant::now();
+        }
+        match poll.poll(&mut events, Some(LOOK_INTERVAL)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
             _ => {}
         }
@@ -298,7 +392,7 @@ fn listen(
         }
         // Until it would block: the poll tells of new connections once.
         loop {
-            match listener.accept() {
+            match endpoint.listener.accept() {
                 Ok((stream, _)) => admit(stream, handler, connections),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -435,6 +529,31 @@ mod tests {
         server.stop();
         assert!(!socket.exists());
         assert!(matches!(ask(&socket), Err(ClientError::NotRunning { .. })));
+    }
+
+    #[test]
+    fn a_removed_socket_is_created_again_with_its_directory() {
+        let directory = Scratch::new("removed");
+        let (socket, server) = start(directory.path());
+        for what in [&*socket, socket.parent().unwrap()] {
+            if what.is_dir() {
+                fs::remove_dir_all(what).unwrap();
+            } else {
+                fs::remove_file(what).unwrap();
+            }
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while ask(&socket).is_err() {
+                assert!(Instant::now() < deadline, "{} is gone", socket.display());
+                thread::yield_now();
+            }
+            let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o777;
+            assert_eq!(mode(&socket), 0o600);
+            assert_eq!(mode(socket.parent().unwrap()), 0o700);
+            let second = Server::start(&socket, Arc::new(Echo));
+            assert!(matches!(second, Err(ServerError::InUse { .. })));
+        }
+        server.stop();
+        assert!(!socket.exists());
     }
 
     #[test]

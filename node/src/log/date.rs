@@ -27,6 +27,13 @@ impl Date {
         }
     }
 
+    /// The day `days` days later.
+    pub(super) const fn after(self, days: u64) -> Self {
+        Self {
+            days: self.days.saturating_add(days),
+        }
+    }
+
     /// Year, month and day of the month in the Gregorian calendar.
     ///
     /// Counts from 0000-03-01, so that the leap day is the last of its year: Howard Hinnant's
@@ -91,17 +98,18 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// `YYYY-MM-DD-SS-MM`: seconds, then minutes, which is the reference's documented order.
+/// `YYYY-MM-DD-HH-MM-SS`: the reference's documented form with the hour, from year to second.
 pub(super) struct ConsoleStamp(pub(super) Duration);
 
 impl fmt::Display for ConsoleStamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, minute, second) = time_of_day(self.0);
-        write!(f, "{}-{second:02}-{minute:02}", Date::of(self.0))
+        let (hour, minute, second) = time_of_day(self.0);
+        let date = Date::of(self.0);
+        write!(f, "{date}-{hour:02}-{minute:02}-{second:02}")
     }
 }
 
-/// `YYYY-MM-DD HH:MM:SS UTC`, for people.
+/// `YYYY-MM-DD HH:MM:SS UTC`, for output to people.
 pub(crate) struct UtcSeconds(pub(crate) Duration);
 
 impl fmt::Display for UtcSeconds {
@@ -122,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_days_have_their_dates() {
+    fn formats_known_days() {
         let date = |seconds| Date::of(Duration::from_secs(seconds)).to_string();
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(951_782_400), "2000-02-29");
@@ -133,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_read_back_and_slips_do_not() {
+    fn date_round_trips_and_rejects_malformed() {
         for days in (0..40_000).step_by(7) {
             let date = Date { days };
             assert_eq!(date.to_string().parse(), Ok(date));
@@ -152,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn stamps_have_the_reference_forms() {
+    fn formats_time_stamps() {
         let time = Duration::new(1_795_352_924, 937_795_999);
         assert_eq!(
             Rfc3339(time).to_string(),
             "2026-11-22T13:08:44.937795+00:00"
         );
-        assert_eq!(ConsoleStamp(time).to_string(), "2026-11-22-44-08");
+        assert_eq!(ConsoleStamp(time).to_string(), "2026-11-22-13-08-44");
         assert_eq!(UtcSeconds(time).to_string(), "2026-11-22 13:08:44 UTC");
     }
 }

@@ -1,4 +1,4 @@
-//! One log record on its way from the thread that made it to the file.
+//! Log record on its way from the thread that logged it to the file.
 
 use core::fmt::Write as _;
 use core::time::Duration;
@@ -14,7 +14,7 @@ const MAX_MESSAGE_BYTES: usize = 16 << 10;
 /// The key under which the macros of this module pass the function's name.
 pub(super) const FUNCTION_KEY: &str = "func";
 
-/// A record, detached from its thread.
+/// A record detached from its thread.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) time: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Event {
     line: Option<u32>,
 }
 
-/// Who writes: the same in every line of one process.
+/// Identity of the process, the same in all of its lines.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) logger: String,
@@ -73,7 +73,7 @@ impl Event {
         }
     }
 
-    /// A record of the log's own.
+    /// A record about the log itself.
     pub(super) fn own(time: Duration, level: Level, message: String) -> Self {
         Self {
             time,
@@ -110,7 +110,7 @@ impl Event {
         }
     }
 
-    /// `[YYYY-MM-DD-SS-MM] [level] msg`, with nothing in it that a terminal would obey.
+    /// `[YYYY-MM-DD-HH-MM-SS] [level] msg`, without anything that a terminal would interpret.
     pub(super) fn console_line(&self) -> String {
         let level = python_level(self.level).to_ascii_lowercase();
         let mut line = format!("[{}] [{level}] ", ConsoleStamp(self.time));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_documented_fields_in_their_order() {
+    fn line_has_the_documented_fields_in_order() {
         let mut out = Vec::new();
         event("hello").write_json(&identity(), &mut out);
         let thread = std::thread::current().name().unwrap().to_owned();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_peers_send_stays_one_line_and_commands_no_terminal() {
+    fn escapes_line_breaks_and_terminal_control_characters() {
         let event = event("a\nb\u{1b}[2J\u{9b}31m\u{202e}x");
         let mut out = Vec::new();
         event.write_json(&identity(), &mut out);
@@ -219,12 +219,12 @@ mod tests {
         assert_eq!(value["msg"], "a\nb\u{1b}[2J\u{9b}31m\u{202e}x");
         assert_eq!(
             event.console_line(),
-            "[2026-11-22-44-08] [warning] a\\u{a}b\\u{1b}[2J\\u{9b}31m\\u{202e}x"
+            "[2026-11-22-13-08-44] [warning] a\\u{a}b\\u{1b}[2J\\u{9b}31m\\u{202e}x"
         );
     }
 
     #[test]
-    fn a_message_is_cut_at_a_character() {
+    fn cuts_long_messages_at_a_character_boundary() {
         let long = "é".repeat(MAX_MESSAGE_BYTES);
         let event = event(&long);
         assert!(event.message.len() <= MAX_MESSAGE_BYTES + '…'.len_utf8());

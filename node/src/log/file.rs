@@ -1,75 +1,130 @@
-//! `node.log`: appended to, rotated at midnight UTC, compressed, and in the end deleted.
+//! `node.log`: appended to, and rotated at midnight UTC, when it is full, and when the clock jumps.
 //!
-//! A day's file is renamed first and compressed then, into a temporary name that becomes the final
-//! one when it is complete; so a crash at any point leaves the day's lines either in
-//! `node-YYYY-MM-DD.log`, which the next start compresses, or complete in `….log.gz`. A name that
-//! is taken is never written over: the newer file gets `node-YYYY-MM-DD.1.log.gz` and so on.
+//! `node.log` is opened before anything else is done, and whatever goes wrong with older files: they
+//! are no reason to have no log. A file that is full or of another day is renamed to
+//! `node-YYYY-MM-DD.log`, the next ones of a day to `node-YYYY-MM-DD.1.log` and so on; a name that is
+//! taken is never written over. `tidy.rs` compresses and deletes.
 
 use core::time::Duration;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::date::Date;
+use super::names::{CURRENT, next_name, rotated};
 
-const CURRENT: &str = "node.log";
-const PREFIX: &str = "node-";
-const PLAIN_SUFFIX: &str = ".log";
-const PACKED_SUFFIX: &str = ".log.gz";
-const UNFINISHED_SUFFIX: &str = ".log.gz.tmp";
-/// Files of one day that are told apart; beyond that the day's file stays where it is.
-const MAX_FILES_A_DAY: u32 = 10_000;
+/// Bytes after which a file is rotated.
+pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
+/// A clock that is set back by less does not start another file: it passes midnight twice.
+const SET_BACK: Duration = Duration::from_hours(1);
 
-/// An open `node.log` and the rotation around it.
+/// An open `node.log`.
 #[derive(Debug)]
 pub(super) struct LogFile {
     directory: PathBuf,
-    retention_days: u32,
     file: File,
-    /// The day that the file's lines are of.
+    len: u64,
+    max_bytes: u64,
+    /// The day of the lines in the file.
     day: Date,
     /// Whether the last write may have left half a line.
     torn: bool,
-    _lock: File,
+    lock: Arc<File>,
+    /// Whether a file was rotated, so that there is something to tidy up.
+    rotated: bool,
+    problems: Vec<String>,
+}
+
+/// Why a log could not be opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// Another process has the directory, perhaps one that is about to end.
+    Busy,
+    Io(io::Error),
+}
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Busy => {
+                f.write_str("another node writes its log there; give this one a log_dir of its own")
+            }
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl LogFile {
-    /// Opens the log in `directory`, which is made if need be, and tidies up what earlier runs
-    /// left: a file of an earlier day is rotated, an interrupted compression is done again.
-    pub(super) fn open(directory: &Path, retention_days: u32, now: Duration) -> io::Result<Self> {
+    /// Opens the log in `directory`, which is created if missing. A file of an earlier day is
+    /// rotated.
+    pub(super) fn open(directory: &Path, max_bytes: u64, now: Duration) -> Result<Self, OpenError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)?;
-        let lock = lock(directory)?;
-        let today = Date::of(now);
-        let current = directory.join(CURRENT);
-        if let Some(day) = day_of_content(&current)?
-            && day < today
-        {
-            set_aside(directory, day)?;
-        }
-        let file = open_current(directory)?;
-        let log = Self {
-            directory: directory.to_owned(),
-            retention_days,
-            file,
-            day: today,
-            torn: false,
-            _lock: lock,
+        let lock = Arc::new(lock(directory)?);
+        let (file, len) = open_current(directory)?;
+        // Of the last line; an empty file has none.
+        let day = match file.metadata()?.modified() {
+            Ok(modified) if len > 0 => {
+                let modified = modified.duration_since(UNIX_EPOCH);
+                Date::of(modified.unwrap_or_default())
+            }
+            _ => Date::of(now),
         };
-        log.tidy(today)?;
+        let mut log = Self {
+            directory: directory.to_owned(),
+            file,
+            len,
+            max_bytes,
+            day,
+            torn: false,
+            lock,
+            rotated: true,
+            problems: Vec::new(),
+        };
+        log.rotate(now);
         Ok(log)
     }
 
-    /// Appends whole lines, which were made at `now`.
+    /// The day of the newest file, the current one included if it has lines.
+    pub(super) fn newest_day(&self) -> Option<Date> {
+        let files = rotated(&self.directory).unwrap_or_default();
+        let current = (self.len > 0).then_some(self.day);
+        files.iter().map(|file| file.name.day).chain(current).max()
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The lock of the directory, to be held by whatever else works in it.
+    pub(super) fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.lock)
+    }
+
+    /// Whether there is something to tidy up since the last call.
+    pub(super) fn take_rotated(&mut self) -> bool {
+        core::mem::take(&mut self.rotated)
+    }
+
+    /// What went wrong with rotated files since the last call.
+    pub(super) fn take_problems(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.problems)
+    }
+
+    /// Appends whole lines, which were logged at `now`.
     pub(super) fn write(&mut self, lines: &[u8], now: Duration) -> io::Result<()> {
-        self.rotate(now)?;
+        self.rotate(now);
         self.reopen_if_moved()?;
         if self.torn {
             self.file.write_all(b"\n")?;
@@ -77,146 +132,95 @@ impl LogFile {
         self.torn = true;
         self.file.write_all(lines)?;
         self.torn = false;
+        self.len += lines.len() as u64;
         Ok(())
     }
 
-    /// Starts a new file if a new day has begun.
-    pub(super) fn rotate(&mut self, now: Duration) -> io::Result<()> {
+    /// Starts a new file if the current one is full or of another day. A failure is reported, and the
+    /// current file goes on.
+    pub(super) fn rotate(&mut self, now: Duration) {
         let today = Date::of(now);
-        // A clock that was set back does not make a day twice.
-        if today <= self.day {
-            return Ok(());
+        let is_other_day = today > self.day || Date::of(now.saturating_add(SET_BACK)) < self.day;
+        let is_full = self.len >= self.max_bytes;
+        if !is_other_day && !is_full {
+            return;
         }
-        if fs::metadata(self.directory.join(CURRENT)).is_ok_and(|data| data.len() > 0) {
-            set_aside(&self.directory, self.day)?;
+        if self.len == 0 {
+            self.day = today;
+            return;
+        }
+        if let Err(error) = self.set_aside() {
+            let path = self.directory.join(CURRENT);
+            self.problems
+                .push(format!("cannot rotate {}: {error}", path.display()));
+            // Tried again when there are as many lines again, or on the next day.
+            self.max_bytes = self.len.saturating_add(self.max_bytes);
         }
         self.day = today;
-        self.file = open_current(&self.directory)?;
-        self.torn = false;
-        self.tidy(today)
     }
 
-    /// Makes sure that everything is on the disk.
+    fn set_aside(&mut self) -> io::Result<()> {
+        let aside = next_name(&self.directory, self.day)?.path(&self.directory);
+        let current = self.directory.join(CURRENT);
+        match fs::rename(&current, aside) {
+            // Moved or deleted by another program.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        (self.file, self.len) = open_current(&self.directory)?;
+        self.torn = false;
+        self.rotated = true;
+        Ok(())
+    }
+
+    /// Makes everything durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    /// Somebody may have moved or deleted the file; lines that nobody can find help nobody.
+    /// Continues in a new file where another program has moved or deleted this one.
     fn reopen_if_moved(&mut self) -> io::Result<()> {
         let path = self.directory.join(CURRENT);
         let at_path = fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
         let ours = self.file.metadata()?;
         if at_path != Some((ours.dev(), ours.ino())) {
-            self.file = open_current(&self.directory)?;
-        }
-        Ok(())
-    }
-
-    /// Compresses what was set aside, and deletes what is past its time.
-    fn tidy(&self, today: Date) -> io::Result<()> {
-        let oldest = today.before(u64::from(self.retention_days));
-        for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                continue;
-            };
-            let Some((day, suffix)) = rotated(name) else {
-                continue;
-            };
-            if suffix == UNFINISHED_SUFFIX || day < oldest {
-                fs::remove_file(&path)?;
-            } else if suffix == PLAIN_SUFFIX {
-                compress(&self.directory, &path, day)?;
-            }
+            // The whole directory may be gone.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.directory)?;
+            (self.file, self.len) = open_current(&self.directory)?;
         }
         Ok(())
     }
 }
 
-fn open_current(directory: &Path) -> io::Result<File> {
+fn open_current(directory: &Path) -> io::Result<(File, u64)> {
     let mut options = OpenOptions::new();
     let options = options.create(true).append(true).mode(0o600);
-    options.open(directory.join(CURRENT))
+    let path = directory.join(CURRENT);
+    let opened = options.open(&path).and_then(|file| {
+        let len = file.metadata()?.len();
+        Ok((file, len))
+    });
+    opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// One process writes and rotates one directory.
-fn lock(directory: &Path) -> io::Result<File> {
+fn lock(directory: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).write(true).mode(0o600);
     let file = options.open(directory.join(".lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other(
-            "another node writes its log here; give this one a log_dir of its own",
-        )),
-        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Busy),
+        Err(TryLockError::Error(error)) => Err(OpenError::Io(error)),
     }
-}
-
-/// The day of the last line of a file, `None` without any.
-fn day_of_content(path: &Path) -> io::Result<Option<Date>> {
-    match fs::metadata(path) {
-        Ok(data) if data.len() == 0 => Ok(None),
-        Ok(data) => {
-            let modified = data.modified()?.duration_since(UNIX_EPOCH);
-            Ok(Some(Date::of(modified.unwrap_or_default())))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The day and the kind of a rotated file, `None` for any other.
-fn rotated(name: &str) -> Option<(Date, &'static str)> {
-    let rest = name.strip_prefix(PREFIX)?;
-    let suffix = [UNFINISHED_SUFFIX, PACKED_SUFFIX, PLAIN_SUFFIX]
-        .into_iter()
-        .find(|suffix| rest.ends_with(suffix))?;
-    let stem = rest.strip_suffix(suffix)?;
-    let (day, number) = stem.split_once('.').unwrap_or((stem, "0"));
-    number.parse::<u32>().ok()?;
-    Some((day.parse().ok()?, suffix))
-}
-
-/// The first free name for a file of `day`.
-fn free_name(directory: &Path, day: Date, suffix: &str) -> io::Result<PathBuf> {
-    let name = |number: u32| match number {
-        0 => format!("{PREFIX}{day}{suffix}"),
-        _ => format!("{PREFIX}{day}.{number}{suffix}"),
-    };
-    (0..MAX_FILES_A_DAY)
-        .map(|number| directory.join(name(number)))
-        .find(|path| fs::symlink_metadata(path).is_err())
-        .ok_or_else(|| io::Error::other(format!("{day} has too many log files")))
-}
-
-fn set_aside(directory: &Path, day: Date) -> io::Result<()> {
-    let aside = free_name(directory, day, PLAIN_SUFFIX)?;
-    fs::rename(directory.join(CURRENT), aside)
-}
-
-fn compress(directory: &Path, plain: &Path, day: Date) -> io::Result<()> {
-    let packed = free_name(directory, day, PACKED_SUFFIX)?;
-    let unfinished = packed.with_extension("gz.tmp");
-    let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(true).write(true).mode(0o600);
-    let mut encoder = GzEncoder::new(
-        BufWriter::new(options.open(&unfinished)?),
-        Compression::default(),
-    );
-    io::copy(&mut File::open(plain)?, &mut encoder)?;
-    let file = encoder.finish()?.into_inner().map_err(io::Error::from)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, &packed)?;
-    fs::remove_file(plain)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
     use std::time::SystemTime;
-
-    use flate2::read::MultiGzDecoder;
 
     use crate::scratch::Scratch;
 
@@ -230,6 +234,10 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn open(scratch: &Scratch, seconds: u64) -> LogFile {
+        LogFile::open(scratch.path(), MAX_FILE_BYTES, at(seconds)).unwrap()
+    }
+
     fn names(scratch: &Scratch) -> Vec<String> {
         let entries = fs::read_dir(scratch.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -238,33 +246,76 @@ mod tests {
         names
     }
 
-    fn unpacked(scratch: &Scratch, name: &str) -> String {
-        let mut text = String::new();
-        let file = File::open(scratch.path().join(name)).unwrap();
-        MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
-        text
-    }
-
-    fn current(scratch: &Scratch) -> String {
-        fs::read_to_string(scratch.path().join(CURRENT)).unwrap()
+    fn text(scratch: &Scratch, name: &str) -> String {
+        fs::read_to_string(scratch.path().join(name)).unwrap()
     }
 
     #[test]
-    fn midnight_starts_a_new_file_and_packs_the_old_one() {
+    fn midnight_starts_a_new_file() {
         let scratch = Scratch::new("log-midnight");
-        let mut log = LogFile::open(scratch.path(), 7, at(TODAY)).unwrap();
+        let mut log = open(&scratch, TODAY);
+        assert!(log.take_rotated());
         log.write(b"one\n", at(TODAY + 5)).unwrap();
         log.write(b"two\n", at(TODAY + DAY - 1)).unwrap();
         assert_eq!(names(&scratch), ["node.log"]);
+        assert!(!log.take_rotated());
         log.write(b"three\n", at(TODAY + DAY)).unwrap();
-        assert_eq!(names(&scratch), ["node-2026-11-22.log.gz", "node.log"]);
-        assert_eq!(unpacked(&scratch, "node-2026-11-22.log.gz"), "one\ntwo\n");
-        assert_eq!(current(&scratch), "three\n");
-        // Midnight comes without anything to log, too, and a clock set back changes nothing.
-        log.rotate(at(TODAY + 2 * DAY)).unwrap();
-        log.write(b"four\n", at(TODAY)).unwrap();
-        assert_eq!(unpacked(&scratch, "node-2026-11-23.log.gz"), "three\n");
-        assert_eq!(current(&scratch), "four\n");
+        assert!(log.take_rotated());
+        assert_eq!(names(&scratch), ["node-2026-11-22.log", "node.log"]);
+        assert_eq!(text(&scratch, "node-2026-11-22.log"), "one\ntwo\n");
+        assert_eq!(text(&scratch, CURRENT), "three\n");
+        // Midnight comes without anything to log, too.
+        log.rotate(at(TODAY + 2 * DAY));
+        assert_eq!(text(&scratch, "node-2026-11-23.log"), "three\n");
+        // A clock that is set back a little passes midnight a second time in the same file.
+        log.write(b"four\n", at(TODAY + 2 * DAY - 60)).unwrap();
+        assert_eq!(text(&scratch, CURRENT), "four\n");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_and_back_rotates_on_both_jumps_and_at_midnight() {
+        let scratch = Scratch::new("log-jump");
+        let mut log = open(&scratch, TODAY);
+        log.write(b"before\n", at(TODAY)).unwrap();
+        log.write(b"ahead\n", at(TODAY + 400 * DAY)).unwrap();
+        log.write(b"back\n", at(TODAY + 60)).unwrap();
+        log.write(b"next day\n", at(TODAY + DAY)).unwrap();
+        assert_eq!(
+            names(&scratch),
+            [
+                "node-2026-11-22.1.log",
+                "node-2026-11-22.log",
+                "node-2027-12-27.log",
+                "node.log"
+            ]
+        );
+        assert_eq!(text(&scratch, "node-2026-11-22.log"), "before\n");
+        assert_eq!(text(&scratch, "node-2027-12-27.log"), "ahead\n");
+        assert_eq!(text(&scratch, "node-2026-11-22.1.log"), "back\n");
+        assert_eq!(text(&scratch, CURRENT), "next day\n");
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_within_the_day() {
+        let scratch = Scratch::new("log-size");
+        let mut log = LogFile::open(scratch.path(), 10, at(TODAY)).unwrap();
+        for line in ["first\n", "second\n", "third\n", "fourth\n", "fifth\n"] {
+            log.write(line.as_bytes(), at(TODAY)).unwrap();
+        }
+        assert_eq!(
+            names(&scratch),
+            ["node-2026-11-22.1.log", "node-2026-11-22.log", "node.log"]
+        );
+        assert_eq!(text(&scratch, "node-2026-11-22.log"), "first\nsecond\n");
+        assert_eq!(text(&scratch, "node-2026-11-22.1.log"), "third\nfourth\n");
+        assert_eq!(text(&scratch, CURRENT), "fifth\n");
+        // The size counts what an earlier run wrote.
+        log.write(b"sixth\n", at(TODAY)).unwrap();
+        drop(log);
+        let mut log = LogFile::open(scratch.path(), 10, at(TODAY)).unwrap();
+        log.write(b"seventh\n", at(TODAY)).unwrap();
+        assert_eq!(text(&scratch, CURRENT), "seventh\n");
+        assert_eq!(log.take_problems(), [] as [&str; 0]);
     }
 
     #[test]
@@ -273,92 +324,59 @@ mod tests {
         let path = scratch.path().join(CURRENT);
         fs::write(&path, "old\n").unwrap();
         let yesterday = SystemTime::UNIX_EPOCH + at(TODAY - 9);
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(yesterday)
-            .unwrap();
-        let mut log = LogFile::open(scratch.path(), 7, at(TODAY)).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(yesterday).unwrap();
+        let mut log = open(&scratch, TODAY);
         log.write(b"new\n", at(TODAY)).unwrap();
-        assert_eq!(unpacked(&scratch, "node-2026-11-21.log.gz"), "old\n");
-        assert_eq!(current(&scratch), "new\n");
+        assert_eq!(text(&scratch, "node-2026-11-21.log"), "old\n");
+        assert_eq!(text(&scratch, CURRENT), "new\n");
     }
 
     #[test]
-    fn a_restart_on_the_same_day_goes_on_in_the_same_file() {
+    fn a_restart_on_the_same_day_continues_the_file() {
         let scratch = Scratch::new("log-restart");
         let now = crate::clock::unix_time();
-        LogFile::open(scratch.path(), 7, now)
-            .unwrap()
-            .write(b"one\n", now)
-            .unwrap();
-        LogFile::open(scratch.path(), 7, now)
-            .unwrap()
-            .write(b"two\n", now)
-            .unwrap();
-        assert_eq!(current(&scratch), "one\ntwo\n");
+        for line in [b"one\n", b"two\n"] {
+            let mut log = LogFile::open(scratch.path(), MAX_FILE_BYTES, now).unwrap();
+            log.write(line, now).unwrap();
+        }
+        assert_eq!(text(&scratch, CURRENT), "one\ntwo\n");
+    }
+
+    /// Entries that cannot be renamed, deleted or read, whatever their names: the log is open all the
+    /// same, and each is reported.
+    #[test]
+    fn an_entry_in_the_way_does_not_keep_the_log_from_opening() {
+        let scratch = Scratch::new("log-in-the-way");
+        let path = |name: &str| scratch.path().join(name);
+        fs::create_dir(path("node-2026-11-21.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("node-2026-11-20.log.gz")).unwrap();
+        fs::create_dir(path("node-2020-01-01.log.gz.tmp")).unwrap();
+        fs::write(path("node-2026-11-19.log.gz.tmp"), "half").unwrap();
+        fs::write(path("node-2026-11-19.log"), "old\n").unwrap();
+        let mut log = open(&scratch, TODAY);
+        log.write(b"line\n", at(TODAY)).unwrap();
+        assert_eq!(text(&scratch, CURRENT), "line\n");
+        log.write(b"next\n", at(TODAY + DAY)).unwrap();
+        assert_eq!(text(&scratch, "node-2026-11-22.log"), "line\n");
+        assert_eq!(text(&scratch, CURRENT), "next\n");
     }
 
     #[test]
-    fn what_a_crash_left_is_packed_and_nothing_is_written_over() {
-        let scratch = Scratch::new("log-crash");
-        let put = |name: &str, text: &str| fs::write(scratch.path().join(name), text).unwrap();
-        put("node-2026-11-20.log", "left\n");
-        put("node-2026-11-20.log.gz", "somebody's");
-        put("node-2026-11-21.log.gz.tmp", "half");
-        put("node-mine.log", "not ours");
-        LogFile::open(scratch.path(), 7, at(TODAY)).unwrap();
-        assert_eq!(
-            names(&scratch),
-            [
-                "node-2026-11-20.1.log.gz",
-                "node-2026-11-20.log.gz",
-                "node-mine.log",
-                "node.log"
-            ]
-        );
-        assert_eq!(unpacked(&scratch, "node-2026-11-20.1.log.gz"), "left\n");
-        let kept = fs::read_to_string(scratch.path().join("node-2026-11-20.log.gz")).unwrap();
-        assert_eq!(kept, "somebody's");
-    }
-
-    #[test]
-    fn retention_deletes_what_is_older_and_nothing_else() {
-        let scratch = Scratch::new("log-retention");
-        let put = |name: &str| fs::write(scratch.path().join(name), "x").unwrap();
-        let old = [
-            "node-2026-11-14.log.gz",
-            "node-2026-11-14.3.log.gz",
-            "node-2020-01-01.log",
-        ];
-        let kept = [
-            "node-2026-11-15.log.gz",
-            "node-x.log.gz",
-            "other-2020-01-01.log.gz",
-        ];
-        old.iter().chain(&kept).for_each(|name| put(name));
-        let mut log = LogFile::open(scratch.path(), 7, at(TODAY)).unwrap();
-        let [first, second, third] = kept;
-        assert_eq!(names(&scratch), [first, second, "node.log", third]);
-        log.retention_days = 0;
-        log.write(b"today\n", at(TODAY)).unwrap();
-        log.rotate(at(TODAY + DAY)).unwrap();
-        assert_eq!(
-            names(&scratch),
-            ["node-x.log.gz", "node.log", "other-2020-01-01.log.gz"]
-        );
-    }
-
-    #[test]
-    fn a_file_that_was_moved_is_made_again_and_a_directory_has_one_writer() {
+    fn a_moved_file_or_directory_is_created_again_and_a_directory_has_one_writer() {
         let scratch = Scratch::new("log-moved");
-        let mut log = LogFile::open(scratch.path(), 7, at(TODAY)).unwrap();
+        let directory = scratch.path().join("log");
+        let mut log = LogFile::open(&directory, MAX_FILE_BYTES, at(TODAY)).unwrap();
         log.write(b"one\n", at(TODAY)).unwrap();
-        fs::remove_file(scratch.path().join(CURRENT)).unwrap();
+        fs::remove_file(directory.join(CURRENT)).unwrap();
         log.write(b"two\n", at(TODAY)).unwrap();
-        assert_eq!(current(&scratch), "two\n");
-        let second = LogFile::open(scratch.path(), 7, at(TODAY));
-        assert!(second.unwrap_err().to_string().contains("another node"));
+        let current = || fs::read_to_string(directory.join(CURRENT)).unwrap();
+        assert_eq!(current(), "two\n");
+        let second = LogFile::open(&directory, MAX_FILE_BYTES, at(TODAY)).unwrap_err();
+        assert!(matches!(second, OpenError::Busy), "{second}");
+        assert!(second.to_string().contains("another node"));
+        fs::remove_dir_all(&directory).unwrap();
+        log.write(b"three\n", at(TODAY)).unwrap();
+        assert_eq!(current(), "three\n");
     }
 }

@@ -1,16 +1,16 @@
-//! Rate limits by reason, so that nobody can fill the log from outside.
+//! Rate limits by reason, so that peers cannot fill the log.
 
 use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Lines of one reason that may come at once.
+/// Lines of one reason in a burst.
 const BURST: u32 = 5;
-/// How long until one more may come.
+/// Time until one more may come.
 const REFILL: Duration = Duration::from_secs(10);
 
-/// Decides, reason by reason, whether a line is written. Reasons are `'static`: there are as many
-/// as the program has, whatever peers send.
+/// Rate limiter of log lines by reason. Reasons are `'static`: their number does not depend on what
+/// peers send.
 #[derive(Debug, Default)]
 pub struct Limiter {
     reasons: BTreeMap<&'static str, Bucket>,
@@ -23,7 +23,7 @@ struct Bucket {
     suppressed: u64,
 }
 
-/// How many lines of the same reason were left out since the last one.
+/// Number of lines of the same reason that were suppressed since the last one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suppressed(pub u64);
 
@@ -38,7 +38,7 @@ impl fmt::Display for Suppressed {
 }
 
 impl Limiter {
-    /// Whether a line may be written at `now`; then, how many were left out before it.
+    /// Whether a line may be written at `now`, and how many were suppressed before it.
     pub fn allow(&mut self, reason: &'static str, now: Duration) -> Option<Suppressed> {
         let bucket = self.reasons.entry(reason).or_insert(Bucket {
             tokens: BURST,
@@ -63,7 +63,7 @@ impl Limiter {
         }
     }
 
-    /// What was left out of reasons that have been quiet since, for a last word on them.
+    /// Suppressed lines of reasons that have been quiet since.
     pub fn leftovers(&mut self, now: Duration) -> Vec<(&'static str, u64)> {
         let quiet = |bucket: &Bucket| now.saturating_sub(bucket.refilled) >= REFILL;
         self.reasons

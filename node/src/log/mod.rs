@@ -1,18 +1,23 @@
-//! Logging: JSON lines in `node.log`, rotated at midnight UTC, and a mirror on stdout for people.
+//! Logging: JSON lines in `node.log`, rotated and compressed, and a mirror on stdout.
 //!
-//! Everything goes through the `log` crate. Which records are kept is decided by `RUST_LOG` in
-//! `env_logger`'s syntax, `info` without it.
+//! Everything goes through the `log` crate. `RUST_LOG` in `env_logger`'s syntax decides which records
+//! are kept, `info` without it.
 //!
 //! Invariants:
 //! - Logging never blocks: a record is handed to the log's thread through a bounded queue, and is
 //!   dropped and counted when there is no room.
-//! - A log that cannot be written is said once on stderr and tried again; nothing else stops.
-//! - A record is one line, whatever it quotes, and a terminal obeys none of it.
+//! - A log that cannot be written is reported once on stderr and in `status`, and tried again; nothing
+//!   else stops. Trouble with rotated files never keeps lines from being written.
+//! - Log files are bounded in size and in number of days.
+//! - A record is one line, whatever it quotes, and a terminal interprets none of it.
 
 mod date;
 mod event;
 mod file;
 mod limit;
+mod names;
+mod tidy;
+mod trust;
 mod writer;
 
 use core::fmt;
@@ -21,7 +26,7 @@ use core::time::Duration;
 use std::io;
 use std::io::Write as _;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use env_logger::{Builder, Env, Target};
@@ -30,14 +35,18 @@ use log::{Log, Metadata, Record};
 pub(crate) use date::UtcSeconds;
 pub use limit::{Limiter, Suppressed};
 
-use crate::clock;
+use astreum_core::time::Instant;
+
+use crate::clock::{self, Clock};
 use crate::config::{Config, PRODUCT, Paths};
 use event::{Event, Identity};
-use writer::{Message, QUEUE_EVENTS, Settings, Writer};
+use file::MAX_FILE_BYTES;
+use tidy::MAX_ROTATED_BYTES;
+use writer::{Health, Host, Message, QUEUE_EVENTS, Settings, Writer};
 
 /// The first line of every log.
 pub const BANNER: &str = "Starting Astreum Node";
-/// How long [`Handle`] waits for the last lines.
+/// How long [`Handle`] waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Logs at a level, with the name of the function that does; the other macros build on it.
@@ -82,9 +91,22 @@ macro_rules! debug {
 pub(crate) use {debug, emit, error, info, warn_ as warn};
 
 static LIMITER: Mutex<Option<Limiter>> = Mutex::new(None);
+static HEALTH: OnceLock<Arc<Health>> = OnceLock::new();
 
-/// Whether a line for this reason may be logged now, and how many were left out before it; peers
-/// can cause no line that does not ask here first.
+/// Why this process writes no log, if it should and does not.
+#[must_use]
+pub fn problem() -> Option<String> {
+    HEALTH.get().and_then(|health| health.problem())
+}
+
+/// Time since the first call, which never jumps.
+fn monotonic() -> Duration {
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    CLOCK.get_or_init(Clock::start).now().since(Instant::ZERO)
+}
+
+/// Whether a line for this reason may be logged now, and how many were suppressed before it; every
+/// line that peers can cause asks here first.
 ///
 /// ```
 /// if let Some(more) = astreum_node::log::limited("undecodable datagram") {
@@ -124,21 +146,30 @@ impl fmt::Display for LogError {
 
 impl core::error::Error for LogError {}
 
-/// Sets up logging for this process, banner first. The handle writes what is left when dropped.
+/// Sets up logging for this process, banner first. Dropping the handle writes the remaining lines.
 ///
 /// # Errors
 /// When the process has a logger already, or no thread can be started. A directory that cannot be
-/// written is no error: it is said on stderr.
+/// written is not an error: it is reported on stderr and by [`problem`].
 pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     let settings = Settings {
         directory: paths.log_dir.clone(),
         retention_days: config.logging_retention_days,
+        max_file_bytes: MAX_FILE_BYTES,
+        max_rotated_bytes: MAX_ROTATED_BYTES,
+        pack: tidy::compress_all,
         identity: Identity {
             logger: format!("{PRODUCT}.{}", paths.instance_id),
             instance_id: paths.instance_id.clone(),
             pid: std::process::id(),
         },
         console: config.verbose.then(console),
+    };
+    let host = Host {
+        wall: clock::unix_time,
+        monotonic,
+        complain,
+        health: Arc::clone(HEALTH.get_or_init(Arc::default)),
     };
     let (logger, messages) = NodeLogger::new(clock::unix_time);
     let writer_dropped = Arc::clone(&logger.dropped);
@@ -148,7 +179,7 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     let thread = thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || {
-            Writer::new(settings, clock::unix_time, writer_dropped, complain).run(&messages);
+            Writer::new(settings, host, writer_dropped).run(&messages);
         })
         .map_err(LogError::Thread)?;
     log::set_max_level(level);
@@ -159,7 +190,7 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     })
 }
 
-/// Keeps the log's thread; dropping it writes everything that is left.
+/// Handle of the log's thread; dropping it writes the remaining lines.
 #[derive(Debug)]
 pub struct Handle {
     sender: SyncSender<Message>,
@@ -167,7 +198,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Waits, not for ever, until everything so far is written.
+    /// Waits, for a bounded time, until everything so far is written.
     pub fn flush(&self) {
         flush(&self.sender);
     }
@@ -177,7 +208,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         log::set_max_level(log::LevelFilter::Off);
         flush(&self.sender);
-        // The thread is joined only when it took the word: it may hang in a write to a dead disk.
+        // Waited for only when it took the message: it may hang in a write to a dead disk.
         if self.sender.try_send(Message::Stop).is_ok()
             && let Some(thread) = self.thread.take()
         {
@@ -208,7 +239,7 @@ fn builder() -> Builder {
     Builder::from_env(Env::default().default_filter_or("info"))
 }
 
-/// The mirror: `env_logger` writes what an event says of itself, to stdout.
+/// The mirror: `env_logger` writes the formatted line of an event to stdout.
 fn console() -> env_logger::Logger {
     let mut builder = builder();
     builder.target(Target::Stdout);
@@ -217,11 +248,11 @@ fn console() -> env_logger::Logger {
 }
 
 fn complain(message: &str) {
-    // Nobody may be reading stderr; that is no reason to stop.
+    // A closed stderr is not a reason to stop.
     let _ = writeln!(io::stderr(), "astreum: {message}");
 }
 
-/// What the `log` crate calls, on any thread.
+/// Logger that the `log` crate calls, on any thread.
 struct NodeLogger {
     filter: env_logger::Logger,
     sender: SyncSender<Message>,

@@ -1,15 +1,18 @@
-use core::sync::atomic::AtomicUsize;
 use std::fs;
 use std::path::Path;
 
 use crate::scratch::Scratch;
 
+use super::file::LogFile;
 use super::*;
 
 fn settings(directory: &Path) -> Settings {
     Settings {
         directory: directory.to_owned(),
         retention_days: 7,
+        max_file_bytes: MAX_FILE_BYTES,
+        max_rotated_bytes: MAX_ROTATED_BYTES,
+        pack: tidy::compress_all,
         identity: Identity {
             logger: "lib-rs.x".to_owned(),
             instance_id: "x".to_owned(),
@@ -35,22 +38,29 @@ fn messages(directory: &Path) -> Vec<String> {
     text.lines().map(message).collect()
 }
 
-fn quiet(_: &str) {}
+fn host() -> Host {
+    Host {
+        wall: clock::unix_time,
+        monotonic,
+        complain: |_| (),
+        health: Arc::default(),
+    }
+}
 
 #[test]
-fn records_reach_the_file_in_order() {
+fn writes_records_in_order() {
     let scratch = Scratch::new("log-order");
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     say(&logger, "one");
     say(&logger, "two");
     let dropped = Arc::clone(&logger.dropped);
     drop(logger);
-    Writer::new(settings(scratch.path()), clock::unix_time, dropped, quiet).run(&receiver);
+    Writer::new(settings(scratch.path()), host(), dropped).run(&receiver);
     assert_eq!(messages(scratch.path()), ["one", "two"]);
 }
 
 #[test]
-fn a_full_queue_drops_at_once_and_the_log_says_so() {
+fn a_full_queue_drops_records_and_reports_their_number() {
     let scratch = Scratch::new("log-full");
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     for _ in 0..QUEUE_EVENTS + 3 {
@@ -58,7 +68,7 @@ fn a_full_queue_drops_at_once_and_the_log_says_so() {
     }
     let dropped = Arc::clone(&logger.dropped);
     drop(logger);
-    Writer::new(settings(scratch.path()), clock::unix_time, dropped, quiet).run(&receiver);
+    Writer::new(settings(scratch.path()), host(), dropped).run(&receiver);
     let messages = messages(scratch.path());
     assert_eq!(messages.len(), QUEUE_EVENTS + 1);
     assert!(
@@ -69,12 +79,12 @@ fn a_full_queue_drops_at_once_and_the_log_says_so() {
 }
 
 #[test]
-fn a_flush_is_answered_when_the_lines_are_there() {
+fn flush_returns_once_the_lines_are_written() {
     let scratch = Scratch::new("log-flush");
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let (settings, dropped) = (settings(scratch.path()), Arc::clone(&logger.dropped));
     let thread = thread::spawn(move || {
-        Writer::new(settings, clock::unix_time, dropped, quiet).run(&receiver);
+        Writer::new(settings, host(), dropped).run(&receiver);
     });
     say(&logger, "one");
     logger.flush();
@@ -84,60 +94,188 @@ fn a_flush_is_answered_when_the_lines_are_there() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_complained_about_once() {
-    static COMPLAINTS: AtomicUsize = AtomicUsize::new(0);
+fn an_unwritable_directory_is_reported_once_and_in_the_status() {
+    static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let scratch = Scratch::new("log-unwritable");
     let blocked = scratch.path().join("file");
     fs::write(&blocked, "in the way").unwrap();
     let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let dropped = Arc::clone(&logger.dropped);
-    let complain = |_: &str| {
-        COMPLAINTS.fetch_add(1, Ordering::Relaxed);
+    let host = Host {
+        complain: |text| COMPLAINTS.lock().unwrap().push(text.to_owned()),
+        ..host()
     };
-    let writer = Writer::new(settings(&blocked), clock::unix_time, dropped, complain);
+    let health = Arc::clone(&host.health);
+    let writer = Writer::new(settings(&blocked), host, dropped);
     let thread = thread::spawn(move || writer.run(&receiver));
     for _ in 0..3 {
         say(&logger, "lost");
         logger.flush();
     }
+    let problem = health.problem().unwrap();
+    assert!(problem.contains("cannot write the log in") && problem.contains("file"));
     drop(logger);
     thread.join().unwrap();
-    assert_eq!(COMPLAINTS.load(Ordering::Relaxed), 1);
+    let complaints = COMPLAINTS.lock().unwrap();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].ends_with("continuing without a log file"));
     assert_eq!(fs::read_to_string(&blocked).unwrap(), "in the way");
 }
 
 #[test]
-fn a_log_that_can_be_written_again_goes_on_and_counts_what_it_lost() {
-    static NOW: AtomicU64 = AtomicU64::new(1_795_352_924);
-    fn now() -> Duration {
-        Duration::from_secs(NOW.load(Ordering::Relaxed))
-    }
+fn lines_are_kept_until_the_log_can_be_written() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
     let scratch = Scratch::new("log-again");
     let directory = scratch.path().join("log");
     fs::write(&directory, "in the way").unwrap();
-    let (logger, receiver) = NodeLogger::new(now);
+    let (logger, receiver) = NodeLogger::new(clock::unix_time);
     let dropped = Arc::clone(&logger.dropped);
-    let writer = Writer::new(settings(&directory), now, dropped, quiet);
+    let host = Host {
+        monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
+        ..host()
+    };
+    let health = Arc::clone(&host.health);
+    let writer = Writer::new(settings(&directory), host, dropped);
     let thread = thread::spawn(move || writer.run(&receiver));
-    say(&logger, "lost");
+    say(&logger, "first");
     logger.flush();
     fs::remove_file(&directory).unwrap();
     say(&logger, "too early");
     logger.flush();
-    assert!(!directory.exists());
-    NOW.fetch_add(31, Ordering::Relaxed);
-    say(&logger, "kept");
+    assert!(!directory.exists() && health.problem().is_some());
+    NOW.fetch_add(101, Ordering::Relaxed);
+    say(&logger, "in time");
     logger.flush();
-    assert_eq!(
-        messages(&directory),
-        ["kept", "2 log lines could not be written"]
-    );
+    assert_eq!(messages(&directory), ["first", "too early", "in time"]);
+    assert_eq!(health.problem(), None);
     drop(logger);
     thread.join().unwrap();
 }
 
 #[test]
-fn reasons_are_limited_for_the_whole_process() {
+fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let scratch = Scratch::new("log-lost");
+    let directory = scratch.path().join("log");
+    fs::write(&directory, "in the way").unwrap();
+    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let dropped = Arc::clone(&logger.dropped);
+    let host = Host {
+        monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
+        ..host()
+    };
+    let writer = Writer::new(settings(&directory), host, dropped);
+    let thread = thread::spawn(move || writer.run(&receiver));
+    let long = "x".repeat(10_000);
+    for _ in 0..250 {
+        say(&logger, &long);
+        logger.flush();
+    }
+    fs::remove_file(&directory).unwrap();
+    NOW.fetch_add(31_000, Ordering::Relaxed);
+    say(&logger, "last");
+    logger.flush();
+    let messages = messages(&directory);
+    let lost: usize = messages
+        .iter()
+        .find_map(|message| message.strip_suffix(" log lines could not be written"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(messages.len() - 1 + lost, 251);
+    assert!(lost > 0 && messages.iter().any(|message| message == "last"));
+    drop(logger);
+    thread.join().unwrap();
+}
+
+/// A node that is started while the last one is about to end: its log waits for the lock, and nothing
+/// is complained about.
+#[test]
+fn a_restart_while_the_last_run_ends_loses_no_line() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let scratch = Scratch::new("log-restart");
+    let held = LogFile::open(scratch.path(), MAX_FILE_BYTES, clock::unix_time()).unwrap();
+    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let dropped = Arc::clone(&logger.dropped);
+    let host = Host {
+        monotonic: || Duration::from_millis(NOW.load(Ordering::Relaxed)),
+        complain: |text| panic!("{text}"),
+        ..host()
+    };
+    let health = Arc::clone(&host.health);
+    let writer = Writer::new(settings(scratch.path()), host, dropped);
+    let thread = thread::spawn(move || writer.run(&receiver));
+    say(&logger, "started");
+    for _ in 0..3 {
+        NOW.fetch_add(150, Ordering::Relaxed);
+        logger.flush();
+    }
+    assert_eq!(health.problem(), None);
+    drop(held);
+    NOW.fetch_add(1_000, Ordering::Relaxed);
+    logger.flush();
+    assert_eq!(messages(scratch.path()), ["started"]);
+    drop(logger);
+    thread.join().unwrap();
+}
+
+/// Compression takes long for a large file, and runs beside the log.
+#[test]
+fn lines_are_written_while_a_file_is_compressed() {
+    static MAY_END: Mutex<bool> = Mutex::new(false);
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let scratch = Scratch::new("log-compress");
+    fs::write(scratch.path().join("node-2020-01-01.log"), "old").unwrap();
+    let (logger, receiver) = NodeLogger::new(clock::unix_time);
+    let dropped = Arc::clone(&logger.dropped);
+    let settings = Settings {
+        retention_days: u32::MAX,
+        pack: |directory, stop| {
+            STARTED.fetch_add(1, Ordering::Relaxed);
+            while !*MAY_END.lock().unwrap() {
+                thread::yield_now();
+            }
+            tidy::compress_all(directory, stop)
+        },
+        ..settings(scratch.path())
+    };
+    let writer = Writer::new(settings, host(), dropped);
+    let thread = thread::spawn(move || writer.run(&receiver));
+    for line in ["one", "two", "three"] {
+        say(&logger, line);
+        logger.flush();
+    }
+    assert_eq!(messages(scratch.path()), ["one", "two", "three"]);
+    assert_eq!(STARTED.load(Ordering::Relaxed), 1);
+    let packed = scratch.path().join("node-2020-01-01.log.gz");
+    assert!(!packed.exists());
+    *MAY_END.lock().unwrap() = true;
+    while !packed.exists() {
+        thread::yield_now();
+    }
+    drop(logger);
+    thread.join().unwrap();
+}
+
+/// The pair of names that turned the log off: a file of a day beside its interrupted compression.
+#[test]
+fn an_interrupted_compression_does_not_turn_the_log_off() {
+    for day in 1..=28 {
+        let scratch = Scratch::new("log-interrupted");
+        let plain = format!("node-2026-10-{day:02}.log");
+        fs::write(scratch.path().join(&plain), "old").unwrap();
+        fs::write(scratch.path().join(format!("{plain}.gz.tmp")), "half").unwrap();
+        let (logger, receiver) = NodeLogger::new(clock::unix_time);
+        say(&logger, "line");
+        let dropped = Arc::clone(&logger.dropped);
+        drop(logger);
+        Writer::new(settings(scratch.path()), host(), dropped).run(&receiver);
+        assert_eq!(messages(scratch.path()), ["line"], "{plain}");
+    }
+}
+
+#[test]
+fn rate_limits_hold_for_the_whole_process() {
     let allowed = (0..50).filter(|_| limited("test reason").is_some()).count();
     assert!((1..=6).contains(&allowed), "{allowed}");
 }

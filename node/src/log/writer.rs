@@ -1,29 +1,39 @@
-//! The log's own thread: takes events from a bounded channel, so that nobody else waits for a disk
-//! or a terminal.
+//! The log's thread: takes events from a bounded channel, so that no other thread waits for a disk or
+//! a terminal.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use log::{Level, Log as _, Record};
 
 use super::date::Date;
 use super::event::{Event, Identity};
-use super::file::LogFile;
+use super::file::{LogFile, OpenError};
+use super::tidy::{self, Pack, Packer, Retention};
+use super::trust::ClockTrust;
 
 /// Events that wait for the thread; more are dropped and counted.
 pub(super) const QUEUE_EVENTS: usize = 8_192;
-/// How often the thread looks for midnight and for what the limiter left out.
+/// How often the thread looks for midnight and for lines that the limiter suppressed.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a log that could not be written waits for its next chance.
-const RETRY: Duration = Duration::from_secs(30);
+/// Delay before a log that could not be opened is tried again; it doubles with each failure.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How long another process may have the directory before that is reported: an earlier run may be
+/// about to end.
+const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes that are collected before they are written.
 const BATCH_BYTES: usize = 64 << 10;
+/// Bytes that are kept while there is no file to write to.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+/// How often files are tidied up though none was rotated: what failed is tried again.
+const TIDY_INTERVAL: Duration = Duration::from_hours(1);
 
-/// What the thread is told.
+/// Message to the thread.
 pub(super) enum Message {
     Event(Event),
     /// Write everything so far, then answer.
@@ -32,57 +42,96 @@ pub(super) enum Message {
     Stop,
 }
 
-/// Where the lines go.
+/// Destination and limits of the log.
 pub(super) struct Settings {
     pub(super) directory: PathBuf,
     pub(super) retention_days: u32,
+    pub(super) max_file_bytes: u64,
+    pub(super) max_rotated_bytes: u64,
     pub(super) identity: Identity,
     /// The mirror on stdout, if it is wanted.
     pub(super) console: Option<env_logger::Logger>,
+    /// Compresses rotated files, on a thread of its own.
+    pub(super) pack: Pack,
+}
+
+/// Clocks and outputs of the thread; those of the system except in tests.
+#[derive(Clone)]
+pub(super) struct Host {
+    /// Time since 1970.
+    pub(super) wall: fn() -> Duration,
+    /// Time that never jumps.
+    pub(super) monotonic: fn() -> Duration,
+    /// Called for every failure that has not been reported yet.
+    pub(super) complain: fn(&str),
+    /// Why there is no log, for `status`.
+    pub(super) health: Arc<Health>,
+}
+
+/// Why there is no log, if there is none.
+#[derive(Debug, Default)]
+pub(super) struct Health(Mutex<Option<String>>);
+
+impl Health {
+    pub(super) fn problem(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn set(&self, problem: Option<String>) {
+        *self.lock() = problem;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) struct Writer {
     settings: Settings,
-    clock: fn() -> Duration,
+    host: Host,
     file: Option<LogFile>,
+    /// When the first attempt since the last success failed, when the next one is due, and the delay
+    /// after that.
+    failing_since: Option<Duration>,
     retry_at: Duration,
+    retry_delay: Duration,
+    has_complained: bool,
     batch: Vec<u8>,
     batch_lines: u64,
     batch_time: Duration,
     lost_lines: u64,
     dropped: Arc<AtomicU64>,
-    /// Called for every failure that has not been told yet; stderr, but for tests.
-    complain: fn(&str),
-    has_complained: bool,
+    trust: Option<ClockTrust>,
+    packer: Option<Packer>,
+    tidy_at: Duration,
 }
 
 impl Writer {
-    pub(super) fn new(
-        settings: Settings,
-        clock: fn() -> Duration,
-        dropped: Arc<AtomicU64>,
-        complain: fn(&str),
-    ) -> Self {
+    pub(super) fn new(settings: Settings, host: Host, dropped: Arc<AtomicU64>) -> Self {
         let mut writer = Self {
             settings,
-            clock,
+            host,
             file: None,
+            failing_since: None,
             retry_at: Duration::ZERO,
+            retry_delay: FIRST_RETRY,
+            has_complained: false,
             batch: Vec::new(),
             batch_lines: 0,
             batch_time: Duration::ZERO,
             lost_lines: 0,
             dropped,
-            complain,
-            has_complained: false,
+            trust: None,
+            packer: None,
+            tidy_at: Duration::ZERO,
         };
-        writer.open((writer.clock)());
+        writer.open();
         writer
     }
 
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            match messages.recv_timeout(TICK) {
+            match messages.recv_timeout(self.patience()) {
                 Ok(message) => {
                     // Everything that waits becomes one write.
                     let waiting = core::iter::once(message).chain(messages.try_iter());
@@ -93,15 +142,26 @@ impl Writer {
                                 self.settle();
                                 let _ = done.try_send(());
                             }
-                            Message::Stop => return self.settle(),
+                            Message::Stop => return self.end(),
                         }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.tick(),
-                Err(RecvTimeoutError::Disconnected) => return self.settle(),
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             self.report_dropped();
             self.write_batch();
+        }
+    }
+
+    /// How long there is nothing to do without a message.
+    fn patience(&self) -> Duration {
+        match self.file {
+            Some(_) => TICK,
+            None => self
+                .retry_at
+                .saturating_sub((self.host.monotonic)())
+                .clamp(Duration::from_millis(1), TICK),
         }
     }
 
@@ -116,14 +176,17 @@ impl Writer {
         let is_new_day = Date::of(event.time) != Date::of(self.batch_time);
         if is_new_day || self.batch.len() >= BATCH_BYTES {
             self.write_batch();
+        }
+        if self.batch.is_empty() {
             self.batch_time = event.time;
         }
         event.write_json(&self.settings.identity, &mut self.batch);
         self.batch_lines += 1;
     }
 
+    /// Logs something about the log itself.
     fn own(&mut self, level: Level, message: String) {
-        let event = Event::own((self.clock)(), level, message);
+        let event = Event::own((self.host.wall)(), level, message);
         self.take(&event);
     }
 
@@ -137,57 +200,83 @@ impl Writer {
         }
     }
 
+    fn report_problems(&mut self, problems: Vec<String>) {
+        for problem in problems {
+            if let Some(more) = super::limited("log files") {
+                self.own(Level::Warn, format!("{problem}{more}"));
+            }
+        }
+    }
+
     fn tick(&mut self) {
-        for (reason, count) in super::leftovers((self.clock)()) {
+        for (reason, count) in super::leftovers((self.host.wall)()) {
             self.own(
                 Level::Info,
                 format!("{reason}: {count} more lines were not logged"),
             );
         }
-        let now = (self.clock)();
+        let now = (self.host.wall)();
         if let Some(file) = &mut self.file {
-            let rotated = file.rotate(now);
-            self.check(rotated, now);
+            file.rotate(now);
         }
+        self.tidy_if_due();
     }
 
     fn settle(&mut self) {
         self.report_dropped();
         self.write_batch();
-        if let Some(file) = &self.file {
-            let synced = file.sync();
-            self.check(synced, (self.clock)());
-        }
+        let synced = self.file.as_ref().map_or(Ok(()), LogFile::sync);
+        self.check(synced);
     }
 
-    fn open(&mut self, now: Duration) {
+    /// The last chance for lines that have no file yet.
+    fn end(&mut self) {
+        self.retry_at = Duration::ZERO;
+        self.settle();
+    }
+
+    fn open(&mut self) {
         let Settings {
             directory,
-            retention_days,
+            max_file_bytes,
             ..
         } = &self.settings;
-        match LogFile::open(directory, *retention_days, now) {
-            Ok(file) => self.file = Some(file),
-            Err(error) => self.check(Err(error), now),
+        match LogFile::open(directory, *max_file_bytes, (self.host.wall)()) {
+            Ok(file) => {
+                if self.trust.is_none() {
+                    self.trust = Some(ClockTrust::new(
+                        (self.host.wall)(),
+                        (self.host.monotonic)(),
+                        file.newest_day(),
+                        self.settings.retention_days,
+                    ));
+                }
+                let problems = tidy::delete_unfinished(directory);
+                self.file = Some(file);
+                self.failing_since = None;
+                self.retry_delay = FIRST_RETRY;
+                self.has_complained = false;
+                self.host.health.set(None);
+                self.report_problems(problems);
+            }
+            Err(error) => self.fail(&error),
         }
     }
 
     fn write_batch(&mut self) {
-        if self.batch.is_empty() {
-            return;
+        if self.batch.is_empty() && self.file.is_some() {
+            return self.tidy_if_due();
         }
-        let now = (self.clock)();
-        if self.file.is_none() && now >= self.retry_at {
-            self.open(now);
+        if self.file.is_none() && (self.host.monotonic)() >= self.retry_at {
+            self.open();
             if self.file.is_some() && self.lost_lines > 0 {
                 let lost = core::mem::take(&mut self.lost_lines);
                 let event = Event::own(
-                    now,
+                    (self.host.wall)(),
                     Level::Warn,
                     format!("{lost} log lines could not be written"),
                 );
                 event.write_json(&self.settings.identity, &mut self.batch);
-                self.has_complained = false;
             }
         }
         match &mut self.file {
@@ -196,27 +285,76 @@ impl Writer {
                 if written.is_err() {
                     self.lost_lines += self.batch_lines;
                 }
-                self.check(written, now);
+                self.check(written);
             }
+            // The file may be there soon.
+            None if self.batch.len() < MAX_KEPT_BYTES => return,
             None => self.lost_lines += self.batch_lines,
         }
         self.batch.clear();
         self.batch_lines = 0;
+        self.tidy_if_due();
     }
 
-    /// After a failure the file is let go and tried again later; the node goes on meanwhile.
-    fn check(&mut self, result: io::Result<()>, now: Duration) {
-        let Err(error) = result else {
-            return;
-        };
+    /// After a failure the file is closed and tried again later; the node continues meanwhile.
+    fn check(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.fail(&OpenError::Io(error));
+        }
+    }
+
+    fn fail(&mut self, error: &OpenError) {
+        let now = (self.host.monotonic)();
         self.file = None;
-        self.retry_at = now + RETRY;
+        let since = *self.failing_since.get_or_insert(now);
+        self.retry_at = now.saturating_add(self.retry_delay);
+        self.retry_delay = (self.retry_delay * 2).min(MAX_RETRY);
+        let is_busy = matches!(error, OpenError::Busy);
+        if is_busy && now.saturating_sub(since) < BUSY_PATIENCE {
+            return;
+        }
+        let directory = self.settings.directory.display();
+        let problem = format!("cannot write the log in {directory}: {error}");
         if !self.has_complained {
             self.has_complained = true;
-            let directory = self.settings.directory.display();
-            (self.complain)(&format!(
-                "the log in {directory} cannot be written ({error}); going on without it"
-            ));
+            (self.host.complain)(&format!("{problem}; continuing without a log file"));
         }
+        self.host.health.set(Some(problem));
+    }
+
+    /// Deletes and compresses rotated files, when one was rotated and once an hour.
+    fn tidy_if_due(&mut self) {
+        let (wall, now) = ((self.host.wall)(), (self.host.monotonic)());
+        let is_trusted = match &mut self.trust {
+            Some(trust) => trust.observe(wall, now),
+            None => false,
+        };
+        let Some(file) = &mut self.file else { return };
+        let mut problems = file.take_problems();
+        // More may have been rotated while it ran; one that failed is tried again in an hour.
+        let (mut is_packed, mut has_failed) = (false, false);
+        if let Some(outcome) = self.packer.as_ref().and_then(Packer::outcome) {
+            (is_packed, has_failed) = (outcome.is_empty(), !outcome.is_empty());
+            problems.extend(outcome);
+            self.packer = None;
+        }
+        if file.take_rotated() || is_packed || now >= self.tidy_at {
+            self.tidy_at = now.saturating_add(TIDY_INTERVAL);
+            let retention = Retention {
+                days: self.settings.retention_days,
+                max_bytes: self.settings.max_rotated_bytes,
+                today: Date::of(wall),
+                is_trusted,
+            };
+            problems.extend(tidy::delete_old(file.directory(), retention));
+            if self.packer.is_none() && !has_failed && tidy::has_plain(file.directory()) {
+                let directory = file.directory().to_owned();
+                match Packer::start(directory, file.lock(), self.settings.pack) {
+                    Ok(packer) => self.packer = Some(packer),
+                    Err(error) => problems.push(format!("cannot compress log files: {error}")),
+                }
+            }
+        }
+        self.report_problems(problems);
     }
 }

@@ -26,6 +26,8 @@ pub enum NodeError {
     ChainDir(ChainDirError),
     /// The system gives no thread for the chain.
     ChainThread(io::Error),
+    /// The system gives no thread for the fetching of lost atoms.
+    RefetchThread(io::Error),
     /// The node is not connected.
     NotConnected,
     /// A name could not be resolved.
@@ -55,6 +57,12 @@ impl fmt::Display for NodeError {
             Self::Entropy(error) => error.fmt(f),
             Self::Network(error) => error.fmt(f),
             Self::ChainDir(error) => error.fmt(f),
+            Self::RefetchThread(error) => {
+                write!(
+                    f,
+                    "cannot start the thread that fetches lost atoms: {error}"
+                )
+            }
             Self::ChainThread(error) => {
                 write!(f, "cannot start the thread of the chain: {error}")
             }
@@ -77,7 +85,10 @@ impl fmt::Display for NodeError {
 impl core::error::Error for NodeError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Entropy(error) | Self::Resolve(error) | Self::ChainThread(error) => Some(error),
+            Self::Entropy(error)
+            | Self::Resolve(error)
+            | Self::ChainThread(error)
+            | Self::RefetchThread(error) => Some(error),
             Self::ChainDir(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Store(error) => Some(error),

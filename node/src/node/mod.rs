@@ -4,6 +4,7 @@ mod chain;
 pub(crate) mod chain_start;
 mod chain_thread;
 mod error;
+mod refetch;
 mod view;
 
 pub use chain::{
@@ -31,6 +32,7 @@ use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
+use refetch::Refetch;
 use std::net::ToSocketAddrs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -94,6 +96,7 @@ pub struct Node {
     // Before the network, which it uses, and ended before it.
     chain_thread: Mutex<Option<ChainThread>>,
     network: Mutex<Option<Network>>,
+    refetch: Mutex<Option<Refetch>>,
     chain: ChainView,
     /// What questions about validators have read.
     elections: Mutex<ElectionCache>,
@@ -131,6 +134,7 @@ impl Node {
             chain_thread: Mutex::new(None),
             network: Mutex::new(None),
             elections: Mutex::default(),
+            refetch: Mutex::new(None),
             chain: ChainView::default(),
             config,
         })
@@ -145,7 +149,12 @@ impl Node {
         if network.is_none() {
             let seed = clock::entropy().map_err(NodeError::Entropy)?;
             let (secret, store) = (self.secret.0.clone(), self.store.clone());
-            *network = Some(Network::start(&self.config, secret, seed, store)?);
+            let started = Network::start(&self.config, secret, seed, store)?;
+            if self.store.cold().is_some() && self.waits() {
+                let refetch = Refetch::start(self.store.clone(), started.handle());
+                *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
+            }
+            *network = Some(started);
         }
         Ok(())
     }
@@ -154,9 +163,14 @@ impl Node {
     /// wait for the network return at once.
     pub fn disconnect(&self) {
         self.stop_chain();
-        // Taken out first, so that stopping does not hold the lock.
+        // Taken out first, so that stopping does not hold the locks.
+        let refetch = self.refetch().take();
+        if let Some(refetch) = &refetch {
+            refetch.stop();
+        }
         let network = self.network().take();
         drop(network);
+        drop(refetch);
     }
 
     /// Says hello to an address; what it answers shows in [`Node::peers`].
@@ -382,6 +396,10 @@ impl Node {
 
     fn handle(&self) -> Result<NetworkHandle, Stopped> {
         self.network().as_ref().map(Network::handle).ok_or(Stopped)
+    }
+
+    fn refetch(&self) -> MutexGuard<'_, Option<Refetch>> {
+        self.refetch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn network(&self) -> MutexGuard<'_, Option<Network>> {

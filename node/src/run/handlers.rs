@@ -5,12 +5,14 @@ use super::{StopHandle, chain_handlers, warnings};
 use crate::chain::producer::{Activity, ValidatorStatus};
 use crate::control::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
-    ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, StatusReply, hex, unhex,
+    ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
+    StatusReply, hex, unhex,
 };
 use crate::net::NetworkStatus;
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::store::Durability;
-use crate::store::cold::ColdStats;
+use crate::store::cold::{ColdStats, SetAside};
+use crate::store::disk::real_path;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
@@ -153,6 +155,33 @@ impl NodeHandler {
         }
     }
 
+    fn damaged(&self, directory: &str, clear: bool) -> Reply {
+        let Some(cold) = self.node.store().cold() else {
+            return Err("this node has no cold storage".to_owned().into());
+        };
+        // The socket may be another node's than the one that has the directory open.
+        let own = real_path(cold.path());
+        if own.to_string_lossy() != directory {
+            let own = own.display();
+            let refusal = format!(
+                "the cold storage of this node is {own}, not {directory}; ask the node that has it \
+                 open, with its --state-dir or --control-socket"
+            );
+            return Err(refusal.into());
+        }
+        let incidents = if clear {
+            cold.clear_set_aside().map_err(|error| error.to_string())?
+        } else {
+            cold.stats().set_aside
+        };
+        to_reply(
+            &incidents
+                .into_iter()
+                .map(SetAsideReply::from)
+                .collect::<Vec<_>>(),
+        )
+    }
+
     fn providers(&self, id: &str) -> Reply {
         let providers = self.node.providers(parse_id(id)?)?;
         let replies = providers.iter().map(|provider| ProviderReply {
@@ -201,10 +230,32 @@ impl Handler for NodeHandler {
             Request::ProveAccount { account } => {
                 chain_handlers::prove_account(&self.node, &account)
             }
+            Request::Damaged { directory, clear } => self.damaged(&directory, clear),
             Request::Stop {} => {
                 self.stop.stop();
                 Ok(Value::Null)
             }
+        }
+    }
+}
+
+impl From<SetAside> for SetAsideReply {
+    fn from(incident: SetAside) -> Self {
+        let SetAside {
+            number,
+            files,
+            bytes,
+            problems,
+            missing,
+            unknown,
+        } = incident;
+        Self {
+            number,
+            files,
+            bytes,
+            problems,
+            missing,
+            unknown,
         }
     }
 }
@@ -270,6 +321,9 @@ fn status_reply(node: &Node) -> StatusReply {
         network,
     } = node.status();
     let config = node.config();
+    let refuses_writes = cold
+        .as_ref()
+        .is_some_and(|cold| cold.write_failure.is_some());
     let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
     let chain = node.chain().status();
@@ -292,7 +346,8 @@ fn status_reply(node: &Node) -> StatusReply {
         hot_atoms: hot.atoms,
         hot_bytes: hot.used_bytes,
         hot_limit_bytes: hot.limit_bytes,
-        durable: durability != Durability::Memory,
+        durable: durability != Durability::Memory && !refuses_writes,
+        refuses_writes,
         advertisements: network.map_or(0, |network| network.advertisements as u64),
         difficulty: network.map_or(0, |network| network.difficulty),
         latest_block: network
@@ -307,6 +362,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .into_iter()
             .flatten()
             .chain(halted)
+            .chain(crate::log::problem())
             .collect(),
         validator: validator.map(|status| validator_reply(status, &chain.mempool)),
     }
@@ -338,23 +394,30 @@ fn validator_reply(status: &ValidatorStatus, mempool: &MempoolStatus) -> Produce
     }
 }
 
-/// What an operator has to see to, in words.
+/// Problems of cold storage that need the operator.
 fn problems(cold: &ColdStats) -> Vec<String> {
     let writes = cold.write_failure.as_ref();
     let writes = writes.map(|why| format!("cold storage refuses writes: {why}"));
     let maintenance = cold.maintenance_failure.as_ref();
-    let maintenance = maintenance.map(|why| format!("cold storage is not tidied up: {why}"));
+    let maintenance = maintenance.map(|why| format!("maintenance of cold storage fails: {why}"));
     let damages = cold
         .damages
         .iter()
         .map(|damage| format!("damaged: {damage}"));
     let further = (cold.further_damages > 0)
         .then(|| format!("damaged: {} further places", cold.further_damages));
+    let set_aside = cold.set_aside.iter().map(|incident| {
+        format!(
+            "damaged files of cold storage are set aside: {incident}; `astreum store damaged` shows \
+             them, and removes them with --clear"
+        )
+    });
     writes
         .into_iter()
         .chain(maintenance)
         .chain(damages)
         .chain(further)
+        .chain(set_aside)
         .collect()
 }
 

@@ -23,6 +23,7 @@ use crate::net::NetworkError;
 use crate::node::{Node, NodeError};
 use core::fmt;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,6 +79,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     // Before anything that peers could notice.
     crate::chain::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
+    create_private(&paths.state_dir);
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
     node.connect().map_err(RunError::Node)?;
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
@@ -99,6 +101,15 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     server.stop();
     log::info!("stopped");
     Ok(())
+}
+
+/// Creates the state directory for its owner alone, wherever logs and socket are. Files that need it
+/// report that it cannot be created.
+fn create_private(state_dir: &Path) {
+    let mut builder = std::fs::DirBuilder::new();
+    if let Err(error) = builder.recursive(true).mode(0o700).create(state_dir) {
+        log::warn!("cannot create state_dir {}: {error}", state_dir.display());
+    }
 }
 
 /// What to type, in any directory, to start this program again.
@@ -135,7 +146,10 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     writeln!(out, "  UDP port        {port}")?;
     writeln!(out, "  control socket  {socket}")?;
     writeln!(out, "  log             {}", paths.log_dir.display())?;
-    writeln!(out, "  storage         {}", status.durability)?;
+    match status.cold.and_then(|cold| cold.write_failure) {
+        Some(why) => writeln!(out, "  storage         refuses writes: {why}")?,
+        None => writeln!(out, "  storage         {}", status.durability)?,
+    }
     writeln!(out)?;
     writeln!(out, "Try in another terminal:")?;
     let program = program();

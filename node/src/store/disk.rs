@@ -1,94 +1,117 @@
-//! The file system as cold storage sees it: a narrow trait, so that tests can put a disk behind it
-//! that loses, tears and refuses; and its std implementation.
+//! File system interface of cold storage: a narrow trait, so that tests can put a simulated disk
+//! behind it that loses, tears and refuses writes; and its std implementation.
 //!
-//! What is assumed of a disk, and nothing more:
-//! - What [`DiskFile::sync`] returned for is read back after a power loss, at its place and length.
-//!   What was written and not synced may be there whole, in part or not at all, in any order.
-//! - [`Disk::rename`] replaces atomically. A name that was made, renamed or removed is settled once
-//!   [`Disk::sync_dir`] returned for its directory; before that either state may come back.
-//! - After a failed write or sync nothing is known of what was not synced before; such a file is
+//! Assumptions about a disk, and nothing more:
+//! - Data for which [`DiskFile::sync`] returned is read back after a power loss, at its offset and
+//!   with its length. Data written and not synced may survive whole, in part or not at all, in any
+//!   order.
+//! - [`Disk::rename`] replaces atomically. A name that was created, renamed or removed is durable
+//!   once [`Disk::sync_dir`] returned for its directory; before that either state may come back.
+//! - After a failed write or sync the state of everything not yet synced is unknown; such a file is
 //!   never written to again.
+//! - A path may lead to another file or directory at any time: an operator, a script or another
+//!   program may remove or replace it. [`FileId`] tells whether a path still leads to an open file.
+
+mod lock;
+mod system;
+
+pub use lock::{DirLock, Displaced};
+pub(super) use system::is_read_only;
+pub use system::{ReadOnlyDisk, SystemDisk, real_path};
 
 use super::map::Map;
 use core::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a directory holds under one name.
+/// One name in a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirEntry {
-    /// The name, where it is UTF-8; others are not ours.
+    /// The name. Names that are not UTF-8 are not listed.
     pub name: String,
     /// Whether it is a directory.
     pub is_dir: bool,
-    /// Bytes in it, where it is a file.
+    /// Length in bytes of a file.
     pub len: u64,
+}
+
+/// Identity of a file or directory, independent of its name. Not reused while the file is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId {
+    /// The device or file system.
+    pub device: u64,
+    /// The inode on it.
+    pub inode: u64,
 }
 
 /// A file system.
 pub trait Disk: Send + Sync + fmt::Debug {
-    /// Makes a directory and what is missing above it; that it exists is no error.
+    /// Creates a directory and its missing parents. An existing directory is not an error.
     ///
     /// # Errors
     /// When the disk refuses.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// What a directory holds, in no order. A directory that does not exist is empty.
+    /// Lists a directory, in no order. A directory that does not exist is empty.
     ///
     /// # Errors
     /// When the disk refuses.
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 
-    /// Makes an empty file to write to and read from; one of that name loses what it held.
+    /// Creates an empty file for reading and writing, truncating an existing one.
     ///
     /// # Errors
     /// When the disk refuses.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Opens a file to read.
+    /// Opens a file for reading.
     ///
     /// # Errors
-    /// When there is none or the disk refuses.
+    /// When it does not exist or the disk refuses.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Renames a file, over one that has the new name.
+    /// Renames a file, replacing an existing one.
     ///
     /// # Errors
     /// When the disk refuses.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file; that there is none is no error.
+    /// Removes a file. A missing file is not an error.
     ///
     /// # Errors
     /// When the disk refuses.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Settles the names in a directory.
+    /// Makes the names in a directory durable.
     ///
     /// # Errors
     /// When the disk refuses.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the lock that the file at `path` stands for, making it where it can; `None` when
-    /// somebody else has it. Dropping gives it back.
+    /// Identity of the file or directory at a path, `None` when there is none.
     ///
     /// # Errors
-    /// When the disk refuses; a disk that cannot be written to is no reason.
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// When the disk refuses.
+    fn identity(&self, path: &Path) -> io::Result<Option<FileId>>;
+
+    /// Locks the directory at `root` and the file `LOCK` in it, which is created where possible;
+    /// `None` when another opener holds one of the locks. Dropping the lock releases it.
+    ///
+    /// # Errors
+    /// When the disk refuses. A read-only disk is not an error.
+    fn lock(&self, root: &Path) -> io::Result<Option<Box<dyn DirLock>>>;
 }
 
 /// An open file.
 pub trait DiskFile: Send + Sync {
-    /// Bytes in the file.
+    /// Length in bytes.
     ///
     /// # Errors
     /// When the disk refuses.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether it holds none.
+    /// Whether the file is empty.
     ///
     /// # Errors
     /// As [`Self::len`].
@@ -96,212 +119,35 @@ pub trait DiskFile: Send + Sync {
         self.len().map(|len| len == 0)
     }
 
+    /// Identity of the file, whatever its name is now.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn identity(&self) -> io::Result<FileId>;
+
     /// Fills `buffer` from `offset` on.
     ///
     /// # Errors
-    /// When the disk refuses; [`ErrorKind::UnexpectedEof`] when the file ends before.
+    /// When the disk refuses; [`io::ErrorKind::UnexpectedEof`] when the file ends before.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
-    /// When the disk refuses; some of it may have been written then.
+    /// When the disk refuses; a part may have been written then.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Returns once everything written is on the disk, with the length.
+    /// Returns once everything written is durable, the length included.
     ///
     /// # Errors
     /// When the disk refuses.
     fn sync(&self) -> io::Result<()>;
 
-    /// The file in memory, if this disk can do that. Only for files that nobody writes to any more.
+    /// Maps the file into memory, if this disk supports it. Only for sealed files.
     ///
     /// # Errors
     /// When the system refuses.
     fn map(&self) -> io::Result<Option<Map>> {
         Ok(None)
-    }
-}
-
-/// The system's own files.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemDisk;
-
-impl Disk for SystemDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let entries = match fs::read_dir(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let mut listed = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            let metadata = match fs::metadata(entry.path()) {
-                // It went away in between, or is a link to nothing.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                // A link that leads nowhere: who opens it hears of it, the others can be opened.
-                Err(_) => entry.metadata()?,
-                Ok(metadata) => metadata,
-            };
-            listed.push(DirEntry {
-                name,
-                is_dir: metadata.is_dir(),
-                len: metadata.len(),
-            });
-        }
-        Ok(listed)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
-        Ok(Arc::new(SystemFile(file)))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        // A pipe in a file's place must not hold anybody up.
-        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(nonblocking).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        Ok(Arc::new(SystemFile(file)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        // Only Unix lets a directory be opened and synced; elsewhere renames are settled in order.
-        if cfg!(unix) {
-            File::open(path)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        let writable = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
-        let file = match writable {
-            Err(error) if is_read_only(&error) => return lock_existing(path),
-            file => file?,
-        };
-        try_lock(file)
-    }
-}
-
-/// Locks a file that is only read. Where there is none, nobody of ours has the store open.
-fn lock_existing(path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-    match File::open(path) {
-        Err(missing) if missing.kind() == ErrorKind::NotFound => Ok(Some(Box::new(()))),
-        file => try_lock(file?),
-    }
-}
-
-fn try_lock(file: File) -> io::Result<Option<Box<dyn Send + Sync>>> {
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Box::new(file))),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// The system's own files, to be read and left as they are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReadOnlyDisk;
-
-fn refuse<T>() -> io::Result<T> {
-    Err(ErrorKind::ReadOnlyFilesystem.into())
-}
-
-impl Disk for ReadOnlyDisk {
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        refuse()
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        SystemDisk.list(path)
-    }
-
-    fn create(&self, _: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        refuse()
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        SystemDisk.open(path)
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refuse()
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        refuse()
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        refuse()
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        lock_existing(path)
-    }
-}
-
-/// Whether the disk says that it may be read and not written.
-pub(super) fn is_read_only(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-    )
-}
-
-#[derive(Debug)]
-struct SystemFile(File);
-
-#[cfg(unix)]
-impl DiskFile for SystemFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.metadata().map(|metadata| metadata.len())
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn map(&self) -> io::Result<Option<Map>> {
-        Map::new(&self.0).map(Some)
     }
 }

@@ -1,4 +1,4 @@
-//! Where writes go first: append-only files of checksummed records, and an index of them in memory.
+//! Write-ahead journal: append-only files of checksummed records, and their index in memory.
 //!
 //! A journal is `ASTJRNL` and a version byte, then records:
 //!
@@ -10,17 +10,19 @@
 //! | length | the atom's stored bytes |
 //!
 //! Invariants:
-//! - A journal is appended to by the process that made it and by none after it: what a recovery
-//!   finds behind the last good record is never written over, and appends go to a fresh file.
-//! - A bad record costs itself alone. [`scan`] goes on at the next place where checksum and id
-//!   hold; a record found so may have been the inside of an atom, and is the atom it says even then.
-//! - A last record that was cut off is told from a damaged one: what an interruption leaves was not
-//!   acknowledged, and is no loss. Where it cannot be told, it counts as damaged.
+//! - Only the process that created a journal appends to it: a recovery never overwrites what is
+//!   behind the last good record, and later appends go to a new file.
+//! - A damaged record costs itself alone. [`scan`] continues at the next place where checksum and id
+//!   match; a record found so may have been the inside of an atom, and is the atom it says even then.
+//! - A record whose length, checksum or id is damaged is repaired when its atom is intact.
+//! - A last record that was cut off is told from a damaged one: an interrupted write was not
+//!   acknowledged, and is not a loss. Where it cannot be told, it counts as damaged.
 //! - Nothing is allocated beyond the largest record and one window of the file.
 
+mod salvage;
 mod segment;
 
-pub(super) use segment::Segment;
+pub(super) use segment::{Journal, Segment};
 
 use super::disk::DiskFile;
 use super::level::Damage;
@@ -28,14 +30,16 @@ use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, ID_BYTES};
 use std::io;
 use std::path::Path;
 
-/// What a journal begins with: the magic and the version of the format.
+/// Header of a journal: the magic and the version of the format.
 pub(super) const HEADER: [u8; 8] = *b"ASTJRNL\x01";
-/// What stands in front of the stored bytes.
+/// Bytes of a record before the stored bytes.
 const RECORD_HEAD_BYTES: usize = 8 + ID_BYTES;
-/// The most stored bytes that a record may have.
+/// Largest number of stored bytes in a record.
 pub(super) const MAX_RECORD_BYTES: usize = 16 << 20;
 const WINDOW_BYTES: usize = 1 << 20;
-/// What stands in a journal's end after an interruption.
+/// Ids of lost atoms that are kept of one scan; further ones are counted.
+const MAX_LOST_IDS: usize = 1 << 16;
+/// Problem of the end of a journal after an interruption.
 const CUT_OFF: &str = "the journal ends in a write that was interrupted, and not acknowledged";
 
 /// Name of the journal with this number.
@@ -50,7 +54,8 @@ pub(super) fn sequence(name: &str) -> Option<u64> {
     all_digits.then(|| digits.parse().ok())?
 }
 
-/// A record's atom and where its stored bytes are, relative to what it was encoded into.
+/// Id of a record's atom and the place of its stored bytes, relative to the buffer it was encoded
+/// into.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Record {
     pub(super) id: AtomId,
@@ -86,7 +91,7 @@ pub(super) fn encode(
     true
 }
 
-/// Of the length, and of the id with the stored bytes.
+/// CRC-32 of the length, and of the id with the stored bytes.
 fn checksum(len: u32, id_and_stored: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&len.to_le_bytes());
@@ -94,16 +99,30 @@ fn checksum(len: u32, id_and_stored: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What is in a journal besides its records.
+/// Content of a journal besides its records.
 #[derive(PartialEq, Eq, Debug, Default)]
 pub(super) struct Scanned {
-    /// Places that held something else once.
+    /// Damaged places.
     pub(super) damages: Vec<Damage>,
     /// A write at the end that was interrupted.
     pub(super) cut_off: Option<Damage>,
+    /// Ids of atoms in damaged records, as far as they are known.
+    pub(super) lost: Vec<AtomId>,
+    /// Damaged parts of which the ids are not known.
+    pub(super) unknown: u64,
 }
 
-/// Finds the records of a journal and says what else is in it.
+impl Scanned {
+    fn lose(&mut self, id: AtomId) {
+        if self.lost.len() < MAX_LOST_IDS {
+            self.lost.push(id);
+        } else {
+            self.unknown += 1;
+        }
+    }
+}
+
+/// Finds the records of a journal, and what is damaged in it.
 pub(super) fn scan(
     path: &Path,
     file: &dyn DiskFile,
@@ -129,7 +148,7 @@ pub(super) fn scan(
         scanned.damages.push(damage(0, problem));
         at = 0;
     }
-    // Where the part begins that is no record, while in one.
+    // Start of the part that is not a record, while in one.
     let mut lost: Option<u64> = None;
     while at < window.len {
         let Some(record) = record_at(&mut window, at, lost.is_some() || at == 0)? else {
@@ -137,27 +156,35 @@ pub(super) fn scan(
             at += 1;
             continue;
         };
-        // Before the first record it is the head, which is reported already.
-        if let Some(offset) = lost.take().filter(|&offset| offset > 0) {
-            let problem = "a part of the journal is damaged";
-            scanned.damages.push(damage(offset, problem));
+        if let Some(offset) = lost.take() {
+            // Before the first record it is the header, which is reported already.
+            if offset > 0 {
+                let problem = "a part of the journal is damaged";
+                scanned.damages.push(damage(offset, problem));
+            }
+            let from = offset.max(HEADER.len() as u64);
+            salvage::salvage(&mut window, from..at, &mut scanned, &mut each)?;
         }
         at = record.offset + u64::from(record.len);
         each(record);
     }
-    if let Some(offset) = lost.filter(|&offset| offset > 0) {
-        if is_cut_off(&mut window, offset)? {
+    if let Some(offset) = lost {
+        if offset > 0 && is_cut_off(&mut window, offset)? {
             scanned.cut_off = Some(damage(offset, CUT_OFF));
         } else {
-            let problem = "the end of the journal is damaged";
-            scanned.damages.push(damage(offset, problem));
+            if offset > 0 {
+                let problem = "the end of the journal is damaged";
+                scanned.damages.push(damage(offset, problem));
+            }
+            let range = offset.max(HEADER.len() as u64)..window.len;
+            salvage::salvage(&mut window, range, &mut scanned, &mut each)?;
         }
     }
     Ok(scanned)
 }
 
-/// Whether what begins at `at` and is no record looks like one that was not written to its end: the
-/// file ends before it does, or nothing of it came to the disk.
+/// Whether the bytes from `at` on look like a record that was not written to its end: the file ends
+/// before it does, or nothing of it reached the disk.
 fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     let Some(head) = window.read(at, RECORD_HEAD_BYTES + HEADER_BYTES)? else {
         return Ok(true);
@@ -171,7 +198,7 @@ fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     if !(HEADER_BYTES..=MAX_RECORD_BYTES).contains(&len) || there >= len as u64 {
         return window.is_zero_from(at);
     }
-    // It is shorter than it says. If it is whole but for that, the length is what is damaged.
+    // Shorter than it says. If it is whole except for that, the length is damaged.
     let Ok(there) = u32::try_from(there) else {
         return Ok(false);
     };
@@ -179,7 +206,7 @@ fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     Ok(body.is_none_or(|body| checksum(there, body) != expected))
 }
 
-/// The record that begins at `at`, if one does. `doubtful` where nothing says that one should.
+/// The record that begins at `at`, if one does. `doubtful` where none is expected.
 fn record_at(window: &mut Window<'_>, at: u64, doubtful: bool) -> io::Result<Option<Record>> {
     let Some(head) = window.read(at, RECORD_HEAD_BYTES + HEADER_BYTES)? else {
         return Ok(None);
@@ -232,7 +259,7 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// Whether there are only zeros from `at` on: space that was never written to.
+    /// Whether only zeros follow from `at` on: space that was allocated and never written to.
     fn is_zero_from(&mut self, mut at: u64) -> io::Result<bool> {
         while at < self.len {
             let len = (self.len - at).min(WINDOW_BYTES as u64);
@@ -272,7 +299,7 @@ pub(super) fn leftover_name(id: &AtomId) -> String {
     format!("{}.bin", id.to_string().to_uppercase())
 }
 
-/// The id in such a name. The reference makes upper case and reads either.
+/// The id in such a name. The reference writes upper case and reads either.
 pub(super) fn leftover_id(name: &str) -> Option<AtomId> {
     let digits = name
         .strip_suffix(".bin")
@@ -342,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_byte_costs_one_record_at_most_and_is_reported() {
+    fn every_flipped_byte_is_reported_and_costs_only_the_atom_that_it_is_in() {
         let scratch = Scratch::new("journal-flip");
         let (bytes, records) = journal_of(&atoms(6));
         let clean = (records.clone(), Scanned::default());
@@ -354,8 +381,16 @@ mod tests {
             assert_eq!(scanned.cut_off, None, "byte {at}");
             assert_eq!(scanned.damages.len(), 1, "byte {at}");
             assert!(scanned.damages[0].offset <= at as u64);
-            let lost = usize::from(at >= HEADER.len());
-            assert_eq!(found.len(), records.len() - lost, "byte {at}");
+            // A record whose length, checksum or id is damaged has its atom all the same.
+            let lost: Vec<AtomId> = records
+                .iter()
+                .filter(|record| {
+                    (record.offset..record.offset + u64::from(record.len)).contains(&(at as u64))
+                })
+                .map(|record| record.id)
+                .collect();
+            assert_eq!((&scanned.lost, scanned.unknown), (&lost, 0), "byte {at}");
+            assert_eq!(found.len(), records.len() - lost.len(), "byte {at}");
             assert!(found.iter().all(|record| records.contains(record)));
         }
     }

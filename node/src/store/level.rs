@@ -1,36 +1,46 @@
-//! One sealed pair of files, byte for byte the reference's: `<n>_index` and `<n>_data`.
+//! Sealed pair of files, byte for byte the reference's: `<n>_index` and `<n>_data`; and beside it
+//! the lengths file of this implementation.
 //!
-//! The index is the number of entries and then the entries in the order of their ids; every number
-//! is 64 bytes, big-endian:
+//! The index is the number of entries and then the entries in ascending order of their ids; every
+//! number is 64 bytes, big-endian:
 //!
 //! | bytes | index |
 //! | --- | --- |
 //! | 64 | number of entries |
 //! | 32 + 64 + 64 each | id, position in the data, size |
 //!
-//! The data is the atoms' stored bytes one after the other, in the same order.
+//! The data is the atoms' stored bytes one after the other, in the same order. `<n>_lengths` has the
+//! boundaries a second time; see `level/lengths.rs`.
 //!
-//! Lookups use a side index in memory, 3.6 bytes an entry: one line of the processor's cache says
-//! where the ids are that begin like the one that is asked for, and sixteen further bits of each.
-//! A miss mostly ends there; a hit touches one entry and its data.
+//! Lookups use a side index in memory, 3.6 bytes an entry: one cache line says which entries have
+//! ids with the same leading bits, and sixteen further bits of each. A miss mostly ends there; a hit
+//! touches one entry and its data.
 //!
 //! Invariants:
-//! - What `Pair::find` gives has the id that was asked for; its bytes were hashed.
-//! - Whatever the two files hold, nothing panics, and nothing larger than the data file is
-//!   allocated. Ids that do not ascend cost memory and time, not atoms: they are looked up through
-//!   a sorted permutation.
-//! - The number of entries is what the file has room for; the count in its head is only compared.
+//! - `Pair::find` returns only atoms whose bytes hash to the id.
+//! - Whatever the files hold, nothing panics, and nothing larger than the data file is allocated. Ids
+//!   that do not ascend cost memory and time, not atoms: they are looked up through a sorted
+//!   permutation.
+//! - The number of entries is what the index file has room for; the count in its head is only
+//!   compared.
+//! - A pair that was found damaged is marked ([`Pair::is_damaged`]), so that it is repaired instead of
+//!   merged. `level/salvage.rs` reads what is intact.
 
+mod lengths;
+mod salvage;
 mod side;
 mod writer;
 
+pub(super) use lengths::file_len as lengths_len;
+pub(super) use salvage::{Condition, Files, Item, Salvage};
 pub use writer::encode_pair;
-pub(super) use writer::{PairWriter, data_name, index_name, temporary_name};
+pub(super) use writer::{PairWriter, data_name, index_name, lengths_name, temporary_name};
 
-use super::disk::Disk;
+use super::disk::{Disk, FileId};
 use super::map::Sealed;
 use astreum_core::atom::{Atom, AtomId, ID_BYTES};
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 use side::Side;
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
@@ -41,17 +51,17 @@ const NUMBER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = ID_BYTES + 2 * NUMBER_BYTES;
 const COUNT_BYTES: u64 = 64;
 const ENTRY_LEN: u64 = 160;
-/// Entries that are read at a time where all are read.
+/// Entries read at a time where all are read.
 const ENTRIES_A_READ: u32 = 4_096;
 
-/// A place in a file that is not what it should be.
+/// A damaged place in a file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
     /// The byte in it at which the damaged part begins.
     pub offset: u64,
-    /// What is wrong.
+    /// The kind of damage.
     pub problem: Cow<'static, str>,
 }
 
@@ -66,7 +76,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Why something that should be in a file could not be had.
+/// Why an atom that should be in a file could not be read.
 #[derive(Debug)]
 pub(super) enum ReadError {
     Damaged(Damage),
@@ -88,7 +98,7 @@ impl ReadError {
     }
 }
 
-/// Where an atom's bytes are, as the index has it.
+/// An entry of an index: where an atom's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Entry {
     id: AtomId,
@@ -121,45 +131,55 @@ fn number(bytes: &[u8]) -> Option<u64> {
 #[derive(Debug)]
 pub(super) struct Pair {
     number: u64,
-    index_path: PathBuf,
-    data_path: PathBuf,
     index: Sealed,
     data: Sealed,
     side: Side,
+    /// Length of the lengths file, 0 without one.
+    lengths_len: u64,
+    ids: [FileId; 2],
+    is_damaged: AtomicBool,
 }
 
 impl Pair {
-    /// Opens the pair with this number and says what is wrong with the shape of its index.
+    /// Opens the pair with this number and reports what is wrong with the shape of its files.
     pub(super) fn open(
         disk: &dyn Disk,
         dir: &Path,
         number: u64,
         mapped: bool,
     ) -> Result<(Self, Vec<Damage>), ReadError> {
-        let (index_path, data_path) = (dir.join(index_name(number)), dir.join(data_name(number)));
         let seal = |path: &Path| {
-            disk.open(path)
-                .and_then(|file| Sealed::new(file, mapped))
+            Sealed::open(disk, path, mapped)
+                .and_then(|sealed| Ok((sealed.file().identity()?, sealed)))
                 .map_err(|error| ReadError::failed(path, error))
         };
-        let (index, data) = (seal(&index_path)?, seal(&data_path)?);
-        let (count, mut damages) = entry_count(&index, &index_path)?;
+        let (index_id, index) = seal(&dir.join(index_name(number)))?;
+        let (data_id, data) = seal(&dir.join(data_name(number)))?;
+        let lengths_path = dir.join(lengths_name(number));
+        let lengths_len = match disk.open(&lengths_path).and_then(|file| file.len()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            len => len.map_err(|error| ReadError::failed(&lengths_path, error))?,
+        };
+        let (count, mut damages) = entry_count(&index)?;
         let side =
-            Side::build(&index, count).map_err(|error| ReadError::failed(&index_path, error))?;
+            Side::build(&index, count).map_err(|error| ReadError::failed(index.path(), error))?;
         if !side.is_ascending() {
             damages.push(Damage {
-                path: index_path.clone(),
+                path: index.path().to_owned(),
                 offset: COUNT_BYTES,
                 problem: "the ids of the index do not ascend; lookups in it are slow".into(),
             });
+        } else if damages.is_empty() {
+            damages.extend(extra_data(&index, &data, count)?);
         }
         let pair = Self {
             number,
-            index_path,
-            data_path,
             index,
             data,
             side,
+            lengths_len,
+            ids: [index_id, data_id],
+            is_damaged: AtomicBool::new(!damages.is_empty()),
         };
         Ok((pair, damages))
     }
@@ -168,19 +188,61 @@ impl Pair {
         self.number
     }
 
-    /// How many entries its index has.
+    /// Number of entries in its index.
     pub(super) const fn count(&self) -> u32 {
         self.side.count()
     }
 
-    /// Bytes of both files.
-    pub(super) const fn bytes(&self) -> u64 {
+    /// Bytes of the index and the data, which decide when a level is merged.
+    pub(super) fn bytes(&self) -> u64 {
         self.index.len() + self.data.len()
+    }
+
+    /// Bytes of all its files.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.bytes() + self.lengths_len
     }
 
     /// Bytes of memory that lookups in it take, the page cache aside.
     pub(super) const fn memory_bytes(&self) -> u64 {
         self.side.memory_bytes()
+    }
+
+    /// Whether a part of it was found damaged since it was opened.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// Marks it as damaged.
+    pub(super) fn set_damaged(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Checks that its files have their names and their lengths; gives the damage otherwise.
+    pub(super) fn check_files(&self, disk: &dyn Disk) -> io::Result<Option<Damage>> {
+        for (sealed, id) in [&self.index, &self.data].into_iter().zip(self.ids) {
+            let problem = if !sealed.check()? {
+                "the file was truncated while it was open"
+            } else if disk.identity(sealed.path())? != Some(id) {
+                "the file was removed or replaced while it was open"
+            } else {
+                continue;
+            };
+            self.set_damaged();
+            return Ok(Some(Damage {
+                path: sealed.path().to_owned(),
+                offset: 0,
+                problem: problem.into(),
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Identity of the open file that had this name, the lengths file aside.
+    pub(super) fn id_of(&self, path: &Path) -> Option<FileId> {
+        let files = [&self.index, &self.data].into_iter().zip(self.ids);
+        let mut named = files.filter(|(sealed, _)| sealed.path() == path);
+        named.next().map(|(_, id)| id)
     }
 
     /// Whether the atom may be here; `false` is certain, and no file is touched.
@@ -197,7 +259,7 @@ impl Pair {
         match self.locate(id) {
             Ok(None) => Ok(None),
             Ok(Some((at, entry))) => self.atom(at, &entry).map(Some),
-            Err(error) => Err(ReadError::failed(&self.index_path, error)),
+            Err(error) => Err(self.failed_index(error)),
         }
     }
 
@@ -215,14 +277,27 @@ impl Pair {
             .find(id, |at| read_entry(&self.index, at, &mut buffer))
     }
 
+    fn failed_index(&self, error: io::Error) -> ReadError {
+        if error.kind() == ErrorKind::UnexpectedEof {
+            return self.damage(&self.index, 0, "the file was truncated while it was open");
+        }
+        ReadError::failed(self.index.path(), error)
+    }
+
+    fn damage(&self, file: &Sealed, offset: u64, problem: &'static str) -> ReadError {
+        self.set_damaged();
+        ReadError::damaged(file.path(), offset, problem)
+    }
+
     fn atom(&self, at: u32, entry: &Entry) -> Result<Atom, ReadError> {
         let mut buffer = Vec::new();
         let stored = self.stored(at, entry, &mut buffer)?;
         let position = entry.position.unwrap_or_default();
-        let damaged = |problem| ReadError::damaged(&self.data_path, position, problem);
-        let atom = Atom::from_bytes(stored).map_err(|_| damaged("no atom is stored here"))?;
+        let atom = Atom::from_bytes(stored)
+            .map_err(|_| self.damage(&self.data, position, "not an atom"))?;
         if atom.id() != entry.id {
-            return Err(damaged("the atom here has not the id that the index says"));
+            let problem = "atom id does not match its index entry";
+            return Err(self.damage(&self.data, position, problem));
         }
         Ok(atom)
     }
@@ -236,36 +311,46 @@ impl Pair {
     ) -> Result<&'a [u8], ReadError> {
         let offset = entry_offset(at);
         let Some((position, size)) = entry.position.zip(entry.size) else {
-            let problem = "the entry's position or size is no file's";
-            return Err(ReadError::damaged(&self.index_path, offset, problem));
+            let problem = "position or size of the entry is too large";
+            return Err(self.damage(&self.index, offset, problem));
         };
         self.data
             .read(position, size, buffer)
             .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => ReadError::damaged(
-                    &self.index_path,
-                    offset,
-                    "the entry points beyond the end of the data file",
-                ),
-                _ => ReadError::failed(&self.data_path, error),
+                ErrorKind::UnexpectedEof => {
+                    let problem = "the entry points beyond the end of the data file";
+                    self.damage(&self.index, offset, problem)
+                }
+                _ => ReadError::failed(self.data.path(), error),
             })
     }
 
-    /// Its entries in the order of their ids.
+    /// Cursor over its entries in ascending order of ids.
     pub(super) const fn cursor(&self) -> Cursor<'_> {
         Cursor {
             pair: self,
             next: 0,
+            read_bytes: 0,
             buffer: Vec::new(),
+        }
+    }
+
+    /// Its files for a [`Salvage`], as they are open.
+    pub(super) const fn files(&self) -> Files<'_> {
+        Files {
+            index: Some(&self.index),
+            data: Some(&self.data),
         }
     }
 }
 
-/// Walks a pair in the order of its ids.
+/// Walks a pair in ascending order of ids.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     pair: &'a Pair,
     next: u32,
+    /// Stored bytes of the atoms that were read.
+    read_bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -275,9 +360,11 @@ impl Cursor<'_> {
         Some(read_entry(&self.pair.index, at, &mut self.buffer).map(|entry| (at, entry)))
     }
 
-    /// The id of the current entry, `None` at the end.
-    pub(super) fn id(&mut self) -> Option<io::Result<AtomId>> {
-        self.entry().map(|entry| entry.map(|(_, entry)| entry.id))
+    /// Id of the current entry, `None` at the end.
+    pub(super) fn id(&mut self) -> Option<Result<AtomId, ReadError>> {
+        let entry = self.entry()?;
+        let id = entry.map(|(_, entry)| entry.id);
+        Some(id.map_err(|error| self.pair.failed_index(error)))
     }
 
     /// Stored bytes of the current entry's atom, as its index has it; `None` where that cannot be
@@ -290,22 +377,29 @@ impl Cursor<'_> {
     /// The current entry's atom, verified.
     pub(super) fn atom(&mut self) -> Result<Atom, ReadError> {
         match self.entry() {
-            None => Err(ReadError::failed(
-                &self.pair.index_path,
-                ErrorKind::UnexpectedEof.into(),
-            )),
-            Some(Err(error)) => Err(ReadError::failed(&self.pair.index_path, error)),
-            Some(Ok((at, entry))) => self.pair.atom(at, &entry),
+            None => Err(self.pair.failed_index(ErrorKind::UnexpectedEof.into())),
+            Some(Err(error)) => Err(self.pair.failed_index(error)),
+            Some(Ok((at, entry))) => {
+                let atom = self.pair.atom(at, &entry)?;
+                self.read_bytes += atom.stored_len() as u64;
+                Ok(atom)
+            }
         }
     }
 
     pub(super) const fn advance(&mut self) {
         self.next += 1;
     }
+
+    /// Whether the atoms that were read are all that is in the data file.
+    pub(super) fn covers_data(&self) -> bool {
+        self.read_bytes == self.pair.data.len()
+    }
 }
 
-/// How many entries the index has room for, and what does not fit that.
-fn entry_count(index: &Sealed, path: &Path) -> Result<(u32, Vec<Damage>), ReadError> {
+/// Number of entries that the index has room for, and what contradicts it.
+fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
+    let path = index.path();
     let mut damages = Vec::new();
     let mut damage = |offset, problem: &'static str| {
         damages.push(Damage {
@@ -324,7 +418,7 @@ fn entry_count(index: &Sealed, path: &Path) -> Result<(u32, Vec<Damage>), ReadEr
         Ok(head) if number(head) == Some(room) => {}
         Ok(_) => damage(
             0,
-            "the number of entries does not fit the length of the file",
+            "the number of entries does not match the length of the file",
         ),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
             damage(0, "the file is too short to be an index");
@@ -336,6 +430,59 @@ fn entry_count(index: &Sealed, path: &Path) -> Result<(u32, Vec<Damage>), ReadEr
         damage(end, "the last entry is cut off");
     }
     Ok((count, damages))
+}
+
+/// Checks the lengths file of a pair, where it has one.
+pub(super) fn check_lengths(disk: &dyn Disk, dir: &Path, pair: &Pair) -> Result<(), ReadError> {
+    let path = dir.join(lengths_name(pair.number));
+    let failed = |error| ReadError::failed(&path, error);
+    let lengths = lengths::Lengths::open(disk, &path).map_err(failed)?;
+    let Some(mut lengths) = lengths else {
+        return Ok(());
+    };
+    lengths.check().map_err(failed)?;
+    let mut damage = lengths.damages().first().cloned();
+    let pair_has = (u64::from(pair.count()), pair.data.len());
+    if lengths
+        .declared()
+        .is_some_and(|declared| declared != pair_has)
+    {
+        damage = damage.or(Some(Damage {
+            path,
+            offset: 0,
+            problem: "the lengths file belongs to another pair".into(),
+        }));
+    }
+    damage.map_or(Ok(()), |damage| {
+        pair.set_damaged();
+        Err(ReadError::Damaged(damage))
+    })
+}
+
+/// Data behind the last entry, which a whole pair does not have.
+fn extra_data(index: &Sealed, data: &Sealed, count: u32) -> Result<Option<Damage>, ReadError> {
+    let end = match count.checked_sub(1) {
+        None => Some(0),
+        Some(last) => {
+            let entry = read_entry(index, last, &mut Vec::new())
+                .map_err(|error| ReadError::failed(index.path(), error))?;
+            let end = entry.position.zip(entry.size);
+            end.and_then(|(position, size)| position.checked_add(size))
+        }
+    };
+    Ok(match end {
+        Some(end) if end == data.len() => None,
+        Some(end) if end < data.len() => Some(Damage {
+            path: data.path().to_owned(),
+            offset: end,
+            problem: "data that no index entry covers".into(),
+        }),
+        _ => Some(Damage {
+            path: index.path().to_owned(),
+            offset: entry_offset(count.saturating_sub(1)),
+            problem: "the last entry does not end where the data file does".into(),
+        }),
+    })
 }
 
 const fn entry_offset(at: u32) -> u64 {

@@ -1,35 +1,50 @@
-//! Sealed files in memory; all `unsafe` of the store is here.
+//! Sealed files, mapped into memory or read; all `unsafe` of the store is in this module.
 //!
-//! A sealed file gives slices of what it holds, either from a memory map or by plain reads into
-//! the caller's buffer. Both pass the same tests; `cold_storage_mmap` chooses.
+//! A sealed file gives slices of its content, either from a memory map or by plain reads into the
+//! caller's buffer. Both pass the same tests; `cold_storage_mmap` chooses.
 //!
 //! The contract of the map: a sealed file is complete before it gets its name, and nothing of this
-//! program writes to it, or cuts it, while it has that name (removal leaves the pages alone), and
-//! the directory's lock keeps other nodes of ours out. Who shares the directory with programs that
-//! do otherwise sets `cold_storage_mmap = false`: a mapped page of a file that was cut underneath
-//! ends the process.
+//! program writes to it or truncates it while it has that name (removal leaves the pages alone), and
+//! the directory's locks keep other nodes out.
+//!
+//! Other programs may truncate a mapped file all the same. The size cannot be checked before each
+//! access: the check costs as much as the read that the map saves, and the file may shrink between
+//! check and access. Instead:
+//! - [`Sealed::check`] compares the length from time to time. A file that became shorter is read by
+//!   plain reads from then on, so that what is left of it is served and the rest is reported.
+//! - Until then, an access beyond the new end raises SIGBUS. [`bus_error`](super::bus_error) turns it
+//!   into an exit with a message and a code; the next start sees a file that is too short, and
+//!   repairs it.
+//!
+//! Replacing the missing pages inside a signal handler would let the access continue. It needs a
+//! process-wide handler with `unsafe` code that runs asynchronously, and conflicts with runtimes that
+//! embed the node and use SIGBUS themselves; a truncated file is rare enough for a restart. A library
+//! user decides about the handler: without [`exit_on_bus_error`](crate::store::exit_on_bus_error),
+//! the process dies by the signal within the second before the length is compared.
 
 #![expect(
     unsafe_code,
     reason = "a memory map is unsafe by nature; this module states and keeps its contract"
 )]
 
-use super::disk::DiskFile;
+use super::disk::{Disk, DiskFile};
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A file mapped into memory for reading.
 pub struct Map(memmap2::Mmap);
 
 impl Map {
-    /// Maps a sealed file; see the module for what that asks of it.
+    /// Maps a sealed file; see the module for its contract.
     pub(super) fn new(file: &File) -> io::Result<Self> {
         // JUSTIFICATION: a read through the map costs no system call and no copy, which is what
         // makes cold storage as fast as memory.
-        // SAFETY: nobody changes or cuts a sealed file while it is mapped (see the module), so the
-        // bytes behind the slice do not change under it.
+        // SAFETY: nothing changes or truncates a sealed file while it is mapped (see the module), so
+        // the bytes behind the slice do not change under it.
         let map = unsafe { memmap2::Mmap::map(file)? };
         Ok(Self(map))
     }
@@ -45,45 +60,79 @@ impl fmt::Debug for Map {
     }
 }
 
-/// A file that nobody writes to any more.
+/// A file that is complete and not written to any more.
 pub(super) struct Sealed {
-    len: u64,
-    source: Source,
+    file: Arc<Opened>,
+    map: Option<Map>,
+    /// Whether the file was found shorter than it was, so that the map must not be accessed.
+    is_short: AtomicBool,
 }
 
-enum Source {
-    Mapped(Map),
-    Read(Arc<dyn DiskFile>),
+/// The file behind a [`Sealed`].
+struct Opened {
+    path: PathBuf,
+    len: u64,
+    file: Arc<dyn DiskFile>,
 }
+
+/// Files that are mapped, so that a bus error can be explained.
+static MAPPED: Mutex<Vec<Weak<Opened>>> = Mutex::new(Vec::new());
 
 impl Sealed {
-    /// `file`, mapped where that is wanted and the disk can.
-    pub(super) fn new(file: Arc<dyn DiskFile>, mapped: bool) -> io::Result<Self> {
+    /// Opens the file at `path`, mapped where that is wanted and the disk supports it.
+    pub(super) fn open(disk: &dyn Disk, path: &Path, mapped: bool) -> io::Result<Self> {
+        let file = disk.open(path)?;
         let len = file.len()?;
         // An empty file cannot be mapped everywhere, and has nothing to read.
         let map = if mapped && len > 0 { file.map()? } else { None };
-        Ok(match map {
-            Some(map) => Self {
-                len: map.bytes().len() as u64,
-                source: Source::Mapped(map),
-            },
-            None => Self {
-                len,
-                source: Source::Read(file),
-            },
+        let len = map.as_ref().map_or(len, |map| map.bytes().len() as u64);
+        let path = path.to_owned();
+        let file = Arc::new(Opened { path, len, file });
+        if map.is_some() {
+            let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+            mapped.retain(|file| file.strong_count() > 0);
+            mapped.push(Arc::downgrade(&file));
+        }
+        Ok(Self {
+            file,
+            map,
+            is_short: AtomicBool::new(false),
         })
     }
 
-    /// Bytes in the file.
-    pub(super) const fn len(&self) -> u64 {
-        self.len
+    /// Length in bytes when it was opened.
+    pub(super) fn len(&self) -> u64 {
+        self.file.len
     }
 
-    /// `len` bytes from `offset` on; `buffer` is where they go if they have to go somewhere.
+    /// The path that it was opened at.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        &*self.file.file
+    }
+
+    /// Whether the file still has at least its length. When it does not, it is not read through the
+    /// map any more.
+    ///
+    /// # Errors
+    /// When the disk does not say.
+    pub(super) fn check(&self) -> io::Result<bool> {
+        let is_whole = self.file.file.len()? >= self.file.len;
+        if !is_whole {
+            self.is_short.store(true, Ordering::Relaxed);
+        }
+        Ok(is_whole)
+    }
+
+    /// `len` bytes from `offset` on, in `buffer` where they have to be copied.
     ///
     /// # Errors
     /// [`ErrorKind::UnexpectedEof`] when the file has fewer, which is found out before anything is
-    /// allocated; else what the disk said.
+    /// allocated; else the error of the disk.
     pub(super) fn read<'a>(
         &'a self,
         offset: u64,
@@ -92,18 +141,31 @@ impl Sealed {
     ) -> io::Result<&'a [u8]> {
         let end = offset
             .checked_add(len)
-            .filter(|&end| end <= self.len)
+            .filter(|&end| end <= self.file.len)
             .ok_or(ErrorKind::UnexpectedEof)?;
-        match &self.source {
-            Source::Mapped(map) => slice(map.bytes(), offset, end),
-            Source::Read(file) => {
+        match &self.map {
+            Some(map) if !self.is_short.load(Ordering::Relaxed) => slice(map.bytes(), offset, end),
+            _ => {
                 buffer.clear();
                 buffer.resize(usize::try_from(len).map_err(|_| ErrorKind::OutOfMemory)?, 0);
-                file.read_exact_at(buffer, offset)?;
+                self.file.file.read_exact_at(buffer, offset)?;
                 Ok(buffer)
             }
         }
     }
+}
+
+/// Mapped files that are shorter than they were when they were mapped.
+pub(super) fn truncated() -> Vec<PathBuf> {
+    // Called while another thread waits in a bus error, possibly with the lock held.
+    let Ok(mapped) = MAPPED.try_lock() else {
+        return Vec::new();
+    };
+    let files = mapped.iter().filter_map(Weak::upgrade);
+    files
+        .filter(|file| file.file.len().is_ok_and(|len| len < file.len))
+        .map(|file| file.path.clone())
+        .collect()
 }
 
 fn slice(bytes: &[u8], start: u64, end: u64) -> io::Result<&[u8]> {
@@ -116,11 +178,11 @@ fn slice(bytes: &[u8], start: u64, end: u64) -> io::Result<&[u8]> {
 
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mapped = matches!(self.source, Source::Mapped(_));
         f.debug_struct("Sealed")
-            .field("len", &self.len)
-            .field("mapped", &mapped)
-            .finish()
+            .field("path", &self.file.path)
+            .field("len", &self.file.len)
+            .field("mapped", &self.map.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,17 +190,21 @@ impl fmt::Debug for Sealed {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
-    use crate::store::disk::{Disk, SystemDisk};
+    use crate::store::disk::SystemDisk;
+
+    fn open(path: &Path, mapped: bool) -> Sealed {
+        Sealed::open(&SystemDisk, path, mapped).unwrap()
+    }
 
     #[test]
-    fn mapped_and_read_give_the_same_and_refuse_the_same() {
+    fn mapped_and_read_files_give_the_same_and_refuse_the_same() {
         let scratch = Scratch::new("map");
         let path = scratch.path().join("file");
         let bytes: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&path, &bytes).unwrap();
         for mapped in [true, false] {
-            let sealed = Sealed::new(SystemDisk.open(&path).unwrap(), mapped).unwrap();
-            assert_eq!(matches!(sealed.source, Source::Mapped(_)), mapped);
+            let sealed = open(&path, mapped);
+            assert_eq!(sealed.map.is_some(), mapped);
             assert_eq!(sealed.len(), bytes.len() as u64);
             let mut buffer = Vec::new();
             for (offset, len) in [(0, 1), (4_095, 5_000), (39_999, 1), (40_000, 0)] {
@@ -154,13 +220,35 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_no_error() {
+    fn an_empty_file_is_not_an_error() {
         let scratch = Scratch::new("map-empty");
         let path = scratch.path().join("file");
         std::fs::write(&path, b"").unwrap();
         for mapped in [true, false] {
-            let sealed = Sealed::new(SystemDisk.open(&path).unwrap(), mapped).unwrap();
+            let sealed = open(&path, mapped);
             assert_eq!(sealed.read(0, 0, &mut Vec::new()).unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn a_truncated_file_falls_back_to_plain_reads() {
+        let scratch = Scratch::new("map-truncated");
+        let path = scratch.path().join("file");
+        std::fs::write(&path, vec![7; 100_000]).unwrap();
+        for mapped in [true, false] {
+            let sealed = open(&path, mapped);
+            assert!(sealed.check().unwrap());
+            assert!(!truncated().contains(&path));
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_len(50_000).unwrap();
+            assert!(!sealed.check().unwrap());
+            assert_eq!(truncated().contains(&path), mapped);
+            let mut buffer = Vec::new();
+            assert_eq!(sealed.read(0, 50_000, &mut buffer).unwrap(), [7; 50_000]);
+            // Beyond the new end a map would raise SIGBUS.
+            let error = sealed.read(90_000, 10, &mut buffer).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+            std::fs::write(&path, vec![7; 100_000]).unwrap();
         }
     }
 }

@@ -8,12 +8,15 @@
 //! the limit, so that a thread that evaluates does not hold up the loop, and a growing index stalls
 //! nobody for long. Small limits get one shard, because an atom must fit into a shard's share.
 
+mod bus_error;
 pub mod cold;
 pub mod disk;
 pub mod hot;
 mod journal;
 pub mod level;
 pub mod map;
+
+pub use bus_error::exit_on_bus_error;
 
 use crate::config::ColdStorageSync;
 use crate::log;

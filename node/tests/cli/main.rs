@@ -7,6 +7,7 @@
 mod chain;
 mod chain_files;
 mod configuration;
+mod damage;
 mod harness;
 mod language;
 mod node;

@@ -166,9 +166,9 @@ fn verbose_mirrors_the_log_for_people() {
         .lines()
         .find(|line| line.ends_with("] [info] Starting Astreum Node"))
         .unwrap();
-    // [YYYY-MM-DD-SS-MM]
-    let shape: String = banner[..18].replace(|c: char| c.is_ascii_digit(), "0");
-    assert_eq!(shape, "[0000-00-00-00-00]");
+    // [YYYY-MM-DD-HH-MM-SS]
+    let shape: String = banner[..21].replace(|c: char| c.is_ascii_digit(), "0");
+    assert_eq!(shape, "[0000-00-00-00-00-00]");
     assert!(
         code == Some(0) && mirrored.contains("[info] stopped"),
         "{mirrored}"
@@ -217,7 +217,7 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     let stderr = node.stderr.take().unwrap();
     BufReader::new(stderr).read_line(&mut complaint).unwrap();
     assert!(
-        complaint.contains("the log in in-the-way cannot be written"),
+        complaint.contains("cannot write the log in in-the-way"),
         "{complaint}"
     );
     // It is up as soon as its socket answers.

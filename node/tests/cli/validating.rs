@@ -8,7 +8,7 @@ use crate::node::{Node, run};
 
 /// A home with a validator's key and wallet, and a chain in which the validator has a million and
 /// storage costs something.
-fn chain(name: &str) -> (Home, String, String) {
+pub(crate) fn chain(name: &str) -> (Home, String, String) {
     let (home, wallet) = with_wallet(name);
     let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
     let validator = made.lines().remove(0).to_owned();
@@ -34,7 +34,7 @@ fn chain(name: &str) -> (Home, String, String) {
     (home, validator, wallet)
 }
 
-fn validator(home: &Home) -> Node {
+pub(crate) fn validator(home: &Home) -> Node {
     Node::start(home, &["run", "--config", "node.toml"])
 }
 

@@ -1,11 +1,12 @@
-//! A disk in memory that keeps what it promised and not a byte more.
+//! Simulated disk in memory that keeps what it promised and not a byte more.
 //!
-//! What was written and not synced is lost at a power cut, or kept, or torn, each write by itself
-//! and in any order; names that were made, renamed or removed and whose directory was not synced
-//! likewise, each by itself. Calls can be told to fail, once or from then on.
+//! Data written and not synced is lost at a power cut, or kept, or torn, each write by itself and in
+//! any order; names that were created, renamed or removed and whose directory was not synced
+//! likewise, each by itself. Calls can be told to fail, once or from then on. Files can be damaged,
+//! and directories replaced, as by another program.
 
 use crate::random::Random;
-use astreum_node::store::disk::{DirEntry, Disk, DiskFile};
+use astreum_node::store::disk::{DirEntry, DirLock, Disk, DiskFile, Displaced, FileId};
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -25,6 +26,12 @@ pub enum Fault {
     Change(u64, ErrorKind),
     /// Every call fails from this number on, of those that change something.
     ChangesFrom(u64, ErrorKind),
+    /// Every call fails from the first of these numbers up to the second, of those that change
+    /// something.
+    ChangesBetween(u64, u64, ErrorKind),
+    /// The sync of a file with this number fails, of those that sync one. The data that was not
+    /// synced is lost at a power cut, whatever is synced later.
+    Sync(u64, ErrorKind),
     /// The call with this number fails, of those that read.
     Read(u64, ErrorKind),
 }
@@ -37,14 +44,17 @@ struct Inode {
     durable: Vec<u8>,
     /// What was written since, in order.
     pending: Vec<(usize, Vec<u8>)>,
+    /// Whether a sync failed and dropped data: nothing written later can be relied on.
+    is_dropped: bool,
     /// Handles to it.
     opened: usize,
 }
 
-/// What stands under a name.
+/// Target of a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Node {
-    Dir,
+    /// A directory, with the number that tells it from another one of the same name.
+    Dir(u64),
     File(usize),
 }
 
@@ -80,9 +90,11 @@ struct State {
     durable_names: BTreeMap<PathBuf, Node>,
     pending_names: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
+    next_dir: u64,
     changes: u64,
     reads: u64,
-    fault: Option<Fault>,
+    syncs: u64,
+    faults: Vec<Fault>,
     off: bool,
 }
 
@@ -108,15 +120,32 @@ impl State {
         }
         let number = self.changes;
         self.changes += 1;
-        match self.fault {
-            Some(Fault::PowerCut(at)) if at == number => {
-                self.off = true;
-                Ok(true)
+        let mut outcome = Ok(false);
+        for fault in &self.faults {
+            match *fault {
+                Fault::PowerCut(at) if at == number => {
+                    self.off = true;
+                    return Ok(true);
+                }
+                Fault::Change(at, kind) if at == number => outcome = Err(kind.into()),
+                Fault::ChangesFrom(at, kind) if at <= number => outcome = Err(kind.into()),
+                Fault::ChangesBetween(from, to, kind) if (from..to).contains(&number) => {
+                    outcome = Err(kind.into());
+                }
+                _ => {}
             }
-            Some(Fault::Change(at, kind)) if at == number => Err(kind.into()),
-            Some(Fault::ChangesFrom(at, kind)) if at <= number => Err(kind.into()),
-            _ => Ok(false),
         }
+        outcome
+    }
+
+    /// Counts a sync of a file; the error with which it fails.
+    fn sync_fault(&mut self) -> Option<ErrorKind> {
+        let number = self.syncs;
+        self.syncs += 1;
+        self.faults.iter().find_map(|fault| match *fault {
+            Fault::Sync(at, kind) if at == number => Some(kind),
+            _ => None,
+        })
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -125,10 +154,11 @@ impl State {
         }
         let number = self.reads;
         self.reads += 1;
-        match self.fault {
-            Some(Fault::Read(at, kind)) if at == number => Err(kind.into()),
-            _ => Ok(()),
-        }
+        let fails = self.faults.iter().find_map(|fault| match *fault {
+            Fault::Read(at, kind) if at == number => Some(kind),
+            _ => None,
+        });
+        fails.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     /// Changes names; a power cut in the middle leaves it pending as any other.
@@ -151,7 +181,7 @@ impl State {
             .chain(changed)
             .filter_map(|node| match node {
                 Node::File(inode) => Some(*inode),
-                Node::Dir => None,
+                Node::Dir(_) => None,
             })
             .collect();
         for (number, inode) in self.inodes.iter_mut().enumerate() {
@@ -159,6 +189,20 @@ impl State {
                 *inode = Inode::default();
             }
         }
+    }
+
+    fn new_dir(&mut self) -> Node {
+        self.next_dir += 1;
+        Node::Dir(self.next_dir)
+    }
+
+    /// Directories have odd numbers, files even ones.
+    fn identity(&self, path: &Path) -> Option<FileId> {
+        let inode = match self.names.get(path)? {
+            Node::Dir(number) => 2 * number + 1,
+            Node::File(inode) => 2 * *inode as u64,
+        };
+        Some(FileId { device: 1, inode })
     }
 
     fn file(&self, path: &Path) -> io::Result<usize> {
@@ -186,8 +230,14 @@ impl SimDisk {
 
     /// Plans a failure, and counts calls from 0 again.
     pub fn set_fault(&self, fault: Option<Fault>) {
+        self.set_faults(fault.as_slice());
+    }
+
+    /// Plans several failures, and counts calls from 0 again.
+    pub fn set_faults(&self, faults: &[Fault]) {
         let mut state = self.state();
-        (state.fault, state.changes, state.reads) = (fault, 0, 0);
+        state.faults = faults.to_vec();
+        (state.changes, state.reads, state.syncs) = (0, 0, 0);
     }
 
     /// Calls that changed something, since the last failure was planned.
@@ -225,7 +275,7 @@ impl SimDisk {
             .values()
             .filter_map(|node| match node {
                 Node::File(inode) => Some(*inode),
-                Node::Dir => None,
+                Node::Dir(_) => None,
             })
             .collect();
         // What no name leads to is gone.
@@ -249,6 +299,7 @@ impl SimDisk {
             inodes,
             names,
             durable_names,
+            next_dir: state.next_dir,
             ..State::default()
         })))
     }
@@ -259,7 +310,7 @@ impl SimDisk {
         let state = self.state();
         let files = state.names.iter().filter_map(|(path, node)| match node {
             Node::File(inode) => Some((path.clone(), state.inodes.get(*inode)?.now.clone())),
-            Node::Dir => None,
+            Node::Dir(_) => None,
         });
         files.collect()
     }
@@ -280,7 +331,7 @@ impl SimDisk {
         let state = self.state();
         let lens = state.names.values().filter_map(|node| match node {
             Node::File(inode) => Some(state.inodes.get(*inode)?.now.len() as u64),
-            Node::Dir => None,
+            Node::Dir(_) => None,
         });
         lens.sum()
     }
@@ -295,11 +346,52 @@ impl SimDisk {
         };
         state.inodes.push(inode);
         let node = Node::File(state.inodes.len() - 1);
-        let dirs = path.ancestors().skip(1).map(|dir| (dir.into(), Node::Dir));
-        for (path, node) in dirs.chain([(path.to_owned(), node)]) {
-            state.names.insert(path.clone(), node);
-            state.durable_names.insert(path, node);
+        for dir in path.ancestors().skip(1) {
+            if !state.names.contains_key(dir) {
+                let node = state.new_dir();
+                state.names.insert(dir.to_owned(), node);
+            }
+            if let Some(node) = state.names.get(dir).copied() {
+                state.durable_names.insert(dir.to_owned(), node);
+            }
         }
+        state.names.insert(path.to_owned(), node);
+        state.durable_names.insert(path.to_owned(), node);
+    }
+
+    /// Changes the content of a file behind the back of its user, durably.
+    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        if let Ok(inode) = state.file(path)
+            && let Some(inode) = state.inodes.get_mut(inode)
+        {
+            change(&mut inode.now);
+            inode.durable.clone_from(&inode.now);
+            inode.pending.clear();
+        }
+    }
+
+    /// Removes a file or a directory with all that is in it, behind the back of its user and durably.
+    pub fn take_away(&self, path: &Path) {
+        let mut state = self.state();
+        state.names.retain(|name, _| !name.starts_with(path));
+        state
+            .durable_names
+            .retain(|name, _| !name.starts_with(path));
+        state.pending_names.retain(|change| {
+            let (NameChange::Set(name, _)
+            | NameChange::Remove(name)
+            | NameChange::Rename(_, name, _)) = change;
+            !name.starts_with(path)
+        });
+    }
+
+    /// Puts an empty directory at a path, durably.
+    pub fn plant_dir(&self, path: &Path) {
+        let mut state = self.state();
+        let node = state.new_dir();
+        state.names.insert(path.to_owned(), node);
+        state.durable_names.insert(path.to_owned(), node);
     }
 }
 
@@ -307,7 +399,7 @@ fn has_parents(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
     path.ancestors()
         .skip(1)
         .filter(|dir| dir.parent().is_some())
-        .all(|dir| names.get(dir) == Some(&Node::Dir))
+        .all(|dir| matches!(names.get(dir), Some(Node::Dir(_))))
 }
 
 /// What a power cut leaves of a file.
@@ -352,7 +444,8 @@ impl Disk for SimDisk {
             .map(Path::to_owned)
             .collect();
         while let Some(dir) = missing.pop() {
-            state.rename(NameChange::Set(dir, Node::Dir))?;
+            let node = state.new_dir();
+            state.rename(NameChange::Set(dir, node))?;
         }
         Ok(())
     }
@@ -366,12 +459,12 @@ impl Disk for SimDisk {
                 return None;
             }
             let len = match node {
-                Node::Dir => 0,
+                Node::Dir(_) => 0,
                 Node::File(inode) => state.inodes.get(*inode)?.now.len() as u64,
             };
             Some(DirEntry {
                 name: name.to_owned(),
-                is_dir: *node == Node::Dir,
+                is_dir: matches!(node, Node::Dir(_)),
                 len,
             })
         });
@@ -431,14 +524,24 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn identity(&self, path: &Path) -> io::Result<Option<FileId>> {
         let mut state = self.state();
         state.read()?;
-        let taken = state.locks.insert(path.to_owned());
-        Ok(taken.then(|| -> Box<dyn Send + Sync> {
+        Ok(state.identity(path))
+    }
+
+    fn lock(&self, root: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
+        let mut state = self.state();
+        state.read()?;
+        let Some(id) = state.identity(root) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        let taken = state.locks.insert(root.to_owned());
+        Ok(taken.then(|| -> Box<dyn DirLock> {
             Box::new(SimLock {
                 disk: self.clone(),
-                path: path.to_owned(),
+                root: root.to_owned(),
+                id,
             })
         }))
     }
@@ -446,12 +549,25 @@ impl Disk for SimDisk {
 
 struct SimLock {
     disk: SimDisk,
-    path: PathBuf,
+    root: PathBuf,
+    id: FileId,
+}
+
+impl DirLock for SimLock {
+    fn displaced(&self) -> io::Result<Option<Displaced>> {
+        let mut state = self.disk.state();
+        state.read()?;
+        let found = state.identity(&self.root);
+        Ok((found != Some(self.id)).then(|| Displaced {
+            path: self.root.clone(),
+            is_missing: found.is_none(),
+        }))
+    }
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.disk.state().locks.remove(&self.path);
+        self.disk.state().locks.remove(&self.root);
     }
 }
 
@@ -473,6 +589,11 @@ impl DiskFile for SimFile {
         let mut state = self.disk.state();
         state.read()?;
         Ok(state.inode(self.inode)?.now.len() as u64)
+    }
+
+    fn identity(&self) -> io::Result<FileId> {
+        let inode = 2 * self.inode as u64;
+        Ok(FileId { device: 1, inode })
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -509,8 +630,17 @@ impl DiskFile for SimFile {
         if state.change()? {
             return Err(off());
         }
+        let fault = state.sync_fault();
         let inode = state.inode(self.inode)?;
-        inode.durable.clone_from(&inode.now);
+        if let Some(kind) = fault {
+            // As the kernel does: pages that could not be written count as clean from now on.
+            inode.is_dropped |= !inode.pending.is_empty();
+            inode.pending.clear();
+            return Err(kind.into());
+        }
+        if !inode.is_dropped {
+            inode.durable.clone_from(&inode.now);
+        }
         inode.pending.clear();
         Ok(())
     }

@@ -1,43 +1,68 @@
-//! Group commit: callers that come together share one write and one sync.
+//! Group commit: concurrent callers share one write and one sync.
 //!
-//! The first caller that finds nobody writing leads: it takes everything that waits, writes and
-//! syncs it without holding the lock, and tells the others how it went. Those who come meanwhile
-//! gather for the next round.
+//! The first caller that finds no write under way leads: it takes everything that waits, writes and
+//! syncs it without holding the lock, and gives the outcome to the others. Callers that come
+//! meanwhile gather for the next round.
+//!
+//! Before a write is acknowledged, the journal's file has to be at its path, in the directory that
+//! was opened: a write to a file that is removed, or in a directory that was replaced, is lost with
+//! the process.
+//!
+//! Under `cold_storage_sync = interval` and `never` a journal can be left behind with content that
+//! was written and not synced. Every such journal is remembered until it is synced or collated. A
+//! journal whose sync failed is not synced again, since the system may have dropped what it could not
+//! write: its atoms are read back, verified and collated instead.
 
-use super::{ColdError, Inner, lock};
+use super::{ColdError, Inner, Snapshot, lock};
 use crate::config::ColdStorageSync;
-use crate::store::disk::DiskFile;
-use crate::store::journal::{self, Record, Segment};
+use crate::store::disk::{DiskFile, Displaced, FileId};
+use crate::store::journal::{self, Journal, Record, Segment};
+use crate::store::level::{Pair, lengths_len};
 use astreum_core::atom::{Atom, AtomId};
 use core::sync::atomic::Ordering;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
-/// Bytes that so many atoms take in a pair, the count in its head aside.
+/// Bytes that so many atoms take in a pair, the count in the head of the index aside.
 pub(super) const fn collated_bytes(atoms: u64, stored_bytes: u64) -> u64 {
-    atoms.saturating_mul(160).saturating_add(stored_bytes)
+    let lengths = if atoms == 0 { 0 } else { lengths_len(atoms) };
+    let index = atoms.saturating_mul(160);
+    index.saturating_add(lengths).saturating_add(stored_bytes)
 }
 
-/// Buffers that are kept for the next write take at most this together.
+/// Buffers kept for the next write take at most this together.
 const SPARE_BYTES: usize = 4 << 20;
-/// Atoms that are looked for together before they are written.
+/// Atoms looked up together before they are written.
 const ATOMS_A_LOOK: usize = 64;
 
-/// What waits for the disk, and where it goes.
+/// Writes that wait for the disk, and the journal that they go to.
 #[derive(Default)]
 pub(super) struct Log {
     waiting: Group,
-    /// Empty, with room: memory that the system has to clear first costs more than what is written
-    /// to it.
+    /// Empty buffers with capacity: memory that the system has to clear first costs more than
+    /// writing to it.
     spare: (Vec<u8>, Vec<Record>),
-    /// Whether somebody writes now; `active` is that caller's then.
+    /// Whether a caller writes now, which has `active` then.
     leading: bool,
-    /// What the leader writes, as [`collated_bytes`].
+    /// Bytes that the leader writes, as [`collated_bytes`].
     in_flight_bytes: u64,
     active: Option<Active>,
     pub(super) next_sequence: u64,
-    /// Why the last write failed, until one succeeds.
+    /// Why the last write failed, until one succeeds or the disk is found to work again.
     pub(super) failure: Option<ColdError>,
+    /// Journals with content that is not synced, besides `active`. At most as many as there are
+    /// journals in level 0.
+    dirty: Vec<Dirty>,
+}
+
+/// A journal that is not appended to any more, with content that is not synced.
+struct Dirty {
+    segment: Arc<Segment>,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    /// Whether a sync of it failed.
+    is_doubtful: bool,
 }
 
 /// The journal that is appended to.
@@ -46,12 +71,32 @@ struct Active {
     segment: Arc<Segment>,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
+    id: FileId,
     end: u64,
-    /// Whether something was written and not synced.
+    /// Whether acknowledged content is not synced.
     dirty: bool,
 }
 
-/// Writes that are done together.
+impl Active {
+    /// Ends appending to it; `None` when all of it is synced.
+    fn retire(self, is_doubtful: bool) -> Option<Dirty> {
+        let Self {
+            segment,
+            path,
+            file,
+            dirty,
+            ..
+        } = self;
+        dirty.then_some(Dirty {
+            segment,
+            path,
+            file,
+            is_doubtful,
+        })
+    }
+}
+
+/// Writes done together.
 #[derive(Default)]
 struct Group {
     bytes: Vec<u8>,
@@ -100,7 +145,16 @@ impl Log {
 
 impl Inner {
     pub(super) fn put(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
-        let group = self.encode(atoms)?;
+        self.put_beside(atoms, None)
+    }
+
+    /// As [`Self::put`]; copies of the atoms in `skipped` do not count.
+    pub(super) fn put_beside(
+        &self,
+        atoms: &[(AtomId, Atom)],
+        skipped: Option<&Arc<Pair>>,
+    ) -> Result<(), ColdError> {
+        let group = self.encode(atoms, skipped)?;
         if group.records.is_empty() {
             return Ok(());
         }
@@ -131,18 +185,27 @@ impl Inner {
             log = lock(&self.log);
             log.leading = false;
             log.in_flight_bytes = 0;
-            // What failed is not written to again.
-            log.active = active.filter(|_| written.is_ok());
+            if written.is_ok() {
+                log.active = active;
+            } else {
+                // Not written to again.
+                let retired = active.and_then(|active| active.retire(false));
+                log.dirty.extend(retired);
+            }
             log.failure = written.clone().err();
-            // Nobody else has set it: a group is written by one leader.
+            // Only the leader of a group sets its outcome.
             let _ = group.outcome.set(written);
             log.keep_spare(group);
             self.committed.notify_all();
         }
     }
 
-    /// The records of those that are not here yet.
-    fn encode(&self, atoms: &[(AtomId, Atom)]) -> Result<Group, ColdError> {
+    /// Encodes the records of atoms that are not here yet.
+    fn encode(
+        &self,
+        atoms: &[(AtomId, Atom)],
+        skipped: Option<&Arc<Pair>>,
+    ) -> Result<Group, ColdError> {
         let (bytes, records) = core::mem::take(&mut lock(&self.log).spare);
         let mut group = Group {
             bytes,
@@ -161,7 +224,7 @@ impl Inner {
         });
         for ((id, atom), may_be_here) in looks {
             // A damaged copy does not count: writing the atom again heals it.
-            if may_be_here && self.find(&snapshot, id).0.is_some() {
+            if may_be_here && self.is_kept(&snapshot, id, skipped) {
                 continue;
             }
             if !journal::encode(id, atom, &mut group.bytes, &mut group.records) {
@@ -171,6 +234,15 @@ impl Inner {
             group.stored_bytes += atom.stored_len() as u64;
         }
         Ok(group)
+    }
+
+    /// Whether there is an intact copy that lasts as long as a new one would.
+    fn is_kept(&self, snapshot: &Snapshot, id: &AtomId, skipped: Option<&Arc<Pair>>) -> bool {
+        let waiting = snapshot.segments.iter().any(|segment| {
+            segment.is_durable(id)
+                && matches!(segment.find(id, |path| self.disk.open(path)), Ok(Some(_)))
+        });
+        waiting || self.is_in_pair(snapshot, id, skipped)
     }
 
     fn check_limit(&self, log: &Log, group: &Group) -> Result<(), ColdError> {
@@ -200,11 +272,16 @@ impl Inner {
             Some(journal) => journal,
             None => active.insert(self.create_journal(sequence)?),
         };
-        let written = self.append(group, journal, fresh);
+        let written = self
+            .append(group, journal, fresh)
+            .and_then(|()| self.check_journal(journal));
         if fresh {
             if let Err(error) = written {
-                // Nothing in it was acknowledged.
-                let _ = self.disk.remove(&journal.path);
+                // Nothing in it was acknowledged. A file of that name in another directory is not
+                // ours.
+                if self.is_at(&journal.path, journal.id) {
+                    let _ = self.disk.remove(&journal.path);
+                }
                 return Err(error);
             }
             let segment = Arc::clone(&journal.segment);
@@ -212,6 +289,7 @@ impl Inner {
         }
         written?;
         let end = journal.end;
+        journal.dirty |= self.options.sync != ColdStorageSync::Always;
         journal.segment.add(0, end, &group.records);
         journal.segment.add_file_bytes(group.bytes.len() as u64);
         journal.end += group.bytes.len() as u64;
@@ -221,35 +299,61 @@ impl Inner {
         Ok(())
     }
 
+    /// Checks that what was written can be found at the next start.
+    fn check_journal(&self, journal: &Active) -> Result<(), ColdError> {
+        self.check_place()?;
+        let at_path = self.disk.identity(&journal.path);
+        let at_path = at_path.map_err(|error| ColdError::io("look for", &journal.path, &error))?;
+        if at_path == Some(journal.id) {
+            return Ok(());
+        }
+        // What is in it is still readable here, and saved by a collation.
+        for journal in journal.segment.journals() {
+            journal.set_displaced();
+        }
+        self.wake.notify();
+        Err(ColdError::Displaced(Displaced {
+            path: journal.path.clone(),
+            is_missing: at_path.is_none(),
+        }))
+    }
+
+    /// Checks that the path leads to the directory that was opened, and that its lock is held.
+    pub(super) fn check_place(&self) -> Result<(), ColdError> {
+        match self.dir_lock.displaced() {
+            Ok(None) => Ok(()),
+            Ok(Some(displaced)) => Err(ColdError::Displaced(displaced)),
+            Err(error) => Err(ColdError::io("look for", &self.root, &error)),
+        }
+    }
+
     fn create_journal(&self, sequence: u64) -> Result<Active, ColdError> {
+        // Not in another directory that has come to the path.
+        self.check_place()?;
         if !self.is_prepared.load(Ordering::Relaxed) {
             self.prepare(&self.list(&self.root)?)?;
         }
         let path = self.root.join(journal::name(sequence));
-        let file = self
-            .disk
-            .create(&path)
-            .map_err(|error| ColdError::io("create", &path, &error))?;
-        let journals = vec![(path.clone(), Arc::clone(&file))];
-        let segment = Segment::new(journals, self.level_dir(0));
+        let failed = |error| ColdError::io("create", &path, &error);
+        let file = self.disk.create(&path).map_err(failed)?;
+        let journal = Journal::new(path.clone(), Arc::clone(&file)).map_err(failed)?;
+        let id = journal.id;
+        let segment = Segment::new(vec![journal], self.level_dir(0));
         let end = journal::HEADER.len() as u64;
         segment.add_file_bytes(end);
         Ok(Active {
             segment: Arc::new(segment),
             path,
             file,
+            id,
             end,
             dirty: false,
         })
     }
 
-    fn append(&self, group: &Group, journal: &mut Active, fresh: bool) -> Result<(), ColdError> {
+    fn append(&self, group: &Group, journal: &Active, fresh: bool) -> Result<(), ColdError> {
         let Active {
-            path,
-            file,
-            end,
-            dirty,
-            ..
+            path, file, end, ..
         } = journal;
         let write = |bytes: &[u8], at| {
             file.write_all_at(bytes, at)
@@ -259,14 +363,12 @@ impl Inner {
             write(&journal::HEADER, 0)?;
         }
         write(&group.bytes, *end)?;
-        *dirty = true;
         if self.options.sync == ColdStorageSync::Always {
             file.sync()
                 .map_err(|error| ColdError::io("sync", path, &error))?;
-            *dirty = false;
         }
         if fresh {
-            // The file's name has to last as long as what is in it.
+            // The file's name has to last as long as its content.
             self.disk
                 .sync_dir(&self.root)
                 .map_err(|error| ColdError::io("sync", &self.root, &error))?;
@@ -274,22 +376,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends the journal that is appended to, and gives every segment that there is: all sealed.
+    /// Ends the journal that is appended to, and gives all segments, which are sealed then.
     pub(super) fn seal(&self) -> Vec<Arc<Segment>> {
-        let mut log = lock(&self.log);
-        while log.leading {
-            log = self
-                .committed
-                .wait(log)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        log.active = None;
+        let mut log = self.lock_log();
+        let retired = log.active.take().and_then(|active| active.retire(false));
+        log.dirty.extend(retired);
         log.spare = Default::default();
         // Under the lock, so that no new segment comes in between.
         self.snapshot.load().segments.clone()
     }
 
-    pub(super) fn sync(&self) -> Result<(), ColdError> {
+    /// The log, while no caller writes.
+    fn lock_log(&self) -> MutexGuard<'_, Log> {
         let mut log = lock(&self.log);
         while log.leading {
             log = self
@@ -297,24 +395,120 @@ impl Inner {
                 .wait(log)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let Some(mut active) = log.active.take_if(|active| active.dirty) else {
+        log
+    }
+
+    /// Makes everything durable that was acknowledged.
+    pub(super) fn sync(&self) -> Result<(), ColdError> {
+        match self.sync_journals() {
+            // Read back and rewritten, every atom is known to be durable.
+            Err(_) if self.has_doubtful() => self.collate(&mut |_| ()).map(drop),
+            synced => synced,
+        }
+    }
+
+    /// Whether a sync of a journal failed that is not collated yet.
+    fn has_doubtful(&self) -> bool {
+        lock(&self.log).dirty.iter().any(|dirty| dirty.is_doubtful)
+    }
+
+    /// Adds the journals that a recovery found: that they can be read does not mean that they were
+    /// synced. Until they are, their atoms are written again where they are put.
+    pub(super) fn add_recovered(&self) {
+        let snapshot = self.snapshot.load_full();
+        let mut log = lock(&self.log);
+        for segment in &snapshot.segments {
+            let journals = segment.journals().iter();
+            log.dirty.extend(journals.map(|journal| Dirty {
+                segment: Arc::clone(segment),
+                path: journal.path.clone(),
+                file: Arc::clone(&journal.file),
+                is_doubtful: false,
+            }));
+        }
+    }
+
+    /// Makes the recovered journals durable, with their names. A failure refuses no reads.
+    pub(super) fn sync_recovered(&self) {
+        if let Err(error) = self.sync_journals() {
+            crate::log::error!("cold storage: {error}");
+            lock(&self.log).failure = Some(error);
+        }
+    }
+
+    /// Whether something that an earlier process wrote is not durable.
+    pub(super) fn is_sync_due(&self) -> bool {
+        self.options.sync == ColdStorageSync::Always && !lock(&self.log).dirty.is_empty()
+    }
+
+    /// Syncs every journal with content that is not synced; an error as long as there is one of
+    /// which a sync failed.
+    pub(super) fn sync_journals(&self) -> Result<(), ColdError> {
+        let mut log = self.lock_log();
+        let mut dirty = core::mem::take(&mut log.dirty);
+        let active = log.active.take_if(|active| active.dirty);
+        if active.is_none() && dirty.is_empty() {
             return Ok(());
-        };
+        }
         // Lead, so that writers gather instead of waiting for the lock.
         log.leading = true;
         drop(log);
-        let synced = active
-            .file
-            .sync()
-            .map_err(|error| ColdError::io("sync", &active.path, &error));
-        active.dirty = false;
+        // Nor are the names of recovered journals known to be durable.
+        let mut outcome = match dirty.is_empty() {
+            true => Ok(()),
+            false => self.sync_dir(&self.root),
+        };
+        let are_named = outcome.is_ok();
+        dirty.retain_mut(|journal| {
+            if !are_named {
+                return true;
+            }
+            if !journal.is_doubtful && journal.file.sync().is_ok() {
+                journal.segment.set_synced(&journal.path);
+                return false;
+            }
+            journal.is_doubtful = true;
+            let error = io::Error::other("an earlier sync of it failed");
+            outcome = Err(ColdError::io("sync", &journal.path, &error));
+            true
+        });
+        let active = active.and_then(|mut active| match active.file.sync() {
+            Ok(()) => {
+                active.dirty = false;
+                Some(active)
+            }
+            Err(error) => {
+                outcome = Err(ColdError::io("sync", &active.path, &error));
+                dirty.extend(active.retire(true));
+                None
+            }
+        });
         let mut log = lock(&self.log);
         log.leading = false;
-        match &synced {
-            Ok(()) => log.active = Some(active),
-            Err(error) => log.failure = Some(error.clone()),
+        if active.is_some() {
+            log.active = active;
+        }
+        // A collation may have ended meanwhile.
+        let snapshot = self.snapshot.load();
+        dirty.retain(|journal| {
+            let is_its = |segment| Arc::ptr_eq(segment, &journal.segment);
+            snapshot.segments.iter().any(is_its)
+        });
+        if dirty.is_empty() {
+            outcome = Ok(());
+        }
+        log.dirty.append(&mut dirty);
+        if let Err(error) = &outcome {
+            log.failure = Some(error.clone());
         }
         self.committed.notify_all();
-        synced
+        drop(log);
+        outcome
+    }
+
+    /// Forgets journals whose content is durable elsewhere.
+    pub(super) fn forget_dirty(&self, segments: &[Arc<Segment>]) {
+        let is_done = |dirty: &Dirty| segments.iter().any(|it| Arc::ptr_eq(it, &dirty.segment));
+        lock(&self.log).dirty.retain(|dirty| !is_done(dirty));
     }
 }

@@ -1,10 +1,11 @@
-//! Why cold storage did not do what it was asked for.
+//! Errors of cold storage.
 
+use crate::store::disk::Displaced;
 use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// See the module.
+/// Error of cold storage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ColdError {
@@ -15,20 +16,29 @@ pub enum ColdError {
     },
     /// The directory was written by a newer version.
     Format {
-        /// The file that says so.
+        /// The file with the version.
         path: PathBuf,
-        /// What it says.
+        /// Its content.
         found: String,
     },
+    /// The file with the version is damaged.
+    FormatDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Its content.
+        found: String,
+    },
+    /// The directory or a file in it was removed or replaced while it was open.
+    Displaced(Displaced),
     /// The disk failed.
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The kind of failure.
         kind: io::ErrorKind,
-        /// What the system said.
+        /// Message of the system.
         message: String,
     },
     /// The store may not grow further.
@@ -43,14 +53,26 @@ pub enum ColdError {
         /// Its stored bytes.
         stored_bytes: usize,
     },
-    /// The directory that is to be read does not exist, or is no store's.
+    /// The directory to read does not exist, or is not a store.
     Nothing {
         /// The directory.
         path: PathBuf,
     },
-    /// The directory that is exported to holds something already.
+    /// The directory to export to is not empty.
     NotEmpty {
         /// The directory.
+        path: PathBuf,
+    },
+    /// Damaged files that were set aside take as much as the store may hold.
+    SetAsideFull {
+        /// Bytes that they take.
+        used_bytes: u64,
+        /// Bytes that they may take.
+        limit_bytes: u64,
+    },
+    /// A level is damaged again as soon as it is repaired.
+    DamagedAgain {
+        /// The directory of the level.
         path: PathBuf,
     },
 }
@@ -58,7 +80,7 @@ pub enum ColdError {
 impl ColdError {
     pub(super) fn io(operation: &'static str, path: &Path, error: &io::Error) -> Self {
         let message = match error.kind() {
-            // A directory that is there is no failure, so this is something else.
+            // An existing directory is not an error, so this is something else.
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 "it is a file, or goes through one; a directory is wanted".into()
             }
@@ -73,6 +95,24 @@ impl ColdError {
     }
 }
 
+impl ColdError {
+    /// Whether the disk may be read and not written.
+    pub(super) const fn is_read_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Io {
+                kind: io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem,
+                ..
+            }
+        )
+    }
+
+    /// Whether it may end without a change of what is written.
+    pub(super) const fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Displaced(_))
+    }
+}
+
 impl fmt::Display for ColdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,8 +123,20 @@ impl fmt::Display for ColdError {
             ),
             Self::Format { path, found } => write!(
                 f,
-                "{} says {found:?}, which this version does not know; use a newer version",
+                "{} says {found:?}, a format that this version does not know; use a newer version, \
+                 or, if no newer version has written here, the file is damaged: remove it and start \
+                 again",
                 path.display()
+            ),
+            Self::FormatDamaged { path, found } => write!(
+                f,
+                "{} is damaged: it says {found:?}; remove it, and the next start writes it again",
+                path.display()
+            ),
+            Self::Displaced(displaced) => write!(
+                f,
+                "{displaced}: writes are refused, since they would be lost; put it back, or stop the \
+                 node and start it again",
             ),
             Self::Io {
                 operation,
@@ -114,6 +166,20 @@ impl fmt::Display for ColdError {
             Self::NotEmpty { path } => write!(
                 f,
                 "{} is not empty; export to a directory that is",
+                path.display()
+            ),
+            Self::SetAsideFull {
+                used_bytes,
+                limit_bytes,
+            } => write!(
+                f,
+                "damaged files that were set aside take {used_bytes} of {limit_bytes} bytes, and \
+                 further ones are not repaired; look at them with `astreum store damaged` and clear \
+                 them with `astreum store damaged --clear`"
+            ),
+            Self::DamagedAgain { path } => write!(
+                f,
+                "{} was damaged again while it was merged; check the disk",
                 path.display()
             ),
         }

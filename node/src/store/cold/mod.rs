@@ -1,10 +1,12 @@
-//! Atoms on disk: what is put is on the disk when the call returns, and is served from there.
+//! Cold storage: atoms on disk, durable when a write returns.
 //!
-//! | in the directory | what it is |
+//! | in the directory | content |
 //! | --- | --- |
-//! | `journal-<n>` | where writes go first; see `journal.rs` |
-//! | `level_0/<ID>.bin` | what a reference node left there; read, taken in at the next collation |
-//! | `level_<n>/<m>_index`, `<m>_data` | sealed pairs, the reference's format; see `level.rs` |
+//! | `journal-<n>` | write-ahead journals; see `journal.rs` |
+//! | `level_0/<ID>.bin` | atoms that a reference node left; read, and collated with the journals |
+//! | `level_<n>/<m>_index`, `<m>_data` | sealed pairs in the reference's format; see `level.rs` |
+//! | `level_<n>/<m>_lengths` | boundaries of the atoms in the data; see `level/lengths.rs` |
+//! | `damaged/<i>_*` | damaged files that were set aside, with a report; see `set_aside.rs` |
 //! | `FORMAT`, `LOCK` | version of the above, and the lock of the node that has it open |
 //!
 //! When level 0 (the journals and the leftovers) passes `cold_storage_level_size` it is collated
@@ -13,32 +15,42 @@
 //! level 0 it sees the leftovers alone.
 //!
 //! Invariants:
-//! - **Acknowledged means on the disk** (under `cold_storage_sync = always`): the journal's bytes
-//!   are synced, and its name is. Callers that come together share one sync.
+//! - **Acknowledged means durable** (under `cold_storage_sync = always`): the journal's content and
+//!   its name are synced, and the journal is still at its path in the directory that was opened.
+//!   Concurrent callers share one sync.
 //! - **A file is removed only after everything in it is synced elsewhere under a synced name.**
-//!   So an interruption at any point leaves each atom in at least one place; twice is harmless.
-//! - **Readers never wait for the disk's writers**: they hold a snapshot of the files, which a
-//!   worker replaces. What is removed stays readable to who has it open.
+//!   An interruption at any point leaves each atom in at least one place; two are harmless.
+//! - **Nothing damaged is removed**: its intact atoms are rewritten, the damaged file is set aside
+//!   with the ids of the atoms that were lost, and reported until it is cleared.
+//! - **Readers never wait for writers**: they hold a snapshot of the files, which a worker replaces.
+//!   A removed file stays readable while it is open.
 //! - **Reads are verified**: an atom whose bytes do not match its id is reported with file and
-//!   offset, and the next older copy is looked for. Only the newest copy that is whole counts.
+//!   offset, and the next older copy is looked for.
 //! - After a write failed, its file is never written to again. Writes are refused with the reason,
-//!   reads go on, and the next write tries a fresh file, so that it recovers when space returns.
+//!   reads continue, and the next write tries a fresh file, so that the store recovers when space
+//!   returns.
 //!
-//! Locks, in the order in which they may be taken: maintenance, log, edit of the snapshot.
+//! Locks, in the order in which they may be taken: maintenance, incidents, log, edit of the snapshot.
 
 mod collate;
 mod commit;
 mod error;
+mod merge;
 mod open;
+mod remove;
+mod repair;
+mod set_aside;
 mod stats;
 mod transfer;
+mod watch;
 mod worker;
 
 pub use error::ColdError;
+pub use set_aside::SetAside;
 pub use stats::{ColdStats, LevelStats};
 pub use transfer::{Progress, Transferred, Verified};
 
-use super::disk::{Disk, SystemDisk};
+use super::disk::{DirLock, Disk, SystemDisk};
 use super::journal::Segment;
 use super::level::{Pair, ReadError};
 use crate::config::{ColdStorageSync, Config};
@@ -47,12 +59,14 @@ use astreum_core::atom::{Atom, AtomId};
 use commit::Log;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use repair::Broken;
+use set_aside::Incidents;
 use stats::Damages;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
-/// Higher levels do not come about: each holds ten times the one below it, and this one more than
+/// Higher levels are never reached: each holds ten times the one below it, and this one more than
 /// any disk.
 const MAX_LEVEL: u32 = 20;
 
@@ -72,7 +86,7 @@ pub struct ColdOptions {
 }
 
 impl ColdOptions {
-    /// What the configuration says.
+    /// Options of a configuration.
     #[must_use]
     pub const fn from_config(config: &Config) -> Self {
         Self {
@@ -89,11 +103,11 @@ impl ColdOptions {
 #[derive(Clone, Debug)]
 pub struct ColdStore {
     inner: Arc<Inner>,
-    // After `inner` is of no use to anybody else: its drop ends the thread, which holds `inner` too.
+    // Dropped after `inner`: its drop ends the thread, which holds `inner` too.
     _worker: Option<Arc<Worker>>,
 }
 
-/// What readers see: never changed, only replaced.
+/// The files that readers see: never changed, only replaced.
 #[derive(Clone, Default)]
 struct Snapshot {
     /// The newest first.
@@ -107,11 +121,20 @@ struct Level {
     number: u32,
     /// The highest number first.
     pairs: Vec<Arc<Pair>>,
+    /// Pairs of which a file is missing, to be repaired.
+    broken: Vec<Broken>,
 }
 
 impl Level {
-    fn bytes(&self) -> u64 {
-        self.pairs.iter().map(|pair| pair.bytes()).sum()
+    /// Bytes that decide when it is merged: damaged pairs are repaired first.
+    fn intact_bytes(&self) -> u64 {
+        let intact = self.pairs.iter().filter(|pair| !pair.is_damaged());
+        intact.map(|pair| pair.bytes()).sum()
+    }
+
+    /// Bytes of all its files.
+    fn file_bytes(&self) -> u64 {
+        self.pairs.iter().map(|pair| pair.file_bytes()).sum()
     }
 }
 
@@ -132,17 +155,20 @@ impl Snapshot {
             .get(at)
             .is_none_or(|level| level.number != number)
         {
-            let pairs = Vec::new();
-            self.levels.insert(at, Level { number, pairs });
+            let level = Level {
+                number,
+                ..Level::default()
+            };
+            self.levels.insert(at, level);
         }
         if let Some(level) = self.levels.get_mut(at) {
             level.pairs.insert(0, pair);
         }
     }
 
-    /// Whether the atom may be here; `false` is certain. All of memory that this takes is asked for
-    /// at once, which is why it does not end early, and the fewer the instructions, the earlier the
-    /// processor gets to the next lookup's.
+    /// Whether the atom may be here; `false` is certain. All memory that this needs is requested at
+    /// once, which is why it does not return early; the fewer the instructions, the earlier the
+    /// processor gets to the next lookup.
     #[inline(always)]
     fn may_have(&self, id: &AtomId) -> bool {
         let mut may_have = !self.segments.is_empty() && self.may_wait(id);
@@ -187,14 +213,14 @@ impl Snapshot {
             .sum()
     }
 
-    /// Bytes that all of it takes, or will once it is collated.
+    /// Bytes that all of it takes once it is collated.
     fn used_bytes(&self) -> u64 {
         let waiting = self
             .segments
             .iter()
             .map(|segment| commit::collated_bytes(segment.atoms(), segment.stored_bytes()))
             .sum::<u64>();
-        waiting + self.levels.iter().map(Level::bytes).sum::<u64>()
+        waiting + self.levels.iter().map(Level::file_bytes).sum::<u64>()
     }
 }
 
@@ -210,15 +236,26 @@ struct Inner {
     log: Mutex<Log>,
     /// Notified when a group of writes is done.
     committed: Condvar,
-    /// Held while files are collated or merged; what could not be removed then.
-    maintenance: Mutex<Vec<collate::Doomed>>,
-    /// What that takes.
+    /// Held while files are collated, merged or repaired; files that could not be removed then.
+    maintenance: Mutex<Vec<remove::Doomed>>,
+    /// Bytes of those.
     doomed_bytes: AtomicU64,
     damages: Damages,
+    /// Damaged files that were set aside.
+    incidents: Mutex<Incidents>,
     hits: AtomicU64,
     misses: AtomicU64,
     wake: worker::Wake,
-    _lock: Box<dyn Send + Sync>,
+    dir_lock: Box<dyn DirLock>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Whatever the policy, an orderly end leaves nothing to chance.
+        if let Err(error) = self.sync() {
+            crate::log::error!("cold storage: {error}");
+        }
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -231,16 +268,16 @@ impl fmt::Debug for Inner {
 }
 
 impl ColdStore {
-    /// Opens the store in a directory, which is made where there is none, and recovers what an
-    /// interruption left.
+    /// Opens the store in a directory, which is created if missing, and recovers from interruptions.
     ///
     /// # Errors
-    /// When somebody else has it open, its format is newer than this program, or the disk fails.
+    /// When another opener has it, its format is newer than this program or damaged, or the disk
+    /// fails.
     pub fn open(root: &Path, options: ColdOptions) -> Result<Self, ColdError> {
         Self::open_on(Arc::new(SystemDisk), root, options)
     }
 
-    /// As [`Self::open`], on a disk of the caller's.
+    /// As [`Self::open`], on the given disk.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -261,27 +298,27 @@ impl ColdStore {
         })
     }
 
-    /// The atom, if it is here and whole. What is damaged is reported in [`Self::stats`].
+    /// The atom, if there is an intact copy. Damage is reported in [`Self::stats`].
     ///
     /// # Errors
-    /// When it is not among what could be read, and the disk failed on something.
+    /// When no copy could be read, and the disk failed on one.
     pub fn get(&self, id: &AtomId) -> Result<Option<Atom>, ColdError> {
         self.inner.get(id)
     }
 
-    /// Whether the atom has a place here. Its bytes are not read, so that one that is damaged is
-    /// found out by [`Self::get`] alone; nor does this count as a lookup.
+    /// Whether an index has the atom. Its bytes are not read, so only [`Self::get`] notices damage;
+    /// nor does this count as a lookup.
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {
         self.inner.contains(id)
     }
 
-    /// Keeps atoms, each under its own id. When it returns they are on the disk, as far as
-    /// `cold_storage_sync` asks for that. Atoms that are here already cost a lookup alone.
+    /// Stores atoms, each under its own id. When it returns they are durable, as far as
+    /// `cold_storage_sync` asks for it. Atoms that are here already cost a lookup.
     ///
     /// # Errors
-    /// When the limit is reached, an atom is too large or the disk fails. Then none of those that
-    /// were not here before counts as kept.
+    /// When the limit is reached, an atom is too large, the disk fails, or the directory was removed
+    /// or replaced. Then none of the new atoms counts as stored.
     pub fn put(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
         self.inner.put(atoms)
     }
@@ -294,7 +331,7 @@ impl ColdStore {
         self.inner.collate(&mut |_| ())
     }
 
-    /// As [`Self::collate`], and tells how far it is.
+    /// As [`Self::collate`], and reports progress.
     ///
     /// # Errors
     /// As [`Self::collate`].
@@ -302,7 +339,8 @@ impl ColdStore {
         self.inner.collate(progress)
     }
 
-    /// Merges a level into one pair of the next one, whatever its size. `false` without pairs.
+    /// Repairs a level and merges it into one pair of the next one, whatever its size. `false`
+    /// without pairs.
     ///
     /// # Errors
     /// When the disk fails. Nothing is lost then.
@@ -314,7 +352,7 @@ impl ColdStore {
         self.inner.merge(level, progress)
     }
 
-    /// Collates and merges what has passed its size.
+    /// Repairs what is damaged, and collates and merges levels that have passed their size.
     ///
     /// # Errors
     /// When the disk fails. Nothing is lost then.
@@ -322,7 +360,7 @@ impl ColdStore {
         self.inner.maintain(&mut |_| ())
     }
 
-    /// As [`Self::maintain`], and tells how far each collation and each merge is.
+    /// As [`Self::maintain`], and reports the progress of each step.
     ///
     /// # Errors
     /// As [`Self::maintain`].
@@ -330,7 +368,47 @@ impl ColdStore {
         self.inner.maintain(progress)
     }
 
-    /// Forces to the disk what was written and not forced yet.
+    /// Rewrites the intact atoms of every damaged pair, and sets the damaged files aside. `false` when
+    /// there were none.
+    ///
+    /// # Errors
+    /// When the disk fails, or too much is set aside already. Nothing is lost then.
+    pub fn repair_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
+        self.inner.repair_all(progress)
+    }
+
+    /// Ids of atoms that were lost in damaged files and are still missing, `max` at most; `None` when
+    /// all of them were looked through, after which the next call starts again. Continues where the
+    /// last call ended, and is bounded in time. Atoms that were stored again leave the list.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn next_lost(&self, max: usize) -> Result<Option<Vec<AtomId>>, ColdError> {
+        self.inner.next_lost(max)
+    }
+
+    /// Whether atoms were lost in damaged files and are not known to be stored again.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        lock(&self.inner.incidents).has_lost()
+    }
+
+    /// Removes the damaged files that were set aside, and the lists of atoms lost with them; returns
+    /// what was removed.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn clear_set_aside(&self) -> Result<Vec<SetAside>, ColdError> {
+        self.inner.clear_set_aside()
+    }
+
+    /// Why writes are refused now, if they are.
+    #[must_use]
+    pub fn write_failure(&self) -> Option<ColdError> {
+        lock(&self.inner.log).failure.clone()
+    }
+
+    /// Makes everything durable that was acknowledged, whatever `cold_storage_sync` is.
     ///
     /// # Errors
     /// When the disk fails.
@@ -350,7 +428,7 @@ impl ColdStore {
         self.inner.options
     }
 
-    /// What it holds and what happened.
+    /// Statistics and health.
     #[must_use]
     pub fn stats(&self) -> ColdStats {
         self.inner.stats()
@@ -386,7 +464,7 @@ impl Inner {
         self.look_up(snapshot, id)
     }
 
-    /// Apart from [`Self::get`], so that an atom that is not here costs next to nothing.
+    /// Separate from [`Self::get`], so that an absent atom costs next to nothing.
     #[inline(never)]
     fn look_up(
         &self,
@@ -426,12 +504,12 @@ impl Inner {
             return false;
         }
         let waiting = |segment: &Arc<Segment>| segment.contains(id);
-        // What cannot be read is not here.
+        // An index that cannot be read has nothing.
         let sealed = |pair: &Arc<Pair>| pair.contains(id).unwrap_or(false);
         snapshot.segments.iter().any(waiting) || snapshot.pairs().any(sealed)
     }
 
-    /// Looks from the newest to the oldest, past what is damaged.
+    /// Looks from the newest to the oldest copy, past damaged ones.
     fn find(&self, snapshot: &Snapshot, id: &AtomId) -> (Option<Atom>, Vec<ReadError>) {
         let mut problems = Vec::new();
         for segment in &snapshot.segments {
@@ -451,11 +529,12 @@ impl Inner {
         (None, problems)
     }
 
-    /// Reports damage; gives back what is a failure of the disk instead.
+    /// Reports damage, which is then repaired; returns a failure of the disk.
     fn note(&self, error: ReadError) -> Option<ColdError> {
         match error {
             ReadError::Damaged(damage) => {
                 self.damages.note(damage);
+                self.wake.notify();
                 None
             }
             ReadError::Failed { path, error } => Some(ColdError::io("read", &path, &error)),
@@ -479,8 +558,8 @@ impl Inner {
     }
 }
 
-/// Nothing under these locks calls out, so a poisoned one can only mean that memory ran out; what
-/// it guards is changed last, so it is as it was before.
+/// A poisoned lock can only mean that memory ran out: what it guards is changed last, so it is as it
+/// was before.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,11 @@
-//! Opening a directory: lock, format, and whatever an interruption left.
+//! Opening a directory: lock, format, and recovery from interruptions.
 
+use super::repair::Broken;
+use super::watch::PROBE;
 use super::{ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
-use crate::store::disk::{DirEntry, Disk, DiskFile, is_read_only};
-use crate::store::journal::{self, Segment};
-use crate::store::level::{Damage, Pair, data_name, index_name, temporary_name};
+use crate::store::disk::{DirEntry, Disk, is_read_only};
+use crate::store::journal::{self, Journal, Segment};
+use crate::store::level::{Damage, Pair, data_name, index_name, lengths_name, temporary_name};
 use arc_swap::ArcSwap;
 use astreum_core::atom::AtomId;
 use core::sync::atomic::Ordering;
@@ -12,10 +14,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What `FORMAT` says.
+/// Content of `FORMAT`.
 const FORMAT: &[u8] = b"astreum cold storage 1\n";
+/// Content of the `FORMAT` of any version, before and after its number.
+const FORMAT_PARTS: (&str, &str) = ("astreum cold storage ", "\n");
 const MAX_FORMAT_BYTES: u64 = 64;
-/// Larger files of a reference node are left alone: no node can have sent or served them.
+/// Larger files of a reference node are ignored: no node can have sent or served them.
 const MAX_LEFTOVER_BYTES: u64 = 1 << 30;
 
 pub(super) fn open(
@@ -25,10 +29,9 @@ pub(super) fn open(
 ) -> Result<Inner, ColdError> {
     unless_read_only(disk.create_dir(root))
         .map_err(|error| ColdError::io("create", root, &error))?;
-    let lock_path = root.join("LOCK");
-    let held = disk
-        .lock(&lock_path)
-        .map_err(|error| ColdError::io("lock", &lock_path, &error))?
+    let dir_lock = disk
+        .lock(root)
+        .map_err(|error| ColdError::io("lock", &root.join("LOCK"), &error))?
         .ok_or_else(|| ColdError::Locked { path: root.into() })?;
     let inner = Inner {
         disk,
@@ -42,26 +45,30 @@ pub(super) fn open(
         maintenance: Default::default(),
         doomed_bytes: Default::default(),
         damages: Default::default(),
+        incidents: Default::default(),
         hits: Default::default(),
         misses: Default::default(),
         wake: Default::default(),
-        _lock: held,
+        dir_lock,
     };
     inner.check_format()?;
     let entries = inner.list(root)?;
-    match inner.prepare(&entries) {
+    let is_prepared = match inner.prepare(&entries) {
         // It can be read all the same; a write tries again.
-        Err(ColdError::Io {
-            kind: io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem,
-            ..
-        }) => {}
-        prepared => prepared?,
-    }
+        Err(error) if error.is_read_only() => Err(error),
+        prepared => Ok(prepared?),
+    };
     inner.recover(&entries)?;
+    // Whether it takes writes is known from the start, not from the first write on.
+    inner.add_recovered();
+    match is_prepared.and_then(|()| inner.probe()) {
+        Ok(()) => inner.sync_recovered(),
+        Err(error) => lock(&inner.log).failure = Some(error),
+    }
     Ok(inner)
 }
 
-/// A disk that cannot be written to can be read.
+/// A read-only disk can be read.
 fn unless_read_only(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if is_read_only(&error) => Ok(()),
@@ -78,23 +85,26 @@ impl Inner {
                 let len = file.len().map_err(failed)?.min(MAX_FORMAT_BYTES);
                 let mut found = vec![0; usize::try_from(len).unwrap_or_default()];
                 file.read_exact_at(&mut found, 0).map_err(failed)?;
-                if found != FORMAT {
-                    let found = String::from_utf8_lossy(&found).trim_end().to_owned();
-                    return Err(ColdError::Format { path, found });
+                if found == FORMAT {
+                    return Ok(());
                 }
-                Ok(())
+                let found = String::from_utf8_lossy(&found).into_owned();
+                Err(match is_of_other_version(&found) {
+                    true => ColdError::Format { path, found },
+                    false => ColdError::FormatDamaged { path, found },
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Makes what has to be there before anything is written. `FORMAT` comes last: whoever finds it
-    /// need not settle the directory's own name again.
+    /// Creates what is needed before anything is written. `FORMAT` comes last: an opener that finds it
+    /// does not need to make the directory's own name durable again.
     pub(super) fn prepare(&self, entries: &[DirEntry]) -> Result<(), ColdError> {
         let is_there = |name: &str| entries.iter().any(|entry| entry.name == name);
         if !is_there("level_0") {
-            // A reference node expects it.
+            // Expected by a reference node.
             let level_0 = self.level_dir(0);
             let made = self.disk.create_dir(&level_0);
             made.map_err(|error| ColdError::io("create", &level_0, &error))?;
@@ -111,7 +121,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the names in a directory above ours last, if we may open it at all.
+    /// Makes the names in a parent directory durable, if it may be opened at all.
     fn settle(&self, dir: &Path) -> Result<(), ColdError> {
         let relative = dir.as_os_str().is_empty();
         let dir = if relative { Path::new(".") } else { dir };
@@ -133,18 +143,21 @@ impl Inner {
     fn recover(&self, entries: &[DirEntry]) -> Result<(), ColdError> {
         let mut snapshot = Snapshot::default();
         let mut journals = BTreeMap::new();
+        if entries.iter().any(|entry| entry.name == PROBE) {
+            let _ = self.disk.remove(&self.root.join(PROBE));
+        }
+        self.load_incidents()?;
         for entry in entries {
             let number = entry.name.strip_prefix("level_").and_then(canonical_number);
             let number = number.filter(|number| entry.is_dir && *number > 0);
             match number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)) {
                 Some(number @ ..=MAX_LEVEL) => {
-                    let pairs = self.open_level(number)?;
-                    snapshot.levels.push(Level { number, pairs });
+                    snapshot.levels.push(self.open_level(number)?);
                 }
                 Some(_) => self.damages.note(Damage {
                     path: self.root.join(&entry.name),
                     offset: 0,
-                    problem: "levels of that number do not come about; it is left alone".into(),
+                    problem: "a level of this number is never reached; it is ignored".into(),
                 }),
                 None => {}
             }
@@ -162,7 +175,7 @@ impl Inner {
     }
 
     /// Opens the pairs of a level, the highest number first.
-    fn open_level(&self, level: u32) -> Result<Vec<Arc<Pair>>, ColdError> {
+    fn open_level(&self, level: u32) -> Result<Level, ColdError> {
         let dir = self.level_dir(level);
         let names = PairNames::of(self.list(&dir)?.into_iter().map(|entry| entry.name));
         let kept = self.remove_unfinished(&dir, &names);
@@ -170,30 +183,35 @@ impl Inner {
             self.damages.note(Damage {
                 path: dir.join(name),
                 offset: 0,
-                problem: "not a file of cold storage, which is not read; a reference node takes \
-                          every `<digits>_index` for a pair"
+                problem: "not a file of cold storage, and not read; a reference node takes every \
+                          `<digits>_index` for a pair"
                     .into(),
             });
         }
-        let mut pairs = Vec::new();
+        let mut opened = Level {
+            number: level,
+            ..Level::default()
+        };
         for (&number, &files) in names.pairs.iter().rev() {
             if names.is_unfinished(number) {
                 self.damages.note_interrupted(Damage {
                     path: dir.join(data_name(number)),
                     offset: 0,
                     problem: if kept {
-                        "an interrupted write left it; what it holds is in other files".into()
+                        "left by an interrupted write; its content is in other files".into()
                     } else {
-                        "an interrupted write left it; what it held is in other files, and it is \
+                        "left by an interrupted write; its content was in other files, and it is \
                          removed"
                             .into()
                     },
                 });
                 continue;
             }
-            let missing = match files {
+            let missing = match (files.index, files.data) {
                 (true, true) => {
-                    pairs.extend(self.open_pair(&dir, number).map(Arc::new));
+                    opened
+                        .pairs
+                        .extend(self.open_pair(&dir, number).map(Arc::new));
                     continue;
                 }
                 (true, false) => data_name(number),
@@ -202,24 +220,26 @@ impl Inner {
             self.damages.note(Damage {
                 path: dir.join(missing),
                 offset: 0,
-                problem: "the file is missing, the other one of its pair is there and is kept"
-                    .into(),
+                problem: "the file is missing, and other files of its pair are there".into(),
             });
+            opened.broken.push(Broken { number });
         }
-        Ok(pairs)
+        Ok(opened)
     }
 
-    /// Removes what an interrupted write or removal left in a level. It holds nothing that is not
-    /// elsewhere, so that it stays is no harm: `true` then.
+    /// Removes what an interrupted write or removal left in a level. Its content is elsewhere, so a
+    /// failure is harmless: `true` then.
     fn remove_unfinished(&self, dir: &Path, names: &PairNames) -> bool {
-        let unfinished = |&number: &u64| names.is_unfinished(number);
-        let data: Vec<u64> = names.pairs.keys().copied().filter(unfinished).collect();
-        // The temporary index is what says that the data may go, so it has to go after it.
-        let removed = data.iter().try_for_each(|&number| {
-            let path = dir.join(data_name(number));
-            self.disk.remove(&path)
+        let numbers = names.pairs.keys().copied();
+        let unfinished: Vec<u64> = numbers
+            .filter(|&number| names.is_unfinished(number))
+            .collect();
+        // The temporary index shows that the others may go, so it has to go after them.
+        let removed = unfinished.iter().try_for_each(|&number| {
+            self.disk.remove(&dir.join(data_name(number)))?;
+            self.disk.remove(&dir.join(lengths_name(number)))
         });
-        let settled = removed.and_then(|()| match data.is_empty() {
+        let settled = removed.and_then(|()| match unfinished.is_empty() {
             true => Ok(()),
             false => self.disk.sync_dir(dir),
         });
@@ -242,7 +262,7 @@ impl Inner {
             }
             Err(error) => {
                 if let Some(error) = self.note(error) {
-                    // The other pairs can be served all the same.
+                    // Other pairs can be served all the same.
                     self.damages.note(Damage {
                         path: dir.join(index_name(number)),
                         offset: 0,
@@ -259,7 +279,7 @@ impl Inner {
         &self,
         paths: impl Iterator<Item = PathBuf>,
     ) -> Result<Option<Segment>, ColdError> {
-        let mut journals: Vec<(PathBuf, Arc<dyn DiskFile>)> = Vec::new();
+        let mut journals: Vec<Journal> = Vec::new();
         let mut found = Vec::new();
         for path in paths {
             let failed = |error| ColdError::io("read", &path, &error);
@@ -268,18 +288,19 @@ impl Inner {
             let scanned = journal::scan(&path, &*file, |record| records.push(record));
             let len = file.len().map_err(failed)?;
             let scanned = scanned.map_err(failed)?;
-            for damage in scanned.damages {
-                self.damages.note(damage);
+            for damage in &scanned.damages {
+                self.damages.note(damage.clone());
             }
-            if let Some(cut_off) = scanned.cut_off {
+            if let Some(cut_off) = scanned.cut_off.clone() {
                 self.damages.note_interrupted(cut_off);
             }
-            if len <= journal::HEADER.len() as u64 {
-                // Made and never written to.
+            if len <= journal::HEADER.len() as u64 && scanned.damages.is_empty() {
+                // Created and never written to.
                 let _ = self.disk.remove(&path);
                 continue;
             }
-            journals.push((path, file));
+            let journal = Journal::new(path.clone(), file).map_err(failed)?;
+            journals.push(journal.recovered(&scanned));
             found.push((records, len));
         }
         let leftovers = self.list_leftovers()?;
@@ -296,7 +317,7 @@ impl Inner {
         Ok(Some(segment))
     }
 
-    /// Atoms in files of their own, each with its length in bytes.
+    /// Lists the atoms in files of their own, each with its length in bytes.
     fn list_leftovers(&self) -> Result<Vec<(AtomId, u32)>, ColdError> {
         let mut leftovers = Vec::new();
         for entry in self.list(&self.level_dir(0))? {
@@ -323,14 +344,31 @@ impl Inner {
     }
 }
 
-/// What the names in a level's directory say.
+/// Whether this is the `FORMAT` of another version of this program.
+fn is_of_other_version(found: &str) -> bool {
+    let (before, after) = FORMAT_PARTS;
+    let number = found
+        .strip_prefix(before)
+        .and_then(|rest| rest.strip_suffix(after));
+    number.and_then(canonical_number).is_some()
+}
+
+/// The names in a level's directory.
 #[derive(Default)]
 pub(super) struct PairNames {
-    /// Of each number, whether its index and its data are there.
-    pub(super) pairs: BTreeMap<u64, (bool, bool)>,
+    /// The files that are there of each number.
+    pub(super) pairs: BTreeMap<u64, PairFiles>,
     pub(super) temporary: Vec<String>,
-    /// Names that are none of ours.
+    /// Foreign names.
     others: Vec<String>,
+}
+
+/// Which files of a pair are there.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PairFiles {
+    index: bool,
+    data: bool,
+    lengths: bool,
 }
 
 impl PairNames {
@@ -345,20 +383,22 @@ impl PairNames {
                 continue;
             };
             match kind {
-                "index" => found.pairs.entry(number).or_default().0 = true,
-                "data" => found.pairs.entry(number).or_default().1 = true,
-                "index.tmp" | "data.tmp" => found.temporary.push(name),
+                "index" => found.pairs.entry(number).or_default().index = true,
+                "data" => found.pairs.entry(number).or_default().data = true,
+                "lengths" => found.pairs.entry(number).or_default().lengths = true,
+                "index.tmp" | "data.tmp" | "lengths.tmp" => found.temporary.push(name),
                 _ => found.others.push(name),
             }
         }
         found
     }
 
-    /// Whether the data of this number has its index under the temporary name: of a pair that has
-    /// not got its names yet, or is being removed. Either way its atoms are elsewhere.
+    /// Whether the pair of this number has its index under the temporary name: it has not got its
+    /// names yet, or is being removed. Either way its atoms are elsewhere.
     fn is_unfinished(&self, number: u64) -> bool {
         let temporary = temporary_name(&index_name(number));
-        self.pairs.get(&number) == Some(&(false, true)) && self.temporary.contains(&temporary)
+        let has_index = self.pairs.get(&number).is_some_and(|files| files.index);
+        !has_index && self.temporary.contains(&temporary)
     }
 
     /// A number that no file has.
@@ -367,7 +407,7 @@ impl PairNames {
     }
 }
 
-/// A number as we and the reference write it: no sign, no leading zeros.
+/// A number as this implementation and the reference write it: no sign, no leading zeros.
 fn canonical_number(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number < u64::MAX && number.to_string() == digits).then_some(number)

@@ -1,18 +1,19 @@
-//! What a cold store holds and what happened to it.
+//! Statistics and health of a cold store.
 
+use super::set_aside::SetAside;
 use super::{Inner, lock};
 use crate::store::level::Damage;
 use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Damaged places that are remembered one by one; further ones are counted.
+/// Damaged places remembered one by one; further ones are counted.
 const REMEMBERED: usize = 64;
 
 /// One level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LevelStats {
-    /// Its number; level 0 are the journals and what a reference node left.
+    /// Its number; level 0 has the journals and the files that a reference node left.
     pub level: u32,
     /// Pairs of files; in level 0 journals.
     pub files: u64,
@@ -22,15 +23,15 @@ pub struct LevelStats {
     pub bytes: u64,
 }
 
-/// See the module.
+/// Statistics and health of a cold store.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ColdStats {
     /// The levels from 0 upward.
     pub levels: Vec<LevelStats>,
     /// Atoms in all levels, those counted twice that are in two files.
     pub atoms: u64,
-    /// Bytes that count against the limit: of all pairs, what level 0 takes once collated, and what
-    /// the disk has refused to remove.
+    /// Bytes that count against the limit: all pairs, level 0 as it will be once collated, and files
+    /// that the disk has refused to remove.
     pub used_bytes: u64,
     /// Bytes that it may take; 0 for no limit.
     pub limit_bytes: u64,
@@ -40,16 +41,17 @@ pub struct ColdStats {
     pub hits: u64,
     /// Lookups that did not.
     pub misses: u64,
-    /// Damaged places, in the order of their files.
+    /// Damaged places that are not repaired yet, in the order of their files.
     pub damages: Vec<Damage>,
     /// Damaged places beyond those.
     pub further_damages: u64,
-    /// What interruptions left, which is no loss: nothing of it was acknowledged, or all of it is
-    /// elsewhere.
+    /// Damaged files that were set aside and not cleared.
+    pub set_aside: Vec<SetAside>,
+    /// Leftovers of interruptions, which are not a loss: either not acknowledged, or elsewhere.
     pub interrupted: Vec<Damage>,
     /// Why writes are refused.
     pub write_failure: Option<String>,
-    /// Why collating and merging do not get on.
+    /// Why collations, merges and repairs fail.
     pub maintenance_failure: Option<String>,
 }
 
@@ -78,7 +80,20 @@ impl Damages {
         }
     }
 
-    /// Notes what an interruption left.
+    /// Removes and returns the places for which `is_taken` holds.
+    pub(super) fn take(&self, is_taken: impl Fn(&Damage) -> bool) -> Vec<Damage> {
+        let mut noted = lock(&self.0);
+        let taken = noted
+            .damages
+            .extract_if(.., |damage| is_taken(damage))
+            .collect();
+        if noted.damages.is_empty() {
+            noted.further = 0;
+        }
+        taken
+    }
+
+    /// Notes a leftover of an interruption.
     pub(super) fn note_interrupted(&self, left: Damage) {
         let mut noted = lock(&self.0);
         if noted.interrupted.len() < REMEMBERED && !noted.interrupted.contains(&left) {
@@ -107,7 +122,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         level: level.number,
         files: level.pairs.len() as u64,
         atoms: level.pairs.iter().map(|pair| u64::from(pair.count())).sum(),
-        bytes: level.bytes(),
+        bytes: level.file_bytes(),
     });
     let levels: Vec<_> = core::iter::once(level_0).chain(sealed).collect();
     let side: u64 = snapshot.pairs().map(|pair| pair.memory_bytes()).sum();
@@ -121,6 +136,7 @@ pub(super) fn of(inner: &Inner) -> ColdStats {
         memory_bytes: side + sum(|segment| segment.memory_bytes()),
         hits: inner.hits.load(Ordering::Relaxed),
         misses: inner.misses.load(Ordering::Relaxed),
+        set_aside: lock(&inner.incidents).list(),
         damages: noted.damages.iter().cloned().collect(),
         further_damages: noted.further,
         interrupted: noted.interrupted.iter().cloned().collect(),

@@ -1,45 +1,45 @@
-//! All atoms at once: checking, importing, exporting.
+//! Operations on all atoms: verification, import and export.
 
 use super::collate::Pending;
 use super::{ColdError, ColdOptions, ColdStore, Snapshot};
 use crate::config::ColdStorageSync;
 use crate::store::disk::{DirEntry, Disk, ReadOnlyDisk, SystemDisk};
-use crate::store::level::PairWriter;
+use crate::store::level::{Files, Item, PairWriter, Salvage};
 use astreum_core::atom::{Atom, AtomId};
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Atoms that are put at a time.
+/// Atoms put at a time.
 const BATCH_ATOMS: usize = 10_000;
 /// Bytes after which a batch is put all the same.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// How far something is, in atoms.
+/// Progress of a long operation, in atoms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Atoms that are done.
+    /// Atoms done.
     pub done: u64,
     /// All of them.
     pub total: u64,
 }
 
-/// What [`ColdStore::verify`] found; the damages are in the store's statistics too.
+/// Result of [`ColdStore::verify`]; the damaged places are in the store's statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Verified {
-    /// Places of atoms that were looked at.
+    /// Places of atoms that were read, those included that only a repair makes readable again.
     pub atoms: u64,
-    /// Those that do not hold the atom that they should.
+    /// Places that do not hold the atom that they should.
     pub damaged: u64,
 }
 
-/// What was imported or exported.
+/// Result of an import or export.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Transferred {
-    /// Atoms that were read whole.
+    /// Intact atoms.
     pub atoms: u64,
-    /// Those that could not be.
+    /// Damaged atoms, which stay behind.
     pub damaged: u64,
 }
 
@@ -59,8 +59,8 @@ impl ColdStore {
         Ok(verified)
     }
 
-    /// Takes in every atom of another store's directory, ours or a reference node's, which is left
-    /// as it is.
+    /// Imports every atom of another store's directory, of this implementation or a reference node's,
+    /// which is not changed.
     ///
     /// # Errors
     /// When the other store cannot be opened, or a disk fails, or the limit is reached.
@@ -73,7 +73,7 @@ impl ColdStore {
         source.copy_to(self, progress)
     }
 
-    /// Gives every atom to the store in another directory, which is made where there is none.
+    /// Exports every atom to the store in another directory, which is created if missing.
     ///
     /// # Errors
     /// As [`Self::import`].
@@ -93,8 +93,8 @@ impl ColdStore {
         Ok(transferred)
     }
 
-    /// Leaves every atom in an empty directory as one pair that a reference node opens, and nothing
-    /// that it does not know.
+    /// Writes every atom to an empty directory as one pair that a reference node opens, and nothing
+    /// that it does not know. Atoms that only a repair makes readable again stay behind.
     ///
     /// # Errors
     /// When the directory is not empty or a disk fails.
@@ -117,7 +117,7 @@ impl ColdStore {
         let ids = self.ids(&snapshot)?;
         let mut transferred = Transferred::default();
         let mut pending = Pending::new(ids.len() as u64, progress);
-        let mut writer = PairWriter::create(&disk, &level_1, 0).map_err(failed)?;
+        let mut writer = PairWriter::create_plain(&disk, &level_1, 0).map_err(failed)?;
         for id in &ids {
             match self.inner.get(id)? {
                 Some(atom) => {
@@ -134,10 +134,10 @@ impl ColdStore {
         Ok(transferred)
     }
 
-    /// Opens a directory that is there, to read alone: nothing in it changes.
+    /// Opens an existing directory for reading only: nothing in it changes.
     ///
     /// # Errors
-    /// As [`Self::open`], and when there is nothing.
+    /// As [`Self::open`], and when there is no store.
     pub fn open_to_read(path: &Path, mapped: bool) -> Result<Self, ColdError> {
         let listed = SystemDisk.list(path);
         let entries = listed.map_err(|error| ColdError::io("read", path, &error))?;
@@ -157,7 +157,7 @@ impl ColdStore {
         Self::open_on(Arc::new(ReadOnlyDisk), path, options)
     }
 
-    /// Calls `each` with every atom of `stored_len` stored bytes that is whole; those in two files
+    /// Calls `each` with every intact atom of `stored_len` stored bytes; those in two files
     /// come twice. Of the others only the index is read. Ends early when `each` breaks.
     ///
     /// # Errors
@@ -177,7 +177,8 @@ impl ColdStore {
             for (id, len) in segment.lens() {
                 if len == stored_len {
                     let found = segment.find(&id, |path| inner.disk.open(path));
-                    if let Some(atom) = inner.whole(found)?
+                    let found = found.or_else(|error| inner.note(error).map_or(Ok(None), Err))?;
+                    if let Some(atom) = found
                         && each(id, atom).is_break()
                     {
                         return Ok(());
@@ -188,9 +189,14 @@ impl ColdStore {
         }
         for pair in snapshot.pairs() {
             let mut cursor = pair.cursor();
-            while let Some(id) = inner.head(&mut cursor)? {
-                if cursor.stored_len() == Some(u64::from(stored_len))
-                    && let Some(atom) = inner.whole(cursor.atom().map(Some))?
+            while let Some(id) = cursor.id() {
+                let is_wanted = cursor.stored_len() == Some(u64::from(stored_len));
+                let atom = id.and_then(|id| match is_wanted {
+                    true => cursor.atom().map(|atom| Some((id, atom))),
+                    false => Ok(None),
+                });
+                let atom = atom.or_else(|error| inner.note(error).map_or(Ok(None), Err))?;
+                if let Some((id, atom)) = atom
                     && each(id, atom).is_break()
                 {
                     return Ok(());
@@ -211,7 +217,7 @@ impl ColdStore {
         let mut transferred = Transferred::default();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         self.each_atom(&snapshot, progress, |id, atom| {
-            let Some(atom) = atom else {
+            let Some((id, atom)) = id.zip(atom) else {
                 transferred.damaged += 1;
                 return Ok(());
             };
@@ -229,12 +235,12 @@ impl ColdStore {
         Ok(transferred)
     }
 
-    /// Every place where an atom is, with the atom if it is whole there.
+    /// Visits every place of an atom, with the atom if it is intact there.
     fn each_atom(
         &self,
         snapshot: &Snapshot,
         progress: &mut dyn FnMut(Progress),
-        mut each: impl FnMut(AtomId, Option<Atom>) -> Result<(), ColdError>,
+        mut each: impl FnMut(Option<AtomId>, Option<Atom>) -> Result<(), ColdError>,
     ) -> Result<(), ColdError> {
         let inner = &self.inner;
         let waiting = snapshot.segments.iter().map(|segment| segment.atoms());
@@ -242,36 +248,64 @@ impl ColdStore {
         let mut pending = Pending::new(waiting.chain(sealed).sum(), progress);
         for segment in &snapshot.segments {
             for id in segment.ids() {
-                let found = inner.whole(segment.find(&id, |path| inner.disk.open(path)))?;
-                each(id, found)?;
+                let found = segment.find(&id, |path| inner.disk.open(path));
+                let found = found.or_else(|error| inner.note(error).map_or(Ok(None), Err))?;
+                each(Some(id), found)?;
                 pending.advance();
             }
         }
-        for pair in snapshot.pairs() {
-            let mut cursor = pair.cursor();
-            while let Some(id) = inner.head(&mut cursor)? {
-                each(id, inner.whole(cursor.atom().map(Some))?)?;
-                cursor.advance();
-                pending.advance();
+        for level in &snapshot.levels {
+            for pair in &level.pairs {
+                let is_damaged =
+                    self.each_of_pair(level.number, pair.number(), pair.files(), |id, atom| {
+                        pending.advance();
+                        each(id, atom)
+                    })?;
+                if is_damaged {
+                    pair.set_damaged();
+                }
+            }
+            for broken in &level.broken {
+                let opened = inner.open_broken(level.number, *broken)?;
+                self.each_of_pair(level.number, broken.number, opened.files(), &mut each)?;
             }
         }
         Ok(())
     }
 
-    /// Every id once, ascending. Takes 32 bytes of memory each, and more while it is made.
-    fn ids(&self, snapshot: &Snapshot) -> Result<BTreeSet<AtomId>, ColdError> {
+    /// Visits the atoms of one pair, and reports its damage.
+    fn each_of_pair(
+        &self,
+        level: u32,
+        number: u64,
+        files: Files<'_>,
+        mut each: impl FnMut(Option<AtomId>, Option<Atom>) -> Result<(), ColdError>,
+    ) -> Result<bool, ColdError> {
         let inner = &self.inner;
-        let mut ids = BTreeSet::new();
-        for segment in &snapshot.segments {
-            ids.extend(segment.ids());
-        }
-        for pair in snapshot.pairs() {
-            let mut cursor = pair.cursor();
-            while let Some(id) = inner.head(&mut cursor)? {
-                ids.insert(id);
-                cursor.advance();
+        let dir = inner.level_dir(level);
+        let salvage = Salvage::new(&*inner.disk, &dir, number, files);
+        let mut salvage = salvage.map_err(|error| inner.failed(error))?;
+        while let Some(item) = salvage.next().map_err(|error| inner.failed(error))? {
+            match item {
+                Item::Intact(id, atom) => each(Some(id), Some(atom))?,
+                Item::Lost(id) => each(Some(id), None)?,
+                Item::Unknown(atoms) => (0..atoms).try_for_each(|_| each(None, None))?,
             }
         }
+        let (condition, damages) = salvage.finish();
+        for damage in damages {
+            inner.damages.note(damage);
+        }
+        Ok(condition.is_damaged())
+    }
+
+    /// Every id once, ascending. Takes 32 bytes of memory each, and more while it is collected.
+    fn ids(&self, snapshot: &Snapshot) -> Result<BTreeSet<AtomId>, ColdError> {
+        let mut ids = BTreeSet::new();
+        self.each_atom(snapshot, &mut |_| (), |id, _| {
+            ids.extend(id);
+            Ok(())
+        })?;
         Ok(ids)
     }
 }

@@ -1,18 +1,21 @@
-//! The thread that collates, merges and syncs while others read and write.
+//! Worker thread that collates, merges, repairs and syncs while others read and write.
 
 use super::{ColdError, Inner, lock};
-use crate::config::ColdStorageSync;
 use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-/// How often `cold_storage_sync = interval` syncs.
-const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a failed collation or merge waits before the next attempt.
+use crate::config::ColdStorageSync;
+
+/// How often the directory is watched, and `cold_storage_sync = interval` syncs.
+const TICK: Duration = Duration::from_secs(1);
+/// Delay before a failed collation, merge or repair is tried again; it doubles with each failure.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
-/// How the worker is woken, and what it says.
+/// Wakes the worker, and keeps its last failure.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     state: Mutex<State>,
@@ -27,7 +30,7 @@ struct State {
 }
 
 impl Wake {
-    /// Says that there may be something to collate.
+    /// Signals that there may be something to collate or repair.
     pub(super) fn notify(&self) {
         lock(&self.state).due = true;
         self.changed.notify_all();
@@ -43,30 +46,15 @@ impl Wake {
     }
 
     /// Waits until there is something to do, at most so long; `false` when it is time to end.
-    fn wait(&self, at_most: Option<Duration>) -> bool {
-        let mut state = lock(&self.state);
-        while !state.due && !state.stop {
-            let Some(at_most) = at_most else {
-                state = self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let waited = self.changed.wait_timeout(state, at_most);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            break;
-        }
+    /// With `is_paused`, only the end counts as something to do.
+    fn wait(&self, at_most: Duration, is_paused: bool) -> bool {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, at_most, |state| {
+            !state.stop && (is_paused || !state.due)
+        });
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         state.due = false;
         !state.stop
-    }
-
-    /// Waits whatever comes, unless it is time to end.
-    fn pause(&self, time: Duration) {
-        let state = lock(&self.state);
-        let _ = self
-            .changed
-            .wait_timeout_while(state, time, |state| !state.stop);
     }
 }
 
@@ -86,7 +74,7 @@ impl Worker {
             .map_err(|error| {
                 ColdError::io("start the thread for", Path::new(&inner.root), &error)
             })?;
-        // What was found at the start may be due already.
+        // Files found at the start may be due already.
         inner.wake.notify();
         Ok(Self {
             inner: Arc::clone(inner),
@@ -100,32 +88,44 @@ impl Drop for Worker {
         lock(&self.inner.wake.state).stop = true;
         self.inner.wake.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so; there is nothing to add.
+            // A panic of the thread has been reported already.
             let _ = thread.join();
         }
     }
 }
 
 fn run(inner: &Inner) {
-    let interval = inner.options.sync == ColdStorageSync::Interval;
-    let at_most = interval.then_some(SYNC_INTERVAL);
-    while inner.wake.wait(at_most) {
-        if interval && let Err(error) = inner.sync() {
-            log::error!("cold storage: {error}");
+    let mut next_tick = Instant::now() + TICK;
+    let mut delay = RETRY_AFTER;
+    let mut retry_at: Option<Instant> = None;
+    while inner.wake.wait(
+        next_tick.saturating_duration_since(Instant::now()),
+        retry_at.is_some(),
+    ) {
+        let now = Instant::now();
+        if now >= next_tick {
+            next_tick = now + TICK;
+            inner.watch();
+            if inner.options.sync == ColdStorageSync::Interval
+                && retry_at.is_none()
+                && let Err(error) = inner.sync()
+            {
+                crate::log::error!("cold storage: {error}");
+                retry_at = Some(now + delay);
+            }
+        }
+        if retry_at.is_some_and(|retry_at| now < retry_at) {
+            continue;
         }
         let result = inner.maintain(&mut |_| ());
-        let failed = result.is_err();
-        if let Err(error) = &result {
-            log::error!("cold storage: {error}; trying again");
+        match &result {
+            Ok(()) => (retry_at, delay) = (None, RETRY_AFTER),
+            Err(error) => {
+                crate::log::error!("cold storage: {error}; trying again in {delay:?}");
+                retry_at = Some(Instant::now() + delay);
+                delay = (delay * 2).min(MAX_RETRY_AFTER);
+            }
         }
         inner.wake.set_failure(result.err());
-        if failed {
-            inner.wake.pause(RETRY_AFTER);
-            inner.wake.notify();
-        }
-    }
-    // Whatever the policy, an orderly end leaves nothing to chance.
-    if let Err(error) = inner.sync() {
-        log::error!("cold storage: {error}");
     }
 }

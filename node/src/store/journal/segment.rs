@@ -1,15 +1,15 @@
-//! Journals with one index in memory: where each of their atoms is.
+//! Journals with one index in memory: the place of each of their atoms.
 //!
 //! The index is a list of records and a table into it. The table has eight bytes a record, 28 bits
 //! of them from a keyed hash of the id, so that most of it stays in the processor's cache, it grows
 //! without looking at the records, and an id that is not here mostly ends in it.
 
-use super::{Record, leftover_name};
-use crate::store::disk::DiskFile;
+use super::{Record, Scanned, leftover_name};
+use crate::store::disk::{DiskFile, FileId};
 use crate::store::level::ReadError;
 use astreum_core::atom::{Atom, AtomId};
 use core::hash::BuildHasher as _;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::hash_table::{Entry, HashTable};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -122,9 +122,67 @@ fn number(slot: u64) -> usize {
     usize::try_from(slot & ((1 << AT_BITS) - 1)).unwrap_or(usize::MAX)
 }
 
+/// One journal of a segment.
+pub(in crate::store) struct Journal {
+    pub(in crate::store) path: PathBuf,
+    pub(in crate::store) file: Arc<dyn DiskFile>,
+    pub(in crate::store) id: FileId,
+    is_damaged: AtomicBool,
+    /// Whether an earlier process wrote it, and it is not known to be durable.
+    is_unsynced: AtomicBool,
+    /// Whether the file has lost its name.
+    is_displaced: AtomicBool,
+    /// Atoms of damaged records, as the scan found them.
+    lost: Vec<AtomId>,
+    unknown: u64,
+}
+
+impl Journal {
+    /// A journal that is whole.
+    pub(in crate::store) fn new(path: PathBuf, file: Arc<dyn DiskFile>) -> io::Result<Self> {
+        Ok(Self {
+            id: file.identity()?,
+            path,
+            file,
+            is_damaged: AtomicBool::new(false),
+            is_unsynced: AtomicBool::new(false),
+            is_displaced: AtomicBool::new(false),
+            lost: Vec::new(),
+            unknown: 0,
+        })
+    }
+
+    /// A journal of an earlier process, in which a scan found this.
+    pub(in crate::store) fn recovered(self, scanned: &Scanned) -> Self {
+        Self {
+            is_damaged: AtomicBool::new(!scanned.damages.is_empty()),
+            is_unsynced: AtomicBool::new(true),
+            lost: scanned.lost.clone(),
+            unknown: scanned.unknown,
+            ..self
+        }
+    }
+
+    /// Whether a part of it was found damaged.
+    pub(in crate::store) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// Marks that the file has lost its name, so that its content goes with the process; `false`
+    /// when it was marked before.
+    pub(in crate::store) fn set_displaced(&self) -> bool {
+        !self.is_displaced.swap(true, Ordering::Relaxed)
+    }
+
+    /// Ids of atoms in damaged records, and the number of damaged parts without an id.
+    pub(in crate::store) fn lost(&self) -> (&[AtomId], u64) {
+        (&self.lost, self.unknown)
+    }
+}
+
 /// Journals with one index: one that is written to, or all that a recovery found.
 pub(in crate::store) struct Segment {
-    journals: Vec<(PathBuf, Arc<dyn DiskFile>)>,
+    journals: Vec<Journal>,
     level_0: PathBuf,
     index: RwLock<Index>,
     atoms: AtomicU64,
@@ -134,10 +192,7 @@ pub(in crate::store) struct Segment {
 
 impl Segment {
     /// A segment of these journals, with nothing in its index yet.
-    pub(in crate::store) fn new(
-        journals: Vec<(PathBuf, Arc<dyn DiskFile>)>,
-        level_0: PathBuf,
-    ) -> Self {
+    pub(in crate::store) fn new(journals: Vec<Journal>, level_0: PathBuf) -> Self {
         Self {
             journals,
             level_0,
@@ -215,8 +270,19 @@ impl Segment {
         self.index().memory_bytes() as u64
     }
 
-    pub(in crate::store) fn journals(&self) -> &[(PathBuf, Arc<dyn DiskFile>)] {
+    pub(in crate::store) fn journals(&self) -> &[Journal] {
         &self.journals
+    }
+
+    /// Its journals that were found damaged.
+    pub(in crate::store) fn damaged_journals(&self) -> impl Iterator<Item = &Journal> {
+        self.journals.iter().filter(|journal| journal.is_damaged())
+    }
+
+    /// Whether the file of one of its journals has lost its name.
+    pub(in crate::store) fn is_displaced(&self) -> bool {
+        let is_displaced = |journal: &Journal| journal.is_displaced.load(Ordering::Relaxed);
+        self.journals.iter().any(is_displaced)
     }
 
     /// Ids of all its atoms, ascending.
@@ -247,6 +313,21 @@ impl Segment {
     /// Whether the atom has a place here; its bytes are not read.
     pub(in crate::store) fn contains(&self, id: &AtomId) -> bool {
         self.index().get(id).is_some()
+    }
+
+    /// Remembers that the journal at this path is durable now.
+    pub(in crate::store) fn set_synced(&self, path: &Path) {
+        for journal in self.journals.iter().filter(|journal| journal.path == path) {
+            journal.is_unsynced.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the atom is in a file that this implementation has synced, or syncs as it does with
+    /// every write. A file that a reference node left was never synced.
+    pub(in crate::store) fn is_durable(&self, id: &AtomId) -> bool {
+        let place = self.index().get(id);
+        let journal = place.and_then(|place| self.journals.get(place.file as usize));
+        journal.is_some_and(|journal| !journal.is_unsynced.load(Ordering::Relaxed))
     }
 
     /// Whether each of these atoms may be here: `false` is certain.
@@ -282,26 +363,31 @@ impl Segment {
         let mut stored = vec![0; place.len as usize];
         let journal = self.journals.get(place.file as usize);
         let path = || match journal {
-            Some((path, _)) => path.clone(),
+            Some(journal) => journal.path.clone(),
             None => self.level_0.join(leftover_name(id)),
         };
         let read = match journal {
-            Some((_, file)) => file.read_exact_at(&mut stored, place.offset),
+            Some(journal) => journal.file.read_exact_at(&mut stored, place.offset),
             None => open(&path()).and_then(|file| file.read_exact_at(&mut stored, 0)),
         };
-        let damaged = |problem| ReadError::damaged(&path(), place.offset, problem);
+        let damaged = |problem| {
+            if let Some(journal) = journal {
+                journal.is_damaged.store(true, Ordering::Relaxed);
+            }
+            ReadError::damaged(&path(), place.offset, problem)
+        };
         match read {
             Ok(()) => {}
             Err(error)
                 if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) =>
             {
-                return Err(damaged("the file was cut or removed"));
+                return Err(damaged("the file was truncated or removed"));
             }
             Err(error) => return Err(ReadError::failed(&path(), error)),
         }
-        let atom = Atom::from_bytes(&stored).map_err(|_| damaged("no atom is stored here"))?;
+        let atom = Atom::from_bytes(&stored).map_err(|_| damaged("not an atom"))?;
         if atom.id() != *id {
-            return Err(damaged("the atom here has another id"));
+            return Err(damaged("atom id does not match its record"));
         }
         Ok(Some(atom))
     }

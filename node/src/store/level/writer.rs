@@ -1,6 +1,7 @@
-//! Writing a pair so that it is there whole or not at all.
+//! Pair writer: a pair is on the disk whole or not at all.
 
 use super::NUMBER_BYTES;
+use super::lengths::LengthsEncoder;
 use crate::store::disk::{Disk, DiskFile};
 use astreum_core::atom::{Atom, AtomId};
 use std::collections::BTreeMap;
@@ -8,8 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that are written at a time, at a multiple of as many: a large page of the processor, so
-/// that the system can keep the file in such pages, and a mapped read costs less to translate.
+/// Bytes written at a time, aligned to their number: a large page of the processor, so that the
+/// system can keep the file in such pages, and a mapped read costs less to translate.
 const CHUNK_BYTES: usize = 2 << 20;
 
 /// Name of a pair's index.
@@ -22,6 +23,11 @@ pub(crate) fn data_name(number: u64) -> String {
     format!("{number}_data")
 }
 
+/// Name of a pair's lengths file.
+pub(crate) fn lengths_name(number: u64) -> String {
+    format!("{number}_lengths")
+}
+
 fn number_bytes(number: u64) -> [u8; NUMBER_BYTES] {
     let mut bytes = [0; NUMBER_BYTES];
     if let Some(low) = bytes.last_chunk_mut() {
@@ -30,21 +36,23 @@ fn number_bytes(number: u64) -> [u8; NUMBER_BYTES] {
     bytes
 }
 
-/// What both files of a pair hold, and is not written yet.
+/// Content of a pair's files that is not written yet.
 #[derive(Debug)]
 struct Encoder {
     index: Vec<u8>,
     data: Vec<u8>,
+    lengths: LengthsEncoder,
     count: u64,
     position: u64,
 }
 
 impl Encoder {
-    /// The count in the head of the index is known in the end.
+    /// The count at the start of the index is known in the end.
     fn new() -> Self {
         Self {
             index: number_bytes(0).to_vec(),
             data: Vec::new(),
+            lengths: LengthsEncoder::new(),
             count: 0,
             position: 0,
         }
@@ -56,12 +64,16 @@ impl Encoder {
         self.index.extend_from_slice(&number_bytes(self.position));
         self.index.extend_from_slice(&number_bytes(size));
         atom.write_to(&mut self.data);
+        // Atoms of more than 4 GiB were never read here.
+        let len = u32::try_from(size).unwrap_or(u32::MAX);
+        self.lengths.push(id, len);
         self.count += 1;
         self.position += size;
     }
 }
 
-/// The index and the data of the pair that these atoms are collated to; `None` without atoms.
+/// Encodes the index and the data of the pair that these atoms are collated to; `None` without
+/// atoms.
 #[must_use]
 pub fn encode_pair(atoms: impl IntoIterator<Item = Atom>) -> Option<(Vec<u8>, Vec<u8>)> {
     let atoms: BTreeMap<AtomId, Atom> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
@@ -83,28 +95,70 @@ pub(crate) struct PairWriter<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
     number: u64,
-    index: Arc<dyn DiskFile>,
-    data: Arc<dyn DiskFile>,
+    index: Output,
+    data: Output,
+    /// `None` where a reference node is to find nothing that it does not know.
+    lengths: Option<Output>,
     encoder: Encoder,
-    index_written: u64,
-    data_written: u64,
     /// Whether the files are getting their names.
     naming: bool,
 }
 
+/// A file and how many bytes of it are written.
+struct Output {
+    file: Arc<dyn DiskFile>,
+    written: u64,
+}
+
+impl Output {
+    fn create(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        let file = disk.create(path)?;
+        Ok(Self { file, written: 0 })
+    }
+
+    /// Writes the whole chunks of `bytes` and removes them.
+    fn write_chunks(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let whole = bytes.len() / CHUNK_BYTES * CHUNK_BYTES;
+        let Some(chunks) = bytes.get(..whole).filter(|chunks| !chunks.is_empty()) else {
+            return Ok(());
+        };
+        self.file.write_all_at(chunks, self.written)?;
+        self.written += whole as u64;
+        bytes.drain(..whole);
+        Ok(())
+    }
+
+    /// Writes the rest, and the header over what stands in its place.
+    fn finish(&self, rest: &[u8], header: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(rest, self.written)?;
+        if !header.is_empty() {
+            self.file.write_all_at(header, 0)?;
+        }
+        self.file.sync()
+    }
+}
+
 impl<'a> PairWriter<'a> {
+    /// Creates the files of the pair with this number, with a lengths file.
     pub(crate) fn create(disk: &'a dyn Disk, dir: &Path, number: u64) -> io::Result<Self> {
-        let index = disk.create(&temporary(dir, &index_name(number)))?;
-        let data = disk.create(&temporary(dir, &data_name(number)))?;
+        let mut writer = Self::create_plain(disk, dir, number)?;
+        let lengths = temporary(dir, &lengths_name(number));
+        writer.lengths = Some(Output::create(disk, &lengths)?);
+        Ok(writer)
+    }
+
+    /// As [`Self::create`], without a lengths file: a pair as a reference node makes it.
+    pub(crate) fn create_plain(disk: &'a dyn Disk, dir: &Path, number: u64) -> io::Result<Self> {
+        let index = Output::create(disk, &temporary(dir, &index_name(number)))?;
+        let data = Output::create(disk, &temporary(dir, &data_name(number)))?;
         Ok(Self {
             disk,
             dir: dir.to_owned(),
             number,
             index,
             data,
+            lengths: None,
             encoder: Encoder::new(),
-            index_written: 0,
-            data_written: 0,
             naming: false,
         })
     }
@@ -112,78 +166,81 @@ impl<'a> PairWriter<'a> {
     /// Adds an atom; ids have to ascend.
     pub(crate) fn push(&mut self, id: &AtomId, atom: &Atom) -> io::Result<()> {
         self.encoder.push(id, atom);
-        let Encoder { index, data, .. } = &mut self.encoder;
-        write_chunks(&*self.index, index, &mut self.index_written)?;
-        write_chunks(&*self.data, data, &mut self.data_written)
+        let Encoder {
+            index,
+            data,
+            lengths,
+            ..
+        } = &mut self.encoder;
+        self.index.write_chunks(index)?;
+        self.data.write_chunks(data)?;
+        match &mut self.lengths {
+            Some(output) => output.write_chunks(&mut lengths.bytes),
+            None => Ok(()),
+        }
     }
 
-    /// How many atoms it has.
+    /// Number of atoms in it.
     pub(crate) const fn count(&self) -> u64 {
         self.encoder.count
     }
 
-    /// What both files take.
+    /// Bytes of its files.
     pub(crate) fn bytes(&self) -> u64 {
-        let Encoder {
-            index, position, ..
-        } = &self.encoder;
-        self.index_written + index.len() as u64 + position
+        let index = self.index.written + self.encoder.index.len() as u64;
+        index + self.encoder.position + super::lengths::file_len(self.encoder.count)
     }
 
-    /// Where it is written to.
+    /// The directory that it is written to.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Gives the files their names, the data first, each once what it needs is on the disk: so an
-    /// index never stands without its data, which a reference node would stumble over.
+    /// Gives the files their names, the index last, each once what it needs is durable: an index
+    /// never stands without its data, which a reference node would stumble over.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        let Encoder { index, data, .. } = &self.encoder;
-        self.index.write_all_at(index, self.index_written)?;
-        self.data.write_all_at(data, self.data_written)?;
+        let encoder = &mut self.encoder;
+        self.data.finish(&encoder.data, &[])?;
         self.index
-            .write_all_at(&number_bytes(self.encoder.count), 0)?;
-        self.data.sync()?;
-        self.index.sync()?;
-        // The name of the temporary index has to be there as long as the data is without one: by it
-        // a recovery knows that data for what it is.
+            .finish(&encoder.index, &number_bytes(encoder.count))?;
+        if let Some(output) = &self.lengths {
+            let header = encoder.lengths.finish();
+            output.finish(&encoder.lengths.bytes, &header)?;
+        }
+        // The name of the temporary index has to be durable as long as other files of the pair have
+        // their names and the index has not: recovery tells an unfinished pair by it.
         self.disk.sync_dir(&self.dir)?;
         self.naming = true;
-        for name in [data_name(self.number), index_name(self.number)] {
-            let from = temporary(&self.dir, &name);
-            self.disk.rename(&from, &self.dir.join(&name))?;
-            self.disk.sync_dir(&self.dir)?;
+        if self.lengths.is_some() {
+            self.name(&lengths_name(self.number))?;
         }
-        Ok(())
+        self.name(&data_name(self.number))?;
+        self.disk.sync_dir(&self.dir)?;
+        self.name(&index_name(self.number))?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    fn name(&self, name: &str) -> io::Result<()> {
+        let from = temporary(&self.dir, name);
+        self.disk.rename(&from, &self.dir.join(name))
     }
 }
 
 impl Drop for PairWriter<'_> {
     fn drop(&mut self) {
-        // What is in the middle of it is for the owner to remove, or is told and removed when the
-        // store is opened again, as is what cannot be removed now.
+        // Files that are getting their names are left to the owner, or to the recovery of the next
+        // start, as are those that cannot be removed now.
         if self.naming {
             return;
         }
-        for name in [data_name(self.number), index_name(self.number)] {
+        let names = [data_name, index_name, lengths_name];
+        for name in names.map(|name| name(self.number)) {
             let _ = self.disk.remove(&temporary(&self.dir, &name));
         }
     }
 }
 
-/// Writes what there is of whole chunks.
-fn write_chunks(file: &dyn DiskFile, bytes: &mut Vec<u8>, written: &mut u64) -> io::Result<()> {
-    let whole = bytes.len() / CHUNK_BYTES * CHUNK_BYTES;
-    let Some(chunks) = bytes.get(..whole).filter(|chunks| !chunks.is_empty()) else {
-        return Ok(());
-    };
-    file.write_all_at(chunks, *written)?;
-    *written += whole as u64;
-    bytes.drain(..whole);
-    Ok(())
-}
-
-/// What a file is called until everything in it is on the disk, and again before it is removed.
+/// Name of a file until everything in it is durable, and again before it is removed.
 pub(crate) fn temporary_name(name: &str) -> String {
     format!("{name}.tmp")
 }

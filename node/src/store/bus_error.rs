@@ -1,0 +1,97 @@
+//! Bus errors of mapped files: an exit with a message instead of a death by signal.
+//!
+//! The system raises SIGBUS when a page of a mapped file is accessed that the file no longer has,
+//! because it was truncated, or that the disk cannot read. The handler only wakes a thread; the
+//! access is repeated and fails again until that thread has written the message and ended the
+//! process. No `unsafe` code is needed for that, and no state of the faulting thread is touched.
+//!
+//! The standard library has a handler of its own, which tells stack overflows from other faults and
+//! sets the default action for the latter: the repeated access would end the process. It is called
+//! before the handler here as long as it is installed, so it is made to uninstall itself first, by a
+//! signal that is not a stack overflow.
+
+use super::map;
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicBool, Ordering};
+use signal_hook::consts::SIGBUS;
+use signal_hook::iterator::Signals;
+use std::io::{self, Write as _};
+use std::thread;
+
+/// Exit code after a bus error: the operation failed.
+const EXIT_CODE: i32 = 1;
+
+/// From now on, a bus error ends this process with a message on stderr and in the log, and exit
+/// code 1. For a program that has no handler of its own for SIGBUS.
+///
+/// # Errors
+/// When the system gives no thread or no handler.
+pub fn exit_on_bus_error() -> io::Result<()> {
+    static CALLED: AtomicBool = AtomicBool::new(false);
+    if CALLED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    if is_caught(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        signal_hook::low_level::raise(SIGBUS)?;
+    }
+    let mut signals = Signals::new([SIGBUS])?;
+    thread::Builder::new()
+        .name("bus-error".to_owned())
+        .spawn(move || {
+            if signals.forever().next().is_some() {
+                exit();
+            }
+        })?;
+    Ok(())
+}
+
+/// Whether the process has a handler for SIGBUS, by Linux's description of it; signal 1 is the lowest
+/// bit of the mask. Where the system does not say, it has none.
+fn is_caught(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGBUS - 1) & 1 == 1)
+}
+
+fn exit() -> ! {
+    let message = message();
+    crate::log::error!("{message}");
+    let _ = writeln!(io::stderr(), "astreum: {message}");
+    log::logger().flush();
+    std::process::exit(EXIT_CODE);
+}
+
+fn message() -> String {
+    let truncated = map::truncated();
+    let mut message = String::from("stopping after a bus error (SIGBUS): ");
+    match truncated.first() {
+        Some(path) => {
+            let _ = write!(
+                message,
+                "{} was truncated while it was in use; start again to repair it",
+                path.display()
+            );
+        }
+        None => message.push_str(
+            "the disk could not read a mapped file, or the signal came from another process; check \
+             the disk, or set cold_storage_mmap = false to have read errors reported instead",
+        ),
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_is_seen_in_the_mask() {
+        let with = |mask: u64| format!("SigIgn:\t0000000000000040\nSigCgt:\t{mask:016x}\n");
+        let bit = 1 << (SIGBUS - 1);
+        assert!(is_caught(&with(bit)) && is_caught(&with(u64::MAX)));
+        assert!(!is_caught(&with(!bit)) && !is_caught("") && !is_caught("SigCgt:\tx"));
+        // The standard library's.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        assert_eq!(is_caught(&status), cfg!(target_os = "linux"));
+    }
+}

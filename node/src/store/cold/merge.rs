@@ -1,0 +1,231 @@
+//! Maintenance: collation, repair, and the merging of a level into one pair of the next one.
+//!
+//! A merge takes intact pairs alone, and verifies every atom that it takes. Damage ends it: the pair
+//! is repaired first, and the merge starts again with what is intact.
+
+use super::collate::{Pending, push};
+use super::remove::Doomed;
+use super::transfer::Progress;
+use super::{ColdError, Inner, Level, MAX_LEVEL, lock};
+use crate::store::level::{Pair, PairWriter, ReadError, check_lengths};
+use astreum_core::atom::AtomId;
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// Why a merge did not end with a new pair.
+enum Stop {
+    /// A pair was found damaged and is marked.
+    Damaged,
+    Failed(ColdError),
+}
+
+impl From<ColdError> for Stop {
+    fn from(error: ColdError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Inner {
+    pub(super) fn maintain(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
+        self.check_place()?;
+        self.remove_doomed(&mut lock(&self.maintenance))?;
+        if self.is_sync_due() {
+            self.sync()?;
+        }
+        // A failed repair keeps nothing else from being done.
+        let mut repaired = self.repair_all(progress).map(drop);
+        if self.is_collation_due() {
+            self.collate(progress)?;
+        }
+        // Each merge can push the next level past its size; the list grows meanwhile.
+        let mut level = 1;
+        loop {
+            let snapshot = self.snapshot.load();
+            let Some(highest) = snapshot.levels.last().map(|level| level.number) else {
+                return repaired;
+            };
+            let bytes = snapshot.level(level).map_or(0, Level::intact_bytes);
+            if bytes > self.level_limit(level) {
+                match self.merge(level, progress) {
+                    Err(error @ ColdError::SetAsideFull { .. }) => repaired = Err(error),
+                    merged => drop(merged?),
+                }
+            }
+            if level >= highest {
+                return repaired;
+            }
+            level += 1;
+        }
+    }
+
+    /// Whether level 0 has passed its size, or is better off in a pair.
+    fn is_collation_due(&self) -> bool {
+        let snapshot = self.snapshot.load();
+        snapshot.level_0_bytes() > self.options.level_size_bytes
+            || snapshot
+                .segments
+                .iter()
+                .any(|segment| segment.is_displaced())
+    }
+
+    /// Repairs every damaged pair, whatever the sizes; `false` when there were none.
+    pub(super) fn repair_all(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
+        let mut doomed = lock(&self.maintenance);
+        self.check_place()?;
+        let snapshot = self.snapshot.load_full();
+        let mut any = false;
+        for level in &snapshot.levels {
+            any |= self.repair(level.number, &mut doomed, progress)?;
+        }
+        Ok(any)
+    }
+
+    /// Bytes past which a level is merged.
+    fn level_limit(&self, level: u32) -> u64 {
+        let tenfold = 10_u64.checked_pow(level).unwrap_or(u64::MAX);
+        self.options.level_size_bytes.saturating_mul(tenfold)
+    }
+
+    pub(super) fn merge(
+        &self,
+        level: u32,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<bool, ColdError> {
+        let mut doomed = lock(&self.maintenance);
+        self.check_place()?;
+        self.remove_doomed(&mut doomed)?;
+        if level >= MAX_LEVEL {
+            return Ok(false);
+        }
+        // Damaged pairs that cannot be set aside stay, and keep no intact pair from being merged.
+        let (mut repaired, refused) = match self.repair(level, &mut doomed, progress) {
+            Err(error @ ColdError::SetAsideFull { .. }) => (false, Err(error)),
+            repaired => (repaired?, Ok(())),
+        };
+        // Each attempt repairs a pair at least; a disk that damages what was just written ends it.
+        let attempts = self.intact_pairs(level).len() + 1;
+        for _ in 0..attempts {
+            let pairs = self.intact_pairs(level);
+            if pairs.is_empty() {
+                return refused.map(|()| repaired);
+            }
+            match self.merge_intact(level, &pairs, &mut doomed, progress) {
+                Ok(merged) => return refused.map(|()| merged || repaired),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Damaged) => {
+                    repaired |= self.repair(level, &mut doomed, progress)?;
+                }
+            }
+        }
+        Err(ColdError::DamagedAgain {
+            path: self.level_dir(level),
+        })
+    }
+
+    fn intact_pairs(&self, level: u32) -> Vec<Arc<Pair>> {
+        let snapshot = self.snapshot.load();
+        let pairs = snapshot.level(level).map(|level| &level.pairs);
+        let intact = pairs
+            .into_iter()
+            .flatten()
+            .filter(|pair| !pair.is_damaged());
+        intact.cloned().collect()
+    }
+
+    fn merge_intact(
+        &self,
+        level: u32,
+        pairs: &[Arc<Pair>],
+        doomed: &mut Vec<Doomed>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<bool, Stop> {
+        let total = pairs.iter().map(|pair| u64::from(pair.count())).sum();
+        let mut pending = Pending::new(total, progress);
+        let mut is_damaged = false;
+        let written = self.write_pair(level + 1, doomed, |writer| {
+            match self.merge_pairs(level, pairs, writer, &mut pending) {
+                Ok(()) => Ok(()),
+                Err(Stop::Failed(error)) => Err(error),
+                Err(Stop::Damaged) => {
+                    is_damaged = true;
+                    Err(ColdError::DamagedAgain {
+                        path: self.level_dir(level),
+                    })
+                }
+            }
+        });
+        if is_damaged {
+            return Err(Stop::Damaged);
+        }
+        let Some(pair) = written? else {
+            return Ok(false);
+        };
+        self.edit(|snapshot| {
+            snapshot.add_pair(level + 1, pair);
+            if let Some(merged) = snapshot.levels.iter_mut().find(|old| old.number == level) {
+                merged
+                    .pairs
+                    .retain(|pair| !pairs.iter().any(|done| Arc::ptr_eq(done, pair)));
+            }
+        });
+        let pairs = pairs.iter().map(|pair| (pair.number(), pair.file_bytes()));
+        let pairs = pairs.collect();
+        doomed.push(Doomed::Pairs { level, pairs });
+        self.remove_doomed(doomed)?;
+        Ok(true)
+    }
+
+    /// Writes what the pairs hold, of an id the newest copy; all copies are verified.
+    fn merge_pairs(
+        &self,
+        level: u32,
+        pairs: &[Arc<Pair>],
+        writer: &mut PairWriter<'_>,
+        pending: &mut Pending<'_>,
+    ) -> Result<(), Stop> {
+        let dir = self.level_dir(level);
+        for pair in pairs {
+            self.stop_if_damaged(check_lengths(&*self.disk, &dir, pair))?;
+        }
+        let mut cursors: Vec<_> = pairs.iter().map(|pair| pair.cursor()).collect();
+        let mut heads: BinaryHeap<Reverse<(AtomId, usize)>> =
+            BinaryHeap::with_capacity(cursors.len());
+        for (rank, cursor) in cursors.iter_mut().enumerate() {
+            let id = self.stop_if_damaged(cursor.id().transpose())?;
+            heads.extend(id.map(|id| Reverse((id, rank))));
+        }
+        let mut last = None;
+        while let Some(Reverse((id, rank))) = heads.pop() {
+            let Some(cursor) = cursors.get_mut(rank) else {
+                continue;
+            };
+            let atom = self.stop_if_damaged(cursor.atom())?;
+            if last != Some(id) {
+                push(writer, &id, &atom)?;
+                last = Some(id);
+            }
+            cursor.advance();
+            pending.advance();
+            let id = self.stop_if_damaged(cursor.id().transpose())?;
+            heads.extend(id.map(|id| Reverse((id, rank))));
+        }
+        for (cursor, pair) in cursors.iter().zip(pairs) {
+            if !cursor.covers_data() {
+                pair.set_damaged();
+                return Err(Stop::Damaged);
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_if_damaged<T>(&self, read: Result<T, ReadError>) -> Result<T, Stop> {
+        read.map_err(|error| match error {
+            ReadError::Damaged(damage) => {
+                self.damages.note(damage);
+                Stop::Damaged
+            }
+            error => Stop::Failed(self.failed(error)),
+        })
+    }
+}

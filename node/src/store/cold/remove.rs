@@ -1,0 +1,125 @@
+//! Removal of files whose content is elsewhere.
+//!
+//! The indexes of a merged level lose their names first, and durably before their data goes: an
+//! index without data is what a reference node cannot handle. They go last, so that data without an
+//! index is always known to be left over.
+//!
+//! Files that a disk refuses to remove are remembered, count as used, and go before anything else is
+//! written: a disk that fails now and then must not fill up with files that nothing refers to.
+
+use super::set_aside::Moves;
+use super::{ColdError, Inner};
+use crate::store::disk::FileId;
+use crate::store::journal::{Segment, leftover_name};
+use crate::store::level::{data_name, index_name, lengths_name, temporary_name};
+use core::sync::atomic::Ordering;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Files whose content is elsewhere and durable.
+pub(super) enum Doomed {
+    Segments(Vec<Arc<Segment>>),
+    /// The numbers of pairs, and their bytes.
+    Pairs {
+        level: u32,
+        pairs: Vec<(u64, u64)>,
+    },
+    /// Damaged files that are moved; what is behind them in the list is removed afterwards.
+    SetAside(Moves),
+}
+
+impl Doomed {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Segments(segments) => segments.iter().map(|segment| segment.file_bytes()).sum(),
+            Self::Pairs { pairs, .. } => pairs.iter().map(|(_, bytes)| bytes).sum(),
+            // Reported on their own.
+            Self::SetAside(_) => 0,
+        }
+    }
+}
+
+impl Inner {
+    /// Removes what is doomed, the last first. Files that cannot be removed are tried again next
+    /// time.
+    pub(super) fn remove_doomed(&self, doomed: &mut Vec<Doomed>) -> Result<(), ColdError> {
+        let mut removed = Ok(());
+        while let Some(last) = doomed.last()
+            && removed.is_ok()
+        {
+            // Another directory at the path has files of the same names.
+            removed = self.check_place().and_then(|()| match last {
+                Doomed::Segments(segments) => self.remove_segments(segments),
+                Doomed::Pairs { level, pairs } => self.remove_pairs(*level, pairs),
+                Doomed::SetAside(moves) => self.set_aside(moves),
+            });
+            if removed.is_ok() {
+                doomed.pop();
+            }
+        }
+        // Not before it has failed: the limit has room for what is removed in the next moment.
+        let left = doomed.iter().map(Doomed::bytes).sum();
+        self.doomed_bytes.store(left, Ordering::Relaxed);
+        removed
+    }
+
+    fn remove_segments(&self, segments: &[Arc<Segment>]) -> Result<(), ColdError> {
+        let level_0 = self.level_dir(0);
+        let mut leftovers = false;
+        for segment in segments {
+            for journal in segment.journals() {
+                // A damaged one is set aside, and one that was replaced is not ours.
+                if !journal.is_damaged() && self.is_at(&journal.path, journal.id) {
+                    self.remove(&journal.path)?;
+                }
+            }
+            for id in segment.leftovers() {
+                self.remove(&level_0.join(leftover_name(&id)))?;
+                leftovers = true;
+            }
+        }
+        if leftovers {
+            self.sync_dir(&level_0)?;
+        }
+        self.sync_dir(&self.root)
+    }
+
+    fn remove_pairs(&self, level: u32, pairs: &[(u64, u64)]) -> Result<(), ColdError> {
+        let dir = self.level_dir(level);
+        let doomed_path = |number| dir.join(temporary_name(&index_name(number)));
+        for &(number, _) in pairs {
+            let (from, to) = (dir.join(index_name(number)), doomed_path(number));
+            match self.disk.rename(&from, &to) {
+                // An earlier attempt got so far, or it was never named.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed.map_err(|error| ColdError::io("rename", &from, &error))?,
+            }
+        }
+        self.sync_dir(&dir)?;
+        for &(number, _) in pairs {
+            self.remove(&dir.join(data_name(number)))?;
+            self.remove(&dir.join(lengths_name(number)))?;
+        }
+        self.sync_dir(&dir)?;
+        for &(number, _) in pairs {
+            self.remove(&doomed_path(number))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the file with this identity has this name; not where the disk does not say.
+    pub(super) fn is_at(&self, path: &Path, id: FileId) -> bool {
+        matches!(self.disk.identity(path), Ok(Some(found)) if found == id)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), ColdError> {
+        let removed = self.disk.remove(path);
+        removed.map_err(|error| ColdError::io("remove", path, &error))
+    }
+
+    pub(super) fn sync_dir(&self, path: &Path) -> Result<(), ColdError> {
+        let synced = self.disk.sync_dir(path);
+        synced.map_err(|error| ColdError::io("sync", path, &error))
+    }
+}

@@ -1,0 +1,87 @@
+//! Changes behind the store's back: a removed directory, journal or pair, a truncated file, a disk
+//! that became read-only, full, or usable again.
+//!
+//! Looked for once in a while, so that a problem is reported before the next write runs into it, and
+//! ends when its cause does.
+
+use super::{ColdError, Inner, lock};
+use crate::store::level::Damage;
+
+/// File that is written to find out whether the disk takes writes.
+pub(super) const PROBE: &str = "probe.tmp";
+/// Bytes written to it: a disk that has less is full.
+const PROBE_BYTES: usize = 64 << 10;
+
+impl Inner {
+    /// Looks at the directory and every open file, and whether writes that failed would succeed.
+    pub(super) fn watch(&self) {
+        let failure = lock(&self.log).failure.clone();
+        if let Err(error) = self.check_place() {
+            self.set_failure(failure, Some(error));
+            return;
+        }
+        self.watch_journals();
+        self.watch_pairs();
+        if failure.as_ref().is_some_and(ColdError::is_of_disk) {
+            self.set_failure(failure, self.probe().err());
+        }
+    }
+
+    /// A journal that lost its name is collated while it can be read.
+    fn watch_journals(&self) {
+        for segment in &self.snapshot.load().segments {
+            for journal in segment.journals() {
+                match self.disk.identity(&journal.path) {
+                    Ok(found) if found != Some(journal.id) && journal.set_displaced() => {
+                        let problem = "the journal was removed or replaced while it was open; its \
+                                       atoms are written to a pair";
+                        crate::log::error!("cold storage: {}: {problem}", journal.path.display());
+                        self.wake.notify();
+                    }
+                    // What the disk does not say now, it says later.
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn watch_pairs(&self) {
+        for pair in self.snapshot.load().pairs() {
+            if let Ok(Some(damage)) = pair.check_files(&*self.disk) {
+                self.note_damage(damage);
+            }
+        }
+    }
+
+    fn note_damage(&self, damage: Damage) {
+        self.damages.note(damage);
+        self.wake.notify();
+    }
+
+    /// Finds out whether the disk takes writes.
+    pub(super) fn probe(&self) -> Result<(), ColdError> {
+        let path = self.root.join(PROBE);
+        let written = self.disk.create(&path).and_then(|file| {
+            file.write_all_at(&[0; PROBE_BYTES], 0)?;
+            file.sync()
+        });
+        let removed = self.disk.remove(&path);
+        written
+            .and(removed)
+            .map_err(|error| ColdError::io("write to", &self.root, &error))
+    }
+
+    /// Replaces the reason why writes fail, unless a writer has just found out another one.
+    fn set_failure(&self, before: Option<ColdError>, now: Option<ColdError>) {
+        let mut log = lock(&self.log);
+        if log.failure != before {
+            return;
+        }
+        match (&before, &now) {
+            (None, Some(error)) => crate::log::error!("cold storage refuses writes: {error}"),
+            (Some(_), None) => crate::log::info!("cold storage takes writes again"),
+            _ => {}
+        }
+        log.failure = now;
+    }
+}

@@ -1,0 +1,292 @@
+//! Exclusive lock of a cold storage directory.
+//!
+//! Three locks are held, each against another way of opening the path twice:
+//!
+//! | lock on | refuses a second opener after |
+//! | --- | --- |
+//! | `LOCK` in the directory | nothing happened; older versions know this one alone |
+//! | the directory itself | `LOCK` was removed |
+//! | `.<name>.lock` beside the directory | the directory was removed or moved, and another one put in its place |
+//!
+//! All are advisory locks of the system, which a process loses with its end, however it ends. Where
+//! the system cannot lock a directory (some network file systems) or the parent directory cannot be
+//! written to, the other locks have to do.
+
+use super::FileId;
+use super::system::{file_id, is_read_only};
+use core::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Name of the lock file in the directory.
+const LOCK: &str = "LOCK";
+/// Attempts to lock a file that others remove meanwhile.
+const ATTEMPTS: usize = 16;
+
+/// A path that no longer leads to what was locked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Displaced {
+    /// The path.
+    pub path: PathBuf,
+    /// Whether nothing is there; otherwise it is something else.
+    pub is_missing: bool,
+}
+
+impl fmt::Display for Displaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_missing {
+            "was removed or moved away"
+        } else {
+            "was replaced by another"
+        };
+        write!(f, "{} {what} while it was open", self.path.display())
+    }
+}
+
+/// A held lock. Dropping it releases the directory.
+pub trait DirLock: Send + Sync {
+    /// Checks that the path still leads to the directory that was locked, and `LOCK` in it to the
+    /// file that was; gives the first one that does not.
+    ///
+    /// # Errors
+    /// When the disk does not say.
+    fn displaced(&self) -> io::Result<Option<Displaced>>;
+}
+
+/// Lock on the system's own files.
+#[derive(Debug)]
+pub(super) struct SystemLock {
+    root: Held,
+    lock: Option<Held>,
+    _beside: Option<Beside>,
+}
+
+/// An open file and the path that it was opened at.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    id: FileId,
+    _file: File,
+}
+
+impl Held {
+    fn new(path: PathBuf, file: File) -> io::Result<Self> {
+        let id = file_id(&file.metadata()?);
+        Ok(Self {
+            path,
+            id,
+            _file: file,
+        })
+    }
+
+    fn displaced(&self) -> io::Result<Option<Displaced>> {
+        let displaced = |is_missing| {
+            let path = self.path.clone();
+            Some(Displaced { path, is_missing })
+        };
+        match fs::metadata(&self.path) {
+            Ok(metadata) if file_id(&metadata) == self.id => Ok(None),
+            Ok(_) => Ok(displaced(false)),
+            Err(error) if is_gone(&error) => Ok(displaced(true)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The lock file beside the directory.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    /// Whether it is removed with the lock.
+    is_removed: bool,
+    _file: File,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.is_removed {
+            return;
+        }
+        // Still locked, so that only an opener that waits for the lock can have it open; that one
+        // finds the name gone, and starts over.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl SystemLock {
+    /// Locks `root`; `writable` says whether files may be created for it.
+    pub(super) fn take(root: &Path, writable: bool) -> io::Result<Option<Self>> {
+        let beside = match lock_beside(root, writable) {
+            Attempt::Locked(beside) => Some(beside),
+            Attempt::Busy => return Ok(None),
+            Attempt::Unavailable => None,
+        };
+        let directory = File::open(root)?;
+        match directory.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // Not every file system locks directories.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        let path = root.join(LOCK);
+        let lock = match open_lock(&path, writable)? {
+            None => None,
+            Some(file) => match file.try_lock() {
+                Ok(()) => Some(Held::new(path, file)?),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            },
+        };
+        Ok(Some(Self {
+            root: Held::new(root.to_owned(), directory)?,
+            lock,
+            _beside: beside,
+        }))
+    }
+}
+
+impl DirLock for SystemLock {
+    fn displaced(&self) -> io::Result<Option<Displaced>> {
+        match self.root.displaced()? {
+            None => self.lock.as_ref().map_or(Ok(None), Held::displaced),
+            displaced => Ok(displaced),
+        }
+    }
+}
+
+/// Opens `LOCK`, creating it where that is possible; `None` on a read-only disk without one.
+fn open_lock(path: &Path, writable: bool) -> io::Result<Option<File>> {
+    if writable {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        match options.open(path) {
+            Err(error) if is_read_only(&error) => {}
+            opened => return opened.map(Some),
+        }
+    }
+    match File::open(path) {
+        // None of our nodes has it open.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+enum Attempt {
+    Locked(Beside),
+    Busy,
+    Unavailable,
+}
+
+/// Locks the path of the directory by a file beside it. Without one, the path is not protected
+/// against a replaced directory.
+fn lock_beside(root: &Path, writable: bool) -> Attempt {
+    let absolute = std::path::absolute(root);
+    let Some((parent, name)) = absolute
+        .as_deref()
+        .ok()
+        .and_then(|path| path.parent().zip(path.file_name()))
+    else {
+        return Attempt::Unavailable;
+    };
+    let mut file_name = std::ffi::OsString::from(".");
+    file_name.push(name);
+    file_name.push(".lock");
+    let path = parent.join(file_name);
+    for _ in 0..ATTEMPTS {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        if writable {
+            options.write(true).create(true).truncate(false).mode(0o600);
+        }
+        let Ok(file) = options.open(&path) else {
+            return Attempt::Unavailable;
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Attempt::Busy,
+            Err(TryLockError::Error(_)) => return Attempt::Unavailable,
+        }
+        // The previous holder may have removed the name after it was opened here.
+        let ours = file.metadata().map(|metadata| file_id(&metadata));
+        let named = fs::metadata(&path).map(|metadata| file_id(&metadata));
+        if matches!((ours, named), (Ok(ours), Ok(named)) if ours == named) {
+            return Attempt::Locked(Beside {
+                path,
+                is_removed: writable,
+                _file: file,
+            });
+        }
+    }
+    Attempt::Busy
+}
+
+/// Whether the error says that nothing is at the path.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    fn take(root: &Path) -> Option<SystemLock> {
+        SystemLock::take(root, true).unwrap()
+    }
+
+    #[test]
+    fn a_locked_directory_has_one_opener_whatever_is_removed() {
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 4] = [
+            ("nothing", |_| ()),
+            ("LOCK removed", |root| {
+                fs::remove_file(root.join(LOCK)).unwrap();
+            }),
+            ("directory recreated", |root| {
+                fs::remove_dir_all(root).unwrap();
+                fs::create_dir(root).unwrap();
+            }),
+            ("directory moved away", |root| {
+                fs::rename(root, root.with_extension("moved")).unwrap();
+                fs::create_dir(root).unwrap();
+            }),
+        ];
+        for (name, change) in changes {
+            let scratch = Scratch::new("dir-lock");
+            let root = scratch.path().join("cold");
+            fs::create_dir(&root).unwrap();
+            let lock = take(&root).unwrap();
+            assert_eq!(lock.displaced().unwrap(), None, "{name}");
+            change(&root);
+            assert!(take(&root).is_none(), "{name}: opened twice");
+            let displaced = lock.displaced().unwrap();
+            assert_eq!(
+                displaced.is_none(),
+                name == "nothing",
+                "{name}: {displaced:?}"
+            );
+            drop(lock);
+            let lock = take(&root).unwrap();
+            assert_eq!(lock.displaced().unwrap(), None, "{name}");
+            drop(lock);
+            let beside = scratch.path().join(".cold.lock");
+            assert!(!beside.exists(), "{name}: the lock file is left");
+        }
+    }
+
+    #[test]
+    fn a_reader_creates_no_lock_and_respects_one() {
+        let scratch = Scratch::new("dir-lock-read");
+        let root = scratch.path().join("cold");
+        fs::create_dir(&root).unwrap();
+        let reader = SystemLock::take(&root, false).unwrap().unwrap();
+        assert!(take(&root).is_none());
+        assert_eq!(reader.displaced().unwrap(), None);
+        drop(reader);
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+        let writer = take(&root).unwrap();
+        assert!(SystemLock::take(&root, false).unwrap().is_none());
+        drop(writer);
+    }
+}
