@@ -172,7 +172,7 @@ impl AnnouncedHeads {
     }
 
     /// Notes that a peer names nothing any more.
-    fn withdraw(&mut self, key: &PublicKey) {
+    pub(super) fn withdraw(&mut self, key: &PublicKey) {
         let head = self.peers.get_mut(key).and_then(|peer| peer.head.take());
         if let Some(id) = head
             && let Some(head) = self.heads.get_mut(&id)

@@ -321,6 +321,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     }
                     self.passed(now, at, storing.block);
                     self.compete(context, id, leads);
+                    self.has_grown = true;
                 }
                 Err(failure) => {
                     if branch.store_failures == 0 {

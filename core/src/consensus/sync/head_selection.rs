@@ -12,7 +12,7 @@
 
 use super::announced_heads::Voices;
 use super::block_index::{Basis, BlockIndex, Entry};
-use super::branch::Branch;
+use super::branch::{Branch, Kind};
 use super::stake_jobs::{ForkStakes, JobStep, StakeJobs};
 use super::{ChainSync, Environment, SyncConfig, SyncEvent};
 use crate::atom::AtomId;
@@ -27,9 +27,15 @@ use crate::time::Instant;
 use crate::trie::BatchHasher;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// Network groups whose heads a node waits for before it takes a chain.
 pub const FIRST_VOICES: usize = 8;
+/// While a branch is being verified, its progress moves the head this often.
+const HEAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a branch that only one network group names may keep the head provisional while its
+/// headers are read.
+const UNCONFIRMED_GRACE: Duration = Duration::from_secs(600);
 /// Verified blocks that were too early to compete and are tried again.
 const MAX_EARLY: usize = 256;
 
@@ -46,6 +52,17 @@ pub struct DeepReorganization {
     pub depth: u64,
     /// Wall time, in seconds.
     pub at_unix: u64,
+}
+
+/// Whether a block takes part in the fork choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Admission {
+    /// It does, or will once its time has come.
+    Competes,
+    /// It has no block in common with ours that is remembered.
+    Unlinked,
+    /// It is of another chain, avoided, or lacks the checkpoint.
+    Excluded,
 }
 
 /// State of the selection.
@@ -139,6 +156,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let head = head.clone();
         self.note_head(context, &head);
+        self.wants_choice = true;
         // The seeds of a block of our own follow from what is at hand. If not, they come later.
         if head.state() == HeadState::Own {
             let _ = self.election_after(environment, head.block());
@@ -211,7 +229,6 @@ impl<H: BatchHasher> ChainSync<H> {
             self.selection.choice.restore_checkpoint(id, anchor);
         }
         self.selection.is_dirty = true;
-        self.wants_choice = true;
     }
 
     /// Returns what a restart needs to know beside the head.
@@ -267,20 +284,19 @@ impl<H: BatchHasher> ChainSync<H> {
             for tip in self.index.tips_of(root) {
                 self.compete(context, tip, false);
             }
+            self.wants_choice = true;
         }
     }
 
     /// Has a verified block, or one that the default seed is trusted for, compete.
-    ///
-    /// Returns whether it does.
     pub(super) fn compete(
         &mut self,
         context: &Context,
         id: AtomId,
         leads_to_checkpoint: bool,
-    ) -> bool {
+    ) -> Admission {
         let Some(entry) = self.index.get(&id) else {
-            return false;
+            return Admission::Excluded;
         };
         // Without a chain the choice among geneses comes first.
         let is_ours = match (entry.root(), context.root()) {
@@ -289,7 +305,7 @@ impl<H: BatchHasher> ChainSync<H> {
             (None, _) => true,
         };
         if !is_ours {
-            return false;
+            return Admission::Excluded;
         }
         let tip = Tip {
             id,
@@ -300,15 +316,22 @@ impl<H: BatchHasher> ChainSync<H> {
             Ok(()) => {
                 self.selection.is_dirty = true;
                 self.selection.early.remove(&id);
-                true
+                Admission::Competes
             }
             Err(InsertError::Early { .. }) if self.selection.early.len() < MAX_EARLY => {
                 self.selection.early.insert(id);
-                true
+                Admission::Competes
             }
-            Err(_) => {
+            Err(error) => {
                 self.selection.early.remove(&id);
-                false
+                match error {
+                    InsertError::NotIndexed(_) | InsertError::Unrelated | InsertError::TooDeep => {
+                        Admission::Unlinked
+                    }
+                    InsertError::Early { .. }
+                    | InsertError::Avoided(_)
+                    | InsertError::LacksCheckpoint => Admission::Excluded,
+                }
             }
         }
     }
@@ -329,10 +352,15 @@ impl<H: BatchHasher> ChainSync<H> {
     pub(super) fn choose(&mut self, environment: &Environment<'_>, context: &mut Context) {
         self.read_stakes(environment, context);
         self.force(environment, context);
+        // A branch that grows as fast as it is verified has no end.
+        let has_grown = self.has_grown && self.next_choice <= self.now;
+        self.wants_choice |= has_grown && context.head().is_some();
         if !self.wants_choice || !self.may_adopt(environment, context) {
             return;
         }
         self.wants_choice = false;
+        self.has_grown = false;
+        self.next_choice = self.now + HEAD_INTERVAL;
         if !core::mem::take(&mut self.selection.is_dirty) {
             return;
         }
@@ -411,6 +439,9 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         if context.root().is_none() {
             let Some(root) = self.best_root() else {
+                // The end of a branch, or the next look, is soon enough: a head for each block on
+                // the way would be saved and announced.
+                self.wants_choice = false;
                 return false;
             };
             context.set_root(root);
@@ -478,9 +509,18 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(head) = context.head() else {
             return;
         };
+        // Naming a head costs nothing, and neither do headers that lead nowhere: on the word of one
+        // peer a branch holds this up only for so long.
         let is_nearing = |branch: &Branch| {
-            let is_longer = branch.height > head.height() || branch.path.is_empty();
-            is_longer && !branch.is_stalled(self.now, super::scheduler::PATIENCE)
+            let is_confirmed = branch.namers.support().is_confirmed();
+            let is_near = if branch.path.is_empty() {
+                is_confirmed || self.heads.standing(&branch.namers).is_trusted
+            } else {
+                let is_young = self.now.since(branch.since) < UNCONFIRMED_GRACE;
+                let is_backed = is_confirmed || is_young || !branch.is_reading_headers();
+                is_backed && branch.height > head.height()
+            };
+            is_near && !branch.is_stalled(self.now, super::scheduler::PATIENCE)
         };
         let has_heard = self.has_heard_enough(environment.now.instant);
         let is_alone = self.selection.first_heard.is_none();
@@ -540,14 +580,33 @@ impl<H: BatchHasher> ChainSync<H> {
             self.sync_by_decision(id);
             return;
         }
-        let tips = self.index.tips_above(id);
-        let mut competes = false;
-        for tip in &tips {
-            competes |= self.compete(context, *tip, false);
+        self.prefer(context, id);
+    }
+
+    /// Has the branch through a known block compete that the operator has decided for. What cannot
+    /// be compared with ours takes its place.
+    fn prefer(&mut self, context: &Context, id: AtomId) {
+        let (mut competes, mut unlinked) = (false, Vec::new());
+        for tip in self.index.tips_above(id) {
+            match self.compete(context, tip, false) {
+                Admission::Competes => competes = true,
+                Admission::Unlinked => unlinked.push(tip),
+                Admission::Excluded => {}
+            }
         }
-        // What cannot be compared with ours takes its place.
         let height = |tip: &AtomId| self.index.get(tip).map(|entry| entry.height);
-        self.selection.forced = tips.into_iter().max_by_key(height).filter(|_| !competes);
+        let best = unlinked.into_iter().max_by_key(height);
+        self.selection.forced = best.filter(|_| !competes);
+    }
+
+    /// Notes that a branch is verified, or linked, up to its head.
+    pub(super) fn branch_ended(&mut self, context: &Context, kind: Kind) {
+        self.wants_choice = true;
+        if kind == Kind::Decided
+            && let Some(adopted) = self.selection.choice.adopted()
+        {
+            self.prefer(context, adopted);
+        }
     }
 
     /// Makes the head what the operator has decided for and what cannot be compared with ours.
@@ -571,6 +630,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(head) = Head::new(block, state) {
             self.selection.choice = choice(&self.config, &self.decisions());
             self.adopt(environment, context, head);
+            self.wants_choice = true;
         }
     }
 

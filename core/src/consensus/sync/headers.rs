@@ -21,7 +21,7 @@ const HEADERS_PER_CALL: usize = 32;
 /// Failed fetches of a header's atom after which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
 /// Headers of a branch that are kept on the word of one peer. More take a second network group that
-/// names the branch, or a configured seed.
+/// names the branch, or a configured seed, or the operator.
 pub const MAX_UNCONFIRMED_HEADERS: u64 = 1 << 20;
 
 impl<H: BatchHasher> ChainSync<H> {
@@ -163,7 +163,8 @@ impl<H: BatchHasher> ChainSync<H> {
         let branch = self.branches.get(at)?;
         let headers = branch.path.len();
         let max = self.config.limits.unconfirmed_headers;
-        if headers >= max && !branch.namers.support().is_confirmed() {
+        let is_confirmed = branch.kind == Kind::Decided || branch.namers.support().is_confirmed();
+        if headers >= max && !is_confirmed {
             return Some(Waiting::Confirmation { headers });
         }
         branch.wants_place().then_some(Waiting::Place)

@@ -224,6 +224,10 @@ pub struct ChainSync<H> {
     selection: Selection,
     /// Whether the head is to be chosen again.
     wants_choice: bool,
+    /// Whether blocks were verified since the head was chosen last, and when that is reason enough
+    /// to choose it again.
+    has_grown: bool,
+    next_choice: Instant,
     /// Whether blocks are to compete that could not be compared before.
     readmit: bool,
     /// Seeds of the election that were saved with the head, and the stakes that belong to them.
@@ -270,6 +274,8 @@ impl<H: BatchHasher> ChainSync<H> {
             seed: None,
             seed_head: None,
             wants_choice: false,
+            has_grown: false,
+            next_choice: Instant::ZERO,
             readmit: false,
             restored_seeds: None,
             restored_stakes: None,
@@ -330,7 +336,8 @@ impl<H: BatchHasher> ChainSync<H> {
                 reason: String::from(reason),
             };
             self.bad.note_offender(namer.peer, id);
-            self.heads.remove_peer(&namer.peer);
+            // What its look-ups have cost stays with it.
+            self.heads.withdraw(&namer.peer);
             context.report(Event::Sync(event));
             return;
         }
@@ -532,6 +539,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         let lookup = self.heads.next_due(self.now);
         let place = self.next_place(self.now);
         let first = self.first_choice_at().filter(|at| *at > self.now);
+        let choice = Some(self.next_choice).filter(|at| self.has_grown && *at > self.now);
         [
             Some(self.next_look),
             clock,
@@ -540,6 +548,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
             lookup,
             place,
             first,
+            choice,
         ]
         .into_iter()
         .flatten()

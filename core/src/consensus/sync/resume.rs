@@ -96,6 +96,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     }
                 }
                 self.adopt(environment, context, head);
+                self.wants_choice = true;
             }
             _ => self.start_waits = Some(StartWait::OtherChain(id)),
         }

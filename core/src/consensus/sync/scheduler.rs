@@ -258,9 +258,11 @@ impl<H: BatchHasher> ChainSync<H> {
         match step {
             Step::Progress | Step::Joined | Step::Waits => {}
             Step::Finished => {
-                self.branches.retain(|branch| branch.head != head);
+                if let Some(at) = self.branches.iter().position(|it| it.head == head) {
+                    let branch = self.branches.remove(at);
+                    self.branch_ended(context, branch.kind);
+                }
                 self.heads.release(&head);
-                self.wants_choice = true;
             }
             Step::Bad(block, reason) => self.condemn(context, block, &reason),
             Step::DeadEnd(end) => self.leave(now, context, head, end),
@@ -272,9 +274,13 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.drop_head(context, head, reason);
             }
             Step::Unanswered => {
-                let is_named = self.heads.peers_of(&head) > 0;
-                let branch = self.branches.iter().position(|branch| branch.head == head);
-                if let Some(at) = branch.filter(|_| !is_named) {
+                // What the default seed names, or the operator wants, is asked for again.
+                let is_spare = |branch: &Branch| {
+                    branch.head == head
+                        && branch.kind == Kind::Verified
+                        && self.heads.peers_of(&head) == 0
+                };
+                if let Some(at) = self.branches.iter().position(is_spare) {
                     let branch = self.branches.remove(at);
                     self.heads.failed(now, &head, &branch.namers);
                     self.heads.release(&head);

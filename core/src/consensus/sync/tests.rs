@@ -61,7 +61,7 @@ fn fork_choice_is_independent_of_arrival_order() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 5, 2);
-    let low = maker.extend(&trunk[2], 3, 2);
+    let low = maker.extend(&trunk[2], 3, 4);
     let high = maker.extend(&trunk[2], 4, 3);
     let now = time(low.last().unwrap()).max(time(high.last().unwrap()));
     for order in [
@@ -202,7 +202,7 @@ fn restart_resumes_from_the_saved_head() {
             .any(|block| again.asked.contains_key(&block.id()))
     );
     // A fork that leaves further back is measured against what is stored.
-    let fork = maker.extend(&blocks[3], 30, 2);
+    let fork = maker.extend(&blocks[3], 30, 3);
     again.now = core::time::Duration::from_secs(time(&fork[29]).max(later + 60));
     let alive = maker.next(&fork[29], again.now.as_secs() - time(&fork[29]) + 1, &[]);
     again.announce(2, alive.id());
@@ -224,8 +224,17 @@ fn restart_resumes_from_the_saved_head() {
     bare.announce(1, blocks[19].id());
     bare.run(&[&maker], 11);
     assert_eq!(bare.verified_head(), Some(blocks[19].id()));
-    // The headers below it are read for the seeds of the election.
-    assert!(bare.asked.contains_key(&blocks[4].id()));
+    // The seeds of the election were saved with it: no header below it is needed.
+    assert!(!bare.asked.contains_key(&blocks[4].id()));
+
+    // Without these too, the headers below it are read for them.
+    let mut saved = host.saved.clone().unwrap();
+    saved.resume.election_seeds = Vec::new();
+    let mut without = Host::with(later, SyncConfig::default(), Some(saved));
+    without.announce(1, blocks[19].id());
+    without.run(&[&maker], 11);
+    assert_eq!(without.verified_head(), Some(blocks[19].id()));
+    assert!(without.asked.contains_key(&blocks[4].id()));
 }
 
 #[test]

@@ -81,7 +81,10 @@ impl<H: BatchHasher> ChainSync<H> {
             return;
         }
         match Head::new(block, HeadState::Trusted) {
-            Some(head) => self.adopt(environment, context, head),
+            Some(head) => {
+                self.adopt(environment, context, head);
+                self.wants_choice = true;
+            }
             None => self.seed_head = None,
         }
     }

@@ -50,6 +50,33 @@ fn a_thousand_random_heads_a_second_cost_at_most_two_requests_a_second() {
 }
 
 #[test]
+fn naming_a_bad_block_in_between_gives_no_new_budget() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let good = maker.next(&genesis, 2, &[]);
+    let mut header = maker.draft(&genesis, 3, &[]);
+    header.cumulative_mint = 99_u64.into();
+    let bad = maker.mine(&genesis, header, 1);
+    let mut host = Host::new(time(&bad));
+    host.latency = [Duration::from_millis(30), Duration::from_secs(2)];
+    host.announce(1, good.id());
+    host.announce(66, bad.id());
+    host.run(&[&maker], 3);
+    assert_eq!(host.verified_head(), Some(good.id()));
+    assert!(host.sync.bad_reason(&bad.id()).is_some());
+    host.silent.insert(peer(66));
+    let before: usize = host.asked.values().sum();
+    let seconds = 30;
+    for number in 0..seconds * 100 {
+        host.announce(66, bad.id());
+        host.announce(66, random_id(number));
+        host.run_for(&[&maker], Duration::from_millis(10));
+    }
+    let wasted = host.asked.values().sum::<usize>() - before;
+    assert!(wasted <= 2 * seconds as usize, "{wasted} requests");
+}
+
+#[test]
 fn peer_that_named_a_head_is_asked_first_for_all_that_belongs_to_it() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
@@ -120,6 +147,32 @@ fn sixty_silent_peers_that_name_the_head_do_not_delay_it() {
             .map_or(0, crate::consensus::Head::height);
         behind = behind.max(at.height.to_u64().unwrap() - height);
         at = maker.next(&at, 2, &[]);
+    }
+    assert!(behind <= 2, "{behind} blocks behind");
+}
+
+#[test]
+fn sixty_slow_newcomers_do_not_delay_a_follower() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let mut at = maker.next(&genesis, 2, &[]);
+    let mut host = Host::new(time(&at));
+    // What is nearest to an id has nothing, and takes long to say so.
+    host.latency = [Duration::from_millis(20), Duration::from_secs(9)];
+    for from in 100..160 {
+        host.slow.insert(peer(from), Duration::from_millis(900));
+    }
+    let mut behind = 0;
+    for number in 0..60 {
+        host.announce(1, at.id());
+        for from in 100..160 {
+            host.announce(from, at.id());
+        }
+        host.run(&[&maker], 2);
+        let head = host.context.head();
+        let height = head.map_or(0, crate::consensus::Head::height);
+        behind = behind.max(at.height.to_u64().unwrap() - height);
+        at = maker.next(&at, 2, &[Maker::transfer(number)]);
     }
     assert!(behind <= 2, "{behind} blocks behind");
 }

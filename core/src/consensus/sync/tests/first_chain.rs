@@ -74,8 +74,8 @@ fn takes_the_best_branch_and_not_the_one_heard_of_first() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 5, 2);
-    let low = maker.extend(&trunk[2], 30, 2);
-    let high = maker.extend(&trunk[2], 60, 2);
+    let low = maker.extend(&trunk[2], 30, 4);
+    let high = maker.extend(&trunk[2], 60, 3);
     let config = SyncConfig {
         max_reorg_depth: 20,
         ..SyncConfig::default()

@@ -111,7 +111,7 @@ fn beyond_the_depth() -> (Maker, Vec<Block>, Vec<Block>, Host) {
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 3, 2);
     let ours = maker.extend(&trunk[2], 40, 2);
-    let other = maker.extend(&trunk[2], 50, 2);
+    let other = maker.extend(&trunk[2], 50, 3);
     let mut host = Host::with(time(&other[49]), shallow(), None);
     host.announce(1, ours[39].id());
     host.run(&[&maker], 2);
@@ -154,14 +154,45 @@ fn anchor_survives_a_restart() {
     again.run(&[&maker], 30);
     assert_eq!(again.verified_head(), Some(ours[39].id()));
     assert_eq!(again.status().contests.len(), 1);
-    // Without it the same branch would be taken: the head alone does not bind.
-    let mut saved = host.saved.clone().unwrap();
-    saved.resume.anchor = None;
-    let mut free = Host::with(host.now.as_secs(), shallow(), Some(saved));
-    free.store = host.store.clone();
-    free.announce(2, other[49].id());
-    free.run(&[&maker], 30);
-    assert_eq!(free.verified_head(), Some(other[49].id()));
+}
+
+#[test]
+fn restored_anchor_binds_where_the_head_alone_would_not() {
+    let mut maker = Maker::of_validators(&[(1, 1_000), (4, 1_000), (5, 1)]);
+    let genesis = maker.genesis.clone();
+    let all = [1, 4, 5];
+    let trunk = extend(&mut maker, &genesis, 32, &all, None);
+    let long = extend(&mut maker, &trunk[31], 28, &all, Some(4));
+    let heavy = extend(&mut maker, &trunk[31], 20, &all, None);
+    let first = maker.next_by(&trunk[24], 1, 6);
+    let mut other = vec![first.clone()];
+    other.extend(extend(&mut maker, &first, 60, &all, None));
+    let last = time(&other[60]).max(time(&long[27])).max(time(&heavy[19]));
+    let mut host = Host::with(last, shallow(), None);
+    for (from, head) in [(1, long[27].id()), (2, heavy[19].id())] {
+        host.announce(from, head);
+        host.run(&[&maker], 2);
+        assert_eq!(host.verified_head(), Some(head));
+    }
+    // The head went from height 60 to 52, and the anchor stayed at 30.
+    let saved: SavedHead = host.saved.clone().unwrap();
+    assert_eq!(saved.resume.anchor.unwrap().height, 30);
+    let restarted = |saved: SavedHead| {
+        let mut again = Host::with(host.now.as_secs(), shallow(), Some(saved));
+        again.store = host.store.clone();
+        again.announce(2, heavy[19].id());
+        again.run(&[&maker], 12);
+        again.announce(3, other[60].id());
+        again.run(&[&maker], 12);
+        again
+    };
+    let again = restarted(saved.clone());
+    assert_eq!(again.verified_head(), Some(heavy[19].id()));
+    assert_eq!(again.status().contests[0].cause, Cause::NeedsOperator);
+    // Without it the fork at height 25 is within the depth.
+    let mut without = saved;
+    without.resume.anchor = None;
+    assert_eq!(restarted(without).verified_head(), Some(other[60].id()));
 }
 
 #[test]
@@ -169,7 +200,7 @@ fn avoided_branch_is_left_and_not_synced_again() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 5, 2);
-    let low = maker.extend(&trunk[1], 2, 2);
+    let low = maker.extend(&trunk[1], 2, 3);
     let mut host = Host::with(time(&trunk[4]), shallow(), None);
     for (from, head) in [(1, trunk[4].id()), (2, low[1].id())] {
         host.announce(from, head);
@@ -258,7 +289,7 @@ fn stakes_at_an_old_fork_are_read_when_they_are_needed() {
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 3, 2);
     let ours = maker.extend(&trunk[2], 100, 2);
-    let other = maker.extend(&trunk[2], 110, 2);
+    let other = maker.extend(&trunk[2], 110, 3);
     let mut host = Host::new(time(&other[109]));
     for branch in [&ours, &other] {
         let head = branch.last().unwrap().id();

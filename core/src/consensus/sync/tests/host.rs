@@ -142,12 +142,15 @@ impl Maker {
         self.mine(parent, header, 1)
     }
 
-    /// So many empty blocks on `parent`, `parent` not among them.
+    /// So many empty blocks on `parent`, `parent` not among them. Two branches of one parent need
+    /// different gaps: they would be the same blocks otherwise.
     pub(super) fn extend(&mut self, parent: &Block, count: usize, gap: u64) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
         for _ in 0..count {
             let last = blocks.last().unwrap_or(parent).clone();
+            let atoms = self.store.len();
             blocks.push(self.next(&last, gap, &[]));
+            assert!(self.store.len() > atoms, "this block has been made before");
         }
         blocks
     }
@@ -300,6 +303,8 @@ pub(super) struct Host {
     pub(super) withheld: BTreeSet<AtomId>,
     /// Peers that answer nothing.
     pub(super) silent: BTreeSet<PublicKey>,
+    /// Peers that answer, after this time.
+    pub(super) slow: BTreeMap<PublicKey, Duration>,
     /// Whether peers that did not name a head answer for it.
     pub(super) others_answer: bool,
     /// How long an answer of the preferred peer takes, and how long another one's.
@@ -351,6 +356,7 @@ impl Host {
             saved,
             withheld: BTreeSet::new(),
             silent: BTreeSet::new(),
+            slow: BTreeMap::new(),
             others_answer: true,
             latency: [Duration::ZERO; 2],
             store_failure: None,
@@ -406,6 +412,8 @@ impl Host {
                 let is_answered = from.is_some_and(|from| !self.silent.contains(&from));
                 let [preferred, other] = self.latency;
                 let latency = if is_answered { preferred } else { other };
+                let slow = from.and_then(|from| self.slow.get(&from));
+                let latency = slow.copied().unwrap_or(latency);
                 self.sent += 1;
                 let due = (self.elapsed + latency, self.sent);
                 self.in_flight.insert(due, Fetch { id, limit, from });

@@ -143,7 +143,7 @@ fn follows_beside(heads: &[AtomId], bad: &Maker, honest: &mut Maker, limits: Syn
 fn withheld_headers_do_not_stall_honest_heads() {
     let (mut honest, mut bad) = (Maker::new(), Maker::new());
     let genesis = honest.genesis.clone();
-    let like = honest.next(&genesis, 2, &[]);
+    let like = honest.next(&genesis, 3, &[]);
     // Each branch fills its bound to the last header, and then does not go on.
     let heads = withheld(&mut bad, &like, 96, 4);
     follows_beside(&heads, &bad, &mut honest, SMALL);
@@ -202,4 +202,8 @@ fn branch_that_leaves_too_far_back_is_not_read_to_its_end() {
     assert!(reason.contains("leaves our chain"), "{reason}");
     assert_eq!(host.status().bad_blocks, []);
     assert!(!host.asked.contains_key(&first.id()));
+    // The operator can have it synced, and it takes the place of ours.
+    host.input(&crate::consensus::Input::AdoptFork(other[149].id()));
+    host.run(&[&maker], 60);
+    assert_eq!(host.verified_head(), Some(other[149].id()));
 }

@@ -71,12 +71,13 @@ fn open(number: u64, list: AtomId) -> Transaction {
 fn list_larger_than_the_memory_of_the_host_is_downloaded_once() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
-    let (list, atoms) = bytes_list(&alloc::vec![[5_u8; 3_000]; 2_000]);
+    let (list, atoms) = bytes_list(&alloc::vec![[5_u8; 60_000]; 970]);
     let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
+    assert!(bytes > 58_000_000);
     maker.store.extend(atoms);
     let block = maker.next(&genesis, 2, &[open(1, list)]);
     let mut host = Host::new(time(&block));
-    host.store = LocalStore::new(bytes / 3);
+    host.store = LocalStore::new(20_000_000);
     host.announce(1, block.id());
     host.run(&[&maker], 30);
     assert_eq!(host.verified_head(), Some(block.id()));

@@ -53,7 +53,7 @@ fn heads_of_the_default_seed_are_linked_by_headers_and_obey_the_fork_choice() {
     host.run(&[&maker], 20);
     assert_eq!(host.head(), Some((trunk[39].id(), HeadState::Trusted)));
     // A higher one does, also on a node that has verified its own.
-    let high = maker.extend(&trunk[30], 12, 2);
+    let high = maker.extend(&trunk[30], 12, 3);
     let mut verified = Host::new(time(&high[11]));
     verified.announce(1, trunk[39].id());
     verified.run(&[&maker], 2);
@@ -74,7 +74,7 @@ fn default_seed_on_another_branch_beyond_the_depth_waits_for_the_operator() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 60, 2);
-    let other = maker.extend(&trunk[10], 70, 2);
+    let other = maker.extend(&trunk[10], 70, 3);
     let config = SyncConfig {
         max_reorg_depth: 30,
         ..SyncConfig::default()
