@@ -1,10 +1,10 @@
-//! How often things may happen: token buckets, and things that happen once an interval.
+//! Rate limits: token buckets, and events that may happen a few times an interval.
 
+use super::address::Origin;
 use super::limits;
 use crate::time::Instant;
-use crate::wire::table::Network;
 use alloc::collections::{BTreeMap, BTreeSet};
-use core::net::IpAddr;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Tokens that come back at a steady rate, up to a burst. Counted in millionths.
@@ -27,11 +27,13 @@ impl Bucket {
     }
 }
 
-/// What key agreements with strangers may cost, from everywhere and from each network.
+/// Budget of key agreements with unknown peers, from everywhere and from each origin.
 #[derive(Debug)]
 pub(super) struct Agreements {
     everywhere: Bucket,
-    by_network: BTreeMap<Network, Bucket>,
+    by_origin: BTreeMap<Origin, Bucket>,
+    /// The same by when they were used last.
+    by_use: BTreeSet<(Instant, Origin)>,
 }
 
 impl Agreements {
@@ -41,43 +43,35 @@ impl Agreements {
                 micros: u64::from(limits::AGREEMENTS_BURST) * 1_000_000,
                 filled: now,
             },
-            by_network: BTreeMap::new(),
+            by_origin: BTreeMap::new(),
+            by_use: BTreeSet::new(),
         }
     }
 
-    /// Whether one more agreement with somebody at `ip` is within the budget.
-    pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
-        if let Some(network) = Network::of(&ip) {
-            if self.by_network.len() >= limits::MAX_NETWORKS
-                && !self.by_network.contains_key(&network)
-            {
-                self.forget_oldest();
-            }
-            let full = Bucket {
-                micros: u64::from(limits::AGREEMENTS_BURST_PER_NETWORK) * 1_000_000,
-                filled: now,
-            };
-            let bucket = self.by_network.entry(network).or_insert(full);
-            let (rate, burst) = (
-                limits::AGREEMENTS_PER_SECOND_PER_NETWORK,
-                limits::AGREEMENTS_BURST_PER_NETWORK,
-            );
-            if !bucket.take(now, rate, burst) {
-                return false;
-            }
+    /// Returns whether one more agreement with a peer at `address` is within the budget.
+    pub(super) fn take(&mut self, now: Instant, address: &SocketAddr) -> bool {
+        let origin = Origin::of(address);
+        let known = self.by_origin.get(&origin).copied();
+        if let Some(known) = known {
+            self.by_use.remove(&(known.filled, origin));
+        } else if self.by_origin.len() >= limits::MAX_NETWORKS
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.by_origin.remove(&oldest);
         }
+        let mut bucket = known.unwrap_or(Bucket {
+            micros: u64::from(limits::AGREEMENTS_BURST_PER_NETWORK) * 1_000_000,
+            filled: now,
+        });
+        let (rate, burst) = (
+            limits::AGREEMENTS_PER_SECOND_PER_NETWORK,
+            limits::AGREEMENTS_BURST_PER_NETWORK,
+        );
+        let is_within = bucket.take(now, rate, burst);
+        self.by_use.insert((bucket.filled, origin));
+        self.by_origin.insert(origin, bucket);
         let (rate, burst) = (limits::AGREEMENTS_PER_SECOND, limits::AGREEMENTS_BURST);
-        self.everywhere.take(now, rate, burst)
-    }
-
-    fn forget_oldest(&mut self) {
-        let oldest = self
-            .by_network
-            .iter()
-            .min_by_key(|(_, bucket)| bucket.filled);
-        if let Some(network) = oldest.map(|(network, _)| *network) {
-            self.by_network.remove(&network);
-        }
+        is_within && self.everywhere.take(now, rate, burst)
     }
 }
 
@@ -148,33 +142,42 @@ mod tests {
     #[test]
     fn strangers_of_one_network_share_a_budget_that_refills() {
         let mut agreements = Agreements::new(Instant::ZERO);
-        let one = IpAddr::from([8, 8, 8, 1]);
-        let taken = (0..100)
-            .filter(|_| agreements.take(Instant::ZERO, one))
-            .count();
-        assert_eq!(taken, 64);
-        assert!(!agreements.take(Instant::ZERO, IpAddr::from([8, 8, 8, 2])));
-        assert!(agreements.take(Instant::ZERO, IpAddr::from([8, 8, 9, 1])));
-        let later = Instant::from_secs(1);
-        let taken = (0..100).filter(|_| agreements.take(later, one)).count();
-        assert_eq!(taken, 16);
+        // A network, and a bridge that many peers share.
+        for (one, same, other) in [
+            (([8, 8, 8, 1], 1), ([8, 8, 8, 2], 2), ([8, 8, 9, 1], 1)),
+            (
+                ([172, 17, 0, 1], 1),
+                ([172, 17, 0, 1], 1),
+                ([172, 17, 0, 1], 2),
+            ),
+        ] {
+            let [one, same, other] = [one, same, other].map(SocketAddr::from);
+            let taken = (0..100)
+                .filter(|_| agreements.take(Instant::ZERO, &one))
+                .count();
+            assert_eq!(taken, 64);
+            assert!(!agreements.take(Instant::ZERO, &same));
+            assert!(agreements.take(Instant::ZERO, &other));
+            let later = Instant::from_secs(1);
+            let taken = (0..100).filter(|_| agreements.take(later, &one)).count();
+            assert_eq!(taken, 16);
+        }
     }
 
     #[test]
     fn everybody_shares_a_budget_too() {
         let mut agreements = Agreements::new(Instant::ZERO);
-        let local = IpAddr::from([127, 0, 0, 1]);
+        let local = |n| SocketAddr::from(([127, 0, 0, 1], n));
         let taken = (0..10_000)
-            .filter(|_| agreements.take(Instant::ZERO, local))
+            .filter(|n| agreements.take(Instant::ZERO, &local(*n)))
             .count();
         assert_eq!(taken, 4_000);
         for n in 0..u32::try_from(2 * limits::MAX_NETWORKS).unwrap() {
-            agreements.take(
-                Instant::from_secs(9),
-                IpAddr::V4((0x0800_0000 | n << 8).into()),
-            );
+            let ip = core::net::Ipv4Addr::from_bits(0x0800_0000 | n << 8);
+            agreements.take(Instant::from_secs(9), &SocketAddr::from((ip, 9)));
         }
-        assert_eq!(agreements.by_network.len(), limits::MAX_NETWORKS);
+        assert_eq!(agreements.by_origin.len(), limits::MAX_NETWORKS);
+        assert_eq!(agreements.by_use.len(), limits::MAX_NETWORKS);
     }
 
     #[test]

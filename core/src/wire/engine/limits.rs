@@ -18,8 +18,11 @@ pub const STRANGER_PATIENCE: Duration = Duration::from_secs(3);
 /// See [`MAX_PEERS`]. A flood of unknown keys, of which [`AGREEMENTS_PER_SECOND`] come, leaves each a
 /// quarter of a second to validate its address, and costs so many spare peers their place.
 pub const STRANGERS_WITH_TIME: usize = 256;
-/// Peers known at once from one IPv4 /24 or IPv6 /48; loopback and private ranges are exempt.
-pub const MAX_PEERS_PER_NETWORK: u32 = 64;
+/// Peers known at once from one IPv4 /24 or IPv6 /48, or from one socket of a range that is not
+/// public. A peer counts where it is: at its validated address, else at the one that it used last.
+/// When full, unvalidated peers there go first, then silent ones outside the routing table; else the
+/// newcomer is refused, or the move.
+pub const MAX_PEERS_PER_NETWORK: usize = 64;
 
 /// The most proof of work that a peer can require of us, in leading zero bits.
 pub const MAX_DIFFICULTY: u8 = 26;
@@ -60,8 +63,8 @@ pub const UNREMEMBERED_HANDSHAKES: u32 = 32;
 pub const AGREEMENTS_PER_SECOND: u32 = 1_000;
 /// Key agreements with unknown peers in a burst, from everywhere.
 pub const AGREEMENTS_BURST: u32 = 4_000;
-/// Key agreements with unknown peers per second from one IPv4 /24 or IPv6 /48; loopback and private
-/// ranges are exempt.
+/// Key agreements with unknown peers per second from one IPv4 /24 or IPv6 /48, or from one socket of
+/// a range that is not public.
 pub const AGREEMENTS_PER_SECOND_PER_NETWORK: u32 = 16;
 /// Key agreements with unknown peers in a burst from one network.
 pub const AGREEMENTS_BURST_PER_NETWORK: u32 = 64;

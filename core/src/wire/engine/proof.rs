@@ -157,6 +157,11 @@ impl Engine {
         if probe.tries == 1 {
             self.note_round_trip(&key, now.since(probe.sent_at));
         }
+        if let Err(reason) = self.make_room_at(now, &key, &probe.address) {
+            self.rest_probes(now, &key, probe.address);
+            self.stats.drop(reason);
+            return true;
+        }
         self.prove(now, &key, probe.address, store);
         if has_restarted {
             self.advertisements.tell_again(now, &key);
@@ -164,6 +169,22 @@ impl Engine {
         }
         self.release_held(now, &key);
         true
+    }
+
+    /// Leaves a peer alone at an address where it has no place: its next packets would start probes
+    /// again, each of which it answers.
+    fn rest_probes(&mut self, now: Instant, key: &PublicKey, address: SocketAddr) {
+        let id = self.probe_ids.fresh(&self.me, key, &address);
+        if let Some(peer) = self.peers.get_mut(key) {
+            let is_own = peer.address == address;
+            *peer.probes.place(is_own) = Some(Probe {
+                id,
+                address,
+                sent_at: now,
+                tries: MAX_PROBES,
+                is_for_stream: false,
+            });
+        }
     }
 
     /// Records a validated address, and what follows from it.

@@ -133,7 +133,7 @@ impl Engine {
 
     /// Derives the key shared with an unknown peer, within the budget.
     pub(super) fn agree(&mut self, now: Instant, source: &Source) -> Result<SharedKey, DropReason> {
-        if !self.agreements.take(now, source.address.ip()) {
+        if !self.agreements.take(now, &source.address) {
             return Err(DropReason::KeyBudget);
         }
         self.stats.agreements += 1;
@@ -160,6 +160,20 @@ impl Engine {
         }
         peer.takes_ipv6 = self.marked.contains(now, &(source.key, source.address));
         self.peers.insert(source.key, peer);
+        Ok(())
+    }
+
+    /// Evicts a peer if a known one needs a place at another address, where it counts from now on.
+    pub(super) fn make_room_at(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        address: &SocketAddr,
+    ) -> Result<(), DropReason> {
+        let pinned = self.seeds.pinned.as_ref();
+        if let Some(victim) = self.peers.make_room_at(now, key, address, pinned)? {
+            self.remove_peer(&victim, RemoveReason::Displaced);
+        }
         Ok(())
     }
 
@@ -253,7 +267,8 @@ impl Engine {
                 self.credits.received(now, source.address, len);
             }
             source.is_proven = false;
-        } else if !source.is_proven {
+        } else if !source.is_proven && !peer.is_proven {
+            self.make_room_at(now, &source.key, &source.address)?;
             self.peers.follow(&source.key, source.address);
         }
         Ok(Sender {

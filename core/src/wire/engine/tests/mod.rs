@@ -1,6 +1,7 @@
 //! The engine against itself, against a small model of the reference, and against strangers, in
 //! virtual time.
 
+mod admission;
 mod blocks;
 mod bounds;
 mod meeting;
