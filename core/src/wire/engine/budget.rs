@@ -9,13 +9,21 @@ use core::time::Duration;
 
 /// Tokens that come back at a steady rate, up to a burst. Counted in millionths.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     micros: u64,
     filled: Instant,
 }
 
 impl Bucket {
-    fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
+    /// A bucket that has all its tokens.
+    pub(super) const fn full(now: Instant, burst: u32) -> Self {
+        Self {
+            micros: burst as u64 * 1_000_000,
+            filled: now,
+        }
+    }
+
+    pub(super) fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
         let passed = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
         let gained = passed.saturating_mul(per_second.into());
         let full = u64::from(burst).saturating_mul(1_000_000);
@@ -39,10 +47,7 @@ pub(super) struct Agreements {
 impl Agreements {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            everywhere: Bucket {
-                micros: u64::from(limits::AGREEMENTS_BURST) * 1_000_000,
-                filled: now,
-            },
+            everywhere: Bucket::full(now, limits::AGREEMENTS_BURST),
             by_origin: BTreeMap::new(),
             by_use: BTreeSet::new(),
         }
@@ -59,10 +64,8 @@ impl Agreements {
         {
             self.by_origin.remove(&oldest);
         }
-        let mut bucket = known.unwrap_or(Bucket {
-            micros: u64::from(limits::AGREEMENTS_BURST_PER_NETWORK) * 1_000_000,
-            filled: now,
-        });
+        let full = Bucket::full(now, limits::AGREEMENTS_BURST_PER_NETWORK);
+        let mut bucket = known.unwrap_or(full);
         let (rate, burst) = (
             limits::AGREEMENTS_PER_SECOND_PER_NETWORK,
             limits::AGREEMENTS_BURST_PER_NETWORK,

@@ -53,6 +53,20 @@ pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 pub const MAX_CONTACTS: usize = 4_096;
 /// First contacts that one referrer can cause within [`CONTACT_INTERVAL`].
 pub const MAX_CONTACTS_PER_NAMER: usize = 32;
+/// How long handshakes from an address that we have contacted count as its answers: longer than the
+/// interval in which a peer does not repeat its answer.
+pub const SOLICITED_LIFETIME: Duration = Duration::from_secs(30);
+/// Keys that have answered from one contacted address and may still answer the probe that each was
+/// sent: one every 10 ms within [`CONTACT_INTERVAL`], and some. When full, the one probed longest ago
+/// goes.
+pub const MAX_SOLICITED_KEYS_PER_ADDRESS: usize = 1_024;
+/// The same of all contacted addresses. When full, the address with most keys loses one.
+pub const MAX_SOLICITED_KEYS: usize = 4_096;
+/// Key agreements per second with keys that answer from one contacted address. All such addresses,
+/// and apart from them all seeds, have [`AGREEMENTS_PER_SECOND`].
+pub const SOLICITED_PER_SECOND: u32 = 128;
+/// Such key agreements in a burst.
+pub const SOLICITED_BURST: u32 = 256;
 /// Handshakes that are answered at once and remembered, so that the next waits its turn. When
 /// full, further ones are answered without being remembered.
 pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;

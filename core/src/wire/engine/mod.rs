@@ -50,6 +50,7 @@ mod replay;
 mod round_trip;
 mod routes;
 mod seeds;
+mod solicited;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,7 @@ use random::ProbeIds;
 use replay::Departed;
 use round_trip::RoundTrip;
 use seeds::Seeds;
+use solicited::Solicited;
 
 /// Payload of our handshakes to IPv6 addresses, by which nodes of ours know each other there. A
 /// reference node ignores the payload.
@@ -121,6 +123,8 @@ pub struct Engine {
     agreements: Agreements,
     /// Addresses that we have contacted of our own.
     contacts: Recently<SocketAddr>,
+    /// Their answers.
+    solicited: Solicited,
     /// Peers that have made us contact addresses.
     namers: Recently<PublicKey>,
     /// Handshakes to unvalidated addresses, by the key that they answered.
@@ -165,6 +169,7 @@ impl Engine {
             credits: Credits::default(),
             agreements: Agreements::new(now),
             contacts: Recently::new(interval, limits::MAX_CONTACTS),
+            solicited: Solicited::new(now),
             namers: Recently::new(interval, limits::MAX_CONTACTS),
             handshakes: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
             unremembered: 0,

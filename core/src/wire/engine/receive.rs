@@ -202,7 +202,8 @@ impl Engine {
         }
         let mut stranger = None;
         if self.peers.get(&source.key).is_none() {
-            stranger = Some(self.agree(now, &source)?);
+            let solicited = self.solicited.shared(source.address, source.key).cloned();
+            stranger = Some(solicited.map_or_else(|| self.agree(now, &source), Ok)?);
         }
         let mut scratch = mem::take(&mut self.scratch);
         let known = self.peers.get(&source.key).map(|peer| &peer.shared);
@@ -376,7 +377,11 @@ impl Engine {
         if namer.is_some_and(|namer| !self.may_name(now, namer)) {
             return false;
         }
-        self.contacts.take(now, address, 1)
+        let may = self.contacts.take(now, address, 1);
+        if may {
+            self.solicited.expect(now, address);
+        }
+        may
     }
 
     /// Takes one of the referrals that a peer has per interval.

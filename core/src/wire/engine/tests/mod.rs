@@ -12,5 +12,6 @@ mod reference;
 mod replay;
 mod scripted;
 mod silent;
+mod solicited;
 mod stranger;
 mod votes;
