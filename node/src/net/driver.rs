@@ -394,8 +394,15 @@ impl Driver {
                 self.answer(fetch, id, Ok(atoms));
             }
             Event::FetchFailed {
-                fetch, id, error, ..
+                fetch,
+                id,
+                atoms,
+                error,
             } => {
+                for atom in atoms {
+                    // The beginning of a list is not fetched again.
+                    let _ = self.store.keep(atom.id(), atom);
+                }
                 self.answer(fetch, id, Err(error));
             }
             Event::Head {

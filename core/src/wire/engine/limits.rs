@@ -140,8 +140,10 @@ pub const MAX_FETCH_TRIES: u8 = 8;
 /// Before a request is sent again for the first time, while nothing is known of how long answers
 /// take; also how long a whole list is waited for before it is asked for atom by atom.
 pub const FETCH_RETRY: Duration = Duration::from_millis(200);
-/// Times the time of a fetch that the beginning of a list may take to come.
-pub const PART_TIMEOUTS: u32 = 8;
+/// Times the time of a fetch that it may take in all, or the beginning of a list.
+pub const FETCH_TIMEOUTS: u32 = 8;
+/// Bytes that have come for which a fetch has a second more.
+pub const FETCH_BYTES_PER_SECOND: u64 = 65_536;
 /// The shortest and the longest wait before a request is sent again for the first time. Each
 /// further one is twice as long, up to the longest.
 pub const FETCH_RETRY_BOUNDS: [Duration; 2] =
@@ -162,7 +164,7 @@ pub const MAX_ADVERTISEMENTS: usize = 65_536;
 pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
 /// Peers that an advertisement is sent to.
 pub const ADVERTISE_FANOUT: usize = 3;
-/// Advertisements sent in one turn.
+/// Advertisements sent, or looked at because peers have come, in one turn.
 pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Between two such turns while there are more to send.
 pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
@@ -203,6 +205,11 @@ pub const ADDRESS_VOTE_RENEWAL: Duration = Duration::from_secs(240);
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
 /// Network groups that are asked in one round.
 pub const ADDRESS_VOTES_RENEWED: usize = 16;
+/// Between two changes of our learned address.
+pub const ADDRESS_CHANGE_INTERVAL: Duration = Duration::from_secs(120);
+/// Between two times that a change of our address is told to all that have been sent an advertisement
+/// which does not repeat.
+pub const ADDRESS_REPEAT_INTERVAL: Duration = Duration::from_secs(600);
 /// How long changed reports wait to be counted together.
 pub const ADDRESS_COUNT_DELAY: Duration = Duration::from_secs(1);
 /// Packets that wait for space in a full queue.

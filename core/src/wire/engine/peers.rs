@@ -111,6 +111,8 @@ pub(super) struct Peer {
     /// Whether it has sent a handshake since, as after a restart.
     pub(super) has_greeted_again: bool,
     pub(super) routes_asked_at: Option<Instant>,
+    /// When it was last told again of what we advertise, or is to be.
+    pub(super) told_again_at: Option<Instant>,
     /// Requests in a row that it has not answered in time.
     unanswered: u8,
     /// Whether it has ever answered a request.
@@ -155,6 +157,7 @@ impl Peer {
             is_answer_due: false,
             has_greeted_again: false,
             routes_asked_at: None,
+            told_again_at: None,
             unanswered: 0,
             has_answered: false,
             is_silent: false,

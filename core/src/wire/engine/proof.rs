@@ -248,7 +248,7 @@ impl Engine {
         }
         self.prove(now, &key, probe.address, store);
         if has_restarted {
-            self.advertisements.tell_again(now, &key);
+            self.tell_again(now, &key);
             self.introduce_ourselves(now, &key);
         }
         self.release_held(now, &key);
@@ -283,6 +283,7 @@ impl Engine {
             .peers
             .get(key)
             .is_some_and(|peer| peer.is_proven_at(&address));
+        let was_in_table = self.peers.table.get(key).is_some();
         let proven = self.peers.prove(key, address);
         for replaced in proven.replaced {
             self.remove_peer(&replaced, RemoveReason::Replaced);
@@ -320,7 +321,9 @@ impl Engine {
             self.ask_routes(now, key);
         }
         self.fetch_from_newcomer(now, key);
-        self.advertisements.look_again(now);
+        if !was_in_table && self.peers.table.get(key).is_some() {
+            self.advertisements.look_again();
+        }
     }
 
     /// Takes over what a peer has stated before its stream was confirmed, if it was of that stream.

@@ -151,7 +151,7 @@ impl Engine {
         self.fetches.by_wanted.insert((next, handle));
         fetch.wanted = next;
         fetch.asked.clear();
-        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.ends);
+        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.end());
         self.go_on(now, handle, (source, kind));
     }
 

@@ -11,15 +11,16 @@
 //! that is near is asked beside the others now and then.
 //!
 //! A list that does not come as one is put together: each answer may hold the beginning of what is
-//! left, or just the next atom.
+//! left, or just the next atom. Every fetch has an end, which only grows with the bytes that come: a
+//! peer that serves a list in drops does not hold it for ever.
 
 mod answers;
 mod candidates;
 mod progress;
 
 use super::limits::{
-    MAX_FETCH_PREFERRED, MAX_FETCH_WAITERS, MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES,
-    PART_TIMEOUTS,
+    FETCH_BYTES_PER_SECOND, FETCH_TIMEOUTS, MAX_FETCH_PREFERRED, MAX_FETCH_WAITERS, MAX_FETCHES,
+    MAX_LIST_ATOMS, MAX_LIST_BYTES,
 };
 use super::{Engine, Event, FetchError, FetchId};
 use crate::atom::{Atom, AtomId};
@@ -29,6 +30,7 @@ use crate::wire::object::PayloadType;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// A peer that was asked.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +79,7 @@ struct Fetch {
     has_tried: bool,
     waiters: Vec<FetchId>,
     deadline: Instant,
-    /// No answer moves the deadline beyond this.
+    /// No answer moves the deadline beyond this, and the time that the bytes are worth.
     ends: Instant,
     /// When something is to be done about it.
     due: Instant,
@@ -95,6 +97,15 @@ impl Fetch {
         waiting
             .map(|asked| asked.retry_at)
             .fold(self.deadline, Instant::min)
+    }
+
+    /// Returns when the fetch ends whatever comes. The beginning of a list has to come at once.
+    fn end(&self) -> Instant {
+        if self.is_part {
+            return self.ends;
+        }
+        let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
+        self.ends + Duration::from_millis(bytes.saturating_mul(1_000) / FETCH_BYTES_PER_SECOND)
     }
 
     /// Adds a peer to ask before others, if there is room.
@@ -172,7 +183,8 @@ impl Fetches {
 
 impl Engine {
     /// Fetches an object from the network; the store is not asked. Ends with
-    /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled.
+    /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled: after a time without
+    /// progress, and in any case after eight such times and a second per 64 KiB that came.
     pub fn fetch(&mut self, now: Instant, id: AtomId, kind: PayloadType) -> FetchId {
         self.start_fetch(now, (id, kind, ListLimit::MAX, false), None)
     }
@@ -229,6 +241,7 @@ impl Engine {
             self.push_event(Event::FetchFailed {
                 fetch: fetch_id,
                 id,
+                atoms: Vec::new(),
                 error: FetchError::NotFound,
             });
             return fetch_id;
@@ -246,6 +259,7 @@ impl Engine {
             self.push_event(Event::FetchFailed {
                 fetch: fetch_id,
                 id,
+                atoms: Vec::new(),
                 error: FetchError::TooMany,
             });
             return fetch_id;
@@ -253,11 +267,7 @@ impl Engine {
         let handle = running.unwrap_or_else(|| {
             let timeout = self.config.fetch_timeout;
             let deadline = now + timeout;
-            let ends = if is_part {
-                now + timeout.saturating_mul(PART_TIMEOUTS)
-            } else {
-                Instant::MAX
-            };
+            let ends = now + timeout.saturating_mul(FETCH_TIMEOUTS);
             self.fetches.insert(Fetch {
                 id,
                 kind,

@@ -51,11 +51,19 @@ impl Engine {
         if fetch.is_some_and(|fetch| fetch.is_part && !fetch.atoms.is_empty()) {
             return self.finish(handle, None);
         }
-        let Some(Fetch { id, waiters, .. }) = self.fetches.remove(handle) else {
+        let Some(Fetch {
+            id, waiters, atoms, ..
+        }) = self.fetches.remove(handle)
+        else {
             return;
         };
         for fetch in waiters {
-            self.push_event(Event::FetchFailed { fetch, id, error });
+            self.push_event(Event::FetchFailed {
+                fetch,
+                id,
+                atoms: atoms.clone(),
+                error,
+            });
         }
     }
 

@@ -2,6 +2,7 @@
 //! virtual time.
 
 mod admission;
+mod advertise;
 mod blocks;
 mod bounds;
 mod meeting;
@@ -12,6 +13,7 @@ mod reference;
 mod replay;
 mod scripted;
 mod silent;
+mod slow;
 mod solicited;
 mod stranger;
 mod votes;
