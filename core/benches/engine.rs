@@ -240,7 +240,9 @@ fn random_networks(bencher: Bencher<'_, '_>) {
     let mut pair = Pair::new();
     let mut packet = pair.packets(Topic::Ping, &PING).swap_remove(0);
     // An unknown sender.
-    packet[NONCE_BYTES + 1..NONCE_BYTES + 33]
+    packet
+        .get_mut(NONCE_BYTES + 1..NONCE_BYTES + 33)
+        .expect("a header")
         .copy_from_slice(SecretKey::from_bytes([9; 32]).public_key().as_bytes());
     Draft::resume(&mut packet).expect("a packet").work(1);
     let mut network = 0x1000_0000u32;

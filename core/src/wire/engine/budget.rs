@@ -2,6 +2,7 @@
 
 use super::address::Origin;
 use super::limits;
+use super::shares::{Share, ShareTable};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
@@ -78,69 +79,72 @@ impl Agreements {
     }
 }
 
-/// Things that may happen a few times an interval, each under a key of its own.
+/// Events that may happen a few times an interval, each under a key of its own and because of a
+/// source.
 ///
-/// When it is full, nothing new may happen until the oldest is an interval old: a flood makes us
-/// silent, never forgetful.
+/// When it is full, the source that has most is forgotten one of its own; if no source has more than
+/// the new one, nothing new may happen until the oldest is an interval old: a flood makes us silent
+/// to those that cause it, and not forgetful of others.
 #[derive(Debug)]
 pub(super) struct Recently<K> {
     interval: Duration,
-    capacity: usize,
-    by_key: BTreeMap<K, (Instant, u8)>,
-    by_time: BTreeSet<(Instant, K)>,
+    events: ShareTable<K, u8>,
 }
 
 impl<K: Ord + Copy> Recently<K> {
     pub(super) const fn new(interval: Duration, capacity: usize) -> Self {
         Self {
             interval,
-            capacity,
-            by_key: BTreeMap::new(),
-            by_time: BTreeSet::new(),
+            events: ShareTable::new(capacity),
         }
     }
 
-    /// Whether it may happen now, for at most `times` in the interval that began with the first;
-    /// if so, it has happened.
-    pub(super) fn take(&mut self, now: Instant, key: K, times: u8) -> bool {
+    /// Returns whether it may happen now because of `share`, for at most `times` in the interval that
+    /// began with the first; if so, it has happened.
+    pub(super) fn take(&mut self, now: Instant, share: Share, key: K, times: u8) -> bool {
         self.expire(now);
-        if let Some((_, count)) = self.by_key.get_mut(&key) {
-            let free = *count < times;
-            *count = count.saturating_add(u8::from(free));
-            return free;
+        if let Some(count) = self.events.get_mut(&key) {
+            let is_free = *count < times;
+            *count = count.saturating_add(u8::from(is_free));
+            return is_free;
         }
-        if self.by_key.len() >= self.capacity {
-            return false;
-        }
-        self.by_key.insert(key, (now, 1));
-        self.by_time.insert((now, key));
-        true
+        self.events.try_insert(now, share, key, 1)
     }
 
-    /// Whether it happened within the interval.
+    /// Returns whether it happened within the interval.
     pub(super) fn contains(&self, now: Instant, key: &K) -> bool {
-        let first = self.by_key.get(key);
-        first.is_some_and(|(first, _)| now.since(*first) < self.interval)
+        self.count(now, key) > 0
+    }
+
+    /// Returns how often it happened within the interval.
+    pub(super) fn count(&self, now: Instant, key: &K) -> u8 {
+        let event = self.events.get(key);
+        let event = event.filter(|(first, _)| now.since(*first) < self.interval);
+        event.map_or(0, |(_, count)| *count)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(&(first, key)) = self.by_time.first()
+        while let Some((first, key)) = self.events.oldest()
             && now.since(first) >= self.interval
         {
-            self.by_time.pop_first();
-            self.by_key.remove(&key);
+            self.events.remove(&key);
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_key.len()
+        self.events.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::PublicKey;
+
+    fn share(group: u8, key: u8) -> Share {
+        Share::of([group, 1, 1, 1].into(), PublicKey::new([key; 32]))
+    }
 
     #[test]
     fn strangers_of_one_network_share_a_budget_that_refills() {
@@ -186,12 +190,21 @@ mod tests {
     #[test]
     fn recent_things_wait_and_a_full_memory_refuses() {
         let mut recently = Recently::new(Duration::from_secs(10), 2);
+        let mut take = |seconds, name: char, times| {
+            // Each of a group of its own.
+            let share = share(u8::try_from(name).unwrap(), 1);
+            let now = Instant::from_secs(seconds);
+            let is_taken = recently.take(now, share, name, times);
+            (is_taken, recently.count(now, &name), recently.len())
+        };
+        assert_eq!(take(0, 'a', 2), (true, 1, 1));
+        assert_eq!(take(1, 'a', 2), (true, 2, 1));
+        assert_eq!(take(9, 'a', 2), (false, 2, 1));
+        assert_eq!(take(9, 'b', 1), (true, 1, 2));
+        assert_eq!(take(9, 'c', 1), (false, 0, 2));
+        assert_eq!(take(10, 'c', 1), (true, 1, 2));
+        assert_eq!(take(10, 'd', 1), (false, 0, 2));
         let at = Instant::from_secs;
-        assert!(recently.take(at(0), 'a', 2) && recently.take(at(1), 'a', 2));
-        assert!(!recently.take(at(9), 'a', 2));
-        assert!(recently.contains(at(9), &'a') && !recently.contains(at(10), &'a'));
-        assert!(recently.take(at(9), 'b', 1) && !recently.take(at(9), 'c', 1));
-        assert!(recently.take(at(10), 'c', 1) && !recently.take(at(10), 'd', 1));
-        assert_eq!(recently.len(), 2);
+        assert!(recently.contains(at(18), &'b') && !recently.contains(at(19), &'b'));
     }
 }

@@ -66,7 +66,8 @@ impl Engine {
             return self.handle_block(now, source, message.len(), (block, authentication));
         }
         if source.address.is_ipv6() && (block.is_some() || payload == IPV6_MARK) {
-            self.marked.take(now, (source.key, source.address), 1);
+            let name = (source.key, source.address);
+            self.marked.take(now, source.share(), name, 1);
             let peer = self.peers.get_mut(&source.key);
             if let Some(peer) = peer.filter(|peer| peer.address == source.address) {
                 peer.takes_ipv6 = true;
@@ -144,7 +145,8 @@ impl Engine {
         if !self.credits.spend(&source.address, bytes) {
             return false;
         }
-        if !self.handshakes.take(now, name, 1) && !self.answer_unremembered() {
+        let is_taken = self.handshakes.take(now, source.share(), name, 1);
+        if !is_taken && !self.answer_unremembered() {
             return false;
         }
         self.send_handshake(now, source.address);

@@ -1,7 +1,18 @@
-//! Every bound of the engine, by name.
+//! Bounds of the engine.
 //!
-//! Nothing that a stranger sends makes the engine hold more than these say. Where a table is full,
-//! the policy stands beside its bound.
+//! Nothing that a peer sends makes the engine hold more than these say. The policy of each full table
+//! stands beside its bound. No source at full rate keeps others out:
+//!
+//! | table | what limits one source |
+//! | --- | --- |
+//! | peers, routing table | places per network and network group; unvalidated peers go first |
+//! | provider index, redirects and forwarded puts, contacts, referrers, answered handshakes, marks, fetches, events, departed peers, keys of unknown peers | shares: the network group and in it the source with most entries loses first |
+//! | answers of contacted addresses | budgets and places per address; seeds apart |
+//! | key agreements | a budget per network, or per socket of a range that is not public |
+//! | requests and records that wait for a validation, held statements, preferred and asked peers of a fetch | bounds per peer or fetch |
+//! | balances of unvalidated addresses | each is spent when it comes in; the one used longest ago goes |
+//! | incoming queue | proof of work grows; validated peers and handshakes bypass it |
+//! | proof-of-work searches | a bound per address |
 
 use core::time::Duration;
 
@@ -49,7 +60,8 @@ pub const CREDIT_LIFETIME: Duration = Duration::from_secs(60);
 /// Between two handshakes to one address or two answers to one peer's handshakes, and what the
 /// redirects of one asker for one id are counted in.
 pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
-/// Addresses contacted for the first time within [`CONTACT_INTERVAL`]; further ones are refused.
+/// Addresses contacted for the first time within [`CONTACT_INTERVAL`]. When full, the referrer that has
+/// most loses its oldest; if none has more than the others, further ones are refused.
 pub const MAX_CONTACTS: usize = 4_096;
 /// First contacts that one referrer can cause within [`CONTACT_INTERVAL`].
 pub const MAX_CONTACTS_PER_NAMER: usize = 32;
@@ -82,6 +94,10 @@ pub const AGREEMENTS_BURST: u32 = 4_000;
 pub const AGREEMENTS_PER_SECOND_PER_NETWORK: u32 = 16;
 /// Key agreements with unknown peers in a burst from one network.
 pub const AGREEMENTS_BURST_PER_NETWORK: u32 = 64;
+/// Keys shared with unknown peers that are remembered after a packet that did not open, so that its
+/// sender's next ones cost no key agreement. When full, the source that has most loses its oldest, or
+/// the oldest of all goes.
+pub const MAX_UNKNOWN_KEYS: usize = 1_024;
 /// Networks whose use is counted. When full, the one used longest ago is forgotten.
 pub const MAX_NETWORKS: usize = 4_096;
 
@@ -96,13 +112,15 @@ pub const WAITING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Announced transactions of one peer that wait until its stream is confirmed; further ones are
 /// dropped.
 pub const MAX_HELD_TRANSACTIONS: usize = 16;
-/// Removed peers with random nonces whose statements are remembered. When full, the one removed
-/// longest ago is forgotten.
+/// Removed peers with random nonces whose statements are remembered. When full, the network group that
+/// has most loses the one heard longest ago.
 pub const MAX_DEPARTED: usize = 1_024;
 
-/// Ids in the provider index. When full, the record that expires first goes.
+/// Records in the provider index. When full, the network group with most records loses first, in it
+/// the source with most, of its records the oldest.
 pub const MAX_PROVIDED: usize = 65_536;
-/// Providers of one id; the oldest goes.
+/// Providers of one id. When full, hearsay loses before a peer's record about itself, and among equals
+/// the network group with most records, of its records the youngest.
 pub const MAX_PROVIDERS_PER_ID: usize = 8;
 /// Records that one peer can have put; further ones push its own oldest out.
 pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
@@ -114,11 +132,12 @@ pub const MAX_REPEATED_REDIRECTS: u8 = 4;
 /// Forwarded puts of one provider for one id within [`CONTACT_INTERVAL`]: as many as it repeats early
 /// in case the first was lost.
 pub const MAX_FORWARDED_PUTS: u8 = 3;
-/// Redirects and forwarded puts that are remembered. When full, there are none until the oldest is
-/// [`CONTACT_INTERVAL`] old.
+/// Redirects and forwarded puts that are remembered. When full, the source that has most loses its
+/// oldest.
 pub const MAX_REDIRECTS: usize = 16_384;
 
-/// Fetches at once; further ones fail at once.
+/// Fetches at once. When full, the peer for which most are under way (the one that named what is
+/// fetched) loses its latest; if none has more than the others, further ones fail at once.
 pub const MAX_FETCHES: usize = 4_096;
 /// Callers that share one fetch.
 pub const MAX_FETCH_WAITERS: usize = 1_024;
@@ -126,6 +145,8 @@ pub const MAX_FETCH_WAITERS: usize = 1_024;
 pub const FETCH_FANOUT: usize = 3;
 /// Peers asked in all for one object.
 pub const MAX_FETCH_PEERS: usize = 16;
+/// Peers asked beyond that because others have named them: a record may be dead.
+pub const MAX_FETCH_NAMED: usize = 16;
 /// Peers that callers prefer for one object; further ones are asked as others are.
 pub const MAX_FETCH_PREFERRED: usize = 8;
 /// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered
@@ -194,8 +215,8 @@ pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
 pub const PING_INTERVAL: Duration = Duration::from_secs(300);
 /// Seeds that are kept.
 pub const MAX_SEEDS: usize = 256;
-/// Events that wait for the host. When full, heads and transactions are dropped; fetch results and
-/// changes of peers, which have bounds of their own, are not.
+/// Events that wait for the host. When full, the peer with most heads and transactions loses its
+/// oldest; fetch results and changes of peers, which have bounds of their own, are not dropped.
 pub const MAX_EVENTS: usize = 8_192;
 /// How long a peer's report of our address counts.
 pub const ADDRESS_VOTE_LIFETIME: Duration = Duration::from_secs(600);
@@ -205,6 +226,8 @@ pub const ADDRESS_VOTE_RENEWAL: Duration = Duration::from_secs(240);
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
 /// Network groups that are asked in one round.
 pub const ADDRESS_VOTES_RENEWED: usize = 16;
+/// Validated peers from which on a private address that most of them share is reported.
+pub const SHARED_ADDRESS_PEERS: usize = 8;
 /// Between two changes of our learned address.
 pub const ADDRESS_CHANGE_INTERVAL: Duration = Duration::from_secs(120);
 /// Between two times that a change of our address is told to all that have been sent an advertisement

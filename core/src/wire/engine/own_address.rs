@@ -17,12 +17,12 @@
 use super::address::may_name;
 use super::limits::{
     ADDRESS_CHANGE_INTERVAL, ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL,
-    ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL,
+    ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL, SHARED_ADDRESS_PEERS,
 };
 use super::{Engine, Event, Source};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::network_group::NetworkGroup;
+use crate::wire::network_group::{NetworkGroup, Scope};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -164,6 +164,23 @@ impl Engine {
         let learned = self.own_address.learned();
         let learned = learned.map(|ip| SocketAddr::new(ip, self.config.incoming_port));
         self.config.advertised_address.or(learned)
+    }
+
+    /// Returns the private address that most validated peers share, if there are at least
+    /// [`SHARED_ADDRESS_PEERS`]: a NAT or a bridge in front of us hides where packets come from, so
+    /// that limits cannot count by network.
+    #[must_use]
+    pub fn shared_private_address(&self) -> Option<IpAddr> {
+        let proven = self.peers.iter().filter(|(_, peer)| peer.is_proven);
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        let mut all = 0;
+        for (_, peer) in proven {
+            all += 1;
+            *counts.entry(peer.address.ip()).or_default() += 1;
+        }
+        let (ip, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let is_shared = all >= SHARED_ADDRESS_PEERS && 2 * most > all;
+        (is_shared && Scope::of(ip) == Scope::Private).then_some(ip)
     }
 
     pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {

@@ -83,6 +83,16 @@ pub(super) struct Waiting {
     pub(super) deadline: Instant,
 }
 
+/// A provider record that waits for the address of its sender to be validated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitingPut {
+    pub(super) id: AtomId,
+    pub(super) kind: PayloadType,
+    pub(super) key: PublicKey,
+    pub(super) address: SocketAddr,
+    pub(super) deadline: Instant,
+}
+
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) shared: SharedKey,
@@ -100,6 +110,7 @@ pub(super) struct Peer {
     /// What it has stated before its stream is confirmed.
     pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) puts: Vec<WaitingPut>,
     pub(super) known_since: Instant,
     /// When it last gave a sign of life that cannot be a replay; any sign as long as its address is
     /// not validated.
@@ -149,6 +160,7 @@ impl Peer {
             probes: Probes::default(),
             held: Held::default(),
             waiting: Vec::new(),
+            puts: Vec::new(),
             known_since: now,
             last_heard: now,
             pinged_at: now,

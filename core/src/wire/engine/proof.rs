@@ -352,11 +352,22 @@ impl Engine {
             address: peer.address,
             is_proven: true,
         };
+        let puts = mem::take(&mut peer.puts);
         for waiting in mem::take(&mut peer.waiting) {
             if waiting.deadline > now {
                 self.serve(now, &source, waiting.id, waiting.kind, store);
             } else {
                 self.stats.drop(DropReason::ProofTimeout);
+            }
+        }
+        for put in puts {
+            let taken = if put.deadline > now {
+                self.take_put(now, &source, &put)
+            } else {
+                Err(DropReason::ProofTimeout)
+            };
+            if let Err(reason) = taken {
+                self.stats.drop(reason);
             }
         }
     }
@@ -389,7 +400,8 @@ impl Engine {
 
     fn give_up_waiting(&mut self, key: &PublicKey) {
         if let Some(peer) = self.peers.get_mut(key) {
-            for _ in mem::take(&mut peer.waiting) {
+            let waiting = mem::take(&mut peer.waiting).len() + mem::take(&mut peer.puts).len();
+            for _ in 0..waiting {
                 self.stats.drop(DropReason::ProofTimeout);
             }
         }

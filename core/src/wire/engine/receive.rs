@@ -5,6 +5,7 @@ use super::outbox::sealed_bytes;
 use super::peers::Peer;
 use super::random::split;
 use super::replay::{Freshness, ReplayWindow};
+use super::shares::Share;
 use super::{DropReason, Engine, Event, RemoveReason, Sender, Source, limits};
 use crate::atom::{AtomId, AtomSource};
 use crate::crypto::{Nonce, PublicKey, SharedKey};
@@ -13,7 +14,7 @@ use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
 use crate::wire::packet::{NONCE_BYTES, Packet};
 use alloc::vec::Vec;
 use core::mem;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 impl Engine {
     /// Handles a datagram that came from `from`. Requests are served from `store`.
@@ -184,7 +185,9 @@ impl Engine {
         self.own_address.withdraw(key);
         if removed.is_registered {
             if let Some(statements) = removed.replay.into_statements() {
-                self.departed.insert(*key, statements);
+                let share = Share::of(removed.address.ip(), *key);
+                let heard_at = removed.last_heard;
+                self.departed.insert(heard_at, share, *key, statements);
             }
             self.push_event(Event::PeerRemoved { peer: *key, reason });
         }
@@ -202,8 +205,10 @@ impl Engine {
         }
         let mut stranger = None;
         if self.peers.get(&source.key).is_none() {
-            let solicited = self.solicited.shared(source.address, source.key).cloned();
-            stranger = Some(solicited.map_or_else(|| self.agree(now, &source), Ok)?);
+            let solicited = self.solicited.shared(source.address, source.key);
+            let unknown = self.unknown_keys.get(&source.key).map(|(_, shared)| shared);
+            let derived = solicited.or(unknown).cloned();
+            stranger = Some(derived.map_or_else(|| self.agree(now, &source), Ok)?);
         }
         let mut scratch = mem::take(&mut self.scratch);
         let known = self.peers.get(&source.key).map(|peer| &peer.shared);
@@ -215,12 +220,18 @@ impl Engine {
             Ok((topic, content)) => {
                 let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
                 let of = (sealed.nonce(), is_statement, len);
+                self.unknown_keys.remove(&source.key);
                 let admitted = stranger.map_or(Ok(()), |key| self.admit(now, &source, key));
                 admitted
                     .and_then(|()| self.note_authentic(now, source, of))
                     .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
             }
             Err(ContentError::NotAuthentic) => {
+                if let Some(shared) = stranger {
+                    // A node that joins sends packets for other keys of ours: forged ones.
+                    let share = source.share();
+                    self.unknown_keys.insert(now, share, source.key, shared);
+                }
                 // Perhaps sealed for a key that we had before: tell the sender our key.
                 if source.is_proven {
                     let _ = self.answer_known(now, &source.key);
@@ -377,7 +388,8 @@ impl Engine {
         if namer.is_some_and(|namer| !self.may_name(now, namer)) {
             return false;
         }
-        let may = self.contacts.take(now, address, 1);
+        let share = self.share(namer.unwrap_or(&self.me));
+        let may = self.contacts.take(now, share, address, 1);
         if may {
             self.solicited.expect(now, address);
         }
@@ -387,11 +399,18 @@ impl Engine {
     /// Takes one of the referrals that a peer has per interval.
     pub(super) fn may_name(&mut self, now: Instant, namer: &PublicKey) -> bool {
         let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
-        let may = self.namers.take(now, *namer, times);
+        let share = self.share(namer);
+        let may = self.namers.take(now, share, *namer, times);
         if !may {
             self.stats.drop(DropReason::RedirectBudget);
         }
         may
+    }
+
+    /// Returns the share of tables that a peer uses, or we.
+    pub(super) fn share(&self, key: &PublicKey) -> Share {
+        let address = self.peers.get(key).map(|peer| peer.address.ip());
+        Share::of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), *key)
     }
 
     /// Returns whether a peer at `namer` may make us contact `named`.

@@ -6,6 +6,9 @@
 //! late or negative. A redirect is followed if it leads to a peer that has not been asked, within a
 //! number of hops and of peers in all, so that every fetch ends after a bounded number of packets.
 //!
+//! A record may be dead: when a peer that was named is late or does not have the object, the peer that
+//! has named it is asked again, and names another.
+//!
 //! A peer that has left its last requests unanswered is *silent*: it ranks behind all others of its
 //! kind, and no fetch waits for it alone. Only an answer to a request ends that, so a silent peer
 //! that is near is asked beside the others now and then.
@@ -36,6 +39,8 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     address: SocketAddr,
+    /// The peer that has named it.
+    namer: Option<PublicKey>,
     /// As what: a peer that does not answer for a list is asked for its first atom.
     kind: PayloadType,
     hops: u8,
@@ -72,6 +77,8 @@ struct Fetch {
     is_part: bool,
     /// What is asked for now: the object, or the rest of the list.
     wanted: AtomId,
+    /// The peer that the first caller prefers, for which it counts.
+    from: Option<PublicKey>,
     /// Peers to ask before others.
     preferred: Vec<PublicKey>,
     asked: BTreeMap<PublicKey, Asked>,
@@ -253,7 +260,7 @@ impl Engine {
                 false
             }
             Some(_) => true,
-            None => self.fetches.by_handle.len() >= MAX_FETCHES,
+            None => self.fetches.by_handle.len() >= MAX_FETCHES && !self.end_fetch_for(from),
         };
         if is_full {
             self.push_event(Event::FetchFailed {
@@ -274,6 +281,7 @@ impl Engine {
                 limit,
                 is_part,
                 wanted: id,
+                from,
                 preferred: Vec::new(),
                 asked: BTreeMap::new(),
                 has_tried: false,
@@ -292,6 +300,27 @@ impl Engine {
             self.prefer(now, handle, peer);
         }
         fetch_id
+    }
+
+    /// Ends a fetch so that there is room for one that `from` has caused: the latest for the peer for
+    /// which most are under way. `false` if none has more than `from` would have.
+    fn end_fetch_for(&mut self, from: Option<PublicKey>) -> bool {
+        let mut counts: BTreeMap<Option<PublicKey>, usize> = BTreeMap::new();
+        for fetch in self.fetches.by_handle.values() {
+            *counts.entry(fetch.from).or_default() += 1;
+        }
+        let own = counts.get(&from).copied().unwrap_or(0);
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((heaviest, _)) = most.filter(|(_, count)| *count > own + 1) else {
+            return false;
+        };
+        let mut latest = self.fetches.by_handle.iter().rev();
+        let latest = latest.find(|(_, fetch)| fetch.from == heaviest);
+        let handle = latest.map(|(handle, _)| *handle);
+        handle.is_some_and(|handle| {
+            self.fail(handle, FetchError::TooMany);
+            true
+        })
     }
 
     /// Asks `peer` as well, which is said to have the object, and prefers it for the rest of a list;

@@ -89,11 +89,13 @@ impl Engine {
             return;
         };
         let mut again = Vec::new();
+        let mut namers = Vec::new();
         for (key, asked) in &mut fetch.asked {
             if asked.is_done || asked.retry_at > now {
                 continue;
             }
             self.peers.note_unanswered(key);
+            namers.extend(asked.namer.filter(|_| asked.tries < MAX_FETCH_TRIES));
             // A list answer that does not come may be too large to travel: atom by atom then.
             if now.since(asked.asked_at) >= FETCH_RETRY {
                 asked.kind = PayloadType::ATOM;
@@ -120,6 +122,9 @@ impl Engine {
                 asked.retry_at = retry_at;
             }
             self.request(now, key, asked.address, None, wanted, asked.kind);
+        }
+        for namer in namers {
+            self.ask_namer_again(now, handle, &namer);
         }
         self.ask_more(now, handle, more);
         self.fetches.reschedule(handle);

@@ -132,3 +132,27 @@ fn peers_behind_one_private_address_have_budgets_of_their_own() {
     let honest = stage.join(Scripted::new(1, bridge(777)));
     assert!(stage.knows(honest));
 }
+
+#[test]
+fn private_address_that_most_peers_share_is_reported() {
+    for (ip, is_reported) in [
+        ([172, 17, 0, 1], true),
+        ([100, 64, 0, 1], true),
+        ([127, 0, 0, 1], false),
+        ([8, 8, 8, 8], false),
+    ] {
+        let mut stage = Stage::new();
+        for n in 0..7u16 {
+            stage.join(Scripted::new(n.into(), SocketAddr::from((ip, 4_000 + n))));
+        }
+        assert_eq!(stage.engine.shared_private_address(), None, "too few");
+        stage.join(Scripted::new(7, SocketAddr::from((ip, 4_007))));
+        let reported = stage.engine.shared_private_address();
+        assert_eq!(reported, is_reported.then(|| ip.into()));
+        for n in 8..16u8 {
+            let other = SocketAddr::from(([10, 0, 0, n], 4_000));
+            stage.join(Scripted::new(n.into(), other));
+        }
+        assert_eq!(stage.engine.shared_private_address(), None, "not most");
+    }
+}
