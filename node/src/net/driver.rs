@@ -197,7 +197,7 @@ impl Driver {
         }
         let now = self.clock.now();
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout(now, &self.store);
+            self.engine.handle_timeout(now, &self.store.served());
         }
         self.drain(now);
         let has_peers = self.engine.peer_count() > 0;
@@ -306,7 +306,7 @@ impl Driver {
                         continue;
                     }
                     self.engine
-                        .handle_datagram(now, from, datagram, &self.store);
+                        .handle_datagram(now, from, datagram, &self.store.served());
                     self.transmit();
                     budget = budget.saturating_sub(1);
                 }
@@ -323,7 +323,7 @@ impl Driver {
         }
         // Some of them however many were urgent.
         for _ in 0..budget.max(WAITING_PER_TURN) {
-            if !self.engine.handle_queued(now, &self.store) {
+            if !self.engine.handle_queued(now, &self.store.served()) {
                 return;
             }
             self.transmit();
@@ -473,6 +473,7 @@ impl Driver {
         NetworkStatus {
             peers: self.engine.peer_count(),
             advertised_address: self.engine.advertised_address(),
+            shared_private_address: self.engine.shared_private_address(),
             difficulty: self.engine.required_difficulty(),
             advertisements: self.engine.advertised().count(),
             head: self.head,
