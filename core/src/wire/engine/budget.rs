@@ -3,6 +3,7 @@
 use super::address::Origin;
 use super::limits;
 use super::shares::{Share, ShareTable};
+use crate::crypto::SharedKey;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
@@ -33,6 +34,29 @@ impl Bucket {
         let left = self.micros.checked_sub(1_000_000);
         self.micros = left.unwrap_or(self.micros);
         left.is_some()
+    }
+}
+
+/// Key shared with an unknown peer, and the budget of packets of it that are tried.
+#[derive(Debug)]
+pub(super) struct UnknownKey {
+    shared: SharedKey,
+    tries: Bucket,
+}
+
+impl UnknownKey {
+    pub(super) const fn new(now: Instant, shared: SharedKey) -> Self {
+        Self {
+            shared,
+            tries: Bucket::full(now, limits::SOLICITED_BURST),
+        }
+    }
+
+    /// Returns the key for one more packet, within the budget: as many as a node sends that probes
+    /// the keys which answer its contact.
+    pub(super) fn take(&mut self, now: Instant) -> Option<&SharedKey> {
+        let (rate, burst) = (limits::SOLICITED_PER_SECOND, limits::SOLICITED_BURST);
+        self.tries.take(now, rate, burst).then_some(&self.shared)
     }
 }
 

@@ -65,12 +65,12 @@ pub use queue::ByteQueue;
 pub use stats::{DropReason, Stats};
 
 use crate::atom::AtomId;
-use crate::crypto::{Nonce, PublicKey, SharedKey};
+use crate::crypto::{Nonce, PublicKey};
 use crate::time::Instant;
 use advertise::Advertisements;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use budget::{Agreements, Recently};
+use budget::{Agreements, Recently, UnknownKey};
 use core::net::SocketAddr;
 use credit::Credits;
 use fetch::Fetches;
@@ -123,8 +123,8 @@ pub struct Engine {
     departed: Departed,
     credits: Credits,
     agreements: Agreements,
-    /// Keys shared with unknown peers of which a packet did not open.
-    unknown_keys: ShareTable<PublicKey, SharedKey>,
+    /// Keys shared with unknown peers of which a packet did not open, by where it came from.
+    unknown_keys: ShareTable<(PublicKey, SocketAddr), UnknownKey>,
     /// Addresses that we have contacted of our own.
     contacts: Recently<SocketAddr>,
     /// Their answers.

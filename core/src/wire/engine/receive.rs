@@ -1,6 +1,7 @@
 //! Ingress: from a datagram to the handler of its topic.
 
 use super::address::{canonical, is_contactable};
+use super::budget::UnknownKey;
 use super::outbox::sealed_bytes;
 use super::peers::Peer;
 use super::random::split;
@@ -144,6 +145,22 @@ impl Engine {
             .map_err(|_| DropReason::BadKey)
     }
 
+    /// Returns the key shared with an unknown peer: one that has answered a contact of ours, one whose
+    /// last packet did not open, or another one within the budget of key agreements.
+    fn shared_with_unknown(
+        &mut self,
+        now: Instant,
+        source: &Source,
+    ) -> Result<SharedKey, DropReason> {
+        if let Some(shared) = self.solicited.shared(source.address, source.key) {
+            return Ok(shared.clone());
+        }
+        match self.unknown_keys.get_mut(&(source.key, source.address)) {
+            Some(unknown) => unknown.take(now).cloned().ok_or(DropReason::KeyBudget),
+            None => self.agree(now, source),
+        }
+    }
+
     /// Adds an unknown peer, if there is room.
     pub(super) fn admit(
         &mut self,
@@ -205,10 +222,7 @@ impl Engine {
         }
         let mut stranger = None;
         if self.peers.get(&source.key).is_none() {
-            let solicited = self.solicited.shared(source.address, source.key);
-            let unknown = self.unknown_keys.get(&source.key).map(|(_, shared)| shared);
-            let derived = solicited.or(unknown).cloned();
-            stranger = Some(derived.map_or_else(|| self.agree(now, &source), Ok)?);
+            stranger = Some(self.shared_with_unknown(now, &source)?);
         }
         let mut scratch = mem::take(&mut self.scratch);
         let known = self.peers.get(&source.key).map(|peer| &peer.shared);
@@ -220,17 +234,20 @@ impl Engine {
             Ok((topic, content)) => {
                 let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
                 let of = (sealed.nonce(), is_statement, len);
-                self.unknown_keys.remove(&source.key);
+                self.unknown_keys.remove(&(source.key, source.address));
                 let admitted = stranger.map_or(Ok(()), |key| self.admit(now, &source, key));
                 admitted
                     .and_then(|()| self.note_authentic(now, source, of))
                     .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
             }
             Err(ContentError::NotAuthentic) => {
-                if let Some(shared) = stranger {
+                let name = (source.key, source.address);
+                if let Some(shared) = stranger
+                    && self.unknown_keys.get(&name).is_none()
+                {
                     // A node that joins sends packets for other keys of ours: forged ones.
-                    let share = source.share();
-                    self.unknown_keys.insert(now, share, source.key, shared);
+                    let unknown = UnknownKey::new(now, shared);
+                    self.unknown_keys.insert(now, source.share(), name, unknown);
                 }
                 // Perhaps sealed for a key that we had before: tell the sender our key.
                 if source.is_proven {
