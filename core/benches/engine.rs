@@ -4,14 +4,15 @@
 #![expect(clippy::expect_used, reason = "a bench that fails is to stop")]
 
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
-use astreum_core::crypto::{Nonce, PublicKey, SecretKey};
+use astreum_core::crypto::{Nonce, PublicKey, SecretKey, SharedKey, hash};
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig};
-use astreum_core::wire::message::{Envelope, HEADER_BYTES, Topic};
-use astreum_core::wire::object::{Action, PayloadType, Request};
-use astreum_core::wire::packet::{Draft, NONCE_BYTES};
+use astreum_core::wire::message::{Body, Envelope, HEADER_BYTES, Message, Topic, write_handshake};
+use astreum_core::wire::object::{Action, Answer, PayloadType, Request, write_response_head};
+use astreum_core::wire::packet::{Draft, NONCE_BYTES, Packet};
 use core::cell::RefCell;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -76,28 +77,67 @@ impl Pair {
     /// The next packets of the peer.
     fn packets(&mut self, topic: Topic, content: &[u8]) -> Vec<Vec<u8>> {
         let shared = self.secret.agree(&self.key).expect("a good key");
-        let packet = |_| {
-            let mut count = [0; 8];
-            count[2..].copy_from_slice(&self.nonce[6..]);
-            let count = u64::from_be_bytes(count) + 1;
-            self.nonce[6..].copy_from_slice(&count.to_be_bytes()[2..]);
-            let nonce = self.nonce;
-            let sender = self.secret.public_key();
-            let envelope = Envelope {
-                sender,
-                port: 1_002,
-                key: &shared,
-                nonce,
-            };
-            let mut packet = Vec::new();
-            let mut draft = Draft::new(&mut packet);
-            envelope
-                .write(draft.message_mut(), topic, content)
-                .expect("short");
-            draft.work(1);
-            packet
+        let packets = (0..BATCH).map(|_| self.packet(&shared, 1_002, topic, content));
+        packets.collect()
+    }
+
+    /// The next packet of the peer, from a port.
+    fn packet(&mut self, shared: &SharedKey, port: u16, topic: Topic, content: &[u8]) -> Vec<u8> {
+        let mut count = [0; 8];
+        count[2..].copy_from_slice(&self.nonce[6..]);
+        let count = u64::from_be_bytes(count) + 1;
+        self.nonce[6..].copy_from_slice(&count.to_be_bytes()[2..]);
+        let nonce = self.nonce;
+        let sender = self.secret.public_key();
+        let envelope = Envelope {
+            sender,
+            port,
+            key: shared,
+            nonce,
         };
-        (0..BATCH).map(packet).collect()
+        let mut packet = Vec::new();
+        let mut draft = Draft::new(&mut packet);
+        envelope
+            .write(draft.message_mut(), topic, content)
+            .expect("short");
+        draft.work(1);
+        packet
+    }
+
+    /// Lets the engine advertise objects, and send what is due.
+    fn advertise(&mut self, count: u32) {
+        for n in 0..count {
+            let id = AtomId::new(hash(&n.to_be_bytes()));
+            assert!(
+                self.server
+                    .advertise(Instant::ZERO, id, PayloadType::ATOM, None)
+            );
+        }
+        self.handle(&[]);
+    }
+
+    /// Lets the peer ping from another port; returns its answer to the probe that follows.
+    fn move_to(&mut self, now: Instant, port: u16) -> Vec<u8> {
+        let shared = self.secret.agree(&self.key).expect("a good key");
+        let to = SocketAddr::new(address(2).ip(), port);
+        let ping = self.packet(&shared, port, Topic::Ping, &PING);
+        self.server.handle_datagram(now, to, &ping, &self.store);
+        let (mut buffer, mut content) = (Vec::new(), Vec::new());
+        let mut answer = None;
+        while self.server.poll_transmit(&mut buffer).is_some() {
+            let packet = Packet::decode(&buffer).expect("a packet");
+            let message = Message::decode(packet.message()).expect("a message");
+            if let Body::Sealed(sealed) = message.body
+                && let Ok((Topic::ObjectRequest, content)) = sealed.open(&shared, &mut content)
+                && let Ok(request) = Request::decode(content)
+                && request.action == Action::Get(Some(PayloadType::ATOM))
+            {
+                answer = Some(request.atom_id);
+            }
+        }
+        let mut content = Vec::new();
+        write_response_head(&mut content, Answer::Nearest, &answer.expect("a probe"));
+        self.packet(&shared, port, Topic::ObjectResponse, &content)
     }
 
     fn handle(&mut self, packets: &[Vec<u8>]) -> usize {
@@ -145,6 +185,82 @@ fn get(id: AtomId) -> Vec<u8> {
     }
     .write(&mut content);
     content
+}
+
+/// A ping that asks for one bit of work.
+const PING: [u8; 34] = {
+    let mut ping = [0; 34];
+    ping[1] = 1;
+    ping
+};
+
+/// A handshake and a ping of a peer, while so many objects are advertised.
+#[divan::bench(sample_size = 1, args = [0, 65_536])]
+fn handshake_and_ping(bencher: Bencher<'_, '_>, advertised: u32) {
+    let mut pair = Pair::new();
+    pair.advertise(advertised);
+    let mut handshake = Vec::new();
+    let mut draft = Draft::new(&mut handshake);
+    write_handshake(draft.message_mut(), &pair.secret.public_key(), 1_002, &[]);
+    draft.work(1);
+    let pair = RefCell::new(pair);
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .with_inputs(|| {
+            let pings = pair.borrow_mut().packets(Topic::Ping, &PING).into_iter();
+            let pairs = pings.flat_map(|ping| [handshake.clone(), ping]);
+            pairs.collect::<Vec<Vec<u8>>>()
+        })
+        .bench_local_values(|packets| pair.borrow_mut().handle(&packets));
+}
+
+/// The answer that validates another port of a peer, while so many objects are advertised.
+#[divan::bench(sample_size = 1, args = [0, 65_536])]
+fn port_move(bencher: Bencher<'_, '_>, advertised: u32) {
+    let mut pair = Pair::new();
+    pair.advertise(advertised);
+    let state = RefCell::new((pair, Instant::from_secs(1), 2_000));
+    bencher
+        .with_inputs(|| {
+            let (pair, now, port) = &mut *state.borrow_mut();
+            *now = *now + Duration::from_secs(2);
+            *port += 1;
+            (*now, *port, pair.move_to(*now, *port))
+        })
+        .bench_local_values(|(now, port, answer)| {
+            let pair = &mut state.borrow_mut().0;
+            let from = SocketAddr::new(address(2).ip(), port);
+            pair.server.handle_datagram(now, from, &answer, &pair.store);
+        });
+}
+
+/// Sealed packets that do not open, each from another network.
+#[divan::bench(sample_size = 1)]
+fn random_networks(bencher: Bencher<'_, '_>) {
+    let mut pair = Pair::new();
+    let mut packet = pair.packets(Topic::Ping, &PING).swap_remove(0);
+    // An unknown sender.
+    packet
+        .get_mut(NONCE_BYTES + 1..NONCE_BYTES + 33)
+        .expect("a header")
+        .copy_from_slice(SecretKey::from_bytes([9; 32]).public_key().as_bytes());
+    Draft::resume(&mut packet).expect("a packet").work(1);
+    let mut network = 0x1000_0000u32;
+    let mut handle = |pair: &mut Pair| {
+        let mut buffer = Vec::new();
+        for _ in 0..BATCH {
+            network = network.wrapping_add(256);
+            let from = SocketAddr::from((Ipv4Addr::from_bits(network), 9));
+            pair.server
+                .handle_datagram(Instant::ZERO, from, &packet, &pair.store);
+            while pair.server.poll_transmit(&mut buffer).is_some() {}
+        }
+    };
+    // Until budgets and tables are full.
+    (0..10).for_each(|_| handle(&mut pair));
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .bench_local(|| handle(&mut pair));
 }
 
 #[divan::bench(sample_size = 1)]

@@ -42,6 +42,8 @@ const CASES: &[Case] = &[
     ("amplification", strangers::amplification),
     ("fresh-keys", strangers::fresh_keys),
     ("one-network", strangers::one_network),
+    ("one-group", strangers::one_group),
+    ("ten-groups", strangers::ten_groups),
     ("malformed", live::malformed),
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),

@@ -285,21 +285,50 @@ pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
 
 /// 900 attackers of one /24 and 100 honest peers of as many networks.
 pub(crate) fn one_network(_: &Settings, figures: &mut Figures) {
+    few_networks(figures, "900 of one /24", 10, |n| {
+        [8, 8, 8, n.to_be_bytes()[3] % 250]
+    });
+}
+
+/// The same with attackers of one /16, each in a /24 with few others.
+pub(crate) fn one_group(_: &Settings, figures: &mut Figures) {
+    few_networks(figures, "900 of one /16", 20, |n| {
+        [8, 8, n.to_be_bytes()[3], 1 + n.to_be_bytes()[2]]
+    });
+}
+
+/// The same with attackers of 200 networks (/24) of ten network groups (/16).
+pub(crate) fn ten_groups(_: &Settings, figures: &mut Figures) {
+    few_networks(figures, "900 of 200 /24 of ten /16", 200, |n| {
+        let [.., group] = (n % 10).to_be_bytes();
+        let [.., network] = (n / 10 % 20).to_be_bytes();
+        let [.., host] = (n / 200).to_be_bytes();
+        [80 + group, 8, network, 1 + host]
+    });
+}
+
+fn few_networks(
+    figures: &mut Figures,
+    attackers: &str,
+    most: usize,
+    attacker: impl Fn(u32) -> [u8; 4],
+) {
     const LOOKUPS: u32 = 2_000;
     let mut world = World::new(at(SERVER, 1_000));
-    let network = [8, 8, 8];
+    let mut hostile = BTreeSet::new();
     for n in 0..1_000u32 {
-        let small = u8::try_from(n % 250).unwrap();
         let address = if n % 10 == 9 {
             at([60, u8::try_from(n / 10).unwrap(), 1, 1], 700)
         } else {
-            at([8, 8, 8, small], 700 + u16::try_from(n / 250).unwrap())
+            let address = at(attacker(n - n / 10), 700 + u16::try_from(n / 250).unwrap());
+            hostile.insert(address);
+            address
         };
         world.join(500 + n, address);
         world.pass(Duration::from_millis(300));
         world.wake_hosts();
     }
-    let is_attacker = |address: &SocketAddr| matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[..3] == network);
+    let is_attacker = |address: &SocketAddr| hostile.contains(address);
     let honest: BTreeSet<SocketAddr> = world
         .server
         .peers()
@@ -341,12 +370,12 @@ pub(crate) fn one_network(_: &Settings, figures: &mut Figures) {
         }
         reached += u32::from(has_reached);
     }
-    figures.note("peers in all, attackers", "1000, 900 of one /24");
+    figures.note("peers in all, attackers", format!("1000, {attackers}"));
     figures.bar(
         "attackers that lookups ask, which are those in the table",
         asked_attackers.len(),
-        "10",
-        asked_attackers.len() <= 10,
+        &most.to_string(),
+        asked_attackers.len() <= most,
     );
     figures.bar(
         "lookups that reach an honest node",

@@ -31,10 +31,7 @@ impl NetworkGroup {
     /// Returns the group of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        let address = match address {
-            IpAddr::V6(ip) => embedded_v4(ip).map_or(address, IpAddr::V4),
-            IpAddr::V4(_) => address,
-        };
+        let address = carried(address);
         Self(match address {
             IpAddr::V4(ip) if !is_public_v4(ip) => Kind::Address(address),
             IpAddr::V6(ip) if !is_public_v6(ip) => Kind::Address(address),
@@ -76,6 +73,39 @@ impl fmt::Display for NetworkGroup {
 impl fmt::Debug for NetworkGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NetworkGroup({self})")
+    }
+}
+
+/// How far an address reaches, the narrowest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Scope {
+    /// This host.
+    Loopback,
+    /// A private, link-local or carrier-grade NAT range.
+    Private,
+    /// The internet.
+    Public,
+}
+
+impl Scope {
+    /// Returns the scope of an address. An IPv6 address that carries an IPv4 address has its scope.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match carried(address) {
+            IpAddr::V4(ip) if ip.is_loopback() => Self::Loopback,
+            IpAddr::V6(ip) if ip.is_loopback() => Self::Loopback,
+            IpAddr::V4(ip) if !is_public_v4(ip) => Self::Private,
+            IpAddr::V6(ip) if !is_public_v6(ip) => Self::Private,
+            _ => Self::Public,
+        }
+    }
+}
+
+/// Returns the IPv4 address that an IPv6 address carries, else the address itself.
+pub(super) fn carried(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(ip) => embedded_v4(ip).map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
     }
 }
 
@@ -158,6 +188,37 @@ mod tests {
         }
         assert_eq!(group("2002:7f00:1::"), group("127.0.0.1"));
         assert_ne!(group("64:ff9c::808:808"), group("8.8.8.8"));
+    }
+
+    #[test]
+    fn scopes_are_loopback_private_and_public() {
+        let scope = |text: &str| Scope::of(text.parse().unwrap());
+        for text in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "2002:7f00:1::",
+        ] {
+            assert_eq!(scope(text), Scope::Loopback, "{text}");
+        }
+        for text in [
+            "10.0.0.1",
+            "172.17.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "100.127.255.254",
+            "fd00::1",
+            "fe80::1",
+            "64:ff9b::a00:1",
+        ] {
+            assert_eq!(scope(text), Scope::Private, "{text}");
+        }
+        for text in ["8.8.8.8", "100.63.0.1", "100.128.0.1", "2001:db8::1"] {
+            assert_eq!(scope(text), Scope::Public, "{text}");
+        }
+        assert!(Scope::Loopback < Scope::Private && Scope::Private < Scope::Public);
     }
 
     #[test]

@@ -1,25 +1,31 @@
-//! The table of peers, in buckets by distance from ourselves.
+//! Kademlia routing table.
 //!
-//! A peer's bucket is the number of leading bits that its key shares with ours; a bucket holds
+//! The bucket of a peer is the number of leading bits that its key shares with ours; a bucket holds
 //! sixteen, newcomers to a full one are dropped, and nothing is reordered (reference:
 //! `communication/models/route.py`). Distance is XOR.
 //!
-//! What the reference does not have: no network gets many places. A bucket takes two peers of one
-//! network and the table ten, as discv5 does, a network being an IPv4 /24 or an IPv6 /48 (what one
-//! site is given; a /64 would let it in 65,536 times). Loopback, private and link-local addresses
-//! are exempt: whoever uses them is somebody's own network.
+//! Unlike in the reference, no network gets many places. A network is an IPv4 /24 or an IPv6 /48
+//! (the prefix that one site is given; a /64 would let it in 65,536 times): a bucket takes two peers
+//! of it and the table ten, as in discv5. Networks are cheap for the owner of a large one, so network
+//! groups ([`NetworkGroup`]: /16 and /32) have limits too: three peers of a bucket and twenty of the
+//! table. Addresses that are not public are exempt.
+//!
+//! A full bucket takes a newcomer of a group that it does not have if it has another group twice:
+//! the youngest peer of such a group goes. The oldest peer of each group stays, so keys and addresses
+//! of few groups neither keep new groups out nor push established peers out.
 //!
 //! Invariants:
 //! - Our own key is never in it, and no key twice: at most 256 × 16 peers.
 //! - Each entry stands in the bucket of its key, in the order of insertion.
-//! - No network that is not exempt has more than its places.
+//! - No network and no group that is not exempt has more than its places.
 
+use super::network_group::{NetworkGroup, Scope, carried};
 use crate::crypto::{KEY_BYTES, PublicKey};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// Buckets: one for each bit of a key.
 pub const BUCKETS: usize = KEY_BYTES * 8;
@@ -31,6 +37,10 @@ pub const MAX_PEERS: usize = BUCKETS * BUCKET_PEERS;
 pub const BUCKET_PEERS_PER_NETWORK: usize = 2;
 /// Peers of one network in the table.
 pub const TABLE_PEERS_PER_NETWORK: usize = 10;
+/// Peers of one network group in a bucket.
+pub const BUCKET_PEERS_PER_GROUP: usize = 3;
+/// Peers of one network group in the table.
+pub const TABLE_PEERS_PER_GROUP: usize = 20;
 
 /// The XOR distance between two keys, or a key and an id, as a number that compares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -75,24 +85,23 @@ pub enum Network {
 }
 
 impl Network {
-    /// The network of `address`; an IPv4 address mapped into IPv6 counts as IPv4.
+    /// Returns the network of `address`, or `None` if it is not public. An IPv6 address that carries
+    /// an IPv4 address counts as that.
     #[must_use]
     pub fn of(address: &IpAddr) -> Option<Self> {
-        match address.to_canonical() {
-            IpAddr::V4(ip) if is_exempt_v4(ip) => None,
-            IpAddr::V6(ip) if is_exempt_v6(ip) => None,
+        if Scope::of(*address) != Scope::Public {
+            return None;
+        }
+        match carried(*address) {
             IpAddr::V4(ip) => ip.octets().first_chunk().copied().map(Self::V4),
             IpAddr::V6(ip) => ip.octets().first_chunk().copied().map(Self::V6),
         }
     }
 }
 
-const fn is_exempt_v4(ip: Ipv4Addr) -> bool {
-    ip.is_loopback() || ip.is_private() || ip.is_link_local()
-}
-
-const fn is_exempt_v6(ip: Ipv6Addr) -> bool {
-    ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+/// Returns the group that an address counts against, or `None` if it is not public.
+fn public_group(address: &SocketAddr) -> Option<NetworkGroup> {
+    Some(NetworkGroup::of(address.ip())).filter(|group| !group.is_local())
 }
 
 /// Why a peer was not taken, or not moved.
@@ -106,6 +115,10 @@ pub enum Refusal {
     NetworkFullInBucket,
     /// The address's network has no place left in the table.
     NetworkFullInTable,
+    /// The network group of the address has no place left in the bucket of the key.
+    GroupFullInBucket,
+    /// The network group of the address has no place left in the table.
+    GroupFullInTable,
     /// There is no such peer to move.
     Unknown,
 }
@@ -117,6 +130,8 @@ impl fmt::Display for Refusal {
             Self::BucketFull => "the bucket of the key is full",
             Self::NetworkFullInBucket => "the bucket has enough peers of that network",
             Self::NetworkFullInTable => "the table has enough peers of that network",
+            Self::GroupFullInBucket => "the bucket has enough peers of that network group",
+            Self::GroupFullInTable => "the table has enough peers of that network group",
             Self::Unknown => "no such peer",
         })
     }
@@ -153,6 +168,8 @@ pub struct PeerTable<V> {
     buckets: Box<[Vec<Entry<V>>]>,
     /// Places taken in the table, by network.
     networks: BTreeMap<Network, usize>,
+    /// Places taken in the table, by network group.
+    groups: BTreeMap<NetworkGroup, usize>,
     len: usize,
 }
 
@@ -164,6 +181,7 @@ impl<V> PeerTable<V> {
             own,
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
             networks: BTreeMap::new(),
+            groups: BTreeMap::new(),
             len: 0,
         }
     }
@@ -223,7 +241,7 @@ impl<V> PeerTable<V> {
         if bucket.iter().any(|entry| entry.key == *key) {
             return Ok(());
         }
-        if bucket.len() >= BUCKET_PEERS {
+        if bucket.len() >= BUCKET_PEERS && replaceable(bucket, address).is_none() {
             return Err(Refusal::BucketFull);
         }
         self.check_network(key, address, None)
@@ -235,25 +253,36 @@ impl<V> PeerTable<V> {
         &self,
         key: &PublicKey,
         address: &SocketAddr,
-        leaving: Option<Network>,
+        leaving: Option<&SocketAddr>,
     ) -> Result<(), Refusal> {
-        let Some(network) = Network::of(&address.ip()) else {
-            return Ok(());
-        };
-        if leaving == Some(network) {
-            return Ok(());
+        let bucket = || self.bucket(key).iter();
+        let network = Network::of(&address.ip());
+        if network.is_some() && network != leaving.and_then(|old| Network::of(&old.ip())) {
+            let of_network = |entry: &&Entry<V>| Network::of(&entry.address.ip()) == network;
+            if bucket().filter(of_network).count() >= BUCKET_PEERS_PER_NETWORK {
+                return Err(Refusal::NetworkFullInBucket);
+            }
+            let taken = network.and_then(|network| self.networks.get(&network));
+            if taken.is_some_and(|taken| *taken >= TABLE_PEERS_PER_NETWORK) {
+                return Err(Refusal::NetworkFullInTable);
+            }
         }
-        let of_network = |entry: &&Entry<V>| Network::of(&entry.address.ip()) == Some(network);
-        if self.bucket(key).iter().filter(of_network).count() >= BUCKET_PEERS_PER_NETWORK {
-            return Err(Refusal::NetworkFullInBucket);
-        }
-        if self.networks.get(&network).copied().unwrap_or(0) >= TABLE_PEERS_PER_NETWORK {
-            return Err(Refusal::NetworkFullInTable);
+        let group = public_group(address);
+        if group.is_some() && group != leaving.and_then(public_group) {
+            let of_group = |entry: &&Entry<V>| public_group(&entry.address) == group;
+            if bucket().filter(of_group).count() >= BUCKET_PEERS_PER_GROUP {
+                return Err(Refusal::GroupFullInBucket);
+            }
+            let taken = group.and_then(|group| self.groups.get(&group));
+            if taken.is_some_and(|taken| *taken >= TABLE_PEERS_PER_GROUP) {
+                return Err(Refusal::GroupFullInTable);
+            }
         }
         Ok(())
     }
 
-    /// Adds a peer. One that is there already stays as it is, address and value included.
+    /// Adds a peer; returns the one that has lost its place to it. A peer that is there already stays
+    /// as it is, address and value included.
     ///
     /// # Errors
     /// When the key is our own, or there is no place.
@@ -262,25 +291,25 @@ impl<V> PeerTable<V> {
         key: PublicKey,
         address: SocketAddr,
         value: V,
-    ) -> Result<&mut Entry<V>, Refusal> {
+    ) -> Result<Option<Entry<V>>, Refusal> {
         self.admits(&key, &address)?;
+        if self.get(&key).is_some() {
+            return Ok(None);
+        }
+        let bucket = self.bucket(&key);
+        let is_full = bucket.len() >= BUCKET_PEERS;
+        let victim = replaceable(bucket, &address).filter(|_| is_full);
+        let replaced = victim.and_then(|victim| self.remove(&victim));
         let index = self.bucket_index(&key);
         let bucket = self.buckets.get_mut(index).ok_or(Refusal::OwnKey)?;
-        let position = match bucket.iter().position(|entry| entry.key == key) {
-            Some(position) => position,
-            None => {
-                bucket.push(Entry {
-                    key,
-                    address,
-                    value,
-                });
-                count_in(&mut self.networks, &address);
-                self.len += 1;
-                bucket.len() - 1
-            }
-        };
-        // The position was found, or is that of the entry that was just pushed.
-        bucket.get_mut(position).ok_or(Refusal::Unknown)
+        bucket.push(Entry {
+            key,
+            address,
+            value,
+        });
+        self.count_in(&address);
+        self.len += 1;
+        Ok(replaced)
     }
 
     /// Moves a peer to another address.
@@ -290,12 +319,12 @@ impl<V> PeerTable<V> {
     /// was.
     pub fn set_address(&mut self, key: &PublicKey, address: SocketAddr) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::Unknown)?.address;
-        self.check_network(key, &address, Network::of(&old.ip()))?;
+        self.check_network(key, &address, Some(&old))?;
         if let Some(entry) = self.get_mut(key) {
             entry.address = address;
         }
-        count_out(&mut self.networks, &old);
-        count_in(&mut self.networks, &address);
+        self.count_out(&old);
+        self.count_in(&address);
         Ok(())
     }
 
@@ -305,9 +334,19 @@ impl<V> PeerTable<V> {
         let bucket = self.buckets.get_mut(index)?;
         let position = bucket.iter().position(|entry| entry.key == *key)?;
         let entry = bucket.remove(position);
-        count_out(&mut self.networks, &entry.address);
+        self.count_out(&entry.address);
         self.len -= 1;
         Some(entry)
+    }
+
+    fn count_in(&mut self, address: &SocketAddr) {
+        count_in(&mut self.networks, Network::of(&address.ip()));
+        count_in(&mut self.groups, public_group(address));
+    }
+
+    fn count_out(&mut self, address: &SocketAddr) {
+        count_out(&mut self.networks, Network::of(&address.ip()));
+        count_out(&mut self.groups, public_group(address));
     }
 
     /// All peers, farthest bucket first, in order of insertion within a bucket.
@@ -430,20 +469,37 @@ fn insert_sorted<'t, V, const N: usize>(
     let _ = nearest.insert(position, (distance, entry));
 }
 
-fn count_in(networks: &mut BTreeMap<Network, usize>, address: &SocketAddr) {
-    if let Some(network) = Network::of(&address.ip()) {
-        *networks.entry(network).or_default() += 1;
+/// Returns the peer of a full bucket that a newcomer at `address` may replace: the youngest of a
+/// group that is there more than once, if the newcomer is of a group that is not there.
+fn replaceable<V>(bucket: &[Entry<V>], address: &SocketAddr) -> Option<PublicKey> {
+    let count = |group: NetworkGroup| {
+        let of_group = |entry: &&Entry<V>| public_group(&entry.address) == Some(group);
+        bucket.iter().filter(of_group).count()
+    };
+    if public_group(address).is_some_and(|group| count(group) > 0) {
+        return None;
+    }
+    let is_double = |entry: &&Entry<V>| {
+        let group = public_group(&entry.address);
+        group.is_some_and(|group| count(group) > 1)
+    };
+    bucket.iter().rev().find(is_double).map(|entry| entry.key)
+}
+
+fn count_in<K: Ord>(counts: &mut BTreeMap<K, usize>, counted: Option<K>) {
+    if let Some(counted) = counted {
+        *counts.entry(counted).or_default() += 1;
     }
 }
 
-fn count_out(networks: &mut BTreeMap<Network, usize>, address: &SocketAddr) {
-    let Some(network) = Network::of(&address.ip()) else {
+fn count_out<K: Ord>(counts: &mut BTreeMap<K, usize>, counted: Option<K>) {
+    let Some(counted) = counted else {
         return;
     };
-    if let Some(count) = networks.get_mut(&network) {
+    if let Some(count) = counts.get_mut(&counted) {
         *count -= 1;
         if *count == 0 {
-            networks.remove(&network);
+            counts.remove(&counted);
         }
     }
 }
@@ -484,7 +540,8 @@ mod tests {
         let refused = table.insert(key(0x80, 99), local(), 99);
         assert_eq!(refused.err(), Some(Refusal::BucketFull));
         // Known: stays as it is.
-        assert_eq!(table.insert(key(0x80, 3), local(), 77).unwrap().value, 3);
+        assert!(table.insert(key(0x80, 3), local(), 77).unwrap().is_none());
+        assert_eq!(table.get(&key(0x80, 3)).map(|entry| entry.value), Some(3));
         assert_eq!(
             table.remove(&key(0x80, 3)).map(|entry| entry.value),
             Some(3)
@@ -534,6 +591,96 @@ mod tests {
     }
 
     #[test]
+    fn network_group_has_three_places_in_a_bucket_and_twenty_in_the_table() {
+        let ipv4 = |net: u8| format!("203.7.{net}.1:1").parse().unwrap();
+        let ipv6 = |net: u8| format!("[2001:db8:{net:x}::1]:1").parse().unwrap();
+        let families: [&dyn Fn(u8) -> SocketAddr; 2] = [&ipv4, &ipv6];
+        for at in families {
+            let mut table = PeerTable::new(PublicKey::new([0; 32]));
+            let mut net = 0;
+            for bucket in 0..6 {
+                for last in 0..3 {
+                    net += 1;
+                    assert!(table.insert(key(0x80 >> bucket, last), at(net), ()).is_ok());
+                }
+                let fourth = table.insert(key(0x80 >> bucket, 9), at(200), ());
+                assert_eq!(fourth.err(), Some(Refusal::GroupFullInBucket));
+            }
+            assert!(table.insert(key(2, 0), at(100), ()).is_ok());
+            assert!(table.insert(key(2, 1), at(101), ()).is_ok());
+            let next = table.insert(key(1, 0), at(102), ());
+            assert_eq!(next.err(), Some(Refusal::GroupFullInTable));
+            let other = "198.51.100.1:1".parse().unwrap();
+            assert!(table.insert(key(1, 0), other, ()).is_ok());
+            let moved = table.set_address(&key(1, 0), at(102));
+            assert_eq!(moved, Err(Refusal::GroupFullInTable));
+        }
+    }
+
+    #[test]
+    fn new_group_replaces_the_youngest_peer_of_a_group_that_is_there_twice() {
+        let mut table = PeerTable::new(PublicKey::new([0; 32]));
+        let at =
+            |group: u8, net: u8| -> SocketAddr { format!("{group}.1.{net}.1:1").parse().unwrap() };
+        // Groups 11 to 18, each twice.
+        for n in 0..16 {
+            let address = at(11 + n % 8, n);
+            assert!(table.insert(key(0x80, n), address, n).unwrap().is_none());
+        }
+        let third = table.insert(key(0x80, 100), at(11, 50), 100);
+        assert_eq!(
+            third.err(),
+            Some(Refusal::BucketFull),
+            "a group that is there"
+        );
+        for n in 0..8u8 {
+            let replaced = table.insert(key(0x80, 32 + n), at(32 + n, 1), 32 + n);
+            let replaced = replaced.unwrap().map(|entry| entry.value);
+            assert_eq!(replaced, Some(15 - n), "the youngest");
+        }
+        // Every group once: the eight that came first are still there.
+        let last = table.insert(key(0x80, 101), at(99, 1), 101);
+        assert_eq!(last.err(), Some(Refusal::BucketFull));
+        let stayed = table.iter().filter(|entry| entry.value < 8).count();
+        assert_eq!((stayed, table.len()), (8, 16));
+        // A bucket without public addresses changes for no newcomer.
+        let mut table = PeerTable::new(PublicKey::new([0; 32]));
+        for n in 0..16 {
+            table.insert(key(0x80, n), local(), ()).unwrap();
+        }
+        let refused = table.insert(key(0x80, 16), at(11, 1), ());
+        assert_eq!(refused.err(), Some(Refusal::BucketFull));
+    }
+
+    /// The addresses that fill a table are cheap: what counts is how many honest peers find a place.
+    #[test]
+    fn addresses_of_ten_networks_leave_places_for_honest_peers_of_many() {
+        let fresh = |n: u32| PublicKey::new(crate::crypto::hash(&n.to_be_bytes()));
+        for (groups, addresses) in [(1u32, 1_000u32), (10, 200)] {
+            let mut table = PeerTable::new(PublicKey::new([0; 32]));
+            for n in 0..50_000 {
+                let (group, net) = (11 + n % groups, n / groups % (addresses / groups));
+                let [.., high, low] = net.to_be_bytes();
+                let octets = [group.to_be_bytes()[3], 1, low, 1 + high];
+                let _ = table.insert(fresh(n), SocketAddr::from((octets, 1)), false);
+            }
+            for n in 0..3_000 {
+                let address = core::net::Ipv4Addr::from_bits(0x2000_0000 + (n << 16));
+                let _ = table.insert(fresh(1_000_000 + n), SocketAddr::from((address, 1)), true);
+            }
+            for (index, bucket) in table.buckets().filter(|(index, _)| *index < 7) {
+                let honest = bucket.iter().filter(|entry| entry.value).count();
+                let least = BUCKET_PEERS - BUCKET_PEERS.min(10);
+                assert!(
+                    honest >= least,
+                    "{groups} groups: {honest} in bucket {index}"
+                );
+                assert!(groups > 1 || honest >= BUCKET_PEERS - BUCKET_PEERS_PER_GROUP);
+            }
+        }
+    }
+
+    #[test]
     fn moving_an_address_moves_its_place() {
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
@@ -571,6 +718,7 @@ mod tests {
             "fd00::1",
             "fe80::1",
             "::ffff:10.0.0.1",
+            "100.64.0.1",
         ] {
             assert_eq!(Network::of(&exempt.parse().unwrap()), None, "{exempt}");
         }
@@ -658,19 +806,27 @@ mod tests {
             let mut table = PeerTable::new(PublicKey::new([0; 32]));
             for (action, bucket, last, network) in steps {
                 let key = key(0x80 >> bucket, last);
-                let address = format!("198.51.{network}.{last}:1").parse().unwrap();
+                let address = format!("198.{}.{network}.{last}:1", 51 + last % 2).parse().unwrap();
                 match action {
                     0 => drop(table.insert(key, address, ())),
                     1 => drop(table.remove(&key)),
                     _ => drop(table.set_address(&key, address)),
                 }
                 let mut networks = BTreeMap::new();
-                table.iter().for_each(|entry| count_in(&mut networks, &entry.address));
+                for entry in table.iter() {
+                    count_in(&mut networks, Network::of(&entry.address.ip()));
+                }
                 prop_assert_eq!(&networks, &table.networks);
                 prop_assert!(networks.values().all(|count| *count <= TABLE_PEERS_PER_NETWORK));
+                let mut groups = BTreeMap::new();
+                table.iter().for_each(|entry| count_in(&mut groups, public_group(&entry.address)));
+                prop_assert_eq!(&groups, &table.groups);
+                prop_assert!(groups.values().all(|count| *count <= TABLE_PEERS_PER_GROUP));
                 for (_, entries) in table.buckets() {
                     let mut networks = BTreeMap::new();
-                    entries.iter().for_each(|entry| count_in(&mut networks, &entry.address));
+                    for entry in entries {
+                        count_in(&mut networks, Network::of(&entry.address.ip()));
+                    }
                     prop_assert!(networks.values().all(|count| *count <= BUCKET_PEERS_PER_NETWORK));
                 }
                 prop_assert_eq!(table.iter().count(), table.len());

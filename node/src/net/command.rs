@@ -11,7 +11,7 @@ use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::network_group::NetworkGroup;
 use astreum_core::wire::object::PayloadType;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::Waker;
@@ -153,6 +153,8 @@ pub struct NetworkStatus {
     pub peers: usize,
     /// Where others are told that this node is.
     pub advertised_address: Option<SocketAddr>,
+    /// The private address that most peers share.
+    pub shared_private_address: Option<IpAddr>,
     /// The difficulty that this node asks of messages.
     pub difficulty: u8,
     /// Objects that are advertised.

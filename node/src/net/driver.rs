@@ -197,7 +197,7 @@ impl Driver {
         }
         let now = self.clock.now();
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout(now, &self.store);
+            self.engine.handle_timeout(now, &self.store.served());
         }
         self.drain(now);
         let has_peers = self.engine.peer_count() > 0;
@@ -319,7 +319,7 @@ impl Driver {
                         continue;
                     }
                     self.engine
-                        .handle_datagram(now, from, datagram, &self.store);
+                        .handle_datagram(now, from, datagram, &self.store.served());
                     self.transmit();
                     budget = budget.saturating_sub(1);
                 }
@@ -336,7 +336,7 @@ impl Driver {
         }
         // Some of them however many were urgent.
         for _ in 0..budget.max(WAITING_PER_TURN) {
-            if !self.engine.handle_queued(now, &self.store) {
+            if !self.engine.handle_queued(now, &self.store.served()) {
                 return;
             }
             self.transmit();
@@ -411,8 +411,15 @@ impl Driver {
                 self.answer(fetch, id, Ok(atoms), from);
             }
             Event::FetchFailed {
-                fetch, id, error, ..
+                fetch,
+                id,
+                atoms,
+                error,
             } => {
+                for atom in atoms {
+                    // The beginning of a list is not fetched again.
+                    let _ = self.store.keep(atom.id(), atom);
+                }
                 self.answer(fetch, id, Err(error), None);
             }
             Event::Head {
@@ -500,6 +507,7 @@ impl Driver {
         NetworkStatus {
             peers: self.engine.peer_count(),
             advertised_address: self.engine.advertised_address(),
+            shared_private_address: self.engine.shared_private_address(),
             difficulty: self.engine.required_difficulty(),
             advertisements: self.engine.advertised().count(),
             head: self.head,

@@ -1,7 +1,7 @@
 //! What the control socket's requests do to the node.
 
 use super::chain_status::chain_reply;
-use super::{StopHandle, chain_handlers, warnings};
+use super::{StopHandle, chain_handlers, shared_address_warning, warnings};
 use crate::chain::producer::{Activity, ValidatorStatus};
 use crate::control::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
@@ -326,6 +326,7 @@ fn status_reply(node: &Node) -> StatusReply {
         .is_some_and(|cold| cold.write_failure.is_some());
     let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
+    let shared = network.and_then(|network| network.shared_private_address);
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
     let halted = validator.and_then(|status| match (&status.activity, &status.problem) {
@@ -354,7 +355,10 @@ fn status_reply(node: &Node) -> StatusReply {
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
         chain: chain_reply(&chain),
-        warnings: warnings(config),
+        warnings: warnings(config)
+            .into_iter()
+            .chain(shared.map(shared_address_warning))
+            .collect(),
         counters: counters(&hot, cold.as_ref(), network),
         problems: cold
             .as_ref()

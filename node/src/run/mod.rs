@@ -14,7 +14,7 @@ mod warnings;
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use stop::{StopHandle, Stopper};
-pub use warnings::warnings;
+pub use warnings::{shared_address_warning, warnings};
 
 use crate::config::{Config, Paths};
 use crate::control::{Server, ServerError};

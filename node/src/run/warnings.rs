@@ -1,6 +1,7 @@
-//! What is configured and may not be what its owner wants.
+//! Warnings about the configuration and the network.
 
 use crate::config::Config;
+use core::net::IpAddr;
 
 /// What to think about before relying on this configuration, a sentence each.
 #[must_use]
@@ -15,10 +16,25 @@ pub fn warnings(config: &Config) -> Vec<String> {
     forgets.into_iter().map(str::to_owned).collect()
 }
 
+/// Returns the warning about a private address that most peers share.
+#[must_use]
+pub fn shared_address_warning(address: IpAddr) -> String {
+    format!(
+        "most peers share the private address {address}: a NAT or a bridge hides their addresses, and \
+         limits per network count ports instead; use host networking or forward the source addresses"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Secret;
+
+    #[test]
+    fn shared_address_is_named_in_its_warning() {
+        let warning = shared_address_warning(IpAddr::from([172, 17, 0, 1]));
+        assert!(warning.contains("172.17.0.1") && warning.contains("source addresses"));
+    }
 
     #[test]
     fn a_validator_that_would_forget_its_chain_is_warned() {

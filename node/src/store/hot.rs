@@ -126,6 +126,13 @@ impl HotStore {
         Some(self.slot(at).atom.clone())
     }
 
+    /// Returns the atom with this id; neither counts nor changes the order of use.
+    #[must_use]
+    pub fn peek(&self, id: &AtomId) -> Option<Atom> {
+        let at = self.find(id)?;
+        Some(self.slot(at).atom.clone())
+    }
+
     /// Whether the atom is here; neither counts nor changes the order of use.
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {

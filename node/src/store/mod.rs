@@ -15,6 +15,7 @@ pub mod hot;
 mod journal;
 pub mod level;
 pub mod map;
+mod served;
 
 pub use bus_error::exit_on_bus_error;
 
@@ -28,6 +29,7 @@ use core::fmt;
 use core::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 use hot::{HotStats, HotStore};
+pub use served::ServedStore;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -177,13 +179,16 @@ impl Store {
     }
 
     fn cold_atom(&self, id: &AtomId) -> Option<Atom> {
+        let atom = self.read_cold(id)?;
+        // What was asked for once is likely to be asked for again.
+        let _ = self.shard(id).put(*id, atom.clone());
+        Some(atom)
+    }
+
+    /// Returns an atom of cold storage, which does not come into memory.
+    fn read_cold(&self, id: &AtomId) -> Option<Atom> {
         match self.inner.cold.as_ref()?.get(id) {
-            Ok(atom) => {
-                // What was asked for once is likely to be asked for again.
-                let atom = atom?;
-                let _ = self.shard(id).put(*id, atom.clone());
-                Some(atom)
-            }
+            Ok(atom) => atom,
             Err(error) => {
                 // The network may have it all the same. Peers can ask for it as often as they like.
                 if let Some(more) = log::limited("cold storage") {

@@ -84,11 +84,12 @@ pub struct Host {
     pub seen: Vec<Vec<u8>>,
 }
 
-/// The address of a node: each in a network of its own.
+/// The address of a node: each in a network of its own, and those of one network group (/16) are 256
+/// numbers apart.
 #[must_use]
 pub fn address(number: usize) -> SocketAddr {
     let [.., high, middle, low] = (number as u64).to_be_bytes();
-    SocketAddr::from(([20 + high, middle, low, 1], PORT))
+    SocketAddr::from(([20 + high, low, middle, 1], PORT))
 }
 
 /// Which node has this address.
@@ -97,7 +98,7 @@ pub fn number_at(address: SocketAddr) -> Option<usize> {
     let SocketAddr::V4(v4) = address else {
         return None;
     };
-    let [high, middle, low, _] = v4.ip().octets();
+    let [high, low, middle, _] = v4.ip().octets();
     let number = u32::from_be_bytes([0, high.checked_sub(20)?, middle, low]);
     usize::try_from(number).ok()
 }

@@ -1,9 +1,10 @@
-//! What kind of address it is, and whether it can be somebody's.
+//! Kinds of addresses: canonical form, contactable addresses, and the origins that limits count.
 
+use crate::wire::network_group::Scope;
 use crate::wire::table::Network;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
-/// An IPv4 address in IPv6 clothes as what it is; of an IPv6 address only what names a host.
+/// Returns an IPv4-mapped address as IPv4, and an IPv6 address without what does not name a host.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => {
@@ -13,13 +14,23 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Loopback, private and link-local ranges: no budgets per network there, and a stranger outside
-/// cannot make us contact them.
-pub(super) fn is_local(ip: IpAddr) -> bool {
-    Network::of(&ip).is_none()
+/// Source that limits per network count: the network of a public address. Addresses of other ranges
+/// are not shared out by network, and many peers may share one behind a NAT or a bridge: there each
+/// socket counts for itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Origin {
+    Network(Network),
+    Socket(SocketAddr),
 }
 
-/// Whether a datagram can be sent there and reach one host.
+impl Origin {
+    /// Returns the origin of an address.
+    pub(super) fn of(address: &SocketAddr) -> Self {
+        Network::of(&address.ip()).map_or(Self::Socket(*address), Self::Network)
+    }
+}
+
+/// Returns whether a datagram can be sent there and reach one host.
 pub(super) fn is_contactable(address: SocketAddr) -> bool {
     let ip = address.ip();
     let reserved = match ip {
@@ -29,9 +40,10 @@ pub(super) fn is_contactable(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !reserved
 }
 
-/// Whether somebody at `namer` may make us contact `named`: what is local to us is for locals.
+/// Returns whether a peer at `namer` may make us contact `named`: only loopback peers name loopback,
+/// and no public peer names a private address.
 pub(super) fn may_name(namer: IpAddr, named: SocketAddr) -> bool {
-    is_contactable(named) && (!is_local(named.ip()) || is_local(namer))
+    is_contactable(named) && Scope::of(named.ip()) >= Scope::of(namer)
 }
 
 #[cfg(test)]
@@ -52,9 +64,10 @@ mod tests {
     }
 
     #[test]
-    fn nobody_names_what_is_no_host_or_not_theirs() {
+    fn referrals_lead_to_hosts_of_the_same_or_a_wider_scope() {
         let public = at("8.8.8.8:1").ip();
         let local = at("127.0.0.1:1").ip();
+        let bridge = at("172.17.0.1:1").ip();
         for bad in [
             "0.0.0.0:1",
             "1.2.3.4:0",
@@ -65,17 +78,43 @@ mod tests {
         ] {
             assert!(!may_name(local, at(bad)), "{bad}");
         }
-        for inner in [
-            "127.0.0.1:1",
-            "10.0.0.1:1",
-            "192.168.0.1:1",
+        for loopback in [
+            "127.0.0.1:53",
+            "127.8.8.8:1",
             "[::1]:1",
+            "[2002:7f00:1::]:1",
+        ] {
+            assert!(!may_name(public, at(loopback)), "{loopback}");
+            assert!(!may_name(bridge, at(loopback)), "{loopback}");
+            assert!(may_name(local, at(loopback)), "{loopback}");
+        }
+        for inner in [
+            "10.0.0.1:1",
+            "100.64.0.1:1",
+            "192.168.0.1:1",
             "[fd00::1]:1",
             "[fe80::1]:1",
         ] {
             assert!(!may_name(public, at(inner)), "{inner}");
             assert!(may_name(local, at(inner)), "{inner}");
+            assert!(may_name(bridge, at(inner)), "{inner}");
         }
-        assert!(may_name(public, at("1.2.3.4:1")));
+        for namer in [public, bridge, local] {
+            assert!(may_name(namer, at("1.2.3.4:1")));
+        }
+    }
+
+    #[test]
+    fn public_addresses_count_by_network_and_others_by_socket() {
+        let origin = |text| Origin::of(&at(text));
+        assert_eq!(origin("8.8.8.8:1"), origin("8.8.8.9:2"));
+        assert_eq!(origin("[2002:808:808::1]:1"), origin("8.8.8.9:2"));
+        for (one, other) in [
+            ("172.17.0.1:1", "172.17.0.1:2"),
+            ("100.64.0.1:1", "100.64.0.1:2"),
+            ("127.0.0.1:1", "127.0.0.2:1"),
+        ] {
+            assert_ne!(origin(one), origin(other));
+        }
     }
 }

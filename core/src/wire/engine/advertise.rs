@@ -1,8 +1,14 @@
 //! Advertisements of what we provide, sent to the peers nearest to it.
+//!
+//! A new peer may be nearer to some objects, and a restarted one has forgotten its records. No packet
+//! walks the advertisements for that: it leaves a mark, and the advertisements are walked at the pace
+//! at which they are sent, once for all marks that were left before. A peer has one walk per
+//! [`CONTACT_INTERVAL`] of its own.
 
 use super::Engine;
 use super::limits::{
-    ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN, EARLY_REPEATS, MAX_ADVERTISEMENTS,
+    ADDRESS_REPEAT_INTERVAL, ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN,
+    CONTACT_INTERVAL, EARLY_REPEATS, MAX_ADVERTISEMENTS, MAX_PEERS,
 };
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
@@ -10,6 +16,7 @@ use crate::time::Instant;
 use crate::wire::object::PayloadType;
 use crate::wire::table::Distance;
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::ops::Bound;
 
 #[derive(Debug)]
 struct Advertisement {
@@ -24,6 +31,17 @@ struct Advertisement {
     told: heapless::Vec<PublicKey, ADVERTISE_FANOUT>,
 }
 
+/// A walk over all advertisements, some at a time.
+#[derive(Debug, Default)]
+struct Walk {
+    /// The last advertisement that it has come to.
+    at: Option<AtomId>,
+    /// Peers that are told again.
+    again: BTreeSet<PublicKey>,
+    /// Whether everything is sent to all again.
+    is_repeat: bool,
+}
+
 /// Our advertisements.
 #[derive(Debug, Default)]
 pub(super) struct Advertisements {
@@ -32,6 +50,14 @@ pub(super) struct Advertisements {
     by_expiry: BTreeSet<(Instant, AtomId)>,
     /// When to send more.
     turn: Option<Instant>,
+    /// Peers that may have lost their records, by when they may be told again.
+    marks: BTreeSet<(Instant, PublicKey)>,
+    /// Whether the nearest peers may have changed since the walk began.
+    is_look_due: bool,
+    walk: Option<Walk>,
+    /// Whether a walk is to send everything to all, and when the last one that did began.
+    is_repeat_due: bool,
+    repeated_at: Option<Instant>,
 }
 
 impl Advertisements {
@@ -40,29 +66,63 @@ impl Advertisements {
         // Not before the turn, if there is one.
         let due = due.map(|due| self.turn.map_or(due, |turn| due.max(turn)));
         let expiry = self.by_expiry.first().map(|(expires, _)| *expires);
-        [due, expiry].into_iter().flatten().min()
+        let walk = if self.by_id.is_empty() {
+            None
+        } else if self.walk.is_some() || self.is_look_due {
+            Some(self.turn.unwrap_or(Instant::ZERO))
+        } else {
+            let mark = self.marks.first().map(|(due, _)| *due);
+            mark.map(|due| self.turn.map_or(due, |turn| due.max(turn)))
+        };
+        [due, expiry, walk].into_iter().flatten().min()
     }
 
-    /// Makes everything due again, at our pace: a new peer may be nearer to what we advertise.
-    pub(super) fn look_again(&mut self, now: Instant) {
-        self.by_due.clear();
-        for (id, advertisement) in &mut self.by_id {
-            advertisement.due = now;
-            self.by_due.insert((now, *id));
+    /// Leaves a mark: a new peer may be nearer to what we advertise.
+    pub(super) const fn look_again(&mut self) {
+        self.is_look_due = true;
+    }
+
+    /// Begins a walk if there are marks that are due.
+    fn begin_walk(&mut self, now: Instant) {
+        let mut again = BTreeSet::new();
+        while let Some(&(due, peer)) = self.marks.first()
+            && due <= now
+        {
+            self.marks.pop_first();
+            again.insert(peer);
         }
+        let is_due = core::mem::take(&mut self.is_look_due) || !again.is_empty();
+        let is_repeat = core::mem::take(&mut self.is_repeat_due);
+        self.walk = (is_due && !self.by_id.is_empty()).then_some(Walk {
+            at: None,
+            again,
+            is_repeat,
+        });
     }
 
-    /// Makes everything due again that was sent to a peer, at our pace: it may have restarted.
-    pub(super) fn tell_again(&mut self, now: Instant, peer: &PublicKey) {
-        for (id, advertisement) in &mut self.by_id {
-            let told = advertisement.told.len();
-            advertisement.told.retain(|told| told != peer);
-            if advertisement.told.len() < told {
-                self.by_due.remove(&(advertisement.due, *id));
-                advertisement.due = now;
-                self.by_due.insert((now, *id));
+    /// Returns the next advertisement of the walk, prepared to be sent to those that it is to go to.
+    fn next_of_walk(&mut self, now: Instant) -> Option<AtomId> {
+        // At its end another may be due, for marks that were left in the meantime.
+        for _ in 0..2 {
+            if self.walk.is_none() {
+                self.begin_walk(now);
             }
+            let walk = self.walk.as_mut()?;
+            let behind = walk.at.map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.by_id.range_mut((behind, Bound::Unbounded)).next();
+            let Some((id, advertisement)) = next else {
+                self.walk = None;
+                continue;
+            };
+            walk.at = Some(*id);
+            advertisement.told.retain(|told| !walk.again.contains(told));
+            if walk.is_repeat {
+                advertisement.repeat_at = now;
+                advertisement.rounds = 0;
+            }
+            return Some(*id);
         }
+        None
     }
 
     fn schedule(&mut self, id: AtomId, due: Instant) {
@@ -133,12 +193,40 @@ impl Engine {
         by_id.map(|(id, advertisement)| (id, advertisement.kind, advertisement.expires))
     }
 
-    /// Sends everything to all again, after a change of our own address.
-    pub(super) fn advertise_everything(&mut self) {
-        for advertisement in self.advertisements.by_id.values_mut() {
-            advertisement.repeat_at = Instant::ZERO;
+    /// Notes that our own address has changed. Without one before, nothing has been sent yet, and goes
+    /// out at our pace. Else each advertisement names the new address when it repeats, within
+    /// `storage_index_interval`; those that do not repeat are sent again, once in
+    /// [`ADDRESS_REPEAT_INTERVAL`].
+    pub(super) fn advertise_address(&mut self, now: Instant, is_first: bool) {
+        let repeats = !self.config.storage_index_interval.is_zero();
+        let advertisements = &mut self.advertisements;
+        if is_first {
+            advertisements.is_repeat_due = true;
+            advertisements.look_again();
+        } else if !repeats {
+            let was = advertisements.repeated_at;
+            if was.is_none_or(|at| now.since(at) >= ADDRESS_REPEAT_INTERVAL) {
+                advertisements.repeated_at = Some(now);
+                advertisements.is_repeat_due = true;
+                advertisements.look_again();
+            }
         }
-        self.advertisements.look_again(Instant::ZERO);
+    }
+
+    /// Leaves a mark: a peer may have restarted, and is told again of what it was told, at our pace and
+    /// once per [`CONTACT_INTERVAL`].
+    pub(super) fn tell_again(&mut self, now: Instant, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let told_at = peer.told_again_at;
+        let due = told_at.map_or(now, |at| now.max(at + CONTACT_INTERVAL));
+        let is_marked = told_at.is_some_and(|at| at > now);
+        let has_room = self.advertisements.marks.len() < MAX_PEERS;
+        if !is_marked && has_room && !self.advertisements.by_id.is_empty() {
+            peer.told_again_at = Some(due);
+            self.advertisements.marks.insert((due, *key));
+        }
     }
 
     /// Sends what is due, some at a time.
@@ -153,10 +241,12 @@ impl Engine {
         }
         self.advertisements.turn = None;
         for _ in 0..ADVERTISEMENTS_PER_TURN {
-            match self.advertisements.by_due.first().copied() {
-                Some((due, id)) if due <= now => self.advertise_one(now, id),
-                _ => return,
-            }
+            let first = self.advertisements.by_due.first().copied();
+            let due = first.filter(|(due, _)| *due <= now).map(|(_, id)| id);
+            let Some(id) = due.or_else(|| self.advertisements.next_of_walk(now)) else {
+                return;
+            };
+            self.advertise_one(now, id);
         }
         self.advertisements.turn = Some(now + ADVERTISE_PACE);
     }

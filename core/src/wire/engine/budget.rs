@@ -1,21 +1,31 @@
-//! How often things may happen: token buckets, and things that happen once an interval.
+//! Rate limits: token buckets, and events that may happen a few times an interval.
 
+use super::address::Origin;
 use super::limits;
+use super::shares::{Share, ShareTable};
+use crate::crypto::SharedKey;
 use crate::time::Instant;
-use crate::wire::table::Network;
 use alloc::collections::{BTreeMap, BTreeSet};
-use core::net::IpAddr;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Tokens that come back at a steady rate, up to a burst. Counted in millionths.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     micros: u64,
     filled: Instant,
 }
 
 impl Bucket {
-    fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
+    /// A bucket that has all its tokens.
+    pub(super) const fn full(now: Instant, burst: u32) -> Self {
+        Self {
+            micros: burst as u64 * 1_000_000,
+            filled: now,
+        }
+    }
+
+    pub(super) fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
         let passed = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
         let gained = passed.saturating_mul(per_second.into());
         let full = u64::from(burst).saturating_mul(1_000_000);
@@ -27,165 +37,198 @@ impl Bucket {
     }
 }
 
-/// What key agreements with strangers may cost, from everywhere and from each network.
+/// Key shared with an unknown peer, and the budget of packets of it that are tried.
+#[derive(Debug)]
+pub(super) struct UnknownKey {
+    shared: SharedKey,
+    tries: Bucket,
+}
+
+impl UnknownKey {
+    pub(super) const fn new(now: Instant, shared: SharedKey) -> Self {
+        Self {
+            shared,
+            tries: Bucket::full(now, limits::SOLICITED_BURST),
+        }
+    }
+
+    /// Returns the key for one more packet, within the budget: as many as a node sends that probes
+    /// the keys which answer its contact.
+    pub(super) fn take(&mut self, now: Instant) -> Option<&SharedKey> {
+        let (rate, burst) = (limits::SOLICITED_PER_SECOND, limits::SOLICITED_BURST);
+        self.tries.take(now, rate, burst).then_some(&self.shared)
+    }
+}
+
+/// Budget of key agreements with unknown peers, from everywhere and from each origin.
 #[derive(Debug)]
 pub(super) struct Agreements {
     everywhere: Bucket,
-    by_network: BTreeMap<Network, Bucket>,
+    by_origin: BTreeMap<Origin, Bucket>,
+    /// The same by when they were used last.
+    by_use: BTreeSet<(Instant, Origin)>,
 }
 
 impl Agreements {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            everywhere: Bucket {
-                micros: u64::from(limits::AGREEMENTS_BURST) * 1_000_000,
-                filled: now,
-            },
-            by_network: BTreeMap::new(),
+            everywhere: Bucket::full(now, limits::AGREEMENTS_BURST),
+            by_origin: BTreeMap::new(),
+            by_use: BTreeSet::new(),
         }
     }
 
-    /// Whether one more agreement with somebody at `ip` is within the budget.
-    pub(super) fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
-        if let Some(network) = Network::of(&ip) {
-            if self.by_network.len() >= limits::MAX_NETWORKS
-                && !self.by_network.contains_key(&network)
-            {
-                self.forget_oldest();
-            }
-            let full = Bucket {
-                micros: u64::from(limits::AGREEMENTS_BURST_PER_NETWORK) * 1_000_000,
-                filled: now,
-            };
-            let bucket = self.by_network.entry(network).or_insert(full);
-            let (rate, burst) = (
-                limits::AGREEMENTS_PER_SECOND_PER_NETWORK,
-                limits::AGREEMENTS_BURST_PER_NETWORK,
-            );
-            if !bucket.take(now, rate, burst) {
-                return false;
-            }
+    /// Returns whether one more agreement with a peer at `address` is within the budget.
+    pub(super) fn take(&mut self, now: Instant, address: &SocketAddr) -> bool {
+        let origin = Origin::of(address);
+        let known = self.by_origin.get(&origin).copied();
+        if let Some(known) = known {
+            self.by_use.remove(&(known.filled, origin));
+        } else if self.by_origin.len() >= limits::MAX_NETWORKS
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.by_origin.remove(&oldest);
         }
+        let full = Bucket::full(now, limits::AGREEMENTS_BURST_PER_NETWORK);
+        let mut bucket = known.unwrap_or(full);
+        let (rate, burst) = (
+            limits::AGREEMENTS_PER_SECOND_PER_NETWORK,
+            limits::AGREEMENTS_BURST_PER_NETWORK,
+        );
+        let is_within = bucket.take(now, rate, burst);
+        self.by_use.insert((bucket.filled, origin));
+        self.by_origin.insert(origin, bucket);
         let (rate, burst) = (limits::AGREEMENTS_PER_SECOND, limits::AGREEMENTS_BURST);
-        self.everywhere.take(now, rate, burst)
-    }
-
-    fn forget_oldest(&mut self) {
-        let oldest = self
-            .by_network
-            .iter()
-            .min_by_key(|(_, bucket)| bucket.filled);
-        if let Some(network) = oldest.map(|(network, _)| *network) {
-            self.by_network.remove(&network);
-        }
+        is_within && self.everywhere.take(now, rate, burst)
     }
 }
 
-/// Things that may happen a few times an interval, each under a key of its own.
+/// Events that may happen a few times an interval, each under a key of its own and because of a
+/// source.
 ///
-/// When it is full, nothing new may happen until the oldest is an interval old: a flood makes us
-/// silent, never forgetful.
+/// When it is full, the source that has most is forgotten one of its own; if no source has more than
+/// the new one, nothing new may happen until the oldest is an interval old: a flood makes us silent
+/// to those that cause it, and not forgetful of others.
 #[derive(Debug)]
 pub(super) struct Recently<K> {
     interval: Duration,
-    capacity: usize,
-    by_key: BTreeMap<K, (Instant, u8)>,
-    by_time: BTreeSet<(Instant, K)>,
+    events: ShareTable<K, u8>,
 }
 
 impl<K: Ord + Copy> Recently<K> {
     pub(super) const fn new(interval: Duration, capacity: usize) -> Self {
         Self {
             interval,
-            capacity,
-            by_key: BTreeMap::new(),
-            by_time: BTreeSet::new(),
+            events: ShareTable::new(capacity),
         }
     }
 
-    /// Whether it may happen now, for at most `times` in the interval that began with the first;
-    /// if so, it has happened.
-    pub(super) fn take(&mut self, now: Instant, key: K, times: u8) -> bool {
+    /// Returns whether it may happen now because of `share`, for at most `times` in the interval that
+    /// began with the first; if so, it has happened.
+    pub(super) fn take(&mut self, now: Instant, share: Share, key: K, times: u8) -> bool {
         self.expire(now);
-        if let Some((_, count)) = self.by_key.get_mut(&key) {
-            let free = *count < times;
-            *count = count.saturating_add(u8::from(free));
-            return free;
+        if let Some(count) = self.events.get_mut(&key) {
+            let is_free = *count < times;
+            *count = count.saturating_add(u8::from(is_free));
+            return is_free;
         }
-        if self.by_key.len() >= self.capacity {
-            return false;
-        }
-        self.by_key.insert(key, (now, 1));
-        self.by_time.insert((now, key));
-        true
+        self.events.try_insert(now, share, key, 1)
     }
 
-    /// Whether it happened within the interval.
+    /// Returns whether it happened within the interval.
     pub(super) fn contains(&self, now: Instant, key: &K) -> bool {
-        let first = self.by_key.get(key);
-        first.is_some_and(|(first, _)| now.since(*first) < self.interval)
+        self.count(now, key) > 0
+    }
+
+    /// Returns how often it happened within the interval.
+    pub(super) fn count(&self, now: Instant, key: &K) -> u8 {
+        let event = self.events.get(key);
+        let event = event.filter(|(first, _)| now.since(*first) < self.interval);
+        event.map_or(0, |(_, count)| *count)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(&(first, key)) = self.by_time.first()
+        while let Some((first, key)) = self.events.oldest()
             && now.since(first) >= self.interval
         {
-            self.by_time.pop_first();
-            self.by_key.remove(&key);
+            self.events.remove(&key);
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_key.len()
+        self.events.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::PublicKey;
+
+    fn share(group: u8, key: u8) -> Share {
+        Share::of([group, 1, 1, 1].into(), PublicKey::new([key; 32]))
+    }
 
     #[test]
     fn strangers_of_one_network_share_a_budget_that_refills() {
         let mut agreements = Agreements::new(Instant::ZERO);
-        let one = IpAddr::from([8, 8, 8, 1]);
-        let taken = (0..100)
-            .filter(|_| agreements.take(Instant::ZERO, one))
-            .count();
-        assert_eq!(taken, 64);
-        assert!(!agreements.take(Instant::ZERO, IpAddr::from([8, 8, 8, 2])));
-        assert!(agreements.take(Instant::ZERO, IpAddr::from([8, 8, 9, 1])));
-        let later = Instant::from_secs(1);
-        let taken = (0..100).filter(|_| agreements.take(later, one)).count();
-        assert_eq!(taken, 16);
+        // A network, and a bridge that many peers share.
+        for (one, same, other) in [
+            (([8, 8, 8, 1], 1), ([8, 8, 8, 2], 2), ([8, 8, 9, 1], 1)),
+            (
+                ([172, 17, 0, 1], 1),
+                ([172, 17, 0, 1], 1),
+                ([172, 17, 0, 1], 2),
+            ),
+        ] {
+            let [one, same, other] = [one, same, other].map(SocketAddr::from);
+            let taken = (0..100)
+                .filter(|_| agreements.take(Instant::ZERO, &one))
+                .count();
+            assert_eq!(taken, 64);
+            assert!(!agreements.take(Instant::ZERO, &same));
+            assert!(agreements.take(Instant::ZERO, &other));
+            let later = Instant::from_secs(1);
+            let taken = (0..100).filter(|_| agreements.take(later, &one)).count();
+            assert_eq!(taken, 16);
+        }
     }
 
     #[test]
     fn everybody_shares_a_budget_too() {
         let mut agreements = Agreements::new(Instant::ZERO);
-        let local = IpAddr::from([127, 0, 0, 1]);
+        let local = |n| SocketAddr::from(([127, 0, 0, 1], n));
         let taken = (0..10_000)
-            .filter(|_| agreements.take(Instant::ZERO, local))
+            .filter(|n| agreements.take(Instant::ZERO, &local(*n)))
             .count();
         assert_eq!(taken, 4_000);
         for n in 0..u32::try_from(2 * limits::MAX_NETWORKS).unwrap() {
-            agreements.take(
-                Instant::from_secs(9),
-                IpAddr::V4((0x0800_0000 | n << 8).into()),
-            );
+            let ip = core::net::Ipv4Addr::from_bits(0x0800_0000 | n << 8);
+            agreements.take(Instant::from_secs(9), &SocketAddr::from((ip, 9)));
         }
-        assert_eq!(agreements.by_network.len(), limits::MAX_NETWORKS);
+        assert_eq!(agreements.by_origin.len(), limits::MAX_NETWORKS);
+        assert_eq!(agreements.by_use.len(), limits::MAX_NETWORKS);
     }
 
     #[test]
     fn recent_things_wait_and_a_full_memory_refuses() {
         let mut recently = Recently::new(Duration::from_secs(10), 2);
+        let mut take = |seconds, name: char, times| {
+            // Each of a group of its own.
+            let share = share(u8::try_from(name).unwrap(), 1);
+            let now = Instant::from_secs(seconds);
+            let is_taken = recently.take(now, share, name, times);
+            (is_taken, recently.count(now, &name), recently.len())
+        };
+        assert_eq!(take(0, 'a', 2), (true, 1, 1));
+        assert_eq!(take(1, 'a', 2), (true, 2, 1));
+        assert_eq!(take(9, 'a', 2), (false, 2, 1));
+        assert_eq!(take(9, 'b', 1), (true, 1, 2));
+        assert_eq!(take(9, 'c', 1), (false, 0, 2));
+        assert_eq!(take(10, 'c', 1), (true, 1, 2));
+        assert_eq!(take(10, 'd', 1), (false, 0, 2));
         let at = Instant::from_secs;
-        assert!(recently.take(at(0), 'a', 2) && recently.take(at(1), 'a', 2));
-        assert!(!recently.take(at(9), 'a', 2));
-        assert!(recently.contains(at(9), &'a') && !recently.contains(at(10), &'a'));
-        assert!(recently.take(at(9), 'b', 1) && !recently.take(at(9), 'c', 1));
-        assert!(recently.take(at(10), 'c', 1) && !recently.take(at(10), 'd', 1));
-        assert_eq!(recently.len(), 2);
+        assert!(recently.contains(at(18), &'b') && !recently.contains(at(19), &'b'));
     }
 }

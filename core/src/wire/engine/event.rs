@@ -110,6 +110,8 @@ pub enum Event {
         fetch: FetchId,
         /// The requested id.
         id: AtomId,
+        /// What came of it: the beginning of the list.
+        atoms: Vec<Atom>,
         /// The reason.
         error: FetchError,
     },

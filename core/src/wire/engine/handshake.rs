@@ -1,7 +1,8 @@
 //! Handshakes: keys in the clear, and what nodes of ours tell each other with them.
 //!
 //! A handshake without authentication proves nothing: it is answered, and has no other effect. It
-//! never refreshes a peer, and nothing in it is used but the mark of a node of ours over IPv6.
+//! never refreshes a peer, and nothing in it is used but the mark of a node of ours over IPv6. If it
+//! comes from an address that we have contacted, its key is probed instead ([`super::solicited`]).
 //!
 //! To a peer that is validated and of ours go handshakes with an authenticated extension block
 //! ([`crate::wire::handshake`]): when it is validated or has restarted, when our chain identity
@@ -65,7 +66,8 @@ impl Engine {
             return self.handle_block(now, source, message.len(), (block, authentication));
         }
         if source.address.is_ipv6() && (block.is_some() || payload == IPV6_MARK) {
-            self.marked.take(now, (source.key, source.address), 1);
+            let name = (source.key, source.address);
+            self.marked.take(now, source.share(), name, 1);
             let peer = self.peers.get_mut(&source.key);
             if let Some(peer) = peer.filter(|peer| peer.address == source.address) {
                 peer.takes_ipv6 = true;
@@ -78,18 +80,8 @@ impl Engine {
             return self.answer_known(now, &source.key);
         }
         let is_known = self.peers.get(&source.key).is_some();
-        // Only the first answer to a handshake of ours: later senders need a handshake themselves.
-        let is_contacted = !is_known && self.contacts.contains(now, &source.address);
-        if is_contacted && self.contacts.take(now, source.address, 2) {
-            let shared = self.agree(now, &source)?;
-            self.admit(now, &source, shared)?;
-            self.seek_proof(now, &source.key, source.address, false);
-            if let Some((block, authentication)) = &authenticated
-                && self.is_authentic(&source.key, message, authentication)
-            {
-                return self.handle_block(now, source, message.len(), (block, authentication));
-            }
-            return Ok(());
+        if let Some(probed) = self.probe_solicited(now, &source) {
+            return probed;
         }
         let answered = self.introduce(now, &source);
         if is_known {
@@ -153,7 +145,8 @@ impl Engine {
         if !self.credits.spend(&source.address, bytes) {
             return false;
         }
-        if !self.handshakes.take(now, name, 1) && !self.answer_unremembered() {
+        let is_taken = self.handshakes.take(now, source.share(), name, 1);
+        if !is_taken && !self.answer_unremembered() {
             return false;
         }
         self.send_handshake(now, source.address);

@@ -1,7 +1,18 @@
-//! Every bound of the engine, by name.
+//! Bounds of the engine.
 //!
-//! Nothing that a stranger sends makes the engine hold more than these say. Where a table is full,
-//! the policy stands beside its bound.
+//! Nothing that a peer sends makes the engine hold more than these say. The policy of each full table
+//! stands beside its bound. No source at full rate keeps others out:
+//!
+//! | table | what limits one source |
+//! | --- | --- |
+//! | peers, routing table | places per network and network group; unvalidated peers go first |
+//! | provider index, redirects and forwarded puts, contacts, referrers, answered handshakes, marks, fetches, events, departed peers, keys of unknown peers | shares: the network group and in it the source with most entries loses first |
+//! | answers of contacted addresses | budgets and places per address; seeds apart |
+//! | key agreements | a budget per network, or per socket of a range that is not public |
+//! | requests and records that wait for a validation, held statements, preferred and asked peers of a fetch | bounds per peer or fetch |
+//! | balances of unvalidated addresses | each is spent when it comes in; the one used longest ago goes |
+//! | incoming queue | proof of work grows; validated peers and handshakes bypass it |
+//! | proof-of-work searches | a bound per address |
 
 use core::time::Duration;
 
@@ -18,8 +29,11 @@ pub const STRANGER_PATIENCE: Duration = Duration::from_secs(3);
 /// See [`MAX_PEERS`]. A flood of unknown keys, of which [`AGREEMENTS_PER_SECOND`] come, leaves each a
 /// quarter of a second to validate its address, and costs so many spare peers their place.
 pub const STRANGERS_WITH_TIME: usize = 256;
-/// Peers known at once from one IPv4 /24 or IPv6 /48; loopback and private ranges are exempt.
-pub const MAX_PEERS_PER_NETWORK: u32 = 64;
+/// Peers known at once from one IPv4 /24 or IPv6 /48, or from one socket of a range that is not
+/// public. A peer counts where it is: at its validated address, else at the one that it used last.
+/// When full, unvalidated peers there go first, then silent ones outside the routing table; else the
+/// newcomer is refused, or the move.
+pub const MAX_PEERS_PER_NETWORK: usize = 64;
 
 /// The most proof of work that a peer can require of us, in leading zero bits.
 pub const MAX_DIFFICULTY: u8 = 26;
@@ -46,10 +60,25 @@ pub const CREDIT_LIFETIME: Duration = Duration::from_secs(60);
 /// Between two handshakes to one address or two answers to one peer's handshakes, and what the
 /// redirects of one asker for one id are counted in.
 pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
-/// Addresses contacted for the first time within [`CONTACT_INTERVAL`]; further ones are refused.
+/// Addresses contacted for the first time within [`CONTACT_INTERVAL`]. When full, the referrer that has
+/// most loses its oldest; if none has more than the others, further ones are refused.
 pub const MAX_CONTACTS: usize = 4_096;
 /// First contacts that one referrer can cause within [`CONTACT_INTERVAL`].
 pub const MAX_CONTACTS_PER_NAMER: usize = 32;
+/// How long handshakes from an address that we have contacted count as its answers: longer than the
+/// interval in which a peer does not repeat its answer.
+pub const SOLICITED_LIFETIME: Duration = Duration::from_secs(30);
+/// Keys that have answered from one contacted address and may still answer the probe that each was
+/// sent: one every 10 ms within [`CONTACT_INTERVAL`], and some. When full, the one probed longest ago
+/// goes.
+pub const MAX_SOLICITED_KEYS_PER_ADDRESS: usize = 1_024;
+/// The same of all contacted addresses. When full, the address with most keys loses one.
+pub const MAX_SOLICITED_KEYS: usize = 4_096;
+/// Key agreements per second with keys that answer from one contacted address. All such addresses,
+/// and apart from them all seeds, have [`AGREEMENTS_PER_SECOND`].
+pub const SOLICITED_PER_SECOND: u32 = 128;
+/// Such key agreements in a burst.
+pub const SOLICITED_BURST: u32 = 256;
 /// Handshakes that are answered at once and remembered, so that the next waits its turn. When
 /// full, further ones are answered without being remembered.
 pub const MAX_HANDSHAKE_ANSWERS: usize = 4_096;
@@ -60,11 +89,15 @@ pub const UNREMEMBERED_HANDSHAKES: u32 = 32;
 pub const AGREEMENTS_PER_SECOND: u32 = 1_000;
 /// Key agreements with unknown peers in a burst, from everywhere.
 pub const AGREEMENTS_BURST: u32 = 4_000;
-/// Key agreements with unknown peers per second from one IPv4 /24 or IPv6 /48; loopback and private
-/// ranges are exempt.
+/// Key agreements with unknown peers per second from one IPv4 /24 or IPv6 /48, or from one socket of
+/// a range that is not public.
 pub const AGREEMENTS_PER_SECOND_PER_NETWORK: u32 = 16;
 /// Key agreements with unknown peers in a burst from one network.
 pub const AGREEMENTS_BURST_PER_NETWORK: u32 = 64;
+/// Keys shared with unknown peers that are remembered after a packet that did not open, so that its
+/// sender's next ones cost no key agreement. When full, the source that has most loses its oldest, or
+/// the oldest of all goes.
+pub const MAX_UNKNOWN_KEYS: usize = 1_024;
 /// Networks whose use is counted. When full, the one used longest ago is forgotten.
 pub const MAX_NETWORKS: usize = 4_096;
 
@@ -79,13 +112,15 @@ pub const WAITING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Announced transactions of one peer that wait until its stream is confirmed; further ones are
 /// dropped.
 pub const MAX_HELD_TRANSACTIONS: usize = 16;
-/// Removed peers with random nonces whose statements are remembered. When full, the one removed
-/// longest ago is forgotten.
+/// Removed peers with random nonces whose statements are remembered. When full, the network group that
+/// has most loses the one heard longest ago.
 pub const MAX_DEPARTED: usize = 1_024;
 
-/// Ids in the provider index. When full, the record that expires first goes.
+/// Records in the provider index. When full, the network group with most records loses first, in it
+/// the source with most, of its records the oldest.
 pub const MAX_PROVIDED: usize = 65_536;
-/// Providers of one id; the oldest goes.
+/// Providers of one id. When full, hearsay loses before a peer's record about itself, and among equals
+/// the network group with most records, of its records the youngest.
 pub const MAX_PROVIDERS_PER_ID: usize = 8;
 /// Records that one peer can have put; further ones push its own oldest out.
 pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
@@ -97,11 +132,12 @@ pub const MAX_REPEATED_REDIRECTS: u8 = 4;
 /// Forwarded puts of one provider for one id within [`CONTACT_INTERVAL`]: as many as it repeats early
 /// in case the first was lost.
 pub const MAX_FORWARDED_PUTS: u8 = 3;
-/// Redirects and forwarded puts that are remembered. When full, there are none until the oldest is
-/// [`CONTACT_INTERVAL`] old.
+/// Redirects and forwarded puts that are remembered. When full, the source that has most loses its
+/// oldest.
 pub const MAX_REDIRECTS: usize = 16_384;
 
-/// Fetches at once; further ones fail at once.
+/// Fetches at once. When full, the peer for which most are under way (the one that named what is
+/// fetched) loses its latest; if none has more than the others, further ones fail at once.
 pub const MAX_FETCHES: usize = 4_096;
 /// Callers that share one fetch.
 pub const MAX_FETCH_WAITERS: usize = 1_024;
@@ -109,6 +145,8 @@ pub const MAX_FETCH_WAITERS: usize = 1_024;
 pub const FETCH_FANOUT: usize = 3;
 /// Peers asked in all for one object.
 pub const MAX_FETCH_PEERS: usize = 16;
+/// Peers asked beyond that because others have named them: a record may be dead.
+pub const MAX_FETCH_NAMED: usize = 16;
 /// Peers that callers prefer for one object; further ones are asked as others are.
 pub const MAX_FETCH_PREFERRED: usize = 8;
 /// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered
@@ -123,8 +161,10 @@ pub const MAX_FETCH_TRIES: u8 = 8;
 /// Before a request is sent again for the first time, while nothing is known of how long answers
 /// take; also how long a whole list is waited for before it is asked for atom by atom.
 pub const FETCH_RETRY: Duration = Duration::from_millis(200);
-/// Times the time of a fetch that the beginning of a list may take to come.
-pub const PART_TIMEOUTS: u32 = 8;
+/// Times the time of a fetch that it may take in all, or the beginning of a list.
+pub const FETCH_TIMEOUTS: u32 = 8;
+/// Bytes that have come for which a fetch has a second more.
+pub const FETCH_BYTES_PER_SECOND: u64 = 65_536;
 /// The shortest and the longest wait before a request is sent again for the first time. Each
 /// further one is twice as long, up to the longest.
 pub const FETCH_RETRY_BOUNDS: [Duration; 2] =
@@ -145,7 +185,7 @@ pub const MAX_ADVERTISEMENTS: usize = 65_536;
 pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
 /// Peers that an advertisement is sent to.
 pub const ADVERTISE_FANOUT: usize = 3;
-/// Advertisements sent in one turn.
+/// Advertisements sent, or looked at because peers have come, in one turn.
 pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Between two such turns while there are more to send.
 pub const ADVERTISE_PACE: Duration = Duration::from_millis(10);
@@ -175,8 +215,8 @@ pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
 pub const PING_INTERVAL: Duration = Duration::from_secs(300);
 /// Seeds that are kept.
 pub const MAX_SEEDS: usize = 256;
-/// Events that wait for the host. When full, heads and transactions are dropped; fetch results and
-/// changes of peers, which have bounds of their own, are not.
+/// Events that wait for the host. When full, the peer with most heads and transactions loses its
+/// oldest; fetch results and changes of peers, which have bounds of their own, are not dropped.
 pub const MAX_EVENTS: usize = 8_192;
 /// How long a peer's report of our address counts.
 pub const ADDRESS_VOTE_LIFETIME: Duration = Duration::from_secs(600);
@@ -186,6 +226,13 @@ pub const ADDRESS_VOTE_RENEWAL: Duration = Duration::from_secs(240);
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
 /// Network groups that are asked in one round.
 pub const ADDRESS_VOTES_RENEWED: usize = 16;
+/// Validated peers from which on a private address that most of them share is reported.
+pub const SHARED_ADDRESS_PEERS: usize = 8;
+/// Between two changes of our learned address.
+pub const ADDRESS_CHANGE_INTERVAL: Duration = Duration::from_secs(120);
+/// Between two times that a change of our address is told to all that have been sent an advertisement
+/// which does not repeat.
+pub const ADDRESS_REPEAT_INTERVAL: Duration = Duration::from_secs(600);
 /// How long changed reports wait to be counted together.
 pub const ADDRESS_COUNT_DELAY: Duration = Duration::from_secs(1);
 /// Packets that wait for space in a full queue.

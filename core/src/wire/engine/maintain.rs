@@ -128,6 +128,7 @@ impl Engine {
     fn expire(&mut self, now: Instant) {
         self.credits.expire(now);
         self.contacts.expire(now);
+        self.solicited.expire(now);
         self.namers.expire(now);
         self.handshakes.expire(now);
         self.marked.expire(now);

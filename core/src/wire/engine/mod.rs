@@ -50,6 +50,8 @@ mod replay;
 mod round_trip;
 mod routes;
 mod seeds;
+mod shares;
+mod solicited;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -68,7 +70,7 @@ use crate::time::Instant;
 use advertise::Advertisements;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use budget::{Agreements, Recently};
+use budget::{Agreements, Recently, UnknownKey};
 use core::net::SocketAddr;
 use credit::Credits;
 use fetch::Fetches;
@@ -80,6 +82,8 @@ use random::ProbeIds;
 use replay::Departed;
 use round_trip::RoundTrip;
 use seeds::Seeds;
+use shares::{Share, ShareTable, Shares};
+use solicited::Solicited;
 
 /// Payload of our handshakes to IPv6 addresses, by which nodes of ours know each other there. A
 /// reference node ignores the payload.
@@ -119,8 +123,12 @@ pub struct Engine {
     departed: Departed,
     credits: Credits,
     agreements: Agreements,
+    /// Keys shared with unknown peers of which a packet did not open, by where it came from.
+    unknown_keys: ShareTable<(PublicKey, SocketAddr), UnknownKey>,
     /// Addresses that we have contacted of our own.
     contacts: Recently<SocketAddr>,
+    /// Their answers.
+    solicited: Solicited,
     /// Peers that have made us contact addresses.
     namers: Recently<PublicKey>,
     /// Handshakes to unvalidated addresses, by the key that they answered.
@@ -141,13 +149,22 @@ pub struct Engine {
     advertisements: Advertisements,
     own_address: OwnAddress,
     incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
-    events: VecDeque<Event>,
+    /// What waits for the host. Statements of peers have a share.
+    events: VecDeque<(Event, Option<Share>)>,
+    event_shares: Shares,
     stats: Stats,
     /// Where content is opened; kept for its capacity.
     scratch: Vec<u8>,
     next_check: Instant,
     next_bootstrap: Instant,
     seeds_looked_at: Instant,
+}
+
+impl Source {
+    /// Returns the share of tables that its packets use.
+    fn share(&self) -> Share {
+        Share::of(self.address.ip(), self.key)
+    }
 }
 
 impl Engine {
@@ -164,7 +181,9 @@ impl Engine {
             departed: Departed::default(),
             credits: Credits::default(),
             agreements: Agreements::new(now),
+            unknown_keys: ShareTable::new(limits::MAX_UNKNOWN_KEYS),
             contacts: Recently::new(interval, limits::MAX_CONTACTS),
+            solicited: Solicited::new(now),
             namers: Recently::new(interval, limits::MAX_CONTACTS),
             handshakes: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
             unremembered: 0,
@@ -184,6 +203,7 @@ impl Engine {
                 config.incoming_queue_timeout,
             ),
             events: VecDeque::new(),
+            event_shares: Shares::new(),
             stats: Stats::default(),
             scratch: Vec::new(),
             next_check: now + config.peer_timeout_interval,
@@ -207,7 +227,11 @@ impl Engine {
 
     /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let (event, share) = self.events.pop_front()?;
+        if let Some(share) = share {
+            self.event_shares.remove(share);
+        }
+        Some(event)
     }
 
     /// Returns the next proof-of-work search for the host to run.
@@ -302,14 +326,27 @@ impl Engine {
     }
 
     fn push_event(&mut self, event: Event) {
-        let may_be_dropped = matches!(
-            event,
-            Event::Head { .. } | Event::Transaction { .. } | Event::ChainIdentity { .. }
-        );
-        if may_be_dropped && self.events.len() >= limits::MAX_EVENTS {
-            self.stats.drop(DropReason::EventsFull);
-        } else {
-            self.events.push_back(event);
+        let peer = match &event {
+            Event::Head { peer, .. }
+            | Event::Transaction { peer, .. }
+            | Event::ChainIdentity { peer, .. } => Some(peer),
+            _ => None,
+        };
+        let share = peer.map(|peer| self.share(peer));
+        if let Some(share) = share {
+            if self.events.len() >= limits::MAX_EVENTS {
+                self.stats.drop(DropReason::EventsFull);
+                let Some(loser) = self.event_shares.loser(share) else {
+                    return;
+                };
+                let mut shares = self.events.iter().map(|(_, share)| *share);
+                if let Some(oldest) = shares.position(|share| share == Some(loser)) {
+                    self.events.remove(oldest);
+                    self.event_shares.remove(loser);
+                }
+            }
+            self.event_shares.add(share);
         }
+        self.events.push_back((event, share));
     }
 }

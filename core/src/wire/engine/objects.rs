@@ -2,10 +2,11 @@
 
 use super::contact;
 use super::limits::{
-    MAX_FORWARDED_PUTS, MAX_LIST_ANSWER_BYTES, MAX_REPEATED_REDIRECTS, MAX_WAITING, WAITING_TIMEOUT,
+    MAX_FORWARDED_PUTS, MAX_LIST_ANSWER_BYTES, MAX_PROVIDERS_PER_ID, MAX_REPEATED_REDIRECTS,
+    MAX_WAITING, WAITING_TIMEOUT,
 };
 use super::outbox::sealed_bytes;
-use super::peers::Waiting;
+use super::peers::{Waiting, WaitingPut};
 use super::providers::Provider;
 use super::random::ProbeIds;
 use super::{DropReason, Engine, Sender, Source};
@@ -191,12 +192,10 @@ impl Engine {
                 .get(&source.key)
                 .is_some_and(|peer| peer.takes_ipv6);
         let can_take = |address: &SocketAddr| address.is_ipv4() || takes_ipv6;
-        let provider = self.providers.of(now, &id).find(|provider| {
-            provider.key != source.key && provider.key != self.me && can_take(&provider.address)
-        });
-        if let Some((key, address)) = provider.map(|provider| (provider.key, provider.address)) {
-            if self.may_tell(now, source, id, Told::Provider(kind)) {
-                return self.send_contact(now, source, id, key, address);
+        let told = Told::Provider(kind);
+        if let Some(provider) = self.provider_for(now, source, id, told, can_take) {
+            if self.may_tell(now, source, id, told) {
+                return self.send_contact(now, source, id, provider.key, provider.address);
             }
         } else if let Some((key, address)) = self.nearer(&id, &source.key, can_take)
             && self.may_tell(now, source, id, Told::Nearer(kind))
@@ -206,12 +205,52 @@ impl Engine {
         self.send_no(now, source, id);
     }
 
-    /// Returns whether an asker may be redirected. Nodes of ours count hops: they get the same answer
-    /// again, since the first may have been lost. A reference node does not, and the next one sends it
+    /// Returns the provider to name to an asker: own records first, and another one for each asker and
+    /// each time that it asks. A dead record hides an object from none for long.
+    fn provider_for(
+        &self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        told: Told,
+        can_take: impl Fn(&SocketAddr) -> bool,
+    ) -> Option<Provider> {
+        let all = self.providers.of(now, &id).filter(|provider| {
+            provider.key != source.key && provider.key != self.me && can_take(&provider.address)
+        });
+        let all = all.take(MAX_PROVIDERS_PER_ID);
+        let mut all: heapless::Vec<Provider, MAX_PROVIDERS_PER_ID> = all.collect();
+        let own = all.iter().filter(|provider| provider.is_own).count();
+        let (own, hearsay) = all.split_at_mut(own);
+        let first = usize::from(source.key.as_bytes().first().copied().unwrap_or(0));
+        if !own.is_empty() {
+            own.rotate_left(first % own.len());
+        }
+        // The oldest, the newest, the next oldest: a flood is behind or before the others.
+        if first % 2 == 0 {
+            hearsay.reverse();
+        }
+        for at in 1..hearsay.len() {
+            if let Some(rest) = hearsay.get_mut(at..) {
+                rest.reverse();
+            }
+        }
+        let attempt = self.redirects.count(now, &(source.key, id, told));
+        let at = usize::from(attempt) % all.len().max(1);
+        all.get(at).copied()
+    }
+
+    /// Returns whether an asker may be redirected. Nodes of ours count hops: they may be redirected
+    /// again, since an answer may have been lost. A reference node does not, and the next one sends it
     /// back here.
     fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
         let asker = self.peers.get(&source.key);
         if asker.is_some_and(|asker| asker.is_ours) {
+            if matches!(told, Told::Provider(_)) {
+                // Counted, so that the next record is named the next time.
+                let name = (source.key, id, told);
+                self.redirects.take(now, source.share(), name, u8::MAX);
+            }
             return true;
         }
         let is_reference = source.is_proven && matches!(told, Told::Nearer(_));
@@ -220,7 +259,8 @@ impl Engine {
         } else {
             MAX_REPEATED_REDIRECTS
         };
-        self.redirects.take(now, (source.key, id, told), times)
+        let name = (source.key, id, told);
+        self.redirects.take(now, source.share(), name, times)
     }
 
     /// Returns the peer nearest to `id` that is strictly nearer than we are, and is not `other`.
@@ -270,12 +310,8 @@ impl Engine {
         }
     }
 
-    /// Keeps a provider record, and forwards it to the peer nearest to the id if that is nearer than
-    /// we are.
-    ///
-    /// Each hop is strictly nearer to the id, so that a put cannot go round; it never goes back to
-    /// its sender. It is forwarded a few times within an interval: puts are not acknowledged, and
-    /// repeated.
+    /// Takes a provider record of a validated peer; that of another waits until its address is
+    /// validated.
     fn handle_put(
         &mut self,
         now: Instant,
@@ -286,6 +322,50 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let (key, address) = contact::decode(data).ok_or(DropReason::BadContent)?;
         if id.is_zero() || !self.may_be_named(source.address.ip(), address) {
+            return Err(DropReason::BadContent);
+        }
+        let put = WaitingPut {
+            id,
+            kind,
+            key,
+            address,
+            deadline: now + WAITING_TIMEOUT,
+        };
+        if source.is_proven {
+            return self.take_put(now, source, &put);
+        }
+        let Some(peer) = self.peers.get_mut(&source.key) else {
+            return Err(DropReason::Unproven);
+        };
+        peer.puts.retain(|waiting| waiting.deadline > now);
+        if peer.puts.len() >= MAX_WAITING {
+            return Err(DropReason::Unproven);
+        }
+        peer.puts.push(put);
+        Ok(())
+    }
+
+    /// Keeps a provider record, and forwards it to the peer nearest to the id if that is nearer than
+    /// we are.
+    ///
+    /// Each hop is strictly nearer to the id, so that a put cannot go round; it never goes back to
+    /// its sender. It is forwarded a few times within an interval: puts are not acknowledged, and
+    /// repeated.
+    pub(super) fn take_put(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        put: &WaitingPut,
+    ) -> Result<(), DropReason> {
+        let WaitingPut {
+            id,
+            kind,
+            key,
+            address,
+            ..
+        } = *put;
+        // It may have come in the name of another address than that which is validated.
+        if !self.may_be_named(source.address.ip(), address) {
             return Err(DropReason::BadContent);
         }
         if key == self.me {
@@ -300,11 +380,13 @@ impl Engine {
             address,
             expires: now + self.config.provider_lifetime,
             source: source.key,
+            is_own: key == source.key && address == source.address,
         };
-        self.providers.put(id, provider);
+        self.providers.put(id, provider, source.share());
         if let Some((nearer, _)) = nearer {
             let told = (key, id, Told::Put);
-            if !self.redirects.take(now, told, MAX_FORWARDED_PUTS) {
+            let share = source.share();
+            if !self.redirects.take(now, share, told, MAX_FORWARDED_PUTS) {
                 return Err(DropReason::RedirectBudget);
             }
             self.send_put(now, &nearer, id, kind, key, address);

@@ -9,17 +9,20 @@
 //! Voters at public addresses decide as long as there are any: what the local network sees is of no
 //! use to the world. Without them the local network decides, in which each address is a group.
 //!
+//! The address changes from one to another at most once in [`ADDRESS_CHANGE_INTERVAL`]: peers may change
+//! their reports at will, and a change is told to others.
+//!
 //! The port is the one that we announce in our headers, so only the address is voted on.
 
 use super::address::may_name;
 use super::limits::{
-    ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL, ADDRESS_VOTES_RENEWED,
-    MAX_PROBES, RENEWAL_INTERVAL,
+    ADDRESS_CHANGE_INTERVAL, ADDRESS_COUNT_DELAY, ADDRESS_VOTE_LIFETIME, ADDRESS_VOTE_RENEWAL,
+    ADDRESS_VOTES_RENEWED, MAX_PROBES, RENEWAL_INTERVAL, SHARED_ADDRESS_PEERS,
 };
 use super::{Engine, Event, Source};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::network_group::NetworkGroup;
+use crate::wire::network_group::{NetworkGroup, Scope};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -40,6 +43,8 @@ pub(super) struct OwnAddress {
     learned: Option<IpAddr>,
     /// When the votes are to be counted again.
     count_at: Option<Instant>,
+    /// When the address last changed from another one.
+    changed_at: Option<Instant>,
     /// The latest time that is known here.
     latest: Instant,
     /// When old votes are to be renewed next.
@@ -52,6 +57,7 @@ impl OwnAddress {
             votes: BTreeMap::new(),
             learned: None,
             count_at: None,
+            changed_at: None,
             latest: now,
             renew_at: now + RENEWAL_INTERVAL,
         }
@@ -96,8 +102,18 @@ impl OwnAddress {
     fn count(&mut self, now: Instant) -> Option<IpAddr> {
         self.latest = now;
         self.count_at.take_if(|at| *at <= now)?;
-        let elected = self.elect(now)?;
-        (self.learned.replace(elected) != Some(elected)).then_some(elected)
+        let elected = self.elect(now).filter(|ip| self.learned != Some(*ip))?;
+        if self.learned.is_some() {
+            let free_at = self.changed_at.map(|at| at + ADDRESS_CHANGE_INTERVAL);
+            if let Some(free_at) = free_at.filter(|at| *at > now) {
+                // Votes that change at will must not change the address at will.
+                self.count_at = Some(free_at);
+                return None;
+            }
+            self.changed_at = Some(now);
+        }
+        self.learned = Some(elected);
+        Some(elected)
     }
 
     fn elect(&self, now: Instant) -> Option<IpAddr> {
@@ -150,6 +166,23 @@ impl Engine {
         self.config.advertised_address.or(learned)
     }
 
+    /// Returns the private address that most validated peers share, if there are at least
+    /// [`SHARED_ADDRESS_PEERS`]: a NAT or a bridge in front of us hides where packets come from, so
+    /// that limits cannot count by network.
+    #[must_use]
+    pub fn shared_private_address(&self) -> Option<IpAddr> {
+        let proven = self.peers.iter().filter(|(_, peer)| peer.is_proven);
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        let mut all = 0;
+        for (_, peer) in proven {
+            all += 1;
+            *counts.entry(peer.address.ip()).or_default() += 1;
+        }
+        let (ip, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let is_shared = all >= SHARED_ADDRESS_PEERS && 2 * most > all;
+        (is_shared && Scope::of(ip) == Scope::Private).then_some(ip)
+    }
+
     pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
         let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
             || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -175,13 +208,14 @@ impl Engine {
     }
 
     fn count_votes(&mut self, now: Instant) {
+        let is_first = self.own_address.learned().is_none();
         let Some(ip) = self.own_address.count(now) else {
             return;
         };
         if self.config.advertised_address.is_none() {
             let address = SocketAddr::new(ip, self.config.incoming_port);
             self.push_event(Event::AddressLearned(address));
-            self.advertise_everything();
+            self.advertise_address(now, is_first);
         }
     }
 

@@ -4,6 +4,7 @@
 //! cannot be validated (a reference node on IPv6). Only validated peers are in the routing table, are
 //! asked, are named to others, and take part in lookups.
 
+use super::address::Origin;
 use super::handshake::Introduction;
 use super::held::Held;
 use super::limits::{
@@ -18,7 +19,7 @@ use crate::crypto::{KEY_BYTES, PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::network_group::NetworkGroup;
 use crate::wire::object::PayloadType;
-use crate::wire::table::{Entry, Network, PeerTable};
+use crate::wire::table::{Entry, PeerTable};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -82,6 +83,16 @@ pub(super) struct Waiting {
     pub(super) deadline: Instant,
 }
 
+/// A provider record that waits for the address of its sender to be validated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitingPut {
+    pub(super) id: AtomId,
+    pub(super) kind: PayloadType,
+    pub(super) key: PublicKey,
+    pub(super) address: SocketAddr,
+    pub(super) deadline: Instant,
+}
+
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) shared: SharedKey,
@@ -99,6 +110,7 @@ pub(super) struct Peer {
     /// What it has stated before its stream is confirmed.
     pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) puts: Vec<WaitingPut>,
     pub(super) known_since: Instant,
     /// When it last gave a sign of life that cannot be a replay; any sign as long as its address is
     /// not validated.
@@ -110,6 +122,8 @@ pub(super) struct Peer {
     /// Whether it has sent a handshake since, as after a restart.
     pub(super) has_greeted_again: bool,
     pub(super) routes_asked_at: Option<Instant>,
+    /// When it was last told again of what we advertise, or is to be.
+    pub(super) told_again_at: Option<Instant>,
     /// Requests in a row that it has not answered in time.
     unanswered: u8,
     /// Whether it has ever answered a request.
@@ -146,6 +160,7 @@ impl Peer {
             probes: Probes::default(),
             held: Held::default(),
             waiting: Vec::new(),
+            puts: Vec::new(),
             known_since: now,
             last_heard: now,
             pinged_at: now,
@@ -154,6 +169,7 @@ impl Peer {
             is_answer_due: false,
             has_greeted_again: false,
             routes_asked_at: None,
+            told_again_at: None,
             unanswered: 0,
             has_answered: false,
             is_silent: false,
@@ -201,7 +217,8 @@ pub(super) struct Peers {
     by_address: BTreeMap<SocketAddr, PublicKey>,
     /// Addresses of peers that are not validated.
     claims: BTreeSet<(SocketAddr, PublicKey)>,
-    by_network: BTreeMap<Network, u32>,
+    /// Peers by where they are: the validated address, else the one used last.
+    by_origin: BTreeMap<Origin, BTreeSet<PublicKey>>,
     registered: usize,
     /// Peers that are not validated, by when they were heard, or earlier.
     strangers: Queue,
@@ -230,7 +247,7 @@ impl Peers {
             by_key: BTreeMap::new(),
             by_address: BTreeMap::new(),
             claims: BTreeSet::new(),
-            by_network: BTreeMap::new(),
+            by_origin: BTreeMap::new(),
             registered: 0,
             strangers: Queue::new(),
             spares: Queue::new(),
@@ -282,11 +299,8 @@ impl Peers {
         address: &SocketAddr,
         kept: Option<&PublicKey>,
     ) -> Result<Option<PublicKey>, DropReason> {
-        if let Some(network) = Network::of(&address.ip())
-            && let Some(count) = self.by_network.get(&network)
-            && *count >= MAX_PEERS_PER_NETWORK
-        {
-            return self.make_room_in(now, network, kept).map(Some);
+        if self.is_full(address) {
+            return self.make_room_in(now, address, kept).map(Some);
         }
         if self.by_key.len() < MAX_PEERS {
             return Ok(None);
@@ -304,20 +318,42 @@ impl Peers {
         Ok(Some(key))
     }
 
-    /// Returns the peer to evict from a network that has all its places.
+    /// Returns the peer to evict so that a known one can be at `address`, or `None` if there is room.
+    pub(super) fn make_room_at(
+        &self,
+        now: Instant,
+        key: &PublicKey,
+        address: &SocketAddr,
+        kept: Option<&PublicKey>,
+    ) -> Result<Option<PublicKey>, DropReason> {
+        let was = self.by_key.get(key).map(|peer| Origin::of(&peer.address));
+        // A peer that is validated there goes without that.
+        let is_there = was == Some(Origin::of(address)) || self.by_address.contains_key(address);
+        if is_there || !self.is_full(address) {
+            return Ok(None);
+        }
+        self.make_room_in(now, address, kept).map(Some)
+    }
+
+    /// Returns whether the origin of an address has all its places.
+    fn is_full(&self, address: &SocketAddr) -> bool {
+        let there = self.by_origin.get(&Origin::of(address));
+        there.is_some_and(|there| there.len() >= MAX_PEERS_PER_NETWORK)
+    }
+
+    /// Returns the peer to evict from an origin that has all its places.
     fn make_room_in(
         &self,
         now: Instant,
-        network: Network,
+        address: &SocketAddr,
         kept: Option<&PublicKey>,
     ) -> Result<PublicKey, DropReason> {
-        let own = self
-            .by_key
-            .iter()
-            .filter(|(_, peer)| Network::of(&peer.address.ip()) == Some(network));
+        let own = self.by_origin.get(&Origin::of(address));
+        let own = own.into_iter().flatten();
+        let own = own.filter_map(|key| Some((key, self.by_key.get(key)?)));
         let may_go = own.filter(|(key, peer)| {
             let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
-            !peer.is_proven || is_silent && kept != Some(*key) && self.table.get(key).is_none()
+            !peer.is_proven || is_silent && kept != Some(key) && self.table.get(key).is_none()
         });
         may_go
             .min_by_key(|(_, peer)| (peer.is_proven, peer.last_heard))
@@ -392,7 +428,7 @@ impl Peers {
 
     /// Adds a peer that there is room for.
     pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
-        count_in(&mut self.by_network, &peer.address);
+        count_in(&mut self.by_origin, &peer.address, key);
         self.claims.insert((peer.address, key));
         self.by_key.insert(key, peer);
         self.file(&key);
@@ -402,7 +438,7 @@ impl Peers {
         let peer = self.by_key.remove(key)?;
         self.unfile(key, peer.filed);
         self.claims.remove(&(peer.address, *key));
-        count_out(&mut self.by_network, &peer.address);
+        count_out(&mut self.by_origin, &peer.address, key);
         self.registered -= usize::from(peer.is_registered);
         if self.by_address.get(&peer.address) == Some(key) {
             self.by_address.remove(&peer.address);
@@ -539,8 +575,8 @@ impl Peers {
             && !peer.is_proven
             && peer.address != address
         {
-            count_out(&mut self.by_network, &peer.address);
-            count_in(&mut self.by_network, &address);
+            count_out(&mut self.by_origin, &peer.address, key);
+            count_in(&mut self.by_origin, &address, *key);
             self.claims.remove(&(peer.address, *key));
             self.claims.insert((address, *key));
             peer.address = address;
@@ -560,8 +596,8 @@ impl Peers {
             return Proven::default();
         }
         self.claims.remove(&(peer.address, *key));
-        count_out(&mut self.by_network, &peer.address);
-        count_in(&mut self.by_network, &address);
+        count_out(&mut self.by_origin, &peer.address, key);
+        count_in(&mut self.by_origin, &address, *key);
         peer.address = address;
         peer.is_proven = true;
         if let Some(had) = had {
@@ -589,9 +625,13 @@ impl Peers {
             .collect();
         // A full bucket drops newcomers; they stay peers.
         if self.table.get(key).is_none()
-            && let Ok(entry) = self.table.insert(*key, address, Standing { is_silent })
+            && let Ok(replaced) = self.table.insert(*key, address, Standing { is_silent })
         {
-            self.silent += usize::from(entry.value.is_silent);
+            self.silent += usize::from(is_silent);
+            if let Some(replaced) = replaced {
+                self.silent -= usize::from(replaced.value.is_silent);
+                self.file(replaced.key());
+            }
         }
         self.file(key);
         Proven {
@@ -602,19 +642,19 @@ impl Peers {
     }
 }
 
-fn count_in(by_network: &mut BTreeMap<Network, u32>, address: &SocketAddr) {
-    if let Some(network) = Network::of(&address.ip()) {
-        *by_network.entry(network).or_insert(0) += 1;
-    }
+type ByOrigin = BTreeMap<Origin, BTreeSet<PublicKey>>;
+
+fn count_in(by_origin: &mut ByOrigin, address: &SocketAddr, key: PublicKey) {
+    let there = by_origin.entry(Origin::of(address)).or_default();
+    there.insert(key);
 }
 
-fn count_out(by_network: &mut BTreeMap<Network, u32>, address: &SocketAddr) {
-    if let Some(network) = Network::of(&address.ip())
-        && let Some(count) = by_network.get_mut(&network)
-    {
-        *count -= 1;
-        if *count == 0 {
-            by_network.remove(&network);
+fn count_out(by_origin: &mut ByOrigin, address: &SocketAddr, key: &PublicKey) {
+    let origin = Origin::of(address);
+    if let Some(there) = by_origin.get_mut(&origin) {
+        there.remove(key);
+        if there.is_empty() {
+            by_origin.remove(&origin);
         }
     }
 }
@@ -631,7 +671,8 @@ mod tests {
     }
 
     fn add(peers: &mut Peers, n: u32, ip: [u8; 4]) -> Result<(), DropReason> {
-        let address = SocketAddr::from((ip, 1));
+        let port = if ip == [127, 0, 0, 1] { 1 + n } else { 1 };
+        let address = SocketAddr::from((ip, u16::try_from(port).unwrap()));
         let now = Instant::from_micros(n.into());
         if let Some(victim) = peers.make_room(now, &address, None)? {
             peers.remove(&victim);
@@ -722,12 +763,12 @@ mod tests {
         for n in 0..200 {
             assert_eq!(add(&mut peers, n, [8, 8, 8, 8]), Ok(()));
         }
-        assert_eq!(peers.len(), usize::try_from(MAX_PEERS_PER_NETWORK).unwrap());
+        assert_eq!(peers.len(), MAX_PEERS_PER_NETWORK);
         assert_eq!(add(&mut peers, 200, [8, 8, 9, 8]), Ok(()));
         for n in 0..=200 {
             peers.remove(&key(n));
         }
-        assert!(peers.by_network.is_empty() && peers.by_address.is_empty());
+        assert!(peers.by_origin.is_empty() && peers.by_address.is_empty());
         assert!(peers.claims.is_empty() && peers.strangers.is_empty() && peers.spares.is_empty());
         assert_eq!(peers.registered(), 0);
     }

@@ -47,7 +47,7 @@ impl Engine {
         let address = peer.address;
         // The handshake may have been forged; the ping is authentic.
         if core::mem::take(&mut peer.has_greeted_again) {
-            self.advertisements.tell_again(now, key);
+            self.tell_again(now, key);
         }
         if is_new {
             self.push_event(Event::PeerAdded {

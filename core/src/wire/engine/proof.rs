@@ -39,6 +39,12 @@ impl Engine {
         if !is_wanted || !peer.may_be_asked_at(&address) {
             return;
         }
+        if self.is_probed_as_solicited(now, key, address) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
         let is_own = peer.address == address;
         let tries = match peer.probes.place(is_own) {
             Some(probe) => {
@@ -76,6 +82,81 @@ impl Engine {
         if is_told && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
             self.send_probe(now, key, address, (tries, is_for_stream));
         }
+    }
+
+    /// Sends a probe to a key that has answered from an address that we have contacted, within the
+    /// budgets of that; `None` if the address was not contacted, or may not be asked.
+    pub(super) fn probe_solicited(
+        &mut self,
+        now: Instant,
+        source: &Source,
+    ) -> Option<Result<(), DropReason>> {
+        let (key, address) = (source.key, source.address);
+        let is_seed = self.seeds.contains(&address);
+        if is_seed {
+            self.solicited.expect(now, address);
+        }
+        let known = self.peers.get(&key);
+        let takes_ipv6 = known.is_some_and(|peer| peer.takes_ipv6);
+        let is_marked = takes_ipv6 || self.marked.contains(now, &(key, address));
+        if !self.solicited.expects(now, &address) || address.is_ipv6() && !is_marked {
+            return None;
+        }
+        if self.is_probed_as_solicited(now, &key, address) {
+            return Some(Err(DropReason::HandshakeTooSoon));
+        }
+        let difficulty = known.map_or(1, |peer| peer.difficulty);
+        let known = known.map(|peer| peer.shared.clone());
+        let before = self.solicited.shared(address, key).cloned();
+        let shared = match known.or(before) {
+            Some(shared) => shared,
+            None if !self.solicited.take_agreement(now, &address, is_seed) => {
+                return Some(Err(DropReason::KeyBudget));
+            }
+            None => {
+                self.stats.agreements += 1;
+                match self.config.secret.agree(&key) {
+                    Ok(shared) => shared,
+                    Err(_) => return Some(Err(DropReason::BadKey)),
+                }
+            }
+        };
+        // A handshake pays for it.
+        if !self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
+            return Some(Err(DropReason::HandshakeTooSoon));
+        }
+        // The same id again: the round trip may be longer than the interval of probes.
+        let before = self.solicited.probe(address, key);
+        let (id, tries) = match before {
+            Some(before) => (before.id, before.tries.saturating_add(1)),
+            None => (self.probe_ids.fresh(&self.me, &key, &address), 1),
+        };
+        let request = Request {
+            action: Action::Get(Some(PayloadType::ATOM)),
+            atom_id: AtomId::new(id),
+            data: &[],
+        };
+        let seal = (&shared, difficulty);
+        let topic = Topic::ObjectRequest;
+        self.outbox
+            .sealed(now, &mut self.stats, address, seal, topic, |out| {
+                request.write(out);
+            });
+        let probe = Probe {
+            id,
+            address,
+            sent_at: now,
+            tries,
+            is_for_stream: false,
+        };
+        self.solicited.insert(address, key, shared, probe);
+        Some(Ok(()))
+    }
+
+    /// Returns whether a key was probed of late because it has answered a contact of ours.
+    fn is_probed_as_solicited(&self, now: Instant, key: &PublicKey, address: SocketAddr) -> bool {
+        let probe = self.solicited.probe(address, *key);
+        probe.is_some_and(|probe| now.since(probe.sent_at) < PROBE_INTERVAL)
     }
 
     /// Sends a probe that is within the credit of its address, or goes to a validated one.
@@ -141,7 +222,10 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&key) else {
             return false;
         };
-        let Some(probe) = peer.probes.take(response.atom_id.as_bytes()) else {
+        let id = response.atom_id.as_bytes();
+        let probe = peer.probes.take(id);
+        let Some(probe) = probe.or_else(|| self.solicited.take(sender.source.address, key, id))
+        else {
             return false;
         };
         // A reference node never gives this kind of answer, and seals with random nonces.
@@ -157,13 +241,34 @@ impl Engine {
         if probe.tries == 1 {
             self.note_round_trip(&key, now.since(probe.sent_at));
         }
+        if let Err(reason) = self.make_room_at(now, &key, &probe.address) {
+            self.rest_probes(now, &key, probe.address);
+            self.stats.drop(reason);
+            return true;
+        }
         self.prove(now, &key, probe.address, store);
         if has_restarted {
-            self.advertisements.tell_again(now, &key);
+            self.tell_again(now, &key);
             self.introduce_ourselves(now, &key);
         }
         self.release_held(now, &key);
         true
+    }
+
+    /// Leaves a peer alone at an address where it has no place: its next packets would start probes
+    /// again, each of which it answers.
+    fn rest_probes(&mut self, now: Instant, key: &PublicKey, address: SocketAddr) {
+        let id = self.probe_ids.fresh(&self.me, key, &address);
+        if let Some(peer) = self.peers.get_mut(key) {
+            let is_own = peer.address == address;
+            *peer.probes.place(is_own) = Some(Probe {
+                id,
+                address,
+                sent_at: now,
+                tries: MAX_PROBES,
+                is_for_stream: false,
+            });
+        }
     }
 
     /// Records a validated address, and what follows from it.
@@ -178,6 +283,7 @@ impl Engine {
             .peers
             .get(key)
             .is_some_and(|peer| peer.is_proven_at(&address));
+        let was_in_table = self.peers.table.get(key).is_some();
         let proven = self.peers.prove(key, address);
         for replaced in proven.replaced {
             self.remove_peer(&replaced, RemoveReason::Replaced);
@@ -215,7 +321,9 @@ impl Engine {
             self.ask_routes(now, key);
         }
         self.fetch_from_newcomer(now, key);
-        self.advertisements.look_again(now);
+        if !was_in_table && self.peers.table.get(key).is_some() {
+            self.advertisements.look_again();
+        }
     }
 
     /// Takes over what a peer has stated before its stream was confirmed, if it was of that stream.
@@ -244,11 +352,22 @@ impl Engine {
             address: peer.address,
             is_proven: true,
         };
+        let puts = mem::take(&mut peer.puts);
         for waiting in mem::take(&mut peer.waiting) {
             if waiting.deadline > now {
                 self.serve(now, &source, waiting.id, waiting.kind, store);
             } else {
                 self.stats.drop(DropReason::ProofTimeout);
+            }
+        }
+        for put in puts {
+            let taken = if put.deadline > now {
+                self.take_put(now, &source, &put)
+            } else {
+                Err(DropReason::ProofTimeout)
+            };
+            if let Err(reason) = taken {
+                self.stats.drop(reason);
             }
         }
     }
@@ -281,7 +400,8 @@ impl Engine {
 
     fn give_up_waiting(&mut self, key: &PublicKey) {
         if let Some(peer) = self.peers.get_mut(key) {
-            for _ in mem::take(&mut peer.waiting) {
+            let waiting = mem::take(&mut peer.waiting).len() + mem::take(&mut peer.puts).len();
+            for _ in 0..waiting {
                 self.stats.drop(DropReason::ProofTimeout);
             }
         }

@@ -1,8 +1,14 @@
-//! Who provides which atom, as others have put it.
+//! Provider index: records of the providers of objects, as validated peers have put them.
 //!
-//! There may be [`MAX_PROVIDED`] records, so they are small: who is named, and who put the record, is
-//! kept once for all their records, and records are threaded into lists. All live equally long, so
-//! that the order in which they are put is also the one in which they expire.
+//! There may be [`MAX_PROVIDED`] records, so they are small: providers and sources are kept once for
+//! all their records, and records are threaded into lists. All live equally long, so that the order in
+//! which they are put is also the one in which they expire.
+//!
+//! A peer that is validated where it says to have an object is its own witness; all else is hearsay. A
+//! source has one record of an id. Own records rank before hearsay and are not displaced by it; among
+//! equals the network group with most records of the id loses first, and in it the youngest record, so
+//! that later records do not push established ones out. When the index is full, the group and in it
+//! the source with most records loses its oldest one.
 //!
 //! Invariants:
 //! - A record stands in exactly three lists: of all records and of those of its source, the oldest
@@ -10,6 +16,7 @@
 //! - No id, contact or source is kept that no record names.
 
 use super::limits::{MAX_PROVIDED, MAX_PROVIDED_PER_PEER, MAX_PROVIDERS_PER_ID};
+use super::shares::{Share, Shares};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -19,17 +26,19 @@ use core::net::SocketAddr;
 use core::num::NonZeroU32;
 use slab::Slab;
 
-/// Somebody who provides an atom.
+/// Provider of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Provider {
-    /// Who.
+    /// Its key.
     pub key: PublicKey,
-    /// Where.
+    /// Its address.
     pub address: SocketAddr,
-    /// Until when the record is kept.
+    /// When the record expires.
     pub expires: Instant,
-    /// Who put the record.
+    /// The peer that has put the record.
     pub source: PublicKey,
+    /// Whether that is the provider itself, and was validated at the address.
+    pub is_own: bool,
 }
 
 /// A place in a slab, from one.
@@ -54,6 +63,7 @@ struct Record {
     expires: Instant,
     contact: Slot,
     source: Slot,
+    is_own: bool,
     in_all: Links,
     in_source: Links,
     /// The next older one of its id.
@@ -117,6 +127,8 @@ struct Contact {
 #[derive(Debug)]
 struct Source {
     key: PublicKey,
+    /// Where it was when it put the first of its records.
+    share: Share,
     records: u32,
     list: List,
 }
@@ -131,19 +143,47 @@ pub(super) struct Providers {
     by_name: BTreeMap<(PublicKey, SocketAddr), Slot>,
     sources: Slab<Source>,
     by_key: BTreeMap<PublicKey, Slot>,
+    shares: Shares,
 }
 
 impl Providers {
-    /// Notes a provider of `id`; the same provider's older record goes. No record that is put later
-    /// may expire earlier.
-    pub(super) fn put(&mut self, id: AtomId, provider: Provider) {
-        let same = self.slots_of(&id).find(|slot| {
-            self.provider(*slot)
-                .is_some_and(|it| it.key == provider.key)
-        });
-        let oldest_of_id = || self.slots_of(&id).nth(MAX_PROVIDERS_PER_ID - 1);
-        if let Some(slot) = same.or_else(oldest_of_id) {
+    /// Notes a provider of `id`, put by a source with this share; `false` if other records are kept in
+    /// its place. No record that is put later may expire earlier.
+    pub(super) fn put(&mut self, id: AtomId, mut provider: Provider, share: Share) -> bool {
+        let name = (provider.key, provider.address);
+        let mut replaced: heapless::Vec<Slot, { 2 * MAX_PROVIDERS_PER_ID }> = heapless::Vec::new();
+        let mut share = share;
+        if let Some(source) = self.source_of(&id, name).filter(|_| !provider.is_own) {
+            // The record stays that of its source: no other may take it over and replace it.
+            (provider.source, share) = (source.key, source.share);
+        }
+        for slot in self.slots_of(&id) {
+            let Some((record, source)) = self.record(slot) else {
+                continue;
+            };
+            let is_same_key = self
+                .name(record)
+                .is_some_and(|(key, _)| key == provider.key);
+            let is_same_source = source.key == provider.source;
+            if provider.is_own {
+                // It says itself where it is.
+                if is_same_key || is_same_source {
+                    let _ = replaced.push(slot);
+                }
+            } else if record.is_own && (is_same_key || is_same_source) {
+                return false;
+            } else if is_same_source {
+                let _ = replaced.push(slot);
+            }
+        }
+        for slot in replaced {
             self.remove(slot);
+        }
+        if self.slots_of(&id).count() >= MAX_PROVIDERS_PER_ID {
+            match self.loser_of(&id, share, provider.is_own) {
+                Some(loser) => self.remove(loser),
+                None => return false,
+            }
         }
         let source = self.by_key.get(&provider.source);
         let source = source.and_then(|slot| self.sources.get(slot.index()));
@@ -153,24 +193,79 @@ impl Providers {
         {
             self.remove(oldest);
         }
-        if self.records.len() >= MAX_PROVIDED
-            && let Some(oldest) = self.all.first
-        {
-            self.remove(oldest);
+        if self.records.len() >= MAX_PROVIDED {
+            let loser = self
+                .shares
+                .loser(share)
+                .and_then(|loser| self.oldest_of(loser));
+            // Where all have as much, the oldest of all goes.
+            if let Some(oldest) = loser.or(self.all.first) {
+                self.remove(oldest);
+            }
         }
         // There is a number for each of as many as there may be.
-        let _ = self.insert(id, provider);
+        self.insert(id, provider, share).is_some()
     }
 
-    fn insert(&mut self, id: AtomId, provider: Provider) -> Option<()> {
+    fn record(&self, slot: Slot) -> Option<(&Record, &Source)> {
+        let record = self.records.get(slot.index())?;
+        Some((record, self.sources.get(record.source.index())?))
+    }
+
+    /// Returns the source of the record of an id that has this name.
+    fn source_of(&self, id: &AtomId, name: (PublicKey, SocketAddr)) -> Option<&Source> {
+        let mut all = self.slots_of(id).filter_map(|slot| self.record(slot));
+        let same = all.find(|(record, _)| self.name(record) == Some(name));
+        same.map(|(_, source)| source)
+    }
+
+    fn name(&self, record: &Record) -> Option<(PublicKey, SocketAddr)> {
+        Some(self.contacts.get(record.contact.index())?.name)
+    }
+
+    fn oldest_of(&self, share: Share) -> Option<Slot> {
+        let source = self.by_key.get(&share.key())?;
+        self.sources.get(source.index())?.list.first
+    }
+
+    /// Returns the record of an id that a new one of `share` displaces, if any.
+    fn loser_of(&self, id: &AtomId, share: Share, is_own: bool) -> Option<Slot> {
+        let of_group = |group| {
+            let all = self.slots_of(id).filter_map(|slot| self.record(slot));
+            all.filter(|(_, source)| source.share.group() == group)
+                .count()
+        };
+        let all = self.slots_of(id).filter_map(|slot| {
+            let (record, source) = self.record(slot)?;
+            Some((slot, (!record.is_own, of_group(source.share.group()))))
+        });
+        // The newest of those that rank lowest.
+        let mut loser: Option<(Slot, (bool, usize))> = None;
+        for (slot, rank) in all {
+            if loser.is_none_or(|(_, lowest)| rank > lowest) {
+                loser = Some((slot, rank));
+            }
+        }
+        let new = (!is_own, of_group(share.group()) + 1);
+        // Another record of its own group leaves with it.
+        let (slot, rank) = loser?;
+        let is_within = self
+            .record(slot)
+            .is_some_and(|(_, source)| source.share.group() == share.group());
+        let new = (new.0, new.1 - usize::from(is_within));
+        (rank >= new).then_some(slot)
+    }
+
+    fn insert(&mut self, id: AtomId, provider: Provider, share: Share) -> Option<()> {
         let slot = Slot::new(self.records.vacant_key())?;
         let contact = self.contact((provider.key, provider.address))?;
-        let source = self.source(provider.source)?;
+        let source = self.source(provider.source, share)?;
         self.records.insert(Record {
             id,
             expires: provider.expires,
             contact,
             source,
+            is_own: provider.is_own,
             in_all: Links::default(),
             in_source: Links::default(),
             older: self.newest.insert(id, slot),
@@ -179,6 +274,7 @@ impl Providers {
         self.all.append(&mut self.records, IN_ALL, slot);
         let source = self.sources.get_mut(source.index())?;
         source.records += 1;
+        self.shares.add(source.share);
         source.list.append(&mut self.records, IN_SOURCE, slot);
         Some(())
     }
@@ -194,12 +290,13 @@ impl Providers {
     }
 
     /// The source with this key, which is kept from now on.
-    fn source(&mut self, key: PublicKey) -> Option<Slot> {
+    fn source(&mut self, key: PublicKey, share: Share) -> Option<Slot> {
         if let Some(slot) = self.by_key.get(&key) {
             return Some(*slot);
         }
         let slot = Slot::new(self.sources.insert(Source {
             key,
+            share,
             records: 0,
             list: List::default(),
         }))?;
@@ -217,6 +314,7 @@ impl Providers {
             let links = record.in_source;
             source.list.unlink(&mut self.records, IN_SOURCE, links);
             source.records -= 1;
+            self.shares.remove(source.share);
             if source.records == 0 {
                 self.by_key.remove(&source.key);
                 self.sources.remove(record.source.index());
@@ -264,14 +362,19 @@ impl Providers {
             address,
             expires: record.expires,
             source: self.sources.get(record.source.index())?.key,
+            is_own: record.is_own,
         })
     }
 
-    /// The providers of `id` whose records have not expired, the one put last first.
+    /// Returns the providers of `id` whose records have not expired: own records first, and of each
+    /// kind the one put last first.
     pub(super) fn of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
-        self.slots_of(id)
-            .filter_map(|slot| self.provider(slot))
-            .filter(move |record| record.expires > now)
+        let of_kind = move |is_own| {
+            self.slots_of(id)
+                .filter_map(|slot| self.provider(slot))
+                .filter(move |record| record.is_own == is_own && record.expires > now)
+        };
+        of_kind(true).chain(of_kind(false))
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -315,7 +418,18 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             expires: Instant::from_secs(expires),
             source: key(source),
+            is_own: false,
         }
+    }
+
+    /// Each source in a network group of its own.
+    fn share(provider: &Provider) -> Share {
+        let [_, b, c, d, ..] = *provider.source.as_bytes();
+        Share::of([11 + c % 100, d, b, 1].into(), provider.source)
+    }
+
+    fn put(providers: &mut Providers, id: AtomId, provider: Provider) -> bool {
+        providers.put(id, provider, share(&provider))
     }
 
     fn id(n: u32) -> AtomId {
@@ -325,19 +439,17 @@ mod tests {
     #[test]
     fn several_per_id_the_latest_first_until_they_expire() {
         let mut providers = Providers::default();
-        for who in 0..20 {
-            providers.put(id(1), provider(who, 9, 100 + u64::from(who)));
+        for n in 0..20 {
+            put(&mut providers, id(1), provider(n, n, 100 + u64::from(n)));
         }
-        providers.put(id(1), provider(15, 9, 300));
+        put(&mut providers, id(1), provider(5, 5, 300));
         let of: Vec<_> = providers
             .of(Instant::ZERO, &id(1))
             .map(|record| record.key)
             .collect();
-        assert_eq!(of.first(), Some(&key(15)));
-        assert_eq!(
-            (of.len(), providers.len()),
-            (MAX_PROVIDERS_PER_ID, MAX_PROVIDERS_PER_ID)
-        );
+        // The established ones, and the last that came.
+        assert_eq!(of, [5, 19, 6, 4, 3, 2, 1, 0].map(key));
+        assert_eq!(providers.len(), MAX_PROVIDERS_PER_ID);
         assert_eq!(providers.of(Instant::from_secs(119), &id(1)).count(), 1);
         providers.expire(Instant::from_secs(119));
         assert_eq!(providers.len(), 1);
@@ -346,23 +458,120 @@ mod tests {
     #[test]
     fn floods_stay_bounded_and_hurt_their_own_source_first() {
         let mut providers = Providers::default();
-        providers.put(id(0), provider(1, 1, 1));
+        put(&mut providers, id(0), provider(1, 1, 1));
         for n in 1..100_000 {
-            providers.put(id(n), provider(2, 2, 2));
+            put(&mut providers, id(n), provider(2, 2, 2));
         }
         assert_eq!(providers.len(), MAX_PROVIDED_PER_PEER + 1);
         assert_eq!(providers.of(Instant::ZERO, &id(0)).count(), 1);
         for n in 1..100_000 {
-            providers.put(id(n), provider(3, n, 3));
+            put(&mut providers, id(n), provider(3, n, 3));
         }
         assert_eq!(providers.len(), MAX_PROVIDED);
+    }
+
+    #[test]
+    fn hearsay_displaces_no_own_record_and_a_source_has_one_of_an_id() {
+        let mut providers = Providers::default();
+        let own = |n, expires| Provider {
+            is_own: true,
+            ..provider(n, n, expires)
+        };
+        let of = |providers: &Providers| -> Vec<(PublicKey, bool)> {
+            let id = id(1);
+            let of = providers.of(Instant::ZERO, &id);
+            of.map(|it| (it.key, it.is_own)).collect()
+        };
+        // A source that names many.
+        for n in 100..200 {
+            put(&mut providers, id(1), provider(n, 99, 1));
+        }
+        assert_eq!(of(&providers), [(key(199), false)]);
+        // Own records rank first, and hearsay about the same peer is not needed.
+        assert!(put(&mut providers, id(1), own(1, 1)));
+        assert!(!put(&mut providers, id(1), provider(1, 98, 1)));
+        assert!(
+            put(&mut providers, id(1), own(99, 1)),
+            "in place of its hearsay"
+        );
+        assert!(!put(&mut providers, id(1), provider(3, 99, 1)));
+        for n in 200..300 {
+            put(&mut providers, id(1), provider(n, n, 1));
+        }
+        assert_eq!(of(&providers)[..2], [(key(99), true), (key(1), true)]);
+        assert_eq!(providers.len(), MAX_PROVIDERS_PER_ID);
+        // Six more of their own displace hearsay, and further ones the youngest.
+        for n in 300..310 {
+            assert!(put(&mut providers, id(1), own(n, 1)));
+        }
+        let kept = [309, 305, 304, 303, 302, 301, 300, 99, 1].map(|n| (key(n), true));
+        assert_eq!(of(&providers), [&kept[..1], &kept[2..]].concat());
+        assert!(
+            !put(&mut providers, id(1), provider(400, 400, 1)),
+            "hearsay"
+        );
+    }
+
+    #[test]
+    fn hearsay_stays_that_of_its_source() {
+        let mut providers = Providers::default();
+        put(&mut providers, id(1), provider(1, 2, 1));
+        // A liar repeats what another has put, and then replaces it.
+        put(&mut providers, id(1), provider(1, 3, 2));
+        put(&mut providers, id(1), provider(9, 3, 2));
+        let of: Vec<_> = providers.of(Instant::from_secs(1), &id(1)).collect();
+        assert_eq!(of, [provider(9, 3, 2), provider(1, 2, 2)]);
+    }
+
+    #[test]
+    fn group_with_most_records_of_an_id_loses_first() {
+        let mut providers = Providers::default();
+        let in_group = |n: u32, group: u8| {
+            let record = provider(n, n, 1);
+            (record, Share::of([group, 1, 1, 1].into(), record.source))
+        };
+        for n in 0..100 {
+            let (record, share) = in_group(n, 50);
+            providers.put(id(1), record, share);
+        }
+        for n in 100..107 {
+            let (record, share) = in_group(n, u8::try_from(n).unwrap());
+            assert!(providers.put(id(1), record, share));
+        }
+        let of: Vec<_> = providers
+            .of(Instant::ZERO, &id(1))
+            .map(|it| it.key)
+            .collect();
+        assert_eq!(of, [106, 105, 104, 103, 102, 101, 100, 0].map(key));
+    }
+
+    /// Five keys of one network put as much as they may.
+    #[test]
+    fn full_index_takes_from_the_group_with_most_records() {
+        let mut providers = Providers::default();
+        for n in 0..128 {
+            put(&mut providers, id(n), provider(n, n, 1));
+        }
+        for n in 0..100_000u32 {
+            let record = provider(1_000 + n % 5, 1_000 + n % 5, 1);
+            let share = Share::of([9, 9, 9, 9].into(), record.source);
+            providers.put(id(1_000 + n), record, share);
+            if n % 1_000 == 0 {
+                let late = 500_000 + n;
+                put(&mut providers, id(late), provider(late, late, 1));
+            }
+        }
+        assert_eq!(providers.len(), MAX_PROVIDED);
+        let is_kept = |n| providers.of(Instant::ZERO, &id(n)).count() == 1;
+        assert!((0..128).all(is_kept));
+        assert!((0..100).all(|n| is_kept(500_000 + 1_000 * n)));
     }
 
     #[test]
     fn what_no_record_names_is_forgotten() {
         let mut providers = Providers::default();
         for n in 0..1_000 {
-            providers.put(id(n), provider(n, n, 1));
+            put(&mut providers, id(n), provider(n, n, 1));
         }
         let kept = |it: &Providers| (it.contacts.len(), it.sources.len(), it.newest.len());
         assert_eq!(kept(&providers), (1_000, 1_000, 1_000));
@@ -381,13 +590,16 @@ mod tests {
     struct Plain(Vec<(AtomId, Provider)>);
 
     impl Plain {
-        fn put(&mut self, id: AtomId, provider: Provider) {
-            self.0
-                .retain(|(it, record)| (*it, record.key) != (id, provider.key));
-            if self.0.iter().filter(|(it, _)| *it == id).count() >= MAX_PROVIDERS_PER_ID {
-                let oldest = self.0.iter().position(|(it, _)| *it == id).unwrap();
-                self.0.remove(oldest);
+        fn put(&mut self, id: AtomId, mut provider: Provider) {
+            let same = self.0.iter().find(|(it, record)| {
+                (*it, record.key, record.address) == (id, provider.key, provider.address)
+            });
+            if let Some((_, same)) = same {
+                provider.source = same.source;
             }
+            self.0.retain(|(it, record)| {
+                *it != id || (record.key != provider.key && record.source != provider.source)
+            });
             self.0.push((id, provider));
         }
     }
@@ -401,7 +613,7 @@ mod tests {
             let mut now = 0;
             for (n, who, source, passed, expires) in steps {
                 now += passed;
-                providers.put(id(n), provider(who, source, now + 9));
+                put(&mut providers, id(n), provider(who, source, now + 9));
                 plain.put(id(n), provider(who, source, now + 9));
                 if expires {
                     providers.expire(Instant::from_secs(now));

@@ -1,10 +1,12 @@
 //! Ingress: from a datagram to the handler of its topic.
 
 use super::address::{canonical, is_contactable};
+use super::budget::UnknownKey;
 use super::outbox::sealed_bytes;
 use super::peers::Peer;
 use super::random::split;
 use super::replay::{Freshness, ReplayWindow};
+use super::shares::Share;
 use super::{DropReason, Engine, Event, RemoveReason, Sender, Source, limits};
 use crate::atom::{AtomId, AtomSource};
 use crate::crypto::{Nonce, PublicKey, SharedKey};
@@ -13,7 +15,7 @@ use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
 use crate::wire::packet::{NONCE_BYTES, Packet};
 use alloc::vec::Vec;
 use core::mem;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 impl Engine {
     /// Handles a datagram that came from `from`. Requests are served from `store`.
@@ -133,7 +135,7 @@ impl Engine {
 
     /// Derives the key shared with an unknown peer, within the budget.
     pub(super) fn agree(&mut self, now: Instant, source: &Source) -> Result<SharedKey, DropReason> {
-        if !self.agreements.take(now, source.address.ip()) {
+        if !self.agreements.take(now, &source.address) {
             return Err(DropReason::KeyBudget);
         }
         self.stats.agreements += 1;
@@ -141,6 +143,22 @@ impl Engine {
             .secret
             .agree(&source.key)
             .map_err(|_| DropReason::BadKey)
+    }
+
+    /// Returns the key shared with an unknown peer: one that has answered a contact of ours, one whose
+    /// last packet did not open, or another one within the budget of key agreements.
+    fn shared_with_unknown(
+        &mut self,
+        now: Instant,
+        source: &Source,
+    ) -> Result<SharedKey, DropReason> {
+        if let Some(shared) = self.solicited.shared(source.address, source.key) {
+            return Ok(shared.clone());
+        }
+        match self.unknown_keys.get_mut(&(source.key, source.address)) {
+            Some(unknown) => unknown.take(now).cloned().ok_or(DropReason::KeyBudget),
+            None => self.agree(now, source),
+        }
     }
 
     /// Adds an unknown peer, if there is room.
@@ -163,6 +181,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Evicts a peer if a known one needs a place at another address, where it counts from now on.
+    pub(super) fn make_room_at(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        address: &SocketAddr,
+    ) -> Result<(), DropReason> {
+        let pinned = self.seeds.pinned.as_ref();
+        if let Some(victim) = self.peers.make_room_at(now, key, address, pinned)? {
+            self.remove_peer(&victim, RemoveReason::Displaced);
+        }
+        Ok(())
+    }
+
     pub(super) fn remove_peer(&mut self, key: &PublicKey, reason: RemoveReason) {
         let Some(removed) = self.peers.remove(key) else {
             return;
@@ -170,7 +202,9 @@ impl Engine {
         self.own_address.withdraw(key);
         if removed.is_registered {
             if let Some(statements) = removed.replay.into_statements() {
-                self.departed.insert(*key, statements);
+                let share = Share::of(removed.address.ip(), *key);
+                let heard_at = removed.last_heard;
+                self.departed.insert(heard_at, share, *key, statements);
             }
             self.push_event(Event::PeerRemoved { peer: *key, reason });
         }
@@ -188,7 +222,7 @@ impl Engine {
         }
         let mut stranger = None;
         if self.peers.get(&source.key).is_none() {
-            stranger = Some(self.agree(now, &source)?);
+            stranger = Some(self.shared_with_unknown(now, &source)?);
         }
         let mut scratch = mem::take(&mut self.scratch);
         let known = self.peers.get(&source.key).map(|peer| &peer.shared);
@@ -200,12 +234,21 @@ impl Engine {
             Ok((topic, content)) => {
                 let is_statement = matches!(topic, Topic::Ping | Topic::Transaction);
                 let of = (sealed.nonce(), is_statement, len);
+                self.unknown_keys.remove(&(source.key, source.address));
                 let admitted = stranger.map_or(Ok(()), |key| self.admit(now, &source, key));
                 admitted
                     .and_then(|()| self.note_authentic(now, source, of))
                     .and_then(|sender| self.handle_content(now, &sender, topic, content, store))
             }
             Err(ContentError::NotAuthentic) => {
+                let name = (source.key, source.address);
+                if let Some(shared) = stranger
+                    && self.unknown_keys.get(&name).is_none()
+                {
+                    // A node that joins sends packets for other keys of ours: forged ones.
+                    let unknown = UnknownKey::new(now, shared);
+                    self.unknown_keys.insert(now, source.share(), name, unknown);
+                }
                 // Perhaps sealed for a key that we had before: tell the sender our key.
                 if source.is_proven {
                     let _ = self.answer_known(now, &source.key);
@@ -253,7 +296,8 @@ impl Engine {
                 self.credits.received(now, source.address, len);
             }
             source.is_proven = false;
-        } else if !source.is_proven {
+        } else if !source.is_proven && !peer.is_proven {
+            self.make_room_at(now, &source.key, &source.address)?;
             self.peers.follow(&source.key, source.address);
         }
         Ok(Sender {
@@ -361,17 +405,29 @@ impl Engine {
         if namer.is_some_and(|namer| !self.may_name(now, namer)) {
             return false;
         }
-        self.contacts.take(now, address, 1)
+        let share = self.share(namer.unwrap_or(&self.me));
+        let may = self.contacts.take(now, share, address, 1);
+        if may {
+            self.solicited.expect(now, address);
+        }
+        may
     }
 
     /// Takes one of the referrals that a peer has per interval.
     pub(super) fn may_name(&mut self, now: Instant, namer: &PublicKey) -> bool {
         let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
-        let may = self.namers.take(now, *namer, times);
+        let share = self.share(namer);
+        let may = self.namers.take(now, share, *namer, times);
         if !may {
             self.stats.drop(DropReason::RedirectBudget);
         }
         may
+    }
+
+    /// Returns the share of tables that a peer uses, or we.
+    pub(super) fn share(&self, key: &PublicKey) -> Share {
+        let address = self.peers.get(key).map(|peer| peer.address.ip());
+        Share::of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), *key)
     }
 
     /// Returns whether a peer at `namer` may make us contact `named`.

@@ -36,9 +36,10 @@
 
 use super::limits::MAX_DEPARTED;
 use super::random::{PREFIX_BYTES, join, split};
+use super::shares::{Share, ShareTable};
 use crate::crypto::{Nonce, PublicKey};
+use crate::time::Instant;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -264,32 +265,31 @@ fn bucket(print: u64) -> usize {
     usize::try_from(print.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS
 }
 
-/// Statements of peers that were removed, the last [`MAX_DEPARTED`] of them.
-#[derive(Debug, Default)]
-pub(super) struct Departed {
-    by_key: BTreeMap<PublicKey, Recent>,
-    /// The order in which they were removed; a key that has come back is skipped.
-    order: VecDeque<PublicKey>,
+/// Statements of peers that were removed, at most [`MAX_DEPARTED`] of them.
+#[derive(Debug)]
+pub(super) struct Departed(ShareTable<PublicKey, Recent>);
+
+impl Default for Departed {
+    fn default() -> Self {
+        Self(ShareTable::new(MAX_DEPARTED))
+    }
 }
 
 impl Departed {
-    /// Keeps what a peer has stated.
-    pub(super) fn insert(&mut self, key: PublicKey, statements: Recent) {
-        if self.by_key.insert(key, statements).is_none() {
-            self.order.push_back(key);
-        }
-        while self.order.len() > MAX_DEPARTED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_key.remove(&oldest);
-        }
+    /// Keeps what a peer has stated that was heard last at this time.
+    pub(super) fn insert(
+        &mut self,
+        heard_at: Instant,
+        share: Share,
+        key: PublicKey,
+        statements: Recent,
+    ) {
+        self.0.insert(heard_at, share, key, statements);
     }
 
     /// Gives back what a peer that returns has stated.
     pub(super) fn take(&mut self, key: &PublicKey) -> Option<Recent> {
-        let statements = self.by_key.remove(key)?;
-        self.order.retain(|departed| departed != key);
-        Some(statements)
+        self.0.remove(key)
     }
 }
 
@@ -422,24 +422,35 @@ mod tests {
             bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
             PublicKey::new(bytes)
         };
+        let insert = |departed: &mut Departed, n: usize, group: u8, statements| {
+            let share = Share::of([group, 1, 1, 1].into(), key(n));
+            let at = Instant::from_micros(n as u64);
+            departed.insert(at, share, key(n), statements);
+        };
         let mut departed = Departed::default();
         let mut window = ReplayWindow::default();
         assert!(ReplayWindow::default().into_statements().is_none());
         assert!(confirmed(1, 1).into_statements().is_none());
         window.note(&nonce(9, 9), true);
-        departed.insert(key(0), window.into_statements().unwrap());
+        insert(&mut departed, 0, 9, window.into_statements().unwrap());
         for _ in 0..2 {
             let statements = departed.take(&key(0)).unwrap();
-            assert!(departed.take(&key(0)).is_none() && departed.order.is_empty());
+            assert!(departed.take(&key(0)).is_none() && departed.0.len() == 0);
             let mut window = ReplayWindow::remembering(statements);
             assert_eq!(window.note(&nonce(9, 9), true), Replayed);
-            departed.insert(key(0), window.into_statements().unwrap());
+            insert(&mut departed, 0, 9, window.into_statements().unwrap());
         }
         for n in 1..=MAX_DEPARTED {
-            departed.insert(key(n), Recent::default());
+            insert(&mut departed, n, 9, Recent::default());
         }
         assert!(departed.take(&key(0)).is_none() && departed.take(&key(1)).is_some());
-        assert_eq!(departed.by_key.len(), departed.order.len());
+        // A network group that has many departed peers pushes out its own.
+        insert(&mut departed, 0, 8, Recent::default());
+        for n in 1..=2 * MAX_DEPARTED {
+            insert(&mut departed, n, 9, Recent::default());
+        }
+        assert_eq!(departed.0.len(), MAX_DEPARTED);
+        assert!(departed.take(&key(0)).is_some());
     }
 
     proptest! {

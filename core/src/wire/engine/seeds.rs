@@ -20,6 +20,11 @@ impl Seeds {
         self.default.iter().chain(&self.additional)
     }
 
+    /// Returns whether an address is that of a seed.
+    pub(super) fn contains(&self, address: &SocketAddr) -> bool {
+        self.addresses().any(|seed| seed == address)
+    }
+
     /// Returns whether there is a seed to contact.
     pub(super) const fn is_empty(&self) -> bool {
         self.default.is_empty() && self.additional.is_empty()

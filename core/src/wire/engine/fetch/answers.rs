@@ -6,10 +6,12 @@ use crate::atom::AtomSource;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::ask::Redirect;
+use crate::wire::engine::limits::MAX_FETCH_HOPS;
 use crate::wire::engine::objects::RESPONSE_HEAD_BYTES;
 use crate::wire::engine::outbox::sealed_bytes;
 use crate::wire::engine::{DropReason, Engine, FetchError, Sender, Source, contact};
 use crate::wire::object::{Answer, Found, FoundError, PayloadType, Response};
+use alloc::vec::Vec;
 
 impl Engine {
     /// Takes a response, if it answers a probe or a request of a fetch.
@@ -61,8 +63,15 @@ impl Engine {
         self.note_seen(now, source, &response);
         for handle in handles {
             let fetch = self.fetches.by_handle.get_mut(&handle);
-            if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
+            let asked = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key));
+            let namer = asked.and_then(|asked| {
                 asked.is_done = true;
+                asked.namer
+            });
+            if response.answer == Answer::Nearest
+                && let Some(namer) = namer
+            {
+                self.ask_namer_again(now, handle, &namer);
             }
             self.settle(now, handle);
         }
@@ -100,6 +109,7 @@ impl Engine {
         if !redirect.is_first {
             self.pay_for_named(now, source, &redirect);
         }
+        let mut refused = Vec::new();
         for handle in handles {
             let fetch = self.fetches.by_handle.get(handle);
             let Some(hops) = fetch
@@ -110,10 +120,24 @@ impl Engine {
             };
             let hops = hops.saturating_add(1);
             let named = Candidate::named(key, address, source.key, hops);
-            self.ask(now, *handle, &named);
+            // What names us or leads too far is not a record.
+            let is_known = key == self.me
+                || hops > MAX_FETCH_HOPS
+                || fetch.is_some_and(|fetch| fetch.asked.contains_key(&key));
+            if !self.ask(now, *handle, &named) && !is_known {
+                refused.push(*handle);
+            }
         }
         if redirect.is_first {
             self.pay_for_named(now, source, &redirect);
+        }
+        for handle in refused {
+            // The peer that it names cannot be asked now: another may.
+            let fetch = self.fetches.by_handle.get_mut(&handle);
+            if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
+                asked.is_done = true;
+            }
+            self.ask_namer_again(now, handle, &source.key);
         }
         Ok(())
     }
@@ -151,7 +175,7 @@ impl Engine {
         self.fetches.by_wanted.insert((next, handle));
         fetch.wanted = next;
         fetch.asked.clear();
-        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.ends);
+        fetch.deadline = (now + self.config.fetch_timeout).min(fetch.end());
         self.go_on(now, handle, (source, kind));
     }
 

@@ -5,7 +5,8 @@ use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::limits::{
-    FETCH_FANOUT, MAX_FETCH_HOPS, MAX_FETCH_PEERS, MAX_FETCH_PREFERRED, MAX_FETCH_TRIES,
+    FETCH_FANOUT, MAX_FETCH_HOPS, MAX_FETCH_NAMED, MAX_FETCH_PEERS, MAX_FETCH_PREFERRED,
+    MAX_FETCH_TRIES,
 };
 use crate::wire::engine::{Engine, Provider};
 use crate::wire::object::PayloadType;
@@ -237,6 +238,7 @@ impl Engine {
         let most = match reason {
             // Others must not take its place.
             Reason::Preferred => MAX_FETCH_PEERS + MAX_FETCH_PREFERRED,
+            Reason::Candidate if namer.is_some() => MAX_FETCH_PEERS + MAX_FETCH_NAMED,
             Reason::Candidate | Reason::Trial => MAX_FETCH_PEERS,
         };
         let is_new = key != self.me && !fetch.asked.contains_key(&key);
@@ -252,6 +254,7 @@ impl Engine {
         if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
             let asked = Asked {
                 address,
+                namer,
                 kind,
                 hops,
                 tries: if is_trial { MAX_FETCH_TRIES } else { 1 },
@@ -262,6 +265,33 @@ impl Engine {
             fetch.asked.insert(key, asked);
         }
         true
+    }
+
+    /// Asks a peer again that has redirected us, for another record.
+    pub(super) fn ask_namer_again(&mut self, now: Instant, handle: Handle, namer: &PublicKey) {
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return;
+        };
+        let wanted = fetch.wanted;
+        let Some(asked) = fetch.asked.get_mut(namer) else {
+            return;
+        };
+        // If it is still waited for, its next answer names another anyway.
+        if !asked.is_done || asked.tries >= MAX_FETCH_TRIES {
+            return;
+        }
+        asked.tries += 1;
+        asked.is_done = false;
+        asked.retry_at = Instant::MAX;
+        let (address, kind, tries) = (asked.address, asked.kind, asked.tries);
+        let is_sent = self.request(now, *namer, address, None, wanted, kind);
+        let retry_at = now + self.patience(namer, tries);
+        if let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
+            && let Some(asked) = fetch.asked.get_mut(namer)
+        {
+            asked.retry_at = retry_at;
+            asked.is_done = !is_sent;
+        }
     }
 
     /// A peer that has just been validated may know more than those that were asked.

@@ -6,20 +6,24 @@
 //! late or negative. A redirect is followed if it leads to a peer that has not been asked, within a
 //! number of hops and of peers in all, so that every fetch ends after a bounded number of packets.
 //!
+//! A record may be dead: when a peer that was named is late or does not have the object, the peer that
+//! has named it is asked again, and names another.
+//!
 //! A peer that has left its last requests unanswered is *silent*: it ranks behind all others of its
 //! kind, and no fetch waits for it alone. Only an answer to a request ends that, so a silent peer
 //! that is near is asked beside the others now and then.
 //!
 //! A list that does not come as one is put together: each answer may hold the beginning of what is
-//! left, or just the next atom.
+//! left, or just the next atom. Every fetch has an end, which only grows with the bytes that come: a
+//! peer that serves a list in drops does not hold it for ever.
 
 mod answers;
 mod candidates;
 mod progress;
 
 use super::limits::{
-    MAX_FETCH_PREFERRED, MAX_FETCH_WAITERS, MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES,
-    PART_TIMEOUTS,
+    FETCH_BYTES_PER_SECOND, FETCH_TIMEOUTS, MAX_FETCH_PREFERRED, MAX_FETCH_WAITERS, MAX_FETCHES,
+    MAX_LIST_ATOMS, MAX_LIST_BYTES,
 };
 use super::{Engine, Event, FetchError, FetchId};
 use crate::atom::{Atom, AtomId};
@@ -29,11 +33,14 @@ use crate::wire::object::PayloadType;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// A peer that was asked.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     address: SocketAddr,
+    /// The peer that has named it.
+    namer: Option<PublicKey>,
     /// As what: a peer that does not answer for a list is asked for its first atom.
     kind: PayloadType,
     hops: u8,
@@ -70,6 +77,8 @@ struct Fetch {
     is_part: bool,
     /// What is asked for now: the object, or the rest of the list.
     wanted: AtomId,
+    /// The peer that the first caller prefers, for which it counts.
+    from: Option<PublicKey>,
     /// Peers to ask before others.
     preferred: Vec<PublicKey>,
     asked: BTreeMap<PublicKey, Asked>,
@@ -77,7 +86,7 @@ struct Fetch {
     has_tried: bool,
     waiters: Vec<FetchId>,
     deadline: Instant,
-    /// No answer moves the deadline beyond this.
+    /// No answer moves the deadline beyond this, and the time that the bytes are worth.
     ends: Instant,
     /// When something is to be done about it.
     due: Instant,
@@ -95,6 +104,15 @@ impl Fetch {
         waiting
             .map(|asked| asked.retry_at)
             .fold(self.deadline, Instant::min)
+    }
+
+    /// Returns when the fetch ends whatever comes. The beginning of a list has to come at once.
+    fn end(&self) -> Instant {
+        if self.is_part {
+            return self.ends;
+        }
+        let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
+        self.ends + Duration::from_millis(bytes.saturating_mul(1_000) / FETCH_BYTES_PER_SECOND)
     }
 
     /// Adds a peer to ask before others, if there is room.
@@ -172,7 +190,8 @@ impl Fetches {
 
 impl Engine {
     /// Fetches an object from the network; the store is not asked. Ends with
-    /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled.
+    /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled: after a time without
+    /// progress, and in any case after eight such times and a second per 64 KiB that came.
     pub fn fetch(&mut self, now: Instant, id: AtomId, kind: PayloadType) -> FetchId {
         self.start_fetch(now, (id, kind, ListLimit::MAX, false), None)
     }
@@ -229,6 +248,7 @@ impl Engine {
             self.push_event(Event::FetchFailed {
                 fetch: fetch_id,
                 id,
+                atoms: Vec::new(),
                 error: FetchError::NotFound,
             });
             return fetch_id;
@@ -240,12 +260,13 @@ impl Engine {
                 false
             }
             Some(_) => true,
-            None => self.fetches.by_handle.len() >= MAX_FETCHES,
+            None => self.fetches.by_handle.len() >= MAX_FETCHES && !self.end_fetch_for(from),
         };
         if is_full {
             self.push_event(Event::FetchFailed {
                 fetch: fetch_id,
                 id,
+                atoms: Vec::new(),
                 error: FetchError::TooMany,
             });
             return fetch_id;
@@ -253,17 +274,14 @@ impl Engine {
         let handle = running.unwrap_or_else(|| {
             let timeout = self.config.fetch_timeout;
             let deadline = now + timeout;
-            let ends = if is_part {
-                now + timeout.saturating_mul(PART_TIMEOUTS)
-            } else {
-                Instant::MAX
-            };
+            let ends = now + timeout.saturating_mul(FETCH_TIMEOUTS);
             self.fetches.insert(Fetch {
                 id,
                 kind,
                 limit,
                 is_part,
                 wanted: id,
+                from,
                 preferred: Vec::new(),
                 asked: BTreeMap::new(),
                 has_tried: false,
@@ -282,6 +300,27 @@ impl Engine {
             self.prefer(now, handle, peer);
         }
         fetch_id
+    }
+
+    /// Ends a fetch so that there is room for one that `from` has caused: the latest for the peer for
+    /// which most are under way. `false` if none has more than `from` would have.
+    fn end_fetch_for(&mut self, from: Option<PublicKey>) -> bool {
+        let mut counts: BTreeMap<Option<PublicKey>, usize> = BTreeMap::new();
+        for fetch in self.fetches.by_handle.values() {
+            *counts.entry(fetch.from).or_default() += 1;
+        }
+        let own = counts.get(&from).copied().unwrap_or(0);
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((heaviest, _)) = most.filter(|(_, count)| *count > own + 1) else {
+            return false;
+        };
+        let mut latest = self.fetches.by_handle.iter().rev();
+        let latest = latest.find(|(_, fetch)| fetch.from == heaviest);
+        let handle = latest.map(|(handle, _)| *handle);
+        handle.is_some_and(|handle| {
+            self.fail(handle, FetchError::TooMany);
+            true
+        })
     }
 
     /// Asks `peer` as well, which is said to have the object, and prefers it for the rest of a list;

@@ -51,11 +51,19 @@ impl Engine {
         if fetch.is_some_and(|fetch| fetch.is_part && !fetch.atoms.is_empty()) {
             return self.finish(handle, None);
         }
-        let Some(Fetch { id, waiters, .. }) = self.fetches.remove(handle) else {
+        let Some(Fetch {
+            id, waiters, atoms, ..
+        }) = self.fetches.remove(handle)
+        else {
             return;
         };
         for fetch in waiters {
-            self.push_event(Event::FetchFailed { fetch, id, error });
+            self.push_event(Event::FetchFailed {
+                fetch,
+                id,
+                atoms: atoms.clone(),
+                error,
+            });
         }
     }
 
@@ -81,11 +89,13 @@ impl Engine {
             return;
         };
         let mut again = Vec::new();
+        let mut namers = Vec::new();
         for (key, asked) in &mut fetch.asked {
             if asked.is_done || asked.retry_at > now {
                 continue;
             }
             self.peers.note_unanswered(key);
+            namers.extend(asked.namer.filter(|_| asked.tries < MAX_FETCH_TRIES));
             // A list answer that does not come may be too large to travel: atom by atom then.
             if now.since(asked.asked_at) >= FETCH_RETRY {
                 asked.kind = PayloadType::ATOM;
@@ -112,6 +122,9 @@ impl Engine {
                 asked.retry_at = retry_at;
             }
             self.request(now, key, asked.address, None, wanted, asked.kind);
+        }
+        for namer in namers {
+            self.ask_namer_again(now, handle, &namer);
         }
         self.ask_more(now, handle, more);
         self.fetches.reschedule(handle);

@@ -375,6 +375,60 @@ fn transactions_are_for_validators_and_do_not_pile_up() {
     }
 }
 
+/// One source at full rate between two polls of the host.
+#[test]
+fn flood_of_one_peer_leaves_the_events_of_others() {
+    let mut ours = config(1);
+    ours.is_validator = true;
+    let mut stage = Stage::with(Engine::new(ours, [1; 32], Instant::from_secs(1_000)));
+    let liar = stage.join(Scripted::new(1, SocketAddr::from(([9, 9, 9, 9], 9))));
+    let honest = stage.join(Scripted::new(2, SocketAddr::from(([8, 8, 8, 8], 9))));
+    let me = stage.me();
+    let mut announce = |peer: usize, id: [u8; 32]| {
+        let packet = stage.peers[peer].sealed(&me, Topic::Transaction, &id);
+        let from = stage.peers[peer].address;
+        let Stage { engine, store, .. } = &mut stage;
+        engine.handle_datagram(Instant::from_secs(1_000), from, &packet, store);
+    };
+    for n in 0..2 * limits::MAX_EVENTS {
+        announce(liar, [7; 32]);
+        if n % 100 == 0 {
+            announce(honest, [8; 32]);
+        }
+    }
+    stage.carry();
+    let transactions = stage.transactions();
+    assert_eq!(transactions.len(), limits::MAX_EVENTS);
+    let of_honest = transactions.iter().filter(|id| id.as_bytes() == &[8; 32]);
+    assert_eq!(of_honest.count(), 2 * limits::MAX_EVENTS / 100 + 1);
+}
+
+#[test]
+fn fetches_that_one_peer_causes_leave_places_for_others() {
+    let mut engine = Engine::new(config(1), [1; 32], Instant::ZERO);
+    let id = |n: usize| AtomId::new(crate::crypto::hash(&n.to_be_bytes()));
+    for n in 0..2 * limits::MAX_FETCHES {
+        engine.fetch_atom(Instant::ZERO, id(n), Some(key(2)));
+    }
+    assert_eq!(engine.pending_fetches(), limits::MAX_FETCHES);
+    while engine.poll_event().is_some() {}
+    let mut honest = Vec::new();
+    for n in 0..100 {
+        honest.push(engine.fetch_atom(Instant::ZERO, id(1_000_000 + n), Some(key(3))));
+        honest.push(engine.fetch(Instant::ZERO, id(2_000_000 + n), PayloadType::ATOM));
+    }
+    assert_eq!(engine.pending_fetches(), limits::MAX_FETCHES);
+    let mut ended = 0;
+    while let Some(event) = engine.poll_event() {
+        let super::super::Event::FetchFailed { fetch, error, .. } = event else {
+            continue;
+        };
+        assert!(error == FetchError::TooMany && !honest.contains(&fetch));
+        ended += 1;
+    }
+    assert_eq!(ended, honest.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

@@ -1,8 +1,11 @@
 //! The engine against itself, against a small model of the reference, and against strangers, in
 //! virtual time.
 
+mod admission;
+mod advertise;
 mod blocks;
 mod bounds;
+mod index;
 mod meeting;
 mod net;
 mod objects;
@@ -11,5 +14,7 @@ mod reference;
 mod replay;
 mod scripted;
 mod silent;
+mod slow;
+mod solicited;
 mod stranger;
 mod votes;

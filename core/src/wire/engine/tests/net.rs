@@ -1,4 +1,5 @@
-//! A network of engines and reference models. Packets take a millisecond; every one is recorded.
+//! A network of engines and reference models. Packets take a
+//! millisecond unless a test says otherwise; every one is recorded.
 
 use super::reference::Reference;
 use crate::atom::{Atom, AtomId, MemoryStore};
@@ -38,6 +39,8 @@ pub(super) struct Net {
     pub(super) hosts: BTreeMap<SocketAddr, Host>,
     in_flight: BTreeMap<(Instant, u64), Packet>,
     count: u64,
+    /// One way.
+    pub(super) latency: Duration,
     pub(super) sent: Vec<Packet>,
 }
 
@@ -63,6 +66,7 @@ impl Net {
     pub(super) fn new() -> Self {
         Self {
             now: Instant::from_secs(1_000),
+            latency: LATENCY,
             ..Self::default()
         }
     }
@@ -151,7 +155,7 @@ impl Net {
         let packet = Packet { from, to, bytes };
         self.sent.push(packet.clone());
         self.in_flight
-            .insert((self.now + LATENCY, self.count), packet);
+            .insert((self.now + self.latency, self.count), packet);
         self.count += 1;
     }
 

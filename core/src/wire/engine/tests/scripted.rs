@@ -145,7 +145,7 @@ impl Scripted {
     }
 
     /// Takes a packet of the engine's; returns its answer.
-    fn receive(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn receive(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let decoded = Packet::decode(packet).ok()?;
         if let Ok(message) = Message::decode(decoded.message())
             && let Body::Handshake(payload) = message.body
