@@ -60,7 +60,7 @@ fn a_greedy_program_stays_within_its_limits() {
     const LIVE_BYTES_MAX: usize = 4 << 20;
     const ATOM_BYTES_MAX: usize = 1 << 20;
     let limits = Limits {
-        live_bytes: LIVE_BYTES_MAX,
+        live_bytes: LIVE_BYTES_MAX as u64,
         atom_bytes: ATOM_BYTES_MAX as u64,
         // What is short lies in its slot, so slots have a limit of their own.
         stack_items: 1 << 16,

@@ -1,5 +1,6 @@
 //! Visible characters, and escapes for all others.
 
+use crate::expr::Symbol;
 use core::fmt::{self, Write};
 
 /// Whether `character` can be shown as it is: a reader sees it, and it does not hide, move or
@@ -71,6 +72,14 @@ pub struct Escaped<'s>(pub &'s str);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_escaped(f, self.0.as_bytes(), false)
+    }
+}
+
+/// The name, with escapes for all that is not visible. As an expression a symbol prints so that it
+/// reads back: see `Display` of [`Expr`](crate::expr::Expr).
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(self).fmt(f)
     }
 }
 
