@@ -139,7 +139,11 @@ impl Library {
         let weight = match block.weight {
             Some(weight) => weight,
             None => {
-                let weight = weigh(&block.list, max_bytes).ok_or(TooLong)?;
+                let Some(weight) = weigh(&block.list, max_bytes) else {
+                    // Its size is unknown, but too large to keep: forget it after the evaluation.
+                    self.bytes = u64::MAX;
+                    return Err(TooLong);
+                };
                 block.weight = Some(weight);
                 self.bytes = self
                     .bytes

@@ -61,6 +61,36 @@ fn code_of_kept_expressions_is_bounded_by_the_limit() {
 }
 
 #[test]
+fn sources_that_are_too_large_to_evaluate_are_not_kept() {
+    let limits = Limits {
+        live_bytes: 128 << 10,
+        ..Limits::DEFAULT
+    };
+    let mut machine = Machine::with_limits(NoStore, limits);
+    let mut env = Env::new();
+    for number in 0..20 {
+        let source = alloc::format!("({})", alloc::format!("x{number} ").repeat(15_000));
+        let evaluation = machine.eval_source(&source, &mut env);
+        assert_eq!(evaluation.value().to_string(), "error eval: memory limit");
+        assert_eq!(machine.evaluator.library.blocks.len(), 0);
+        // Called by its value, by its name and from the host.
+        let form = parse(&alloc::format!("({source} (x) fn)")).unwrap();
+        env.set("form", form.clone());
+        machine.eval_source("(1 form)", &mut env);
+        machine.call(&form, &[Expr::integer(1)], &mut env);
+        machine.eval(&Expr::list([Expr::integer(1), form]), &mut env);
+        let kept: usize = machine
+            .evaluator
+            .library
+            .blocks
+            .iter()
+            .map(|block| block.list.len())
+            .sum();
+        assert!(kept < 1_000, "{kept}");
+    }
+}
+
+#[test]
 fn forms_that_a_program_makes_count_as_memory_and_steps() {
     // `z` is bound to the symbol `sk`, so `(big z)` makes a new form of a large body each time.
     let limits = Limits {
