@@ -1,6 +1,10 @@
 //! What an evaluation counts depends on the program, the atoms and the limits, and on nothing else.
 
+extern crate alloc;
+
 mod support;
+#[path = "../no_std/src/accounting.rs"]
+mod targets;
 
 use astreum_core::expr::{Builder, Expr, Visit};
 use astreum_core::machine::{Env, Limits, Machine, Outcome};
@@ -120,5 +124,12 @@ proptest! {
         let read = Expr::from_atoms(&atoms, &id, 1 << 20).unwrap();
         let mut machine = Machine::with_limits(store().0, limits);
         prop_assert_eq!(counted(&mut machine, &read, &mut environment()), expected);
+    }
+}
+
+#[test]
+fn scripts_count_as_on_every_target() {
+    for case in &targets::CASES {
+        assert_eq!(case.actual(), case.expected, "{}", case.source);
     }
 }

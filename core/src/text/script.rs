@@ -2,27 +2,30 @@
 
 use super::{ParseError, Parser, TokenKind, Tokens};
 use crate::expr::{Expr, List, Visit};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The expressions of a source, and the place of everything in them.
 ///
 /// Evaluating an expression can fail deep inside it, or inside a function that an earlier
-/// expression defined. Such a place is known as a list and a path of item indices from it ; a script finds it in the source. Nothing is kept for that
-/// but the expressions: lists are recognized by where they are in memory, and paths are followed
-/// in the text.
+/// expression defined. Such a place is known as a list and a path of item indices from it; a
+/// script finds it in the source. Nothing is kept for that but the expressions: lists are
+/// recognized by where they are in memory, and paths are followed in the text.
+///
+/// The source can be borrowed or owned.
 ///
 /// ```
 /// use astreum_core::text::Script;
 /// let source = "(a (b c)) d";
 /// let script = Script::parse(source)?;
-/// let list = script.exprs().next().unwrap();
+/// let list = script.expr(0).unwrap();
 /// assert_eq!(script.find(list, &[1, 0]).map(|span| &source[span]), Some("b"));
 /// # Ok::<(), astreum_core::text::ParseError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Script<'s> {
-    source: &'s str,
+    source: Cow<'s, str>,
     exprs: Vec<(Expr, Range<usize>)>,
 }
 
@@ -31,8 +34,9 @@ impl<'s> Script<'s> {
     ///
     /// # Errors
     /// When one of them cannot be parsed.
-    pub fn parse(source: &'s str) -> Result<Self, ParseError> {
-        let mut parser = Parser::new(source);
+    pub fn parse(source: impl Into<Cow<'s, str>>) -> Result<Self, ParseError> {
+        let source = source.into();
+        let mut parser = Parser::new(&source);
         let mut exprs = Vec::new();
         while let Some(expr) = parser.next() {
             exprs.push((expr?, parser.span()));
@@ -42,13 +46,19 @@ impl<'s> Script<'s> {
 
     /// The source.
     #[must_use]
-    pub const fn source(&self) -> &'s str {
-        self.source
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The expressions, in the order of the source.
     pub fn exprs(&self) -> impl ExactSizeIterator<Item = &Expr> {
         self.exprs.iter().map(|(expr, _)| expr)
+    }
+
+    /// The expression with this index.
+    #[must_use]
+    pub fn expr(&self, index: usize) -> Option<&Expr> {
+        self.exprs.get(index).map(|(expr, _)| expr)
     }
 
     /// The place of the expression with this index, in bytes.
@@ -63,16 +73,22 @@ impl<'s> Script<'s> {
     /// `None` if `code` is not a list of this source, that is in memory the same list.
     #[must_use]
     pub fn find(&self, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
+        (0..self.exprs.len()).find_map(|index| self.find_in(index, code, path))
+    }
+
+    /// The same as [`Script::find`] in the expression with this index alone, whose length bounds
+    /// the time.
+    #[must_use]
+    pub fn find_in(&self, index: usize, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
         let Expr::List(code) = code else {
             return None;
         };
-        self.exprs.iter().find_map(|(expr, span)| {
-            let mut whole = path_to(expr, code)?;
-            whole.extend_from_slice(path);
-            let text = self.source.get(span.clone())?;
-            let place = item_span(text, &whole)?;
-            Some(span.start + place.start..span.start + place.end)
-        })
+        let (expr, span) = self.exprs.get(index)?;
+        let mut whole = path_to(expr, code)?;
+        whole.extend_from_slice(path);
+        let text = self.source.get(span.clone())?;
+        let place = item_span(text, &whole)?;
+        Some(span.start + place.start..span.start + place.end)
     }
 }
 
@@ -145,7 +161,7 @@ mod tests {
     use alloc::string::String;
     use proptest::prelude::*;
 
-    fn found<'s>(script: &Script<'s>, code: &Expr, path: &[usize]) -> Option<&'s str> {
+    fn found<'s>(script: &'s Script<'_>, code: &Expr, path: &[usize]) -> Option<&'s str> {
         script.find(code, path).map(|span| &script.source()[span])
     }
 
