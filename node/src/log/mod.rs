@@ -24,6 +24,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use astreum_core::text::Escaped;
 use env_logger::{Builder, Env, Target};
 use log::{Log, Metadata, Record};
 
@@ -212,7 +213,7 @@ fn builder() -> Builder {
 fn console() -> env_logger::Logger {
     let mut builder = builder();
     builder.target(Target::Stdout);
-    builder.format(|out, record| writeln!(out, "{}", record.args()));
+    builder.format(|out, record| writeln!(out, "{}", Escaped(&record.args().to_string())));
     builder.build()
 }
 
