@@ -41,7 +41,7 @@ fn counting_loop_iterations(bencher: Bencher<'_, '_>) {
     let mut machine = Machine::new(NoStore);
     bencher
         .counter(ItemsCount::new(COUNT))
-        .bench_local(|| machine.run_program(&program));
+        .bench_local(|| machine.run_program(&program, &[]));
 }
 
 #[divan::bench]
@@ -55,7 +55,7 @@ fn nand_32_bytes(bencher: Bencher<'_, '_>) {
     let mut machine = Machine::new(NoStore);
     bencher
         .counter(ItemsCount::new(COUNT))
-        .bench_local(|| machine.run_program(&program));
+        .bench_local(|| machine.run_program(&program, &[]));
 }
 
 /// `((((1 f) f) f) …)` with the function written out at each call.

@@ -60,7 +60,7 @@ fn a_greedy_program_stays_within_its_limits() {
     const LIVE_BYTES_MAX: usize = 4 << 20;
     const ATOM_BYTES_MAX: usize = 1 << 20;
     let limits = Limits {
-        live_bytes: LIVE_BYTES_MAX,
+        live_bytes: LIVE_BYTES_MAX as u64,
         atom_bytes: ATOM_BYTES_MAX as u64,
         // What is short lies in its slot, so slots have a limit of their own.
         stack_items: 1 << 16,
@@ -120,4 +120,50 @@ fn a_length_that_is_only_claimed_allocates_nothing() {
     let (found, peak) = peak_of(|| Found::decode(&AtomId::ZERO, &claimed));
     assert_eq!(found, Err(FoundError::Truncated));
     assert!(peak < 1_024, "{peak}");
+}
+
+/// Bytes that stay allocated by `work`.
+fn growth_of(work: impl FnOnce()) -> usize {
+    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    work();
+    LIVE_BYTES.load(Ordering::Relaxed).saturating_sub(before)
+}
+
+#[test]
+fn a_machine_does_not_grow_with_the_sources_that_it_evaluated() {
+    let _turn = TURN.lock();
+    let limits = Limits {
+        live_bytes: 128 << 10,
+        ..Limits::DEFAULT
+    };
+    let mut machine = Machine::with_limits(MemoryStore::new(), limits);
+    let mut env = Env::new();
+    machine.eval_source("(((a b (($0 $1 add) sk)) (a b) fn) sum def)", &mut env);
+    let items = |count: usize, number: usize| -> String {
+        (0..count)
+            .map(|item| format!("n{number}.{item} "))
+            .collect()
+    };
+    // The second kind is too large to be evaluated within the limit.
+    for (sources, count, is_evaluated) in [(20_000, 100, true), (50, 6_000, false)] {
+        // Names, functions and stack programs that no other source has.
+        let (mut peaks, mut used) = (0, 0);
+        let growth = growth_of(|| {
+            for number in 0..sources {
+                let source = format!(
+                    "(({number} {number} sum) (({}) ({}) fn) ((\"{}\" $0) sk))",
+                    items(count / 2, number),
+                    items(count / 4, number),
+                    items(count / 4, number),
+                );
+                let ((), peak) = peak_of(|| {
+                    used += machine.eval_source(&source, &mut env).used();
+                });
+                peaks = peaks.max(peak);
+            }
+        });
+        assert_eq!(used > 0, is_evaluated);
+        assert!(growth < 1 << 20, "{sources} sources: {growth} bytes");
+        assert!(peaks < 16 << 20, "{peaks}");
+    }
 }

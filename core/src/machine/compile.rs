@@ -1,217 +1,223 @@
-//! Turns lists into code: see [`code`](super::code).
+//! Compiler from lists to code: see [`bytecode`](super::bytecode).
 //!
 //! Nothing is decided here that evaluation could decide otherwise: an error that is certain
-//! becomes a constant in the place where evaluation would meet it, after everything that stands
+//! becomes an operation in the place where evaluation would meet it, after everything that stands
 //! before it.
+//!
+//! The code of a list is a function of the list, its kind and the names of host functions. So a
+//! place in the code can be found again in the list when it is needed: see [`site`].
 
-use super::code::{Block, BlockKind, Op, Span, Template};
-use super::form::{Form, hex, placeholder};
-use super::names::Names;
+use super::bytecode::{BlockKind, Op, Span};
+use super::error::ErrorKind;
+use super::host::HostNames;
+use super::library::Library;
 use super::program::{Program, Token};
+use super::special_form::{Form, hex, placeholder};
 use crate::expr::{Expr, List};
-use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// What one operation takes, with its share of constants, names and tables.
-pub(super) const OP_BYTES: usize = size_of::<Op>() + size_of::<Expr>();
-/// Code that is kept from one evaluation to the next, in operations and names.
-const KEPT: usize = 1 << 16;
-
-/// All code, and what it refers to.
-#[derive(Default)]
-pub(super) struct Library {
-    pub(super) ops: Vec<Op>,
-    pub(super) constants: Vec<Expr>,
-    pub(super) blocks: Vec<Block>,
-    pub(super) templates: Vec<Template>,
-    pub(super) names: Names,
-    index: BTreeMap<(usize, BlockKind), usize>,
-}
 
 /// More code than is allowed.
 #[derive(Debug)]
 pub(super) struct TooLong;
 
-impl Library {
-    /// The block of a list; lists are told apart by where they are.
-    pub(super) fn block(&mut self, list: &List, kind: BlockKind) -> usize {
-        let key = (list.as_ptr().addr(), kind);
-        if let Some(block) = self.index.get(&key) {
-            return *block;
-        }
-        let (fault, params) = self.signature(list, kind);
-        let block = self.blocks.len();
-        self.blocks.push(Block {
-            kind,
-            list: list.clone(),
-            params,
-            fault,
-            code: None,
-        });
-        self.index.insert(key, block);
-        block
+/// Keeps where operations come from, or does not.
+pub(super) trait Sites {
+    /// A place in the list that is compiled.
+    type Site: Copy;
+
+    /// The whole list.
+    fn root(&mut self) -> Self::Site;
+
+    /// The item of `parent` with this index.
+    fn item(&mut self, parent: Self::Site, index: usize) -> Self::Site;
+
+    /// The next operation comes from this place.
+    fn emitted(&mut self, site: Self::Site);
+}
+
+/// Keeps nothing.
+pub(super) struct NoSites;
+
+impl Sites for NoSites {
+    type Site = ();
+
+    fn root(&mut self) {}
+
+    fn item(&mut self, (): (), _: usize) {}
+
+    fn emitted(&mut self, (): ()) {}
+}
+
+/// Keeps the place of every operation.
+#[derive(Default)]
+struct AllSites {
+    /// Parent and index of each place; the first one is the whole list.
+    places: Vec<(usize, usize)>,
+    emitted: Vec<usize>,
+}
+
+impl Sites for AllSites {
+    type Site = usize;
+
+    fn root(&mut self) -> usize {
+        self.places.push((0, 0));
+        0
     }
 
-    /// What is wrong with a form, and the parameters that it has.
-    fn signature(&mut self, list: &List, kind: BlockKind) -> (Option<&'static str>, Vec<usize>) {
-        let (body, params) = match Form::new(list) {
-            Some(Form::Stack { body }) if body.as_list().is_none() => {
-                return (Some("sk body must be list"), Vec::new());
-            }
-            Some(Form::Function { body, params }) if kind == BlockKind::Function => (body, params),
-            _ => return (None, Vec::new()),
-        };
-        if body.as_list().is_none() {
-            return (Some("fn body must be list"), Vec::new());
-        }
-        let Some(params) = params.as_list() else {
-            return (Some("fn params must be list"), Vec::new());
-        };
-        let numbers = params.iter().map(|param| match param {
-            Expr::Symbol(name) => Some(self.names.number(name)),
-            _ => None,
-        });
-        match numbers.collect() {
-            Some(numbers) => (None, numbers),
-            None => (Some("fn param must be symbol"), Vec::new()),
-        }
+    fn item(&mut self, parent: usize, index: usize) -> usize {
+        self.places.push((parent, index));
+        self.places.len() - 1
     }
 
-    /// The code of a block, compiled if it is not yet; at most `max_ops` operations.
-    pub(super) fn compile(&mut self, block: usize, max_ops: usize) -> Result<Span, TooLong> {
-        let Some(Block { kind, list, .. }) = self.blocks.get(block) else {
-            return Err(TooLong);
-        };
-        let (kind, list) = (*kind, Expr::List(list.clone()));
-        let start = self.ops.len();
-        let mut compiler = Compiler {
-            library: self,
-            tasks: Vec::new(),
-            labels: Vec::new(),
-            height: 0,
-            max_height: 0,
-        };
-        compiler.block(&list, kind);
-        let finished = compiler.finish(start + max_ops);
-        let (labels, height) = (compiler.labels, compiler.max_height);
-        if finished.is_err() {
-            self.ops.truncate(start);
-            return Err(TooLong);
-        }
-        for op in self.ops.iter_mut().skip(start) {
-            if let Some(end) = op.end_mut() {
-                *end = labels.get(*end).copied().unwrap_or_default();
-            }
-        }
-        let span = Span {
-            start,
-            len: self.ops.len() - start,
-            height,
-        };
-        if let Some(block) = self.blocks.get_mut(block) {
-            block.code = Some(span);
-        }
-        Ok(span)
-    }
-
-    /// Forgets everything if it has become much.
-    pub(super) fn trim(&mut self) {
-        let names = self.names.len();
-        if self.ops.len().max(names).max(self.constants.len()) > KEPT {
-            *self = Self::default();
-        }
+    fn emitted(&mut self, site: usize) {
+        self.emitted.push(site);
     }
 }
 
-impl Op {
-    fn end_mut(&mut self) -> Option<&mut usize> {
-        match self {
-            Self::FunctionArgument { end, .. }
-            | Self::StackArgument { end, .. }
-            | Self::Fail { end, .. }
-            | Self::OpenTail { end, .. }
-            | Self::TailItem { end, .. } => Some(end),
-            _ => None,
+/// The item of `list` that the operation with this index in its code comes from, as a path of
+/// indices: of a call its list, of a stack program its body. Takes as long as compiling does.
+pub(super) fn site(list: &List, kind: BlockKind, hosts: &HostNames, op: usize) -> Vec<usize> {
+    let mut library = Library::new(hosts.clone());
+    let mut sites = AllSites::default();
+    let list = Expr::List(list.clone());
+    let compiled = compile(&mut library, &list, kind, &mut sites, u64::MAX);
+    let mut path = Vec::new();
+    if compiled.is_ok()
+        && let Some(mut place) = sites.emitted.get(op).copied()
+    {
+        while place > 0
+            && let Some((parent, index)) = sites.places.get(place)
+        {
+            path.push(*index);
+            place = *parent;
         }
     }
-
-    /// How many values it takes from the stack, and how many it puts there.
-    const fn effect(&self) -> (usize, usize) {
-        match *self {
-            Self::Constant(_) | Self::Load(_) | Self::Follow(_) => (0, 1),
-            Self::Collect(count)
-            | Self::Call { count, .. }
-            | Self::Run { count, .. }
-            | Self::Fail { count, .. }
-            | Self::CloseTail { count, .. } => (count, 1),
-            _ => (0, 0),
-        }
-    }
+    path.reverse();
+    path
 }
 
-/// What is still to be compiled, the next one last.
-enum Task<'e> {
-    Eval(&'e Expr),
-    Emit(Op),
+/// Appends the code of a list to the library: at most `max_ops` operations and tokens.
+pub(super) fn compile<P: Sites>(
+    library: &mut Library,
+    list: &Expr,
+    kind: BlockKind,
+    sites: &mut P,
+    max_ops: u64,
+) -> Result<Span, TooLong> {
+    let start = library.ops.len();
+    let (constants, programs) = (library.constants.len(), library.programs.len());
+    let mut compiler = Compiler {
+        library,
+        sites,
+        tasks: Vec::new(),
+        labels: Vec::new(),
+        start,
+        height: 0,
+        max_height: 0,
+        tokens: 0,
+        max_ops,
+    };
+    compiler.block(list, kind);
+    let finished = compiler.finish();
+    let (labels, height) = (compiler.labels, compiler.max_height);
+    if finished.is_err() {
+        library.ops.truncate(start);
+        library.constants.truncate(constants);
+        library.programs.truncate(programs);
+        return Err(TooLong);
+    }
+    for op in library.ops.iter_mut().skip(start) {
+        if let Some(end) = op.end_mut() {
+            *end = labels.get(*end).copied().unwrap_or_default();
+        }
+    }
+    Ok(Span {
+        start,
+        len: library.ops.len() - start,
+        height,
+    })
+}
+
+/// What is still to be compiled, the next one last; with the place that it comes from.
+enum Task<'e, S> {
+    Eval(&'e Expr, S),
+    Emit(Op, S),
     /// The label with this number is here.
     Label(usize),
 }
 
-struct Compiler<'l, 'e> {
+struct Compiler<'l, 'e, P: Sites> {
     library: &'l mut Library,
-    tasks: Vec<Task<'e>>,
+    sites: &'l mut P,
+    tasks: Vec<Task<'e, P::Site>>,
     labels: Vec<usize>,
+    start: usize,
     height: usize,
     max_height: usize,
+    tokens: u64,
+    max_ops: u64,
 }
 
-impl<'e> Compiler<'_, 'e> {
+impl<'e, P: Sites> Compiler<'_, 'e, P> {
     fn block(&mut self, list: &'e Expr, kind: BlockKind) {
-        self.tasks.push(Task::Emit(Op::Return));
-        let form = list.as_list().and_then(Form::new);
-        match (kind, form) {
+        let root = self.sites.root();
+        self.tasks.push(Task::Emit(Op::Return, root));
+        let items = list.as_list().unwrap_or_default();
+        match (kind, Form::new(items)) {
             (BlockKind::Function, Some(Form::Function { body, .. })) => {
-                self.tasks.push(Task::Eval(body));
+                let site = self.sites.item(root, items.len().saturating_sub(3));
+                self.tasks.push(Task::Eval(body, site));
             }
             (BlockKind::Stack(count), Some(Form::Stack { body })) => {
+                let site = self.sites.item(root, items.len().saturating_sub(2));
                 let end = self.label();
                 self.height = count;
-                let tasks = self.stack_body(body.as_list().unwrap_or_default(), count, end);
+                let body = body.as_list().unwrap_or_default();
+                let tasks = self.stack_body(body, site, count, end);
                 self.schedule(tasks, end);
             }
-            _ => self.tasks.push(Task::Eval(list)),
+            _ => self.tasks.push(Task::Eval(list, root)),
         }
     }
 
-    fn finish(&mut self, max_ops: usize) -> Result<(), TooLong> {
+    fn finish(&mut self) -> Result<(), TooLong> {
         while let Some(task) = self.tasks.pop() {
             match task {
-                Task::Emit(op) => self.emit(op),
+                Task::Emit(op, site) => self.emit(op, site),
                 Task::Label(label) => {
                     if let Some(place) = self.labels.get_mut(label) {
                         *place = self.library.ops.len();
                     }
                 }
-                Task::Eval(Expr::Symbol(name)) => {
-                    let slot = self.library.names.number(name);
-                    self.emit(Op::Load(slot));
+                Task::Eval(Expr::Symbol(name), site) => {
+                    let slot = self.library.symbols.number(name);
+                    if self.library.hosts.contains(name) {
+                        self.emit(Op::Host { slot, count: 0 }, site);
+                    } else {
+                        self.emit(Op::Load(slot), site);
+                    }
                 }
-                Task::Eval(expr @ Expr::Bytes(_)) => self.constant(expr.clone()),
-                Task::Eval(expr @ Expr::List(items)) => self.list(expr, items),
+                Task::Eval(expr @ Expr::Bytes(_), site) => self.constant(expr.clone(), site),
+                Task::Eval(expr @ Expr::List(items), site) => self.list(expr, items, site),
             }
-            if self.library.ops.len() > max_ops {
+            if self.is_too_long() {
                 return Err(TooLong);
             }
         }
         Ok(())
     }
 
-    fn emit(&mut self, op: Op) {
+    fn is_too_long(&self) -> bool {
+        (self.library.ops.len() - self.start) as u64 + self.tokens > self.max_ops
+    }
+
+    fn emit(&mut self, op: Op, site: P::Site) {
         let (taken, given) = op.effect();
         self.max_height = self.max_height.max(self.height + given);
         self.height = (self.height + given).saturating_sub(taken);
         self.library.ops.push(op);
+        self.sites.emitted(site);
     }
 
     fn add_constant(&mut self, value: Expr) -> usize {
@@ -219,13 +225,9 @@ impl<'e> Compiler<'_, 'e> {
         self.library.constants.len() - 1
     }
 
-    fn constant(&mut self, value: Expr) {
+    fn constant(&mut self, value: Expr, site: P::Site) {
         let index = self.add_constant(value);
-        self.emit(Op::Constant(index));
-    }
-
-    fn error(&mut self, message: &str) {
-        self.constant(Expr::error("eval", message));
+        self.emit(Op::Constant(index), site);
     }
 
     fn label(&mut self) -> usize {
@@ -234,60 +236,77 @@ impl<'e> Compiler<'_, 'e> {
     }
 
     /// Does `tasks` next, in this order; behind them is the label `end`.
-    fn schedule(&mut self, tasks: Vec<Task<'e>>, end: usize) {
+    fn schedule(&mut self, tasks: Vec<Task<'e, P::Site>>, end: usize) {
         self.tasks.push(Task::Label(end));
         self.tasks.extend(tasks.into_iter().rev());
     }
 
-    fn list(&mut self, expr: &'e Expr, items: &'e List) {
+    fn list(&mut self, expr: &'e Expr, items: &'e List, site: P::Site) {
         let Some((tail, args)) = items.split_last() else {
-            return self.constant(expr.clone());
+            return self.constant(expr.clone(), site);
         };
         if expr.is_error() {
-            return self.constant(expr.clone());
+            return self.constant(expr.clone(), site);
         }
         if args.is_empty() {
-            return self.tasks.push(Task::Eval(tail));
+            let site = self.sites.item(site, 0);
+            return self.tasks.push(Task::Eval(tail, site));
         }
         match tail {
-            Expr::Symbol(name) if name.as_str() == "def" => self.define(args),
-            Expr::Symbol(name) if name.as_str() == "ref" => self.follow(args),
-            _ if Form::new(items).is_some() => self.constant(expr.clone()),
+            Expr::Symbol(name) if name.as_str() == "def" => self.define(args, site),
+            Expr::Symbol(name) if name.as_str() == "ref" => self.follow(args, site),
+            _ if Form::new(items).is_some() => self.constant(expr.clone(), site),
             Expr::Symbol(name) => {
-                let slot = self.library.names.number(name);
-                self.tail(args, slot);
+                let slot = self.library.symbols.number(name);
+                if self.library.hosts.contains(name) {
+                    self.host_call(args, slot, site);
+                } else {
+                    self.tail(args, slot, site);
+                }
             }
             Expr::List(form) => match Form::new(form) {
-                Some(Form::Stack { body }) => self.stack_call(args, body),
-                Some(Form::Function { .. }) => self.function_call(args, form),
-                None => self.plain(expr, items),
+                Some(Form::Stack { body }) => {
+                    let form_site = self.sites.item(site, args.len());
+                    let body_site = self.sites.item(form_site, form.len().saturating_sub(2));
+                    self.stack_call(args, body, site, body_site);
+                }
+                Some(Form::Function { .. }) => self.function_call(args, form, site),
+                None => self.plain(expr, items, site),
             },
-            Expr::Bytes(_) => self.plain(expr, items),
+            Expr::Bytes(_) => self.plain(expr, items, site),
         }
     }
 
-    fn plain(&mut self, expr: &'e Expr, items: &'e [Expr]) {
+    fn plain(&mut self, expr: &'e Expr, items: &'e [Expr], site: P::Site) {
         // A list of bytes is its own value.
         if items.iter().all(|item| matches!(item, Expr::Bytes(_))) {
-            return self.constant(expr.clone());
+            return self.constant(expr.clone(), site);
         }
-        self.tasks.push(Task::Emit(Op::Collect(items.len())));
-        self.tasks.extend(items.iter().rev().map(Task::Eval));
+        self.tasks.push(Task::Emit(Op::Collect(items.len()), site));
+        for (index, item) in items.iter().enumerate().rev() {
+            let site = self.sites.item(site, index);
+            self.tasks.push(Task::Eval(item, site));
+        }
     }
 
-    fn define(&mut self, args: &'e [Expr]) {
+    fn define(&mut self, args: &'e [Expr], site: P::Site) {
         let [.., value, name] = args else {
-            return self.error("def expects (value name def)");
+            return self.emit(Op::Error(ErrorKind::DefinitionShape), site);
         };
+        let name_site = self.sites.item(site, args.len() - 1);
         let Expr::Symbol(name) = name else {
-            return self.error("def name must be symbol");
+            return self.emit(Op::Error(ErrorKind::DefinitionName), name_site);
         };
-        let slot = self.library.names.number(name);
-        self.tasks.push(Task::Emit(Op::Define(slot)));
-        self.tasks.push(Task::Eval(value));
+        if self.library.hosts.contains(name) {
+            return self.emit(Op::Error(ErrorKind::HostName), name_site);
+        }
+        let slot = self.library.symbols.number(name);
+        self.tasks.push(Task::Emit(Op::Define(slot), name_site));
+        let value_site = self.sites.item(site, args.len() - 2);
+        self.tasks.push(Task::Eval(value, value_site));
     }
 
-    fn follow(&mut self, args: &'e [Expr]) {
+    fn follow(&mut self, args: &'e [Expr], site: P::Site) {
         let id = match args {
             [Expr::Bytes(id)] => Some(Expr::Bytes(id.clone())),
             [Expr::Symbol(digits)] => hex(digits).map(Expr::bytes),
@@ -296,99 +315,119 @@ impl<'e> Compiler<'_, 'e> {
         match id.filter(|id| id.as_bytes() != Some(&[])) {
             Some(id) => {
                 let index = self.add_constant(id);
-                self.emit(Op::Follow(index));
+                let site = self.sites.item(site, 0);
+                self.emit(Op::Follow(index), site);
             }
-            None => self.error("ref expects (atom_id ref)"),
+            None => self.emit(Op::Error(ErrorKind::ReferenceShape), site),
         }
     }
 
-    fn function_call(&mut self, args: &'e [Expr], form: &List) {
+    /// The arguments of a call, each with the check that `check` makes for it.
+    fn arguments(
+        &mut self,
+        args: &'e [Expr],
+        site: P::Site,
+        check: impl Fn(usize) -> Op,
+    ) -> Vec<Task<'e, P::Site>> {
+        let mut tasks = Vec::with_capacity(2 * args.len() + 2);
+        for (index, arg) in args.iter().enumerate() {
+            let site = self.sites.item(site, index);
+            tasks.push(Task::Eval(arg, site));
+            tasks.push(Task::Emit(check(index + 1), site));
+        }
+        tasks
+    }
+
+    fn function_call(&mut self, args: &'e [Expr], form: &List, site: P::Site) {
         let block = self.library.block(form, BlockKind::Function);
         let called = self.library.blocks.get(block);
         let fault = called.and_then(|called| called.fault);
         let params = called.map_or(0, |called| called.params.len());
-        match fault.or((params != args.len()).then_some("arity mismatch")) {
-            Some(fault) => self.error(fault),
+        match fault.or((params != args.len()).then_some(ErrorKind::Arity)) {
+            Some(fault) => self.emit(Op::Error(fault), site),
             None => {
-                let end = self.label();
-                let mut tasks = vec![];
-                for (arg, count) in args.iter().zip(1..) {
-                    let check = Op::FunctionArgument { count, end };
-                    tasks.extend([Task::Eval(arg), Task::Emit(check)]);
-                }
-                let count = args.len();
-                tasks.push(Task::Emit(Op::Call { block, count }));
+                let (end, count) = (self.label(), args.len());
+                let check = |count| Op::FunctionArgument { count, end };
+                let mut tasks = self.arguments(args, site, check);
+                tasks.push(Task::Emit(Op::Call { block, count }, site));
                 self.schedule(tasks, end);
             }
         }
     }
 
-    fn stack_call(&mut self, args: &'e [Expr], body: &'e Expr) {
-        let Some(body) = body.as_list() else {
-            return self.error("sk body must be list");
-        };
-        let end = self.label();
-        let mut tasks = vec![];
-        for (arg, count) in args.iter().zip(1..) {
-            let check = Op::StackArgument { count, end };
-            tasks.extend([Task::Eval(arg), Task::Emit(check)]);
-        }
-        tasks.extend(self.stack_body(body, args.len(), end));
+    fn host_call(&mut self, args: &'e [Expr], slot: usize, site: P::Site) {
+        let (end, count) = (self.label(), args.len());
+        let check = |count| Op::HostArgument { count, end };
+        let mut tasks = self.arguments(args, site, check);
+        tasks.push(Task::Emit(Op::Host { slot, count }, site));
         self.schedule(tasks, end);
     }
 
-    /// What is to be done when the arguments are on the stack: lists in the body are evaluated in
+    fn stack_call(&mut self, args: &'e [Expr], body: &'e Expr, site: P::Site, body_site: P::Site) {
+        let Some(body) = body.as_list() else {
+            return self.emit(Op::Error(ErrorKind::StackBody), site);
+        };
+        let end = self.label();
+        let check = |count| Op::StackArgument { count, end };
+        let mut tasks = self.arguments(args, site, check);
+        tasks.extend(self.stack_body(body, body_site, args.len(), end));
+        self.schedule(tasks, end);
+    }
+
+    /// What is to be done once the arguments are on the stack: lists in the body are evaluated in
     /// its order, up to the first token that is an error.
-    fn stack_body(&mut self, body: &'e [Expr], args: usize, end: usize) -> Vec<Task<'e>> {
+    fn stack_body(
+        &mut self,
+        body: &'e [Expr],
+        site: P::Site,
+        args: usize,
+        end: usize,
+    ) -> Vec<Task<'e, P::Site>> {
         let (mut tasks, mut tokens, mut count) = (vec![], vec![], args);
-        for item in body {
+        for (index, item) in body.iter().enumerate() {
             let token = match item {
                 Expr::Bytes(bytes) => Ok(Token::from_bytes(bytes)),
                 Expr::Symbol(name) => match name.strip_prefix('$').map(placeholder) {
                     None => Ok(Token::new(name.as_bytes())),
-                    Some(None) => Err("invalid sk placeholder"),
+                    Some(None) => Err(ErrorKind::Placeholder),
                     Some(Some(index)) if index < args => Ok(Token::Argument(index)),
-                    Some(Some(_)) => Err("arity mismatch in sk placeholder"),
+                    Some(Some(_)) => Err(ErrorKind::PlaceholderArity),
                 },
                 Expr::List(_) => {
                     count += 1;
+                    let site = self.sites.item(site, index);
                     let check = Op::StackArgument { count, end };
-                    tasks.extend([Task::Eval(item), Task::Emit(check)]);
+                    tasks.extend([Task::Eval(item, site), Task::Emit(check, site)]);
                     Ok(Token::Argument(count - 1))
                 }
             };
+            self.tokens += 1;
+            if self.is_too_long() {
+                // The next check ends the compilation.
+                return tasks;
+            }
             match token {
                 Ok(token) => tokens.push(token),
-                Err(message) => {
-                    let constant = self.add_constant(Expr::error("eval", message));
-                    tasks.push(Task::Emit(Op::Fail {
-                        count,
-                        constant,
-                        end,
-                    }));
+                Err(kind) => {
+                    let site = self.sites.item(site, index);
+                    tasks.push(Task::Emit(Op::Fail { count, kind, end }, site));
                     return tasks;
                 }
             }
         }
-        let program = Program::assemble(tokens.iter().cloned());
-        // The tokens are needed again only where an argument can turn out to be an opcode.
-        if count == 0 {
-            tokens.clear();
-        }
-        self.library.templates.push(Template { program, tokens });
-        let template = self.library.templates.len() - 1;
-        tasks.push(Task::Emit(Op::Run { template, count }));
+        self.library.programs.push(Program::assemble(tokens));
+        let program = self.library.programs.len() - 1;
+        tasks.push(Task::Emit(Op::Run { program, count }, site));
         tasks
     }
 
-    fn tail(&mut self, args: &'e [Expr], slot: usize) {
+    fn tail(&mut self, args: &'e [Expr], slot: usize, site: P::Site) {
         let (end, count) = (self.label(), args.len());
-        let mut tasks = vec![Task::Emit(Op::OpenTail { slot, count, end })];
-        for (arg, count) in args.iter().zip(1..) {
-            let check = Op::TailItem { count, end };
-            tasks.extend([Task::Eval(arg), Task::Emit(check)]);
-        }
-        tasks.push(Task::Emit(Op::CloseTail { slot, count }));
+        let name = self.sites.item(site, count);
+        let mut tasks = vec![Task::Emit(Op::OpenTail { slot, count, end }, name)];
+        let check = |count| Op::TailItem { count, end };
+        tasks.extend(self.arguments(args, site, check));
+        tasks.push(Task::Emit(Op::CloseTail { slot, count }, name));
         self.schedule(tasks, end);
     }
 }

@@ -1,8 +1,9 @@
-//! Bindings of names to values, one scope inside another.
+//! Environments: bindings of names to values, one scope inside another.
 
 use crate::expr::{Expr, Symbol};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// Names and their values. A name that is not bound here is looked up in the parent.
 ///
@@ -41,7 +42,7 @@ impl Env {
         }
     }
 
-    /// What `name` is bound to, here or in the nearest parent that knows it.
+    /// The value that `name` is bound to, here or in the nearest parent that binds it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Expr> {
         let mut scope = Some(self);
@@ -54,7 +55,7 @@ impl Env {
         None
     }
 
-    /// Binds `name` here; what it was bound to here before is given back.
+    /// Binds `name` here and returns the value that it was bound to here before.
     pub fn set(&mut self, name: &str, value: Expr) -> Option<Expr> {
         self.bind(Symbol::new(name), value)
     }
@@ -67,6 +68,17 @@ impl Env {
     /// Removes the binding of `name` that is made here.
     pub fn remove(&mut self, name: &str) -> Option<Expr> {
         self.bindings.remove(name)
+    }
+
+    /// The bindings of this environment and its parents, innermost first.
+    pub(super) fn scopes(&self) -> Vec<&BTreeMap<Symbol, Expr>> {
+        let mut scopes = Vec::from([&self.bindings]);
+        let mut parent = self.parent.as_deref();
+        while let Some(env) = parent {
+            scopes.push(&env.bindings);
+            parent = env.parent.as_deref();
+        }
+        scopes
     }
 
     /// The bindings that are made here, in the order of their names.

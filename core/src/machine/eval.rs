@@ -4,170 +4,361 @@
 //! - The host's stack does not grow with an expression's nesting, nor with the depth of calls.
 //! - Steps are counted where a block is entered, for all of its operations: blocks have no loops.
 //! - An operation either leaves the stack as its block's code expects it, or ends the evaluation.
+//! - A stop that is not an end leaves everything so that [`Evaluator::run`] goes on: [`Stop::Retry`]
+//!   comes before an operation changed anything, and is only returned with [`Evaluator::at`] at the
+//!   operation; [`Stop::Pause`] comes behind it, with `at` at the next one.
 
 use super::Env;
-use super::code::{BlockKind, Op, Span};
-use super::compile::{Library, OP_BYTES};
-use super::form::Form;
-use super::names::Callee;
+use super::bytecode::{BlockKind, Op, Span};
+use super::error::ErrorKind;
+use super::failure::{Failure, Frame, KEPT_FRAMES, StackPlace};
+use super::host::{Answer, HostCall, HostFault};
+use super::library::Library;
+use super::limits::LimitKind;
 use super::opcode::Opcode;
-use super::program::{Program, Token};
-use super::session::{Session, Stop};
+use super::outcome::{HostError, Wanted};
+use super::program::Program;
+use super::session::{Account, Session, Stop, Store};
+use super::special_form::Form;
 use super::stack::StackMachine;
-use super::value::Value;
-use crate::atom::{AtomId, AtomKind, AtomSink, AtomSource, SourceError};
-use crate::expr::{Expr, List};
-use alloc::collections::BTreeSet;
+use super::suspend::Reason;
+use super::symbols::{Callee, shrink};
+use super::task::{Function, Task};
+use super::weight::{ERROR_BYTES, EXPR_BYTES, SHARED_BYTES, Scale, Weight, fits};
+use super::word::Word;
+use crate::atom::{AtomId, AtomKind};
+use crate::expr::{Expr, List, Symbol};
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 
-/// Bytes that stand before shared data.
-const SHARED_BYTES: usize = 16;
-/// Bytes that an error takes, beside a name in it.
-const ERROR_BYTES: usize = 192;
-/// The longest bytes that an expression holds in place.
-const INLINE_BYTES: usize = 22;
-/// Values that the stack keeps room for between evaluations.
-const KEPT_ITEMS: usize = 4096;
-
-/// Why an evaluation ended without a value, and whose error it is.
-pub(super) struct Abort {
-    pub(super) topic: &'static str,
-    pub(super) message: &'static str,
-}
-
-impl Abort {
-    fn new(topic: &'static str, stop: Stop) -> Self {
-        match stop {
-            Stop::Failed(message) | Stop::Limit(message) => Self { topic, message },
-            Stop::Interrupted => Self {
-                topic: "eval",
-                message: "interrupted",
-            },
-        }
-    }
-}
-
-/// What the evaluator itself runs into.
-impl From<Stop> for Abort {
-    fn from(stop: Stop) -> Self {
-        Self::new("eval", stop)
-    }
-}
+/// The end of all code: what is called from the host goes on there.
+pub(super) const END: usize = usize::MAX;
 
 /// Where a block goes on that called another one.
-struct Frame {
-    back: usize,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Activation {
+    pub(super) back: usize,
     /// Where the scope starts that the call opened, if it opened one.
-    scope: Option<usize>,
+    pub(super) scope: Option<usize>,
+}
+
+/// A list of atoms that is being read.
+pub(super) struct Following {
+    pub(super) next: AtomId,
+    /// The items so far, first one first.
+    pub(super) items: Vec<Expr>,
+}
+
+/// The program that the stack machine runs.
+#[derive(Clone)]
+pub(super) enum Running {
+    /// None.
+    Nothing,
+    /// This one of the library.
+    Shared(usize),
+    /// One of its own, because arguments spell opcodes.
+    Own(Program),
 }
 
 /// The evaluator, with the code of what it evaluated before.
-#[derive(Default)]
 pub(super) struct Evaluator {
     pub(super) library: Library,
     pub(super) stack_machine: StackMachine,
-    values: Vec<Expr>,
-    frames: Vec<Frame>,
+    /// Whether nothing is left of an evaluation.
+    pub(super) is_clear: bool,
+    /// Whether a program runs without the evaluator.
+    pub(super) is_program: bool,
+    /// The expression that is under way, and those that come after it.
+    pub(super) current: Option<Expr>,
+    pub(super) rest: Option<vec::IntoIter<Expr>>,
+    /// The operation that is under way, or the next one.
+    pub(super) at: usize,
+    pub(super) values: Vec<Expr>,
+    pub(super) frames: Vec<Activation>,
     /// How many frames opened a scope.
-    scopes: usize,
-    /// What the lists mean whose tail is a name, and that are not complete yet.
-    tails: Vec<Callee>,
-    arguments: Vec<Value>,
+    pub(super) scopes: usize,
+    /// What the lists mean whose tail is a symbol, and that are not complete yet.
+    pub(super) tails: Vec<Callee>,
+    /// The program that the stack machine runs, and its arguments.
+    pub(super) running: Running,
+    pub(super) arguments: Vec<Word>,
+    pub(super) following: Option<Following>,
+    /// Values of the environment that were bound anew: the program did not make them.
+    pub(super) replaced: Vec<Expr>,
 }
 
 impl Evaluator {
-    /// The value of `expr`; what it defines stays in `env`.
-    pub(super) fn eval<S: AtomSource + AtomSink>(
+    pub(super) fn new(library: Library) -> Self {
+        Self {
+            library,
+            stack_machine: StackMachine::default(),
+            is_program: false,
+            current: None,
+            rest: None,
+            is_clear: true,
+            at: END,
+            values: Vec::new(),
+            frames: Vec::new(),
+            scopes: 0,
+            tails: Vec::new(),
+            running: Running::Nothing,
+            arguments: Vec::new(),
+            following: None,
+            replaced: Vec::new(),
+        }
+    }
+
+    /// Forgets what an evaluation left, however it ended: a host that panicked in the middle of
+    /// one too. Keeps room for `kept` values.
+    pub(super) fn clear(&mut self, kept: usize) {
+        if self.is_clear {
+            return;
+        }
+        self.library.symbols.forget_values(kept);
+        self.stack_machine.end(kept);
+        self.current = None;
+        self.rest = None;
+        self.at = END;
+        self.scopes = 0;
+        self.running = Running::Nothing;
+        self.following = None;
+        self.values.clear();
+        self.frames.clear();
+        self.tails.clear();
+        self.arguments.clear();
+        self.replaced.clear();
+        shrink(&mut self.values, kept);
+        shrink(&mut self.frames, kept);
+        shrink(&mut self.tails, kept);
+        shrink(&mut self.arguments, kept);
+        shrink(&mut self.replaced, kept);
+        self.is_clear = true;
+    }
+
+    /// Begins an evaluation and goes on with it.
+    pub(super) fn evaluate<S: Store>(
+        &mut self,
+        task: Task<'_>,
+        env: &mut Env,
+        session: &mut Session<'_, S>,
+    ) -> Result<Expr, Stop> {
+        self.library.epoch = self.library.epoch.wrapping_add(1);
+        self.is_program = false;
+        self.is_clear = false;
+        match task {
+            Task::Expr(expr) => self.enter_expr(expr, env, session)?,
+            Task::Script([]) => self.values.push(Expr::List(List::new())),
+            Task::Script([first, rest @ ..]) => {
+                self.rest = Some(Vec::from(rest).into_iter());
+                self.enter_expr(first, env, session)?;
+            }
+            Task::Call {
+                function,
+                arguments,
+            } => self.enter_call(function, arguments, env, session)?,
+            Task::Program { program, arguments } => {
+                self.is_program = true;
+                self.stack_machine.begin(program);
+                self.arguments
+                    .extend(arguments.iter().map(Word::from_bytes));
+                self.running = Running::Own(program.clone());
+            }
+        }
+        self.go_on(env, session)
+    }
+
+    /// Goes on to the value of what [`Evaluator::evaluate`] began.
+    pub(super) fn go_on<S: Store>(
+        &mut self,
+        env: &mut Env,
+        session: &mut Session<'_, S>,
+    ) -> Result<Expr, Stop> {
+        if self.is_program {
+            return self.run_program(session);
+        }
+        loop {
+            self.run(env, session)?;
+            let value = self.take_value(session.account)?;
+            if value.is_error() {
+                return Ok(value);
+            }
+            let Some(next) = self.rest.as_mut().and_then(Iterator::next) else {
+                return Ok(value);
+            };
+            self.leave_expr(session.account);
+            self.enter_expr(&next, env, session)?;
+        }
+    }
+
+    /// The topic of an interrupt.
+    pub(super) const fn topic(&self) -> &'static str {
+        if self.is_program { "low_eval" } else { "eval" }
+    }
+
+    /// Leaves an expression of a script for the next one: its bindings are the environment's now,
+    /// its code is not needed.
+    fn leave_expr(&mut self, account: &mut Account) {
+        self.library.symbols.forget_values(usize::MAX);
+        self.replaced.clear();
+        self.library.epoch = self.library.epoch.wrapping_add(1);
+        account.code = 0;
+        self.library.trim(account.limits.live_bytes / 4);
+    }
+
+    /// Runs a program without the evaluator.
+    fn run_program<S: Store>(&mut self, session: &mut Session<'_, S>) -> Result<Expr, Stop> {
+        let Running::Own(program) = &self.running else {
+            return Ok(Expr::List(List::new()));
+        };
+        let result = self
+            .stack_machine
+            .run(program, &self.arguments, session, |code| code);
+        match result {
+            Ok(value) => Ok(Expr::Bytes(value.to_bytes())),
+            Err(stop) => {
+                if let Stop::Failed(kind) = stop {
+                    let place = place_in(program, &self.stack_machine);
+                    session
+                        .account
+                        .failures
+                        .add(|| Failure::in_program(kind, place));
+                }
+                session.account.in_stack |= matches!(stop, Stop::Limit | Stop::Host);
+                Err(stop)
+            }
+        }
+    }
+
+    /// Begins with an expression: what it needs is on the stack when [`Evaluator::run`] ends.
+    fn enter_expr<S: Store>(
         &mut self,
         expr: &Expr,
-        env: &mut Env,
+        env: &Env,
         session: &mut Session<'_, S>,
-    ) -> Result<Expr, Abort> {
-        let value = match expr {
-            Expr::List(list) => self.eval_list(list, env, session),
-            Expr::Bytes(_) => Ok(expr.clone()),
-            Expr::Symbol(name) => match env.get(name) {
-                Some(value) => Ok(value.clone()),
-                None => unbound(name, session, || 0),
-            },
-        };
-        self.library.names.forget_values();
-        self.values.clear();
-        self.values.shrink_to(KEPT_ITEMS);
-        self.frames.clear();
-        self.frames.shrink_to(KEPT_ITEMS);
-        self.tails.clear();
-        self.scopes = 0;
-        self.library.trim();
-        let value = value?;
-        if !fits(&value, session.limits.live_bytes) {
-            return Err(Stop::Limit("memory limit").into());
+    ) -> Result<(), Stop> {
+        self.at = END;
+        self.current = Some(expr.clone());
+        match expr {
+            Expr::Bytes(_) => self.values.push(expr.clone()),
+            // The name of a host function is a call of it.
+            Expr::Symbol(name) if self.library.hosts.contains(name) => {
+                let list = List::from([expr.clone()]);
+                self.current = Some(Expr::List(list.clone()));
+                self.enter_list(&list, session)?;
+            }
+            Expr::Symbol(name) => {
+                let value = match env.get(name) {
+                    Some(value) => value.clone(),
+                    None => self.unbound(name, false, session)?,
+                };
+                self.values.push(value);
+            }
+            Expr::List(list) => self.enter_list(list, session)?,
         }
-        Ok(value)
+        Ok(())
     }
 
-    fn eval_list<S: AtomSource + AtomSink>(
+    fn enter_list<S: Store>(
         &mut self,
         list: &List,
-        env: &mut Env,
         session: &mut Session<'_, S>,
-    ) -> Result<Expr, Abort> {
+    ) -> Result<(), Stop> {
         let block = self.library.block(list, BlockKind::List);
-        let span = self.enter(block, session)?;
-        self.run(span.start, env, session)?;
-        // The code of a block leaves one value.
-        self.values.pop().ok_or(Stop::Limit("stack limit").into())
+        let weight = self
+            .library
+            .weigh(block, session.account.limits.live_bytes)
+            .map_err(|_| session.account.too_large())?;
+        self.library.is_first(block);
+        self.count_code(weight, session)?;
+        let span = self.span(block, session)?;
+        self.at = span.start;
+        session.spend(span.len as u64)
     }
 
-    /// Makes sure that a block is compiled and that there are steps and room for it.
-    #[inline]
-    fn enter<S>(&mut self, block: usize, session: &mut Session<'_, S>) -> Result<Span, Abort> {
-        let code = self.library.blocks.get(block).and_then(|block| block.code);
-        let span = match code {
-            Some(span) => span,
-            None => self.compile(block, session)?,
-        };
-        session.spend(span.len as u64)?;
-        if self.values.len() + span.height > session.limits.stack_items {
-            return Err(Stop::Limit("stack limit").into());
-        }
-        Ok(span)
-    }
-
-    #[cold]
-    fn compile<S>(&mut self, block: usize, session: &mut Session<'_, S>) -> Result<Span, Abort> {
-        let max_ops = session.limits.live_bytes / OP_BYTES;
-        let compiled = self.library.compile(block, max_ops);
-        let span = compiled.map_err(|_| Stop::Limit("memory limit"))?;
-        session.allocate(span.len * OP_BYTES, || self.live_bytes())?;
-        Ok(span)
-    }
-
-    fn run<S: AtomSource + AtomSink>(
+    /// Begins with a call from the host.
+    fn enter_call<S: Store>(
         &mut self,
-        start: usize,
-        env: &mut Env,
+        function: Function<'_>,
+        arguments: &[Expr],
+        env: &Env,
         session: &mut Session<'_, S>,
-    ) -> Result<(), Abort> {
-        let mut pc = start;
+    ) -> Result<(), Stop> {
+        self.at = END;
+        let count = arguments.len();
+        let callee = match function {
+            Function::Form(form) => {
+                self.current = Some(form.clone());
+                self.form_callee(form, count, session)?
+            }
+            Function::Name(name) => {
+                let value = env.get(name).cloned();
+                self.current = value.is_some().then(|| Expr::symbol(name));
+                match value.filter(|_| !self.library.hosts.contains(name)) {
+                    Some(value) => self.form_callee(&value, count, session)?,
+                    None if self.library.hosts.contains(name) => Callee::None,
+                    None => {
+                        let error = self.unbound(&Symbol::new(name), true, session)?;
+                        self.values.push(error);
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let error = match callee {
+            Callee::Function(block) | Callee::Stack { block, .. } => self.call_fault(block, count),
+            Callee::Unknown | Callee::None => Some(ErrorKind::NotCallable),
+        };
+        if let Some(kind) = error {
+            let error = self.fail(kind, session)?;
+            self.values.push(error);
+            return Ok(());
+        }
+        if count as u64 > session.account.limits.stack_items {
+            return Err(session.exceed(LimitKind::Stack, count as u64));
+        }
+        for (argument, count) in arguments.iter().zip(1..) {
+            self.values.push(argument.clone());
+            let is_accepted = match callee {
+                Callee::Function(_) => self.accept_function_argument(count, session)?,
+                _ => self.accept_stack_argument(count, session)?,
+            };
+            if !is_accepted {
+                return Ok(());
+            }
+        }
+        match callee {
+            Callee::Function(block) => self.call(block, count, END, session),
+            Callee::Stack { block, .. } => self.call_stack(block, END, session),
+            Callee::Unknown | Callee::None => Ok(()),
+        }
+    }
+
+    /// Runs until there is a value for what [`Evaluator::enter_expr`] or its siblings began.
+    fn run<S: Store>(&mut self, env: &mut Env, session: &mut Session<'_, S>) -> Result<(), Stop> {
+        let mut pc = self.at;
         while let Some(op) = self.library.ops.get(pc) {
+            self.at = pc;
             pc += 1;
             match *op {
                 Op::Constant(index) => {
                     let value = self.constant(index);
                     self.values.push(value);
                 }
-                Op::Load(slot) => self.load(slot, env, session)?,
+                Op::Error(kind) => {
+                    let error = self.fail(kind, session)?;
+                    self.values.push(error);
+                }
+                Op::Load(slot) => self.load(slot, false, env, session)?,
                 Op::Collect(count) => self.collect(count, session)?,
-                Op::Define(slot) => self.define(slot, env),
+                Op::Define(slot) => self.define(slot, env, session)?,
                 Op::Follow(index) => {
-                    let value = self.follow(index, session)?;
-                    self.values.push(value);
+                    self.follow(index, session)?;
                 }
                 Op::FunctionArgument { count, end } => {
-                    if !matches!(self.values.last(), Some(Expr::Bytes(_))) {
-                        self.reject_function_argument(count, session)?;
+                    if !matches!(self.values.last(), Some(Expr::Bytes(_)))
+                        && !self.accept_function_argument(count, session)?
+                    {
                         pc = end;
                     }
                 }
@@ -178,17 +369,24 @@ impl Evaluator {
                         pc = end;
                     }
                 }
-                Op::Fail {
-                    count,
-                    constant,
-                    end,
-                } => {
-                    let error = self.constant(constant);
+                Op::HostArgument { count, end } => {
+                    if let Some(error) = self.values.last().filter(|value| value.is_error()) {
+                        let error = error.clone();
+                        self.replace(count, error);
+                        pc = end;
+                    }
+                }
+                Op::Fail { count, kind, end } => {
+                    let error = self.fail(kind, session)?;
                     self.replace(count, error);
                     pc = end;
                 }
-                Op::Call { block, count } => pc = self.call(block, count, pc, session)?,
-                Op::Run { template, count } => self.run_stack(template, count, session)?,
+                Op::Call { block, count } => {
+                    self.call(block, count, pc, session)?;
+                    pc = self.at;
+                }
+                Op::Run { program, count } => self.run_stack(program, count, session)?,
+                Op::Host { slot, count } => self.call_host(slot, count, session)?,
                 Op::OpenTail { slot, count, end } => {
                     if !self.open_tail(slot, count, env, session)? {
                         pc = end;
@@ -201,10 +399,16 @@ impl Evaluator {
                     }
                 }
                 Op::CloseTail { slot, count } => match self.tails.pop().unwrap_or_default() {
-                    Callee::Function(block) => pc = self.call(block, count, pc, session)?,
-                    Callee::Stack { block, .. } => pc = self.call_stack(block, pc, session)?,
+                    Callee::Function(block) => {
+                        self.call(block, count, pc, session)?;
+                        pc = self.at;
+                    }
+                    Callee::Stack { block, .. } => {
+                        self.call_stack(block, pc, session)?;
+                        pc = self.at;
+                    }
                     Callee::Unknown | Callee::None => {
-                        self.load(slot, env, session)?;
+                        self.load(slot, true, env, session)?;
                         self.collect(count + 1, session)?;
                     }
                 },
@@ -213,14 +417,66 @@ impl Evaluator {
                         pc = frame.back;
                         if let Some(scope) = frame.scope {
                             self.scopes -= 1;
-                            self.library.names.unwind(scope);
+                            self.library.symbols.unwind(scope);
                         }
                     }
-                    None => return Ok(()),
+                    None => pc = END,
                 },
             }
         }
+        self.at = END;
         Ok(())
+    }
+
+    /// Takes the value that [`Evaluator::run`] left.
+    fn take_value(&mut self, session: &mut Account) -> Result<Expr, Stop> {
+        let value = self.values.pop();
+        let value = value.ok_or_else(|| session.exceed(LimitKind::Stack, 0))?;
+        self.values.clear();
+        if !fits(&value, session.limits.live_bytes) {
+            return Err(session.too_large());
+        }
+        Ok(value)
+    }
+
+    /// Counts bytes of code.
+    fn count_code<S: Store>(
+        &mut self,
+        weight: Weight,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let bytes = weight.code_bytes();
+        session.account.code = session.account.code.saturating_add(bytes);
+        session
+            .account
+            .allocate(bytes, |code| self.live_bytes(code))
+    }
+
+    /// The code of a block, which is compiled if it is not yet, if there is room for its values.
+    #[inline]
+    fn span<S: Store>(&mut self, block: usize, session: &mut Session<'_, S>) -> Result<Span, Stop> {
+        let code = self.library.blocks.get(block).and_then(|block| block.code);
+        let span = match code {
+            Some(span) => span,
+            None => self.compile(block, session)?,
+        };
+        let items = (self.values.len() + span.height) as u64;
+        if items > session.account.limits.stack_items {
+            return Err(session.exceed(LimitKind::Stack, items));
+        }
+        Ok(span)
+    }
+
+    #[cold]
+    fn compile<S: Store>(
+        &mut self,
+        block: usize,
+        session: &mut Session<'_, S>,
+    ) -> Result<Span, Stop> {
+        // What was weighed has far fewer operations: this ends nothing that weighing did not.
+        let max_ops = session.account.limits.live_bytes / 8 + 64;
+        let compiled = self.library.compile(block, max_ops);
+        compiled.map_err(|_| session.account.too_large())
     }
 
     #[inline]
@@ -237,382 +493,658 @@ impl Evaluator {
     }
 
     #[inline]
-    fn load<S>(
+    fn load<S: Store>(
         &mut self,
         slot: usize,
+        is_call: bool,
         env: &Env,
         session: &mut Session<'_, S>,
-    ) -> Result<(), Abort> {
-        let bound = self.library.names.slot(slot, env);
+    ) -> Result<(), Stop> {
+        let bound = self.library.symbols.slot(slot, env);
         let value = match bound.and_then(|slot| slot.value.as_ref()) {
             Some(value) => value.clone(),
-            None => {
-                let name = self.library.names.symbol(slot).cloned();
-                unbound(name.as_deref().unwrap_or(""), session, || self.live_bytes())?
-            }
+            None => match self.library.symbols.symbol(slot).cloned() {
+                Some(name) => self.unbound(&name, is_call, session)?,
+                None => return Ok(()),
+            },
         };
         self.values.push(value);
         Ok(())
     }
 
-    fn collect<S>(&mut self, count: usize, session: &mut Session<'_, S>) -> Result<(), Abort> {
-        let bytes = SHARED_BYTES + count * size_of::<Expr>();
-        session.allocate(bytes, || self.live_bytes())?;
+    fn collect<S: Store>(
+        &mut self,
+        count: usize,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let bytes = SHARED_BYTES + EXPR_BYTES * count as u64;
+        session
+            .account
+            .allocate(bytes, |code| self.live_bytes(code))?;
         let start = self.values.len().saturating_sub(count);
         let list: List = self.values.drain(start..).collect();
         self.values.push(Expr::List(list));
         Ok(())
     }
 
-    fn define(&mut self, slot: usize, env: &mut Env) {
+    fn define<S: Store>(
+        &mut self,
+        slot: usize,
+        env: &mut Env,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
         let Some(value) = self.values.last().filter(|value| !value.is_error()) else {
-            return;
+            return Ok(());
         };
-        if self.scopes == 0 {
-            self.library.names.bind_global(slot, value.clone(), env);
-        } else {
-            self.library.names.bind(slot, value.clone());
+        if self.scopes > 0 {
+            let hidden = self.library.symbols.mark() as u64 + 1;
+            if hidden > session.account.limits.stack_items {
+                return Err(session.exceed(LimitKind::Stack, hidden));
+            }
+            self.library.symbols.bind(slot, value.clone());
+        } else if let Some(old) = self.library.symbols.bind_global(slot, value.clone(), env) {
+            self.replaced.push(old);
         }
+        Ok(())
     }
 
-    /// The chain of atoms that a constant names, the last one first.
-    fn follow<S: AtomSource + AtomSink>(
-        &mut self,
-        index: usize,
-        session: &mut Session<'_, S>,
-    ) -> Result<Expr, Abort> {
-        let not_found = || Ok(Expr::error("eval", "ref target not found"));
-        session.allocate(ERROR_BYTES, || self.live_bytes())?;
-        let id = self.constant(index);
-        let Some(mut next) = id.as_bytes().and_then(AtomId::from_slice) else {
-            return not_found();
-        };
-        let mut items = Vec::new();
-        while !next.is_zero() {
-            let atom = match session.source().atom(&next) {
-                Ok(atom) => atom,
-                Err(SourceError::Missing(_)) => {
-                    session.note_missing(next);
-                    return not_found();
-                }
-                Err(SourceError::Failed(_)) => return Ok(Expr::error("eval", "storage error")),
-            };
-            let len = atom.data().len();
-            session.spend(1)?;
-            session.spend_bytes(len)?;
-            // The list is not on the stack yet: it counts as long as it is being made.
-            let made = items.len() * (2 * size_of::<Expr>() + SHARED_BYTES);
-            let bytes = len + 2 * size_of::<Expr>() + SHARED_BYTES;
-            session.allocate(bytes, || self.live_bytes().saturating_add(made))?;
-            items.push(match atom.kind() {
-                AtomKind::Bytes => Expr::bytes(atom.data()),
-                AtomKind::List => {
-                    Expr::list(Vec::from([Expr::bytes(atom.data()), Expr::symbol("ref")]))
-                }
-                AtomKind::Symbol => match core::str::from_utf8(atom.data()) {
-                    Ok(name) => Expr::symbol(name),
-                    Err(_) => return not_found(),
+    /// Reads the list of atoms that a constant names, the last one first.
+    fn follow<S: Store>(&mut self, index: usize, session: &mut Session<'_, S>) -> Result<(), Stop> {
+        let mut following = match self.following.take() {
+            Some(following) => following,
+            None => match self.constant(index).as_bytes().and_then(AtomId::from_slice) {
+                Some(next) => Following {
+                    next,
+                    items: Vec::new(),
                 },
-            });
-            next = atom.next();
+                None => return self.end_following(Err(ErrorKind::ReferenceTarget), session),
+            },
+        };
+        while !following.next.is_zero() {
+            match self.follow_one(&mut following, session) {
+                Ok(()) => {}
+                Err(Stop::Failed(_)) => {
+                    return self.end_following(Err(ErrorKind::ReferenceTarget), session);
+                }
+                Err(stop) => {
+                    // Behind an atom is in front of the rest of this operation.
+                    self.following = Some(following);
+                    return Err(stop);
+                }
+            }
         }
-        items.reverse();
-        Ok(Expr::list(items))
+        self.end_following(Ok(following.items), session)
+    }
+
+    fn follow_one<S: Store>(
+        &mut self,
+        following: &mut Following,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let atom = session.read(&following.next, Wanted::List)?;
+        let len = atom.data().len();
+        session.count_bytes(len)?;
+        let bytes = (3 * EXPR_BYTES + SHARED_BYTES).saturating_add(len as u64);
+        session.account.allocate(bytes, |code| {
+            // The list is not on the stack yet: it counts as long as it is being made.
+            let mut scale = Scale::default();
+            scale.add(following.items.iter());
+            let list = EXPR_BYTES.saturating_mul(following.items.len() as u64);
+            let live = self.live_bytes(code).saturating_add(list);
+            live.saturating_add(scale.bytes())
+        })?;
+        following.items.push(match atom.kind() {
+            AtomKind::Bytes => Expr::bytes(atom.data()),
+            AtomKind::List => {
+                Expr::list(Vec::from([Expr::bytes(atom.data()), Expr::symbol("ref")]))
+            }
+            AtomKind::Symbol => match core::str::from_utf8(atom.data()) {
+                Ok(name) => Expr::symbol(name),
+                Err(_) => return Err(Stop::Failed(ErrorKind::ReferenceTarget)),
+            },
+        });
+        following.next = atom.next();
+        session.spend(1)
+    }
+
+    fn end_following<S: Store>(
+        &mut self,
+        items: Result<Vec<Expr>, ErrorKind>,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let value = match items {
+            Ok(mut items) => {
+                items.reverse();
+                Expr::list(items)
+            }
+            Err(kind) => self.fail(kind, session)?,
+        };
+        self.values.push(value);
+        Ok(())
     }
 
     /// An error of the evaluator's own.
     #[cold]
-    fn error<S>(&self, message: &str, session: &mut Session<'_, S>) -> Result<Expr, Abort> {
-        session.allocate(ERROR_BYTES, || self.live_bytes())?;
-        Ok(Expr::error("eval", message))
+    fn fail<S: Store>(
+        &mut self,
+        kind: ErrorKind,
+        session: &mut Session<'_, S>,
+    ) -> Result<Expr, Stop> {
+        session
+            .account
+            .allocate(ERROR_BYTES, |code| self.live_bytes(code))?;
+        session
+            .account
+            .failures
+            .add(|| self.failure(kind, None, false, None));
+        Ok(Expr::error(kind.topic(), kind.message()))
     }
 
+    /// The error of a symbol that is not bound; it holds the name, however long that is.
     #[cold]
-    fn reject_function_argument<S>(
+    fn unbound<S: Store>(
+        &mut self,
+        name: &Symbol,
+        is_call: bool,
+        session: &mut Session<'_, S>,
+    ) -> Result<Expr, Stop> {
+        let bytes = ERROR_BYTES.saturating_add((name.len() as u64).saturating_mul(2));
+        session
+            .account
+            .allocate(bytes, |code| self.live_bytes(code))?;
+        let kind = ErrorKind::UnboundSymbol;
+        session
+            .account
+            .failures
+            .add(|| self.failure(kind, Some(name.clone()), is_call, None));
+        let message = format!("{kind} '{}'", name.as_str());
+        Ok(Expr::error(kind.topic(), &message))
+    }
+
+    /// An error with the calls that are open.
+    fn failure(
+        &self,
+        kind: ErrorKind,
+        symbol: Option<Symbol>,
+        is_call: bool,
+        stack: Option<StackPlace>,
+    ) -> Failure {
+        let mut frames = Vec::new();
+        let mut at = self.at;
+        let mut callers = self.frames.iter().rev();
+        loop {
+            let caller = callers.next();
+            let place = self.library.block_at(at).and_then(|(block, op)| {
+                let block = self.library.blocks.get(block)?;
+                Some((Expr::List(block.list.clone()), block.kind, op))
+            });
+            let place = place.or_else(|| Some((self.current.clone()?, BlockKind::List, 0)));
+            if let Some((code, kind, op)) = place {
+                let calling = caller.map(|caller| caller.back.wrapping_sub(1));
+                frames.push(Frame {
+                    code,
+                    kind,
+                    op,
+                    hosts: self.library.hosts.clone(),
+                    name: calling.and_then(|at| self.called_name(at)),
+                });
+            }
+            match caller {
+                Some(caller) if caller.back != END && frames.len() < KEPT_FRAMES => {
+                    at = caller.back.wrapping_sub(1);
+                }
+                _ => break,
+            }
+        }
+        Failure {
+            kind,
+            symbol,
+            is_call,
+            stack,
+            frames,
+            more_frames: callers.len() as u64,
+        }
+    }
+
+    /// The name by which the operation at `at` calls.
+    fn called_name(&self, at: usize) -> Option<Symbol> {
+        match self.library.ops.get(at) {
+            Some(Op::CloseTail { slot, .. }) => self.library.symbols.symbol(*slot).cloned(),
+            Some(_) => None,
+            // The host called.
+            None => match &self.current {
+                Some(Expr::Symbol(name)) => Some(name.clone()),
+                _ => None,
+            },
+        }
+    }
+
+    /// Takes the topmost value as an argument of a function; if it cannot be one, the error
+    /// replaces the call.
+    #[cold]
+    fn accept_function_argument<S: Store>(
         &mut self,
         count: usize,
         session: &mut Session<'_, S>,
-    ) -> Result<(), Abort> {
+    ) -> Result<bool, Stop> {
         let error = match self.values.last() {
+            Some(Expr::Bytes(_)) => return Ok(true),
             Some(value) if value.is_error() => value.clone(),
-            _ => self.error("argument must resolve to Bytes", session)?,
+            _ => self.fail(ErrorKind::FunctionArgument, session)?,
         };
         self.replace(count, error);
-        Ok(())
+        Ok(false)
     }
 
-    /// Makes bytes of an argument that is none; if it cannot be, its error replaces the call.
-    fn accept_stack_argument<S>(
+    /// Makes bytes of the topmost value, an argument of a stack program; if it cannot be one, the
+    /// error replaces the call.
+    fn accept_stack_argument<S: Store>(
         &mut self,
         count: usize,
         session: &mut Session<'_, S>,
-    ) -> Result<bool, Abort> {
+    ) -> Result<bool, Stop> {
         let Some(value) = self.values.last() else {
             return Ok(false);
         };
         let error = match value {
+            Expr::Bytes(_) => return Ok(true),
             error if error.is_error() => error.clone(),
             Expr::List(items) => {
-                session.spend(items.len() as u64)?;
+                session.account.count(items.len() as u64)?;
                 let total = items.iter().try_fold(0usize, |total, item| {
                     Some(total.saturating_add(item.as_bytes()?.len()))
                 });
                 match total {
                     Some(total) => {
-                        session.spend_bytes(total)?;
-                        session.allocate(total, || self.live_bytes())?;
+                        session.count_bytes(total)?;
+                        session
+                            .account
+                            .allocate(total as u64, |code| self.live_bytes(code))?;
                         let mut joined = Vec::with_capacity(total);
                         let parts = items.iter().filter_map(Expr::as_bytes);
                         parts.for_each(|part| joined.extend_from_slice(part));
                         self.replace(1, Expr::bytes(joined));
                         return Ok(true);
                     }
-                    None => self.error("byte list must contain only Bytes elements", session)?,
+                    None => self.fail(ErrorKind::ByteList, session)?,
                 }
             }
-            _ => self.error("argument must resolve to Bytes or (Bytes ...)", session)?,
+            Expr::Symbol(_) => self.fail(ErrorKind::StackArgument, session)?,
         };
         self.replace(count, error);
         Ok(false)
     }
 
-    /// Calls a function: binds its parameters to the topmost values; where the code goes on.
+    /// Calls a function: binds its parameters to the topmost values and goes on in its block.
     #[inline]
-    fn call<S>(
+    fn call<S: Store>(
         &mut self,
         block: usize,
         count: usize,
         back: usize,
         session: &mut Session<'_, S>,
-    ) -> Result<usize, Abort> {
-        let span = self.enter(block, session)?;
-        let scope = self.library.names.mark();
-        if self.frames.len() >= session.limits.depth {
-            return Err(Stop::Limit("depth limit").into());
+    ) -> Result<(), Stop> {
+        let span = self.span(block, session)?;
+        let scope = self.library.symbols.mark();
+        self.open_frame(back, Some(scope), session)?;
+        let hidden = (scope + count) as u64;
+        if hidden > session.account.limits.stack_items {
+            return Err(session.exceed(LimitKind::Stack, hidden));
         }
-        if scope + count > session.limits.stack_items {
-            return Err(Stop::Limit("stack limit").into());
-        }
-        self.frames.push(Frame {
-            back,
-            scope: Some(scope),
-        });
         self.scopes += 1;
         let start = self.values.len().saturating_sub(count);
         if let Some(block) = self.library.blocks.get(block) {
             for (param, value) in block.params.iter().zip(self.values.drain(start..)) {
-                self.library.names.bind(*param, value);
+                self.library.symbols.bind(*param, value);
             }
         }
-        Ok(span.start)
+        self.at = span.start;
+        session.spend(span.len as u64)
     }
 
     /// Calls a stack program that stands in a block: its arguments stay on the stack.
-    fn call_stack<S>(
+    fn call_stack<S: Store>(
         &mut self,
         block: usize,
         back: usize,
         session: &mut Session<'_, S>,
-    ) -> Result<usize, Abort> {
-        let span = self.enter(block, session)?;
-        if self.frames.len() >= session.limits.depth {
-            return Err(Stop::Limit("depth limit").into());
-        }
-        self.frames.push(Frame { back, scope: None });
-        Ok(span.start)
+    ) -> Result<(), Stop> {
+        let span = self.span(block, session)?;
+        self.open_frame(back, None, session)?;
+        self.at = span.start;
+        session.spend(span.len as u64)
     }
 
-    /// Runs a stack program with the topmost values.
-    fn run_stack<S: AtomSource + AtomSink>(
+    #[inline]
+    fn open_frame<S: Store>(
         &mut self,
-        template: usize,
+        back: usize,
+        scope: Option<usize>,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let depth = self.frames.len() as u64;
+        if depth >= session.account.limits.depth {
+            return Err(session.exceed(LimitKind::Depth, depth.saturating_add(1)));
+        }
+        self.frames.push(Activation { back, scope });
+        Ok(())
+    }
+
+    /// Runs a stack program with the topmost values, or goes on with it.
+    fn run_stack<S: Store>(
+        &mut self,
+        program: usize,
         count: usize,
         session: &mut Session<'_, S>,
-    ) -> Result<(), Abort> {
-        let Some(template) = self.library.templates.get(template) else {
+    ) -> Result<(), Stop> {
+        if matches!(self.running, Running::Nothing) {
+            self.begin_stack(program, count, session)?;
+        }
+        let program = match &self.running {
+            Running::Nothing => None,
+            Running::Shared(index) => self.library.programs.get(*index),
+            Running::Own(program) => Some(program),
+        };
+        let Some(program) = program else {
+            return Ok(());
+        };
+        let result = self
+            .stack_machine
+            .run(program, &self.arguments, session, |code| {
+                live_bytes(&self.values, &self.library, &self.replaced, code)
+            });
+        let value = match result {
+            Ok(value) => {
+                let bytes = value.outside_bytes() as u64;
+                session
+                    .account
+                    .allocate(bytes, |code| self.live_bytes(code))?;
+                Expr::Bytes(value.to_bytes())
+            }
+            Err(Stop::Failed(kind)) => {
+                session
+                    .account
+                    .allocate(ERROR_BYTES, |code| self.live_bytes(code))?;
+                let place = place_in(program, &self.stack_machine);
+                session
+                    .account
+                    .failures
+                    .add(|| self.failure(kind, None, false, Some(place)));
+                Expr::error(kind.topic(), kind.message())
+            }
+            Err(stop) => {
+                session.account.in_stack |= matches!(stop, Stop::Limit | Stop::Host);
+                return Err(stop);
+            }
+        };
+        self.running = Running::Nothing;
+        self.arguments.clear();
+        self.stack_machine.end(usize::MAX);
+        self.replace(count, value);
+        Ok(())
+    }
+
+    fn begin_stack<S: Store>(
+        &mut self,
+        index: usize,
+        count: usize,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let Some(program) = self.library.programs.get(index) else {
             return Ok(());
         };
         let start = self.values.len().saturating_sub(count);
         self.arguments.clear();
         let mut spells_opcode = false;
         for value in self.values.get(start..).unwrap_or_default() {
+            // All are bytes: each was checked when it was computed.
             if let Expr::Bytes(bytes) = value {
                 spells_opcode |= Opcode::from_token(bytes).is_some();
-                self.arguments.push(Value::from_bytes(bytes));
+                self.arguments.push(Word::from_bytes(bytes));
             }
         }
-        let arguments = self.arguments.as_slice();
-        let result = if spells_opcode {
-            session.spend(template.tokens.len() as u64)?;
-            let program = substituted(&template.tokens, arguments);
-            self.stack_machine.run(&program, arguments, session)
+        if spells_opcode {
+            session.account.count(program.len() as u64)?;
+            let program = program.substituted(&self.arguments);
+            self.stack_machine.begin(&program);
+            self.running = Running::Own(program);
         } else {
-            self.stack_machine
-                .run(&template.program, arguments, session)
+            self.stack_machine.begin(program);
+            self.running = Running::Shared(index);
+        }
+        Ok(())
+    }
+
+    /// The program that the operation under way runs, and its index.
+    pub(super) fn program_at(&self) -> Option<(usize, Program)> {
+        let Some(Op::Run { program, .. }) = self.library.ops.get(self.at) else {
+            return None;
         };
-        self.arguments.clear();
+        let index = *program;
+        Some((index, self.library.programs.get(index)?.clone()))
+    }
+
+    /// Whether an argument of the program that runs spells an opcode.
+    pub(super) fn is_substituted(&self) -> bool {
+        let mut arguments = self.arguments.iter();
+        arguments.any(|argument| argument.with_bytes(Opcode::from_token).is_some())
+    }
+
+    /// The program that runs if this one is called with the arguments.
+    pub(super) fn program_for(&self, program: &Program) -> Program {
+        if !self.is_program && self.is_substituted() {
+            program.substituted(&self.arguments)
+        } else {
+            program.clone()
+        }
+    }
+
+    /// Calls a host function with the topmost values.
+    #[cold]
+    fn call_host<S: Store>(
+        &mut self,
+        slot: usize,
+        count: usize,
+        session: &mut Session<'_, S>,
+    ) -> Result<(), Stop> {
+        let Some(name) = self.library.symbols.symbol(slot).cloned() else {
+            return Ok(());
+        };
+        let start = self.values.len().saturating_sub(count);
+        let answered = match session.account.answer.take() {
+            Some(Answer::Value(value)) => Some(Ok(value)),
+            Some(Answer::Error(error)) => Some(Err(HostFault::Error(error))),
+            answer => {
+                session.account.answer = answer;
+                None
+            }
+        };
+        let mut meter = session.account.meter;
+        let mut refused = None;
+        let result = answered.unwrap_or_else(|| {
+            let mut call = HostCall {
+                name: &name,
+                arguments: self.values.get(start..).unwrap_or_default(),
+                meter: &mut meter,
+                refused: None,
+            };
+            let result = session.functions.call(&name, &mut call);
+            refused = call.refused;
+            result
+        });
         let value = match result {
-            Ok(value) => {
-                session.allocate(value.outside_bytes(), || self.live_bytes())?;
-                Expr::Bytes(value.to_bytes())
+            Ok(value) => value,
+            Err(HostFault::Meter) => {
+                let used = session.account.meter.used();
+                return match session.refused(refused.unwrap_or_default(), used) {
+                    Stop::Failed(kind) => {
+                        let error = self.fail(kind, session)?;
+                        self.replace(count, error);
+                        Ok(())
+                    }
+                    stop => Err(stop),
+                };
             }
-            Err(Stop::Failed(message)) => {
-                session.allocate(ERROR_BYTES, || self.live_bytes())?;
-                Expr::error("low_eval", message)
+            Err(HostFault::Suspend) if session.account.suspends => {
+                session.account.reason = Some(Reason::HostFunction { name });
+                return Err(Stop::Retry);
             }
-            Err(stop) => return Err(Abort::new("low_eval", stop)),
+            Err(HostFault::Suspend) => {
+                let error = "the function waits, but the evaluation cannot be suspended".into();
+                return Err(session.host_failed(HostError::Function { name, error }));
+            }
+            Err(HostFault::Error(error)) => {
+                return Err(session.host_failed(HostError::Function { name, error }));
+            }
         };
+        session.account.meter = meter;
+        if !fits(&value, session.account.limits.live_bytes) {
+            return Err(session.account.too_large());
+        }
+        let mut scale = Scale::default();
+        scale.add(core::iter::once(&value));
+        session
+            .account
+            .allocate(scale.bytes(), |code| self.live_bytes(code))?;
         self.replace(count, value);
         Ok(())
     }
 
-    /// Decides what a list means whose tail is a name. If that is an error already, the error is
+    /// The arguments of the host function whose call is under way.
+    pub(super) fn host_arguments(&self) -> &[Expr] {
+        let count = match self.library.ops.get(self.at) {
+            Some(Op::Host { count, .. }) => *count,
+            _ => 0,
+        };
+        let start = self.values.len().saturating_sub(count);
+        self.values.get(start..).unwrap_or_default()
+    }
+
+    /// What is wrong with calling a block with this many arguments.
+    fn call_fault(&self, block: usize, count: usize) -> Option<ErrorKind> {
+        let block = self.library.blocks.get(block)?;
+        let arity = block.kind != BlockKind::Function || block.params.len() == count;
+        block.fault.or((!arity).then_some(ErrorKind::Arity))
+    }
+
+    /// Decides what a list means whose tail is a symbol. If that is an error already, the error is
     /// its value, and the answer is no.
-    fn open_tail<S>(
+    fn open_tail<S: Store>(
         &mut self,
         slot: usize,
         count: usize,
         env: &Env,
         session: &mut Session<'_, S>,
-    ) -> Result<bool, Abort> {
-        let callee = self.callee(slot, count, env);
-        let block = match callee {
-            Callee::Function(block) | Callee::Stack { block, .. } => self.library.blocks.get(block),
-            Callee::Unknown | Callee::None => None,
-        };
-        if let Some(block) = block {
-            let arity = block.kind != BlockKind::Function || block.params.len() == count;
-            if let Some(fault) = block.fault.or((!arity).then_some("arity mismatch")) {
-                let error = self.error(fault, session)?;
-                self.values.push(error);
-                return Ok(false);
-            }
+    ) -> Result<bool, Stop> {
+        let callee = self.callee(slot, count, env, session)?;
+        if let Callee::Function(block) | Callee::Stack { block, .. } = callee
+            && let Some(fault) = self.call_fault(block, count)
+        {
+            let error = self.fail(fault, session)?;
+            self.values.push(error);
+            return Ok(false);
         }
         self.tails.push(callee);
         Ok(true)
     }
 
-    fn callee(&mut self, slot: usize, count: usize, env: &Env) -> Callee {
-        let Some(bound) = self.library.names.slot(slot, env) else {
-            return Callee::None;
+    #[inline]
+    fn callee<S: Store>(
+        &mut self,
+        slot: usize,
+        count: usize,
+        env: &Env,
+        session: &mut Session<'_, S>,
+    ) -> Result<Callee, Stop> {
+        let Some(bound) = self.library.symbols.slot(slot, env) else {
+            return Ok(Callee::None);
         };
         match bound.callee {
             Callee::Unknown => {}
             Callee::Stack { count: known, .. } if known != count => {}
-            known => return known,
+            known => return Ok(known),
         }
-        let callee = match &bound.value {
-            Some(Expr::List(list)) if !list_is_error(list) => match Form::new(list) {
-                Some(Form::Function { .. }) => {
-                    let list = list.clone();
-                    Callee::Function(self.library.block(&list, BlockKind::Function))
-                }
-                Some(Form::Stack { .. }) => {
-                    let list = list.clone();
-                    let block = self.library.block(&list, BlockKind::Stack(count));
-                    Callee::Stack { block, count }
-                }
-                None => Callee::None,
-            },
-            _ => Callee::None,
+        let callee = match bound.value.clone() {
+            Some(value) => self.form_callee(&value, count, session)?,
+            None => Callee::None,
         };
-        if let Some(bound) = self.library.names.slot(slot, env) {
+        if let Some(bound) = self.library.symbols.slot(slot, env) {
             bound.callee = callee;
         }
-        callee
+        Ok(callee)
+    }
+
+    /// What calling a value means.
+    fn form_callee<S: Store>(
+        &mut self,
+        value: &Expr,
+        count: usize,
+        session: &mut Session<'_, S>,
+    ) -> Result<Callee, Stop> {
+        let Expr::List(list) = value else {
+            return Ok(Callee::None);
+        };
+        if value.is_error() {
+            return Ok(Callee::None);
+        }
+        let kind = match Form::new(list) {
+            Some(Form::Function { .. }) => BlockKind::Function,
+            Some(Form::Stack { .. }) => BlockKind::Stack(count),
+            None => return Ok(Callee::None),
+        };
+        let (block, weight) = self
+            .library
+            .form(list, kind, session.account.limits.live_bytes)
+            .map_err(|_| session.account.too_large())?;
+        session.account.count(weight.items)?;
+        if self.library.is_first(block) {
+            self.count_code(weight, session)?;
+        }
+        Ok(match kind {
+            BlockKind::Stack(count) => Callee::Stack { block, count },
+            _ => Callee::Function(block),
+        })
     }
 
     #[inline]
-    fn accept_tail_item<S>(
+    fn accept_tail_item<S: Store>(
         &mut self,
         count: usize,
         session: &mut Session<'_, S>,
-    ) -> Result<bool, Abort> {
+    ) -> Result<bool, Stop> {
         let is_bytes = matches!(self.values.last(), Some(Expr::Bytes(_)));
         match self.tails.last() {
-            Some(Callee::Function(_)) if !is_bytes => {
-                self.reject_function_argument(count, session)?;
-                Ok(false)
-            }
+            Some(Callee::Function(_)) if !is_bytes => self.accept_function_argument(count, session),
             Some(Callee::Stack { .. }) if !is_bytes => self.accept_stack_argument(count, session),
             _ => Ok(true),
         }
     }
 
-    /// Bytes that are alive: code, values on the stack, values that names are bound to. What is
-    /// shared counts once.
+    /// Bytes that are alive: code that was called, values that the program made.
     #[cold]
-    fn live_bytes(&self) -> usize {
-        let mut seen = BTreeSet::new();
-        let mut pending: Vec<&Expr> = self.values.iter().collect();
-        pending.extend(self.library.names.values());
-        let mut bytes = self.library.ops.len().saturating_mul(OP_BYTES);
-        while let Some(expr) = pending.pop() {
-            match expr {
-                Expr::List(items) if seen.insert(items.as_ptr().addr()) => {
-                    bytes = bytes.saturating_add(SHARED_BYTES + size_of_val::<[Expr]>(items));
-                    pending.extend(items.iter());
-                }
-                Expr::Bytes(value)
-                    if value.len() > INLINE_BYTES && seen.insert(value.as_ptr().addr()) =>
-                {
-                    bytes = bytes.saturating_add(SHARED_BYTES + value.len());
-                }
-                _ => {}
-            }
-        }
-        bytes
+    fn live_bytes(&self, code: u64) -> u64 {
+        live_bytes(&self.values, &self.library, &self.replaced, code)
     }
 }
 
-fn list_is_error(items: &[Expr]) -> bool {
-    items.first().and_then(Expr::as_symbol) == Some(crate::expr::ERROR_SYMBOL)
-}
-
-/// A program in which arguments that spell an opcode are that opcode.
-fn substituted(tokens: &[Token], arguments: &[Value]) -> Program {
-    Program::assemble(tokens.iter().map(|token| {
-        let opcode = match token {
-            Token::Argument(index) => arguments
-                .get(*index)
-                .and_then(|value| value.with_bytes(Opcode::from_token)),
-            _ => None,
-        };
-        opcode.map_or_else(|| token.clone(), Token::Opcode)
-    }))
-}
-
-/// The error of a name that is not bound; it holds the name, however long that is.
+/// Bytes that are alive: `code`, and the values on the stack and in bindings that were neither in
+/// the code nor in the environment. What is shared counts once.
 #[cold]
-fn unbound<S>(
-    name: &str,
-    session: &mut Session<'_, S>,
-    measure: impl FnOnce() -> usize,
-) -> Result<Expr, Abort> {
-    session.allocate(
-        name.len().saturating_mul(2).saturating_add(ERROR_BYTES),
-        measure,
-    )?;
-    Ok(Expr::error("eval", &format!("unbound symbol '{name}'")))
+fn live_bytes(values: &[Expr], library: &Library, replaced: &[Expr], code: u64) -> u64 {
+    let mut scale = Scale::default();
+    scale.except(library.constants.iter());
+    scale.except(replaced.iter());
+    scale.except(library.symbols.given());
+    scale.add(values.iter());
+    scale.add(library.symbols.values());
+    code.saturating_add(scale.bytes())
 }
 
-/// Whether a value takes at most `max_bytes` when everything that it shares is written out.
-fn fits(value: &Expr, max_bytes: usize) -> bool {
-    let mut left = max_bytes;
-    let mut pending = Vec::from([value]);
-    while let Some(expr) = pending.pop() {
-        let outside = match expr {
-            Expr::Symbol(name) => name.len(),
-            Expr::Bytes(bytes) => bytes.len(),
-            Expr::List(items) => {
-                pending.extend(items.iter());
-                0
-            }
-        };
-        match left.checked_sub(outside.saturating_add(size_of::<Expr>())) {
-            Some(rest) => left = rest,
-            None => return false,
-        }
+/// Where a stack program stopped.
+fn place_in(program: &Program, machine: &StackMachine) -> StackPlace {
+    StackPlace {
+        token: machine.token(),
+        opcode: program.opcode(machine.token()),
+        depth: machine.depth(),
     }
-    true
 }

@@ -1,4 +1,4 @@
-//! The meter: what a program has been charged, and its limit.
+//! Meter: what a program has been charged, and its limit.
 //!
 //! Invariant: while there is a limit, `used` never passes it, so no sum here can overflow.
 
@@ -11,7 +11,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter at zero; no limit if there is none.
+    /// A meter at zero; without a limit if there is none.
     #[must_use]
     pub const fn new(limit: Option<u64>) -> Self {
         let ceiling = match limit {
@@ -21,7 +21,18 @@ impl Meter {
         Self { used: 0, ceiling }
     }
 
-    /// Charges `n`, unless that would reach the limit: then nothing is added and the answer is no.
+    /// A meter that has charged `used` already; `None` if that passes the limit.
+    #[must_use]
+    pub const fn resumed(limit: Option<u64>, used: u64) -> Option<Self> {
+        let mut meter = Self::new(limit);
+        if used > meter.ceiling {
+            return None;
+        }
+        meter.used = used;
+        Some(meter)
+    }
+
+    /// Charges `n` and returns `true`, unless that would reach the limit: then nothing is charged.
     ///
     /// Reaching the limit exactly is refused, so a limit of 0 refuses even a charge of 0.
     ///
@@ -33,12 +44,30 @@ impl Meter {
     /// ```
     #[inline]
     pub const fn charge(&mut self, n: u64) -> bool {
-        // `used` is at most the ceiling, see the module.
-        if n >= self.ceiling - self.used {
+        if !self.has(n) {
             return false;
         }
         self.used += n;
         true
+    }
+
+    /// Whether a charge of `n` would be taken.
+    #[inline]
+    #[must_use]
+    pub const fn has(&self, n: u64) -> bool {
+        // `used` is at most the ceiling, see the module.
+        n < self.ceiling - self.used
+    }
+
+    /// Charges `n`, of which [`Meter::has`] said that it would be taken.
+    #[inline]
+    pub(super) const fn pay(&mut self, n: u64) {
+        self.used += n;
+    }
+
+    /// Raises the limit by `n`, if there is one.
+    pub const fn grant(&mut self, n: u64) {
+        self.ceiling = self.ceiling.saturating_add(n);
     }
 
     /// What has been charged.
@@ -62,21 +91,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_charge_that_would_reach_the_limit_is_refused_and_adds_nothing() {
+    fn refuses_charges_that_would_reach_the_limit() {
         let mut meter = Meter::new(Some(3));
         assert!(meter.charge(2));
         assert!(!meter.charge(1));
         assert!(meter.charge(0));
         assert_eq!(meter.used(), 2);
         assert!(!Meter::new(Some(0)).charge(0));
+        meter.grant(2);
+        assert!(meter.charge(2));
+        assert_eq!((meter.used(), meter.limit()), (4, Some(5)));
     }
 
     #[test]
-    fn without_a_limit_nothing_overflows() {
+    fn nothing_overflows_without_a_limit() {
         let mut meter = Meter::new(None);
         assert!(meter.charge(u64::MAX - 1));
         assert!(!meter.charge(1));
         assert!(!meter.charge(u64::MAX));
+        meter.grant(5);
         assert_eq!((meter.used(), meter.limit()), (u64::MAX - 1, None));
+    }
+
+    #[test]
+    fn a_resumed_meter_is_within_its_limit() {
+        assert_eq!(Meter::resumed(Some(3), 4), None);
+        let meter = Meter::resumed(Some(4), 4).unwrap();
+        assert!(!meter.has(0));
+        assert_eq!(Meter::resumed(None, 7).map(|meter| meter.used()), Some(7));
     }
 }

@@ -1,25 +1,69 @@
-//! The names of the opcodes.
+//! Opcodes of the stack machine.
 
-/// What the stack machine can do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Opcode {
+use core::fmt;
+
+/// An opcode of the stack machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Opcode {
+    /// Adds two numbers.
     Add,
+    /// Bitwise not-and of two values.
     Nand,
+    /// Goes on at the token with this index.
     Jump,
+    /// Reads a key of the heap.
     HeapGet,
+    /// Sets a key of the heap.
     HeapSet,
+    /// Makes an atom of a part of another one's data.
     AtomSlice,
+    /// Makes a list atom.
     AtomLink,
+    /// Makes an atom of the data of two others.
     AtomConcat,
+    /// Makes an atom.
     AtomNew,
+    /// Reads a part of an atom's data.
     AtomLoad,
 }
 
 impl Opcode {
+    /// All opcodes.
+    pub const ALL: [Self; 10] = [
+        Self::Add,
+        Self::Nand,
+        Self::Jump,
+        Self::HeapGet,
+        Self::HeapSet,
+        Self::AtomSlice,
+        Self::AtomLink,
+        Self::AtomConcat,
+        Self::AtomNew,
+        Self::AtomLoad,
+    ];
+
+    /// The token that spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Nand => "nand",
+            Self::Jump => "jump",
+            Self::HeapGet => "heap_get",
+            Self::HeapSet => "heap_set",
+            Self::AtomSlice => "atom_slice",
+            Self::AtomLink => "atom_link",
+            Self::AtomConcat => "atom_concat",
+            Self::AtomNew => "atom_new",
+            Self::AtomLoad => "atom_load",
+        }
+    }
+
     /// The opcode that a token spells, if it spells one.
     #[inline]
-    pub(super) fn from_token(token: &[u8]) -> Option<Self> {
-        // Most tokens are no opcode, and most of those are shorter than any.
+    #[must_use]
+    pub fn from_token(token: &[u8]) -> Option<Self> {
+        // Most tokens are not opcodes, and most of those are shorter than any.
         if token.len() < 3 {
             return None;
         }
@@ -36,5 +80,24 @@ impl Opcode {
             b"atom_load" => Some(Self::AtomLoad),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Opcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_opcode_is_read_back_from_its_name() {
+        for opcode in Opcode::ALL {
+            assert_eq!(Opcode::from_token(opcode.name().as_bytes()), Some(opcode));
+        }
+        assert_eq!(Opcode::from_token(b"sub"), None);
     }
 }

@@ -2,35 +2,49 @@
 //!
 //! There is exactly one operation for each token, so a token's index is its operation's and a jump
 //! needs no table. Where a token starts a sequence that has an operation of its own (such as
-//! "push this, then add"), its operation stands for the whole sequence and says how many tokens to
-//! pass; the tokens inside keep theirs, for jumps that land there.
+//! "push this, then add"), its operation stands for the whole sequence; the tokens inside keep
+//! theirs, for jumps that land there. Every such sequence starts with a literal, so that one can
+//! always go on a token at a time: push the literal, then the next token.
 
 use super::opcode::Opcode;
-use super::value::Value;
-use crate::expr::Bytes;
+use super::word::Word;
+use crate::expr::{Bytes, Expr};
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// Literals that get a heap slot of their own: as many as a slot number counts, and one for "none".
 const MAX_SLOTS: usize = 255;
 
-/// A stack program, decoded: worth keeping for code that runs more than once.
+/// A stack program, decoded: worth keeping for code that runs more than once. Clones share it.
 ///
 /// ```
-/// use astreum_core::{atom::NoStore, expr::{Bytes, Expr}, machine::{Machine, Program}};
+/// use astreum_core::{atom::NoStore, expr::{Bytes, Expr}, machine::{Machine, Program}, text};
 ///
 /// let code: [&[u8]; 3] = [&[1], &[2], b"add"];
 /// let program = Program::new(&code.map(Bytes::new));
 /// let mut machine = Machine::new(NoStore);
-/// assert!(*machine.run_program(&program).value() == Expr::bytes([3]));
+/// assert!(*machine.run_program(&program, &[]).value() == Expr::bytes([3]));
+///
+/// let body = text::parse("($0 $1 add)").unwrap();
+/// let sum = Program::with_arguments(body.as_list().unwrap(), 2).unwrap();
+/// let arguments = [Bytes::new(&[20]), Bytes::new(&[22])];
+/// assert!(*machine.run_program(&sum, &arguments).value() == Expr::bytes([42]));
 /// ```
-#[derive(Clone, Debug)]
-pub struct Program {
+#[derive(Clone)]
+pub struct Program(Arc<Code>);
+
+/// What a program is decoded to.
+pub(super) struct Code {
     pub(super) ops: Vec<Op>,
-    pub(super) literals: Vec<Value>,
+    /// The operations before sequences are joined: one for each token, literals and arguments by
+    /// their number.
+    pub(super) plain: Vec<Op>,
+    pub(super) literals: Vec<Word>,
     /// The literals that have a heap slot, sorted; a literal's slot number is in the literal.
-    pub(super) keys: Vec<Value>,
-    /// A bit for each residue that a key has: most values are found not to be a key by it.
+    pub(super) keys: Vec<Word>,
+    /// A bit for each residue that a key has: most words are found not to be a key by it.
     residues: u64,
 }
 
@@ -38,8 +52,8 @@ pub struct Program {
 #[derive(Clone)]
 pub(super) enum Token {
     Opcode(Opcode),
-    Literal(Value),
-    /// The value that stands at this place when the program starts.
+    Literal(Word),
+    /// The argument with this index.
     Argument(usize),
 }
 
@@ -48,7 +62,7 @@ impl Token {
     pub(super) fn new(token: &[u8]) -> Self {
         match Opcode::from_token(token) {
             Some(opcode) => Self::Opcode(opcode),
-            None => Self::Literal(Value::new(token)),
+            None => Self::Literal(Word::new(token)),
         }
     }
 
@@ -56,12 +70,46 @@ impl Token {
     pub(super) fn from_bytes(token: &Bytes) -> Self {
         match Opcode::from_token(token) {
             Some(opcode) => Self::Opcode(opcode),
-            None => Self::Literal(Value::from_bytes(token)),
+            None => Self::Literal(Word::from_bytes(token)),
         }
     }
 }
 
-/// An operation. Those that stand for several tokens say for which.
+/// Reason why a list is not a program, see [`Program::with_arguments`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ProgramError {
+    /// The index of the token.
+    pub token: usize,
+    /// What is wrong with it.
+    pub kind: ProgramErrorKind,
+}
+
+/// Kind of a [`ProgramError`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ProgramErrorKind {
+    /// A `$` without a number behind it.
+    Placeholder,
+    /// A `$n` past the last argument.
+    Argument,
+    /// A list: only the evaluator can evaluate one inside a program.
+    List,
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = match self.kind {
+            ProgramErrorKind::Placeholder => "`$` without a number",
+            ProgramErrorKind::Argument => "placeholder past the last argument",
+            ProgramErrorKind::List => "list inside a program",
+        };
+        write!(f, "{problem} at token {}", self.token)
+    }
+}
+
+impl core::error::Error for ProgramError {}
+
+/// An operation; the docs of those that stand for several tokens list them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {
     Plain(Opcode),
@@ -73,8 +121,6 @@ pub(super) enum Op {
     NandLiteral(usize),
     /// literal jump, where the literal is the index of a token
     JumpTo(usize),
-    /// literal jump, where it is not
-    JumpNowhere,
     /// key `heap_get`
     Get(u8),
     /// key `heap_get` jump
@@ -94,48 +140,139 @@ pub(super) enum Op {
 }
 
 impl Program {
-    /// Decodes a program. Tokens that spell an opcode are that opcode, all others are values.
+    /// Decodes a program. Tokens that spell an opcode are that opcode, all others are literals.
     #[must_use]
     pub fn new(code: &[Bytes]) -> Self {
-        Self::assemble(code.iter().map(Token::from_bytes))
+        Self::assemble(code.iter().map(Token::from_bytes).collect())
+    }
+
+    /// Decodes the body of a stack form that takes this many arguments: symbols are opcodes, `$n`
+    /// is the argument with this index, other symbols are their names as bytes.
+    ///
+    /// Unlike in an `sk` form an argument is never an opcode, whatever it spells.
+    ///
+    /// # Errors
+    /// When a token is a list, a `$` without a number, or a `$n` past the last argument.
+    pub fn with_arguments(body: &[Expr], count: usize) -> Result<Self, ProgramError> {
+        let token = |(token, item): (usize, &Expr)| {
+            let wrong = |kind| ProgramError { token, kind };
+            match item {
+                Expr::Bytes(bytes) => Ok(Token::from_bytes(bytes)),
+                Expr::List(_) => Err(wrong(ProgramErrorKind::List)),
+                Expr::Symbol(name) => match name.strip_prefix('$') {
+                    None => Ok(Token::new(name.as_bytes())),
+                    Some(digits) => match super::special_form::placeholder(digits) {
+                        None => Err(wrong(ProgramErrorKind::Placeholder)),
+                        Some(index) if index < count => Ok(Token::Argument(index)),
+                        Some(_) => Err(wrong(ProgramErrorKind::Argument)),
+                    },
+                },
+            }
+        };
+        let tokens = body.iter().enumerate().map(token);
+        Ok(Self::assemble(tokens.collect::<Result<_, _>>()?))
     }
 
     /// A program of these tokens.
-    pub(super) fn assemble(tokens: impl Iterator<Item = Token>) -> Self {
-        let mut program = Self {
-            ops: Vec::with_capacity(tokens.size_hint().0),
-            literals: Vec::new(),
+    pub(super) fn assemble(tokens: Vec<Token>) -> Self {
+        let mut plain = Vec::with_capacity(tokens.len());
+        let mut literals = Vec::new();
+        for token in tokens {
+            plain.push(match token {
+                Token::Opcode(opcode) => Op::Plain(opcode),
+                Token::Argument(index) => Op::Argument(index),
+                Token::Literal(word) => {
+                    literals.push(word);
+                    Op::Push(literals.len() - 1)
+                }
+            });
+        }
+        Self::link(plain, literals)
+    }
+
+    /// A program of plain operations on these literals.
+    fn link(plain: Vec<Op>, literals: Vec<Word>) -> Self {
+        let mut code = Code {
+            ops: plain.clone(),
+            plain,
+            literals,
             keys: Vec::new(),
             residues: 0,
         };
-        for token in tokens {
-            let op = match token {
-                Token::Opcode(opcode) => Op::Plain(opcode),
-                Token::Argument(index) => Op::Argument(index),
-                Token::Literal(value) => {
-                    program.literals.push(value);
-                    Op::Push(program.literals.len() - 1)
-                }
+        code.assign_slots();
+        code.join();
+        Self(Arc::new(code))
+    }
+
+    /// The same program, in which arguments that spell an opcode are that opcode.
+    pub(super) fn substituted(&self, arguments: &[Word]) -> Self {
+        let plain = self.0.plain.iter().map(|op| {
+            let opcode = match op {
+                Op::Argument(index) => arguments
+                    .get(*index)
+                    .and_then(|argument| argument.with_bytes(Opcode::from_token)),
+                _ => None,
             };
-            program.ops.push(op);
-        }
-        program.assign_slots();
-        program.fuse();
-        program
+            opcode.map_or(*op, Op::Plain)
+        });
+        Self::link(plain.collect(), self.0.literals.clone())
     }
 
     /// How many tokens it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ops.len()
+        self.0.plain.len()
     }
 
     /// Whether it has no token.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.0.plain.is_empty()
     }
 
+    pub(super) fn code(&self) -> &Code {
+        &self.0
+    }
+
+    /// The opcode that the token with this index spells.
+    pub(super) fn opcode(&self, token: usize) -> Option<Opcode> {
+        match self.0.plain.get(token) {
+            Some(Op::Plain(opcode)) => Some(*opcode),
+            _ => None,
+        }
+    }
+
+    /// Its tokens.
+    pub(super) fn tokens(&self) -> impl ExactSizeIterator<Item = Token> {
+        self.0.plain.iter().map(|op| match *op {
+            Op::Plain(opcode) => Token::Opcode(opcode),
+            Op::Argument(index) => Token::Argument(index),
+            Op::Push(index) => {
+                let literal = self.0.literals.get(index);
+                Token::Literal(literal.cloned().unwrap_or(Word::EMPTY))
+            }
+            // Plain operations are none of the others.
+            _ => Token::Literal(Word::EMPTY),
+        })
+    }
+}
+
+/// Its tokens, as in `[0x01 $0 add]`.
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        for token in self.tokens() {
+            match token {
+                Token::Opcode(opcode) => list.entry(&format_args!("{opcode}")),
+                Token::Argument(index) => list.entry(&format_args!("${index}")),
+                Token::Literal(word) => list.entry(&word.to_bytes()),
+            };
+        }
+        list.finish()
+    }
+}
+
+impl Code {
     /// Numbers the distinct short literals, any of which may be a heap key.
     fn assign_slots(&mut self) {
         let heap = [Op::Plain(Opcode::HeapGet), Op::Plain(Opcode::HeapSet)];
@@ -152,7 +289,7 @@ impl Program {
             let Some(slot) = slots.get(literal).copied().or(free) else {
                 continue;
             };
-            *literal = core::mem::replace(literal, Value::EMPTY).with_slot(slot);
+            *literal = core::mem::replace(literal, Word::EMPTY).with_slot(slot);
             slots.insert(literal.clone(), slot);
         }
         self.keys = slots.into_keys().collect();
@@ -161,20 +298,20 @@ impl Program {
     }
 
     /// Puts the longest sequence that starts at each token into that token's place. Forwards, so
-    /// that what follows is still plain.
-    fn fuse(&mut self) {
+    /// that the tokens behind it are still plain.
+    fn join(&mut self) {
         for start in 0..self.ops.len() {
             let Some(tokens @ [first, ..]) = self.ops.get(start..) else {
                 return;
             };
-            let op = self.fused(tokens).unwrap_or(*first);
+            let op = self.joined(tokens).unwrap_or(*first);
             if let Some(place) = self.ops.get_mut(start) {
                 *place = op;
             }
         }
     }
 
-    fn fused(&self, tokens: &[Op]) -> Option<Op> {
+    fn joined(&self, tokens: &[Op]) -> Option<Op> {
         use Opcode::{Add, HeapGet, HeapSet, Jump, Nand};
         match *tokens {
             [
@@ -207,11 +344,8 @@ impl Program {
             [Op::Push(literal), Op::Plain(Add), ..] => Some(Op::AddLiteral(literal)),
             [Op::Push(literal), Op::Plain(Nand), ..] => Some(Op::NandLiteral(literal)),
             [Op::Push(literal), Op::Plain(Jump), ..] => {
-                let target = self.literals.get(literal)?.to_index();
-                Some(match target.filter(|target| *target < self.ops.len()) {
-                    Some(target) => Op::JumpTo(target),
-                    None => Op::JumpNowhere,
-                })
+                let target = self.literals.get(literal)?.to_index()?;
+                (target < self.ops.len()).then_some(Op::JumpTo(target))
             }
             _ => None,
         }
@@ -222,9 +356,16 @@ impl Program {
         self.literals.get(index)?.slot()
     }
 
+    /// The literal at `index`.
+    #[inline]
+    pub(super) fn literal(&self, index: usize) -> &Word {
+        static EMPTY: Word = Word::EMPTY;
+        self.literals.get(index).unwrap_or(&EMPTY)
+    }
+
     /// The slot of `key`, if it has one.
     #[inline]
-    pub(super) fn slot_of(&self, key: &Value) -> Option<u8> {
+    pub(super) fn slot_of(&self, key: &Word) -> Option<u8> {
         if let Some(slot) = key.slot() {
             return Some(slot);
         }

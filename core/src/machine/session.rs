@@ -1,160 +1,364 @@
-//! What one evaluation has and uses: the store, the meter, and what is left of the limits.
+//! What one evaluation uses: the store, the host's functions, the meter, and its share of the
+//! limits.
 
-use super::value::Value;
-use super::{Limits, Meter};
+use super::failure::Failures;
+use super::host::{Answer, Functions};
+use super::limits::{Exceeded, LimitKind, Limits};
+use super::outcome::{HostError, Missing, Outcome, Wanted};
+use super::suspend::Reason;
+use super::word::Word;
+use super::{ErrorKind, Meter};
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps between two looks at the interrupt flag.
 const CHECK_STEPS: u64 = 4096;
 
+/// A store of atoms.
+pub(super) trait Store: AtomSource + AtomSink {}
+
+impl<T: AtomSource + AtomSink> Store for T {}
+
 /// Why something did not come to a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stop {
     /// The program failed: its value is this error.
-    Failed(&'static str),
-    /// A limit was passed: the whole evaluation ends with this error.
-    Limit(&'static str),
-    /// The host interrupted the evaluation.
+    Failed(ErrorKind),
+    /// A limit was passed: the whole evaluation ends. [`Account::exceeded`] says more.
+    Limit,
+    /// The host interrupted the evaluation, which ends.
     Interrupted,
+    /// The host failed: the whole evaluation ends.
+    Host,
+    /// The evaluation is suspended behind what it just did. [`Account::reason`] says why.
+    Pause,
+    /// The evaluation is suspended in front of what it was about to do, which has not begun.
+    Retry,
+    /// What is alive has to be measured; then the stack machine goes on.
+    Measure,
 }
 
-/// One evaluation's share of the world.
-pub(super) struct Session<'a, S> {
-    store: &'a mut S,
-    pub(super) limits: &'a Limits,
+/// What one evaluation has used of its limits, and what is to be told of it.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) limits: Limits,
     pub(super) meter: Meter,
     pub(super) steps: u64,
-    /// Bytes that were allocated since it was last measured what is alive.
-    pub(super) allocated: usize,
-    /// The same, when the stack machine was entered: what the evaluator holds meanwhile.
-    pub(super) held: usize,
-    pub(super) missing: Option<AtomId>,
+    /// Bytes that were alive when that was last measured, and all that were allocated since.
+    pub(super) allocated: u64,
+    /// Bytes of the code that was called, and of what is alive with it.
+    pub(super) code: u64,
+    pub(super) atoms: u64,
+    pub(super) atom_bytes: u64,
+    /// Whether the evaluation is suspended where it could go on later.
+    pub(super) suspends: bool,
+    /// Why it is suspended.
+    pub(super) reason: Option<Reason>,
+    /// What the host decided about what it is suspended for.
+    pub(super) answer: Option<Answer>,
+    /// The first thing that happened which its value alone does not tell.
+    pub(super) noted: Option<Outcome>,
+    /// The limit that ended it.
+    pub(super) exceeded: Option<Exceeded>,
+    /// Whether that was in a stack program.
+    pub(super) in_stack: bool,
+    pub(super) failures: Failures,
     next_check: u64,
-    interrupt: Option<&'a AtomicBool>,
-    atoms: u64,
-    atom_bytes: u64,
+    slice_end: u64,
 }
 
-impl<'a, S> Session<'a, S> {
-    pub(super) fn new(
-        store: &'a mut S,
-        limits: &'a Limits,
-        meter: Meter,
-        interrupt: Option<&'a AtomicBool>,
-    ) -> Self {
+impl Account {
+    pub(super) fn new() -> Self {
         Self {
-            store,
-            limits,
-            meter,
+            limits: Limits::DEFAULT,
+            meter: Meter::new(None),
             steps: 0,
             allocated: 0,
-            held: 0,
-            missing: None,
-            next_check: 0,
-            interrupt,
+            code: 0,
             atoms: 0,
             atom_bytes: 0,
+            suspends: false,
+            reason: None,
+            answer: None,
+            noted: None,
+            exceeded: None,
+            in_stack: false,
+            failures: Failures::default(),
+            next_check: 0,
+            slice_end: u64::MAX,
         }
     }
 
-    /// Counts steps.
+    /// Begins an evaluation.
+    pub(super) fn begin(&mut self, limits: &Limits, meter: Meter, suspends: bool) {
+        self.limits = *limits;
+        self.meter = meter;
+        self.steps = 0;
+        self.allocated = 0;
+        self.code = 0;
+        self.atoms = 0;
+        self.atom_bytes = 0;
+        self.suspends = suspends;
+        self.reason = None;
+        self.answer = None;
+        self.noted = None;
+        self.exceeded = None;
+        self.in_stack = false;
+        self.failures = Failures::default();
+    }
+
+    /// Begins a slice of this many steps, at least one; `None` for no end.
+    pub(super) fn begin_slice(&mut self, steps: Option<u64>) {
+        self.slice_end = match steps {
+            Some(steps) => self.steps.saturating_add(steps.max(1)),
+            None => u64::MAX,
+        };
+        self.next_check = self.steps;
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        self.noted.get_or_insert(outcome);
+    }
+
+    /// Takes the host's decision that what the evaluation waits for will not come.
+    fn take_refusal(&mut self) -> bool {
+        let is_refused = matches!(self.answer, Some(Answer::Refused));
+        if is_refused {
+            self.answer = None;
+        }
+        is_refused
+    }
+
+    /// Ends the evaluation at a limit.
+    #[cold]
+    pub(super) fn exceed(&mut self, kind: LimitKind, used: u64) -> Stop {
+        let limit = self.limits.get(kind).unwrap_or_default();
+        self.exceeded = Some(Exceeded { kind, limit, used });
+        Stop::Limit
+    }
+
+    /// Ends the evaluation at something that alone takes more than may be alive.
+    #[cold]
+    pub(super) fn too_large(&mut self) -> Stop {
+        let used = self.limits.live_bytes.saturating_add(1);
+        self.exceed(LimitKind::LiveBytes, used)
+    }
+
+    /// Sets what is alive; ends the evaluation if that leaves less than a quarter, or it would have
+    /// to be measured again and again.
+    pub(super) fn measured(&mut self, live: u64) -> Result<(), Stop> {
+        self.allocated = live;
+        let limit = self.limits.live_bytes;
+        if live > limit - limit / 4 {
+            return Err(self.exceed(LimitKind::LiveBytes, live));
+        }
+        Ok(())
+    }
+
+    /// Counts `bytes` that are about to be allocated; `measure` says how many are alive, and is
+    /// asked only when what was allocated since it was last asked passes the limit.
+    #[inline]
+    pub(super) fn allocate(
+        &mut self,
+        bytes: u64,
+        measure: impl FnOnce(u64) -> u64,
+    ) -> Result<(), Stop> {
+        self.allocated = self.allocated.saturating_add(bytes);
+        if self.allocated > self.limits.live_bytes {
+            return self.measured(measure(self.code).saturating_add(bytes));
+        }
+        Ok(())
+    }
+
+    /// Counts steps where the evaluation cannot be suspended; the next [`Session::spend`] sees to
+    /// that.
+    #[inline]
+    pub(super) fn count(&mut self, steps: u64) -> Result<(), Stop> {
+        self.steps = self.steps.saturating_add(steps);
+        if self.steps > self.limits.steps {
+            return Err(self.exceed(LimitKind::Steps, self.steps));
+        }
+        Ok(())
+    }
+}
+
+/// An evaluation under way.
+pub(super) struct Session<'a, S: Store> {
+    pub(super) store: &'a mut S,
+    pub(super) functions: &'a mut Functions,
+    pub(super) interrupt: Option<&'a AtomicBool>,
+    /// Where the host's own error is kept for it.
+    pub(super) error: &'a mut Option<HostError<<S as AtomSource>::Error, <S as AtomSink>::Error>>,
+    pub(super) account: &'a mut Account,
+}
+
+impl<S: Store> Session<'_, S> {
+    /// Counts steps where the evaluation can be suspended.
     #[inline]
     pub(super) fn spend(&mut self, steps: u64) -> Result<(), Stop> {
-        self.steps = self.steps.saturating_add(steps);
-        if self.steps >= self.next_check {
+        self.account.steps = self.account.steps.saturating_add(steps);
+        if self.account.steps >= self.account.next_check {
             self.check()?;
         }
         Ok(())
     }
 
-    /// Steps for working through this many bytes.
+    /// Counts the steps for working through this many bytes, where the evaluation can be
+    /// suspended.
     #[inline]
     pub(super) fn spend_bytes(&mut self, len: usize) -> Result<(), Stop> {
         self.spend(len as u64 / 32)
     }
 
+    /// The same where it cannot be.
+    #[inline]
+    pub(super) fn count_bytes(&mut self, len: usize) -> Result<(), Stop> {
+        self.account.count(len as u64 / 32)
+    }
+
     #[cold]
     fn check(&mut self) -> Result<(), Stop> {
-        if self.steps > self.limits.steps {
-            return Err(Stop::Limit("step limit"));
+        let account = &mut *self.account;
+        if account.steps > account.limits.steps {
+            return Err(account.exceed(LimitKind::Steps, account.steps));
         }
         if self
             .interrupt
             .is_some_and(|flag| flag.load(Ordering::Relaxed))
         {
+            if account.suspends {
+                account.reason = Some(Reason::Interrupted);
+                return Err(Stop::Pause);
+            }
             return Err(Stop::Interrupted);
         }
-        // The step after the last one that is allowed is looked at as well.
-        let next = self.steps.saturating_add(CHECK_STEPS);
-        self.next_check = next.min(self.limits.steps.saturating_add(1));
-        Ok(())
-    }
-
-    /// Notes that `bytes` are about to be allocated; `measure` says how many are alive, and is
-    /// asked only when what was allocated since it was last asked passes the limit.
-    #[inline]
-    pub(super) fn allocate(
-        &mut self,
-        bytes: usize,
-        measure: impl FnOnce() -> usize,
-    ) -> Result<(), Stop> {
-        self.allocated = self.allocated.saturating_add(bytes);
-        if self.allocated > self.limits.live_bytes {
-            // What stays counted must leave room, or it would be measured at every turn.
-            self.allocated = measure().saturating_add(bytes);
-            if self.allocated > self.limits.live_bytes - self.limits.live_bytes / 4 {
-                return Err(Stop::Limit("memory limit"));
-            }
+        if account.suspends && account.steps >= account.slice_end {
+            account.reason = Some(Reason::Slice);
+            return Err(Stop::Pause);
         }
+        // The step after the last one that is allowed is checked as well.
+        account.next_check = account
+            .steps
+            .saturating_add(CHECK_STEPS)
+            .min(account.limits.steps.saturating_add(1))
+            .min(account.slice_end);
         Ok(())
     }
-}
 
-impl<S: AtomSource + AtomSink> Session<'_, S> {
-    /// The atom that is named by a value.
-    pub(super) fn atom(&mut self, id: &Value) -> Result<Atom, Stop> {
-        let id = id.to_id().ok_or(Stop::Failed("unknown atom"))?;
-        match self.store.atom(&id) {
+    /// Counts a long value that the stack machine made.
+    #[cold]
+    pub(super) fn made(&mut self, len: usize) -> Result<(), Stop> {
+        self.count_bytes(len)?;
+        self.account.allocated = self.account.allocated.saturating_add(len as u64);
+        if self.account.allocated > self.account.limits.live_bytes {
+            return Err(Stop::Measure);
+        }
+        self.spend(0)
+    }
+
+    pub(super) fn measured(&mut self, live: u64) -> Result<(), Stop> {
+        self.account.measured(live)
+    }
+
+    #[cold]
+    pub(super) fn exceed(&mut self, kind: LimitKind, used: u64) -> Stop {
+        self.account.exceed(kind, used)
+    }
+
+    /// Stops at a charge of `cost` that the meter refused, which has charged `used`.
+    #[cold]
+    pub(super) fn refused(&mut self, cost: u64, used: u64) -> Stop {
+        let account = &mut *self.account;
+        if account.suspends && !account.take_refusal() {
+            account.reason = Some(Reason::Meter { cost });
+            return Stop::Retry;
+        }
+        account.note(Outcome::Limit(Exceeded {
+            kind: LimitKind::Meter,
+            limit: account.meter.limit().unwrap_or(u64::MAX),
+            used: used.saturating_add(cost),
+        }));
+        Stop::Failed(ErrorKind::MeterLimit)
+    }
+
+    pub(super) fn charge(&mut self, len: usize) -> Result<(), Stop> {
+        let cost = len as u64;
+        if self.account.meter.charge(cost) {
+            return Ok(());
+        }
+        let used = self.account.meter.used();
+        Err(self.refused(cost, used))
+    }
+
+    /// The atom that a word names.
+    pub(super) fn atom(&mut self, id: &Word) -> Result<Atom, Stop> {
+        let unknown = Stop::Failed(ErrorKind::UnknownAtom);
+        let id = id.to_id().ok_or(unknown)?;
+        self.read(&id, Wanted::Atom).map_err(|stop| match stop {
+            Stop::Failed(_) => unknown,
+            stop => stop,
+        })
+    }
+
+    /// The atom with this id; [`Stop::Failed`] if it is missing and will not come.
+    pub(super) fn read(&mut self, id: &AtomId, wanted: Wanted) -> Result<Atom, Stop> {
+        match self.store.atom(id) {
             Ok(atom) => Ok(atom),
             Err(SourceError::Missing(_)) => {
-                self.note_missing(id);
-                Err(Stop::Failed("unknown atom"))
+                let account = &mut *self.account;
+                // No host can bring the atom that does not exist.
+                if !id.is_zero() {
+                    let missing = Missing { id: *id, wanted };
+                    if account.suspends && !account.take_refusal() {
+                        account.reason = Some(Reason::Missing(missing));
+                        return Err(Stop::Retry);
+                    }
+                    account.note(Outcome::Missing(missing));
+                }
+                Err(Stop::Failed(ErrorKind::ReferenceTarget))
             }
-            Err(SourceError::Failed(_)) => Err(Stop::Failed("storage error")),
+            Err(SourceError::Failed(error)) => Err(self.host_failed(HostError::Read(error))),
         }
     }
 
-    /// Where `ref` reads from.
-    pub(super) fn source(&self) -> &S {
-        self.store
-    }
-
-    /// The first missing atom is the one that the host is told of.
-    pub(super) fn note_missing(&mut self, id: AtomId) {
-        if !id.is_zero() {
-            self.missing.get_or_insert(id);
+    /// Stops because the host failed; keeps its error for it.
+    #[cold]
+    pub(super) fn host_failed(
+        &mut self,
+        error: HostError<<S as AtomSource>::Error, <S as AtomSink>::Error>,
+    ) -> Stop {
+        *self.error = Some(error);
+        if self.account.suspends && !self.account.take_refusal() {
+            self.account.reason = Some(Reason::HostError);
+            return Stop::Retry;
         }
+        Stop::Host
     }
 
-    /// Counts an atom with this many bytes of data, before it is made.
-    pub(super) fn spend_atom(&mut self, len: usize) -> Result<(), Stop> {
-        self.spend_bytes(len)?;
-        let bytes = self.atom_bytes.saturating_add(len as u64);
-        if self.atoms >= self.limits.atoms || bytes > self.limits.atom_bytes {
-            return Err(Stop::Limit("atom limit"));
+    /// Makes an atom with `len` bytes of data for this cost; its id is a word. Changes nothing but
+    /// the meter if it fails.
+    pub(super) fn make_atom(
+        &mut self,
+        cost: usize,
+        len: usize,
+        atom: impl FnOnce() -> Atom,
+    ) -> Result<Word, Stop> {
+        self.charge(cost)?;
+        let account = &mut *self.account;
+        let bytes = account.atom_bytes.saturating_add(len as u64);
+        if account.atoms >= account.limits.atoms {
+            return Err(account.exceed(LimitKind::Atoms, account.atoms.saturating_add(1)));
         }
-        self.atoms += 1;
-        self.atom_bytes = bytes;
-        Ok(())
-    }
-
-    /// Keeps an atom that was counted; its id is a value.
-    pub(super) fn put(&mut self, atom: Atom) -> Result<Value, Stop> {
+        if bytes > account.limits.atom_bytes {
+            return Err(account.exceed(LimitKind::AtomBytes, bytes));
+        }
+        let atom = atom();
         let id = atom.id();
-        match self.store.put(id, atom) {
-            Ok(()) => Ok(Value::from_id(&id)),
-            Err(_) => Err(Stop::Failed("storage error")),
+        if let Err(error) = self.store.put(id, atom) {
+            return Err(self.host_failed(HostError::Write(error)));
         }
+        self.account.atoms += 1;
+        self.account.atom_bytes = bytes;
+        Ok(Word::from_id(&id))
     }
 }

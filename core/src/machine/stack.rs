@@ -1,127 +1,234 @@
 //! The stack machine: a stack, a heap of named values, and ten opcodes.
 //!
-//! Costs and order are the reference's: within an opcode first the stack is looked at, then the
+//! Costs and order are the reference's: within an opcode first the stack is checked, then the
 //! arguments, then the store; then the charge is made, and only then something happens. A jump is
-//! charged before its target is looked at.
+//! charged before its target is checked.
 //!
 //! Invariants:
-//! - Steps are counted where a program jumps, by the tokens it ran since the last jump: what does
-//!   not jump ends with the code.
+//! - Steps are counted where a program jumps, by the tokens it ran since the last jump: a program
+//!   that does not jump ends with its code.
 //! - The heap holds no empty values: an absent key and an empty value read the same.
+//! - A run that stops can go on: with [`Stop::Retry`] nothing of the token has happened yet, with
+//!   [`Stop::Pause`] and [`Stop::Measure`] all of it has. Operations that stand for several tokens
+//!   run only if they run to their end; if not, their tokens run one at a time.
 
+use super::error::ErrorKind;
+use super::limits::LimitKind;
 use super::opcode::Opcode;
-use super::program::{Op, Program};
-use super::session::{Session, Stop};
-use super::value::Value;
-use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource};
+use super::program::{Code, Op, Program};
+use super::session::{Session, Stop, Store};
+use super::word::Word;
+use crate::atom::{Atom, AtomId, AtomKind};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// Values that the stack keeps room for between runs.
-const KEPT_ITEMS: usize = 4096;
+static EMPTY: Word = Word::EMPTY;
 
-static EMPTY: Value = Value::EMPTY;
-
-const UNDERFLOW: Stop = Stop::Failed("underflow");
-const STACK: Stop = Stop::Limit("stack limit");
-const HEAP: Stop = Stop::Limit("heap limit");
-const METER: Stop = Stop::Failed("meter limit");
-const BAD_JUMP: Stop = Stop::Failed("bad jump");
+const UNDERFLOW: Stop = Stop::Failed(ErrorKind::Underflow);
+const BAD_JUMP: Stop = Stop::Failed(ErrorKind::BadJump);
 
 /// The stack and the heap; kept between runs for their memory.
 #[derive(Default)]
 pub(super) struct StackMachine {
-    stack: Vec<Value>,
+    stack: Vec<Word>,
     heap: Heap,
+    /// The next token, and where the tokens start whose steps are not counted yet.
+    pc: usize,
+    block: usize,
 }
 
 /// Values by key. Keys that stand in the program have a slot, all others are in the tree.
 #[derive(Default)]
 struct Heap {
     /// By slot number; the first is not used.
-    slots: Vec<Value>,
-    tree: BTreeMap<Value, Value>,
+    slots: Vec<Word>,
+    tree: BTreeMap<Word, Word>,
     entries: usize,
 }
 
+/// Where a run is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Position {
+    pub(super) pc: usize,
+    pub(super) block: usize,
+}
+
 impl StackMachine {
-    /// Runs a program; `arguments` are what its [`Op::Argument`]s push.
-    pub(super) fn run<S: AtomSource + AtomSink>(
-        &mut self,
-        program: &Program,
-        arguments: &[Value],
-        session: &mut Session<'_, S>,
-    ) -> Result<Value, Stop> {
-        session.held = session.allocated;
-        self.heap.reset(program);
-        let result = self.execute(program, arguments, session);
-        self.heap.clear();
+    /// Starts a run of `program`.
+    #[inline]
+    pub(super) fn begin(&mut self, program: &Program) {
+        self.heap.reset(program.code());
         self.stack.clear();
-        if self.stack.capacity() > KEPT_ITEMS {
-            self.stack = Vec::new();
-        }
-        result
+        (self.pc, self.block) = (0, 0);
     }
 
-    fn execute<S: AtomSource + AtomSink>(
+    /// Ends a run; keeps room for `kept` values.
+    #[inline]
+    pub(super) fn end(&mut self, kept: usize) {
+        self.heap.clear();
+        self.stack.clear();
+        if self.stack.capacity() > kept {
+            self.stack.shrink_to(kept);
+        }
+    }
+
+    /// The token that a run stopped at.
+    pub(super) const fn token(&self) -> usize {
+        self.pc
+    }
+
+    /// How many values are on the stack.
+    pub(super) const fn depth(&self) -> usize {
+        self.stack.len()
+    }
+
+    /// Where a run is, to go on there later.
+    pub(super) const fn position(&self) -> Position {
+        Position {
+            pc: self.pc,
+            block: self.block,
+        }
+    }
+
+    /// The values on the stack.
+    pub(super) fn stack(&self) -> &[Word] {
+        &self.stack
+    }
+
+    /// Keys and values on the heap.
+    pub(super) fn heap<'m>(
+        &'m self,
+        program: &'m Program,
+    ) -> impl Iterator<Item = (&'m Word, &'m Word)> {
+        let slots = program.code().keys.iter().filter_map(|key| {
+            let value = self.heap.slot(key.slot()?);
+            (!value.is_empty()).then_some((key, value))
+        });
+        slots.chain(&self.heap.tree)
+    }
+
+    /// Puts a run back that [`StackMachine::position`], [`StackMachine::stack`] and
+    /// [`StackMachine::heap`] described.
+    pub(super) fn restore(
         &mut self,
         program: &Program,
-        arguments: &[Value],
+        position: Position,
+        stack: Vec<Word>,
+        heap: Vec<(Word, Word)>,
+    ) {
+        self.begin(program);
+        self.stack = stack;
+        for (key, value) in &heap {
+            self.heap.set(key, value, program.code());
+        }
+        (self.pc, self.block) = (position.pc, position.block);
+    }
+
+    /// Goes on with a run; `arguments` are what the program's [`Op::Argument`]s push, `others` is
+    /// asked how many bytes are alive beside the machine's own.
+    #[inline]
+    pub(super) fn run<S: Store>(
+        &mut self,
+        program: &Program,
+        arguments: &[Word],
         session: &mut Session<'_, S>,
-    ) -> Result<Value, Stop> {
-        let ops = program.ops.as_slice();
-        let (mut pc, mut block) = (0, 0);
+        others: impl Fn(u64) -> u64,
+    ) -> Result<Word, Stop> {
+        loop {
+            match self.execute(program.code(), arguments, session) {
+                Err(Stop::Measure) => {
+                    let live = others(session.account.code).saturating_add(self.live_bytes());
+                    session.measured(live)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn execute<S: Store>(
+        &mut self,
+        code: &Code,
+        arguments: &[Word],
+        session: &mut Session<'_, S>,
+    ) -> Result<Word, Stop> {
+        let ops = code.ops.as_slice();
+        let max_items = usize::try_from(session.account.limits.stack_items).unwrap_or(usize::MAX);
+        let max_entries =
+            usize::try_from(session.account.limits.heap_entries).unwrap_or(usize::MAX);
+        let (mut pc, mut block) = (self.pc, self.block);
         // A local copy stays in a register.
-        let mut meter = session.meter;
+        let mut meter = session.account.meter;
+        // Stops in front of the token, whose operation has counted `pc` up by one.
         macro_rules! leave {
             ($stop:expr) => {{
-                session.meter = meter;
+                session.account.meter = meter;
+                (self.pc, self.block) = (pc - 1, block);
                 return Err($stop);
             }};
         }
-        macro_rules! ok {
+        // Stops behind the token if there is a reason to.
+        macro_rules! done {
             ($result:expr) => {
-                match $result {
-                    Ok(value) => value,
-                    Err(stop) => leave!(stop),
+                if let Err(stop) = $result {
+                    session.account.meter = meter;
+                    (self.pc, self.block) = (pc, block);
+                    return Err(stop);
                 }
             };
         }
         macro_rules! charge {
-            ($cost:expr) => {
-                if !meter.charge($cost) {
-                    leave!(METER)
+            ($cost:expr) => {{
+                let cost = $cost;
+                if !meter.charge(cost) {
+                    let stop = session.refused(cost, meter.used());
+                    leave!(stop)
+                }
+            }};
+        }
+        // Makes sure that one value can be pushed.
+        macro_rules! room {
+            () => {
+                if self.stack.len() >= max_items {
+                    let used = self.stack.len() as u64 + 1;
+                    leave!(session.exceed(LimitKind::Stack, used))
                 }
             };
         }
-        // Makes sure that this many values can be pushed.
-        macro_rules! room {
-            ($values:expr) => {
-                if self.stack.len() + $values > session.limits.stack_items {
-                    leave!(STACK)
+        // Runs the first token of a sequence alone; the others follow.
+        macro_rules! singly {
+            () => {{
+                room!();
+                if let Some(Op::Push(index)) = code.plain.get(pc - 1) {
+                    push(&mut self.stack, code.literal(*index));
                 }
-            };
+                continue;
+            }};
         }
         macro_rules! jump {
             ($target:expr) => {{
-                let target = $target;
-                if target >= ops.len() {
-                    leave!(BAD_JUMP)
-                }
                 // Blocks run forwards: the counter has passed where the block began.
-                ok!(session.spend((pc - block) as u64));
-                (pc, block) = (target, target);
+                let ran = pc - block;
+                (pc, block) = ($target, $target);
+                done!(session.spend(ran as u64));
             }};
+        }
+        // Counts the value that was computed last, in memory and in steps.
+        macro_rules! account_top {
+            () => {
+                if let Some(Word::Long(bytes)) = self.stack.last() {
+                    done!(session.made(bytes.len()))
+                }
+            };
         }
         while let Some(op) = ops.get(pc) {
             pc += 1;
             match *op {
                 Op::Push(index) => {
-                    room!(1);
-                    push(&mut self.stack, literal(program, index));
+                    room!();
+                    push(&mut self.stack, code.literal(index));
                 }
                 Op::Argument(index) => {
-                    room!(1);
+                    room!();
                     push(&mut self.stack, arguments.get(index).unwrap_or(&EMPTY));
                 }
                 Op::Plain(Opcode::Add) => {
@@ -131,18 +238,22 @@ impl StackMachine {
                     charge!(a.len() as u64 + b.len() as u64);
                     a.add(b);
                     self.stack.pop();
-                    ok!(self.account_top(session));
+                    account_top!();
                 }
                 Op::AddLiteral(index) => {
-                    pc += 1;
-                    room!(1);
+                    if self.stack.len() >= max_items {
+                        singly!()
+                    }
+                    let b = code.literal(index);
                     let Some(a) = self.stack.last_mut() else {
-                        leave!(UNDERFLOW)
+                        singly!()
                     };
-                    let b = literal(program, index);
-                    charge!(a.len() as u64 + b.len() as u64);
+                    if !meter.charge(a.len() as u64 + b.len() as u64) {
+                        singly!()
+                    }
+                    pc += 1;
                     a.add(b);
-                    ok!(self.account_top(session));
+                    account_top!();
                 }
                 Op::Plain(Opcode::Nand) => {
                     let [.., a, b] = self.stack.as_mut_slice() else {
@@ -151,18 +262,22 @@ impl StackMachine {
                     charge!(2 * a.len().max(b.len()).max(1) as u64);
                     a.nand(b);
                     self.stack.pop();
-                    ok!(self.account_top(session));
+                    account_top!();
                 }
                 Op::NandLiteral(index) => {
-                    pc += 1;
-                    room!(1);
+                    if self.stack.len() >= max_items {
+                        singly!()
+                    }
+                    let b = code.literal(index);
                     let Some(a) = self.stack.last_mut() else {
-                        leave!(UNDERFLOW)
+                        singly!()
                     };
-                    let b = literal(program, index);
-                    charge!(2 * a.len().max(b.len()).max(1) as u64);
+                    if !meter.charge(2 * a.len().max(b.len()).max(1) as u64) {
+                        singly!()
+                    }
+                    pc += 1;
                     a.nand(b);
-                    ok!(self.account_top(session));
+                    account_top!();
                 }
                 Op::Plain(Opcode::Jump) => {
                     let Some(target) = self.stack.last() else {
@@ -170,53 +285,58 @@ impl StackMachine {
                     };
                     charge!(1);
                     let target = target.to_index().unwrap_or(usize::MAX);
+                    if target >= ops.len() {
+                        leave!(BAD_JUMP)
+                    }
                     self.stack.pop();
                     jump!(target);
                 }
                 Op::JumpTo(target) => {
+                    if self.stack.len() >= max_items || !meter.charge(1) {
+                        singly!()
+                    }
                     pc += 1;
-                    room!(1);
-                    charge!(1);
                     jump!(target);
                 }
-                Op::JumpNowhere => {
-                    room!(1);
-                    charge!(1);
-                    leave!(BAD_JUMP)
-                }
                 Op::Get(slot) => {
+                    if self.stack.len() >= max_items || !meter.charge(1) {
+                        singly!()
+                    }
                     pc += 1;
-                    room!(1);
-                    charge!(1);
                     push(&mut self.stack, self.heap.slot(slot));
                 }
                 Op::JumpFrom(slot) => {
+                    let target = self.heap.slot(slot).to_index().unwrap_or(usize::MAX);
+                    let is_bad = self.stack.len() >= max_items || target >= ops.len();
+                    if is_bad || !meter.charge(2) {
+                        singly!()
+                    }
                     pc += 2;
-                    room!(1);
-                    charge!(1);
-                    let target = self.heap.slot(slot).to_index();
-                    charge!(1);
-                    jump!(target.unwrap_or(usize::MAX));
+                    jump!(target);
                 }
                 Op::JumpThrough(slot) => {
-                    pc += 3;
-                    room!(1);
-                    charge!(1);
                     let key = self.heap.slot(slot);
-                    charge!(1);
-                    let target = self.heap.get(key, program).to_index();
-                    charge!(1);
-                    jump!(target.unwrap_or(usize::MAX));
+                    let target = self.heap.get(key, code).to_index().unwrap_or(usize::MAX);
+                    let is_bad = self.stack.len() >= max_items
+                        || target >= ops.len()
+                        || key.outside_bytes() > 0;
+                    if is_bad || !meter.charge(3) {
+                        singly!()
+                    }
+                    pc += 3;
+                    jump!(target);
                 }
                 Op::Plain(Opcode::HeapGet) => {
                     let Some(top) = self.stack.last_mut() else {
                         leave!(UNDERFLOW)
                     };
                     charge!(1);
-                    if top.outside_bytes() > 0 {
-                        ok!(session.spend_bytes(top.outside_bytes()));
+                    if top.outside_bytes() > 0
+                        && let Err(stop) = session.count_bytes(top.outside_bytes())
+                    {
+                        leave!(stop)
                     }
-                    let value = self.heap.get(top, program);
+                    let value = self.heap.get(top, code);
                     top.clone_from(value);
                 }
                 Op::Plain(Opcode::HeapSet) => {
@@ -224,172 +344,189 @@ impl StackMachine {
                         leave!(UNDERFLOW)
                     };
                     charge!(value.len() as u64);
-                    if key.outside_bytes() > 0 {
-                        ok!(session.spend_bytes(key.outside_bytes()));
+                    if key.outside_bytes() > 0
+                        && let Err(stop) = session.count_bytes(key.outside_bytes())
+                    {
+                        leave!(stop)
                     }
-                    self.heap.set(key, value, program);
+                    self.heap.set(key, value, code);
+                    if self.heap.entries > max_entries {
+                        leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
+                    }
                     self.stack.pop();
                     self.stack.pop();
-                    if self.heap.entries > session.limits.heap_entries {
-                        leave!(HEAP)
-                    }
                 }
                 Op::Set {
                     slot,
                     literal: index,
                 } => {
+                    let value = code.literal(index);
+                    if self.stack.len() + 2 > max_items || !meter.charge(value.len() as u64) {
+                        singly!()
+                    }
                     pc += 2;
-                    room!(2);
-                    let value = literal(program, index);
-                    charge!(value.len() as u64);
                     self.heap.set_slot(slot, value);
-                    if self.heap.entries > session.limits.heap_entries {
-                        leave!(HEAP)
+                    if self.heap.entries > max_entries {
+                        leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
                     }
                 }
                 Op::Increase {
                     slot,
                     literal: index,
                 } => {
-                    pc += 5;
-                    room!(2);
-                    charge!(1);
-                    room!(3);
-                    let b = literal(program, index);
+                    let b = code.literal(index);
                     let Some(a) = self.heap.slot_mut(slot) else {
-                        leave!(UNDERFLOW)
+                        singly!()
                     };
-                    charge!(a.len() as u64 + b.len() as u64);
+                    // What reading and adding cost, and the most that writing the sum can.
+                    let lens = a.len() as u64 + b.len() as u64;
+                    let most = a.len().max(b.len()) as u64 + 1;
+                    if self.stack.len() + 3 > max_items || !meter.has(1 + lens + most) {
+                        singly!()
+                    }
+                    pc += 5;
                     let was_empty = a.is_empty();
-                    // A sum has at least one byte; where the program fails its heap is gone.
+                    // A sum has at least one byte.
                     a.add(b);
                     let (len, outside_bytes) = (a.len(), a.outside_bytes());
-                    if outside_bytes > 0 {
-                        ok!(self.account_long(outside_bytes, session));
-                    }
-                    charge!(len as u64);
+                    meter.pay(1 + lens + len as u64);
                     self.heap.entries += usize::from(was_empty);
-                    if self.heap.entries > session.limits.heap_entries {
-                        leave!(HEAP)
+                    if self.heap.entries > max_entries {
+                        leave!(session.exceed(LimitKind::Heap, self.heap.entries as u64))
+                    }
+                    if outside_bytes > 0 {
+                        done!(session.made(outside_bytes));
                     }
                 }
                 Op::Plain(opcode) => {
-                    session.meter = meter;
-                    let value = self.atom_opcode(opcode, session)?;
-                    meter = session.meter;
-                    self.stack.push(value);
+                    session.account.meter = meter;
+                    let result = self.atom_opcode(opcode, session);
+                    match result {
+                        Ok(len) => {
+                            meter = session.account.meter;
+                            done!(session.spend_bytes(len));
+                        }
+                        // What was charged for what did not happen is charged again.
+                        Err(Stop::Retry) => leave!(Stop::Retry),
+                        Err(stop) => {
+                            meter = session.account.meter;
+                            leave!(stop)
+                        }
+                    }
                 }
             }
         }
-        session.meter = meter;
-        session.spend(ops.len().saturating_sub(block) as u64)?;
-        match (self.stack.pop(), self.stack.is_empty()) {
-            (Some(value), true) => Ok(value),
-            _ => Err(Stop::Failed("bad stack")),
+        session.account.meter = meter;
+        let ran = pc.saturating_sub(block);
+        (self.pc, self.block) = (pc, pc);
+        session.spend(ran as u64)?;
+        if self.stack.len() == 1
+            && let Some(value) = self.stack.pop()
+        {
+            return Ok(value);
         }
-    }
-
-    /// Counts the value that was computed last, in memory and in steps.
-    #[inline]
-    fn account_top<S>(&self, session: &mut Session<'_, S>) -> Result<(), Stop> {
-        match self.stack.last().map_or(0, Value::outside_bytes) {
-            0 => Ok(()),
-            bytes => self.account_long(bytes, session),
-        }
-    }
-
-    #[cold]
-    fn account_long<S>(&self, bytes: usize, session: &mut Session<'_, S>) -> Result<(), Stop> {
-        session.spend_bytes(bytes)?;
-        let before = session.held;
-        session.allocate(bytes, || before.saturating_add(self.live_bytes()))
+        Err(Stop::Failed(ErrorKind::BadStack))
     }
 
     /// Bytes outside the values themselves; a value that stands in two places counts twice.
-    fn live_bytes(&self) -> usize {
+    pub(super) fn live_bytes(&self) -> u64 {
         let heap = self.heap.tree.iter().flat_map(|(key, value)| [key, value]);
         let values = self.stack.iter().chain(&self.heap.slots).chain(heap);
-        values.fold(0, |sum, value| sum.saturating_add(value.outside_bytes()))
+        values.fold(0, |sum: u64, value| {
+            sum.saturating_add(value.outside_bytes() as u64)
+        })
     }
 
-    /// The opcodes that work on atoms: takes their arguments from the stack.
-    fn atom_opcode<S: AtomSource + AtomSink>(
+    /// Runs an opcode that works on atoms; returns the number of bytes it worked through. The
+    /// stack changes only if it succeeds.
+    fn atom_opcode<S: Store>(
         &mut self,
         opcode: Opcode,
         session: &mut Session<'_, S>,
-    ) -> Result<Value, Stop> {
-        match opcode {
+    ) -> Result<usize, Stop> {
+        let failed = Stop::Failed;
+        let (taken, value, len) = match opcode {
             Opcode::AtomSlice => {
-                let [id, start, len] = self.pop()?;
+                let [.., id, start, len] = self.stack.as_slice() else {
+                    return Err(UNDERFLOW);
+                };
                 let range = start.to_index().zip(len.to_index());
-                let (start, len) = range.ok_or(Stop::Failed("bad slice"))?;
-                let atom = session.atom(&id)?;
+                let (start, len) = range.ok_or(failed(ErrorKind::BadSlice))?;
+                let atom = session.atom(id)?;
                 let data = cut(atom.data(), start, len);
-                charge(session, data.len())?;
-                session.spend_atom(data.len())?;
-                session.put(Atom::new(atom.kind(), data, AtomId::ZERO))
+                let atom = || Atom::new(atom.kind(), data, AtomId::ZERO);
+                (
+                    3,
+                    session.make_atom(data.len(), data.len(), atom)?,
+                    data.len(),
+                )
             }
             Opcode::AtomLink => {
-                let [first, rest] = self.pop()?;
+                let [.., first, rest] = self.stack.as_slice() else {
+                    return Err(UNDERFLOW);
+                };
                 let ids = first.to_id().zip(rest.to_id());
-                let (first_id, rest_id) = ids.ok_or(Stop::Failed("bad link"))?;
-                session.atom(&first)?;
-                charge(session, first.len() + rest.len())?;
-                session.spend_atom(first.len())?;
-                session.put(Atom::list(first_id, rest_id))
+                let (first_id, rest_id) = ids.ok_or(failed(ErrorKind::BadLink))?;
+                session.atom(first)?;
+                let atom = || Atom::list(first_id, rest_id);
+                let (cost, len) = (first.len() + rest.len(), first.len());
+                (2, session.make_atom(cost, len, atom)?, len)
             }
             Opcode::AtomConcat => {
-                let [first, second] = self.pop()?;
-                let (first, second) = (session.atom(&first), session.atom(&second));
-                let (first, second) = (first?, second?);
+                let [.., first, second] = self.stack.as_slice() else {
+                    return Err(UNDERFLOW);
+                };
+                let (first, second) = (session.atom(first)?, session.atom(second)?);
                 let len = first.data().len().saturating_add(second.data().len());
-                charge(session, len)?;
-                session.spend_atom(len)?;
-                session.put(Atom::bytes([first.data(), second.data()].concat()))
+                let atom = || Atom::bytes([first.data(), second.data()].concat());
+                (2, session.make_atom(len, len, atom)?, len)
             }
             Opcode::AtomNew => {
-                let [kind, data] = self.pop()?;
+                let [.., kind, data] = self.stack.as_slice() else {
+                    return Err(UNDERFLOW);
+                };
                 let kind = kind.with_bytes(|kind| match *kind {
-                    [code] => AtomKind::from_code(code).ok_or("unknown atom kind"),
-                    _ => Err("bad atom kind"),
+                    [code] => AtomKind::from_code(code).ok_or(ErrorKind::UnknownAtomKind),
+                    _ => Err(ErrorKind::BadAtomKind),
                 });
-                let kind = kind.map_err(Stop::Failed)?;
-                charge(session, data.len())?;
-                session.spend_atom(data.len())?;
-                session.put(Atom::new(kind, data.to_shared(), AtomId::ZERO))
+                let kind = kind.map_err(failed)?;
+                let atom = || Atom::new(kind, data.to_shared(), AtomId::ZERO);
+                (
+                    2,
+                    session.make_atom(data.len(), data.len(), atom)?,
+                    data.len(),
+                )
             }
             Opcode::AtomLoad => {
-                let [id, start, len] = self.pop()?;
+                let [.., id, start, len] = self.stack.as_slice() else {
+                    return Err(UNDERFLOW);
+                };
                 let range = start.to_index().zip(len.to_index());
-                let (start, len) = range.ok_or(Stop::Failed("bad load"))?;
+                let (start, len) = range.ok_or(failed(ErrorKind::BadLoad))?;
                 if len > AtomId::ZERO.as_bytes().len() {
-                    return Err(Stop::Failed("load too wide"));
+                    return Err(failed(ErrorKind::LoadTooWide));
                 }
-                let atom = session.atom(&id)?;
+                let atom = session.atom(id)?;
                 let data = cut(atom.data(), start, len);
-                charge(session, data.len())?;
-                Ok(Value::new(data))
+                session.charge(data.len())?;
+                (3, Word::new(data), 0)
             }
-            _ => Err(UNDERFLOW),
-        }
-    }
-
-    fn pop<const N: usize>(&mut self) -> Result<[Value; N], Stop> {
-        let rest = self.stack.len().checked_sub(N).ok_or(UNDERFLOW)?;
-        let mut values = self.stack.drain(rest..);
-        Ok(core::array::from_fn(|_| {
-            values.next().unwrap_or(Value::EMPTY)
-        }))
+            _ => return Err(UNDERFLOW),
+        };
+        let rest = self.stack.len().saturating_sub(taken);
+        self.stack.truncate(rest);
+        self.stack.push(value);
+        Ok(len)
     }
 }
 
 impl Heap {
     /// Empties it, with a slot for each of the program's keys.
     #[inline]
-    fn reset(&mut self, program: &Program) {
+    fn reset(&mut self, code: &Code) {
         self.clear();
-        if !program.keys.is_empty() {
-            self.slots.resize(program.keys.len() + 1, Value::EMPTY);
+        if !code.keys.is_empty() {
+            self.slots.resize(code.keys.len() + 1, Word::EMPTY);
         }
     }
 
@@ -403,18 +540,18 @@ impl Heap {
     }
 
     #[inline(always)]
-    fn slot(&self, slot: u8) -> &Value {
+    fn slot(&self, slot: u8) -> &Word {
         self.slots.get(usize::from(slot)).unwrap_or(&EMPTY)
     }
 
     #[inline]
-    fn slot_mut(&mut self, slot: u8) -> Option<&mut Value> {
+    fn slot_mut(&mut self, slot: u8) -> Option<&mut Word> {
         self.slots.get_mut(usize::from(slot))
     }
 
     #[inline(always)]
-    fn get(&self, key: &Value, program: &Program) -> &Value {
-        match program.slot_of(key) {
+    fn get(&self, key: &Word, code: &Code) -> &Word {
+        match code.slot_of(key) {
             Some(slot) => self.slot(slot),
             None if self.tree.is_empty() => &EMPTY,
             None => self.tree.get(key).unwrap_or(&EMPTY),
@@ -422,15 +559,15 @@ impl Heap {
     }
 
     #[inline]
-    fn set(&mut self, key: &Value, value: &Value, program: &Program) {
-        match program.slot_of(key) {
+    fn set(&mut self, key: &Word, value: &Word, code: &Code) {
+        match code.slot_of(key) {
             Some(slot) => self.set_slot(slot, value),
             None => self.set_in_tree(key, value),
         }
     }
 
     #[inline]
-    fn set_slot(&mut self, slot: u8, value: &Value) {
+    fn set_slot(&mut self, slot: u8, value: &Word) {
         if let Some(place) = self.slots.get_mut(usize::from(slot)) {
             self.entries += usize::from(!value.is_empty());
             self.entries -= usize::from(!place.is_empty());
@@ -438,7 +575,7 @@ impl Heap {
         }
     }
 
-    fn set_in_tree(&mut self, key: &Value, value: &Value) {
+    fn set_in_tree(&mut self, key: &Word, value: &Word) {
         let old = if value.is_empty() {
             self.tree.remove(key)
         } else {
@@ -451,23 +588,10 @@ impl Heap {
 
 /// Pushes a copy that is written in place.
 #[inline]
-fn push(stack: &mut Vec<Value>, value: &Value) {
-    stack.push(Value::EMPTY);
+fn push(stack: &mut Vec<Word>, value: &Word) {
+    stack.push(Word::EMPTY);
     if let Some(top) = stack.last_mut() {
         top.clone_from(value);
-    }
-}
-
-#[inline]
-fn literal(program: &Program, index: usize) -> &Value {
-    program.literals.get(index).unwrap_or(&EMPTY)
-}
-
-fn charge<S>(session: &mut Session<'_, S>, len: usize) -> Result<(), Stop> {
-    if session.meter.charge(len as u64) {
-        Ok(())
-    } else {
-        Err(METER)
     }
 }
 

@@ -38,13 +38,19 @@
 mod error;
 mod number;
 mod parse;
+mod pending;
 mod print;
+mod script;
 mod snippet;
 mod string;
 mod token;
+mod visible;
 
 pub use error::{ParseError, ParseErrorKind, Position};
 pub use parse::{Parser, parse};
-pub use print::{Escaped, to_text};
+pub use pending::Pending;
+pub use print::{BytesStyle, Styled, to_text};
+pub use script::Script;
 pub use snippet::Snippet;
 pub use token::{Token, TokenKind, Tokens, is_space, tokenize};
+pub use visible::{Escaped, is_visible};

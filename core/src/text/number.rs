@@ -1,13 +1,15 @@
-//! Decimal digits to two's complement.
+//! Decimal digits to two's complement, and back.
 
 use crate::expr::{Bytes, minimal};
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 /// The most digits that an integer may have; as Python's default.
 const DIGITS_MAX: usize = 4_300;
 
-/// The integer that `text` is, `None` if it is none: `[+-]?digits(_digits)*`, at most 4,300
-/// digits, leading zeros counted.
+/// Returns the integer that `text` spells: `[+-]?digits(_digits)*`, at most 4,300 digits, leading
+/// zeros counted. `None` if it is not one.
 pub(super) fn integer(text: &str) -> Option<Bytes> {
     let (negative, digits) = split_sign(text);
     digits.first().filter(|byte| byte.is_ascii_digit())?;
@@ -31,7 +33,7 @@ const fn split_sign(text: &str) -> (bool, &[u8]) {
     }
 }
 
-/// Walks over the digits, left to right; `None` when they are no integer.
+/// Walks over the digits, left to right; `None` if they are not an integer.
 fn each_digit(digits: &[u8], mut take: impl FnMut(u8)) -> Option<()> {
     let (mut count, mut after_digit) = (0, false);
     for &byte in digits {
@@ -57,10 +59,10 @@ fn small(negative: bool, digits: &[u8]) -> Option<Bytes> {
     Some(Bytes::new(minimal(&value.to_be_bytes())))
 }
 
-/// How many digits are taken into the big number at once: the most that a limb holds.
+/// Digits that are taken into the big number at once: the most that a limb holds.
 const CHUNK_DIGITS: u32 = 19;
 
-/// Up to 4,300 digits: 224 limbs are passed over once for each of 227 chunks.
+/// Reads up to 4,300 digits: 224 limbs are passed over once for each of 227 chunks.
 fn large(negative: bool, digits: &[u8]) -> Option<Bytes> {
     let mut limbs: Vec<u64> = Vec::with_capacity(digits.len().min(DIGITS_MAX) / 19 + 2);
     let (mut chunk, mut chunk_digits) = (0_u64, 0_u32);
@@ -112,11 +114,61 @@ fn signed_bytes(negative: bool, limbs: &[u64]) -> Vec<u8> {
     minimal(&bytes).to_vec()
 }
 
+/// The widest integer that [`decimal`] prints, in bytes: every integer of 4,300 digits fits.
+const DECIMAL_BYTES_MAX: usize = 1_786;
+
+/// The decimal digits of the signed integer that `bytes` are, of any width up to 1,786 bytes; no
+/// bytes are 0.
+pub(super) fn decimal(bytes: &[u8]) -> Option<String> {
+    if bytes.len() > DECIMAL_BYTES_MAX {
+        return None;
+    }
+    let negative = bytes.first().is_some_and(|&first| first >= 0x80);
+    // The magnitude of a negative number is its complement plus one.
+    let complement = if negative { 0xff } else { 0 };
+    let mut limbs: Vec<u64> = bytes
+        .rchunks(8)
+        .map(|chunk| {
+            let bytes = chunk.iter().map(|byte| u64::from(byte ^ complement));
+            bytes.fold(0, |limb, byte| limb << 8 | byte)
+        })
+        .collect();
+    let mut carry = negative;
+    for limb in &mut limbs {
+        (*limb, carry) = limb.overflowing_add(u64::from(carry));
+    }
+    if carry {
+        limbs.push(1);
+    }
+    let mut chunks = Vec::new();
+    while limbs.iter().any(|&limb| limb > 0) {
+        chunks.push(divide(&mut limbs, 10_u64.pow(CHUNK_DIGITS)));
+    }
+    let mut digits = String::from(if negative { "-" } else { "" });
+    let mut chunks = chunks.iter().rev();
+    write!(digits, "{}", chunks.next().unwrap_or(&0)).ok()?;
+    for chunk in chunks {
+        write!(digits, "{chunk:019}").ok()?;
+    }
+    Some(digits)
+}
+
+/// Divides `limbs`, the lowest first, and returns the remainder.
+fn divide(limbs: &mut [u64], divisor: u64) -> u64 {
+    let mut remainder = 0_u128;
+    for limb in limbs.iter_mut().rev() {
+        remainder = remainder << 64 | u128::from(*limb);
+        *limb = low(remainder / u128::from(divisor));
+        remainder %= u128::from(divisor);
+    }
+    low(remainder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::expr::signed;
-    use alloc::string::{String, ToString};
+    use alloc::string::ToString;
     use alloc::vec;
     use proptest::prelude::*;
 
@@ -184,7 +236,7 @@ mod tests {
 
     /// The decimal digits of the number whose signed big-endian bytes these are, by long division
     /// a digit at a time.
-    fn decimal(bytes: &[u8]) -> String {
+    fn by_long_division(bytes: &[u8]) -> String {
         let negative = bytes[0] >= 0x80;
         let mut digits = vec![0_u8];
         for &byte in bytes {
@@ -224,10 +276,19 @@ mod tests {
         }
 
         #[test]
+        fn decimals_are_what_i128_prints(value in any::<i128>(), shift in 0..128_u32, wide in 0..20_usize) {
+            let value = value >> shift;
+            let mut bytes = vec![if value < 0 { 0xff } else { 0 }; wide];
+            bytes.extend(value.to_be_bytes());
+            prop_assert_eq!(decimal(&bytes), Some(value.to_string()));
+        }
+
+        #[test]
         fn wide_numbers_are_what_long_division_says(text in "-?[1-9][0-9]{0,400}") {
             let bytes = bytes(&text).unwrap();
             prop_assert_eq!(minimal(&bytes), &bytes);
-            prop_assert_eq!(decimal(&bytes), text);
+            prop_assert_eq!(by_long_division(&bytes), text.clone());
+            prop_assert_eq!(decimal(&bytes), Some(text));
         }
     }
 
@@ -237,7 +298,8 @@ mod tests {
             "9".repeat(4_300),
             "-".to_string() + &"1234567890".repeat(430),
         ] {
-            assert_eq!(decimal(&bytes(&text).unwrap()), text);
+            assert_eq!(by_long_division(&bytes(&text).unwrap()), text);
+            assert_eq!(decimal(&bytes(&text).unwrap()), Some(text));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Expressions to text.
 
-use super::{number, token};
+use super::visible::{is_visible, text, write_escaped, write_hex};
+use super::{Escaped, number, token};
 use crate::expr::{Bytes, Expr, Symbol, Visit, error_parts, is_minimal, signed};
 use alloc::string::String;
 use core::fmt::{self, Write};
@@ -14,21 +15,25 @@ const ID_BYTES: usize = 32;
 
 /// Prints this expression so that it can be read back.
 ///
-/// - Bytes print as a string when they are text: five bytes or more of UTF-8 whose characters all
-///   can be seen, spaces, tabs and line ends among them. Else as a signed decimal when they are an
-///   integer in its shortest form, of up to 16 bytes. Else as `0x…` when they are 32. Else as a
-///   string with `\xNN` for what is no text.
-/// - An error value of the shape `(error topic message)` prints as `error topic: message` when it
+/// - Bytes print as a string if they are text: five bytes or more of UTF-8 whose characters are
+///   visible, spaces, tabs and line ends among them. Otherwise they print as a signed decimal if
+///   they are an integer in its shortest form, of up to 16 bytes; otherwise as `0x…` if they are
+///   32; otherwise as a string with `\xNN` for all that is not text. [`Styled`] prints all bytes
+///   one way.
+/// - An error value of the shape `(error topic message)` prints as `error topic: message` if it
 ///   is the whole expression, and as `(error "topic" "message")` inside a list or with `{:#}`.
 /// - A symbol prints as its name.
 ///
-/// What `{:#}` prints [`parse`](super::parse) reads as the same expression, with two exceptions:
+/// Nothing is printed raw that is not visible (see [`is_visible`](super::is_visible)), so that an
+/// expression from a peer can do nothing to a terminal.
+///
+/// [`parse`](super::parse) reads the output of `{:#}` as the same expression, with two exceptions:
 ///
 /// - 32 bytes that print as `0x…`. The form is meant for `ref`, and is read as a symbol.
 /// - Symbols that no source can name, because they are empty, look like an integer, start with
-///   `"`, or hold white space, a parenthesis or `;`. They print as a string with an escape that
-///   there is not, `"\symbol a b"`, so that reading them is an error and never gives something
-///   else.
+///   `"`, or hold white space, a parenthesis or `;`; and symbols with a character that is not
+///   visible. They print as a string with an escape that does not exist, `"\symbol a b"`, so that
+///   reading them is an error and never gives something else.
 ///
 /// A list that is shared in memory prints each time it occurs; [`to_text`] has a limit.
 ///
@@ -37,27 +42,72 @@ const ID_BYTES: usize = 32;
 /// assert_eq!(Expr::bytes("hello").to_string(), "\"hello\"");
 /// assert_eq!(Expr::bytes("abc").to_string(), "6382179");
 /// assert_eq!(Expr::bytes([0, 1]).to_string(), "\"\\x00\\x01\"");
+/// assert_eq!(Expr::symbol("a\u{1b}[2J").to_string(), "\"\\symbol a\\x1b[2J\"");
 /// let error = Expr::error("eval", "arity mismatch");
 /// assert_eq!(format!("{error}"), "error eval: arity mismatch");
 /// assert_eq!(format!("{error:#}"), "(error \"eval\" \"arity mismatch\")");
 /// ```
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = self.as_list().and_then(shown_error);
+        Styled::new(self, BytesStyle::Guess).fmt(f)
+    }
+}
+
+/// Form in which bytes are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
+pub enum BytesStyle {
+    /// As text, integer or hex, whichever they most likely are: see `Display` of [`Expr`].
+    #[default]
+    Guess,
+    /// As a string, with escapes for what is not text.
+    Text,
+    /// As a signed decimal of any width, empty bytes as 0; over 1,786 bytes as `0x…`.
+    Integer,
+    /// As `0x…`.
+    Hex,
+}
+
+/// Prints an expression with all bytes in one style, apart from the texts of error values.
+///
+/// ```
+/// use astreum_core::text::{BytesStyle, Styled, parse};
+/// let expr = parse("(a \"hi\" 255)").unwrap();
+/// assert_eq!(Styled::new(&expr, BytesStyle::Text).to_string(), r#"(a "hi" "\x00\xff")"#);
+/// assert_eq!(Styled::new(&expr, BytesStyle::Integer).to_string(), "(a 26729 255)");
+/// assert_eq!(Styled::new(&expr, BytesStyle::Hex).to_string(), "(a 0x6869 0x00ff)");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Styled<'e> {
+    expr: &'e Expr,
+    style: BytesStyle,
+}
+
+impl<'e> Styled<'e> {
+    /// Prints `expr` with its bytes in this style.
+    #[must_use]
+    pub const fn new(expr: &'e Expr, style: BytesStyle) -> Self {
+        Self { expr, style }
+    }
+}
+
+impl fmt::Display for Styled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.expr.as_list().and_then(shown_error);
         match error.filter(|_| !f.alternate()) {
             Some((topic, message)) => write!(f, "error {}: {}", Escaped(topic), Escaped(message)),
-            None => write_expr(f, self),
+            None => write_expr(f, self.expr, self.style),
         }
     }
 }
 
-/// Topic and message of an error value whose topic can be shown as it is. A message may quote what
-/// cannot, such as a symbol's name; that is escaped.
+/// Topic and message of an error value whose topic is text. A message may quote what is not, such
+/// as a symbol's name; that is escaped.
 fn shown_error(items: &[Expr]) -> Option<(&str, &str)> {
     let (topic, message) = error_parts(items)?;
     let topic = text(topic).filter(|topic| !topic.is_empty())?;
     let message = core::str::from_utf8(message).ok()?;
-    message.chars().any(can_be_seen).then_some((topic, message))
+    message.chars().any(is_visible).then_some((topic, message))
 }
 
 /// Prints `expr` as `Display` does, or its first `max_bytes` bytes and `…` if that is longer.
@@ -100,9 +150,9 @@ impl Write for Limited {
     }
 }
 
-fn write_expr(out: &mut impl Write, expr: &Expr) -> fmt::Result {
+fn write_expr(out: &mut impl Write, expr: &Expr, style: BytesStyle) -> fmt::Result {
     let mut first = true;
-    // How many bytes come that are the texts of an error.
+    // Bytes to come that are the texts of an error.
     let mut error_texts = 0_u8;
     for step in expr.visit() {
         if !first && !matches!(step, Visit::Close) {
@@ -115,7 +165,7 @@ fn write_expr(out: &mut impl Write, expr: &Expr) -> fmt::Result {
                 error_texts -= 1;
                 write_quoted(out, bytes)?;
             }
-            Visit::Bytes(bytes) => write_bytes(out, bytes)?,
+            Visit::Bytes(bytes) => write_bytes(out, bytes, style)?,
             Visit::Open(items) => {
                 out.write_char('(')?;
                 first = true;
@@ -130,7 +180,8 @@ fn write_expr(out: &mut impl Write, expr: &Expr) -> fmt::Result {
 }
 
 fn write_symbol(out: &mut impl Write, symbol: &Symbol) -> fmt::Result {
-    if token::is_atom(symbol) && !number::is_integer(symbol) {
+    let is_plain = symbol.chars().all(is_visible);
+    if is_plain && token::is_atom(symbol) && !number::is_integer(symbol) {
         return out.write_str(symbol);
     }
     out.write_str("\"\\symbol ")?;
@@ -138,7 +189,19 @@ fn write_symbol(out: &mut impl Write, symbol: &Symbol) -> fmt::Result {
     out.write_char('"')
 }
 
-fn write_bytes(out: &mut impl Write, bytes: &Bytes) -> fmt::Result {
+fn write_bytes(out: &mut impl Write, bytes: &Bytes, style: BytesStyle) -> fmt::Result {
+    match style {
+        BytesStyle::Guess => write_likely(out, bytes),
+        BytesStyle::Text => write_quoted(out, bytes),
+        BytesStyle::Hex => write_digits(out, bytes),
+        BytesStyle::Integer => match number::decimal(bytes) {
+            Some(digits) => out.write_str(&digits),
+            None => write_digits(out, bytes),
+        },
+    }
+}
+
+fn write_likely(out: &mut impl Write, bytes: &Bytes) -> fmt::Result {
     if bytes.len() >= TEXT_BYTES_MIN && text(bytes).is_some() {
         return write_quoted(out, bytes);
     }
@@ -149,111 +212,29 @@ fn write_bytes(out: &mut impl Write, bytes: &Bytes) -> fmt::Result {
         return write!(out, "{value}");
     }
     if bytes.len() == ID_BYTES {
-        let mut digits = heapless::String::<{ 2 + 2 * ID_BYTES }>::new();
-        digits.push_str("0x").map_err(|_| fmt::Error)?;
-        bytes
-            .iter()
-            .try_for_each(|&byte| write_hex(&mut digits, byte))?;
-        return out.write_str(&digits);
+        return write_digits(out, bytes);
     }
     write_quoted(out, bytes)
+}
+
+/// Writes `0x` and two hex digits a byte.
+fn write_digits(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
+    out.write_str("0x")?;
+    // In pieces, so that a writer is not called for each digit.
+    for chunk in bytes.chunks(ID_BYTES) {
+        let mut digits = heapless::String::<{ 2 * ID_BYTES }>::new();
+        chunk
+            .iter()
+            .try_for_each(|&byte| write_hex(&mut digits, byte))?;
+        out.write_str(&digits)?;
+    }
+    Ok(())
 }
 
 fn write_quoted(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
     out.write_char('"')?;
     write_escaped(out, bytes, true)?;
     out.write_char('"')
-}
-
-/// Writes `bytes` as the inside of a string, with `"` and `\` as they are unless `quotes`.
-fn write_escaped(out: &mut impl Write, bytes: &[u8], quotes: bool) -> fmt::Result {
-    for chunk in bytes.utf8_chunks() {
-        let mut rest = chunk.valid();
-        while let Some((at, character)) = rest
-            .char_indices()
-            .find(|&(_, character)| !can_be_seen(character) || is_quote(character) && quotes)
-        {
-            let (plain, special) = rest.split_at(at);
-            let (special, behind) = special.split_at(character.len_utf8());
-            out.write_str(plain)?;
-            match character {
-                '\n' => out.write_str("\\n")?,
-                '\t' => out.write_str("\\t")?,
-                '\r' => out.write_str("\\r")?,
-                '"' => out.write_str("\\\"")?,
-                '\\' => out.write_str("\\\\")?,
-                _ => write_raw(out, special.as_bytes())?,
-            }
-            rest = behind;
-        }
-        out.write_str(rest)?;
-        write_raw(out, chunk.invalid())?;
-    }
-    Ok(())
-}
-
-fn write_raw(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|&byte| {
-        out.write_str("\\x")?;
-        write_hex(out, byte)
-    })
-}
-
-fn write_hex(out: &mut impl Write, byte: u8) -> fmt::Result {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    out.write_char(digit(byte >> 4))?;
-    out.write_char(digit(byte & 15))
-}
-
-const fn is_quote(character: char) -> bool {
-    matches!(character, '"' | '\\')
-}
-
-/// `bytes` as text: UTF-8 whose characters can be seen, or are tabs or line ends.
-fn text(bytes: &[u8]) -> Option<&str> {
-    let text = core::str::from_utf8(bytes).ok()?;
-    let shown = |character| can_be_seen(character) || matches!(character, '\n' | '\t' | '\r');
-    text.chars().all(shown).then_some(text)
-}
-
-/// Whether `character` shows what it is where it stands: no control character, no format
-/// character that hides or reorders text, no line separator, no noncharacter and nothing from the
-/// private areas. Joiners count as seen, because scripts and emoji need them.
-pub(super) const fn can_be_seen(character: char) -> bool {
-    !matches!(
-        character,
-        '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'
-            | '\u{200e}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{e000}'..='\u{f8ff}'
-            | '\u{fdd0}'..='\u{fdef}'
-            | '\u{feff}'
-            | '\u{fff0}'..='\u{fffb}'
-            | '\u{fffe}'..='\u{ffff}'
-            | '\u{e0000}'..='\u{10ffff}'
-    ) && (character as u32) & 0xfffe != 0xfffe
-}
-
-/// Shows text with escapes for whatever cannot be seen, so that it can neither hide nor move
-/// anything on a terminal.
-///
-/// ```
-/// use astreum_core::text::Escaped;
-/// assert_eq!(Escaped("red: \u{1b}[31m\n").to_string(), "red: \\x1b[31m\\n");
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Escaped<'s>(pub &'s str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_escaped(f, self.0.as_bytes(), false)
-    }
 }
 
 #[cfg(test)]
@@ -364,10 +345,79 @@ mod tests {
             let error = parse(&list.to_string()).unwrap_err();
             assert_eq!((error.kind, error.offset()), (ParseErrorKind::BadEscape, 4));
         }
-        for name in ["a\"b", "1__2", "#", "a#", "0x12", "-", "\u{feff}", "é"] {
+        for name in ["a\"b", "1__2", "#", "a#", "0x12", "-", "é", "日本"] {
             assert_eq!(Expr::symbol(name).to_string(), name);
             assert_eq!(parse(name), Ok(Expr::symbol(name)));
         }
+    }
+
+    #[test]
+    fn symbols_with_characters_that_are_not_visible_are_escaped() {
+        for (name, text) in [
+            ("a\u{1b}[2Jb", r#""\symbol a\x1b[2Jb""#),
+            ("a\u{202e}b", r#""\symbol a\xe2\x80\xaeb""#),
+            ("\u{feff}", r#""\symbol \xef\xbb\xbf""#),
+            ("a\u{200d}b", r#""\symbol a\xe2\x80\x8db""#),
+            ("\u{9b}2J", r#""\symbol \xc2\x9b2J""#),
+        ] {
+            assert_eq!(Expr::symbol(name).to_string(), text);
+            assert_eq!(alloc::format!("{:#}", Expr::symbol(name)), text);
+            assert_eq!(parse(text).unwrap_err().kind, ParseErrorKind::BadEscape);
+            assert_eq!(parse(name), Ok(Expr::symbol(name)));
+        }
+    }
+
+    #[test]
+    fn joiners_are_escaped_but_keep_text_text() {
+        let family = "👨\u{200d}👩 ☀\u{fe0f}";
+        let shown = printed(family);
+        assert!(shown.starts_with("\"👨\\xe2\\x80\\x8d👩"), "{shown}");
+        assert_eq!(parse(&shown), Ok(Expr::bytes(family)));
+    }
+
+    #[test]
+    fn styles_print_all_bytes_one_way() {
+        let list = Expr::list([
+            Expr::bytes("text"),
+            Expr::bytes([]),
+            Expr::bytes([0xff; 40]),
+            Expr::symbol("text"),
+            Expr::error("eval", "m"),
+        ]);
+        let styled = |style| Styled::new(&list, style).to_string();
+        let ff = r"\xff".repeat(40);
+        assert_eq!(
+            styled(BytesStyle::Text),
+            alloc::format!(r#"("text" "" "{ff}" text (error "eval" "m"))"#)
+        );
+        assert_eq!(
+            styled(BytesStyle::Integer),
+            r#"(1952807028 0 -1 text (error "eval" "m"))"#
+        );
+        let ff = "ff".repeat(40);
+        assert_eq!(
+            styled(BytesStyle::Hex),
+            alloc::format!(r#"(0x74657874 0x 0x{ff} text (error "eval" "m"))"#)
+        );
+        assert_eq!(styled(BytesStyle::Guess), list.to_string());
+        let error = Expr::error("eval", "m");
+        assert_eq!(
+            Styled::new(&error, BytesStyle::Hex).to_string(),
+            "error eval: m"
+        );
+    }
+
+    #[test]
+    fn wide_integers_print_as_decimals_up_to_1786_bytes() {
+        let integer =
+            |bytes: &[u8]| Styled::new(&Expr::bytes(bytes), BytesStyle::Integer).to_string();
+        assert_eq!(integer(&[1; 1_786]).len(), 4_299);
+        assert!(integer(&[1; 1_787]).starts_with("0x0101"));
+        assert_eq!(integer(&[0, 0, 5]), "5");
+        assert_eq!(
+            integer(&[0x80; 17]),
+            "-43385334562092358133808765634594698395520"
+        );
     }
 
     #[test]
@@ -384,6 +434,7 @@ mod tests {
     fn read_back(expr: &Expr) -> Option<Expr> {
         let items = match expr {
             Expr::Symbol(name) if name.is_empty() || name.starts_with('"') => return None,
+            Expr::Symbol(name) if !name.chars().all(is_visible) => return None,
             Expr::Symbol(name) => {
                 let parsed: Vec<_> = Parser::new(name).collect();
                 let alone = parsed == [Ok(expr.clone())];
@@ -432,6 +483,15 @@ mod tests {
         fn any_text_reads_back(text in any::<String>()) {
             let expr = Expr::bytes(text);
             prop_assert_eq!(parse(&expr.to_string()).ok(), read_back(&expr));
+        }
+
+        #[test]
+        fn nothing_is_printed_that_is_not_visible(expr in arb_expr(), name in any::<String>()) {
+            let expr = Expr::list([expr, Expr::symbol(&name), Expr::error(&name, &name)]);
+            prop_assert!(expr.to_string().chars().all(is_visible));
+            for style in [BytesStyle::Text, BytesStyle::Integer, BytesStyle::Hex] {
+                prop_assert!(Styled::new(&expr, style).to_string().chars().all(is_visible));
+            }
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! A line of source with a caret under it.
 
 use super::Position;
-use super::print::can_be_seen;
+use super::visible::is_visible;
 use alloc::string::String;
 use core::fmt;
 use unicode_width::UnicodeWidthChar;
@@ -53,7 +53,7 @@ impl<'s> Snippet<'s> {
 fn shown(character: char) -> (char, usize) {
     match character {
         '\t' => (' ', TAB_COLUMNS),
-        character if can_be_seen(character) => (character, character.width().unwrap_or(1)),
+        character if is_visible(character) => (character, character.width().unwrap_or(1)),
         _ => ('\u{fffd}', 1),
     }
 }

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
+use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
 use crate::run::quoted;
 
@@ -46,24 +47,11 @@ pub(super) enum Command {
 Flags are stronger than the environment (ASTREUM_<KEY>), that than the file, that than defaults.
 Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
-    /// Evaluate expressions, one result a line.
-    #[command(after_help = "Examples:
-  astreum eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'
-  astreum eval program.astreum --limit 100000
-  echo '(5 five def) five' | astreum eval -
-  astreum eval '\"text\"' --json
-
-A file may hold several expressions: they are evaluated in order, in one environment.
-The exit code is 1 when a result is an error.")]
+    /// Evaluate expressions and print one result a line.
+    #[command(after_help = super::language_args::EVAL_HELP)]
     Eval(EvalArgs),
-    /// Evaluate expressions as you type them.
-    #[command(after_help = "Examples:
-  astreum repl
-  astreum repl --node                      see the atoms of the running node
-  astreum repl < program.astreum
-
-An expression may go over several lines. :help lists the commands.
-Ctrl-C stops an evaluation, Ctrl-D leaves.")]
+    /// Evaluate expressions interactively.
+    #[command(after_help = super::language_args::REPL_HELP)]
     Repl(ReplArgs),
     /// Parse expressions and print them back.
     #[command(after_help = "Examples:
@@ -335,64 +323,6 @@ impl NodeArgs {
             file: self.config.clone(),
         }
     }
-}
-
-/// Where expressions come from.
-#[derive(Debug, Args)]
-pub(super) struct SourceArgs {
-    /// An expression, the name of a file that exists, or - for stdin.
-    #[arg(allow_hyphen_values = true, required_unless_present_any = ["file", "expr"])]
-    pub(super) input: Option<String>,
-    /// Read this file, whatever its name looks like.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "input")]
-    pub(super) file: Option<PathBuf>,
-    /// Take this text, even if a file has the same name.
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        allow_hyphen_values = true,
-        conflicts_with_all = ["input", "file"]
-    )]
-    pub(super) expr: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct EvalArgs {
-    #[command(flatten)]
-    pub(super) source: SourceArgs,
-    /// The most that the meter may charge, for each expression.
-    #[arg(long, value_name = "N")]
-    pub(super) limit: Option<u64>,
-    /// Print each result as JSON: the exact expression, its text and what the meter charged.
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Look for atoms at the running node, and keep new ones there.
-    #[arg(long)]
-    pub(super) node: bool,
-    #[command(flatten)]
-    pub(super) at: NodeArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ReplArgs {
-    /// The most that the meter may charge, for each expression.
-    #[arg(long, value_name = "N")]
-    pub(super) limit: Option<u64>,
-    /// Look for atoms at the running node, and keep new ones there.
-    #[arg(long)]
-    pub(super) node: bool,
-    #[command(flatten)]
-    pub(super) at: NodeArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ParseArgs {
-    #[command(flatten)]
-    pub(super) source: SourceArgs,
-    /// Print each expression as JSON.
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `astreum config`: the effective configuration, and the table of keys.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
@@ -17,11 +17,12 @@ pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> 
     if args.json {
         return json_line(out, &as_json(&loaded));
     }
-    toml(&loaded, out)
+    // The operator's own values, which the file has to keep.
+    toml(&loaded, out.raw())
 }
 
 /// A file that can be read back; what is not set, or secret, is a comment.
-fn toml(loaded: &Loaded, out: &mut Output) -> Result<(), Failure> {
+fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
     let paths = loaded.paths();
     writeln!(out, "# state directory  {}", paths.state_dir.display())?;
     writeln!(out, "# control socket   {}", paths.control_socket.display())?;

@@ -4,39 +4,60 @@ use std::io::Write as _;
 
 use astreum_core::atom::AtomId;
 use astreum_core::expr::Expr;
-use astreum_core::machine::Evaluation;
-use astreum_core::text::ParseError;
-use serde_json::json;
+use astreum_core::machine::{Evaluation, Outcome};
+use astreum_core::text::{ParseError, Parser, Position, Script, Styled};
+use serde_json::{Value, json};
 
-use super::args::{EvalArgs, ParseArgs};
 use super::expr_json::to_json;
-use super::output::{Failure, Output, complain, json_line};
+use super::language_args::{As, EvalArgs, ParseArgs};
+use super::output::{Failure, Output, json_line, visible_json};
+use super::report::{Sources, has_unbound_call};
 use super::session::Session;
-use super::source::Source;
+use super::source::{Source, moved};
+use super::{limits, literal};
 
 pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
     let source = Source::read(&args.source)?;
-    // All of it is parsed first: a program with a slip in its last line does nothing.
-    let mut exprs = match source.parse() {
-        Ok(exprs) => exprs,
-        Err(error) => return Err(parse_failure(&source, &error, args.json, out)?),
+    let mut session = Session::new(&args.at, args.node, &args.limits)?;
+    // All of it is parsed first: a program with an error in its last line does nothing.
+    let script = match load(&source) {
+        Ok(script) => script,
+        Err(error) => return Err(error.report(&source, args.json, out)?),
     };
-    if exprs.is_empty() {
-        exprs.push(Expr::error("eval", "no expression provided"));
-    }
-    let mut session = Session::new(args.node.then_some(&args.at), args.limit)?;
+    let count = script.exprs().len();
+    let mut sources = Sources::new();
+    sources.add(&source.name, 0, script);
     let mut has_error = false;
-    for expr in &exprs {
-        let evaluation = session.eval(expr);
-        has_error |= evaluation.value().is_error();
-        print(&evaluation, args.json, out)?;
-        // Results of a long program are seen as they come.
-        out.flush()?;
-        if let Some(problem) = session.take_problem() {
-            complain(&problem);
-        } else if let Some(id) = evaluation.missing() {
-            complain(&missing(id, args.node));
+    for index in 0..count.max(1) {
+        let nothing = || Expr::error("eval", "no expression provided");
+        let expr = sources.expr(index).unwrap_or_else(nothing);
+        let evaluation = session.eval(&expr, || {
+            // A reader that is gone is noticed at the next result.
+            let _ = out.flush();
+        });
+        let failed = is_failed(&evaluation);
+        has_error |= failed;
+        let is_printed = match (args.last, args.quiet) {
+            (true, _) => index + 1 >= count,
+            (_, true) => failed || !is_definition(&expr),
+            _ => true,
+        };
+        if is_printed && args.json {
+            print_json(index, &evaluation, &mut sources, &session, out)?;
+        } else if is_printed {
+            print(&evaluation, args.style.form(), out)?;
         }
+        if !(args.json && is_printed) {
+            for message in explain(index, &evaluation, &mut sources, &session, false) {
+                out.complain(&message);
+            }
+        }
+        if let Some(problem) = session.take_problem() {
+            out.complain(&problem);
+        } else if let Some(id) = evaluation.missing() {
+            out.complain(&missing(id, args.node));
+        }
+        out.flush_soon()?;
     }
     if has_error {
         return Err(Failure::Reported);
@@ -44,7 +65,92 @@ pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Which atom it was that an evaluation ended at, and what could be done.
+/// Reason why a source is not evaluated.
+pub(super) enum LoadError {
+    Parse(ParseError),
+    /// A token such as `0xff` in a stack program.
+    Literal {
+        at: Position,
+        message: String,
+    },
+}
+
+/// Parses a source and checks the literals of its stack programs.
+pub(super) fn load(source: &Source) -> Result<Script<'_>, LoadError> {
+    let script = Script::parse(&source.text).map_err(LoadError::Parse)?;
+    for (index, expr) in script.exprs().enumerate() {
+        if let Some(path) = literal::hex_literal(expr)
+            && let Some(span) = script.find_in(index, expr, &path)
+        {
+            let at = Position::at(&source.text, span.start);
+            let message = literal::explain(source.text.get(span).unwrap_or_default());
+            return Err(LoadError::Literal { at, message });
+        }
+    }
+    Ok(script)
+}
+
+impl LoadError {
+    /// The message, with place and line.
+    pub(super) fn explain(&self, source: &Source) -> String {
+        match self {
+            Self::Parse(error) => source.explain(error),
+            Self::Literal { at, message } => {
+                let at = moved(*at, source.lines_before);
+                let snippet = at.snippet(&source.text);
+                let (name, line, column) = (&source.name, at.line, at.column);
+                format!("{name}:{line}:{column}: {message}\n{snippet}")
+            }
+        }
+    }
+
+    fn report(&self, source: &Source, json: bool, out: &mut Output) -> Result<Failure, Failure> {
+        if !json {
+            return Ok(Failure::Failed(self.explain(source)));
+        }
+        let (at, message) = match self {
+            Self::Parse(error) => (error.at, error.kind.to_string()),
+            Self::Literal { at, message } => (*at, message.clone()),
+        };
+        let error = json!({
+            "error": message,
+            "source": source.name,
+            "offset": at.offset,
+            "line": at.line,
+            "column": at.column,
+        });
+        json_line(out, &error)?;
+        Ok(Failure::Reported)
+    }
+}
+
+/// Whether an expression is `(value name def)`.
+pub(super) fn is_definition(expr: &Expr) -> bool {
+    matches!(expr.as_list(), Some([_, _, tail]) if tail.as_symbol() == Some("def"))
+}
+
+/// Whether the value is an error or contains a call of an unbound symbol.
+pub(super) fn is_failed(evaluation: &Evaluation) -> bool {
+    let value = evaluation.value();
+    value.is_error() || evaluation.failure_count() > 0 && has_unbound_call(value)
+}
+
+/// Messages for the errors of an evaluation and the limit that it reached.
+pub(super) fn explain(
+    index: usize,
+    evaluation: &Evaluation,
+    sources: &mut Sources<'_>,
+    session: &Session,
+    in_repl: bool,
+) -> Vec<String> {
+    let mut messages = sources.explain(index, evaluation, session.env());
+    if let Outcome::Limit(exceeded) = evaluation.outcome() {
+        messages.push(limits::explain(&exceeded, in_repl));
+    }
+    messages
+}
+
+/// Message for an atom that an evaluation missed.
 pub(super) fn missing(id: AtomId, asked_node: bool) -> String {
     if asked_node {
         format!("note: atom {id} was not found at the running node or any peer of it")
@@ -53,50 +159,67 @@ pub(super) fn missing(id: AtomId, asked_node: bool) -> String {
     }
 }
 
-/// One result on one line.
-pub(super) fn print(evaluation: &Evaluation, json: bool, out: &mut Output) -> Result<(), Failure> {
+/// Prints one result on one line.
+pub(super) fn print(evaluation: &Evaluation, form: As, out: &mut Output) -> Result<(), Failure> {
+    Ok(writeln!(
+        out,
+        "{}",
+        Styled::new(evaluation.value(), form.style())
+    )?)
+}
+
+fn print_json(
+    index: usize,
+    evaluation: &Evaluation,
+    sources: &mut Sources<'_>,
+    session: &Session,
+    out: &mut Output,
+) -> Result<(), Failure> {
     let value = evaluation.value();
-    if !json {
-        return Ok(writeln!(out, "{value}")?);
-    }
-    let missing = evaluation.missing().map(|id| id.to_string());
     let rest = json!({
         "text": value.to_string(),
         "used": evaluation.used(),
+        "steps": evaluation.steps(),
         "is_error": value.is_error(),
-        "missing": missing,
+        "missing": evaluation.missing().map(|id| id.to_string()),
+        "outcome": outcome(evaluation.outcome()),
+        "limit": limit(evaluation.outcome()),
+        "errors": sources.json(index, evaluation, session.env()),
+        "error_count": evaluation.failure_count(),
     });
     // The expression is put in as text: it can be nested deeper than a JSON writer recurses.
-    let rest = rest.to_string();
+    let rest = visible_json(rest.to_string());
     let rest = rest.strip_prefix('{').unwrap_or(&rest);
     Ok(writeln!(out, "{{\"expr\":{},{rest}", to_json(value))?)
 }
 
-fn parse_failure(
-    source: &Source,
-    error: &ParseError,
-    json: bool,
-    out: &mut Output,
-) -> Result<Failure, Failure> {
-    if json {
-        let error = json!({
-            "error": error.kind.to_string(),
-            "source": source.name,
-            "offset": error.offset(),
-            "line": error.line(),
-            "column": error.column(),
-        });
-        json_line(out, &error)?;
-        return Ok(Failure::Reported);
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Finished => "finished",
+        Outcome::Limit(_) => "limit",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Missing(_) => "missing",
+        _ => "host_error",
     }
-    Ok(Failure::Failed(source.explain(error)))
+}
+
+fn limit(outcome: Outcome) -> Value {
+    let Outcome::Limit(exceeded) = outcome else {
+        return Value::Null;
+    };
+    json!({
+        "kind": exceeded.kind.message(),
+        "option": format!("--{}", limits::option(exceeded.kind)),
+        "limit": exceeded.limit,
+        "used": exceeded.used,
+    })
 }
 
 pub(super) fn parse(args: &ParseArgs, out: &mut Output) -> Result<(), Failure> {
     let source = Source::read(&args.source)?;
-    let exprs = match source.parse() {
+    let exprs: Vec<_> = match Parser::new(&source.text).collect() {
         Ok(exprs) => exprs,
-        Err(error) => return Err(parse_failure(&source, &error, args.json, out)?),
+        Err(error) => return Err(LoadError::Parse(error).report(&source, args.json, out)?),
     };
     for expr in &exprs {
         if args.json {

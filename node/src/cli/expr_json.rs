@@ -2,9 +2,11 @@
 
 use astreum_core::expr::{Expr, Visit};
 
+use super::output::visible_json;
 use crate::control::hex;
 
-/// The JSON text of `expr`. A walk, not a recursion: values can be nested deeper than any stack.
+/// Returns the JSON text of `expr`, with escapes for what is not visible. Does not recurse: values
+/// can be nested deeper than any stack.
 pub(super) fn to_json(expr: &Expr) -> String {
     let mut text = String::new();
     let mut is_first = true;
@@ -15,8 +17,8 @@ pub(super) fn to_json(expr: &Expr) -> String {
         is_first = matches!(step, Visit::Open(_));
         match step {
             Visit::Symbol(name) => {
-                let name = serde_json::Value::from(name.as_str());
-                text.push_str(&format!("{{\"sym\":{name}}}"));
+                let name = serde_json::Value::from(name.as_str()).to_string();
+                text.push_str(&format!("{{\"sym\":{}}}", visible_json(name)));
             }
             Visit::Bytes(bytes) => {
                 text.push_str("{\"bytes\":\"");
@@ -42,6 +44,7 @@ mod tests {
             r#"{"list":[{"sym":"a"},{"list":[]},{"bytes":"01"},{"list":[{"bytes":"ff"}]},{"sym":"b"}]}"#
         );
         assert_eq!(to_json(&Expr::symbol("a\"\n")), r#"{"sym":"a\"\n"}"#);
+        assert_eq!(to_json(&Expr::symbol("\u{202e}b")), r#"{"sym":"\u202eb"}"#);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) fn completions(shell: Shell, out: &mut Output) -> Result<(), Failure>
     // It panics when it cannot write, so it writes to memory.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "astreum", &mut script);
-    Ok(out.write_all(&script)?)
+    Ok(out.raw().write_all(&script)?)
 }
 
 pub(super) fn man(names: &[String], out: &mut Output) -> Result<(), Failure> {
@@ -39,5 +39,5 @@ pub(super) fn man(names: &[String], out: &mut Output) -> Result<(), Failure> {
 }
 
 pub(super) fn conform(out: &mut Output) -> Result<(), Failure> {
-    Ok(crate::conform::run(io::stdin().lock(), out)?)
+    Ok(crate::conform::run(io::stdin().lock(), out.raw())?)
 }

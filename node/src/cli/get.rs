@@ -22,7 +22,7 @@ pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
     let Some(path) = &args.output else {
         return walk(&client, id, args.list, &mut |atom| {
             if args.raw {
-                Ok(out.write_all(atom.data())?)
+                Ok(out.raw().write_all(atom.data())?)
             } else if args.json {
                 json_line(out, &AtomReply::from(atom))
             } else {

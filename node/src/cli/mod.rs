@@ -17,10 +17,14 @@ mod genesis;
 mod genesis_file;
 mod get;
 mod keys;
+mod language_args;
+mod limits;
+mod literal;
 mod output;
 mod proof;
 mod put;
 mod repl;
+mod report;
 mod run;
 mod session;
 mod source;
@@ -43,7 +47,13 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            if error.use_stderr() {
+                let text = error.render().to_string();
+                let text = text.trim_end();
+                output::complain(text.strip_prefix("error: ").unwrap_or(text));
+            } else {
+                let _ = error.print();
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

@@ -1,40 +1,101 @@
-//! Where results go, and how a command fails.
+//! Output of results, and failures of commands.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use core::time::Duration;
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+use std::time::Instant;
+
+use astreum_core::text::{Escaped, is_visible};
 
 use crate::config::ConfigErrors;
 use crate::control::ClientError;
 
-/// Buffered stdout whose errors are ours to handle: `println!` would panic on a closed pipe. Not
+/// The longest time that a result waits for the next one to be written with it.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Buffered stdout whose errors are handled here: `println!` would panic on a closed pipe. Not
 /// locked, so that a running node's log can be mirrored there.
-pub(super) struct Output(BufWriter<Stdout>);
+///
+/// What is written is text, some of it from peers: everything that is not visible, apart from
+/// tabs and line ends, is written as an escape. [`Output::raw`] takes data.
+pub(super) struct Output {
+    inner: BufWriter<Stdout>,
+    is_terminal: bool,
+    flushed: Instant,
+}
 
 impl Output {
     pub(super) fn stdout() -> Self {
-        Self(BufWriter::new(io::stdout()))
+        let stdout = io::stdout();
+        Self {
+            is_terminal: stdout.is_terminal(),
+            inner: BufWriter::with_capacity(64 << 10, stdout),
+            flushed: Instant::now(),
+        }
+    }
+
+    /// For bytes that are written as they are.
+    pub(super) const fn raw(&mut self) -> &mut BufWriter<Stdout> {
+        &mut self.inner
+    }
+
+    /// Flushes if a reader is waiting: at once on a terminal, else a few times a second.
+    pub(super) fn flush_soon(&mut self) -> io::Result<()> {
+        if self.is_terminal || self.flushed.elapsed() >= FLUSH_INTERVAL {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes a message to stderr, behind what was written before.
+    pub(super) fn complain(&mut self, message: &str) {
+        let _ = self.flush();
+        complain(message);
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        if bytes
+            .iter()
+            .all(|&byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'))
+        {
+            return self.inner.write(bytes);
+        }
+        for chunk in bytes.utf8_chunks() {
+            let is_shown = |character| is_visible(character) || matches!(character, '\n' | '\t');
+            for part in chunk
+                .valid()
+                .split_inclusive(|character| !is_shown(character))
+            {
+                let end = part.chars().next_back().filter(|&last| !is_shown(last));
+                let plain = part.len() - end.map_or(0, char::len_utf8);
+                let (plain, hidden) = part.split_at(plain);
+                self.inner.write_all(plain.as_bytes())?;
+                write!(self.inner, "{}", Escaped(hidden))?;
+            }
+            for byte in chunk.invalid() {
+                write!(self.inner, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.flushed = Instant::now();
+        self.inner.flush()
     }
 }
 
-/// Why a command did not do what it was asked.
+/// Reason why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It was asked wrongly, or configured wrongly.
+    /// Wrong usage or configuration.
     Usage(String),
-    /// It failed.
+    /// The operation failed.
     Failed(String),
-    /// It failed and has said so.
+    /// The operation failed, and that was reported.
     Reported,
-    /// Nobody reads the output any more.
+    /// The reader of the output closed it.
     Closed,
 }
 
@@ -59,9 +120,18 @@ impl Failure {
     }
 }
 
-/// A message on stderr; nobody may be reading, which is no reason to stop.
+/// Writes a message to stderr, where an error is ignored. Everything that is not visible, apart
+/// from line ends, is written as an escape.
 pub(super) fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "astreum: {message}");
+    let mut text = String::from("astreum: ");
+    for (at, line) in message.split('\n').enumerate() {
+        if at > 0 {
+            text.push('\n');
+        }
+        text.push_str(&Escaped(line).to_string());
+    }
+    text.push('\n');
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 impl From<io::Error> for Failure {
@@ -85,8 +155,45 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
-/// `value` as one line of JSON.
+/// Writes `value` as one line of JSON.
 pub(super) fn json_line(out: &mut Output, value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(Failure::failed)?;
-    Ok(writeln!(out, "{text}")?)
+    Ok(writeln!(out, "{}", visible_json(text))?)
+}
+
+/// JSON text with `\u` escapes for everything that is not visible: in JSON text without line ends
+/// it can only stand in strings.
+pub(super) fn visible_json(text: String) -> String {
+    if text.chars().all(is_visible) {
+        return text;
+    }
+    let mut visible = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        if is_visible(character) {
+            visible.push(character);
+        } else {
+            let units = &mut [0; 2];
+            for unit in character.encode_utf16(units) {
+                visible.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    visible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_with_invisible_characters_is_escaped_and_means_the_same() {
+        let value = serde_json::json!({"a\u{202e}": "\u{1b}[2J \u{9b} \u{e0041} é 日 \n"});
+        let text = visible_json(value.to_string());
+        assert!(text.chars().all(is_visible), "{text}");
+        assert!(text.contains("\\udb40\\udc41") && text.contains('日'));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
+    }
 }

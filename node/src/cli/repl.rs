@@ -7,31 +7,40 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use astreum_core::text::Parser;
+use astreum_core::text::{Escaped, Pending, Script, Styled};
+use clap::ValueEnum as _;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Editor, Helper};
+use rustyline::{
+    Cmd, ConditionalEventHandler, Editor, Event, EventContext, EventHandler, Helper, KeyEvent,
+    RepeatCount,
+};
 
-use super::args::ReplArgs;
-use super::eval::{missing, print};
+use super::args::NodeArgs;
+use super::eval::{explain, is_definition, is_failed, load, missing, print};
+use super::language_args::{As, ReplArgs};
 use super::output::{Failure, Output, complain};
+use super::report::Sources;
 use super::session::Session;
-use super::source::{MAX_SOURCE_BYTES, Source};
+use super::source::{MAX_SOURCE_BYTES, Source, not_text, without_prefix};
 
 const HELP: &str = "\
 Type an expression; it may go over several lines. Its value is printed.
   (1 2 ((a b (($0 $1 add) sk)) (a b) fn))  calls a function on 1 and 2
-  (5 five def)                              binds a name, which lasts
-:env          list the names that are bound
-:limit N      let the meter charge at most N for each expression; :limit none lifts it
-:load FILE    evaluate the expressions of a file
-:help         show this
-:quit         leave; so does Ctrl-D
-Ctrl-C stops an evaluation, or clears the line.";
+  (5 five def)                              binds a name for the rest of the session
+:env            list the names that are bound
+:limit          list the limits of each expression
+:limit NAME N   set one, such as :limit steps 1000; :limit NAME none lifts it
+:limit N        set the limit of the meter; :limit none lifts it
+:as FORM        print bytes as auto, text, int or hex
+:load FILE      evaluate the expressions of a file
+:help           show this
+:quit           leave; so does Ctrl-D, also while an expression is open
+Ctrl-C stops an evaluation, or clears the input.";
 
 /// Whether to go on after a line.
 #[derive(PartialEq, Eq)]
@@ -40,20 +49,26 @@ enum Next {
     Quit,
 }
 
-/// Everything but where lines come from.
+/// State of a session, whatever its lines come from.
 struct Repl<'o> {
     session: Session,
+    sources: Sources<'static>,
+    form: As,
+    quiet: bool,
     out: &'o mut Output,
     interrupt: Arc<AtomicBool>,
     has_error: bool,
 }
 
 pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
-    let mut session = Session::new(args.node.then_some(&args.at), args.limit)?;
+    let mut session = Session::new(&args.at, args.node, &args.limits)?;
     let interrupt = Arc::new(AtomicBool::new(false));
     session.set_interrupt(Arc::clone(&interrupt));
     let mut repl = Repl {
         session,
+        sources: Sources::new(),
+        form: args.style.form(),
+        quiet: args.quiet,
         out,
         interrupt: Arc::clone(&interrupt),
         has_error: false,
@@ -61,8 +76,7 @@ pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         signal_hook::flag::register(signal_hook::consts::SIGINT, interrupt)
             .map_err(Failure::failed)?;
-        let state_dir = args.at.inputs().load()?.paths().state_dir;
-        return repl.at_terminal(&state_dir);
+        return repl.at_terminal(&state_dir(&args.at)?);
     }
     repl.at_pipe()?;
     if repl.has_error {
@@ -71,13 +85,20 @@ pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+fn state_dir(at: &NodeArgs) -> Result<PathBuf, Failure> {
+    Ok(at.inputs().load()?.paths().state_dir)
+}
+
 impl Repl<'_> {
     fn at_terminal(&mut self, state_dir: &Path) -> Result<(), Failure> {
         let mut editor: Editor<Lines, FileHistory> = Editor::new().map_err(Failure::failed)?;
         editor.set_helper(Some(Lines));
+        let leaving = Arc::new(AtomicBool::new(false));
+        let leave = Box::new(Leave(Arc::clone(&leaving)));
+        editor.bind_sequence(KeyEvent::ctrl('D'), EventHandler::Conditional(leave));
         let history = history_file(state_dir);
         if let Some(history) = &history {
-            // There is none the first time.
+            // It does not exist the first time.
             let _ = editor.load_history(history);
         }
         writeln!(
@@ -92,15 +113,20 @@ impl Repl<'_> {
                 Ok(text) => {
                     let _ = editor.add_history_entry(text.trim_end());
                     self.interrupt.store(false, Ordering::Relaxed);
-                    if self.take(text, "input")? == Next::Quit {
+                    if self.take(text, "input", 0)? == Next::Quit {
                         break;
                     }
                 }
-                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Interrupted) => {
+                    if leaving.load(Ordering::Relaxed) {
+                        self.complain("the open expression was not evaluated");
+                        break;
+                    }
+                }
                 Err(ReadlineError::Eof) => break,
-                // What was typed is gone; the rest of the session is not.
+                // What was typed is lost; the rest of the session is not.
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.complain("that was not UTF-8 text");
+                    self.complain("the input is not UTF-8 text");
                 }
                 Err(error) => {
                     failure = Some(Failure::failed(error));
@@ -116,42 +142,62 @@ impl Repl<'_> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// A line is evaluated as soon as it completes what it belongs to.
+    /// Evaluates a line as soon as it completes the expressions that it belongs to.
     fn at_pipe(&mut self) -> Result<(), Failure> {
         let mut input = io::stdin().lock();
-        let mut pending = Vec::new();
+        let mut lines = 0;
+        let mut open = Open::default();
         loop {
-            let room = (MAX_SOURCE_BYTES + 1).saturating_sub(pending.len() as u64);
+            let mut line = Vec::new();
+            let room = (MAX_SOURCE_BYTES + 1).saturating_sub(open.text.len() as u64);
             let read = input
                 .by_ref()
                 .take(room)
-                .read_until(b'\n', &mut pending)
+                .read_until(b'\n', &mut line)
                 .map_err(|error| Failure::Failed(format!("stdin: {error}")))?;
-            if pending.len() as u64 > MAX_SOURCE_BYTES {
+            if (open.text.len() + line.len()) as u64 > MAX_SOURCE_BYTES {
                 let limit = format!("stdin: an expression is longer than {MAX_SOURCE_BYTES} bytes");
                 return Err(Failure::Failed(limit));
             }
             let is_end = read == 0;
-            let is_complete = core::str::from_utf8(&pending).is_ok_and(|text| !is_incomplete(text));
-            if !is_end && !is_complete {
+            match String::from_utf8(line) {
+                Ok(line) if lines == 0 => open.push(&without_prefix(line)),
+                Ok(line) => open.push(&line),
+                Err(error) => {
+                    let offset = error.utf8_error().valid_up_to();
+                    let valid = error.as_bytes().get(..offset).unwrap_or_default();
+                    let dropped = match open.lines {
+                        0 => "the line is skipped",
+                        _ => "the line and the open expression before it are skipped",
+                    };
+                    self.complain(&format!("stdin: {}; {dropped}", not_text(valid, lines)));
+                    open = Open::default();
+                    open.lines_before = lines + 1;
+                }
+            }
+            lines += usize::from(!is_end);
+            if !is_end && !open.is_whole() {
                 continue;
             }
-            let bytes = core::mem::take(&mut pending);
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Failure::Failed("stdin: not UTF-8 text".to_owned()))?;
-            let next = self.take(text, "stdin")?;
-            self.out.flush()?;
+            let Open {
+                text, lines_before, ..
+            } = core::mem::take(&mut open);
+            open.lines_before = lines;
+            let next = self.take(text, "stdin", lines_before)?;
             if is_end || next == Next::Quit {
-                return Ok(());
+                return Ok(self.out.flush()?);
             }
         }
     }
 
-    fn take(&mut self, text: String, name: &str) -> Result<Next, Failure> {
+    fn take(&mut self, text: String, name: &str, lines_before: usize) -> Result<Next, Failure> {
         let trimmed = text.trim();
         let Some(command) = trimmed.strip_prefix(':') else {
-            let name = name.to_owned();
-            self.evaluate(&Source { name, text })?;
+            self.evaluate(Source {
+                name: name.to_owned(),
+                text,
+                lines_before,
+            })?;
             return Ok(Next::Continue);
         };
         let (command, argument) = command.split_once(' ').unwrap_or((command, ""));
@@ -163,51 +209,97 @@ impl Repl<'_> {
             ("help" | "h" | "?", _) => writeln!(self.out, "{HELP}")?,
             ("quit" | "q" | "exit", _) => return Ok(Next::Quit),
             ("env", _) => {
+                let style = self.form.style();
                 for (name, value) in self.session.env().iter() {
+                    let (name, value) = (Escaped(name), Styled::new(value, style));
                     writeln!(self.out, "{name} = {value:#}")?;
                 }
             }
-            ("limit", "none") => self.session.set_limit(None),
-            ("limit", number) => match number.parse() {
-                Ok(limit) => self.session.set_limit(Some(limit)),
-                Err(_) => self.complain(":limit takes a whole number, or none"),
+            ("limit", "") => {
+                for (name, value) in self.session.settings().rows() {
+                    let name = if name == "limit" { "meter" } else { name };
+                    let value = value.filter(|&value| value < u64::MAX);
+                    let value = value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+                    writeln!(self.out, "{name:<12} {value}")?;
+                }
+            }
+            ("limit", limit) => self.set_limit(limit),
+            ("as", form) => match As::from_str(form, true) {
+                Ok(form) => self.form = form,
+                Err(_) => self.complain("invalid form: expected :as auto, text, int or hex"),
             },
-            ("load", "") => self.complain(":load takes the name of a file"),
+            ("load", "") => self.complain("missing file name: expected :load FILE"),
             ("load", file) => match Source::from_file(Path::new(file)) {
-                Ok(source) => self.evaluate(&source)?,
+                Ok(source) => self.evaluate(source)?,
                 Err(Failure::Failed(message)) => self.complain(&message),
                 Err(failure) => return Err(failure),
             },
-            _ => self.complain(&format!("there is no :{command}; :help lists the commands")),
+            _ => self.complain(&format!(
+                "unknown command :{command}; :help lists the commands"
+            )),
         }
         Ok(Next::Continue)
     }
 
-    fn complain(&mut self, message: &str) {
-        self.has_error = true;
-        // What was printed before comes first.
-        let _ = self.out.flush();
-        complain(message);
+    fn set_limit(&mut self, argument: &str) {
+        let (name, value) = match argument.split_once(char::is_whitespace) {
+            Some((name, value)) => (name, value.trim()),
+            None => ("meter", argument),
+        };
+        let mut settings = self.session.settings();
+        match settings.set(name, value) {
+            Ok(()) => self.session.set(settings),
+            Err(error) => self.complain(&format!(
+                "invalid limit: {error}; :limit NAME N sets one, :limit lists them"
+            )),
+        }
     }
 
-    fn evaluate(&mut self, source: &Source) -> Result<(), Failure> {
-        let exprs = match source.parse() {
-            Ok(exprs) => exprs,
+    fn complain(&mut self, message: &str) {
+        self.has_error = true;
+        self.out.complain(message);
+    }
+
+    fn evaluate(&mut self, source: Source) -> Result<(), Failure> {
+        let count = match load(&source) {
+            Ok(script) => script.exprs().len(),
             Err(error) => {
-                self.complain(&source.explain(&error));
+                self.complain(&error.explain(&source));
                 return Ok(());
             }
         };
-        for expr in &exprs {
-            let evaluation = self.session.eval(expr);
-            self.has_error |= evaluation.value().is_error();
-            print(&evaluation, false, self.out)?;
-            self.out.flush()?;
+        if count == 0 {
+            return Ok(());
+        }
+        let Source {
+            name,
+            text,
+            lines_before,
+        } = source;
+        let script = Script::parse(text).map_err(Failure::failed)?;
+        self.sources.add(&name, lines_before, script);
+        for index in 0..count {
+            let Some(expr) = self.sources.expr(index) else {
+                break;
+            };
+            let out = &mut *self.out;
+            let evaluation = self.session.eval(&expr, || {
+                let _ = out.flush();
+            });
+            let failed = is_failed(&evaluation);
+            self.has_error |= failed;
+            if failed || !(self.quiet && is_definition(&expr)) {
+                print(&evaluation, self.form, self.out)?;
+            }
+            for message in explain(index, &evaluation, &mut self.sources, &self.session, true) {
+                self.out.complain(&message);
+            }
             if let Some(problem) = self.session.take_problem() {
                 self.complain(&problem);
             } else if let Some(id) = evaluation.missing() {
                 self.complain(&missing(id, self.session.has_node()));
             }
+            self.out.flush_soon()?;
             // Ctrl-C ends the rest of a file as well.
             if self.interrupt.swap(false, Ordering::Relaxed) {
                 break;
@@ -217,20 +309,46 @@ impl Repl<'_> {
     }
 }
 
-/// Whether more lines can make it right: an open list or string.
-fn is_incomplete(text: &str) -> bool {
-    let is_command = text.trim_start().starts_with(':');
-    !is_command && Parser::new(text).any(|expr| expr.is_err_and(|error| error.is_incomplete()))
+/// Lines of a pipe that are not evaluated yet.
+#[derive(Default)]
+struct Open {
+    text: String,
+    lines: usize,
+    lines_before: usize,
+    pending: Pending,
+    is_command: bool,
 }
 
-/// The file of past lines; `None` where there is no place for it.
+impl Open {
+    fn push(&mut self, line: &str) {
+        if self.lines == 0 {
+            self.is_command = line.trim_start().starts_with(':');
+        }
+        self.lines += 1;
+        self.pending.push(line);
+        self.text.push_str(line);
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_command || self.pending.is_whole()
+    }
+}
+
+/// Whether more lines have to complete the text: an open list, string or datum comment.
+fn is_incomplete(text: &str) -> bool {
+    let mut open = Open::default();
+    open.push(text);
+    !open.is_whole()
+}
+
+/// The file of past lines; `None` if its directory cannot be created.
 fn history_file(state_dir: &Path) -> Option<PathBuf> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(state_dir).ok()?;
     Some(state_dir.join("repl_history"))
 }
 
-/// Tells the editor when the input is whole.
+/// Tells the editor when the input is complete.
 struct Lines;
 
 impl Validator for Lines {
@@ -255,12 +373,33 @@ impl Highlighter for Lines {}
 
 impl Helper for Lines {}
 
+/// Leaves at Ctrl-D also while an expression is open, at the end of the input: the editor does so
+/// only while there is no input.
+struct Leave(Arc<AtomicBool>);
+
+impl ConditionalEventHandler for Leave {
+    fn handle(
+        &self,
+        _: &Event,
+        _: RepeatCount,
+        _: bool,
+        context: &EventContext<'_>,
+    ) -> Option<Cmd> {
+        let line = context.line();
+        if line.is_empty() || context.pos() < line.len() {
+            return None;
+        }
+        self.0.store(true, Ordering::Relaxed);
+        Some(Cmd::Interrupt)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_open_asks_for_more_and_the_rest_does_not() {
+    fn open_lists_and_strings_are_incomplete() {
         for text in ["(", "(a", "\"text", "(a \"b)", "(a ; )", "(a) (b"] {
             assert!(is_incomplete(text), "{text}");
         }

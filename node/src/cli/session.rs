@@ -8,52 +8,85 @@ use std::sync::Arc;
 
 use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, SourceError};
 use astreum_core::expr::Expr;
-use astreum_core::machine::{Env, Evaluation, Machine};
+use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
 
 use crate::control::{AtomReply, Client, ClientError, PutReply, Request, hex, unhex};
 
 use super::args::NodeArgs;
+use super::language_args::LimitArgs;
+use super::limits::Settings;
 use super::output::Failure;
 
-/// Evaluates one expression after the other.
+/// Steps between two chances to write what is waiting, while an expression is evaluated.
+const SLICE_STEPS: u64 = 1 << 22;
+
+/// A machine and an environment for expressions that are evaluated in order.
 pub(super) struct Session {
     machine: Machine<Store>,
     env: Env,
+    settings: Settings,
 }
 
 impl Session {
-    /// A session in memory, or with the atoms of the node at `node`.
-    pub(super) fn new(node: Option<&NodeArgs>, limit: Option<u64>) -> Result<Self, Failure> {
-        let node = node.map(client).transpose()?;
+    /// A session in memory, or with the atoms of the node at `at` if `node`.
+    pub(super) fn new(at: &NodeArgs, node: bool, limits: &LimitArgs) -> Result<Self, Failure> {
+        let loaded = at.inputs().load()?;
+        let settings = Settings::new(limits, &loaded.config);
+        let node = node.then(|| {
+            let timeout = Duration::from_secs(at.timeout.get());
+            Client::new(loaded.paths().control_socket, timeout)
+        });
         if let Some(node) = &node {
             // Better said now than as a missing atom later.
             node.request::<serde_json::Value>(&Request::Status {})?;
         }
-        let mut machine = Machine::new(Store {
+        let store = Store {
             memory: MemoryStore::new(),
             node,
             problem: RefCell::default(),
-        });
-        machine.set_meter_limit(limit);
-        Ok(Self {
-            machine,
+        };
+        let mut session = Self {
+            machine: Machine::new(store),
             env: Env::new(),
-        })
+            settings,
+        };
+        session.machine.set_slice(Some(SLICE_STEPS));
+        session.set(settings);
+        Ok(session)
     }
 
-    pub(super) fn set_limit(&mut self, limit: Option<u64>) {
-        self.machine.set_meter_limit(limit);
+    /// The limits.
+    pub(super) const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Sets the limits.
+    pub(super) const fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.machine.set_limits(settings.limits);
+        self.machine.set_meter_limit(settings.meter);
     }
 
     pub(super) fn set_interrupt(&mut self, flag: Arc<AtomicBool>) {
         self.machine.set_interrupt(flag);
     }
 
-    pub(super) fn eval(&mut self, expr: &Expr) -> Evaluation {
-        self.machine.eval(expr, &mut self.env)
+    /// Evaluates an expression; `at_slice` is called when that takes long.
+    pub(super) fn eval(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
+        match self.machine.start(expr, &mut self.env) {
+            Progress::Done(evaluation) => evaluation,
+            Progress::Suspended(mut suspended) => {
+                if matches!(suspended.reason(), Reason::Slice) {
+                    at_slice();
+                } else {
+                    suspended.refuse();
+                }
+                self.machine.finish(suspended, &mut self.env)
+            }
+        }
     }
 
-    /// What went wrong between this session and the node since the last call.
+    /// The last error between this session and the node since the last call.
     pub(super) fn take_problem(&mut self) -> Option<String> {
         self.machine.store_mut().problem.take()
     }
@@ -90,7 +123,7 @@ impl Store {
     }
 }
 
-/// The atom that a reply holds, if it is the one that was asked for.
+/// The atom of a reply, if it is the requested one.
 pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
     let atom = Atom::from_bytes(stored).map_err(|error| error.to_string())?;
     if atom.id() == *id {
@@ -100,7 +133,7 @@ pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
     }
 }
 
-/// Asks the node for one atom; `None` when nobody has it.
+/// Asks the node for one atom; `None` if it is not found.
 pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientError> {
     let request = Request::Get { id: id.to_string() };
     let reply: AtomReply = match node.request(&request) {
@@ -118,7 +151,7 @@ pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientEr
     let next: AtomId = reply
         .next
         .parse()
-        .map_err(|_| bad("its next id is no id".to_owned()))?;
+        .map_err(|_| bad("its next id is not an id".to_owned()))?;
     let data = unhex(&reply.data).ok_or_else(|| bad("its data is not hex".to_owned()))?;
     let stored = [next.as_bytes().as_slice(), &[kind], &data].concat();
     checked_atom(id, &stored).map(Some).map_err(bad)

@@ -4,19 +4,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use astreum_core::expr::Expr;
-use astreum_core::text::{ParseError, Parser};
+use astreum_core::text::{ParseError, Position};
 
-use super::args::SourceArgs;
+use super::language_args::SourceArgs;
 use super::output::Failure;
 
 /// The longest program text that is read.
 pub(super) const MAX_SOURCE_BYTES: u64 = 256 << 20;
+/// A mark that some editors write at the start of a file. It is not part of the text.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A text and what messages call it.
+/// A text and its name in messages.
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) text: String,
+    /// Lines of the file or stream that come before the text.
+    pub(super) lines_before: usize,
 }
 
 impl Source {
@@ -35,7 +38,7 @@ impl Source {
                 Err(Failure::Usage(format!("{input} is a directory")))
             }
             Some(input) if looks_like_a_path(input) => Err(Failure::Usage(format!(
-                "there is no file {input}; use --expr to evaluate a symbol of that name"
+                "no file {input}; use --expr to evaluate a symbol of that name"
             ))),
             input => Ok(Self::argument(input.unwrap_or_default())),
         }
@@ -45,6 +48,7 @@ impl Source {
         Self {
             name: "argument".to_owned(),
             text: text.to_owned(),
+            lines_before: 0,
         }
     }
 
@@ -59,39 +63,71 @@ impl Source {
             .map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let offset = error.utf8_error().valid_up_to();
-            Failure::Failed(format!("{name}: not UTF-8 text at byte {offset}"))
+            let before = error.as_bytes().get(..offset).unwrap_or_default();
+            Failure::Failed(format!("{name}: {}", not_text(before, 0)))
         })?;
-        let name = name.to_owned();
-        // Some editors begin a file with this mark, which is no part of the text.
-        let text = match text.strip_prefix('\u{feff}') {
-            Some(rest) => rest.to_owned(),
-            None => text,
-        };
-        Ok(Self { name, text })
-    }
-
-    /// All its expressions.
-    pub(super) fn parse(&self) -> Result<Vec<Expr>, ParseError> {
-        Parser::new(&self.text).collect()
+        Ok(Self {
+            name: name.to_owned(),
+            text: without_prefix(text),
+            lines_before: 0,
+        })
     }
 
     /// The message for an error in it: place, reason, and the line with a caret.
     pub(super) fn explain(&self, error: &ParseError) -> String {
-        let (line, column) = (error.line(), error.column());
         let opened = match error.open {
-            Some(open) => format!(" (the '(' at {open} is not closed)"),
+            Some(open) => {
+                let open = moved(open, self.lines_before);
+                format!(" (the '(' at {open} is not closed)")
+            }
             None => String::new(),
         };
+        let at = moved(error.at, self.lines_before);
         format!(
-            "{}:{line}:{column}: {}{opened}\n{}",
+            "{}:{}:{}: {}{opened}\n{}",
             self.name,
+            at.line,
+            at.column,
             error.kind,
-            error.snippet(&self.text)
+            at.snippet(&self.text)
         )
     }
 }
 
-/// Everything that `reader` gives, unless that is more than `max_bytes`.
+/// The same place in a text with more lines before it. Its offset stays.
+pub(super) const fn moved(at: Position, lines: usize) -> Position {
+    Position {
+        line: at.line.saturating_add(lines),
+        ..at
+    }
+}
+
+/// Message for invalid UTF-8 behind `before`, which `lines` lines come before.
+pub(super) fn not_text(before: &[u8], lines: usize) -> String {
+    let start = before.iter().rposition(|&byte| byte == b'\n');
+    let newlines = before.iter().filter(|&&byte| byte == b'\n').count();
+    let byte = before.len() - start.map_or(0, |newline| newline + 1) + 1;
+    format!(
+        "line {}: invalid UTF-8 at byte {byte} of the line",
+        lines + newlines + 1
+    )
+}
+
+/// Text of a file or stream without a byte order mark, and with spaces for a first line that
+/// starts with `#!`: places stay as they are.
+pub(super) fn without_prefix(text: String) -> String {
+    let mut text = match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    };
+    if text.starts_with("#!") {
+        let end = text.find('\n').unwrap_or(text.len());
+        text.replace_range(..end, &" ".repeat(end));
+    }
+    text
+}
+
+/// Reads all of `reader`, at most `max_bytes`.
 pub(super) fn read_capped(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(max_bytes + 1).read_to_end(&mut bytes)?;
@@ -101,7 +137,7 @@ pub(super) fn read_capped(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u
     Ok(bytes)
 }
 
-/// Whether somebody who wrote this meant a file.
+/// Whether `input` is more likely the name of a file than an expression.
 fn looks_like_a_path(input: &str) -> bool {
     let is_one_word = !input.contains(|c: char| c.is_whitespace() || "()\";".contains(c));
     is_one_word && (input.contains('/') || input.ends_with(".astreum") || input.ends_with(".txt"))

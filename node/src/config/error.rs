@@ -157,23 +157,9 @@ pub(super) fn suggest(name: &str) -> Option<&'static str> {
     (distance <= 1 + name.len() / 5).then_some(nearest)
 }
 
-/// How many characters have to be inserted, deleted or replaced to get from `a` to `b`.
+/// Number of characters to insert, delete or replace to get from `a` to `b`.
 pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (at, left) in a.chars().enumerate() {
-        let mut diagonal = at;
-        let mut before = at + 1;
-        if let Some(first) = row.first_mut() {
-            *first = before;
-        }
-        for (cell, right) in row.iter_mut().skip(1).zip(b.chars()) {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = *cell;
-            before = replaced.min(diagonal + 1).min(before + 1);
-            *cell = before;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    strsim::levenshtein(a, b)
 }
 
 #[cfg(test)]

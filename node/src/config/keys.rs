@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use astreum_core::atom::AtomId;
+use astreum_core::machine::Limits;
 
 use super::secret::Secret;
 use super::value::{Allowed, Chain, ColdStorageSync, Raw, Seed, Setting, Shown};
@@ -115,6 +116,21 @@ macro_rules! keys {
     };
 }
 
+impl Config {
+    /// The limits of evaluations.
+    #[must_use]
+    pub const fn eval_limits(&self) -> Limits {
+        Limits {
+            depth: self.eval_depth,
+            steps: self.eval_steps,
+            stack_items: self.eval_stack,
+            heap_entries: self.eval_heap,
+            live_bytes: self.eval_live_bytes,
+            ..Limits::DEFAULT
+        }
+    }
+}
+
 const ANY: Allowed = Allowed::Whole {
     min: 0,
     max: u64::MAX,
@@ -145,6 +161,19 @@ keys! {
         chain_id: u64 = 0, ANY;
         /// Also mirror the log to stdout, in a form for people.
         verbose: bool = false, Allowed::Switch;
+    }
+    "Evaluation" {
+        /// Calls that an evaluation may have open at a time. Like the other limits of this section
+        /// it is for `astreum eval`, `astreum repl` and evaluations by a node, not for blocks.
+        eval_depth: u64 = Limits::DEFAULT.depth, ANY;
+        /// Steps that an evaluation may take.
+        eval_steps: u64 = Limits::DEFAULT.steps, ANY;
+        /// Values that an evaluation may have on a stack.
+        eval_stack: u64 = Limits::DEFAULT.stack_items, ANY;
+        /// Keys that a stack program may have on its heap.
+        eval_heap: u64 = Limits::DEFAULT.heap_entries, ANY;
+        /// Bytes that an evaluation may keep alive.
+        eval_live_bytes: u64 = Limits::DEFAULT.live_bytes, ANY;
     }
     "Communication" {
         /// X25519 private key of the relay route. When neither this nor relay_secret_key_file is

@@ -29,6 +29,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use astreum_core::text::Escaped;
 use env_logger::{Builder, Env, Target};
 use log::{Log, Metadata, Record};
 
@@ -243,7 +244,7 @@ fn builder() -> Builder {
 fn console() -> env_logger::Logger {
     let mut builder = builder();
     builder.target(Target::Stdout);
-    builder.format(|out, record| writeln!(out, "{}", record.args()));
+    builder.format(|out, record| writeln!(out, "{}", Escaped(&record.args().to_string())));
     builder.build()
 }
 

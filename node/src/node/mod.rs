@@ -301,10 +301,11 @@ impl Node {
         self.machine().eval(expr, env)
     }
 
-    /// A machine over this node's atoms, to set limits, a meter or an interrupt.
+    /// A machine over this node's atoms with the limits of its configuration, to set a meter, an
+    /// interrupt or other limits.
     #[must_use]
     pub fn machine(&self) -> Machine<NodeStore> {
-        Machine::new(self.view())
+        Machine::with_limits(self.view(), self.config.eval_limits())
     }
 
     /// This node's atoms as a source that fetches what is missing, and a sink.

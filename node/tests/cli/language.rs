@@ -109,8 +109,8 @@ fn parse_prints_what_can_be_read_back() {
 #[test]
 fn input_that_is_no_text_or_no_file_is_named() {
     let home = Home::new("input");
-    home.run_with(&["eval", "-"], b"(1 \xff)")
-        .fails(1, &["stdin: not UTF-8 text at byte 3"]);
+    home.run_with(&["eval", "-"], b"1\n(1 \xff)")
+        .fails(1, &["stdin: line 2: invalid UTF-8 at byte 4 of the line"]);
     home.run(&["eval", "no/such.astreum"])
         .fails(2, &["no file no/such.astreum", "--expr"]);
     home.run(&["eval", "--file", "none"])
@@ -140,8 +140,8 @@ fn a_repl_goes_on_after_errors_and_says_so_in_the_end() {
         1,
         &[
             "unexpected ')'",
-            "there is no :fly",
-            ":limit takes",
+            "unknown command :fly",
+            "invalid limit: expected a whole number",
             "none: No such file",
             "expected ')'",
         ],
@@ -313,4 +313,319 @@ fn a_directory_or_a_key_file_that_is_not_there_is_called_what_it_is() {
         .fails(1, &["no key file none", "keys generate none"]);
     home.run(&["run", "--relay-secret-key-file", "none"])
         .fails(2, &["no key file none"]);
+}
+
+#[test]
+fn evaluation_errors_are_explained_on_stderr_with_their_place() {
+    let home = Home::new("places");
+    let ran = home.run(&["eval", "(1 2 (($0 $1 sub) sk))"]);
+    assert_eq!(ran.text(), "error low_eval: bad stack\n");
+    ran.fails(
+        1,
+        &[
+            "argument:1:7: low_eval: bad stack (end of program, stack depth 3)\n\
+             1 | (1 2 (($0 $1 sub) sk))\n  |       ^\n",
+            "token 2 'sub' is not an opcode",
+        ],
+    );
+    home.file(
+        "program",
+        "(((x (($0 $0 ad) sk)) (x) fn) twice def)\n\n(\n  (2 twice))\n",
+    );
+    home.run(&["eval", "program"]).fails(
+        1,
+        &[
+            "program:1:7: low_eval: bad stack",
+            "did you mean 'add'?",
+            "in 'twice', called at program:4:6",
+        ],
+    );
+    let ran = home.run(&["eval", "--json", "--last", "program"]);
+    let result: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let error = &result["errors"][0];
+    assert_eq!((ran.code, &result["outcome"]), (1, &"finished".into()));
+    assert_eq!(
+        (&error["at"]["line"], &error["at"]["column"]),
+        (&1.into(), &7.into())
+    );
+    assert_eq!(
+        (&error["token"], &error["stack_depth"]),
+        (&3.into(), &3.into())
+    );
+    assert_eq!(error["calls"][0]["name"], "twice");
+    assert_eq!(error["calls"][0]["at"]["line"], 4);
+}
+
+#[test]
+fn a_call_of_an_unbound_symbol_is_exit_code_1() {
+    let home = Home::new("unbound");
+    let program = "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)\n(1 2 int.ad)\n";
+    let ran = home.run_with(&["eval", "-", "--last"], program.as_bytes());
+    assert_eq!(
+        ran.text(),
+        "(1 2 (error \"eval\" \"unbound symbol 'int.ad'\"))\n"
+    );
+    ran.fails(
+        1,
+        &[
+            "stdin:2:6: eval: unbound symbol 'int.ad'",
+            "did you mean 'int.add'?",
+        ],
+    );
+    home.run_with(&["repl"], program.as_bytes())
+        .fails(1, &["stdin:2:6: eval: unbound symbol 'int.ad'"]);
+    // Not in the position of a call it is an item like others, but it is reported.
+    let ran = home.run(&["eval", "(nope 2)"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("argument:1:2: eval: unbound symbol 'nope'")
+    );
+}
+
+#[test]
+fn limits_are_set_by_options_and_configuration_and_named_in_errors() {
+    let home = Home::new("limits");
+    let forever = "(1 ((0 jump) sk))";
+    for (source, option, value, message) in [
+        (
+            forever,
+            "--steps",
+            "1_000",
+            "step limit of 1000 exceeded: --steps N raises it",
+        ),
+        (
+            "(((x f) (x) fn) f def) (1 f)",
+            "--depth",
+            "7",
+            "depth limit of 7 exceeded: --depth N raises it",
+        ),
+        (
+            "(1 ((1 0 jump) sk))",
+            "--stack",
+            "9",
+            "stack limit of 9 exceeded: --stack N raises it",
+        ),
+        (
+            "(1 ((1 1 heap_set 1) sk))",
+            "--heap",
+            "0",
+            "heap limit of 0 exceeded: --heap N raises it",
+        ),
+        (
+            ADD,
+            "--live-bytes",
+            "10",
+            "memory limit of 10 exceeded: --live-bytes N raises it",
+        ),
+        (
+            "(1 ((1 \"data\" atom_new) sk))",
+            "--atoms",
+            "0",
+            "atom limit of 0 exceeded: --atoms N raises it",
+        ),
+        (
+            ADD,
+            "--limit",
+            "1",
+            "meter limit of 1 exceeded: --limit N raises it",
+        ),
+    ] {
+        let ran = home.run(&["eval", source, option, value]);
+        assert!(
+            ran.code == 1 && ran.stderr.contains(message),
+            "{source} {ran:?}"
+        );
+    }
+    home.file("node.toml", "eval_steps = 2_000\neval_depth = 3\n");
+    home.run(&["eval", forever, "--config", "node.toml"])
+        .fails(1, &["step limit of 2000 exceeded"]);
+    home.run(&["eval", forever, "--config", "node.toml", "--steps", "3000"])
+        .fails(1, &["step limit of 3000 exceeded"]);
+    let mut command = home.command(&["eval", forever]);
+    command.env("ASTREUM_EVAL_STEPS", "4000");
+    finish(command, b"").fails(1, &["step limit of 4000 exceeded"]);
+    let ran = home.run_with(
+        &["repl", "--steps", "500"],
+        format!("{forever}\n:limit steps 600\n{forever}\n:limit\n:limit speed 1\n").as_bytes(),
+    );
+    ran.fails(
+        1,
+        &[
+            "step limit of 500 exceeded: :limit steps N raises it",
+            "step limit of 600 exceeded",
+            "unknown limit \"speed\"",
+        ],
+    );
+    assert!(
+        ran.text().contains("steps        600\n") && ran.text().contains("meter        none\n")
+    );
+    let ran = home.run(&["eval", "--json", forever, "--steps", "10"]);
+    let result: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(
+        (
+            &result["outcome"],
+            &result["limit"]["option"],
+            &result["limit"]["limit"]
+        ),
+        (&"limit".into(), &"--steps".into(), &10.into())
+    );
+}
+
+#[test]
+fn a_hex_literal_in_a_stack_program_is_an_error_with_a_hint() {
+    let home = Home::new("literal");
+    let ran = home.run(&["eval", "7 (1 (($0 0xff add) sk))"]);
+    ran.fails(
+        1,
+        &[
+            "argument:1:11: '0xff' is not a number in a stack program",
+            "write 255 for the number or \"\\xff\" for the bytes",
+        ],
+    );
+    assert!(ran.stdout.is_empty(), "nothing of it is evaluated");
+    let ran = home.run_with(&["repl"], b"\n(1 ((0x0) sk))\n8\n");
+    ran.fails(1, &["stdin:2:6: '0x0' is not a number"]);
+    assert_eq!(ran.text(), "8\n");
+}
+
+#[test]
+fn characters_that_are_not_visible_are_escaped_in_all_output() {
+    let home = Home::new("visible");
+    let symbol = "a\u{1b}[2J\u{202e}\u{200b}\u{9b}z";
+    let is_clean = |text: &str| {
+        let hidden = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
+        !text.contains(hidden)
+    };
+    let program = format!("(5 {symbol} def)\n(1 {symbol}x)\n{symbol}\u{1b}");
+    home.file(symbol, "nope");
+    for (arguments, input) in [
+        (&["parse", "-"][..], program.clone()),
+        (&["parse", "-", "--json"], program.clone()),
+        (&["eval", "-"], program.clone()),
+        (&["eval", "-", "--json"], program.clone()),
+        (&["eval", "-", "--as", "text"], program.clone()),
+        (
+            &["repl"],
+            format!("{program}\n:env\n:{symbol}\n:load {symbol}\n"),
+        ),
+        (&["eval", "-f", symbol], String::new()),
+        (&["eval", "-f", "none\u{1b}"], String::new()),
+        (&["parse", "-"], format!("({symbol}")),
+        (&["eval", "--limit", symbol, "1"], String::new()),
+    ] {
+        let ran = home.run_with(arguments, input.as_bytes());
+        assert!(is_clean(ran.text()), "{arguments:?} {ran:?}");
+        assert!(is_clean(&ran.stderr), "{arguments:?} {ran:?}");
+        assert!(!ran.stdout.is_empty() || !ran.stderr.is_empty());
+    }
+    let json = home
+        .run_with(&["parse", "-", "--json"], symbol.as_bytes())
+        .json();
+    assert_eq!(json["sym"], symbol);
+    // As JSON a program reads back what a peer named.
+    let env = home.run_with(&["repl"], format!("(5 {symbol} def)\n:env\n").as_bytes());
+    assert!(env.text().contains("\\x1b[2J\\xe2\\x80\\xae"), "{env:?}");
+}
+
+#[test]
+fn a_first_line_for_the_shell_is_skipped() {
+    let home = Home::new("shebang");
+    let program = "#!/usr/bin/env -S astreum eval\n(1 2)\n)";
+    home.file("script", program);
+    home.run(&["eval", "script"]).fails(1, &["script:3:1: "]);
+    let program = program.trim_end_matches(')');
+    home.file("script", program);
+    assert_eq!(home.run(&["eval", "script"]).lines(), ["(1 2)"]);
+    assert_eq!(home.run(&["parse", "script"]).lines(), ["(1 2)"]);
+    for input in [program.to_owned(), format!("\u{feff}{program}")] {
+        let ran = home.run_with(&["repl"], input.as_bytes());
+        assert_eq!(ran.lines(), ["(1 2)"]);
+        assert_eq!(
+            home.run_with(&["eval", "-"], input.as_bytes()).lines(),
+            ["(1 2)"]
+        );
+    }
+    // Elsewhere it is a symbol.
+    assert_eq!(home.run(&["parse", "#!x"]).lines(), ["#!x"]);
+}
+
+#[test]
+fn scripts_print_what_they_are_asked_to() {
+    let home = Home::new("quiet");
+    let program = "((($0 $0 add) sk) double def)\n(2 double)\n(3 double)\n(1 2 def)\n";
+    let all = home.run_with(&["eval", "-"], program.as_bytes());
+    assert_eq!(all.text().lines().count(), 4);
+    let quiet = home.run_with(&["eval", "-", "--quiet"], program.as_bytes());
+    assert_eq!(quiet.text(), "4\n6\nerror eval: def name must be symbol\n");
+    let program = "((($0 $0 add) sk) double def)\n(2 double)\n(3 double)\n";
+    assert_eq!(
+        home.run_with(&["eval", "-", "-q"], program.as_bytes())
+            .lines(),
+        ["4", "6"]
+    );
+    assert_eq!(
+        home.run_with(&["eval", "-", "--last"], program.as_bytes())
+            .lines(),
+        ["6"]
+    );
+    assert_eq!(
+        home.run_with(&["repl", "-q"], program.as_bytes()).lines(),
+        ["4", "6"]
+    );
+    for (arguments, expected) in [
+        (&["eval", "\"hi\""][..], "26729"),
+        (&["eval", "\"hi\"", "--as", "text"], "\"hi\""),
+        (&["eval", "(255 \"hi\")", "--hex"], "(0x00ff 0x6869)"),
+        (&["eval", "\"\\x00\\x01\"", "--as", "int"], "1"),
+    ] {
+        assert_eq!(home.run(arguments).lines(), [expected], "{arguments:?}");
+    }
+    let ran = home.run_with(
+        &["repl", "--hex"],
+        b"\"hi\"\n:as text\n\"hi\"\n:as auto\n\"hi\"\n",
+    );
+    assert_eq!(ran.lines(), ["0x6869", "\"hi\"", "26729"]);
+    home.run_with(&["repl"], b":as letters\n")
+        .fails(1, &["expected :as auto, text, int or hex"]);
+}
+
+#[test]
+fn a_repl_takes_linear_time_in_the_lines_of_an_expression() {
+    let home = Home::new("linear");
+    // Looked through again for each line this is 2 * 10^10 characters, minutes of work.
+    let lines = 200_000;
+    let program = format!("(\n{})\n", "1\n".repeat(lines));
+    let ran = home.run_with(&["repl"], program.as_bytes());
+    assert_eq!(ran.lines()[0].len(), 2 * lines + 1);
+}
+
+#[test]
+fn a_repl_on_a_pipe_skips_lines_that_are_not_text() {
+    let home = Home::new("not-text");
+    let ran = home.run_with(&["repl"], b"\xef\xbb\xbf1\n2 \xff\n3\n(4\n\xff\n5\nnope\n");
+    ran.fails(
+        1,
+        &[
+            "stdin: line 2: invalid UTF-8 at byte 3 of the line; the line is skipped",
+            "stdin: line 5: invalid UTF-8 at byte 1 of the line; the line and the open expression",
+            "stdin:7:1: eval: unbound symbol 'nope'",
+        ],
+    );
+    assert_eq!(ran.text(), "1\n3\n5\nerror eval: unbound symbol 'nope'\n");
+}
+
+#[test]
+fn usage_errors_have_the_style_of_all_errors() {
+    let home = Home::new("style");
+    for arguments in [&["fly"][..], &["eval"], &["eval", "1", "--depth", "x"]] {
+        let ran = home.run(arguments);
+        assert!(
+            ran.code == 2 && ran.stderr.starts_with("astreum: "),
+            "{ran:?}"
+        );
+        assert!(!ran.stderr.contains("error:"), "{ran:?}");
+    }
+    home.run(&["eval", "1", "--depth", "x"])
+        .fails(2, &["expected a whole number of 0 to 18446744073709551615"]);
 }

@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+mod accounting;
+
 use alloc::vec::Vec;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::SecretKey;
@@ -32,6 +34,7 @@ fn main() -> ! {
     // and this runs once, before the first allocation.
     unsafe { HEAP.init(HEAP_START, HEAP_BYTES) };
     program();
+    counts();
     atoms();
     messages();
     hprintln!("no_std: ok");
@@ -52,6 +55,14 @@ fn program() {
     );
     assert!(*evaluation.value() == Expr::bytes([3]));
     assert_eq!(evaluation.used(), 2);
+}
+
+/// Value, charge and steps do not depend on the width of pointers or the layout of types.
+fn counts() {
+    for case in &accounting::CASES {
+        assert_eq!(case.actual(), case.expected, "{}", case.source);
+    }
+    hprintln!("{} scripts count as on a host", accounting::CASES.len());
 }
 
 /// The id of an expression's atoms is the one that a host computed.

@@ -8,7 +8,7 @@ use astreum_core::text::parse;
 
 fn runner(program: Program, expected: Expr) -> Box<dyn FnMut()> {
     let mut machine = Machine::new(NoStore);
-    Box::new(move || assert_eq!(*machine.run_program(&program).value(), expected))
+    Box::new(move || assert_eq!(*machine.run_program(&program, &[]).value(), expected))
 }
 
 /// 13 tokens an iteration: an absent heap key reads as nothing, so every number but the last jumps

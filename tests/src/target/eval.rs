@@ -46,7 +46,7 @@ fn outcome(source: &str, limit: Option<u64>) -> Vec<(String, u64, u64)> {
             );
         }
         // What passes the limit is counted before it is refused; no value is longer than this.
-        let most = LIMITS.steps + LIMITS.live_bytes as u64 / 32 + 1_000;
+        let most = LIMITS.steps + LIMITS.live_bytes / 32 + 1_000;
         let steps = evaluation.steps();
         assert!(steps <= most, "{steps} steps of {}", LIMITS.steps);
         let value = astreum_core::text::to_text(evaluation.value(), 1 << 12);

@@ -1,4 +1,9 @@
-//! The machine at its limits, and what its forms mean.
+//! Tests of the machine, by subject.
 
+mod embedding;
+mod failures;
+mod host;
 mod limits;
+mod memory;
 mod semantics;
+mod suspend;

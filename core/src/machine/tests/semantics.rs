@@ -226,7 +226,7 @@ fn jumps_may_land_inside_a_sequence_that_runs_as_one() {
         b"heap_get",
     ];
     let program = Program::new(&code.map(Bytes::new));
-    let evaluation = Machine::new(NoStore).run_program(&program);
+    let evaluation = Machine::new(NoStore).run_program(&program, &[]);
     assert_eq!(evaluation.value(), &Expr::bytes([1]));
 }
 

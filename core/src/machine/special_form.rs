@@ -1,4 +1,4 @@
-//! The shapes that the language gives a meaning to.
+//! Lists that the language gives a meaning to.
 
 use crate::expr::Expr;
 use alloc::vec::Vec;
@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 /// A list that can be called, and evaluates to itself.
 #[derive(Clone, Copy)]
 pub(super) enum Form<'e> {
-    /// `(body sk)`; what stands before the body is ignored.
+    /// `(body sk)`; items before the body are ignored.
     Stack { body: &'e Expr },
-    /// `(body params fn)`; what stands before the body is ignored.
+    /// `(body params fn)`; items before the body are ignored.
     Function { body: &'e Expr, params: &'e Expr },
 }
 
@@ -25,7 +25,10 @@ impl<'e> Form<'e> {
     }
 }
 
-/// The index in a placeholder `$index`, from what follows the `$`. Indices that no list of
+/// Names that mean something at the tail or head of a list.
+pub(super) const RESERVED: [&str; 5] = ["def", "ref", "fn", "sk", crate::expr::ERROR_SYMBOL];
+
+/// The index in a placeholder `$index`, from the digits behind the `$`. Indices that no list of
 /// arguments reaches come out as the largest.
 pub(super) fn placeholder(digits: &str) -> Option<usize> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -34,7 +37,8 @@ pub(super) fn placeholder(digits: &str) -> Option<usize> {
     Some(digits.parse().unwrap_or(usize::MAX))
 }
 
-/// The bytes that `ref` is told in hexadecimal: `0x` may stand in front, an odd digit counts alone.
+/// The bytes that the hexadecimal argument of a `ref` names: `0x` may stand in front, an odd digit
+/// counts alone.
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let digits = digits.unwrap_or(text).as_bytes();

@@ -1,8 +1,8 @@
-//! What the stack machine works on: byte strings, in place up to 32 bytes.
+//! Words of the stack machine: byte strings, in place up to 32 bytes.
 //!
-//! Layout of a short value: its bytes stand right-aligned in four limbs, the least significant
+//! Layout of a short word: its bytes stand right-aligned in four limbs, the least significant
 //! first, with zeros in front. So `nand` is four word operations, addition of numbers up to eight
-//! bytes is one, and two short values are equal when their lengths and limbs are.
+//! bytes is one, and two short words are equal if their lengths and limbs are.
 
 use crate::atom::AtomId;
 use crate::expr::Bytes;
@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// The longest value that is stored in place, in bytes.
+/// The longest word that is stored in place, in bytes.
 pub(super) const SHORT_BYTES: usize = 32;
 /// Bytes in a limb.
 const LIMB_BYTES: usize = 8;
@@ -19,7 +19,7 @@ type Limbs = [u64; SHORT_BYTES / LIMB_BYTES];
 
 /// A byte string.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(super) enum Word {
     /// Up to 32 bytes. Bytes that the length does not cover are zero.
     Short {
         len: u8,
@@ -31,7 +31,7 @@ pub(super) enum Value {
     Long(Arc<[u8]>),
 }
 
-impl Value {
+impl Word {
     pub(super) const EMPTY: Self = Self::short(0, [0; 4]);
 
     #[inline]
@@ -49,7 +49,7 @@ impl Value {
         Self::from_short(bytes).unwrap_or_else(|| Self::Long(bytes.into()))
     }
 
-    /// The value, if it is short enough to stand in place.
+    /// A copy of `bytes`, if it is short enough to stand in place.
     #[inline]
     pub(super) fn from_short(bytes: &[u8]) -> Option<Self> {
         let len = u8::try_from(bytes.len()).ok()?;
@@ -65,7 +65,7 @@ impl Value {
         Some(Self::short(len, limbs_of(&padded)))
     }
 
-    /// The value of an expression; long ones stay shared.
+    /// The word of an expression's bytes; long ones stay shared.
     #[inline]
     pub(super) fn from_bytes(bytes: &Bytes) -> Self {
         Self::from_short(bytes).unwrap_or_else(|| Self::Long(bytes.to_shared()))
@@ -99,7 +99,7 @@ impl Value {
         }
     }
 
-    /// The same value, known to be the key of this slot.
+    /// The same word, known to be the key of this slot.
     pub(super) fn with_slot(mut self, index: u8) -> Self {
         if let Self::Short { slot, .. } = &mut self {
             *slot = index;
@@ -139,7 +139,7 @@ impl Value {
         }
     }
 
-    /// It as the value of an expression.
+    /// Its bytes as those of an expression.
     #[inline]
     pub(super) fn to_bytes(&self) -> Bytes {
         match self {
@@ -148,7 +148,7 @@ impl Value {
         }
     }
 
-    /// It as an atom id, if it is as long as one.
+    /// Its bytes as an atom id, if there are as many.
     pub(super) fn to_id(&self) -> Option<AtomId> {
         match self {
             Self::Short { len: 32, limbs, .. } => Some(AtomId::new(bytes_of(limbs))),
@@ -156,8 +156,8 @@ impl Value {
         }
     }
 
-    /// It as an index: a two's-complement number of any width, negative ones give `None`, those
-    /// that are too large the largest.
+    /// The index that it is: a two's-complement number of any width. `None` if it is negative, the
+    /// largest index if it is too large.
     #[inline]
     pub(super) fn to_index(&self) -> Option<usize> {
         if let Self::Short { len, limbs, .. } = self
@@ -246,7 +246,7 @@ impl Value {
         *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&nand_bytes(a, b))));
     }
 
-    /// A number below 64 that equal values share.
+    /// A number below 64 that equal words share.
     #[inline]
     pub(super) const fn residue(&self) -> u32 {
         match self {
@@ -259,8 +259,8 @@ impl Value {
     }
 }
 
-/// Copies words as words, in place: see [`Value::add`].
-impl Clone for Value {
+/// Copies words as words, in place: see [`Word::add`].
+impl Clone for Word {
     #[inline]
     fn clone(&self) -> Self {
         match self {
@@ -298,22 +298,22 @@ impl Clone for Value {
     }
 }
 
-impl PartialEq for Value {
+impl PartialEq for Word {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Value {}
+impl Eq for Word {}
 
-impl PartialOrd for Value {
+impl PartialOrd for Word {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 /// By length, then by what makes the comparison cheap: only a total order is needed.
-impl Ord for Value {
+impl Ord for Word {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
@@ -439,11 +439,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn bytes(value: &Value) -> Vec<u8> {
+    fn bytes(value: &Word) -> Vec<u8> {
         value.with_bytes(<[u8]>::to_vec)
     }
 
-    fn sum(a: &Value, b: &Value) -> Value {
+    fn sum(a: &Word, b: &Word) -> Word {
         let mut value = a.clone();
         value.add(b);
         value
@@ -456,13 +456,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_40_bytes() {
-        assert_eq!(size_of::<Value>(), 40);
+    fn a_word_is_40_bytes() {
+        assert_eq!(size_of::<Word>(), 40);
     }
 
     #[test]
     fn sums_are_as_wide_as_they_must_be() {
-        let sum = |a: &[u8], b: &[u8]| bytes(&sum(&Value::new(a), &Value::new(b)));
+        let sum = |a: &[u8], b: &[u8]| bytes(&sum(&Word::new(a), &Word::new(b)));
         assert_eq!(sum(&[], &[]), [0]);
         assert_eq!(sum(&[0x7f], &[1]), [0, 0x80]);
         assert_eq!(sum(&[0x80], &[0xff]), [0xff, 0x7f]);
@@ -474,15 +474,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_come_back(a in any_bytes()) {
-            let value = Value::new(&a);
+        fn words_round_trip(a in any_bytes()) {
+            let value = Word::new(&a);
             prop_assert_eq!(value.len(), a.len());
             prop_assert_eq!(bytes(&value), a);
         }
 
         #[test]
-        fn short_and_long_ways_agree(a in any_bytes(), b in any_bytes()) {
-            let (x, y) = (Value::new(&a), Value::new(&b));
+        fn short_and_long_operations_agree(a in any_bytes(), b in any_bytes()) {
+            let (x, y) = (Word::new(&a), Word::new(&b));
             prop_assert_eq!(bytes(&sum(&x, &y)), add_bytes(&a, &b));
             let mut nand = nand_bytes(&a, &b);
             if nand.is_empty() {
@@ -498,7 +498,7 @@ mod tests {
 
         #[test]
         fn words_are_numbers(a in any::<i64>(), b in any::<i64>()) {
-            let sum = bytes(&sum(&Value::new(&a.to_be_bytes()), &Value::new(&b.to_be_bytes())));
+            let sum = bytes(&sum(&Word::new(&a.to_be_bytes()), &Word::new(&b.to_be_bytes())));
             let wide = (i128::from(a) + i128::from(b)).to_be_bytes();
             prop_assert_eq!(&wide[16 - sum.len()..], sum.as_slice());
             prop_assert!(wide[..16 - sum.len()].iter().all(|byte| *byte == sign_byte(&sum)));
@@ -506,7 +506,7 @@ mod tests {
 
         #[test]
         fn indices_saturate(a in any_bytes()) {
-            let value = Value::new(&a).to_index();
+            let value = Word::new(&a).to_index();
             if a.first().is_some_and(|first| *first >= 0x80) {
                 prop_assert_eq!(value, None);
             } else {

@@ -1,0 +1,332 @@
+//! Completeness of source text that arrives in pieces.
+
+use super::token::is_space;
+
+/// Tells whether the source text that has arrived so far is whole, or more has to come: what a
+/// prompt needs that takes a line at a time.
+///
+/// Each character is looked at once, whatever the pieces are.
+///
+/// ```
+/// use astreum_core::text::Pending;
+/// let mut pending = Pending::new();
+/// pending.push("(1 \"two\n");
+/// assert!(!pending.is_whole());
+/// pending.push("lines\")\n");
+/// assert!(pending.is_whole());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Pending {
+    depth: usize,
+    place: Place,
+    skipped: Skipped,
+    /// The last character is a `#` of which only the next one tells what it is.
+    hash: bool,
+    failed: bool,
+}
+
+/// Where the text ends.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Place {
+    /// Between tokens.
+    #[default]
+    Blank,
+    /// In an integer or a symbol.
+    Atom,
+    /// In a comment to the end of the line.
+    Comment,
+    /// In a string, outside of an escape.
+    String { is_bad: bool },
+    /// In a string, behind a `\`.
+    Escape { is_bad: bool },
+    /// In a string, behind `\x` or `\x` and one digit.
+    Digit { is_bad: bool, is_last: bool },
+}
+
+/// What a datum comment that is open has left out so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Skipped {
+    /// There is none.
+    #[default]
+    None,
+    /// Nothing: its datum is still to come.
+    Nothing,
+    /// The beginning of an integer, a symbol or a string.
+    Token,
+    /// The beginning of a list.
+    List {
+        depth: usize,
+        /// The text is right behind an inner `#;`, which takes a `)`.
+        takes_close: bool,
+    },
+}
+
+impl Pending {
+    /// No text yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the next piece of the text.
+    pub fn push(&mut self, piece: &str) {
+        for character in piece.chars() {
+            if self.failed {
+                return;
+            }
+            self.take(character);
+        }
+    }
+
+    /// Whether no list, string or datum comment is open. After an error that more text cannot mend
+    /// a text is whole.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        if self.failed {
+            return true;
+        }
+        let in_string = matches!(
+            self.place,
+            Place::String { .. } | Place::Escape { .. } | Place::Digit { .. }
+        );
+        let in_skipped = match self.skipped {
+            Skipped::None | Skipped::Token => false,
+            // A `#` that nothing follows is a datum.
+            Skipped::Nothing => !self.hash,
+            Skipped::List { .. } => true,
+        };
+        self.depth == 0 && !in_string && !in_skipped
+    }
+
+    fn take(&mut self, character: char) {
+        match self.place {
+            Place::Comment => {
+                if character == '\n' {
+                    self.place = Place::Blank;
+                }
+            }
+            Place::String { is_bad } => match character {
+                '"' => self.end_string(is_bad),
+                '\\' => self.place = Place::Escape { is_bad },
+                _ => {}
+            },
+            Place::Escape { is_bad } => {
+                self.place = match character {
+                    '"' | '\\' | 'n' | 't' | 'r' => Place::String { is_bad },
+                    'x' => Place::Digit {
+                        is_bad,
+                        is_last: false,
+                    },
+                    _ => Place::String { is_bad: true },
+                }
+            }
+            Place::Digit { is_bad, is_last } => match character {
+                '0'..='9' | 'a'..='f' | 'A'..='F' => {
+                    self.place = if is_last {
+                        Place::String { is_bad }
+                    } else {
+                        Place::Digit {
+                            is_bad,
+                            is_last: true,
+                        }
+                    }
+                }
+                _ => {
+                    self.place = Place::String { is_bad: true };
+                    self.take(character);
+                }
+            },
+            Place::Blank | Place::Atom => self.take_outside(character),
+        }
+    }
+
+    /// Takes a character that is neither in a string nor in a comment.
+    fn take_outside(&mut self, character: char) {
+        if core::mem::take(&mut self.hash) {
+            if character == ';' {
+                return self.open_datum_comment();
+            }
+            self.begin_atom();
+        }
+        match character {
+            '#' => self.hash = true,
+            ';' => {
+                self.end_atom();
+                self.place = Place::Comment;
+            }
+            '(' => self.open(),
+            ')' => self.close(),
+            '"' if self.place == Place::Blank => {
+                self.begin_token();
+                self.place = Place::String { is_bad: false };
+            }
+            character if is_space(character) => self.end_atom(),
+            _ => self.begin_atom(),
+        }
+    }
+
+    /// Notes that a token other than a `)` starts here, or goes on.
+    fn begin_token(&mut self) {
+        match &mut self.skipped {
+            Skipped::None | Skipped::Token => {}
+            Skipped::Nothing => self.skipped = Skipped::Token,
+            Skipped::List { takes_close, .. } => *takes_close = false,
+        }
+    }
+
+    fn begin_atom(&mut self) {
+        self.begin_token();
+        self.place = Place::Atom;
+    }
+
+    fn end_atom(&mut self) {
+        if self.skipped == Skipped::Token && self.place == Place::Atom {
+            self.skipped = Skipped::None;
+        }
+        self.place = Place::Blank;
+    }
+
+    fn end_string(&mut self, is_bad: bool) {
+        self.place = Place::Blank;
+        match self.skipped {
+            Skipped::Token => self.skipped = Skipped::None,
+            Skipped::None => self.failed = is_bad,
+            Skipped::Nothing | Skipped::List { .. } => {}
+        }
+    }
+
+    fn open(&mut self) {
+        self.end_atom();
+        match &mut self.skipped {
+            Skipped::Nothing => {
+                self.skipped = Skipped::List {
+                    depth: 1,
+                    takes_close: false,
+                };
+            }
+            Skipped::List { depth, takes_close } => {
+                *depth += 1;
+                *takes_close = false;
+            }
+            Skipped::None | Skipped::Token => self.depth += 1,
+        }
+    }
+
+    fn close(&mut self) {
+        self.end_atom();
+        match &mut self.skipped {
+            Skipped::Nothing => self.skipped = Skipped::None,
+            Skipped::List { takes_close, .. } if *takes_close => *takes_close = false,
+            Skipped::List { depth: 1, .. } => self.skipped = Skipped::None,
+            Skipped::List { depth, .. } => *depth -= 1,
+            Skipped::None | Skipped::Token => match self.depth.checked_sub(1) {
+                Some(depth) => self.depth = depth,
+                None => self.failed = true,
+            },
+        }
+    }
+
+    fn open_datum_comment(&mut self) {
+        self.end_atom();
+        match &mut self.skipped {
+            Skipped::List { takes_close, .. } => *takes_close = true,
+            // Before another one a datum comment leaves out nothing.
+            skipped => *skipped = Skipped::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Parser, tokenize};
+    use super::*;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    fn is_whole(pieces: &[&str]) -> bool {
+        let mut pending = Pending::new();
+        pieces.iter().for_each(|piece| pending.push(piece));
+        pending.is_whole()
+    }
+
+    #[test]
+    fn open_lists_strings_and_datum_comments_are_not_whole() {
+        for text in [
+            "(",
+            "(a",
+            "\"text",
+            "(a \"b)",
+            "(a ; )",
+            "(a) (b",
+            "\"\\",
+            "\"\\x4",
+            "#;",
+            "#;(a",
+            "#; ; )",
+            "#;(a #;) b",
+            "#;\"a",
+        ] {
+            assert!(!is_whole(&[text]), "{text}");
+        }
+        for text in [
+            "",
+            "a",
+            "(a)",
+            ")",
+            "(a))",
+            "\"a\\q\"",
+            "; (",
+            "#;a",
+            "#;)",
+            "#;(a)",
+            "#;#",
+            "a#",
+            "#;(a #;) b)",
+            ") (",
+            "\"\\q\" (",
+        ] {
+            assert!(is_whole(&[text]), "{text}");
+        }
+    }
+
+    #[test]
+    fn pieces_may_end_anywhere() {
+        assert!(!is_whole(&["#", ";", "("]));
+        assert!(is_whole(&["#", ";", "(", ")"]));
+        assert!(is_whole(&["\"\\", "\"", "\""]));
+        assert!(is_whole(&["\"\\x", "4", "1\""]));
+        assert!(!is_whole(&["(", "#", ";", ")"]));
+    }
+
+    /// What [`Pending`] has to say, from the parser and the tokenizer.
+    fn plainly(source: &str) -> bool {
+        let error = Parser::new(source).find_map(Result::err);
+        if let Some(error) = error {
+            return !error.is_incomplete();
+        }
+        // A datum comment that is open takes what comes next.
+        let probed = String::from(source) + "\nprobe";
+        tokenize(&probed).is_ok_and(|tokens| tokens.last().is_some_and(|last| last.text == "probe"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn the_parser_agrees_for_any_pieces(
+            source in "([(][)]|#;|[();#\"\\\\ \n\u{2003}aλ1x]|[(]\"|\\\\x[0-9]){0,30}", cuts in proptest::collection::vec(0..60_usize, 0..6),
+        ) {
+            let mut pending = Pending::new();
+            let mut start = 0;
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            for cut in cuts {
+                let end = source.floor_char_boundary(cut).max(start);
+                pending.push(&source[start..end]);
+                start = end;
+            }
+            pending.push(&source[start..]);
+            prop_assert_eq!(pending.is_whole(), plainly(&source));
+        }
+    }
+}

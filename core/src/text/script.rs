@@ -1,0 +1,236 @@
+//! Sources whose expressions know where they stand.
+
+use super::{ParseError, Parser, TokenKind, Tokens};
+use crate::expr::{Expr, List, Visit};
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// The expressions of a source, and the place of everything in them.
+///
+/// Evaluating an expression can fail deep inside it, or inside a function that an earlier
+/// expression defined. Such a place is known as a list and a path of item indices from it; a
+/// script finds it in the source. Nothing is kept for that but the expressions: lists are
+/// recognized by where they are in memory, and paths are followed in the text.
+///
+/// The source can be borrowed or owned.
+///
+/// ```
+/// use astreum_core::text::Script;
+/// let source = "(a (b c)) d";
+/// let script = Script::parse(source)?;
+/// let list = script.expr(0).unwrap();
+/// assert_eq!(script.find(list, &[1, 0]).map(|span| &source[span]), Some("b"));
+/// # Ok::<(), astreum_core::text::ParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Script<'s> {
+    source: Cow<'s, str>,
+    exprs: Vec<(Expr, Range<usize>)>,
+}
+
+impl<'s> Script<'s> {
+    /// Parses all expressions of `source`.
+    ///
+    /// # Errors
+    /// When one of them cannot be parsed.
+    pub fn parse(source: impl Into<Cow<'s, str>>) -> Result<Self, ParseError> {
+        let source = source.into();
+        let mut parser = Parser::new(&source);
+        let mut exprs = Vec::new();
+        while let Some(expr) = parser.next() {
+            exprs.push((expr?, parser.span()));
+        }
+        Ok(Self { source, exprs })
+    }
+
+    /// The source.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The expressions, in the order of the source.
+    pub fn exprs(&self) -> impl ExactSizeIterator<Item = &Expr> {
+        self.exprs.iter().map(|(expr, _)| expr)
+    }
+
+    /// The expression with this index.
+    #[must_use]
+    pub fn expr(&self, index: usize) -> Option<&Expr> {
+        self.exprs.get(index).map(|(expr, _)| expr)
+    }
+
+    /// The place of the expression with this index, in bytes.
+    #[must_use]
+    pub fn span(&self, index: usize) -> Option<Range<usize>> {
+        self.exprs.get(index).map(|(_, span)| span.clone())
+    }
+
+    /// The place of what is found in `code` by `path`: each number is the index of an item in the
+    /// list before it, the first one in `code` itself.
+    ///
+    /// `None` if `code` is not a list of this source, that is in memory the same list.
+    #[must_use]
+    pub fn find(&self, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
+        (0..self.exprs.len()).find_map(|index| self.find_in(index, code, path))
+    }
+
+    /// The same as [`Script::find`] in the expression with this index alone, whose length bounds
+    /// the time.
+    #[must_use]
+    pub fn find_in(&self, index: usize, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
+        let Expr::List(code) = code else {
+            return None;
+        };
+        let (expr, span) = self.exprs.get(index)?;
+        let mut whole = path_to(expr, code)?;
+        whole.extend_from_slice(path);
+        let text = self.source.get(span.clone())?;
+        let place = item_span(text, &whole)?;
+        Some(span.start + place.start..span.start + place.end)
+    }
+}
+
+/// The path from `expr` to `list`, if it is in there.
+fn path_to(expr: &Expr, list: &List) -> Option<Vec<usize>> {
+    // The index of the next item of each open list.
+    let mut next: Vec<usize> = Vec::new();
+    for step in expr.visit() {
+        if matches!(step, Visit::Close) {
+            next.pop();
+        }
+        if let Visit::Open(found) = step
+            && found.is_same(list)
+        {
+            return Some(next);
+        }
+        match step {
+            Visit::Open(_) => next.push(0),
+            _ => {
+                if let Some(index) = next.last_mut() {
+                    *index += 1;
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The place of the item that `path` names in the one expression that `source` starts with.
+fn item_span(source: &str, path: &[usize]) -> Option<Range<usize>> {
+    let mut tokens = Tokens::new(source);
+    let mut token = tokens.next()?.ok()?;
+    for &index in path {
+        if token.kind != TokenKind::Open {
+            return None;
+        }
+        token = tokens.next()?.ok()?;
+        for _ in 0..index {
+            datum_end(&mut tokens, token)?;
+            token = tokens.next()?.ok()?;
+        }
+        if token.kind == TokenKind::Close {
+            return None;
+        }
+    }
+    let start = token.offset;
+    Some(start..datum_end(&mut tokens, token)?)
+}
+
+/// Reads to the end of the datum that starts with `token`. `None` if there is none.
+fn datum_end(tokens: &mut Tokens<'_>, token: super::Token<'_>) -> Option<usize> {
+    let (mut depth, mut token) = (0_usize, token);
+    loop {
+        match token.kind {
+            TokenKind::Open => depth += 1,
+            TokenKind::Close => depth = depth.checked_sub(1)?,
+            TokenKind::String | TokenKind::Atom => {}
+        }
+        if depth == 0 {
+            return Some(token.end());
+        }
+        token = tokens.next()?.ok()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests::on_a_small_stack;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    fn found<'s>(script: &'s Script<'_>, code: &Expr, path: &[usize]) -> Option<&'s str> {
+        script.find(code, path).map(|span| &script.source()[span])
+    }
+
+    fn item(expr: &Expr, index: usize) -> Expr {
+        expr.as_list().unwrap()[index].clone()
+    }
+
+    #[test]
+    fn paths_lead_to_their_place() {
+        let source = "; first\n(a #;skipped (\"b )\" (c)) d)\n(e (f g))";
+        let script = Script::parse(source).unwrap();
+        let exprs: Vec<Expr> = script.exprs().cloned().collect();
+        let first = |path: &[usize]| found(&script, &exprs[0], path);
+        assert_eq!(first(&[]), Some("(a #;skipped (\"b )\" (c)) d)"));
+        assert_eq!(first(&[1]), Some("(\"b )\" (c))"));
+        assert_eq!(first(&[1, 0]), Some("\"b )\""));
+        assert_eq!(first(&[1, 1, 0]), Some("c"));
+        assert_eq!(first(&[2]), Some("d"));
+        for wrong in [&[3][..], &[0, 0], &[1, 2], &[1, 1, 0, 0], &[9, 9]] {
+            assert_eq!(first(wrong), None, "{wrong:?}");
+        }
+        let inner = item(&exprs[1], 1);
+        assert_eq!(found(&script, &inner, &[1]), Some("g"));
+        assert_eq!(script.span(1).map(|span| &source[span]), Some("(e (f g))"));
+    }
+
+    #[test]
+    fn lists_of_another_source_are_not_found() {
+        let script = Script::parse("(a b)").unwrap();
+        assert_eq!(
+            script.find(&super::super::parse("(a b)").unwrap(), &[0]),
+            None
+        );
+        assert_eq!(script.find(&Expr::symbol("a"), &[]), None);
+        assert!(Script::parse("(a").is_err());
+    }
+
+    #[test]
+    fn a_place_under_a_million_lists_is_found_on_a_small_stack() {
+        on_a_small_stack(|| {
+            let source = "(".repeat(1_000_000) + "x" + &")".repeat(1_000_000);
+            let script = Script::parse(&source).unwrap();
+            let expr = script.exprs().next().cloned().unwrap();
+            let path = Vec::from([0; 1_000_000]);
+            assert_eq!(found(&script, &expr, &path), Some("x"));
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_is_found_where_it_stands(source in "([(][)]|#;|[();# \nab\"]|[ab]{3}){0,60}") {
+            let Ok(script) = Script::parse(&source) else {
+                return Ok(());
+            };
+            for expr in script.exprs() {
+                let mut pending = Vec::from([(expr.clone(), Vec::new())]);
+                while let Some((inner, path)) = pending.pop() {
+                    if expr.as_list().is_some() {
+                        let text = found(&script, expr, &path).map(String::from);
+                        let parsed = text.as_deref().map(super::super::parse);
+                        prop_assert_eq!(parsed, Some(Ok(inner.clone())), "{:?}", path);
+                    }
+                    for (index, item) in inner.as_list().unwrap_or_default().iter().enumerate() {
+                        let mut path = path.clone();
+                        path.push(index);
+                        pending.push((item.clone(), path));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Limits of evaluations: from options, configuration and REPL commands, and back into messages.
+
+use astreum_core::machine::{Exceeded, LimitKind, Limits};
+
+use super::language_args::LimitArgs;
+use crate::config::Config;
+
+/// Limits that can be set, by the name of their option.
+const NAMES: [(&str, LimitKind); 8] = [
+    ("limit", LimitKind::Meter),
+    ("depth", LimitKind::Depth),
+    ("steps", LimitKind::Steps),
+    ("stack", LimitKind::Stack),
+    ("heap", LimitKind::Heap),
+    ("live-bytes", LimitKind::LiveBytes),
+    ("atoms", LimitKind::Atoms),
+    ("atom-bytes", LimitKind::AtomBytes),
+];
+
+/// Limits of evaluations, the meter's included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Settings {
+    pub(super) limits: Limits,
+    pub(super) meter: Option<u64>,
+}
+
+impl Settings {
+    /// The limits of the options, else of the configuration.
+    pub(super) fn new(args: &LimitArgs, config: &Config) -> Self {
+        let base = config.eval_limits();
+        let limits = Limits {
+            depth: args.depth.unwrap_or(base.depth),
+            stack_items: args.stack.unwrap_or(base.stack_items),
+            heap_entries: args.heap.unwrap_or(base.heap_entries),
+            live_bytes: args.live_bytes.unwrap_or(base.live_bytes),
+            steps: args.steps.unwrap_or(base.steps),
+            atoms: args.atoms.unwrap_or(base.atoms),
+            atom_bytes: args.atom_bytes.unwrap_or(base.atom_bytes),
+        };
+        Self {
+            limits,
+            meter: args.limit,
+        }
+    }
+
+    /// Name and value of each limit; `None` for a meter without one.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
+        NAMES.into_iter().map(|(name, kind)| match kind {
+            LimitKind::Meter => (name, self.meter),
+            kind => (name, self.limits.get(kind)),
+        })
+    }
+
+    /// Sets the limit with this name, `meter` being the meter's; `none` lifts it.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let name = if name == "meter" { "limit" } else { name };
+        let found = NAMES.iter().find(|(known, _)| *known == name);
+        let Some((_, kind)) = found else {
+            let names: Vec<_> = NAMES.iter().skip(1).map(|(name, _)| *name).collect();
+            return Err(format!(
+                "unknown limit {name:?}: expected meter, {}",
+                names.join(", ")
+            ));
+        };
+        let value = match value {
+            "none" => None,
+            value => Some(count(value)?),
+        };
+        let limits = &mut self.limits;
+        let limit = match kind {
+            LimitKind::Depth => &mut limits.depth,
+            LimitKind::Steps => &mut limits.steps,
+            LimitKind::Stack => &mut limits.stack_items,
+            LimitKind::Heap => &mut limits.heap_entries,
+            LimitKind::LiveBytes => &mut limits.live_bytes,
+            LimitKind::Atoms => &mut limits.atoms,
+            LimitKind::AtomBytes => &mut limits.atom_bytes,
+            _ => {
+                self.meter = value;
+                return Ok(());
+            }
+        };
+        *limit = value.unwrap_or(u64::MAX);
+        Ok(())
+    }
+}
+
+/// Parses a number; underscores may group its digits.
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    let expected = || format!("expected a whole number of 0 to {}", u64::MAX);
+    super::words::natural("a limit", text)
+        .ok()
+        .and_then(|number| number.to_string().parse().ok())
+        .ok_or_else(expected)
+}
+
+/// The name of the option that sets a limit of this kind, without dashes.
+pub(super) fn option(kind: LimitKind) -> &'static str {
+    let found = NAMES.iter().find(|(_, known)| *known == kind);
+    found.map_or("limit", |(name, _)| *name)
+}
+
+/// Message for a limit that was reached: the limit, its value, and how it is raised.
+pub(super) fn explain(exceeded: &Exceeded, in_repl: bool) -> String {
+    let option = option(exceeded.kind);
+    let how = match (in_repl, exceeded.kind) {
+        (true, LimitKind::Meter) => ":limit N or :limit none raises it".to_owned(),
+        (true, _) => format!(":limit {option} N raises it"),
+        (false, _) => format!("--{option} N raises it"),
+    };
+    format!("{exceeded}: {how}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_set_by_its_name_and_named_in_its_message() {
+        let mut settings = Settings::new(&LimitArgs::default(), &Config::default());
+        assert_eq!(settings.limits, Limits::DEFAULT);
+        for (at, (name, kind)) in (100..).zip(NAMES) {
+            settings.set(name, &at.to_string()).unwrap();
+            let expected = match kind {
+                LimitKind::Meter => settings.meter,
+                kind => settings.limits.get(kind),
+            };
+            assert_eq!(expected, Some(at), "{name}");
+            let exceeded = Exceeded {
+                kind,
+                limit: at,
+                used: at + 1,
+            };
+            let message = explain(&exceeded, false);
+            assert!(message.contains(&at.to_string()) && message.contains(&format!("--{name} ")));
+        }
+        assert_eq!(
+            settings.rows().map(|(_, value)| value).max(),
+            Some(Some(107))
+        );
+        settings.set("meter", "none").unwrap();
+        settings.set("depth", "none").unwrap();
+        assert_eq!((settings.meter, settings.limits.depth), (None, u64::MAX));
+        assert!(settings.set("speed", "1").is_err());
+        assert!(settings.set("depth", "-1").is_err());
+    }
+
+    #[test]
+    fn counts_may_be_grouped_and_errors_name_what_is_expected() {
+        assert_eq!(count("1_000"), Ok(1_000));
+        assert_eq!(count("18446744073709551615"), Ok(u64::MAX));
+        for text in ["", "x", "-1", "1.5", "18446744073709551616"] {
+            assert!(count(text).unwrap_err().contains("whole number"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Support for several tests.
+
+pub(crate) mod programs;
