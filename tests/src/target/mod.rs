@@ -8,6 +8,7 @@ pub mod decode;
 pub mod engine;
 pub mod host;
 pub mod low_eval;
+pub mod sync;
 pub mod text;
 pub mod transition;
 pub mod trie;
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("engine", engine::run),
     ("host", host::run),
     ("low_eval", low_eval::run),
+    ("sync", sync::run),
     ("text", text::run),
     ("transition", transition::run),
     ("trie", trie::run),

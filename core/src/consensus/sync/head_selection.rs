@@ -353,14 +353,11 @@ impl<H: BatchHasher> ChainSync<H> {
         self.read_stakes(environment, context);
         self.force(environment, context);
         // A branch that grows as fast as it is verified has no end.
-        let has_grown = self.has_grown && self.next_choice <= self.now;
-        self.wants_choice |= has_grown && context.head().is_some();
+        self.wants_choice |= self.has_grown && self.next_choice <= self.now;
         if !self.wants_choice || !self.may_adopt(environment, context) {
             return;
         }
-        self.wants_choice = false;
-        self.has_grown = false;
-        self.next_choice = self.now + HEAD_INTERVAL;
+        self.choose_later();
         if !core::mem::take(&mut self.selection.is_dirty) {
             return;
         }
@@ -407,6 +404,13 @@ impl<H: BatchHasher> ChainSync<H> {
         self.adopt(environment, context, head);
     }
 
+    /// Waits for the end of a branch, or for some of its progress, before the next choice.
+    fn choose_later(&mut self) {
+        self.wants_choice = false;
+        self.has_grown = false;
+        self.next_choice = self.now + HEAD_INTERVAL;
+    }
+
     /// Returns whether the head would be a genesis that no peer names: it costs nothing to make.
     fn is_bare_genesis(&self, context: &Context, id: &AtomId) -> bool {
         let is_genesis = self.index.get(id).is_some_and(|entry| entry.height == 0);
@@ -439,9 +443,8 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         if context.root().is_none() {
             let Some(root) = self.best_root() else {
-                // The end of a branch, or the next look, is soon enough: a head for each block on
-                // the way would be saved and announced.
-                self.wants_choice = false;
+                // A head for each block on the way would be saved and announced.
+                self.choose_later();
                 return false;
             };
             context.set_root(root);

@@ -1,9 +1,10 @@
 //! Peers that named a head, and their turns in being asked for what belongs to it.
 //!
 //! The peer that names a head has it. It is asked first for all that belongs to it; several namers
-//! take turns. A namer that does not answer loses its preference at once, for [`SILENCE`] and for as
-//! long as others answer, and with it those of its network group that have not answered yet. These
-//! are asked for one of [`PROBATION`] objects that are only needed later.
+//! take turns, the quick ones before those that take longer. A namer that does not answer loses its
+//! preference at once, for [`SILENCE`] and for as long as others answer, and with it those of its
+//! network group that have not answered yet. These are asked for one of [`PROBATION`] objects that
+//! are only needed later.
 
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -18,6 +19,8 @@ pub(super) const MAX_NAMERS: usize = 16;
 /// [`MAX_SILENCE`].
 const SILENCE: Duration = Duration::from_secs(5);
 const MAX_SILENCE: Duration = Duration::from_secs(300);
+/// Peers that answer within this time are equally quick; beyond, within each doubling.
+const QUICK: Duration = Duration::from_millis(128);
 /// See the [module](self).
 const PROBATION: u64 = 16;
 /// Peers whose turns are remembered. When full, the one asked longest ago is forgotten.
@@ -107,6 +110,8 @@ struct Turn {
     silences: u32,
     /// Whether it has sent something, and everything since.
     answers: bool,
+    /// How long its last answer took, in doublings; 0 before the first.
+    delay: u32,
 }
 
 /// Whose turn it is.
@@ -140,12 +145,13 @@ impl Turns {
                 answers,
                 silences,
                 asked,
+                delay,
                 ..
             } = turn(namer);
             let silent = silences as usize + silent_beside(namer);
             let is_second = (answers || silent == 0) == is_probation;
             let silent = if answers { 0 } else { silent };
-            (is_second, silent, asked)
+            (is_second, silent, delay, asked)
         });
         let next = next?.peer;
         self.requests += 1;
@@ -159,12 +165,15 @@ impl Turns {
         Some(next)
     }
 
-    /// Notes that a peer has sent what was asked for.
-    pub(super) fn answered(&mut self, peer: &PublicKey) {
+    /// Notes that a peer has sent what was asked for, if it was measured how long that took.
+    pub(super) fn answered(&mut self, peer: &PublicKey, took: Option<Duration>) {
         if let Some(turn) = self.peers.get_mut(peer) {
+            let quicks = |took: Duration| took.as_millis() / QUICK.as_millis();
+            let delay = took.map(|took| quicks(took).checked_ilog2().map_or(0, |log| log + 1));
             *turn = Turn {
                 asked: turn.asked,
                 answers: true,
+                delay: delay.unwrap_or(turn.delay),
                 ..Turn::default()
             };
         }
@@ -228,12 +237,32 @@ mod tests {
         turns.fell_silent(later, &namer(2, 2).peer);
         assert_ne!(next(&mut turns, later + SILENCE), 2);
         assert_ne!(next(&mut turns, later + SILENCE), 2);
-        turns.answered(&namer(2, 2).peer);
+        turns.answered(&namer(2, 2).peer, None);
         assert_eq!(next(&mut turns, later + SILENCE), 2);
         for number in 1..=3 {
             turns.fell_silent(later, &namer(number, number).peer);
         }
         assert_eq!(turns.next(later, &all, true), None);
+    }
+
+    #[test]
+    fn quick_namers_are_asked_before_slow_ones() {
+        let mut turns = Turns::default();
+        let all = namers(4);
+        let now = Instant::from_secs(1);
+        let next = |turns: &mut Turns| turns.next(now, &all, true).unwrap().as_bytes()[0];
+        let first: Vec<u8> = (0..4).map(|_| next(&mut turns)).collect();
+        assert_eq!(first, [1, 2, 3, 4]);
+        for (number, millis) in [(1, 900), (2, 30), (3, 100), (4, 5_000)] {
+            let took = Some(Duration::from_millis(millis));
+            turns.answered(&namer(number, number).peer, took);
+        }
+        let then: Vec<u8> = (0..4).map(|_| next(&mut turns)).collect();
+        assert_eq!(then, [2, 3, 2, 3]);
+        for number in [2, 3] {
+            turns.fell_silent(now, &namer(number, number).peer);
+        }
+        assert_eq!(next(&mut turns), 1);
     }
 
     #[test]
@@ -255,7 +284,7 @@ mod tests {
         turns.fell_silent(now, &namer(21, 21).peer);
         turns.fell_silent(now, &namer(22, 22).peer);
         let first = namer(20, 20).peer;
-        turns.answered(&first);
+        turns.answered(&first, None);
         let later = now + MAX_SILENCE;
         let urgent = (0..50).map(|_| turns.next(later, &all, true).unwrap());
         assert!(urgent.collect::<Vec<_>>().iter().all(|peer| *peer == first));

@@ -62,6 +62,7 @@ struct InFlight {
     limit: ListLimit,
     /// The peer that is asked first.
     from: Option<PublicKey>,
+    since: Instant,
     /// The block that it is for.
     block: AtomId,
 }
@@ -150,6 +151,7 @@ impl Requests {
         let in_flight = InFlight {
             limit,
             from,
+            since: now,
             block: purpose.block,
         };
         self.in_flight.insert(id, in_flight);
@@ -186,11 +188,14 @@ impl Requests {
         let InFlight {
             limit,
             from: asked,
+            since,
             block,
         } = self.in_flight.remove(&id)?;
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(limit.bytes);
         if let Some(from) = &from {
-            self.turns.answered(from);
+            // Of another one it is not known when it was asked.
+            let took = (asked == Some(*from)).then(|| now.since(since));
+            self.turns.answered(from, took);
         }
         let is_silent = match outcome {
             Ok(_) => from.is_some() && from != asked,

@@ -93,7 +93,8 @@ impl<H: BatchHasher> ChainSync<H> {
     fn link(&mut self, seed: Namer, id: AtomId) {
         let is_trusted = |branch: &&Branch| branch.kind == Kind::Trusted;
         let trusted = self.branches.iter().filter(is_trusted);
-        if trusted.clone().any(|branch| branch.head == id) || self.dead_ends.reason(&id).is_some() {
+        let leads_nowhere = self.bad.reason(&id).is_some() || self.dead_ends.reason(&id).is_some();
+        if leads_nowhere || trusted.clone().any(|branch| branch.head == id) {
             return;
         }
         if trusted.clone().count() >= MAX_TRUSTED_BRANCHES

@@ -157,12 +157,14 @@ fn sixty_slow_newcomers_do_not_delay_a_follower() {
     let genesis = maker.genesis.clone();
     let mut at = maker.next(&genesis, 2, &[]);
     let mut host = Host::new(time(&at));
+    host.announce(1, at.id());
+    host.run(&[&maker], 2);
     // What is nearest to an id has nothing, and takes long to say so.
     host.latency = [Duration::from_millis(20), Duration::from_secs(9)];
     for from in 100..160 {
         host.slow.insert(peer(from), Duration::from_millis(900));
     }
-    let mut behind = 0;
+    let mut behind = [0; 2];
     for number in 0..60 {
         host.announce(1, at.id());
         for from in 100..160 {
@@ -171,10 +173,18 @@ fn sixty_slow_newcomers_do_not_delay_a_follower() {
         host.run(&[&maker], 2);
         let head = host.context.head();
         let height = head.map_or(0, crate::consensus::Head::height);
-        behind = behind.max(at.height.to_u64().unwrap() - height);
+        // Each is asked once before it is known to be slow.
+        let phase = &mut behind[usize::from(number >= 20)];
+        *phase = at
+            .height
+            .to_u64()
+            .unwrap()
+            .saturating_sub(height)
+            .max(*phase);
         at = maker.next(&at, 2, &[Maker::transfer(number)]);
     }
-    assert!(behind <= 2, "{behind} blocks behind");
+    let [first, then] = behind;
+    assert!(first <= 4 && then <= 1, "{behind:?} blocks behind");
 }
 
 #[test]

@@ -81,9 +81,10 @@ fn takes_the_best_branch_and_not_the_one_heard_of_first() {
         ..SyncConfig::default()
     };
     let mut host = Host::patient(time(&high[59]), config.clone(), None);
+    // Both are longer than what may be undone, so that the choice takes a seed.
     host.announce(1, low[29].id());
     host.run(&[&maker], 10);
-    host.announce(2, high[59].id());
+    announce_of_configured_seed(&mut host, 2, high[59].id());
     host.run(&[&maker], 15);
     assert_eq!(host.verified_head(), Some(high[59].id()));
     assert!(host.status().is_settled);
@@ -91,7 +92,7 @@ fn takes_the_best_branch_and_not_the_one_heard_of_first() {
     let mut host = Host::patient(time(&high[59]), config, None);
     host.latency = [core::time::Duration::from_millis(400); 2];
     host.announce(1, low[29].id());
-    host.announce(2, high[59].id());
+    announce_of_configured_seed(&mut host, 2, high[59].id());
     host.run(&[&maker], 40);
     assert_eq!(host.verified_head(), Some(low[29].id()));
     assert!(!host.status().is_settled);

@@ -161,3 +161,23 @@ fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
     host.run(&[&maker], 30);
     assert_eq!(host.verified_head(), Some(blocks[2].id()));
 }
+
+#[test]
+fn invalid_block_that_the_default_seed_names_is_not_synced_again() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 3, 2);
+    let mut header = maker.draft(&blocks[0], 3, &[]);
+    header.cumulative_mint = 99_u64.into();
+    let bad = maker.mine(&blocks[0], header, 1);
+    let mut host = Host::new(time(&blocks[2]));
+    host.announce(1, blocks[2].id());
+    host.announce(2, bad.id());
+    host.run(&[&maker], 3);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+    assert!(host.sync.bad_reason(&bad.id()).is_some());
+    host.announce_of_seed(bad.id());
+    host.run(&[&maker], 30);
+    assert_eq!(host.verified_head(), Some(blocks[2].id()));
+    assert!(host.status().syncs.is_empty());
+}

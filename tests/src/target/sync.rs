@@ -1,0 +1,621 @@
+//! Sync under hostile inputs in any order: heads of peers that come and go, fetches that fail, come
+//! in parts, late, repeated or unasked, storage that refuses, clocks that are set, the operator's
+//! decisions, restarts.
+//!
+//! Promises: a valid block is never called bad and an invalid one never verified; nothing becomes a
+//! verified head that was not stored; what is fetched, followed and remembered stays within its
+//! bounds; sync comes to rest; and once an honest peer names the best head and answers, it is
+//! followed, whatever happened before.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "blocks of branches whose lengths are written beside them"
+)]
+
+use super::input::Input as Bytes;
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use astreum_core::chain::{
+    Address, Block, Builder, Election, Genesis, Header, Miner, Unsigned, difficulty, write_atoms,
+};
+use astreum_core::consensus::sync::{
+    ChainSync, MAX_BRANCHES, MAX_BYTES_IN_FLIGHT, MAX_HEADS, MAX_IN_FLIGHT, SyncConfig, SyncLimits,
+};
+use astreum_core::consensus::{
+    Component, Context, Effect, Environment, ForkDecisions, HeadState, Input, Now, SavedHead,
+    Serial, StoreFailure,
+};
+use astreum_core::crypto::{PublicKey, SigningKey};
+use astreum_core::integer::Natural;
+use astreum_core::time::Instant;
+use astreum_core::trie::Scalar;
+use astreum_core::wire::engine::{FetchError, ListLimit};
+use astreum_core::wire::handshake::ChainIdentity;
+use astreum_core::wire::network_group::NetworkGroup;
+use core::convert::Infallible;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+/// When the chains begin.
+const BEGINNING: u64 = 1_800_000_000;
+/// The wall clock at the start: no honest block is later.
+const START: u64 = BEGINNING + 200;
+/// Peers.
+const PEERS: u8 = 24;
+/// Steps of a run.
+const MAX_STEPS: usize = 400;
+/// Blocks of the trunk; with them, those of each branch.
+const TRUNK: usize = 12;
+/// Calls in a row after which sync has to have come to rest.
+const MAX_CALLS: usize = 4_000;
+/// The honest peer of the end.
+const HONEST: u8 = 250;
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[number; 32])
+}
+
+fn peer(number: u8) -> PublicKey {
+    PublicKey::new([number; 32])
+}
+
+fn group(number: u8) -> NetworkGroup {
+    NetworkGroup::of([20, number / 3, 0, 1].into())
+}
+
+/// All blocks that exist, with what belongs to them.
+struct World {
+    store: MemoryStore,
+    /// Blocks by what may be named as a head.
+    blocks: Vec<AtomId>,
+    heights: BTreeMap<AtomId, u64>,
+    valid: BTreeSet<AtomId>,
+    genesis: AtomId,
+    /// The highest valid block of the chain.
+    best: AtomId,
+    /// Atoms of lists, headers and transactions, for what is fetched unasked.
+    atoms: Vec<AtomId>,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(World::new)
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            store: MemoryStore::new(),
+            blocks: Vec::new(),
+            heights: BTreeMap::new(),
+            valid: BTreeSet::new(),
+            genesis: AtomId::ZERO,
+            best: AtomId::ZERO,
+            atoms: Vec::new(),
+        };
+        let genesis = world.genesis(0, BEGINNING);
+        world.genesis = genesis.id();
+        let trunk = world.extend(&genesis, TRUNK, 2, true);
+        world.extend(&trunk[3], 4, 3, false);
+        let side = world.extend(&trunk[5], 9, 3, true);
+        world.best = side[8].id();
+        // What breaks a rule, and valid-looking headers above it.
+        for (number, at) in [(0, 2), (1, 7), (2, 11)] {
+            let parent = &trunk[at];
+            let mut header = world.draft(parent, 2, number + 40);
+            match number {
+                0 => header.cumulative_mint = 99_u64.into(),
+                1 => header.accounts = AtomId::new([0x77; 32]),
+                _ => header.transactions = AtomId::new([0x78; 32]),
+            }
+            let bad = world.mine(parent, header);
+            let above = Header {
+                height: &bad.height + &Natural::ONE,
+                previous: bad.id(),
+                timestamp: &bad.timestamp + &Natural::from(2_u64),
+                difficulty: difficulty(
+                    &bad.timestamp,
+                    &(&bad.timestamp + &Natural::from(2_u64)),
+                    &bad.difficulty,
+                ),
+                ..bad.header().clone()
+            };
+            let above = world.mine(&bad, above);
+            for block in [&bad, &above] {
+                world.name(block, false);
+            }
+        }
+        // From the future, near and far; another chain id; another genesis; a header on nothing.
+        let near = world.next(&trunk[TRUNK - 1], 400, 0);
+        world.name(&near, false);
+        let far = world.next(&trunk[TRUNK - 1], 90_000, 0);
+        world.name(&far, false);
+        for (chain_id, begin) in [(5, BEGINNING), (0, BEGINNING - 77)] {
+            let other = world.genesis(chain_id, begin);
+            world.extend(&other, 5, 2, false);
+        }
+        let nowhere = Header {
+            previous: AtomId::new([0x79; 32]),
+            height: 70_u64.into(),
+            ..trunk[4].header().clone()
+        };
+        let nowhere = world.mine(&trunk[4], nowhere);
+        world.name(&nowhere, false);
+        world.valid.insert(genesis.id());
+        let blocks = world.blocks.clone();
+        let ids = blocks
+            .iter()
+            .filter_map(|id| Block::read(&world.store, *id).ok());
+        let atoms = ids.flat_map(|block| [block.accounts, block.transactions, block.id()]);
+        world.atoms = atoms.filter(|id| !id.is_zero()).collect();
+        world
+    }
+
+    fn genesis(&mut self, chain_id: u64, begin: u64) -> Block {
+        let validator = Address::from(key(1).verifying_key());
+        let mut genesis = Genesis::new(validator, chain_id.into(), begin.into());
+        let sender = Address::from(key(2).verifying_key());
+        genesis.balances.insert(sender, 1_000_000_000_u64.into());
+        let Ok(block) = genesis.build(&mut Scalar, &mut self.store) else {
+            panic!("a genesis of two accounts can be built");
+        };
+        self.write(&block);
+        self.name(&block, false);
+        block
+    }
+
+    fn write(&mut self, block: &Block) {
+        let Ok(()) = write_atoms(block.to_atoms(), &mut self.store);
+    }
+
+    fn name(&mut self, block: &Block, is_valid: bool) {
+        let id = block.id();
+        self.blocks.push(id);
+        let height = block.height.to_u64();
+        self.heights.insert(id, height.unwrap_or(u64::MAX));
+        if is_valid {
+            self.valid.insert(id);
+        }
+    }
+
+    /// The header of a block of the only validator, with a transfer unless `number` is 0.
+    fn draft(&mut self, parent: &Block, gap: u64, number: u64) -> Header {
+        let Ok(election) = Election::read(&self.store, parent) else {
+            panic!("the election after a block of ours can be read");
+        };
+        let mut transactions = Vec::new();
+        if number > 0 {
+            let unsigned = Unsigned {
+                chain_id: parent.chain_id.clone(),
+                amount: Natural::ONE,
+                counter: number.into(),
+                data: [].as_slice().into(),
+                recipient: Address::new([7; 32]),
+            };
+            transactions.push(unsigned.sign(&key(2)));
+        }
+        let mut builder = Builder::new(&self.store, parent, &election.stakes);
+        for transaction in &transactions {
+            let applied = builder.apply(transaction);
+            assert!(matches!(applied, Ok(Ok(_))), "{applied:?}");
+        }
+        let Ok(body) = builder.finish(&mut Scalar, None) else {
+            panic!("everything that a body needs is here");
+        };
+        drop(builder);
+        let time = &parent.timestamp + &Natural::from(gap);
+        let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+        let validator = Address::from(key(1).verifying_key());
+        let header = body.header(parent, validator, time, asked);
+        let Ok(()) = write_atoms(body.atoms, &mut self.store);
+        for transaction in &transactions {
+            let Ok(()) = write_atoms(transaction.to_atoms(), &mut self.store);
+        }
+        header
+    }
+
+    fn mine(&mut self, parent: &Block, header: Header) -> Block {
+        let mut miner = Miner::new(header, key(1), &parent.difficulty);
+        let Some(block) = miner.try_nonces(1 << 20, &mut Scalar) else {
+            panic!("a nonce of so little work is found");
+        };
+        self.write(&block);
+        block
+    }
+
+    fn next(&mut self, parent: &Block, gap: u64, number: u64) -> Block {
+        let header = self.draft(parent, gap, number);
+        self.mine(parent, header)
+    }
+
+    /// Valid blocks on `parent`, of which every third has a transfer.
+    fn extend(&mut self, parent: &Block, count: usize, gap: u64, pays: bool) -> Vec<Block> {
+        let is_ours = parent.id() == self.genesis || self.valid.contains(&parent.id());
+        let mut blocks: Vec<Block> = Vec::new();
+        for number in 0..count {
+            let last = blocks.last().unwrap_or(parent).clone();
+            let transfer = if pays && number % 3 == 0 {
+                last.height.to_u64().unwrap_or(0) + 1
+            } else {
+                0
+            };
+            let block = self.next(&last, gap, transfer);
+            self.name(&block, is_ours);
+            blocks.push(block);
+        }
+        blocks
+    }
+
+    /// The beginning of a list, up to `most` atoms.
+    fn part(&self, id: AtomId, limit: ListLimit, most: usize) -> Vec<Atom> {
+        let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
+        while !next.is_zero() && atoms.len() < limit.atoms.min(most) && bytes <= limit.bytes {
+            let Ok(atom) = self.store.atom(&next) else {
+                break;
+            };
+            bytes += atom.stored_len();
+            next = atom.next();
+            atoms.push(atom);
+        }
+        atoms
+    }
+}
+
+/// What a node keeps: what it stored, and what was fetched until it is dropped.
+#[derive(Clone, Default)]
+struct Local {
+    stored: MemoryStore,
+    fetched: MemoryStore,
+}
+
+impl AtomSource for Local {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        self.stored.atom(id).or_else(|_| self.fetched.atom(id))
+    }
+}
+
+/// A follower.
+struct Follower {
+    world: &'static World,
+    sync: ChainSync<Scalar>,
+    context: Context,
+    local: Local,
+    saved: Option<SavedHead>,
+    decisions: ForkDecisions,
+    fetches: BTreeMap<AtomId, ListLimit>,
+    storing: BTreeMap<AtomId, Vec<(AtomId, Atom)>>,
+    stored: BTreeSet<AtomId>,
+    now: Instant,
+    unix: Duration,
+    /// Whether the default seed, or the operator, has had a say.
+    is_led: bool,
+}
+
+fn config(decisions: &ForkDecisions) -> SyncConfig {
+    SyncConfig {
+        max_reorg_depth: 30,
+        first_adoption_wait: Duration::from_secs(3),
+        decisions: decisions.clone(),
+        limits: SyncLimits {
+            unconfirmed_headers: 12,
+            checkpoint_interval: 4,
+            checkpoints: 4,
+            resident_headers: 5,
+        },
+        ..SyncConfig::default()
+    }
+}
+
+impl Follower {
+    fn new() -> Self {
+        let decisions = ForkDecisions::default();
+        Self {
+            world: world(),
+            sync: ChainSync::new(config(&decisions), Scalar),
+            context: Context::new(None),
+            local: Local::default(),
+            saved: None,
+            decisions,
+            fetches: BTreeMap::new(),
+            storing: BTreeMap::new(),
+            stored: BTreeSet::new(),
+            now: Instant::ZERO + Duration::from_secs(1_000),
+            unix: Duration::from_secs(START),
+            is_led: false,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.sync = ChainSync::new(config(&self.decisions), Scalar);
+        self.context = Context::new(self.saved.clone());
+        self.fetches.clear();
+        self.storing.clear();
+        self.local.fetched = MemoryStore::new();
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut ChainSync<Scalar>, &Environment<'_>, &mut Context)) {
+        let environment = Environment {
+            now: Now {
+                instant: self.now,
+                unix: self.unix,
+            },
+            atoms: &self.local,
+            parallel: &Serial,
+        };
+        call(&mut self.sync, &environment, &mut self.context);
+        while self.context.poll_event().is_some() {}
+        while let Some(effect) = self.context.poll_effect() {
+            self.carry_out(effect);
+        }
+        self.check();
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fetch { id, limit, .. } => {
+                let before = self.fetches.insert(id, limit);
+                assert!(before.is_none(), "{id} is fetched twice at once");
+            }
+            Effect::StoreBlock { block, atoms } => {
+                assert!(!self.is_bad(&block), "{block} is invalid and is stored");
+                self.storing.insert(block, atoms);
+            }
+            Effect::SetHead { head, saved } => {
+                let is_stored = self.stored.contains(&head.id());
+                assert!(
+                    head.state() != HeadState::Verified || is_stored,
+                    "{} became the head and is not stored",
+                    head.id()
+                );
+                self.saved = Some(saved);
+            }
+            Effect::SaveDecisions(decisions) => self.decisions = decisions,
+            other => panic!("sync does not ask for this: {other:?}"),
+        }
+    }
+
+    /// Whether a block breaks a rule, or stands on one that does.
+    fn is_bad(&self, id: &AtomId) -> bool {
+        let mut at = *id;
+        while let Ok(block) = Block::read(&self.world.store, at) {
+            let is_wrong = block.cumulative_mint == 99_u64
+                || block.accounts == AtomId::new([0x77; 32])
+                || block.transactions == AtomId::new([0x78; 32]);
+            if is_wrong {
+                return true;
+            }
+            if block.is_genesis() {
+                return false;
+            }
+            at = block.previous;
+        }
+        true
+    }
+
+    fn check(&self) {
+        assert!(self.fetches.len() <= MAX_IN_FLIGHT);
+        let bytes: usize = self.fetches.values().map(|limit| limit.bytes).sum();
+        assert!(bytes <= MAX_BYTES_IN_FLIGHT, "{bytes} bytes under way");
+        let status = self.sync.status();
+        assert!(status.syncs.len() <= MAX_BRANCHES && status.candidates <= MAX_HEADS);
+        for (id, reason) in &status.bad_blocks {
+            assert!(
+                !self.world.valid.contains(id),
+                "{id} is valid and called bad: {reason}"
+            );
+        }
+        if let Some(head) = self.context.head()
+            && head.state() == HeadState::Verified
+        {
+            assert!(!self.is_bad(&head.id()), "{} is the head", head.id());
+        }
+    }
+
+    /// Calls until sync waits for something or for a time.
+    fn settle(&mut self) {
+        for _ in 0..MAX_CALLS {
+            self.call(|sync, environment, context| sync.advance(environment, context));
+            let timeout = self.sync.poll_timeout();
+            if timeout.is_none_or(|at| at > self.now) {
+                return;
+            }
+        }
+        panic!("sync does not come to rest: {:?}", self.sync.status());
+    }
+
+    fn input(&mut self, input: &Input) {
+        self.call(|sync, environment, context| sync.handle_input(environment, context, input));
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+        self.unix += duration;
+    }
+
+    fn announce(&mut self, from: u8, id: AtomId, code: u8) {
+        let is_default_seed = code == 240;
+        self.is_led |= is_default_seed;
+        self.input(&Input::PeerHead {
+            peer: peer(from),
+            group: group(from),
+            id,
+            is_default_seed,
+            is_seed: is_default_seed || code == 241,
+        });
+    }
+
+    /// Ends a fetch that was asked for, or not, with up to `most` atoms or the error of this code.
+    fn end_fetch(&mut self, id: AtomId, most: usize, error: Option<u8>, from: Option<u8>) {
+        let limit = self.fetches.remove(&id);
+        let limit = limit.unwrap_or(astreum_core::consensus::PART);
+        let atoms = self.world.part(id, limit, most.max(1));
+        let errors = [
+            FetchError::NotFound,
+            FetchError::Timeout,
+            FetchError::TooMany,
+            FetchError::TooLarge,
+        ];
+        let error = error.and_then(|code| errors.get(usize::from(code) % errors.len()).copied());
+        let outcome = match error {
+            Some(error) => Err(error),
+            None if atoms.is_empty() => Err(FetchError::NotFound),
+            None => {
+                self.local.fetched.extend(atoms.iter().cloned());
+                Ok(atoms)
+            }
+        };
+        let from = from.map(peer);
+        self.input(&Input::Fetched { id, outcome, from });
+    }
+
+    fn end_store(&mut self, block: AtomId, is_stored: bool) {
+        let atoms = self.storing.remove(&block);
+        let outcome = match atoms {
+            Some(atoms) if is_stored => {
+                let Ok(()) = write_atoms(atoms, &mut self.local.stored);
+                self.stored.insert(block);
+                Ok(())
+            }
+            // What was not asked for has not been stored either.
+            _ => Err(StoreFailure::NoRoom("the storage limit is reached".into())),
+        };
+        self.input(&Input::BlockStored { block, outcome });
+    }
+
+    /// One step of a hostile run; `None` at the end of the bytes.
+    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
+        let named = pick(&self.world.blocks, a).unwrap_or(AtomId::new([a; 32]));
+        let id = if a >= 240 {
+            AtomId::new([a; 32])
+        } else {
+            named
+        };
+        match code % 16 {
+            0..=3 => self.announce(1 + b % PEERS, id, code),
+            4 => self.input(&Input::PeerGone {
+                peer: peer(1 + b % PEERS),
+            }),
+            5 => self.input(&Input::PeerIdentity {
+                peer: peer(1 + b % PEERS),
+                identity: ChainIdentity {
+                    rules_version: self.sync.identity().rules_version + u32::from(a == 1),
+                    chain_id: u64::from(a == 2),
+                    genesis: (a == 3).then_some(id),
+                },
+            }),
+            6..=8 => {
+                let asked: Vec<AtomId> = self.fetches.keys().copied().collect();
+                let id = pick(&asked, a).unwrap_or(id);
+                let most = if b & 1 == 0 {
+                    usize::MAX
+                } else {
+                    usize::from(b)
+                };
+                self.end_fetch(id, most, None, Some(1 + b % PEERS));
+            }
+            9 => {
+                let asked: Vec<AtomId> = self.fetches.keys().copied().collect();
+                let id = pick(&asked, a).unwrap_or(id);
+                self.end_fetch(id, 1, Some(b), None);
+            }
+            10 => {
+                // Unasked, or once more.
+                let id = pick(&self.world.atoms, a).unwrap_or(id);
+                let is_asked = self.fetches.contains_key(&id);
+                if !is_asked {
+                    self.end_fetch(id, usize::from(b), None, None);
+                }
+            }
+            11 => {
+                let asked: Vec<AtomId> = self.storing.keys().copied().collect();
+                let block = pick(&asked, a).unwrap_or(id);
+                self.end_store(block, b >= 64);
+            }
+            12 => {
+                self.pass(Duration::from_millis(u64::from(a) * u64::from(b)));
+                self.settle();
+            }
+            13 => self.settle(),
+            14 => match b % 8 {
+                0 => self.restart(),
+                1 => self.local.fetched = MemoryStore::new(),
+                2 => self.unix += Duration::from_secs(u64::from(a) * 50),
+                3 => self.unix -= Duration::from_secs(u64::from(a) * 50),
+                4 => {
+                    self.is_led = true;
+                    self.input(&Input::AdoptFork(id));
+                }
+                5 => {
+                    self.is_led = true;
+                    self.input(&Input::AvoidBlock(id));
+                }
+                _ => self.answer_all(),
+            },
+            _ => self.answer_all(),
+        }
+        Some(())
+    }
+
+    /// Answers everything that is asked for, until there is nothing more.
+    fn answer_all(&mut self) {
+        for _ in 0..MAX_CALLS {
+            self.settle();
+            let asked: Vec<AtomId> = self.fetches.keys().copied().collect();
+            let storing: Vec<AtomId> = self.storing.keys().copied().collect();
+            if asked.is_empty() && storing.is_empty() {
+                return;
+            }
+            for id in asked {
+                self.end_fetch(id, usize::MAX, None, Some(HONEST));
+            }
+            for block in storing {
+                self.end_store(block, true);
+            }
+        }
+        panic!("there is always something more to ask for");
+    }
+
+    /// An honest peer names the best head, and all is answered: it is followed.
+    fn recover(&mut self) {
+        self.unix = Duration::from_secs(START);
+        let best = self.world.best;
+        for _ in 0..60 {
+            for from in [HONEST, HONEST - 9] {
+                self.announce(from, best, 0);
+            }
+            self.answer_all();
+            self.pass(Duration::from_secs(11));
+        }
+        if self.is_led || self.context.root() != Some(self.world.genesis) {
+            return;
+        }
+        let head = self.context.head();
+        let height = head.map(|head| head.height());
+        let expected = self.world.heights.get(&best).copied();
+        assert!(
+            height >= expected,
+            "the best head is not followed: {:?}",
+            self.sync.status()
+        );
+    }
+}
+
+fn pick(ids: &[AtomId], code: u8) -> Option<AtomId> {
+    let at = usize::from(code).checked_rem(ids.len())?;
+    ids.get(at).copied()
+}
+
+/// Drives sync with the inputs that the bytes stand for.
+pub fn run(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let mut follower = Follower::new();
+    for _ in 0..MAX_STEPS {
+        if follower.step(&mut bytes).is_none() {
+            break;
+        }
+    }
+    follower.recover();
+}
