@@ -37,6 +37,8 @@ use writer::{Message, QUEUE_EVENTS, Settings, Writer};
 
 /// The first line of every log.
 pub const BANNER: &str = "Starting Astreum Node";
+/// Name of the log's thread.
+pub(crate) const THREAD_NAME: &str = "log";
 /// How long [`Handle`] waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -146,7 +148,7 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     let level = logger.filter.filter();
     log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::AlreadySet)?;
     let thread = thread::Builder::new()
-        .name("log".to_owned())
+        .name(THREAD_NAME.to_owned())
         .spawn(move || {
             Writer::new(settings, clock::unix_time, writer_dropped, complain).run(&messages);
         })
