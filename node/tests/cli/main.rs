@@ -10,6 +10,7 @@ mod configuration;
 mod harness;
 mod language;
 mod node;
+mod operations;
 mod places;
 mod private;
 mod storage;
