@@ -49,6 +49,7 @@ fn tell(panic: &PanicHookInfo<'_>) {
 mod tests {
     use super::*;
     use crate::config::{Config, Paths};
+    use crate::log;
     use crate::scratch::Scratch;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
@@ -66,7 +67,14 @@ mod tests {
         exit_on_panic();
         let _log = log::init(&config, &paths).unwrap();
         let thread = std::thread::Builder::new().name("worker".to_owned());
-        let thread = thread.spawn(|| panic!("on purpose")).unwrap();
+        let thread = thread.spawn(|| {
+            // Lines that are not written yet when the thread panics.
+            for number in 0..5_000 {
+                log::info!("line {number}");
+            }
+            panic!("on purpose");
+        });
+        let thread = thread.unwrap();
         // The hook ends the process before the thread does.
         let _ = thread.join();
         std::process::exit(3);
