@@ -9,6 +9,7 @@
 //! | [`log`] | JSON lines, rotation, rate limits |
 //! | [`store`] | atoms in memory, bounded, behind one facade |
 //! | [`work`] | bounded worker threads |
+//! | [`failure`] | panics of a node's threads |
 //! | [`chain`] | state machines that follow, verify and make blocks |
 //! | [`net`] | the event loop that drains core's engine, seeds, proof of work |
 //! | [`query`] | questions about the chain, answered from atoms |
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod conform;
 pub mod control;
+pub mod failure;
 pub mod keys;
 pub mod lanes;
 pub mod log;

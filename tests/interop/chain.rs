@@ -276,6 +276,7 @@ impl Ours {
             let status: TransactionStatusReply = self.request(&Request::TransactionStatus {
                 id: id.to_owned(),
                 wait_seconds: 2,
+                until_safe: false,
             })?;
             Ok(Some(status).filter(TransactionStatusReply::is_final))
         })

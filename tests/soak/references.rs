@@ -240,6 +240,7 @@ fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
         let request = Request::TransactionStatus {
             id: id.to_string(),
             wait_seconds: 5,
+            until_safe: false,
         };
         match validator.request::<TransactionStatusReply>(&request) {
             Ok(status) if status.state == "success" => {

@@ -132,6 +132,7 @@ fn status(node: &Node, id: &AtomId, wait_seconds: u64) -> Result<TransactionStat
     node.request(&Request::TransactionStatus {
         id: id.to_string(),
         wait_seconds,
+        until_safe: false,
     })
     .map_err(|error| error.to_string())
 }

@@ -85,6 +85,20 @@ pub enum ClockEvent {
     Agrees,
 }
 
+impl fmt::Display for ClockEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jumped { seconds } => {
+                let direction = if *seconds < 0 { "back" } else { "forward" };
+                let seconds = seconds.unsigned_abs();
+                write!(f, "the system clock was set {direction} by {seconds} s")
+            }
+            Self::Disagrees(offset) => offset.fmt(f),
+            Self::Agrees => f.write_str("the system clock agrees with its peers again"),
+        }
+    }
+}
+
 /// Head that was named, and by which groups when.
 #[derive(Debug)]
 struct Named {
@@ -424,6 +438,7 @@ mod tests {
             assert!(expected.contains(&offset.seconds), "{wrong_by}: {offset:?}");
             assert_eq!(offset.groups, 2);
             assert!(offset.to_string().contains(text), "{offset}");
+            assert_eq!(world.events[0].to_string(), offset.to_string());
             assert_eq!(world.events.len(), 1, "{:?}", world.events);
             // Corrected, which is a jump, and what was known is known anew.
             world.wrong_by = 0;
@@ -504,6 +519,10 @@ mod tests {
         assert_eq!(watch.tick(at(2, 3_900)), None);
         let jumped = |seconds| Some(ClockEvent::Jumped { seconds });
         assert_eq!(watch.tick(at(3, 9_900)), jumped(5));
+        let text = jumped(-5)
+            .map(|event| event.to_string())
+            .unwrap_or_default();
+        assert_eq!(text, "the system clock was set back by 5 s");
         assert_eq!(watch.tick(at(4, 10_900)), None, "told once");
         assert_eq!(watch.tick(at(5, 900)), jumped(-11));
         // A suspended machine, of which the monotonic clock takes no notice.

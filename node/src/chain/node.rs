@@ -156,6 +156,7 @@ impl Chain {
             sync: self.sync.status(),
             mempool: self.mempool.status(),
             validator: self.producer.as_ref().map(Producer::status),
+            ..ChainStatus::default()
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::lanes::Lanes;
 pub use astreum_core::consensus::sync::{
-    CheckedTransactions, MAX_BRANCHES, OtherChain, SyncConfig, SyncEvent, SyncProgress, SyncStatus,
-    verify_body,
+    CheckedTransactions, DeepReorganization, MAX_BRANCHES, OtherChain, SyncConfig, SyncEvent,
+    SyncProgress, SyncStatus, verify_body,
 };
 
 /// Sync: follows the heads that peers announce and verifies every block.

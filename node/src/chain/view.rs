@@ -2,7 +2,9 @@
 
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
+use crate::work::NearlyFull;
 use astreum_core::atom::AtomId;
+use astreum_core::consensus::ClockOffset;
 use astreum_core::consensus::mempool::MempoolStatus;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,12 @@ pub struct ChainStatus {
     pub mempool: Arc<MempoolStatus>,
     /// The validator, if this node is one.
     pub validator: Option<ValidatorStatus>,
+    /// How far the system clock is off, if it is.
+    pub clock: Option<ClockOffset>,
+    /// Storages that are nearly full.
+    pub nearly_full: Vec<NearlyFull>,
+    /// Why the head is not in the head journal, if it is not.
+    pub head_failure: Option<String>,
 }
 
 /// The chain's state, for who is not on the chain's thread; clones share it.

@@ -134,11 +134,12 @@ A file holds the same:
   [contracts]
   ID = { owner = \"KEY\", bytes = 1_000, atoms = 3 }")]
     Genesis(Box<GenesisArgs>),
-    /// Show and recover the chain's files of a node that does not run.
+    /// Show and recover the chain's files, and decide on forks.
     #[command(after_help = "Examples:
   astreum chain show --config node.toml
   astreum chain recover --config node.toml           what can be recovered; changes nothing
   astreum chain recover --config node.toml --adopt   resumes the best verified chain
+  astreum chain forks                                forks that the running node knows
 
 A node resumes from the head journal in its chain directory, which is chain_dir, or chain in
 cold_storage_path. Where the journal is lost or damaged, recover searches cold storage for blocks of

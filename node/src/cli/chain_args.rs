@@ -1,11 +1,12 @@
 //! The arguments of the commands about the chain, as they are written.
 
-use core::num::{NonZeroU32, NonZeroU64};
+use core::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::args::{NodeArgs, RunArgs};
+use super::wait::Wait;
 
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -32,13 +33,16 @@ The counter tells two otherwise equal transactions apart; without --counter it i
 milliseconds. To try again without paying twice, repeat the command with the counter that was
 printed: the same transaction has the same id, and is applied once.
 
-With --wait the exit code is 0 when it succeeded in a block, and 1 when it failed there, was refused
-or expired, or was not included in time.")]
+--wait, or --wait included, waits 60 seconds for a block, --wait 90 as many as it says, and --wait safe
+600 seconds until no branch of less than half of the stake can undo the block; --wait safe:900 waits
+longer. The exit code is then 0 when it succeeded in a block, and 1 when it failed there, was refused
+or expired, or came to nothing in time.")]
     Send(Box<TxSendArgs>),
     /// Where a transaction is: waiting, in which block and how it went, or unknown.
     #[command(after_help = "Examples:
   astreum tx status ID
   astreum tx status ID --wait 60
+  astreum tx status ID --wait safe
 
 The exit code is 0 when it succeeded or waits, 1 when it failed or is unknown.")]
     Status(TxStatusArgs),
@@ -80,14 +84,15 @@ pub(super) struct TxSendArgs {
     /// The chain that it is for [default: that of the node's head].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) chain_id: Option<String>,
-    /// Wait until it is in a block, at most this many seconds.
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many seconds,
+    /// 60 or 600 without a number.
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "included|safe|SECONDS",
         num_args = 0..=1,
-        default_missing_value = "60"
+        default_missing_value = "included"
     )]
-    pub(super) wait: Option<NonZeroU64>,
+    pub(super) wait: Option<Wait>,
     /// Print what would be sent, and send nothing.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
@@ -105,14 +110,15 @@ pub(super) struct TxSendArgs {
 pub(super) struct TxStatusArgs {
     /// The transaction's id.
     pub(super) id: String,
-    /// Wait until it is in a block, at most this many seconds.
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many seconds,
+    /// 60 or 600 without a number.
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "included|safe|SECONDS",
         num_args = 0..=1,
-        default_missing_value = "60"
+        default_missing_value = "included"
     )]
-    pub(super) wait: Option<NonZeroU64>,
+    pub(super) wait: Option<Wait>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -135,14 +141,15 @@ pub(super) struct TxShowArgs {
 pub(super) struct TxResendArgs {
     /// The transaction's id: 64 hexadecimal digits.
     pub(super) id: String,
-    /// Wait until it is in a block, at most this many seconds.
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many seconds,
+    /// 60 or 600 without a number.
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "included|safe|SECONDS",
         num_args = 0..=1,
-        default_missing_value = "60"
+        default_missing_value = "included"
     )]
-    pub(super) wait: Option<NonZeroU64>,
+    pub(super) wait: Option<Wait>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -1,4 +1,4 @@
-//! `astreum chain`: the chain's files of a node that does not run.
+//! `astreum chain`: the chain's files of a node that does not run, and forks of one that does.
 
 use std::io::Write as _;
 
@@ -19,6 +19,7 @@ use astreum_core::crypto::SigningKey;
 use super::account::table;
 use super::args::RunArgs;
 use super::block::time;
+use super::forks::{self, DecisionArgs, ForksArgs};
 use super::genesis::{check_not_running, refused};
 use super::output::{Failure, Output, complain, json_line};
 use super::store::with_bar_of;
@@ -49,6 +50,25 @@ records that are intact are kept; those that are lost are made again from the ke
 chain. Damaged files are kept under names that end in .damaged.
 The exit code is 1 when there is nothing to adopt.")]
     Recover(RecoverArgs),
+    /// List the forks that the running node knows, and the decisions on them.
+    #[command(after_help = "Examples:
+  astreum chain forks
+  astreum chain forks --json | jq '.contests[]'
+
+A fork that is too deep to be followed waits for a decision; `astreum status` names it as a problem.
+The decisions survive a restart.")]
+    Forks(ForksArgs),
+    /// Let the running node follow the branch through a block, however deep it left ours.
+    #[command(after_help = "Example:
+  astreum chain adopt ID
+
+ID is the first block of a branch, as `astreum chain forks` lists it. A block that is not known here
+is asked for at the peers. Transactions of the branch that is left return to the mempool.")]
+    Adopt(DecisionArgs),
+    /// Let the running node follow no branch through a block.
+    #[command(after_help = "Example:
+  astreum chain avoid ID")]
+    Avoid(DecisionArgs),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +99,9 @@ pub(super) fn chain(args: ChainArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
         ChainCommand::Show(args) => show(args, out),
         ChainCommand::Recover(args) => recover(args, out),
+        ChainCommand::Forks(args) => forks::forks(&args, out),
+        ChainCommand::Adopt(args) => forks::adopt(&args, out),
+        ChainCommand::Avoid(args) => forks::avoid(&args, out),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line: raw arguments in, an exit code out.
 //!
 //! Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration. Results go to
-//! stdout, everything else to stderr; a reader that closes stdout early ends the command quietly.
+//! stdout, everything else to stderr; a panic of any thread is 101; a reader that closes stdout early ends the command quietly.
 
 mod account;
 mod args;
@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod eval;
 mod expr_json;
+mod forks;
 mod generate;
 mod genesis;
 mod genesis_file;
@@ -31,6 +32,7 @@ mod source;
 mod store;
 mod tx;
 mod validators;
+mod wait;
 mod words;
 
 use std::io::Write as _;
@@ -44,6 +46,7 @@ use output::{Failure, Output};
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::run::exit_on_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,6 +1,5 @@
 //! `astreum tx`.
 
-use core::num::NonZeroU64;
 use core::time::Duration;
 use std::io::Write as _;
 use std::time::Instant;
@@ -24,6 +23,7 @@ use super::args::NodeArgs;
 use super::chain_args::{TxArgs, TxCommand, TxResendArgs, TxSendArgs, TxShowArgs, TxStatusArgs};
 use super::output::{Failure, Output, complain, json_line};
 use super::session::client;
+use super::wait::Wait;
 use super::words;
 
 pub(super) fn tx(args: TxArgs, out: &mut Output) -> Result<(), Failure> {
@@ -69,12 +69,12 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     }
     let status = match args.wait {
         None => None,
-        Some(seconds) => {
+        Some(until) => {
             if !args.json {
                 write!(out, "{}", sent(&transaction, &reply, args.dry_run))?;
                 out.flush()?;
             }
-            Some(wait(&client, &reply.id, seconds.get(), &args.at, true)?)
+            Some(wait(&client, &reply.id, until, &args.at, true)?)
         }
     };
     if args.json {
@@ -88,7 +88,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
             Some(status) => write!(out, "{}", status_text(status))?,
         }
     }
-    status.map_or(Ok(()), |status| verdict(&status, args.wait.is_some()))
+    status.map_or(Ok(()), |status| verdict(&status, args.wait))
 }
 
 fn recipient(args: &TxSendArgs) -> Result<Address, Failure> {
@@ -235,7 +235,7 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
     let reply: SendReply = client.request(&Request::ResendTransaction { id })?;
     let status = match args.wait {
         None => None,
-        Some(seconds) => Some(wait(&client, &reply.id, seconds.get(), &args.at, true)?),
+        Some(until) => Some(wait(&client, &reply.id, until, &args.at, true)?),
     };
     if args.json {
         let value = json!({
@@ -255,7 +255,7 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
             write!(out, "{}", status_text(status))?;
         }
     }
-    status.map_or(Ok(()), |status| verdict(&status, true))
+    status.map_or(Ok(()), |status| verdict(&status, args.wait))
 }
 
 /// Asks until it is in a block, refused or expired, or the time is up; the node waits, not this
@@ -263,13 +263,14 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
 fn wait(
     client: &Client,
     id: &str,
-    seconds: u64,
+    until: Wait,
     at: &NodeArgs,
     mut is_connected: bool,
 ) -> Result<TransactionStatusReply, Failure> {
     // Well before this process would take the node for dead.
     let at_once = MAX_WAIT_SECONDS.min(at.timeout.get().div_ceil(2));
-    let deadline = Instant::now() + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
+    let deadline =
+        Instant::now() + Duration::from_secs(until.seconds.get().min(u64::from(u32::MAX)));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, so that what is left is not asked for without waiting.
@@ -277,9 +278,10 @@ fn wait(
         let request = Request::TransactionStatus {
             id: id.to_owned(),
             wait_seconds: left.min(at_once),
+            until_safe: until.until_safe,
         };
         let status: TransactionStatusReply = match client.request(&request) {
-            Err(error) if is_connected && is_lost(&error) => {
+            Err(error) if is_lost(&error, is_connected) => {
                 return Err(Failure::Failed(format!(
                     "lost the connection to the node; state unknown: {error}; `astreum tx status \
                      {id}` asks again"
@@ -288,16 +290,27 @@ fn wait(
             answer => answer?,
         };
         is_connected = true;
-        if status.is_final() || left <= at_once {
+        if is_reached(&status, until) || left <= at_once {
             return Ok(status);
         }
     }
 }
 
-/// Returns whether the node has gone, so that nothing is known of what was asked.
-const fn is_lost(error: &ClientError) -> bool {
+/// Returns whether there is nothing left to wait for.
+fn is_reached(status: &TransactionStatusReply, until: Wait) -> bool {
+    match status.block {
+        // Of a block whose confirmation is not known nothing more is to come.
+        Some(_) => !until.until_safe || status.confirmation.is_none() || status.is_safe(),
+        None => status.is_final(),
+    }
+}
+
+/// Returns whether the node has gone, so that nothing is known of what was asked. `was_connected`
+/// tells whether it has answered before.
+const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
     match error {
-        ClientError::NotRunning { .. } | ClientError::Io { .. } => true,
+        ClientError::NotRunning { .. } => was_connected,
+        ClientError::Io { .. } => true,
         ClientError::Refused(reply) => reply.stopping,
         ClientError::BadReply { .. } => false,
     }
@@ -306,19 +319,31 @@ const fn is_lost(error: &ClientError) -> bool {
 fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
     let id = words::id("the transaction", &args.id)?.to_string();
     let client = client(&args.at)?;
-    let seconds = args.wait.map_or(0, NonZeroU64::get);
-    let status = wait(&client, &id, seconds, &args.at, false)?;
+    let status = match args.wait {
+        Some(until) => wait(&client, &id, until, &args.at, false)?,
+        None => client.request(&Request::TransactionStatus {
+            id,
+            wait_seconds: 0,
+            until_safe: false,
+        })?,
+    };
     if args.json {
         json_line(out, &status)?;
     } else {
         write!(out, "{}", status_text(&status))?;
     }
-    verdict(&status, args.wait.is_some())
+    verdict(&status, args.wait)
 }
 
 /// Whether the command did what it was asked.
-fn verdict(status: &TransactionStatusReply, waited: bool) -> Result<(), Failure> {
+fn verdict(status: &TransactionStatusReply, waited: Option<Wait>) -> Result<(), Failure> {
     match status.state.as_str() {
+        "success" if waited.is_some_and(|until| until.until_safe && !status.is_safe()) => {
+            Err(Failure::Failed(format!(
+                "timed out waiting for its block to be safe; `astreum tx status {}` asks again",
+                status.id
+            )))
+        }
         "success" => Ok(()),
         "failed" => Err(Failure::Failed(
             "the transaction is in a block and failed there: its fee and storage are paid, its \
@@ -341,7 +366,7 @@ fn verdict(status: &TransactionStatusReply, waited: bool) -> Result<(), Failure>
             "it was in a branch that was left, and could not return to the mempool: {}",
             status.reason.as_deref().unwrap_or("no reason given")
         ))),
-        _ if waited => Err(Failure::Failed(
+        _ if waited.is_some() => Err(Failure::Failed(
             "timed out waiting for inclusion; `astreum tx status` asks again".to_owned(),
         )),
         _ => Ok(()),
@@ -388,6 +413,7 @@ fn status_text(status: &TransactionStatusReply) -> String {
     if let (Some(block), Some(height)) = (own(&status.block), own(&status.height)) {
         rows.push(("in block", format!("{height}, {block}")));
     }
+    rows.extend(confirmation_text(status).map(|text| ("confirmation", text)));
     if let Some(index) = status.index {
         rows.push(("index", index.to_string()));
     }
@@ -400,6 +426,18 @@ fn status_text(status: &TransactionStatusReply) -> String {
             .map(|head| ("as of block", at_head(head))),
     );
     table(&rows)
+}
+
+fn confirmation_text(status: &TransactionStatusReply) -> Option<String> {
+    let text = match (status.confirmation.as_deref()?, &status.undo_stake) {
+        ("included", Some(stake)) => format!("included: a stake of about {stake} undoes it"),
+        ("safe", _) => "safe: no branch of less than half of the stake undoes it".to_owned(),
+        ("settled", _) => {
+            "settled: undoing it takes a third of the stake to produce on both branches".to_owned()
+        }
+        (other, _) => other.to_owned(),
+    };
+    Some(text)
 }
 
 fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {
@@ -455,6 +493,8 @@ mod tests {
             pool_transactions: Some(10),
             block: None,
             height: None,
+            confirmation: None,
+            undo_stake: None,
             index: None,
             receipt: None,
             cost: None,
@@ -479,7 +519,7 @@ mod tests {
         let text = status_text(&reply);
         assert!(text.contains("not held by any known validator"), "{text}");
         reply.state = "expired".to_owned();
-        assert!(reply.is_final() && verdict(&reply, false).is_err());
+        assert!(reply.is_final() && verdict(&reply, None).is_err());
         reply.state = "abandoned".to_owned();
         reply.reason = Some("insufficient balance".to_owned());
         (reply.abandoned_block, reply.abandoned_height) = (Some("ef".repeat(32)), Some(7));
@@ -489,5 +529,26 @@ mod tests {
             "{text}"
         );
         assert!(reply.is_final());
+    }
+
+    #[test]
+    fn a_wait_for_a_safe_block_ends_with_it_and_not_before() {
+        let text = |confirmation: &str, undo_stake: Option<&str>| {
+            let reply = serde_json::json!({
+                "id": "ab", "state": "success", "block": "cd", "height": "7", "index": 0,
+                "receipt": null, "cost": null, "head": null,
+                "confirmation": confirmation, "undo_stake": undo_stake,
+            });
+            serde_json::from_value::<TransactionStatusReply>(reply).unwrap()
+        };
+        let (included, safe) = (text("included", Some("5")), text("safe", None));
+        let [until_included, until_safe]: [Wait; 2] =
+            ["included", "safe"].map(|text| text.parse().unwrap());
+        assert!(status_text(&included).contains("a stake of about 5 undoes it"));
+        assert!(is_reached(&included, until_included) && !is_reached(&included, until_safe));
+        assert!(is_reached(&safe, until_safe));
+        assert!(verdict(&included, Some(until_included)).is_ok());
+        assert!(verdict(&included, Some(until_safe)).is_err());
+        assert!(verdict(&safe, Some(until_safe)).is_ok() && verdict(&included, None).is_ok());
     }
 }

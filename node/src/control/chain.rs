@@ -234,6 +234,13 @@ pub struct TransactionStatusReply {
     pub block: Option<String>,
     /// That block's height.
     pub height: Option<String>,
+    /// `included`, `safe` (no branch of less than half of the stake can undo the block) or `settled`
+    /// (undoing it takes a third of the stake to produce on both branches), if it is in a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<String>,
+    /// The stake that undoes an included block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_stake: Option<String>,
     /// Its place in that block, from 0.
     pub index: Option<u64>,
     /// The receipt's id, in hex.
@@ -249,5 +256,11 @@ impl TransactionStatusReply {
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.block.is_some() || self.reason.is_some() || self.state == "expired"
+    }
+
+    /// Whether its block is safe or settled.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        matches!(self.confirmation.as_deref(), Some("safe" | "settled"))
     }
 }

@@ -139,7 +139,13 @@ impl Client {
         reader.read_until(b'\n', &mut reply).map_err(failed)?;
         match reply.pop() {
             Some(b'\n') => Ok(reply),
-            None => Err(bad("the node closed the connection".to_owned())),
+            None => {
+                let error = io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the node closed the connection",
+                );
+                Err(failed(error))
+            }
             Some(_) => Err(bad(format!(
                 "it is cut off or longer than {MAX_LINE_BYTES} bytes"
             ))),

@@ -13,6 +13,7 @@
 mod chain;
 mod chain_status;
 mod client;
+mod forks;
 mod protocol;
 mod server;
 
@@ -23,6 +24,7 @@ pub use chain::{
 };
 pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
+pub use forks::{ForkReply, ForksReply, SideReply};
 pub use protocol::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,
     PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,

@@ -118,9 +118,24 @@ pub enum Request {
     TransactionStatus {
         /// Its id, in hex.
         id: String,
-        /// Seconds to wait until it is in a block.
+        /// Seconds to wait until it is in a block, or until that is safe.
         #[serde(default)]
         wait_seconds: u64,
+        /// Whether to wait until its block is safe.
+        #[serde(default)]
+        until_safe: bool,
+    },
+    /// Forks of the chain, and the operator's decisions: [`ForksReply`](super::ForksReply).
+    Forks {},
+    /// Prefers the branch through a block to all others: [`ForksReply`](super::ForksReply).
+    AdoptFork {
+        /// The block's id, in hex.
+        id: String,
+    },
+    /// Allows no branch through a block: [`ForksReply`](super::ForksReply).
+    AvoidBlock {
+        /// The block's id, in hex.
+        id: String,
     },
     /// A proof of an account as of the head, as `astreum proof verify` takes it.
     ProveAccount {
@@ -253,6 +268,9 @@ pub struct StatusReply {
     /// What an operator has to see to.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// Whether blocks are not produced, or not stored, although they should be; `problems` says why.
+    #[serde(default)]
+    pub halted: bool,
 }
 
 /// How a validator is doing.
@@ -429,8 +447,10 @@ pub(super) fn reply_line(reply: &Reply) -> String {
             if let (Some(missing), Some(object)) = (&error.missing, value.as_object_mut()) {
                 object.insert("missing".to_owned(), missing.as_str().into());
             }
-            if let (true, Some(object)) = (error.too_large, value.as_object_mut()) {
-                object.insert("too_large".to_owned(), true.into());
+            let marks = [("too_large", error.too_large), ("stopping", error.stopping)];
+            if let Some(object) = value.as_object_mut() {
+                let set = marks.into_iter().filter(|(_, is_set)| *is_set);
+                object.extend(set.map(|(name, _)| (name.to_owned(), true.into())));
             }
             value
         }

@@ -47,6 +47,8 @@ use writer::{Health, Host, Message, QUEUE_EVENTS, Settings, Writer};
 
 /// The first line of every log.
 pub const BANNER: &str = "Starting Astreum Node";
+/// Name of the log's thread.
+pub(crate) const THREAD_NAME: &str = "log";
 /// How long [`Handle`] waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -178,7 +180,7 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     let level = logger.filter.filter();
     log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::AlreadySet)?;
     let thread = thread::Builder::new()
-        .name("log".to_owned())
+        .name(THREAD_NAME.to_owned())
         .spawn(move || {
             Writer::new(settings, host, writer_dropped).run(&messages);
         })

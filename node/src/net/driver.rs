@@ -21,6 +21,7 @@ use super::{NetworkError, engine_config};
 use crate::chain::Input;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::log;
 use crate::store::Store;
 use crate::work::inbox::Inbox;
@@ -91,6 +92,7 @@ impl Driver {
         secret: SecretKey,
         seed: [u8; 32],
         store: Store,
+        failure: &Failure,
     ) -> Result<Self, NetworkError> {
         let failed = |attempt| move |cause| NetworkError::System { attempt, cause };
         let mut socket = NodeSocket::bind(config.incoming_port, config.use_ipv6)?;
@@ -109,8 +111,9 @@ impl Driver {
             clock.now(),
         );
         Ok(Self {
-            grinder: Grinder::start(sender.clone(), clock).map_err(failed("start the workers"))?,
-            seeds: Seeds::start(config, &sender).map_err(failed("start the resolver"))?,
+            grinder: Grinder::start(sender.clone(), clock, failure)
+                .map_err(failed("start the workers"))?,
+            seeds: Seeds::start(config, &sender, failure).map_err(failed("start the resolver"))?,
             poll,
             socket,
             engine,

@@ -2,6 +2,7 @@
 
 use super::command::{Command, CommandSender};
 use crate::clock::Clock;
+use crate::failure::Failure;
 use crate::work::WorkerPool;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, Work, WorkDone};
@@ -25,9 +26,13 @@ pub(super) struct Grinder {
 }
 
 impl Grinder {
-    pub(super) fn start(sender: CommandSender, clock: Clock) -> io::Result<Self> {
+    pub(super) fn start(
+        sender: CommandSender,
+        clock: Clock,
+        failure: &Failure,
+    ) -> io::Result<Self> {
         Ok(Self {
-            pool: WorkerPool::new("work", THREADS, QUEUE)?,
+            pool: WorkerPool::new("work", THREADS, QUEUE, failure)?,
             sender,
             clock,
             stopping: Arc::new(AtomicBool::new(false)),

@@ -15,7 +15,7 @@ pub mod socket;
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 
 use crate::config::Config;
-use crate::log;
+use crate::failure::Failure;
 use crate::store::Store;
 use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
@@ -94,7 +94,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Binds the socket and starts the loop.
+    /// Binds the socket and starts the loop, which stops at a panic of any of the node's threads.
     ///
     /// # Errors
     /// When the socket cannot be bound or the system gives no thread.
@@ -103,13 +103,19 @@ impl Network {
         secret: SecretKey,
         seed: [u8; 32],
         store: Store,
+        failure: &Failure,
     ) -> Result<Self, NetworkError> {
         let public_key = secret.public_key();
-        let driver = Driver::new(config, secret, seed, store)?;
+        let driver = Driver::new(config, secret, seed, store, failure)?;
         let (port, commands) = (driver.port(), driver.commands());
+        let stop = commands.clone();
+        failure.on_panic(move || stop.stop());
+        let failure = failure.clone();
         let thread = std::thread::Builder::new()
             .name("network".into())
-            .spawn(move || driver.run())
+            .spawn(move || {
+                let _ = failure.watch(|| driver.run());
+            })
             .map_err(|cause| NetworkError::System {
                 attempt: "start the network thread",
                 cause,
@@ -146,10 +152,9 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.commands.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the network thread panicked");
+        if let Some(thread) = self.thread.take() {
+            // A panic of it has been recorded.
+            let _ = thread.join();
         }
     }
 }

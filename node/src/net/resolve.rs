@@ -6,6 +6,7 @@
 //! - A name that no longer resolves keeps the addresses that it had.
 //! - What cannot be resolved is logged once, not at each retry.
 
+use crate::failure::Failure;
 use crate::log;
 use core::net::SocketAddr;
 use std::io;
@@ -48,6 +49,7 @@ impl Resolver {
     pub fn start(
         names: &SeedNames,
         use_ipv6: bool,
+        failure: Failure,
         deliver: impl FnMut(SeedAddresses) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let (requests, receiver) = sync_channel(1);
@@ -55,7 +57,9 @@ impl Resolver {
         // The thread is not joined: a lookup can take as long as the system's resolver likes.
         std::thread::Builder::new()
             .name("resolve".into())
-            .spawn(move || run(round, &receiver, deliver))?;
+            .spawn(move || {
+                let _ = failure.watch(|| run(round, &receiver, deliver));
+            })?;
         Ok(Self { requests })
     }
 
@@ -214,8 +218,10 @@ mod tests {
     fn the_thread_delivers_and_ends_with_its_handle() {
         let (deliver, results) = channel();
         let names = names(Some("127.0.0.1:1"), &["[::1]:2", "127.0.0.1:3"]);
-        let resolver =
-            Resolver::start(&names, true, move |seeds| deliver.send(seeds).is_ok()).unwrap();
+        let resolver = Resolver::start(&names, true, Failure::default(), move |seeds| {
+            deliver.send(seeds).is_ok()
+        })
+        .unwrap();
         resolver.request();
         let wait = Duration::from_secs(5);
         let mut last = results.recv_timeout(wait).unwrap();

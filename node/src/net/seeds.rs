@@ -4,6 +4,7 @@ use super::command::{Command, CommandSender};
 use super::resolve::Resolver;
 use super::seed_names;
 use crate::config::Config;
+use crate::failure::Failure;
 use crate::log;
 use astreum_core::time::Instant;
 use core::time::Duration;
@@ -18,13 +19,18 @@ pub(super) struct Seeds {
 }
 
 impl Seeds {
-    pub(super) fn start(config: &Config, sender: &CommandSender) -> io::Result<Self> {
+    pub(super) fn start(
+        config: &Config,
+        sender: &CommandSender,
+        failure: &Failure,
+    ) -> io::Result<Self> {
         let names = seed_names(config);
         let has_seeds = names.default.is_some() || !names.additional.is_empty();
         let resolver = if has_seeds {
             let sender = sender.clone();
             let deliver = move |seeds| sender.send(Command::Seeds(seeds)).is_ok();
-            Some(Resolver::start(&names, config.use_ipv6, deliver)?)
+            let failure = failure.clone();
+            Some(Resolver::start(&names, config.use_ipv6, failure, deliver)?)
         } else {
             log::info!("no seeds are configured; this node waits to be contacted");
             None

@@ -11,9 +11,10 @@ use crate::net::{NetworkHandle, Stopped};
 use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};
 use crate::store::{Durability, Store};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use astreum_core::chain::confirmations::Confirmation;
 use astreum_core::chain::{
     Account, Address, Block, Election, ElectionLoader, MAX_TRANSACTION_DATA_BYTES, RecordError,
-    TREASURY, Transaction, least_new_stake,
+    StakeLoader, TREASURY, Transaction, least_new_stake,
 };
 use astreum_core::consensus::mempool::{Outcome, Standing};
 use astreum_core::crypto::SigningKey;
@@ -60,6 +61,16 @@ pub struct Validators {
     pub stakes: Vec<Stake>,
     /// Whose the next slots are.
     pub slots: Vec<Slot>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Until {
+    /// The transaction is in a block.
+    #[default]
+    Included,
+    /// Its block is safe: [`Confirmation::Safe`].
+    Safe,
 }
 
 /// Where a transaction is.
@@ -429,14 +440,44 @@ impl Node {
         Ok((state, head))
     }
 
-    /// As [`Node::transaction_state`]; waits until the transaction is in a block, refused or expired,
-    /// at most `timeout`.
+    /// Returns how firmly a block of the head's chain stands, such as that of a transaction.
+    ///
+    /// # Errors
+    /// When there is no head, or an atom is nowhere.
+    pub fn confirmation(&self, block: &Block) -> Result<Confirmation, QueryError> {
+        let (source, head) = (self.chain_source(), self.head()?);
+        let parent = match block.is_genesis() {
+            true => block.clone(),
+            false => Block::read(&source, block.previous)?,
+        };
+        let root = StakeLoader::find_root(&source, parent.accounts)?;
+        let lock = || self.stakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().clone();
+        // Only what differs from the last question's is read.
+        let mut loader = StakeLoader::new(known, root);
+        if head.state() == HeadState::Trusted {
+            loader = loader.with_max_stakes(MAX_TRUSTED_STAKES);
+        }
+        let stakes = loop {
+            if let Some(stakes) = loader.run(&source, u32::MAX)? {
+                break stakes;
+            }
+        };
+        // Not held while atoms are fetched: another question would wait for them.
+        lock().clone_from(&stakes);
+        let now = clock::unix_time().as_secs();
+        query::confirmation(&source, &stakes, head.block(), block, now)
+    }
+
+    /// As [`Node::transaction_state`]; waits until the transaction is in a block, or its block is
+    /// safe, or it is refused or expired, at most `timeout`.
     ///
     /// # Errors
     /// As [`Node::transaction_state`]; [`QueryError::Stopping`] when the node stops meanwhile.
     pub fn wait_for_transaction(
         &self,
         id: AtomId,
+        until: Until,
         timeout: Duration,
     ) -> Result<(TransactionState, Option<Head>), QueryError> {
         let deadline = Instant::now().checked_add(timeout);
@@ -445,13 +486,26 @@ impl Node {
             let left = deadline.map_or(timeout, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
             });
-            if state.is_final() || left.is_zero() {
+            if self.is_reached(&state, until)? || left.is_zero() {
                 return Ok((state, head));
             }
             if !self.wait_for_news(id, &head, left)? {
                 return Ok((state, head));
             }
         }
+    }
+
+    fn is_reached(&self, state: &TransactionState, until: Until) -> Result<bool, QueryError> {
+        let TransactionState::Included(place) = state else {
+            return Ok(state.is_final());
+        };
+        Ok(match until {
+            Until::Included => true,
+            Until::Safe => {
+                let state = self.confirmation(&place.block)?;
+                !matches!(state, Confirmation::Included { .. })
+            }
+        })
     }
 
     /// Waits until the head is another one or the mempool has done with the transaction; `false` when
@@ -551,7 +605,7 @@ impl Node {
     ) -> Result<SentTransaction, SendError> {
         let (costs, balance) = self.check_transaction(transaction)?;
         let own_pool = self.chain().status().validator.is_some();
-        let handle = self.handle().map_err(not_connected)?;
+        let handle = self.handle().map_err(SendError::Node)?;
         let peers = handle.peers().map_err(not_connected)?;
         let is_told =
             |peer: &super::Peer| peer.is_proven && peer.is_validator && peer.head.is_some();

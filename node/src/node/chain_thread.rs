@@ -5,7 +5,7 @@ use super::{Node, NodeError};
 use crate::chain::dir::ChainDir;
 use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::{Producer, ProducerConfig};
-use crate::chain::{Input, SyncConfig};
+use crate::chain::{ChainStatus, Input, SyncConfig};
 use crate::config::Config;
 use crate::lanes::Lanes;
 use crate::log;
@@ -13,8 +13,12 @@ use crate::work::chain::{ChainParts, ChainThread};
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::crypto::SigningKey;
+use core::time::Duration;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
+
+/// How long a decision on a fork waits for the chain's thread.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Takes part in the chain: resumes from the head journal in `chain_dir` or below
@@ -25,6 +29,7 @@ impl Node {
     /// When the node is not connected, a file of the last run cannot be used, or a second chain would
     /// begin.
     pub fn start_chain(&self, state_dir: &Path) -> Result<(), NodeError> {
+        self.check()?;
         let mut chain_thread = self.chain_thread();
         if chain_thread.is_some() {
             return Ok(());
@@ -53,6 +58,8 @@ impl Node {
             validator: producer.zip(key),
             mempool,
             mempool_file,
+            state_dir: state_dir.to_owned(),
+            failure: self.failure.clone(),
         });
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.tell_chain(thread.inbox().clone())?;
@@ -73,6 +80,39 @@ impl Node {
                 id,
             })
         })
+    }
+
+    /// Prefers the branch through this block to all others, however deep it left ours; the decision
+    /// survives a restart. Returns the status with it.
+    ///
+    /// # Errors
+    /// When no chain is followed.
+    pub fn adopt_fork(&self, id: AtomId) -> Result<ChainStatus, NodeError> {
+        let is_taken = |status: &ChainStatus| status.sync.decisions.adopted == Some(id);
+        self.decide(Input::AdoptFork(id), is_taken)
+    }
+
+    /// Allows no branch through this block; the decision survives a restart. Returns the status with
+    /// it.
+    ///
+    /// # Errors
+    /// When no chain is followed.
+    pub fn avoid_block(&self, id: AtomId) -> Result<ChainStatus, NodeError> {
+        let is_taken = |status: &ChainStatus| status.sync.decisions.avoided.contains(&id);
+        self.decide(Input::AvoidBlock(id), is_taken)
+    }
+
+    /// Hands a decision to the chain's thread and waits until it is taken.
+    fn decide(
+        &self,
+        input: Input,
+        is_taken: impl Fn(&ChainStatus) -> bool,
+    ) -> Result<ChainStatus, NodeError> {
+        self.check()?;
+        let inbox = self.chain_thread().as_ref().map(|it| it.inbox().clone());
+        inbox.ok_or(NodeError::NotConnected)?.answer(input);
+        let taken = self.chain.wait_until(DECISION_TIMEOUT, is_taken);
+        taken.ok_or(NodeError::ChainBusy)
     }
 
     pub(super) fn stop_chain(&self) {

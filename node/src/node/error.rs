@@ -2,6 +2,7 @@
 
 use crate::chain::dir::ChainDirError;
 use crate::config::ConfigErrors;
+use crate::failure::ThreadPanic;
 use crate::keys::KeyError;
 use crate::net::{NetworkError, Stopped};
 use crate::store::StoreError;
@@ -28,6 +29,10 @@ pub enum NodeError {
     ChainThread(io::Error),
     /// The system gives no thread for the fetching of lost atoms.
     RefetchThread(io::Error),
+    /// A thread of the node panicked, and the node has stopped.
+    Panicked(ThreadPanic),
+    /// The thread of the chain has not taken a decision in time.
+    ChainBusy,
     /// The node is not connected.
     NotConnected,
     /// A name could not be resolved.
@@ -66,6 +71,11 @@ impl fmt::Display for NodeError {
             Self::ChainThread(error) => {
                 write!(f, "cannot start the thread of the chain: {error}")
             }
+            Self::Panicked(panic) => write!(f, "the node has stopped: {panic}; this is a bug"),
+            Self::ChainBusy => f.write_str(
+                "the node is busy with blocks; the decision is taken when it is done: \
+                 `astreum chain forks` shows it",
+            ),
             Self::NotConnected => Stopped.fmt(f),
             Self::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
             Self::NoUsableAddress => f.write_str(
@@ -95,7 +105,9 @@ impl core::error::Error for NodeError {
             Self::ColdStorage(error) => Some(error),
             Self::Fetch(error) => Some(error),
             Self::KeyFile(error) => Some(error),
+            Self::Panicked(panic) => Some(panic),
             Self::Config(_)
+            | Self::ChainBusy
             | Self::NotConnected
             | Self::NoUsableAddress
             | Self::TooManyAdvertisements

@@ -9,7 +9,7 @@ mod view;
 
 pub use chain::{
     AccountState, QUERY_TIMEOUT, SendError, SentTransaction, TRANSACTION_LIFETIME,
-    TransactionState, Validators,
+    TransactionState, Until, Validators,
 };
 pub use error::NodeError;
 pub use view::NodeStore;
@@ -17,14 +17,15 @@ pub use view::NodeStore;
 use crate::chain::ChainView;
 use crate::clock;
 use crate::config::Config;
-use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle, Stopped};
+use crate::failure::Failure;
+use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle};
 pub use crate::net::{NetworkStatus, Peer, Provider};
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
 use crate::work::chain::ChainThread;
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
-use astreum_core::chain::ElectionCache;
+use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine};
@@ -69,7 +70,8 @@ pub struct Status {
 ///
 /// A new node is on its own; [`Node::connect`] opens its socket and joins the network. All methods
 /// take `&self` and may be called from several threads. Those that fetch wait for the answer, at
-/// most `atom_fetch_interval × atom_fetch_retries`. Dropping the node disconnects it.
+/// most `atom_fetch_interval × atom_fetch_retries`. Dropping the node disconnects it. A panic of one of
+/// its threads stops it: [`NodeError::Panicked`] from then on.
 ///
 /// ```
 /// use astreum_core::atom::Atom;
@@ -98,8 +100,11 @@ pub struct Node {
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
     chain: ChainView,
+    failure: Failure,
     /// What questions about validators have read.
     elections: Mutex<ElectionCache>,
+    /// The stakes that the last question about a confirmation has read.
+    stakes: Mutex<StakeTable>,
     secret: Secret,
 }
 
@@ -135,7 +140,9 @@ impl Node {
             network: Mutex::new(None),
             elections: Mutex::default(),
             refetch: Mutex::new(None),
+            stakes: Mutex::default(),
             chain: ChainView::default(),
+            failure: Failure::default(),
             config,
         })
     }
@@ -145,13 +152,15 @@ impl Node {
     /// # Errors
     /// When the port is taken or not allowed, or the system gives no thread.
     pub fn connect(&self) -> Result<(), NodeError> {
+        self.check()?;
         let mut network = self.network();
         if network.is_none() {
             let seed = clock::entropy().map_err(NodeError::Entropy)?;
             let (secret, store) = (self.secret.0.clone(), self.store.clone());
-            let started = Network::start(&self.config, secret, seed, store)?;
+            let started = Network::start(&self.config, secret, seed, store, &self.failure)?;
             if self.store.cold().is_some() && self.waits() {
-                let refetch = Refetch::start(self.store.clone(), started.handle());
+                let (store, handle) = (self.store.clone(), started.handle());
+                let refetch = Refetch::start(store, handle, &self.failure);
                 *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
             }
             *network = Some(started);
@@ -171,6 +180,7 @@ impl Node {
         let network = self.network().take();
         drop(network);
         drop(refetch);
+        self.failure.clear();
     }
 
     /// Says hello to an address; what it answers shows in [`Node::peers`].
@@ -322,7 +332,8 @@ impl Node {
     pub fn peers(&self) -> Result<Vec<Peer>, NodeError> {
         match self.handle() {
             Ok(handle) => Ok(handle.peers()?),
-            Err(_) => Ok(Vec::new()),
+            Err(NodeError::NotConnected) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 
@@ -395,8 +406,21 @@ impl Node {
         !self.config.atom_fetch_interval.is_zero() && self.config.atom_fetch_retries > 0
     }
 
-    fn handle(&self) -> Result<NetworkHandle, Stopped> {
-        self.network().as_ref().map(Network::handle).ok_or(Stopped)
+    fn handle(&self) -> Result<NetworkHandle, NodeError> {
+        self.check()?;
+        let handle = self.network().as_ref().map(Network::handle);
+        handle.ok_or(NodeError::NotConnected)
+    }
+
+    /// Returns the error of a thread that panicked, if one did.
+    ///
+    /// # Errors
+    /// [`NodeError::Panicked`].
+    pub fn check(&self) -> Result<(), NodeError> {
+        match self.failure.panic() {
+            Some(panic) => Err(NodeError::Panicked(panic)),
+            None => Ok(()),
+        }
     }
 
     fn refetch(&self) -> MutexGuard<'_, Option<Refetch>> {
@@ -416,4 +440,53 @@ fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
     clock::entropy()
         .map(SecretKey::from_bytes)
         .map_err(NodeError::Entropy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_panic_of_a_thread_stops_the_node_and_is_the_error_of_its_calls() {
+        let scratch = Scratch::new("panicked");
+        let node = Node::new(Config {
+            incoming_port: 0,
+            default_seed: None,
+            ..Config::default()
+        });
+        let node = node.unwrap();
+        node.connect().unwrap();
+        node.start_chain(scratch.path()).unwrap();
+        let handle = node.handle().unwrap();
+        assert!(node.check().is_ok() && handle.status().is_ok());
+        let failure = node.failure.clone();
+        let thread = std::thread::Builder::new().name("worker".to_owned());
+        let thread = thread.spawn(move || failure.watch(|| panic!("on purpose")));
+        assert_eq!(thread.unwrap().join().unwrap(), None::<()>);
+        for error in [
+            node.check().unwrap_err(),
+            node.peers().unwrap_err(),
+            node.connect().unwrap_err(),
+            node.start_chain(scratch.path()).unwrap_err(),
+            node.adopt_fork(AtomId::ZERO).unwrap_err(),
+        ] {
+            assert!(matches!(error, NodeError::Panicked(_)), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains("\"worker\" panicked: on purpose")
+            );
+        }
+        // The threads end without being asked again, and the host goes on.
+        let began = std::time::Instant::now();
+        while handle.status().is_ok() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the network goes on"
+            );
+            std::thread::yield_now();
+        }
+        node.disconnect();
+    }
 }

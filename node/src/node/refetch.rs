@@ -4,6 +4,7 @@
 //! has them, so that a long list costs the network little. What is found is stored, and leaves the
 //! list.
 
+use crate::failure::Failure;
 use crate::log;
 use crate::net::{FetchFailure, NetworkHandle};
 use crate::store::Store;
@@ -55,12 +56,19 @@ impl Stop {
 }
 
 impl Refetch {
-    pub(super) fn start(store: Store, network: NetworkHandle) -> io::Result<Self> {
+    pub(super) fn start(
+        store: Store,
+        network: NetworkHandle,
+        failure: &Failure,
+    ) -> io::Result<Self> {
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
+        let failure = failure.clone();
         let thread = thread::Builder::new()
             .name("refetch".to_owned())
-            .spawn(move || run(&store, &network, &stopped))?;
+            .spawn(move || {
+                let _ = failure.watch(|| run(&store, &network, &stopped));
+            })?;
         Ok(Self {
             stop,
             thread: Some(thread),

@@ -5,12 +5,14 @@
 //! the source does not give is [`QueryError::Missing`] and named.
 
 mod blocks;
+mod confirmation;
 mod costs;
 mod proof;
 mod stakes;
 mod status;
 
 pub use blocks::{BlockAt, Included, account, block, blocks, included, previous_at, transactions};
+pub use confirmation::confirmation;
 pub use costs::{Costs, costs};
 pub use proof::{AccountProof, ProofProblem, Proven};
 pub use stakes::{Slot, Stake, schedule, stake};

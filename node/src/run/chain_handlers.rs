@@ -7,10 +7,11 @@ use crate::control::{
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, Reply, SendReply, SlotReply,
     TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply, hex,
 };
-use crate::node::{Node, SendError, SentTransaction, TransactionState};
+use crate::node::{Node, SendError, SentTransaction, TransactionState, Until};
 use crate::query::{BlockAt, Costs, Included, QueryError};
 use crate::store::Durability;
 use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::chain::confirmations::Confirmation;
 use astreum_core::chain::{Address, BURN, Block, Status, TREASURY, Transaction};
 use astreum_core::integer::Natural;
 use core::time::Duration;
@@ -152,10 +153,20 @@ pub(super) fn transaction(node: &Node, id: &str) -> Reply {
     })
 }
 
-pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Reply {
+pub(super) fn transaction_status(
+    node: &Node,
+    id: &str,
+    wait_seconds: u64,
+    until_safe: bool,
+) -> Reply {
     let id = parse_id(id)?;
     let wait = Duration::from_secs(wait_seconds.min(MAX_WAIT_SECONDS));
-    let (state, head) = node.wait_for_transaction(id, wait)?;
+    let until = if until_safe {
+        Until::Safe
+    } else {
+        Until::Included
+    };
+    let (state, head) = node.wait_for_transaction(id, until, wait)?;
     let mut reply = TransactionStatusReply {
         id: id.to_string(),
         state: String::new(),
@@ -168,6 +179,8 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
         pool_transactions: None,
         block: None,
         height: None,
+        confirmation: None,
+        undo_stake: None,
         index: None,
         receipt: None,
         cost: None,
@@ -176,6 +189,11 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
     let word = match &state {
         TransactionState::Included(place) => {
             let included = included_reply(&place.included);
+            // Of a head that is merely trusted the state may not be here.
+            let confirmation = node.confirmation(&place.block).ok();
+            let (word, undo_stake) = confirmation.as_ref().map(confirmation_words).unzip();
+            reply.confirmation = word;
+            reply.undo_stake = undo_stake.flatten();
             reply.block = Some(place.block.id().to_string());
             reply.height = Some(place.block.height.to_string());
             reply.index = Some(included.index);
@@ -223,6 +241,15 @@ pub(super) fn transaction_status(node: &Node, id: &str, wait_seconds: u64) -> Re
 pub(super) fn prove_account(node: &Node, account: &str) -> Reply {
     let address = parse_account(node, account)?;
     to_reply(&node.prove_account(&address)?)
+}
+
+fn confirmation_words(confirmation: &Confirmation) -> (String, Option<String>) {
+    let (word, undo_stake) = match confirmation {
+        Confirmation::Included { undo_stake } => ("included", Some(undo_stake.to_string())),
+        Confirmation::Safe => ("safe", None),
+        Confirmation::Settled => ("settled", None),
+    };
+    (word.to_owned(), undo_stake)
 }
 
 const fn status_word(status: Status) -> &'static str {

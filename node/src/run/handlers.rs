@@ -1,8 +1,9 @@
 //! What the control socket's requests do to the node.
 
 use super::chain_status::chain_reply;
-use super::{StopHandle, chain_handlers, shared_address_warning, warnings};
-use crate::chain::producer::{Activity, ValidatorStatus};
+use super::{StopHandle, chain_handlers, conditions, fork_handlers, shared_address_warning};
+use crate::chain::producer::ValidatorStatus;
+use crate::clock;
 use crate::control::{
     AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
     ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
@@ -224,9 +225,14 @@ impl Handler for NodeHandler {
                 chain_handlers::resend_transaction(&self.node, &id)
             }
             Request::Transaction { id } => chain_handlers::transaction(&self.node, &id),
-            Request::TransactionStatus { id, wait_seconds } => {
-                chain_handlers::transaction_status(&self.node, &id, wait_seconds)
-            }
+            Request::TransactionStatus {
+                id,
+                wait_seconds,
+                until_safe,
+            } => chain_handlers::transaction_status(&self.node, &id, wait_seconds, until_safe),
+            Request::Forks {} => fork_handlers::forks(&self.node),
+            Request::AdoptFork { id } => fork_handlers::adopt(&self.node, &id),
+            Request::AvoidBlock { id } => fork_handlers::avoid(&self.node, &id),
             Request::ProveAccount { account } => {
                 chain_handlers::prove_account(&self.node, &account)
             }
@@ -329,11 +335,8 @@ fn status_reply(node: &Node) -> StatusReply {
     let shared = network.and_then(|network| network.shared_private_address);
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
-    let halted = validator.and_then(|status| match (&status.activity, &status.problem) {
-        (Activity::Halted(halt), _) => Some(halt.to_string()),
-        (_, Some(problem)) => Some(problem.to_string()),
-        (_, None) => None,
-    });
+    let now = clock::unix_time().as_secs();
+    let (problems, halted) = conditions::problems(&chain, cold.as_ref(), now);
     StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         public_key: public_key.to_string(),
@@ -355,24 +358,22 @@ fn status_reply(node: &Node) -> StatusReply {
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
         chain: chain_reply(&chain),
-        warnings: warnings(config)
+        warnings: conditions::warnings(config, &chain)
             .into_iter()
             .chain(shared.map(shared_address_warning))
             .collect(),
         counters: counters(&hot, cold.as_ref(), network),
-        problems: cold
-            .as_ref()
-            .map(problems)
-            .into_iter()
-            .flatten()
-            .chain(halted)
-            .chain(crate::log::problem())
-            .collect(),
-        validator: validator.map(|status| validator_reply(status, &chain.mempool)),
+        problems: problems.into_iter().chain(crate::log::problem()).collect(),
+        halted,
+        validator: validator.map(|status| validator_reply(status, &chain.mempool, halted)),
     }
 }
 
-fn validator_reply(status: &ValidatorStatus, mempool: &MempoolStatus) -> ProducerReply {
+fn validator_reply(
+    status: &ValidatorStatus,
+    mempool: &MempoolStatus,
+    halted: bool,
+) -> ProducerReply {
     let refusals = mempool.outcomes.iter();
     let refusals = refusals.filter_map(|(id, outcome)| match outcome {
         Outcome::Refused(refusal) => Some((id, refusal.to_string())),
@@ -382,7 +383,7 @@ fn validator_reply(status: &ValidatorStatus, mempool: &MempoolStatus) -> Produce
     ProducerReply {
         public_key: hex(&status.validator),
         activity: status.activity.to_string(),
-        halted: status.is_halted(),
+        halted,
         blocks_made: status.blocks_made,
         blocks_late: status.blocks_late,
         pool_transactions: (mempool.ready.len() + mempool.waiting.len()) as u64,
@@ -396,33 +397,6 @@ fn validator_reply(status: &ValidatorStatus, mempool: &MempoolStatus) -> Produce
             })
             .collect(),
     }
-}
-
-/// Problems of cold storage that need the operator.
-fn problems(cold: &ColdStats) -> Vec<String> {
-    let writes = cold.write_failure.as_ref();
-    let writes = writes.map(|why| format!("cold storage refuses writes: {why}"));
-    let maintenance = cold.maintenance_failure.as_ref();
-    let maintenance = maintenance.map(|why| format!("maintenance of cold storage fails: {why}"));
-    let damages = cold
-        .damages
-        .iter()
-        .map(|damage| format!("damaged: {damage}"));
-    let further = (cold.further_damages > 0)
-        .then(|| format!("damaged: {} further places", cold.further_damages));
-    let set_aside = cold.set_aside.iter().map(|incident| {
-        format!(
-            "damaged files of cold storage are set aside: {incident}; `astreum store damaged` shows \
-             them, and removes them with --clear"
-        )
-    });
-    writes
-        .into_iter()
-        .chain(maintenance)
-        .chain(damages)
-        .chain(further)
-        .chain(set_aside)
-        .collect()
 }
 
 fn counters(

@@ -6,13 +6,17 @@
 
 mod chain_handlers;
 mod chain_status;
+mod conditions;
 mod dump;
+mod fork_handlers;
 mod handlers;
+mod panics;
 mod stop;
 mod warnings;
 
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
+pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
 pub use stop::{StopHandle, Stopper};
 pub use warnings::{shared_address_warning, warnings};
 

@@ -7,6 +7,7 @@ use super::inbox::Inbox;
 use super::{QueueFull, WorkerPool};
 use crate::chain::Input;
 use crate::clock::{self, Clock};
+use crate::failure::Failure;
 use crate::lanes::Lanes;
 use crate::store::Store;
 use astreum_core::consensus::producer::{AssemblyBudget, AssemblyJob, Interrupt};
@@ -32,9 +33,9 @@ impl Assembler {
     ///
     /// # Errors
     /// When the system gives none.
-    pub(super) fn start(clock: Clock) -> io::Result<Self> {
+    pub(super) fn start(clock: Clock, failure: &Failure) -> io::Result<Self> {
         Ok(Self {
-            pool: WorkerPool::new("assembly", 1, 1)?,
+            pool: WorkerPool::new("assembly", 1, 1, failure)?,
             clock,
             cancel: Arc::new(AtomicBool::new(false)),
         })

@@ -9,6 +9,7 @@
 use super::assembly::Assembler;
 use super::inbox::{Inbox, Outlet, Taken, inbox};
 use super::spread::Threads;
+use super::watches::Watches;
 use crate::chain::dir::{ChainDir, ChainDirError};
 use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::Producer;
@@ -17,6 +18,7 @@ use crate::chain::{
     StoreFailure, SyncConfig,
 };
 use crate::clock::{self, Clock};
+use crate::failure::Failure;
 use crate::log;
 use crate::net::{Advertisement, NetworkHandle};
 use crate::store::Store;
@@ -28,6 +30,7 @@ use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
 use core::time::Duration;
 use std::io;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 /// Inputs that are taken before the machines go on.
@@ -53,6 +56,10 @@ pub struct ChainParts {
     pub mempool: Mempool,
     /// Where it is saved.
     pub mempool_file: MempoolFile,
+    /// The node's state directory, whose disk is watched.
+    pub state_dir: PathBuf,
+    /// Where a panic is recorded.
+    pub failure: Failure,
     /// The validator, and its public key.
     pub validator: Option<(Producer, [u8; 32])>,
 }
@@ -77,12 +84,17 @@ impl ChainThread {
     /// When the system gives none.
     pub fn start(parts: ChainParts) -> io::Result<Self> {
         let (inbox, outlet) = inbox();
+        let failure = parts.failure.clone();
         let worker = Worker::new(parts, inbox.clone())?;
+        let stop = inbox.clone();
+        failure.on_panic(move || stop.stop());
         // So that who asks at once learns what the node is.
         worker.view.show(worker.chain.status());
         let thread = std::thread::Builder::new()
             .name("chain".to_owned())
-            .spawn(move || worker.run(&outlet))?;
+            .spawn(move || {
+                let _ = failure.watch(|| worker.run(&outlet));
+            })?;
         Ok(Self {
             inbox,
             thread: Some(thread),
@@ -99,10 +111,9 @@ impl ChainThread {
 impl Drop for ChainThread {
     fn drop(&mut self) {
         self.inbox.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the chain's thread panicked");
+        if let Some(thread) = self.thread.take() {
+            // A panic of it has been recorded.
+            let _ = thread.join();
         }
     }
 }
@@ -123,6 +134,9 @@ struct Worker {
     assembler: Assembler,
     /// What peers were told of the chain.
     told_identity: Option<ChainIdentity>,
+    watches: Watches,
+    /// Why the head is not in the head journal, if it is not.
+    head_failure: Option<String>,
     chain: Chain,
 }
 
@@ -135,6 +149,9 @@ impl Worker {
             None => chain,
         };
         let clock = Clock::start();
+        let cold = parts.store.cold().map(|cold| cold.path().to_owned());
+        let dir = parts.dir.as_ref().map(|dir| dir.path().to_owned());
+        let directories = [cold, dir, Some(parts.state_dir)];
         Ok(Self {
             store: parts.store,
             network: parts.network,
@@ -147,8 +164,10 @@ impl Worker {
             mempool_file: parts.mempool_file,
             clock,
             threads: Threads::of_machine(),
-            assembler: Assembler::start(clock)?,
+            assembler: Assembler::start(clock, &parts.failure)?,
             told_identity: None,
+            watches: Watches::new(directories.into_iter().flatten()),
+            head_failure: None,
             chain: chain.with_mempool(parts.mempool),
         })
     }
@@ -169,6 +188,8 @@ impl Worker {
                 timeout = Some(Duration::ZERO);
             }
             self.advance();
+            let (now, head) = (self.now(), self.chain.context().head());
+            self.watches.run(now, &self.store, head);
             self.show();
         }
     }
@@ -179,11 +200,20 @@ impl Worker {
         let work = self.chain.poll_timeout();
         // What is not shown yet would else stay unseen until there is work again.
         let show = self.is_stale.then(|| self.shown.0 + SHOW_INTERVAL);
-        let deadline = [work, show].into_iter().flatten().min();
+        let watch = Some(self.watches.poll_timeout());
+        let deadline = [work, show, watch].into_iter().flatten().min();
         deadline.map(|deadline: Instant| deadline.since(now))
     }
 
+    fn now(&self) -> Now {
+        Now {
+            instant: self.clock.now(),
+            unix: clock::unix_time(),
+        }
+    }
+
     fn handle(&mut self, input: &Input) {
+        self.watches.input(self.now(), input);
         self.call(|chain, world| chain.handle_input(world, input));
         self.carry_out();
     }
@@ -205,10 +235,7 @@ impl Worker {
 
     fn call(&mut self, call: impl FnOnce(&mut Chain, &Environment<'_>)) {
         let world = Environment {
-            now: Now {
-                instant: self.clock.now(),
-                unix: clock::unix_time(),
-            },
+            now: self.now(),
             atoms: &self.store,
             parallel: &self.threads,
         };
@@ -292,11 +319,12 @@ impl Worker {
     }
 
     fn set_head(&mut self, head: &Head, saved: &SavedHead) {
-        if let Err(error) = self.save_head(head, saved)
-            && let Some(more) = log::limited("head not saved")
-        {
-            log::error!("a restart would resume from an earlier head: {error}{more}");
+        let failure = self.save_head(head, saved).err();
+        let failure = failure.map(|error| error.to_string());
+        if let (None, Some(error)) = (&self.head_failure, &failure) {
+            log::error!("a restart would resume from an earlier head: {error}");
         }
+        self.head_failure = failure;
         self.ask(self.network.set_head(head.id()));
     }
 
@@ -351,7 +379,9 @@ impl Worker {
         if self.is_stale {
             return;
         }
-        let status = self.chain.status();
+        let mut status = self.chain.status();
+        self.watches.show(&mut status);
+        status.head_failure.clone_from(&self.head_failure);
         if status != *shown {
             self.view.show(status.clone());
         }

@@ -2,20 +2,22 @@
 //!
 //! Invariants:
 //! - A full queue refuses a job at once; nothing here blocks the caller.
-//! - A job that panics ends neither its worker nor the process.
+//! - A job that panics ends neither its worker nor the process, but it stops its node: [`Failure`].
 //! - Dropping the pool lets the jobs that run finish and forgets those that wait.
 
 mod assembly;
 pub mod chain;
 pub mod inbox;
 pub mod spread;
+mod storage_watch;
+mod watches;
 
-use crate::log;
+pub use storage_watch::NearlyFull;
+
+use crate::failure::Failure;
 use core::fmt;
-use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
-use std::panic::catch_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -50,20 +52,27 @@ impl fmt::Debug for WorkerPool {
 }
 
 impl WorkerPool {
-    /// Starts `threads` threads behind a queue of `queue_limit` jobs.
+    /// Starts `threads` threads behind a queue of `queue_limit` jobs. A job's panic is recorded in
+    /// `failure`.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn new(name: &str, threads: usize, queue_limit: usize) -> io::Result<Self> {
+    pub fn new(
+        name: &str,
+        threads: usize,
+        queue_limit: usize,
+        failure: &Failure,
+    ) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(queue_limit);
         let jobs = Arc::new(Mutex::new(jobs));
         let stopping = Arc::new(AtomicBool::new(false));
         let workers = (0..threads.max(1))
             .map(|number| {
                 let (jobs, stopping) = (Arc::clone(&jobs), Arc::clone(&stopping));
+                let failure = failure.clone();
                 std::thread::Builder::new()
                     .name(format!("{name}-{number}"))
-                    .spawn(move || work(&jobs, &stopping))
+                    .spawn(move || work(&jobs, &stopping, &failure))
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -96,15 +105,14 @@ impl Drop for WorkerPool {
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool) {
+fn work(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool, failure: &Failure) {
     loop {
         // The lock is held while waiting: the workers queue up for it instead of for the channel.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
             Ok(job) if !stopping.load(Ordering::Relaxed) => {
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    log::error!("a worker's job panicked; the worker goes on");
-                }
+                // What a panic means is the failure's to say.
+                let _ = failure.watch(job);
             }
             Ok(_) => {}
             Err(_) => return,
@@ -118,17 +126,20 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn jobs_run_and_a_panic_in_one_does_not_end_the_worker() {
-        let pool = WorkerPool::new("test", 1, 4).unwrap();
+    fn jobs_run_and_a_panic_in_one_is_recorded_and_does_not_end_the_worker() {
+        let failure = Failure::default();
+        let pool = WorkerPool::new("test", 1, 4, &failure).unwrap();
         let (done, results) = channel();
         pool.try_run(|| panic!("on purpose")).unwrap();
         pool.try_run(move || done.send(7).unwrap()).unwrap();
         assert_eq!(results.recv(), Ok(7));
+        let panic = failure.panic().unwrap();
+        assert_eq!((&*panic.thread, &*panic.message), ("test-0", "on purpose"));
     }
 
     #[test]
     fn a_full_queue_refuses_and_dropping_forgets_what_waits() {
-        let pool = WorkerPool::new("test", 1, 1).unwrap();
+        let pool = WorkerPool::new("test", 1, 1, &Failure::default()).unwrap();
         let (release, gate) = channel::<()>();
         let (started, running) = channel();
         pool.try_run(move || {

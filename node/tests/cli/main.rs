@@ -11,6 +11,7 @@ mod damage;
 mod harness;
 mod language;
 mod node;
+mod operations;
 mod places;
 mod private;
 mod storage;

@@ -1,0 +1,176 @@
+//! `astreum chain forks`, `adopt` and `avoid`: decisions on forks, by the running node.
+
+use std::io::Write as _;
+
+use clap::Args;
+
+use crate::control::{ClientError, ForkReply, ForksReply, Request, SideReply};
+
+use super::account::table;
+use super::args::NodeArgs;
+use super::output::{Failure, Output, json_line};
+use super::session::client;
+use super::words;
+
+#[derive(Debug, Args)]
+pub(super) struct ForksArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DecisionArgs {
+    /// The block's id: 64 hexadecimal digits, as `astreum chain forks` lists it.
+    id: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: NodeArgs,
+}
+
+pub(super) fn forks(args: &ForksArgs, out: &mut Output) -> Result<(), Failure> {
+    show(&ask(&args.at, &Request::Forks {})?, args.json, out)
+}
+
+pub(super) fn adopt(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
+    let id = words::id("the block", &args.id)?.to_string();
+    show(&ask(&args.at, &Request::AdoptFork { id })?, args.json, out)
+}
+
+pub(super) fn avoid(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
+    let id = words::id("the block", &args.id)?.to_string();
+    show(&ask(&args.at, &Request::AvoidBlock { id })?, args.json, out)
+}
+
+fn ask(at: &NodeArgs, request: &Request) -> Result<ForksReply, Failure> {
+    client(at)?.request(request).map_err(|error| match error {
+        ClientError::NotRunning { .. } => Failure::Failed(format!(
+            "{error}. Forks are known to a running node only; `astreum chain show` and `astreum chain \
+             recover` read the files of one that does not run"
+        )),
+        error => error.into(),
+    })
+}
+
+fn show(reply: &ForksReply, json: bool, out: &mut Output) -> Result<(), Failure> {
+    if json {
+        return json_line(out, reply);
+    }
+    Ok(write!(out, "{}", text(reply))?)
+}
+
+fn text(reply: &ForksReply) -> String {
+    let head = match (&reply.head, reply.height) {
+        (Some(head), Some(height)) => format!("{height}, {head}"),
+        _ => "none".to_owned(),
+    };
+    let mut rows = vec![("head", head)];
+    rows.extend(reply.adopted.iter().map(|id| ("adopted", id.clone())));
+    rows.extend(reply.avoided.iter().map(|id| ("avoided", id.clone())));
+    let is_contested = |fork: &&ForkReply| !reply.contests.iter().any(|it| it.block == fork.block);
+    let others = reply.forks.iter().filter(is_contested);
+    for fork in reply.contests.iter().chain(others) {
+        rows.push(("fork", format!("{}, {}", fork.height, fork.block)));
+        rows.extend(
+            fork.cause
+                .as_deref()
+                .map(|cause| ("", why(cause).to_owned())),
+        );
+        let total = fork.total_stake.as_deref();
+        rows.extend(
+            fork.ours
+                .iter()
+                .map(|side| ("  ours", side_text(side, total))),
+        );
+        rows.extend(
+            fork.others
+                .iter()
+                .map(|side| ("  other", side_text(side, total))),
+        );
+    }
+    let mut text = table(&rows);
+    if reply.forks.is_empty() && reply.contests.is_empty() {
+        text.push_str("no forks are known\n");
+    }
+    text
+}
+
+fn side_text(side: &SideReply, total: Option<&str>) -> String {
+    let stake = match (side.stake.as_deref(), total) {
+        (Some(stake), Some(total)) => format!("produced by a stake of {stake} of {total}"),
+        (Some(stake), None) => format!("produced by a stake of {stake}"),
+        (None, _) => "its stake is not known yet".to_owned(),
+    };
+    format!(
+        "first block {}, {} blocks up to {}, {stake}",
+        side.first, side.blocks, side.tip
+    )
+}
+
+fn why(cause: &str) -> &str {
+    match cause {
+        "needs_operator" => {
+            "waits for a decision: the other branch is preferred and is too deep to be followed; \
+             `astreum chain adopt` or `avoid` with a first block decides"
+        }
+        "needs_first_decision" => {
+            "waits for a decision: two long branches are offered; `astreum chain adopt` or `avoid` \
+             with a first block decides"
+        }
+        "light" => "the head stays: the other branch is longer, and too little stake produced it",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contested_fork_is_listed_once_with_its_branches_and_what_decides() {
+        let side = |byte: &str| SideReply {
+            first: byte.repeat(32),
+            tip: "ff".repeat(32),
+            blocks: 2_000,
+            stake: Some("7".to_owned()),
+        };
+        let fork = ForkReply {
+            block: "aa".repeat(32),
+            height: 12,
+            total_stake: Some("10".to_owned()),
+            ours: Some(side("bb")),
+            others: vec![side("cc")],
+            cause: None,
+        };
+        let contest = ForkReply {
+            cause: Some("needs_operator".to_owned()),
+            ..fork.clone()
+        };
+        let mut reply = ForksReply {
+            head: Some("ee".repeat(32)),
+            height: Some(2_012),
+            forks: vec![fork],
+            contests: vec![contest],
+            ..ForksReply::default()
+        };
+        let shown = text(&reply);
+        assert_eq!(shown.matches("\nfork").count(), 1, "{shown}");
+        for part in [
+            &"cc".repeat(32),
+            "a stake of 7 of 10",
+            "chain adopt",
+            "2000 blocks",
+            "2012, ee",
+        ] {
+            assert!(shown.contains(part), "no {part:?} in {shown}");
+        }
+        (reply.forks, reply.contests) = (Vec::new(), Vec::new());
+        reply.avoided = vec!["dd".repeat(32)];
+        let shown = text(&reply);
+        assert!(shown.contains("no forks") && shown.contains(&"dd".repeat(32)));
+    }
+}

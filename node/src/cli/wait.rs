@@ -1,0 +1,64 @@
+//! What `--wait` waits for, and how long.
+
+use core::num::NonZeroU64;
+use core::str::FromStr;
+
+/// Value of `--wait`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wait {
+    /// Whether the block has to be safe.
+    pub(super) until_safe: bool,
+    /// The longest wait.
+    pub(super) seconds: NonZeroU64,
+}
+
+/// Seconds that are waited for a block without a number.
+const INCLUDED_SECONDS: NonZeroU64 = NonZeroU64::new(60).unwrap();
+/// Seconds that are waited for a safe block without a number.
+const SAFE_SECONDS: NonZeroU64 = NonZeroU64::new(600).unwrap();
+
+impl FromStr for Wait {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (word, seconds) = match text.split_once(':') {
+            Some((word, seconds)) => (word, Some(seconds)),
+            None if text.starts_with(|c: char| c.is_ascii_digit()) => ("included", Some(text)),
+            None => (text, None),
+        };
+        let (until_safe, default) = match word {
+            "included" => (false, INCLUDED_SECONDS),
+            "safe" => (true, SAFE_SECONDS),
+            _ => return Err("give included, safe, a number of seconds, or as in safe:900 both"),
+        };
+        let seconds = seconds.map(str::parse).transpose();
+        let seconds = seconds.map_err(|_| "the seconds are a whole number from 1 on")?;
+        Ok(Self {
+            until_safe,
+            seconds: seconds.unwrap_or(default),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_seconds_are_read_alone_and_together() {
+        let of = |text: &str| {
+            text.parse::<Wait>()
+                .map(|it| (it.until_safe, it.seconds.get()))
+        };
+        assert_eq!(of("included"), Ok((false, 60)));
+        assert_eq!(of("safe"), Ok((true, 600)));
+        assert_eq!(of("5"), Ok((false, 5)));
+        assert_eq!(of("included:7"), Ok((false, 7)));
+        assert_eq!(of("safe:900"), Ok((true, 900)));
+        for wrong in [
+            "", "0", "safe:", "safe:0", "soon", "5:safe", "-1", "1.5", ":5",
+        ] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Panics of a node's threads.
+//!
+//! A thread that panics would leave a node that looks alive. Whatever runs on a thread of a node is
+//! run by [`Failure::watch`]: a panic is recorded, the node's other threads are told to stop, and
+//! from then on every call of the node that needs them gives the error. The process goes on: it
+//! belongs to the host.
+
+use crate::log;
+use core::any::Any;
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A thread of a node that panicked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ThreadPanic {
+    /// The thread's name.
+    pub thread: String,
+    /// What the panic said.
+    pub message: String,
+}
+
+impl fmt::Display for ThreadPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { thread, message } = self;
+        write!(f, "the thread {thread:?} panicked: {message}")
+    }
+}
+
+impl core::error::Error for ThreadPanic {}
+
+type Stop = Box<dyn Fn() + Send>;
+
+#[derive(Default)]
+struct Shared {
+    panic: OnceLock<ThreadPanic>,
+    stops: Mutex<Vec<Stop>>,
+}
+
+/// The first panic of a node's threads; clones share it.
+#[derive(Clone, Default)]
+pub struct Failure(Arc<Shared>);
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Failure").field(&self.panic()).finish()
+    }
+}
+
+impl Failure {
+    /// Returns the first panic, if there was one.
+    #[must_use]
+    pub fn panic(&self) -> Option<ThreadPanic> {
+        self.0.panic.get().cloned()
+    }
+
+    /// Calls `stop` at the first panic; at once, if there was one.
+    pub fn on_panic(&self, stop: impl Fn() + Send + 'static) {
+        let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.panic.get().is_some() {
+            drop(stops);
+            return stop();
+        }
+        stops.push(Box::new(stop));
+    }
+
+    /// Forgets what is to be called, when the threads have ended.
+    pub(crate) fn clear(&self) {
+        let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.clear();
+    }
+
+    /// Runs `work`. A panic is recorded and gives `None`.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                self.record(payload.as_ref());
+                None
+            }
+        }
+    }
+
+    fn record(&self, payload: &(dyn Any + Send)) {
+        let message = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
+        let panic = ThreadPanic {
+            thread: std::thread::current()
+                .name()
+                .unwrap_or("unnamed")
+                .to_owned(),
+            message: message.unwrap_or_else(|| "no message".to_owned()),
+        };
+        log::error!("{panic}; the node stops");
+        let stops = {
+            // Under the lock, so that no stop is added unseen.
+            let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = self.0.panic.set(panic);
+            core::mem::take(&mut *stops)
+        };
+        for stop in stops {
+            stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn the_first_panic_is_kept_and_stops_everything_once() {
+        let failure = Failure::default();
+        let stopped = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let stopped = Arc::clone(&stopped);
+            move || {
+                stopped.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        failure.on_panic(count());
+        assert_eq!((failure.watch(|| 7), failure.panic()), (Some(7), None));
+        let other = failure.clone();
+        let thread = std::thread::Builder::new().name("worker".to_owned());
+        let thread = thread.spawn(move || {
+            other.watch(|| panic!("first of {}", 2));
+            other.watch(|| panic!("second"));
+        });
+        thread.unwrap().join().unwrap();
+        let panic = failure.panic().unwrap();
+        assert_eq!(
+            panic.to_string(),
+            "the thread \"worker\" panicked: first of 2"
+        );
+        assert_eq!(stopped.load(Ordering::Relaxed), 1);
+        failure.on_panic(count());
+        assert_eq!(stopped.load(Ordering::Relaxed), 2, "too late is at once");
+    }
+}

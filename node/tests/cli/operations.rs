@@ -1,0 +1,336 @@
+//! What an operator does with a validator, as `docs/operating.md` describes it, with real processes.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use astreum_node::control::{ErrorReply, Handler, Reply, Request, Server};
+use astreum_node::query::QueryError;
+use serde_json::Value;
+
+use crate::harness::{Home, Ran};
+use crate::node::Node;
+
+const RUN: [&str; 3] = ["run", "--config", "node.toml"];
+/// The longest wait for anything here: a validator listens for up to half a minute before it signs.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn within_patience(what: &str, home: &Home, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        if Instant::now() >= deadline {
+            panic!("{what}: {}", home.run(&["status"]).text());
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// A home with the key `validator.key` and a configuration that names it; its public key.
+fn validator_home(name: &str) -> (Home, String) {
+    let home = Home::new(name);
+    let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
+    let key = made.lines().remove(0).to_owned();
+    home.file(
+        "node.toml",
+        "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n\
+         validation_secret_key_file = \"validator.key\"\n",
+    );
+    (home, key)
+}
+
+/// A home of a node that follows the chain.
+fn follower_home(name: &str) -> Home {
+    let home = Home::new(name);
+    home.file(
+        "node.toml",
+        "incoming_port = 0\ndefault_seed = \"\"\ncold_storage_path = \"cold\"\n",
+    );
+    home
+}
+
+fn status(home: &Home) -> Value {
+    home.run(&["status", "--json"]).json()
+}
+
+fn height(home: &Home) -> u64 {
+    let status = status(home);
+    let height = status.pointer("/chain/height").and_then(Value::as_u64);
+    height.unwrap_or(0)
+}
+
+/// Where this running node is reached on this machine.
+fn address(home: &Home) -> String {
+    let status = status(home);
+    let listens = status.get("listen_address").and_then(Value::as_str);
+    listens.unwrap().replace("0.0.0.0", "127.0.0.1")
+}
+
+/// Starts a node that has another one for its seed.
+fn start_with_seed(home: &Home, seed: &str, more: &[&str]) -> Node {
+    Node::start(
+        home,
+        &[&RUN[..], &["--additional-seeds", seed], more].concat(),
+    )
+}
+
+fn block_id(home: &Home, height: u64) -> Option<String> {
+    let ran = home.run(&["block", "show", &height.to_string(), "--json"]);
+    let id = |block: Value| Some(block.get("id")?.as_str()?.to_owned());
+    (ran.code == 0).then(|| id(ran.json()).unwrap())
+}
+
+fn problems(home: &Home) -> String {
+    status(home).get("problems").unwrap().to_string()
+}
+
+fn log(home: &Home) -> String {
+    let logs = home.path().join("state/Astreum/lib-rs/logs");
+    let instances = fs::read_dir(logs).unwrap().flatten();
+    let logs = instances.map(|entry| fs::read_to_string(entry.path().join("node.log")).unwrap());
+    logs.collect()
+}
+
+fn copy_dir(from: PathBuf, to: PathBuf) {
+    fs::create_dir_all(&to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(entry.path(), target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_key_that_moved_to_another_machine_and_back_validates_again() {
+    let (a, _) = validator_home("movea");
+    let b = follower_home("moveb");
+    let key = a.path().join("validator.key");
+    let with_key = ["--validation-secret-key-file", key.to_str().unwrap()];
+    // The chain begins on A, and B follows it.
+    let node_a = Node::start(&a, &RUN);
+    within_patience("A makes blocks", &a, || height(&a) >= 2);
+    let node_b = start_with_seed(&b, &address(&a), &[]);
+    within_patience("B follows", &b, || height(&b) >= 2);
+    // The validator of A is stopped, B gets the key.
+    let from = height(&b);
+    assert_eq!(node_a.interrupt().0, Some(0));
+    assert_eq!(node_b.interrupt().0, Some(0));
+    // The old one goes on without it: it may be the only one that has all of the state.
+    a.file(
+        "follower.toml",
+        fs::read(b.path().join("node.toml")).unwrap(),
+    );
+    let node_a = Node::start(&a, &["run", "--config", "follower.toml"]);
+    let node_b = start_with_seed(&b, &address(&a), &with_key);
+    within_patience("B makes five blocks", &b, || {
+        status(&b)["validator"]["blocks_made"].as_u64().unwrap() >= 5
+    });
+    let made_by_b = height(&b);
+    assert!(made_by_b >= from + 5);
+    assert_eq!(node_b.interrupt().0, Some(0));
+    assert_eq!(node_a.interrupt().0, Some(0));
+    // And back: B follows again, without the key.
+    let node_b = Node::start(&b, &RUN);
+    let node_a = start_with_seed(&a, &address(&b), &[]);
+    within_patience("A makes blocks again", &a, || {
+        status(&a)["validator"]["blocks_made"].as_u64().unwrap() >= 2
+    });
+    assert!(height(&a) >= made_by_b + 2, "on the blocks of B");
+    assert_eq!(status(&a)["halted"], false);
+    within_patience("B follows A", &b, || height(&b) > made_by_b);
+    assert_eq!(block_id(&a, made_by_b), block_id(&b, made_by_b));
+    assert_eq!(node_a.interrupt().0, Some(0));
+    assert_eq!(node_b.interrupt().0, Some(0));
+}
+
+#[test]
+fn a_full_cold_storage_halts_production_visibly_until_it_may_take_more() {
+    let (home, _) = validator_home("full");
+    let node = Node::start(&home, &RUN);
+    within_patience("blocks are made", &home, || height(&home) >= 14);
+    let used = status(&home)["counters"]["cold_bytes"].as_u64().unwrap();
+    assert_eq!(node.interrupt().0, Some(0));
+    // Room for a few blocks more.
+    let limit = (used + 12_000).to_string();
+    let limited = [&RUN[..], &["--cold-storage-limit", &limit]].concat();
+    let node = Node::start(&home, &limited);
+    within_patience("production is halted", &home, || {
+        status(&home)["halted"] == true
+    });
+    let told = status(&home);
+    let problem = told["problems"].to_string();
+    assert!(problem.contains("no block can be stored"), "{told}");
+    assert!(problem.contains("raise cold_storage_limit"), "{told}");
+    assert_eq!(told["validator"]["halted"], true, "{told}");
+    within_patience("the warning is shown", &home, || {
+        let warnings = status(&home)["warnings"].to_string();
+        warnings.contains("cold storage is 9") && warnings.contains("bytes are left")
+    });
+    let full_at = height(&home);
+    assert_eq!(node.interrupt().0, Some(0));
+    let errors = log(&home);
+    let errors = errors.lines().filter(|line| line.contains("\"ERROR\""));
+    let errors: Vec<&str> = errors.collect();
+    assert!(
+        errors.len() == 1 && errors[0].contains("production halted"),
+        "{errors:?}"
+    );
+    let node = Node::start(&home, &RUN);
+    within_patience("the chain goes on", &home, || height(&home) > full_at + 1);
+    assert_eq!(
+        (&status(&home)["halted"], problems(&home)),
+        (&false.into(), "[]".to_owned())
+    );
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
+fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
+    let (home, _) = validator_home("holds");
+    let made = home.run(&["keys", "generate", "other.key", "--kind", "validation"]);
+    let recipient = made.lines().remove(0).to_owned();
+    let node = Node::start(&home, &RUN);
+    within_patience("blocks are made", &home, || height(&home) >= 2);
+    assert_eq!(node.interrupt().0, Some(0));
+    // A validator without a stake takes transactions, and never has a turn.
+    let idle = [&RUN[..], &["--validation-secret-key-file", "other.key"]].concat();
+    let state = |id: &str| home.run(&["tx", "status", id, "--json"]).json();
+    let node = Node::start(&home, &idle);
+    within_patience("the head is loaded", &home, || height(&home) >= 2);
+    let send = [
+        "tx",
+        "send",
+        &recipient,
+        "5",
+        "--key-file",
+        "validator.key",
+        "--json",
+    ];
+    let sent = home.run(&send).json();
+    let id = sent["id"].as_str().unwrap().to_owned();
+    within_patience("it is ready", &home, || state(&id)["state"] == "pending");
+    assert_eq!(state(&id)["pool_place"], 1);
+    // Killed, as by a power cut: nothing is saved at the end.
+    drop(node);
+    let node = Node::start(&home, &idle);
+    within_patience("it is ready again", &home, || {
+        state(&id)["state"] == "pending"
+    });
+    assert!(log(&home).contains("restored the mempool"));
+    assert_eq!(node.interrupt().0, Some(0));
+    let node = Node::start(&home, &RUN);
+    let ran: Ran = home.run(&["tx", "status", &id, "--wait", "safe:200", "--json"]);
+    let included = ran.json();
+    assert_eq!(included["state"], "success", "{included}");
+    assert_eq!(included["confirmation"], "safe", "{included}");
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+/// A node that stops while a transaction is waited for.
+struct Stopping(AtomicUsize);
+
+impl Handler for Stopping {
+    fn handle(&self, request: Request) -> Reply {
+        let Request::TransactionStatus { id, .. } = request else {
+            return Err("not expected".into());
+        };
+        if self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            return Err(ErrorReply {
+                stopping: true,
+                ..QueryError::Stopping.to_string().into()
+            });
+        }
+        Ok(serde_json::json!({
+            "id": id, "state": "pending", "block": null, "height": null, "index": null,
+            "receipt": null, "cost": null, "head": null,
+        }))
+    }
+}
+
+#[test]
+fn a_wait_tells_a_timeout_from_a_node_that_stopped() {
+    let home = Home::new("lost");
+    let handler = Arc::new(Stopping(AtomicUsize::new(0)));
+    let handled = Arc::clone(&handler) as Arc<dyn Handler>;
+    let server = Server::start(&home.control_socket(), handled).unwrap();
+    let id = "ab".repeat(32);
+    home.run(&["tx", "status", &id, "--wait", "1"])
+        .fails(1, &["timed out waiting for inclusion"]);
+    // The first answer of a node that stops, and a later one.
+    for seconds in ["1", "100"] {
+        let lost = home.run(&["tx", "status", &id, "--wait", seconds]);
+        lost.fails(1, &["lost the connection", "state unknown", "tx status"]);
+        assert!(!lost.stderr.contains("timed out"), "{lost:?}");
+    }
+    server.stop();
+    home.run(&["tx", "status", &id, "--wait", "1"])
+        .fails(1, &["no node is running"]);
+}
+
+#[test]
+fn a_fork_that_is_too_deep_waits_for_the_operator_and_the_decision_lasts() {
+    let (a, key_a) = validator_home("forka");
+    let (b, key_b) = validator_home("forkb");
+    let stakes = [&key_a, &key_b].map(|key| format!("{key}=1_000"));
+    let genesis = [
+        "genesis",
+        "--config",
+        "node.toml",
+        "--balance",
+        &format!("{key_a}=1_000_000"),
+        "--stake",
+        &stakes[0],
+        "--stake",
+        &stakes[1],
+    ];
+    a.run(&genesis).lines();
+    copy_dir(a.path().join("cold"), b.path().join("cold"));
+    // Each makes its turns on a branch of its own.
+    let deep = ["--max-reorg-depth", "2"];
+    let node_a = Node::start(&a, &[&RUN[..], &deep].concat());
+    let node_b = Node::start(&b, &[&RUN[..], &deep].concat());
+    within_patience("A makes blocks", &a, || height(&a) >= 4);
+    assert_eq!(node_a.interrupt().0, Some(0));
+    within_patience("B has a longer branch", &b, || height(&b) >= 8);
+    let (ours, theirs) = (block_id(&b, 1).unwrap(), a.run(&["chain", "forks"]));
+    theirs.fails(1, &["no node is running", "known to a running node only"]);
+    let node_a = start_with_seed(&a, &address(&b), &deep);
+    within_patience("the fork is a problem", &a, || {
+        problems(&a).contains("fork at block")
+    });
+    let told = problems(&a);
+    assert!(
+        told.contains("chain adopt") && told.contains(&ours),
+        "{told}"
+    );
+    assert_ne!(block_id(&a, 1), Some(ours.clone()));
+    let forks = a.run(&["chain", "forks", "--json"]).json();
+    let contest = &forks["contests"][0];
+    assert_eq!(contest["cause"], "needs_operator", "{forks}");
+    assert_eq!(
+        (&contest["height"], &contest["others"][0]["first"]),
+        (&0.into(), &ours.as_str().into())
+    );
+    assert_eq!(contest["total_stake"], "2000", "{forks}");
+    let shown = a.run(&["chain", "forks"]);
+    assert!(shown.text().contains("waits for a decision"), "{shown:?}");
+    a.run(&["chain", "adopt", "zz"]).fails(2, &["the block"]);
+    let adopted = a.run(&["chain", "adopt", &ours, "--json"]).json();
+    assert_eq!(adopted["adopted"], ours.as_str());
+    within_patience("A is on the branch of B", &a, || {
+        block_id(&a, 1).as_ref() == Some(&ours)
+    });
+    assert!(!problems(&a).contains("fork at block"));
+    assert_eq!(node_a.interrupt().0, Some(0));
+    let node_a = start_with_seed(&a, &address(&b), &deep);
+    let adopted = || a.run(&["chain", "forks", "--json"]).json()["adopted"].clone();
+    within_patience("the decision lasts", &a, || adopted() == ours.as_str());
+    within_patience("A stays", &a, || block_id(&a, 1).as_ref() == Some(&ours));
+    assert_eq!(node_a.interrupt().0, Some(0));
+    assert_eq!(node_b.interrupt().0, Some(0));
+}
