@@ -5,6 +5,7 @@
 
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource};
 use crate::chain::Block;
+use crate::crypto::PublicKey;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -21,27 +22,29 @@ struct Sighting {
     missing: Option<AtomId>,
     /// How many fetches it may still cause.
     fetches: u8,
+    /// The peer that named it.
+    from: Option<PublicKey>,
 }
 
 /// Blocks that have been named and not been read.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     waiting: VecDeque<Sighting>,
-    wanted: Vec<AtomId>,
+    wanted: Vec<(AtomId, Option<PublicKey>)>,
 }
 
 impl Sightings {
     /// A peer named this block as its head.
-    pub(super) fn name(&mut self, block: AtomId) {
-        self.add(block, MAX_FETCHES);
+    pub(super) fn name(&mut self, block: AtomId, peer: PublicKey) {
+        self.add(block, MAX_FETCHES, Some(peer));
     }
 
     /// There is a block with this id.
     pub(super) fn note(&mut self, block: AtomId) {
-        self.add(block, 0);
+        self.add(block, 0, None);
     }
 
-    fn add(&mut self, block: AtomId, fetches: u8) {
+    fn add(&mut self, block: AtomId, fetches: u8, from: Option<PublicKey>) {
         if self.waiting.iter().any(|sighting| sighting.block == block) {
             return;
         }
@@ -52,6 +55,7 @@ impl Sightings {
             block,
             missing: None,
             fetches,
+            from,
         });
     }
 
@@ -72,6 +76,11 @@ impl Sightings {
     pub(super) fn has_news(&self) -> bool {
         let mut waiting = self.waiting.iter();
         waiting.any(|sighting| sighting.missing.is_none())
+    }
+
+    /// Returns whether a head that a peer named is still to be read.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.iter().any(|sighting| sighting.from.is_some())
     }
 
     /// Looks at those that can be read, and forgets them; what `judge` says of the first that it
@@ -95,15 +104,15 @@ impl Sightings {
                 && sighting.fetches > 0
             {
                 sighting.fetches -= 1;
-                wanted.push(missing);
+                wanted.push((missing, sighting.from));
             }
             sighting.missing.is_some()
         });
         verdict
     }
 
-    /// What is to be fetched now.
-    pub(super) fn take_wanted(&mut self) -> Vec<AtomId> {
+    /// Returns what is to be fetched now, and the peer to ask first.
+    pub(super) fn take_wanted(&mut self) -> Vec<(AtomId, Option<PublicKey>)> {
         core::mem::take(&mut self.wanted)
     }
 }
@@ -114,15 +123,17 @@ mod tests {
     use crate::atom::MemoryStore;
     use crate::consensus::samples::header;
 
+    const PEER: PublicKey = PublicKey::new([9; 32]);
+
     #[test]
     fn a_block_is_looked_at_once_it_can_be_read() {
         let mut store = MemoryStore::new();
         let block = header(3, AtomId::new([1; 32]), 7).signed(None);
         let mut sightings = Sightings::default();
-        sightings.name(block.id());
+        sightings.name(block.id(), PEER);
         assert_eq!(sightings.check(&store, |_| Some(())), None);
         assert!(!sightings.has_news());
-        assert_eq!(sightings.take_wanted(), [block.id()]);
+        assert_eq!(sightings.take_wanted(), [(block.id(), Some(PEER))]);
         // Its body comes in two parts.
         let atoms = block.to_atoms();
         let (body, head) = atoms.split_at(15);
@@ -131,7 +142,7 @@ mod tests {
         assert!(sightings.has_news());
         assert_eq!(sightings.check(&store, |_| Some(())), None);
         store.extend(body.iter().map(|(_, atom)| atom.clone()));
-        assert_eq!(sightings.take_wanted(), [body[0].0]);
+        assert_eq!(sightings.take_wanted(), [(body[0].0, Some(PEER))]);
         sightings.fetched(&body[0].0, None);
         let seen = sightings.check(&store, |block| Some(block.id()));
         assert_eq!(seen, Some(block.id()));
@@ -150,7 +161,7 @@ mod tests {
         assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);
         assert!(sightings.take_wanted().is_empty(), "only named heads are");
         let named = AtomId::new([9; 32]);
-        sightings.name(named);
+        sightings.name(named, PEER);
         for _ in 0..10 {
             assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);
             sightings.fetched(&named, None);

@@ -343,9 +343,9 @@ impl<H: BatchHasher> Producer<H> {
     ) {
         self.notice_time(environment, context);
         match input {
-            Input::PeerHead { id, .. } => {
+            Input::PeerHead { peer, id, .. } => {
                 self.first_peer.get_or_insert(environment.now.instant);
-                self.sightings.name(*id);
+                self.sightings.name(*id, *peer);
             }
             Input::FetchedSmall { id, .. } => self.sightings.fetched(id, None),
             Input::Fetched { id, outcome, .. } => {
@@ -475,9 +475,8 @@ impl<H: BatchHasher> Producer<H> {
             .head
             .as_ref()
             .and_then(|head| foreign.walk(environment.atoms, head, &address, is_foreign));
-        for id in self.sightings.take_wanted() {
+        for (id, from) in self.sightings.take_wanted() {
             let limit = SMALL_RECORD;
-            let from = None;
             context.ask(super::Effect::FetchSmall { id, limit, from });
         }
         for block in [sighted, walked].into_iter().flatten() {

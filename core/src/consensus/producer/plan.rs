@@ -149,7 +149,12 @@ impl<H: BatchHasher> Producer<H> {
         let now = environment.now.instant;
         match self.first_peer {
             _ if self.made > 0 => false,
-            Some(first) => now < first + LISTEN && first < started.at + LISTEN_FOR_PEERS,
+            // A named head may be a block of the key: it is read first, if it can be.
+            Some(first) if first < started.at + LISTEN_FOR_PEERS => {
+                now < first + LISTEN
+                    || self.sightings.is_waiting() && now < first + LISTEN_FOR_PEERS
+            }
+            Some(_) => false,
             None => self.config.has_seeds && now < started.at + LISTEN_FOR_PEERS,
         }
     }

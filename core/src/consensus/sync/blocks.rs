@@ -17,6 +17,7 @@ use crate::consensus::{Context, Effect, Environment, Event, StoreFailure};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
+use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -265,7 +266,8 @@ impl<H: BatchHasher> ChainSync<H> {
         verify_body(&environment, block, parent, stakes, hasher, checked).map(Some)
     }
 
-    /// Has everything of a verified block stored.
+    /// Has everything of a verified block stored, and what was fetched of the state before it: a
+    /// node that goes on alone has what it has needed so far.
     fn store(&mut self, context: &mut Context, at: usize, block: Arc<Block>, body: Option<Body>) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
@@ -276,6 +278,9 @@ impl<H: BatchHasher> ChainSync<H> {
         let transactions = checked.flat_map(CheckedTransactions::transactions);
         atoms.extend(transactions.flat_map(Transaction::to_atoms));
         let id = block.id();
+        let known: BTreeSet<AtomId> = atoms.iter().map(|(id, _)| *id).collect();
+        let fetched = self.held.of_block(&id);
+        atoms.extend(fetched.filter(|(id, _)| !known.contains(id)));
         branch.storing = Some(Storing {
             block,
             retry_at: None,

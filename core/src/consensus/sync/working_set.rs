@@ -100,6 +100,13 @@ impl WorkingSet {
         }
     }
 
+    /// Returns the atoms that are held for a block.
+    pub(super) fn of_block(&self, block: &AtomId) -> impl Iterator<Item = (AtomId, Atom)> {
+        let owned = self.by_block.get(block).into_iter();
+        let ids = owned.flat_map(|owned| owned.ids.iter());
+        ids.filter_map(|id| Some((*id, self.atoms.get(id)?.atom.clone())))
+    }
+
     /// Returns the blocks that atoms are held for.
     pub(super) fn blocks(&self) -> impl Iterator<Item = AtomId> {
         self.by_block.keys().copied()

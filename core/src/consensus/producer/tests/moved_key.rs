@@ -10,6 +10,7 @@ use crate::wire::network_group::NetworkGroup;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// The node that has the key first, another one that gets it, and a validator with another key that
 /// stays.
@@ -210,6 +211,41 @@ fn two_nodes_with_one_key_halt_and_one_of_them_goes_on() {
     net.hosts[live].is_up = false;
     makes(&mut net, halted, 1);
     assert_eq!(twice(&net), ours);
+}
+
+#[test]
+fn a_head_that_was_named_is_read_before_anything_is_signed() {
+    let (mut net, genesis) = Net::with_chain(&[KEY], &[]);
+    net.add(config(KEY), Some(&genesis));
+    net.run(10);
+    let old = &net.hosts[FIRST];
+    let backup = (old.file.clone(), old.head_file.clone(), old.store.clone());
+    net.run(20);
+    let newest = net.head(FIRST).id();
+    let known = net.hosts[FIRST].store.iter();
+    let known: Vec<_> = known.map(|(_, atom)| atom.clone()).collect();
+    net.elsewhere.extend(known);
+    let host = &mut net.hosts[FIRST];
+    (host.file, host.head_file, host.store) = backup;
+    net.restart(FIRST, with_seeds(KEY));
+    // A peer that answers slowly.
+    net.hosts[FIRST].latency = Duration::from_secs(8);
+    let peer = PublicKey::new([77; 32]);
+    net.input(
+        FIRST,
+        Input::PeerHead {
+            peer,
+            group: NetworkGroup::of([10, 7, 7, 7].into()),
+            id: newest,
+            is_default_seed: false,
+            is_seed: true,
+        },
+    );
+    let loaded = made(&net, FIRST).len();
+    net.run(20);
+    assert_eq!(made(&net, FIRST).len(), loaded);
+    assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
+    assert_eq!(net.hosts[FIRST].asked.first(), Some(&Some(peer)));
 }
 
 #[test]

@@ -266,6 +266,11 @@ impl LocalStore {
         }
     }
 
+    /// What survives a restart.
+    pub(super) const fn stored(&self) -> &MemoryStore {
+        &self.stored
+    }
+
     pub(super) fn len(&self) -> usize {
         self.stored.len() + self.fetched.len()
     }

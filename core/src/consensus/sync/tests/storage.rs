@@ -62,6 +62,25 @@ fn full_block_is_verified_by_a_host_that_keeps_nothing_of_what_is_fetched() {
     assert!(most <= Some(&2), "{most:?}");
 }
 
+#[test]
+fn state_that_was_needed_is_stored_so_that_the_node_can_go_on_alone() {
+    use crate::chain::{Builder, StakeTable};
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let first = maker.next(&genesis, 2, &[Maker::transfer(1)]);
+    let blocks = maker.extend(&first, 5, 2);
+    let head = &blocks[4];
+    let mut host = Host::new(time(head));
+    host.announce(1, head.id());
+    host.run(&[&maker], 10);
+    assert_eq!(host.verified_head(), Some(head.id()));
+    let stored = host.store.stored();
+    let stakes = StakeTable::read(stored, head.accounts).unwrap();
+    let mut builder = Builder::new(stored, head, &stakes);
+    builder.apply(&Maker::transfer(2)).unwrap().unwrap();
+    builder.finish(&mut crate::trie::Scalar, None).unwrap();
+}
+
 /// A transaction that opens a contract on a list.
 fn open(number: u64, list: AtomId) -> Transaction {
     Maker::transaction(number, BURN, &[&[0], list.as_bytes().as_slice()].concat())
