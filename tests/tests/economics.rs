@@ -35,11 +35,14 @@ fn filling_a_disk_costs_a_tenth_of_the_supply_in_every_measured_way() {
     }
     let of = |name: &'static str| ways.iter().filter(move |way| way.name == name);
     assert!(of("transfer").all(|way| way.pair_bytes > 20_000));
-    // Three paths of 255 nodes, five atoms each.
+    // More than two paths of 255 nodes, five atoms each.
     let deep: Vec<u64> = of("withdrawal from a deep channel")
         .map(|way| way.atoms)
         .collect();
-    assert!(deep.iter().all(|atoms| *atoms > 3 * 255 * 5) && deep.len() == 1);
+    assert!(
+        deep.iter().all(|atoms| *atoms > 2 * 255 * 5) && deep.len() == 1,
+        "{deep:?}"
+    );
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn permille_of_the_stake_does_not_undo_blocks() {
                 assert_eq!(private::successes(attack, 2), 0, "{attack:?}");
                 let rule = Rule::FirstPlan;
                 let first_plan = private::Attack { rule, ..attack };
-                assert_eq!(private::successes(first_plan, 2), 2, "{attack:?}");
+                assert!(private::successes(first_plan, 2) > 0, "{attack:?}");
             }
         }
     }

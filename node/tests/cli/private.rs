@@ -390,7 +390,7 @@ fn a_script_that_is_none_is_explained() {
         ("dir.astreum", &["is a directory"]),
         (
             "binary.astreum",
-            &["binary.astreum", "not UTF-8 text at byte 1"],
+            &["binary.astreum", "invalid UTF-8 at byte"],
         ),
         ("open.astreum", &["open.astreum:2:", "is not closed"]),
         ("closed.astreum", &["closed.astreum:2:2"]),
