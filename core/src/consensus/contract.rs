@@ -30,11 +30,14 @@ pub struct Now {
 }
 
 impl Now {
-    /// Returns the instant at which the wall clock will read `unix` if it keeps its present rate, or
-    /// the present instant if that time has passed.
+    /// Returns the first instant at which the wall clock will not be before `unix` if it keeps its
+    /// present rate, or the present instant if that time has passed.
     #[must_use]
     pub fn instant_of(self, unix: Duration) -> Instant {
-        self.instant + unix.saturating_sub(self.unix)
+        // Instants have microseconds: a call that comes a fraction too early would be for nothing.
+        let round_up = Duration::from_nanos(999);
+        let left = unix.saturating_sub(self.unix);
+        self.instant + left.saturating_add(round_up)
     }
 }
 
@@ -515,6 +518,8 @@ mod tests {
         };
         let of = |unix| now.instant_of(Duration::from_secs(unix));
         assert_eq!(of(1_002), Instant::from_secs(7));
+        let early = now.instant_of(Duration::from_nanos(1_001_000_000_001));
+        assert_eq!(early, Instant::from_secs(6) + Duration::from_micros(1));
         assert_eq!(of(3), now.instant);
     }
 }
