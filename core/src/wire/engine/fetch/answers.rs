@@ -66,6 +66,7 @@ impl Engine {
             let asked = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key));
             let namer = asked.and_then(|asked| {
                 asked.is_done = true;
+                asked.is_trial = false;
                 asked.namer
             });
             if response.answer == Answer::Nearest

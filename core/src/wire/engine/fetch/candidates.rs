@@ -261,6 +261,7 @@ impl Engine {
                 asked_at: now,
                 retry_at: now + patience,
                 is_done: is_trial,
+                is_trial,
             };
             fetch.asked.insert(key, asked);
         }

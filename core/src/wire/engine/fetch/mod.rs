@@ -49,6 +49,8 @@ struct Asked {
     retry_at: Instant,
     /// It has answered, and had nothing new; or it is not waited for.
     is_done: bool,
+    /// It was silent when it was asked, and has not answered: it is waited for last, and once.
+    is_trial: bool,
 }
 
 /// What a list may be before a fetch of it is given up.

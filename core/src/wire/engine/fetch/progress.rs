@@ -18,10 +18,27 @@ impl Engine {
         let is_waiting = fetch.asked.values().any(|asked| !asked.is_done);
         let has_asked = !fetch.asked.is_empty();
         // No peer to ask at all: one may come before the deadline.
-        if !is_waiting && self.ask_more(now, handle, FETCH_FANOUT) == 0 && has_asked {
+        if !is_waiting
+            && self.ask_more(now, handle, FETCH_FANOUT) == 0
+            && has_asked
+            && !self.waits_for_trial(now, handle)
+        {
             return self.fail(handle, FetchError::NotFound);
         }
         self.fetches.reschedule(handle);
+    }
+
+    /// Lets a fetch that has nothing else to wait for wait for the silent peer that was tried, once: it
+    /// may be back, and the only one that has the object.
+    fn waits_for_trial(&mut self, now: Instant, handle: Handle) -> bool {
+        let fetch = self.fetches.by_handle.get_mut(&handle);
+        let asked = fetch.into_iter().flat_map(|fetch| fetch.asked.values_mut());
+        let mut tried = asked.filter(|asked| asked.is_trial && asked.retry_at > now);
+        let Some(tried) = tried.next() else {
+            return false;
+        };
+        tried.is_done = false;
+        true
     }
 
     pub(super) fn finish(&mut self, handle: Handle, from: Option<PublicKey>) {
@@ -90,11 +107,17 @@ impl Engine {
         };
         let mut again = Vec::new();
         let mut namers = Vec::new();
+        let mut is_trial_over = false;
         for (key, asked) in &mut fetch.asked {
             if asked.is_done || asked.retry_at > now {
                 continue;
             }
             self.peers.note_unanswered(key);
+            if asked.is_trial {
+                (asked.is_trial, asked.is_done) = (false, true);
+                is_trial_over = true;
+                continue;
+            }
             namers.extend(asked.namer.filter(|_| asked.tries < MAX_FETCH_TRIES));
             // A list answer that does not come may be too large to travel: atom by atom then.
             if now.since(asked.asked_at) >= FETCH_RETRY {
@@ -127,6 +150,9 @@ impl Engine {
             self.ask_namer_again(now, handle, &namer);
         }
         self.ask_more(now, handle, more);
+        if is_trial_over {
+            return self.settle(now, handle);
+        }
         self.fetches.reschedule(handle);
     }
 }
