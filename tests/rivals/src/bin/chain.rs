@@ -17,7 +17,7 @@ use astreum_core::integer::Natural;
 use astreum_core::time::Instant as EngineInstant;
 use astreum_core::trie::{Scalar, Trie};
 use astreum_node::chain::verifier::verify_body;
-use astreum_node::chain::{Now, Environment};
+use astreum_node::chain::{Environment, Now};
 use astreum_node::lanes::Lanes;
 use astreum_node::work::spread::Threads;
 use core::hint::black_box;
