@@ -24,7 +24,7 @@ const ID_BYTES: usize = 32;
 ///   is the whole expression, and as `(error "topic" "message")` inside a list or with `{:#}`.
 /// - A symbol prints as its name.
 ///
-/// Nothing is printed raw that is not visible (see [`is_visible`](super::is_visible)), so that an
+/// Nothing is printed raw that is not visible (see [`is_visible`]), so that an
 /// expression from a peer can do nothing to a terminal.
 ///
 /// [`parse`](super::parse) reads the output of `{:#}` as the same expression, with two exceptions:

@@ -1,6 +1,6 @@
 //! Verification of a stored chain from its genesis, without peers.
 //!
-//! The way down from the head is walked first and only every [`STRIDE`]th id is kept, so that memory
+//! The way down from the head is walked first and only every `STRIDE`th id is kept, so that memory
 //! does not grow with every block; then each stretch is verified upwards.
 
 use crate::lanes::Lanes;

@@ -23,7 +23,7 @@
 //!   permutation.
 //! - The number of entries is what the index file has room for; the count in its head is only
 //!   compared.
-//! - A pair that was found damaged is marked ([`Pair::is_damaged`]), so that it is repaired instead of
+//! - A pair that was found damaged is marked (`Pair::is_damaged`), so that it is repaired instead of
 //!   merged. `level/salvage.rs` reads what is intact.
 
 mod lengths;

@@ -10,9 +10,9 @@
 //! Other programs may truncate a mapped file all the same. The size cannot be checked before each
 //! access: the check costs as much as the read that the map saves, and the file may shrink between
 //! check and access. Instead:
-//! - [`Sealed::check`] compares the length from time to time. A file that became shorter is read by
+//! - `Sealed::check` compares the length from time to time. A file that became shorter is read by
 //!   plain reads from then on, so that what is left of it is served and the rest is reported.
-//! - Until then, an access beyond the new end raises SIGBUS. [`bus_error`](super::bus_error) turns it
+//! - Until then, an access beyond the new end raises SIGBUS. `bus_error` turns it
 //!   into an exit with a message and a code; the next start sees a file that is too short, and
 //!   repairs it.
 //!

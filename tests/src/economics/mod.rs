@@ -3,7 +3,7 @@
 //! A transaction is billed for its own bytes and those of its receipt. What it leaves in the stores
 //! of all nodes is more: the trie nodes above each account and record that it touches are written
 //! anew, and each atom has an entry in an index. How much more depends on what it does. [`ways`]
-//! measures that on chains in memory, with the product's own transition, and [`Table`] sets it
+//! measures that on chains in memory, with the product's own transition, and [`Epoch`] sets it
 //! against the price of storage in the first block and after a year of blocks.
 
 mod chain;

@@ -10,7 +10,7 @@
 //!
 //! Transactions are only appended. Those that were included or refused meanwhile are recognized when
 //! they are read again, since each is checked as if it came from a peer; the host rewrites the file
-//! when most of it is of no use any more ([`Saving`]).
+//! when most of it is of no use any more (`Saving`).
 //!
 //! Invariants:
 //! - Whatever the bytes are, reading them gives transactions and never more than [`MAX_BYTES`] of them.

@@ -21,7 +21,7 @@
 //!   not after a crash: what was signed is saved before it is published.
 //! - It signs nothing while it listens at its start, nor once it has seen a block of its key that it
 //!   did not make (a valid signature is required, so that only the key can stop it), until the key
-//!   has been quiet; see [`foreign_blocks`].
+//!   has been quiet; see `foreign_blocks`.
 //! - Each call does one bounded piece of work: a plan, or one slice of nonces. Bodies are made by the
 //!   host's worker.
 //! - What is due at a wall time is looked at every [`WALL_INTERVAL`], with the wall clock as it is

@@ -8,24 +8,24 @@
 //!
 //! Which chain is ours: the one that the head of an earlier run, a genesis of our own or
 //! `verified_up_to` belongs to; a node with none of these takes one once it has heard of enough
-//! ([`head_selection`]), but not for its genesis alone, which costs nothing to make: a block on it
+//! (`head_selection`), but not for its genesis alone, which costs nothing to make: a block on it
 //! has to have been verified, or the genesis be what a peer names. From then on the heads of peers
 //! whose chain goes back to another genesis are ignored.
 //!
-//! The pinned default seed is trusted ([`trusted_head`]): its heads are linked by their headers and
+//! The pinned default seed is trusted (`trusted_head`): its heads are linked by their headers and
 //! compete like verified blocks.
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | [`announced_heads`] | heads that peers name; budgets of their look-ups |
-//! | [`scheduler`] | which branches are synced, and what comes of each |
-//! | [`branch`], [`header_path`], [`namers`] | one branch, its headers, the peers behind it |
-//! | [`headers`] | headers of a branch, downwards |
-//! | [`blocks`], [`body`], [`prefetch`] | its blocks, upwards |
-//! | [`requests`], [`working_set`], [`measures`] | fetches, and what is kept of what they brought |
-//! | [`block_index`], [`bad_blocks`], [`other_chains`] | what is known of blocks and peers |
-//! | [`head_selection`], [`stake_jobs`], [`trusted_head`], [`resume`] | which head is ours |
-//! | [`status`], [`event`] | what is reported |
+//! | `announced_heads` | heads that peers name; budgets of their look-ups |
+//! | `scheduler` | which branches are synced, and what comes of each |
+//! | `branch`, `header_path`, `namers` | one branch, its headers, the peers behind it |
+//! | `headers` | headers of a branch, downwards |
+//! | `blocks`, `body`, `prefetch` | its blocks, upwards |
+//! | `requests`, `working_set`, `measures` | fetches, and what is kept of what they brought |
+//! | `block_index`, `bad_blocks`, `other_chains` | what is known of blocks and peers |
+//! | `head_selection`, `stake_jobs`, `trusted_head`, `resume` | which head is ours |
+//! | `status`, `event` | what is reported |
 //!
 //! Bounds: those of the modules; [`MAX_BRANCHES`] branches, of which [`MAX_LONG_BRANCHES`] have more
 //! than a few headers. Each branch has its own bound of headers, so that none takes another's.

@@ -3,7 +3,7 @@
 //! A datagram brings an id alone. Behind it may be nothing, or nonsense, and the peer that announced
 //! it may never answer. So an id costs a place in a bounded queue, then one of a bounded number of
 //! fetches, and only then a look. Queue and fetches are shared by network group and, inside a group,
-//! by announcer (see [`shares`]).
+//! by announcer (see `shares`).
 //!
 //! A transaction that several peers announce is fetched when the turn of the first of them comes. Those
 //! with the best record are asked first, and the others when they do not answer; what comes of it

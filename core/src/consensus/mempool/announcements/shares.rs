@@ -27,7 +27,7 @@ pub const MAX_ANNOUNCED: usize = 16_384;
 pub const MAX_ANNOUNCED_PER_PEER: usize = 8_192;
 /// Places for fetches, of all peers together.
 pub const MAX_FETCHING: usize = 256;
-/// Places of a network group without a record; see [`MIN_GROUP_PLACES`] and [`MAX_GROUP_PLACES`].
+/// Places of a network group without a record; see `MIN_GROUP_PLACES` and `MAX_GROUP_PLACES`.
 pub const GROUP_PLACES: usize = 64;
 /// Places that a group keeps however much it wastes: an honest peer may be in it.
 const MIN_GROUP_PLACES: usize = 8;
