@@ -146,8 +146,8 @@ pub(crate) fn the_reference_reads_our_accounts_and_receipts(environment: &Enviro
     let head = adopted(&mut reference, last)?;
     let new = new.to_string();
     for (who, balance) in [
-        (account(ALICE), FUNDS - 1_086 - 3 + FUNDS / 10 * 6),
-        (account(BOB), FUNDS + 1_000 - FUNDS / 10 * 6 - 2),
+        (account(ALICE), FUNDS - 1_086 - 3 * 3 + FUNDS / 10 * 6),
+        (account(BOB), FUNDS + 1_000 - FUNDS / 10 * 6 - 2 * 3),
         (new, 77),
         (BURN.to_string(), 9),
     ] {

@@ -32,7 +32,7 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
     let receipts = reference.call("receipts", json!({"block": block}))?;
     let expected = json!([{"transaction": id, "of": id, "status": 0, "cost": 1}]);
     ensure_eq!(receipts, expected, "the receipts that the reference reads");
-    for (who, balance) in [(ALICE, FUNDS - 4_322), (BOB, FUNDS + 4_321)] {
+    for (who, balance) in [(ALICE, FUNDS - 4_324), (BOB, FUNDS + 4_321)] {
         let read = reference.call("account", json!({"address": account(who)}))?;
         ensure_eq!(
             read["balance"],
