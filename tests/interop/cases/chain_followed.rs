@@ -149,7 +149,7 @@ pub(crate) fn the_reference_reads_our_accounts_and_receipts(environment: &Enviro
         (account(ALICE), FUNDS - 1_086 - 3 * 3 + FUNDS / 10 * 6),
         (account(BOB), FUNDS + 1_000 - FUNDS / 10 * 6 - 2 * 3),
         (new, 77),
-        (BURN.to_string(), 9),
+        (BURN.to_string(), 9 + 5 * 2),
     ] {
         let read = reference.call("account", json!({"address": who, "block": head}))?;
         ensure_eq!(
