@@ -126,18 +126,16 @@ fn permille_of_the_stake_does_not_undo_blocks() {
         outage_slots: 20_000,
         ..private::Attack::new(honest, 1, depth)
     };
-    let mut undone_by_first_plan = 0;
     for honest in [Honest::Equal(1), Honest::Equal(10)] {
         for attack in [6, 16].map(|depth| [tried(honest, depth), outage(honest, depth)]) {
             for attack in attack {
                 assert_eq!(private::successes(attack, 2), 0, "{attack:?}");
                 let rule = Rule::FirstPlan;
                 let first_plan = private::Attack { rule, ..attack };
-                undone_by_first_plan += private::successes(first_plan, 2);
+                assert!(private::successes(first_plan, 2) > 0, "{attack:?}");
             }
         }
     }
-    assert!(undone_by_first_plan > 0);
 }
 
 #[test]

@@ -9,15 +9,12 @@
 //! With the default of 32 KiB, a producer whose blocks are full from now on fills 10 GiB in a week
 //! (43,200 blocks a day), and at most 128 MiB of it at once.
 
-use crate::chain::RecordAtoms;
+use crate::chain::{INDEX_ENTRY_BYTES, RecordAtoms};
 
-/// Bytes that an atom takes in cold storage beside its own: its entry in the index of a pair with the
-/// part of the index's tables that belongs to it.
-pub const ATOM_OVERHEAD_BYTES: u64 = 160;
 /// Bytes, as stored, that an empty block leaves, about.
 pub const EMPTY_BLOCK_BYTES: u64 = 8 << 10;
 /// Bytes, as stored, of a block's own record: head, body and list of 22 atoms.
-pub const BLOCK_BYTES: u64 = 22 * (ATOM_OVERHEAD_BYTES + 64);
+pub const BLOCK_BYTES: u64 = 22 * (INDEX_ENTRY_BYTES + 64);
 /// Default of [`Allowance`] for each block.
 pub const DEFAULT_GROWTH_BYTES: u64 = 32 << 10;
 /// Blocks whose unused allowance is saved.
@@ -30,7 +27,7 @@ const FIRST_GUESS: u64 = 16 << 10;
 pub fn stored_growth(atoms: &RecordAtoms) -> u64 {
     let bytes = atoms
         .iter()
-        .map(|(_, atom)| atom.stored_len() as u64 + ATOM_OVERHEAD_BYTES);
+        .map(|(_, atom)| atom.stored_len() as u64 + INDEX_ENTRY_BYTES);
     bytes.sum()
 }
 
