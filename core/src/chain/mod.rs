@@ -20,7 +20,6 @@ pub mod confirmations;
 pub mod contract;
 pub mod cost;
 mod fields;
-pub mod fork;
 pub mod fork_choice;
 mod genesis;
 mod growth;
