@@ -10,6 +10,7 @@
 //! | [`store`] | atoms in memory, bounded, behind one facade |
 //! | [`work`] | bounded worker threads |
 //! | [`failure`] | panics of a node's threads |
+//! | [`patience`] | how long calls wait, and when they give up |
 //! | [`chain`] | state machines that follow, verify and make blocks |
 //! | [`net`] | the event loop that drains core's engine, seeds, proof of work |
 //! | [`query`] | questions about the chain, answered from atoms |
@@ -30,12 +31,14 @@ pub mod lanes;
 pub mod log;
 pub mod net;
 pub mod node;
+pub mod patience;
 pub mod query;
 pub mod run;
 pub mod store;
 pub mod work;
 
 pub use node::Node;
+pub use patience::Patience;
 
 #[cfg(test)]
 mod scratch;

@@ -138,10 +138,14 @@ impl Ours {
     /// Its status once it runs; an error when it has ended instead.
     fn started(&mut self) -> Result<Option<StatusReply>, String> {
         if let Ok(Some(status)) = self.child.try_wait() {
-            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-            return Err(format!("our node ended with {status}: {said}"));
+            return Err(format!("our node ended with {status}: {}", self.output()));
         }
         Ok(self.client.request(&Request::Status {}).ok())
+    }
+
+    /// What it has written to its terminal.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
     }
 
     /// Where it listens.
@@ -245,6 +249,7 @@ impl Ours {
         self.request(&Request::Eval {
             source: source.to_owned(),
             limit: None,
+            fetch_seconds: None,
         })
     }
 

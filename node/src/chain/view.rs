@@ -2,13 +2,13 @@
 
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
+use crate::Patience;
 use crate::work::NearlyFull;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::ClockOffset;
 use astreum_core::consensus::mempool::MempoolStatus;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// How the node is doing with its chain.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -58,26 +58,28 @@ impl ChainView {
         self.lock().clone()
     }
 
-    /// Waits until `is_met` holds of the status, at most `timeout`; gives the status then.
+    /// Waits until `is_met` holds of the status, at most `timeout` and for as long as the thread's
+    /// [`Patience`] lasts; returns the status then.
     #[must_use]
     pub fn wait_until(
         &self,
         timeout: Duration,
         is_met: impl Fn(&ChainStatus) -> bool,
     ) -> Option<ChainStatus> {
-        let deadline = Instant::now().checked_add(timeout);
-        let mut status = self.lock();
-        while !is_met(&status) {
-            let left = deadline.map_or(timeout, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            if left.is_zero() {
-                return None;
+        let patience = Patience::ENDLESS.within(timeout);
+        patience.scope(|| {
+            let patience = Patience::in_force();
+            let mut status = self.lock();
+            while !is_met(&status) {
+                if patience.is_over() {
+                    return None;
+                }
+                let time = patience.next_look().unwrap_or(timeout);
+                let waited = self.shared.changed.wait_timeout(status, time);
+                status = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            let waited = self.shared.changed.wait_timeout(status, left);
-            status = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Some(status.clone())
+            Some(status.clone())
+        })
     }
 
     /// Shows another status to everybody.

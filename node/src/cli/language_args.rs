@@ -87,6 +87,9 @@ pub(super) struct LimitArgs {
     /// Data bytes in the atoms that a program makes [default: 67_108_864].
     #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
     pub(super) atom_bytes: Option<u64>,
+    /// Seconds that all fetches from the node take together, with --node [default: 30].
+    #[arg(long, value_name = "SECONDS", value_parser = super::limits::count)]
+    pub(super) fetch_timeout: Option<u64>,
 }
 
 /// Form in which bytes are printed.

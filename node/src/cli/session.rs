@@ -10,7 +10,10 @@ use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, Source
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
 
-use crate::control::{AtomReply, Client, ClientError, PutReply, Request, hex, unhex};
+use crate::Patience;
+use crate::control::{
+    AtomReply, Client, ClientError, EVAL_FETCH_SECONDS, PutReply, Request, hex, unhex,
+};
 
 use super::args::NodeArgs;
 use super::language_args::LimitArgs;
@@ -25,6 +28,7 @@ pub(super) struct Session {
     machine: Machine<Store>,
     env: Env,
     settings: Settings,
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 impl Session {
@@ -43,12 +47,14 @@ impl Session {
         let store = Store {
             memory: MemoryStore::new(),
             node,
+            fetch_seconds: limits.fetch_timeout.unwrap_or(EVAL_FETCH_SECONDS),
             problem: RefCell::default(),
         };
         let mut session = Self {
             machine: Machine::new(store),
             env: Env::new(),
             settings,
+            interrupt: None,
         };
         session.machine.set_slice(Some(SLICE_STEPS));
         session.set(settings);
@@ -68,11 +74,21 @@ impl Session {
     }
 
     pub(super) fn set_interrupt(&mut self, flag: Arc<AtomicBool>) {
-        self.machine.set_interrupt(flag);
+        self.machine.set_interrupt(Arc::clone(&flag));
+        self.interrupt = Some(flag);
     }
 
     /// Evaluates an expression; `at_slice` is called when that takes long.
     pub(super) fn eval(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
+        let fetches = Duration::from_secs(self.machine.store().fetch_seconds);
+        let mut patience = Patience::ENDLESS.within(fetches);
+        if let Some(interrupt) = &self.interrupt {
+            patience = patience.until(Arc::clone(interrupt));
+        }
+        patience.scope(|| self.run(expr, at_slice))
+    }
+
+    fn run(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
         match self.machine.start(expr, &mut self.env) {
             Progress::Done(evaluation) => evaluation,
             Progress::Suspended(mut suspended) => {
@@ -112,12 +128,22 @@ pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
 struct Store {
     memory: MemoryStore,
     node: Option<Client>,
+    /// For all fetches of an evaluation together.
+    fetch_seconds: u64,
     problem: RefCell<Option<String>>,
 }
 
 impl Store {
     fn failed(&self, error: &ClientError) -> String {
-        let text = error.to_string();
+        let text = if Patience::in_force().is_over() {
+            format!(
+                "the fetches of the expression were interrupted, or have taken {} s; --fetch-timeout \
+                 lets them take longer",
+                self.fetch_seconds
+            )
+        } else {
+            error.to_string()
+        };
         *self.problem.borrow_mut() = Some(text.clone());
         text
     }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
 use super::server::too_long;
+use crate::Patience;
 
 /// How long a reply may take: longer than a node looks for an atom at many peers.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -94,7 +95,8 @@ impl Client {
         &self.socket
     }
 
-    /// Asks and waits for the result.
+    /// Asks and waits for the result, as long as the client's timeout and the thread's [`Patience`]
+    /// allow. A request that is given up ends at the node as well.
     ///
     /// # Errors
     /// When no node is running, the connection fails or takes too long, or the node refuses.
@@ -126,17 +128,19 @@ impl Client {
         let bad = |message: String| ClientError::BadReply { message };
         let mut line = serde_json::to_vec(request).map_err(|error| bad(error.to_string()))?;
         line.push(b'\n');
+        if Patience::in_force().is_over() {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
         let mut stream = UnixStream::connect(&self.socket).map_err(failed)?;
-        stream
-            .set_read_timeout(Some(self.timeout))
-            .map_err(failed)?;
         stream
             .set_write_timeout(Some(self.timeout))
             .map_err(failed)?;
         stream.write_all(&line).map_err(failed)?;
         let mut reply = Vec::new();
-        let mut reader = BufReader::new(stream.take(MAX_LINE_BYTES as u64));
-        reader.read_until(b'\n', &mut reply).map_err(failed)?;
+        let patience = Patience::ENDLESS.within(self.timeout);
+        patience
+            .scope(|| read_line(&stream, &mut reply))
+            .map_err(failed)?;
         match reply.pop() {
             Some(b'\n') => Ok(reply),
             None => {
@@ -149,6 +153,21 @@ impl Client {
             Some(_) => Err(bad(format!(
                 "it is cut off or longer than {MAX_LINE_BYTES} bytes"
             ))),
+        }
+    }
+}
+
+/// Reads up to a newline, or to [`MAX_LINE_BYTES`], for as long as the thread's patience lasts.
+fn read_line(stream: &UnixStream, line: &mut Vec<u8>) -> io::Result<()> {
+    let patience = Patience::in_force();
+    let mut reader = BufReader::new(stream.take(MAX_LINE_BYTES as u64));
+    loop {
+        let time = patience.next_look();
+        stream.set_read_timeout(time.map(|time| time.max(Duration::from_millis(1))))?;
+        // What has come stays in `line` when the time is over.
+        match reader.read_until(b'\n', line) {
+            Err(error) if is_timeout(&error) && !patience.is_over() => {}
+            read => return read.map(drop),
         }
     }
 }

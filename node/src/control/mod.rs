@@ -6,13 +6,16 @@
 //! Invariants:
 //! - Only processes of the node's own user, or root, get an answer.
 //! - A line is at most [`MAX_LINE_BYTES`] long in either direction, and at most
-//!   [`MAX_CONNECTIONS`] connections are open: neither side holds more than that.
+//!   [`MAX_CONNECTIONS`] connections are open, and [`RESERVED_CONNECTIONS`] for the status and to stop:
+//!   neither side holds more than that.
+//! - Work for a request ends when its connection is closed.
 //! - Requests are read and answered on threads of their own; the event loop never waits for one.
 //! - A socket is replaced only by who holds its lock and only if nobody answers on it.
 
 mod chain;
 mod chain_status;
 mod client;
+mod connections;
 mod forks;
 mod protocol;
 mod server;
@@ -24,10 +27,11 @@ pub use chain::{
 };
 pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
+pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
 pub use forks::{ForkReply, ForksReply, SideReply};
 pub use protocol::{
-    AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
-    StatusReply, answer_line, hex, unhex,
+    AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES,
+    MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply,
+    Request, SetAsideReply, StatusReply, answer_line, hex, unhex,
 };
-pub use server::{MAX_CONNECTIONS, Server, ServerError};
+pub use server::{Server, ServerError};

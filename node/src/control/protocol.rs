@@ -1,7 +1,9 @@
 //! What is said over the control socket.
 
 use super::chain_status::ChainReply;
+use core::sync::atomic::AtomicBool;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,9 @@ pub const MAX_LINE_BYTES: usize = 4 << 20;
 /// Bytes of atoms, in stored form, that one [`ListReply`] carries at most; the rest is asked for
 /// from [`ListReply::next`]. In hex they stay well below [`MAX_LINE_BYTES`].
 pub const MAX_LIST_REPLY_BYTES: usize = 1 << 20;
+/// Seconds that all fetches of an evaluation take together at most, unless the request says another
+/// number.
+pub const EVAL_FETCH_SECONDS: u64 = 30;
 
 /// One request; `{"cmd": "status"}` and so on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,6 +63,9 @@ pub enum Request {
         /// The meter's limit; without it there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
+        /// Seconds for all of its fetches together; without it [`EVAL_FETCH_SECONDS`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fetch_seconds: Option<u64>,
     },
     /// Who is known to have an atom: a list of [`ProviderReply`].
     Providers {
@@ -215,9 +223,10 @@ impl ErrorReply {
 pub type Reply = Result<serde_json::Value, ErrorReply>;
 
 /// Answers requests; called on the control socket's threads, several at a time.
-pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. May wait, but not for ever.
-    fn handle(&self, request: Request) -> Reply;
+pub trait Handler: Send + Sync {
+    /// Answers one request. May wait, but not for ever; once `gone` is set, the caller has closed
+    /// its connection or the node stops, and the answer is of no use.
+    fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply;
 }
 
 /// How a node is doing.
@@ -426,9 +435,9 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The line, without its newline, that answers a line with a request.
-pub fn answer_line(handler: &dyn Handler, line: &[u8]) -> String {
+pub fn answer_line(handler: &dyn Handler, line: &[u8], gone: &Arc<AtomicBool>) -> String {
     let reply = match serde_json::from_slice(line) {
-        Ok(request) => handler.handle(request),
+        Ok(request) => handler.handle(request, gone),
         Err(error) => Err(format!("not a request: {error}").into()),
     };
     let text = reply_line(&reply);
@@ -502,8 +511,12 @@ mod tests {
 
     struct Echo;
 
+    fn flag() -> Arc<AtomicBool> {
+        Arc::default()
+    }
+
     impl Handler for Echo {
-        fn handle(&self, request: Request) -> Reply {
+        fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
             match request {
                 Request::Get { id } => Err(ErrorReply::missing(&id.parse().unwrap())),
                 Request::Stop {} => Err("no".into()),
@@ -516,16 +529,17 @@ mod tests {
     #[test]
     fn requests_are_tagged_by_their_command() {
         assert_eq!(
-            answer_line(&Echo, br#"{"cmd":"status"}"#),
+            answer_line(&Echo, br#"{"cmd":"status"}"#, &flag()),
             r#"{"ok":true,"result":{"cmd":"status"}}"#
         );
         assert_eq!(
-            answer_line(&Echo, br#"{"cmd":"stop"}"#),
+            answer_line(&Echo, br#"{"cmd":"stop"}"#, &flag()),
             r#"{"error":"no","ok":false}"#
         );
         let eval = Request::Eval {
             source: "1".to_owned(),
             limit: None,
+            fetch_seconds: None,
         };
         let line = serde_json::to_string(&eval).unwrap();
         assert_eq!(line, r#"{"cmd":"eval","source":"1"}"#);
@@ -542,7 +556,7 @@ mod tests {
             "{\"cmd\":\"status\",\"x\":1}",
             "\u{0}",
         ] {
-            let answer = answer_line(&Echo, line.as_bytes());
+            let answer = answer_line(&Echo, line.as_bytes(), &flag());
             assert!(
                 answer.contains("\"ok\":false") && answer.contains("not a request"),
                 "{answer}"
@@ -554,9 +568,9 @@ mod tests {
     fn a_missing_atom_is_named_and_a_reply_is_bounded() {
         let id = AtomId::new([7; 32]);
         let line = format!(r#"{{"cmd":"get","id":"{id}"}}"#);
-        let reply = parse_reply(answer_line(&Echo, line.as_bytes()).as_bytes()).unwrap();
+        let reply = parse_reply(answer_line(&Echo, line.as_bytes(), &flag()).as_bytes()).unwrap();
         assert_eq!(reply, Err(ErrorReply::missing(&id)));
-        let long = answer_line(&Echo, br#"{"cmd":"connect","address":"xx"}"#);
+        let long = answer_line(&Echo, br#"{"cmd":"connect","address":"xx"}"#, &flag());
         assert!(long.len() < 200 && long.contains("longer than"), "{long}");
     }
 
@@ -569,7 +583,7 @@ mod tests {
 
         #[test]
         fn any_line_is_answered_with_one_line(line in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let answer = answer_line(&Echo, &line);
+            let answer = answer_line(&Echo, &line, &flag());
             prop_assert!(!answer.contains('\n'));
             prop_assert!(parse_reply(answer.as_bytes()).is_ok());
         }

@@ -1,12 +1,9 @@
 //! Listening on the control socket.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::Shutdown;
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -19,18 +16,17 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::protocol::{Handler, MAX_LINE_BYTES, answer_line, reply_line};
+use super::connections::Connections;
+use super::protocol::Handler;
 
-/// Connections that are open at a time; more are told so and closed.
-pub const MAX_CONNECTIONS: usize = 32;
-/// How long a connection may say nothing, or not take its reply.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest path of a socket. The system's limit where it is lowest, on BSD, is 103.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// How often the socket is looked for at its path.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
+/// The first token of a connection.
+const CONNECTIONS: usize = 2;
 
 /// Why the control socket could not be opened.
 #[derive(Debug)]
@@ -232,7 +228,7 @@ impl Server {
         let poll = Poll::new().map_err(failed("watched"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(failed("watched"))?;
         endpoint.register(&poll).map_err(failed("watched"))?;
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::new(CONNECTIONS));
         let shared = Arc::clone(&connections);
         let thread = thread::Builder::new()
             .name("control".to_owned())
@@ -245,6 +241,11 @@ impl Server {
             thread: Some(thread),
             connections,
         })
+    }
+
+    /// Ends what waits or computes for requests, now and later.
+    pub fn interrupt(&self) {
+        self.connections.interrupt();
     }
 
     /// Takes no more requests, lets those that are being answered finish, and removes the socket.
@@ -343,33 +344,6 @@ fn remove_stale(socket: &Path) -> Result<(), ServerError> {
     }
 }
 
-/// The connections that are open, so that they can be told to end.
-#[derive(Debug, Default)]
-struct Connections {
-    next: AtomicU64,
-    open: Mutex<Open>,
-}
-
-type Open = BTreeMap<u64, (UnixStream, JoinHandle<()>)>;
-
-impl Connections {
-    fn open(&self) -> MutexGuard<'_, Open> {
-        // The map is never left half changed, so a panic elsewhere does not spoil it.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Idle readers see the end of their input; requests in hand still get their reply.
-    fn close(&self) {
-        let open = core::mem::take(&mut *self.open());
-        for (stream, _) in open.values() {
-            let _ = stream.shutdown(Shutdown::Read);
-        }
-        for (_, thread) in open.into_values() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn listen(
     mut poll: Poll,
     mut endpoint: Endpoint,
@@ -390,10 +364,13 @@ fn listen(
         if events.iter().any(|event| event.token() == WAKER) {
             return;
         }
+        for event in events.iter().filter(|event| event.is_write_closed()) {
+            connections.closed_by_peer(event.token());
+        }
         // Until it would block: the poll tells of new connections once.
         loop {
             match endpoint.listener.accept() {
-                Ok((stream, _)) => admit(stream, handler, connections),
+                Ok((stream, _)) => connections.admit(poll.registry(), stream, handler),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
@@ -406,95 +383,21 @@ fn listen(
     }
 }
 
-fn admit(stream: UnixStream, handler: &Arc<dyn Handler>, connections: &Arc<Connections>) {
-    if !is_allowed(&stream) {
-        return;
-    }
-    let id = connections.next.fetch_add(1, Ordering::Relaxed);
-    let (Ok(copy), Ok(())) = (stream.try_clone(), prepare(&stream)) else {
-        return;
-    };
-    let mut open = connections.open();
-    if open.len() >= MAX_CONNECTIONS {
-        drop(open);
-        let reply = Err(format!("{MAX_CONNECTIONS} connections are open; try again").into());
-        let _ = (&stream).write_all((reply_line(&reply) + "\n").as_bytes());
-        return;
-    }
-    let (handler, shared) = (Arc::clone(handler), Arc::clone(connections));
-    // The map is locked, so the thread cannot be gone before it is in it.
-    let spawned = thread::Builder::new()
-        .name("control-connection".to_owned())
-        .spawn(move || {
-            serve(&stream, handler.as_ref());
-            shared.open().remove(&id);
-        });
-    if let Ok(thread) = spawned {
-        open.insert(id, (copy, thread));
-    }
-}
-
-fn prepare(stream: &UnixStream) -> io::Result<()> {
-    // Some systems hand the listener's mode on.
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
-    stream.set_write_timeout(Some(IDLE_TIMEOUT))
-}
-
-/// The file's mode keeps others out already; this holds where the mode does not.
-#[cfg(target_os = "linux")]
-fn is_allowed(stream: &UnixStream) -> bool {
-    let peer = rustix::net::sockopt::socket_peercred(stream);
-    peer.is_ok_and(|peer| may_control(peer.uid, rustix::process::geteuid()))
-}
-
-/// The user who runs the node, and the superuser, who could do anything to it anyway.
-#[cfg(target_os = "linux")]
-fn may_control(peer: rustix::process::Uid, own: rustix::process::Uid) -> bool {
-    peer == own || peer.is_root()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_allowed(_: &UnixStream) -> bool {
-    true
-}
-
-fn serve(stream: &UnixStream, handler: &dyn Handler) {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = reader
-            .by_ref()
-            .take(MAX_LINE_BYTES as u64)
-            .read_until(b'\n', &mut line);
-        let answer = match (read, line.pop()) {
-            (Ok(_), Some(b'\n')) => answer_line(handler, &line),
-            (Ok(MAX_LINE_BYTES), Some(_)) => {
-                let error = format!("the request is longer than {MAX_LINE_BYTES} bytes");
-                reply_line(&Err(error.into()))
-            }
-            _ => return,
-        };
-        let is_cut_off = line.len() + 1 == MAX_LINE_BYTES;
-        let mut writer = stream;
-        if writer.write_all((answer + "\n").as_bytes()).is_err() || is_cut_off {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::scratch::Scratch;
 
-    use super::super::{Client, ClientError, Reply, Request};
+    use super::super::{
+        Client, ClientError, MAX_CONNECTIONS, MAX_LINE_BYTES, RESERVED_CONNECTIONS, Reply, Request,
+    };
     use super::*;
+    use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
     struct Echo;
 
     impl Handler for Echo {
-        fn handle(&self, request: Request) -> Reply {
+        fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
             match request {
                 Request::Connect { .. } => {
                     thread::sleep(Duration::from_millis(300));
@@ -503,6 +406,39 @@ mod tests {
                 _ => Ok("done".into()),
             }
         }
+    }
+
+    /// Answers evaluations when their callers are gone, and counts those under way.
+    #[derive(Default)]
+    struct Patient {
+        under_way: AtomicUsize,
+    }
+
+    impl Handler for Patient {
+        fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
+            if let Request::Peers {} = request {
+                self.under_way.fetch_add(1, Ordering::SeqCst);
+                while !gone.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                self.under_way.fetch_sub(1, Ordering::SeqCst);
+            }
+            Ok("done".into())
+        }
+    }
+
+    fn wait_for(what: &str, is_met: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_met() {
+            assert!(Instant::now() < deadline, "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn line_of(stream: &UnixStream) -> String {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
     }
 
     fn start(directory: &Path) -> (PathBuf, Server) {
@@ -585,15 +521,6 @@ mod tests {
         assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
     }
 
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn only_its_own_user_and_the_superuser_control_a_node() {
-        let uid = rustix::process::Uid::from_raw;
-        assert!(may_control(uid(1000), uid(1000)) && may_control(uid(0), uid(1000)));
-        assert!(!may_control(uid(1001), uid(1000)) && !may_control(uid(1000), uid(0)));
-        assert!(!may_control(uid(65534), uid(0)) && !may_control(uid(u32::MAX - 1), uid(1)));
-    }
-
     #[test]
     fn an_endless_line_is_cut_off() {
         let directory = Scratch::new("endless");
@@ -612,15 +539,73 @@ mod tests {
         let held: Vec<UnixStream> = (0..MAX_CONNECTIONS)
             .map(|_| UnixStream::connect(&socket).unwrap())
             .collect();
-        let mut answer = String::new();
-        let one_more = UnixStream::connect(&socket).unwrap();
-        BufReader::new(one_more).read_line(&mut answer).unwrap();
+        let mut one_more = UnixStream::connect(&socket).unwrap();
+        one_more.write_all(b"{\"cmd\":\"peers\"}\n").unwrap();
+        let answer = line_of(&one_more);
         assert!(answer.contains("connections are open"), "{answer}");
         let mut first = held.first().unwrap();
         first.write_all(b"{\"cmd\":\"peers\"}\nnonsense\n").unwrap();
         let mut lines = BufReader::new(first).lines();
         assert!(lines.next().unwrap().unwrap().contains("done"));
         assert!(lines.next().unwrap().unwrap().contains("not a request"));
+    }
+
+    #[test]
+    fn status_and_stop_are_answered_while_every_connection_is_at_work() {
+        let directory = Scratch::new("reserved");
+        let socket = directory.path().join("control.sock");
+        let handler = Arc::new(Patient::default());
+        let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
+        let at_work: Vec<UnixStream> = (0..MAX_CONNECTIONS)
+            .map(|_| {
+                let mut stream = UnixStream::connect(&socket).unwrap();
+                stream.write_all(b"{\"cmd\":\"peers\"}\n").unwrap();
+                stream
+            })
+            .collect();
+        let under_way = || handler.under_way.load(Ordering::SeqCst);
+        wait_for("all are at work", || under_way() == MAX_CONNECTIONS);
+        let client = Client::new(&socket, Duration::from_secs(60));
+        for _ in 0..2 * RESERVED_CONNECTIONS {
+            for request in [Request::Status {}, Request::Stop {}] {
+                assert_eq!(client.request::<String>(&request).unwrap(), "done");
+            }
+        }
+        // Reserved connections that say nothing end soon.
+        let silent: Vec<UnixStream> = (0..RESERVED_CONNECTIONS)
+            .map(|_| UnixStream::connect(&socket).unwrap())
+            .collect();
+        wait_for("silent connections end", || {
+            client.request::<String>(&Request::Status {}).is_ok()
+        });
+        drop((silent, at_work));
+        wait_for("abandoned requests end", || under_way() == 0);
+        assert_eq!(
+            client.request::<String>(&Request::Status {}).unwrap(),
+            "done"
+        );
+    }
+
+    #[test]
+    fn requests_end_when_their_connection_is_closed_and_not_when_its_input_ends() {
+        let directory = Scratch::new("abandoned");
+        let socket = directory.path().join("control.sock");
+        let handler = Arc::new(Patient::default());
+        let server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
+        let under_way = || handler.under_way.load(Ordering::SeqCst);
+        let ask = || {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(b"{\"cmd\":\"peers\"}\n").unwrap();
+            stream
+        };
+        let (closed, half_closed) = (ask(), ask());
+        half_closed.shutdown(std::net::Shutdown::Write).unwrap();
+        wait_for("both are under way", || under_way() == 2);
+        drop(closed);
+        wait_for("the closed one ends", || under_way() == 1);
+        server.interrupt();
+        assert!(line_of(&half_closed).contains("done"));
+        assert_eq!(under_way(), 0);
     }
 
     #[test]

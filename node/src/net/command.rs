@@ -26,7 +26,13 @@ pub(super) enum Command {
     Fetch {
         id: AtomId,
         kind: PayloadType,
+        /// Names the fetch in [`Command::Cancel`].
+        ticket: u64,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
+    },
+    /// Ends a fetch whose caller does not wait any more.
+    Cancel {
+        ticket: u64,
     },
     /// A fetch of the beginning of a list, whose outcome the chain's thread gets.
     ChainFetch {
@@ -174,6 +180,8 @@ pub enum FetchFailure {
     Network(FetchError),
     /// The network has been stopped.
     Stopped,
+    /// The caller's [`Patience`](crate::Patience) was over.
+    Abandoned,
 }
 
 impl fmt::Display for FetchFailure {
@@ -181,6 +189,7 @@ impl fmt::Display for FetchFailure {
         match self {
             Self::Network(error) => error.fmt(f),
             Self::Stopped => Stopped.fmt(f),
+            Self::Abandoned => f.write_str("the time for it is over"),
         }
     }
 }

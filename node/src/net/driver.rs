@@ -14,6 +14,7 @@ use super::command::{
     Provider,
 };
 use super::grind::Grinder;
+use super::peer_statements::PeerStatements;
 use super::report::Report;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
@@ -55,7 +56,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Who gets the outcome of a fetch.
 enum Reply {
-    Caller(SyncSender<Result<Vec<Atom>, FetchFailure>>),
+    Caller {
+        ticket: u64,
+        reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
+    },
     Chain(Inbox),
     /// The chain's thread, which wants to know no more than whether it is here.
     ChainSmall(Inbox),
@@ -75,14 +79,15 @@ pub(super) struct Driver {
     grinder: Grinder,
     seeds: Seeds,
     fetches: BTreeMap<FetchId, Reply>,
+    /// The fetches of callers, by the tickets that cancel them.
+    tickets: BTreeMap<u64, FetchId>,
     buffer: Box<[u8]>,
     outgoing: Vec<u8>,
     blocked: Option<Transmit>,
     readable: bool,
     commands_left: bool,
     head: Option<AtomId>,
-    /// Who follows the chain, if somebody does.
-    chain: Option<Inbox>,
+    statements: PeerStatements,
     reported: Report,
 }
 
@@ -123,13 +128,14 @@ impl Driver {
             sender,
             stopping,
             fetches: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             buffer: vec![0; DATAGRAM_BYTES].into(),
             outgoing: Vec::with_capacity(DATAGRAM_BYTES),
             blocked: None,
             readable: true,
             commands_left: false,
             head: config.latest_block_hash,
-            chain: None,
+            statements: PeerStatements::default(),
             reported: Report::default(),
         })
     }
@@ -183,11 +189,13 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
-        [self.engine.poll_timeout(), self.seeds.retry_at()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|deadline| deadline.since(now))
+        let deadlines = [
+            self.engine.poll_timeout(),
+            self.seeds.retry_at(),
+            self.statements.retry_at(),
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        next.map(|deadline| deadline.since(now))
     }
 
     fn turn(&mut self) {
@@ -203,6 +211,7 @@ impl Driver {
             self.engine.handle_timeout(now, &self.store.served());
         }
         self.drain(now);
+        self.statements.retry(now, |key| self.engine.peer(key));
         let has_peers = self.engine.peer_count() > 0;
         self.seeds.check(now, has_peers);
         if let Some(line) = self.reported.line(now, self.engine.stats()) {
@@ -225,9 +234,22 @@ impl Driver {
         // listens any more is no concern of the loop.
         match command {
             Command::Contact(address) => self.engine.connect(now, address),
-            Command::Fetch { id, kind, reply } => {
+            Command::Fetch {
+                id,
+                kind,
+                ticket,
+                reply,
+            } => {
                 let fetch = self.engine.fetch(now, id, kind);
-                self.fetches.insert(fetch, Reply::Caller(reply));
+                self.tickets.insert(ticket, fetch);
+                self.fetches.insert(fetch, Reply::Caller { ticket, reply });
+            }
+            Command::Cancel { ticket } => {
+                // It may have been answered meanwhile.
+                if let Some(fetch) = self.tickets.remove(&ticket) {
+                    self.fetches.remove(&fetch);
+                    self.engine.cancel(fetch);
+                }
             }
             Command::ChainFetch {
                 id,
@@ -259,7 +281,10 @@ impl Driver {
             }
             Command::SetChainIdentity(identity) => self.engine.set_chain_identity(now, identity),
             Command::SetValidator(is_validator) => self.engine.set_validator(now, is_validator),
-            Command::Chain(inbox) => self.chain = Some(inbox),
+            Command::Chain(inbox) => {
+                let peers = self.engine.peers().map(|info| info.key);
+                self.statements.attach(now, inbox, peers);
+            }
             Command::Advertise {
                 advertisement: Advertisement { id, kind, lifetime },
                 reply,
@@ -432,33 +457,38 @@ impl Driver {
                 is_default_seed,
                 is_seed,
             } => {
-                // Who follows the chain decides, if somebody does.
-                if is_default_seed && self.chain.is_none() {
+                // Where the chain is followed, its thread decides.
+                if is_default_seed && !self.statements.is_attached() {
                     self.head = Some(id);
                     self.engine.set_head(now, self.head);
                 }
                 let info = self.engine.peer(&peer);
                 if info.is_some_and(|info| info.is_validator && info.is_proven) {
-                    self.tell_chain(Input::ValidatorSeen { peer });
+                    let input = Input::ValidatorSeen { peer };
+                    self.statements.tell(now, &peer, input);
                 }
-                self.tell_chain(Input::PeerHead {
+                let input = Input::PeerHead {
                     peer,
                     group,
                     id,
                     is_default_seed,
                     is_seed,
-                });
+                };
+                self.statements.tell(now, &peer, input);
             }
             Event::Transaction { peer, group, id } => {
                 let (peer, group) = (Some(peer), Some(group));
-                self.tell_chain(Input::Transaction { peer, group, id });
+                let input = Input::Transaction { peer, group, id };
+                self.statements.transaction(input);
             }
             event @ Event::ChainIdentity { peer, identity } => {
-                self.tell_chain(Input::PeerIdentity { peer, identity });
+                let input = Input::PeerIdentity { peer, identity };
+                self.statements.tell(now, &peer, input);
                 log_event(&event);
             }
             event @ Event::PeerRemoved { peer, .. } => {
-                self.tell_chain(Input::PeerGone { peer });
+                let input = Input::PeerGone { peer };
+                self.statements.tell(now, &peer, input);
                 log_event(&event);
             }
             event => log_event(&event),
@@ -474,7 +504,8 @@ impl Driver {
     ) {
         match self.fetches.remove(&fetch) {
             None => {}
-            Some(Reply::Caller(reply)) => {
+            Some(Reply::Caller { ticket, reply }) => {
+                self.tickets.remove(&ticket);
                 let _ = reply.send(outcome.map_err(FetchFailure::Network));
             }
             Some(Reply::Chain(inbox)) => inbox.answer(Input::Fetched { id, outcome, from }),
@@ -482,16 +513,6 @@ impl Driver {
                 let outcome = outcome.map(|_| ());
                 inbox.answer(Input::FetchedSmall { id, outcome });
             }
-        }
-    }
-
-    /// What peers say may be lost where too much of it waits.
-    fn tell_chain(&self, input: Input) {
-        if let Some(inbox) = &self.chain
-            && !inbox.offer(input)
-            && let Some(more) = log::limited("chain busy")
-        {
-            log::info!("the chain's thread is busy: what peers say of it is dropped{more}");
         }
     }
 

@@ -7,6 +7,7 @@
 mod command;
 mod driver;
 mod grind;
+mod peer_statements;
 mod report;
 pub mod resolve;
 mod seeds;
@@ -14,6 +15,7 @@ pub mod socket;
 
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 
+use crate::Patience;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::store::Store;
@@ -26,11 +28,12 @@ use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender};
 use core::fmt;
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use driver::Driver;
 use resolve::SeedNames;
 use socket::BindError;
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// Why there is no network.
@@ -177,10 +180,39 @@ impl NetworkHandle {
     /// Fetches an atom, or the chain that starts with it; waits for the answer or the timeout.
     ///
     /// # Errors
-    /// When nobody brought it, or the network has been stopped.
+    /// When no peer brought it, the caller's [`Patience`] is over, or the network has been stopped.
     pub fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchFailure> {
-        self.ask(|reply| Command::Fetch { id, kind, reply })
-            .map_err(|Stopped| FetchFailure::Stopped)?
+        /// Tickets are unique within the process, whatever network they are of.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let patience = Patience::in_force();
+        if patience.is_over() {
+            return Err(FetchFailure::Abandoned);
+        }
+        let ticket = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = sync_channel(1);
+        let command = Command::Fetch {
+            id,
+            kind,
+            ticket,
+            reply,
+        };
+        let sent = self.commands.send(command);
+        sent.map_err(|Stopped| FetchFailure::Stopped)?;
+        loop {
+            let answer = match patience.next_look() {
+                None => answer.recv().map_err(RecvTimeoutError::from),
+                Some(time) => answer.recv_timeout(time),
+            };
+            match answer {
+                Ok(outcome) => return outcome,
+                Err(RecvTimeoutError::Disconnected) => return Err(FetchFailure::Stopped),
+                Err(RecvTimeoutError::Timeout) if patience.is_over() => {
+                    let _ = self.commands.send(Command::Cancel { ticket });
+                    return Err(FetchFailure::Abandoned);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     /// Tells the closest peers that this node has an object, again and again until it expires;

@@ -5,6 +5,7 @@
 //! that a small store does not make it start over.
 
 use super::{Node, NodeError};
+use crate::Patience;
 use crate::chain::{ChainStatus, Head, HeadState};
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
@@ -533,7 +534,7 @@ impl Node {
             if self.handle().is_err() {
                 return Err(QueryError::Stopping);
             }
-            if left.is_zero() {
+            if left.is_zero() || Patience::in_force().is_over() {
                 return Ok(false);
             }
         }
@@ -677,7 +678,7 @@ impl Node {
             store: self.store.clone(),
             network: self.handle().ok().filter(|_| self.waits()),
             fetched: Mutex::default(),
-            deadline: Instant::now().checked_add(QUERY_TIMEOUT),
+            patience: Patience::ENDLESS.within(QUERY_TIMEOUT),
         }
     }
 }
@@ -721,7 +722,7 @@ struct ChainSource {
     store: Store,
     network: Option<NetworkHandle>,
     fetched: Mutex<MemoryStore>,
-    deadline: Option<Instant>,
+    patience: Patience,
 }
 
 impl ChainSource {
@@ -730,13 +731,7 @@ impl ChainSource {
     fn fetch(&self, id: &AtomId) -> Option<Atom> {
         let network = self.network.as_ref()?;
         for kind in [PayloadType::LIST, PayloadType::ATOM] {
-            if self
-                .deadline
-                .is_some_and(|deadline| Instant::now() >= deadline)
-            {
-                return None;
-            }
-            let Ok(atoms) = network.fetch(*id, kind) else {
+            let Ok(atoms) = self.patience.scope(|| network.fetch(*id, kind)) else {
                 continue;
             };
             let first = atoms.first().cloned();

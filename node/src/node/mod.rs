@@ -398,7 +398,7 @@ impl Node {
             Ok(atoms) => Ok(Some(atoms)),
             Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
             Err(FetchFailure::Network(error)) => Err(NodeError::Fetch(error)),
-            Err(FetchFailure::Stopped) => Ok(None),
+            Err(FetchFailure::Stopped | FetchFailure::Abandoned) => Ok(None),
         }
     }
 

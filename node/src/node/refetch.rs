@@ -129,7 +129,7 @@ fn run(store: &Store, network: &NetworkHandle, stop: &Stop) {
                             }
                         }
                         Err(FetchFailure::Stopped) => return,
-                        Err(FetchFailure::Network(_)) => pass.missed += 1,
+                        Err(FetchFailure::Network(_) | FetchFailure::Abandoned) => pass.missed += 1,
                     }
                 }
                 pause = match pass.missed == missed {

@@ -2,11 +2,12 @@
 
 use super::chain_status::chain_reply;
 use super::{StopHandle, chain_handlers, conditions, fork_handlers, shared_address_warning};
+use crate::Patience;
 use crate::chain::producer::ValidatorStatus;
 use crate::clock;
 use crate::control::{
-    AtomReply, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES, PeerReply,
-    ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
+    AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES,
+    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
     StatusReply, hex, unhex,
 };
 use crate::net::NetworkStatus;
@@ -22,7 +23,7 @@ use astreum_core::machine::Env;
 use astreum_core::text;
 use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,23 +40,13 @@ const MAX_VALUE_BYTES: usize = 1 << 20;
 pub struct NodeHandler {
     node: Arc<Node>,
     stop: StopHandle,
-    interrupt: Arc<AtomicBool>,
 }
 
 impl NodeHandler {
     /// A handler for `node`; a stop request uses `stop`.
     #[must_use]
-    pub fn new(node: Arc<Node>, stop: StopHandle) -> Self {
-        Self {
-            node,
-            stop,
-            interrupt: Arc::new(AtomicBool::new(false)),
-        }
-    }
-
-    /// Ends the evaluations that are under way, and all later ones.
-    pub fn interrupt(&self) {
-        self.interrupt.store(true, Ordering::Relaxed);
+    pub const fn new(node: Arc<Node>, stop: StopHandle) -> Self {
+        Self { node, stop }
     }
 
     fn peers(&self) -> Reply {
@@ -126,13 +117,21 @@ impl NodeHandler {
         Ok(Value::Null)
     }
 
-    fn eval(&self, source: &str, limit: Option<u64>) -> Reply {
+    fn eval(
+        &self,
+        source: &str,
+        limit: Option<u64>,
+        fetch_seconds: Option<u64>,
+        gone: &Arc<AtomicBool>,
+    ) -> Reply {
         let mut budget = MAX_VALUE_BYTES;
         let expr = text::parse(source).map_err(|error| error.to_string())?;
         let mut machine = self.node.machine();
         machine.set_meter_limit(limit);
-        machine.set_interrupt(Arc::clone(&self.interrupt));
-        let evaluation = machine.eval(&expr, &mut Env::new());
+        machine.set_interrupt(Arc::clone(gone));
+        let fetch_seconds = fetch_seconds.unwrap_or(EVAL_FETCH_SECONDS);
+        let patience = Patience::ENDLESS.within(Duration::from_secs(fetch_seconds));
+        let evaluation = patience.scope(|| machine.eval(&expr, &mut Env::new()));
         let value = evaluation.value();
         to_reply(&EvalReply {
             text: text::to_text(value, MAX_VALUE_BYTES),
@@ -195,7 +194,14 @@ impl NodeHandler {
 }
 
 impl Handler for NodeHandler {
-    fn handle(&self, request: Request) -> Reply {
+    fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
+        let patience = Patience::ENDLESS.until(Arc::clone(gone));
+        patience.scope(|| self.answer(request, gone))
+    }
+}
+
+impl NodeHandler {
+    fn answer(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply {
         match request {
             Request::Status {} => to_reply(&status_reply(&self.node)),
             Request::Peers {} => self.peers(),
@@ -208,7 +214,11 @@ impl Handler for NodeHandler {
                 expires_seconds,
             } => self.advertise(&id, list, expires_seconds),
             Request::Connect { address } => self.connect(&address),
-            Request::Eval { source, limit } => self.eval(&source, limit),
+            Request::Eval {
+                source,
+                limit,
+                fetch_seconds,
+            } => self.eval(&source, limit, fetch_seconds, gone),
             Request::Providers { id } => self.providers(&id),
             Request::Block {
                 at,

@@ -88,11 +88,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     node.connect().map_err(RunError::Node)?;
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
-    let server = Server::start(
-        &paths.control_socket,
-        Arc::clone(&handler) as Arc<dyn crate::control::Handler>,
-    )
-    .map_err(RunError::Control)?;
+    let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
     for warning in warnings(node.config()) {
         log::warn!("{warning}");
     }
@@ -100,7 +96,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
     let cause = stopper.wait();
     log::info!("stopping: {cause}");
-    handler.interrupt();
+    server.interrupt();
     node.disconnect();
     server.stop();
     log::info!("stopped");

@@ -23,13 +23,13 @@ pub struct Inbox {
 
 /// The end that the chain's thread takes them from.
 #[derive(Debug)]
-pub(super) struct Outlet {
+pub(crate) struct Outlet {
     receiver: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
 }
 
 /// What came out.
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Input(Input),
     /// Nothing within the time.
     Nothing,
@@ -38,7 +38,7 @@ pub(super) enum Taken {
 }
 
 /// A new pair.
-pub(super) fn inbox() -> (Inbox, Outlet) {
+pub(crate) fn inbox() -> (Inbox, Outlet) {
     let (sender, receiver) = channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let inbox = Inbox {
@@ -74,7 +74,7 @@ impl Inbox {
 
 impl Outlet {
     /// Waits for the next, `None` for ever.
-    pub(super) fn take(&self, timeout: Option<Duration>) -> Taken {
+    pub(crate) fn take(&self, timeout: Option<Duration>) -> Taken {
         let message = match timeout {
             None => self.receiver.recv().map_err(RecvTimeoutError::from),
             Some(timeout) => self.receiver.recv_timeout(timeout),

@@ -1,6 +1,6 @@
 //! What an operator does with a validator, as `docs/operating.md` describes it, with real processes.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::fs;
 use std::path::PathBuf;
@@ -148,6 +148,47 @@ fn a_key_that_moved_to_another_machine_and_back_validates_again() {
     assert_eq!(node_b.interrupt().0, Some(0));
 }
 
+fn home_text(home: &Home, height: u64) -> String {
+    let shown = home.run(&["block", "show", &height.to_string()]);
+    format!("{} {}", shown.stderr, home.run(&["status"]).text())
+}
+
+#[test]
+fn a_validator_that_is_restored_from_a_backup_signs_later_blocks_only() {
+    let (a, key) = validator_home("backupa");
+    let b = follower_home("backupb");
+    let node_a = Node::start(&a, &RUN);
+    within_patience("A makes blocks", &a, || height(&a) >= 2);
+    assert_eq!(node_a.interrupt().0, Some(0));
+    copy_dir(a.path().join("cold"), a.path().join("backup"));
+    // More blocks than the backup knows, which B has.
+    let node_a = Node::start(&a, &RUN);
+    let node_b = start_with_seed(&b, &address(&a), &[]);
+    within_patience("B follows", &b, || height(&b) >= 7);
+    assert_eq!(node_a.interrupt().0, Some(0));
+    let known = height(&b);
+    let head = block_id(&b, known).unwrap();
+    fs::remove_dir_all(a.path().join("cold")).unwrap();
+    fs::rename(a.path().join("backup"), a.path().join("cold")).unwrap();
+    let node_a = start_with_seed(&a, &address(&b), &[]);
+    within_patience("A makes blocks again", &a, || {
+        status(&a)["validator"]["blocks_made"].as_u64().unwrap() >= 2
+    });
+    // On the blocks since the backup, none of which it has signed a second time.
+    assert_eq!(
+        block_id(&a, known),
+        Some(head.clone()),
+        "{} {}",
+        home_text(&a, known),
+        log(&a)
+    );
+    within_patience("B follows A", &b, || height(&b) > known);
+    assert_eq!(block_id(&b, known), Some(head));
+    assert_eq!(status(&a)["validator"]["public_key"], key.as_str());
+    assert_eq!(node_a.interrupt().0, Some(0));
+    assert_eq!(node_b.interrupt().0, Some(0));
+}
+
 #[test]
 fn a_full_cold_storage_halts_production_visibly_until_it_may_take_more() {
     let (home, _) = validator_home("full");
@@ -235,7 +276,7 @@ fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
 struct Stopping(AtomicUsize);
 
 impl Handler for Stopping {
-    fn handle(&self, request: Request) -> Reply {
+    fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
         let Request::TransactionStatus { id, .. } = request else {
             return Err("not expected".into());
         };

@@ -1,5 +1,6 @@
 //! `put`, `get`, `status`, `peers` and `eval --node` over a control socket with atoms behind it.
 
+use core::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
@@ -52,7 +53,7 @@ impl Atoms {
 }
 
 impl Handler for Atoms {
-    fn handle(&self, request: Request) -> Reply {
+    fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
         let value = |value| Ok(serde_json::to_value(value).unwrap());
         match request {
             Request::Get { id } => {

@@ -2,10 +2,13 @@
 
 use crate::support::{PATIENCE, address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::{Atom, AtomId};
-use astreum_node::Node;
+use astreum_core::machine::Env;
 use astreum_node::config::{Config, Secret};
 use astreum_node::node::NodeError;
+use astreum_node::{Node, Patience};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::sync::Arc;
 use std::time::Instant;
 
 fn seeded(seeds: &[String]) -> Config {
@@ -152,6 +155,34 @@ fn disconnecting_ends_a_wait_for_the_network() {
         node.disconnect();
         assert_eq!(waiting.join().unwrap().unwrap(), None);
         assert!(start.elapsed() < PATIENCE);
+    });
+}
+
+#[test]
+fn waits_for_the_network_end_with_the_patience_of_their_caller() {
+    let node: Node = node(Config {
+        atom_fetch_interval: Duration::from_secs(600),
+        ..alone()
+    });
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    node.contact(silent.local_addr().unwrap()).unwrap();
+    let id = |number: u8| AtomId::new([number; 32]);
+    let brief = Patience::ENDLESS.within(Duration::from_millis(100));
+    assert_eq!(brief.scope(|| node.get_atom(id(1))).unwrap(), None);
+    // All fetches of an evaluation have one deadline.
+    let references = (0..2_000).map(|number| format!("(0x{number:064x} ref)"));
+    let source = format!("({} list)", references.collect::<Vec<_>>().join(" "));
+    let expr = astreum_core::text::parse(&source).unwrap();
+    let evaluation = brief.scope(|| node.eval(&expr, &mut Env::new()));
+    assert!(evaluation.missing().is_some(), "{}", evaluation.value());
+    // A caller that is gone does not wait either.
+    let gone = Arc::new(AtomicBool::new(false));
+    let patience = Patience::ENDLESS.until(Arc::clone(&gone));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| patience.scope(|| node.get_atom_list(id(2))));
+        std::thread::sleep(Duration::from_millis(50));
+        gone.store(true, Ordering::Relaxed);
+        assert_eq!(waiting.join().unwrap().unwrap(), None);
     });
 }
 

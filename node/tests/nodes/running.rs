@@ -124,6 +124,7 @@ fn stopping_does_not_wait_for_an_evaluation_or_a_fetch() {
         client.request::<EvalReply>(&Request::Eval {
             source,
             limit: None,
+            fetch_seconds: None,
         })
     });
     std::thread::sleep(core::time::Duration::from_millis(300));
@@ -173,6 +174,7 @@ fn the_control_socket_does_what_the_commands_need() {
     let sum: EvalReply = running.ask(&Request::Eval {
         source,
         limit: None,
+        fetch_seconds: None,
     });
     assert_eq!((sum.text.as_str(), sum.is_error), ("3", false));
     assert_eq!(sum.expr, serde_json::json!({"bytes": "03"}));
@@ -226,6 +228,7 @@ fn a_value_whose_json_would_be_too_deep_is_still_shown_as_text() {
     let reply: EvalReply = running.ask(&Request::Eval {
         source,
         limit: None,
+        fetch_seconds: None,
     });
     assert!(reply.text.matches('(').count() >= 79, "{}", reply.text);
     assert_eq!(reply.expr, Value::Null);

@@ -20,7 +20,13 @@ fn followed(ours: &Ours, height: u64) -> Result<ChainReply, String> {
         let chain = ours.status()?.chain;
         Ok(Some(chain).filter(|chain| chain.height >= Some(height)))
     });
-    followed.map_err(|error| format!("{error}; {:?}", ours.status().map(|status| status.chain)))
+    followed.map_err(|error| {
+        let (status, peers) = (ours.status(), ours.peers());
+        format!(
+            "{error}; {status:?}; {peers:?}; it wrote:\n{}",
+            ours.output()
+        )
+    })
 }
 
 fn validating_reference(environment: &Environment) -> Result<(Reference, String), String> {

@@ -3,13 +3,15 @@
 
 use astreum_node::config::Loaded;
 use astreum_node::control::{Handler, Reply, Request, answer_line};
+use core::sync::atomic::AtomicBool;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Takes every request, and says it back.
 struct Echo;
 
 impl Handler for Echo {
-    fn handle(&self, request: Request) -> Reply {
+    fn handle(&self, request: Request, _: &Arc<AtomicBool>) -> Reply {
         serde_json::to_value(&request).map_err(|error| error.to_string().into())
     }
 }
@@ -28,14 +30,15 @@ pub fn run(data: &[u8]) {
             );
         }
     }
+    let gone = Arc::default();
     for line in data.split(|byte| *byte == b'\n') {
-        let answer = answer_line(&Echo, line);
+        let answer = answer_line(&Echo, line, &gone);
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(&answer);
         let parsed = parsed.unwrap_or_else(|error| panic!("{answer} is no JSON: {error}"));
         let is_ok = parsed.get("ok").and_then(serde_json::Value::as_bool);
         if is_ok == Some(true) {
             let request = parsed.get("result").cloned().unwrap_or_default();
-            let again = answer_line(&Echo, request.to_string().as_bytes());
+            let again = answer_line(&Echo, request.to_string().as_bytes(), &gone);
             assert_eq!(again, answer, "a request reads back as it was written");
         } else {
             assert_eq!(is_ok, Some(false));

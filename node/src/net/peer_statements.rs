@@ -1,0 +1,224 @@
+//! What peers state of the chain, on its way to the chain's thread.
+//!
+//! A peer names its head once: one that is lost here would be missed until the peer's next block.
+//! So a head, an identity or a departure that the chain's thread cannot take — it has not started
+//! yet, or [`MAX_WAITING`](crate::work::inbox::MAX_WAITING) inputs wait for it — marks the peer, and
+//! what it states then is told as soon as there is room. Announced transactions are not repeated:
+//! their senders announce them again.
+//!
+//! Bound: [`MAX_MARKED`] marked peers.
+
+use crate::chain::Input;
+use crate::log;
+use crate::work::inbox::Inbox;
+use astreum_core::crypto::PublicKey;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::PeerInfo;
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+/// Peers whose statements are owed to the chain's thread: twice as many as are registered at once,
+/// since those that have left count too.
+const MAX_MARKED: usize = 8_192;
+/// Between two attempts to tell what is owed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The way of peers' statements to the chain's thread. See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct PeerStatements {
+    chain: Option<Inbox>,
+    marked: BTreeSet<PublicKey>,
+    retry_at: Option<Instant>,
+}
+
+impl PeerStatements {
+    /// Tells the chain's thread from now on, beginning with what these peers state already.
+    pub(super) fn attach(
+        &mut self,
+        now: Instant,
+        inbox: Inbox,
+        peers: impl Iterator<Item = PublicKey>,
+    ) {
+        self.chain = Some(inbox);
+        self.marked.extend(peers.take(MAX_MARKED));
+        self.retry_at = Some(now);
+    }
+
+    /// Returns whether the chain is followed.
+    pub(super) const fn is_attached(&self) -> bool {
+        self.chain.is_some()
+    }
+
+    /// Tells that a peer has announced a transaction, unless too much waits.
+    pub(super) fn transaction(&self, input: Input) {
+        if let Some(inbox) = &self.chain
+            && !inbox.offer(input)
+        {
+            warn_of_loss();
+        }
+    }
+
+    /// Tells what a peer states, at once or as soon as there is room.
+    pub(super) fn tell(&mut self, now: Instant, peer: &PublicKey, input: Input) {
+        let Some(inbox) = &self.chain else {
+            return;
+        };
+        // What is owed of the peer is newer than what was told, and is not overtaken.
+        if self.marked.contains(peer) || inbox.offer(input) {
+            return;
+        }
+        warn_of_loss();
+        if self.marked.len() < MAX_MARKED {
+            self.marked.insert(*peer);
+            self.retry_at.get_or_insert(now + RETRY_INTERVAL);
+        }
+    }
+
+    /// Returns when [`retry`](Self::retry) is due.
+    pub(super) const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Tells what marked peers state, `peer` being what is known of one now.
+    pub(super) fn retry(&mut self, now: Instant, peer: impl Fn(&PublicKey) -> Option<PeerInfo>) {
+        if self.retry_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        let Some(inbox) = &self.chain else {
+            return;
+        };
+        while let Some(key) = self.marked.first().copied() {
+            let info = peer(&key);
+            if !inputs_of(&key, info.as_ref()).all(|input| inbox.offer(input)) {
+                self.retry_at = Some(now + RETRY_INTERVAL);
+                return;
+            }
+            self.marked.remove(&key);
+        }
+    }
+}
+
+/// Returns what a peer states now.
+fn inputs_of(key: &PublicKey, info: Option<&PeerInfo>) -> impl Iterator<Item = Input> {
+    let peer = *key;
+    let gone = info.is_none().then_some(Input::PeerGone { peer });
+    let valid = info.filter(|info| info.is_proven).copied();
+    let identity = valid.and_then(|info| info.identity);
+    let identity = identity.map(|identity| Input::PeerIdentity { peer, identity });
+    let head = valid.and_then(|info| {
+        Some(Input::PeerHead {
+            peer,
+            group: info.group,
+            id: info.head?,
+            is_default_seed: info.is_default_seed,
+            is_seed: info.is_seed,
+        })
+    });
+    let is_validator = head.is_some() && valid.is_some_and(|info| info.is_validator);
+    let validator = is_validator.then_some(Input::ValidatorSeen { peer });
+    gone.into_iter()
+        .chain(identity)
+        .chain(validator)
+        .chain(head)
+}
+
+fn warn_of_loss() {
+    if let Some(more) = log::limited("chain busy") {
+        log::info!("the chain's thread is busy: statements of peers are delayed or dropped{more}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::inbox::{MAX_WAITING, Outlet, Taken, inbox};
+    use astreum_core::atom::AtomId;
+    use astreum_core::wire::network_group::NetworkGroup;
+
+    const SEED: PublicKey = PublicKey::new([1; 32]);
+
+    fn seed(head: u8) -> PeerInfo {
+        let address = ([192, 0, 2, 1], 7);
+        PeerInfo {
+            key: SEED,
+            address: address.into(),
+            group: NetworkGroup::of(address.0.into()),
+            is_proven: true,
+            is_validator: true,
+            is_default_seed: false,
+            is_seed: true,
+            difficulty: 1,
+            head: Some(AtomId::new([head; 32])),
+            identity: None,
+            last_heard: Instant::ZERO,
+        }
+    }
+
+    fn head_of(info: &PeerInfo) -> Input {
+        let last = inputs_of(&info.key, Some(info)).last();
+        last.expect("the peer names a head")
+    }
+
+    fn told(outlet: &Outlet) -> Vec<Input> {
+        let next = || match outlet.take(Some(Duration::ZERO)) {
+            Taken::Input(input) => Some(input),
+            Taken::Nothing | Taken::Stop => None,
+        };
+        core::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn heads_named_before_the_chain_is_followed_are_told_when_it_is() {
+        let mut statements = PeerStatements::default();
+        statements.tell(Instant::ZERO, &SEED, head_of(&seed(1)));
+        assert_eq!(statements.retry_at(), None);
+        let (chain, outlet) = inbox();
+        statements.attach(Instant::ZERO, chain, [SEED].into_iter());
+        statements.retry(Instant::ZERO, |_| Some(seed(1)));
+        let validator = Input::ValidatorSeen { peer: SEED };
+        assert_eq!(told(&outlet), [validator, head_of(&seed(1))]);
+        assert_eq!(statements.retry_at(), None);
+        statements.tell(Instant::ZERO, &SEED, head_of(&seed(2)));
+        assert_eq!(told(&outlet), [head_of(&seed(2))]);
+    }
+
+    #[test]
+    fn statements_that_a_busy_chain_cannot_take_are_told_when_there_is_room() {
+        let mut statements = PeerStatements::default();
+        let (chain, outlet) = inbox();
+        statements.attach(Instant::ZERO, chain.clone(), core::iter::empty());
+        statements.retry(Instant::ZERO, |_| None);
+        let transaction = || Input::Transaction {
+            peer: None,
+            group: None,
+            id: AtomId::ZERO,
+        };
+        for _ in 0..MAX_WAITING {
+            assert!(chain.offer(transaction()));
+        }
+        statements.transaction(transaction());
+        statements.tell(Instant::ZERO, &SEED, head_of(&seed(1)));
+        let due = statements.retry_at().expect("a retry");
+        statements.retry(due, |_| Some(seed(1)));
+        let due = statements
+            .retry_at()
+            .expect("another retry, since nothing was taken");
+        assert_eq!(told(&outlet).len(), MAX_WAITING);
+        // The peer has named another head since.
+        statements.tell(due, &SEED, head_of(&seed(2)));
+        assert_eq!(told(&outlet), [], "the newer head does not overtake");
+        statements.retry(due, |_| Some(seed(2)));
+        assert_eq!(told(&outlet).last(), Some(&head_of(&seed(2))));
+        assert_eq!(statements.retry_at(), None);
+    }
+
+    #[test]
+    fn departures_are_not_lost() {
+        let mut statements = PeerStatements::default();
+        let (chain, outlet) = inbox();
+        statements.attach(Instant::ZERO, chain, [SEED].into_iter());
+        statements.retry(Instant::ZERO, |_| None);
+        assert_eq!(told(&outlet), [Input::PeerGone { peer: SEED }]);
+    }
+}
