@@ -16,6 +16,7 @@ mod blocks;
 mod figures;
 mod heads;
 mod live;
+mod mempool;
 mod network;
 mod peer;
 mod process;
@@ -50,6 +51,8 @@ const CASES: &[Case] = &[
     ("stale-head", heads::stale_head),
     ("withheld-headers", heads::withheld_headers),
     ("silent-peers", heads::silent_peers),
+    ("missing-data", mempool::missing_data),
+    ("silent-announcers", mempool::silent_announcers),
     ("malformed", live::malformed),
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),

@@ -82,6 +82,20 @@ impl Network {
         }
     }
 
+    /// Starts attackers that prove their addresses to a node if it lets them, and then ignore every
+    /// datagram. Returns those that it lets.
+    pub(crate) fn start_announcers(&mut self, numbers: &[usize], victim: usize) -> Vec<usize> {
+        for number in numbers {
+            self.start_attacker(*number, MemoryStore::new());
+            self.connect(*number, victim);
+            self.world.run(ARRIVAL);
+            // At once, so that it does not meet the other attackers.
+            self.silence(*number);
+        }
+        let met = numbers.iter().copied();
+        met.filter(|number| self.has_met(*number, victim)).collect()
+    }
+
     pub(crate) fn silence(&mut self, number: usize) {
         self.world.act(number, |host, _| host.is_silent = true);
     }
