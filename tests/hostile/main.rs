@@ -1,6 +1,7 @@
 //! Strangers who mean harm, and what they get: the live node under floods on loopback, and the
 //! engine in virtual time where it matters whom an address belongs to (loopback is exempt from the
-//! rules per network). Whole nodes with a chain run in virtual time too (`network`). Every case prints its figure beside its bar.
+//! rules per network). Whole nodes with a chain run in virtual time too (`network`). Every case prints
+//! its figure beside its bar.
 //!
 //! `hostile [--seconds N] [CASE…]`: each flood lasts N seconds, 60 without it. Exit code 1 when a
 //! bar is missed.
@@ -15,6 +16,7 @@
 mod blocks;
 mod figures;
 mod heads;
+mod lists;
 mod live;
 mod mempool;
 mod network;
@@ -53,6 +55,8 @@ const CASES: &[Case] = &[
     ("silent-peers", heads::silent_peers),
     ("missing-data", mempool::missing_data),
     ("silent-announcers", mempool::silent_announcers),
+    ("large-list", lists::large_list),
+    ("long-lists", lists::long_lists),
     ("malformed", live::malformed),
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),
