@@ -1,6 +1,7 @@
 //! Strangers who mean harm, and what they get: the live node under floods on loopback, and the
 //! engine in virtual time where it matters whom an address belongs to (loopback is exempt from the
-//! rules per network). Every case prints its figure beside its bar.
+//! rules per network). Whole nodes with a chain run in virtual time too (`network`). Every case prints
+//! its figure beside its bar.
 //!
 //! `hostile [--seconds N] [CASE…]`: each flood lasts N seconds, 60 without it. Exit code 1 when a
 //! bar is missed.
@@ -14,7 +15,11 @@
 
 mod blocks;
 mod figures;
+mod heads;
+mod lists;
 mod live;
+mod mempool;
+mod network;
 mod peer;
 mod process;
 mod stranger;
@@ -44,6 +49,14 @@ const CASES: &[Case] = &[
     ("one-network", strangers::one_network),
     ("one-group", strangers::one_group),
     ("ten-groups", strangers::ten_groups),
+    ("random-heads", heads::random_heads),
+    ("stale-head", heads::stale_head),
+    ("withheld-headers", heads::withheld_headers),
+    ("silent-peers", heads::silent_peers),
+    ("missing-data", mempool::missing_data),
+    ("silent-announcers", mempool::silent_announcers),
+    ("large-list", lists::large_list),
+    ("long-lists", lists::long_lists),
     ("malformed", live::malformed),
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),

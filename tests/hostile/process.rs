@@ -2,13 +2,17 @@
 
 use crate::Settings;
 use astreum_core::atom::Atom;
+use astreum_core::chain::Transaction;
 use astreum_core::crypto::PublicKey;
-use astreum_node::control::{Client, PeerReply, PutReply, Request, StatusReply, hex, unhex};
+use astreum_node::control::{
+    Client, PeerReply, PutReply, Request, SendReply, StatusReply, TransactionStatusReply, hex,
+    unhex,
+};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -35,9 +39,20 @@ impl Node {
 
     /// A node with more arguments; in them, `HOME` at the start of one is its directory.
     pub(crate) fn start_with(settings: &Settings, name: &str, more: &[&str]) -> Self {
+        Self::start_prepared(settings, name, more, |_| ())
+    }
+
+    /// The same with a directory that `prepare` has filled.
+    pub(crate) fn start_prepared(
+        settings: &Settings,
+        name: &str,
+        more: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let home = std::env::temp_dir().join(format!("ast-hostile-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&home).unwrap();
+        prepare(&home);
         let socket = home.join("control.sock");
         let child = Command::new(&settings.node)
             .args(["run", "--incoming-port", "0", "--default-seed", "none"])
@@ -109,6 +124,32 @@ impl Node {
         let atoms = vec![hex(&atom.to_bytes())];
         let kept: PutReply = self.client.request(&Request::Put { atoms }).unwrap();
         assert_eq!(kept.ids, [atom.id().to_string()]);
+    }
+
+    /// Sends a transaction as the node's own user.
+    pub(crate) fn send(&self, transaction: &Transaction) {
+        let atoms = transaction.to_atoms();
+        let sent = self.client.request::<SendReply>(&Request::SendTransaction {
+            id: transaction.id().to_string(),
+            atoms: atoms
+                .iter()
+                .map(|(_, atom)| hex(&atom.to_bytes()))
+                .collect(),
+            dry_run: false,
+        });
+        sent.expect("the node takes the transaction");
+    }
+
+    /// The height of the block that has a transaction, if one has it within so many seconds.
+    pub(crate) fn height_of(&self, transaction: &Transaction, wait_seconds: u64) -> Option<u64> {
+        let status = self
+            .client
+            .request::<TransactionStatusReply>(&Request::TransactionStatus {
+                id: transaction.id().to_string(),
+                wait_seconds,
+                until_safe: false,
+            });
+        status.expect("the node answers").height?.parse().ok()
     }
 
     /// Resident memory now, in bytes.

@@ -3,7 +3,7 @@
 use super::disk::SimDisk;
 use super::follow::Following;
 use crate::random::Random;
-use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig, FetchId};
@@ -66,6 +66,12 @@ pub struct Host {
     pub busy_until: Instant,
     /// Whether it does harm: see [`super::mischief`].
     pub is_hostile: bool,
+    /// Whether its node follows the chain, if there is one.
+    pub follows: bool,
+    /// Whether it ignores every datagram that arrives.
+    pub is_silent: bool,
+    /// Atoms that an attacker serves in place of its store.
+    pub serves: Option<MemoryStore>,
     /// The head of the chain that its disk remembers.
     pub saved: Option<SavedHead>,
     /// What its disk remembers to have signed.
@@ -115,6 +121,9 @@ impl Host {
             acknowledged: BTreeSet::new(),
             busy_until: Instant::ZERO,
             is_hostile: false,
+            follows: true,
+            is_silent: false,
+            serves: None,
             saved: None,
             signed: SigningRecord::default(),
             mempool: Vec::new(),
@@ -124,6 +133,12 @@ impl Host {
             is_checked: false,
             seen: Vec::new(),
         }
+    }
+
+    /// The secret key of its node.
+    #[must_use]
+    pub const fn secret(&self) -> &SecretKey {
+        &self.secret
     }
 
     /// Starts its node on what is on the disk. `false` when the disk refuses.

@@ -3,6 +3,7 @@
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, collect_list};
 use astreum_core::chain::{Account, Address, Block, Genesis, Transaction, Unsigned};
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
+use astreum_core::consensus::sync::SyncLimits;
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
@@ -16,7 +17,7 @@ use core::time::Duration;
 /// Seconds since 1970 when a simulation begins.
 pub const EPOCH: Duration = Duration::from_secs(1_800_000_000);
 /// The chain.
-const CHAIN_ID: u64 = 7;
+pub const CHAIN_ID: u64 = 7;
 /// What the wallet owns at first.
 const WALLET: u64 = 1_000_000;
 /// Blocks below the lower of two heads on which both have to agree.
@@ -32,6 +33,8 @@ pub struct Ledger {
     validators: usize,
     wallet: SigningKey,
     paid: u64,
+    /// Bounds of the headers of a branch.
+    pub limits: SyncLimits,
 }
 
 /// What any of these nodes has: a node whose disk refused for a while has holes, which it fills from
@@ -47,7 +50,9 @@ impl AtomSource for Union<'_> {
     }
 }
 
-fn validator_key(number: usize) -> SigningKey {
+/// The validation key of a machine.
+#[must_use]
+pub fn validator_key(number: usize) -> SigningKey {
     let [.., low] = (number as u64).to_be_bytes();
     SigningKey::from_seed(&[0x60 ^ low; 32])
 }
@@ -60,6 +65,15 @@ impl Ledger {
     /// When no chain can start like that, which no number of validators causes.
     #[must_use]
     pub fn new(validators: usize) -> Self {
+        Self::with_genesis(validators, |_| ())
+    }
+
+    /// The same with a genesis that `change` has changed.
+    ///
+    /// # Panics
+    /// When no chain can start like that.
+    #[must_use]
+    pub fn with_genesis(validators: usize, change: impl FnOnce(&mut Genesis)) -> Self {
         let wallet = SigningKey::from_seed(&[0x77; 32]);
         let began = EPOCH.as_secs() + 995;
         let first = Address::from(validator_key(0).verifying_key());
@@ -72,6 +86,7 @@ impl Ledger {
         genesis
             .balances
             .insert(Address::from(wallet.verifying_key()), WALLET.into());
+        change(&mut genesis);
         let mut store = MemoryStore::new();
         let genesis = genesis
             .build(&mut Scalar, &mut store)
@@ -83,7 +98,14 @@ impl Ledger {
             validators,
             wallet,
             paid: 0,
+            limits: SyncLimits::default(),
         }
+    }
+
+    /// The first block.
+    #[must_use]
+    pub const fn genesis(&self) -> &Block {
+        &self.genesis
     }
 
     /// What every node has of it at first.
@@ -115,6 +137,7 @@ impl Ledger {
         let config = SyncConfig {
             chain_id: CHAIN_ID,
             interval: Duration::from_secs(1),
+            limits: self.limits,
             ..SyncConfig::default()
         };
         let is_validator = number < self.validators;

@@ -65,7 +65,14 @@ pub struct World {
     /// The network.
     pub links: Links,
     hosts: Vec<Host>,
-    has_disks: bool,
+    /// Whether nodes that start have a disk.
+    pub has_disks: bool,
+    /// The machines with lower numbers are the seeds of every node that starts.
+    pub seed_count: usize,
+    /// The machine whose datagrams are kept in [`Self::tapped`].
+    pub tap: Option<usize>,
+    /// Where that machine has sent what, since this was last emptied.
+    pub tapped: Vec<(usize, Vec<u8>)>,
     ledger: Option<Ledger>,
     trace: u64,
     /// Lookups that have ended since this was last emptied.
@@ -91,6 +98,9 @@ impl World {
             links: Links::new(),
             hosts,
             has_disks,
+            seed_count: SEEDS,
+            tap: None,
+            tapped: Vec::new(),
             ledger: None,
             trace: seed,
             found: Vec::new(),
@@ -124,7 +134,7 @@ impl World {
 
     /// Starts a node that is down. `false` when it is up or its disk refuses.
     pub fn start(&mut self, number: usize) -> bool {
-        let seeds: Vec<SocketAddr> = (0..SEEDS.min(self.hosts.len()))
+        let seeds: Vec<SocketAddr> = (0..self.seed_count.min(self.hosts.len()))
             .filter(|seed| *seed != number)
             .map(address)
             .collect();
@@ -135,7 +145,10 @@ impl World {
         {
             return false;
         }
-        if let Some(ledger) = self.ledger.as_ref().filter(|_| !host.is_hostile)
+        if let Some(ledger) = self
+            .ledger
+            .as_ref()
+            .filter(|_| host.follows && !host.is_hostile)
             && !host.follow(ledger)
         {
             host.running = None;
@@ -194,6 +207,17 @@ impl World {
         }
     }
 
+    /// Does something with a machine, and sends what comes of it. `None` when there is no such machine.
+    pub fn act<R>(
+        &mut self,
+        number: usize,
+        act: impl FnOnce(&mut Host, Instant) -> R,
+    ) -> Option<R> {
+        let result = act(self.hosts.get_mut(number)?, self.now);
+        self.drain(number);
+        Some(result)
+    }
+
     /// Starts a lookup; its end is told in [`Self::found`].
     pub fn look_up(&mut self, number: usize, id: AtomId) {
         let since = self.now;
@@ -237,10 +261,12 @@ impl World {
             self.timeline.plan(at, happening);
             return;
         }
-        let Some(running) = host.running.as_mut() else {
+        let Some(running) = host.running.as_mut().filter(|_| !host.is_silent) else {
             return;
         };
-        if host.is_hostile {
+        if let Some(atoms) = &host.serves {
+            running.engine.handle_datagram(now, from, &datagram, atoms);
+        } else if host.is_hostile {
             if host.seen.len() < MAX_SEEN {
                 host.seen.push(datagram.clone());
             }
@@ -406,6 +432,9 @@ impl World {
         let Some(to) = number_at(to).filter(|to| *to < self.hosts.len()) else {
             return;
         };
+        if self.tap == Some(from) {
+            self.tapped.push((to, datagram.clone()));
+        }
         let [first, again] = self.links.deliver(&mut self.random, from, to);
         let from = address(from);
         if let Some(way) = again {

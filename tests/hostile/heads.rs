@@ -1,0 +1,373 @@
+//! Heads that peers name to a follower of an honest chain: random ones without end, a stale one by a
+//! tiny stake, branches whose next header is withheld; and peers that say nothing at all.
+
+use crate::Settings;
+use crate::figures::Figures;
+use crate::network::{GROUP, Lag, Network, STEP, mine};
+use crate::world::secret;
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::chain::{
+    Address, Block, Builder, ElectionCache, Header, StakeTable, difficulty, validator_at,
+};
+use astreum_core::consensus::sync::SyncLimits;
+use astreum_core::crypto::SigningKey;
+use astreum_core::integer::Natural;
+use astreum_core::trie::Scalar;
+use astreum_tests::sim::ledger::{EPOCH, Ledger, validator_key};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The validator and the follower in each of these networks.
+const MAKER: usize = 0;
+const FOLLOWER: usize = 1;
+/// How long the honest nodes may take until they have a chain.
+const BEGIN: Duration = Duration::from_secs(60);
+
+fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
+    let mut network = Network::new(seed, machines, 2, ledger);
+    let begun = network.run_to(FOLLOWER, 3, BEGIN);
+    assert!(
+        begun,
+        "the follower has a chain: {:?}",
+        network.status(MAKER)
+    );
+    network
+}
+
+/// A peer names 1,000 random heads a second to a follower, and answers nothing.
+pub(crate) fn random_heads(_: &Settings, figures: &mut Figures) {
+    const SECONDS: u32 = 30;
+    const PER_SECOND: u32 = 1_000;
+    const LIAR: usize = 2;
+    let mut network = honest(10, 3, Ledger::new(1));
+    network.start_silent(&[LIAR], &[FOLLOWER]);
+    network.world.tap = Some(FOLLOWER);
+    let mut lag = Lag::default();
+    let mut named = BTreeSet::new();
+    let (mut most, mut repeated) = (0, 0);
+    for second in 0..SECONDS {
+        for n in 0..PER_SECOND {
+            let head = AtomId::new(secret(1_000_000 + second * PER_SECOND + n));
+            named.insert(head);
+            network.name_head(LIAR, head);
+            network.world.run(Duration::from_secs(1) / PER_SECOND);
+            lag.watch(&network, MAKER, FOLLOWER);
+        }
+        let asked = network.requests_of(FOLLOWER);
+        let wasted = asked.iter().filter(|(_, id)| named.contains(id));
+        repeated += wasted.clone().count();
+        most = most.max(wasted.collect::<BTreeSet<_>>().len());
+    }
+    figures.note(
+        "random heads that a peer names a second, seconds",
+        format!("{PER_SECOND}, {SECONDS}"),
+    );
+    figures.bar(
+        "requests for them in a second at most, and in all with those sent again",
+        format!("{most}, {repeated}"),
+        "2, and 1 to 60",
+        most <= 2 && (1..=2 * SECONDS as usize).contains(&repeated),
+    );
+    figures.bar(
+        "honest blocks meanwhile, the longest time until one was followed",
+        format!("{}, {:.2?}", lag.blocks, lag.longest),
+        "10 or more, 1 s",
+        lag.blocks >= 10 && lag.longest <= Duration::from_secs(1),
+    );
+}
+
+/// A key whose first turn to follow the genesis comes between 100 and 140 s after it, the ledger in
+/// which it has a stake of 1 of 1,001, and the time of that turn.
+fn tiny_validator() -> (SigningKey, Ledger, u64) {
+    let found = (0..u32::MAX).find_map(|n| {
+        let key = SigningKey::from_seed(&secret(n));
+        let own = Address::from(key.verifying_key());
+        let ledger = Ledger::with_genesis(1, |genesis| {
+            let maker = Address::from(validator_key(MAKER).verifying_key());
+            genesis.stakes.insert(maker, 1_000_u64.into());
+            genesis.stakes.insert(own, 1_u64.into());
+        });
+        let time = (50..70).find_map(|slot| {
+            let time = ledger.genesis().timestamp.to_u64()? + 2 * slot;
+            is_turn(&ledger, own, time).then_some(time)
+        })?;
+        Some((key, ledger, time))
+    });
+    found.expect("one of a hundred keys has such a turn")
+}
+
+fn store_of(ledger: &Ledger) -> MemoryStore {
+    let mut store = MemoryStore::new();
+    store.extend(ledger.atoms().into_iter().map(|(_, atom)| atom));
+    store
+}
+
+/// Whether a block on the genesis with this time is to be made by this validator.
+fn is_turn(ledger: &Ledger, validator: Address, time: u64) -> bool {
+    let store = store_of(ledger);
+    let mut elections = ElectionCache::default();
+    let election = elections.load(&store, ledger.genesis(), u32::MAX);
+    let election = election.unwrap().expect("the genesis has its stakes");
+    let seed = election.seeds.next_slot_seed();
+    let begin = &ledger.genesis().timestamp;
+    validator_at(&election.stakes, seed, begin, &time.into()) == Ok(validator)
+}
+
+/// An empty block on `parent`.
+fn child(store: &mut MemoryStore, parent: &Block, key: &SigningKey, time: u64) -> Block {
+    let stakes = StakeTable::read(store, parent.accounts).unwrap();
+    let body = Builder::new(&*store, parent, &stakes).finish(&mut Scalar, None);
+    let body = body.unwrap();
+    let time = Natural::from(time);
+    let asked = difficulty(&parent.timestamp, &time, &parent.difficulty);
+    let header = body.header(parent, Address::from(key.verifying_key()), time, asked);
+    store.extend(body.atoms.into_iter().map(|(_, atom)| atom));
+    mine(parent, header, key, store)
+}
+
+/// After a pause a validator with a stake of 1 of 1,001 offers a fresh block of height 1.
+pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
+    const LIAR: usize = 2;
+    let (key, ledger, turn) = tiny_validator();
+    let mut store = store_of(&ledger);
+    let genesis = ledger.genesis().clone();
+    let lone = child(&mut store, &genesis, &key, turn);
+    let mut network = honest(4, 3, ledger);
+    let payment = network.ledger.pay();
+    network.send(FOLLOWER, &payment);
+    let until = |network: &mut Network, unix: u64| {
+        while (EPOCH + network.world.now().since(astreum_core::time::Instant::ZERO)).as_secs()
+            < unix
+        {
+            network.world.run(STEP);
+        }
+    };
+    // A pause of 12 s: the validator is off.
+    until(&mut network, turn - 12);
+    network.world.cut_power(MAKER);
+    until(&mut network, turn);
+    let before = network.head(FOLLOWER);
+    let paid = network.included(FOLLOWER, 0, &BTreeSet::from([payment.id()]));
+    let first = {
+        let mut block = network.block(FOLLOWER, before.0);
+        while block.height > Natural::ONE {
+            block = network.block(FOLLOWER, block.previous);
+        }
+        block.id()
+    };
+    network.start_attacker(LIAR, store);
+    network.connect(LIAR, FOLLOWER);
+    network.world.run(Duration::from_secs(2));
+    network.name_head(LIAR, lone.id());
+    network.world.run(Duration::from_secs(20));
+    let after = network.head(FOLLOWER);
+    let judged = network.chain(FOLLOWER).sync().is_verified(&lone.id());
+    // The validator comes back, and hears of it too.
+    assert!(network.world.start(MAKER), "the validator starts again");
+    network.connect(LIAR, MAKER);
+    network.connect(MAKER, FOLLOWER);
+    network.world.run(Duration::from_secs(2));
+    network.name_head(LIAR, genesis.id());
+    network.name_head(LIAR, lone.id());
+    network.world.run(Duration::from_secs(40));
+    figures.note(
+        "height when the blocks stop, height and age of the block that is offered",
+        format!("{}, {}, 0 s", before.1, lone.height),
+    );
+    figures.bar(
+        "that block is looked at, verified and left at the follower",
+        format!("{judged}, height {} stays", after.1),
+        "true, 36 or more, the same head",
+        judged && before.1 >= 36 && after == before,
+    );
+    let (made, followed) = (network.head(MAKER), network.head(FOLLOWER));
+    figures.bar(
+        "heights of validator and follower when it is back",
+        format!("{}, {}", made.1, followed.1),
+        "both higher than before",
+        made.1 > before.1 && followed.1 > before.1,
+    );
+    for (what, number) in [("the validator", MAKER), ("the follower", FOLLOWER)] {
+        let kept = network.included(number, 0, &BTreeSet::from([payment.id()]));
+        let mut id = network.head(number).0;
+        let mut bottom = network.block(number, id);
+        while bottom.height > Natural::ONE {
+            id = bottom.previous;
+            bottom = network.block(number, id);
+        }
+        figures.bar(
+            &format!("height of the block with the payment at {what}"),
+            format!("{:?}", kept.values().collect::<Vec<_>>()),
+            "the same as before, on the same first block",
+            kept == paid && !paid.is_empty() && id == first,
+        );
+    }
+}
+
+/// Bounds that an attacker reaches with few headers.
+const SMALL: SyncLimits = SyncLimits {
+    unconfirmed_headers: 96,
+    checkpoint_interval: 8,
+    checkpoints: 64,
+    resident_headers: 24,
+};
+
+/// Heads of each branch whose next header is withheld.
+const HEADS: u64 = 8;
+
+/// A branch of `count` headers that agree with each other, whose lowest follows a block that no peer
+/// has, and several heads of it.
+fn withheld(store: &mut MemoryStore, like: &Block, number: usize, count: usize) -> Vec<AtomId> {
+    let key = SigningKey::from_seed(&[9; 32]);
+    let mut above = Header {
+        previous: AtomId::new([0xee; 32]),
+        height: (1_000 * number as u64).into(),
+        difficulty: 1_u64.into(),
+        ..like.header().clone()
+    };
+    let mut previous = above.previous;
+    let mut parent = like.clone();
+    for n in 0..count {
+        let timestamp = &above.timestamp + &Natural::from(3_u64);
+        let header = Header {
+            height: &above.height + &Natural::ONE,
+            previous,
+            difficulty: difficulty(&above.timestamp, &timestamp, &above.difficulty),
+            timestamp,
+            validator: Address::from(key.verifying_key()),
+            nonce: Natural::ZERO,
+            ..above.clone()
+        };
+        if n + 1 == count {
+            return (0..HEADS)
+                .map(|number| {
+                    let head = Header {
+                        nonce: (1_000_000 * number).into(),
+                        ..header.clone()
+                    };
+                    mine(&parent, head, &key, store).id()
+                })
+                .collect();
+        }
+        parent = mine(&parent, header, &key, store);
+        (above, previous) = (parent.header().clone(), parent.id());
+    }
+    Vec::new()
+}
+
+/// Peers of several networks serve branches to the last header that is kept on the word of one peer,
+/// and withhold the next one.
+pub(crate) fn withheld_headers(_: &Settings, figures: &mut Figures) {
+    const LIARS: usize = 20;
+    const SECONDS: u64 = 40;
+    const NEWCOMER: usize = 2;
+    let mut ledger = Ledger::new(1);
+    ledger.limits = SMALL;
+    let mut network = honest(5, 3 + LIARS, ledger);
+    let like = network.block(FOLLOWER, network.head(FOLLOWER).0);
+    let mut heads = BTreeMap::new();
+    for number in 3..3 + LIARS {
+        let mut store = MemoryStore::new();
+        // Some fill their bound, some end soon.
+        let count = [96, 70, 30, 3][number % 4];
+        heads.insert(number, withheld(&mut store, &like, number, count));
+        network.start_attacker(number, store);
+        network.connect(number, FOLLOWER);
+        network.world.run(Duration::from_millis(50));
+    }
+    network.world.run(Duration::from_secs(1));
+    let before: u64 = served(&mut network, heads.keys());
+    let mut lag = Lag::default();
+    for second in 0..SECONDS {
+        for (number, heads) in &heads {
+            let head = heads[usize::try_from(second % HEADS).unwrap()];
+            network.name_head(*number, head);
+        }
+        for _ in 0..100 {
+            network.world.run(STEP);
+            lag.watch(&network, MAKER, FOLLOWER);
+        }
+    }
+    let served = served(&mut network, heads.keys()) - before;
+    figures.note(
+        "peers that withhold a header, heads that each names, objects that they served",
+        format!("{LIARS}, {HEADS}, {served}"),
+    );
+    figures.bar(
+        "their headers are looked at",
+        served,
+        "1,000 objects or more",
+        served >= 1_000,
+    );
+    figures.bar(
+        "honest blocks meanwhile, the longest time until one was followed",
+        format!("{}, {:.2?}", lag.blocks, lag.longest),
+        "15 or more, 2 s",
+        lag.blocks >= 15 && lag.longest <= Duration::from_secs(2),
+    );
+    // A node that starts now, and meets the attackers first.
+    let (began, height) = (network.world.now(), network.head(MAKER).1);
+    assert!(network.world.start(NEWCOMER), "the newcomer starts");
+    for number in heads.keys() {
+        network.connect(*number, NEWCOMER);
+    }
+    network.world.run(Duration::from_secs(1));
+    for (number, heads) in &heads {
+        network.name_head(*number, heads[0]);
+    }
+    network.world.run(Duration::from_secs(2));
+    network.connect(NEWCOMER, MAKER);
+    let joined = network.run_to(NEWCOMER, height, Duration::from_secs(120));
+    let took = network.world.now().since(began);
+    figures.bar(
+        "a newcomer that meets them first has the honest chain",
+        format!("{joined}, after {took:.1?}"),
+        "20 s",
+        joined && took <= Duration::from_secs(20),
+    );
+}
+
+fn served<'n>(network: &mut Network, numbers: impl Iterator<Item = &'n usize>) -> u64 {
+    numbers
+        .map(|number| network.engine(*number, |engine, _| engine.stats().objects_served))
+        .sum()
+}
+
+/// 60 keys of as many networks prove their addresses to both honest nodes and say nothing more: most
+/// of what is nearest to any id is silent.
+pub(crate) fn silent_peers(_: &Settings, figures: &mut Figures) {
+    const SILENT: usize = 60;
+    const SECONDS: u64 = 100;
+    let mut network = honest(6, GROUP, Ledger::new(1));
+    let silent: Vec<usize> = (10..10 + SILENT).collect();
+    network.start_silent(&silent, &[MAKER, FOLLOWER]);
+    network.world.tap = Some(FOLLOWER);
+    let mut lag = Lag::default();
+    for _ in 0..SECONDS {
+        // Its user pays now and then: full blocks have more to fetch.
+        let payment = network.ledger.pay();
+        network.send(MAKER, &payment);
+        for _ in 0..100 {
+            network.world.run(STEP);
+            lag.watch(&network, MAKER, FOLLOWER);
+        }
+    }
+    let asked = network.requests_of(FOLLOWER);
+    let at_maker = asked.iter().filter(|(to, _)| *to == MAKER).count();
+    figures.note(
+        "silent peers, requests of the follower to the validator and to them",
+        format!("{SILENT}, {at_maker}, {}", asked.len() - at_maker),
+    );
+    figures.bar(
+        "blocks that the follower was behind at most",
+        format!("{} of {}", lag.most_blocks, lag.blocks),
+        "1 of 40 or more",
+        lag.most_blocks <= 1 && lag.blocks >= 40,
+    );
+    figures.bar(
+        "the longest time until a block was followed",
+        format!("{:.2?}", lag.longest),
+        "1 s",
+        lag.longest <= Duration::from_secs(1),
+    );
+}
