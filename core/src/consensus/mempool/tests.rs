@@ -42,6 +42,8 @@ struct Host {
     context: Context,
     store: MemoryStore,
     now: Duration,
+    /// How far the wall clock is behind.
+    behind: Duration,
     effects: Vec<Effect>,
     events: Vec<Event>,
     file: Vec<u8>,
@@ -74,6 +76,7 @@ impl Host {
             context: Context::new(None),
             store,
             now: Duration::from_secs(BEGINNING),
+            behind: Duration::ZERO,
             effects: Vec::new(),
             events: Vec::new(),
             file: Vec::new(),
@@ -102,7 +105,7 @@ impl Host {
         let environment = Environment {
             now: Now {
                 instant: Instant::ZERO + (self.now - Duration::from_secs(BEGINNING - 100)),
-                unix: self.now,
+                unix: self.now.saturating_sub(self.behind),
             },
             atoms: &self.store,
             parallel: &Serial,
@@ -356,6 +359,21 @@ fn transactions_survive_a_restart_and_are_checked_again() {
     host.settle();
     assert!(host.ready().is_empty());
     assert_eq!(host.restart(config()), Ok(5));
+    assert!(host.ready().is_empty());
+}
+
+#[test]
+fn transactions_taken_under_an_unset_clock_survive_a_restart_with_the_right_one() {
+    let (mut host, _) = Host::new(config());
+    host.behind = host.now;
+    let announced = host.announce(&transfer(5, 1));
+    let own = host.submit(&transfer(6, 1));
+    host.behind = Duration::ZERO;
+    assert_eq!(host.restart(config()), Ok(2));
+    assert_eq!(host.ready(), [announced, own]);
+    // They expire in their time all the same.
+    host.now += MAX_AGE;
+    host.settle();
     assert!(host.ready().is_empty());
 }
 
