@@ -316,7 +316,12 @@ impl Mempool {
                     self.refuse(context, id, Refusal::Declined(declined));
                 }
             }
-            Err(Unfit::Refused(refusal)) if refusal.is_replay() => {}
+            // It is included, in a block that may still be abandoned.
+            Err(Unfit::Refused(refusal)) if refusal.is_replay() => {
+                if saved.is_own {
+                    self.remember_own(id);
+                }
+            }
             Err(Unfit::Refused(refusal)) => self.refuse(context, id, refusal),
         }
     }

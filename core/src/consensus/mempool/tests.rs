@@ -517,6 +517,21 @@ fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth(
 }
 
 #[test]
+fn own_transactions_of_an_abandoned_branch_return_after_a_restart_on_that_branch() {
+    let follower = MempoolConfig::default();
+    let (mut host, genesis) = Host::new(follower);
+    let (left, kept, ids) = branches(&mut host, &genesis, 3);
+    let own = host.submit(&transfer(5, 0));
+    for block in left.iter().skip(1) {
+        host.adopt(block);
+    }
+    assert_eq!(host.restart(follower), Ok(1));
+    assert!(host.ready().is_empty(), "it is included");
+    host.adopt(kept.last().unwrap());
+    assert_eq!((host.ready(), own), (vec![own], ids[0]));
+}
+
+#[test]
 fn a_transaction_that_cannot_return_says_which_branch_it_was_in() {
     let (mut host, genesis) = Host::new(config());
     let sent = transfer(6, 1);
