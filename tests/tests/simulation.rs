@@ -1,36 +1,61 @@
 //! Many nodes under faults, in virtual time: what was promised holds, and each run can be repeated.
 
-use astreum_tests::sim::trial::{self, Settings};
+use astreum_tests::sim::trial::{self, ChainReport, Settings};
+use std::panic::resume_unwind;
 
 /// Short trials in every run of the tests.
 const SEEDS: u64 = 1_000;
 /// Threads that share them.
 const THREADS: usize = 2;
 
+/// Trials with a network in two parts. Each takes as long as twenty others.
+const PARTITIONS: u64 = 1;
+
 #[test]
 fn a_thousand_seeds_of_faults_break_no_promise() {
-    let worker = |first: u64| {
-        let mut faults = 0;
-        for seed in (first..SEEDS).step_by(THREADS) {
-            let report =
-                trial::run(Settings::short(seed)).unwrap_or_else(|broken| panic!("{broken}"));
-            faults += report.faults;
-        }
-        faults
-    };
-    let faults: u64 = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS as u64)
-            .map(|first| scope.spawn(move || worker(first)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("a trial failed"))
-            .sum()
-    });
+    let (faults, chains) = run_all(SEEDS, Settings::short);
     assert!(
         faults >= 5 * SEEDS,
         "{faults} faults in {SEEDS} trials are too few to mean anything"
     );
+    let done = [chains.clocks, chains.losses, chains.moves];
+    let came_of_it = [chains.refused_starts, chains.halts, chains.transactions];
+    assert!(
+        done.iter().chain(&came_of_it).all(|count| *count >= 10)
+            && chains.agreeing_pairs >= SEEDS / 2,
+        "too little to mean anything: {chains:?}"
+    );
+}
+
+#[test]
+fn halves_of_a_network_that_made_200_blocks_each_agree_and_lose_no_transaction() {
+    let (_, chains) = run_all(PARTITIONS, Settings::partition);
+    assert!(chains.returned >= 10 * PARTITIONS, "{chains:?}");
+}
+
+/// Runs the trials of these seeds, and adds up faults and what happened to chains.
+fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport) {
+    let worker = |first: u64| {
+        let (mut faults, mut chains) = (0, ChainReport::default());
+        for seed in (first..seeds).step_by(THREADS) {
+            let report = trial::run(settings(seed)).unwrap_or_else(|broken| panic!("{broken}"));
+            faults += report.faults;
+            chains += report.chains;
+        }
+        (faults, chains)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS as u64)
+            .map(|first| scope.spawn(move || worker(first)))
+            .collect();
+        let mut all = (0, ChainReport::default());
+        for thread in threads {
+            let (faults, chains) = thread.join().unwrap_or_else(|cause| resume_unwind(cause));
+            all.0 += faults;
+            all.1 += chains;
+        }
+        all
+    })
 }
 
 #[test]

@@ -40,6 +40,13 @@ struct Arguments {
     /// Seconds of virtual time for which the validators are off after each minute that they are on.
     #[arg(long, default_value_t = 0)]
     rest: u64,
+    /// Clocks that are set wrong, files that are lost and keys that move: how many of them, in each
+    /// minute that the validators are on where they rest.
+    #[arg(long, default_value_t = 0)]
+    operations: usize,
+    /// Blocks that both halves of a network in two parts make before the other faults begin.
+    #[arg(long, default_value_t = 0)]
+    partition_blocks: u64,
     /// Prints figures instead of making a trial.
     #[arg(long)]
     survey: Option<What>,
@@ -103,6 +110,9 @@ fn run_trial(arguments: &Arguments) -> bool {
         pace: Duration::from_millis(arguments.pace_ms.max(1)),
         loss_permille: arguments.loss,
         rest: Duration::from_secs(arguments.rest),
+        operations: arguments.operations,
+        partition_blocks: arguments.partition_blocks,
+        sabotage: None,
     };
     let tell = |hours: u64, counts: &Counts| {
         if arguments.hours.is_some() {
@@ -122,6 +132,7 @@ fn run_trial(arguments: &Arguments) -> bool {
             if arguments.validators > 0 {
                 let (height, applied) = report.chain;
                 println!("all agree on block {height}; {applied} transactions, all money is there");
+                println!("{:?}", report.chains);
             }
             println!(
                 "{} lookups at the end, the slowest took {:?}",

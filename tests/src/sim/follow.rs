@@ -1,9 +1,11 @@
 //! The chain of a simulated node, driven as the node's own thread drives it.
 
-use super::host::{Host, Running};
+use super::host::{ClockError, Host, Running, Sabotage};
 use super::ledger::{EPOCH, Ledger};
+use super::promises::Note;
 use astreum_core::atom::AtomId;
-use astreum_core::chain::Transaction;
+use astreum_core::chain::{Block, Transaction};
+use astreum_core::consensus::Event as ChainEvent;
 use astreum_core::consensus::mempool::Save;
 use astreum_core::consensus::mempool::saved::MAGIC;
 use astreum_core::consensus::producer::NoInterrupt;
@@ -12,8 +14,11 @@ use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Event, FetchId, ListLimit, Recipient};
 use astreum_core::wire::object::PayloadType;
 use astreum_node::chain::producer::Activity;
-use astreum_node::chain::{Chain, Effect, Environment, Input, Now, Serial};
+use astreum_node::chain::{
+    Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SignedBlock,
+};
 use astreum_node::lanes::Lanes;
+use astreum_node::store::Store;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +28,8 @@ use std::sync::Arc;
 const ATTEMPT: Duration = Duration::from_millis(8);
 /// What any other step takes.
 const STEP: Duration = Duration::from_micros(10);
+/// How far in the future a recovered block may be.
+const MAX_FUTURE_SECONDS: u64 = 2;
 /// How long a transaction is offered.
 const OFFERED: Duration = Duration::from_secs(900);
 
@@ -52,19 +59,46 @@ impl Following {
 }
 
 impl Host {
-    /// Lets the node that has just started follow the chain. `false` when its disk refuses.
-    pub fn follow(&mut self, ledger: &Ledger) -> bool {
+    /// Lets the node that has just started follow the chain. Where it refuses to start, the operator
+    /// recovers what is missing from cold storage. `false` when that does not help, or its disk
+    /// refuses.
+    pub fn follow(&mut self, now: Instant, ledger: &Ledger) -> bool {
+        let latest = self.unix(now).as_secs() + MAX_FUTURE_SECONDS;
         let Some(running) = self.running.as_mut() else {
             return false;
         };
-        let saved = match self.saved.clone() {
-            Some(saved) => saved,
-            None if running.store.put_all(ledger.atoms()).is_ok() => ledger.first_head(),
-            None => return false,
+        if !self.is_provisioned {
+            if running.store.put_all(ledger.atoms()).is_err() {
+                return false;
+            }
+            let first = ledger.first_head();
+            self.files.begin([&first].into_iter(), Some(first.id));
+            self.is_provisioned = true;
+        }
+        let mut has_seeds = self.has_seeds;
+        match self.sabotage {
+            Some(Sabotage::ForgetsMempool) => self.files.mempool.clear(),
+            Some(Sabotage::StartsAnyway) if self.files.is_bare() => has_seeds = false,
+            _ => {}
+        }
+        let (key, files) = (self.key, &mut self.files);
+        let mut opened = match self.sabotage {
+            Some(Sabotage::StartsAnyway) => {
+                Ok(files.open(key, true, &running.store).unwrap_or_default())
+            }
+            _ => files.open(key, has_seeds, &running.store),
         };
-        self.saved = Some(saved.clone());
+        if let Err(refusal) = opened {
+            self.refusals.push(refusal);
+            if files.recover(key, &running.store, latest) {
+                opened = files.open(key, has_seeds, &running.store);
+            }
+        }
+        let Ok(start) = opened else {
+            return false;
+        };
         running.following = Some(Following {
-            chain: ledger.chain(self.number, saved, self.signed.clone(), &self.mempool),
+            chain: ledger.chain(key, has_seeds, start, &self.files.mempool),
             fetches: BTreeMap::new(),
             wakes_at: None,
             busy_until: Instant::ZERO,
@@ -72,12 +106,36 @@ impl Host {
         true
     }
 
+    /// Stops its node in an orderly way.
+    pub fn stop(&mut self, now: Instant) {
+        if let Some(following) = self.following() {
+            following.chain.flush();
+            self.carry_out(now);
+        }
+        self.running = None;
+    }
+
     /// Tells the chain of an event, if it is for it.
     pub fn tell(&mut self, now: Instant, event: &Event) {
+        if self.following().is_none() {
+            return;
+        }
+        if let Event::Head { peer, .. } = event
+            && let Some(running) = self.running.as_ref()
+            && let Some(info) = running.engine.peer(peer)
+            && info.is_validator
+            && info.is_proven
+        {
+            self.input(now, &Input::ValidatorSeen { peer: *peer });
+        }
         let Some(following) = self.following() else {
             return;
         };
         let input = match event {
+            Event::ChainIdentity { peer, identity } => Input::PeerIdentity {
+                peer: *peer,
+                identity: *identity,
+            },
             Event::Head {
                 peer,
                 group,
@@ -112,10 +170,21 @@ impl Host {
                 }
                 ended(wanted, Ok(atoms), *from)
             }
-            Event::FetchFailed { fetch, error, .. } => {
+            Event::FetchFailed {
+                fetch,
+                error,
+                atoms,
+                ..
+            } => {
                 let Some(wanted) = following.fetches.remove(fetch) else {
                     return;
                 };
+                if let Some(running) = self.running.as_ref() {
+                    for atom in atoms {
+                        // The beginning of a list is not fetched again.
+                        let _ = running.store.keep(atom.id(), atom.clone());
+                    }
+                }
                 ended(wanted, Err(*error), None)
             }
             _ => return,
@@ -184,6 +253,12 @@ impl Host {
     /// The time of day that this machine believes in.
     fn unix(&self, now: Instant) -> Duration {
         let true_time = EPOCH + now.since(Instant::ZERO);
+        let true_time = match self.clock {
+            ClockError::None => true_time,
+            ClockError::Ahead(by) => true_time + by,
+            ClockError::Behind(by) => true_time.saturating_sub(by),
+            ClockError::Unset => now.since(Instant::ZERO),
+        };
         if self.is_fast {
             true_time + self.skew
         } else {
@@ -195,6 +270,7 @@ impl Host {
         let unix = self.unix(now);
         if let Some(running) = self.running.as_mut()
             && let Running {
+                engine,
                 store,
                 following: Some(following),
                 ..
@@ -206,6 +282,11 @@ impl Host {
                 parallel: &Serial,
             };
             call(&mut following.chain, &world);
+            while let Some(event) = following.chain.poll_event() {
+                self.notes.extend(note(event));
+            }
+            let identity = following.chain.identity();
+            engine.set_chain_identity(now, identity);
         }
     }
 
@@ -250,15 +331,27 @@ impl Host {
                 Effect::Commit(commit) => {
                     let stored = running.store.put_all(commit.atoms);
                     let outcome = stored.map(|_| ()).map_err(|error| error.failure());
-                    if outcome.is_ok() {
-                        self.signed = commit.signed;
+                    if let (Ok(()), Some(key)) = (&outcome, self.key) {
+                        self.files.save_signed(key, commit.signed);
                     }
                     let input = Input::Committed(outcome);
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::SetHead { head, saved } => {
+                    let genesis = genesis(&running.store, &head, &saved);
+                    self.notes.extend(genesis.map(Note::Genesis));
+                    if head.state() == HeadState::Own && !head.block().is_genesis() {
+                        self.notes.push(Note::Published(SignedBlock {
+                            parent: head.block().previous,
+                            block: head.id(),
+                            height: head.height(),
+                            timestamp: head.timestamp(),
+                        }));
+                    }
+                    if running.store.sync().is_ok() {
+                        self.files.save_head(&saved, genesis);
+                    }
                     running.engine.set_head(now, Some(head.id()));
-                    self.saved = Some(saved);
                 }
                 Effect::Assemble(job) => {
                     let room = running.store.room_bytes();
@@ -284,12 +377,12 @@ impl Host {
                     }
                 }
                 Effect::SaveMempool(Save::Append { bytes, .. }) => {
-                    if self.mempool.is_empty() {
-                        self.mempool.extend(MAGIC);
+                    if self.files.mempool.is_empty() {
+                        self.files.mempool.extend(MAGIC);
                     }
-                    self.mempool.extend(bytes);
+                    self.files.mempool.extend(bytes);
                 }
-                Effect::SaveMempool(Save::Replace(bytes)) => self.mempool = bytes,
+                Effect::SaveMempool(Save::Replace(bytes)) => self.files.mempool = bytes,
                 // No simulated operator decides on forks.
                 Effect::SaveDecisions(_) => {}
                 Effect::SetValidator(validates) => running.engine.set_validator(now, validates),
@@ -301,6 +394,28 @@ impl Host {
             }
         }
     }
+}
+
+/// What of an event concerns promises.
+fn note(event: ChainEvent) -> Option<Note> {
+    match event {
+        ChainEvent::ChainBegun { genesis, .. } => Some(Note::Genesis(genesis)),
+        ChainEvent::ProducerHalted(_) => Some(Note::Halted),
+        ChainEvent::TransactionRefused { id, refusal } => {
+            Some(Note::Refused(id, refusal.to_string()))
+        }
+        ChainEvent::TransactionExpired { id, .. } => Some(Note::Refused(id, "expired".to_owned())),
+        _ => None,
+    }
+}
+
+/// The first block of the chain that a head belongs to, if it is known.
+fn genesis(store: &Store, head: &Head, saved: &SavedHead) -> Option<AtomId> {
+    if head.block().is_genesis() {
+        return Some(head.id());
+    }
+    let root = Block::read(store, saved.root?).ok()?;
+    root.is_genesis().then(|| root.id())
 }
 
 fn want(

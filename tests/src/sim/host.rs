@@ -1,14 +1,16 @@
 //! One simulated machine: a disk, a key, an address, and the node that runs on it while it is up.
 
+use super::chain_files::{ChainFiles, Key, Refusal};
 use super::disk::SimDisk;
 use super::follow::Following;
+use super::promises::Note;
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::crypto::SecretKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::{Engine, EngineConfig, FetchId};
 use astreum_core::wire::object::PayloadType;
-use astreum_node::chain::{SavedHead, SigningRecord};
+use astreum_node::chain::Chain;
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::Store;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
@@ -51,6 +53,29 @@ pub struct Running {
     pub lookups: BTreeMap<FetchId, Lookup>,
 }
 
+/// What is wrong with the wall clock of a machine, beside the little that always is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClockError {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is ahead.
+    Ahead(Duration),
+    /// It is behind.
+    Behind(Duration),
+    /// It was never set: it counts from 1970.
+    Unset,
+}
+
+/// Ways in which a host breaks its contract, so that it can be seen that a check notices it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// Its mempool's file is empty at each start.
+    ForgetsMempool,
+    /// It starts a validator whatever it finds, as if it were the first one.
+    StartsAnyway,
+}
+
 /// A machine.
 pub struct Host {
     /// Which one.
@@ -72,12 +97,24 @@ pub struct Host {
     pub is_silent: bool,
     /// Atoms that an attacker serves in place of its store.
     pub serves: Option<MemoryStore>,
-    /// The head of the chain that its disk remembers.
-    pub saved: Option<SavedHead>,
-    /// What its disk remembers to have signed.
-    pub signed: SigningRecord,
-    /// What its disk has of the mempool.
-    pub mempool: Vec<u8>,
+    /// What it keeps of its chain.
+    pub files: ChainFiles,
+    /// Whether it was given the beginning of the chain.
+    pub is_provisioned: bool,
+    /// The validator's key that its configuration names.
+    pub key: Option<Key>,
+    /// Whether its configuration names seeds.
+    pub has_seeds: bool,
+    /// Why its node did not start without the operator, and how often.
+    pub refusals: Vec<Refusal>,
+    /// What it did, for those that check its promises.
+    pub notes: Vec<Note>,
+    /// How it breaks its contract, if it does.
+    pub sabotage: Option<Sabotage>,
+    /// What is wrong with its clock.
+    pub clock: ClockError,
+    /// What its cold storage may take.
+    pub cold_limit_bytes: u64,
     /// How far its clock is wrong.
     pub skew: Duration,
     /// Whether its clock is ahead.
@@ -124,9 +161,15 @@ impl Host {
             follows: true,
             is_silent: false,
             serves: None,
-            saved: None,
-            signed: SigningRecord::default(),
-            mempool: Vec::new(),
+            files: ChainFiles::default(),
+            is_provisioned: false,
+            key: None,
+            has_seeds: true,
+            refusals: Vec::new(),
+            notes: Vec::new(),
+            sabotage: None,
+            clock: ClockError::None,
+            cold_limit_bytes: COLD_LIMIT_BYTES,
             skew: Duration::ZERO,
             is_fast: false,
             write_time: Duration::ZERO,
@@ -149,13 +192,18 @@ impl Host {
         with_cold: bool,
         seeds: &[SocketAddr],
     ) -> bool {
-        let cold = match with_cold.then(|| open(&self.disk)).transpose() {
+        let cold = match with_cold
+            .then(|| open(&self.disk, self.cold_limit_bytes))
+            .transpose()
+        {
             Ok(cold) => cold,
             Err(_) => return false,
         };
         let config = EngineConfig::new(self.secret.clone(), PORT);
         let mut engine = Engine::new(config, seed(random), now);
-        engine.set_seeds(now, &[], seeds);
+        if self.has_seeds {
+            engine.set_seeds(now, &[], seeds);
+        }
         let store = Store::with_cold(HOT_BYTES, cold);
         for id in &self.acknowledged {
             engine.advertise(now, *id, PayloadType::ATOM, None);
@@ -171,10 +219,19 @@ impl Host {
         true
     }
 
+    /// The chain of its node, while it is up and follows one.
+    #[must_use]
+    pub fn chain(&self) -> Option<&Chain> {
+        Some(self.running.as_ref()?.following.as_ref()?.chain())
+    }
+
     /// The power goes off: what was not on the disk is lost or torn.
     pub fn cut_power(&mut self, random: &mut Random) {
         self.running = None;
         self.disk = self.disk.after_power_cut(random);
+        if random.below(3) == 0 {
+            self.files.tear(random);
+        }
         self.seen.clear();
     }
 
@@ -202,10 +259,13 @@ impl Host {
     }
 }
 
-fn open(disk: &SimDisk) -> Result<ColdStore, astreum_node::store::cold::ColdError> {
+fn open(
+    disk: &SimDisk,
+    limit_bytes: u64,
+) -> Result<ColdStore, astreum_node::store::cold::ColdError> {
     let options = ColdOptions {
         level_size_bytes: LEVEL_BYTES,
-        limit_bytes: COLD_LIMIT_BYTES,
+        limit_bytes,
         sync: ColdStorageSync::Always,
         mapped: false,
         background: false,

@@ -1,5 +1,7 @@
 //! The chain that simulated nodes share: its first block, who validates, and a wallet that pays.
 
+use super::chain_files::Start;
+use super::world::SEEDS;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError, collect_list};
 use astreum_core::chain::{Account, Address, Block, Genesis, Transaction, Unsigned};
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
@@ -8,11 +10,12 @@ use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
 use astreum_node::chain::producer::{Producer, ProducerConfig};
-use astreum_node::chain::{Chain, Head, HeadState, SavedHead, SigningRecord, SyncConfig};
+use astreum_node::chain::{Chain, Head, HeadState, SavedHead, SyncConfig};
 use astreum_node::lanes::Lanes;
 use astreum_node::store::Store;
 use core::convert::Infallible;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 /// Seconds since 1970 when a simulation begins.
 pub const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -30,7 +33,6 @@ const MAX_LIST: usize = 70_000;
 pub struct Ledger {
     genesis: Block,
     atoms: Vec<(AtomId, Atom)>,
-    validators: usize,
     wallet: SigningKey,
     paid: u64,
     /// Bounds of the headers of a branch.
@@ -57,6 +59,12 @@ pub fn validator_key(number: usize) -> SigningKey {
     SigningKey::from_seed(&[0x60 ^ low; 32])
 }
 
+/// The address of a validator's key.
+#[must_use]
+pub fn validator_address(key: usize) -> Address {
+    Address::from(validator_key(key).verifying_key())
+}
+
 impl Ledger {
     /// The first block of a chain that the machines 0 to `validators` make, some seconds old when a
     /// simulation begins.
@@ -76,10 +84,10 @@ impl Ledger {
     pub fn with_genesis(validators: usize, change: impl FnOnce(&mut Genesis)) -> Self {
         let wallet = SigningKey::from_seed(&[0x77; 32]);
         let began = EPOCH.as_secs() + 995;
-        let first = Address::from(validator_key(0).verifying_key());
+        let first = validator_address(0);
         let mut genesis = Genesis::new(first, CHAIN_ID.into(), began.into());
         for number in 0..validators {
-            let address = Address::from(validator_key(number).verifying_key());
+            let address = validator_address(number);
             genesis.stakes.insert(address, 10_u64.into());
             genesis.balances.insert(address, 1_000_u64.into());
         }
@@ -95,7 +103,6 @@ impl Ledger {
         Self {
             genesis,
             atoms,
-            validators,
             wallet,
             paid: 0,
             limits: SyncLimits::default(),
@@ -125,39 +132,46 @@ impl Ledger {
         head.saved(Some(self.genesis.id()))
     }
 
-    /// The chain of machine `number`, which goes on from what it remembers.
+    /// Id of the first block.
+    #[must_use]
+    pub fn genesis(&self) -> AtomId {
+        self.genesis.id()
+    }
+
+    /// The chain of a machine, which resumes from its files. It validates with the key, if it has
+    /// one.
     #[must_use]
     pub fn chain(
         &self,
-        number: usize,
-        saved: SavedHead,
-        signed: SigningRecord,
+        key: Option<usize>,
+        has_seeds: bool,
+        start: Start,
         mempool: &[u8],
     ) -> Chain {
         let config = SyncConfig {
             chain_id: CHAIN_ID,
             interval: Duration::from_secs(1),
             limits: self.limits,
+            seeds: if has_seeds { SEEDS } else { 0 },
             ..SyncConfig::default()
         };
-        let is_validator = number < self.validators;
         let mut restored = Mempool::new(MempoolConfig {
-            is_validator,
+            is_validator: key.is_some(),
             ..MempoolConfig::default()
         });
         // What is damaged in it is lost.
         let _ = restored.restore(mempool);
-        let chain = Chain::new(config, Some(saved));
-        if !is_validator {
+        let chain = Chain::new(config, start.saved);
+        let Some(key) = key else {
             return chain.with_mempool(restored);
-        }
+        };
         let config = ProducerConfig {
             chain_id: CHAIN_ID,
-            has_seeds: true,
+            has_seeds,
             slice_attempts: 1,
-            ..ProducerConfig::new(validator_key(number))
+            ..ProducerConfig::new(validator_key(key))
         };
-        let producer = Producer::new(config, signed, Lanes::new());
+        let producer = Producer::new(config, start.signed, Lanes::new());
         chain.with_producer(producer).with_mempool(restored)
     }
 
@@ -238,6 +252,30 @@ pub fn ancestor(
     } else {
         Err(format!("the chain of {head} has no block {height}"))
     }
+}
+
+/// The transactions in the chain that ends with `head`.
+///
+/// # Errors
+/// When something of the chain is not in `store`.
+pub fn included_ids(
+    store: &dyn AtomSource<Error = Infallible>,
+    head: AtomId,
+) -> Result<BTreeSet<AtomId>, String> {
+    let mut ids = BTreeSet::new();
+    let mut next = block(store, head)?;
+    while !next.is_genesis() {
+        let list = next.transactions;
+        let atoms = collect_list(store, list, MAX_LIST);
+        let atoms = atoms.map_err(|error| format!("the list {list} cannot be read: {error:?}"))?;
+        ids.extend(
+            atoms
+                .iter()
+                .filter_map(|atom| AtomId::from_slice(atom.data())),
+        );
+        next = block(store, next.previous)?;
+    }
+    Ok(ids)
 }
 
 fn list_len(store: &dyn AtomSource<Error = Infallible>, head: AtomId) -> Result<u64, String> {

@@ -4,6 +4,9 @@
 //! time; [`trial`] puts them through faults and checks what has to hold all the same; [`survey`] takes
 //! figures of a network in peace.
 
+#[cfg(test)]
+mod broken;
+pub mod chain_files;
 pub mod disk;
 pub mod follow;
 pub mod fork_choice;
@@ -11,6 +14,8 @@ pub mod host;
 pub mod ledger;
 pub mod links;
 pub mod mischief;
+pub mod operations;
+pub mod promises;
 pub mod survey;
 pub mod timeline;
 pub mod trial;

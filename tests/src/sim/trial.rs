@@ -6,17 +6,29 @@
 //! - no node exceeds its bounds, at any time it is looked at;
 //! - everything settles after the faults stop: no fetch and no search is left under way;
 //! - nodes that verify the chain agree on every block that is [`AGREED_DEPTH`] below the lowest of
-//!   their heads, the chain goes on, and all money in it is accounted for.
+//!   their heads, the chain goes on, and all money in it is accounted for;
+//! - what [`promises`] says, and every key that a node runs with makes blocks again within
+//!   [`Settings::settle`], whatever happened to its clock, its files and its machines.
+//!
+//! [`promises`]: super::promises
 
 use super::batch;
+use super::chain_files::{Key, Part};
 use super::disk::Fault;
-use super::ledger::{AGREED_DEPTH, Ledger, Union, ancestor};
+use super::host::{ClockError, Sabotage};
+use super::ledger::{AGREED_DEPTH, Ledger, Union, ancestor, included_ids};
 use super::links::Weather;
+use super::operations::{Operation, Scope, plan};
+use super::promises::{Standpoint, check_agreement};
+use super::timeline::Timeline;
 use super::world::{Counts, World};
 use crate::random::Random;
 use astreum_core::atom::AtomId;
+use astreum_core::chain::fork_choice::{Fork, NEAR_BLOCKS};
+use astreum_core::time::Instant;
 use core::fmt;
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 /// How long the nodes have, once the faults have stopped, to find each other again: a node that was
@@ -27,6 +39,21 @@ pub const FIND_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long validators are at work where they rest.
 pub const SHIFT: Duration = Duration::from_secs(60);
+
+/// The same where clocks were wrong, files lost or keys moved: a validator that starts anew listens,
+/// and waits until its key has been quiet.
+pub const SETTLE_AFTER_OPERATIONS: Duration = Duration::from_secs(120);
+/// How long the nodes have to agree once no block is made any more.
+const QUIET: Duration = Duration::from_secs(30);
+/// Time before an operator tries again what the state of the network does not allow.
+const OPERATOR_RETRY: Duration = Duration::from_secs(1);
+/// Other nodes that have to hold a key's newest block before its machine may forget it.
+const WITNESSES: usize = 2;
+/// The slowest that a half of the network makes blocks.
+const SLOWEST_BLOCK: Duration = Duration::from_secs(12);
+
+/// What cold storage may take where chains grow long.
+const LONG_COLD_LIMIT_BYTES: u64 = 256 << 20;
 
 /// A chain that goes on is longer than this in [`SETTLE`].
 const MIN_HEIGHT: u64 = 20;
@@ -53,6 +80,14 @@ pub struct Settings {
     /// How long the validators' machines are off between two shifts of [`SHIFT`], so that a chain
     /// takes part in a long trial; zero for validators that are always there.
     pub rest: Duration,
+    /// Clocks that are set, files that are lost and keys that move: how many times, in each shift
+    /// where validators rest.
+    pub operations: usize,
+    /// Blocks that both halves of a network in two parts make, with transfers, before the other
+    /// faults begin; 0 for none.
+    pub partition_blocks: u64,
+    /// How the followers break their contract, to see that it is noticed.
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Settings {
@@ -70,6 +105,42 @@ impl Settings {
             pace: Duration::from_millis(500),
             loss_permille: 0,
             rest: Duration::ZERO,
+            operations: if seed.is_multiple_of(8) {
+                1 + random.below(4)
+            } else {
+                0
+            },
+            partition_blocks: 0,
+            sabotage: None,
+        }
+    }
+
+    /// A trial whose network is in two parts for 200 blocks of each.
+    #[must_use]
+    pub fn partition(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x0009_a270);
+        Self {
+            seed,
+            nodes: 7 + random.below(2),
+            hostile: random.below(2),
+            validators: 4,
+            trouble: Duration::ZERO,
+            pace: Duration::from_secs(1),
+            loss_permille: 0,
+            rest: Duration::ZERO,
+            operations: 0,
+            partition_blocks: 200,
+            sabotage: None,
+        }
+    }
+
+    /// How long the nodes have once the faults have stopped.
+    #[must_use]
+    pub const fn settle(&self) -> Duration {
+        if self.operations > 0 {
+            SETTLE_AFTER_OPERATIONS
+        } else {
+            SETTLE
         }
     }
 }
@@ -91,13 +162,55 @@ pub struct Report {
     pub slowest: Duration,
     /// Blocks of the chain that all agree on, and transactions in it.
     pub chain: (u64, u64),
+    /// What happened to chains on purpose, and what was checked of it.
+    pub chains: ChainReport,
+}
+
+/// What happened to the nodes of a chain on purpose, and what was checked.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ChainReport {
+    /// Clocks that were set wrong.
+    pub clocks: u64,
+    /// Losses of files.
+    pub losses: u64,
+    /// Keys that moved.
+    pub moves: u64,
+    /// Operations that the state of the network did not allow, and that were tried again or left out.
+    pub skipped: u64,
+    /// Starts that a node refused until the operator recovered what was missing.
+    pub refused_starts: u64,
+    /// Chain directories that the operator gave up.
+    pub given_up: u64,
+    /// Validators that stopped signing for another node with their key.
+    pub halts: u64,
+    /// Transactions that were accepted and accounted for.
+    pub transactions: u64,
+    /// Transactions that only the blocks of one half of the network had, and that were found again.
+    pub returned: u64,
+    /// Pairs of nodes that compare the same branches, and agree.
+    pub agreeing_pairs: u64,
+}
+
+impl core::ops::AddAssign for ChainReport {
+    fn add_assign(&mut self, other: Self) {
+        self.clocks += other.clocks;
+        self.losses += other.losses;
+        self.moves += other.moves;
+        self.skipped += other.skipped;
+        self.refused_starts += other.refused_starts;
+        self.given_up += other.given_up;
+        self.halts += other.halts;
+        self.transactions += other.transactions;
+        self.returned += other.returned;
+        self.agreeing_pairs += other.agreeing_pairs;
+    }
 }
 
 /// A promise that was broken, and how to see it again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
     /// The trial.
-    pub settings: Settings,
+    pub settings: Box<Settings>,
     /// What happened.
     pub what: String,
 }
@@ -107,7 +220,8 @@ impl fmt::Display for Broken {
         write!(
             f,
             "{}\nrun it again: cargo run -p astreum-tests --bin simulate -- --seed {} --nodes {} \
-             --hostile {} --validators {} --seconds {} --pace-ms {} --loss {} --rest {}",
+             --hostile {} --validators {} --seconds {} --pace-ms {} --loss {} --rest {} \
+             --operations {} --partition-blocks {}",
             self.what,
             self.settings.seed,
             self.settings.nodes,
@@ -117,6 +231,8 @@ impl fmt::Display for Broken {
             self.settings.pace.as_millis(),
             self.settings.loss_permille,
             self.settings.rest.as_secs(),
+            self.settings.operations,
+            self.settings.partition_blocks,
         )
     }
 }
@@ -128,6 +244,10 @@ struct Trial {
     batches: u64,
     checks: u64,
     is_resting: bool,
+    plan: Timeline<Operation>,
+    /// Whether the network has to stay whole, since only it knows what a key has signed.
+    is_spared: bool,
+    chains: ChainReport,
 }
 
 /// Runs a trial.
@@ -150,20 +270,32 @@ pub fn run_and_tell(settings: Settings, tell: impl FnMut(u64, &Counts)) -> Resul
         batches: 0,
         checks: 0,
         is_resting: false,
+        plan: Timeline::default(),
+        is_spared: false,
+        chains: ChainReport::default(),
     };
-    trial.run(tell).map_err(|what| Broken { settings, what })
+    trial.run(tell).map_err(|what| Broken {
+        settings: Box::new(settings),
+        what,
+    })
 }
 
 impl Trial {
     fn run(&mut self, mut tell: impl FnMut(u64, &Counts)) -> Result<Report, String> {
         self.begin();
+        let returning = self.part_network()?;
+        if self.settings.rest.is_zero() {
+            self.plan_operations(Duration::ZERO, self.settings.trouble);
+        }
         let (mut passed, mut hours) = (Duration::ZERO, 0);
         while passed < self.settings.trouble {
             let step = self.settings.pace.min(self.settings.trouble - passed);
             self.change_shift(passed);
+            self.operate(passed);
             self.act();
             self.world.run(step);
             passed += step;
+            self.check_promises()?;
             self.check_bounds()?;
             self.check_kept(false)?;
             if passed.as_secs() / 3_600 > hours {
@@ -172,12 +304,23 @@ impl Trial {
             }
         }
         self.make_peace();
-        self.world.run(SETTLE);
+        let peace = self.world.now();
+        self.world.run(self.settings.settle());
+        self.check_promises()?;
         self.check_bounds()?;
         self.check_kept(true)?;
         let (lookups, slowest) = self.check_found()?;
         self.check_settled()?;
         let chain = self.check_chain()?;
+        if self.settings.validators > 0 {
+            self.check_production(peace)?;
+            self.check_transactions(&returning)?;
+            self.check_agreement()?;
+            let hosts = self.world.hosts();
+            let refused = hosts.iter().map(|host| host.refusals.len() as u64);
+            self.chains.refused_starts = refused.sum();
+            self.chains.halts = self.world.promises.halts();
+        }
         Ok(Report {
             trace: self.world.trace(),
             checks: self.checks,
@@ -186,6 +329,7 @@ impl Trial {
             lookups,
             slowest,
             chain,
+            chains: self.chains,
         })
     }
 
@@ -202,8 +346,23 @@ impl Trial {
             let is_hostile = number >= self.first_hostile();
             let skew = Duration::from_millis(self.world.random.below(900) as u64);
             let is_fast = self.world.random.below(2) == 0;
+            // The first validator of a chain may have no seeds: others have it as theirs.
+            let has_seeds = number > 0 || self.world.random.below(2) == 0;
+            let Settings {
+                validators,
+                rest,
+                partition_blocks,
+                sabotage,
+                ..
+            } = self.settings;
             if let Some(host) = self.world.host(number) {
                 (host.is_hostile, host.skew, host.is_fast) = (is_hostile, skew, is_fast);
+                if !rest.is_zero() || partition_blocks > 0 {
+                    host.cold_limit_bytes = LONG_COLD_LIMIT_BYTES;
+                }
+                host.sabotage = sabotage.filter(|_| number >= validators);
+                host.key = (number < validators).then_some(number);
+                host.has_seeds = has_seeds || validators == 0;
             }
             self.world.start(number);
             self.world.run(Duration::from_millis(50));
@@ -239,6 +398,7 @@ impl Trial {
             7 => self.world.cut_power(who),
             8 => self.cut_power_in_a_write(who),
             9 | 10 => self.restart_all(),
+            11 | 13 if self.is_spared => {}
             11 => self.cut_network(),
             12 => self.world.links.heal(),
             13 => self.change_weather(),
@@ -282,23 +442,211 @@ impl Trial {
             return;
         }
         self.is_resting = is_resting;
-        for number in 0..self.settings.validators {
+        for key in 0..self.settings.validators {
+            let Some(number) = self.holder(key) else {
+                continue;
+            };
             if is_resting {
                 self.world.cut_power(number);
             } else {
                 self.world.start(number);
             }
         }
+        if !is_resting {
+            self.is_spared = false;
+            self.plan_operations(passed, SHIFT);
+        }
+    }
+
+    fn plan_operations(&mut self, from: Duration, duration: Duration) {
+        let scope = Scope {
+            validators: self.settings.validators,
+            nodes: self.first_hostile(),
+            count: self.settings.operations,
+            from,
+            duration,
+        };
+        if scope.validators > 0 {
+            plan(&mut self.world.random, scope, &mut self.plan);
+        }
+    }
+
+    /// Does what is planned until now.
+    fn operate(&mut self, passed: Duration) {
+        let now = Instant::ZERO + passed;
+        while let Some((_, operation)) = self.plan.next_until(now) {
+            match operation {
+                Operation::SetClock(node, error) => self.set_clock(node, error),
+                Operation::Lose(node, part) => self.lose(node, part),
+                Operation::StartAll => self.restart_all(),
+                Operation::MoveKey(key, to) => {
+                    if !self.move_key(key, to) && !self.is_resting {
+                        self.plan.plan(now + OPERATOR_RETRY, operation);
+                    }
+                }
+            }
+        }
+    }
+
+    fn set_clock(&mut self, node: usize, error: ClockError) {
+        self.chains.clocks += u64::from(error != ClockError::None);
+        if let Some(host) = self.world.host(node) {
+            host.clock = error;
+        }
+    }
+
+    fn lose(&mut self, node: usize, part: Part) {
+        let Some(host) = self.world.hosts().get(node) else {
+            return;
+        };
+        // The first validator of a chain has nothing but its files to know the chain by.
+        let is_alone = part == Part::Disk && !host.has_seeds;
+        let is_told = match host.key.filter(|_| part.needs_peers()) {
+            Some(key) => self.is_known(key, node),
+            None => true,
+        };
+        if is_alone || !is_told {
+            self.chains.skipped += 1;
+            return;
+        }
+        if host.key.is_some() && part.needs_peers() {
+            self.is_spared = true;
+            self.world.links.weather = self.weather(0);
+        }
+        self.chains.losses += 1;
+        self.world.lose(node, part);
+    }
+
+    /// The machine that is configured with a key.
+    fn holder(&self, key: Key) -> Option<usize> {
+        let mut hosts = self.world.hosts().iter();
+        hosts
+            .find(|host| host.key == Some(key))
+            .map(|host| host.number)
+    }
+
+    /// Whether enough nodes besides this one can tell of the newest block that a key has published.
+    fn is_known(&self, key: Key, besides: usize) -> bool {
+        let Some((_, newest)) = self.world.promises.newest(key) else {
+            return true;
+        };
+        let others = self.world.hosts().iter().filter(|host| {
+            let store = host.running.as_ref().map(|running| &running.store);
+            let has_it = store.is_some_and(|store| store.get(&newest.block).is_some());
+            host.number != besides && !host.is_hostile && has_it
+        });
+        others.count() >= WITNESSES && !self.world.links.is_cut()
+    }
+
+    /// Moves a key, if the machine that it goes to knows the newest block of it.
+    fn move_key(&mut self, key: Key, to: usize) -> bool {
+        let Some(from) = self.holder(key) else {
+            return true;
+        };
+        let Some(host) = self.world.hosts().get(to) else {
+            return true;
+        };
+        if from == to || host.key.is_some() {
+            return true;
+        }
+        let newest = self.world.promises.newest(key);
+        let has_newest = host.running.as_ref().is_some_and(|running| {
+            newest.is_none_or(|(_, block)| running.store.get(&block.block).is_some())
+        });
+        if !has_newest || self.world.links.is_cut() || !host.has_seeds {
+            self.chains.skipped += 1;
+            return false;
+        }
+        self.world.configure(from, None);
+        self.world.configure(to, Some(key));
+        self.chains.moves += 1;
+        true
+    }
+
+    /// Cuts the network into two halves, lets both make blocks with transfers in them, and makes it
+    /// whole again. Returns the transactions that are in the blocks of one half alone.
+    fn part_network(&mut self) -> Result<BTreeSet<AtomId>, String> {
+        let blocks = self.settings.partition_blocks;
+        if blocks == 0 {
+            return Ok(BTreeSet::new());
+        }
+        self.world.run(Duration::from_secs(30));
+        let validators = self.settings.validators;
+        let first = 1 + self.world.random.below(validators / 2);
+        let part: Vec<u8> = (0..self.settings.nodes)
+            .map(|node| match node < validators {
+                true => u8::from(node >= first),
+                false => u8::from(node % 2 == 0),
+            })
+            .collect();
+        let begin = self.heights(&part);
+        self.world.links.cut(part.clone());
+        let mut left = SLOWEST_BLOCK * u32::try_from(blocks).unwrap_or(u32::MAX);
+        let is_reached = |heights: [u64; 2]| {
+            let mut grown = heights.iter().zip(begin);
+            grown.all(|(now, begin)| *now >= begin + blocks)
+        };
+        while !is_reached(self.heights(&part)) {
+            let heights = self.heights(&part);
+            left = left.checked_sub(self.settings.pace).ok_or_else(|| {
+                format!("the halves of the network got from {begin:?} to {heights:?}")
+            })?;
+            let who = self.world.random.below(self.first_hostile());
+            if self.world.random.below(3) == 0 {
+                self.world.pay(who);
+            }
+            self.world.run(self.settings.pace);
+            self.check_promises()?;
+        }
+        let [mut one, other] = self.included_in(&part)?;
+        let both: BTreeSet<AtomId> = one.intersection(&other).copied().collect();
+        one.extend(other);
+        one.retain(|id| !both.contains(id));
+        if one.is_empty() {
+            return Err("the halves of the network included no transaction".to_owned());
+        }
+        self.faults += 1;
+        Ok(one)
+    }
+
+    /// The highest head in each half of the network.
+    fn heights(&self, part: &[u8]) -> [u64; 2] {
+        let highest = |half: u8| {
+            let hosts = self.world.hosts().iter();
+            let there = hosts.filter(|host| part.get(host.number) == Some(&half));
+            let heads = there.filter_map(|host| host.chain()?.context().head());
+            heads.map(astreum_node::chain::Head::height).max()
+        };
+        [0, 1].map(|half| highest(half).unwrap_or_default())
+    }
+
+    /// The transactions in the blocks of each half of the network.
+    fn included_in(&self, part: &[u8]) -> Result<[BTreeSet<AtomId>; 2], String> {
+        let mut both = [BTreeSet::new(), BTreeSet::new()];
+        for (half, included) in (0..).zip(&mut both) {
+            let hosts = self.world.hosts().iter();
+            let there = hosts.filter(|host| part.get(host.number) == Some(&half));
+            let mut heads = there.filter_map(|host| host.chain()?.context().head());
+            if let Some(head) = heads.next() {
+                *included = included_ids(&self.all_stores(), head.id())?;
+            }
+        }
+        Ok(both)
+    }
+
+    fn all_stores(&self) -> Union<'_> {
+        let hosts = self.world.hosts().iter().filter(|host| !host.is_hostile);
+        let running = hosts.filter_map(|host| host.running.as_ref());
+        Union(running.map(|running| &running.store).collect())
     }
 
     fn restart_all(&mut self) {
-        let first = if self.is_resting {
-            self.settings.validators
-        } else {
-            0
-        };
-        for number in first..self.settings.nodes {
-            self.world.start(number);
+        for number in 0..self.settings.nodes {
+            let host = self.world.hosts().get(number);
+            let has_key = host.is_some_and(|host| host.key.is_some());
+            if !(self.is_resting && has_key) {
+                self.world.start(number);
+            }
         }
     }
 
@@ -355,9 +703,108 @@ impl Trial {
             if let Some(host) = self.world.host(number) {
                 host.disk.set_fault(None);
                 host.write_time = Duration::ZERO;
+                host.clock = ClockError::None;
             }
         }
         self.restart_all();
+        for number in 0..self.settings.nodes {
+            let host = self.world.hosts().get(number);
+            if host.is_some_and(|host| host.running.is_none()) {
+                // Nothing could be recovered: the operator has the chain taken from peers again.
+                self.world.lose(number, Part::ChainDir);
+                self.world.start(number);
+                self.chains.given_up += 1;
+            }
+        }
+    }
+
+    fn check_promises(&mut self) -> Result<(), String> {
+        self.world.note_accepted();
+        match self.world.promises.broken() {
+            Some(broken) => Err(broken.to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether every key that a node runs with has made a block since the faults have stopped.
+    fn check_production(&self, since: Instant) -> Result<(), String> {
+        for key in 0..self.settings.validators {
+            let Some(holder) = self.holder(key) else {
+                continue;
+            };
+            let newest = self.world.promises.newest(key).map(|(at, _)| at);
+            if newest.is_none_or(|at| at <= since) {
+                let chain = self.world.hosts().get(holder).and_then(|host| host.chain());
+                let producer = chain.and_then(|chain| chain.producer());
+                let activity = producer.map(|producer| producer.activity());
+                return Err(format!(
+                    "key {key} on node {holder} has made no block since the faults stopped: \
+                     {activity:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether accepted transactions, and those that only a part of the network had in its blocks,
+    /// are in a block or in a mempool.
+    fn check_transactions(&mut self, returning: &BTreeSet<AtomId>) -> Result<(), String> {
+        let mut pending = BTreeSet::new();
+        let mut head = None;
+        for chain in self.world.hosts().iter().filter_map(|host| host.chain()) {
+            let held = chain.mempool().pool().pending();
+            pending.extend(held.map(|held| held.entry.id));
+            head = head.or(chain.context().head().map(astreum_node::chain::Head::id));
+        }
+        let included = match head {
+            Some(head) => included_ids(&self.all_stores(), head)?,
+            None => BTreeSet::new(),
+        };
+        let mut missing = returning.difference(&included);
+        if let Some(lost) = missing.find(|id| !pending.contains(id)) {
+            return Err(format!(
+                "the transaction {lost}, which a half of the network had included, is in no block \
+                 and no mempool"
+            ));
+        }
+        self.chains.returned = returning.len() as u64;
+        let promises = &self.world.promises;
+        let checked = promises.check_transactions(self.world.now(), &included, &pending);
+        let checked = checked.map_err(|what| format!("{what}{}", self.describe_nodes()));
+        self.chains.transactions = checked?;
+        Ok(())
+    }
+
+    /// Lets production end, and compares what nodes know with where they stand.
+    fn check_agreement(&mut self) -> Result<(), String> {
+        for key in 0..self.settings.validators {
+            if let Some(holder) = self.holder(key) {
+                self.world.configure(holder, None);
+            }
+        }
+        self.world.run(QUIET);
+        self.check_promises()?;
+        let honest = self.world.hosts().iter().filter(|host| !host.is_hostile);
+        let standpoints = honest.filter_map(|host| {
+            let chain = host.chain()?;
+            let head = chain.context().head()?.id();
+            let forks = chain.sync().status().forks;
+            let sides = forks
+                .iter()
+                .flat_map(|fork| fork.ours.iter().chain(&fork.others));
+            let tips = sides.map(|side| side.tip).chain([head]).collect();
+            Some(Standpoint {
+                node: host.number,
+                head,
+                tips,
+                equals: forks.iter().flat_map(equals).collect(),
+            })
+        });
+        let standpoints: Vec<_> = standpoints.collect();
+        let agreed = check_agreement(&standpoints);
+        let agreed = agreed.map_err(|what| format!("{what}{}", self.describe_nodes()));
+        self.chains.agreeing_pairs = agreed?;
+        Ok(())
     }
 
     fn check_bounds(&mut self) -> Result<(), String> {
@@ -458,8 +905,9 @@ impl Trial {
             .unwrap_or_default();
         if lowest < MIN_HEIGHT || highest > lowest + AGREED_DEPTH {
             return Err(format!(
-                "the heads of {} nodes are between {lowest} and {highest}",
-                nodes.len()
+                "the heads of {} nodes are between {lowest} and {highest}{}",
+                nodes.len(),
+                self.describe_nodes()
             ));
         }
         let agreed = lowest - AGREED_DEPTH;
@@ -482,6 +930,42 @@ impl Trial {
         Ok((agreed, applied))
     }
 
+    /// Where every node stands, one line each.
+    fn describe_nodes(&self) -> String {
+        let mut text = String::new();
+        for host in self.world.hosts().iter().filter(|host| !host.is_hostile) {
+            let (number, key) = (host.number, host.key);
+            let Some(chain) = host.chain() else {
+                text += &format!("\nnode {number}: off");
+                continue;
+            };
+            let height = chain
+                .context()
+                .head()
+                .map(astreum_node::chain::Head::height);
+            let sync = chain.sync().status();
+            text += &format!(
+                "\nnode {number}: key {key:?}, height {height:?}, settled {}, {} contests, {} \
+                 candidates, waits {:?}, dropped {:?}",
+                sync.is_settled,
+                sync.contests.len(),
+                sync.candidates,
+                sync.waits,
+                sync.dropped
+            );
+            for branch in &sync.syncs {
+                text += &format!("\n  {branch}");
+            }
+            for contest in &sync.contests {
+                text += &format!("\n  {contest:?}");
+            }
+            for fork in &sync.forks {
+                text += &format!("\n  {fork:?}");
+            }
+        }
+        text
+    }
+
     fn check_settled(&self) -> Result<(), String> {
         let busy = self.world.hosts().iter().find_map(|host| {
             let engine = &host.running.as_ref()?.engine;
@@ -501,4 +985,13 @@ impl Trial {
             ))
         })
     }
+}
+
+/// The tips of near branches that are as long as the node's own.
+fn equals(fork: &Fork) -> impl Iterator<Item = AtomId> {
+    let ours = fork.ours.as_ref().map(|side| side.blocks);
+    let ours = ours.filter(|blocks| *blocks <= NEAR_BLOCKS);
+    let others = fork.others.iter();
+    let equal = others.filter(move |side| Some(side.blocks) == ours);
+    equal.map(|side| side.tip)
 }

@@ -1,10 +1,13 @@
 //! Many nodes in one thread: virtual time, one source of randomness, and a hash over everything that
 //! happened. The same settings and seed give the same hash.
 
+use super::chain_files::{Key, Part};
+use super::disk::SimDisk;
 use super::host::{Host, Liar, Lookup, address, number_at};
 use super::ledger::Ledger;
 use super::links::Links;
 use super::mischief::{self, MAX_SEEN, Sent};
+use super::promises::Promises;
 use super::timeline::Timeline;
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId};
@@ -17,7 +20,7 @@ use core::time::Duration;
 /// Between two rounds of a store's maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(5);
 /// How many nodes everybody is told of at start.
-const SEEDS: usize = 3;
+pub const SEEDS: usize = 3;
 
 enum Happening {
     Arrives {
@@ -74,6 +77,8 @@ pub struct World {
     /// Where that machine has sent what, since this was last emptied.
     pub tapped: Vec<(usize, Vec<u8>)>,
     ledger: Option<Ledger>,
+    /// What the nodes that follow the chain have promised.
+    pub promises: Promises,
     trace: u64,
     /// Lookups that have ended since this was last emptied.
     pub found: Vec<Found>,
@@ -102,6 +107,7 @@ impl World {
             tap: None,
             tapped: Vec::new(),
             ledger: None,
+            promises: Promises::default(),
             trace: seed,
             found: Vec::new(),
             counts: Counts::default(),
@@ -149,7 +155,7 @@ impl World {
             .ledger
             .as_ref()
             .filter(|_| host.follows && !host.is_hostile)
-            && !host.follow(ledger)
+            && !host.follow(self.now, ledger)
         {
             host.running = None;
             return false;
@@ -161,6 +167,68 @@ impl World {
         }
         self.drain(number);
         true
+    }
+
+    /// Stops a node in an orderly way.
+    pub fn stop(&mut self, number: usize) {
+        if let Some(host) = self.hosts.get_mut(number)
+            && host.running.is_some()
+        {
+            host.stop(self.now);
+            self.note(9, number as u64);
+        }
+        self.take_notes(number);
+    }
+
+    /// Stops a node that is up, and starts it with this validator's key or without one.
+    pub fn configure(&mut self, number: usize, key: Option<Key>) {
+        let was_up = self
+            .hosts
+            .get(number)
+            .is_some_and(|host| host.running.is_some());
+        self.stop(number);
+        if let Some(host) = self.hosts.get_mut(number) {
+            host.key = key;
+        }
+        if was_up {
+            self.start(number);
+        }
+    }
+
+    /// Takes the power and a part of the files from a node.
+    pub fn lose(&mut self, number: usize, part: Part) {
+        self.cut_power(number);
+        let Some(host) = self.hosts.get_mut(number) else {
+            return;
+        };
+        host.files.lose(part);
+        if part == Part::Disk {
+            host.disk = SimDisk::new();
+            host.acknowledged.clear();
+        }
+        if matches!(part, Part::Disk | Part::StateDir) {
+            self.promises.forget_mempool(number);
+        }
+        self.note(10, number as u64);
+    }
+
+    fn take_notes(&mut self, number: usize) {
+        if let Some(host) = self.hosts.get_mut(number) {
+            for note in core::mem::take(&mut host.notes) {
+                self.promises.take(self.now, number, host.key, note);
+            }
+        }
+    }
+
+    /// Takes notice of the transactions that nodes have accepted from their users.
+    pub fn note_accepted(&mut self) {
+        let waiting: Vec<_> = self.promises.waiting().collect();
+        for (id, node) in waiting {
+            let following = self.hosts.get(node).and_then(|host| host.chain());
+            if following.is_some_and(|chain| chain.mempool().pool().known(&id).is_some()) {
+                self.promises.accept(self.now, id);
+            }
+        }
     }
 
     /// Takes the power from a node.
@@ -187,6 +255,7 @@ impl World {
 
     /// Gives the world a chain, which those who start from now on follow.
     pub fn set_ledger(&mut self, ledger: Ledger) {
+        self.promises = Promises::new(ledger.genesis());
         self.ledger = Some(ledger);
     }
 
@@ -202,7 +271,9 @@ impl World {
         if let Some(ledger) = self.ledger.as_mut()
             && let Some(host) = self.hosts.get_mut(number)
         {
-            host.send(now, &ledger.pay());
+            let payment = ledger.pay();
+            self.promises.sent(payment.id(), number);
+            host.send(now, &payment);
             self.drain(number);
         }
     }
@@ -355,6 +426,7 @@ impl World {
         {
             self.timeline.plan(at, Happening::GoesOn(number));
         }
+        self.take_notes(number);
     }
 
     fn running(&mut self, number: usize) -> Option<&mut super::host::Running> {
@@ -456,7 +528,7 @@ impl World {
             let (engine, hot) = (&running.engine, running.store.hot_stats());
             let disk_bytes = host.disk.used_bytes();
             // A merge that is under way has written what its inputs hold a second time.
-            let disk_limit_bytes = 2 * super::host::COLD_LIMIT_BYTES;
+            let disk_limit_bytes = 2 * host.cold_limit_bytes;
             let bounds = [
                 (
                     "peers",

@@ -84,7 +84,8 @@ impl Mempool {
         }
     }
 
-    fn remember_own(&mut self, id: AtomId) {
+    /// Remembers that a transaction of a local user is in a block.
+    pub(super) fn remember_own(&mut self, id: AtomId) {
         self.own_included.push_back(id);
         if self.own_included.len() > MAX_OWN_INCLUDED {
             self.own_included.pop_front();

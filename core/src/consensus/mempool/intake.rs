@@ -60,9 +60,9 @@ impl Mempool {
 
     /// Makes a held transaction one of this node's own.
     fn adopt(&mut self, id: AtomId) {
-        let unix = self.unix;
+        let arrived = self.wall_time();
         if let Some(held) = self.pool.set_own(&id) {
-            let saved_bytes = self.saving.add(&held.entry.transaction, true, unix);
+            let saved_bytes = self.saving.add(&held.entry.transaction, true, arrived);
             self.saving.remove(held.saved_bytes);
             held.saved_bytes = saved_bytes;
             self.broadcast.add(self.now, id);
@@ -200,7 +200,7 @@ impl Mempool {
             true => self.saving.add_saved(&candidate.transaction),
             false => {
                 let age = MAX_AGE.saturating_sub(candidate.expires.saturating_sub(self.now));
-                let arrived = self.unix.saturating_sub(age);
+                let arrived = self.wall_time().saturating_sub(age);
                 let is_own = candidate.is_own;
                 self.saving.add(&candidate.transaction, is_own, arrived)
             }
@@ -316,7 +316,12 @@ impl Mempool {
                     self.refuse(context, id, Refusal::Declined(declined));
                 }
             }
-            Err(Unfit::Refused(refusal)) if refusal.is_replay() => {}
+            // It is included, in a block that may still be abandoned.
+            Err(Unfit::Refused(refusal)) if refusal.is_replay() => {
+                if saved.is_own {
+                    self.remember_own(id);
+                }
+            }
             Err(Unfit::Refused(refusal)) => self.refuse(context, id, refusal),
         }
     }

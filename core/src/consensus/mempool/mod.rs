@@ -42,7 +42,7 @@ pub use pool::PoolLimits;
 pub use saved::{Damage, Save};
 pub use status::{MempoolStatus, Standing};
 
-use super::{Component, Context, Effect, Environment, Event, Head, Input};
+use super::{Component, Context, Effect, Environment, Event, Head, HeadState, Input};
 use crate::atom::AtomId;
 use crate::time::Instant;
 use crate::wire::engine::Recipient;
@@ -261,7 +261,16 @@ impl Mempool {
     fn arrived_at(&self, held: &Held<Pending>) -> Duration {
         let left = held.expires.saturating_sub(self.now);
         let age = pool::MAX_AGE.saturating_sub(left);
-        self.unix.saturating_sub(age)
+        self.wall_time().saturating_sub(age)
+    }
+
+    /// Returns the wall time that saved transactions are dated by: not before the head, since a clock
+    /// that was never set would else make them expire at the next start.
+    fn wall_time(&self) -> Duration {
+        let head = self.head.as_ref();
+        let verified = head.filter(|head| head.state() != HeadState::Trusted);
+        let timestamp = verified.map_or(0, Head::timestamp);
+        self.unix.max(Duration::from_secs(timestamp))
     }
 
     /// Removes what has expired.

@@ -42,6 +42,8 @@ struct Host {
     context: Context,
     store: MemoryStore,
     now: Duration,
+    /// How far the wall clock is behind.
+    behind: Duration,
     effects: Vec<Effect>,
     events: Vec<Event>,
     file: Vec<u8>,
@@ -74,6 +76,7 @@ impl Host {
             context: Context::new(None),
             store,
             now: Duration::from_secs(BEGINNING),
+            behind: Duration::ZERO,
             effects: Vec::new(),
             events: Vec::new(),
             file: Vec::new(),
@@ -102,7 +105,7 @@ impl Host {
         let environment = Environment {
             now: Now {
                 instant: Instant::ZERO + (self.now - Duration::from_secs(BEGINNING - 100)),
-                unix: self.now,
+                unix: self.now.saturating_sub(self.behind),
             },
             atoms: &self.store,
             parallel: &Serial,
@@ -360,6 +363,21 @@ fn transactions_survive_a_restart_and_are_checked_again() {
 }
 
 #[test]
+fn transactions_taken_under_an_unset_clock_survive_a_restart_with_the_right_one() {
+    let (mut host, _) = Host::new(config());
+    host.behind = host.now;
+    let announced = host.announce(&transfer(5, 1));
+    let own = host.submit(&transfer(6, 1));
+    host.behind = Duration::ZERO;
+    assert_eq!(host.restart(config()), Ok(2));
+    assert_eq!(host.ready(), [announced, own]);
+    // They expire in their time all the same.
+    host.now += MAX_AGE;
+    host.settle();
+    assert!(host.ready().is_empty());
+}
+
+#[test]
 fn a_follower_restores_its_own_transactions_alone() {
     let (mut host, _) = Host::new(config());
     host.announce(&transfer(5, 1));
@@ -496,6 +514,21 @@ fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth(
             assert_eq!(host.ready(), [waiting]);
         }
     }
+}
+
+#[test]
+fn own_transactions_of_an_abandoned_branch_return_after_a_restart_on_that_branch() {
+    let follower = MempoolConfig::default();
+    let (mut host, genesis) = Host::new(follower);
+    let (left, kept, ids) = branches(&mut host, &genesis, 3);
+    let own = host.submit(&transfer(5, 0));
+    for block in left.iter().skip(1) {
+        host.adopt(block);
+    }
+    assert_eq!(host.restart(follower), Ok(1));
+    assert!(host.ready().is_empty(), "it is included");
+    host.adopt(kept.last().unwrap());
+    assert_eq!((host.ready(), own), (vec![own], ids[0]));
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! What operators and machines do to nodes on purpose or by mistake: clocks that are set, files that
+//! are lost, keys that move. A plan of it is data, drawn from the seed before a trial begins.
+
+use super::chain_files::{Key, Part};
+use super::host::ClockError;
+use super::timeline::Timeline;
+use crate::random::Random;
+use astreum_core::time::Instant;
+use core::time::Duration;
+
+/// The most that the clock of a machine that may validate is ahead. A key signs no block before the
+/// time of its newest one, so that it rests this long once the clock is mended.
+const MAX_VALIDATOR_AHEAD_SECONDS: usize = 15;
+/// The most that another clock is ahead, or any is behind.
+const MAX_OFF_SECONDS: usize = 600;
+
+/// Something that is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// The clock of a machine is set.
+    SetClock(usize, ClockError),
+    /// A machine loses its power and a part of its files.
+    Lose(usize, Part),
+    /// A key moves to another machine: its node stops, and goes on without the key; the other one
+    /// is started anew, with it.
+    MoveKey(Key, usize),
+    /// The machines that are off are started.
+    StartAll,
+}
+
+/// What a plan is drawn for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scope {
+    /// Machines 0 to this hold the keys of their numbers at first.
+    pub validators: usize,
+    /// Machines that follow the chain; the last of them never validates.
+    pub nodes: usize,
+    /// How many things are done.
+    pub count: usize,
+    /// From when.
+    pub from: Duration,
+    /// How long.
+    pub duration: Duration,
+}
+
+/// Draws a plan. Instants count from the beginning of the trial.
+pub fn plan(random: &mut Random, scope: Scope, timeline: &mut Timeline<Operation>) {
+    let millis = usize::try_from(scope.duration.as_millis()).unwrap_or(usize::MAX);
+    for _ in 0..scope.count {
+        let mut between = |from: usize| {
+            let millis = from + random.below(millis.saturating_sub(from));
+            (
+                millis,
+                Instant::ZERO + scope.from + Duration::from_millis(millis as u64),
+            )
+        };
+        let (first, at) = between(0);
+        let (_, later) = between(first);
+        let node = random.below(scope.nodes);
+        let key = random.below(scope.validators);
+        match random.below(8) {
+            0..=2 => {
+                let error = clock_error(random, node + 1 < scope.nodes);
+                timeline.plan(at, Operation::SetClock(node, error));
+                timeline.plan(later, Operation::SetClock(node, ClockError::None));
+            }
+            3..=5 => {
+                timeline.plan(at, Operation::Lose(node, random.one_of(&Part::ALL)));
+                timeline.plan(later, Operation::StartAll);
+            }
+            _ => {
+                let to = random.below(scope.nodes - 1);
+                timeline.plan(at, Operation::MoveKey(key, to));
+                timeline.plan(later, Operation::MoveKey(key, key));
+            }
+        }
+    }
+}
+
+fn clock_error(random: &mut Random, may_validate: bool) -> ClockError {
+    let ahead = match may_validate {
+        true => MAX_VALIDATOR_AHEAD_SECONDS,
+        false => MAX_OFF_SECONDS,
+    };
+    let mut seconds = |most| Duration::from_secs(1 + random.below(most) as u64);
+    let [ahead, behind] = [seconds(ahead), seconds(MAX_OFF_SECONDS)];
+    match random.below(3) {
+        0 => ClockError::Ahead(ahead),
+        1 => ClockError::Behind(behind),
+        _ => ClockError::Unset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_is_the_same_plan_and_every_clock_is_mended_in_its_time() {
+        let scope = Scope {
+            validators: 2,
+            nodes: 5,
+            count: 20,
+            from: Duration::from_secs(7),
+            duration: Duration::from_secs(60),
+        };
+        let drawn = |seed| {
+            let mut timeline = Timeline::default();
+            plan(&mut Random::new(seed), scope, &mut timeline);
+            core::iter::from_fn(move || timeline.next_until(Instant::from_secs(67)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(drawn(3), drawn(3));
+        assert_ne!(drawn(3), drawn(4));
+        let all = drawn(3);
+        assert!(all.len() >= 40 && all.iter().all(|(at, _)| *at >= Instant::from_secs(7)));
+        let wrong = all.iter().filter(
+            |(_, what)| matches!(what, Operation::SetClock(_, error) if *error != ClockError::None),
+        );
+        let mended = |what: &Operation| matches!(what, Operation::SetClock(_, ClockError::None));
+        let count = all.iter().filter(|(_, what)| mended(what)).count();
+        assert_eq!(wrong.count(), count);
+    }
+}
