@@ -248,12 +248,13 @@ impl Host {
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::Commit(commit) => {
+                    let block = commit.block;
                     let stored = running.store.put_all(commit.atoms);
                     let outcome = stored.map(|_| ()).map_err(|error| error.failure());
                     if outcome.is_ok() {
                         self.signed = commit.signed;
                     }
-                    let input = Input::Committed(outcome);
+                    let input = Input::Committed { block, outcome };
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::SetHead { head, saved } => {
