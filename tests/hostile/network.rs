@@ -41,6 +41,11 @@ impl Network {
         world.set_ledger(ledger.clone());
         let mut network = Self { world, ledger };
         for number in 0..honest {
+            let key = (number < network.ledger.validators).then_some(number);
+            network.world.act(number, |host, _| {
+                host.key = key;
+                host.has_seeds = false;
+            });
             assert!(network.world.start(number), "an honest node starts");
             for other in 0..number {
                 network.connect(number, other);

@@ -1,6 +1,6 @@
 //! What fuzzing found stays found: every committed input runs through its target.
 
-use astreum_tests::target::TARGETS;
+use astreum_tests::target::{TARGETS, mempool, producer, transition};
 use std::path::{Path, PathBuf};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -29,6 +29,54 @@ fn every_input_of_the_corpora_keeps_its_promise() {
             run(&std::fs::read(&input).unwrap());
         }
     }
+}
+
+/// Runs a target with each input of its corpus.
+fn over_corpus<T>(name: &str, run: impl Fn(&[u8]) -> T) -> Vec<T> {
+    let inputs = files(&fuzz().join("corpus").join(name)).into_iter();
+    let read = |input| std::fs::read(input).unwrap_or_else(|error| panic!("{name}: {error}"));
+    inputs.map(|input: PathBuf| run(&read(input))).collect()
+}
+
+#[test]
+fn seeds_of_transactions_reach_every_operation() {
+    let runs = over_corpus("transition", transition::reached);
+    let sum = |count: fn(&transition::Reached) -> usize| runs.iter().map(count).sum::<usize>();
+    assert!(sum(|run| run.transfers) >= 5);
+    assert!(sum(|run| run.updates) > 0, "money in channels");
+    assert!(sum(|run| run.withdrawals) > 0, "claims on channels");
+    assert!(sum(|run| run.closings) > 0, "channels closed");
+    assert!(sum(|run| run.contracts) > 0, "contracts opened");
+    assert!(sum(|run| run.payments) > 0, "payments for storage");
+}
+
+#[test]
+fn seeds_of_the_mempool_reach_its_bounds_and_leave_branches() {
+    let runs = over_corpus("mempool", mempool::reached);
+    let most = |count: fn(&mempool::Reached) -> usize| runs.iter().map(count).max().unwrap();
+    assert!(most(|run| run.ready) >= 16, "as many as fit");
+    assert!(most(|run| run.waiting) >= 4, "the part for those that wait");
+    assert!(most(|run| run.displaced) > 0);
+    assert!(most(|run| run.expired) > 0);
+    assert!(most(|run| run.included) > 0);
+    assert!(most(|run| run.restored) > 0);
+    assert!(
+        runs.iter().any(|run| run.returned > 0),
+        "from a branch that was left"
+    );
+}
+
+#[test]
+fn seeds_of_the_producer_make_blocks_and_reach_its_halts() {
+    let runs = over_corpus("producer", producer::reached);
+    let sum = |count: fn(&producer::Reached) -> usize| runs.iter().map(count).sum::<usize>();
+    assert!(sum(|run| run.blocks) >= 3 * runs.len(), "some in each run");
+    assert!(sum(|run| run.transactions) > 0);
+    assert!(sum(|run| run.halts) > 0 && sum(|run| run.resumptions) > 0);
+    assert!(sum(|run| run.missed) > 0);
+    assert!(sum(|run| run.not_stored) > 0);
+    assert!(sum(|run| run.crashes) > 0);
+    assert!(sum(|run| run.foreign) > 0);
 }
 
 #[test]

@@ -209,7 +209,8 @@ impl Net {
             Effect::Commit(commit) => {
                 write_atoms(commit.atoms, &mut node.store).unwrap();
                 node.signed = commit.signed;
-                self.input(at, &Input::Committed(Ok(())));
+                let (block, outcome) = (commit.block, Ok(()));
+                self.input(at, &Input::Committed { block, outcome });
             }
             Effect::SetHead { head, saved } => {
                 node.is_stirred = true;

@@ -269,6 +269,9 @@ impl Genesis {
         if self.stakes.values().all(Natural::is_zero) {
             return Err(GenesisError::NoStake);
         }
+        if self.stakes.len() as u64 > super::MAX_GENESIS_STAKES {
+            return Err(GenesisError::TooManyStakes);
+        }
         if self.cumulative_total_fees.is_zero() {
             return Err(GenesisError::NoFees);
         }
@@ -447,6 +450,9 @@ pub enum GenesisError<E> {
     ReservedValidator,
     /// The sum of its numbers has more than 1,024 bits: later ones would not fit into records.
     TooLarge,
+    /// There are more than [`MAX_GENESIS_STAKES`](super::MAX_GENESIS_STAKES) stakes: followers read no
+    /// more of a genesis.
+    TooManyStakes,
     /// A trie could not be built.
     Trie(BuildError),
     /// The atoms could not be kept.
@@ -464,6 +470,11 @@ impl<E: fmt::Display> fmt::Display for GenesisError<E> {
                 "the validator must not be the treasury or the burn account: nobody has their keys",
             ),
             Self::TooLarge => f.write_str("the numbers of the genesis have more than 1,024 bits"),
+            Self::TooManyStakes => write!(
+                f,
+                "the genesis has more than {} stakes",
+                super::MAX_GENESIS_STAKES
+            ),
             Self::Trie(error) => error.fmt(f),
             Self::Sink(error) => write!(f, "the atoms of genesis could not be stored: {error}"),
         }

@@ -32,7 +32,7 @@ mod stake_tree;
 pub use cache::{ElectionCache, MAX_CACHED_ELECTIONS};
 pub use draw::{Draw, ElectionError, MAX_SLOTS, slot_of, validator_at};
 pub use election::Election;
-pub use loader::ElectionLoader;
+pub use loader::{ElectionLoader, MAX_GENESIS_STAKES};
 pub use participation::{PARTICIPATION_BLOCKS, Participation};
 pub use seeds::{ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, ElectionSeeds, SeedRun};
 pub use stake_loader::StakeLoader;

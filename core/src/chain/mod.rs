@@ -50,8 +50,9 @@ pub use header::{TurnCheck, verify_genesis, verify_header, verify_link, verify_t
 pub use journal::StateError;
 pub use leader_election::{
     Draw, ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError,
-    ElectionLoader, ElectionSeeds, MAX_CACHED_ELECTIONS, MAX_SLOTS, PARTICIPATION_BLOCKS,
-    Participation, SeedRun, StakeLoader, StakeTable, Stakes, slot_of, validator_at,
+    ElectionLoader, ElectionSeeds, MAX_CACHED_ELECTIONS, MAX_GENESIS_STAKES, MAX_SLOTS,
+    PARTICIPATION_BLOCKS, Participation, SeedRun, StakeLoader, StakeTable, Stakes, slot_of,
+    validator_at,
 };
 pub use nonce::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};

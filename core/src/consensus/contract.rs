@@ -178,7 +178,12 @@ pub enum Input {
     /// An [`Effect::Assemble`] has ended.
     Assembled(Arc<Assembled>),
     /// An [`Effect::Commit`] has ended.
-    Committed(Result<(), StoreFailure>),
+    Committed {
+        /// The block: one that was given up meanwhile must not pass for the next.
+        block: AtomId,
+        /// Whether the block and the signing record are durable.
+        outcome: Result<(), StoreFailure>,
+    },
     /// An [`Effect::StoreBlock`] has ended.
     BlockStored {
         /// The block.
@@ -305,6 +310,8 @@ pub struct ForkDecisions {
 /// A block that is about to be published.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
+    /// The block.
+    pub block: AtomId,
     /// Atoms of the block and of what it refers to.
     pub atoms: Vec<(AtomId, Atom)>,
     /// The signing record, this block included.

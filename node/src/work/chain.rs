@@ -254,8 +254,10 @@ impl Worker {
                     offers.push(Advertisement { id, kind, lifetime });
                 }
                 Effect::Commit(commit) => {
-                    let outcome = Input::Committed(self.commit(*commit));
-                    self.call(|chain, world| chain.handle_input(world, &outcome));
+                    let block = commit.block;
+                    let outcome = self.commit(*commit);
+                    let committed = Input::Committed { block, outcome };
+                    self.call(|chain, world| chain.handle_input(world, &committed));
                 }
                 Effect::StoreBlock { block, atoms } => {
                     let outcome = self.store_durably(atoms);

@@ -105,12 +105,19 @@ mod tests {
         };
         let taken = (0..MAX_WAITING + 10).filter(|_| inbox.offer(said()));
         assert_eq!(taken.count(), MAX_WAITING);
-        inbox.answer(Input::Committed(Ok(())));
+        let (block, outcome) = (AtomId::ZERO, Ok(()));
+        inbox.answer(Input::Committed { block, outcome });
         for _ in 0..MAX_WAITING {
             assert!(matches!(outlet.take(None), Taken::Input(_)));
         }
         let answer = outlet.take(None);
-        assert!(matches!(answer, Taken::Input(Input::Committed(Ok(())))));
+        assert!(matches!(
+            answer,
+            Taken::Input(Input::Committed {
+                outcome: Ok(()),
+                ..
+            })
+        ));
         assert!(matches!(outlet.take(Some(Duration::ZERO)), Taken::Nothing));
         assert!(inbox.offer(said()));
         inbox.stop();

@@ -329,12 +329,13 @@ impl Host {
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::Commit(commit) => {
+                    let block = commit.block;
                     let stored = running.store.put_all(commit.atoms);
                     let outcome = stored.map(|_| ()).map_err(|error| error.failure());
                     if let (Ok(()), Some(key)) = (&outcome, self.key) {
                         self.files.save_signed(key, commit.signed);
                     }
-                    let input = Input::Committed(outcome);
+                    let input = Input::Committed { block, outcome };
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::SetHead { head, saved } => {

@@ -33,6 +33,8 @@ const MAX_LIST: usize = 70_000;
 pub struct Ledger {
     genesis: Block,
     atoms: Vec<(AtomId, Atom)>,
+    /// The machines with lower numbers have a stake of their key.
+    pub validators: usize,
     wallet: SigningKey,
     paid: u64,
     /// Bounds of the headers of a branch.
@@ -103,6 +105,7 @@ impl Ledger {
         Self {
             genesis,
             atoms,
+            validators,
             wallet,
             paid: 0,
             limits: SyncLimits::default(),
@@ -130,12 +133,6 @@ impl Ledger {
         let head = Head::new(self.genesis.clone(), HeadState::Verified);
         let head = head.unwrap_or_else(|| panic!("the first block has height 0"));
         head.saved(Some(self.genesis.id()))
-    }
-
-    /// Id of the first block.
-    #[must_use]
-    pub fn genesis(&self) -> AtomId {
-        self.genesis.id()
     }
 
     /// The chain of a machine, which resumes from its files. It validates with the key, if it has

@@ -255,7 +255,7 @@ impl World {
 
     /// Gives the world a chain, which those who start from now on follow.
     pub fn set_ledger(&mut self, ledger: Ledger) {
-        self.promises = Promises::new(ledger.genesis());
+        self.promises = Promises::new(ledger.genesis().id());
         self.ledger = Some(ledger);
     }
 

@@ -8,6 +8,9 @@ pub mod decode;
 pub mod engine;
 pub mod host;
 pub mod low_eval;
+pub mod mempool;
+pub mod producer;
+pub mod records;
 pub mod sync;
 pub mod text;
 pub mod transition;
@@ -17,6 +20,7 @@ mod eval;
 mod input;
 mod parse;
 mod round_trip;
+mod scene;
 
 /// Name and body of a target.
 pub type Target = (&'static str, fn(&[u8]));
@@ -28,6 +32,9 @@ pub const TARGETS: &[Target] = &[
     ("engine", engine::run),
     ("host", host::run),
     ("low_eval", low_eval::run),
+    ("mempool", mempool::run),
+    ("producer", producer::run),
+    ("records", records::run),
     ("sync", sync::run),
     ("text", text::run),
     ("transition", transition::run),

@@ -1,34 +1,85 @@
 //! Transactions of any kind on a small chain: money is neither made nor lost, what is rejected
 //! leaves no trace, it makes no difference which atoms had to be fetched, and whatever was staked
 //! the next block can be made and verified.
+//!
+//! Transactions are signed, except those of addresses that are not keys: the negatives of keys, and
+//! the one where a list lies, which alone can be paid for keeping it in a time that a test has. A
+//! claim on a channel is signed by its payer, and [`reached`] tells which operations have succeeded.
 
 use super::input::Input;
 use crate::model::forgetful::{Forgetful, patiently};
-use astreum_core::atom::{AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list, collect_list};
+use astreum_core::chain::channel::{CLOSE, UPDATE, WITHDRAW, withdrawal_message};
 use astreum_core::chain::{
     Account, Address, BURN, Block, Builder, Election, Genesis, Outcome, Position, RecordAtoms,
-    StakeTable, State, StateError, TREASURY, Transaction, Unsigned, verify_body, verify_turn,
+    StakeTable, State, StateError, Status, TREASURY, Transaction, Unsigned, check_signatures,
+    contract, verify_body, verify_turn,
 };
-use astreum_core::crypto::Signature;
+use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
 use astreum_core::trie::{self, Scalar};
 use core::convert::Infallible;
+use std::sync::OnceLock;
 
 /// Transactions of a run.
 const MAX_TRANSACTIONS: usize = 24;
 /// Addresses that own something.
 const PEOPLE: u8 = 5;
+/// Code of the sender whose address is the id of the list.
+const KEEPER: u8 = 0x7f;
 /// Atoms of the longest list on the chain.
 const MAX_ATOMS: usize = 1_000;
 
-/// A person's address.
-fn person(number: u8) -> Address {
-    Address::new([0x30 + number % PEOPLE; 32])
+/// Time of the first block, and chain id.
+const BEGINNING: u64 = 1_000;
+const CHAIN_ID: u64 = 7;
+
+/// Operations that have succeeded in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// Transfers and stakes.
+    pub transfers: usize,
+    /// Money that was put into channels.
+    pub updates: usize,
+    /// Claims on channels.
+    pub withdrawals: usize,
+    /// Channels that were closed.
+    pub closings: usize,
+    /// Contracts that were opened.
+    pub contracts: usize,
+    /// Payments for keeping a list.
+    pub payments: usize,
 }
 
-/// The address of a sender. Beside people there are keys and their negatives, which differ in one
-/// bit, with the same last bits and with a long common beginning.
+/// The key of a person, and its address.
+fn identity(number: u8) -> &'static (SigningKey, Address) {
+    static PEOPLE_KEYS: OnceLock<Vec<(SigningKey, Address)>> = OnceLock::new();
+    let people = PEOPLE_KEYS.get_or_init(|| {
+        let keys = (0..PEOPLE).map(|number| SigningKey::from_seed(&[0x30 + number; 32]));
+        let address = |key: &SigningKey| Address::from(key.verifying_key());
+        keys.map(|key| (key.clone(), address(&key))).collect()
+    });
+    let person = people.get(usize::from(number % PEOPLE));
+    person.unwrap_or_else(|| panic!("there are {PEOPLE} people"))
+}
+
+/// A person's address.
+fn person(number: u8) -> Address {
+    identity(number).1
+}
+
+/// The list that contracts are opened on. Its atoms hold the same, so that it does not matter which
+/// one has to be shown.
+fn list() -> (AtomId, Vec<Atom>) {
+    bytes_list(&[b"a".as_slice(), b"a"])
+}
+
+/// The address of a sender. Beside people there are one where the list lies, and keys and their
+/// negatives, which differ in one bit, with the same last bits and with a long common beginning.
 fn sender(code: u8) -> Address {
+    if code == KEEPER {
+        return Address::new(*list().0.as_bytes());
+    }
     if code < 0x80 {
         return person(code);
     }
@@ -46,16 +97,18 @@ fn sender(code: u8) -> Address {
 /// A chain of one block, on which `price` says what storage costs.
 fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     let mut store = MemoryStore::new();
-    let (list, atoms) = bytes_list(&[b"a".as_slice(), b"b", b"c"]);
+    let (list, atoms) = list();
     store.extend(atoms);
-    let mut genesis = Genesis::new(person(0), 7_u64.into(), 1_000_u64.into());
+    let mut genesis = Genesis::new(person(0), CHAIN_ID.into(), BEGINNING.into());
+    genesis.balances.insert(sender(KEEPER), 3_000_u64.into());
     for (number, balance) in (1..PEOPLE).zip([50_u64, 3_000, 100_000, u64::MAX]) {
         genesis.balances.insert(person(number), balance.into());
     }
     for code in 0x80..=0xff {
         genesis.balances.insert(sender(code), 5_000_u64.into());
     }
-    genesis.cumulative_total_fees = (1 + u64::from(price)).into();
+    // The stakes over the fees: what a byte costs.
+    genesis.cumulative_total_fees = ((1 + u64::from(price)) * 10_000_000).into();
     let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
         panic!("a genesis of five accounts can be built");
     };
@@ -69,35 +122,79 @@ fn transaction(
     last: AtomId,
 ) -> Option<Transaction> {
     let code = input.byte()?;
-    let sender = sender(input.byte().unwrap_or(0));
-    let other = person(input.byte().unwrap_or(1));
-    let amount_len = usize::from(input.byte().unwrap_or(1)) % 20;
+    let from = input.byte().unwrap_or(0);
+    let to = input.byte().unwrap_or(1);
+    let (sender, other) = (sender(from), person(to));
+    let amount_len = match usize::from(input.byte().unwrap_or(1)) {
+        // Most of what is longer cannot be paid.
+        len if len >= 0x80 => len % 3,
+        len => len % 20,
+    };
     let amount = Natural::from_bytes_le(input.bytes(amount_len)).unwrap_or_default();
     let any_len = usize::from(code >> 4) * 8;
     let any = input.bytes(any_len);
+    let hash = blake3::hash(b"a");
     let (recipient, data) = match code & 15 {
         0..=3 => (other, any.to_vec()),
         4 => (TREASURY, any.to_vec()),
         5 => (BURN, any.to_vec()),
         6 => (BURN, [&[0][..], list.as_ref()].concat()),
-        7 => (BURN, [&[1][..], list.as_ref(), any].concat()),
-        8 => (
-            sender,
-            [&[1][..], other.as_ref(), &900_u64.to_le_bytes()].concat(),
-        ),
-        9 => (sender, [&[2][..], last.as_ref(), any].concat()),
+        7 => match any.len() {
+            len if len < 60 => (
+                BURN,
+                [&[1][..], list.as_ref(), &[0; 64], hash.as_bytes()].concat(),
+            ),
+            _ => (BURN, [&[1][..], list.as_ref(), any].concat()),
+        },
+        // A window that is open, and one that is over.
+        8 => {
+            let window = BEGINNING - 100 + u64::from(code >> 7) * 200;
+            let data = [&[1][..], other.as_ref(), &window.to_le_bytes()];
+            (sender, data.concat())
+        }
+        9 => match any.len() {
+            len if len < 60 => (sender, withdrawal(to, &sender, number, any)),
+            _ => (sender, [&[2][..], last.as_ref(), any].concat()),
+        },
         10 => (sender, [&[3][..], other.as_ref()].concat()),
         11 => (BURN, [&[0][..], any].concat()),
         _ => (sender, any.to_vec()),
     };
     let unsigned = Unsigned {
-        chain_id: u64::from(if code == 255 { 8_u8 } else { 7 }).into(),
+        chain_id: (CHAIN_ID + u64::from(code == 255)).into(),
         amount,
         counter: (number as u64).into(),
         data: data.as_slice().into(),
         recipient,
     };
-    Some(unsigned.signed(sender, Signature::new([0; 64])))
+    Some(match is_key(from) {
+        true => unsigned.sign(&identity(from).0),
+        false => unsigned.signed(sender, Signature::new([0; 64])),
+    })
+}
+
+/// Returns whether a sender has a key of its own.
+const fn is_key(code: u8) -> bool {
+    code < KEEPER
+}
+
+/// A claim to what a person has put into a channel, signed by that person.
+fn withdrawal(payer: u8, taker: &Address, number: usize, any: &[u8]) -> Vec<u8> {
+    let (counter, amount) = (
+        100 + number as u64,
+        any.first().copied().unwrap_or(1).into(),
+    );
+    let address = person(payer);
+    let message = withdrawal_message(&CHAIN_ID.into(), &address, taker, counter, amount);
+    let signature = identity(payer).0.sign(&message.unwrap_or_default());
+    let numbers = [counter.to_le_bytes(), amount.to_le_bytes()].concat();
+    [
+        &[WITHDRAW][..],
+        address.as_ref(),
+        &numbers,
+        signature.as_bytes(),
+    ]
+    .concat()
 }
 
 /// What the transactions leave: their outcomes, the root, and the state's totals. There is none for
@@ -139,6 +236,15 @@ fn apply<S: AtomSource<Error = Infallible>>(
 
 /// Applies the transactions that the bytes stand for, twice in two ways.
 pub fn run(data: &[u8]) {
+    let _ = reached(data);
+}
+
+/// Does what [`run`] does, and tells what has succeeded.
+///
+/// # Panics
+/// When a promise is broken.
+#[must_use]
+pub fn reached(data: &[u8]) -> Reached {
     let mut input = Input(data);
     let (store, parent, list) = chain(input.byte().unwrap_or(200));
     let mut transactions = Vec::new();
@@ -152,6 +258,7 @@ pub fn run(data: &[u8]) {
     let forgetful = Forgetful::from(store.clone());
     let fetched = apply(forgetful, &store, &parent, &transactions);
     assert_eq!(left, fetched, "what had to be fetched makes no difference");
+    let reached = count(&transactions, &left.0);
 
     let is_applied = |outcome: &Option<_>| matches!(outcome, Some(Outcome::Applied { .. }));
     let (outcomes, root, atoms, minted, fees) = left;
@@ -177,10 +284,36 @@ pub fn run(data: &[u8]) {
         total(&after, root) + &fees,
         "money is conserved"
     );
+    reached
 }
 
-/// Makes a block of the transactions that were applied and verifies it, and one on top of it. All
-/// its transactions count as signed.
+/// Counts what has succeeded.
+fn count(transactions: &[Transaction], outcomes: &[Option<Outcome>]) -> Reached {
+    let mut reached = Reached::default();
+    for (transaction, outcome) in transactions.iter().zip(outcomes) {
+        let Some(Outcome::Applied { receipt, .. }) = outcome else {
+            continue;
+        };
+        if receipt.status != Status::Success {
+            continue;
+        }
+        let operation = transaction.data.first().copied();
+        let is_to_itself = transaction.recipient == *transaction.sender();
+        let counter = match operation {
+            Some(contract::OPEN) if transaction.recipient == BURN => &mut reached.contracts,
+            Some(contract::PAY) if transaction.recipient == BURN => &mut reached.payments,
+            Some(UPDATE) if is_to_itself => &mut reached.updates,
+            Some(WITHDRAW) if is_to_itself => &mut reached.withdrawals,
+            Some(CLOSE) if is_to_itself => &mut reached.closings,
+            _ => &mut reached.transfers,
+        };
+        *counter += 1;
+    }
+    reached
+}
+
+/// Makes a block of the transactions that were applied and verifies it, and one on top of it.
+/// Transactions of addresses that are not keys count as signed.
 fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], root: AtomId) {
     let (Ok(mut election), mut store) = (Election::read(store, parent), store.clone()) else {
         panic!("the election after a genesis can be read");
@@ -204,7 +337,11 @@ fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], r
         let block = block.signed(None);
         let Election { seeds, stakes } = &election;
         assert_eq!(verify_turn::<()>(&block, &parent, seeds, stakes), Ok(()));
-        let signed = vec![true; transactions.len()];
+        let signed = check_signatures(transactions);
+        let counts = |(transaction, signed): (&Transaction, bool)| {
+            signed || (0..PEOPLE).all(|number| person(number) != *transaction.sender())
+        };
+        let signed: Vec<bool> = transactions.iter().zip(signed).map(counts).collect();
         let verdict = verify_body(
             &store,
             &block,

@@ -10,6 +10,10 @@ use crate::chain::{Block, RecordError};
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// Stakes that a genesis may hold. Its state is what the peer that serves it says: without a bound, a
+/// few dozen nodes would stand for more stakes than any memory holds.
+pub const MAX_GENESIS_STAKES: u64 = 1 << 20;
+
 /// Reads the [`Election`] after one block, a bounded number of atoms per call: the headers below it,
 /// down to one whose seeds are known or to the start of the epoch before last, and its stakes by
 /// their difference from the nearest known table.
@@ -33,7 +37,8 @@ pub struct ElectionLoader {
 
 impl ElectionLoader {
     /// Starts to read the election after `block`. `max_stakes` is the bound for the state of a block
-    /// that was not verified, as for [`StakeLoader::with_max_stakes`].
+    /// that was not verified, as for [`StakeLoader::with_max_stakes`]. The stakes of a genesis, which
+    /// no transaction has made, are bounded by [`MAX_GENESIS_STAKES`] in any case.
     #[must_use]
     pub fn new(block: &Block, max_stakes: Option<u64>) -> Self {
         let height = block.height.to_u64();
@@ -46,7 +51,11 @@ impl ElectionLoader {
             seeds: None,
             stakes: None,
             table: None,
-            max_stakes,
+            max_stakes: match (max_stakes, block.is_genesis()) {
+                (Some(most), true) => Some(most.min(MAX_GENESIS_STAKES)),
+                (None, true) => Some(MAX_GENESIS_STAKES),
+                (most, false) => most,
+            },
         }
     }
 

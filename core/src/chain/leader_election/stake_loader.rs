@@ -12,15 +12,23 @@ use crate::trie::{Change, DiffCursor, DiffStep};
 ///
 /// Whatever valid transactions have staked can be read: the work is in proportion to what differs,
 /// and no shape of a trie is refused. The state of a block that was not verified may pretend to
-/// hold any number of stakes, since a few dozen nodes can stand for 2^256 of them; a host that
-/// reads such a state gives a bound ([`StakeLoader::with_max_stakes`]).
+/// hold any number of stakes, or of nodes without any, since a few dozen nodes can stand for 2^256 of
+/// them; a host that reads such a state gives a bound ([`StakeLoader::with_max_stakes`]).
 #[derive(Clone, Debug)]
 pub struct StakeLoader {
     root: AtomId,
     tree: StakeTree,
     cursor: DiffCursor,
     max_stakes: u64,
+    /// Nodes that may still be compared.
+    steps_left: u64,
 }
+
+/// Nodes that are compared for each stake that there may be, those without a stake included: a trie
+/// of many keys has two for each.
+const STEPS_PER_STAKE: u64 = 4;
+/// Nodes that are compared however few stakes there may be.
+const LEAST_STEPS: u64 = 4_096;
 
 impl StakeLoader {
     /// Starts at a known table; the result is that of the treasury's data with this root.
@@ -31,13 +39,18 @@ impl StakeLoader {
             cursor: DiffCursor::new(known.root(), root),
             tree: known.tree().clone(),
             max_stakes: u64::MAX,
+            steps_left: u64::MAX,
         }
     }
 
-    /// Gives up as malformed once there are more stakes than this.
+    /// Gives up as malformed once there are more stakes than this, or once it takes more nodes to
+    /// compare than so many stakes have: nodes without a stake are work as well.
     #[must_use]
-    pub const fn with_max_stakes(mut self, max_stakes: u64) -> Self {
+    pub fn with_max_stakes(mut self, max_stakes: u64) -> Self {
         self.max_stakes = max_stakes;
+        let stakes = self.tree.len().saturating_add(max_stakes);
+        let steps = stakes.saturating_mul(STEPS_PER_STAKE);
+        self.steps_left = steps.saturating_add(LEAST_STEPS);
         self
     }
 
@@ -68,7 +81,15 @@ impl StakeLoader {
         steps: u32,
     ) -> Result<Option<StakeTable>, RecordError<S::Error>> {
         for _ in 0..steps {
-            match self.cursor.step(source)? {
+            let step = self.cursor.step(source)?;
+            let Some(left) = self.steps_left.checked_sub(1) else {
+                return Err(RecordError::Malformed {
+                    record: self.root,
+                    problem: "the stakes have more nodes than this reader takes",
+                });
+            };
+            self.steps_left = left;
+            match step {
                 DiffStep::Node => {}
                 DiffStep::Change(change) => self.apply(&change)?,
                 DiffStep::Done => {

@@ -237,17 +237,9 @@ fn treasury_with(store: &mut MemoryStore, stakes: AtomId) -> AtomId {
     accounts.commit(&mut Scalar, store).unwrap()
 }
 
-/// 248 nodes, each with one child twice: 2^248 stakes of 32 bytes.
+/// 2^248 stakes of 32 bytes.
 fn endless_stakes(store: &mut MemoryStore) -> AtomId {
-    let mut node = |bits: u8, child: AtomId, value: &[u8]| {
-        let key: &[u8] = if bits == 0 { &[0, 0] } else { &[0, bits, 0] };
-        let (fields, atoms) = bytes_list::<&[u8]>(&[key, child.as_ref(), child.as_ref(), value]);
-        let head = Atom::new(AtomKind::Symbol, *b"trie", fields);
-        store.extend(atoms);
-        store.insert(head)
-    };
-    let leaf = node(8, AtomId::ZERO, &[1]);
-    (0..248).fold(leaf, |child, _| node(0, child, &[]))
+    endless_nodes(store, &[1])
 }
 
 #[test]
@@ -269,6 +261,55 @@ fn a_state_of_endless_stakes_costs_what_the_reader_allows() {
     let mut loader = ElectionLoader::new(&block, Some(5_000));
     let error = loader.run(&store, None, u32::MAX).unwrap_err();
     assert!(error.missing().is_none(), "{error}");
+}
+
+/// 248 nodes, each with one child twice: 2^248 keys of 32 bytes with this value.
+fn endless_nodes(store: &mut MemoryStore, value: &[u8]) -> AtomId {
+    let mut node = |bits: u8, child: AtomId, value: &[u8]| {
+        let key: &[u8] = if bits == 0 { &[0, 0] } else { &[0, bits, 0] };
+        let (fields, atoms) = bytes_list::<&[u8]>(&[key, child.as_ref(), child.as_ref(), value]);
+        let head = Atom::new(AtomKind::Symbol, *b"trie", fields);
+        store.extend(atoms);
+        store.insert(head)
+    };
+    let leaf = node(8, AtomId::ZERO, value);
+    (0..248).fold(leaf, |child, _| node(0, child, &[]))
+}
+
+#[test]
+fn nodes_without_stakes_are_bounded_as_well() {
+    // No value, and a stake of zero.
+    for value in [[].as_slice(), &[0]] {
+        let mut store = MemoryStore::new();
+        let root = endless_nodes(&mut store, value);
+        let accounts = treasury_with(&mut store, root);
+        let mut bounded = StakeLoader::new(StakeTable::default(), root).with_max_stakes(5_000);
+        let error = bounded.run(&store, 1 << 20).unwrap_err();
+        assert!(
+            matches!(error, RecordError::Malformed { problem, .. } if problem.contains("more nodes")),
+            "{error}"
+        );
+        let block = header(0, AtomId::ZERO, accounts).signed(None);
+        let mut loader = ElectionLoader::new(&block, Some(5_000));
+        assert!(loader.run(&store, None, 1 << 20).is_err());
+    }
+}
+
+#[test]
+fn a_genesis_of_endless_stakes_is_refused_without_a_bound_of_the_host() {
+    let mut store = MemoryStore::new();
+    let root = endless_stakes(&mut store);
+    let accounts = treasury_with(&mut store, root);
+    let genesis = header(0, AtomId::ZERO, accounts).signed(None);
+    assert!(genesis.is_genesis());
+    let mut cache = ElectionCache::default();
+    let calls = 1 << 10;
+    let verdict = (0..calls).find_map(|_| cache.load(&store, &genesis, 4_096).transpose());
+    let error = verdict.unwrap().unwrap_err();
+    assert!(
+        matches!(error, RecordError::Malformed { problem, .. } if problem.contains("more stakes")),
+        "{error}"
+    );
 }
 
 /// Entries that no transaction makes, in the state of a block that was not verified.

@@ -215,10 +215,14 @@ impl<H: BatchHasher> Producer<H> {
             self.phase = wait(self.now.instant, Wait::Signed(conflict));
             return;
         }
+        if !self.unsaved.contains(&mark.block) {
+            self.unsaved.push(mark.block);
+        }
         let mut atoms = assembly.body.atoms.clone();
         atoms.extend(assembly.transaction_atoms.iter().cloned());
         atoms.extend(block.to_atoms());
         let commit = Commit {
+            block: mark.block,
             atoms,
             signed: self.signed.clone(),
         };
@@ -231,11 +235,22 @@ impl<H: BatchHasher> Producer<H> {
         environment: &Environment<'_>,
         context: &mut Context,
         mempool: &mut Mempool,
+        id: &AtomId,
         outcome: &Result<(), StoreFailure>,
     ) {
-        let Phase::Storing { draft, .. } = &mut self.phase else {
+        if outcome.is_ok()
+            && let Some(at) = self.unsaved.iter().position(|unsaved| unsaved == id)
+        {
+            // The record that was saved with it has those before it as well.
+            self.unsaved.drain(..=at);
+        }
+        let Phase::Storing { draft, block, .. } = &mut self.phase else {
             return;
         };
+        if block.id() != *id {
+            // It was given up while it was being stored, for a block of the key from elsewhere.
+            return;
+        }
         let is_head = context.head().map(Head::id) == Some(draft.slot.parent);
         if let Err(failure) = outcome
             && is_head
@@ -295,9 +310,9 @@ impl<H: BatchHasher> Producer<H> {
         let now = environment.now.instant;
         let Phase::Storing {
             draft,
+            block,
             before,
             retry,
-            ..
         } = &mut self.phase
         else {
             return;
@@ -315,6 +330,8 @@ impl<H: BatchHasher> Producer<H> {
         // Without room its record was not saved either. It has not left this node, and never will:
         // it is given up for a smaller one.
         self.signed = before.clone();
+        let id = block.id();
+        self.unsaved.retain(|unsaved| *unsaved != id);
         let assembly = draft.assembly();
         let growth = assembly.map_or(0, |assembly| assembly.growth_bytes);
         let is_empty = assembly.is_none_or(|assembly| assembly.transactions.is_empty());

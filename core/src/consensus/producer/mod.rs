@@ -45,6 +45,7 @@ pub use foreign_blocks::{QUIET, QUIET_OTHER, UNUSED_TURNS, UNUSED_TURNS_OTHER};
 pub use status::{Activity, Halt, MissedSlot, Problem, ValidatorStatus, Wait};
 
 use super::mempool::Mempool;
+use super::signing_record::MAX_SIGNED_BLOCKS;
 use super::{Context, Environment, Event, Head, Input, Now, SigningRecord, Start};
 use crate::atom::AtomId;
 use crate::chain::{Address, Block, ElectionCache, Miner};
@@ -53,7 +54,9 @@ use crate::time::Instant;
 use crate::trie::BatchHasher;
 use crate::wire::engine::ListLimit;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use duplicate_validator::Sightings;
@@ -195,6 +198,11 @@ pub struct Producer<H> {
     address: Address,
     hasher: H,
     signed: SigningRecord,
+    /// Blocks that it has signed in this run and whose record may not be on the disk, oldest first.
+    unsaved: Vec<AtomId>,
+    /// Blocks of its key from elsewhere that are in its record since it signs again. When full, the
+    /// oldest is forgotten.
+    adopted: VecDeque<AtomId>,
     sightings: Sightings,
     /// Blocks of the key that another node made, since it has stopped signing for them.
     foreign: ForeignBlocks,
@@ -246,6 +254,8 @@ impl<H: BatchHasher> Producer<H> {
             address: Address::from(config.key.verifying_key()),
             hasher,
             signed,
+            unsaved: Vec::new(),
+            adopted: VecDeque::new(),
             sightings: Sightings::default(),
             foreign: ForeignBlocks::default(),
             started: None,
@@ -358,7 +368,9 @@ impl<H: BatchHasher> Producer<H> {
             Input::BlockStored { block, outcome } => {
                 self.genesis_stored(environment, context, block, outcome);
             }
-            Input::Committed(outcome) => self.committed(environment, context, mempool, outcome),
+            Input::Committed { block, outcome } => {
+                self.committed(environment, context, mempool, block, outcome);
+            }
             _ => {}
         }
     }
@@ -528,7 +540,10 @@ impl<H: BatchHasher> Producer<H> {
         }
         for block in self.foreign.until(unix_seconds) {
             self.signed.adopt(*block);
+            self.adopted.push_back(block.block);
         }
+        let known = self.adopted.len().saturating_sub(MAX_SIGNED_BLOCKS);
+        self.adopted.drain(..known);
         let newest = self.foreign.newest().map(|block| block.block);
         self.foreign.resume();
         if let Some(started) = &mut self.started {

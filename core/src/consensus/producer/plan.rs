@@ -16,7 +16,7 @@ use crate::consensus::mempool::Mempool;
 use crate::consensus::mempool::admission::named_list;
 use crate::consensus::mempool::verdicts::Verdict;
 use crate::consensus::{
-    Context, Effect, Environment, Event, Head, HeadState, PART, SignedBlock, StoreFailure,
+    Conflict, Context, Effect, Environment, Event, Head, HeadState, PART, SignedBlock, StoreFailure,
 };
 use crate::trie::BatchHasher;
 use alloc::borrow::ToOwned;
@@ -250,6 +250,15 @@ impl<H: BatchHasher> Producer<H> {
         context: &mut Context,
         mark: SignedBlock,
     ) -> Result<Phase, Wait> {
+        if self.unsaved.contains(&mark.block) {
+            // Storing it failed, and was given up for a block of the key from elsewhere. After a crash
+            // this node might not remember that it has signed it.
+            return Err(Wait::LostBlock(mark));
+        }
+        if self.adopted.contains(&mark.block) {
+            // Another node made it: it takes sync to verify it and to bring its state.
+            return Err(Wait::Signed(Conflict::SameParent(mark)));
+        }
         let block = Block::read(environment.atoms, mark.block);
         let head = block
             .ok()

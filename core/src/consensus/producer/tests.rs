@@ -18,7 +18,7 @@ use crate::consensus::mempool::PoolLimits;
 use crate::consensus::mempool::admission::Refusal;
 use crate::consensus::mempool::announcements::{Declined, MAX_FETCHES};
 use crate::consensus::mempool::pool::NoPlace;
-use crate::consensus::{Head, HeadState, Input, SignedBlock, SigningRecord};
+use crate::consensus::{Head, HeadState, Input, SignedBlock, SigningRecord, StoreFailure};
 use crate::crypto::{PublicKey, Signature};
 use crate::integer::Natural;
 use crate::wire::engine::FetchError;

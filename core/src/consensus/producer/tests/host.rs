@@ -9,8 +9,8 @@ use crate::chain::{
 use crate::consensus::mempool::{Mempool, MempoolConfig, Outcome, PoolLimits, Refusal, Save};
 use crate::consensus::producer::{Activity, Interrupt, Producer, ProducerConfig};
 use crate::consensus::{
-    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead, Serial,
-    SigningRecord, StoreFailure,
+    Commit, Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead,
+    Serial, SigningRecord, StoreFailure,
 };
 use crate::crypto::{PublicKey, SigningKey};
 use crate::integer::Natural;
@@ -103,6 +103,9 @@ pub(super) struct Host {
     pub(super) is_validator: bool,
     /// Whether it takes part.
     pub(super) is_up: bool,
+    /// Whether commits do not end, and those that have not.
+    pub(super) holds_commits: bool,
+    pub(super) held_commits: Vec<Commit>,
     /// Commits that fail before the next one succeeds.
     pub(super) failures: u32,
     /// What its storage has left, if that is limited. Only what [`Host::is_room_known`] is told.
@@ -302,17 +305,22 @@ impl Net {
                     self.input(at, Input::BlockStored { block, outcome });
                 }
                 Effect::Commit(commit) => {
+                    let block = commit.block;
+                    if host.holds_commits {
+                        host.held_commits.push(*commit);
+                        continue;
+                    }
                     if host.failures > 0 {
                         host.failures -= 1;
                         let outcome = Err(StoreFailure::Failed("the disk fails".to_owned()));
-                        self.input(at, Input::Committed(outcome));
+                        self.input(at, Input::Committed { block, outcome });
                         continue;
                     }
                     let bytes = crate::consensus::producer::growth::stored_growth(&commit.atoms);
                     match host.room {
                         Some(room) if bytes > room => {
                             let outcome = Err(StoreFailure::NoRoom("the disk is full".to_owned()));
-                            self.input(at, Input::Committed(outcome));
+                            self.input(at, Input::Committed { block, outcome });
                             continue;
                         }
                         Some(room) => host.room = Some(room - bytes),
@@ -320,7 +328,8 @@ impl Net {
                     }
                     host.keep(commit.atoms);
                     host.file = commit.signed;
-                    self.input(at, Input::Committed(Ok(())));
+                    let outcome = Ok(());
+                    self.input(at, Input::Committed { block, outcome });
                 }
                 Effect::SetHead { head, saved } => {
                     host.head_file = Some(saved);
@@ -543,6 +552,8 @@ impl Host {
             unanswered: 0,
             is_validator: false,
             is_up: true,
+            holds_commits: false,
+            held_commits: Vec::new(),
             failures: 0,
             room: None,
             is_room_known: false,
@@ -587,7 +598,7 @@ impl Host {
         }
     }
 
-    fn keep(&mut self, atoms: RecordAtoms) {
+    pub(super) fn keep(&mut self, atoms: RecordAtoms) {
         for (id, atom) in &atoms {
             assert_eq!(atom.id(), *id);
         }

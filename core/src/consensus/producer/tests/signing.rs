@@ -145,3 +145,103 @@ fn a_block_that_cannot_be_stored_is_tried_again_and_stays_the_same() {
     assert_eq!(net.head(0).id(), signed.block);
     assert_eq!(net.hosts[0].file.last(), Some(&signed));
 }
+
+#[test]
+fn a_commit_that_ends_late_does_not_pass_for_that_of_the_next_block() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run_until(60, |net| net.head(0).height() > 2);
+    net.hosts[0].holds_commits = true;
+    let is_storing = |net: &Net| matches!(net.activity(0), Activity::Storing { .. });
+    assert!(net.run_until(60, is_storing));
+    let head = net.head(0).id();
+    let mark = *net.hosts[0].producer.signed().last().unwrap();
+    assert_eq!(mark.parent, head);
+    // That of a block which was given up, for one of the key from elsewhere, ends now.
+    let (block, outcome) = (AtomId::new([9; 32]), Ok(()));
+    net.input(0, Input::Committed { block, outcome });
+    assert!(is_storing(&net), "{:?}", net.activity(0));
+    assert_eq!(
+        net.head(0).id(),
+        head,
+        "nothing is announced before it is stored"
+    );
+    let (block, outcome) = (mark.block, Ok(()));
+    net.input(0, Input::Committed { block, outcome });
+    assert_eq!(net.head(0).id(), mark.block);
+}
+
+#[test]
+fn a_block_whose_record_was_not_saved_is_not_announced_after_a_halt() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run_until(60, |net| net.head(0).height() > 2);
+    net.hosts[0].holds_commits = true;
+    let is_storing = |net: &Net| matches!(net.activity(0), Activity::Storing { .. });
+    assert!(net.run_until(60, is_storing));
+    let head = net.head(0);
+    let mark = *net.hosts[0].producer.signed().last().unwrap();
+    // The disk fails between the block and its record.
+    let commit = net.hosts[0].held_commits.pop().unwrap();
+    net.hosts[0].keep(commit.atoms);
+    let outcome = Err(StoreFailure::Failed(String::from("the disk fails")));
+    let block = mark.block;
+    net.input(0, Input::Committed { block, outcome });
+    // The key is used elsewhere, once.
+    let foreign = crate::chain::Header {
+        timestamp: (mark.timestamp + 1).into(),
+        ..head.block().header().clone()
+    };
+    let foreign = foreign.sign(&key(1));
+    foreign.write(&mut net.hosts[0].store).unwrap();
+    let id = foreign.id();
+    net.input(
+        0,
+        Input::PeerHead {
+            peer: PublicKey::new([9; 32]),
+            group: NetworkGroup::of([10, 0, 0, 9].into()),
+            id,
+            is_default_seed: false,
+            is_seed: false,
+        },
+    );
+    net.run(2);
+    assert!(matches!(net.activity(0), Activity::Halted(_)));
+    net.run(120);
+    let is_lost = |activity| matches!(activity, Activity::Waiting(Wait::LostBlock(_)));
+    assert!(is_lost(net.activity(0)), "{:?}", net.activity(0));
+    assert_eq!(net.head(0).id(), head.id(), "it is not on record");
+}
+
+#[test]
+fn a_block_of_the_key_from_elsewhere_is_not_announced_unverified() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run_until(60, |net| net.head(0).height() > 2);
+    let head = net.head(0);
+    let foreign = crate::chain::Header {
+        height: (head.height() + 1).into(),
+        previous: head.id(),
+        timestamp: (head.timestamp() + 9).into(),
+        accounts: AtomId::new([5; 32]),
+        ..head.block().header().clone()
+    };
+    let foreign = foreign.sign(&key(1));
+    foreign.write(&mut net.hosts[0].store).unwrap();
+    let id = foreign.id();
+    net.input(
+        0,
+        Input::PeerHead {
+            peer: PublicKey::new([9; 32]),
+            group: NetworkGroup::of([10, 0, 0, 9].into()),
+            id,
+            is_default_seed: false,
+            is_seed: false,
+        },
+    );
+    net.run(120);
+    let activity = net.activity(0);
+    let is_waiting = matches!(activity, Activity::Waiting(Wait::Signed(_)));
+    assert!(is_waiting, "{activity:?}");
+    assert_eq!(net.head(0).id(), head.id());
+}

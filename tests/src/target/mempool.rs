@@ -1,0 +1,687 @@
+//! The mempool under hostile inputs in any order: announcements of transactions that are valid,
+//! invalid, malformed or not to be had, fetches that fail, come in parts, late, repeated or unasked,
+//! heads on any branch, clocks that are set, restarts with whatever the file holds.
+//!
+//! Promises: what is held, fetched and announced stays within its bounds; each count is that of what
+//! is counted; a waiting transaction displaces no ready one; no transaction leaves without a reason;
+//! what was saved comes back; the mempool comes to rest; and whatever happened before, an honest
+//! transaction finds its place in the end.
+
+mod world;
+
+use super::input::Input as Bytes;
+use super::scene::{group, part, peer, pick};
+use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
+use astreum_core::consensus::mempool::announcements::{ANSWER_TIME, MAX_FETCHING, MAX_LINGERING};
+use astreum_core::consensus::mempool::pool::{MAX_AGE, Place, WAITING_PART};
+use astreum_core::consensus::mempool::waiting::{Data, MAX_FETCHES, SLICE_PAUSE};
+use astreum_core::consensus::mempool::{
+    Mempool, MempoolConfig, PoolLimits, Refusal, Save, Standing, saved,
+};
+use astreum_core::consensus::{
+    Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, PART, Serial,
+};
+use astreum_core::integer::Natural;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::{FetchError, ListLimit};
+use core::cell::RefCell;
+use core::convert::Infallible;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use world::{BALANCE, HONEST_SENDER, World};
+
+/// Steps of a run.
+const MAX_STEPS: usize = 300;
+/// Calls in a row after which the mempool has to have come to rest.
+const MAX_CALLS: usize = 4_000;
+/// The wall clock at the start.
+const START: u64 = super::scene::BEGINNING + 1_000;
+/// Announcements of one turn, and the time of a turn.
+const ANNOUNCEMENTS: (u128, Duration) = (32, Duration::from_millis(250));
+/// Small fetches that are younger than [`ANSWER_TIME`] and have no answer: those that hold a place,
+/// those that linger and are asked for again, and one of a walk along an abandoned branch.
+const MAX_RECENT_FETCHES: usize = MAX_FETCHING + MAX_LINGERING + 1;
+/// Ids that one step floods the mempool with.
+const FLOOD: u8 = 48;
+/// Peers.
+const PEERS: u8 = 240;
+/// The honest peer of the end.
+const HONEST: u8 = 250;
+
+/// What a node keeps: what it stored, and what was fetched until it is dropped.
+#[derive(Default)]
+struct Local {
+    stored: MemoryStore,
+    fetched: MemoryStore,
+}
+
+impl AtomSource for Local {
+    type Error = Infallible;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
+        self.stored.atom(id).or_else(|_| self.fetched.atom(id))
+    }
+}
+
+/// What has happened in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// The most transactions that were ready at once.
+    pub ready: usize,
+    /// The most transactions that waited for data at once.
+    pub waiting: usize,
+    /// Transactions that gave way to ready ones.
+    pub displaced: usize,
+    /// Transactions that were refused for another reason.
+    pub refused: usize,
+    /// Transactions that expired.
+    pub expired: usize,
+    /// The most transactions of recent blocks that were remembered at once.
+    pub included: usize,
+    /// Transactions that came back from branches that were left.
+    pub returned: u64,
+    /// Transactions that were pending after a restart.
+    pub restored: usize,
+}
+
+/// Transactions of the pool at one time.
+#[derive(Default)]
+struct Snapshot {
+    ready: BTreeSet<AtomId>,
+    waiting: BTreeSet<AtomId>,
+}
+
+impl Snapshot {
+    fn of(mempool: &Mempool) -> Self {
+        let pool = mempool.pool();
+        Self {
+            ready: pool.ready().map(|held| held.entry.id).collect(),
+            waiting: pool.waiting().map(|held| held.entry.id).collect(),
+        }
+    }
+}
+
+struct Node {
+    world: &'static World,
+    config: MempoolConfig,
+    mempool: Mempool,
+    context: Context,
+    local: Local,
+    now: Instant,
+    unix: Duration,
+    /// The saved mempool, and whether it is damaged.
+    file: Vec<u8>,
+    is_damaged: bool,
+    lists: BTreeMap<AtomId, ListLimit>,
+    /// Fetches of small lists: the limit, and when each that is under way was asked for.
+    small: BTreeMap<AtomId, (ListLimit, Vec<Instant>)>,
+    /// Announcements, and since when they are counted.
+    announced: (u128, Instant),
+    /// Transactions that were refused or have expired in the present call.
+    ended: BTreeSet<AtomId>,
+    before: Snapshot,
+    /// Transactions whose signatures have been checked.
+    signed: RefCell<BTreeSet<AtomId>>,
+    reached: Reached,
+}
+
+fn config(code: u8) -> MempoolConfig {
+    let small = PoolLimits {
+        transactions: 16,
+        bytes: 24 << 10,
+        sender_ready: 6,
+        sender_waiting: 2,
+        sender_bytes: 8 << 10,
+    };
+    MempoolConfig {
+        limits: if code & 1 == 0 {
+            small
+        } else {
+            PoolLimits::default()
+        },
+        reference_followers: code & 2 != 0,
+        is_validator: code & 12 != 12,
+    }
+}
+
+impl Node {
+    fn new(code: u8) -> Self {
+        let config = config(code);
+        let now = Instant::from_secs(1_000);
+        Self {
+            world: World::get(),
+            config,
+            mempool: Mempool::new(config),
+            context: Context::new(None),
+            local: Local::default(),
+            now,
+            unix: Duration::from_secs(START),
+            file: Vec::new(),
+            is_damaged: false,
+            lists: BTreeMap::new(),
+            small: BTreeMap::new(),
+            announced: (0, now),
+            ended: BTreeSet::new(),
+            before: Snapshot::default(),
+            signed: RefCell::default(),
+            reached: Reached::default(),
+        }
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Mempool, &Environment<'_>, &mut Context)) {
+        self.before = Snapshot::of(&self.mempool);
+        self.ended.clear();
+        let environment = Environment {
+            now: Now {
+                instant: self.now,
+                unix: self.unix,
+            },
+            atoms: &self.local,
+            parallel: &Serial,
+        };
+        call(&mut self.mempool, &environment, &mut self.context);
+        while let Some(event) = self.context.poll_event() {
+            self.event(&event);
+        }
+        while let Some(effect) = self.context.poll_effect() {
+            self.carry_out(effect);
+        }
+        self.check();
+        let pool = self.mempool.pool();
+        let reached = &mut self.reached;
+        reached.ready = reached.ready.max(pool.ready_count().transactions);
+        reached.waiting = reached.waiting.max(pool.waiting_count().transactions);
+        reached.included = reached.included.max(pool.included_count().transactions);
+    }
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::TransactionRefused { id, refusal } => {
+                assert!(
+                    *refusal != Refusal::Displaced || !self.before.ready.contains(id),
+                    "{id} was ready and gave way"
+                );
+                let is_displaced = *refusal == Refusal::Displaced;
+                self.reached.displaced += usize::from(is_displaced);
+                self.reached.refused += usize::from(!is_displaced);
+                self.ended.insert(*id);
+            }
+            Event::TransactionExpired { id, .. } => {
+                self.reached.expired += 1;
+                self.ended.insert(*id);
+            }
+            Event::TransactionsReturned(report) => self.reached.returned += report.returned,
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fetch { id, limit, .. } => {
+                let before = self.lists.insert(id, limit);
+                assert!(before.is_none(), "{id} is fetched twice at once");
+            }
+            Effect::FetchSmall { id, limit, .. } => {
+                let fetch = self.small.entry(id).or_insert((limit, Vec::new()));
+                fetch.1.push(self.now);
+            }
+            Effect::Keep(atoms) => {
+                self.local
+                    .stored
+                    .extend(atoms.into_iter().map(|(_, atom)| atom));
+            }
+            Effect::Announce { transaction, .. } => {
+                let (count, since) = &mut self.announced;
+                *count += 1;
+                let turns = 1 + self.now.since(*since).as_millis() / ANNOUNCEMENTS.1.as_millis();
+                assert!(
+                    *count <= turns * ANNOUNCEMENTS.0,
+                    "{count} in {turns} turns"
+                );
+                let held = self.mempool.pool().get(&transaction);
+                let is_here = held.is_some_and(|held| {
+                    let body = held.entry.transaction.body_hash();
+                    [transaction, body]
+                        .iter()
+                        .all(|id| self.local.atom(id).is_ok())
+                });
+                assert!(is_here, "{transaction} is announced and is not here");
+            }
+            Effect::SaveMempool(Save::Append { bytes, .. }) => {
+                if self.file.is_empty() {
+                    self.file.extend(saved::MAGIC);
+                }
+                self.file.extend(bytes);
+            }
+            Effect::SaveMempool(Save::Replace(bytes)) => {
+                (self.file, self.is_damaged) = (bytes, false);
+            }
+            Effect::SetHead { .. } => {}
+            other => panic!("a mempool does not ask for this: {other:?}"),
+        }
+    }
+
+    fn check(&self) {
+        let (pool, limits) = (self.mempool.pool(), &self.config.limits);
+        let (ready, waiting) = (pool.ready_count(), pool.waiting_count());
+        assert!(ready.transactions + waiting.transactions <= limits.transactions);
+        assert!(ready.bytes + waiting.bytes <= limits.bytes);
+        assert!(waiting.transactions <= limits.transactions / WAITING_PART);
+        assert!(waiting.bytes <= limits.bytes / WAITING_PART);
+        let included = pool.included_count();
+        assert!(included.transactions <= limits.transactions && included.bytes <= limits.bytes);
+        let bytes: usize = pool.ready().map(|held| held.entry.bytes).sum();
+        assert_eq!(
+            (pool.ready().count(), bytes),
+            (ready.transactions, ready.bytes)
+        );
+        let bytes: usize = pool.waiting().map(|held| held.entry.bytes).sum();
+        assert_eq!(
+            (pool.waiting().count(), bytes),
+            (waiting.transactions, waiting.bytes)
+        );
+        let mut shares: BTreeMap<[u8; 32], (usize, usize, usize, Natural)> = BTreeMap::new();
+        for held in pool.pending() {
+            let entry = &held.entry;
+            let share = shares.entry(entry.sender).or_default();
+            match held.place() {
+                Place::Waiting(_) => share.1 += 1,
+                _ => share.0 += 1,
+            }
+            share.2 += entry.bytes;
+            share.3 = &share.3 + &entry.charge;
+            if self.signed.borrow_mut().insert(entry.id) {
+                let signature = entry.transaction.verify_signature();
+                assert!(signature.is_ok(), "{}: {signature:?}", entry.id);
+            }
+        }
+        for (ready, waiting, bytes, charge) in shares.values() {
+            assert!(*ready <= limits.sender_ready + limits.sender_waiting);
+            assert!(*waiting <= limits.sender_waiting && *bytes <= limits.sender_bytes);
+            assert!(*charge <= BALANCE, "{charge} cannot be paid for");
+        }
+        assert!(
+            self.lists.len() <= MAX_FETCHES,
+            "{} lists",
+            self.lists.len()
+        );
+        let asked = self.small.values().flat_map(|(_, asked)| asked);
+        let recent = asked
+            .filter(|at| self.now.since(**at) < ANSWER_TIME)
+            .count();
+        assert!(
+            recent <= MAX_RECENT_FETCHES,
+            "{recent} fetches without an answer"
+        );
+        for id in self.before.ready.iter().chain(&self.before.waiting) {
+            let is_pending = pool.get(id).is_some();
+            assert!(
+                is_pending || self.ended.contains(id) || self.is_in_chain(id),
+                "{id} vanished"
+            );
+        }
+    }
+
+    /// Returns whether the branch of the head has a transaction.
+    fn is_in_chain(&self, id: &AtomId) -> bool {
+        let head = self.context.head().map(Head::id);
+        head.is_some_and(|head| self.world.includes(head, id))
+    }
+
+    /// Calls until the mempool waits for something or for a time.
+    fn settle(&mut self) {
+        for _ in 0..MAX_CALLS {
+            self.call(Mempool::advance);
+            let timeout = self.mempool.poll_timeout();
+            if timeout.is_none_or(|at| at > self.now) {
+                return;
+            }
+        }
+        panic!("the mempool does not come to rest: {:?}", self.mempool);
+    }
+
+    fn input(&mut self, input: &Input) {
+        self.call(|mempool, environment, context| {
+            mempool.handle_input(environment, context, input);
+        });
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+        self.unix += duration;
+    }
+
+    fn announce(&mut self, id: AtomId, from: Option<u8>) {
+        self.input(&Input::Transaction {
+            peer: from.map(peer),
+            group: from.map(group),
+            id,
+        });
+    }
+
+    /// A local user submits a transaction, which is stored then.
+    fn submit(&mut self, id: AtomId) {
+        for head in self.world.parts_of(id) {
+            let atoms = part(&self.world.network, head, PART, usize::MAX);
+            self.local.stored.extend(atoms);
+        }
+        self.announce(id, None);
+    }
+
+    fn adopt(&mut self, id: AtomId, with_state: bool) {
+        let Some((block, atoms)) = self.world.blocks.get(&id) else {
+            return;
+        };
+        let own: BTreeSet<AtomId> = block.to_atoms().iter().map(|(id, _)| *id).collect();
+        let kept = atoms
+            .iter()
+            .filter(|(id, _)| with_state || own.contains(id));
+        self.local.stored.extend(kept.map(|(_, atom)| atom.clone()));
+        if let Some(head) = Head::new(block.clone(), HeadState::Verified) {
+            self.context.set_head(head);
+        }
+    }
+
+    fn end_small(&mut self, id: AtomId, code: u8) {
+        let limit = match self.small.get_mut(&id) {
+            Some((limit, asked)) => {
+                asked.pop();
+                *limit
+            }
+            None => PART,
+        };
+        self.small.retain(|_, (_, asked)| !asked.is_empty());
+        let errors = [
+            FetchError::NotFound,
+            FetchError::Timeout,
+            FetchError::TooLarge,
+        ];
+        let outcome = match errors.get(usize::from(code)) {
+            Some(error) => Err(*error),
+            None => {
+                let atoms = part(&self.world.network, id, limit, usize::MAX);
+                let is_whole = atoms.last().is_some_and(|atom| atom.next().is_zero());
+                match is_whole {
+                    true => {
+                        self.local.fetched.extend(atoms);
+                        Ok(())
+                    }
+                    false => Err(FetchError::NotFound),
+                }
+            }
+        };
+        self.input(&Input::FetchedSmall { id, outcome });
+    }
+
+    fn end_list(&mut self, id: AtomId, code: u8, keeps: bool) {
+        let limit = self.lists.remove(&id).unwrap_or(PART);
+        let most = if code < 2 {
+            usize::MAX
+        } else {
+            usize::from(code)
+        };
+        let atoms = part(&self.world.network, id, limit, most);
+        if keeps {
+            self.local.fetched.extend(atoms.iter().cloned());
+        }
+        let outcome = match code {
+            0 => Err(FetchError::Timeout),
+            _ if atoms.is_empty() => Err(FetchError::NotFound),
+            _ => Ok(atoms),
+        };
+        let from = None;
+        self.input(&Input::Fetched { id, outcome, from });
+    }
+
+    /// Ends the run of the mempool, in order or not, and starts another with the file.
+    fn restart(&mut self, code: u8, at: u8) {
+        let kept = if code & 3 == 2 {
+            Snapshot::default()
+        } else {
+            self.call(|mempool, _, context| mempool.flush(context));
+            Snapshot::of(&self.mempool)
+        };
+        self.is_damaged |= code & 3 == 3;
+        let is_damaged = self.is_damaged;
+        if code & 3 == 3 {
+            let at = usize::from(at) * self.file.len() / 256;
+            if code & 4 == 0 {
+                self.file.truncate(at);
+            } else if let Some(byte) = self.file.get_mut(at) {
+                *byte ^= 1 << (code >> 5);
+            }
+        }
+        let head = self.context.head().cloned();
+        self.context = Context::new(None);
+        self.lists.clear();
+        self.small.clear();
+        self.announced = (0, self.now);
+        self.mempool = Mempool::new(self.config);
+        if code & 8 != 0 {
+            self.local.fetched = MemoryStore::new();
+        }
+        let restored = self.mempool.restore(&self.file);
+        assert!(restored.is_ok() || is_damaged, "{restored:?}");
+        if let Some(head) = head.filter(|_| code & 16 == 0) {
+            self.context.set_head(head);
+        }
+        if is_damaged || self.context.head().is_none() {
+            return;
+        }
+        // What is refused or has expired now is told of in one of the calls.
+        let mut ended = BTreeSet::new();
+        for _ in 0..MAX_CALLS {
+            self.call(Mempool::advance);
+            ended.append(&mut self.ended);
+            if self.mempool.poll_timeout().is_none_or(|at| at > self.now) {
+                break;
+            }
+        }
+        self.reached.restored += self.mempool.pool().pending().count();
+        for id in kept.ready.iter().chain(&kept.waiting) {
+            let is_known = self.mempool.standing(id).is_some() || ended.contains(id);
+            assert!(
+                is_known || self.is_in_chain(id),
+                "{id} was saved and is gone"
+            );
+        }
+    }
+
+    /// One step of a hostile run; `None` at the end of the bytes.
+    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
+        let named = pick(&self.world.ids, a).unwrap_or_default();
+        let some = |count: u8| (0..count).map(move |number| a.wrapping_add(number));
+        let some = |count| some(count).filter_map(|at| pick(&self.world.ids, at));
+        match code % 16 {
+            0 => self.announce(named, Some(b % PEERS)),
+            1 => {
+                let ids: Vec<AtomId> = some(1 + b % 8).collect();
+                ids.into_iter()
+                    .for_each(|id| self.announce(id, Some(b % PEERS)));
+                self.answer_all();
+            }
+            2 => {
+                let ids: Vec<AtomId> = some(1 + b % 4).collect();
+                ids.into_iter().for_each(|id| self.submit(id));
+            }
+            3 => {
+                for number in 0..FLOOD {
+                    let from = if b & 1 == 0 {
+                        b
+                    } else {
+                        b.wrapping_add(number)
+                    };
+                    let mut id = [a; 32];
+                    (id[0], id[1]) = (b, number);
+                    self.announce(AtomId::new(id), Some(from % PEERS));
+                }
+            }
+            4..=6 => {
+                let asked: Vec<AtomId> = self.small.keys().copied().collect();
+                if let Some(id) = pick(&asked, a) {
+                    self.end_small(id, b);
+                }
+            }
+            7 | 8 => {
+                let asked: Vec<AtomId> = self.lists.keys().copied().collect();
+                if let Some(id) = pick(&asked, a) {
+                    self.end_list(id, b, code & 16 == 0);
+                }
+            }
+            9 => {
+                // Unasked, or once more.
+                if b & 1 == 0 && !self.small.contains_key(&named) {
+                    self.end_small(named, b);
+                } else if !self.lists.contains_key(&named) {
+                    self.end_list(named, b, true);
+                }
+            }
+            10 => {
+                let heads: Vec<AtomId> = self.world.blocks.keys().copied().collect();
+                if let Some(id) = pick(&heads, a) {
+                    self.adopt(id, b & 1 == 0);
+                    self.settle();
+                }
+            }
+            11 => {
+                self.pass(Duration::from_millis(u64::from(a) * u64::from(b)));
+                self.settle();
+            }
+            12 => self.settle(),
+            13 => match b % 4 {
+                0 => self.input(&Input::ValidatorSeen {
+                    peer: peer(a % PEERS),
+                }),
+                1 => self.input(&Input::PeerGone {
+                    peer: peer(a % PEERS),
+                }),
+                _ => self.input(&Input::Announced {
+                    transaction: named,
+                    validators: b.into(),
+                }),
+            },
+            14 => match b % 8 {
+                0..=2 => self.restart(a, code),
+                3 => self.local.fetched = MemoryStore::new(),
+                4 => self.unix += Duration::from_secs(u64::from(a) * 50),
+                5 => self.unix -= Duration::from_secs(u64::from(a) * 50),
+                6 => self.pass(Duration::from_secs(u64::from(a) * 20)),
+                _ => self.answer_all(),
+            },
+            _ => self.assembled(a, b),
+        }
+        Some(())
+    }
+
+    /// A producer has tried to make a block of what is ready.
+    fn assembled(&mut self, a: u8, b: u8) {
+        let ready: Vec<AtomId> = self
+            .mempool
+            .pool()
+            .ready()
+            .map(|held| held.entry.id)
+            .collect();
+        let Some(id) = pick(&ready, a) else {
+            return;
+        };
+        let data = pick(&self.world.data, b).unwrap_or_default();
+        let (rejected, lacking) = match b % 3 {
+            0 => (vec![(id, Refusal::State("malformed"))], vec![]),
+            1 => (vec![], vec![(id, Data::List(data))]),
+            _ => (vec![], vec![(id, Data::Atom(data))]),
+        };
+        self.call(|mempool, _, context| mempool.settle_assembly(context, &rejected, &lacking));
+    }
+
+    /// Answers everything that is asked for, until there is nothing more.
+    fn answer_all(&mut self) {
+        for _ in 0..MAX_CALLS {
+            self.settle();
+            let small: Vec<AtomId> = self.small.keys().copied().collect();
+            let lists: Vec<AtomId> = self.lists.keys().copied().collect();
+            if small.is_empty() && lists.is_empty() {
+                // Lists are walked with pauses between slices.
+                let due = self.mempool.poll_timeout().map(|at| at.since(self.now));
+                match due.filter(|due| *due <= SLICE_PAUSE) {
+                    Some(due) => self.pass(due),
+                    None => return,
+                }
+            }
+            for id in small {
+                self.end_small(id, u8::MAX);
+            }
+            for id in lists {
+                self.end_list(id, 1, true);
+            }
+        }
+        panic!("there is always something more to ask for");
+    }
+
+    /// The hostile peers fall silent; an honest one announces a transaction, which finds its place.
+    fn recover(&mut self) {
+        self.adopt(self.world.best, true);
+        self.answer_all();
+        // What is of the pool is included, refused or expires.
+        self.pass(MAX_AGE);
+        self.answer_all();
+        assert_eq!(
+            self.mempool.pool().pending().count(),
+            0,
+            "everything expires"
+        );
+        if !self.config.is_validator {
+            self.submit(self.world.honest);
+        } else {
+            self.announce(self.world.honest, Some(HONEST));
+        }
+        self.answer_all();
+        let standing = self.mempool.standing(&self.world.honest);
+        let is_ready = matches!(standing, Some(Standing::Ready { before: 0, .. }));
+        assert!(
+            is_ready,
+            "an honest transaction of {HONEST_SENDER}: {standing:?}"
+        );
+    }
+}
+
+/// Drives a mempool with the inputs that the bytes stand for.
+pub fn run(data: &[u8]) {
+    let _ = reached(data);
+}
+
+/// Does what [`run`] does, and tells what has happened.
+///
+/// # Panics
+/// When a promise is broken.
+#[must_use]
+pub fn reached(data: &[u8]) -> Reached {
+    let mut bytes = Bytes(data);
+    let code = bytes.byte().unwrap_or(0);
+    let mut node = Node::new(code);
+    if code & 48 != 48 {
+        node.adopt(node.world.genesis, true);
+    }
+    for _ in 0..MAX_STEPS {
+        if node.step(&mut bytes).is_none() {
+            break;
+        }
+    }
+    node.recover();
+    node.reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn promises_hold_in_random_runs() {
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let steps = random.below(MAX_STEPS);
+            run(&random.bytes(1 + 3 * steps));
+        }
+    }
+}

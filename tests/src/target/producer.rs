@@ -1,0 +1,760 @@
+//! The block producer and its mempool under hostile inputs in any order: heads on any branch, blocks
+//! of its own key from elsewhere, heads that peers name and nobody has, fetches that fail or come
+//! late, assemblies and commits that fail, come twice or never, clocks that are set, crashes.
+//!
+//! Promises: what is signed is a valid block, of a slot of its key and at its time; the key never
+//! signs two blocks on one parent for publication, nor one that is not later than all before it, also
+//! not after a crash; what is announced is stored and recorded; it does not sign while it listens, nor
+//! until its key has been quiet after a block from elsewhere; named heads cause a bounded number of
+//! fetches; the producer comes to rest; and whatever happened before, it makes a block in the end.
+
+mod judge;
+
+use super::input::Input as Bytes;
+use super::scene::{self, address, extend, group, key, part, peer, pick, transaction};
+use astreum_core::atom::{AtomId, MemoryStore};
+use astreum_core::chain::{BURN, Block, RecordAtoms, Transaction, contract, write_atoms};
+use astreum_core::consensus::mempool::{Mempool, MempoolConfig, Save, saved};
+use astreum_core::consensus::producer::{
+    Activity, Assembled, AssemblyJob, Interrupt, LISTEN, LISTEN_FOR_PEERS, Producer,
+    ProducerConfig, QUIET, Wait,
+};
+use astreum_core::consensus::{
+    Commit, Component, Conflict, Context, Effect, Environment, Event, Head, HeadState, Input, Now,
+    PART, SavedHead, Serial, SigningRecord, StoreFailure,
+};
+use astreum_core::time::Instant;
+use astreum_core::trie::Scalar;
+use astreum_core::wire::engine::{FetchError, ListLimit};
+use core::time::Duration;
+use judge::Judge;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+/// Steps of a run.
+const MAX_STEPS: usize = 120;
+/// Calls in a row after which the producer has to have come to rest.
+const MAX_CALLS: usize = 4_000;
+/// Blocks of others in a run.
+const MAX_FOREIGN: usize = 30;
+/// What a nonce takes in virtual time: a second is about 32 of them, or five bits.
+const ATTEMPT: Duration = Duration::from_millis(30);
+/// The producer's key, and that of another validator.
+const OWN: u8 = 1;
+const OTHER: u8 = 2;
+/// Keys that send transactions.
+const SENDERS: core::ops::Range<u8> = 10..14;
+/// Fetches that one named head causes.
+const FETCHES_PER_HEAD: usize = 3;
+/// Time in which a producer makes a block once nothing hinders it any more.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The first block, transactions, and what exists of both.
+struct World {
+    network: MemoryStore,
+    genesis: Block,
+    transactions: Vec<Transaction>,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let mut network = MemoryStore::new();
+        let balances: Vec<(u8, u64)> = SENDERS.map(|key| (key, 100_000)).collect();
+        let stakes = [(OWN, 1_000), (OTHER, 400)];
+        let genesis = scene::genesis(&stakes, &balances, &mut network);
+        let mut transactions = Vec::new();
+        let nowhere = [&[contract::OPEN][..], &[0x71; 32]].concat();
+        for number in 0..64_u64 {
+            let sender = SENDERS.start + u8::try_from(number % 4).unwrap_or(0);
+            let transaction = match number % 8 {
+                // On a list that does not exist, beyond the balance, with much data.
+                5 => transaction(sender, BURN, 0, number, &nowhere),
+                6 => transaction(sender, address(9), 60_000, number, b""),
+                7 => transaction(sender, address(9), 1, number, &[7; 3_000]),
+                _ => transaction(sender, address(9), 1, number, b""),
+            };
+            let Ok(()) = write_atoms(transaction.to_atoms(), &mut network);
+            transactions.push(transaction);
+        }
+        World {
+            network,
+            genesis,
+            transactions,
+        }
+    })
+}
+
+/// Interrupts an assembly after so many looks.
+struct Looks(Option<u32>);
+
+impl Interrupt for Looks {
+    fn is_due(&mut self) -> bool {
+        let left = self.0.map(|left| left.checked_sub(1));
+        self.0 = left.map(Option::unwrap_or_default);
+        left == Some(None)
+    }
+}
+
+/// What has happened in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// Blocks that it made.
+    pub blocks: usize,
+    /// Transactions in the bodies that were assembled.
+    pub transactions: usize,
+    /// Times that it stopped signing for a block of its key.
+    pub halts: usize,
+    /// Times that it signed again.
+    pub resumptions: usize,
+    /// Slots that it missed.
+    pub missed: usize,
+    /// Blocks that could not be stored.
+    pub not_stored: usize,
+    /// Restarts with a commit under way.
+    pub crashes: usize,
+    /// Blocks of other nodes that became the head.
+    pub foreign: usize,
+}
+
+/// A validator with what it is lent.
+struct Node {
+    config: ProducerConfig,
+    producer: Producer<Scalar>,
+    mempool: Mempool,
+    context: Context,
+    store: MemoryStore,
+    /// What peers have.
+    network: MemoryStore,
+    /// Blocks that may be named or adopted, and the atoms that they brought.
+    blocks: Vec<AtomId>,
+    atoms: BTreeMap<AtomId, RecordAtoms>,
+    foreign: usize,
+    now: Instant,
+    unix: Duration,
+    /// Contents of the files.
+    signed: SigningRecord,
+    head: Option<SavedHead>,
+    saved: Vec<u8>,
+    /// What is under way.
+    job: Option<Box<AssemblyJob>>,
+    results: Vec<Arc<Assembled>>,
+    commits: VecDeque<Box<Commit>>,
+    /// Blocks that were to be stored and have not been announced.
+    committed: BTreeMap<AtomId, RecordAtoms>,
+    /// Whether commits do not end while all else is answered.
+    holds_commits: bool,
+    genesis: Option<(AtomId, RecordAtoms)>,
+    lists: BTreeMap<AtomId, ListLimit>,
+    small: BTreeMap<AtomId, ListLimit>,
+    /// Heads that peers have named, and small fetches of the producer.
+    named: usize,
+    fetches: usize,
+    /// Whether the producer is called, and not the mempool.
+    is_producers: bool,
+    started: Instant,
+    first_peer: Option<Instant>,
+    /// Until when nothing may be signed, for a block of the key that was made elsewhere.
+    quiet_until: Option<Instant>,
+    judge: Judge,
+    reached: Reached,
+}
+
+fn config(code: u8) -> ProducerConfig {
+    ProducerConfig {
+        claim_reward: code & 1 == 0,
+        reference_followers: code & 2 != 0,
+        has_seeds: code & 4 != 0,
+        max_block_growth_bytes: if code & 8 == 0 { 0 } else { 4 << 10 },
+        max_block_transactions: if code & 16 == 0 { 4_096 } else { 2 },
+        slice_attempts: 16,
+        ..ProducerConfig::new(key(OWN))
+    }
+}
+
+fn mempool(config: &ProducerConfig) -> Mempool {
+    Mempool::new(MempoolConfig {
+        reference_followers: config.reference_followers,
+        is_validator: true,
+        ..MempoolConfig::default()
+    })
+}
+
+impl Node {
+    fn new(code: u8) -> Self {
+        let (world, config) = (world(), config(code));
+        let now = Instant::from_secs(1_000);
+        let mut node = Self {
+            producer: Producer::new(config.clone(), SigningRecord::default(), Scalar),
+            mempool: mempool(&config),
+            config,
+            context: Context::new(None),
+            store: MemoryStore::new(),
+            network: world.network.clone(),
+            blocks: Vec::new(),
+            atoms: BTreeMap::new(),
+            foreign: 0,
+            now,
+            unix: Duration::from_secs(scene::BEGINNING + 10),
+            signed: SigningRecord::default(),
+            head: None,
+            saved: Vec::new(),
+            job: None,
+            results: Vec::new(),
+            commits: VecDeque::new(),
+            committed: BTreeMap::new(),
+            holds_commits: false,
+            genesis: None,
+            lists: BTreeMap::new(),
+            small: BTreeMap::new(),
+            named: 0,
+            fetches: 0,
+            is_producers: false,
+            started: now,
+            first_peer: None,
+            quiet_until: None,
+            judge: Judge::default(),
+            reached: Reached::default(),
+        };
+        if code & 96 != 96 {
+            node.adopt_genesis();
+        }
+        node
+    }
+
+    fn adopt_genesis(&mut self) {
+        let world = world();
+        self.store
+            .extend(world.network.iter().map(|(_, atom)| atom.clone()));
+        // Transactions come with announcements.
+        for transaction in &world.transactions {
+            for (id, _) in transaction.to_atoms() {
+                self.store.remove(&id);
+            }
+        }
+        self.blocks.push(world.genesis.id());
+        let head = Head::new(world.genesis.clone(), HeadState::Verified);
+        head.into_iter()
+            .for_each(|head| self.context.set_head(head));
+    }
+
+    fn call(
+        &mut self,
+        call: impl FnOnce(&mut Producer<Scalar>, &mut Mempool, &Environment<'_>, &mut Context),
+    ) {
+        let environment = Environment {
+            now: Now {
+                instant: self.now,
+                unix: self.unix,
+            },
+            atoms: &self.store,
+            parallel: &Serial,
+        };
+        let (producer, mempool) = (&mut self.producer, &mut self.mempool);
+        call(producer, mempool, &environment, &mut self.context);
+        while let Some(event) = self.context.poll_event() {
+            let reached = &mut self.reached;
+            match event {
+                Event::BlockMade { .. } => reached.blocks += 1,
+                Event::ProducerHalted(_) => reached.halts += 1,
+                Event::ProducerResumed { .. } => reached.resumptions += 1,
+                Event::SlotMissed { .. } => reached.missed += 1,
+                Event::BlockNotStored { .. } => reached.not_stored += 1,
+                _ => {}
+            }
+        }
+        while let Some(effect) = self.context.poll_effect() {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Fetch { id, limit, .. } => {
+                self.lists.insert(id, limit);
+            }
+            Effect::FetchSmall { id, limit, .. } => {
+                self.fetches += usize::from(self.is_producers);
+                self.small.insert(id, limit);
+            }
+            Effect::Assemble(job) => {
+                assert!(self.job.is_none(), "one assembly at a time");
+                self.job = Some(job);
+            }
+            Effect::CancelAssembly => self.job = None,
+            Effect::StoreBlock { block, atoms } => self.genesis = Some((block, atoms)),
+            Effect::Commit(commit) => {
+                self.check_times();
+                let now = self.unix;
+                self.judge.commit(&self.store, &commit, now, &self.config);
+                self.committed.insert(commit.block, commit.atoms.clone());
+                self.commits.push_back(commit);
+            }
+            Effect::SetHead { head, saved } => {
+                if head.state() == HeadState::Own {
+                    self.judge.publish(&self.store, &self.signed, &head);
+                    self.publish(head.id());
+                }
+                self.head = Some(saved);
+            }
+            Effect::Keep(atoms) | Effect::Store(atoms) => {
+                let Ok(()) = write_atoms(atoms, &mut self.store);
+            }
+            Effect::SaveMempool(Save::Append { bytes, .. }) => {
+                if self.saved.is_empty() {
+                    self.saved.extend(saved::MAGIC);
+                }
+                self.saved.extend(bytes);
+            }
+            Effect::SaveMempool(Save::Replace(bytes)) => self.saved = bytes,
+            Effect::Announce { .. } | Effect::SetValidator(_) | Effect::Advertise { .. } => {}
+            other => panic!("a producer does not ask for this: {other:?}"),
+        }
+    }
+
+    /// Gives peers what belongs to a block of its own.
+    fn publish(&mut self, id: AtomId) {
+        if let Some(atoms) = self.committed.remove(&id) {
+            let Ok(()) = write_atoms(atoms.clone(), &mut self.network);
+            self.blocks.push(id);
+            self.atoms.insert(id, atoms);
+        }
+    }
+
+    /// Checks that this is not a time at which nothing may be signed.
+    fn check_times(&self) {
+        let quiet = self.quiet_until.unwrap_or_default();
+        assert!(self.now >= quiet, "signed while another node had the key");
+        if self.config.has_seeds {
+            let alone = self.started + LISTEN_FOR_PEERS;
+            let heard = self.first_peer.map_or(alone, |first| first + LISTEN);
+            assert!(self.now >= heard.min(alone), "signed while it listened");
+        }
+    }
+
+    /// Calls both components until they wait for something or for a time.
+    fn settle(&mut self) {
+        for _ in 0..MAX_CALLS {
+            self.call(|_, mempool, environment, context| mempool.advance(environment, context));
+            let tried = self.producer.attempts();
+            self.is_producers = true;
+            self.call(|producer, mempool, environment, context| {
+                producer.advance(environment, context, mempool);
+            });
+            self.is_producers = false;
+            assert!(
+                self.fetches <= FETCHES_PER_HEAD * self.named,
+                "for {} heads",
+                self.named
+            );
+            let tried = self.producer.attempts().saturating_sub(tried);
+            self.pass(ATTEMPT * u32::try_from(tried).unwrap_or(0));
+            let due = [self.producer.poll_timeout(), self.mempool.poll_timeout()];
+            if due.into_iter().flatten().all(|at| at > self.now) {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.producer);
+    }
+
+    fn input(&mut self, input: &Input) {
+        self.call(|producer, mempool, environment, context| {
+            mempool.handle_input(environment, context, input);
+            producer.handle_input(environment, context, mempool, input);
+        });
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+        self.unix += duration;
+    }
+
+    fn name(&mut self, id: AtomId, from: u8) {
+        self.named += 1;
+        self.first_peer.get_or_insert(self.now);
+        self.input(&Input::PeerHead {
+            peer: peer(from),
+            group: group(from),
+            id,
+            is_default_seed: false,
+            is_seed: false,
+        });
+    }
+
+    /// Runs the assembly that was asked for.
+    fn assemble(&mut self, looks: Option<u32>, room: Option<u64>) {
+        let Some(job) = self.job.take() else {
+            return;
+        };
+        let assembled = Arc::new(job.run(&self.store, &mut Scalar, &mut Looks(looks), room));
+        judge::assembled(&job, &assembled, room);
+        let assembly = assembled.outcome.as_ref();
+        self.reached.transactions += assembly.map_or(0, |made| made.transactions.len());
+        self.results.push(Arc::clone(&assembled));
+        self.input(&Input::Assembled(assembled));
+    }
+
+    /// Ends the commit that is under way.
+    fn end_commit(&mut self, code: u8) {
+        let Some(commit) = self.commits.pop_front() else {
+            return;
+        };
+        let block = commit.block;
+        let failed = |message: &str| Err(StoreFailure::Failed(message.into()));
+        let outcome = match code % 8 {
+            5 => {
+                self.judge.give_up(&commit);
+                Err(StoreFailure::NoRoom("the disk is full".into()))
+            }
+            6 => failed("nothing was written"),
+            7 => {
+                let Ok(()) = write_atoms(commit.atoms, &mut self.store);
+                if code & 8 == 0 {
+                    self.signed = commit.signed;
+                }
+                failed("not all was written")
+            }
+            _ => {
+                let Ok(()) = write_atoms(commit.atoms.clone(), &mut self.store);
+                self.signed = commit.signed;
+                Ok(())
+            }
+        };
+        self.input(&Input::Committed { block, outcome });
+    }
+
+    fn end_genesis(&mut self, is_stored: bool) {
+        let Some((block, atoms)) = self.genesis.take() else {
+            return;
+        };
+        let outcome = match is_stored {
+            true => {
+                let Ok(()) = write_atoms(atoms.clone(), &mut self.store);
+                let Ok(()) = write_atoms(atoms, &mut self.network);
+                self.blocks.push(block);
+                self.judge.genesis = Some(block);
+                Ok(())
+            }
+            false => Err(StoreFailure::NoRoom("the disk is full".into())),
+        };
+        self.input(&Input::BlockStored { block, outcome });
+    }
+
+    /// Another node makes a block on a block of any branch.
+    fn make_foreign(&mut self, validator: u8, a: u8, b: u8) -> Option<Block> {
+        if self.foreign >= MAX_FOREIGN {
+            return None;
+        }
+        self.foreign += 1;
+        let back = usize::from(a) % 4;
+        let parent = match b & 1 == 0 {
+            true => self.context.head().map(Head::id),
+            false => self.blocks.iter().rev().nth(back).copied(),
+        };
+        let parent = Block::read(&self.network, parent?).ok()?;
+        let transactions = world().transactions.iter().skip(usize::from(b)).take(2);
+        let transactions: Vec<&Transaction> = transactions.collect();
+        let gap = 1 + u64::from(b >> 5);
+        let (block, atoms) = extend(&mut self.network, &parent, validator, gap, &transactions);
+        self.blocks.push(block.id());
+        self.atoms.insert(block.id(), atoms);
+        Some(block)
+    }
+
+    fn adopt(&mut self, id: AtomId, with_state: bool) {
+        let Ok(block) = Block::read(&self.network, id) else {
+            return;
+        };
+        let Ok(()) = write_atoms(block.to_atoms(), &mut self.store);
+        if with_state && let Some(atoms) = self.atoms.get(&id) {
+            let Ok(()) = write_atoms(atoms.clone(), &mut self.store);
+        }
+        if let Some(head) = Head::new(block, HeadState::Verified) {
+            self.reached.foreign += 1;
+            self.context.set_head(head);
+        }
+    }
+
+    /// A block of the key from elsewhere becomes the head: nothing is signed for a while.
+    fn adopt_own(&mut self, block: &Block) {
+        let marks = self.producer.signed().blocks().iter();
+        let newest = marks.map(|mark| mark.timestamp).max().unwrap_or(0);
+        let is_newer = block.timestamp.to_u64() > Some(newest.max(self.judge.newest_foreign));
+        let quiet_until = self.now + QUIET;
+        self.adopt(block.id(), true);
+        self.settle();
+        if is_newer {
+            self.judge.newest_foreign = block.timestamp.to_u64().unwrap_or(u64::MAX);
+            let activity = self.producer.activity();
+            assert!(matches!(activity, Activity::Halted(_)), "{activity:?}");
+            self.quiet_until = Some(quiet_until);
+        }
+    }
+
+    fn end_small(&mut self, id: AtomId, error: Option<FetchError>) {
+        let limit = self.small.remove(&id).unwrap_or(PART);
+        let atoms = part(&self.network, id, limit, usize::MAX);
+        let is_whole = atoms.last().is_some_and(|atom| atom.next().is_zero());
+        let outcome = match error {
+            Some(error) => Err(error),
+            None if is_whole => {
+                self.store.extend(atoms);
+                Ok(())
+            }
+            None => Err(FetchError::NotFound),
+        };
+        self.input(&Input::FetchedSmall { id, outcome });
+    }
+
+    fn end_list(&mut self, id: AtomId, error: Option<FetchError>) {
+        let limit = self.lists.remove(&id).unwrap_or(PART);
+        let atoms = part(&self.network, id, limit, usize::MAX);
+        let outcome = match error {
+            Some(error) => Err(error),
+            None if atoms.is_empty() => Err(FetchError::NotFound),
+            None => {
+                self.store.extend(atoms.iter().cloned());
+                Ok(atoms)
+            }
+        };
+        let from = None;
+        self.input(&Input::Fetched { id, outcome, from });
+    }
+
+    /// A crash, and another run with what the disk holds. Of a commit under way any part may be there.
+    fn restart(&mut self, code: u8) {
+        for commit in core::mem::take(&mut self.commits) {
+            self.reached.crashes += 1;
+            if code & 1 == 0 {
+                let Ok(()) = write_atoms(commit.atoms.clone(), &mut self.store);
+                if code & 2 == 0 {
+                    self.signed = commit.signed.clone();
+                }
+            }
+        }
+        self.judge.crash(&self.signed);
+        self.producer = Producer::new(self.config.clone(), self.signed.clone(), Scalar);
+        self.mempool = mempool(&self.config);
+        let restored = self.mempool.restore(&self.saved);
+        assert!(restored.is_ok(), "{restored:?}");
+        self.context = Context::new(self.head.clone());
+        (self.job, self.genesis) = (None, None);
+        self.results.clear();
+        self.lists.clear();
+        self.small.clear();
+        (self.named, self.fetches) = (0, 0);
+        (self.started, self.first_peer) = (self.now, None);
+        self.quiet_until = None;
+    }
+
+    fn announce(&mut self, a: u8, b: u8) {
+        let transactions = &world().transactions;
+        let at = usize::from(a) % transactions.len();
+        let Some(transaction) = transactions.get(at) else {
+            return;
+        };
+        let is_own = b & 1 == 0;
+        if is_own {
+            let Ok(()) = write_atoms(transaction.to_atoms(), &mut self.store);
+        }
+        self.input(&Input::Transaction {
+            peer: (!is_own).then(|| peer(b)),
+            group: (!is_own).then(|| group(b)),
+            id: transaction.id(),
+        });
+    }
+
+    /// One step of a hostile run; `None` at the end of the bytes.
+    fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
+        let error = match b {
+            0 => Some(FetchError::NotFound),
+            1 => Some(FetchError::Timeout),
+            2 => Some(FetchError::TooLarge),
+            _ => None,
+        };
+        match code % 16 {
+            0 => self.drive(Duration::from_millis(u64::from(a) * 20), |_| false),
+            // The disk is slow, until the next step ends a commit or a crash does.
+            1 => {
+                let begun = self.commits.len();
+                self.holds_commits = true;
+                self.drive(Duration::from_millis(u64::from(a) * 40), |node| {
+                    node.commits.len() > begun
+                });
+                self.holds_commits = false;
+            }
+            2 => {
+                for _ in 0..1 + b % 8 {
+                    self.pass(Duration::from_millis(u64::from(a) * 4));
+                    self.settle();
+                }
+            }
+            3 => {
+                self.settle();
+                let looks = (a >= 128).then(|| u32::from(a - 128));
+                let room = (b >= 128).then(|| u64::from(b - 128) << 9);
+                self.assemble(looks, room);
+            }
+            4 => {
+                let at = usize::from(a).checked_rem(self.results.len());
+                let old = at.and_then(|at| self.results.get(at)).cloned();
+                old.into_iter()
+                    .for_each(|old| self.input(&Input::Assembled(old)));
+            }
+            5 => self.end_commit(b),
+            6 => match b & 3 {
+                // Not asked for, or once more.
+                0 if self.commits.is_empty() => {
+                    let failure = StoreFailure::Failed("late".into());
+                    let block = pick(&self.blocks, a).unwrap_or_default();
+                    let outcome = Err(failure);
+                    self.input(&Input::Committed { block, outcome });
+                }
+                1 => self.input(&Input::BlockStored {
+                    block: pick(&self.blocks, a).unwrap_or_default(),
+                    outcome: Ok(()),
+                }),
+                _ => self.end_genesis(b & 4 == 0),
+            },
+            7 | 8 => {
+                let block = self.make_foreign(OTHER, a, b);
+                block
+                    .into_iter()
+                    .for_each(|block| self.adopt(block.id(), a & 128 == 0));
+            }
+            9 => {
+                let block = self.make_foreign(OWN, a, b);
+                if let Some(block) = block.filter(|_| a & 128 == 0) {
+                    self.adopt_own(&block);
+                }
+            }
+            10 => {
+                let known = pick(&self.blocks, a).filter(|_| b & 1 == 0);
+                self.name(known.unwrap_or(AtomId::new([a; 32])), b);
+            }
+            11 => {
+                let asked: Vec<AtomId> = self.small.keys().copied().collect();
+                let id = pick(&asked, a).unwrap_or(AtomId::new([a; 32]));
+                self.end_small(id, error);
+            }
+            12 => {
+                let asked: Vec<AtomId> = self.lists.keys().copied().collect();
+                let id = pick(&asked, a).unwrap_or(AtomId::new([a; 32]));
+                self.end_list(id, error);
+            }
+            13 => self.announce(a, b),
+            14 => match b % 8 {
+                0 | 1 => self.restart(a),
+                2 => self.unix += Duration::from_millis(u64::from(a) * 400),
+                3 => self.unix -= Duration::from_millis(u64::from(a) * 400),
+                4 => self.context.set_behind(a & 1 == 0),
+                5 => {
+                    let id = pick(&self.blocks, a);
+                    id.into_iter().for_each(|id| self.adopt(id, true));
+                }
+                _ => self.settle(),
+            },
+            _ => {
+                for number in 0..a % 16 {
+                    self.announce(a.wrapping_add(number), b);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Lets time pass while everything is answered, until `done`.
+    fn drive(&mut self, time: Duration, done: impl Fn(&Self) -> bool) {
+        let end = self.now + time;
+        while self.now < end && !done(self) {
+            self.settle();
+            self.assemble(None, None);
+            if !self.holds_commits {
+                self.end_commit(0);
+            }
+            self.end_genesis(true);
+            let small: Vec<AtomId> = self.small.keys().copied().collect();
+            let lists: Vec<AtomId> = self.lists.keys().copied().collect();
+            small.into_iter().for_each(|id| self.end_small(id, None));
+            lists.into_iter().for_each(|id| self.end_list(id, None));
+            if let Activity::Waiting(Wait::Signed(Conflict::SameParent(mark))) =
+                self.producer.activity()
+            {
+                // Sync verifies and follows the block of the other node.
+                self.adopt(mark.block, true);
+            }
+            self.pass(Duration::from_millis(100));
+        }
+    }
+
+    /// Nothing hinders the producer any more: it makes a block.
+    fn recover(&mut self) {
+        self.context.set_behind(false);
+        if self.context.head().is_none() && self.context.saved().is_none() && self.config.has_seeds
+        {
+            self.adopt_genesis();
+        }
+        // Sync loads the head of the last run.
+        if let Some(saved) = self.context.saved().cloned()
+            && let Ok(block) = Block::read(&self.store, saved.id)
+            && let Some(head) = Head::new(block, saved.state)
+        {
+            self.context.set_head(head);
+        }
+        let head = self.context.head().map_or(0, Head::timestamp);
+        let marks = self.producer.signed().blocks().iter();
+        let newest = marks.map(|mark| mark.timestamp).chain([head]).max();
+        // What another node with the key has made for a time to come, is not waited for here.
+        self.unix = self.unix.max(Duration::from_secs(newest.unwrap_or(0) + 1));
+        if matches!(
+            self.producer.activity(),
+            Activity::Waiting(Wait::LostBlock(_))
+        ) {
+            // A block that was given up while the disk failed: only a restart finds out whether it is
+            // on record.
+            self.restart(1);
+        }
+        let made = self.producer.status().blocks_made;
+        self.drive(PATIENCE, |node| node.producer.status().blocks_made > made);
+        let status = self.producer.status();
+        assert!(status.blocks_made > made, "no block is made: {status:?}");
+    }
+}
+
+/// Drives a producer with the inputs that the bytes stand for.
+pub fn run(data: &[u8]) {
+    let _ = reached(data);
+}
+
+/// Does what [`run`] does, and tells what has happened.
+///
+/// # Panics
+/// When a promise is broken.
+#[must_use]
+pub fn reached(data: &[u8]) -> Reached {
+    let mut bytes = Bytes(data);
+    let mut node = Node::new(bytes.byte().unwrap_or(0));
+    for _ in 0..MAX_STEPS {
+        if node.step(&mut bytes).is_none() {
+            break;
+        }
+    }
+    node.recover();
+    node.reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn promises_hold_in_random_runs() {
+        for seed in 0..40 {
+            let mut random = Random::new(seed);
+            let steps = random.below(MAX_STEPS);
+            run(&random.bytes(1 + 3 * steps));
+        }
+    }
+}
