@@ -213,8 +213,12 @@ impl<H: BatchHasher> ChainSync<H> {
             block,
             namers: &branch.namers,
         };
-        for id in branch.measures.wanted() {
-            let atom = self.requests.want(context, now, id, purpose);
+        for (id, is_alone) in branch.measures.wanted() {
+            let atom = if is_alone {
+                self.requests.want_alone(context, now, id, purpose)
+            } else {
+                self.requests.want(context, now, id, purpose)
+            };
             branch.waits = Some(Waiting::Block { block, atom });
         }
         let is_idle = branch.measures.is_idle();

@@ -5,8 +5,12 @@
 //! of it is the result. Lists of one block are measured several at a time, all of them before the
 //! block is tried again.
 //!
-//! Bounds: [`MAX_LISTS_AT_ONCE`] lists at a time; as many results as a block has transactions. What
-//! is measured before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
+//! Lists may share atoms, and those are fetched once: of several lists the head is fetched alone, so
+//! that they meet where they go on together, and the lengths of fetched parts are kept by the id of
+//! their first atom, so that a list that comes to one later skips it.
+//!
+//! Bounds: [`MAX_LISTS_AT_ONCE`] lists at a time; as many results as a block has transactions, and
+//! [`MAX_RUNS`] parts. What is measured before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
 
 use super::working_set::View;
 use crate::atom::{Atom, AtomId, AtomSource, ListMeasurer, ListStretch};
@@ -20,6 +24,8 @@ const MAX_LISTS_AT_ONCE: usize = 32;
 /// Bytes of lists that are measured before the block is known to need them: those that a block may
 /// look at, and one that is too long.
 const MAX_AHEAD_BYTES: u64 = 2 * MAX_WALK_BYTES;
+/// Fetched parts whose lengths are kept. One list as long as a block may look at has about a thousand.
+const MAX_RUNS: usize = 8_192;
 /// Atoms of the host that one call reads.
 const READS_PER_CALL: usize = 8_192;
 
@@ -27,6 +33,8 @@ const READS_PER_CALL: usize = 8_192;
 #[derive(Debug, Default)]
 pub(super) struct ListMeasures {
     known: BTreeMap<AtomId, ListStretch>,
+    /// Fetched parts, by their first atoms.
+    runs: BTreeMap<AtomId, ListStretch>,
     /// Lists that are being measured, by the atom that comes next.
     active: BTreeMap<AtomId, Vec<ListMeasurer>>,
     waiting: VecDeque<AtomId>,
@@ -74,13 +82,18 @@ impl ListMeasures {
 
     /// Puts a list where the atom belongs that comes next, or its length among those that are known.
     fn file(&mut self, mut measurer: ListMeasurer) {
-        while let Some(run) = measurer.wanted().and_then(|id| self.known.get(&id))
-            && measurer.skip(*run)
+        while let Some(run) = measurer.wanted().and_then(|id| self.run(&id))
+            && measurer.skip(run)
         {}
         match measurer.wanted() {
             Some(wanted) => self.active.entry(wanted).or_default().push(measurer),
             None => self.finish(&measurer),
         }
+    }
+
+    fn run(&self, first: &AtomId) -> Option<ListStretch> {
+        let run = self.known.get(first).or_else(|| self.runs.get(first));
+        run.copied()
     }
 
     fn finish(&mut self, measurer: &ListMeasurer) {
@@ -92,21 +105,39 @@ impl ListMeasures {
     /// Takes atoms that were fetched, in the order of their list. Returns whether they were those of
     /// a list that is being measured.
     pub(super) fn take(&mut self, atoms: &[Atom]) -> bool {
-        let Some(first) = atoms.first() else {
+        let first = atoms.first().map(Atom::id);
+        let Some(first) = first.filter(|first| self.active.contains_key(first)) else {
             return false;
         };
-        let Some(measurers) = self.active.remove(&first.id()) else {
+        let mut run = ListMeasurer::new(first, u64::MAX, u64::MAX);
+        self.extend(&mut run, atoms);
+        let is_taken = self.take_part(atoms);
+        if self.runs.len() < MAX_RUNS {
+            self.runs.insert(first, run.stretch());
+        }
+        is_taken
+    }
+
+    fn take_part(&mut self, atoms: &[Atom]) -> bool {
+        let first = atoms.first().map(Atom::id);
+        let Some(measurers) = first.and_then(|first| self.active.remove(&first)) else {
             return false;
         };
         for mut measurer in measurers {
-            for atom in atoms {
-                if !measurer.push(atom.id(), atom) {
-                    break;
-                }
-            }
+            self.extend(&mut measurer, atoms);
             self.file(measurer);
         }
         true
+    }
+
+    /// Adds atoms up to one that is known to begin a part.
+    fn extend(&self, measurer: &mut ListMeasurer, atoms: &[Atom]) {
+        for atom in atoms {
+            let is_added = measurer.push(atom.id(), atom);
+            if !is_added || measurer.wanted().is_some_and(|id| self.run(&id).is_some()) {
+                break;
+            }
+        }
     }
 
     /// Reads on in what the host has; returns whether there is more to read.
@@ -126,7 +157,7 @@ impl ListMeasures {
             {
                 reads -= 1;
                 let next = atom.next();
-                self.take(&[atom]);
+                self.take_part(&[atom]);
                 id = next;
                 if !self.active.contains_key(&id) {
                     break;
@@ -137,9 +168,13 @@ impl ListMeasures {
         reads == 0 || may_begin && !self.waiting.is_empty()
     }
 
-    /// Returns the atoms that are to be fetched.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = AtomId> {
-        self.active.keys().copied()
+    /// Returns the atoms that are to be fetched, and whether one is wanted alone.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (AtomId, bool)> {
+        let is_one_of_many = self.seen.len() > 1;
+        self.active.iter().map(move |(id, measurers)| {
+            let is_head = measurers.iter().all(|measurer| measurer.head() == *id);
+            (*id, is_one_of_many && is_head)
+        })
     }
 
     /// Makes do with what was measured up to an atom that does not come: the block itself may make
@@ -176,7 +211,7 @@ mod tests {
         measures.need(head);
         let mut parts = 0;
         loop {
-            let Some(wanted) = measures.wanted().next() else {
+            let Some((wanted, false)) = measures.wanted().next() else {
                 break;
             };
             let at = atoms.iter().position(|atom| atom.id() == wanted).unwrap();
@@ -208,7 +243,7 @@ mod tests {
         let (head, atoms) = list(2, 10);
         measures.need(head);
         measures.take(&atoms[..4]);
-        let next = measures.wanted().next().unwrap();
+        let (next, _) = measures.wanted().next().unwrap();
         assert_eq!(next, atoms[4].id());
         measures.stop_at(&next);
         assert_eq!(measures.get(&head).map(|known| known.atoms), Some(4));
@@ -231,9 +266,70 @@ mod tests {
             measures.need(head);
         }
         while measures.advance(&held.over(&store)) {}
-        assert_eq!(measures.wanted().collect::<Vec<_>>(), [atoms[20].id()]);
+        assert_eq!(
+            measures.wanted().collect::<Vec<_>>(),
+            [(atoms[20].id(), false)]
+        );
         measures.take(&atoms[20..]);
         let lengths = [first.id(), second.id(), tail].map(|id| measures.get(&id).unwrap().atoms);
         assert_eq!(lengths, [51, 51, 50]);
+    }
+
+    #[test]
+    fn atoms_that_lists_share_are_fetched_once() {
+        const PART: usize = 64;
+        let (tail, atoms) = list(4, 1_000);
+        let mut store: MemoryStore = atoms.iter().cloned().collect();
+        let ids: Vec<AtomId> = atoms.iter().map(Atom::id).collect();
+        // 40 lists go on with all of the tail, more than are measured at a time, and one in a part.
+        let head = |number: u8, next| Atom::new(crate::atom::AtomKind::Bytes, [number], next);
+        let mut heads: Vec<Atom> = (0..40).map(|number| head(number, tail)).collect();
+        heads.push(head(40, ids[500]));
+        store.extend(heads.iter().cloned());
+        let mut measures = ListMeasures::default();
+        for one in &heads {
+            measures.seen.insert(one.id());
+            measures.waiting.push_back(one.id());
+        }
+        let nothing = MemoryStore::new();
+        let held = WorkingSet::default();
+        let mut fetched: BTreeMap<AtomId, u32> = BTreeMap::new();
+        loop {
+            while measures.advance(&held.over(&nothing)) && measures.is_idle() {}
+            let wanted: Vec<(AtomId, bool)> = measures.wanted().collect();
+            if wanted.is_empty() {
+                break;
+            }
+            // All of them are under way before the first comes.
+            for (id, is_alone) in wanted {
+                let most = if is_alone { 1 } else { PART };
+                let mut part = Vec::new();
+                let mut next = id;
+                while part.len() < most
+                    && let Ok(atom) = store.atom(&next)
+                {
+                    *fetched.entry(next).or_default() += 1;
+                    next = atom.next();
+                    part.push(atom);
+                }
+                measures.take(&part);
+            }
+        }
+        for one in &heads[..40] {
+            assert_eq!(measures.get(&one.id()).map(|it| it.atoms), Some(1_001));
+        }
+        assert_eq!(measures.get(&heads[40].id()).map(|it| it.atoms), Some(501));
+        // The one that begins in a part has at most that part again.
+        let again: Vec<&AtomId> = (fetched.iter().filter(|(_, count)| **count > 1))
+            .map(|(id, _)| id)
+            .collect();
+        assert!(
+            again.len() <= PART,
+            "{} atoms are fetched again",
+            again.len()
+        );
+        assert!(again.iter().all(|id| ids[500..500 + PART].contains(id)));
+        assert!(fetched.values().all(|count| *count <= 2));
+        assert_eq!(fetched.len(), 1_041);
     }
 }

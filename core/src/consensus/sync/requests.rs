@@ -96,7 +96,24 @@ impl Requests {
         id: AtomId,
         purpose: Purpose<'_>,
     ) -> MissingAtom {
-        self.ask(context, now, id, purpose, MAX_IN_FLIGHT);
+        self.ask(context, now, id, purpose, MAX_IN_FLIGHT, PART);
+        self.missing(id)
+    }
+
+    /// Asks for an atom that is needed now, without what follows it.
+    pub(super) fn want_alone(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        id: AtomId,
+        purpose: Purpose<'_>,
+    ) -> MissingAtom {
+        let alone = ListLimit { atoms: 1, ..PART };
+        self.ask(context, now, id, purpose, MAX_IN_FLIGHT, alone);
+        self.missing(id)
+    }
+
+    fn missing(&self, id: AtomId) -> MissingAtom {
         let failed = self.failed.get(&id);
         MissingAtom {
             id,
@@ -117,7 +134,7 @@ impl Requests {
         if self.failed.len() >= MAX_FAILED && !is_known && !self.in_flight.contains_key(&id) {
             return false;
         }
-        self.ask(context, now, id, purpose, MAX_AHEAD)
+        self.ask(context, now, id, purpose, MAX_AHEAD, PART)
     }
 
     fn ask(
@@ -127,6 +144,7 @@ impl Requests {
         id: AtomId,
         purpose: Purpose<'_>,
         max_in_flight: usize,
+        first: ListLimit,
     ) -> bool {
         if let Some(in_flight) = self.in_flight.get_mut(&id) {
             // The one that wants it now, not the one that will want it later.
@@ -144,7 +162,7 @@ impl Requests {
         let others = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len()) * PART.bytes;
         let room = MAX_BYTES_IN_FLIGHT.saturating_sub(self.bytes_in_flight + others);
         let long = self.long.remove(&id).filter(|long| long.bytes <= room);
-        let limit = long.unwrap_or(PART);
+        let limit = long.unwrap_or(first);
         self.bytes_in_flight += limit.bytes;
         let is_urgent = max_in_flight == MAX_IN_FLIGHT;
         let from = self.turns.next(now, purpose.namers, is_urgent);
@@ -162,7 +180,8 @@ impl Requests {
     /// After a full part the next one is twice as long.
     fn note_length(&mut self, atoms: &[Atom], limit: ListLimit) {
         let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
-        let is_full = atoms.len() >= limit.atoms || bytes >= limit.bytes;
+        let is_part = limit.atoms >= PART.atoms;
+        let is_full = is_part && (atoms.len() >= limit.atoms || bytes >= limit.bytes);
         let Some(next) = atoms.last().map(Atom::next).filter(|next| !next.is_zero()) else {
             return;
         };
