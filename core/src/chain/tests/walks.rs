@@ -319,6 +319,29 @@ fn kept_list(distance_bits: u32) -> (World, AtomId, Address) {
     (world, list, keeper)
 }
 
+/// The operation may stand a second time, as the reference's own claims have it, and no third time.
+#[test]
+fn a_claim_may_name_its_operation_twice() {
+    let (world, list, sender) = kept_list(1);
+    let claim = Claim {
+        world: &world,
+        list,
+        sender,
+    };
+    let once = claim.transaction([0; 64], &claim.shown());
+    for (before, expected) in [
+        (&[contract::PAY][..], Status::Success),
+        (&[contract::OPEN], Status::Failed),
+        (&[contract::PAY; 2], Status::Failed),
+    ] {
+        let data = [&[contract::PAY], before, &once.data[1..]].concat();
+        let mut state = world.state();
+        assert_eq!(apply(&mut state, &open(list)), Ok(Ok(Status::Success)));
+        let claim = from_anybody(unsigned(9, BURN, 0, &data), sender);
+        assert_eq!(apply(&mut state, &claim), Ok(Ok(expected)), "{before:?}");
+    }
+}
+
 /// The claim asks for as many bits as the distance of sender and list has, less one.
 #[test]
 fn a_payment_needs_the_work_of_its_distance_exactly() {
