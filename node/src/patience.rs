@@ -6,7 +6,7 @@
 //! each fetch ends by its own timeouts.
 //!
 //! Invariants:
-//! - Every wait of a call for a fetch or for the chain ends within [`LOOK_INTERVAL`] after the
+//! - Every wait of a call for a fetch or for the chain ends within 50 ms after the
 //!   patience that is in force is over.
 //! - A scope inside another one can only be shorter.
 
