@@ -9,6 +9,7 @@ use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, 
 use super::chain_cmd::ChainArgs;
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
+use crate::keys::KeyKind;
 use crate::run::quoted;
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
@@ -154,7 +155,7 @@ the chain and verifies them from the genesis on.")]
     #[command(after_help = "Examples:
   astreum keys generate relay.key
   astreum keys generate validator.key --kind validation
-  astreum keys show relay.key --json")]
+  astreum keys show relay.key")]
     Keys(KeysArgs),
     /// Look at, check, tidy and move cold storage.
     #[command(after_help = "Examples:
@@ -405,20 +406,27 @@ pub(super) struct KeysArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a new key, in a file that only you can read, and print its public half.
-    #[command(after_help = "Example:
-  astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key")]
-    Generate(KeyFileArgs),
-    /// Print the public half of the key in a file.
-    #[command(after_help = "Example:
-  astreum keys show validator.key --kind validation")]
-    Show(KeyFileArgs),
+    #[command(after_help = "Examples:
+  astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key
+  astreum keys generate wallet.key --kind account
+
+The file states the kind of the key, and is refused where the other kind is needed.")]
+    Generate(GenerateKeyArgs),
+    /// Print the public halves of the key in a file, with their kinds.
+    #[command(after_help = "Examples:
+  astreum keys show wallet.key
+  astreum keys show wallet.key --kind account      only the account's address, for scripts
+
+A secret has two public halves: the public key of a relay (X25519), and the address of an account,
+which is the public key of a validator (Ed25519). Coins that are sent to the former are lost.")]
+    Show(ShowKeyArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct KeyFileArgs {
+pub(super) struct GenerateKeyArgs {
     /// The file.
     pub(super) file: PathBuf,
-    /// What the key is for.
+    /// Kind of the key.
     #[arg(long, value_enum, default_value = "relay")]
     pub(super) kind: KeyKindArg,
     /// Print JSON.
@@ -426,7 +434,19 @@ pub(super) struct KeyFileArgs {
     pub(super) json: bool,
 }
 
-/// What a key is for.
+#[derive(Debug, Args)]
+pub(super) struct ShowKeyArgs {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// Print only the public half of this kind.
+    #[arg(long, value_enum)]
+    pub(super) kind: Option<KeyKindArg>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Kind of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum KeyKindArg {
     /// X25519, for relay_secret_key.
@@ -434,6 +454,15 @@ pub(super) enum KeyKindArg {
     /// Ed25519, for validation_secret_key and for accounts.
     #[value(alias = "account")]
     Validation,
+}
+
+impl From<KeyKindArg> for KeyKind {
+    fn from(kind: KeyKindArg) -> Self {
+        match kind {
+            KeyKindArg::Relay => Self::Relay,
+            KeyKindArg::Validation => Self::Validation,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

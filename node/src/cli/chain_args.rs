@@ -96,7 +96,8 @@ pub(super) struct TxSendArgs {
     /// Print what would be sent, and send nothing.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
-    /// Send even to a recipient that no key pair can have, whose money is lost.
+    /// Send even to a recipient that cannot spend what it gets: one that is not an Ed25519 public
+    /// key, or is the public key of a relay.
     #[arg(long)]
     pub(super) force: bool,
     /// Print JSON.

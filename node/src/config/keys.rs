@@ -224,7 +224,8 @@ keys! {
         control_socket: Option<PathBuf> = None, Allowed::Path;
         /// File that holds relay_secret_key; `astreum keys generate` makes one.
         relay_secret_key_file: Option<PathBuf> = None, Allowed::Path;
-        /// File that holds validation_secret_key; `astreum keys generate` makes one.
+        /// File that holds validation_secret_key; `astreum keys generate --kind validation` makes
+        /// one.
         validation_secret_key_file: Option<PathBuf> = None, Allowed::Path;
         /// Map sealed files of cold storage into memory. Set it to false where files can change
         /// under a running node.

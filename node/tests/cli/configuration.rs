@@ -110,22 +110,23 @@ fn keys_are_made_once_shown_and_kept_private() {
     let made = home.run(&["keys", "generate", "relay.key"]);
     let public_key = made.lines()[0].to_owned();
     assert_eq!(public_key.len(), 64);
+    assert!(made.stderr.contains("not an account"), "{made:?}");
     assert_eq!(
-        home.run(&["keys", "show", "relay.key"]).lines(),
+        home.run(&["keys", "show", "relay.key", "--kind", "relay"])
+            .lines(),
         [&public_key]
     );
-    let shown = home
-        .run(&[
-            "keys",
-            "show",
-            "relay.key",
-            "--kind",
-            "validation",
-            "--json",
-        ])
-        .json();
-    assert_eq!(shown["kind"], "validation");
-    assert_ne!(shown["public_key"], public_key.as_str());
+    let other = home.run(&[
+        "keys",
+        "show",
+        "relay.key",
+        "--kind",
+        "validation",
+        "--json",
+    ]);
+    assert_eq!(other.json()["kind"], "validation");
+    assert_ne!(other.json()["public_key"], public_key.as_str());
+    assert!(other.stderr.contains("holds a relay key"), "{other:?}");
     home.run(&["keys", "generate", "relay.key"])
         .fails(1, &["relay.key exists"]);
     let path = home.path().join("relay.key");
@@ -138,4 +139,59 @@ fn keys_are_made_once_shown_and_kept_private() {
         .fails(1, &["open to others", "chmod 600"]);
     home.run(&["run", "--relay-secret-key-file", "relay.key"])
         .fails(2, &["open to others"]);
+}
+
+/// The public halves of the secret 07 x 32, as the Python package `cryptography` gives them.
+const RELAY_HALF: &str = "13be4feaeaf204c7fd3358fc9c00721881d174278128227ec674f37f7fe97b6d";
+const ACCOUNT_HALF: &str = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+
+#[test]
+fn keys_show_prints_every_public_half_with_its_label() {
+    let home = Home::new("halves");
+    let digits = "07".repeat(32);
+    let file = |content: &str| {
+        let path = home.file("a.key", content);
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        home.run(&["keys", "show", "a.key"])
+    };
+    let label = |half: &str| half.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    let relay = format!("relay X25519 {RELAY_HALF}");
+    let account = format!("account Ed25519 {ACCOUNT_HALF}");
+    for (content, kind, unused) in [
+        (digits.clone(), "not stated", None),
+        (
+            format!("validation {digits}\n"),
+            "account or validation key (Ed25519)",
+            Some(1),
+        ),
+        (format!("relay {digits}\n"), "relay key (X25519)", Some(2)),
+    ] {
+        let shown = file(&content);
+        let lines = shown.lines();
+        assert!(lines[0].contains(kind), "{shown:?}");
+        assert_eq!([label(lines[1]), label(lines[2])], [&*relay, &*account]);
+        for at in [1, 2] {
+            assert_eq!(lines[at].contains("unused"), unused == Some(at), "{lines:?}");
+        }
+        let json = home.run(&["keys", "show", "a.key", "--json"]).json();
+        assert_eq!(json["relay_public_key"], RELAY_HALF);
+        assert_eq!(json["account"], ACCOUNT_HALF);
+        assert_eq!(json["public_key"].is_null(), unused.is_none());
+    }
+}
+
+#[test]
+fn key_files_of_the_other_kind_are_refused() {
+    let home = Home::new("kinds");
+    home.run(&["keys", "generate", "relay.key"]).lines();
+    home.run(&["keys", "generate", "wallet.key", "--kind", "account"])
+        .lines();
+    home.run(&["run", "--relay-secret-key-file", "wallet.key"])
+        .fails(2, &["wallet.key holds a", "--kind relay"]);
+    home.run(&["run", "--validation-secret-key-file", "relay.key"])
+        .fails(2, &["relay.key holds a relay key", "--kind validation"]);
+    home.run(&["tx", "send", ACCOUNT_HALF, "5", "--key-file", "relay.key"])
+        .fails(1, &["relay.key holds a relay key", "--kind validation"]);
+    home.run(&["run", "--validation-secret-key-file", "none"])
+        .fails(2, &["keys generate none --kind validation"]);
 }
