@@ -46,6 +46,7 @@ pub(super) enum Command {
   ASTREUM_INCOMING_PORT=0 astreum run --default-seed none --additional-seeds 192.0.2.7:52780
 
 Flags are stronger than the environment (ASTREUM_<KEY>), that than the file, that than defaults.
+An empty variable is unset; an unknown one is ignored with a warning.
 Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
     /// Evaluate expressions and print one result a line.

@@ -86,7 +86,7 @@ pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn state_dir(at: &NodeArgs) -> Result<PathBuf, Failure> {
-    Ok(at.inputs().load()?.paths().state_dir)
+    Ok(at.load()?.paths().state_dir)
 }
 
 impl Repl<'_> {

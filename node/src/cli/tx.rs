@@ -42,7 +42,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     let amount = amount(args, &data)?;
     let counter = number("the counter", args.counter.as_deref())?;
     let chain_id = number("the chain id", args.chain_id.as_deref())?;
-    let config = args.at.inputs().load()?.config;
+    let config = args.at.load()?.config;
     let key = secret(args, &config)?;
     if !args.force {
         refuse_relay_key(&recipient, &key, &config)?;

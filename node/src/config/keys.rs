@@ -186,7 +186,7 @@ keys! {
         use_ipv6: bool = false, Allowed::Switch;
         /// UDP port to bind. 0 lets the system pick one.
         incoming_port: u16 = 52780, Allowed::Whole { min: 0, max: 65_535 };
-        /// Address to ask first when joining. Empty or none: no default seed.
+        /// Address to ask first when joining. "none", or "" in a file or flag: no default seed.
         default_seed: Option<Seed> = DEFAULT_SEED.parse().ok(), Allowed::Seed;
         /// Further addresses to ask when joining. Repeat the flag, or put commas between.
         additional_seeds: Vec<Seed> = Vec::new(), Allowed::Seeds;

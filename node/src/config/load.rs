@@ -60,7 +60,7 @@ impl fmt::Display for Source {
 pub struct Inputs {
     /// Keys that flags set, with every value that was given.
     pub flags: Vec<(&'static Key, Vec<String>)>,
-    /// The environment; variables that are not ours are skipped.
+    /// The environment. Variables without our prefix, and empty ones, are skipped.
     pub environment: Vec<(OsString, OsString)>,
     /// The TOML file. Without it, `ASTREUM_CONFIG` names one.
     pub file: Option<PathBuf>,
@@ -73,6 +73,8 @@ pub struct Loaded {
     pub config: Config,
     /// The TOML file that was read, if any.
     pub file: Option<PathBuf>,
+    /// What was ignored and is probably a mistake: unknown `ASTREUM_` variables.
+    pub warnings: Vec<ConfigError>,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -105,7 +107,8 @@ impl Inputs {
         let mut gather = Gather::default();
         let mut file = self.file;
         for (name, value) in &self.environment {
-            if file.is_none() && name.to_str() == Some(FILE_VARIABLE) && !value.is_empty() {
+            let is_set = !value.to_string_lossy().trim().is_empty();
+            if file.is_none() && name.to_str() == Some(FILE_VARIABLE) && is_set {
                 file = Some(value.into());
             }
         }
@@ -134,6 +137,7 @@ impl Config {
             config: self.clone(),
             sources: sources.collect(),
             errors: Vec::new(),
+            warnings: Vec::new(),
         };
         for key in KEYS.iter().filter(|key| !(key.fits)(self)) {
             let value = (!key.is_secret()).then(|| key.show(self).to_string());
@@ -157,6 +161,7 @@ struct Gather {
     config: Config,
     sources: BTreeMap<&'static str, Source>,
     errors: Vec<ConfigError>,
+    warnings: Vec<ConfigError>,
 }
 
 impl Gather {
@@ -177,15 +182,6 @@ impl Gather {
         self.sources.insert(key.name, source);
     }
 
-    fn unknown(&mut self, name: String, source: Source) {
-        let suggestion = suggest(&name);
-        self.errors.push(ConfigError::UnknownKey {
-            source,
-            name,
-            suggestion,
-        });
-    }
-
     /// Everything together, if nothing is wrong.
     fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {
         self.relations();
@@ -195,6 +191,7 @@ impl Gather {
         Ok(Loaded {
             config: self.config,
             file,
+            warnings: self.warnings,
             sources: self.sources,
         })
     }
@@ -242,18 +239,20 @@ impl Gather {
             let source = Source::File { path, line };
             match Key::find(name.get_ref()) {
                 Some(key) => self.set(key, &raw_of(value.get_ref()), source, base),
-                None => self.unknown(name.get_ref().to_string(), source),
+                None => self.errors.push(unknown(name.get_ref(), source)),
             }
         }
     }
 
+    /// What the environment says. Other programs put variables with our prefix there, so an unknown
+    /// one is not an error; an empty one is unset, as service files and containers clear variables.
     fn environment(&mut self, variables: &[(OsString, OsString)]) {
         for (variable, value) in variables {
-            let variable = variable.to_string_lossy();
+            let (variable, value) = (variable.to_string_lossy(), value.to_string_lossy());
             let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
             };
-            if variable == FILE_VARIABLE {
+            if variable == FILE_VARIABLE || value.trim().is_empty() {
                 continue;
             }
             let key = KEYS
@@ -263,11 +262,9 @@ impl Gather {
                 variable: variable.to_string(),
             };
             match key {
-                Some(key) => {
-                    let raw = Raw::Text(value.to_string_lossy().into_owned());
-                    self.set(key, &raw, source, None);
-                }
-                None => self.unknown(name.to_owned(), source),
+                Some(key) => self.set(key, &Raw::Text(value.into_owned()), source, None),
+                None if is_of_the_platform(&variable, &value) => {}
+                None => self.warnings.push(unknown(name, source)),
             }
         }
     }
@@ -336,6 +333,24 @@ impl Gather {
             advice,
         });
     }
+}
+
+fn unknown(name: &str, source: Source) -> ConfigError {
+    ConfigError::UnknownKey {
+        source,
+        name: name.to_owned(),
+        suggestion: suggest(name),
+    }
+}
+
+/// Whether a container platform sets the variable for a service named `astreum`: Kubernetes has
+/// `ASTREUM_SERVICE_HOST`, `ASTREUM_PORT=tcp://…`, `ASTREUM_PORT_80_TCP=tcp://…` and
+/// `ASTREUM_PORT_80_TCP_ADDR`, for instance.
+fn is_of_the_platform(variable: &str, value: &str) -> bool {
+    let is_address = value.starts_with("tcp://") || value.starts_with("udp://");
+    let is_port = variable.ends_with("_PORT") || variable.contains("_PORT_");
+    let words = ["_SERVICE_", "_TCP_", "_UDP_"];
+    (is_address && is_port) || words.iter().any(|word| variable.contains(word))
 }
 
 fn read_capped(path: &Path) -> Result<String, String> {

@@ -212,14 +212,85 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
             complaint(toml("[incoming_port]")),
             "allowed is a whole number",
         ),
-        (
-            complaint(environment(&[("ASTREUM_PEER_TIMOUT", "1")]).load()),
-            "peer_timeout?",
-        ),
         (complaint(toml("zzz = 1")), "lists the keys"),
     ] {
         assert!(error.contains(meant), "{error}");
     }
+}
+
+#[test]
+fn empty_environment_variables_are_unset_for_every_key() {
+    let scratch = Scratch::new("config-empty");
+    let file = toml_file(
+        &scratch,
+        "default_seed = \"a.example:1\"\nstate_dir = \"/state\"\nverbose = true\n",
+    );
+    let file = || Some(file.clone());
+    let expected = Inputs {
+        file: file(),
+        ..Inputs::default()
+    };
+    let expected = expected.load().unwrap().config;
+    for empty in ["", "  "] {
+        for key in KEYS {
+            let loaded = Inputs {
+                file: file(),
+                ..environment(&[(&key.environment_variable(), empty)])
+            };
+            let loaded = loaded.load().unwrap();
+            assert_eq!(loaded.config, expected, "{}", key.name);
+            let variable = key.environment_variable();
+            let is_source = loaded.source(key.name) == Source::Environment { variable };
+            assert!(!is_source, "{}", key.name);
+        }
+    }
+    let config = environment(&[("ASTREUM_CONFIG", ""), ("ASTREUM_OTHER", "")]);
+    let loaded = config.load().unwrap();
+    assert_eq!((loaded.config, loaded.file), (Config::default(), None));
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored() {
+    let warnings = |pairs: &[(&str, &str)]| {
+        let loaded = environment(pairs).load().unwrap();
+        assert_eq!(loaded.config, Config::default());
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings
+    };
+    // As Kubernetes sets them for services named astreum and astreum-node, and Docker for links.
+    let of_platforms = [
+        ("ASTREUM_SERVICE_HOST", "10.0.0.1"),
+        ("ASTREUM_SERVICE_PORT", "52780"),
+        ("ASTREUM_SERVICE_PORT_RELAY", "52780"),
+        ("ASTREUM_PORT", "tcp://10.0.0.1:52780"),
+        ("ASTREUM_PORT_52780_UDP", "udp://10.0.0.1:52780"),
+        ("ASTREUM_PORT_52780_UDP_ADDR", "10.0.0.1"),
+        ("ASTREUM_PORT_52780_TCP_PROTO", "tcp"),
+        ("ASTREUM_NODE_SERVICE_HOST", "10.0.0.1"),
+        ("ASTREUM_NODE_PORT", "udp://10.0.0.1:52780"),
+    ];
+    assert_eq!(warnings(&of_platforms), [""; 0]);
+    let unknown = warnings(&[
+        ("ASTREUM_PEER_TIMOUT", "1"),
+        ("ASTREUM_PORT", "52780"),
+        ("ASTREUM_KILLS", "5"),
+    ]);
+    let expected = [
+        ("ASTREUM_PEER_TIMOUT", "did you mean peer_timeout?"),
+        ("ASTREUM_PORT", "did you mean incoming_port?"),
+        ("ASTREUM_KILLS", "lists the keys"),
+    ];
+    assert_eq!(unknown.len(), expected.len());
+    for (warning, (variable, hint)) in unknown.iter().zip(expected) {
+        assert!(
+            warning.contains(variable) && warning.contains(hint),
+            "{warning}"
+        );
+    }
+    // A known key stays checked, whatever its value looks like.
+    let known = environment(&[("ASTREUM_INCOMING_PORT", "tcp://10.0.0.1:80")]);
+    assert!(complaint(known.load()).contains("incoming_port"));
 }
 
 #[test]

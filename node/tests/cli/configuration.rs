@@ -78,6 +78,37 @@ fn a_wrong_configuration_is_exit_code_2_for_every_command_that_reads_it() {
 }
 
 #[test]
+fn environment_of_the_surroundings_is_tolerated() {
+    let home = Home::new("surroundings");
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = home.command(arguments);
+        command.envs(variables.iter().copied());
+        finish(command, b"")
+    };
+    let of_platforms = [
+        ("ASTREUM_PORT", "tcp://10.0.0.1:52780"),
+        ("ASTREUM_SERVICE_HOST", "10.0.0.1"),
+        ("ASTREUM_PORT_52780_TCP_ADDR", "10.0.0.1"),
+        ("ASTREUM_VERBOSE", ""),
+        ("ASTREUM_DEFAULT_SEED", ""),
+        ("ASTREUM_CONFIG", ""),
+    ];
+    let ran = run(&["config", "--json"], &of_platforms);
+    assert_eq!(ran.stderr, "");
+    let seed = &ran.json()["keys"]["default_seed"];
+    assert_eq!(seed["source"], "default");
+    home.run(&["keys", "generate", "wallet.key", "--kind", "account"])
+        .lines();
+    // It loads the configuration twice.
+    let to = "01".repeat(32);
+    let send = ["tx", "send", &to, "5", "--key-file", "wallet.key"];
+    let ran = run(&send, &[("ASTREUM_KILLS", "5")]);
+    ran.fails(1, &["no node is running"]);
+    let warning = "warning: ignored environment variable ASTREUM_KILLS: unknown key";
+    assert_eq!(ran.stderr.matches(warning).count(), 1, "{ran:?}");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let home = Home::new("secrets");
     let key = "0123456789abcdef".repeat(4);
