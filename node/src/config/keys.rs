@@ -26,6 +26,7 @@ pub struct Key {
     pub allowed: Allowed,
     pub(super) set: fn(&mut Config, &Raw) -> Result<(), String>,
     pub(super) fits: fn(&Config) -> bool,
+    pub(super) reason: fn(&Config) -> Option<&'static str>,
     pub(super) show: fn(&Config) -> Shown,
     pub(super) rebase: fn(&mut Config, &Path),
 }
@@ -110,6 +111,7 @@ macro_rules! keys {
                 Ok(())
             },
             fits: |config| config.$name.fits($allowed),
+            reason: |config| config.$name.reason(),
             show: |config| config.$name.show(),
             rebase: |config, base| config.$name.rebase(base),
         },)+)+];

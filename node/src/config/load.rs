@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, suggest};
 use super::keys::{Config, KEYS, Key};
-use super::value::{Chain, Raw};
+use super::value::{Chain, Mismatch, Raw};
 
 /// The largest TOML file that is read.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -140,11 +140,9 @@ impl Config {
             warnings: Vec::new(),
         };
         for key in KEYS.iter().filter(|key| !(key.fits)(self)) {
-            let value = (!key.is_secret()).then(|| key.show(self).to_string());
-            let source = Source::Default;
-            gather
-                .errors
-                .push(ConfigError::NotAllowed { source, key, value });
+            let shown = key.show(self).to_string();
+            let reason = (key.reason)(self);
+            gather.invalid(key, shown, None, reason, Source::Default);
         }
         gather.relations();
         if gather.errors.is_empty() {
@@ -166,20 +164,38 @@ struct Gather {
 
 impl Gather {
     fn set(&mut self, key: &'static Key, raw: &Raw, source: Source, base: Option<&Path>) {
-        let mut wrong = (key.set)(&mut self.config, raw).err();
-        if wrong.is_none() && !(key.fits)(&self.config) {
-            wrong = Some(raw.to_string());
+        if let Some(mismatch) = key.allowed.mismatch(raw) {
+            return self.invalid(key, raw.to_string(), Some(mismatch), None, source);
         }
-        if let Some(value) = wrong {
-            let value = (!key.is_secret()).then_some(value);
-            self.errors
-                .push(ConfigError::NotAllowed { source, key, value });
-            return;
+        if let Err(value) = (key.set)(&mut self.config, raw) {
+            return self.invalid(key, value, None, None, source);
+        }
+        if !(key.fits)(&self.config) {
+            let reason = (key.reason)(&self.config);
+            return self.invalid(key, raw.to_string(), None, reason, source);
         }
         if let Some(base) = base {
             (key.rebase)(&mut self.config, base);
         }
         self.sources.insert(key.name, source);
+    }
+
+    /// Adds an error about the value of a key; of a secret the value is left out.
+    fn invalid(
+        &mut self,
+        key: &'static Key,
+        value: String,
+        mismatch: Option<Mismatch>,
+        reason: Option<&'static str>,
+        source: Source,
+    ) {
+        self.errors.push(ConfigError::NotAllowed {
+            source,
+            key,
+            value: (!key.is_secret()).then_some(value),
+            mismatch,
+            reason,
+        });
     }
 
     /// Everything together, if nothing is wrong.
@@ -369,17 +385,15 @@ fn raw_of(value: &DeValue<'_>) -> Raw {
     match value {
         DeValue::String(text) => Raw::Quoted(text.to_string()),
         DeValue::Integer(number) => {
-            Raw::Whole(i128::from_str_radix(number.as_str(), number.radix()).ok())
+            let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
+            Raw::Whole(value, number.as_str().to_owned())
         }
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or(Raw::Other("that float"), Raw::Real),
+        DeValue::Float(number) => Raw::Real(number.as_str().to_owned()),
         DeValue::Boolean(value) => Raw::Switch(*value),
         DeValue::Array(items) => {
             Raw::List(items.iter().map(|item| raw_of(item.get_ref())).collect())
         }
-        DeValue::Datetime(_) => Raw::Other("a date"),
+        DeValue::Datetime(_) => Raw::Other("a date-time"),
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }

@@ -67,9 +67,9 @@ fn a_wrong_configuration_is_exit_code_2_for_every_command_that_reads_it() {
         );
     }
     home.run(&["--peer-timeout", "0"])
-        .fails(2, &["--peer-timeout: peer_timeout cannot be \"0\""]);
+        .fails(2, &["--peer-timeout: invalid value \"0\" for peer_timeout"]);
     home.run(&["run", "--peer-timeout", "-5"])
-        .fails(2, &["peer_timeout cannot be \"-5\""]);
+        .fails(2, &["invalid value \"-5\" for peer_timeout"]);
     home.run(&["run", "--config", "none.toml"])
         .fails(2, &["none.toml: cannot be opened"]);
     let mut command = home.command(&["config"]);
