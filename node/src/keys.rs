@@ -335,10 +335,7 @@ mod tests {
             (digits.clone(), None),
             (format!("  0x{digits}\r\n"), None),
             (format!("relay {digits}"), Some(KeyKind::Relay)),
-            (
-                format!("account\t {digits}\n"),
-                Some(KeyKind::Validation),
-            ),
+            (format!("account\t {digits}\n"), Some(KeyKind::Validation)),
         ] {
             fs::write(&path, &content).unwrap();
             let secret = secret.clone();

@@ -1,13 +1,12 @@
 //! The arguments, as they are written. Meaning comes later; nothing is opened here.
 
-use core::num::NonZeroU64;
-use std::path::PathBuf;
-
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use core::num::NonZeroU64;
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
+use super::path_arg::PathArg;
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
 use crate::keys::KeyKind;
 use crate::run::quoted;
@@ -203,7 +202,7 @@ Secrets are not shown.")]
 pub(super) struct RunArgs<const HIDDEN: bool> {
     /// Read options from this TOML file.
     #[arg(long, value_name = "FILE", hide = HIDDEN)]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Option<PathArg>,
     #[command(flatten)]
     pub(super) flags: KeyFlags<HIDDEN>,
 }
@@ -229,7 +228,7 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
         Inputs {
             flags: self.flags.0,
             environment: std::env::vars_os().collect(),
-            file: self.config,
+            file: self.config.map(PathArg::into_path),
         }
     }
 }
@@ -301,7 +300,7 @@ impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
 pub(super) struct NodeArgs {
     /// The TOML file of the running node.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Option<PathArg>,
     /// The state directory of the running node.
     #[arg(long, alias = "state_dir", value_name = "PATH")]
     state_dir: Option<String>,
@@ -323,7 +322,7 @@ impl NodeArgs {
         Inputs {
             flags: flags.into_iter().flatten().collect(),
             environment: std::env::vars_os().collect(),
-            file: self.config.clone(),
+            file: self.config.clone().map(PathArg::into_path),
         }
     }
 }
@@ -364,7 +363,7 @@ pub(super) struct GetArgs {
     pub(super) json: bool,
     /// Write the data itself to this file.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["raw", "json"])]
-    pub(super) output: Option<PathBuf>,
+    pub(super) output: Option<PathArg>,
     #[command(flatten)]
     pub(super) at: NodeArgs,
 }
@@ -383,7 +382,7 @@ pub(super) enum PutKind {
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
     /// The file, or - for stdin; at most 1 GiB, or 65,368 bytes as a symbol.
-    pub(super) file: String,
+    pub(super) file: PathArg,
     /// What to store it as.
     #[arg(long, value_enum, default_value = "bytes")]
     pub(super) kind: PutKind,
@@ -426,7 +425,7 @@ which is the public key of a validator (Ed25519). Coins that are sent to the for
 #[derive(Debug, Args)]
 pub(super) struct GenerateKeyArgs {
     /// The file.
-    pub(super) file: PathBuf,
+    pub(super) file: PathArg,
     /// Kind of the key.
     #[arg(long, value_enum, default_value = "relay")]
     pub(super) kind: KeyKindArg,
@@ -438,7 +437,7 @@ pub(super) struct GenerateKeyArgs {
 #[derive(Debug, Args)]
 pub(super) struct ShowKeyArgs {
     /// The file.
-    pub(super) file: PathBuf,
+    pub(super) file: PathArg,
     /// Print only the public half of this kind.
     #[arg(long, value_enum)]
     pub(super) kind: Option<KeyKindArg>,
@@ -509,14 +508,14 @@ not, incidents are reported by `astreum store verify` and `astreum status` until
     /// Take in every atom of another store, ours or a reference node's, which is left as it is.
     Import {
         /// The other store's directory.
-        directory: PathBuf,
+        directory: PathArg,
         #[command(flatten)]
         options: StoreOptions,
     },
     /// Give every atom to a store in another directory.
     Export {
         /// The other store's directory.
-        directory: PathBuf,
+        directory: PathArg,
         /// Leave one that a reference node opens and serves whole; the directory has to be empty.
         #[arg(long)]
         reference: bool,

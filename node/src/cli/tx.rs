@@ -166,8 +166,7 @@ fn configured_secret(config: &Config) -> Result<Option<Secret>, Failure> {
 /// Refuses a recipient that is the relay public key of a secret that is at hand. The node does the
 /// same for its own relay key and for those of its peers.
 fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Result<(), Failure> {
-    let is_half_of =
-        |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
+    let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
     // This command needs neither of these, so that a file that cannot be read does not stop it.
     let relay_file = config.relay_secret_key_file.as_deref();
     let relay_file = relay_file.and_then(|path| keys::read_secret(path, KeyKind::Relay).ok());

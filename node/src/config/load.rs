@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, suggest};
 use super::keys::{Config, KEYS, Key};
+use super::paths::expand_home;
 use super::value::{Chain, Mismatch, Raw};
 
 /// The largest TOML file that is read.
@@ -109,7 +110,7 @@ impl Inputs {
         for (name, value) in &self.environment {
             let is_set = !value.to_string_lossy().trim().is_empty();
             if file.is_none() && name.to_str() == Some(FILE_VARIABLE) && is_set {
-                file = Some(value.into());
+                file = Some(expand_home(value.into()));
             }
         }
         if let Some(path) = &file {

@@ -20,7 +20,7 @@ pub(crate) use error::edit_distance;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
 pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};
-pub(crate) use paths::PRODUCT;
+pub(crate) use paths::{PRODUCT, expand_home};
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
 pub use value::{Allowed, Chain, ColdStorageSync, Mismatch, ParseSeedError, Seed, Shown};

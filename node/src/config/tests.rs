@@ -366,9 +366,7 @@ fn messages_name_the_type_that_was_found() {
             for value in ["\"true\"", "\"false\""] {
                 let quoted = said(key, value);
                 assert!(
-                    quoted.ends_with(
-                        "expected true or false, found a string; remove the quotes"
-                    ),
+                    quoted.ends_with("expected true or false, found a string; remove the quotes"),
                     "{quoted}"
                 );
             }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use astreum_core::atom::AtomId;
 
+use super::paths::expand_home;
 use super::secret::Secret;
 
 /// A value as a source gave it, before it has a meaning.
@@ -151,11 +152,17 @@ const MAX_SECONDS: u64 = u32::MAX as u64;
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Whole { min: 0, max: u64::MAX } => f.write_str("a non-negative integer"),
+            Self::Whole {
+                min: 0,
+                max: u64::MAX,
+            } => f.write_str("a non-negative integer"),
             Self::Whole { min, max: u64::MAX } => write!(f, "an integer of at least {min}"),
             Self::Whole { min, max } => write!(f, "an integer from {min} to {max}"),
             Self::WholeSeconds { min } => {
-                write!(f, "an integer number of seconds from {min} to {MAX_SECONDS}")
+                write!(
+                    f,
+                    "an integer number of seconds from {min} to {MAX_SECONDS}"
+                )
             }
             Self::Seconds { zero: true } => {
                 write!(f, "a number of seconds from 0 to {MAX_SECONDS}")
@@ -438,11 +445,7 @@ pub(super) trait OptionalSetting: Sized {
 
 impl OptionalSetting for PathBuf {
     fn parse(text: &str) -> Option<Self> {
-        // A shell expands `~`; a TOML file and a service's environment do not.
-        match text.strip_prefix("~/").zip(std::env::home_dir()) {
-            Some((rest, home)) => Some(home.join(rest)),
-            None => (!text.contains('\0')).then(|| Self::from(text)),
-        }
+        (!text.contains('\0')).then(|| expand_home(text.into()))
     }
 
     fn shown(&self) -> Shown {

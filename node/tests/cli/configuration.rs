@@ -185,7 +185,12 @@ fn keys_show_prints_every_public_half_with_its_label() {
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
         home.run(&["keys", "show", "a.key"])
     };
-    let label = |half: &str| half.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    let label = |half: &str| {
+        half.split_whitespace()
+            .take(3)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let relay = format!("relay X25519 {RELAY_HALF}");
     let account = format!("account Ed25519 {ACCOUNT_HALF}");
     for (content, kind, unused) in [
@@ -202,7 +207,11 @@ fn keys_show_prints_every_public_half_with_its_label() {
         assert!(lines[0].contains(kind), "{shown:?}");
         assert_eq!([label(lines[1]), label(lines[2])], [&*relay, &*account]);
         for at in [1, 2] {
-            assert_eq!(lines[at].contains("unused"), unused == Some(at), "{lines:?}");
+            assert_eq!(
+                lines[at].contains("unused"),
+                unused == Some(at),
+                "{lines:?}"
+            );
         }
         let json = home.run(&["keys", "show", "a.key", "--json"]).json();
         assert_eq!(json["relay_public_key"], RELAY_HALF);
@@ -225,4 +234,56 @@ fn key_files_of_the_other_kind_are_refused() {
         .fails(1, &["relay.key holds a relay key", "--kind validation"]);
     home.run(&["run", "--validation-secret-key-file", "none"])
         .fails(2, &["keys generate none --kind validation"]);
+}
+
+/// Shells do not expand `~` behind `=` or in quotes, as these arguments have it.
+#[test]
+fn every_path_argument_may_start_at_the_home_directory() {
+    let home = Home::new("tilde");
+    let inner = home.path().join("inside");
+    fs::create_dir(&inner).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.current_dir(&inner);
+        finish(command, b"")
+    };
+    home.file("node.toml", "incoming_port = 0\ndefault_seed = \"\"\n");
+    let json = run(&["config", "--config=~/node.toml", "--json"]).json();
+    assert_eq!(json["keys"]["incoming_port"]["value"], 0);
+    let mut command = home.command(&["config", "--json"]);
+    command
+        .current_dir(&inner)
+        .env("ASTREUM_CONFIG", "~/node.toml");
+    let json = finish(command, b"").json();
+    assert_eq!(json["keys"]["incoming_port"]["value"], 0);
+    run(&["keys", "generate", "~/wallet.key", "--kind", "account"]).lines();
+    run(&["keys", "show", "~/wallet.key"]).lines();
+    let to = "01".repeat(32);
+    run(&["tx", "send", &to, "5", "--key-file=~/wallet.key"]).fails(1, &["no node is running"]);
+    home.file("program.astreum", "5");
+    for arguments in [
+        &["eval", "~/program.astreum"][..],
+        &["eval", "--file=~/program.astreum"],
+        &["parse", "~/program.astreum"],
+    ] {
+        assert_eq!(run(arguments).lines(), ["5"], "{arguments:?}");
+    }
+    home.file("genesis.toml", "nonsense");
+    run(&["genesis", "--file=~/genesis.toml", "--dry-run"]).fails(2, &["genesis.toml:1"]);
+    home.file("proof.json", "nonsense");
+    run(&["proof", "verify", "~/proof.json"]).fails(1, &["proof.json: is no proof"]);
+    let node = crate::node::run(&home, &["--cold-storage-path=~/cold"]);
+    home.file("in", "some text");
+    let id = run(&["put", "~/in"]).lines()[0].to_owned();
+    run(&["get", &id, "--list", "-o", "~/out"]).lines();
+    assert_eq!(fs::read(home.path().join("out")).unwrap(), b"some text");
+    assert_eq!(node.interrupt().0, Some(0));
+    let cold = ["--cold-storage-path=~/cold"];
+    run(&[&["store", "export", "~/copy"], &cold[..]].concat()).lines();
+    assert!(home.path().join("copy").is_dir());
+    let other = ["--cold-storage-path=~/other"];
+    run(&[&["store", "import", "~/copy"], &other[..]].concat()).lines();
+    assert!(home.path().join("other").is_dir());
+    // Nothing was made at the place that the text names without that.
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
 }
