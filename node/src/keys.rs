@@ -1,7 +1,8 @@
 //! Key files: one secret key each, readable by its owner alone.
 //!
-//! A key file is text: 64 hexadecimal digits and a newline. It is created with mode 0600, never
-//! over another file, and refused when anybody but its owner can read it.
+//! A key file is one line of text: the kind of the key, a space and 64 hex digits. Files without a
+//! kind, as earlier versions made them, hold a key of either kind. A key file is created with mode
+//! 0600, never over another file, and refused when other users can read it.
 
 use core::fmt;
 use std::fs::{File, OpenOptions};
@@ -9,6 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use astreum_core::chain::Address;
 use astreum_core::crypto::{SecretKey, SigningKey};
 use zeroize::Zeroizing;
 
@@ -16,27 +18,36 @@ use crate::clock;
 use crate::config::{Config, Secret};
 use crate::control::hex;
 
-/// Longer files are no key files.
+/// Longer files are not key files.
 const MAX_FILE_BYTES: u64 = 256;
-/// Permission bits of everybody but the owner.
+/// Permission bits of all users but the owner.
 const OTHERS: u32 = 0o077;
 
-/// What a key is for; the same 32 secret bytes mean different keys.
+/// Purpose of a key. The same 32 secret bytes are a different key for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyKind {
     /// X25519, for the relay route.
     Relay,
-    /// Ed25519, for the validation route.
+    /// Ed25519, for the validation route and for accounts.
     Validation,
 }
 
 impl KeyKind {
-    /// The key's name on the command line.
+    /// Name on the command line and in key files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Relay => "relay",
             Self::Validation => "validation",
+        }
+    }
+
+    /// The kind with this name; `account` is another name of `validation`.
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "relay" => Some(Self::Relay),
+            "validation" | "account" => Some(Self::Validation),
+            _ => None,
         }
     }
 
@@ -54,10 +65,30 @@ impl KeyKind {
     }
 }
 
-/// What is wrong with a key file. Never quotes its content.
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relay => "relay key (X25519)",
+            Self::Validation => "account or validation key (Ed25519)",
+        })
+    }
+}
+
+/// Content of a key file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyFile {
+    /// The kind that the file states; `None` in files of earlier versions.
+    pub kind: Option<KeyKind>,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// Errors of key files. Never quotes their content.
 #[derive(Debug)]
 pub struct KeyError {
     path: PathBuf,
+    /// The kind of key that was to be read, if there is only one.
+    wanted: Option<KeyKind>,
     /// Whether it was to be read, not made.
     is_read: bool,
     problem: Problem,
@@ -70,6 +101,7 @@ enum Problem {
     NotOurs,
     NotAFile,
     Content,
+    Kind { found: KeyKind, wanted: KeyKind },
     Io(io::Error),
 }
 
@@ -87,12 +119,21 @@ impl fmt::Display for KeyError {
             Problem::NotAFile => write!(f, "{path} is not a regular file"),
             Problem::Content => write!(
                 f,
-                "{path} is no key file: it must hold 64 hexadecimal digits and nothing else"
+                "{path} is not a key file: expected `relay` or `validation`, a space and 64 hex \
+                 digits, or 64 hex digits alone"
+            ),
+            Problem::Kind { found, wanted } => write!(
+                f,
+                "{path} holds a {found}; expected a {wanted}: `astreum keys generate FILE --kind \
+                 {}` makes one",
+                wanted.name()
             ),
             Problem::Io(error) if self.is_read && error.kind() == io::ErrorKind::NotFound => {
+                let kind = self.wanted.map_or("relay|validation", KeyKind::name);
                 write!(
                     f,
-                    "there is no key file {path}; `astreum keys generate {path}` makes one"
+                    "there is no key file {path}; `astreum keys generate {path} --kind {kind}` \
+                     makes one"
                 )
             }
             Problem::Io(error) => write!(f, "key file {path}: {error}"),
@@ -110,13 +151,14 @@ pub fn generate() -> io::Result<Secret> {
     clock::entropy().map(Secret::new)
 }
 
-/// Writes `secret` to a new file.
+/// Writes `secret` to a new file, as a key of this kind.
 ///
 /// # Errors
-/// When the file exists, or cannot be written; what was begun is removed then.
-pub fn create_file(path: &Path, secret: &Secret) -> Result<(), KeyError> {
+/// When the file exists, or cannot be written; a partly written file is removed.
+pub fn create_file(path: &Path, kind: KeyKind, secret: &Secret) -> Result<(), KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
+        wanted: Some(kind),
         is_read: false,
         problem,
     };
@@ -126,8 +168,8 @@ pub fn create_file(path: &Path, secret: &Secret) -> Result<(), KeyError> {
         io::ErrorKind::AlreadyExists => failed(Problem::Exists),
         _ => failed(Problem::Io(error)),
     })?;
-    let mut text = Zeroizing::new(hex(secret.expose()));
-    text.push('\n');
+    let digits = Zeroizing::new(hex(secret.expose()));
+    let text = Zeroizing::new(format!("{} {}\n", kind.name(), *digits));
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all());
@@ -137,13 +179,33 @@ pub fn create_file(path: &Path, secret: &Secret) -> Result<(), KeyError> {
     })
 }
 
-/// Reads the secret from a key file.
+/// Reads the secret of this kind from a key file.
 ///
 /// # Errors
-/// When it is no regular file, is open to others, belongs to another user or holds something else.
-pub fn read_file(path: &Path) -> Result<Secret, KeyError> {
+/// As [`read_file`], and when the file states the other kind.
+pub fn read_secret(path: &Path, wanted: KeyKind) -> Result<Secret, KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
+        wanted: Some(wanted),
+        is_read: true,
+        problem,
+    };
+    let file = read_file(path).map_err(|error| failed(error.problem))?;
+    match file.kind {
+        Some(found) if found != wanted => Err(failed(Problem::Kind { found, wanted })),
+        _ => Ok(file.secret),
+    }
+}
+
+/// Reads a key file.
+///
+/// # Errors
+/// When it is not a regular file, is open to others, belongs to another user or holds something
+/// else.
+pub fn read_file(path: &Path) -> Result<KeyFile, KeyError> {
+    let failed = |problem| KeyError {
+        path: path.to_owned(),
+        wanted: None,
         is_read: true,
         problem,
     };
@@ -156,7 +218,7 @@ pub fn read_file(path: &Path) -> Result<Secret, KeyError> {
         .custom_flags(nonblocking)
         .open(path)
         .map_err(io_failed)?;
-    // Checked on the open file, so that nobody can swap it in between.
+    // Checked on the open file, so that it cannot be swapped in between.
     let metadata = file.metadata().map_err(io_failed)?;
     if !metadata.is_file() {
         return Err(failed(Problem::NotAFile));
@@ -177,23 +239,41 @@ pub fn read_file(path: &Path) -> Result<Secret, KeyError> {
         .map_err(io_failed)?;
     core::str::from_utf8(&bytes)
         .ok()
-        .and_then(|text| Secret::from_hex(text.trim()))
+        .and_then(parse)
         .ok_or_else(|| failed(Problem::Content))
+}
+
+fn parse(text: &str) -> Option<KeyFile> {
+    let text = text.trim();
+    let (kind, digits) = match text.split_once([' ', '\t']) {
+        Some((name, digits)) => (Some(KeyKind::from_name(name)?), digits.trim_start()),
+        None => (None, text),
+    };
+    let secret = Secret::from_hex(digits)?;
+    Some(KeyFile { kind, secret })
+}
+
+/// Message that refuses a transaction to the public key of a relay, where `owner` has that key.
+pub(crate) fn relay_key_refusal(recipient: &Address, owner: &str) -> String {
+    format!(
+        "refusing to send to {recipient}: it is the relay public key (X25519) of {owner}, not an \
+         account, so what it gets is lost; --force sends all the same"
+    )
 }
 
 impl Config {
     /// Reads the key files that are configured into the keys themselves.
     ///
-    /// A node that has no relay key after this makes one for the time it runs.
+    /// A node without a relay key after this makes one for the time it runs.
     ///
     /// # Errors
-    /// When a file that is named cannot be used.
+    /// When a file that is named cannot be used, or holds a key of the other kind.
     pub fn read_key_files(&mut self) -> Result<(), KeyError> {
         if let Some(path) = self.relay_secret_key_file.take() {
-            self.relay_secret_key = Some(read_file(&path)?);
+            self.relay_secret_key = Some(read_secret(&path, KeyKind::Relay)?);
         }
         if let Some(path) = self.validation_secret_key_file.take() {
-            self.validation_secret_key = Some(read_file(&path)?);
+            self.validation_secret_key = Some(read_secret(&path, KeyKind::Validation)?);
         }
         Ok(())
     }
@@ -213,24 +293,65 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_private_and_reads_back() {
+    fn key_file_is_private_and_reads_back() {
         let scratch = Scratch::new("keys-file");
         let path = scratch.path().join("relay.key");
         let secret = generate().unwrap();
-        create_file(&path, &secret).unwrap();
+        create_file(&path, KeyKind::Relay, &secret).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(read_file(&path).unwrap(), secret);
-        assert_ne!(generate().unwrap(), secret);
-        let again = create_file(&path, &generate().unwrap());
+        let kind = Some(KeyKind::Relay);
+        assert_eq!(read_file(&path).unwrap(), KeyFile { kind, secret });
+        let other = generate().unwrap();
+        assert_ne!(read_file(&path).unwrap().secret, other);
+        let again = create_file(&path, KeyKind::Relay, &other);
         assert!(again.unwrap_err().to_string().contains("exists"));
-        assert_eq!(read_file(&path).unwrap(), secret);
+        assert_ne!(read_file(&path).unwrap().secret, other);
     }
 
     #[test]
-    fn files_that_others_can_read_or_that_are_no_keys_are_refused() {
+    fn key_files_state_their_kind_and_files_without_one_hold_either() {
+        let scratch = Scratch::new("keys-kind");
+        let path = scratch.path().join("a.key");
+        let secret = Secret::new([7; 32]);
+        for (kind, other) in [
+            (KeyKind::Relay, KeyKind::Validation),
+            (KeyKind::Validation, KeyKind::Relay),
+        ] {
+            create_file(&path, kind, &secret).unwrap();
+            assert_eq!(read_secret(&path, kind).unwrap(), secret);
+            let error = read_secret(&path, other).unwrap_err().to_string();
+            let hint = format!("--kind {}", other.name());
+            assert!(error.contains(&format!("holds a {kind}")), "{error}");
+            assert!(error.contains(&hint), "{error}");
+            let missing = read_secret(&scratch.path().join("none"), kind).unwrap_err();
+            let hint = format!("keys generate {}", scratch.path().join("none").display());
+            let hint = format!("{hint} --kind {}`", kind.name());
+            assert!(missing.to_string().contains(&hint), "{missing}");
+            fs::remove_file(&path).unwrap();
+        }
+        let digits = "07".repeat(32);
+        create_file(&path, KeyKind::Relay, &secret).unwrap();
+        for (content, kind) in [
+            (digits.clone(), None),
+            (format!("  0x{digits}\r\n"), None),
+            (format!("relay {digits}"), Some(KeyKind::Relay)),
+            (format!("account\t {digits}\n"), Some(KeyKind::Validation)),
+        ] {
+            fs::write(&path, &content).unwrap();
+            let secret = secret.clone();
+            assert_eq!(read_file(&path).unwrap(), KeyFile { kind, secret });
+        }
+        fs::write(&path, &digits).unwrap();
+        for kind in [KeyKind::Relay, KeyKind::Validation] {
+            assert_eq!(read_secret(&path, kind).unwrap(), secret);
+        }
+    }
+
+    #[test]
+    fn refuses_key_files_of_others_and_other_files() {
         let scratch = Scratch::new("keys-refused");
         let path = scratch.path().join("relay.key");
-        create_file(&path, &Secret::new([7; 32])).unwrap();
+        create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
         for mode in [0o640, 0o604, 0o620, 0o601] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             assert!(error(&path).contains("open to others"), "{mode:o}");
@@ -242,13 +363,17 @@ mod tests {
             &"07".repeat(33),
             &"0z".repeat(32),
             &"07".repeat(500),
+            &format!("wallet {}", "07".repeat(32)),
+            &format!("relay relay {}", "07".repeat(32)),
+            "relay ",
         ] {
             fs::write(&path, content).unwrap();
             let error = error(&path);
-            assert!(error.contains("no key file"), "{error}");
+            assert!(error.contains("is not a key file"), "{error}");
             // The path may hold the same digits as a short content does.
             let said = error.replace(&path.display().to_string(), "");
-            assert!(content.is_empty() || !said.contains(content), "{error}");
+            let shown = content.is_empty() || content == "relay " || !said.contains(content);
+            assert!(shown && !said.contains("0707"), "{error}");
         }
         assert!(error(scratch.path()).contains("not a regular file"));
         let null = fs::metadata("/dev/null").is_ok_and(|data| !data.is_file());
@@ -274,7 +399,7 @@ mod tests {
     fn key_files_fill_in_the_keys() {
         let scratch = Scratch::new("keys-config");
         let path = scratch.path().join("relay.key");
-        create_file(&path, &Secret::new([7; 32])).unwrap();
+        create_file(&path, KeyKind::Relay, &Secret::new([7; 32])).unwrap();
         let mut config = Config {
             relay_secret_key_file: Some(path),
             ..Config::default()

@@ -136,6 +136,7 @@ impl Node {
                 .map(|(_, atom)| hex(&atom.to_bytes()))
                 .collect(),
             dry_run: false,
+            force: false,
         });
         sent.expect("the node takes the transaction");
     }

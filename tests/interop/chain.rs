@@ -247,6 +247,7 @@ impl Ours {
                 .map(|(_, atom)| hex(&atom.to_bytes()))
                 .collect(),
             dry_run: false,
+            force: false,
         };
         let reply: SendReply = self.request(&request)?;
         Ok(reply.id)

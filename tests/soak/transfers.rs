@@ -63,6 +63,7 @@ fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
             .map(|(_, atom)| hex(&atom.to_bytes()))
             .collect(),
         dry_run: false,
+        force: false,
     };
     node.request::<SendReply>(&request)
         .map(drop)

@@ -1,14 +1,14 @@
 //! The arguments, as they are written. Meaning comes later; nothing is opened here.
 
-use core::num::NonZeroU64;
-use std::path::PathBuf;
-
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use core::num::NonZeroU64;
 
 use super::chain_args::{AccountArgs, BlockArgs, GenesisArgs, ProofArgs, TxArgs, ValidatorsArgs};
 use super::chain_cmd::ChainArgs;
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
+use super::path_arg::PathArg;
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
+use crate::keys::KeyKind;
 use crate::run::quoted;
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
@@ -45,6 +45,7 @@ pub(super) enum Command {
   ASTREUM_INCOMING_PORT=0 astreum run --default-seed none --additional-seeds 192.0.2.7:52780
 
 Flags are stronger than the environment (ASTREUM_<KEY>), that than the file, that than defaults.
+An empty variable is unset; an unknown one is ignored with a warning.
 Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
     /// Evaluate expressions and print one result a line.
@@ -154,7 +155,7 @@ the chain and verifies them from the genesis on.")]
     #[command(after_help = "Examples:
   astreum keys generate relay.key
   astreum keys generate validator.key --kind validation
-  astreum keys show relay.key --json")]
+  astreum keys show relay.key")]
     Keys(KeysArgs),
     /// Look at, check, tidy and move cold storage.
     #[command(after_help = "Examples:
@@ -201,7 +202,7 @@ Secrets are not shown.")]
 pub(super) struct RunArgs<const HIDDEN: bool> {
     /// Read options from this TOML file.
     #[arg(long, value_name = "FILE", hide = HIDDEN)]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Option<PathArg>,
     #[command(flatten)]
     pub(super) flags: KeyFlags<HIDDEN>,
 }
@@ -227,7 +228,7 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
         Inputs {
             flags: self.flags.0,
             environment: std::env::vars_os().collect(),
-            file: self.config,
+            file: self.config.map(PathArg::into_path),
         }
     }
 }
@@ -299,7 +300,7 @@ impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
 pub(super) struct NodeArgs {
     /// The TOML file of the running node.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Option<PathArg>,
     /// The state directory of the running node.
     #[arg(long, alias = "state_dir", value_name = "PATH")]
     state_dir: Option<String>,
@@ -321,7 +322,7 @@ impl NodeArgs {
         Inputs {
             flags: flags.into_iter().flatten().collect(),
             environment: std::env::vars_os().collect(),
-            file: self.config.clone(),
+            file: self.config.clone().map(PathArg::into_path),
         }
     }
 }
@@ -362,7 +363,7 @@ pub(super) struct GetArgs {
     pub(super) json: bool,
     /// Write the data itself to this file.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["raw", "json"])]
-    pub(super) output: Option<PathBuf>,
+    pub(super) output: Option<PathArg>,
     #[command(flatten)]
     pub(super) at: NodeArgs,
 }
@@ -381,7 +382,7 @@ pub(super) enum PutKind {
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
     /// The file, or - for stdin; at most 1 GiB, or 65,368 bytes as a symbol.
-    pub(super) file: String,
+    pub(super) file: PathArg,
     /// What to store it as.
     #[arg(long, value_enum, default_value = "bytes")]
     pub(super) kind: PutKind,
@@ -405,20 +406,27 @@ pub(super) struct KeysArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a new key, in a file that only you can read, and print its public half.
-    #[command(after_help = "Example:
-  astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key")]
-    Generate(KeyFileArgs),
-    /// Print the public half of the key in a file.
-    #[command(after_help = "Example:
-  astreum keys show validator.key --kind validation")]
-    Show(KeyFileArgs),
+    #[command(after_help = "Examples:
+  astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key
+  astreum keys generate wallet.key --kind account
+
+The file states the kind of the key, and is refused where the other kind is needed.")]
+    Generate(GenerateKeyArgs),
+    /// Print the public halves of the key in a file, with their kinds.
+    #[command(after_help = "Examples:
+  astreum keys show wallet.key
+  astreum keys show wallet.key --kind account      only the account's address, for scripts
+
+A secret has two public halves: the public key of a relay (X25519), and the address of an account,
+which is the public key of a validator (Ed25519). Coins that are sent to the former are lost.")]
+    Show(ShowKeyArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct KeyFileArgs {
+pub(super) struct GenerateKeyArgs {
     /// The file.
-    pub(super) file: PathBuf,
-    /// What the key is for.
+    pub(super) file: PathArg,
+    /// Kind of the key.
     #[arg(long, value_enum, default_value = "relay")]
     pub(super) kind: KeyKindArg,
     /// Print JSON.
@@ -426,7 +434,19 @@ pub(super) struct KeyFileArgs {
     pub(super) json: bool,
 }
 
-/// What a key is for.
+#[derive(Debug, Args)]
+pub(super) struct ShowKeyArgs {
+    /// The file.
+    pub(super) file: PathArg,
+    /// Print only the public half of this kind.
+    #[arg(long, value_enum)]
+    pub(super) kind: Option<KeyKindArg>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Kind of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum KeyKindArg {
     /// X25519, for relay_secret_key.
@@ -434,6 +454,15 @@ pub(super) enum KeyKindArg {
     /// Ed25519, for validation_secret_key and for accounts.
     #[value(alias = "account")]
     Validation,
+}
+
+impl From<KeyKindArg> for KeyKind {
+    fn from(kind: KeyKindArg) -> Self {
+        match kind {
+            KeyKindArg::Relay => Self::Relay,
+            KeyKindArg::Validation => Self::Validation,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -479,14 +508,14 @@ not, incidents are reported by `astreum store verify` and `astreum status` until
     /// Take in every atom of another store, ours or a reference node's, which is left as it is.
     Import {
         /// The other store's directory.
-        directory: PathBuf,
+        directory: PathArg,
         #[command(flatten)]
         options: StoreOptions,
     },
     /// Give every atom to a store in another directory.
     Export {
         /// The other store's directory.
-        directory: PathBuf,
+        directory: PathArg,
         /// Leave one that a reference node opens and serves whole; the directory has to be empty.
         #[arg(long)]
         reference: bool,

@@ -1,11 +1,10 @@
 //! The arguments of the commands about the chain, as they are written.
 
-use core::num::NonZeroU32;
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
+use core::num::NonZeroU32;
 
 use super::args::{NodeArgs, RunArgs};
+use super::path_arg::PathArg;
 use super::wait::Wait;
 
 #[derive(Debug, Args)]
@@ -71,7 +70,7 @@ pub(super) struct TxSendArgs {
     pub(super) amount: String,
     /// The file of the sender's secret key.
     #[arg(long, value_name = "FILE")]
-    pub(super) key_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathArg>,
     /// Data to go with it, in hexadecimal digits.
     #[arg(long, value_name = "HEX", conflicts_with = "data_text")]
     pub(super) data: Option<String>,
@@ -96,7 +95,8 @@ pub(super) struct TxSendArgs {
     /// Print what would be sent, and send nothing.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
-    /// Send even to a recipient that no key pair can have, whose money is lost.
+    /// Send even to a recipient that cannot spend what it gets: one that is not an Ed25519 public
+    /// key, or is the public key of a relay.
     #[arg(long)]
     pub(super) force: bool,
     /// Print JSON.
@@ -259,7 +259,7 @@ pub(super) struct ValidatorsArgs {
 pub(super) struct GenesisArgs {
     /// Read what the chain starts with from this TOML file; the flags below add to it.
     #[arg(long, value_name = "FILE", conflicts_with = "reference")]
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Option<PathArg>,
     /// An account and its balance. Repeat it for more; `treasury` and `burn` are accounts too.
     #[arg(long, value_name = "KEY=AMOUNT", conflicts_with = "reference")]
     pub(super) balance: Vec<String>,
@@ -339,7 +339,7 @@ pub(super) struct ProofAccountArgs {
 #[derive(Debug, Args)]
 pub(super) struct ProofVerifyArgs {
     /// The proof, or - for stdin.
-    pub(super) file: String,
+    pub(super) file: PathArg,
     /// The block that it has to be about.
     #[arg(long, value_name = "ID")]
     pub(super) block: Option<String>,

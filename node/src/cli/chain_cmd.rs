@@ -118,7 +118,7 @@ fn directory(config: &Config) -> Result<std::path::PathBuf, Failure> {
 
 fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
     let options = args.run.options();
-    let config = args.run.into_inputs().load()?.config;
+    let config = args.run.load()?.config;
     let path = directory(&config)?;
     if !path.is_dir() {
         return Err(Failure::Failed(format!(
@@ -206,7 +206,7 @@ fn last_signed(record: &SigningRecord) -> String {
 fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
     let wanted = args.head.as_deref().map(|head| words::id("--head", head));
     let wanted = wanted.transpose()?;
-    let loaded = args.run.into_inputs().load()?;
+    let loaded = args.run.load()?;
     let (config, paths) = (&loaded.config, loaded.paths());
     let path = directory(config)?;
     let Some(cold) = &config.cold_storage_path else {

@@ -1,19 +1,46 @@
 //! `astreum config`: the effective configuration, and the table of keys.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, KEYS, Key, Loaded, Shown, Source};
+use crate::config::{Config, Inputs, KEYS, Key, Loaded, Shown, Source};
 
-use super::args::ConfigArgs;
-use super::output::{Failure, Output, json_line};
+use super::args::{ConfigArgs, NodeArgs, RunArgs};
+use super::output::{Failure, Output, complain, json_line};
+
+impl<const HIDDEN: bool> RunArgs<HIDDEN> {
+    /// Loads the configuration of the node that the arguments describe.
+    pub(super) fn load(self) -> Result<Loaded, Failure> {
+        load(self.into_inputs())
+    }
+}
+
+impl NodeArgs {
+    /// Loads the configuration of the node that the arguments name.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        load(self.inputs())
+    }
+}
+
+/// Loads a configuration. What is ignored is said the first time only: some commands load twice.
+fn load(inputs: Inputs) -> Result<Loaded, Failure> {
+    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+    let loaded = inputs.load()?;
+    if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+        for warning in &loaded.warnings {
+            complain(&format!("warning: ignored {warning}"));
+        }
+    }
+    Ok(loaded)
+}
 
 pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> {
     if args.markdown {
         return markdown(out);
     }
-    let loaded = args.run.into_inputs().load()?;
+    let loaded = args.run.load()?;
     if args.json {
         return json_line(out, &as_json(&loaded));
     }

@@ -38,7 +38,7 @@ pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure
     let dry_run = args.dry_run;
     let options = args.run.options();
     let (reference, validator) = (args.reference, args.validator.clone());
-    let loaded = args.run.into_inputs().load()?;
+    let loaded = args.run.load()?;
     let genesis = start(&plan, reference, validator.as_deref(), &loaded)?;
     let mut atoms = MemoryStore::new();
     let block = genesis

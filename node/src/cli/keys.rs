@@ -4,37 +4,93 @@ use std::io::Write as _;
 
 use serde_json::json;
 
+use crate::config::Secret;
 use crate::control::hex;
 use crate::keys::{KeyKind, create_file, generate, read_file};
 
-use super::args::{KeyFileArgs, KeyKindArg, KeysArgs, KeysCommand};
-use super::output::{Failure, Output, json_line};
+use super::account::table;
+use super::args::{GenerateKeyArgs, KeysArgs, KeysCommand, ShowKeyArgs};
+use super::output::{Failure, Output, complain, json_line};
 
 pub(super) fn keys(args: KeysArgs, out: &mut Output) -> Result<(), Failure> {
     super::forbid_core_dumps();
-    let (args, secret) = match args.command {
-        KeysCommand::Generate(args) => {
-            let secret = generate().map_err(Failure::failed)?;
-            create_file(&args.file, &secret).map_err(Failure::failed)?;
-            (args, secret)
-        }
-        KeysCommand::Show(args) => {
-            let secret = read_file(&args.file).map_err(Failure::failed)?;
-            (args, secret)
-        }
-    };
-    let KeyFileArgs { file, kind, json } = args;
-    let kind = match kind {
-        KeyKindArg::Relay => KeyKind::Relay,
-        KeyKindArg::Validation => KeyKind::Validation,
-    };
-    let public_key = hex(&kind.public_key(&secret));
-    if !json {
-        return Ok(writeln!(out, "{public_key}")?);
+    match args.command {
+        KeysCommand::Generate(args) => make(&args, out),
+        KeysCommand::Show(args) => show(&args, out),
     }
-    let file = file.display().to_string();
-    json_line(
-        out,
-        &json!({"kind": kind.name(), "public_key": public_key, "file": file}),
-    )
+}
+
+fn make(args: &GenerateKeyArgs, out: &mut Output) -> Result<(), Failure> {
+    let kind = KeyKind::from(args.kind);
+    let secret = generate().map_err(Failure::failed)?;
+    create_file(&args.file, kind, &secret).map_err(Failure::failed)?;
+    let public_key = hex(&kind.public_key(&secret));
+    if args.json {
+        let file = args.file.display().to_string();
+        let value = json!({"kind": kind.name(), "public_key": public_key, "file": file});
+        return json_line(out, &value);
+    }
+    writeln!(out, "{public_key}")?;
+    if kind == KeyKind::Relay {
+        complain(
+            "note: this is the public half of a relay key (X25519), not an account; accounts are \
+             made with --kind account",
+        );
+    }
+    Ok(())
+}
+
+fn show(args: &ShowKeyArgs, out: &mut Output) -> Result<(), Failure> {
+    let file = read_file(&args.file).map_err(Failure::failed)?;
+    let name = args.file.display();
+    let kind = args.kind.map(KeyKind::from);
+    if let (Some(kind), Some(stated)) = (kind, file.kind)
+        && kind != stated
+    {
+        complain(&format!(
+            "warning: {name} holds a {stated}; this is what its secret would be as a {kind}"
+        ));
+    }
+    let public_key = |kind: KeyKind| hex(&kind.public_key(&file.secret));
+    if args.json {
+        let kind = kind.or(file.kind);
+        return json_line(
+            out,
+            &json!({
+                "kind": kind.map(KeyKind::name),
+                "public_key": kind.map(public_key),
+                "file_kind": file.kind.map(KeyKind::name),
+                "relay_public_key": public_key(KeyKind::Relay),
+                "account": public_key(KeyKind::Validation),
+                "file": name.to_string(),
+            }),
+        );
+    }
+    if let Some(kind) = kind {
+        return Ok(writeln!(out, "{}", public_key(kind))?);
+    }
+    Ok(write!(out, "{}", halves(file.kind, &file.secret))?)
+}
+
+/// Every public half of a secret, with its label. Those of the kind that the file does not state
+/// are marked.
+fn halves(stated: Option<KeyKind>, secret: &Secret) -> String {
+    let half = |kind: KeyKind| {
+        let public_key = hex(&kind.public_key(secret));
+        match stated {
+            Some(stated) if stated != kind => {
+                format!("{public_key} (unused: the file holds a {stated})")
+            }
+            _ => public_key,
+        }
+    };
+    let kind = match stated {
+        Some(kind) => kind.to_string(),
+        None => "not stated in the file".to_owned(),
+    };
+    table(&[
+        ("kind", kind),
+        ("relay X25519", half(KeyKind::Relay)),
+        ("account Ed25519", half(KeyKind::Validation)),
+    ])
 }

@@ -1,11 +1,10 @@
 //! Arguments of `eval`, `repl` and `parse`.
 
-use std::path::PathBuf;
-
 use astreum_core::text::BytesStyle;
 use clap::{Args, ValueEnum};
 
 use super::args::NodeArgs;
+use super::path_arg::PathArg;
 
 pub(super) const EVAL_HELP: &str = "\
 Examples:
@@ -47,7 +46,7 @@ pub(super) struct SourceArgs {
     pub(super) input: Option<String>,
     /// Read this file, whatever its name looks like.
     #[arg(short, long, value_name = "FILE", conflicts_with = "input")]
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Option<PathArg>,
     /// Take this text, even if a file has the same name.
     #[arg(
         short,

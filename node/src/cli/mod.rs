@@ -22,6 +22,7 @@ mod language_args;
 mod limits;
 mod literal;
 mod output;
+mod path_arg;
 mod proof;
 mod put;
 mod repl;

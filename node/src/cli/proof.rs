@@ -12,6 +12,7 @@ use super::account::table;
 use super::block::time;
 use super::chain_args::{ProofAccountArgs, ProofArgs, ProofCommand, ProofVerifyArgs};
 use super::output::{Failure, Output, complain, json_line};
+use super::path_arg::PathArg;
 use super::session::client;
 use super::source::read_capped;
 use super::words;
@@ -45,9 +46,9 @@ fn verify(args: &ProofVerifyArgs, out: &mut Output) -> Result<(), Failure> {
     let account = args.account.as_deref();
     let account = account.map(|key| words::account_key("--account", key));
     let account = account.transpose()?;
-    let name = match args.file.as_str() {
-        "-" => "stdin",
-        file => file,
+    let name = match args.file.is_stdin() {
+        true => "stdin".to_owned(),
+        false => args.file.display().to_string(),
     };
     let failed = |what: String| Failure::Failed(format!("{name}: {what}"));
     let proof: AccountProof = serde_json::from_slice(&read(&args.file)?)
@@ -77,12 +78,12 @@ fn verify(args: &ProofVerifyArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(file: &str) -> Result<Vec<u8>, Failure> {
-    let read = match file {
-        "-" => read_capped(io::stdin().lock(), MAX_PROOF_BYTES),
-        path => File::open(path).and_then(|file| read_capped(file, MAX_PROOF_BYTES)),
+fn read(file: &PathArg) -> Result<Vec<u8>, Failure> {
+    let read = match file.is_stdin() {
+        true => read_capped(io::stdin().lock(), MAX_PROOF_BYTES),
+        false => File::open(&**file).and_then(|file| read_capped(file, MAX_PROOF_BYTES)),
     };
-    read.map_err(|error| Failure::Failed(format!("{file}: {error}")))
+    read.map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
 }
 
 fn as_json(proven: &Proven) -> serde_json::Value {

@@ -10,6 +10,7 @@ use crate::control::{Client, MAX_LINE_BYTES, PutReply, Request, hex};
 
 use super::args::{PutArgs, PutKind};
 use super::output::{Failure, Output, complain, json_line};
+use super::path_arg::PathArg;
 use super::session::{client, fetch};
 use super::source::read_capped;
 
@@ -64,13 +65,13 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
 
 /// Reads the input. Its length is checked first where it is known; a pipe fails as soon as it is too
 /// long.
-fn read(file: &str, kind: PutKind) -> Result<Vec<u8>, Failure> {
+fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
     let max_bytes = match kind {
         // With the end of a line.
         PutKind::Symbol => MAX_ATOM_BYTES as u64 + 2,
         PutKind::Bytes | PutKind::Expr => MAX_FILE_BYTES,
     };
-    let failed = |error: io::Error| Failure::Failed(format!("{file}: {error}"));
+    let failed = |error: io::Error| Failure::Failed(format!("{}: {error}", file.display()));
     let check_len = |stat: rustix::fs::Stat| {
         let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
         match u64::try_from(stat.st_size) {
@@ -81,13 +82,13 @@ fn read(file: &str, kind: PutKind) -> Result<Vec<u8>, Failure> {
             _ => Ok(()),
         }
     };
-    if file == "-" {
+    if file.is_stdin() {
         let stdin = io::stdin();
         let stat = rustix::fs::fstat(&stdin).map_err(|error| failed(error.into()))?;
         check_len(stat).map_err(failed)?;
         return read_capped(stdin.lock(), max_bytes).map_err(failed);
     }
-    let opened = File::open(file).map_err(failed)?;
+    let opened = File::open(&**file).map_err(failed)?;
     let stat = rustix::fs::fstat(&opened).map_err(|error| failed(error.into()))?;
     check_len(stat).map_err(failed)?;
     read_capped(opened, max_bytes).map_err(failed)

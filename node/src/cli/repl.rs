@@ -20,6 +20,8 @@ use rustyline::{
     RepeatCount,
 };
 
+use crate::config::expand_home;
+
 use super::args::NodeArgs;
 use super::eval::{explain, is_definition, is_failed, load, missing, print};
 use super::language_args::{As, ReplArgs};
@@ -86,7 +88,7 @@ pub(super) fn repl(args: &ReplArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn state_dir(at: &NodeArgs) -> Result<PathBuf, Failure> {
-    Ok(at.inputs().load()?.paths().state_dir)
+    Ok(at.load()?.paths().state_dir)
 }
 
 impl Repl<'_> {
@@ -229,7 +231,7 @@ impl Repl<'_> {
                 Err(_) => self.complain("invalid form: expected :as auto, text, int or hex"),
             },
             ("load", "") => self.complain("missing file name: expected :load FILE"),
-            ("load", file) => match Source::from_file(Path::new(file)) {
+            ("load", file) => match Source::from_file(&expand_home(file.into())) {
                 Ok(source) => self.evaluate(source)?,
                 Err(Failure::Failed(message)) => self.complain(&message),
                 Err(failure) => return Err(failure),

@@ -15,7 +15,7 @@ pub(super) fn run<const HIDDEN: bool>(
     super::forbid_core_dumps();
     super::exit_on_bus_error();
     let options = args.options();
-    let loaded = args.into_inputs().load()?;
+    let loaded = args.load()?;
     let paths = loaded.paths();
     let port_is_default = loaded.source("incoming_port") == Source::Default;
     let mut config = loaded.config;

@@ -34,7 +34,7 @@ pub(super) struct Session {
 impl Session {
     /// A session in memory, or with the atoms of the node at `at` if `node`.
     pub(super) fn new(at: &NodeArgs, node: bool, limits: &LimitArgs) -> Result<Self, Failure> {
-        let loaded = at.inputs().load()?;
+        let loaded = at.load()?;
         let settings = Settings::new(limits, &loaded.config);
         let node = node.then(|| {
             let timeout = Duration::from_secs(at.timeout.get());
@@ -119,7 +119,7 @@ impl Session {
 
 /// The client for the node that the arguments name.
 pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
-    let paths = args.inputs().load()?.paths();
+    let paths = args.load()?.paths();
     let timeout = Duration::from_secs(args.timeout.get());
     Ok(Client::new(paths.control_socket, timeout))
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use astreum_core::text::{ParseError, Position};
 
+use crate::config::expand_home;
+
 use super::language_args::SourceArgs;
 use super::output::Failure;
 
@@ -33,8 +35,10 @@ impl Source {
         }
         match args.input.as_deref() {
             Some("-") => Self::from_reader("stdin", io::stdin().lock()),
-            Some(input) if Path::new(input).is_file() => Self::from_file(Path::new(input)),
-            Some(input) if Path::new(input).is_dir() && looks_like_a_path(input) => {
+            Some(input) if expand_home(input.into()).is_file() => {
+                Self::from_file(&expand_home(input.into()))
+            }
+            Some(input) if expand_home(input.into()).is_dir() && looks_like_a_path(input) => {
                 Err(Failure::Usage(format!("{input} is a directory")))
             }
             Some(input) if looks_like_a_path(input) => Err(Failure::Usage(format!(

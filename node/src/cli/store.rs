@@ -93,7 +93,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn read(options: StoreOptions) -> Result<(bool, Config), Failure> {
-    let config = options.run.into_inputs().load()?.config;
+    let config = options.run.load()?.config;
     check_path(&config)?;
     Ok((options.json, config))
 }
@@ -110,7 +110,7 @@ fn check_path(config: &Config) -> Result<(), Failure> {
 /// Lists or clears the incidents of a directory, or of the node that has it open.
 fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), Failure> {
     let json = options.json;
-    let loaded = options.run.into_inputs().load()?;
+    let loaded = options.run.load()?;
     check_path(&loaded.config)?;
     let path = loaded.config.cold_storage_path.clone().unwrap_or_default();
     let opened = ColdStore::open_to_read(&path, loaded.config.cold_storage_mmap);

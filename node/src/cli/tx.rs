@@ -11,12 +11,12 @@ use astreum_core::integer::Natural;
 use serde_json::json;
 
 use crate::clock;
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use crate::control::{
     BlockReply, Client, ClientError, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
     TransactionStatusReply, hex, unhex,
 };
-use crate::keys;
+use crate::keys::{self, KeyKind};
 
 use super::account::{at_head, table};
 use super::args::NodeArgs;
@@ -42,7 +42,11 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
     let amount = amount(args, &data)?;
     let counter = number("the counter", args.counter.as_deref())?;
     let chain_id = number("the chain id", args.chain_id.as_deref())?;
-    let key = secret(args)?;
+    let config = args.at.load()?.config;
+    let key = secret(args, &config)?;
+    if !args.force {
+        refuse_relay_key(&recipient, &key, &config)?;
+    }
     let client = client(&args.at)?;
     let chain_id = match chain_id {
         Some(chain_id) => chain_id,
@@ -62,6 +66,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
         id: transaction.id().to_string(),
         atoms: atoms.collect(),
         dry_run: args.dry_run,
+        force: args.force,
     };
     let reply: SendReply = client.request(&request)?;
     for warning in &reply.warnings {
@@ -135,26 +140,48 @@ fn number(what: &str, text: Option<&str>) -> Result<Option<Natural>, Failure> {
     text.map(|text| words::natural(what, text)).transpose()
 }
 
-/// The sender's secret: from a key file, or what the configuration says.
-fn secret(args: &TxSendArgs) -> Result<Secret, Failure> {
+/// The sender's secret, from a key file or the configuration.
+fn secret(args: &TxSendArgs, config: &Config) -> Result<Secret, Failure> {
     if let Some(path) = &args.key_file {
-        return keys::read_file(path).map_err(Failure::failed);
+        return keys::read_secret(path, KeyKind::Validation).map_err(Failure::failed);
     }
-    configured_secret(&args.at)?.ok_or_else(|| {
+    configured_secret(config)?.ok_or_else(|| {
         Failure::Usage(
-            "who sends is not known; give --key-file FILE, or set validation_secret_key_file. \
+            "missing sender: give --key-file FILE, or set validation_secret_key_file; \
              `astreum keys generate FILE --kind account` makes a key"
                 .to_owned(),
         )
     })
 }
 
-fn configured_secret(at: &NodeArgs) -> Result<Option<Secret>, Failure> {
-    let mut config = at.inputs().load()?.config;
-    // The relay's key is none of this command's business.
-    config.relay_secret_key_file = None;
-    config.read_key_files().map_err(Failure::failed)?;
-    Ok(config.validation_secret_key.clone())
+fn configured_secret(config: &Config) -> Result<Option<Secret>, Failure> {
+    match &config.validation_secret_key_file {
+        Some(path) => keys::read_secret(path, KeyKind::Validation)
+            .map(Some)
+            .map_err(Failure::failed),
+        None => Ok(config.validation_secret_key.clone()),
+    }
+}
+
+/// Refuses a recipient that is the relay public key of a secret that is at hand. The node does the
+/// same for its own relay key and for those of its peers.
+fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Result<(), Failure> {
+    let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
+    // This command needs neither of these, so that a file that cannot be read does not stop it.
+    let relay_file = config.relay_secret_key_file.as_deref();
+    let relay_file = relay_file.and_then(|path| keys::read_secret(path, KeyKind::Relay).ok());
+    let relay = relay_file.as_ref().or(config.relay_secret_key.as_ref());
+    let validation = configured_secret(config).ok().flatten();
+    let owner = if is_half_of(sender) {
+        "the sender's own secret"
+    } else if relay.is_some_and(is_half_of) {
+        "the configured relay key"
+    } else if validation.as_ref().is_some_and(is_half_of) {
+        "the configured validation key's secret"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Usage(keys::relay_key_refusal(recipient, owner)))
 }
 
 fn head_chain_id(client: &Client) -> Result<Natural, Failure> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::keys::{KEYS, Key};
 use super::load::Source;
+use super::value::Mismatch;
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub enum ConfigError {
         key: &'static Key,
         /// The value, or the part of it that is wrong; `None` for a secret.
         value: Option<String>,
+        /// How its type differs from that of the key.
+        mismatch: Option<Mismatch>,
+        /// Why the value is wrong, where that is not said by what is allowed.
+        reason: Option<&'static str>,
     },
     /// The file cannot be used as a whole.
     File {
@@ -61,13 +66,33 @@ impl fmt::Display for ConfigError {
                     None => f.write_str("; `astreum config` lists the keys"),
                 }
             }
-            Self::NotAllowed { source, key, value } => {
+            Self::NotAllowed {
+                source,
+                key,
+                value,
+                mismatch,
+                reason,
+            } => {
                 let name = key.name;
                 match value {
-                    Some(value) => write!(f, "{source}: {name} cannot be {value}")?,
-                    None => write!(f, "{source}: {name} cannot be what it is (not shown)")?,
+                    Some(value) => write!(f, "{source}: invalid value {value} for {name}: ")?,
+                    None => write!(f, "{source}: invalid value for {name} (not shown): ")?,
                 }
-                write!(f, "; allowed is {}", key.allowed)
+                if let Some(reason) = reason {
+                    write!(f, "{reason}; ")?;
+                }
+                write!(f, "expected {}", key.allowed)?;
+                match mismatch {
+                    Some(Mismatch { found, is_quoted }) => {
+                        let advice = if *is_quoted {
+                            "; remove the quotes"
+                        } else {
+                            ""
+                        };
+                        write!(f, ", found {found}{advice}")
+                    }
+                    None => Ok(()),
+                }
             }
             Self::File {
                 path,

@@ -26,6 +26,7 @@ pub struct Key {
     pub allowed: Allowed,
     pub(super) set: fn(&mut Config, &Raw) -> Result<(), String>,
     pub(super) fits: fn(&Config) -> bool,
+    pub(super) reason: fn(&Config) -> Option<&'static str>,
     pub(super) show: fn(&Config) -> Shown,
     pub(super) rebase: fn(&mut Config, &Path),
 }
@@ -110,6 +111,7 @@ macro_rules! keys {
                 Ok(())
             },
             fits: |config| config.$name.fits($allowed),
+            reason: |config| config.$name.reason(),
             show: |config| config.$name.show(),
             rebase: |config, base| config.$name.rebase(base),
         },)+)+];
@@ -186,7 +188,7 @@ keys! {
         use_ipv6: bool = false, Allowed::Switch;
         /// UDP port to bind. 0 lets the system pick one.
         incoming_port: u16 = 52780, Allowed::Whole { min: 0, max: 65_535 };
-        /// Address to ask first when joining. Empty or none: no default seed.
+        /// Address to ask first when joining. "none", or "" in a file or flag: no default seed.
         default_seed: Option<Seed> = DEFAULT_SEED.parse().ok(), Allowed::Seed;
         /// Further addresses to ask when joining. Repeat the flag, or put commas between.
         additional_seeds: Vec<Seed> = Vec::new(), Allowed::Seeds;
@@ -224,7 +226,8 @@ keys! {
         control_socket: Option<PathBuf> = None, Allowed::Path;
         /// File that holds relay_secret_key; `astreum keys generate` makes one.
         relay_secret_key_file: Option<PathBuf> = None, Allowed::Path;
-        /// File that holds validation_secret_key; `astreum keys generate` makes one.
+        /// File that holds validation_secret_key; `astreum keys generate --kind validation` makes
+        /// one.
         validation_secret_key_file: Option<PathBuf> = None, Allowed::Path;
         /// Map sealed files of cold storage into memory. Set it to false where files can change
         /// under a running node.

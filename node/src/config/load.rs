@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, ConfigErrors, suggest};
 use super::keys::{Config, KEYS, Key};
-use super::value::{Chain, Raw};
+use super::paths::expand_home;
+use super::value::{Chain, Mismatch, Raw};
 
 /// The largest TOML file that is read.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -60,7 +61,7 @@ impl fmt::Display for Source {
 pub struct Inputs {
     /// Keys that flags set, with every value that was given.
     pub flags: Vec<(&'static Key, Vec<String>)>,
-    /// The environment; variables that are not ours are skipped.
+    /// The environment. Variables without our prefix, and empty ones, are skipped.
     pub environment: Vec<(OsString, OsString)>,
     /// The TOML file. Without it, `ASTREUM_CONFIG` names one.
     pub file: Option<PathBuf>,
@@ -73,6 +74,8 @@ pub struct Loaded {
     pub config: Config,
     /// The TOML file that was read, if any.
     pub file: Option<PathBuf>,
+    /// What was ignored and is probably a mistake: unknown `ASTREUM_` variables.
+    pub warnings: Vec<ConfigError>,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -105,8 +108,9 @@ impl Inputs {
         let mut gather = Gather::default();
         let mut file = self.file;
         for (name, value) in &self.environment {
-            if file.is_none() && name.to_str() == Some(FILE_VARIABLE) && !value.is_empty() {
-                file = Some(value.into());
+            let is_set = !value.to_string_lossy().trim().is_empty();
+            if file.is_none() && name.to_str() == Some(FILE_VARIABLE) && is_set {
+                file = Some(expand_home(value.into()));
             }
         }
         if let Some(path) = &file {
@@ -134,13 +138,12 @@ impl Config {
             config: self.clone(),
             sources: sources.collect(),
             errors: Vec::new(),
+            warnings: Vec::new(),
         };
         for key in KEYS.iter().filter(|key| !(key.fits)(self)) {
-            let value = (!key.is_secret()).then(|| key.show(self).to_string());
-            let source = Source::Default;
-            gather
-                .errors
-                .push(ConfigError::NotAllowed { source, key, value });
+            let shown = key.show(self).to_string();
+            let reason = (key.reason)(self);
+            gather.invalid(key, shown, None, reason, Source::Default);
         }
         gather.relations();
         if gather.errors.is_empty() {
@@ -157,19 +160,20 @@ struct Gather {
     config: Config,
     sources: BTreeMap<&'static str, Source>,
     errors: Vec<ConfigError>,
+    warnings: Vec<ConfigError>,
 }
 
 impl Gather {
     fn set(&mut self, key: &'static Key, raw: &Raw, source: Source, base: Option<&Path>) {
-        let mut wrong = (key.set)(&mut self.config, raw).err();
-        if wrong.is_none() && !(key.fits)(&self.config) {
-            wrong = Some(raw.to_string());
+        if let Some(mismatch) = key.allowed.mismatch(raw) {
+            return self.invalid(key, raw.to_string(), Some(mismatch), None, source);
         }
-        if let Some(value) = wrong {
-            let value = (!key.is_secret()).then_some(value);
-            self.errors
-                .push(ConfigError::NotAllowed { source, key, value });
-            return;
+        if let Err(value) = (key.set)(&mut self.config, raw) {
+            return self.invalid(key, value, None, None, source);
+        }
+        if !(key.fits)(&self.config) {
+            let reason = (key.reason)(&self.config);
+            return self.invalid(key, raw.to_string(), None, reason, source);
         }
         if let Some(base) = base {
             (key.rebase)(&mut self.config, base);
@@ -177,12 +181,21 @@ impl Gather {
         self.sources.insert(key.name, source);
     }
 
-    fn unknown(&mut self, name: String, source: Source) {
-        let suggestion = suggest(&name);
-        self.errors.push(ConfigError::UnknownKey {
+    /// Adds an error about the value of a key; of a secret the value is left out.
+    fn invalid(
+        &mut self,
+        key: &'static Key,
+        value: String,
+        mismatch: Option<Mismatch>,
+        reason: Option<&'static str>,
+        source: Source,
+    ) {
+        self.errors.push(ConfigError::NotAllowed {
             source,
-            name,
-            suggestion,
+            key,
+            value: (!key.is_secret()).then_some(value),
+            mismatch,
+            reason,
         });
     }
 
@@ -195,6 +208,7 @@ impl Gather {
         Ok(Loaded {
             config: self.config,
             file,
+            warnings: self.warnings,
             sources: self.sources,
         })
     }
@@ -242,18 +256,20 @@ impl Gather {
             let source = Source::File { path, line };
             match Key::find(name.get_ref()) {
                 Some(key) => self.set(key, &raw_of(value.get_ref()), source, base),
-                None => self.unknown(name.get_ref().to_string(), source),
+                None => self.errors.push(unknown(name.get_ref(), source)),
             }
         }
     }
 
+    /// What the environment says. Other programs put variables with our prefix there, so an unknown
+    /// one is not an error; an empty one is unset, as service files and containers clear variables.
     fn environment(&mut self, variables: &[(OsString, OsString)]) {
         for (variable, value) in variables {
-            let variable = variable.to_string_lossy();
+            let (variable, value) = (variable.to_string_lossy(), value.to_string_lossy());
             let Some(name) = variable.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
             };
-            if variable == FILE_VARIABLE {
+            if variable == FILE_VARIABLE || value.trim().is_empty() {
                 continue;
             }
             let key = KEYS
@@ -263,11 +279,9 @@ impl Gather {
                 variable: variable.to_string(),
             };
             match key {
-                Some(key) => {
-                    let raw = Raw::Text(value.to_string_lossy().into_owned());
-                    self.set(key, &raw, source, None);
-                }
-                None => self.unknown(name.to_owned(), source),
+                Some(key) => self.set(key, &Raw::Text(value.into_owned()), source, None),
+                None if is_of_the_platform(&variable, &value) => {}
+                None => self.warnings.push(unknown(name, source)),
             }
         }
     }
@@ -338,6 +352,24 @@ impl Gather {
     }
 }
 
+fn unknown(name: &str, source: Source) -> ConfigError {
+    ConfigError::UnknownKey {
+        source,
+        name: name.to_owned(),
+        suggestion: suggest(name),
+    }
+}
+
+/// Whether a container platform sets the variable for a service named `astreum`: Kubernetes has
+/// `ASTREUM_SERVICE_HOST`, `ASTREUM_PORT=tcp://…`, `ASTREUM_PORT_80_TCP=tcp://…` and
+/// `ASTREUM_PORT_80_TCP_ADDR`, for instance.
+fn is_of_the_platform(variable: &str, value: &str) -> bool {
+    let is_address = value.starts_with("tcp://") || value.starts_with("udp://");
+    let is_port = variable.ends_with("_PORT") || variable.contains("_PORT_");
+    let words = ["_SERVICE_", "_TCP_", "_UDP_"];
+    (is_address && is_port) || words.iter().any(|word| variable.contains(word))
+}
+
 fn read_capped(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut bytes = Vec::new();
@@ -354,17 +386,15 @@ fn raw_of(value: &DeValue<'_>) -> Raw {
     match value {
         DeValue::String(text) => Raw::Quoted(text.to_string()),
         DeValue::Integer(number) => {
-            Raw::Whole(i128::from_str_radix(number.as_str(), number.radix()).ok())
+            let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
+            Raw::Whole(value, number.as_str().to_owned())
         }
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or(Raw::Other("that float"), Raw::Real),
+        DeValue::Float(number) => Raw::Real(number.as_str().to_owned()),
         DeValue::Boolean(value) => Raw::Switch(*value),
         DeValue::Array(items) => {
             Raw::List(items.iter().map(|item| raw_of(item.get_ref())).collect())
         }
-        DeValue::Datetime(_) => Raw::Other("a date"),
+        DeValue::Datetime(_) => Raw::Other("a date-time"),
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }

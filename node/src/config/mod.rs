@@ -1,8 +1,9 @@
 //! Configuration: raw text from flags, environment and TOML becomes one checked [`Config`].
 //!
 //! Precedence is flags, then environment (`ASTREUM_<KEY>`), then the TOML file, then defaults.
-//! Every error names the source, the key, the value and what is allowed; an unknown key is an
-//! error. Nothing is opened here but the TOML file itself.
+//! Every error names the source, the key, the value and what is allowed. An unknown key is an
+//! error in a file and a warning in the environment, which other programs write too. Nothing is
+//! opened here but the TOML file itself.
 //!
 //! Invariants:
 //! - [`KEYS`] is the only list of keys; flags, environment, file, checks and output follow it.
@@ -19,10 +20,10 @@ pub(crate) use error::edit_distance;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Config, DEFAULT_SEED, KEYS, Key};
 pub use load::{Inputs, Loaded, MAX_FILE_BYTES, Source};
-pub(crate) use paths::PRODUCT;
+pub(crate) use paths::{PRODUCT, expand_home};
 pub use paths::{Paths, instance_id};
 pub use secret::Secret;
-pub use value::{Allowed, Chain, ColdStorageSync, ParseSeedError, Seed, Shown};
+pub use value::{Allowed, Chain, ColdStorageSync, Mismatch, ParseSeedError, Seed, Shown};
 
 #[cfg(test)]
 mod tests;

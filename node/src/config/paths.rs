@@ -61,6 +61,16 @@ pub fn instance_id(entry_point: &Path) -> String {
     hash.chars().take(16).collect()
 }
 
+/// `path` with the home directory for a leading `~`. A shell expands it only where a word starts; a
+/// TOML file and the environment of a service do not.
+pub(crate) fn expand_home(path: PathBuf) -> PathBuf {
+    match path.strip_prefix("~").ok().zip(std::env::home_dir()) {
+        Some((rest, home)) if rest.as_os_str().is_empty() => home,
+        Some((rest, home)) => home.join(rest),
+        None => path,
+    }
+}
+
 /// `$XDG_STATE_HOME`, else `~/.local/state`, and the product's place below it.
 fn default_state_dir() -> PathBuf {
     // A relative one counts as unset, as the XDG specification says.

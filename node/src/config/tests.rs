@@ -180,24 +180,26 @@ fn the_environment_can_name_the_file() {
 fn an_error_names_source_key_value_and_what_is_allowed() {
     assert_eq!(
         complaint(flags(&[("incoming_port", "70000")]).load()),
-        "--incoming-port: incoming_port cannot be \"70000\"; allowed is a whole number from 0 to 65535"
+        "--incoming-port: invalid value \"70000\" for incoming_port: expected an integer from 0 to 65535"
     );
     assert_eq!(
         complaint(environment(&[("ASTREUM_PEER_TIMEOUT", "0")]).load()),
-        "environment variable ASTREUM_PEER_TIMEOUT: peer_timeout cannot be \"0\"; allowed is a \
-         whole number of seconds from 1 to 4294967295"
+        "environment variable ASTREUM_PEER_TIMEOUT: invalid value \"0\" for peer_timeout: expected \
+         an integer number of seconds from 1 to 4294967295"
     );
     let text = complaint(toml(
         "# a comment\n\nverbose = 3\ncold_storage_sync = \"maybe\"\n",
     ));
     let lines: Vec<&str> = text.lines().collect();
     assert!(
-        lines[0].ends_with("node.toml:3: verbose cannot be 3; allowed is true or false"),
+        lines[0].ends_with(
+            "node.toml:3: invalid value 3 for verbose: expected true or false, found an integer"
+        ),
         "{text}"
     );
     assert!(
         lines[1].ends_with(
-            "node.toml:4: cold_storage_sync cannot be \"maybe\"; allowed is always, interval or never"
+            "node.toml:4: invalid value \"maybe\" for cold_storage_sync: expected always, interval or never"
         ),
         "{text}"
     );
@@ -210,16 +212,87 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
         (complaint(toml("incomming_port = 1")), "incoming_port?"),
         (
             complaint(toml("[incoming_port]")),
-            "allowed is a whole number",
-        ),
-        (
-            complaint(environment(&[("ASTREUM_PEER_TIMOUT", "1")]).load()),
-            "peer_timeout?",
+            "expected an integer from 0 to 65535, found a table",
         ),
         (complaint(toml("zzz = 1")), "lists the keys"),
     ] {
         assert!(error.contains(meant), "{error}");
     }
+}
+
+#[test]
+fn empty_environment_variables_are_unset_for_every_key() {
+    let scratch = Scratch::new("config-empty");
+    let file = toml_file(
+        &scratch,
+        "default_seed = \"a.example:1\"\nstate_dir = \"/state\"\nverbose = true\n",
+    );
+    let file = || Some(file.clone());
+    let expected = Inputs {
+        file: file(),
+        ..Inputs::default()
+    };
+    let expected = expected.load().unwrap().config;
+    for empty in ["", "  "] {
+        for key in KEYS {
+            let loaded = Inputs {
+                file: file(),
+                ..environment(&[(&key.environment_variable(), empty)])
+            };
+            let loaded = loaded.load().unwrap();
+            assert_eq!(loaded.config, expected, "{}", key.name);
+            let variable = key.environment_variable();
+            let is_source = loaded.source(key.name) == Source::Environment { variable };
+            assert!(!is_source, "{}", key.name);
+        }
+    }
+    let config = environment(&[("ASTREUM_CONFIG", ""), ("ASTREUM_OTHER", "")]);
+    let loaded = config.load().unwrap();
+    assert_eq!((loaded.config, loaded.file), (Config::default(), None));
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored() {
+    let warnings = |pairs: &[(&str, &str)]| {
+        let loaded = environment(pairs).load().unwrap();
+        assert_eq!(loaded.config, Config::default());
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings
+    };
+    // As Kubernetes sets them for services named astreum and astreum-node, and Docker for links.
+    let of_platforms = [
+        ("ASTREUM_SERVICE_HOST", "10.0.0.1"),
+        ("ASTREUM_SERVICE_PORT", "52780"),
+        ("ASTREUM_SERVICE_PORT_RELAY", "52780"),
+        ("ASTREUM_PORT", "tcp://10.0.0.1:52780"),
+        ("ASTREUM_PORT_52780_UDP", "udp://10.0.0.1:52780"),
+        ("ASTREUM_PORT_52780_UDP_ADDR", "10.0.0.1"),
+        ("ASTREUM_PORT_52780_TCP_PROTO", "tcp"),
+        ("ASTREUM_NODE_SERVICE_HOST", "10.0.0.1"),
+        ("ASTREUM_NODE_PORT", "udp://10.0.0.1:52780"),
+    ];
+    assert_eq!(warnings(&of_platforms), [""; 0]);
+    let unknown = warnings(&[
+        ("ASTREUM_PEER_TIMOUT", "1"),
+        ("ASTREUM_PORT", "52780"),
+        ("ASTREUM_KILLS", "5"),
+    ]);
+    let expected = [
+        ("ASTREUM_PEER_TIMOUT", "did you mean peer_timeout?"),
+        ("ASTREUM_PORT", "did you mean incoming_port?"),
+        ("ASTREUM_KILLS", "lists the keys"),
+    ];
+    assert_eq!(unknown.len(), expected.len());
+    for (warning, (variable, hint)) in unknown.iter().zip(expected) {
+        assert!(
+            warning.contains(variable) && warning.contains(hint),
+            "{warning}"
+        );
+    }
+    // A known key stays checked, whatever its value looks like.
+    let known = environment(&[("ASTREUM_INCOMING_PORT", "tcp://10.0.0.1:80")]);
+    assert!(complaint(known.load()).contains("incoming_port"));
 }
 
 #[test]
@@ -260,8 +333,83 @@ fn values_that_a_key_does_not_allow_are_refused() {
     ];
     for text in refused {
         let error = complaint(toml(text));
-        assert!(error.contains("; allowed is "), "{text}: {error}");
+        assert!(error.contains("expected "), "{text}: {error}");
     }
+}
+
+#[test]
+fn messages_name_the_type_that_was_found() {
+    let said = |key: &Key, value: &str| complaint(toml(&format!("{} = {value}", key.name)));
+    for key in KEYS {
+        let of_type = |name| key.allowed.type_name() == name;
+        if of_type("int") {
+            let float = said(key, "5e1");
+            assert!(float.contains("invalid value 5e1 for"), "{float}");
+            assert!(float.ends_with(", found a float"), "{float}");
+            let quoted = said(key, "\"5\"");
+            assert!(
+                quoted.ends_with(", found a string; remove the quotes"),
+                "{quoted}"
+            );
+            assert!(said(key, "\"five\"").ends_with(", found a string"));
+            let flag = complaint(flags(&[(key.name, "5e1")]).load());
+            assert!(flag.ends_with(", found a float"), "{flag}");
+        }
+        if of_type("float") {
+            let quoted = said(key, "\"0.5\"");
+            assert!(
+                quoted.ends_with(", found a string; remove the quotes"),
+                "{quoted}"
+            );
+        }
+        if of_type("bool") {
+            for value in ["\"true\"", "\"false\""] {
+                let quoted = said(key, value);
+                assert!(
+                    quoted.ends_with("expected true or false, found a string; remove the quotes"),
+                    "{quoted}"
+                );
+            }
+            assert!(said(key, "1").ends_with(", found an integer"));
+        } else {
+            let boolean = said(key, "true");
+            assert!(boolean.ends_with(", found a boolean"), "{boolean}");
+        }
+        if !of_type("list[str]") {
+            let array = said(key, "[1]");
+            assert!(array.ends_with(", found an array"), "{array}");
+        }
+        assert!(said(key, "1979-05-27").ends_with(", found a date-time"));
+    }
+}
+
+#[test]
+fn advertised_addresses_that_no_peer_can_reach_are_refused_with_a_reason() {
+    for (address, reason) in [
+        ("0.0.0.0:1", "unspecified address"),
+        ("[::]:1", "unspecified address"),
+        ("[::ffff:0.0.0.0]:1", "unspecified address"),
+        ("224.0.0.1:1", "multicast"),
+        ("[ff02::1]:1", "multicast"),
+        ("255.255.255.255:1", "broadcast"),
+        ("192.0.2.1:0", "port 0"),
+    ] {
+        let text = format!("advertised_address = \"{address}\"");
+        let flag = flags(&[("advertised_address", address)]).load();
+        let direct = Config {
+            advertised_address: address.parse().ok(),
+            ..Config::default()
+        };
+        let direct = direct.validate().unwrap_err().to_string();
+        for error in [complaint(toml(&text)), complaint(flag), direct] {
+            assert!(
+                error.contains(reason) && error.contains("expected ip:port"),
+                "{error}"
+            );
+        }
+    }
+    let config = flags(&[("advertised_address", "192.0.2.1:1")]).load();
+    assert!(config.is_ok());
 }
 
 #[test]
@@ -469,9 +617,9 @@ fn values_put_in_directly_are_checked() {
     let errors = broken.validate().unwrap_err();
     assert_eq!(errors.as_slice().len(), 2);
     let text = errors.to_string();
-    assert!(text.contains("peer_timeout cannot be 0"), "{text}");
+    assert!(text.contains("invalid value 0 for peer_timeout"), "{text}");
     assert!(
-        text.contains("max_block_transactions cannot be 70000"),
+        text.contains("invalid value 70000 for max_block_transactions"),
         "{text}"
     );
 }

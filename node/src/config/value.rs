@@ -1,13 +1,14 @@
 //! How the value of one key is read, checked and shown, for every type that a key can have.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use astreum_core::atom::AtomId;
 
+use super::paths::expand_home;
 use super::secret::Secret;
 
 /// A value as a source gave it, before it has a meaning.
@@ -17,15 +18,15 @@ pub(super) enum Raw {
     Text(String),
     /// A TOML string.
     Quoted(String),
-    /// A TOML integer; `None` when it does not fit.
-    Whole(Option<i128>),
-    /// A TOML float.
-    Real(f64),
+    /// A TOML integer and its digits; `None` when it does not fit.
+    Whole(Option<i128>, String),
+    /// A TOML float as it was written.
+    Real(String),
     /// A TOML boolean.
     Switch(bool),
     /// A TOML array, or a flag that was repeated.
     List(Vec<Self>),
-    /// A TOML value of a type that no key has.
+    /// A TOML value of a type that no key has: its name.
     Other(&'static str),
 }
 
@@ -40,7 +41,7 @@ impl Raw {
     fn whole(&self) -> Option<u64> {
         match self {
             Self::Text(text) => text.trim().parse().ok(),
-            Self::Whole(number) => number.and_then(|number| u64::try_from(number).ok()),
+            Self::Whole(number, _) => number.and_then(|number| u64::try_from(number).ok()),
             _ => None,
         }
     }
@@ -48,9 +49,21 @@ impl Raw {
     fn real(&self) -> Option<f64> {
         match self {
             Self::Text(text) => text.trim().parse().ok(),
-            Self::Real(number) => Some(*number),
-            Self::Whole(_) => self.whole().map(whole_to_real),
+            Self::Real(text) => text.replace('_', "").parse().ok(),
+            Self::Whole(..) => self.whole().map(whole_to_real),
             _ => None,
+        }
+    }
+
+    /// Name of its type in messages.
+    const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Text(_) | Self::Quoted(_) => "a string",
+            Self::Whole(..) => "an integer",
+            Self::Real(_) => "a float",
+            Self::Switch(_) => "a boolean",
+            Self::List(_) => "an array",
+            Self::Other(name) => name,
         }
     }
 }
@@ -60,9 +73,8 @@ impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) | Self::Quoted(text) => write!(f, "{text:?}"),
-            Self::Whole(Some(number)) => number.fmt(f),
-            Self::Whole(None) => f.write_str("a number of that size"),
-            Self::Real(number) => number.fmt(f),
+            Self::Whole(Some(number), _) => number.fmt(f),
+            Self::Whole(None, text) | Self::Real(text) => f.write_str(text),
             Self::Switch(value) => value.fmt(f),
             Self::List(items) => {
                 f.write_str("[")?;
@@ -75,6 +87,15 @@ impl fmt::Display for Raw {
             Self::Other(what) => f.write_str(what),
         }
     }
+}
+
+/// Type of a value where a key has another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mismatch {
+    /// The type that was found.
+    pub found: &'static str,
+    /// Whether the value would be right without its quotes.
+    pub is_quoted: bool,
 }
 
 #[expect(
@@ -131,10 +152,17 @@ const MAX_SECONDS: u64 = u32::MAX as u64;
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Whole { min, max: u64::MAX } => write!(f, "a whole number of {min} or more"),
-            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Whole {
+                min: 0,
+                max: u64::MAX,
+            } => f.write_str("a non-negative integer"),
+            Self::Whole { min, max: u64::MAX } => write!(f, "an integer of at least {min}"),
+            Self::Whole { min, max } => write!(f, "an integer from {min} to {max}"),
             Self::WholeSeconds { min } => {
-                write!(f, "a whole number of seconds from {min} to {MAX_SECONDS}")
+                write!(
+                    f,
+                    "an integer number of seconds from {min} to {MAX_SECONDS}"
+                )
             }
             Self::Seconds { zero: true } => {
                 write!(f, "a number of seconds from 0 to {MAX_SECONDS}")
@@ -144,11 +172,11 @@ impl fmt::Display for Allowed {
             }
             Self::Switch => f.write_str("true or false"),
             Self::Path => f.write_str("a path"),
-            Self::Key => f.write_str("64 hexadecimal digits (32 bytes)"),
+            Self::Key => f.write_str("64 hex digits (32 bytes)"),
             Self::Seed => f.write_str("host:port or [ipv6]:port, or \"\" for none"),
             Self::Seeds => f.write_str("a list of host:port or [ipv6]:port"),
             Self::Address => f.write_str("ip:port or [ipv6]:port"),
-            Self::Id => f.write_str("64 hexadecimal digits (an atom id)"),
+            Self::Id => f.write_str("64 hex digits (an atom id)"),
             Self::Sync => f.write_str("always, interval or never"),
             Self::Chain => f.write_str("main or test"),
         }
@@ -156,6 +184,49 @@ impl fmt::Display for Allowed {
 }
 
 impl Allowed {
+    /// Returns how the type of `raw` differs from that of the key, if it does.
+    pub(super) fn mismatch(self, raw: &Raw) -> Option<Mismatch> {
+        let is_right = match (self, raw) {
+            // A flag or variable is text, but a float in it is not the integer that is meant.
+            (Self::Whole { .. } | Self::WholeSeconds { .. }, Raw::Text(text)) => {
+                if is_float(text) {
+                    let (found, is_quoted) = ("a float", false);
+                    return Some(Mismatch { found, is_quoted });
+                }
+                true
+            }
+            (Self::Whole { .. } | Self::WholeSeconds { .. }, Raw::Whole(..))
+            | (Self::Seconds { .. }, Raw::Whole(..) | Raw::Real(_))
+            | (Self::Switch, Raw::Switch(_))
+            | (Self::Seeds, Raw::List(_))
+            | (_, Raw::Text(_)) => true,
+            (_, Raw::Quoted(_)) => !self.is_bare() && self != Self::Seeds,
+            _ => false,
+        };
+        (!is_right).then(|| Mismatch {
+            found: raw.type_name(),
+            is_quoted: matches!(raw, Raw::Quoted(text) if self.is_bare_value(text)),
+        })
+    }
+
+    /// Whether values of the key have no quotes in TOML.
+    const fn is_bare(self) -> bool {
+        matches!(
+            self,
+            Self::Whole { .. } | Self::WholeSeconds { .. } | Self::Seconds { .. } | Self::Switch
+        )
+    }
+
+    /// Whether `text` without quotes has the type of the key.
+    fn is_bare_value(self, text: &str) -> bool {
+        match self {
+            Self::Whole { .. } | Self::WholeSeconds { .. } => text.parse::<i64>().is_ok(),
+            Self::Seconds { .. } => text.parse::<i64>().is_ok() || is_float(text),
+            Self::Switch => matches!(text, "true" | "false"),
+            _ => false,
+        }
+    }
+
     /// The type, in the words of the reference's table.
     #[must_use]
     pub const fn type_name(self) -> &'static str {
@@ -168,6 +239,12 @@ impl Allowed {
             Self::Path | Self::Seed | Self::Address | Self::Sync | Self::Chain => "string",
         }
     }
+}
+
+/// Whether `text` is a number with a fraction or an exponent.
+fn is_float(text: &str) -> bool {
+    let text = text.trim();
+    text.contains(['.', 'e', 'E']) && text.parse().is_ok_and(f64::is_finite)
 }
 
 /// A value as it is shown: TOML and JSON agree on all of these.
@@ -231,6 +308,10 @@ pub(super) trait Setting: Sized {
     /// Whether a value of the right type is one that the key allows.
     fn fits(&self, _allowed: Allowed) -> bool {
         true
+    }
+    /// Why a value of the right type does not fit, where that is not said by what is allowed.
+    fn reason(&self) -> Option<&'static str> {
+        None
     }
     /// The value as it is shown.
     fn show(&self) -> Shown;
@@ -330,6 +411,14 @@ impl<T: OptionalSetting> Setting for Option<T> {
         }
     }
 
+    fn fits(&self, _allowed: Allowed) -> bool {
+        self.reason().is_none()
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        self.as_ref().and_then(T::reason)
+    }
+
     fn show(&self) -> Shown {
         self.as_ref().map_or(Shown::Nothing, T::shown)
     }
@@ -345,6 +434,9 @@ impl<T: OptionalSetting> Setting for Option<T> {
 pub(super) trait OptionalSetting: Sized {
     fn parse(text: &str) -> Option<Self>;
     fn shown(&self) -> Shown;
+    fn reason(&self) -> Option<&'static str> {
+        None
+    }
     fn rebased(&mut self, _base: &Path) {}
     fn is_none_word(_text: &str) -> bool {
         false
@@ -353,11 +445,7 @@ pub(super) trait OptionalSetting: Sized {
 
 impl OptionalSetting for PathBuf {
     fn parse(text: &str) -> Option<Self> {
-        // A shell expands `~`; a TOML file and a service's environment do not.
-        match text.strip_prefix("~/").zip(std::env::home_dir()) {
-            Some((rest, home)) => Some(home.join(rest)),
-            None => (!text.contains('\0')).then(|| Self::from(text)),
-        }
+        (!text.contains('\0')).then(|| expand_home(text.into()))
     }
 
     fn shown(&self) -> Shown {
@@ -381,8 +469,21 @@ impl OptionalSetting for Secret {
 
 impl OptionalSetting for SocketAddr {
     fn parse(text: &str) -> Option<Self> {
-        let address: Self = text.parse().ok()?;
-        (address.port() != 0 && !address.ip().is_unspecified()).then_some(address)
+        text.parse().ok()
+    }
+
+    /// The address is where other nodes send to.
+    fn reason(&self) -> Option<&'static str> {
+        let ip = self.ip().to_canonical();
+        if ip.is_unspecified() {
+            Some("an unspecified address cannot be reached by peers")
+        } else if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            Some("a multicast or broadcast address is not the address of one node")
+        } else if self.port() == 0 {
+            Some("port 0 cannot be reached by peers")
+        } else {
+            None
+        }
     }
 
     fn shown(&self) -> Shown {
@@ -477,7 +578,7 @@ fn is_host_name(host: &str) -> bool {
         .rsplit('.')
         .next()
         .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_address = host.parse::<core::net::Ipv4Addr>().is_ok();
+    let is_address = host.parse::<Ipv4Addr>().is_ok();
     host.len() <= 253 && name.split('.').all(is_label) && (!numeric || is_address)
 }
 

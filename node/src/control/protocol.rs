@@ -110,6 +110,9 @@ pub enum Request {
         /// Whether it is only checked.
         #[serde(default)]
         dry_run: bool,
+        /// Whether it is sent even to a public key that is known as a relay key.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        force: bool,
     },
     /// Takes a transaction again that is known here or to a peer, advertises and announces it:
     /// [`SendReply`](super::SendReply).

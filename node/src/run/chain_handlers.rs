@@ -7,6 +7,7 @@ use crate::control::{
     MAX_SLOTS_REPLY, MAX_TRANSACTIONS_REPLY, MAX_WAIT_SECONDS, Reply, SendReply, SlotReply,
     TransactionReply, TransactionStatusReply, ValidatorReply, ValidatorsReply, hex,
 };
+use crate::keys::relay_key_refusal;
 use crate::node::{Node, SendError, SentTransaction, TransactionState, Until};
 use crate::query::{BlockAt, Costs, Included, QueryError};
 use crate::store::Durability;
@@ -76,7 +77,13 @@ pub(super) fn validators(node: &Node, slots: u32) -> Reply {
     })
 }
 
-pub(super) fn send_transaction(node: &Node, id: &str, atoms: &[String], dry_run: bool) -> Reply {
+pub(super) fn send_transaction(
+    node: &Node,
+    id: &str,
+    atoms: &[String],
+    dry_run: bool,
+    force: bool,
+) -> Reply {
     let id = parse_id(id)?;
     let atoms: Vec<_> = atoms
         .iter()
@@ -85,6 +92,9 @@ pub(super) fn send_transaction(node: &Node, id: &str, atoms: &[String], dry_run:
         .collect::<Result<_, _>>()?;
     let source: MemoryStore = atoms.into_iter().collect();
     let transaction = Transaction::read(&source, id).map_err(|error| error.to_string())?;
+    if !force {
+        refuse_relay_key(node, &transaction.recipient)?;
+    }
     let warnings = warnings(&transaction);
     if dry_run {
         let (costs, balance) = node.check_transaction(&transaction)?;
@@ -99,6 +109,23 @@ pub(super) fn send_transaction(node: &Node, id: &str, atoms: &[String], dry_run:
     }
     let sent = node.send_transaction(&transaction)?;
     to_reply(&send_reply(id, &sent, warnings))
+}
+
+/// Refuses a recipient that is known as a public key of a relay: it is not an account, and what is
+/// sent to it is lost.
+fn refuse_relay_key(node: &Node, recipient: &Address) -> Result<(), ErrorReply> {
+    let owner = if node.public_key().as_bytes() == recipient.as_bytes() {
+        "this node"
+    } else if node
+        .peers()?
+        .iter()
+        .any(|peer| peer.public_key.as_bytes() == recipient.as_bytes())
+    {
+        "a peer"
+    } else {
+        return Ok(());
+    };
+    Err(relay_key_refusal(recipient, owner).into())
 }
 
 pub(super) fn resend_transaction(node: &Node, id: &str) -> Reply {

@@ -228,9 +228,12 @@ impl NodeHandler {
             Request::Blocks { from, count } => chain_handlers::blocks(&self.node, &from, count),
             Request::Account { account } => chain_handlers::account(&self.node, &account),
             Request::Validators { slots } => chain_handlers::validators(&self.node, slots),
-            Request::SendTransaction { id, atoms, dry_run } => {
-                chain_handlers::send_transaction(&self.node, &id, &atoms, dry_run)
-            }
+            Request::SendTransaction {
+                id,
+                atoms,
+                dry_run,
+                force,
+            } => chain_handlers::send_transaction(&self.node, &id, &atoms, dry_run, force),
             Request::ResendTransaction { id } => {
                 chain_handlers::resend_transaction(&self.node, &id)
             }

@@ -92,6 +92,79 @@ fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
 }
 
 #[test]
+fn refuses_to_send_to_public_keys_of_relays() {
+    let (home, _) = with_wallet("txrelay");
+    let half = |file: &str| {
+        let shown = home.run(&["keys", "show", file, "--json"]).json();
+        shown["relay_public_key"].as_str().unwrap().to_owned()
+    };
+    let send = |to: &str, more: &[&str]| {
+        let key = ["--key-file", "wallet.key", "--dry-run"];
+        home.run(&[&["tx", "send", to, "5"], &key[..], more].concat())
+    };
+    // About half of all X25519 public keys happen to be points of Ed25519 too; the others are
+    // refused for that.
+    let is_point = |key: &str| {
+        let said = send(key, &[]).stderr;
+        !said.contains("is not an Ed25519 public key")
+    };
+    let refused = "relay public key (X25519)";
+    // The relay half of the sender's own key file, as an earlier `keys show` printed it.
+    let mut number = 0;
+    let mut point = |kind: &str| loop {
+        let file = format!("{kind}{number}.key");
+        number += 1;
+        home.run(&["keys", "generate", &file, "--kind", kind])
+            .lines();
+        let key = half(&file);
+        if is_point(&key) {
+            break (file, key);
+        }
+    };
+    let (wallet, own) = point("account");
+    home.run(&["tx", "send", &own, "5", "--key-file", &wallet])
+        .fails(2, &[refused, "the sender's own secret"]);
+    // The configured relay key.
+    let (relay, relay_key) = point("relay");
+    home.file(
+        "relay.toml",
+        format!("relay_secret_key_file = \"{relay}\"\n"),
+    );
+    send(&relay_key, &["--config", "relay.toml"]).fails(2, &[refused, "configured relay key"]);
+    send(&relay_key, &["--config", "relay.toml", "--force"]).fails(1, &["no node is running"]);
+    // That of the running node, and of its peer.
+    let (peer, peer_key) = point("relay");
+    let node = run(&home, &["--relay-secret-key-file", &relay]);
+    let other = Home::new("txrelaypeer");
+    std::fs::copy(home.path().join(&peer), other.path().join(&peer)).unwrap();
+    let status = home.run(&["status", "--json"]).json();
+    let bound = status["listen_address"].as_str().unwrap();
+    let (_, port) = bound.rsplit_once(':').unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let connected = run(
+        &other,
+        &[
+            "--relay-secret-key-file",
+            &peer,
+            "--additional-seeds",
+            &address,
+        ],
+    );
+    until("the two are peers", || {
+        home.run(&["peers", "--json"]).text().contains(&peer_key)
+    });
+    let known = ["--chain-id", "0"];
+    send(&relay_key, &known).fails(1, &[refused, "of this node"]);
+    send(&peer_key, &known).fails(1, &[refused, "of a peer"]);
+    let forced = send(&peer_key, &["--chain-id", "0", "--force"]);
+    assert!(!forced.stderr.contains(refused), "{forced:?}");
+    let (_, stranger) = point("account");
+    let other_key = send(&stranger, &known);
+    assert!(!other_key.stderr.contains(refused), "{other_key:?}");
+    drop((node, connected));
+}
+
+#[test]
 fn questions_that_make_no_sense_are_named() {
     let home = Home::new("askwrong");
     for (arguments, said) in [

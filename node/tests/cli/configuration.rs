@@ -67,14 +67,45 @@ fn a_wrong_configuration_is_exit_code_2_for_every_command_that_reads_it() {
         );
     }
     home.run(&["--peer-timeout", "0"])
-        .fails(2, &["--peer-timeout: peer_timeout cannot be \"0\""]);
+        .fails(2, &["--peer-timeout: invalid value \"0\" for peer_timeout"]);
     home.run(&["run", "--peer-timeout", "-5"])
-        .fails(2, &["peer_timeout cannot be \"-5\""]);
+        .fails(2, &["invalid value \"-5\" for peer_timeout"]);
     home.run(&["run", "--config", "none.toml"])
         .fails(2, &["none.toml: cannot be opened"]);
     let mut command = home.command(&["config"]);
     command.env("ASTREUM_INCOMING_PORT", "x");
     finish(command, b"").fails(2, &["environment variable ASTREUM_INCOMING_PORT"]);
+}
+
+#[test]
+fn environment_of_the_surroundings_is_tolerated() {
+    let home = Home::new("surroundings");
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = home.command(arguments);
+        command.envs(variables.iter().copied());
+        finish(command, b"")
+    };
+    let of_platforms = [
+        ("ASTREUM_PORT", "tcp://10.0.0.1:52780"),
+        ("ASTREUM_SERVICE_HOST", "10.0.0.1"),
+        ("ASTREUM_PORT_52780_TCP_ADDR", "10.0.0.1"),
+        ("ASTREUM_VERBOSE", ""),
+        ("ASTREUM_DEFAULT_SEED", ""),
+        ("ASTREUM_CONFIG", ""),
+    ];
+    let ran = run(&["config", "--json"], &of_platforms);
+    assert_eq!(ran.stderr, "");
+    let seed = &ran.json()["keys"]["default_seed"];
+    assert_eq!(seed["source"], "default");
+    home.run(&["keys", "generate", "wallet.key", "--kind", "account"])
+        .lines();
+    // It loads the configuration twice.
+    let to = "01".repeat(32);
+    let send = ["tx", "send", &to, "5", "--key-file", "wallet.key"];
+    let ran = run(&send, &[("ASTREUM_KILLS", "5")]);
+    ran.fails(1, &["no node is running"]);
+    let warning = "warning: ignored environment variable ASTREUM_KILLS: unknown key";
+    assert_eq!(ran.stderr.matches(warning).count(), 1, "{ran:?}");
 }
 
 #[test]
@@ -110,22 +141,23 @@ fn keys_are_made_once_shown_and_kept_private() {
     let made = home.run(&["keys", "generate", "relay.key"]);
     let public_key = made.lines()[0].to_owned();
     assert_eq!(public_key.len(), 64);
+    assert!(made.stderr.contains("not an account"), "{made:?}");
     assert_eq!(
-        home.run(&["keys", "show", "relay.key"]).lines(),
+        home.run(&["keys", "show", "relay.key", "--kind", "relay"])
+            .lines(),
         [&public_key]
     );
-    let shown = home
-        .run(&[
-            "keys",
-            "show",
-            "relay.key",
-            "--kind",
-            "validation",
-            "--json",
-        ])
-        .json();
-    assert_eq!(shown["kind"], "validation");
-    assert_ne!(shown["public_key"], public_key.as_str());
+    let other = home.run(&[
+        "keys",
+        "show",
+        "relay.key",
+        "--kind",
+        "validation",
+        "--json",
+    ]);
+    assert_eq!(other.json()["kind"], "validation");
+    assert_ne!(other.json()["public_key"], public_key.as_str());
+    assert!(other.stderr.contains("holds a relay key"), "{other:?}");
     home.run(&["keys", "generate", "relay.key"])
         .fails(1, &["relay.key exists"]);
     let path = home.path().join("relay.key");
@@ -138,4 +170,120 @@ fn keys_are_made_once_shown_and_kept_private() {
         .fails(1, &["open to others", "chmod 600"]);
     home.run(&["run", "--relay-secret-key-file", "relay.key"])
         .fails(2, &["open to others"]);
+}
+
+/// The public halves of the secret 07 x 32, as the Python package `cryptography` gives them.
+const RELAY_HALF: &str = "13be4feaeaf204c7fd3358fc9c00721881d174278128227ec674f37f7fe97b6d";
+const ACCOUNT_HALF: &str = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+
+#[test]
+fn keys_show_prints_every_public_half_with_its_label() {
+    let home = Home::new("halves");
+    let digits = "07".repeat(32);
+    let file = |content: &str| {
+        let path = home.file("a.key", content);
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        home.run(&["keys", "show", "a.key"])
+    };
+    let label = |half: &str| {
+        half.split_whitespace()
+            .take(3)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let relay = format!("relay X25519 {RELAY_HALF}");
+    let account = format!("account Ed25519 {ACCOUNT_HALF}");
+    for (content, kind, unused) in [
+        (digits.clone(), "not stated", None),
+        (
+            format!("validation {digits}\n"),
+            "account or validation key (Ed25519)",
+            Some(1),
+        ),
+        (format!("relay {digits}\n"), "relay key (X25519)", Some(2)),
+    ] {
+        let shown = file(&content);
+        let lines = shown.lines();
+        assert!(lines[0].contains(kind), "{shown:?}");
+        assert_eq!([label(lines[1]), label(lines[2])], [&*relay, &*account]);
+        for at in [1, 2] {
+            assert_eq!(
+                lines[at].contains("unused"),
+                unused == Some(at),
+                "{lines:?}"
+            );
+        }
+        let json = home.run(&["keys", "show", "a.key", "--json"]).json();
+        assert_eq!(json["relay_public_key"], RELAY_HALF);
+        assert_eq!(json["account"], ACCOUNT_HALF);
+        assert_eq!(json["public_key"].is_null(), unused.is_none());
+    }
+}
+
+#[test]
+fn key_files_of_the_other_kind_are_refused() {
+    let home = Home::new("kinds");
+    home.run(&["keys", "generate", "relay.key"]).lines();
+    home.run(&["keys", "generate", "wallet.key", "--kind", "account"])
+        .lines();
+    home.run(&["run", "--relay-secret-key-file", "wallet.key"])
+        .fails(2, &["wallet.key holds a", "--kind relay"]);
+    home.run(&["run", "--validation-secret-key-file", "relay.key"])
+        .fails(2, &["relay.key holds a relay key", "--kind validation"]);
+    home.run(&["tx", "send", ACCOUNT_HALF, "5", "--key-file", "relay.key"])
+        .fails(1, &["relay.key holds a relay key", "--kind validation"]);
+    home.run(&["run", "--validation-secret-key-file", "none"])
+        .fails(2, &["keys generate none --kind validation"]);
+}
+
+/// Shells do not expand `~` behind `=` or in quotes, as these arguments have it.
+#[test]
+fn every_path_argument_may_start_at_the_home_directory() {
+    let home = Home::new("tilde");
+    let inner = home.path().join("inside");
+    fs::create_dir(&inner).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.current_dir(&inner);
+        finish(command, b"")
+    };
+    home.file("node.toml", "incoming_port = 0\ndefault_seed = \"\"\n");
+    let json = run(&["config", "--config=~/node.toml", "--json"]).json();
+    assert_eq!(json["keys"]["incoming_port"]["value"], 0);
+    let mut command = home.command(&["config", "--json"]);
+    command
+        .current_dir(&inner)
+        .env("ASTREUM_CONFIG", "~/node.toml");
+    let json = finish(command, b"").json();
+    assert_eq!(json["keys"]["incoming_port"]["value"], 0);
+    run(&["keys", "generate", "~/wallet.key", "--kind", "account"]).lines();
+    run(&["keys", "show", "~/wallet.key"]).lines();
+    let to = "01".repeat(32);
+    run(&["tx", "send", &to, "5", "--key-file=~/wallet.key"]).fails(1, &["no node is running"]);
+    home.file("program.astreum", "5");
+    for arguments in [
+        &["eval", "~/program.astreum"][..],
+        &["eval", "--file=~/program.astreum"],
+        &["parse", "~/program.astreum"],
+    ] {
+        assert_eq!(run(arguments).lines(), ["5"], "{arguments:?}");
+    }
+    home.file("genesis.toml", "nonsense");
+    run(&["genesis", "--file=~/genesis.toml", "--dry-run"]).fails(2, &["genesis.toml:1"]);
+    home.file("proof.json", "nonsense");
+    run(&["proof", "verify", "~/proof.json"]).fails(1, &["proof.json: is no proof"]);
+    let node = crate::node::run(&home, &["--cold-storage-path=~/cold"]);
+    home.file("in", "some text");
+    let id = run(&["put", "~/in"]).lines()[0].to_owned();
+    run(&["get", &id, "--list", "-o", "~/out"]).lines();
+    assert_eq!(fs::read(home.path().join("out")).unwrap(), b"some text");
+    assert_eq!(node.interrupt().0, Some(0));
+    let cold = ["--cold-storage-path=~/cold"];
+    run(&[&["store", "export", "~/copy"], &cold[..]].concat()).lines();
+    assert!(home.path().join("copy").is_dir());
+    let other = ["--cold-storage-path=~/other"];
+    run(&[&["store", "import", "~/copy"], &other[..]].concat()).lines();
+    assert!(home.path().join("other").is_dir());
+    // Nothing was made at the place that the text names without that.
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
 }

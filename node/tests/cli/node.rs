@@ -106,7 +106,10 @@ fn a_node_starts_answers_and_stops() {
 fn without_a_command_it_is_a_node_too_and_its_key_is_its_own() {
     let home = Home::new("bare");
     home.run(&["keys", "generate", "relay.key"]).lines();
-    let public_key = home.run(&["keys", "show", "relay.key"]).lines()[0].to_owned();
+    let public_key = home
+        .run(&["keys", "show", "relay.key", "--kind", "relay"])
+        .lines()[0]
+        .to_owned();
     let node = Node::start(
         &home,
         &[&QUIET[..], &["--relay-secret-key-file", "relay.key"]].concat(),
