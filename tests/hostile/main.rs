@@ -61,6 +61,7 @@ const CASES: &[Case] = &[
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),
     ("other-user", user::other_user),
+    ("abandoned-evaluations", user::abandoned_evaluations),
     ("validator", validator::floods),
     ("blocks", blocks::bad_blocks),
     ("flood", live::flood),

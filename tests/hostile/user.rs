@@ -1,12 +1,19 @@
-//! Another user of the machine at the control socket.
+//! The control socket: another user of the machine, and callers that do not wait for their replies.
 
 use crate::Settings;
 use crate::figures::Figures;
 use crate::process::Node;
+use astreum_node::control::{Client, MAX_CONNECTIONS, PeerReply, Request, StatusReply};
+use core::time::Duration;
 use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::thread;
+use std::time::Instant;
 
 /// The user that owns nothing.
 const NOBODY: u32 = 65_534;
@@ -70,4 +77,63 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
         }
     }
     let _ = fs::remove_file(&place);
+}
+
+/// Evaluations of references that no peer has, on every connection, whose callers go away.
+pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) {
+    const REFERENCES: usize = 2_000;
+    let node = Node::start_with(settings, "abandoned", &["--atom-fetch-interval", "600"]);
+    // A contact that does not answer keeps every fetch waiting.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = Client::new(&node.socket, Duration::from_secs(60));
+    let address = silent.local_addr().unwrap().to_string();
+    let _: String = client.request(&Request::Connect { address }).unwrap();
+    let ask = |number: usize| {
+        let references = (0..REFERENCES).map(|at| format!("(0x{number:032x}{at:032x} ref)"));
+        let request = Request::Eval {
+            source: format!("({} list)", references.collect::<Vec<_>>().join(" ")),
+            limit: None,
+            fetch_seconds: Some(3_600),
+        };
+        let mut stream = UnixStream::connect(&node.socket).unwrap();
+        let line = serde_json::to_string(&request).unwrap() + "\n";
+        stream.write_all(line.as_bytes()).unwrap();
+        stream
+    };
+    let open: Vec<UnixStream> = (0..MAX_CONNECTIONS).map(ask).collect();
+    thread::sleep(Duration::from_millis(500));
+    let peers = || client.request::<Vec<PeerReply>>(&Request::Peers {});
+    figures.bar(
+        "connections at work, another request",
+        format!(
+            "{MAX_CONNECTIONS}, {}",
+            if peers().is_err() { "refused" } else { "taken" }
+        ),
+        "refused",
+        peers().is_err(),
+    );
+    let started = Instant::now();
+    let status = client.request::<StatusReply>(&Request::Status {});
+    let took = started.elapsed();
+    figures.bar(
+        "time until the status is there",
+        format!("{took:.2?}"),
+        "1 s",
+        status.is_ok() && took <= Duration::from_secs(1),
+    );
+    drop(open);
+    let started = Instant::now();
+    let is_free = (0..600).any(|_| {
+        let is_taken = peers().is_ok();
+        if !is_taken {
+            thread::sleep(Duration::from_millis(50));
+        }
+        is_taken
+    });
+    figures.bar(
+        "time from the callers' end to the next request that is taken",
+        format!("{:.2?}", started.elapsed()),
+        "2 s",
+        is_free && started.elapsed() <= Duration::from_secs(2),
+    );
 }

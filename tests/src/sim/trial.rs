@@ -15,7 +15,7 @@
 use super::batch;
 use super::chain_files::{Key, Part};
 use super::disk::Fault;
-use super::host::{ClockError, Sabotage};
+use super::host::{ClockError, Host, Sabotage};
 use super::ledger::{AGREED_DEPTH, Ledger, Union, ancestor, included_ids};
 use super::links::Weather;
 use super::operations::{Operation, Scope, plan};
@@ -43,6 +43,10 @@ pub const SHIFT: Duration = Duration::from_secs(60);
 /// The same where clocks were wrong, files lost or keys moved: a validator that starts anew listens,
 /// and waits until its key has been quiet.
 pub const SETTLE_AFTER_OPERATIONS: Duration = Duration::from_secs(120);
+/// How long nodes have at most, in a long trial, to catch up with what they missed while they were
+/// away.
+const CATCH_UP: Duration = Duration::from_secs(4 * 3_600);
+const CATCH_UP_STEP: Duration = Duration::from_secs(60);
 /// How long the nodes have to agree once no block is made any more.
 const QUIET: Duration = Duration::from_secs(30);
 /// Time before an operator tries again what the state of the network does not allow.
@@ -304,6 +308,9 @@ impl Trial {
             }
         }
         self.make_peace();
+        if !self.settings.rest.is_zero() {
+            self.catch_up();
+        }
         let peace = self.world.now();
         self.world.run(self.settings.settle());
         self.check_promises()?;
@@ -335,6 +342,23 @@ impl Trial {
 
     fn first_hostile(&self) -> usize {
         self.settings.nodes - self.settings.hostile
+    }
+
+    /// Runs until no node has a branch to sync, or [`CATCH_UP`] is over: one that was away for hours has
+    /// thousands of blocks to verify, at several round trips each.
+    fn catch_up(&mut self) {
+        let begin = self.world.now();
+        let is_syncing = |host: &Host| {
+            let chain = host.chain().filter(|_| !host.is_hostile);
+            chain.is_some_and(|chain| !chain.sync().status().syncs.is_empty())
+        };
+        loop {
+            self.world.run(CATCH_UP_STEP);
+            let is_over = self.world.now().since(begin) >= CATCH_UP;
+            if is_over || !self.world.hosts().iter().any(is_syncing) {
+                return;
+            }
+        }
     }
 
     fn begin(&mut self) {
