@@ -69,7 +69,7 @@ impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Relay => "relay key (X25519)",
-            Self::Validation => "account or validation key (Ed25519)",
+            Self::Validation => "validation or account key (Ed25519)",
         })
     }
 }

@@ -197,7 +197,7 @@ fn keys_show_prints_every_public_half_with_its_label() {
         (digits.clone(), "not stated", None),
         (
             format!("validation {digits}\n"),
-            "account or validation key (Ed25519)",
+            "validation or account key (Ed25519)",
             Some(1),
         ),
         (format!("relay {digits}\n"), "relay key (X25519)", Some(2)),
