@@ -109,31 +109,29 @@ impl ListMeasures {
         let Some(first) = first.filter(|first| self.active.contains_key(first)) else {
             return false;
         };
+        // Each is hashed once, however many lists go on with it.
+        let ids = core::iter::once(first).chain(atoms.iter().skip(1).map(Atom::id));
+        let part: Vec<(AtomId, &Atom)> = ids.zip(atoms).collect();
         let mut run = ListMeasurer::new(first, u64::MAX, u64::MAX);
-        self.extend(&mut run, atoms);
-        let is_taken = self.take_part(atoms);
+        self.extend(&mut run, &part);
+        self.take_part(first, &part);
         if self.runs.len() < MAX_RUNS {
             self.runs.insert(first, run.stretch());
-        }
-        is_taken
-    }
-
-    fn take_part(&mut self, atoms: &[Atom]) -> bool {
-        let first = atoms.first().map(Atom::id);
-        let Some(measurers) = first.and_then(|first| self.active.remove(&first)) else {
-            return false;
-        };
-        for mut measurer in measurers {
-            self.extend(&mut measurer, atoms);
-            self.file(measurer);
         }
         true
     }
 
+    fn take_part(&mut self, first: AtomId, part: &[(AtomId, &Atom)]) {
+        for mut measurer in self.active.remove(&first).unwrap_or_default() {
+            self.extend(&mut measurer, part);
+            self.file(measurer);
+        }
+    }
+
     /// Adds atoms up to one that is known to begin a part.
-    fn extend(&self, measurer: &mut ListMeasurer, atoms: &[Atom]) {
-        for atom in atoms {
-            let is_added = measurer.push(atom.id(), atom);
+    fn extend(&self, measurer: &mut ListMeasurer, part: &[(AtomId, &Atom)]) {
+        for (id, atom) in part {
+            let is_added = measurer.push(*id, atom);
             if !is_added || measurer.wanted().is_some_and(|id| self.run(&id).is_some()) {
                 break;
             }
@@ -157,7 +155,7 @@ impl ListMeasures {
             {
                 reads -= 1;
                 let next = atom.next();
-                self.take_part(&[atom]);
+                self.take_part(id, &[(id, &atom)]);
                 id = next;
                 if !self.active.contains_key(&id) {
                     break;
