@@ -103,6 +103,11 @@ impl ForeignBlocks {
         self.blocks.last()
     }
 
+    /// Returns whether a block that this node made is the newest of the key.
+    pub(super) fn is_newest(&self, own: Option<&SignedBlock>) -> bool {
+        own.is_some() && own.map(place) >= self.newest().map(place)
+    }
+
     /// Searches on for the newest block of `address` at `head` or below. Returns it once, if another
     /// node made it.
     pub(super) fn walk(
@@ -188,9 +193,7 @@ impl ForeignBlocks {
 
     /// Returns what is left of the wait of a node with this signing record.
     pub(super) fn left(&self, now: Instant, signed: &SigningRecord) -> Left {
-        let own = signed.last().map(place);
-        let is_first = own >= self.newest().map(place);
-        let (quiet, turns) = if is_first {
+        let (quiet, turns) = if self.is_newest(signed.last()) {
             (QUIET, UNUSED_TURNS)
         } else {
             (QUIET_OTHER, UNUSED_TURNS_OTHER)

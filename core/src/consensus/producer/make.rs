@@ -360,7 +360,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Takes notice of a problem, and reports it once.
-    fn trouble(&mut self, context: &mut Context, problem: Problem) {
+    pub(super) fn trouble(&mut self, context: &mut Context, problem: Problem) {
         let is_same = self
             .problem
             .as_ref()
@@ -375,6 +375,13 @@ impl<H: BatchHasher> Producer<H> {
     fn resolved(&mut self, context: &mut Context) {
         if self.problem.take().is_some() {
             context.report(Event::ProductionResumed);
+        }
+    }
+
+    /// Takes notice that a peer has named a head.
+    pub(super) fn peer_head_named(&mut self, context: &mut Context) {
+        if self.problem == Some(Problem::NoPeerHead) {
+            self.resolved(context);
         }
     }
 

@@ -356,6 +356,7 @@ impl<H: BatchHasher> Producer<H> {
             Input::PeerHead { peer, id, .. } => {
                 self.first_peer.get_or_insert(environment.now.instant);
                 self.sightings.name(*id, *peer);
+                self.peer_head_named(context);
             }
             Input::FetchedSmall { id, .. } => self.sightings.fetched(id, None),
             Input::Fetched { id, outcome, .. } => {
@@ -538,6 +539,11 @@ impl<H: BatchHasher> Producer<H> {
         {
             return;
         }
+        if self.needs_peer_head() {
+            self.trouble(context, Problem::NoPeerHead);
+            return;
+        }
+        self.peer_head_named(context);
         for block in self.foreign.until(unix_seconds) {
             self.signed.adopt(*block);
             self.adopted.push_back(block.block);

@@ -4,8 +4,8 @@ use super::assemble::AssemblyBudget;
 use super::make::wait;
 use super::schedule::{NoSchedule, Schedule};
 use super::{
-    AssemblyJob, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Producer,
-    Slot, Started, Wait, publish,
+    AssemblyJob, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Problem,
+    Producer, Slot, Started, Wait, publish,
 };
 use crate::atom::{AtomId, MemoryStore};
 use crate::chain::{
@@ -55,6 +55,10 @@ impl<H: BatchHasher> Producer<H> {
         }
         if self.is_listening(environment, started) {
             return Err(Wait::Listening);
+        }
+        if self.needs_peer_head() {
+            self.trouble(context, Problem::NoPeerHead);
+            return Err(Wait::NoPeerHead);
         }
         if self.holds_back(environment, context) {
             return Err(Wait::Behind);
@@ -150,13 +154,25 @@ impl<H: BatchHasher> Producer<H> {
         match self.first_peer {
             _ if self.made > 0 => false,
             // A named head may be a block of the key: it is read first, if it can be.
-            Some(first) if first < started.at + LISTEN_FOR_PEERS => {
+            Some(first) => {
                 now < first + LISTEN
                     || self.sightings.is_waiting() && now < first + LISTEN_FOR_PEERS
             }
-            Some(_) => false,
             None => self.config.has_seeds && now < started.at + LISTEN_FOR_PEERS,
         }
+    }
+
+    /// Returns whether a peer has to name a head first: with seeds configured, there are other nodes,
+    /// and the newest block that is known of the key was not signed here. The key has been elsewhere,
+    /// or the signing record is lost; what it signed since then, only peers can tell.
+    ///
+    /// Alone at the genesis there is nothing to tell. A node that made the key's newest block goes on
+    /// without peers: a chain must survive that all of its validators restart.
+    pub(super) fn needs_peer_head(&self) -> bool {
+        let head = self.head.as_ref();
+        let is_begun = head.is_some_and(|head| head.height() > 0);
+        let is_alone = self.config.has_seeds && self.first_peer.is_none();
+        is_alone && is_begun && self.made == 0 && !self.foreign.is_newest(self.signed.last())
     }
 
     /// Returns whether a longer chain is on its way that is worth waiting for.

@@ -45,6 +45,8 @@ pub enum Wait {
     Planning,
     /// It listens for another node with its key.
     Listening,
+    /// It waits for a peer to name a head: what the key signed last was signed elsewhere.
+    NoPeerHead,
     /// Peers have a longer chain.
     Behind,
     /// An atom of the head's state is missing and being fetched.
@@ -73,6 +75,7 @@ impl fmt::Display for Wait {
             Self::LoadingHead => f.write_str("loading the head of the last run"),
             Self::Planning => f.write_str("computing the proposer schedule"),
             Self::Listening => f.write_str("listening for another node with the same key"),
+            Self::NoPeerHead => f.write_str("waiting for the head of a peer"),
             Self::Behind => f.write_str("syncing to a longer chain"),
             Self::MissingAtom(id) => write!(f, "waiting for atom {id} of the head's state"),
             Self::NoStake => f.write_str(
@@ -149,6 +152,8 @@ pub enum Problem {
     StorageFailed(String),
     /// The worker that assembles blocks does not answer.
     AssemblyStalled,
+    /// No peer has named a head, and the key's newest block was not signed on this node.
+    NoPeerHead,
 }
 
 impl Problem {
@@ -159,6 +164,7 @@ impl Problem {
             Self::NoRoom(_) => "no room",
             Self::StorageFailed(_) => "storage failed",
             Self::AssemblyStalled => "assembly stalled",
+            Self::NoPeerHead => "no peer head",
         }
     }
 }
@@ -175,6 +181,12 @@ impl fmt::Display for Problem {
             Self::AssemblyStalled => {
                 f.write_str("no block can be made: the worker that assembles them does not answer")
             }
+            Self::NoPeerHead => f.write_str(
+                "nothing is signed: the last known block of the validation key was not signed on \
+                 this node, and no peer has told what the key signed since then; connect it to a \
+                 node that follows the chain, or, if there is none, start it once without seeds \
+                 (default_seed and additional_seeds)",
+            ),
         }
     }
 }

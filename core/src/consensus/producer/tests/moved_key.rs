@@ -3,7 +3,9 @@
 use super::host::{Net, address, config};
 use crate::atom::AtomId;
 use crate::chain::Block;
-use crate::consensus::producer::{Activity, Halt, ProducerConfig, QUIET, QUIET_OTHER};
+use crate::consensus::producer::{
+    Activity, Halt, LISTEN_FOR_PEERS, Problem, ProducerConfig, QUIET, QUIET_OTHER,
+};
 use crate::consensus::{Event, Head, HeadState, Input, SigningRecord};
 use crate::crypto::PublicKey;
 use crate::wire::network_group::NetworkGroup;
@@ -151,6 +153,72 @@ fn a_restored_backup_signs_nothing_that_the_key_has_signed_before() {
         former.is_some_and(|former| former != *block)
     });
     assert_eq!(again.count(), 0);
+}
+
+/// A key that moves to a machine which follows the chain, is cut off before the key's newest blocks,
+/// and is started with the key and the same seeds while no peer can be reached.
+#[track_caller]
+fn moves_to_a_machine_that_is_cut_off(net: &mut Net) {
+    let follower = ProducerConfig {
+        has_seeds: true,
+        ..config(3)
+    };
+    net.hosts[SECOND].is_up = true;
+    net.restart(SECOND, follower);
+    meet(net);
+    net.run(20);
+    assert!(net.head(SECOND).height() > 0);
+    net.cut = [SECOND].into();
+    net.hosts[FIRST].is_up = true;
+    makes(net, FIRST, 3);
+    net.hosts[FIRST].is_up = false;
+    net.restart(SECOND, with_seeds(KEY));
+    net.cut = [SECOND].into();
+    net.run(2 * PATIENCE);
+    assert!(made(net, SECOND).is_empty(), "{:?}", net.activity(SECOND));
+    let status = net.hosts[SECOND].producer.status();
+    assert_eq!(status.problem, Some(Problem::NoPeerHead));
+    assert!(status.is_halted());
+    let halted = |event: &&Event| matches!(event, Event::ProductionHalted(_));
+    let told = net.hosts[SECOND].events.iter().filter(halted).count();
+    assert_eq!(told, 1, "once in the log");
+    // A peer that names its head is enough, however late; the head is read before anything is signed.
+    net.cut.clear();
+    meet(net);
+    assert_eq!(net.hosts[SECOND].producer.status().problem, None);
+    makes(net, SECOND, 1);
+    assert_eq!(twice(net), 0);
+}
+
+#[test]
+fn a_moved_key_waits_for_the_head_of_a_peer() {
+    let mut net = net();
+    // What the second machine knows of the chain has blocks of the key in it.
+    moves_to_a_machine_that_is_cut_off(&mut net);
+}
+
+#[test]
+fn a_key_without_known_blocks_waits_for_the_head_of_a_peer() {
+    let (mut net, genesis) = Net::with_chain(&[KEY, 2], &[]);
+    for number in [KEY, KEY, 2] {
+        net.add(config(number), Some(&genesis));
+    }
+    (net.hosts[FIRST].is_up, net.hosts[SECOND].is_up) = (false, false);
+    net.run(20);
+    // What the second machine knows of the chain was made by another key.
+    moves_to_a_machine_that_is_cut_off(&mut net);
+}
+
+#[test]
+fn the_node_that_made_the_newest_block_of_its_key_goes_on_without_peers() {
+    let mut net = net();
+    makes(&mut net, FIRST, 1);
+    net.hosts[OTHER].is_up = false;
+    net.restart(FIRST, with_seeds(KEY));
+    let before = net.now;
+    net.run(1);
+    makes(&mut net, FIRST, 1);
+    assert!(net.now - before >= LISTEN_FOR_PEERS);
 }
 
 #[test]
