@@ -327,6 +327,7 @@ pub struct Context {
     resume: ResumeData,
     root: Option<AtomId>,
     is_behind: bool,
+    may_be_behind: bool,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
 }
@@ -377,6 +378,19 @@ impl Context {
     /// Sets whether a longer chain is being synced.
     pub const fn set_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
+        self.may_be_behind = is_behind;
+    }
+
+    /// Returns whether a chain that may be longer is being read: also one whose headers take longer
+    /// than a producer usually waits for them.
+    #[must_use]
+    pub const fn may_be_behind(&self) -> bool {
+        self.may_be_behind
+    }
+
+    /// Sets whether the headers of a chain that may be longer are being read.
+    pub const fn set_reading_headers(&mut self, is_reading: bool) {
+        self.may_be_behind |= is_reading;
     }
 
     /// Restricts the node to the chain with this root.

@@ -562,7 +562,8 @@ impl Trial {
         others.count() >= WITNESSES && !self.world.links.is_cut()
     }
 
-    /// Moves a key, if the machine that it goes to knows the newest block of it.
+    /// Moves a key, if the machine that it goes to has verified the newest block of it, as the
+    /// documented procedure demands: both have the same height.
     fn move_key(&mut self, key: Key, to: usize) -> bool {
         let Some(from) = self.holder(key) else {
             return true;
@@ -577,6 +578,9 @@ impl Trial {
         let has_newest = host.running.as_ref().is_some_and(|running| {
             newest.is_none_or(|(_, block)| running.store.get(&block.block).is_some())
         });
+        let head = host.chain().and_then(|chain| chain.context().head());
+        let height = head.map_or(0, astreum_node::chain::Head::height);
+        let has_newest = has_newest && newest.is_none_or(|(_, block)| block.height <= height);
         if !has_newest || self.world.links.is_cut() || !host.has_seeds {
             self.chains.skipped += 1;
             return false;

@@ -42,7 +42,7 @@ impl<H: BatchHasher> Producer<H> {
         if let Phase::Wait {
             why: Wait::Behind, ..
         } = &self.phase
-            && !context.is_behind()
+            && !self.is_behind(context)
         {
             self.phase = Phase::Plan;
         }

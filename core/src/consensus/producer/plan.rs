@@ -162,22 +162,31 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Returns whether a peer has to name a head first: with seeds configured, there are other nodes,
-    /// and the newest block that is known of the key was not signed here. The key has been elsewhere,
-    /// or the signing record is lost; what it signed since then, only peers can tell.
+    /// Returns whether the newest block that is known of the key was not signed here: the key has
+    /// been elsewhere, or the signing record is lost. What it signed since then, only peers can tell.
+    fn was_elsewhere(&self) -> bool {
+        // At the genesis there is nothing to tell.
+        let is_begun = self.head.as_ref().is_some_and(|head| head.height() > 0);
+        is_begun && self.made == 0 && !self.foreign.is_newest(self.signed.last())
+    }
+
+    /// Returns whether a peer has to name a head first. With seeds configured there are other nodes.
     ///
-    /// Alone at the genesis there is nothing to tell. A node that made the key's newest block goes on
-    /// without peers: a chain must survive that all of its validators restart.
+    /// A node that made the key's newest block goes on without peers: a chain must survive that all of
+    /// its validators restart.
     pub(super) fn needs_peer_head(&self) -> bool {
-        let head = self.head.as_ref();
-        let is_begun = head.is_some_and(|head| head.height() > 0);
-        let is_alone = self.config.has_seeds && self.first_peer.is_none();
-        is_alone && is_begun && self.made == 0 && !self.foreign.is_newest(self.signed.last())
+        self.config.has_seeds && self.first_peer.is_none() && self.was_elsewhere()
+    }
+
+    /// Returns whether a longer chain is on its way. A key that was elsewhere does not give up on
+    /// headers that are slow: its newest blocks may be among them.
+    pub(super) fn is_behind(&self, context: &Context) -> bool {
+        context.is_behind() || context.may_be_behind() && self.was_elsewhere()
     }
 
     /// Returns whether a longer chain is on its way that is worth waiting for.
     pub(super) fn holds_back(&mut self, environment: &Environment<'_>, context: &Context) -> bool {
-        if !context.is_behind() {
+        if !self.is_behind(context) {
             self.held_at = None;
             return false;
         }

@@ -423,16 +423,24 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Returns whether a longer chain than ours is coming nearer.
-    fn is_behind(&self, context: &Context) -> bool {
+    /// Tells the producer whether a longer chain than ours is coming nearer.
+    fn tell_whether_behind(&self, context: &mut Context) {
         let height = context.head().map_or(0, Head::height);
-        self.branches.iter().any(|branch| {
+        let coming = self.branches.iter().filter(|branch| {
             let is_near = !branch.is_stalled(self.now, scheduler::PATIENCE);
             let is_longer = branch.height > height || branch.path.is_empty();
+            is_longer && is_near && branch.not_before.is_none()
+        });
+        let (mut is_near, mut is_slow) = (false, false);
+        for branch in coming {
             let is_young = self.now.since(branch.since) < HEADERS_GRACE;
-            let may_wait = is_young || !branch.is_reading_headers();
-            is_longer && is_near && branch.not_before.is_none() && may_wait
-        })
+            match is_young || !branch.is_reading_headers() {
+                true => is_near = true,
+                false => is_slow = true,
+            }
+        }
+        context.set_behind(is_near);
+        context.set_reading_headers(is_slow);
     }
 
     fn set_time(&mut self, environment: &Environment<'_>) {
@@ -510,8 +518,7 @@ impl<H: BatchHasher> Component for ChainSync<H> {
         self.choose(environment, context);
         self.settle(environment, context);
         self.load_election(environment, context);
-        let is_behind = self.is_behind(context);
-        context.set_behind(is_behind);
+        self.tell_whether_behind(context);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

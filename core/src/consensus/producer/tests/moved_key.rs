@@ -4,7 +4,7 @@ use super::host::{Net, address, config};
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::consensus::producer::{
-    Activity, Halt, LISTEN_FOR_PEERS, Problem, ProducerConfig, QUIET, QUIET_OTHER,
+    Activity, Halt, LISTEN_FOR_PEERS, MAX_BEHIND, Problem, ProducerConfig, QUIET, QUIET_OTHER,
 };
 use crate::consensus::{Event, Head, HeadState, Input, SigningRecord};
 use crate::crypto::PublicKey;
@@ -207,6 +207,31 @@ fn a_key_without_known_blocks_waits_for_the_head_of_a_peer() {
     net.run(20);
     // What the second machine knows of the chain was made by another key.
     moves_to_a_machine_that_is_cut_off(&mut net);
+}
+
+#[test]
+fn a_moved_key_waits_for_headers_however_slow_and_not_for_ever() {
+    let mut net = net();
+    net.hosts[FIRST].is_up = false;
+    net.hosts[SECOND].is_up = true;
+    net.restart(SECOND, with_seeds(KEY));
+    meet(&mut net);
+    // For a node that made the key's newest block this is no reason to wait.
+    net.restart(FIRST, with_seeds(KEY));
+    meet(&mut net);
+    for at in [FIRST, SECOND] {
+        net.hosts[at].context.set_behind(false);
+        net.hosts[at].context.set_reading_headers(true);
+    }
+    let made_before = made(&net, FIRST).len();
+    net.run(PATIENCE);
+    assert!(made(&net, FIRST).len() > made_before);
+    net.hosts[FIRST].is_up = false;
+    net.run(PATIENCE);
+    assert!(made(&net, SECOND).is_empty(), "{:?}", net.activity(SECOND));
+    net.run(MAX_BEHIND.as_secs() + PATIENCE);
+    assert!(!made(&net, SECOND).is_empty(), "{:?}", net.activity(SECOND));
+    assert_eq!(twice(&net), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::atom::AtomId;
 use crate::chain::{Block, Header};
 use crate::consensus::sync::{MAX_BRANCHES, SyncConfig, SyncLimits};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 const SMALL: SyncLimits = SyncLimits {
     unconfirmed_headers: 96,
@@ -37,13 +38,34 @@ fn syncs_a_chain_of_which_few_header_ids_are_kept() {
     host.announce(2, head.id());
     let mut most = 0;
     while host.verified_head() != Some(head.id()) {
-        host.run_for(&[&maker], core::time::Duration::ZERO);
+        host.run_for(&[&maker], Duration::ZERO);
         most = most.max(entries(&host));
         host.run(&[&maker], 1);
         assert!(host.elapsed.as_secs() < 200, "{:?}", host.waits());
     }
     assert!(most <= 600 / 8 + 24 + 20, "{most}");
     assert_eq!(host.status().bad_blocks, []);
+}
+
+/// Slow headers are no reason to wait for a validator, but for one whose key was elsewhere they are.
+#[test]
+fn headers_that_take_long_are_told_apart_from_a_chain_that_comes_near() {
+    let mut maker = Maker::new();
+    let genesis = maker.genesis.clone();
+    let blocks = maker.extend(&genesis, 300, 2);
+    let head = blocks.last().unwrap();
+    let mut host = Host::new(time(head) + 1);
+    host.latency = [Duration::from_millis(900); 2];
+    host.announce(1, head.id());
+    host.run(&[&maker], 10);
+    assert!(host.context.is_behind() && host.context.may_be_behind());
+    host.run(&[&maker], 50);
+    assert!(!host.status().syncs.is_empty(), "still reading");
+    assert!(!host.context.is_behind() && host.context.may_be_behind());
+    host.latency = [Duration::ZERO; 2];
+    host.run(&[&maker], 60);
+    assert_eq!(host.verified_head(), Some(head.id()));
+    assert!(!host.context.may_be_behind());
 }
 
 #[test]
