@@ -715,6 +715,10 @@ impl Node {
             // on record.
             self.restart(1);
         }
+        // A key that was elsewhere waits for the head of a peer.
+        if let Some(head) = self.context.head().map(Head::id) {
+            self.name(head, 0);
+        }
         let made = self.producer.status().blocks_made;
         self.drive(PATIENCE, |node| node.producer.status().blocks_made > made);
         let status = self.producer.status();

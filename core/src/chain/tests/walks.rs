@@ -436,3 +436,40 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
     let wrong = claim.transaction([0; 64], other);
     assert_eq!(apply(&mut state, &wrong), Ok(Ok(Status::Failed)));
 }
+
+/// By the reference's rules an opening with an amount fails, moves nothing, and is filed all the same.
+/// The same byte to any other account means nothing.
+#[test]
+fn an_opening_with_an_amount_fails_and_is_filed_and_opens_at_the_burn_account_alone() {
+    let world = rich();
+    let source = Source::new(&world);
+    source.measured(list(1), 4, 100, AtomId::ZERO);
+    let opening = open(list(1));
+    let mut state = State::new(&source, world.position());
+    let elsewhere = unsigned(2, Address::new([0x22; 32]), 5, &opening.data);
+    let moved = apply(&mut state, &from_anybody(elsewhere, PAYER));
+    assert_eq!(moved, Ok(Ok(Status::Success)));
+    let with_amount = from_anybody(unsigned(1, BURN, 5, &opening.data), PAYER);
+    let failed = apply(&mut state, &with_amount);
+    assert_eq!(failed, Ok(Ok(Status::Failed)));
+    let again = apply(&mut state, &opening);
+    assert_eq!(again, Ok(Ok(Status::Failed)), "it is filed");
+}
+
+/// A sender may spend its last coin on storage, and no more than that.
+#[test]
+fn a_list_is_opened_with_exactly_what_it_costs() {
+    let mut world = World::new(&[(PAYER, natural(1_000_000))]);
+    let list = world.add_list(&[b"a", b"bc"]);
+    let body = world.body(&[open(list)], false);
+    let held = super::world::accounts(&world.store, body.accounts);
+    let payer = held.into_iter().find(|(address, _)| *address == PAYER);
+    let cost = natural(1_000_000).saturating_sub(&payer.unwrap().1.balance);
+    let less = cost.saturating_sub(&Natural::ONE);
+    for (balance, expected) in [(cost, Status::Success), (less, Status::Failed)] {
+        let mut world = World::new(&[(PAYER, balance)]);
+        let list = world.add_list(&[b"a", b"bc"]);
+        let mut state = world.state();
+        assert_eq!(apply(&mut state, &open(list)), Ok(Ok(expected)));
+    }
+}

@@ -267,3 +267,108 @@ impl Saving {
         (!is_empty).then_some(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Address, Unsigned};
+    use crate::crypto::SigningKey;
+    use alloc::vec;
+
+    fn transaction(counter: u64) -> Transaction {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let unsigned = Unsigned {
+            chain_id: 0_u64.into(),
+            amount: 1_u64.into(),
+            counter: counter.into(),
+            data: [].as_slice().into(),
+            recipient: Address::new([2; 32]),
+        };
+        unsigned.sign(&key)
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn sizes_of_records_add_up_to_the_file_whoever_counts_them() {
+        let mut file = MAGIC.to_vec();
+        let mut saving = Saving::default();
+        let mut sum = MAGIC.len();
+        for counter in 0..3 {
+            let one = transaction(counter);
+            let bytes = write(&mut file, &one, counter == 1, at(counter));
+            assert_eq!(bytes, saving.add_saved(&one));
+            sum += bytes;
+        }
+        assert_eq!(file.len(), sum);
+        assert_eq!(saving.live_bytes(), sum - MAGIC.len());
+        let (saved, damage) = read(&file);
+        assert_eq!((saved.len(), damage), (3, None));
+        assert!(saved[1].is_own && !saved[0].is_own);
+    }
+
+    #[test]
+    fn a_file_and_a_record_that_are_too_large_are_refused_before_they_are_read() {
+        let (saved, damage) = read(&vec![0; MAX_BYTES + 1]);
+        assert_eq!((saved.len(), damage), (0, Some(Damage::TooLarge)));
+        let (_, damage) = read(&vec![0; MAX_BYTES]);
+        assert_eq!(damage, Some(Damage::Format));
+        // A record of a length that no transaction has, with the hash of it.
+        let payload = vec![0; MAX_PAYLOAD_BYTES + 2];
+        let len = u32::try_from(payload.len()).unwrap();
+        let hash = *blake3::hash(&payload).as_bytes();
+        let record = [&len.to_le_bytes()[..], &hash[..8], &payload].concat();
+        assert!(read_one(&record).is_none());
+    }
+
+    #[test]
+    fn what_a_user_sent_is_saved_at_once_and_the_rest_once_a_second() {
+        let mut saving = Saving::default();
+        saving.add(&transaction(1), false, at(10));
+        assert_eq!(saving.deadline(), Some(at(0)), "the first");
+        let first = saving.append(at(10), false).unwrap();
+        let Save::Append { bytes, is_urgent } = first else {
+            panic!("{first:?}");
+        };
+        assert!(!is_urgent && !bytes.is_empty());
+        saving.add(&transaction(2), false, at(10));
+        assert_eq!(saving.append(at(10), false), None, "not yet due");
+        assert_eq!(saving.deadline(), Some(at(10) + SAVE_INTERVAL));
+        saving.add(&transaction(3), true, at(10));
+        assert_eq!(saving.deadline(), Some(at(0)));
+        let second = saving.append(at(10), false);
+        let urgent = |save: &Save| {
+            matches!(
+                save,
+                Save::Append {
+                    is_urgent: true,
+                    ..
+                }
+            )
+        };
+        assert!(second.is_some_and(|save| urgent(&save)));
+        assert_eq!(saving.append(at(99), true), None, "nothing is left");
+        saving.add(&transaction(4), false, at(10));
+        assert!(saving.append(at(10), true).is_some(), "the last call");
+        assert_eq!(saving.deadline(), None);
+    }
+
+    #[test]
+    fn a_file_is_rewritten_when_less_than_half_of_a_large_one_is_live() {
+        let mut saving = Saving::default();
+        saving.set_file(REWRITE_BYTES, false);
+        assert!(!saving.is_wasteful(), "small");
+        saving.set_file(REWRITE_BYTES + 2, false);
+        assert!(saving.is_wasteful());
+        saving.live_bytes = REWRITE_BYTES / 2 + 1;
+        assert!(!saving.is_wasteful(), "half of it");
+        saving.remove(1);
+        assert!(saving.is_wasteful());
+        let Save::Replace(bytes) = saving.replace(at(1), vec![1, 2]) else {
+            panic!("a file is replaced as a whole");
+        };
+        assert_eq!((bytes.len(), saving.is_wasteful()), (2, false));
+    }
+}

@@ -66,3 +66,47 @@ impl Pace {
         Duration::from_nanos(self.nanos_per_attempt.saturating_mul(attempts))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_long_assembly_counts_at_once_and_is_forgotten_slowly() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.assembly(), FIRST_ASSEMBLY);
+        pace.assembled(millis(400));
+        assert_eq!(pace.assembly(), millis(400));
+        pace.assembled(millis(1));
+        assert_eq!(pace.assembly(), millis(300));
+        for _ in 0..50 {
+            pace.assembled(Duration::ZERO);
+        }
+        assert_eq!(pace.assembly(), FIRST_ASSEMBLY / 4);
+    }
+
+    #[test]
+    fn the_time_of_a_nonce_is_learned_from_slices_and_not_from_pauses() {
+        let seconds = |pace: &Pace| pace.search(&20_u64.into()).as_secs_f64();
+        let mut pace = Pace::default();
+        let first = seconds(&pace);
+        // 256 nonces in 256 ms: fifty times slower than the first guess.
+        for slice in 0..100 {
+            pace.begin_slice(Instant::ZERO + millis(256 * slice), 256);
+        }
+        let learned = seconds(&pace);
+        assert!((learned / first - 50.0).abs() < 1.0, "{first} {learned}");
+        pace.pause();
+        pace.begin_slice(Instant::ZERO + Duration::from_secs(9_999), 256);
+        assert!((seconds(&pace) - learned).abs() < 1e-6);
+        // A bit more is twice the time, up to what is worth an estimate.
+        let one_more = pace.search(&21_u64.into()).as_secs_f64();
+        assert!((one_more / learned - 2.0).abs() < 0.01);
+        assert_eq!(pace.search(&48_u64.into()), pace.search(&10_000_u64.into()));
+        assert_eq!(pace.search(&0_u64.into()), pace.search(&1_u64.into()));
+    }
+}

@@ -116,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn no_turn_is_before_the_second_after_the_block() {
+        let election = election(&[(1, 1_000)]);
+        for earliest in [0, 999, 1_000, 1_001] {
+            let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
+            assert_eq!(schedule.next(earliest), Some(1_001), "{earliest}");
+        }
+    }
+
+    #[test]
     fn long_gaps_are_passed_over_and_without_a_stake_there_is_no_turn() {
         let election = election(&[(1, 5), (2, 5)]);
         let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();

@@ -1,5 +1,6 @@
 //! Validators over virtual time.
 
+mod assembly;
 mod clocks;
 mod floods;
 mod host;

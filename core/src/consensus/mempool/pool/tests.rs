@@ -79,6 +79,15 @@ fn each_refusal_has_its_reason() {
         bytes,
     });
     assert_eq!(insert(&mut pool, entry(5, 1, 1, 0), 5), sender_full);
+    let mut heavy = Pool::new(SMALL);
+    insert(&mut heavy, entry(1, 1, 40, 0), 5).unwrap();
+    insert(&mut heavy, entry(2, 1, 20, 0), 5).unwrap();
+    let (transactions, bytes) = (2, 60);
+    let expected = NoPlace::SenderFull {
+        transactions,
+        bytes,
+    };
+    assert_eq!(insert(&mut heavy, entry(3, 1, 1, 0), 5), Err(expected));
     let sender_bytes = insert(&mut pool, entry(5, 2, 61, 0), 5);
     let (transactions, bytes) = (0, 0);
     let expected = NoPlace::SenderFull {

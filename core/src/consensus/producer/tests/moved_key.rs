@@ -389,6 +389,9 @@ fn halting_and_resuming_are_reported_once() {
     makes(&mut net, SECOND, 2);
     net.hosts[SECOND].is_up = false;
     start(&mut net, FIRST);
+    net.run(1);
+    let is_halt = |event: &&Event| matches!(event, Event::ProducerHalted(_));
+    assert_eq!(net.hosts[FIRST].events.iter().filter(is_halt).count(), 1);
     makes(&mut net, FIRST, 1);
     let mut halted = 0;
     let mut resumed = 0;

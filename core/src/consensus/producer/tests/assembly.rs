@@ -1,0 +1,92 @@
+//! Bodies of blocks, as a host's worker makes them.
+
+use super::host::{Net, address, config, transfer};
+use crate::atom::MemoryStore;
+use crate::chain::Election;
+use crate::consensus::producer::{
+    Assembled, AssemblyBudget, AssemblyError, AssemblyJob, NoInterrupt,
+};
+use crate::time::Instant;
+use crate::trie::Scalar;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+const SENDER: u8 = 5;
+
+/// A job over a genesis, with so many transfers that may be in a block.
+fn job(transfers: u64) -> (AssemblyJob, MemoryStore) {
+    let (mut net, genesis) = Net::with_chain(&[1], &[SENDER]);
+    net.add(config(1), Some(&genesis));
+    let parent = net.head(0);
+    let store = net.hosts[0].store.clone();
+    let stakes = Election::read(&store, parent.block()).unwrap().stakes;
+    let transfers = (0..transfers).map(|counter| transfer(SENDER, 9, 1, counter));
+    let job = AssemblyJob {
+        number: 1,
+        parent,
+        stakes,
+        transactions: transfers.map(Arc::new).collect(),
+        lengths: BTreeMap::new(),
+        claimant: Some(address(1)),
+        max_transactions: 4_096,
+        max_growth_bytes: u64::MAX,
+        growth_per_transaction: 0,
+        budget: AssemblyBudget {
+            cpu: Duration::from_secs(60),
+            until: Instant::from_secs(1_000_000),
+        },
+    };
+    (job, store)
+}
+
+fn run(job: &AssemblyJob, store: &MemoryStore, room: Option<u64>) -> Assembled {
+    job.run(store, &mut Scalar, &mut NoInterrupt, room)
+}
+
+#[test]
+fn an_empty_block_is_made_where_it_just_fits_and_no_body_where_it_does_not() {
+    let (job, store) = job(0);
+    let needed = run(&job, &store, None).outcome.unwrap().growth_bytes;
+    let fits = run(&job, &store, Some(needed)).outcome.unwrap();
+    assert_eq!(fits.growth_bytes, needed);
+    let room = needed - 1;
+    let outcome = run(&job, &store, Some(room)).outcome;
+    assert_eq!(outcome, Err(AssemblyError::NoRoom { needed, room }));
+}
+
+/// What a producer allows itself is no reason to make no block at all.
+#[test]
+fn an_empty_block_is_made_whatever_a_block_may_leave() {
+    let (mut job, store) = job(3);
+    job.max_growth_bytes = 0;
+    let assembly = run(&job, &store, None).outcome.unwrap();
+    assert!(assembly.transactions.is_empty() && assembly.growth_bytes > 0);
+}
+
+/// Transfers leave more than their own bytes; a block that came out too large is made again with
+/// about as many as fit.
+#[test]
+fn a_block_that_leaves_too_much_is_made_again_with_as_many_transactions_as_fit() {
+    let (mut job, store) = job(200);
+    let all = run(&job, &store, None).outcome.unwrap();
+    assert_eq!(all.transactions.len(), 200);
+    for part in [2, 4] {
+        job.max_growth_bytes = all.growth_bytes / part;
+        let made = run(&job, &store, None).outcome.unwrap();
+        assert!(made.growth_bytes <= job.max_growth_bytes, "{part}");
+        let count = made.transactions.len() as u64;
+        let least = 200 / part * 2 / 3;
+        assert!((least..=200 / part).contains(&count), "{part}: {count}");
+    }
+}
+
+#[test]
+fn a_body_has_no_more_transactions_than_it_may_and_in_their_order() {
+    let (mut job, store) = job(20);
+    job.max_transactions = 7;
+    let assembled = run(&job, &store, None);
+    assert!(assembled.rejected.is_empty() && !assembled.is_interrupted);
+    let made = assembled.outcome.unwrap();
+    assert_eq!(made.transactions, job.transactions[..7]);
+}
