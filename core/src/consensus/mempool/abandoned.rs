@@ -270,3 +270,20 @@ fn read(
     let height = block.height.to_u64().ok_or(None)?;
     Ok((block, height))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_branch_that_was_left_longest_ago_gives_way() {
+        let id = |number: u8| AtomId::new([number; 32]);
+        let mut abandoned = Abandoned::default();
+        for number in 1..=16 {
+            assert_eq!(abandoned.add(id(number), id(99)), None);
+        }
+        let report = abandoned.add(id(17), id(99));
+        assert_eq!(report.map(|report| report.head), Some(id(1)));
+        assert_eq!(abandoned.branches.len(), MAX_BRANCHES);
+    }
+}

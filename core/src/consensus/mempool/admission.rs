@@ -301,3 +301,42 @@ fn unreadable<E>(error: StateError<E>) -> Unfit {
         source => missing(source.missing()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Address, Unsigned};
+    use crate::crypto::Signature;
+
+    const SENDER: Address = Address::new([1; 32]);
+    const OTHER: Address = Address::new([2; 32]);
+
+    fn refused(recipient: Address, operation: Option<u8>, channels: AtomId) -> bool {
+        let unsigned = Unsigned {
+            chain_id: 0_u64.into(),
+            amount: 1_u64.into(),
+            counter: 1_u64.into(),
+            data: operation.as_slice().into(),
+            recipient,
+        };
+        let transaction = unsigned.signed(SENDER, Signature::new([0; 64]));
+        let sender = Account {
+            channels,
+            ..Account::default()
+        };
+        beyond_the_reference(&transaction, &sender).is_some()
+    }
+
+    #[test]
+    fn reference_nodes_cannot_verify_first_channels_and_payments_and_nothing_else() {
+        let (none, some) = (AtomId::ZERO, AtomId::new([3; 32]));
+        assert!(refused(SENDER, Some(channel::UPDATE), none));
+        assert!(!refused(SENDER, Some(channel::UPDATE), some));
+        assert!(!refused(SENDER, Some(channel::CLOSE), none));
+        assert!(!refused(OTHER, Some(channel::UPDATE), none));
+        assert!(!refused(SENDER, None, none));
+        assert!(refused(BURN, Some(contract::PAY), none));
+        assert!(!refused(BURN, Some(contract::OPEN), none));
+        assert!(!refused(OTHER, Some(contract::PAY), none));
+    }
+}

@@ -98,6 +98,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_looked_for_in_vain_is_remembered_for_a_while() {
+        let now = Duration::from_secs(50);
+        let mut verdicts = Verdicts::default();
+        verdicts.not_found(now, id(1));
+        assert!(verdicts.is_unavailable(now, &id(1)));
+        let over = now + UNAVAILABLE_TIME;
+        assert!(!verdicts.is_unavailable(over, &id(1)));
+        verdicts.not_found(over, id(2));
+        assert_eq!(verdicts.unavailable.len(), 1, "the first one is over");
+        verdicts.found(&id(2));
+        assert!(!verdicts.is_unavailable(over, &id(2)));
+        let count = u32::try_from(MAX_UNAVAILABLE).unwrap() + 3;
+        for number in 10..10 + count {
+            verdicts.not_found(over, id(number));
+        }
+        assert_eq!(verdicts.unavailable_order.len(), MAX_UNAVAILABLE);
+        assert!(verdicts.is_unavailable(over, &id(9 + count)));
+        assert!(!verdicts.is_unavailable(over, &id(10)));
+    }
+
+    #[test]
     fn memory_is_bounded_and_forgets_the_oldest() {
         let mut verdicts = Verdicts::default();
         let count = u32::try_from(MAX_VERDICTS).unwrap() + 5;

@@ -156,6 +156,11 @@ mod tests {
         let atoms: Vec<Atom> = block.to_atoms().into_iter().map(|(_, atom)| atom).collect();
         sightings.fetched(&AtomId::new([8; 32]), Some(&atoms[..3]));
         assert!(!sightings.has_news(), "no block");
+        let others = [Atom::symbol("blocks"), Atom::bytes(*b"block")];
+        for other in others {
+            sightings.fetched(&other.id(), Some(core::slice::from_ref(&other)));
+            assert!(!sightings.has_news(), "{other:?}");
+        }
         sightings.fetched(&block.id(), Some(&atoms[18..]));
         assert!(sightings.has_news());
         assert_eq!(sightings.check(&MemoryStore::new(), |_| Some(())), None);

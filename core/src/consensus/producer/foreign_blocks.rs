@@ -273,6 +273,34 @@ mod tests {
     }
 
     #[test]
+    fn a_search_for_a_block_of_the_key_ends_after_a_bounded_number_of_blocks() {
+        let mut store = crate::atom::MemoryStore::new();
+        let (mut parent, mut first, mut last) = (AtomId::new([1; 32]), None, None);
+        for height in 1..=u64::from(MAX_WALK) + 200 {
+            let block = crate::consensus::samples::header(height, parent, height).signed(None);
+            store.extend(block.to_atoms().into_iter().map(|(_, atom)| atom));
+            parent = block.id();
+            first.get_or_insert(block.validator);
+            last = Some(block);
+        }
+        let head = Head::new(last.unwrap(), HeadState::Verified).unwrap();
+        let search = |address: Address| {
+            let mut foreign = ForeignBlocks::default();
+            for calls in 1..100 {
+                let found = foreign.walk(&store, &head, &address, |_| true);
+                if found.is_some() || !foreign.is_walking() {
+                    return (found.map(|block| block.height), calls);
+                }
+            }
+            panic!("the search does not end");
+        };
+        let none = search(Address::new([77; 32]));
+        assert_eq!(none, (None, MAX_WALK / WALK_PER_CALL + 1));
+        let newest = search(first.unwrap());
+        assert_eq!(newest, (Some(u64::from(MAX_WALK) + 200), 1));
+    }
+
+    #[test]
     fn the_maker_of_the_newest_block_goes_first() {
         let (ours, theirs) = (block(1, 50), block(2, 50));
         let record = |block| {

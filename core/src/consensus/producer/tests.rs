@@ -265,6 +265,9 @@ fn it_holds_back_while_a_longer_chain_is_followed_but_not_for_ever() {
     net.run(60);
     assert_eq!(net.activity(0), Activity::Waiting(Wait::Behind));
     net.hosts[0].context.set_behind(false);
+    let at = net.now;
+    net.run_until(1, |net| net.activity(0) != Activity::Waiting(Wait::Behind));
+    assert!(net.now - at < Duration::from_millis(100), "at once");
     net.run(20);
     let height = net.head(0).height();
     assert!(height > 0);

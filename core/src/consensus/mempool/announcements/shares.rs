@@ -560,3 +560,6 @@ impl Shares {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

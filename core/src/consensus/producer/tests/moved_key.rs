@@ -4,7 +4,8 @@ use super::host::{Net, address, config};
 use crate::atom::AtomId;
 use crate::chain::Block;
 use crate::consensus::producer::{
-    Activity, Halt, LISTEN_FOR_PEERS, MAX_BEHIND, Problem, ProducerConfig, QUIET, QUIET_OTHER,
+    Activity, Halt, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, Problem, ProducerConfig, QUIET,
+    QUIET_OTHER,
 };
 use crate::consensus::{Event, Head, HeadState, Input, SigningRecord};
 use crate::crypto::PublicKey;
@@ -232,6 +233,34 @@ fn a_moved_key_waits_for_headers_however_slow_and_not_for_ever() {
     net.run(MAX_BEHIND.as_secs() + PATIENCE);
     assert!(!made(&net, SECOND).is_empty(), "{:?}", net.activity(SECOND));
     assert_eq!(twice(&net), 0);
+}
+
+#[test]
+fn a_peer_that_names_its_first_head_late_does_not_stop_production() {
+    let (mut net, genesis) = Net::with_chain(&[KEY], &[]);
+    net.add(with_seeds(KEY), Some(&genesis));
+    makes(&mut net, FIRST, 5);
+    let before = made(&net, FIRST).len();
+    let peer = PublicKey::new([77; 32]);
+    let group = NetworkGroup::of([10, 7, 7, 7].into());
+    let id = AtomId::new([99; 32]);
+    let (is_default_seed, is_seed) = (false, false);
+    net.input(
+        FIRST,
+        Input::PeerHead {
+            peer,
+            group,
+            id,
+            is_default_seed,
+            is_seed,
+        },
+    );
+    net.run(LISTEN.as_secs() - 1);
+    assert!(
+        made(&net, FIRST).len() > before,
+        "{:?}",
+        net.activity(FIRST)
+    );
 }
 
 #[test]

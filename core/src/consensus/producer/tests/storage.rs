@@ -64,6 +64,11 @@ fn without_room_for_an_empty_block_production_halts_visibly_and_resumes() {
                 .contains("cold_storage_limit")
         );
         assert_eq!(errors(&net).len(), 1, "{:?}", errors(&net));
+        if matches!(net.activity(0), Activity::Waiting(Wait::NoRoom)) {
+            let next = net.hosts[0].producer.poll_timeout().unwrap();
+            let now = net.hosts[0].producer.now.instant;
+            assert!(next > now, "it is not tried without a pause");
+        }
         // What was not published is not remembered as signed.
         assert_eq!(
             net.hosts[0].producer.signed().last().map(|mark| mark.block),

@@ -1,0 +1,171 @@
+use super::*;
+use crate::crypto::PublicKey;
+use alloc::vec;
+
+const NOW: Duration = Duration::from_secs(1_000);
+
+fn id(number: usize) -> AtomId {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    AtomId::new(bytes)
+}
+
+fn peer(number: usize, group: usize) -> Source {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    let [high, low] = u16::try_from(group).unwrap().to_be_bytes();
+    Some(Announcer {
+        group: NetworkGroup::of([10, high, low, 1].into()),
+        peer: PublicKey::new(key),
+    })
+}
+
+fn queue(shares: &mut Shares, source: Source, count: usize) {
+    for number in 0..count {
+        shares.enqueue(NOW, id(number), source).unwrap();
+    }
+}
+
+fn credit(shares: &Shares, source: Source) -> i32 {
+    shares
+        .announcers
+        .get(&source)
+        .map_or(0, |share| share.credit)
+}
+
+fn grants(shares: &mut Shares) -> Vec<Grant> {
+    core::iter::from_fn(|| shares.dequeue(NOW)).collect()
+}
+
+#[test]
+fn credit_grows_with_what_comes_and_a_failure_halves_it() {
+    let mut shares = Shares::default();
+    let source = peer(1, 1);
+    let mut after = |good: &[bool]| {
+        for is_good in good {
+            shares.record(NOW, source, *is_good);
+        }
+        credit(&shares, source)
+    };
+    assert_eq!(after(&[true; 5]), 5);
+    assert_eq!(after(&[false]), 2);
+    assert_eq!(after(&[false]), 1);
+    assert_eq!(after(&[false]), 0);
+    assert_eq!(after(&[false; 5]), -5);
+    assert_eq!(after(&[true]), -1);
+    assert_eq!(after(&[true]), 1);
+    assert_eq!(after(&[true; 200]), MAX_CREDIT);
+    assert_eq!(after(&[false; 200]), MIN_CREDIT);
+    let refused = shares.enqueue(NOW, id(1), source);
+    assert_eq!(refused, Err(Declined::PeerOverBudget));
+    assert!(
+        shares
+            .enqueue(NOW + FAILURE_INTERVAL, id(1), source)
+            .is_ok()
+    );
+}
+
+#[test]
+fn this_nodes_own_failures_cost_nothing() {
+    let mut shares = Shares::default();
+    for _ in 0..100 {
+        shares.record(NOW, None, false);
+    }
+    queue(&mut shares, None, 300);
+    assert_eq!(grants(&mut shares).len(), 300);
+}
+
+#[test]
+fn failing_announcers_hold_a_quarter_of_the_places_of_their_group() {
+    let mut shares = Shares::default();
+    for number in 0..30 {
+        let source = peer(number, 1);
+        shares.suspect(NOW, source);
+        queue(&mut shares, source, 3);
+    }
+    // So many wasted places leave the fewest that a group keeps.
+    let failing = grants(&mut shares);
+    assert_eq!(failing.len(), MIN_GROUP_PLACES / 4);
+    assert!(failing.iter().all(|grant| grant.rank == Rank::Failing));
+    assert!(!shares.has_next());
+    for number in 100..110 {
+        queue(&mut shares, peer(number, 1), 3);
+    }
+    let fresh = grants(&mut shares);
+    assert_eq!(fresh.len(), MIN_GROUP_PLACES - failing.len());
+    assert!(fresh.iter().all(|grant| grant.rank == Rank::Fresh));
+    // A place that is given back goes to another announcer.
+    shares.release(failing[0]);
+    assert_eq!(grants(&mut shares).len(), 1);
+}
+
+#[test]
+fn announcers_of_a_rank_take_turns() {
+    let mut shares = Shares::default();
+    let (first, second) = (peer(1, 1), peer(2, 1));
+    queue(&mut shares, first, 2);
+    queue(&mut shares, second, 2);
+    let order: Vec<Source> = grants(&mut shares)
+        .iter()
+        .map(|grant| grant.source)
+        .collect();
+    assert_eq!(order, [first, second, first, second]);
+}
+
+#[test]
+fn places_of_all_peers_together_are_bounded_and_those_of_this_node_are_not() {
+    let mut shares = Shares::default();
+    for number in 0..200 {
+        queue(&mut shares, peer(number, number), 2);
+    }
+    let mut granted = 0;
+    while shares.has_next() {
+        assert!(shares.dequeue(NOW).is_some());
+        granted += 1;
+    }
+    assert_eq!((granted, shares.holding()), (MAX_FETCHING, MAX_FETCHING));
+    assert_eq!(shares.dequeue(NOW), None);
+    queue(&mut shares, None, 1);
+    assert!(shares.has_next());
+    assert_eq!(shares.dequeue(NOW).map(|grant| grant.source), Some(None));
+    assert!(!shares.has_next());
+}
+
+#[test]
+fn a_full_queue_takes_from_the_longest() {
+    let longest = MAX_ANNOUNCED_PER_PEER;
+    // Of two groups, the one that has more, and its newest announcement.
+    let mut shares = Shares::default();
+    queue(&mut shares, peer(1, 1), longest);
+    queue(&mut shares, peer(2, 2), longest - 1);
+    queue(&mut shares, peer(3, 3), 1);
+    shares.enqueue(NOW, id(77), peer(4, 4)).unwrap();
+    assert_eq!(shares.take_displaced(), [(id(longest - 1), peer(1, 1))]);
+    assert_eq!(shares.queued(), MAX_ANNOUNCED);
+    // Within a group: a peer that has as much as the longest queue displaces nothing.
+    let mut shares = Shares::default();
+    queue(&mut shares, peer(1, 1), longest);
+    queue(&mut shares, peer(2, 1), longest - 2);
+    queue(&mut shares, peer(3, 1), 2);
+    shares.enqueue(NOW, id(77), peer(2, 1)).unwrap();
+    assert_eq!(shares.take_displaced(), [(id(longest - 1), peer(1, 1))]);
+    let full = shares.enqueue(NOW, id(78), peer(2, 1));
+    assert_eq!(full, Err(Declined::QueueFull));
+    assert_eq!(shares.take_displaced(), vec![]);
+    // A failing announcer gives way whatever it has queued.
+    shares.suspect(NOW, peer(3, 1));
+    shares.enqueue(NOW, id(79), peer(2, 1)).unwrap();
+    assert_eq!(shares.take_displaced(), [(id(1), peer(3, 1))]);
+    assert_eq!(shares.queued(), MAX_ANNOUNCED);
+}
+
+#[test]
+fn an_announcer_without_work_or_record_is_forgotten() {
+    let mut shares = Shares::default();
+    queue(&mut shares, peer(1, 1), 1);
+    let grant = shares.dequeue(NOW).unwrap();
+    shares.release(grant);
+    assert!(shares.announcers.is_empty() && shares.groups.is_empty());
+    shares.record(NOW, peer(2, 1), true);
+    assert_eq!(shares.idle.len(), 1);
+}
