@@ -46,6 +46,7 @@ impl Mempool {
             // Peers repeat themselves.
             return;
         }
+        self.outcomes.set_own(id);
         if self.announcements.is_open(&id) {
             // It is stored here now, whatever the fetch brings.
             self.arrived.push_back(id);
@@ -282,6 +283,9 @@ impl Mempool {
         saved: Saved,
     ) {
         let id = saved.transaction.id();
+        if saved.is_own {
+            self.outcomes.set_own(id);
+        }
         let age = self.unix.saturating_sub(saved.arrived);
         let Some(left) = MAX_AGE.checked_sub(age).filter(|left| !left.is_zero()) else {
             self.outcomes.put(id, Outcome::Expired);

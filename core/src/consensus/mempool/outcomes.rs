@@ -1,11 +1,17 @@
 //! What became of transactions that are no longer in the mempool, for those that ask.
+//!
+//! Outcomes of transactions that local users sent are kept apart from those of peers, so that a flood of
+//! transactions that are refused does not push out what a user waits for.
 
 use super::admission::Refusal;
 use crate::atom::AtomId;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Transactions whose outcome is remembered. When full, the oldest is forgotten.
+/// Outcomes that are remembered of local users, and as many of peers. When full, the oldest is
+/// forgotten.
 pub const MAX_OUTCOMES: usize = 1_024;
+/// Transactions that are remembered to be of local users. When full, the oldest is forgotten.
+pub const MAX_OWN: usize = 4_096;
 
 /// What became of a transaction that is in no block.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,20 +31,71 @@ pub enum Outcome {
     },
 }
 
-/// The latest outcomes.
+/// The latest outcomes. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
-    by_id: BTreeMap<AtomId, (u64, Outcome)>,
-    order: VecDeque<(u64, AtomId)>,
+    of_users: Latest,
+    of_peers: Latest,
+    own: BTreeSet<AtomId>,
+    own_order: VecDeque<AtomId>,
+    /// Outcomes so far.
     number: u64,
 }
 
 impl Outcomes {
+    /// Remembers that a local user sent a transaction.
+    pub(super) fn set_own(&mut self, id: AtomId) {
+        if !self.own.insert(id) {
+            return;
+        }
+        self.own_order.push_back(id);
+        if self.own_order.len() > MAX_OWN
+            && let Some(oldest) = self.own_order.pop_front()
+        {
+            self.own.remove(&oldest);
+        }
+    }
+
     /// Remembers an outcome in the place of an earlier one.
     pub(super) fn put(&mut self, id: AtomId, outcome: Outcome) {
+        self.remove(&id);
         self.number += 1;
-        self.by_id.insert(id, (self.number, outcome));
-        self.order.push_back((self.number, id));
+        match self.own.contains(&id) {
+            true => self.of_users.put(self.number, id, outcome),
+            false => self.of_peers.put(self.number, id, outcome),
+        }
+    }
+
+    /// Forgets a transaction: it is in the mempool, or in a block.
+    pub(super) fn remove(&mut self, id: &AtomId) {
+        self.of_users.by_id.remove(id);
+        self.of_peers.by_id.remove(id);
+    }
+
+    /// Returns the outcomes, those of peers first, each oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&AtomId, &Outcome)> {
+        self.of_peers.iter().chain(self.of_users.iter())
+    }
+
+    #[cfg(test)]
+    pub(super) fn latest(&self) -> Option<(AtomId, Outcome)> {
+        let both = self.of_users.by_id.iter().chain(&self.of_peers.by_id);
+        let latest = both.max_by_key(|(_, (number, _))| *number);
+        latest.map(|(id, (_, outcome))| (*id, outcome.clone()))
+    }
+}
+
+/// The latest [`MAX_OUTCOMES`].
+#[derive(Debug, Default)]
+struct Latest {
+    by_id: BTreeMap<AtomId, (u64, Outcome)>,
+    order: VecDeque<(u64, AtomId)>,
+}
+
+impl Latest {
+    fn put(&mut self, number: u64, id: AtomId, outcome: Outcome) {
+        self.by_id.insert(id, (number, outcome));
+        self.order.push_back((number, id));
         while self.order.len() > MAX_OUTCOMES {
             let Some((number, oldest)) = self.order.pop_front() else {
                 return;
@@ -49,29 +106,43 @@ impl Outcomes {
         }
     }
 
-    /// Forgets a transaction: it is in the mempool, or in a block.
-    pub(super) fn remove(&mut self, id: &AtomId) {
-        self.by_id.remove(id);
-    }
-
-    /// Returns the outcomes, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&AtomId, &Outcome)> {
+    fn iter(&self) -> impl Iterator<Item = (&AtomId, &Outcome)> {
         self.order.iter().filter_map(|(number, id)| {
             let (latest, outcome) = self.by_id.get(id)?;
             (latest == number).then_some((id, outcome))
         })
-    }
-
-    #[cfg(test)]
-    pub(super) fn latest(&self) -> Option<(AtomId, Outcome)> {
-        let latest = self.iter().last();
-        latest.map(|(id, outcome)| (*id, outcome.clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_flood_of_peers_does_not_push_out_what_a_user_waits_for() {
+        let id = |number: u64| {
+            let mut bytes = [2; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            AtomId::new(bytes)
+        };
+        let mut outcomes = Outcomes::default();
+        outcomes.put(id(0), Outcome::Refused(Refusal::TooSlow));
+        outcomes.set_own(id(0));
+        outcomes.put(id(0), Outcome::Expired);
+        for number in 1..10_000 {
+            outcomes.put(id(number), Outcome::Refused(Refusal::TooSlow));
+        }
+        let own: Vec<_> = outcomes.iter().filter(|(at, _)| **at == id(0)).collect();
+        assert_eq!(own, [(&id(0), &Outcome::Expired)]);
+        for number in 0..2 * MAX_OWN as u64 {
+            outcomes.set_own(id(number));
+            outcomes.set_own(id(number));
+            outcomes.put(id(number), Outcome::Expired);
+        }
+        assert_eq!(outcomes.own.len(), MAX_OWN);
+        assert_eq!(outcomes.of_users.order.len(), MAX_OUTCOMES);
+    }
 
     #[test]
     fn the_latest_outcome_of_a_transaction_counts_and_memory_is_bounded() {
@@ -95,6 +166,6 @@ mod tests {
         for number in 0..3 * MAX_OUTCOMES {
             outcomes.put(id(number), Outcome::Expired);
         }
-        assert_eq!(outcomes.order.len(), MAX_OUTCOMES);
+        assert_eq!(outcomes.of_peers.order.len(), MAX_OUTCOMES);
     }
 }
