@@ -9,6 +9,7 @@
 //! | provider index, redirects and forwarded puts, contacts, referrers, answered handshakes, marks, fetches, events, departed peers, keys of unknown peers | shares: the network group and in it the source with most entries loses first |
 //! | answers of contacted addresses | budgets and places per address; seeds apart |
 //! | key agreements | a budget per network, or per socket of a range that is not public |
+//! | requests that wait for a disk | places per peer; network groups and in them peers take turns; when full, shares as above |
 //! | requests and records that wait for a validation, held statements, preferred and asked peers of a fetch | bounds per peer or fetch |
 //! | balances of unvalidated addresses | each is spent when it comes in; the one used longest ago goes |
 //! | incoming queue | proof of work grows; validated peers and handshakes bypass it |
@@ -176,6 +177,19 @@ pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// Stored bytes in a list answer that a reference node can receive: each atom with the length in
 /// front of it.
 pub const MAX_LIST_ANSWER_BYTES: usize = 3_990;
+/// Reads of objects that the host does at once.
+pub const MAX_READS_OUT: usize = 4;
+/// Of these, reads for the peers of one network group: the others keep a place.
+pub const MAX_READS_PER_GROUP: usize = 2;
+/// Requests that wait for a read. When full, the source that has most loses its latest.
+pub const MAX_READS: usize = 4_096;
+/// Requests of one peer that wait for a read; further ones are dropped.
+pub const MAX_READS_PER_PEER: usize = 128;
+/// How long a request waits for its first read before it is dropped: its sender has given up.
+pub const MAX_READ_WAIT: Duration = Duration::from_secs(5);
+/// How long the reads for one list go on, from the first; then what has been read is the answer. Less
+/// than [`FETCH_RETRY`], after which the asker goes on atom by atom.
+pub const MAX_READ_TIME: Duration = Duration::from_millis(100);
 /// Data bytes of the largest atom that fits a datagram.
 pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
 
