@@ -14,6 +14,7 @@
 )]
 
 mod blocks;
+mod cold_reads;
 mod figures;
 mod heads;
 mod lists;
@@ -57,6 +58,7 @@ const CASES: &[Case] = &[
     ("silent-announcers", mempool::silent_announcers),
     ("large-list", lists::large_list),
     ("long-lists", lists::long_lists),
+    ("cold-reads", cold_reads::cold_reads),
     ("malformed", live::malformed),
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),

@@ -1,12 +1,13 @@
 //! One engine in virtual time, honest peers around it, and an account of what every address has
 //! sent and been sent.
 
+use astreum_core::atom::{Atom, AtomSource};
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, EngineConfig};
+use astreum_core::wire::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, Read};
 use astreum_core::wire::message::{Body, Message, Topic};
-use astreum_core::wire::object::{self, Contact, Request, Response};
+use astreum_core::wire::object::{self, Contact, PayloadType, Request, Response};
 use astreum_core::wire::packet::Packet;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -36,6 +37,40 @@ pub(crate) struct Host {
     shared: SharedKey,
     /// Answers in the engine's stead.
     pub(crate) answer: Option<Answer>,
+    /// Objects that its fetches have brought, and when.
+    pub(crate) fetched: Vec<(AtomId, Instant)>,
+}
+
+/// The engine's store, of which a part is on a disk that reads one atom after the other.
+#[derive(Default)]
+pub(crate) struct Objects {
+    memory: MemoryStore,
+    disk: MemoryStore,
+}
+
+/// How long the disk takes for an atom.
+pub(crate) const DISK_READ: Duration = Duration::from_millis(10);
+
+impl Objects {
+    /// Adds an atom in memory.
+    pub(crate) fn insert(&mut self, atom: Atom) -> AtomId {
+        self.memory.insert(atom)
+    }
+
+    /// Adds an atom on the disk.
+    pub(crate) fn insert_on_disk(&mut self, atom: Atom) -> AtomId {
+        self.disk.insert(atom)
+    }
+}
+
+impl ObjectSource for Objects {
+    fn look_up(&self, id: &AtomId) -> LookUp {
+        match (self.memory.atom(id), self.disk.atom(id)) {
+            (Ok(atom), _) => LookUp::Found(atom),
+            (_, Ok(_)) => LookUp::OnDisk,
+            _ => LookUp::Missing,
+        }
+    }
 }
 
 /// What a malicious host says to a datagram, if it is not to be handled as usual.
@@ -45,7 +80,9 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) server: Engine,
     pub(crate) at: SocketAddr,
-    pub(crate) store: MemoryStore,
+    pub(crate) store: Objects,
+    /// Reads that are out, and when each ends.
+    reads: VecDeque<(Instant, Read)>,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     pub(crate) accounts: BTreeMap<SocketAddr, Account>,
     /// What the engine has sent, since somebody last emptied it.
@@ -69,7 +106,8 @@ impl World {
             now,
             server: Engine::new(config, [9; 32], now),
             at,
-            store: MemoryStore::new(),
+            store: Objects::default(),
+            reads: VecDeque::new(),
             hosts: BTreeMap::new(),
             accounts: BTreeMap::new(),
             sent: Vec::new(),
@@ -95,6 +133,7 @@ impl World {
             shared: shared.unwrap(),
             store: MemoryStore::new(),
             answer: None,
+            fetched: Vec::new(),
         };
         self.hosts.insert(at, host);
         let mut queue = VecDeque::new();
@@ -122,6 +161,11 @@ impl World {
                 self.deliver(transmit.to, &buffer, &mut queue);
             }
             while self.server.poll_work().is_some() {}
+            while let Some(read) = self.server.poll_read(self.now) {
+                let free_at = self.reads.back().map_or(self.now, |(end, _)| *end);
+                let end = free_at.max(self.now) + DISK_READ;
+                self.reads.push_back((end, read));
+            }
             let Some((from, bytes)) = queue.pop_front() else {
                 return;
             };
@@ -163,7 +207,43 @@ impl World {
                 queue.push_back((at, buffer.clone()));
             }
         }
-        while host.engine.poll_event().is_some() {}
+        while let Some(event) = host.engine.poll_event() {
+            if let Event::Fetched { id, .. } = event {
+                host.fetched.push((id, self.now));
+            }
+        }
+    }
+
+    /// Lets a host fetch an object.
+    pub(crate) fn fetch(&mut self, at: &SocketAddr, id: AtomId, kind: PayloadType) {
+        if let Some(host) = self.hosts.get_mut(at) {
+            host.engine.fetch(self.now, id, kind);
+        }
+        let mut queue = VecDeque::new();
+        self.drain_host(*at, &mut queue);
+        self.pump(queue);
+    }
+
+    /// Lets time pass until `end`, for the disk, the engine and the hosts.
+    pub(crate) fn run_until(&mut self, end: Instant) {
+        loop {
+            let read = self.reads.front().map(|(end, _)| *end);
+            let timers = self.hosts.values().map(|host| host.engine.poll_timeout());
+            let timers = timers.chain([self.server.poll_timeout(), read]);
+            let Some(next) = timers.flatten().min().filter(|next| *next <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            if let Some((_, read)) = self.reads.pop_front_if(|(end, _)| *end <= self.now) {
+                // The disk is slower than a turn: one atom.
+                let done = read.run(&self.store.disk, || false);
+                self.server.handle_read(self.now, done);
+                self.pump(VecDeque::new());
+            }
+            self.pass(Duration::ZERO);
+            self.wake_hosts();
+        }
+        self.now = self.now.max(end);
     }
 
     /// At most three times what came from there, and from peers that named it; beyond that one packet in ten seconds, which is
