@@ -127,6 +127,9 @@ pub const MAX_PROVIDERS_PER_ID: usize = 8;
 pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
 /// How long a provider record lives unless it is put again.
 pub const PROVIDER_LIFETIME: Duration = Duration::from_secs(1_800);
+/// Nearer peers that are named in turn to one asker of ours for one id: the nearest, and among them the
+/// nearest of those that have answered a request.
+pub const MAX_NEARER_NAMED: usize = 4;
 /// Redirects to providers for one asker and id within [`CONTACT_INTERVAL`], and redirects to nearer
 /// peers for an unvalidated one: an answer may be lost, and is asked for again.
 pub const MAX_REPEATED_REDIRECTS: u8 = 4;
@@ -146,8 +149,9 @@ pub const MAX_FETCH_WAITERS: usize = 1_024;
 pub const FETCH_FANOUT: usize = 3;
 /// Peers asked in all for one object.
 pub const MAX_FETCH_PEERS: usize = 16;
-/// Peers asked beyond that because others have named them: a record may be dead.
-pub const MAX_FETCH_NAMED: usize = 16;
+/// Peers asked beyond that because others have named them: a record may be dead, and so may the peers
+/// nearest to an object.
+pub const MAX_FETCH_NAMED: usize = 32;
 /// Peers that callers prefer for one object; further ones are asked as others are.
 pub const MAX_FETCH_PREFERRED: usize = 8;
 /// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered
@@ -197,8 +201,11 @@ pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
 pub const MAX_ADVERTISEMENTS: usize = 65_536;
 /// After these times an advertisement is sent again before it repeats at its interval.
 pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
-/// Peers that an advertisement is sent to.
+/// Peers that an advertisement is sent to: so many that are nearest, and so many that are nearest
+/// among those that have answered a request. Usually these are the same.
 pub const ADVERTISE_FANOUT: usize = 3;
+/// The most peers that an advertisement is sent to.
+pub const ADVERTISE_MOST: usize = 2 * ADVERTISE_FANOUT;
 /// Advertisements sent, or looked at because peers have come, in one turn.
 pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Between two such turns while there are more to send.

@@ -2,10 +2,11 @@
 
 use super::contact;
 use super::limits::{
-    MAX_FORWARDED_PUTS, MAX_PROVIDERS_PER_ID, MAX_REPEATED_REDIRECTS, MAX_WAITING, WAITING_TIMEOUT,
+    MAX_FORWARDED_PUTS, MAX_NEARER_NAMED, MAX_PROVIDERS_PER_ID, MAX_REPEATED_REDIRECTS,
+    MAX_WAITING, WAITING_TIMEOUT,
 };
 use super::outbox::sealed_bytes;
-use super::peers::{Waiting, WaitingPut};
+use super::peers::{Standing, Waiting, WaitingPut};
 use super::providers::Provider;
 use super::random::ProbeIds;
 use super::reads::{self, LookUp, Object, ObjectSource, Part, Read, ReadDone};
@@ -214,11 +215,21 @@ impl Engine {
                 .is_some_and(|peer| peer.takes_ipv6);
         let can_take = |address: &SocketAddr| address.is_ipv4() || takes_ipv6;
         let told = Told::Provider(kind);
-        if let Some(provider) = self.provider_for(now, source, id, told, can_take) {
+        let provider = self.provider_for(now, source, id, told, can_take);
+        let nearer = self.nearer_for(now, source, id, kind, can_take);
+        // Hearsay takes turns with nearer peers, which may have a record of the provider itself.
+        let has_own = self.providers.of(now, &id).any(|provider| provider.is_own);
+        let is_ours = self.peers.get(&source.key).is_some_and(|peer| peer.is_ours);
+        let counts = [told, Told::Nearer(kind)]
+            .map(|told| self.redirects.count(now, &(source.key, id, told)));
+        let is_turn_of_nearer = is_ours && !has_own && counts[1] < counts[0];
+        if let Some(provider) = provider
+            && !(is_turn_of_nearer && nearer.is_some())
+        {
             if self.may_tell(now, source, id, told) {
                 return self.send_contact(now, source, id, provider.key, provider.address);
             }
-        } else if let Some((key, address)) = self.nearer(&id, &source.key, can_take)
+        } else if let Some((key, address)) = nearer
             && self.may_tell(now, source, id, Told::Nearer(kind))
         {
             return self.send_contact(now, source, id, key, address);
@@ -267,11 +278,9 @@ impl Engine {
     fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
         let asker = self.peers.get(&source.key);
         if asker.is_some_and(|asker| asker.is_ours) {
-            if matches!(told, Told::Provider(_)) {
-                // Counted, so that the next record is named the next time.
-                let name = (source.key, id, told);
-                self.redirects.take(now, source.share(), name, u8::MAX);
-            }
+            // Counted, so that another is named the next time.
+            let name = (source.key, id, told);
+            self.redirects.take(now, source.share(), name, u8::MAX);
             return true;
         }
         let is_reference = source.is_proven && matches!(told, Told::Nearer(_));
@@ -284,21 +293,70 @@ impl Engine {
         self.redirects.take(now, source.share(), name, times)
     }
 
-    /// Returns the peer nearest to `id` that is strictly nearer than we are, and is not `other`.
+    /// Returns the nearer peer to name to an asker: the nearest at first, and another one each time
+    /// that it asks again. A peer that answers nothing ends no lookup.
+    fn nearer_for(
+        &self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        kind: PayloadType,
+        can_take: impl Fn(&SocketAddr) -> bool,
+    ) -> Option<(PublicKey, SocketAddr)> {
+        let all: heapless::Vec<_, MAX_NEARER_NAMED> =
+            self.all_nearer(&id, &source.key, |_| true, &can_take);
+        let serving: heapless::Vec<_, MAX_NEARER_NAMED> =
+            self.all_nearer(&id, &source.key, |standing| standing.has_served, &can_take);
+        let mut named: heapless::Vec<_, { 2 * MAX_NEARER_NAMED }> = heapless::Vec::new();
+        for at in 0..MAX_NEARER_NAMED {
+            for one in [all.get(at), serving.get(at)].into_iter().flatten() {
+                if !named.contains(one) {
+                    // There is room for all of both.
+                    let _ = named.push(*one);
+                }
+            }
+        }
+        let name = (source.key, id, Told::Nearer(kind));
+        let attempt = usize::from(self.redirects.count(now, &name));
+        named.get(attempt % named.len().max(1)).copied()
+    }
+
+    /// Returns the peer to forward a record of `id` to: the nearest that is strictly nearer than we
+    /// are, and is not `other`. One that has answered a request goes before others.
     pub(super) fn nearer(
         &self,
         id: &AtomId,
         other: &PublicKey,
         can_take: impl Fn(&SocketAddr) -> bool,
     ) -> Option<(PublicKey, SocketAddr)> {
+        let serving: heapless::Vec<_, 1> =
+            self.all_nearer(id, other, |standing| standing.has_served, &can_take);
+        let any = || -> heapless::Vec<_, 1> { self.all_nearer(id, other, |_| true, &can_take) };
+        let nearest = || any().first().copied();
+        serving.first().copied().or_else(nearest)
+    }
+
+    /// Returns the `N` peers nearest to `id` that are strictly nearer than we are, and are not `other`.
+    fn all_nearer<const N: usize>(
+        &self,
+        id: &AtomId,
+        other: &PublicKey,
+        may_be_named: impl Fn(&Standing) -> bool,
+        can_take: impl Fn(&SocketAddr) -> bool,
+    ) -> heapless::Vec<(PublicKey, SocketAddr), N> {
         let target = id.as_bytes();
         let own = Distance::between(target, self.me.as_bytes());
-        let nearest = self.peers.nearest::<1>(target, |entry| {
-            entry.key() != other && can_take(&entry.address())
+        let nearest: heapless::Vec<_, N> = self.peers.nearest(target, |entry| {
+            let is_nearer = Distance::between(target, entry.key().as_bytes()) < own;
+            is_nearer
+                && entry.key() != other
+                && may_be_named(&entry.value)
+                && can_take(&entry.address())
         });
-        let entry = nearest.first()?;
-        let is_nearer = Distance::between(target, entry.key().as_bytes()) < own;
-        is_nearer.then(|| (*entry.key(), entry.address()))
+        let nearest = nearest.into_iter();
+        nearest
+            .map(|entry| (*entry.key(), entry.address()))
+            .collect()
     }
 
     fn send_contact(

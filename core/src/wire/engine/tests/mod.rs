@@ -18,4 +18,5 @@ mod silent;
 mod slow;
 mod solicited;
 mod stranger;
+mod tables;
 mod votes;
