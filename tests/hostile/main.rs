@@ -22,6 +22,7 @@ mod live;
 mod mempool;
 mod network;
 mod peer;
+mod poisoners;
 mod process;
 mod stranger;
 mod strangers;
@@ -50,6 +51,10 @@ const CASES: &[Case] = &[
     ("one-network", strangers::one_network),
     ("one-group", strangers::one_group),
     ("ten-groups", strangers::ten_groups),
+    ("dead-records", poisoners::dead_records),
+    ("index-flood", poisoners::index_flood),
+    ("false-address", poisoners::false_address),
+    ("moving-ports", poisoners::moving_ports),
     ("random-heads", heads::random_heads),
     ("stale-head", heads::stale_head),
     ("withheld-headers", heads::withheld_headers),

@@ -73,6 +73,9 @@ impl ObjectSource for Objects {
     }
 }
 
+/// Datagrams on their way, with sender and receiver.
+type Queue = VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>;
+
 /// What a malicious host says to a datagram, if it is not to be handled as usual.
 pub(crate) type Answer = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>>>;
 
@@ -88,6 +91,8 @@ pub(crate) struct World {
     /// What the engine has sent, since somebody last emptied it.
     pub(crate) sent: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) keep_sent: bool,
+    /// Whether hosts reach each other, and not the engine alone.
+    pub(crate) hosts_meet: bool,
     /// Packets to addresses that had not paid for them.
     pub(crate) violations: Vec<String>,
 }
@@ -112,6 +117,7 @@ impl World {
             accounts: BTreeMap::new(),
             sent: Vec::new(),
             keep_sent: false,
+            hosts_meet: false,
             violations: Vec::new(),
         }
     }
@@ -120,30 +126,37 @@ impl World {
         *self.server.public_key()
     }
 
-    /// Adds a host with the secret of this number, which says hello.
+    /// Adds a host with the secret of this number, which starts a handshake.
     pub(crate) fn join(&mut self, n: u32, at: SocketAddr) {
+        self.add(n, at);
+        let (server, now) = (self.at, self.now);
+        if let Some(host) = self.hosts.get_mut(&at) {
+            host.engine.connect(now, server);
+        }
+        let mut queue = VecDeque::new();
+        self.drain_host(at, &mut queue);
+        self.pump(queue);
+    }
+
+    /// Adds a host with the secret of this number.
+    pub(crate) fn add(&mut self, n: u32, at: SocketAddr) {
         let config = EngineConfig::new(SecretKey::from_bytes(secret(n)), at.port());
         let mut seed = secret(n);
         seed[31] = 1;
-        let mut engine = Engine::new(config, seed, self.now);
-        engine.connect(self.now, self.at);
         let shared = SecretKey::from_bytes(secret(n)).agree(&self.key());
         let host = Host {
-            engine,
+            engine: Engine::new(config, seed, self.now),
             shared: shared.unwrap(),
             store: MemoryStore::new(),
             answer: None,
             fetched: Vec::new(),
         };
         self.hosts.insert(at, host);
-        let mut queue = VecDeque::new();
-        self.drain_host(at, &mut queue);
-        self.pump(queue);
     }
 
     /// A datagram from an address whose answers nobody receives, or from a host.
     pub(crate) fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
-        self.pump(VecDeque::from([(from, bytes)]));
+        self.pump(VecDeque::from([(from, self.at, bytes)]));
     }
 
     /// Does something to the engine, then delivers what comes of it.
@@ -153,12 +166,12 @@ impl World {
         result
     }
 
-    fn pump(&mut self, mut queue: VecDeque<(SocketAddr, Vec<u8>)>) {
+    fn pump(&mut self, mut queue: Queue) {
         let mut buffer = Vec::new();
         loop {
             while let Some(transmit) = self.server.poll_transmit(&mut buffer) {
                 self.account(transmit.to, &buffer);
-                self.deliver(transmit.to, &buffer, &mut queue);
+                self.deliver(self.at, transmit.to, &buffer, &mut queue);
             }
             while self.server.poll_work().is_some() {}
             while let Some(read) = self.server.poll_read(self.now) {
@@ -166,45 +179,45 @@ impl World {
                 let end = free_at.max(self.now) + DISK_READ;
                 self.reads.push_back((end, read));
             }
-            let Some((from, bytes)) = queue.pop_front() else {
+            let Some((from, to, bytes)) = queue.pop_front() else {
                 return;
             };
-            let to = answers_to(from, &bytes);
-            self.accounts.entry(to).or_default().sent += bytes.len() as u64;
+            if to != self.at {
+                self.deliver(from, to, &bytes, &mut queue);
+                continue;
+            }
+            let answers_to = answers_to(from, &bytes);
+            self.accounts.entry(answers_to).or_default().sent += bytes.len() as u64;
             self.server
                 .handle_datagram(self.now, from, &bytes, &self.store);
         }
     }
 
-    fn deliver(
-        &mut self,
-        to: SocketAddr,
-        bytes: &[u8],
-        queue: &mut VecDeque<(SocketAddr, Vec<u8>)>,
-    ) {
+    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], queue: &mut Queue) {
         let Some(host) = self.hosts.get_mut(&to) else {
             return;
         };
-        if let Some(answer) = host.answer.as_mut().and_then(|answer| answer(bytes)) {
+        let answer = host.answer.as_mut().filter(|_| from == self.at);
+        if let Some(answer) = answer.and_then(|answer| answer(bytes)) {
             if let Some(named) = named_in(&host.shared, &answer) {
                 self.accounts.entry(named).or_default().named += answer.len() as u64;
             }
-            queue.push_back((to, answer));
+            queue.push_back((to, self.at, answer));
             return;
         }
         host.engine
-            .handle_datagram(self.now, self.at, bytes, &host.store);
+            .handle_datagram(self.now, from, bytes, &host.store);
         self.drain_host(to, queue);
     }
 
-    fn drain_host(&mut self, at: SocketAddr, queue: &mut VecDeque<(SocketAddr, Vec<u8>)>) {
+    fn drain_host(&mut self, at: SocketAddr, queue: &mut Queue) {
         let Some(host) = self.hosts.get_mut(&at) else {
             return;
         };
         let mut buffer = Vec::new();
         while let Some(transmit) = host.engine.poll_transmit(&mut buffer) {
-            if transmit.to == self.at {
-                queue.push_back((at, buffer.clone()));
+            if self.hosts_meet || transmit.to == self.at {
+                queue.push_back((at, transmit.to, buffer.clone()));
             }
         }
         while let Some(event) = host.engine.poll_event() {
@@ -214,14 +227,22 @@ impl World {
         }
     }
 
-    /// Lets a host fetch an object.
-    pub(crate) fn fetch(&mut self, at: &SocketAddr, id: AtomId, kind: PayloadType) {
+    /// Does something to the engine of a host, then delivers what comes of it.
+    pub(crate) fn with_host(&mut self, at: &SocketAddr, act: impl FnOnce(&mut Host, Instant)) {
+        let now = self.now;
         if let Some(host) = self.hosts.get_mut(at) {
-            host.engine.fetch(self.now, id, kind);
+            act(host, now);
         }
         let mut queue = VecDeque::new();
         self.drain_host(*at, &mut queue);
         self.pump(queue);
+    }
+
+    /// Lets a host fetch an object.
+    pub(crate) fn fetch(&mut self, at: &SocketAddr, id: AtomId, kind: PayloadType) {
+        self.with_host(at, |host, now| {
+            host.engine.fetch(now, id, kind);
+        });
     }
 
     /// Lets time pass until `end`, for the disk, the engine and the hosts.
