@@ -14,6 +14,7 @@
 )]
 
 mod blocks;
+mod cold_reads;
 mod figures;
 mod heads;
 mod lists;
@@ -21,6 +22,7 @@ mod live;
 mod mempool;
 mod network;
 mod peer;
+mod poisoners;
 mod process;
 mod stranger;
 mod strangers;
@@ -49,6 +51,10 @@ const CASES: &[Case] = &[
     ("one-network", strangers::one_network),
     ("one-group", strangers::one_group),
     ("ten-groups", strangers::ten_groups),
+    ("dead-records", poisoners::dead_records),
+    ("index-flood", poisoners::index_flood),
+    ("false-address", poisoners::false_address),
+    ("moving-ports", poisoners::moving_ports),
     ("random-heads", heads::random_heads),
     ("stale-head", heads::stale_head),
     ("withheld-headers", heads::withheld_headers),
@@ -57,6 +63,7 @@ const CASES: &[Case] = &[
     ("silent-announcers", mempool::silent_announcers),
     ("large-list", lists::large_list),
     ("long-lists", lists::long_lists),
+    ("cold-reads", cold_reads::cold_reads),
     ("malformed", live::malformed),
     ("takeover", live::takeover),
     ("difficulty", live::difficulty),

@@ -1,12 +1,13 @@
 //! One engine in virtual time, honest peers around it, and an account of what every address has
 //! sent and been sent.
 
+use astreum_core::atom::{Atom, AtomSource};
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, EngineConfig};
+use astreum_core::wire::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, Read};
 use astreum_core::wire::message::{Body, Message, Topic};
-use astreum_core::wire::object::{self, Contact, Request, Response};
+use astreum_core::wire::object::{self, Contact, PayloadType, Request, Response};
 use astreum_core::wire::packet::Packet;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -36,7 +37,44 @@ pub(crate) struct Host {
     shared: SharedKey,
     /// Answers in the engine's stead.
     pub(crate) answer: Option<Answer>,
+    /// Objects that its fetches have brought, and when.
+    pub(crate) fetched: Vec<(AtomId, Instant)>,
 }
+
+/// The engine's store, of which a part is on a disk that reads one atom after the other.
+#[derive(Default)]
+pub(crate) struct Objects {
+    memory: MemoryStore,
+    disk: MemoryStore,
+}
+
+/// How long the disk takes for an atom.
+pub(crate) const DISK_READ: Duration = Duration::from_millis(10);
+
+impl Objects {
+    /// Adds an atom in memory.
+    pub(crate) fn insert(&mut self, atom: Atom) -> AtomId {
+        self.memory.insert(atom)
+    }
+
+    /// Adds an atom on the disk.
+    pub(crate) fn insert_on_disk(&mut self, atom: Atom) -> AtomId {
+        self.disk.insert(atom)
+    }
+}
+
+impl ObjectSource for Objects {
+    fn look_up(&self, id: &AtomId) -> LookUp {
+        match (self.memory.atom(id), self.disk.atom(id)) {
+            (Ok(atom), _) => LookUp::Found(atom),
+            (_, Ok(_)) => LookUp::OnDisk,
+            _ => LookUp::Missing,
+        }
+    }
+}
+
+/// Datagrams on their way, with sender and receiver.
+type Queue = VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>;
 
 /// What a malicious host says to a datagram, if it is not to be handled as usual.
 pub(crate) type Answer = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>>>;
@@ -45,12 +83,16 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) server: Engine,
     pub(crate) at: SocketAddr,
-    pub(crate) store: MemoryStore,
+    pub(crate) store: Objects,
+    /// Reads that are out, and when each ends.
+    reads: VecDeque<(Instant, Read)>,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     pub(crate) accounts: BTreeMap<SocketAddr, Account>,
     /// What the engine has sent, since somebody last emptied it.
     pub(crate) sent: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) keep_sent: bool,
+    /// Whether hosts reach each other, and not the engine alone.
+    pub(crate) hosts_meet: bool,
     /// Packets to addresses that had not paid for them.
     pub(crate) violations: Vec<String>,
 }
@@ -69,11 +111,13 @@ impl World {
             now,
             server: Engine::new(config, [9; 32], now),
             at,
-            store: MemoryStore::new(),
+            store: Objects::default(),
+            reads: VecDeque::new(),
             hosts: BTreeMap::new(),
             accounts: BTreeMap::new(),
             sent: Vec::new(),
             keep_sent: false,
+            hosts_meet: false,
             violations: Vec::new(),
         }
     }
@@ -82,29 +126,37 @@ impl World {
         *self.server.public_key()
     }
 
-    /// Adds a host with the secret of this number, which says hello.
+    /// Adds a host with the secret of this number, which starts a handshake.
     pub(crate) fn join(&mut self, n: u32, at: SocketAddr) {
-        let config = EngineConfig::new(SecretKey::from_bytes(secret(n)), at.port());
-        let mut seed = secret(n);
-        seed[31] = 1;
-        let mut engine = Engine::new(config, seed, self.now);
-        engine.connect(self.now, self.at);
-        let shared = SecretKey::from_bytes(secret(n)).agree(&self.key());
-        let host = Host {
-            engine,
-            shared: shared.unwrap(),
-            store: MemoryStore::new(),
-            answer: None,
-        };
-        self.hosts.insert(at, host);
+        self.add(n, at);
+        let (server, now) = (self.at, self.now);
+        if let Some(host) = self.hosts.get_mut(&at) {
+            host.engine.connect(now, server);
+        }
         let mut queue = VecDeque::new();
         self.drain_host(at, &mut queue);
         self.pump(queue);
     }
 
+    /// Adds a host with the secret of this number.
+    pub(crate) fn add(&mut self, n: u32, at: SocketAddr) {
+        let config = EngineConfig::new(SecretKey::from_bytes(secret(n)), at.port());
+        let mut seed = secret(n);
+        seed[31] = 1;
+        let shared = SecretKey::from_bytes(secret(n)).agree(&self.key());
+        let host = Host {
+            engine: Engine::new(config, seed, self.now),
+            shared: shared.unwrap(),
+            store: MemoryStore::new(),
+            answer: None,
+            fetched: Vec::new(),
+        };
+        self.hosts.insert(at, host);
+    }
+
     /// A datagram from an address whose answers nobody receives, or from a host.
     pub(crate) fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
-        self.pump(VecDeque::from([(from, bytes)]));
+        self.pump(VecDeque::from([(from, self.at, bytes)]));
     }
 
     /// Does something to the engine, then delivers what comes of it.
@@ -114,56 +166,105 @@ impl World {
         result
     }
 
-    fn pump(&mut self, mut queue: VecDeque<(SocketAddr, Vec<u8>)>) {
+    fn pump(&mut self, mut queue: Queue) {
         let mut buffer = Vec::new();
         loop {
             while let Some(transmit) = self.server.poll_transmit(&mut buffer) {
                 self.account(transmit.to, &buffer);
-                self.deliver(transmit.to, &buffer, &mut queue);
+                self.deliver(self.at, transmit.to, &buffer, &mut queue);
             }
             while self.server.poll_work().is_some() {}
-            let Some((from, bytes)) = queue.pop_front() else {
+            while let Some(read) = self.server.poll_read(self.now) {
+                let free_at = self.reads.back().map_or(self.now, |(end, _)| *end);
+                let end = free_at.max(self.now) + DISK_READ;
+                self.reads.push_back((end, read));
+            }
+            let Some((from, to, bytes)) = queue.pop_front() else {
                 return;
             };
-            let to = answers_to(from, &bytes);
-            self.accounts.entry(to).or_default().sent += bytes.len() as u64;
+            if to != self.at {
+                self.deliver(from, to, &bytes, &mut queue);
+                continue;
+            }
+            let answers_to = answers_to(from, &bytes);
+            self.accounts.entry(answers_to).or_default().sent += bytes.len() as u64;
             self.server
                 .handle_datagram(self.now, from, &bytes, &self.store);
         }
     }
 
-    fn deliver(
-        &mut self,
-        to: SocketAddr,
-        bytes: &[u8],
-        queue: &mut VecDeque<(SocketAddr, Vec<u8>)>,
-    ) {
+    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8], queue: &mut Queue) {
         let Some(host) = self.hosts.get_mut(&to) else {
             return;
         };
-        if let Some(answer) = host.answer.as_mut().and_then(|answer| answer(bytes)) {
+        let answer = host.answer.as_mut().filter(|_| from == self.at);
+        if let Some(answer) = answer.and_then(|answer| answer(bytes)) {
             if let Some(named) = named_in(&host.shared, &answer) {
                 self.accounts.entry(named).or_default().named += answer.len() as u64;
             }
-            queue.push_back((to, answer));
+            queue.push_back((to, self.at, answer));
             return;
         }
         host.engine
-            .handle_datagram(self.now, self.at, bytes, &host.store);
+            .handle_datagram(self.now, from, bytes, &host.store);
         self.drain_host(to, queue);
     }
 
-    fn drain_host(&mut self, at: SocketAddr, queue: &mut VecDeque<(SocketAddr, Vec<u8>)>) {
+    fn drain_host(&mut self, at: SocketAddr, queue: &mut Queue) {
         let Some(host) = self.hosts.get_mut(&at) else {
             return;
         };
         let mut buffer = Vec::new();
         while let Some(transmit) = host.engine.poll_transmit(&mut buffer) {
-            if transmit.to == self.at {
-                queue.push_back((at, buffer.clone()));
+            if self.hosts_meet || transmit.to == self.at {
+                queue.push_back((at, transmit.to, buffer.clone()));
             }
         }
-        while host.engine.poll_event().is_some() {}
+        while let Some(event) = host.engine.poll_event() {
+            if let Event::Fetched { id, .. } = event {
+                host.fetched.push((id, self.now));
+            }
+        }
+    }
+
+    /// Does something to the engine of a host, then delivers what comes of it.
+    pub(crate) fn with_host(&mut self, at: &SocketAddr, act: impl FnOnce(&mut Host, Instant)) {
+        let now = self.now;
+        if let Some(host) = self.hosts.get_mut(at) {
+            act(host, now);
+        }
+        let mut queue = VecDeque::new();
+        self.drain_host(*at, &mut queue);
+        self.pump(queue);
+    }
+
+    /// Lets a host fetch an object.
+    pub(crate) fn fetch(&mut self, at: &SocketAddr, id: AtomId, kind: PayloadType) {
+        self.with_host(at, |host, now| {
+            host.engine.fetch(now, id, kind);
+        });
+    }
+
+    /// Lets time pass until `end`, for the disk, the engine and the hosts.
+    pub(crate) fn run_until(&mut self, end: Instant) {
+        loop {
+            let read = self.reads.front().map(|(end, _)| *end);
+            let timers = self.hosts.values().map(|host| host.engine.poll_timeout());
+            let timers = timers.chain([self.server.poll_timeout(), read]);
+            let Some(next) = timers.flatten().min().filter(|next| *next <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            if let Some((_, read)) = self.reads.pop_front_if(|(end, _)| *end <= self.now) {
+                // The disk is slower than a turn: one atom.
+                let done = read.run(&self.store.disk, || false);
+                self.server.handle_read(self.now, done);
+                self.pump(VecDeque::new());
+            }
+            self.pass(Duration::ZERO);
+            self.wake_hosts();
+        }
+        self.now = self.now.max(end);
     }
 
     /// At most three times what came from there, and from peers that named it; beyond that one packet in ten seconds, which is

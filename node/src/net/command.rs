@@ -6,7 +6,9 @@ use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{FetchError, ListLimit, PeerInfo, Recipient, Stats, WorkDone};
+use astreum_core::wire::engine::{
+    FetchError, ListLimit, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
+};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::network_group::NetworkGroup;
 use astreum_core::wire::object::PayloadType;
@@ -83,6 +85,7 @@ pub(super) enum Command {
     Status(SyncSender<NetworkStatus>),
     Seeds(SeedAddresses),
     WorkDone(WorkDone),
+    ReadDone(ReadDone),
 }
 
 /// Something that this node offers.

@@ -1,8 +1,8 @@
 //! The loop: socket, timer and commands in; the engine's packets, events and work out.
 //!
 //! Invariants:
-//! - Nothing here blocks but the poll. What would block runs on workers or on the resolver's thread
-//!   and comes back as a command.
+//! - Nothing here blocks but the poll. What would block runs on workers, readers of cold storage or the
+//!   resolver's thread and comes back as a command.
 //! - The work of one turn is capped; what is left over makes the next poll return at once. The poll
 //!   is edge-triggered, so a source counts as ready until it said `WouldBlock`.
 //! - Every fetch that was taken is answered once: by its event, or by its reply channel being
@@ -15,6 +15,7 @@ use super::command::{
 };
 use super::grind::Grinder;
 use super::peer_statements::PeerStatements;
+use super::readers::Readers;
 use super::report::Report;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
@@ -71,12 +72,13 @@ pub(super) struct Driver {
     engine: Engine,
     store: Store,
     clock: Clock,
-    // Declared before the grinder: its workers may wait for room in this queue, and must find it
-    // closed when they are joined.
+    // Declared before the grinder and the readers: their threads may wait for room in this queue, and
+    // must find it closed when they are joined.
     commands: Receiver<Command>,
     sender: CommandSender,
     stopping: Arc<AtomicBool>,
     grinder: Grinder,
+    readers: Readers,
     seeds: Seeds,
     fetches: BTreeMap<FetchId, Reply>,
     /// The fetches of callers, by the tickets that cancel them.
@@ -118,6 +120,8 @@ impl Driver {
         Ok(Self {
             grinder: Grinder::start(sender.clone(), clock, failure)
                 .map_err(failed("start the workers"))?,
+            readers: Readers::start(store.clone(), sender.clone(), clock, failure)
+                .map_err(failed("start the readers"))?,
             seeds: Seeds::start(config, &sender, failure).map_err(failed("start the resolver"))?,
             poll,
             socket,
@@ -208,7 +212,8 @@ impl Driver {
         }
         let now = self.clock.now();
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout(now, &self.store.served());
+            self.engine
+                .handle_timeout(now, &self.store.served_from_memory());
         }
         self.drain(now);
         self.statements.retry(now, |key| self.engine.peer(key));
@@ -329,6 +334,7 @@ impl Driver {
                     .set_seeds(now, &seeds.default, &seeds.additional);
             }
             Command::WorkDone(done) => self.engine.handle_work(now, done),
+            Command::ReadDone(done) => self.engine.handle_read(now, done),
         }
     }
 
@@ -346,8 +352,12 @@ impl Driver {
                         self.engine.enqueue_datagram(now, from, datagram);
                         continue;
                     }
-                    self.engine
-                        .handle_datagram(now, from, datagram, &self.store.served());
+                    self.engine.handle_datagram(
+                        now,
+                        from,
+                        datagram,
+                        &self.store.served_from_memory(),
+                    );
                     self.transmit();
                     budget = budget.saturating_sub(1);
                 }
@@ -364,7 +374,10 @@ impl Driver {
         }
         // Some of them however many were urgent.
         for _ in 0..budget.max(WAITING_PER_TURN) {
-            if !self.engine.handle_queued(now, &self.store.served()) {
+            if !self
+                .engine
+                .handle_queued(now, &self.store.served_from_memory())
+            {
                 return;
             }
             self.transmit();
@@ -377,6 +390,7 @@ impl Driver {
             self.handle_event(now, event);
         }
         self.grinder.drain(now, &mut self.engine);
+        self.readers.drain(now, &mut self.engine);
         self.transmit();
     }
 

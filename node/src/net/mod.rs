@@ -8,6 +8,7 @@ mod command;
 mod driver;
 mod grind;
 mod peer_statements;
+mod readers;
 mod report;
 pub mod resolve;
 mod seeds;

@@ -441,6 +441,7 @@ fn counters(
             ("datagrams_sent".to_owned(), stats.sent),
             ("bytes_sent".to_owned(), stats.sent_bytes),
             ("objects_served".to_owned(), stats.objects_served),
+            ("disk_reads".to_owned(), stats.disk_reads),
             ("key_agreements".to_owned(), stats.agreements),
         ]);
         for (reason, count) in stats.dropped_since(&Default::default()) {

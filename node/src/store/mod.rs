@@ -29,7 +29,7 @@ use core::fmt;
 use core::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 use hot::{HotStats, HotStore};
-pub use served::ServedStore;
+pub use served::{ServedMemory, ServedStore};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,10 +1,13 @@
 //! The store as peers read it: their requests do not decide what stays in memory.
 //!
 //! A peer can ask for all of cold storage. If that counted as use, it would push out of the hot store
-//! whatever the node itself needs.
+//! whatever the node itself needs. The network thread looks in memory alone
+//! ([`Store::served_from_memory`]); what may be on the disk is read on other threads
+//! ([`Store::served`]).
 
 use super::Store;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
+use astreum_core::wire::engine::{LookUp, ObjectSource};
 use core::convert::Infallible;
 
 /// Reads a [`Store`] without a change to the hot store: nothing comes into it, and nothing counts as
@@ -12,11 +15,26 @@ use core::convert::Infallible;
 #[derive(Clone, Copy, Debug)]
 pub struct ServedStore<'s>(&'s Store);
 
+/// As [`ServedStore`], without reading from a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedMemory<'s>(&'s Store);
+
 impl Store {
-    /// Returns the store for requests of peers.
+    /// Returns the store for requests of peers. Lookups may wait for a disk.
     #[must_use]
     pub const fn served(&self) -> ServedStore<'_> {
         ServedStore(self)
+    }
+
+    /// Returns the store for requests of peers on a thread that must not wait for a disk.
+    #[must_use]
+    pub const fn served_from_memory(&self) -> ServedMemory<'_> {
+        ServedMemory(self)
+    }
+
+    /// Returns an atom that is in memory; does not count as use.
+    fn peek(&self, id: &AtomId) -> Option<Atom> {
+        self.shard(id).peek(id)
     }
 }
 
@@ -24,9 +42,20 @@ impl AtomSource for ServedStore<'_> {
     type Error = Infallible;
 
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Infallible>> {
-        let hot = self.0.shard(id).peek(id);
-        let atom = hot.or_else(|| self.0.read_cold(id));
+        let atom = self.0.peek(id).or_else(|| self.0.read_cold(id));
         atom.ok_or(SourceError::Missing(*id))
+    }
+}
+
+impl ObjectSource for ServedMemory<'_> {
+    fn look_up(&self, id: &AtomId) -> LookUp {
+        if let Some(atom) = self.0.peek(id) {
+            return LookUp::Found(atom);
+        }
+        match self.0.cold() {
+            Some(cold) if cold.may_have(id) => LookUp::OnDisk,
+            _ => LookUp::Missing,
+        }
     }
 }
 
@@ -70,5 +99,18 @@ mod tests {
         assert!(is_hot(&&atoms[0]));
         let missing = AtomId::new([1; 32]);
         assert!(store.served().atom(&missing).is_err());
+        // Without a disk, those that are not in memory are known to be on one.
+        let memory = store.served_from_memory();
+        assert_eq!(memory.look_up(&missing), LookUp::Missing);
+        let reads = store.cold().unwrap().stats().hits;
+        for atom in &atoms {
+            let expected = if is_hot(&atom) {
+                LookUp::Found(atom.clone())
+            } else {
+                LookUp::OnDisk
+            };
+            assert_eq!(memory.look_up(&atom.id()), expected);
+        }
+        assert_eq!(store.cold().unwrap().stats().hits, reads);
     }
 }

@@ -7,14 +7,15 @@
 
 use super::Engine;
 use super::limits::{
-    ADDRESS_REPEAT_INTERVAL, ADVERTISE_FANOUT, ADVERTISE_PACE, ADVERTISEMENTS_PER_TURN,
-    CONTACT_INTERVAL, EARLY_REPEATS, MAX_ADVERTISEMENTS, MAX_PEERS,
+    ADDRESS_REPEAT_INTERVAL, ADVERTISE_FANOUT, ADVERTISE_MOST, ADVERTISE_PACE,
+    ADVERTISEMENTS_PER_TURN, CONTACT_INTERVAL, EARLY_REPEATS, MAX_ADVERTISEMENTS, MAX_PEERS,
 };
+use super::peers::Standing;
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::object::PayloadType;
-use crate::wire::table::Distance;
+use crate::wire::table::{Distance, Entry};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound;
 
@@ -28,7 +29,7 @@ struct Advertisement {
     /// How often it has been sent to all.
     rounds: usize,
     /// Peers that it was sent to last.
-    told: heapless::Vec<PublicKey, ADVERTISE_FANOUT>,
+    told: heapless::Vec<PublicKey, ADVERTISE_MOST>,
 }
 
 /// A walk over all advertisements, some at a time.
@@ -255,13 +256,22 @@ impl Engine {
         // Without an address there is nothing to send; learning one makes everything due.
         let address = self.advertised_address();
         let own = Distance::between(id.as_bytes(), self.me.as_bytes());
-        let nearest = self
-            .peers
-            .nearest::<ADVERTISE_FANOUT>(id.as_bytes(), |entry| {
-                Distance::between(id.as_bytes(), entry.key().as_bytes()) < own
+        let is_nearer = |entry: &Entry<Standing>| {
+            Distance::between(id.as_bytes(), entry.key().as_bytes()) < own
+        };
+        let nearest: heapless::Vec<_, ADVERTISE_FANOUT> =
+            self.peers.nearest(id.as_bytes(), is_nearer);
+        let serving: heapless::Vec<_, ADVERTISE_FANOUT> =
+            self.peers.nearest(id.as_bytes(), |entry| {
+                entry.value.has_served && is_nearer(entry)
             });
-        let nearest: heapless::Vec<PublicKey, ADVERTISE_FANOUT> =
-            nearest.into_iter().map(|entry| *entry.key()).collect();
+        let mut to: heapless::Vec<PublicKey, ADVERTISE_MOST> = heapless::Vec::new();
+        for entry in nearest.into_iter().chain(serving) {
+            if !to.contains(entry.key()) {
+                // There is room for all of both.
+                let _ = to.push(*entry.key());
+            }
+        }
         let Some(advertisement) = self.advertisements.by_id.get_mut(&id) else {
             return;
         };
@@ -282,9 +292,9 @@ impl Engine {
         }
         let mut told = core::mem::take(&mut advertisement.told);
         let repeat_at = advertisement.repeat_at;
-        told.retain(|peer| nearest.contains(peer));
+        told.retain(|peer| to.contains(peer));
         // When we are nearest ourselves, none is sent: lookups end here anyway.
-        for peer in nearest {
+        for peer in to {
             if let Some(address) = address
                 && !told.contains(&peer)
                 && self.send_put(now, &peer, id, kind, self.me, address)

@@ -9,6 +9,7 @@
 //! | provider index, redirects and forwarded puts, contacts, referrers, answered handshakes, marks, fetches, events, departed peers, keys of unknown peers | shares: the network group and in it the source with most entries loses first |
 //! | answers of contacted addresses | budgets and places per address; seeds apart |
 //! | key agreements | a budget per network, or per socket of a range that is not public |
+//! | requests that wait for a disk | places per peer; network groups and in them peers take turns; when full, shares as above |
 //! | requests and records that wait for a validation, held statements, preferred and asked peers of a fetch | bounds per peer or fetch |
 //! | balances of unvalidated addresses | each is spent when it comes in; the one used longest ago goes |
 //! | incoming queue | proof of work grows; validated peers and handshakes bypass it |
@@ -126,6 +127,9 @@ pub const MAX_PROVIDERS_PER_ID: usize = 8;
 pub const MAX_PROVIDED_PER_PEER: usize = 16_384;
 /// How long a provider record lives unless it is put again.
 pub const PROVIDER_LIFETIME: Duration = Duration::from_secs(1_800);
+/// Nearer peers that are named in turn to one asker of ours for one id: the nearest, and among them the
+/// nearest of those that have answered a request.
+pub const MAX_NEARER_NAMED: usize = 4;
 /// Redirects to providers for one asker and id within [`CONTACT_INTERVAL`], and redirects to nearer
 /// peers for an unvalidated one: an answer may be lost, and is asked for again.
 pub const MAX_REPEATED_REDIRECTS: u8 = 4;
@@ -145,8 +149,9 @@ pub const MAX_FETCH_WAITERS: usize = 1_024;
 pub const FETCH_FANOUT: usize = 3;
 /// Peers asked in all for one object.
 pub const MAX_FETCH_PEERS: usize = 16;
-/// Peers asked beyond that because others have named them: a record may be dead.
-pub const MAX_FETCH_NAMED: usize = 16;
+/// Peers asked beyond that because others have named them: a record may be dead, and so may the peers
+/// nearest to an object.
+pub const MAX_FETCH_NAMED: usize = 32;
 /// Peers that callers prefer for one object; further ones are asked as others are.
 pub const MAX_FETCH_PREFERRED: usize = 8;
 /// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered
@@ -176,6 +181,19 @@ pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// Stored bytes in a list answer that a reference node can receive: each atom with the length in
 /// front of it.
 pub const MAX_LIST_ANSWER_BYTES: usize = 3_990;
+/// Reads of objects that the host does at once.
+pub const MAX_READS_OUT: usize = 4;
+/// Of these, reads for the peers of one network group: the others keep a place.
+pub const MAX_READS_PER_GROUP: usize = 2;
+/// Requests that wait for a read. When full, the source that has most loses its latest.
+pub const MAX_READS: usize = 4_096;
+/// Requests of one peer that wait for a read; further ones are dropped.
+pub const MAX_READS_PER_PEER: usize = 128;
+/// How long a request waits for its first read before it is dropped: its sender has given up.
+pub const MAX_READ_WAIT: Duration = Duration::from_secs(5);
+/// How long the reads for one list go on, from the first; then what has been read is the answer. Less
+/// than [`FETCH_RETRY`], after which the asker goes on atom by atom.
+pub const MAX_READ_TIME: Duration = Duration::from_millis(100);
 /// Data bytes of the largest atom that fits a datagram.
 pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
 
@@ -183,8 +201,11 @@ pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
 pub const MAX_ADVERTISEMENTS: usize = 65_536;
 /// After these times an advertisement is sent again before it repeats at its interval.
 pub const EARLY_REPEATS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
-/// Peers that an advertisement is sent to.
+/// Peers that an advertisement is sent to: so many that are nearest, and so many that are nearest
+/// among those that have answered a request. Usually these are the same.
 pub const ADVERTISE_FANOUT: usize = 3;
+/// The most peers that an advertisement is sent to.
+pub const ADVERTISE_MOST: usize = 2 * ADVERTISE_FANOUT;
 /// Advertisements sent, or looked at because peers have come, in one turn.
 pub const ADVERTISEMENTS_PER_TURN: usize = 64;
 /// Between two such turns while there are more to send.

@@ -4,8 +4,8 @@ use super::limits::{
     CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_HURRY, MAX_SEEDS, PING_INTERVAL, PROBE_INTERVAL,
     SEED_INTERVAL, WANTED_PEERS,
 };
+use super::reads::ObjectSource;
 use super::{DropReason, Engine, RemoveReason};
-use crate::atom::AtomSource;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Handles all timers that are due.
-    pub fn handle_timeout<S: AtomSource + ?Sized>(&mut self, now: Instant, store: &S) {
+    pub fn handle_timeout<S: ObjectSource + ?Sized>(&mut self, now: Instant, store: &S) {
         // No timer needs an object yet; hosts drive all inputs alike.
         let _ = store;
         self.answer_due(now);

@@ -4,9 +4,11 @@
 //! # How to drive it
 //!
 //! After each input ([`Engine::handle_datagram`], [`Engine::handle_timeout`],
-//! [`Engine::handle_work`], or a command), drain [`Engine::poll_transmit`],
-//! [`Engine::poll_event`] and [`Engine::poll_work`] until each gives nothing, then wait for a
-//! datagram or for [`Engine::poll_timeout`].
+//! [`Engine::handle_work`], [`Engine::handle_read`], or a command), drain
+//! [`Engine::poll_transmit`], [`Engine::poll_event`], [`Engine::poll_work`] and
+//! [`Engine::poll_read`] until each gives nothing, then wait for a datagram or for
+//! [`Engine::poll_timeout`]. There are reads only where an [`ObjectSource`] names atoms that are on a
+//! disk.
 //!
 //! # Invariants
 //!
@@ -45,6 +47,7 @@ mod proof;
 mod providers;
 mod queue;
 mod random;
+mod reads;
 mod receive;
 mod replay;
 mod round_trip;
@@ -62,6 +65,7 @@ pub use fetch::ListLimit;
 pub use outbox::{Work, WorkDone, WorkId};
 pub use providers::Provider;
 pub use queue::ByteQueue;
+pub use reads::{LookUp, ObjectSource, Read, ReadDone, ReadId};
 pub use stats::{DropReason, Stats};
 
 use crate::atom::AtomId;
@@ -79,6 +83,7 @@ use own_address::OwnAddress;
 use peers::{Peer, Peers};
 use providers::Providers;
 use random::ProbeIds;
+use reads::Reads;
 use replay::Departed;
 use round_trip::RoundTrip;
 use seeds::Seeds;
@@ -144,6 +149,8 @@ pub struct Engine {
     outbox: Outbox,
     providers: Providers,
     fetches: Fetches,
+    /// Requests of peers for objects that are on a disk.
+    reads: Reads,
     /// Round trip over all peers: what to expect of an unknown one.
     round_trip: RoundTrip,
     advertisements: Advertisements,
@@ -195,6 +202,7 @@ impl Engine {
             outbox: Outbox::new(&config, me, &seed),
             providers: Providers::default(),
             fetches: Fetches::default(),
+            reads: Reads::default(),
             round_trip: RoundTrip::default(),
             advertisements: Advertisements::default(),
             own_address: OwnAddress::new(now),

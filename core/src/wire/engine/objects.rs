@@ -2,15 +2,16 @@
 
 use super::contact;
 use super::limits::{
-    MAX_FORWARDED_PUTS, MAX_LIST_ANSWER_BYTES, MAX_PROVIDERS_PER_ID, MAX_REPEATED_REDIRECTS,
+    MAX_FORWARDED_PUTS, MAX_NEARER_NAMED, MAX_PROVIDERS_PER_ID, MAX_REPEATED_REDIRECTS,
     MAX_WAITING, WAITING_TIMEOUT,
 };
 use super::outbox::sealed_bytes;
-use super::peers::{Waiting, WaitingPut};
+use super::peers::{Standing, Waiting, WaitingPut};
 use super::providers::Provider;
 use super::random::ProbeIds;
+use super::reads::{self, LookUp, Object, ObjectSource, Part, Read, ReadDone};
 use super::{DropReason, Engine, Sender, Source};
-use crate::atom::{Atom, AtomId, AtomSource, SourceError};
+use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::message::Topic;
@@ -20,7 +21,6 @@ use crate::wire::object::{
 };
 use crate::wire::packet::MAX_BYTES;
 use crate::wire::table::Distance;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 /// Bytes in front of a response's data.
@@ -37,16 +37,8 @@ pub(super) enum Told {
     Put,
 }
 
-/// What the store has of an object.
-enum Object {
-    Atom(Atom),
-    /// The head and what follows, as far as a reference node can receive it.
-    List(Vec<Atom>),
-    Missing,
-}
-
 impl Engine {
-    pub(super) fn handle_request<S: AtomSource + ?Sized>(
+    pub(super) fn handle_request<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         sender: &Sender,
@@ -66,8 +58,9 @@ impl Engine {
         }
     }
 
-    /// Answers a request with the object, with a peer that may have it, or with "not here".
-    pub(super) fn serve<S: AtomSource + ?Sized>(
+    /// Answers a request with the object, with a peer that may have it, or with "not here". An object
+    /// that is on a disk is read first.
+    pub(super) fn serve<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         source: &Source,
@@ -75,14 +68,83 @@ impl Engine {
         kind: PayloadType,
         store: &S,
     ) {
-        let object = match kind {
-            PayloadType::ATOM => self
-                .look_up(&id, store)
-                .map_or(Object::Missing, Object::Atom),
-            PayloadType::LIST => self.look_up_list(&id, store),
-            _ => Object::Missing,
+        let mut part = Part::new(id, kind);
+        while let Some(wanted) = part.wanted() {
+            match store.look_up(&wanted) {
+                LookUp::Found(atom) => part.take(atom),
+                LookUp::Missing => part.end(),
+                LookUp::Failed => {
+                    self.stats.drop(DropReason::StoreFailed);
+                    part.end();
+                }
+                LookUp::OnDisk => return self.read(now, source, id, kind, part),
+            }
+        }
+        self.answer(now, source, id, kind, &part.into_object());
+    }
+
+    /// Has the rest of an object read for a validated peer. Reads cost more than anything else that a
+    /// packet of 100 bytes can ask for, so an address that may be forged gets none.
+    fn read(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType, part: Part) {
+        let peer = self.peers.get(&source.key);
+        if !source.is_proven && peer.is_none_or(|peer| peer.may_be_asked_at(&source.address)) {
+            return self.wait_for_proof(now, source, id, kind);
+        }
+        let request = reads::Request::new(now, *source, id, kind, part);
+        if let Err(reason) = self.reads.add(request) {
+            self.stats.drop(reason);
+        }
+    }
+
+    /// Returns the next read for the host to do. A few are out at a time.
+    pub fn poll_read(&mut self, now: Instant) -> Option<Read> {
+        let Self {
+            reads,
+            peers,
+            stats,
+            ..
+        } = self;
+        let is_known = |key: &PublicKey| peers.get(key).is_some();
+        let read = reads.poll(now, is_known, |reason| stats.drop(reason))?;
+        stats.disk_reads += 1;
+        Some(read)
+    }
+
+    /// Takes the result of a read; its object goes to the peer that asked for it once it is complete.
+    pub fn handle_read(&mut self, now: Instant, done: ReadDone) {
+        if done.has_failed() {
+            self.stats.drop(DropReason::StoreFailed);
+        }
+        let Some((request, object)) = self.reads.done(now, done) else {
+            return;
         };
-        let len = match &object {
+        let reads::Request {
+            mut source,
+            id,
+            kind,
+            ..
+        } = request;
+        // It may have moved meanwhile.
+        let peer = self.peers.get(&source.key);
+        source.is_proven &= peer.is_some_and(|peer| peer.is_proven_at(&source.address));
+        self.answer(now, &source, id, kind, &object);
+    }
+
+    /// Returns the number of requests that wait for reads.
+    #[must_use]
+    pub const fn pending_reads(&self) -> usize {
+        self.reads.len()
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        kind: PayloadType,
+        object: &Object,
+    ) {
+        let len = match object {
             Object::Missing => return self.redirect(now, source, id, kind),
             Object::Atom(atom) => 1 + atom.stored_len(),
             Object::List(atoms) => {
@@ -99,7 +161,7 @@ impl Engine {
         }
         let sent = self.send(now, source, Topic::ObjectResponse, len, |out| {
             write_response_head(out, Answer::Found, &id);
-            match &object {
+            match object {
                 Object::Atom(atom) => write_found_atom(out, atom),
                 Object::List(atoms) => {
                     // Each is far below the 4 GiB that a length can say.
@@ -112,46 +174,6 @@ impl Engine {
             self.stats.objects_served += 1;
         } else {
             self.wait_for_proof(now, source, id, kind);
-        }
-    }
-
-    fn look_up<S: AtomSource + ?Sized>(&mut self, id: &AtomId, store: &S) -> Option<Atom> {
-        if id.is_zero() {
-            return None;
-        }
-        match store.atom(id) {
-            Ok(atom) => Some(atom),
-            Err(SourceError::Missing(_)) => None,
-            Err(SourceError::Failed(_)) => {
-                self.stats.drop(DropReason::StoreFailed);
-                None
-            }
-        }
-    }
-
-    /// Returns as much of the list from `id` as fits an answer that a reference node can receive. The
-    /// rest is the list that starts behind the last atom.
-    fn look_up_list<S: AtomSource + ?Sized>(&mut self, id: &AtomId, store: &S) -> Object {
-        let mut atoms = Vec::new();
-        let mut bytes = 0;
-        let mut next = *id;
-        while let Some(atom) = self.look_up(&next, store) {
-            bytes += FOUND_LENGTH_BYTES + atom.stored_len();
-            if bytes > MAX_LIST_ANSWER_BYTES {
-                // A head that alone is too long still goes as what it is, an atom.
-                return if atoms.is_empty() {
-                    Object::Atom(atom)
-                } else {
-                    Object::List(atoms)
-                };
-            }
-            next = atom.next();
-            atoms.push(atom);
-        }
-        if atoms.is_empty() {
-            Object::Missing
-        } else {
-            Object::List(atoms)
         }
     }
 
@@ -193,11 +215,21 @@ impl Engine {
                 .is_some_and(|peer| peer.takes_ipv6);
         let can_take = |address: &SocketAddr| address.is_ipv4() || takes_ipv6;
         let told = Told::Provider(kind);
-        if let Some(provider) = self.provider_for(now, source, id, told, can_take) {
+        let provider = self.provider_for(now, source, id, told, can_take);
+        let nearer = self.nearer_for(now, source, id, kind, can_take);
+        // Hearsay takes turns with nearer peers, which may have a record of the provider itself.
+        let has_own = self.providers.of(now, &id).any(|provider| provider.is_own);
+        let is_ours = self.peers.get(&source.key).is_some_and(|peer| peer.is_ours);
+        let counts = [told, Told::Nearer(kind)]
+            .map(|told| self.redirects.count(now, &(source.key, id, told)));
+        let is_turn_of_nearer = is_ours && !has_own && counts[1] < counts[0];
+        if let Some(provider) = provider
+            && !(is_turn_of_nearer && nearer.is_some())
+        {
             if self.may_tell(now, source, id, told) {
                 return self.send_contact(now, source, id, provider.key, provider.address);
             }
-        } else if let Some((key, address)) = self.nearer(&id, &source.key, can_take)
+        } else if let Some((key, address)) = nearer
             && self.may_tell(now, source, id, Told::Nearer(kind))
         {
             return self.send_contact(now, source, id, key, address);
@@ -246,11 +278,9 @@ impl Engine {
     fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
         let asker = self.peers.get(&source.key);
         if asker.is_some_and(|asker| asker.is_ours) {
-            if matches!(told, Told::Provider(_)) {
-                // Counted, so that the next record is named the next time.
-                let name = (source.key, id, told);
-                self.redirects.take(now, source.share(), name, u8::MAX);
-            }
+            // Counted, so that another is named the next time.
+            let name = (source.key, id, told);
+            self.redirects.take(now, source.share(), name, u8::MAX);
             return true;
         }
         let is_reference = source.is_proven && matches!(told, Told::Nearer(_));
@@ -263,21 +293,70 @@ impl Engine {
         self.redirects.take(now, source.share(), name, times)
     }
 
-    /// Returns the peer nearest to `id` that is strictly nearer than we are, and is not `other`.
+    /// Returns the nearer peer to name to an asker: the nearest at first, and another one each time
+    /// that it asks again. A peer that answers nothing ends no lookup.
+    fn nearer_for(
+        &self,
+        now: Instant,
+        source: &Source,
+        id: AtomId,
+        kind: PayloadType,
+        can_take: impl Fn(&SocketAddr) -> bool,
+    ) -> Option<(PublicKey, SocketAddr)> {
+        let all: heapless::Vec<_, MAX_NEARER_NAMED> =
+            self.all_nearer(&id, &source.key, |_| true, &can_take);
+        let serving: heapless::Vec<_, MAX_NEARER_NAMED> =
+            self.all_nearer(&id, &source.key, |standing| standing.has_served, &can_take);
+        let mut named: heapless::Vec<_, { 2 * MAX_NEARER_NAMED }> = heapless::Vec::new();
+        for at in 0..MAX_NEARER_NAMED {
+            for one in [all.get(at), serving.get(at)].into_iter().flatten() {
+                if !named.contains(one) {
+                    // There is room for all of both.
+                    let _ = named.push(*one);
+                }
+            }
+        }
+        let name = (source.key, id, Told::Nearer(kind));
+        let attempt = usize::from(self.redirects.count(now, &name));
+        named.get(attempt % named.len().max(1)).copied()
+    }
+
+    /// Returns the peer to forward a record of `id` to: the nearest that is strictly nearer than we
+    /// are, and is not `other`. One that has answered a request goes before others.
     pub(super) fn nearer(
         &self,
         id: &AtomId,
         other: &PublicKey,
         can_take: impl Fn(&SocketAddr) -> bool,
     ) -> Option<(PublicKey, SocketAddr)> {
+        let serving: heapless::Vec<_, 1> =
+            self.all_nearer(id, other, |standing| standing.has_served, &can_take);
+        let any = || -> heapless::Vec<_, 1> { self.all_nearer(id, other, |_| true, &can_take) };
+        let nearest = || any().first().copied();
+        serving.first().copied().or_else(nearest)
+    }
+
+    /// Returns the `N` peers nearest to `id` that are strictly nearer than we are, and are not `other`.
+    fn all_nearer<const N: usize>(
+        &self,
+        id: &AtomId,
+        other: &PublicKey,
+        may_be_named: impl Fn(&Standing) -> bool,
+        can_take: impl Fn(&SocketAddr) -> bool,
+    ) -> heapless::Vec<(PublicKey, SocketAddr), N> {
         let target = id.as_bytes();
         let own = Distance::between(target, self.me.as_bytes());
-        let nearest = self.peers.nearest::<1>(target, |entry| {
-            entry.key() != other && can_take(&entry.address())
+        let nearest: heapless::Vec<_, N> = self.peers.nearest(target, |entry| {
+            let is_nearer = Distance::between(target, entry.key().as_bytes()) < own;
+            is_nearer
+                && entry.key() != other
+                && may_be_named(&entry.value)
+                && can_take(&entry.address())
         });
-        let entry = nearest.first()?;
-        let is_nearer = Distance::between(target, entry.key().as_bytes()) < own;
-        is_nearer.then(|| (*entry.key(), entry.address()))
+        let nearest = nearest.into_iter();
+        nearest
+            .map(|entry| (*entry.key(), entry.address()))
+            .collect()
     }
 
     fn send_contact(

@@ -128,6 +128,8 @@ pub(super) struct Peer {
     unanswered: u8,
     /// Whether it has ever answered a request.
     has_answered: bool,
+    /// As [`Standing::has_served`].
+    has_served: bool,
     is_silent: bool,
     /// When it was last asked although it is silent.
     tried_at: Option<Instant>,
@@ -172,6 +174,7 @@ impl Peer {
             told_again_at: None,
             unanswered: 0,
             has_answered: false,
+            has_served: false,
             is_silent: false,
             tried_at: None,
             difficulty: 1,
@@ -235,6 +238,8 @@ pub(super) struct Peers {
 pub(super) struct Standing {
     /// It has left its last requests unanswered.
     is_silent: bool,
+    /// It has answered a request for an object or for peers, other than a probe.
+    pub(super) has_served: bool,
 }
 
 /// Peers in the order of eviction. A peer that is heard keeps its position until it comes to the
@@ -477,6 +482,19 @@ impl Peers {
                 self.set_silent(key, false);
             }
         }
+        self.note_served(key);
+    }
+
+    /// Notes that a peer has answered a request for an object or for peers. Such peers come beside the
+    /// nearest ones where nothing shows whether a peer does what it is asked: keys that are near to an
+    /// object are free, and must not be all that hear of it.
+    pub(super) fn note_served(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.has_served = true;
+        }
+        if let Some(entry) = self.table.get_mut(key) {
+            entry.value.has_served = true;
+        }
     }
 
     fn set_silent(&mut self, key: &PublicKey, is_silent: bool) {
@@ -590,7 +608,10 @@ impl Peers {
             return Proven::default();
         };
         let known_since = peer.known_since;
-        let is_silent = peer.is_silent;
+        let standing = Standing {
+            is_silent: peer.is_silent,
+            has_served: peer.has_served,
+        };
         let had = peer.is_proven.then_some(peer.address);
         if had == Some(address) {
             return Proven::default();
@@ -625,9 +646,9 @@ impl Peers {
             .collect();
         // A full bucket drops newcomers; they stay peers.
         if self.table.get(key).is_none()
-            && let Ok(replaced) = self.table.insert(*key, address, Standing { is_silent })
+            && let Ok(replaced) = self.table.insert(*key, address, standing)
         {
-            self.silent += usize::from(is_silent);
+            self.silent += usize::from(standing.is_silent);
             if let Some(replaced) = replaced {
                 self.silent -= usize::from(replaced.value.is_silent);
                 self.file(replaced.key());

@@ -9,8 +9,9 @@
 use super::limits::{CONTACT_INTERVAL, MAX_PROBES, PROBE_INTERVAL, WANTED_PEERS};
 use super::outbox::sealed_bytes;
 use super::peers::Probe;
+use super::reads::ObjectSource;
 use super::{DropReason, Engine, Event, RemoveReason, Sender, Source};
-use crate::atom::{AtomId, AtomSource};
+use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::message::Topic;
@@ -211,7 +212,7 @@ impl Engine {
 
     /// Returns whether a response answers a probe; if so, the address is validated and the stream of
     /// the sender confirmed.
-    pub(super) fn take_proof<S: AtomSource + ?Sized>(
+    pub(super) fn take_proof<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         sender: &Sender,
@@ -272,7 +273,7 @@ impl Engine {
     }
 
     /// Records a validated address, and what follows from it.
-    fn prove<S: AtomSource + ?Sized>(
+    fn prove<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         key: &PublicKey,
@@ -343,7 +344,12 @@ impl Engine {
         }
     }
 
-    fn serve_waiting<S: AtomSource + ?Sized>(&mut self, now: Instant, key: &PublicKey, store: &S) {
+    fn serve_waiting<S: ObjectSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        store: &S,
+    ) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };

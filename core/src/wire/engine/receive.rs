@@ -5,10 +5,11 @@ use super::budget::UnknownKey;
 use super::outbox::sealed_bytes;
 use super::peers::Peer;
 use super::random::split;
+use super::reads::ObjectSource;
 use super::replay::{Freshness, ReplayWindow};
 use super::shares::Share;
 use super::{DropReason, Engine, Event, RemoveReason, Sender, Source, limits};
-use crate::atom::{AtomId, AtomSource};
+use crate::atom::AtomId;
 use crate::crypto::{Nonce, PublicKey, SharedKey};
 use crate::time::Instant;
 use crate::wire::message::{Body, ContentError, Message, Sealed, Topic};
@@ -21,7 +22,7 @@ impl Engine {
     /// Handles a datagram that came from `from`. Requests are served from `store`.
     ///
     /// An invalid datagram is counted in [`Engine::stats`] and has no other effect.
-    pub fn handle_datagram<S: AtomSource + ?Sized>(
+    pub fn handle_datagram<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -79,7 +80,7 @@ impl Engine {
     }
 
     /// Handles the next queued datagram; `false` if there is none.
-    pub fn handle_queued<S: AtomSource + ?Sized>(&mut self, now: Instant, store: &S) -> bool {
+    pub fn handle_queued<S: ObjectSource + ?Sized>(&mut self, now: Instant, store: &S) -> bool {
         let Some((from, datagram)) = self.incoming.pop() else {
             return false;
         };
@@ -92,7 +93,7 @@ impl Engine {
         true
     }
 
-    fn handle_packet<S: AtomSource + ?Sized>(
+    fn handle_packet<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -210,7 +211,7 @@ impl Engine {
         }
     }
 
-    fn handle_sealed<S: AtomSource + ?Sized>(
+    fn handle_sealed<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         source: Source,
@@ -308,7 +309,7 @@ impl Engine {
         })
     }
 
-    fn handle_content<S: AtomSource + ?Sized>(
+    fn handle_content<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         sender: &Sender,

@@ -87,6 +87,7 @@ impl Engine {
         }
         let family = AddressFamily::of(&source.address);
         let entries = decode_entries(content, family).map_err(|_| DropReason::BadContent)?;
+        self.peers.note_served(&source.key);
         for address in entries
             .take(MAX_ROUTE_ENTRIES)
             .map(super::address::canonical)

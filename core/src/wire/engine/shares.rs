@@ -24,6 +24,11 @@ impl Share {
         Self { group, key }
     }
 
+    /// Returns the share of a peer in a network group.
+    pub(super) const fn in_group(group: NetworkGroup, key: PublicKey) -> Self {
+        Self { group, key }
+    }
+
     pub(super) const fn group(&self) -> NetworkGroup {
         self.group
     }

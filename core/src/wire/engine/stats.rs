@@ -59,11 +59,15 @@ pub enum DropReason {
     TooLarge,
     /// The atom store failed.
     StoreFailed,
+    /// Too many requests of the peer, or of all, wait for a disk.
+    ReadsFull,
+    /// A request waited for a disk for too long, or its sender was removed meanwhile.
+    ReadTimeout,
 }
 
 impl DropReason {
     /// All reasons, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::TooShort,
         Self::TooLittleWork,
         Self::Malformed,
@@ -90,6 +94,8 @@ impl DropReason {
         Self::EventsFull,
         Self::TooLarge,
         Self::StoreFailed,
+        Self::ReadsFull,
+        Self::ReadTimeout,
     ];
 
     /// Returns the reason as a phrase for a log line.
@@ -122,6 +128,8 @@ impl DropReason {
             Self::EventsFull => "event queue full",
             Self::TooLarge => "object too large for a datagram",
             Self::StoreFailed => "atom store failed",
+            Self::ReadsFull => "too many disk reads waiting",
+            Self::ReadTimeout => "disk read not in time",
         }
     }
 }
@@ -145,6 +153,8 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Object requests answered with the object.
     pub objects_served: u64,
+    /// Reads that requests for objects on a disk have caused.
+    pub disk_reads: u64,
     /// Key agreements computed.
     pub agreements: u64,
     dropped: [u64; DropReason::ALL.len()],

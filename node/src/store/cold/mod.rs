@@ -313,6 +313,12 @@ impl ColdStore {
         self.inner.contains(id)
     }
 
+    /// Returns whether the atom may be here; `false` is certain. No file is touched.
+    #[must_use]
+    pub fn may_have(&self, id: &AtomId) -> bool {
+        self.inner.snapshot.load().may_have(id)
+    }
+
     /// Stores atoms, each under its own id. When it returns they are durable, as far as
     /// `cold_storage_sync` asks for it. Atoms that are here already cost a lookup.
     ///

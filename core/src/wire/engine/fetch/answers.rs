@@ -2,20 +2,20 @@
 
 use super::Handle;
 use super::candidates::Candidate;
-use crate::atom::AtomSource;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::ask::Redirect;
 use crate::wire::engine::limits::MAX_FETCH_HOPS;
 use crate::wire::engine::objects::RESPONSE_HEAD_BYTES;
 use crate::wire::engine::outbox::sealed_bytes;
+use crate::wire::engine::reads::ObjectSource;
 use crate::wire::engine::{DropReason, Engine, FetchError, Sender, Source, contact};
 use crate::wire::object::{Answer, Found, FoundError, PayloadType, Response};
 use alloc::vec::Vec;
 
 impl Engine {
     /// Takes a response, if it answers a probe or a request of a fetch.
-    pub(in crate::wire::engine) fn handle_response<S: AtomSource + ?Sized>(
+    pub(in crate::wire::engine) fn handle_response<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
         sender: &Sender,

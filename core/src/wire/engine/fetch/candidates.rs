@@ -168,13 +168,24 @@ impl Engine {
         };
         let target = fetch.wanted.as_bytes();
         let may_be_asked = |key: &PublicKey| !fetch.asked.contains_key(key) && self.may_ask(key);
-        let nearest = self
+        let all = self
             .peers
             .nearest::<FETCH_FANOUT>(target, |entry| may_be_asked(entry.key()));
-        let nearest: heapless::Vec<Candidate, FETCH_FANOUT> = nearest
-            .into_iter()
-            .map(|entry| Candidate::known(*entry.key(), entry.address(), Reason::Candidate))
-            .collect();
+        // Keys near to an object are free: those that have answered a request take turns with others.
+        let serving = self.peers.nearest::<FETCH_FANOUT>(target, |entry| {
+            entry.value.has_served && may_be_asked(entry.key())
+        });
+        let mut nearest: heapless::Vec<Candidate, { 2 * FETCH_FANOUT }> = heapless::Vec::new();
+        for at in 0..FETCH_FANOUT {
+            for entry in [all.get(at), serving.get(at)].into_iter().flatten() {
+                if nearest.iter().all(|one| one.key != *entry.key()) {
+                    let known = Candidate::known(*entry.key(), entry.address(), Reason::Candidate);
+                    // There is room for all of both.
+                    let _ = nearest.push(known);
+                }
+            }
+        }
+        drop((all, serving));
         let trial = self
             .peers
             .trial::<FETCH_FANOUT>(now, target, |entry| may_be_asked(entry.key()))

@@ -174,9 +174,15 @@ fn five_keys_of_one_network_neither_own_the_index_nor_stop_forwarding() {
     assert_eq!((0..512).filter(is_kept).count(), 512);
 }
 
-/// Lets nodes validate peers that are no hosts of the network, take a record of each, and lose the
-/// peers again: what is left are the records.
-fn put_and_leave(net: &mut Net, victims: &[u8], liars: &mut [Scripted], id: AtomId, round: u32) {
+/// Lets nodes validate peers that are not hosts of the network, and take a record of each. The peers
+/// answer nothing from then on, or leave: what is left are the records.
+fn put_records(
+    net: &mut Net,
+    victims: &[u8],
+    liars: &mut [Scripted],
+    (id, round): (AtomId, u32),
+    leaves: bool,
+) {
     let before = net.sent.len();
     for liar in &mut *liars {
         for victim in victims {
@@ -213,7 +219,7 @@ fn put_and_leave(net: &mut Net, victims: &[u8], liars: &mut [Scripted], id: Atom
         })
         .sum();
     assert!(dead_records >= victims.len(), "{dead_records} records");
-    for liar in liars {
+    for liar in liars.iter().filter(|_| leaves) {
         for victim in victims {
             net.with(*victim, |engine, _| engine.disconnect(&liar.key()));
         }
@@ -221,9 +227,9 @@ fn put_and_leave(net: &mut Net, victims: &[u8], liars: &mut [Scripted], id: Atom
     net.sent.clear();
 }
 
-/// Fetches under dead records of validated peers at the nodes nearest to each object.
-#[test]
-fn advertised_objects_are_found_beside_dead_records() {
+/// Fetches under dead records of 1, 10 and 100 validated peers at the nodes nearest to each object;
+/// returns how many of 30 are found.
+fn found_beside_dead_records(leaves: bool) -> [u8; 3] {
     const NODES: u8 = 60;
     const OBJECTS: u8 = 30;
     let mut net = Net::of_ours(NODES);
@@ -231,8 +237,7 @@ fn advertised_objects_are_found_beside_dead_records() {
         net.meet(n, 1 + (n - 1) / 8);
     }
     net.run(120 * SECOND);
-    let mut all_found = Vec::new();
-    for count in [1u8, 10, 100] {
+    [1u8, 10, 100].map(|count| {
         let liar = |n: u8| {
             let address = SocketAddr::from(([127, 2, count, n], 9));
             Scripted::new(100_000 + 200 * u32::from(count) + u32::from(n), address)
@@ -250,14 +255,26 @@ fn advertised_objects_are_found_beside_dead_records() {
             net.run(20 * SECOND);
             let mut nearest: Vec<u8> = (1..=NODES).filter(|n| *n != holder).collect();
             nearest.sort_by_key(|n| Distance::between(id.as_bytes(), key(*n).as_bytes()));
-            put_and_leave(&mut net, &nearest[..8], &mut liars, id, n);
+            put_records(&mut net, &nearest[..8], &mut liars, (id, n), leaves);
             net.node(asker).events.clear();
             net.fetch(asker, id, PayloadType::ATOM);
             net.run(5 * SECOND);
             found += u8::from(net.fetched(asker).iter().any(Result::is_ok));
             net.with(holder, |engine, _| engine.withdraw(&id));
         }
-        all_found.push((count, found));
-    }
-    assert_eq!(all_found, [1, 10, 100].map(|count| (count, OBJECTS)));
+        found
+    })
+}
+
+#[test]
+fn advertised_objects_are_found_beside_dead_records() {
+    assert_eq!(found_beside_dead_records(true), [30; 3]);
+}
+
+#[test]
+fn advertised_objects_are_found_beside_validated_peers_that_answer_nothing() {
+    let [of_one, of_ten, of_hundred] = found_beside_dead_records(false);
+    assert_eq!((of_one, of_ten), (30, 30));
+    // These are more than all honest nodes.
+    assert!(of_hundred >= 29, "{of_hundred}");
 }

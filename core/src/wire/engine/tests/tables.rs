@@ -1,0 +1,463 @@
+//! Tables that peers share, each filled by the keys of one network group at full rate: others are
+//! served as before.
+
+use super::net::config;
+use super::scripted::{Scripted, Stage, atom};
+use super::stranger;
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, limits};
+use crate::wire::message::Topic;
+use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
+use crate::wire::route_message::write_entry;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Requests of honest peers beside a flood.
+const ASKED: u32 = 100;
+
+/// A shared table.
+struct Table {
+    name: &'static str,
+    /// Keys of the source.
+    keys: u32,
+    /// Fills the table from these peers.
+    flood: fn(&mut Stage, &[usize]),
+    /// Has a peer in another network use the table [`ASKED`] times; returns how often it was served.
+    use_it: fn(&mut Stage, usize) -> u32,
+}
+
+/// All tables that peers fill. Places of peers and of their networks are held by `admission`, the
+/// routing table by its own tests.
+const TABLES: &[Table] = &[
+    Table {
+        name: "provider index",
+        keys: 5,
+        flood: fill_index,
+        use_it: put_and_keep,
+    },
+    Table {
+        name: "forwarded puts",
+        keys: 5,
+        flood: fill_redirects,
+        use_it: put_and_forward,
+    },
+    Table {
+        name: "redirects",
+        keys: 5,
+        flood: fill_redirects,
+        use_it: ask_for_providers,
+    },
+    Table {
+        name: "contacts and referrers",
+        keys: 40,
+        flood: name_many,
+        use_it: name_some,
+    },
+    Table {
+        name: "answered handshakes",
+        keys: 1,
+        flood: greet_many,
+        use_it: greet,
+    },
+    Table {
+        name: "keys of unknown peers, key agreements",
+        keys: 1,
+        flood: send_unopenable,
+        use_it: join_after_unopenable,
+    },
+    Table {
+        name: "fetches",
+        keys: 5,
+        flood: cause_fetches,
+        use_it: fetch,
+    },
+    Table {
+        name: "events",
+        keys: 5,
+        flood: announce_many,
+        use_it: announce,
+    },
+    Table {
+        name: "requests that wait for a disk",
+        keys: 40,
+        flood: ask_for_disk,
+        use_it: ask_for_disk_once,
+    },
+];
+
+fn id(n: u32) -> AtomId {
+    AtomId::new(crate::crypto::hash(&n.to_be_bytes()))
+}
+
+fn peer(n: u32, ip: [u8; 4]) -> Scripted {
+    let port = 4_000 + u16::try_from(n % 10_000).unwrap();
+    Scripted::new(n, SocketAddr::from((ip, port)))
+}
+
+/// An address of a network group of its own.
+fn of_other_group(n: u32) -> [u8; 4] {
+    let [.., b, c] = (n + 256).to_be_bytes();
+    [100 + b, c, 7, 7]
+}
+
+/// Hands over a packet; what comes of it stays in the engine.
+fn hand_over(stage: &mut Stage, peer: usize, packet: &[u8]) {
+    let from = stage.peers[peer].address;
+    stage.peers[peer].sent.clear();
+    stage
+        .engine
+        .handle_datagram(stage.now, from, packet, &stage.store);
+}
+
+/// Forgets what was sent, so that it is neither kept nor answered.
+fn discard(stage: &mut Stage) {
+    let mut buffer = Vec::new();
+    while stage.engine.poll_transmit(&mut buffer).is_some() {}
+}
+
+fn request(action: Action, id: AtomId, data: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    Request {
+        action,
+        atom_id: id,
+        data,
+    }
+    .write(&mut content);
+    content
+}
+
+fn fill_index(stage: &mut Stage, liars: &[usize]) {
+    put_many(stage, liars, limits::MAX_PROVIDED + 1_000);
+}
+
+/// Some are not forwarded: no peer is nearer than the engine.
+fn fill_redirects(stage: &mut Stage, liars: &[usize]) {
+    put_many(stage, liars, 2 * limits::MAX_REDIRECTS);
+    assert!(stage.engine.redirects.len() >= limits::MAX_REDIRECTS);
+}
+
+fn put_many(stage: &mut Stage, liars: &[usize], count: usize) {
+    let me = stage.me();
+    let count = u32::try_from(count).unwrap();
+    for (n, liar) in (0..count).zip(liars.iter().cycle()) {
+        let record = stage.peers[*liar].put(&me, id(1_000_000 + n));
+        hand_over(stage, *liar, &record);
+        if n % 512 == 0 {
+            discard(stage);
+        }
+    }
+    discard(stage);
+}
+
+fn put_and_keep(stage: &mut Stage, honest: usize) -> u32 {
+    let me = stage.me();
+    for n in 0..ASKED {
+        let record = stage.peers[honest].put(&me, id(n));
+        stage.deliver(honest, &record);
+    }
+    // The flood goes on.
+    let liars: Vec<usize> = (honest + 1..stage.peers.len()).collect();
+    for (n, liar) in (0..5_000).zip(liars.iter().cycle()) {
+        let record = stage.peers[*liar].put(&me, id(2_000_000 + n));
+        hand_over(stage, *liar, &record);
+        discard(stage);
+    }
+    let is_kept = |n: &u32| stage.engine.providers_of(stage.now, &id(*n)).count() > 0;
+    u32::try_from((0..ASKED).filter(is_kept).count()).unwrap()
+}
+
+/// Ids to which another peer is nearer than the engine.
+fn forwarded_ids(stage: &Stage, but: &PublicKey) -> Vec<AtomId> {
+    let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, |_| true).is_some();
+    let ids = (5_000_000..).map(id).filter(is_forwarded);
+    ids.take(usize::try_from(ASKED).unwrap()).collect()
+}
+
+fn put_and_forward(stage: &mut Stage, honest: usize) -> u32 {
+    let me = stage.me();
+    let ids = forwarded_ids(stage, &stage.peers[honest].key());
+    let mut forwarded = 0;
+    for id in ids {
+        let record = stage.peers[honest].put(&me, id);
+        hand_over(stage, honest, &record);
+        let mut buffer = Vec::new();
+        forwarded += u32::from(stage.engine.poll_transmit(&mut buffer).is_some());
+        discard(stage);
+    }
+    forwarded
+}
+
+fn ask_for_providers(stage: &mut Stage, honest: usize) -> u32 {
+    let me = stage.me();
+    // A reference node is redirected a few times for an id, and that is counted.
+    let mut asker = peer(2, [8, 7, 7, 7]);
+    asker.is_reference = true;
+    let asker = stage.join(asker);
+    assert!(stage.knows(asker) && stage.knows(honest));
+    let ids = forwarded_ids(stage, &stage.peers[asker].key());
+    stage.peers[asker].got.clear();
+    for id in ids {
+        let content = request(Action::Get(Some(PayloadType::ATOM)), id, &[]);
+        let get = stage.peers[asker].sealed(&me, Topic::ObjectRequest, &content);
+        stage.deliver(asker, &get);
+    }
+    let is_redirect = |(topic, content): &&(Topic, Vec<u8>)| {
+        let response = Response::decode(content);
+        *topic == Topic::ObjectResponse
+            && response.is_ok_and(|response| response.answer == Answer::Provider)
+    };
+    let redirects = stage.peers[asker].got.iter().filter(is_redirect).count();
+    u32::try_from(redirects).unwrap()
+}
+
+/// Answers to a request for peers; returns how many of the addresses were contacted.
+fn name(stage: &mut Stage, namer: usize, addresses: &[SocketAddr]) -> u32 {
+    let me = stage.me();
+    let mut content = Vec::new();
+    for address in addresses {
+        write_entry(&mut content, address);
+    }
+    let packet = stage.peers[namer].sealed(&me, Topic::RouteResponse, &content);
+    stage.stray.clear();
+    stage.deliver(namer, &packet);
+    let contacted = addresses.iter().filter(|address| {
+        let mut stray = stage.stray.iter();
+        stray.any(|(to, _)| to == *address)
+    });
+    u32::try_from(contacted.count()).unwrap()
+}
+
+fn name_many(stage: &mut Stage, liars: &[usize]) {
+    for (round, liar) in (0u8..).zip(liars) {
+        let addresses: Vec<SocketAddr> = (0..64u8)
+            .map(|n| SocketAddr::from(([70 + round, n, 3, 3], 9)))
+            .collect();
+        name(stage, *liar, &addresses);
+    }
+}
+
+fn name_some(stage: &mut Stage, honest: usize) -> u32 {
+    let count = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap();
+    let addresses: Vec<SocketAddr> = (0..count)
+        .map(|n| SocketAddr::from(([200, n, 4, 4], 9)))
+        .collect();
+    // As many as one may name, as a share of those asked.
+    name(stage, honest, &addresses) * ASKED / u32::from(count)
+}
+
+fn greet_many(stage: &mut Stage, liars: &[usize]) {
+    let from = stage.peers[liars[0]].address.ip();
+    for n in 0..2 * u32::try_from(limits::MAX_HANDSHAKE_ANSWERS).unwrap() {
+        let key = stranger::many(200_000 + n).public_key();
+        let port = 1_000 + u16::try_from(n % 60_000).unwrap();
+        let packet = stranger::handshake(&key, port);
+        let from = SocketAddr::new(from, port);
+        stage
+            .engine
+            .handle_datagram(stage.now, from, &packet, &stage.store);
+        discard(stage);
+    }
+}
+
+fn greet(stage: &mut Stage, _: usize) -> u32 {
+    let mut answered = 0;
+    for n in 0..ASKED {
+        let newcomer = peer(300_000 + n, of_other_group(n)).address;
+        let key = stranger::many(300_000 + n).public_key();
+        let packet = stranger::handshake(&key, newcomer.port());
+        stage.stray.clear();
+        stage.deliver_from(newcomer, &packet);
+        answered += u32::from(stage.stray.iter().any(|(to, _)| *to == newcomer));
+    }
+    answered
+}
+
+/// A packet of a key that is not known, which does not open.
+fn unopenable(n: u32, port: u16) -> Vec<u8> {
+    let other = stranger::many(999_999).public_key();
+    let secret = stranger::many(n);
+    stranger::sealed(
+        &secret,
+        &other,
+        port,
+        [1; 12],
+        Topic::Ping,
+        &stranger::ping(1),
+    )
+}
+
+fn send_unopenable(stage: &mut Stage, liars: &[usize]) {
+    let from = stage.peers[liars[0]].address.ip();
+    for n in 0..4_000 {
+        let port = 1_000 + u16::try_from(n).unwrap();
+        let packet = unopenable(400_000 + n, port);
+        let from = SocketAddr::new(from, port);
+        stage
+            .engine
+            .handle_datagram(stage.now, from, &packet, &stage.store);
+        discard(stage);
+    }
+}
+
+fn join_after_unopenable(stage: &mut Stage, _: usize) -> u32 {
+    let mut joined = 0;
+    for n in 0..ASKED {
+        let newcomer = stage.add(peer(500_000 + n, of_other_group(n)));
+        let port = stage.peers[newcomer].address.port();
+        stage.deliver(newcomer, &unopenable(500_000 + n, port));
+        stage.meet(newcomer, None);
+        joined += u32::from(stage.knows(newcomer));
+    }
+    joined
+}
+
+fn cause_fetches(stage: &mut Stage, liars: &[usize]) {
+    for liar in liars {
+        stage.peers[*liar].answers_gets = false;
+    }
+    let keys: Vec<PublicKey> = liars.iter().map(|liar| stage.peers[*liar].key()).collect();
+    let count = u32::try_from(limits::MAX_FETCHES).unwrap() + 1_000;
+    for (n, key) in (0..count).zip(keys.iter().cycle()) {
+        let now = stage.now;
+        stage.engine.fetch_atom(now, id(3_000_000 + n), Some(*key));
+        discard(stage);
+    }
+    stage.carry();
+    stage.events.clear();
+}
+
+fn fetch(stage: &mut Stage, honest: usize) -> u32 {
+    let from = stage.peers[honest].key();
+    for n in 0..ASKED {
+        let id = stage.peers[honest].store.insert(atom(n));
+        stage.engine.fetch_atom(stage.now, id, Some(from));
+        stage.carry();
+    }
+    let fetched = stage.fetched().into_iter().filter(Result::is_ok).count();
+    u32::try_from(fetched).unwrap()
+}
+
+fn announce_many(stage: &mut Stage, liars: &[usize]) {
+    let me = stage.me();
+    let count = 2 * u32::try_from(limits::MAX_EVENTS).unwrap();
+    for (n, liar) in (0..count).zip(liars.iter().cycle()) {
+        let content = id(n);
+        let packet = stage.peers[*liar].sealed(&me, Topic::Transaction, content.as_bytes());
+        hand_over(stage, *liar, &packet);
+    }
+}
+
+fn announce(stage: &mut Stage, honest: usize) -> u32 {
+    let me = stage.me();
+    let key = stage.peers[honest].key();
+    for n in 0..ASKED {
+        let content = id(6_000_000 + n);
+        let packet = stage.peers[honest].sealed(&me, Topic::Transaction, content.as_bytes());
+        hand_over(stage, honest, &packet);
+    }
+    let liars: Vec<usize> = (honest + 1..stage.peers.len()).collect();
+    announce_many(stage, &liars);
+    let mut told = 0;
+    while let Some(event) = stage.engine.poll_event() {
+        told += u32::from(matches!(event, Event::Transaction { peer, .. } if peer == key));
+    }
+    told
+}
+
+/// A store that has everything on a disk.
+struct AllOnDisk;
+
+impl ObjectSource for AllOnDisk {
+    fn look_up(&self, _: &AtomId) -> LookUp {
+        LookUp::OnDisk
+    }
+}
+
+fn get_from_disk(stage: &mut Stage, asker: usize, id: AtomId) {
+    let me = stage.me();
+    let content = request(Action::Get(Some(PayloadType::ATOM)), id, &[]);
+    let get = stage.peers[asker].sealed(&me, Topic::ObjectRequest, &content);
+    stage.peers[asker].sent.clear();
+    let from = stage.peers[asker].address;
+    stage
+        .engine
+        .handle_datagram(stage.now, from, &get, &AllOnDisk);
+}
+
+fn ask_for_disk(stage: &mut Stage, liars: &[usize]) {
+    let count = u32::try_from(limits::MAX_READS).unwrap() + 1_000;
+    for (n, liar) in (0..count).zip(liars.iter().cycle()) {
+        get_from_disk(stage, *liar, id(7_000_000 + n));
+    }
+    assert!(stage.engine.pending_reads() >= limits::MAX_READS - liars.len());
+}
+
+fn ask_for_disk_once(stage: &mut Stage, honest: usize) -> u32 {
+    let ids: Vec<AtomId> = (0..ASKED)
+        .map(|n| stage.peers[honest].store.insert(atom(n)))
+        .collect();
+    for id in &ids {
+        get_from_disk(stage, honest, *id);
+    }
+    let store = stage.peers[honest].store.clone();
+    stage.peers[honest].got.clear();
+    // As many turns as the honest ones take if each second one is another's.
+    for _ in 0..3 * ASKED {
+        let Some(read) = stage.engine.poll_read(stage.now) else {
+            break;
+        };
+        let done = read.run(&store, || false);
+        stage.engine.handle_read(stage.now, done);
+        stage.carry();
+    }
+    let is_object = |(topic, content): &&(Topic, Vec<u8>)| {
+        let response = Response::decode(content);
+        *topic == Topic::ObjectResponse
+            && response.is_ok_and(|response| response.answer == Answer::Found)
+    };
+    let came = stage.peers[honest].got.iter().filter(is_object).count();
+    u32::try_from(came).unwrap()
+}
+
+/// How often a peer is served, with and without a flood.
+fn served(table: &Table, is_flooded: bool) -> u32 {
+    let config = EngineConfig {
+        is_validator: true,
+        ..config(1)
+    };
+    let mut stage = Stage::with(Engine::new(config, [1; 32], Instant::from_secs(1_000)));
+    let honest = stage.join(peer(1, [7, 7, 7, 7]));
+    assert!(stage.knows(honest));
+    let liars: Vec<usize> = (0..table.keys)
+        .map(|n| {
+            let [.., low] = (n / 20).to_be_bytes();
+            stage.join(peer(10 + n, [9, 9, low, 9]))
+        })
+        .collect();
+    assert!(
+        liars.iter().all(|liar| stage.knows(*liar)),
+        "{}",
+        table.name
+    );
+    if is_flooded {
+        (table.flood)(&mut stage, &liars);
+        stage.now = stage.now + Duration::from_millis(1);
+    }
+    (table.use_it)(&mut stage, honest)
+}
+
+#[test]
+fn source_at_full_rate_takes_no_shared_table_from_others() {
+    for table in TABLES {
+        let (without, with) = (served(table, false), served(table, true));
+        assert_eq!(without, ASKED, "{}, without a flood", table.name);
+        assert!(
+            with * 100 >= without * 95,
+            "{}: {with} of {without}",
+            table.name
+        );
+    }
+}

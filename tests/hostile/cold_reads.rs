@@ -1,0 +1,155 @@
+//! Requests for what is on a slow disk, at full rate.
+
+use crate::Settings;
+use crate::figures::{Figures, percentile};
+use crate::stranger::{self, Stranger};
+use crate::world::{DISK_READ, World, secret};
+use astreum_core::atom::{Atom, AtomId, AtomKind};
+use astreum_core::crypto::PublicKey;
+use astreum_core::time::Instant;
+use astreum_core::wire::engine::DropReason;
+use astreum_core::wire::message::{Body, Message, Topic};
+use astreum_core::wire::object::{Answer, PayloadType, Request};
+use astreum_core::wire::packet::Packet;
+use core::cell::RefCell;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::rc::Rc;
+
+const HONEST: u8 = 8;
+const SECONDS: u32 = 20;
+/// Requests of the attackers in a second.
+const RATE: u32 = 2_000;
+const BAR: Duration = Duration::from_millis(10);
+
+fn honest(n: u8) -> SocketAddr {
+    SocketAddr::from(([20 + n, 7, 1, 1], 700))
+}
+
+/// One peer, and sixty of six networks, ask for lists on the disk; eight honest peers fetch objects
+/// that are in memory, and others that are on the disk.
+pub(crate) fn cold_reads(_: &Settings, figures: &mut Figures) {
+    for (attackers, groups) in [(1, 1), (60, 6)] {
+        flood(attackers, groups, figures);
+    }
+}
+
+/// A peer that answers probes, and nothing else.
+fn attacker(world: &mut World, n: u32, group: u8) -> (SocketAddr, Rc<RefCell<Stranger>>) {
+    let [.., host] = n.to_be_bytes();
+    let at = SocketAddr::from(([60 + group, 9, 1, host], 700));
+    let key = world.key();
+    world.join(1_000 + n, at);
+    let voice = Stranger::new(secret(1_000 + n), &key, 0xfe00_0000 + n);
+    let voice = Rc::new(RefCell::new(voice));
+    let answering = Rc::clone(&voice);
+    let answer = move |bytes: &[u8]| answer_to_probe(&mut answering.borrow_mut(), &key, bytes);
+    if let Some(host) = world.hosts.get_mut(&at) {
+        host.answer = Some(Box::new(move |bytes| {
+            Some(answer(bytes).unwrap_or_default())
+        }));
+    }
+    (at, voice)
+}
+
+fn answer_to_probe(voice: &mut Stranger, prober: &PublicKey, bytes: &[u8]) -> Option<Vec<u8>> {
+    let packet = Packet::decode(bytes).ok()?;
+    let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
+        return None;
+    };
+    let mut text = Vec::new();
+    let (topic, content) = sealed.open(&voice.shared, &mut text).ok()?;
+    let request = Request::decode(content).ok()?;
+    let is_probe = request.atom_id.as_bytes()[..16] == prober.as_bytes()[..16];
+    if topic != Topic::ObjectRequest || !is_probe {
+        return None;
+    }
+    let content = stranger::respond(Answer::Nearest, request.atom_id, &[]);
+    Some(voice.sealed(700, Topic::ObjectResponse, &content, 1))
+}
+
+fn list(world: &mut World, name: u32) -> AtomId {
+    (0..100).fold(AtomId::ZERO, |next, _| {
+        let atom = Atom::new(AtomKind::Bytes, name.to_be_bytes().to_vec(), next);
+        world.store.insert_on_disk(atom)
+    })
+}
+
+fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
+    let mut world = World::new(SocketAddr::from(([5, 5, 5, 5], 1_000)));
+    for n in 0..HONEST {
+        world.join(500 + u32::from(n), honest(n));
+    }
+    let hostile: Vec<_> = (0..attackers)
+        .map(|n| {
+            let group = u8::try_from(n % u32::from(groups)).unwrap();
+            attacker(&mut world, n, group)
+        })
+        .collect();
+    let lists: Vec<AtomId> = (0..500).map(|n| list(&mut world, n)).collect();
+    world.run_until(world.now + Duration::from_secs(1));
+    let began = world.now;
+    // What each honest peer asked for, when, and whether it was in memory.
+    let mut asked: Vec<(u8, AtomId, Instant, bool)> = Vec::new();
+    for n in 0..SECONDS * RATE {
+        let now = began + Duration::from_micros(1_000_000 / u64::from(RATE)) * n;
+        world.run_until(now);
+        if n % 5 == 0 {
+            let is_warm = n % 250 != 0;
+            let atom = Atom::bytes(n.to_be_bytes());
+            let id = if is_warm {
+                world.store.insert(atom)
+            } else {
+                world.store.insert_on_disk(atom)
+            };
+            let [.., host] = (n / 5 % u32::from(HONEST)).to_be_bytes();
+            asked.push((host, id, now, is_warm));
+            world.fetch(&honest(host), id, PayloadType::ATOM);
+        }
+        let (at, voice) = &hostile[n as usize % hostile.len()];
+        let content = stranger::get(lists[n as usize / hostile.len() % 500], PayloadType::LIST);
+        let packet = voice
+            .borrow_mut()
+            .sealed(700, Topic::ObjectRequest, &content, 1);
+        world.inject(*at, packet);
+    }
+    world.run_until(world.now + Duration::from_secs(5));
+    let who = format!("{attackers} attackers of {groups} networks");
+    let requests = SECONDS * RATE;
+    figures.note(&format!("{who}: requests for lists on a disk"), requests);
+    for (is_warm, where_) in [(true, "in memory"), (false, "on the disk")] {
+        let mut took = Vec::new();
+        let mut count = 0;
+        for (host, id, at, _) in asked.iter().filter(|(.., warm)| *warm == is_warm) {
+            count += 1;
+            let fetched = &world.hosts[&honest(*host)].fetched;
+            let brought = fetched.iter().find(|(fetched, _)| fetched == id);
+            took.extend(brought.map(|(_, end)| end.since(*at)));
+        }
+        let p99 = percentile(&mut took, 0.99);
+        figures.bar(
+            &format!("{who}: honest fetches of what is {where_}"),
+            format!("{} of {count}", took.len()),
+            "all",
+            took.len() == count,
+        );
+        // A turn of each network, and its own.
+        let turns = u32::from(groups + 2);
+        let bar = if is_warm { BAR } else { DISK_READ * turns * 2 };
+        figures.bar(
+            &format!("{who}: p99 of them"),
+            format!("{p99:?}"),
+            &format!("{bar:?}"),
+            p99 <= bar && !took.is_empty(),
+        );
+    }
+    let stats = world.server.stats();
+    figures.note(
+        &format!("{who}: reads, and requests beyond the budgets"),
+        format!(
+            "{}, {}",
+            stats.disk_reads,
+            stats.dropped(DropReason::ReadsFull)
+        ),
+    );
+}

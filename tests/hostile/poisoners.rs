@@ -1,0 +1,368 @@
+//! Peers that poison the index and make the engine work: in virtual time.
+
+use crate::Settings;
+use crate::figures::Figures;
+use crate::stranger::{self, Stranger};
+use crate::world::{World, secret};
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::time::Instant;
+use astreum_core::wire::message::{Body, Message, Topic};
+use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
+use astreum_core::wire::packet::Packet;
+use core::cell::{Cell, RefCell};
+use core::net::{SocketAddr, SocketAddrV4};
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+const SERVER: SocketAddrV4 = SocketAddrV4::new(core::net::Ipv4Addr::new(5, 5, 5, 5), 1_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Packets of a peer, whose address answers for it.
+type Voice = Rc<RefCell<Stranger>>;
+
+fn at(ip: [u8; 4], port: u16) -> SocketAddr {
+    SocketAddr::from((ip, port))
+}
+
+fn id(n: u32) -> AtomId {
+    Atom::bytes(n.to_be_bytes()).id()
+}
+
+/// Adds a peer that answers probes, and nothing else.
+fn mute(world: &mut World, n: u32, at: SocketAddr) -> Voice {
+    let voice = Stranger::new(secret(n), &world.key(), 0xfe00_0000 + n);
+    let voice = Rc::new(RefCell::new(voice));
+    answer_probes(world, n, at, &voice, Rc::new(Cell::new(None)));
+    voice
+}
+
+/// Has an address answer probes in the name of a peer. It reports the engine at `seen`, if anywhere.
+fn answer_probes(
+    world: &mut World,
+    n: u32,
+    at: SocketAddr,
+    voice: &Voice,
+    seen: Rc<Cell<Option<SocketAddrV4>>>,
+) {
+    let key = world.key();
+    world.add(n, at);
+    let voice = Rc::clone(voice);
+    let answer = move |bytes: &[u8]| {
+        let voice = &mut voice.borrow_mut();
+        Some(answer_to_probe(voice, &key, at.port(), seen.get(), bytes).unwrap_or_default())
+    };
+    if let Some(host) = world.hosts.get_mut(&at) {
+        host.answer = Some(Box::new(answer));
+    }
+}
+
+fn answer_to_probe(
+    voice: &mut Stranger,
+    prober: &PublicKey,
+    port: u16,
+    seen: Option<SocketAddrV4>,
+    bytes: &[u8],
+) -> Option<Vec<u8>> {
+    let packet = Packet::decode(bytes).ok()?;
+    let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
+        return None;
+    };
+    let mut text = Vec::new();
+    let (topic, content) = sealed.open(&voice.shared, &mut text).ok()?;
+    let request = Request::decode(content).ok()?;
+    let is_probe = request.atom_id.as_bytes()[..16] == prober.as_bytes()[..16];
+    if topic != Topic::ObjectRequest || !is_probe {
+        return None;
+    }
+    let content = match seen {
+        Some(seen) => {
+            let contact = stranger::contact(*prober, seen);
+            stranger::respond(Answer::Provider, request.atom_id, &contact)
+        }
+        None => stranger::respond(Answer::Nearest, request.atom_id, &[]),
+    };
+    Some(voice.sealed(port, Topic::ObjectResponse, &content, 1))
+}
+
+/// Adds a peer that answers probes alone, and lets it be validated.
+fn validated(world: &mut World, n: u32, at: SocketAddr) -> Voice {
+    let voice = mute(world, n, at);
+    ping(world, &voice, at);
+    let key = voice.borrow().key;
+    let peer = world.server.peer(&key);
+    assert!(peer.is_some_and(|peer| peer.is_proven), "{at} is validated");
+    voice
+}
+
+fn ping(world: &mut World, voice: &Voice, at: SocketAddr) {
+    let ping = stranger::ping(1);
+    let packet = voice.borrow_mut().sealed(at.port(), Topic::Ping, &ping, 1);
+    world.inject(at, packet);
+}
+
+fn put(world: &mut World, voice: &Voice, from: SocketAddr, id: AtomId, named: &[u8]) {
+    let content = stranger::request(Action::Put(PayloadType::ATOM), id, named);
+    let mut voice = voice.borrow_mut();
+    let packet = voice.sealed(from.port(), Topic::ObjectRequest, &content, 1);
+    drop(voice);
+    world.inject(from, packet);
+}
+
+fn v4(at: SocketAddr) -> SocketAddrV4 {
+    match at {
+        SocketAddr::V4(at) => at,
+        SocketAddr::V6(_) => unreachable!("all addresses here are IPv4"),
+    }
+}
+
+/// Records of dead providers for objects that an honest peer advertises, from 1, 10 and 100 peers.
+pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
+    const OBJECTS: u32 = 30;
+    for liars in [1u32, 10, 100] {
+        let mut world = World::new(SERVER.into());
+        world.hosts_meet = true;
+        let (holder, asker) = (at([20, 1, 1, 1], 700), at([30, 1, 1, 1], 700));
+        world.join(500, holder);
+        let voices: Vec<(SocketAddr, Voice)> = (0..liars)
+            .map(|n| {
+                let [.., low] = n.to_be_bytes();
+                let at = at([40 + low, 2, 2, 2], 700);
+                (at, validated(&mut world, 1_000 + n, at))
+            })
+            .collect();
+        world.run_until(world.now + SECOND);
+        let objects: Vec<AtomId> = (0..OBJECTS)
+            .map(|n| {
+                let mut stored = AtomId::ZERO;
+                let atom = Atom::bytes(n.to_be_bytes());
+                world.with_host(&holder, |host, _| stored = host.store.insert(atom));
+                stored
+            })
+            .collect();
+        // The engine hears of each from the holder, before or after the others.
+        let record = |world: &mut World, n: usize| {
+            let id = objects[n];
+            world.with_host(&holder, |host, now| {
+                host.engine.advertise(now, id, PayloadType::ATOM, None);
+            });
+        };
+        (0..objects.len())
+            .step_by(2)
+            .for_each(|n| record(&mut world, n));
+        for (n, (from, voice)) in (0u32..).zip(&voices) {
+            let [.., low] = n.to_be_bytes();
+            let dead = SocketAddrV4::new([50, 5, low, 5].into(), 9);
+            let key = SecretKey::from_bytes(secret(50_000 + n)).public_key();
+            for id in &objects {
+                put(&mut world, voice, *from, *id, &stranger::contact(key, dead));
+            }
+        }
+        (1..objects.len())
+            .step_by(2)
+            .for_each(|n| record(&mut world, n));
+        world.run_until(world.now + 20 * SECOND);
+        world.join(501, asker);
+        world.run_until(world.now + SECOND);
+        for id in &objects {
+            world.fetch(&asker, *id, PayloadType::ATOM);
+            world.run_until(world.now + SECOND / 2);
+        }
+        world.run_until(world.now + 5 * SECOND);
+        let fetched = &world.hosts[&asker].fetched;
+        let found: BTreeSet<AtomId> = fetched.iter().map(|(id, _)| *id).collect();
+        figures.bar(
+            &format!("objects found beside dead records of {liars} peers"),
+            format!("{} of {OBJECTS}", found.len()),
+            "all",
+            found.len() == objects.len(),
+        );
+    }
+}
+
+/// Five keys of one /24 fill the index, and have records forwarded, at full rate.
+pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
+    const HONEST: u32 = 300;
+    let mut world = World::new(SERVER.into());
+    let liars: Vec<(SocketAddr, Voice)> = (0..5u8)
+        .map(|n| {
+            let at = at([60, 6, 6, n], 700);
+            (at, validated(&mut world, 1_000 + u32::from(n), at))
+        })
+        .collect();
+    let honest: Vec<(SocketAddr, Voice)> = (0..6u8)
+        .map(|n| {
+            let at = at([20 + n, 1, 1, 1], 700);
+            (at, validated(&mut world, 500 + u32::from(n), at))
+        })
+        .collect();
+    world.keep_sent = true;
+    let advertise = |world: &mut World, ids: core::ops::Range<u32>| {
+        let mut forwarded = 0;
+        for n in ids {
+            let (from, voice) = &honest[n as usize % honest.len()];
+            let own = stranger::contact(voice.borrow().key, v4(*from));
+            world.sent.clear();
+            put(world, voice, *from, id(n), &own);
+            forwarded += u32::from(!world.sent.is_empty());
+        }
+        forwarded
+    };
+    let before = advertise(&mut world, 0..HONEST);
+    for n in 0..80_000u32 {
+        let (from, voice) = &liars[n as usize % liars.len()];
+        let own = stranger::contact(voice.borrow().key, v4(*from));
+        put(&mut world, voice, *from, id(1_000_000 + n), &own);
+        world.sent.clear();
+        if n % 1_000 == 0 {
+            world.pass(Duration::from_millis(10));
+        }
+    }
+    let after = advertise(&mut world, HONEST..2 * HONEST);
+    let is_kept = |n: &u32| world.server.providers_of(world.now, &id(*n)).count() > 0;
+    let kept = (0..2 * HONEST).filter(is_kept).count();
+    figures.note("records of the five", 80_000);
+    figures.bar(
+        "honest records kept",
+        format!("{kept} of {}", 2 * HONEST),
+        "95 %",
+        kept * 100 >= 2 * HONEST as usize * 95,
+    );
+    figures.bar(
+        "honest records forwarded after it",
+        format!("{after}, {before} before"),
+        "80 % of those before",
+        before > 100 && after * 100 >= before * 80,
+    );
+}
+
+/// Bytes that the engine sends in a time, while something happens each second.
+fn bytes_in(world: &mut World, seconds: u32, mut each: impl FnMut(&mut World, u32)) -> usize {
+    let mut bytes = 0;
+    for n in 0..seconds {
+        each(world, n);
+        world.run_until(world.now + SECOND);
+        bytes += world
+            .sent
+            .iter()
+            .map(|(_, bytes)| bytes.len())
+            .sum::<usize>();
+        world.sent.clear();
+    }
+    bytes
+}
+
+/// Whether honest hosts fetch what the engine has.
+fn fetches(world: &mut World, hosts: &[SocketAddr], round: u32) -> usize {
+    let ids: Vec<(SocketAddr, AtomId)> = (0..)
+        .zip(hosts)
+        .map(|(n, host)| {
+            let atom = Atom::bytes((1_000 * round + n).to_be_bytes());
+            (*host, world.store.insert(atom))
+        })
+        .collect();
+    for (host, id) in &ids {
+        world.fetch(host, *id, PayloadType::ATOM);
+    }
+    let is_fetched = |(host, id): &&(SocketAddr, AtomId)| {
+        let fetched: &[(AtomId, Instant)] = &world.hosts[host].fetched;
+        fetched.iter().any(|(fetched, _)| fetched == id)
+    };
+    ids.iter().filter(is_fetched).count()
+}
+
+/// An engine that advertises objects, among honest hosts.
+fn advertising(count: u32) -> (World, Vec<SocketAddr>) {
+    let mut world = World::new(SERVER.into());
+    let hosts: Vec<SocketAddr> = (0..8).map(|n| at([20 + n, 1, 1, 1], 700)).collect();
+    for (n, host) in (500..).zip(&hosts) {
+        world.join(n, *host);
+    }
+    world.run_until(world.now + 2 * SECOND);
+    for n in 0..count {
+        world.with(|engine, now| {
+            assert!(engine.advertise(now, id(n), PayloadType::ATOM, None));
+        });
+    }
+    world.run_until(world.now + 60 * SECOND);
+    world.keep_sent = true;
+    (world, hosts)
+}
+
+/// One peer that reports another address of ours each second, from another port.
+pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
+    let (mut world, hosts) = advertising(4_096);
+    let usual = bytes_in(&mut world, 60, |_, _| ());
+    let seen = Rc::new(Cell::new(None));
+    let voice = Stranger::new(secret(1_000), &world.key(), 0xfe00_0000);
+    let voice: Voice = Rc::new(RefCell::new(voice));
+    let mut served = 0;
+    let flooded = bytes_in(&mut world, 60, |world, n| {
+        let [.., low] = n.to_be_bytes();
+        seen.set(Some(SocketAddrV4::new([198, 51, 100, low].into(), 1_000)));
+        let at = at([60, 6, 6, 6], 2_000 + u16::from(low));
+        answer_probes(world, 1_000, at, &voice, Rc::clone(&seen));
+        ping(world, &voice, at);
+        served += fetches(world, &hosts, n);
+    });
+    let asked = 60 * hosts.len();
+    figures.note("bytes sent in a minute without it", usual);
+    figures.bar(
+        "bytes sent in a minute of 60 false reports, beside answers",
+        flooded,
+        "256 KiB more",
+        flooded < usual + (256 << 10),
+    );
+    figures.bar(
+        "honest fetches",
+        format!("{served} of {asked}"),
+        "all",
+        served == asked,
+    );
+}
+
+/// A peer that moves its port each second and greets at 500 a second, beside 65,536 advertisements.
+pub(crate) fn moving_ports(_: &Settings, figures: &mut Figures) {
+    let mut cost = Vec::new();
+    for count in [0u32, 65_536] {
+        let (mut world, hosts) = advertising(count);
+        let voice = Stranger::new(secret(1_000), &world.key(), 0xfe00_0000);
+        let voice: Voice = Rc::new(RefCell::new(voice));
+        let (mut spent, mut served, mut moved) = (Duration::ZERO, 0, 0);
+        for n in 0..60u16 {
+            let at = at([60, 6, 6, 6], 2_000 + n);
+            answer_probes(&mut world, 1_000, at, &voice, Rc::new(Cell::new(None)));
+            let started = std::time::Instant::now();
+            ping(&mut world, &voice, at);
+            for _ in 0..500 {
+                let key = voice.borrow().key;
+                world.inject(at, stranger::handshake(&key, at.port(), 1));
+                ping(&mut world, &voice, at);
+            }
+            spent += started.elapsed();
+            let key = voice.borrow().key;
+            let peer = world.server.peer(&key);
+            moved += u32::from(peer.is_some_and(|peer| peer.address == at));
+            served += fetches(&mut world, &hosts, n.into());
+            world.run_until(world.now + 2 * SECOND);
+            world.sent.clear();
+        }
+        let asked = 60 * hosts.len();
+        figures.bar(
+            &format!("honest fetches beside {count} advertisements"),
+            format!("{served} of {asked}"),
+            "all",
+            served == asked,
+        );
+        figures.note("moves", moved);
+        cost.push(spent);
+    }
+    let ratio = cost[1].as_secs_f64() / cost[0].as_secs_f64();
+    figures.bar(
+        "time for moves, handshakes and pings: 65,536 advertisements to none",
+        format!("{ratio:.2}"),
+        "3",
+        ratio <= 3.0,
+    );
+}
