@@ -375,7 +375,9 @@ fn listen(
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     // Out of descriptors, say: the connection stays queued, so look again soon.
-                    log::warn!("control socket: {error}");
+                    if let Some(more) = crate::log::limited("control socket") {
+                        log::warn!("control socket: {error}{more}");
+                    }
                     thread::sleep(Duration::from_millis(100));
                 }
             }
@@ -584,6 +586,24 @@ mod tests {
             client.request::<String>(&Request::Status {}).unwrap(),
             "done"
         );
+    }
+
+    #[test]
+    fn idle_connections_give_their_places_to_new_ones() {
+        let directory = Scratch::new("idle");
+        let socket = directory.path().join("control.sock");
+        let handler = Arc::new(Patient::default());
+        let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
+        let idle: Vec<UnixStream> = (0..MAX_CONNECTIONS)
+            .map(|_| UnixStream::connect(&socket).unwrap())
+            .collect();
+        let client = Client::new(&socket, Duration::from_secs(60));
+        let connect = || {
+            let address = "127.0.0.1:1".to_owned();
+            client.request::<String>(&Request::Connect { address })
+        };
+        wait_for("any request is answered again", || connect().is_ok());
+        drop(idle);
     }
 
     #[test]

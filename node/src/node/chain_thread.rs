@@ -35,7 +35,7 @@ impl Node {
             return Ok(());
         }
         let config = &self.config;
-        let mempool_file = MempoolFile::new(state_dir, config.chain_id);
+        let mempool_file = MempoolFile::new(state_dir, config.chain_id());
         let mempool = restored_mempool(config, &mempool_file);
         let network = self.handle()?;
         let producer = producer_config(config);
@@ -161,7 +161,7 @@ fn producer_config(config: &Config) -> Option<ProducerConfig> {
     // At most 65,536.
     let transactions = usize::try_from(config.max_block_transactions).unwrap_or(usize::MAX);
     Some(ProducerConfig {
-        chain_id: config.chain_id,
+        chain_id: config.chain_id(),
         claim_reward: config.claim_reward,
         reference_followers: config.reference_followers,
         max_block_transactions: transactions,

@@ -29,6 +29,8 @@ pub enum NodeError {
     ChainThread(io::Error),
     /// The system gives no thread for the fetching of lost atoms.
     RefetchThread(io::Error),
+    /// The system gives no thread for the file of known peers.
+    PeersThread(io::Error),
     /// A thread of the node panicked, and the node has stopped.
     Panicked(ThreadPanic),
     /// The thread of the chain has not taken a decision in time.
@@ -68,6 +70,9 @@ impl fmt::Display for NodeError {
                     "cannot start the thread that fetches lost atoms: {error}"
                 )
             }
+            Self::PeersThread(error) => {
+                write!(f, "cannot start the thread that saves known peers: {error}")
+            }
             Self::ChainThread(error) => {
                 write!(f, "cannot start the thread of the chain: {error}")
             }
@@ -98,6 +103,7 @@ impl core::error::Error for NodeError {
             Self::Entropy(error)
             | Self::Resolve(error)
             | Self::ChainThread(error)
+            | Self::PeersThread(error)
             | Self::RefetchThread(error) => Some(error),
             Self::ChainDir(error) => Some(error),
             Self::Network(error) => Some(error),

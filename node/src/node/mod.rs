@@ -4,6 +4,7 @@ mod chain;
 pub(crate) mod chain_start;
 mod chain_thread;
 mod error;
+mod known_peers;
 mod refetch;
 mod view;
 
@@ -33,8 +34,10 @@ use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
+use known_peers::KnownPeers;
 use refetch::Refetch;
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest chain that is walked; as long as consensus lets a list be.
@@ -99,6 +102,7 @@ pub struct Node {
     chain_thread: Mutex<Option<ChainThread>>,
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
+    known_peers: Mutex<Option<KnownPeers>>,
     chain: ChainView,
     failure: Failure,
     /// What questions about validators have read.
@@ -124,8 +128,8 @@ impl Node {
     /// # Errors
     /// When the configuration is not valid, a key file cannot be used, or the system has no
     /// entropy.
-    pub fn new(mut config: Config) -> Result<Self, NodeError> {
-        config.validate().map_err(NodeError::Config)?;
+    pub fn new(config: Config) -> Result<Self, NodeError> {
+        let mut config = config.resolve().map_err(NodeError::Config)?;
         config.read_key_files().map_err(NodeError::KeyFile)?;
         let secret = relay_secret(&config)?;
         let cold = config.cold_storage_path.as_deref().map(|path| {
@@ -140,6 +144,7 @@ impl Node {
             network: Mutex::new(None),
             elections: Mutex::default(),
             refetch: Mutex::new(None),
+            known_peers: Mutex::new(None),
             stakes: Mutex::default(),
             chain: ChainView::default(),
             failure: Failure::default(),
@@ -158,7 +163,7 @@ impl Node {
             let seed = clock::entropy().map_err(NodeError::Entropy)?;
             let (secret, store) = (self.secret.0.clone(), self.store.clone());
             let started = Network::start(&self.config, secret, seed, store, &self.failure)?;
-            if self.store.cold().is_some() && self.waits() {
+            if self.store.cold().is_some() {
                 let (store, handle) = (self.store.clone(), started.handle());
                 let refetch = Refetch::start(store, handle, &self.failure);
                 *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
@@ -168,10 +173,28 @@ impl Node {
         Ok(())
     }
 
+    /// Contacts the validated peers of earlier runs, which a file in `directory` names, and keeps the
+    /// file up to date: a node finds its way back when its seeds are gone.
+    ///
+    /// # Errors
+    /// When the node is not connected, or the system gives no thread.
+    pub fn remember_peers(&self, directory: &Path) -> Result<(), NodeError> {
+        let handle = self.handle()?;
+        let mut known = self.known_peers();
+        if known.is_none() {
+            let started = KnownPeers::start(directory, handle, &self.failure);
+            *known = Some(started.map_err(NodeError::PeersThread)?);
+        }
+        Ok(())
+    }
+
     /// Leaves the network: what was acknowledged is sent, then the socket is closed. Calls that
     /// wait for the network return at once.
     pub fn disconnect(&self) {
         self.stop_chain();
+        // Looks at the peers once more.
+        let known_peers = self.known_peers().take();
+        drop(known_peers);
         // Taken out first, so that stopping does not hold the locks.
         let refetch = self.refetch().take();
         if let Some(refetch) = &refetch {
@@ -321,8 +344,7 @@ impl Node {
     /// This node's atoms as a source that fetches what is missing, and a sink.
     #[must_use]
     pub fn view(&self) -> NodeStore {
-        let network = self.handle().ok().filter(|_| self.waits());
-        NodeStore::new(self.store.clone(), network)
+        NodeStore::new(self.store.clone(), self.handle().ok(), self.waits())
     }
 
     /// The peers that have shown who they are; none if the node is not connected.
@@ -335,6 +357,47 @@ impl Node {
             Err(NodeError::NotConnected) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes a peer, which may come back; `false` if it was not known.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn remove_peer(&self, key: PublicKey) -> Result<bool, NodeError> {
+        Ok(self.handle()?.remove_peer(key, false)?)
+    }
+
+    /// Removes a peer and drops its packets for as long as the node is connected; `false` if it was
+    /// not known. Keys cost nothing: a ban keeps a faulty peer away, not an attacker.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn ban(&self, key: PublicKey) -> Result<bool, NodeError> {
+        Ok(self.handle()?.remove_peer(key, true)?)
+    }
+
+    /// Ends a ban; `false` if there was none.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn unban(&self, key: PublicKey) -> Result<bool, NodeError> {
+        Ok(self.handle()?.unban(key)?)
+    }
+
+    /// Returns the keys of banned peers.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn banned(&self) -> Result<Vec<PublicKey>, NodeError> {
+        Ok(self.handle()?.banned()?)
+    }
+
+    /// Returns the objects that are advertised, with the time that is left for each.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn advertised(&self) -> Result<Vec<Advertisement>, NodeError> {
+        Ok(self.handle()?.advertised()?)
     }
 
     /// Who is known to have an object.
@@ -388,12 +451,16 @@ impl Node {
         &self.store
     }
 
-    /// Fetches from the network; `None` if there is none, it may not be waited for, or nobody
-    /// brought the object.
+    /// Fetches from the network; `None` if there is none, or nobody brought the object in time. Where
+    /// waiting is disabled, it is asked for, and a later call finds it.
     fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Option<Vec<Atom>>, NodeError> {
-        let Some(handle) = self.handle().ok().filter(|_| self.waits()) else {
+        let Ok(handle) = self.handle() else {
             return Ok(None);
         };
+        if !self.waits() {
+            let _ = handle.request(id, kind);
+            return Ok(None);
+        }
         match handle.fetch(id, kind) {
             Ok(atoms) => Ok(Some(atoms)),
             Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
@@ -421,6 +488,11 @@ impl Node {
             Some(panic) => Err(NodeError::Panicked(panic)),
             None => Ok(()),
         }
+    }
+
+    fn known_peers(&self) -> MutexGuard<'_, Option<KnownPeers>> {
+        let known = self.known_peers.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refetch(&self) -> MutexGuard<'_, Option<Refetch>> {

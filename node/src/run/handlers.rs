@@ -1,7 +1,9 @@
 //! What the control socket's requests do to the node.
 
 use super::chain_status::chain_reply;
-use super::{StopHandle, chain_handlers, conditions, fork_handlers, shared_address_warning};
+use super::{
+    StopHandle, chain_handlers, conditions, fork_handlers, own_key_warning, shared_address_warning,
+};
 use crate::Patience;
 use crate::chain::producer::ValidatorStatus;
 use crate::clock;
@@ -346,6 +348,7 @@ fn status_reply(node: &Node) -> StatusReply {
     let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
     let shared = network.and_then(|network| network.shared_private_address);
+    let own_key = network.and_then(|network| network.own_key_from);
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
     let now = clock::unix_time().as_secs();
@@ -358,7 +361,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .and_then(|network| network.advertised_address)
             .map(|address| address.to_string()),
         uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
-        chain_id: config.chain_id,
+        chain_id: config.chain_id(),
         peers: network.map_or(0, |network| network.peers as u64),
         hot_atoms: hot.atoms,
         hot_bytes: hot.used_bytes,
@@ -374,6 +377,7 @@ fn status_reply(node: &Node) -> StatusReply {
         warnings: conditions::warnings(config, &chain)
             .into_iter()
             .chain(shared.map(shared_address_warning))
+            .chain(own_key.map(own_key_warning))
             .collect(),
         counters: counters(&hot, cold.as_ref(), network),
         problems: problems.into_iter().chain(crate::log::problem()).collect(),

@@ -18,7 +18,7 @@ pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
 pub use stop::{StopHandle, Stopper};
-pub use warnings::{shared_address_warning, warnings};
+pub use warnings::{own_key_warning, shared_address_warning, warnings};
 
 use crate::config::{Config, Paths};
 use crate::control::{Server, ServerError};
@@ -80,12 +80,16 @@ impl RunError {
 /// # Errors
 /// When the node cannot start.
 pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
+    let config = config.resolve();
+    let config = config.map_err(|errors| RunError::Node(NodeError::Config(errors)))?;
     // Before anything that peers could notice.
     crate::chain::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_private(&paths.state_dir);
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
     node.connect().map_err(RunError::Node)?;
+    node.remember_peers(&paths.state_dir)
+        .map_err(RunError::Node)?;
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
     let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
