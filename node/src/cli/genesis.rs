@@ -17,7 +17,7 @@ use crate::chain::dir::{
 };
 use crate::clock;
 use crate::config::{Config, Loaded, Paths};
-use crate::control::{Client, Request};
+use crate::control::{Client, ClientError, Request, number};
 use crate::node::chain_start::trace;
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
@@ -255,6 +255,7 @@ pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
              chain",
             paths.control_socket.display()
         ))),
+        Err(error @ ClientError::Unreachable { .. }) => Err(Failure::failed(error)),
         Err(_) => Ok(()),
     }
 }
@@ -269,8 +270,8 @@ fn as_json(genesis: &Genesis, block: &Block, dry_run: bool) -> serde_json::Value
     let filling = genesis.filling_cost(1);
     json!({
         "id": block.id().to_string(),
-        "chain_id": block.chain_id.to_string(),
-        "timestamp": block.timestamp.to_string(),
+        "chain_id": number(&block.chain_id.to_string()),
+        "timestamp": number(&block.timestamp.to_string()),
         "validator": block.validator.to_string(),
         "accounts": block.accounts.to_string(),
         "balances": amounts(&genesis.balances),

@@ -180,7 +180,8 @@ impl Round {
         }
         match found {
             Ok(addresses) if !addresses.is_empty() => {
-                let changed = seed.addresses != addresses || seed.error.take().is_some();
+                let had_failed = seed.error.take().is_some();
+                let changed = had_failed || seed.addresses != addresses;
                 if !seed.addresses.is_empty() && seed.addresses != addresses {
                     log::info!("seed {} has other addresses: {addresses:?}", seed.name);
                 }

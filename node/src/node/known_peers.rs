@@ -8,19 +8,17 @@
 //! - At most [`MAX_PEERS`] peers are kept, at first one of each network group.
 //! - The file is replaced as a whole and synced, or stays as it was.
 
+use super::line_file;
 use crate::failure::Failure;
 use crate::log;
 use crate::net::{NetworkHandle, Peer};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::PublicKey;
-use core::fmt::Write as _;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -148,7 +146,7 @@ fn choose(known: &[KnownPeer], peers: &[Peer]) -> Vec<KnownPeer> {
 
 /// The peers of the file; none if there is no file, or it is damaged.
 fn load(path: &Path) -> Vec<KnownPeer> {
-    let read = read(path).and_then(|text| match text {
+    let read = line_file::read(path, MAX_FILE_BYTES).and_then(|text| match text {
         Some(text) => parse(&text).map_err(io::Error::other),
         None => Ok(Vec::new()),
     });
@@ -159,39 +157,14 @@ fn load(path: &Path) -> Vec<KnownPeer> {
     })
 }
 
-fn read(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut text = String::new();
-    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
-    Ok(Some(text))
-}
-
 fn encode(peers: &[KnownPeer]) -> String {
-    let mut text = format!("{FORMAT}\n");
-    for KnownPeer { address, key } in peers {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{address} {key}");
-    }
-    let hash = blake3::hash(text.as_bytes());
-    text + &format!("blake3 {hash}\n")
+    let lines = peers
+        .iter()
+        .map(|peer| format!("{} {}", peer.address, peer.key));
+    line_file::encode(FORMAT, lines)
 }
 
 fn parse(text: &str) -> Result<Vec<KnownPeer>, &'static str> {
-    const DAMAGED: &str = "the file is damaged and is replaced";
-    let lines = text.strip_suffix('\n').ok_or(DAMAGED)?;
-    let (lines, last) = lines.rsplit_once('\n').ok_or(DAMAGED)?;
-    let hash = last.strip_prefix("blake3 ").ok_or(DAMAGED)?;
-    let hashed = text.get(..=lines.len()).ok_or(DAMAGED)?;
-    if blake3::hash(hashed.as_bytes()).to_string() != hash {
-        return Err(DAMAGED);
-    }
-    let mut lines = lines.lines();
-    if lines.next() != Some(FORMAT) {
-        return Err("the file is of another version and is replaced");
-    }
     let peer = |line: &str| {
         let (address, key) = line.split_once(' ')?;
         Some(KnownPeer {
@@ -199,27 +172,13 @@ fn parse(text: &str) -> Result<Vec<KnownPeer>, &'static str> {
             key: PublicKey::new(*key.parse::<AtomId>().ok()?.as_bytes()),
         })
     };
-    lines
-        .take(MAX_PEERS)
-        .map(|line| peer(line).ok_or(DAMAGED))
-        .collect()
+    let lines = line_file::parse(FORMAT, text)?;
+    let peers = lines.take(MAX_PEERS).map(peer);
+    peers.collect::<Option<_>>().ok_or(line_file::DAMAGED)
 }
 
 fn save(path: &Path, peers: &[KnownPeer]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options.open(&new).and_then(|mut file| {
-        file.write_all(encode(peers).as_bytes())?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&new, path));
-    if let Err(error) = replaced {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    let directory = path.parent().map(PathBuf::from).unwrap_or_default();
-    File::open(directory)?.sync_all()
+    line_file::replace(path, &encode(peers))
 }
 
 #[cfg(test)]
@@ -227,6 +186,7 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
     use astreum_core::wire::network_group::NetworkGroup;
+    use std::fs;
 
     fn peer(n: u8, address: &str) -> Peer {
         let address: SocketAddr = address.parse().unwrap();
@@ -294,9 +254,7 @@ mod tests {
 
     #[test]
     fn one_network_does_not_fill_the_file() {
-        let mut peers: Vec<Peer> = (0..100)
-            .map(|n| peer(n, &format!("10.0.0.{n}:1")))
-            .collect();
+        let mut peers: Vec<Peer> = (0..100).map(|n| peer(n, &format!("8.8.0.{n}:1"))).collect();
         peers.extend((100..110).map(|n| peer(n, &format!("{n}.1.0.1:1"))));
         let chosen = choose(&[], &peers);
         assert_eq!(chosen.len(), MAX_PEERS);

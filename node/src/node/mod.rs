@@ -1,13 +1,18 @@
 //! A node as a library: one [`Node`] holds a store and, once connected, a network.
 
+mod advertisements;
+mod builder;
 mod chain;
 pub(crate) mod chain_start;
 mod chain_thread;
+mod environments;
 mod error;
 mod known_peers;
+mod line_file;
 mod refetch;
 mod view;
 
+pub use builder::NodeBuilder;
 pub use chain::{
     AccountState, QUERY_TIMEOUT, SendError, SentTransaction, TRANSACTION_LIFETIME,
     TransactionState, Until, Validators,
@@ -17,10 +22,10 @@ pub use view::NodeStore;
 
 use crate::chain::ChainView;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle};
-pub use crate::net::{NetworkStatus, Peer, Provider};
+pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
+use crate::net::{FetchFailure, Network, NetworkHandle};
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
@@ -32,12 +37,11 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine};
 use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
-use core::net::SocketAddr;
-use core::time::Duration;
+use core::net::{IpAddr, SocketAddr};
 use known_peers::KnownPeers;
 use refetch::Refetch;
 use std::net::ToSocketAddrs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest chain that is walked; as long as consensus lets a list be.
@@ -109,7 +113,15 @@ pub struct Node {
     elections: Mutex<ElectionCache>,
     /// The stakes that the last question about a confirmation has read.
     stakes: Mutex<StakeTable>,
+    environments: environments::Environments,
+    advertised: Mutex<advertisements::Advertised>,
+    /// The key that it validates with.
+    validation_key: Mutex<Option<config::Secret>>,
+    /// Where the files of the chain's thread are, once it was started.
+    state_dir: Mutex<Option<PathBuf>>,
     secret: Secret,
+    // The last to go.
+    own_log: Option<builder::OwnLog>,
 }
 
 /// Keeps the key out of `Debug`.
@@ -118,6 +130,13 @@ struct Secret(SecretKey);
 impl core::fmt::Debug for Secret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("…")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // In the order that threads need, and before the log ends.
+        self.disconnect();
     }
 }
 
@@ -148,11 +167,17 @@ impl Node {
             stakes: Mutex::default(),
             chain: ChainView::default(),
             failure: Failure::default(),
+            environments: environments::Environments::default(),
+            advertised: Mutex::default(),
+            validation_key: Mutex::new(config.validation_secret_key.clone()),
+            state_dir: Mutex::new(None),
+            own_log: None,
             config,
         })
     }
 
-    /// Opens the socket and joins the network. A node that is connected stays so.
+    /// Opens the socket and joins the network. A node that is connected stays so. The chain is followed,
+    /// and a validation key used, after [`Node::start_chain`]; [`Node::builder`] does all of it.
     ///
     /// # Errors
     /// When the port is taken or not allowed, or the system gives no thread.
@@ -168,6 +193,8 @@ impl Node {
                 let refetch = Refetch::start(store, handle, &self.failure);
                 *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
             }
+            // What was advertised before is, from now on; there is room for it.
+            started.handle().advertise_all(self.advertised())?;
             *network = Some(started);
         }
         Ok(())
@@ -209,7 +236,8 @@ impl Node {
     /// Says hello to an address; what it answers shows in [`Node::peers`].
     ///
     /// # Errors
-    /// When the node is not connected, or the name does not resolve to an address that it can use.
+    /// When the node is not connected, the name does not resolve to an address that it can use, or the
+    /// address is the node's own.
     pub fn contact(&self, address: impl ToSocketAddrs) -> Result<SocketAddr, NodeError> {
         let handle = self.handle()?;
         let addresses = address.to_socket_addrs().map_err(NodeError::Resolve)?;
@@ -217,6 +245,9 @@ impl Node {
             .into_iter()
             .find(|address| address.is_ipv4() || self.config.use_ipv6)
             .ok_or(NodeError::NoUsableAddress)?;
+        if self.port() == Some(address.port()) && is_local(address.ip()) {
+            return Err(NodeError::OwnAddress(address));
+        }
         handle.contact(address)?;
         Ok(address)
     }
@@ -288,33 +319,6 @@ impl Node {
         let atoms = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
         let durability = self.store.put_all(atoms)?;
         Ok(Stored { id, durability })
-    }
-
-    /// Tells the closest peers that this node has an object, at once and every
-    /// `storage_index_interval`, until `lifetime` is over; `None` until it is withdrawn.
-    ///
-    /// # Errors
-    /// When the node is not connected, or too many are advertised.
-    pub fn advertise(
-        &self,
-        id: AtomId,
-        kind: PayloadType,
-        lifetime: Option<Duration>,
-    ) -> Result<(), NodeError> {
-        let advertisement = Advertisement { id, kind, lifetime };
-        if self.handle()?.advertise(advertisement)? {
-            Ok(())
-        } else {
-            Err(NodeError::TooManyAdvertisements)
-        }
-    }
-
-    /// Ends an advertisement; `false` if there was none.
-    ///
-    /// # Errors
-    /// When the node is not connected.
-    pub fn withdraw(&self, id: AtomId) -> Result<bool, NodeError> {
-        Ok(self.handle()?.withdraw(id)?)
     }
 
     /// Evaluates an expression over this node's atoms; what is missing is fetched.
@@ -392,14 +396,6 @@ impl Node {
         Ok(self.handle()?.banned()?)
     }
 
-    /// Returns the objects that are advertised, with the time that is left for each.
-    ///
-    /// # Errors
-    /// When the node is not connected.
-    pub fn advertised(&self) -> Result<Vec<Advertisement>, NodeError> {
-        Ok(self.handle()?.advertised()?)
-    }
-
     /// Who is known to have an object.
     ///
     /// # Errors
@@ -469,7 +465,7 @@ impl Node {
         }
     }
 
-    const fn waits(&self) -> bool {
+    pub(crate) const fn waits(&self) -> bool {
         !self.config.atom_fetch_interval.is_zero() && self.config.atom_fetch_retries > 0
     }
 
@@ -504,6 +500,11 @@ impl Node {
     }
 }
 
+/// Whether an address is one of this host: sockets can be bound to those alone.
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
+
 /// The relay key that the configuration gives, else a new one.
 fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
     if let Some(secret) = &config.relay_secret_key {
@@ -518,6 +519,7 @@ fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use core::time::Duration;
 
     #[test]
     fn a_panic_of_a_thread_stops_the_node_and_is_the_error_of_its_calls() {

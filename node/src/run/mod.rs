@@ -90,6 +90,8 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     node.connect().map_err(RunError::Node)?;
     node.remember_peers(&paths.state_dir)
         .map_err(RunError::Node)?;
+    node.remember_advertisements(&paths.state_dir)
+        .map_err(RunError::Node)?;
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
     let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
@@ -109,7 +111,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
 
 /// Creates the state directory for its owner alone, wherever logs and socket are. Files that need it
 /// report that it cannot be created.
-fn create_private(state_dir: &Path) {
+pub(crate) fn create_private(state_dir: &Path) {
     let mut builder = std::fs::DirBuilder::new();
     if let Err(error) = builder.recursive(true).mode(0o700).create(state_dir) {
         log::warn!("cannot create state_dir {}: {error}", state_dir.display());

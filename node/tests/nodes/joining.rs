@@ -1,30 +1,11 @@
 //! Joining and staying: known peers, local addresses, bans, and keys that are used twice.
 
-use crate::support::{address, alone, eventually, introduce, knows, node};
+use crate::support::{Scratch, address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::Atom;
 use astreum_node::Node;
 use astreum_node::config::{Chain, Config, Secret};
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::path::PathBuf;
-
-/// A directory that is removed with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ast-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 #[test]
 fn a_node_of_a_program_has_the_chain_that_it_names() {
@@ -128,4 +109,13 @@ fn one_relay_key_on_two_nodes_is_noticed() {
     eventually("a packet with the own key is noticed", || {
         from() == Some(address(&other))
     });
+}
+
+#[test]
+fn a_node_does_not_connect_to_itself() {
+    let one = node(alone());
+    let error = one.contact(address(&one)).unwrap_err().to_string();
+    assert!(error.contains("this node's own address"), "{error}");
+    let second = SocketAddr::from(([127, 0, 0, 9], address(&one).port()));
+    assert!(one.contact(second).is_err());
 }
