@@ -68,7 +68,7 @@ fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
         1,
         &[
             "warning: this validator has no cold storage",
-            "is no socket",
+            "is not a socket",
         ],
     );
     assert!(!home.path().join("in-the-way.lock").exists());
