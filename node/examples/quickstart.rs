@@ -1,45 +1,56 @@
-//! The quickstart: defines `int.add`, calls it with 1 and 2, and prints `[3]`.
+//! The quickstart of the reference's README, with the same steps and names: defines `int.add`, calls
+//! it with 1 and 2, and prints `[3]`.
 //!
 //! `cargo run -p astreum-node --example quickstart`
 //!
 //! The same as a script is `quickstart.astreum` beside this file.
 
-use astreum_core::expr::Expr;
-use astreum_core::machine::Env;
-use astreum_node::{Node, config::Config};
+use astreum_node::{Config, Expr, Node};
 use core::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // 1) A stand-alone machine: a node that is not connected.
+    // 1) Spin-up a stand-alone VM.
     let node = Node::new(Config::default())?;
 
-    // 2) An environment.
-    let mut env = Env::new();
+    // 2) Create an environment: it is there as soon as it is named.
+    let env_id = "quickstart";
+    node.environment(env_id);
 
-    // 3) A function value with a stack body, which `sk` runs: $0 $1 add.
-    let stack_body = Expr::list(["$0", "$1", "add"].map(Expr::symbol).to_vec());
-    let body = Expr::list(vec![
+    // 3) Build a function value using a low-level stack body via `sk`.
+    // Body does: $0 $1 add   (i.e., a + b)
+    let low_body = Expr::list(vec![
+        Expr::symbol("$0"), // a (first arg)
+        Expr::symbol("$1"), // b (second arg)
+        Expr::symbol("add"),
+    ]);
+
+    let fn_body = Expr::list(vec![
         Expr::symbol("a"),
         Expr::symbol("b"),
-        Expr::list(vec![stack_body, Expr::symbol("sk")]),
+        Expr::list(vec![low_body, Expr::symbol("sk")]),
     ]);
+
     let params = Expr::list(vec![Expr::symbol("a"), Expr::symbol("b")]);
-    let int_add = Expr::list(vec![body, params, Expr::symbol("fn")]);
+    let int_add_fn = Expr::list(vec![fn_body, params, Expr::symbol("fn")]);
 
-    // 4) Bound to the name int.add.
-    env.set("int.add", int_add);
+    // 4) Store under the name "int.add".
+    node.env_set(env_id, "int.add", int_add_fn);
 
-    // 5) Called by that name with the bytes 1 and 2.
-    let call = Expr::list(vec![
-        Expr::bytes([1]),
-        Expr::bytes([2]),
-        Expr::symbol("int.add"),
-    ]);
-    let evaluation = node.eval(&call, &mut env);
-    let value = evaluation.value();
-    let items = value.as_list().unwrap_or(core::slice::from_ref(value));
-    let numbers: Option<Vec<i128>> = items.iter().map(Expr::as_integer).collect();
-    let numbers = numbers.ok_or_else(|| format!("no numbers: {value}"))?;
-    println!("{numbers:?}");
+    // 5) Retrieve the function and call it with bytes 1 and 2.
+    let bound = node
+        .env_get(env_id, "int.add")
+        .ok_or("int.add is not bound")?;
+    let call = Expr::list(vec![Expr::bytes([1]), Expr::bytes([2]), bound]);
+    let res = node.eval_in(env_id, &call);
+
+    // sk returns bytes; for 1+2 expect a single byte with value 3
+    let value = res.value();
+    let elements = value.as_list().unwrap_or(core::slice::from_ref(value));
+    let numbers: Vec<Option<i128>> = elements.iter().map(Expr::as_integer).collect();
+    let numbers: Option<Vec<i128>> = numbers.into_iter().collect();
+    println!(
+        "{:?}",
+        numbers.ok_or_else(|| format!("no numbers: {value}"))?
+    );
     Ok(())
 }

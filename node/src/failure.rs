@@ -35,6 +35,8 @@ type Stop = Box<dyn Fn() + Send>;
 #[derive(Default)]
 struct Shared {
     panic: OnceLock<ThreadPanic>,
+    /// Log of the node's threads, if it has one of its own.
+    log: OnceLock<log::Scope>,
     stops: Mutex<Vec<Stop>>,
 }
 
@@ -49,6 +51,11 @@ impl fmt::Debug for Failure {
 }
 
 impl Failure {
+    /// Has the lines of watched threads go to a log of their own; once.
+    pub(crate) fn set_log(&self, scope: log::Scope) {
+        let _ = self.0.log.set(scope);
+    }
+
     /// Returns the first panic, if there was one.
     #[must_use]
     pub fn panic(&self) -> Option<ThreadPanic> {
@@ -73,13 +80,14 @@ impl Failure {
 
     /// Runs `work`. A panic is recorded and gives `None`.
     pub fn watch<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        match catch_unwind(AssertUnwindSafe(work)) {
+        let watched = || match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => Some(result),
             Err(payload) => {
                 self.record(payload.as_ref());
                 None
             }
-        }
+        };
+        log::within(self.0.log.get(), watched)
     }
 
     fn record(&self, payload: &(dyn Any + Send)) {

@@ -37,7 +37,15 @@ pub mod run;
 pub mod store;
 pub mod work;
 
-pub use node::Node;
+/// What a program that embeds a [`Node`] needs of the core; the whole of it is [`astreum_core`].
+pub use astreum_core;
+pub use astreum_core::atom::{Atom, AtomId};
+pub use astreum_core::crypto::PublicKey;
+pub use astreum_core::expr::Expr;
+pub use astreum_core::machine::{Env, Evaluation};
+pub use astreum_core::wire::object::PayloadType;
+pub use config::{Config, Secret};
+pub use node::{Advertisement, Node, NodeBuilder, NodeError};
 pub use patience::Patience;
 
 #[cfg(test)]

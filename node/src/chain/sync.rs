@@ -13,9 +13,9 @@ pub type ChainSync = astreum_core::consensus::sync::ChainSync<Lanes>;
 impl From<&Config> for SyncConfig {
     fn from(config: &Config) -> Self {
         Self {
-            chain_id: config.chain_id,
+            chain_id: config.chain_id(),
             max_future_seconds: config.verification_max_future_skew,
-            interval: config.verify_blockchain_interval,
+            interval: config.verify_blockchain_interval(),
             latest_block: config.latest_block_hash,
             verified_up_to: config.verified_up_to,
             checkpoint: config.checkpoint,

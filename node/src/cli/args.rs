@@ -62,12 +62,16 @@ Ctrl-C, or SIGTERM, stops the node.")]
     /// Show how the running node is doing.
     #[command(after_help = "Examples:
   astreum status
-  astreum status --json | jq .peers")]
+  astreum status --json | jq .peers
+  astreum status --check --max-head-age 60     for monitoring: exit code 1 if something is wrong
+
+Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or configuration.")]
     Status(StatusArgs),
     /// List the peers of the running node.
     #[command(after_help = "Examples:
   astreum peers
-  astreum peers --connect 192.0.2.7:52780  say hello to an address first")]
+  astreum peers --connect 192.0.2.7:52780  say hello to an address first
+  astreum peers --ban KEY                  remove a peer and drop its packets until the node stops")]
     Peers(PeersArgs),
     /// Get an atom or a list from the running node, which asks its peers if need be.
     #[command(after_help = "Examples:
@@ -83,6 +87,15 @@ Ctrl-C, or SIGTERM, stops the node.")]
 A file is cut into a list of atoms of 3,900 bytes, which is what the network carries;
 `astreum get ID --list` joins them again.")]
     Put(PutArgs),
+    /// Tell other nodes that the running node has an atom or a list.
+    #[command(after_help = "Examples:
+  astreum advertise add ID --list
+  astreum advertise add ID --expires 3600
+  astreum advertise list
+  astreum advertise withdraw ID
+
+Without --expires an advertisement is indefinite, and kept over restarts.")]
+    Advertise(AdvertiseArgs),
     /// Send transactions and see what became of them.
     #[command(after_help = "Examples:
   astreum tx send RECIPIENT 1_000 --key-file wallet.key --wait
@@ -332,6 +345,20 @@ pub(super) struct StatusArgs {
     /// Print it as JSON.
     #[arg(long)]
     pub(super) json: bool,
+    /// Exit with 1 if there are problems, the head is stale, or there are too few peers.
+    #[arg(long)]
+    pub(super) check: bool,
+    /// With --check: age of the head from which on it is stale; 0 allows any.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "300",
+        requires = "check"
+    )]
+    pub(super) max_head_age: u64,
+    /// With --check: peers that there must be.
+    #[arg(long, value_name = "COUNT", default_value = "1", requires = "check")]
+    pub(super) min_peers: u64,
     #[command(flatten)]
     pub(super) at: NodeArgs,
 }
@@ -341,6 +368,15 @@ pub(super) struct PeersArgs {
     /// Say hello to this address first, and wait up to two seconds for its answer.
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) connect: Option<String>,
+    /// Remove the peer with this public key; it may come back.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["connect", "ban", "unban"])]
+    pub(super) remove: Option<String>,
+    /// Remove the peer with this public key, and drop its packets until the node stops.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["connect", "unban"])]
+    pub(super) ban: Option<String>,
+    /// End the ban of this public key.
+    #[arg(long, value_name = "KEY", conflicts_with = "connect")]
+    pub(super) unban: Option<String>,
     /// Print one JSON object a peer.
     #[arg(long)]
     pub(super) json: bool,
@@ -366,6 +402,47 @@ pub(super) struct GetArgs {
     pub(super) output: Option<PathArg>,
     #[command(flatten)]
     pub(super) at: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct AdvertiseArgs {
+    #[command(subcommand)]
+    pub(super) command: AdvertiseCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdvertiseCommand {
+    /// Advertise objects.
+    Add {
+        /// Their ids: 64 hexadecimal digits each.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Advertise the whole lists that start there.
+        #[arg(long)]
+        list: bool,
+        /// Seconds until it ends; without them it is indefinite.
+        #[arg(long, value_name = "SECONDS")]
+        expires: Option<NonZeroU64>,
+        #[command(flatten)]
+        at: NodeArgs,
+    },
+    /// List what is advertised for users; a validator advertises its blocks besides.
+    List {
+        /// Print one JSON object an advertisement.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: NodeArgs,
+    },
+    /// End advertisements.
+    Withdraw {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        at: NodeArgs,
+    },
 }
 
 /// What a file is stored as.

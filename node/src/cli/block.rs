@@ -1,10 +1,9 @@
 //! `astreum block`.
 
-use core::time::Duration;
 use std::io::Write as _;
 
 use crate::control::{BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, Request};
-use crate::log::UtcSeconds;
+use crate::log::utc_text;
 
 use super::account::table;
 use super::chain_args::{BlockArgs, BlockCommand, BlockListArgs, BlockShowArgs};
@@ -132,11 +131,9 @@ fn line(block: &BlockReply) -> String {
 
 /// Seconds since 1970 as people read them; what no calendar has stays a number.
 pub(super) fn time(seconds: &str) -> String {
-    // The last second of the year 9999.
-    const LAST: u64 = 253_402_300_799;
     match seconds.parse() {
-        Ok(seconds) if seconds <= LAST => UtcSeconds(Duration::from_secs(seconds)).to_string(),
-        _ => format!("{seconds} s after 1970"),
+        Ok(seconds) => utc_text(seconds),
+        Err(_) => format!("{seconds} s after 1970"),
     }
 }
 

@@ -126,7 +126,8 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
             path.display()
         )));
     }
-    let dir = ChainDir::open(&path, config.chain_id).map_err(|error| refused(&error, &options))?;
+    let dir =
+        ChainDir::open(&path, config.chain_id()).map_err(|error| refused(&error, &options))?;
     let head = dir.journal().and_then(|journal| journal.heads().back());
     let mut records = Vec::new();
     for path in dir.signed_files().map_err(Failure::failed)? {
@@ -160,7 +161,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
             out,
             &json!({
                 "directory": path.display().to_string(),
-                "chain_id": config.chain_id,
+                "chain_id": config.chain_id(),
                 "rules_version": identity.map(|identity| identity.rules_version),
                 "genesis": genesis.map(|id| id.to_string()),
                 "head": head,
@@ -171,7 +172,7 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
     let none = || "none".to_owned();
     let mut rows = vec![
         ("directory", path.display().to_string()),
-        ("chain id", config.chain_id.to_string()),
+        ("chain id", config.chain_id().to_string()),
         (
             "rules version",
             identity.map_or_else(none, |identity| identity.rules_version.to_string()),
@@ -224,7 +225,7 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
         ..ColdOptions::from_config(config)
     };
     let cold = ColdStore::open(cold, cold_options).map_err(Failure::failed)?;
-    let mut dir = ChainDir::open_unread(&path, config.chain_id).map_err(Failure::failed)?;
+    let mut dir = ChainDir::open_unread(&path, config.chain_id()).map_err(Failure::failed)?;
     let latest = clock::unix_time().as_secs();
     let latest = latest.saturating_add(config.verification_max_future_skew);
     let found = with_bar_of(|progress| survey(&dir, &cold, wanted, latest, progress))?;

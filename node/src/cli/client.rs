@@ -12,6 +12,7 @@ use crate::control::{Client, PeerReply, ProducerReply, Request, StatusReply};
 use super::args::{PeersArgs, StatusArgs};
 use super::output::{Failure, Output, json_line};
 use super::session::client;
+use super::words;
 
 /// How long `peers --connect` waits for the answer.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,9 +23,12 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     let client = client(&args.at)?;
     if args.json {
         let status: Value = client.request(&Request::Status {})?;
-        return json_line(out, &status);
+        json_line(out, &status)?;
+        let status: StatusReply = serde_json::from_value(status).map_err(Failure::failed)?;
+        return verdict(args, &status);
     }
     let status: StatusReply = client.request(&Request::Status {})?;
+    let verdict = verdict(args, &status);
     let none = || "not known yet".to_owned();
     let rows = [
         ("version", status.version),
@@ -58,10 +62,17 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
             .to_owned(),
         ),
         ("latest block", status.latest_block.unwrap_or_else(none)),
+        (
+            "head age",
+            status.head_age_seconds.map_or_else(none, duration),
+        ),
         ("control socket", client.socket().display().to_string()),
     ];
     for (name, value) in rows.into_iter().chain(status.chain.lines()) {
         writeln!(out, "{name:<15} {value}")?;
+    }
+    for seed in &status.seeds {
+        writeln!(out, "{:<15} {}", "seed", seed.line())?;
     }
     if let Some(validator) = &status.validator {
         let ProducerReply {
@@ -85,10 +96,44 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     for (name, value) in status.counters.iter().filter(|(_, value)| **value > 0) {
         writeln!(out, "  {name:<30} {value}")?;
     }
-    Ok(())
+    verdict
 }
 
-fn duration(seconds: u64) -> String {
+/// What `--check` finds.
+fn verdict(args: &StatusArgs, status: &StatusReply) -> Result<(), Failure> {
+    let findings = findings(status, args.max_head_age, args.min_peers);
+    if !args.check || findings.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!(
+        "check failed: {}",
+        findings.join("; ")
+    )))
+}
+
+fn findings(status: &StatusReply, max_head_age: u64, min_peers: u64) -> Vec<String> {
+    let mut findings = status.problems.clone();
+    if status.halted && findings.is_empty() {
+        findings.push("blocks are not produced or stored".to_owned());
+    }
+    let age = status.head_age_seconds.filter(|age| *age > max_head_age);
+    if let Some(age) = age.filter(|_| max_head_age > 0) {
+        findings.push(format!(
+            "the head is stale: it is {} old, and --max-head-age allows {}",
+            duration(age),
+            duration(max_head_age)
+        ));
+    }
+    if status.peers < min_peers {
+        findings.push(match status.peers {
+            0 => "no peers".to_owned(),
+            peers => format!("too few peers: {peers} of {min_peers}"),
+        });
+    }
+    findings
+}
+
+pub(super) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -100,6 +145,26 @@ fn duration(seconds: u64) -> String {
 
 pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
+    let key = |text: &String| Ok::<_, Failure>(words::id("the public key", text)?.to_string());
+    let changes = [
+        args.remove.as_ref().map(|it| (it, Some(false))),
+        args.ban.as_ref().map(|it| (it, Some(true))),
+        args.unban.as_ref().map(|it| (it, None)),
+    ];
+    if let Some((text, removal)) = changes.into_iter().flatten().next() {
+        let key = key(text)?;
+        let request = match removal {
+            Some(ban) => Request::RemovePeer { key, ban },
+            None => Request::UnbanPeer { key },
+        };
+        let was_known: bool = client.request(&request)?;
+        // A ban holds for keys that are not known, too.
+        return match removal {
+            Some(false) if !was_known => Err(Failure::Failed(format!("{text} is not a peer"))),
+            None if !was_known => Err(Failure::Failed(format!("{text} is not banned"))),
+            _ => Ok(()),
+        };
+    }
     let (peers, failure) = match &args.connect {
         Some(address) => connect(&client, address)?,
         None => (client.request(&Request::Peers {})?, None),
@@ -157,7 +222,30 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::*;
+
+    #[test]
+    fn check_finds_problems_stale_heads_and_missing_peers() {
+        let good = StatusReply {
+            peers: 2,
+            head_age_seconds: Some(10),
+            ..StatusReply::default()
+        };
+        assert_eq!(findings(&good, 10, 2), [""; 0]);
+        assert_eq!(findings(&good, 0, 0), [""; 0]);
+        let said = |status: &StatusReply, age, peers| findings(status, age, peers).join("; ");
+        assert!(said(&good, 9, 1).contains("stale: it is 10 s old"));
+        assert!(said(&good, 10, 3).contains("2 of 3"));
+        let alone = StatusReply::default();
+        assert_eq!(said(&alone, 300, 1), "no peers");
+        assert_eq!(said(&alone, 300, 0), "");
+        let problem = StatusReply {
+            problems: vec!["disk full".to_owned()],
+            halted: true,
+            ..good
+        };
+        assert_eq!(said(&problem, 300, 1), "disk full");
+    }
 
     #[test]
     fn durations_read_well() {

@@ -42,7 +42,7 @@ pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> 
     }
     let loaded = args.run.load()?;
     if args.json {
-        return json_line(out, &as_json(&loaded));
+        return json_line(out, &as_json(&loaded)?);
     }
     // The operator's own values, which the file has to keep.
     toml(&loaded, out.raw())
@@ -77,8 +77,13 @@ fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn as_json(loaded: &Loaded) -> Value {
-    let default = Config::default();
+/// The values of a node for which nothing is set.
+fn defaults() -> Result<Config, Failure> {
+    Ok(Config::default().resolve()?)
+}
+
+fn as_json(loaded: &Loaded) -> Result<Value, Failure> {
+    let default = defaults()?;
     let entry = |key: &Key| {
         let value = json!({
             "value": key.show(&loaded.config).to_json(),
@@ -94,18 +99,18 @@ fn as_json(loaded: &Loaded) -> Value {
     };
     let keys: Map<String, Value> = KEYS.iter().map(entry).collect();
     let paths = loaded.paths();
-    json!({
+    Ok(json!({
         "keys": keys,
         "state_dir": paths.state_dir.display().to_string(),
         "control_socket": paths.control_socket.display().to_string(),
         "log_dir": paths.log_dir.display().to_string(),
         "instance_id": paths.instance_id,
-    })
+    }))
 }
 
 /// The README's tables.
 fn markdown(out: &mut Output) -> Result<(), Failure> {
-    let default = Config::default();
+    let default = defaults()?;
     let mut section = "";
     for key in KEYS {
         if key.section != section {

@@ -17,7 +17,7 @@ use crate::chain::dir::{
 };
 use crate::clock;
 use crate::config::{Config, Loaded, Paths};
-use crate::control::{Client, Request};
+use crate::control::{Client, ClientError, Request, number};
 use crate::node::chain_start::trace;
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
@@ -81,7 +81,7 @@ fn start(
     validator: Option<&str>,
     loaded: &Loaded,
 ) -> Result<Genesis, Failure> {
-    let chain_id = loaded.config.chain_id;
+    let chain_id = loaded.config.chain_id();
     if let Some(other) = plan.chain_id.filter(|other| *other != chain_id) {
         return Err(Failure::Usage(format!(
             "the file says chain_id {other} and the configuration {chain_id}; give --chain-id \
@@ -197,9 +197,9 @@ fn write(
     let places = candidates(config);
     let path = places.first().ok_or(Failure::Reported)?;
     let mut dir =
-        ChainDir::open(path, config.chain_id).map_err(|error| refused(&error, options))?;
+        ChainDir::open(path, config.chain_id()).map_err(|error| refused(&error, options))?;
     let store = Store::with_cold(0, Some(cold.clone()));
-    let found = trace(&dir, config.chain_id, &store).map_err(Failure::failed)?;
+    let found = trace(&dir, config.chain_id(), &store).map_err(Failure::failed)?;
     if let Some(trace) = found {
         return Err(refused(&second_chain(config, trace), options));
     }
@@ -209,7 +209,7 @@ fn write(
 
 /// Refuses where files say that there is a chain with this chain id.
 fn refuse_second_chain(config: &Config, paths: &Paths) -> Result<(), ChainDirError> {
-    if let Some(legacy) = Legacy::find(&paths.state_dir, config.chain_id)? {
+    if let Some(legacy) = Legacy::find(&paths.state_dir, config.chain_id())? {
         let head = legacy.head_file().map(|path| Trace::HeadFile(path.into()));
         let signed = legacy.signed_files().first();
         let signed = signed.map(|path| Trace::SigningRecord(path.clone()));
@@ -228,7 +228,7 @@ fn refuse_second_chain(config: &Config, paths: &Paths) -> Result<(), ChainDirErr
 
 const fn second_chain(config: &Config, trace: Trace) -> ChainDirError {
     ChainDirError::SecondChain {
-        chain_id: config.chain_id,
+        chain_id: config.chain_id(),
         trace,
     }
 }
@@ -255,6 +255,7 @@ pub(super) fn check_not_running(paths: &Paths) -> Result<(), Failure> {
              chain",
             paths.control_socket.display()
         ))),
+        Err(error @ ClientError::Unreachable { .. }) => Err(Failure::failed(error)),
         Err(_) => Ok(()),
     }
 }
@@ -269,8 +270,8 @@ fn as_json(genesis: &Genesis, block: &Block, dry_run: bool) -> serde_json::Value
     let filling = genesis.filling_cost(1);
     json!({
         "id": block.id().to_string(),
-        "chain_id": block.chain_id.to_string(),
-        "timestamp": block.timestamp.to_string(),
+        "chain_id": number(&block.chain_id.to_string()),
+        "timestamp": number(&block.timestamp.to_string()),
         "validator": block.validator.to_string(),
         "accounts": block.accounts.to_string(),
         "balances": amounts(&genesis.balances),

@@ -11,7 +11,7 @@ use crate::control::{AtomReply, Client, ClientError, ListReply, Request, unhex};
 
 use super::args::GetArgs;
 use super::output::{Failure, Output, complain, json_line};
-use super::session::{checked_atom, client, fetch};
+use super::session::{checked_atom, client, get as get_atom};
 
 pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
     let id: AtomId = args
@@ -43,7 +43,7 @@ fn walk(
     take: &mut dyn FnMut(&Atom) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if !list {
-        let atom = fetch(client, &id)?.ok_or_else(|| not_found(&id))?;
+        let atom = get_atom(client, &id)?;
         take(&atom)?;
         if !atom.next().is_zero() {
             complain("note: this is the first atom of a list; --list gets all of it");
@@ -82,7 +82,7 @@ fn walk_singly(
     take: &mut dyn FnMut(&Atom) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     while !next.is_zero() {
-        let atom = fetch(client, &next)?.ok_or_else(|| not_found(&next))?;
+        let atom = get_atom(client, &next)?;
         take(&atom)?;
         next = atom.next();
     }

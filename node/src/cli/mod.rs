@@ -4,6 +4,7 @@
 //! stdout, everything else to stderr; a panic of any thread is 101; a reader that closes stdout early ends the command quietly.
 
 mod account;
+mod advertise;
 mod args;
 mod block;
 mod chain_args;
@@ -103,6 +104,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
         Some(Command::Peers(peers)) => client::peers(&peers, out),
         Some(Command::Get(get)) => get::get(&get, out),
         Some(Command::Put(put)) => put::put(&put, out),
+        Some(Command::Advertise(args)) => advertise::advertise(&args, out),
         Some(Command::Tx(args)) => tx::tx(args, out),
         Some(Command::Block(args)) => block::block(args, out),
         Some(Command::Account(args)) => account::account(args, out),

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 
 use serde_json::json;
 
-use crate::control::{Request, hex};
+use crate::control::{Request, hex, number};
 use crate::query::{AccountProof, Proven};
 
 use super::account::table;
@@ -108,9 +108,9 @@ fn as_json(proven: &Proven) -> serde_json::Value {
         "state": account,
         "block": {
             "id": block.id().to_string(),
-            "height": block.height.to_string(),
-            "timestamp": block.timestamp.to_string(),
-            "chain_id": block.chain_id.to_string(),
+            "height": number(&block.height.to_string()),
+            "timestamp": number(&block.timestamp.to_string()),
+            "chain_id": number(&block.chain_id.to_string()),
             "accounts": block.accounts.to_string(),
             "validator": block.validator.to_string(),
             "signature_holds": block.signature().map(|_| block.verify_signature().is_ok()),

@@ -161,12 +161,17 @@ pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
 
 /// Asks the node for one atom; `None` if it is not found.
 pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientError> {
+    match get(node, id) {
+        Ok(atom) => Ok(Some(atom)),
+        Err(ClientError::Refused(refused)) if refused.missing.is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks the node for one atom. If it is not found, the node says what can be done about it.
+pub(super) fn get(node: &Client, id: &AtomId) -> Result<Atom, ClientError> {
     let request = Request::Get { id: id.to_string() };
-    let reply: AtomReply = match node.request(&request) {
-        Ok(reply) => reply,
-        Err(ClientError::Refused(refused)) if refused.missing.is_some() => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let reply: AtomReply = node.request(&request)?;
     let bad = |message: String| ClientError::BadReply { message };
     let kind = match reply.kind.as_str() {
         "symbol" => 0,
@@ -180,7 +185,7 @@ pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientEr
         .map_err(|_| bad("its next id is not an id".to_owned()))?;
     let data = unhex(&reply.data).ok_or_else(|| bad("its data is not hex".to_owned()))?;
     let stored = [next.as_bytes().as_slice(), &[kind], &data].concat();
-    checked_atom(id, &stored).map(Some).map_err(bad)
+    checked_atom(id, &stored).map_err(bad)
 }
 
 impl AtomSource for Store {

@@ -2,7 +2,9 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::time::Instant;
 
+use core::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -329,8 +331,31 @@ fn with_bar<T, E: ToString>(
 /// Takes the progress of a stage: its name, and what is counted.
 type Report<'r> = dyn FnMut(&'static str, &'static str, Progress) + 'r;
 
+/// Between two lines of progress without a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// When progress is written as lines.
+struct ProgressLines {
+    last: Instant,
+}
+
+impl ProgressLines {
+    const fn new(start: Instant) -> Self {
+        Self { last: start }
+    }
+
+    fn is_due(&mut self, now: Instant, at: Progress) -> bool {
+        let is_end = at.done >= at.total;
+        let is_due = is_end || now.duration_since(self.last) >= LINE_INTERVAL;
+        if is_due {
+            self.last = now;
+        }
+        is_due
+    }
+}
+
 /// Runs a long operation of named stages and shows the progress of each: a bar on a terminal, else a
-/// line for each tenth.
+/// line every [`LINE_INTERVAL`] at most, and one at the end of each stage.
 pub(super) fn with_bar_of<T, E: ToString>(
     work: impl FnOnce(&mut Report<'_>) -> Result<T, E>,
 ) -> Result<T, Failure> {
@@ -342,15 +367,8 @@ pub(super) fn with_bar_of<T, E: ToString>(
         );
         bar
     });
-    let mut tenths = 0;
-    let mut last = Progress { done: 0, total: 0 };
-    let mut stage = "";
+    let mut lines = ProgressLines::new(Instant::now());
     let result = work(&mut |what, unit, at| {
-        // One operation can have several steps.
-        if what != stage || at.done <= last.done || at.total != last.total {
-            tenths = 0;
-        }
-        (last, stage) = (at, what);
         if let Some(bar) = &bar {
             bar.set_message(what);
             bar.set_prefix(unit);
@@ -358,9 +376,7 @@ pub(super) fn with_bar_of<T, E: ToString>(
             bar.set_position(at.done);
             return;
         }
-        let now = at.done.saturating_mul(10) / at.total.max(1);
-        if now > tenths {
-            tenths = now;
+        if lines.is_due(Instant::now(), at) {
             let _ = writeln!(
                 std::io::stderr(),
                 "{what}: {} of {} {unit}",
@@ -373,4 +389,21 @@ pub(super) fn with_bar_of<T, E: ToString>(
         bar.finish_and_clear();
     }
     result.map_err(Failure::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_without_a_terminal_is_a_line_every_five_seconds_and_one_at_the_end() {
+        let start = Instant::now();
+        let mut lines = ProgressLines::new(start);
+        let written = (0..=1_000_u64).filter(|done| {
+            let now = start + Duration::from_millis(17 * done);
+            let total = 1_000;
+            lines.is_due(now, Progress { done: *done, total })
+        });
+        assert_eq!(written.count(), 4);
+    }
 }

@@ -237,7 +237,7 @@ fn sent_json(
 ) -> serde_json::Value {
     json!({
         "id": reply.id,
-        "chain_id": transaction.chain_id.to_string(),
+        "chain_id": crate::control::number(&transaction.chain_id.to_string()),
         "sender": transaction.sender().to_string(),
         "recipient": transaction.recipient.to_string(),
         "amount": transaction.amount.to_string(),
@@ -336,7 +336,7 @@ fn is_reached(status: &TransactionStatusReply, until: Wait) -> bool {
 /// tells whether it has answered before.
 const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
     match error {
-        ClientError::NotRunning { .. } => was_connected,
+        ClientError::NotRunning { .. } | ClientError::Unreachable { .. } => was_connected,
         ClientError::Io { .. } => true,
         ClientError::Refused(reply) => reply.stopping,
         ClientError::BadReply { .. } => false,

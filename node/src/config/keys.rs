@@ -86,7 +86,7 @@ macro_rules! keys {
         ///     default_seed: None,
         ///     ..Config::default()
         /// };
-        /// assert!(config.validate().is_ok());
+        /// assert!(config.resolve().is_ok());
         /// ```
         #[derive(Clone, PartialEq, Debug)]
         pub struct Config { $($(
@@ -119,6 +119,25 @@ macro_rules! keys {
 }
 
 impl Config {
+    /// Returns the chain identifier: the one that is set, else that of [`Config::chain`].
+    #[must_use]
+    pub const fn chain_id(&self) -> u64 {
+        match (self.chain_id, self.chain) {
+            (Some(id), _) => id,
+            (None, Some(Chain::Main)) => 1,
+            (None, Some(Chain::Test) | None) => 0,
+        }
+    }
+
+    /// Returns the interval that is set, else [`Config::peer_timeout_interval`].
+    #[must_use]
+    pub const fn verify_blockchain_interval(&self) -> Duration {
+        match self.verify_blockchain_interval {
+            Some(interval) => interval,
+            None => self.peer_timeout_interval,
+        }
+    }
+
     /// The limits of evaluations.
     #[must_use]
     pub const fn eval_limits(&self) -> Limits {
@@ -153,14 +172,15 @@ keys! {
         /// Bytes in level_0 past which it is collated into an index/data pair of level_1.
         cold_storage_level_size: u64 = 10 << 20, Allowed::Whole { min: 1, max: u64::MAX };
         /// Seconds in the wait for a missing atom are this times atom_fetch_retries; an atom that
-        /// arrives earlier is delivered at once. 0 disables waiting.
+        /// arrives earlier is delivered at once. 0 disables waiting, not asking: a later look
+        /// finds what has come.
         atom_fetch_interval: Duration = Duration::from_millis(250), SECONDS;
-        /// Intervals to wait for a missing atom. 0 disables waiting.
+        /// Intervals to wait for a missing atom. 0 disables waiting, as for atom_fetch_interval.
         atom_fetch_retries: u32 = 8, Allowed::Whole { min: 0, max: 4_294_967_295 };
         /// Days to keep rotated log files. 0 keeps none.
         logging_retention_days: u32 = 7, Allowed::Whole { min: 0, max: 36_500 };
-        /// Chain identifier used for validation (0 = test, 1 = main).
-        chain_id: u64 = 0, ANY;
+        /// Chain identifier used for validation (0 = test, 1 = main). Default is that of chain, else 0.
+        chain_id: Option<u64> = None, ANY;
         /// Also mirror the log to stdout, in a form for people.
         verbose: bool = false, Allowed::Switch;
     }
@@ -192,11 +212,13 @@ keys! {
         default_seed: Option<Seed> = DEFAULT_SEED.parse().ok(), Allowed::Seed;
         /// Further addresses to ask when joining. Repeat the flag, or put commas between.
         additional_seeds: Vec<Seed> = Vec::new(), Allowed::Seeds;
-        /// Seconds without a sign of life after which a peer is dropped.
+        /// Seconds without a sign of life after which a peer is dropped, at the next look: up to one
+        /// peer_timeout_interval later.
         peer_timeout: Duration = Duration::from_secs(900), POSITIVE_SECONDS;
         /// Seconds between two looks for silent peers.
         peer_timeout_interval: Duration = Duration::from_secs(10), POSITIVE_SECONDS;
-        /// Seconds between two attempts to join while there are no peers.
+        /// Seconds between two attempts to join while there are no peers; names of seeds are looked up
+        /// again each time.
         bootstrap_retry_interval: Duration = Duration::from_secs(30), POSITIVE_SECONDS;
         /// Seconds between two rounds of telling the closest peer what this node advertises.
         storage_index_interval: Duration = Duration::from_secs(600), POSITIVE_SECONDS;
@@ -208,8 +230,9 @@ keys! {
         outgoing_queue_size_limit: u64 = 64 << 20, ANY;
         /// Seconds that a message to send may wait for room in the queue. 0 drops it at once.
         outgoing_queue_timeout: Duration = Duration::from_secs(1), SECONDS;
-        /// Address that others are told to reach this node at. Without it the node learns it from
-        /// its peers.
+        /// Address that others are told to reach this node at. Peers answer to its port, which a NAT
+        /// or container may map to incoming_port. Without it the node learns its address from its
+        /// peers.
         advertised_address: Option<SocketAddr> = None, Allowed::Address;
     }
     "Files and Control" {
@@ -252,7 +275,7 @@ keys! {
         max_block_growth_bytes: u64 = 32 << 10, ANY;
         /// Seconds between two looks at what could not be followed; news is followed at once.
         /// Default is peer_timeout_interval.
-        verify_blockchain_interval: Duration = Duration::from_secs(10), Allowed::Seconds { zero: false };
+        verify_blockchain_interval: Option<Duration> = None, Allowed::Seconds { zero: false };
         /// Accepted for compatibility and without effect: which head is followed does not depend on
         /// its age.
         verification_max_stale_seconds: u64 = 10, Allowed::Whole { min: 0, max: 4_294_967_295 };

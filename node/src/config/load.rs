@@ -123,34 +123,29 @@ impl Inputs {
 }
 
 impl Config {
-    /// Checks values that were put in directly; [`Inputs::load`] has done so already.
+    /// Checks all values and sets those that follow from others. Every source goes through this:
+    /// [`Inputs::load`] and [`Node::new`](crate::Node::new) call it, and calling it again changes
+    /// nothing.
+    ///
+    /// ```
+    /// use astreum_node::config::{Chain, Config};
+    ///
+    /// let config = Config { chain: Some(Chain::Main), ..Config::default() };
+    /// assert_eq!(config.resolve()?.chain_id, Some(1));
+    /// # Ok::<(), astreum_node::config::ConfigErrors>(())
+    /// ```
     ///
     /// # Errors
     /// With every value that its key does not allow, and every contradiction.
-    pub fn validate(&self) -> Result<(), ConfigErrors> {
-        let default = Self::default();
-        let set = |key: &&Key| key.is_secret() || key.show(self) != key.show(&default);
-        let sources = KEYS
-            .iter()
-            .filter(set)
-            .map(|key| (key.name, Source::Default));
-        let mut gather = Gather {
-            config: self.clone(),
-            sources: sources.collect(),
-            errors: Vec::new(),
-            warnings: Vec::new(),
-        };
-        for key in KEYS.iter().filter(|key| !(key.fits)(self)) {
-            let shown = key.show(self).to_string();
-            let reason = (key.reason)(self);
+    pub fn resolve(self) -> Result<Self, ConfigErrors> {
+        let mut gather = Gather::default();
+        for key in KEYS.iter().filter(|key| !(key.fits)(&self)) {
+            let shown = key.show(&self).to_string();
+            let reason = (key.reason)(&self);
             gather.invalid(key, shown, None, reason, Source::Default);
         }
-        gather.relations();
-        if gather.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigErrors(gather.errors))
-        }
+        gather.config = self;
+        Ok(gather.finish(None)?.config)
     }
 }
 
@@ -319,26 +314,17 @@ impl Gather {
                 one_of_both,
             );
         }
-        self.chain();
-        if !self.sources.contains_key("verify_blockchain_interval") {
-            self.config.verify_blockchain_interval = self.config.peer_timeout_interval;
-        }
-    }
-
-    fn chain(&mut self) {
-        let Some(chain) = self.config.chain else {
-            return;
-        };
-        let is_main = chain == Chain::Main;
-        if !self.sources.contains_key("chain_id") {
-            self.config.chain_id = u64::from(is_main);
-        } else if is_main != (self.config.chain_id == 1) {
+        if let (Some(chain), Some(id)) = (self.config.chain, self.config.chain_id)
+            && (chain == Chain::Main) != (id == 1)
+        {
             self.conflict(
                 "chain",
                 "chain_id",
                 "chain main has chain_id 1, chain test any other",
             );
         }
+        self.config.chain_id = Some(self.config.chain_id());
+        self.config.verify_blockchain_interval = Some(self.config.verify_blockchain_interval());
     }
 
     fn conflict(&mut self, first: &'static str, second: &'static str, advice: &'static str) {

@@ -106,7 +106,7 @@ const DOCUMENTED: &[(&str, &str, &str)] = &[
 
 #[test]
 fn every_documented_key_exists_with_its_type_and_default() {
-    let config = Config::default();
+    let config = Config::default().resolve().unwrap();
     let actual: Vec<(&str, &str, String)> = KEYS
         .iter()
         .map(|key| {
@@ -123,13 +123,12 @@ fn every_documented_key_exists_with_its_type_and_default() {
         .collect();
     assert_eq!(actual, expected);
     assert!(KEYS.iter().all(|key| key.help().ends_with('.')));
-    assert!(config.validate().is_ok());
 }
 
 #[test]
 fn nothing_given_is_the_default() {
     let loaded = Inputs::default().load().unwrap();
-    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.config, Config::default().resolve().unwrap());
     assert_eq!(loaded.source("incoming_port"), Source::Default);
 }
 
@@ -154,7 +153,7 @@ fn flags_win_over_the_environment_that_over_the_file_that_over_defaults() {
     .unwrap();
     let config = &loaded.config;
     assert_eq!(config.peer_timeout, Duration::from_secs(1));
-    assert_eq!((config.incoming_port, config.chain_id), (20, 300));
+    assert_eq!((config.incoming_port, config.chain_id()), (20, 300));
     assert_eq!(config.peer_timeout_interval, Duration::from_secs(10));
     let file = file.display().to_string();
     assert_eq!(
@@ -248,7 +247,10 @@ fn empty_environment_variables_are_unset_for_every_key() {
     }
     let config = environment(&[("ASTREUM_CONFIG", ""), ("ASTREUM_OTHER", "")]);
     let loaded = config.load().unwrap();
-    assert_eq!((loaded.config, loaded.file), (Config::default(), None));
+    assert_eq!(
+        (loaded.config, loaded.file),
+        (Config::default().resolve().unwrap(), None)
+    );
     assert!(loaded.warnings.is_empty());
 }
 
@@ -256,7 +258,7 @@ fn empty_environment_variables_are_unset_for_every_key() {
 fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored() {
     let warnings = |pairs: &[(&str, &str)]| {
         let loaded = environment(pairs).load().unwrap();
-        assert_eq!(loaded.config, Config::default());
+        assert_eq!(loaded.config, Config::default().resolve().unwrap());
         let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings
     };
@@ -400,7 +402,7 @@ fn advertised_addresses_that_no_peer_can_reach_are_refused_with_a_reason() {
             advertised_address: address.parse().ok(),
             ..Config::default()
         };
-        let direct = direct.validate().unwrap_err().to_string();
+        let direct = direct.resolve().unwrap_err().to_string();
         for error in [complaint(toml(&text)), complaint(flag), direct] {
             assert!(
                 error.contains(reason) && error.contains("expected ip:port"),
@@ -503,13 +505,13 @@ fn seeds_are_host_and_port() {
 
 #[test]
 fn the_chain_sets_its_id_and_may_not_contradict_it() {
-    assert_eq!(toml("chain = \"main\"").unwrap().config.chain_id, 1);
-    assert_eq!(toml("chain = \"test\"").unwrap().config.chain_id, 0);
+    assert_eq!(toml("chain = \"main\"").unwrap().config.chain_id(), 1);
+    assert_eq!(toml("chain = \"test\"").unwrap().config.chain_id(), 0);
     assert_eq!(
         toml("chain = \"test\"\nchain_id = 7")
             .unwrap()
             .config
-            .chain_id,
+            .chain_id(),
         7
     );
     for text in [
@@ -536,7 +538,7 @@ fn a_secret_and_its_file_contradict_each_other() {
         relay_secret_key_file: Some("k".into()),
         ..Config::default()
     };
-    assert!(config.validate().is_err());
+    assert!(config.resolve().is_err());
 }
 
 #[test]
@@ -614,7 +616,7 @@ fn values_put_in_directly_are_checked() {
         max_block_transactions: 70_000,
         ..Config::default()
     };
-    let errors = broken.validate().unwrap_err();
+    let errors = broken.resolve().unwrap_err();
     assert_eq!(errors.as_slice().len(), 2);
     let text = errors.to_string();
     assert!(text.contains("invalid value 0 for peer_timeout"), "{text}");
@@ -627,11 +629,60 @@ fn values_put_in_directly_are_checked() {
 #[test]
 fn verification_follows_the_peer_interval_unless_it_is_set() {
     let config = toml("peer_timeout_interval = 3").unwrap().config;
-    assert_eq!(config.verify_blockchain_interval, Duration::from_secs(3));
+    assert_eq!(config.verify_blockchain_interval(), Duration::from_secs(3));
     let config = toml("peer_timeout_interval = 3\nverify_blockchain_interval = 0.5").unwrap();
     assert_eq!(
-        config.config.verify_blockchain_interval,
+        config.config.verify_blockchain_interval(),
         Duration::from_millis(500)
+    );
+}
+
+/// Each way to say the same gives the same node.
+#[test]
+fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
+    let loaded = |inputs: Inputs| inputs.load().unwrap().config;
+    let environment = |name: &str, value: &str| Inputs {
+        environment: vec![(name.into(), value.into())],
+        ..Inputs::default()
+    };
+    let direct = Config {
+        chain: Some(Chain::Main),
+        ..Config::default()
+    };
+    let direct = direct.resolve().unwrap();
+    assert_eq!(direct.chain_id, Some(1));
+    assert_eq!(toml("chain = \"main\"").unwrap().config, direct);
+    assert_eq!(loaded(environment("ASTREUM_CHAIN", "main")), direct);
+    assert_eq!(loaded(flags(&[("chain", "main")])), direct);
+    let direct = Config {
+        peer_timeout_interval: Duration::from_secs(20),
+        ..Config::default()
+    };
+    let direct = direct.resolve().unwrap();
+    let interval = direct.verify_blockchain_interval;
+    assert_eq!(interval, Some(Duration::from_secs(20)));
+    assert_eq!(toml("peer_timeout_interval = 20").unwrap().config, direct);
+    // A value that equals the default is set nevertheless, however often it is resolved.
+    let both = "peer_timeout_interval = 20\nverify_blockchain_interval = 10";
+    let loaded = toml(both).unwrap().config;
+    let interval = loaded.verify_blockchain_interval();
+    assert_eq!(interval, Duration::from_secs(10));
+    assert_eq!(loaded.clone().resolve().unwrap(), loaded);
+    let contradiction = Config {
+        chain: Some(Chain::Main),
+        chain_id: Some(0),
+        ..Config::default()
+    };
+    let error = contradiction.resolve().unwrap_err().to_string();
+    assert!(error.contains("contradict"), "{error}");
+    let empty = Config {
+        cold_storage_path: Some("".into()),
+        ..Config::default()
+    };
+    let error = empty.resolve().unwrap_err().to_string();
+    assert!(
+        error.contains("cold_storage_path: an empty path"),
+        "{error}"
     );
 }
 
@@ -648,7 +699,7 @@ proptest! {
         };
         let line = |key: &Key| format!("{} = {}\n", key.name, key.show(&config));
         let text: String = KEYS.iter().filter(|key| key.show(&config) != Shown::Nothing).map(line).collect();
-        prop_assert_eq!(toml(&text).unwrap().config, config);
+        prop_assert_eq!(toml(&text).unwrap().config, config.resolve().unwrap());
     }
 
     #[test]

@@ -400,6 +400,27 @@ impl Setting for Duration {
     }
 }
 
+/// A value that follows from other keys where it is not set.
+macro_rules! derived_setting {
+    ($($type:ty)+) => {$(
+        impl Setting for Option<$type> {
+            fn read(raw: &Raw) -> Result<Self, String> {
+                <$type>::read(raw).map(Some)
+            }
+
+            fn fits(&self, allowed: Allowed) -> bool {
+                self.is_none_or(|value| value.fits(allowed))
+            }
+
+            fn show(&self) -> Shown {
+                self.as_ref().map_or(Shown::Nothing, Setting::show)
+            }
+        }
+    )+};
+}
+
+derived_setting!(u64 Duration);
+
 /// Nothing is an empty text.
 impl<T: OptionalSetting> Setting for Option<T> {
     fn read(raw: &Raw) -> Result<Self, String> {
@@ -446,6 +467,17 @@ pub(super) trait OptionalSetting: Sized {
 impl OptionalSetting for PathBuf {
     fn parse(text: &str) -> Option<Self> {
         (!text.contains('\0')).then(|| expand_home(text.into()))
+    }
+
+    /// Only a program can give these: as text, the first is unset and the second refused.
+    fn reason(&self) -> Option<&'static str> {
+        if self.as_os_str().is_empty() {
+            Some("an empty path names no file; leave it unset")
+        } else if self.as_os_str().as_encoded_bytes().contains(&0) {
+            Some("a path has no NUL byte")
+        } else {
+            None
+        }
     }
 
     fn shown(&self) -> Shown {

@@ -1,6 +1,7 @@
 //! What is said over the control socket about the chain.
 //!
-//! Amounts, counters and what else can pass 64 bits are decimal text, so that no reader rounds them.
+//! Amounts and counters are decimal text, so that no reader rounds them; heights, times, chain ids and
+//! difficulties are numbers (see [`super::number`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,10 @@ pub struct HeadReply {
     /// Its id, in hex.
     pub id: String,
     /// Its height.
+    #[serde(with = "super::number")]
     pub height: String,
     /// Its time, in seconds since 1970.
+    #[serde(with = "super::number")]
     pub timestamp: String,
     /// Why it is taken for the head: `own`, `verified` or `trusted`.
     pub state: String,
@@ -32,14 +35,18 @@ pub struct BlockReply {
     /// Its id, in hex.
     pub id: String,
     /// Identifier of its chain.
+    #[serde(with = "super::number")]
     pub chain_id: String,
     /// Its height.
+    #[serde(with = "super::number")]
     pub height: String,
     /// The id of the block before it, in hex; 64 zeros where there is none.
     pub previous: String,
     /// Its time, in seconds since 1970.
+    #[serde(with = "super::number")]
     pub timestamp: String,
     /// Zero bits that its successor's id needs.
+    #[serde(with = "super::number")]
     pub difficulty: String,
     /// Who made it, in hex.
     pub validator: String,
@@ -182,6 +189,7 @@ pub struct TransactionReply {
     /// Its id, in hex.
     pub id: String,
     /// Identifier of its chain.
+    #[serde(with = "super::number")]
     pub chain_id: String,
     /// Who pays, in hex.
     pub sender: String,
@@ -233,6 +241,7 @@ pub struct TransactionStatusReply {
     /// The block, if it is in one.
     pub block: Option<String>,
     /// That block's height.
+    #[serde(default, with = "super::number::optional")]
     pub height: Option<String>,
     /// `included`, `safe` (no branch of less than half of the stake can undo the block) or `settled`
     /// (undoing it takes a third of the stake to produce on both branches), if it is in a block.

@@ -72,6 +72,9 @@ impl ChainReply {
             };
             lines.push(("height", format!("{height} ({state})")));
         }
+        if let Some(timestamp) = self.timestamp {
+            lines.push(("head time", crate::log::utc_text(timestamp)));
+        }
         if let Some(root) = &self.root {
             lines.push(("verified from", root.clone()));
         }

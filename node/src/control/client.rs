@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
-use super::server::too_long;
+use super::server::{is_locked, too_long};
 use crate::Patience;
 
 /// How long a reply may take: longer than a node looks for an atom at many peers.
@@ -20,6 +20,12 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 pub enum ClientError {
     /// Nobody listens at the socket.
     NotRunning {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// A node has the socket's lock and does not listen: the socket was removed, or the node starts
+    /// or stops.
+    Unreachable {
         /// The socket.
         socket: PathBuf,
     },
@@ -46,6 +52,13 @@ impl fmt::Display for ClientError {
                 f,
                 "no node is running at {}; start one with `astreum run`, or name another socket \
                  with --control-socket",
+                socket.display()
+            ),
+            Self::Unreachable { socket } => write!(
+                f,
+                "a node runs with the control socket {0} and cannot be reached there: it starts or \
+                 stops, or the socket was removed, and the node creates it again within seconds; \
+                 otherwise stop the process that has {0}.lock open",
                 socket.display()
             ),
             Self::Io { socket, error } if is_timeout(error) => {
@@ -113,9 +126,14 @@ impl Client {
 
     fn exchange(&self, request: &Request) -> Result<Vec<u8>, ClientError> {
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
-                socket: self.socket.clone(),
-            },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                let socket = self.socket.clone();
+                if is_locked(&socket) {
+                    ClientError::Unreachable { socket }
+                } else {
+                    ClientError::NotRunning { socket }
+                }
+            }
             io::ErrorKind::InvalidInput => ClientError::Io {
                 socket: self.socket.clone(),
                 error: too_long(&self.socket).unwrap_or(error),

@@ -6,6 +6,8 @@
 //! - At most [`MAX_CONNECTIONS`] connections take any request. [`RESERVED_CONNECTIONS`] further ones take
 //!   [`Request::Status`] and [`Request::Stop`] alone, one each and within [`RESERVED_TIMEOUT`]: a
 //!   node whose connections are all at work can still be asked and stopped.
+//! - A connection that has asked nothing for [`DISPLACED_AFTER`] gives its place to a new one when
+//!   there is no other: idle connections lock nobody out.
 //! - When the peer closes a connection, the flag of the request under way is set, and what waits or
 //!   computes for it ends. A peer that only ends its own side still gets its reply.
 
@@ -21,6 +23,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 /// Connections that are open at a time and take any request.
 pub const MAX_CONNECTIONS: usize = 32;
@@ -29,6 +32,8 @@ pub const RESERVED_CONNECTIONS: usize = 4;
 const ALL_CONNECTIONS: usize = MAX_CONNECTIONS + RESERVED_CONNECTIONS;
 /// How long a connection may say nothing, or not take its reply.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle time after which a connection may lose its place.
+const DISPLACED_AFTER: Duration = Duration::from_secs(2);
 /// The same for a reserved one.
 const RESERVED_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -44,6 +49,8 @@ struct Connection {
     stream: UnixStream,
     /// Set when the peer is gone, or the node stops.
     gone: Arc<AtomicBool>,
+    /// Since when it waits for a request; `None` while one is under way.
+    idle_since: Arc<Mutex<Option<Instant>>>,
     thread: JoinHandle<()>,
 }
 
@@ -84,6 +91,7 @@ impl Connections {
             return;
         }
         let mut open = self.open();
+        while open.len() >= MAX_CONNECTIONS && displace_idle(&mut open) {}
         let place = match open.len() {
             ..MAX_CONNECTIONS => Place::Any,
             MAX_CONNECTIONS..ALL_CONNECTIONS => Place::Reserved,
@@ -104,17 +112,20 @@ impl Connections {
         let _ = registry.register(&mut source, Token(id), Interest::READABLE);
         let gone = Arc::new(AtomicBool::new(self.is_interrupted.load(Ordering::Relaxed)));
         let (handler, shared, flag) = (Arc::clone(handler), Arc::clone(self), Arc::clone(&gone));
+        let idle_since = Arc::new(Mutex::new(Some(Instant::now())));
+        let idle = Arc::clone(&idle_since);
         // The map is locked, so the thread cannot be gone before it is in it.
         let spawned = thread::Builder::new()
             .name("control-connection".to_owned())
             .spawn(move || {
-                serve(&stream, handler.as_ref(), place, &flag);
+                serve(&stream, handler.as_ref(), place, (&flag, &idle));
                 shared.open().remove(&id);
             });
         if let Ok(thread) = spawned {
             let connection = Connection {
                 stream: copy,
                 gone,
+                idle_since,
                 thread,
             };
             open.insert(id, connection);
@@ -149,6 +160,25 @@ impl Connections {
             let _ = connection.thread.join();
         }
     }
+}
+
+/// Closes the connection that has been idle for longest, if for [`DISPLACED_AFTER`]; `false` if none
+/// has.
+fn displace_idle(open: &mut BTreeMap<usize, Connection>) -> bool {
+    let idle = open.iter().filter_map(|(id, connection)| {
+        let since = (*lock(&connection.idle_since))?;
+        (since.elapsed() >= DISPLACED_AFTER).then_some((since, *id))
+    });
+    let longest = idle.min().and_then(|(_, longest)| open.remove(&longest));
+    if let Some(connection) = &longest {
+        // Its thread sees the end of the input and ends.
+        let _ = connection.stream.shutdown(Shutdown::Both);
+    }
+    longest.is_some()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn no_place() -> ErrorReply {
@@ -188,16 +218,23 @@ fn is_allowed(_: &UnixStream) -> bool {
     true
 }
 
-fn serve(stream: &UnixStream, handler: &dyn Handler, place: Place, gone: &Arc<AtomicBool>) {
+fn serve(
+    stream: &UnixStream,
+    handler: &dyn Handler,
+    place: Place,
+    (gone, idle_since): (&Arc<AtomicBool>, &Mutex<Option<Instant>>),
+) {
     let handler = Placed { handler, place };
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
         line.clear();
+        *lock(idle_since) = Some(Instant::now());
         let read = reader
             .by_ref()
             .take(MAX_LINE_BYTES as u64)
             .read_until(b'\n', &mut line);
+        *lock(idle_since) = None;
         let answer = match (read, line.pop()) {
             (Ok(_), Some(b'\n')) => answer_line(&handler, &line, gone),
             (Ok(MAX_LINE_BYTES), Some(_)) => {

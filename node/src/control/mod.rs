@@ -17,6 +17,7 @@ mod chain_status;
 mod client;
 mod connections;
 mod forks;
+mod number;
 mod protocol;
 mod server;
 
@@ -28,10 +29,12 @@ pub use chain::{
 pub use chain_status::{BadBlockReply, ChainReply, SyncReply};
 pub use client::{Client, ClientError, DEFAULT_TIMEOUT};
 pub use connections::{MAX_CONNECTIONS, RESERVED_CONNECTIONS};
+pub use number::number;
+
 pub use forks::{ForkReply, ForksReply, SideReply};
 pub use protocol::{
-    AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply, MAX_LINE_BYTES,
-    MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply,
-    Request, SetAsideReply, StatusReply, answer_line, hex, unhex,
+    AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply,
+    MAX_LINE_BYTES, MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply,
+    RefusalReply, Reply, Request, SeedReply, SetAsideReply, StatusReply, answer_line, hex, unhex,
 };
 pub use server::{Server, ServerError};

@@ -51,6 +51,26 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_seconds: Option<u64>,
     },
+    /// What is advertised for users: a list of [`AdvertisementReply`].
+    Advertised {},
+    /// Ends an advertisement: whether there was one.
+    Withdraw {
+        /// Its id, in hex.
+        id: String,
+    },
+    /// Removes a peer: whether it was known.
+    RemovePeer {
+        /// Its public key, in hex.
+        key: String,
+        /// Whether its packets are dropped from now on.
+        #[serde(default)]
+        ban: bool,
+    },
+    /// Ends a ban: whether there was one.
+    UnbanPeer {
+        /// The public key, in hex.
+        key: String,
+    },
     /// Says hello to an address: the address that it stands for, as text.
     Connect {
         /// `host:port` or `[ipv6]:port`.
@@ -266,6 +286,12 @@ pub struct StatusReply {
     pub difficulty: u8,
     /// Id of the chain's head, in hex, if there is one.
     pub latest_block: Option<String>,
+    /// The configured seeds.
+    #[serde(default)]
+    pub seeds: Vec<SeedReply>,
+    /// Seconds since the time of the chain's head, if there is one.
+    #[serde(default)]
+    pub head_age_seconds: Option<u64>,
     /// The chain that is followed.
     #[serde(default)]
     pub chain: ChainReply,
@@ -283,6 +309,33 @@ pub struct StatusReply {
     /// Whether blocks are not produced, or not stored, although they should be; `problems` says why.
     #[serde(default)]
     pub halted: bool,
+}
+
+/// A configured seed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SeedReply {
+    /// Its name and port.
+    pub name: String,
+    /// The addresses that the name has.
+    pub addresses: Vec<String>,
+    /// Why the last lookup found none.
+    pub error: Option<String>,
+}
+
+impl SeedReply {
+    /// Returns the line for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let is_address = self.addresses == [self.name.as_str()];
+        let addresses = match &self.addresses[..] {
+            [] => String::new(),
+            _ if is_address => String::new(),
+            addresses => format!(" at {}", addresses.join(", ")),
+        };
+        let error = self.error.as_ref();
+        let error = error.map(|error| format!(", cannot be resolved: {error}"));
+        format!("{}{addresses}{}", self.name, error.unwrap_or_default())
+    }
 }
 
 /// How a validator is doing.
@@ -342,6 +395,17 @@ pub struct PeerReply {
     /// How many bad blocks it has offered.
     #[serde(default)]
     pub bad_blocks: u64,
+}
+
+/// Something that is advertised.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdvertisementReply {
+    /// Its id, in hex.
+    pub id: String,
+    /// Whether it is a whole list.
+    pub list: bool,
+    /// Seconds until it ends; null until it is withdrawn.
+    pub expires_seconds: Option<u64>,
 }
 
 /// Somebody who has an atom.

@@ -23,6 +23,9 @@ use super::protocol::Handler;
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// How often the socket is looked for at its path.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Times that a lock is tried again, and the pauses between.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 /// The first token of a connection.
@@ -63,7 +66,7 @@ impl fmt::Display for ServerError {
             ),
             Self::NotASocket { socket } => write!(
                 f,
-                "control_socket {} exists and is no socket; it is left alone",
+                "control_socket {} exists and is not a socket; it is left alone",
                 socket.display()
             ),
             Self::Io {
@@ -302,6 +305,13 @@ fn lock_path(socket: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether a process has the lock of a socket.
+pub(super) fn is_locked(socket: &Path) -> bool {
+    let file = File::open(lock_path(socket));
+    // Held for a moment, which a node that starts waits for.
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Takes the lock that entitles a process to replace the socket. It is released with the process.
 fn lock(socket: &Path) -> Result<File, ServerError> {
     let mut options = OpenOptions::new();
@@ -312,7 +322,16 @@ fn lock(socket: &Path) -> Result<File, ServerError> {
         error,
     };
     let file = options.open(lock_path(socket)).map_err(failed)?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        // Perhaps by a command that only looks.
+        thread::sleep(LOCK_PAUSE);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ServerError::InUse {
             socket: socket.to_owned(),
@@ -375,7 +394,9 @@ fn listen(
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     // Out of descriptors, say: the connection stays queued, so look again soon.
-                    log::warn!("control socket: {error}");
+                    if let Some(more) = crate::log::limited("control socket") {
+                        log::warn!("control socket: {error}{more}");
+                    }
                     thread::sleep(Duration::from_millis(100));
                 }
             }
@@ -584,6 +605,38 @@ mod tests {
             client.request::<String>(&Request::Status {}).unwrap(),
             "done"
         );
+    }
+
+    #[test]
+    fn a_node_without_its_socket_runs_for_clients_too() {
+        let directory = Scratch::new("unreachable");
+        let (socket, server) = start(directory.path());
+        let client = Client::new(&socket, Duration::from_secs(60));
+        // The listener is gone for good, the lock is held.
+        let held = lock_held(&server.held).lock.try_clone().unwrap();
+        server.stop();
+        let asked = || client.request::<String>(&Request::Status {});
+        assert!(matches!(asked(), Err(ClientError::Unreachable { .. })));
+        drop(held);
+        assert!(matches!(asked(), Err(ClientError::NotRunning { .. })));
+    }
+
+    #[test]
+    fn idle_connections_give_their_places_to_new_ones() {
+        let directory = Scratch::new("idle");
+        let socket = directory.path().join("control.sock");
+        let handler = Arc::new(Patient::default());
+        let _server = Server::start(&socket, Arc::clone(&handler) as Arc<dyn Handler>).unwrap();
+        let idle: Vec<UnixStream> = (0..MAX_CONNECTIONS)
+            .map(|_| UnixStream::connect(&socket).unwrap())
+            .collect();
+        let client = Client::new(&socket, Duration::from_secs(60));
+        let connect = || {
+            let address = "127.0.0.1:1".to_owned();
+            client.request::<String>(&Request::Connect { address })
+        };
+        wait_for("any request is answered again", || connect().is_ok());
+        drop(idle);
     }
 
     #[test]

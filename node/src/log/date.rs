@@ -110,7 +110,18 @@ impl fmt::Display for ConsoleStamp {
 }
 
 /// `YYYY-MM-DD HH:MM:SS UTC`, for output to people.
-pub(crate) struct UtcSeconds(pub(crate) Duration);
+pub(super) struct UtcSeconds(pub(super) Duration);
+
+/// Seconds since 1970 as people read them; what no calendar has stays a number.
+pub(crate) fn utc_text(seconds: u64) -> String {
+    // The last second of the year 9999.
+    const LAST: u64 = 253_402_300_799;
+    if seconds <= LAST {
+        UtcSeconds(Duration::from_secs(seconds)).to_string()
+    } else {
+        format!("{seconds} s after 1970")
+    }
+}
 
 impl fmt::Display for UtcSeconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

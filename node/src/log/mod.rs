@@ -16,6 +16,7 @@ mod event;
 mod file;
 mod limit;
 mod names;
+mod router;
 mod tidy;
 mod trust;
 mod writer;
@@ -33,8 +34,10 @@ use astreum_core::text::Escaped;
 use env_logger::{Builder, Env, Target};
 use log::{Log, Metadata, Record};
 
-pub(crate) use date::UtcSeconds;
+pub(crate) use date::utc_text;
 pub use limit::{Limiter, Suppressed};
+pub use router::Scope;
+pub(crate) use router::within;
 
 use astreum_core::time::Instant;
 
@@ -93,6 +96,8 @@ macro_rules! debug {
 )]
 pub(crate) use {debug, emit, error, info, warn_ as warn};
 
+/// Logs whose handles are alive.
+static OPEN_LOGS: Mutex<usize> = Mutex::new(0);
 static LIMITER: Mutex<Option<Limiter>> = Mutex::new(None);
 static HEALTH: OnceLock<Arc<Health>> = OnceLock::new();
 
@@ -155,6 +160,39 @@ impl core::error::Error for LogError {}
 /// When the process has a logger already, or no thread can be started. A directory that cannot be
 /// written is not an error: it is reported on stderr and by [`problem`].
 pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
+    if !router::install() || router::has_default() {
+        return Err(LogError::AlreadySet);
+    }
+    let health = Arc::clone(HEALTH.get_or_init(Arc::default));
+    let (logger, handle) = start(config, paths, health)?;
+    if !router::set_default(logger) {
+        return Err(LogError::AlreadySet);
+    }
+    info!("{BANNER}");
+    Ok(handle)
+}
+
+/// Opens the log of one of several nodes of this process, banner first: lines of threads that run in
+/// the scope go there.
+///
+/// # Errors
+/// When the process has a logger of its own, which gets the lines then, or no thread can be started.
+pub fn open(config: &Config, paths: &Paths) -> Result<(Scope, Handle), LogError> {
+    if !router::install() {
+        return Err(LogError::AlreadySet);
+    }
+    let (logger, handle) = start(config, paths, Arc::default())?;
+    let scope = Scope::new(logger);
+    scope.enter(|| info!("{BANNER}"));
+    Ok((scope, handle))
+}
+
+/// Starts the thread of a log.
+fn start(
+    config: &Config,
+    paths: &Paths,
+    health: Arc<Health>,
+) -> Result<(NodeLogger, Handle), LogError> {
     let settings = Settings {
         directory: paths.log_dir.clone(),
         retention_days: config.logging_retention_days,
@@ -172,25 +210,28 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
         wall: clock::unix_time,
         monotonic,
         complain,
-        health: Arc::clone(HEALTH.get_or_init(Arc::default)),
+        health,
     };
     let (logger, messages) = NodeLogger::new(clock::unix_time);
     let writer_dropped = Arc::clone(&logger.dropped);
     let handle_sender = logger.sender.clone();
     let level = logger.filter.filter();
-    log::set_boxed_logger(Box::new(logger)).map_err(|_| LogError::AlreadySet)?;
     let thread = thread::Builder::new()
         .name(THREAD_NAME.to_owned())
         .spawn(move || {
             Writer::new(settings, host, writer_dropped).run(&messages);
         })
         .map_err(LogError::Thread)?;
-    log::set_max_level(level);
-    info!("{BANNER}");
-    Ok(Handle {
+    {
+        let mut open = OPEN_LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+        *open += 1;
+        log::set_max_level(level.max(log::max_level()));
+    }
+    let handle = Handle {
         sender: handle_sender,
         thread: Some(thread),
-    })
+    };
+    Ok((logger, handle))
 }
 
 /// Handle of the log's thread; dropping it writes the remaining lines.
@@ -209,7 +250,14 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        log::set_max_level(log::LevelFilter::Off);
+        {
+            // The level is set under the lock: another log may be opened at this moment.
+            let mut open = OPEN_LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                log::set_max_level(log::LevelFilter::Off);
+            }
+        }
         flush(&self.sender);
         // Waited for only when it took the message: it may hang in a write to a dead disk.
         if self.sender.try_send(Message::Stop).is_ok()

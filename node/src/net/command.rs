@@ -1,7 +1,7 @@
 //! What API threads, the resolver and the workers say to the loop.
 
 use super::Stopped;
-use super::resolve::SeedAddresses;
+use super::resolve::{SeedAddresses, SeedState};
 use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
@@ -31,6 +31,11 @@ pub(super) enum Command {
         /// Names the fetch in [`Command::Cancel`].
         ticket: u64,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
+    },
+    /// A fetch that nobody waits for: what comes is kept.
+    Request {
+        id: AtomId,
+        kind: PayloadType,
     },
     /// Ends a fetch whose caller does not wait any more.
     Cancel {
@@ -83,6 +88,23 @@ pub(super) enum Command {
         reply: SyncSender<Vec<Provider>>,
     },
     Status(SyncSender<NetworkStatus>),
+    /// Peers of an earlier run, which are contacted while there are none.
+    Remember(Vec<SocketAddr>),
+    /// Removes a peer; `bans` keeps it away.
+    Remove {
+        key: PublicKey,
+        bans: bool,
+        reply: SyncSender<bool>,
+    },
+    /// Ends a ban; whether there was one.
+    Unban {
+        key: PublicKey,
+        reply: SyncSender<bool>,
+    },
+    /// The keys that are banned.
+    Banned(SyncSender<Vec<PublicKey>>),
+    /// The objects that are advertised.
+    Advertised(SyncSender<Vec<Advertisement>>),
     Seeds(SeedAddresses),
     WorkDone(WorkDone),
     ReadDone(ReadDone),
@@ -172,6 +194,10 @@ pub struct NetworkStatus {
     pub head: Option<AtomId>,
     /// Time since the loop started.
     pub uptime: Duration,
+    /// The configured seeds.
+    pub seeds: Vec<SeedState>,
+    /// Where packets with this node's own key came from lately.
+    pub own_key_from: Option<SocketAddr>,
     /// What the engine counted.
     pub stats: Stats,
 }

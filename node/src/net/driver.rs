@@ -17,6 +17,7 @@ use super::grind::Grinder;
 use super::peer_statements::PeerStatements;
 use super::readers::Readers;
 use super::report::Report;
+use super::resolve::SeedState;
 use super::seeds::Seeds;
 use super::socket::{NodeSocket, Received, Sent};
 use super::{NetworkError, engine_config};
@@ -30,8 +31,11 @@ use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
+use astreum_core::wire::engine::{
+    DropReason, Engine, Event, FetchError, FetchId, Recipient, Transmit,
+};
 use astreum_core::wire::handshake::ChainIdentity;
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -52,6 +56,8 @@ const RECEIVED_PER_TURN: usize = 512;
 const COMMANDS_PER_TURN: usize = 64;
 /// Room for the largest UDP datagram.
 const DATAGRAM_BYTES: usize = 1 << 16;
+/// How long a packet with our own key is a warning.
+const OWN_KEY_LIFETIME: Duration = Duration::from_secs(3_600);
 /// How long stopping waits for the socket to take what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -91,6 +97,11 @@ pub(super) struct Driver {
     head: Option<AtomId>,
     statements: PeerStatements,
     reported: Report,
+    /// Addresses of peers of an earlier run.
+    remembered: Vec<SocketAddr>,
+    seed_states: Vec<SeedState>,
+    /// Where a packet with our own key came from last, and when.
+    own_key_from: Option<(SocketAddr, Instant)>,
 }
 
 impl Driver {
@@ -141,6 +152,9 @@ impl Driver {
             head: config.latest_block_hash,
             statements: PeerStatements::default(),
             reported: Report::default(),
+            remembered: Vec::new(),
+            seed_states: Vec::new(),
+            own_key_from: None,
         })
     }
 
@@ -218,7 +232,12 @@ impl Driver {
         self.drain(now);
         self.statements.retry(now, |key| self.engine.peer(key));
         let has_peers = self.engine.peer_count() > 0;
-        self.seeds.check(now, has_peers);
+        if self.seeds.check(now, has_peers) {
+            for address in self.remembered.clone() {
+                self.engine.connect(now, address);
+            }
+            self.transmit();
+        }
         if let Some(line) = self.reported.line(now, self.engine.stats()) {
             log::info!("{line}");
         }
@@ -248,6 +267,39 @@ impl Driver {
                 let fetch = self.engine.fetch(now, id, kind);
                 self.tickets.insert(ticket, fetch);
                 self.fetches.insert(fetch, Reply::Caller { ticket, reply });
+            }
+            Command::Request { id, kind } => {
+                self.engine.fetch(now, id, kind);
+            }
+            Command::Remember(addresses) => {
+                self.remembered = addresses;
+                self.seeds.wake();
+                for address in self.remembered.clone() {
+                    self.engine.connect(now, address);
+                }
+            }
+            Command::Remove { key, bans, reply } => {
+                let was_known = if bans {
+                    self.engine.ban(key)
+                } else {
+                    self.engine.disconnect(&key)
+                };
+                let _ = reply.send(was_known);
+            }
+            Command::Unban { key, reply } => {
+                let _ = reply.send(self.engine.unban(&key));
+            }
+            Command::Banned(reply) => {
+                let _ = reply.send(self.engine.banned().copied().collect());
+            }
+            Command::Advertised(reply) => {
+                let advertised = self.engine.advertised();
+                let advertised = advertised.map(|(id, kind, expires)| Advertisement {
+                    id: *id,
+                    kind,
+                    lifetime: expires.map(|at| at.since(now)),
+                });
+                let _ = reply.send(advertised.collect());
             }
             Command::Cancel { ticket } => {
                 // It may have been answered meanwhile.
@@ -332,6 +384,7 @@ impl Driver {
             Command::Seeds(seeds) => {
                 self.engine
                     .set_seeds(now, &seeds.default, &seeds.additional);
+                self.seed_states = seeds.states;
             }
             Command::WorkDone(done) => self.engine.handle_work(now, done),
             Command::ReadDone(done) => self.engine.handle_read(now, done),
@@ -352,12 +405,16 @@ impl Driver {
                         self.engine.enqueue_datagram(now, from, datagram);
                         continue;
                     }
+                    let own = self.engine.stats().dropped(DropReason::OwnKey);
                     self.engine.handle_datagram(
                         now,
                         from,
                         datagram,
                         &self.store.served_from_memory(),
                     );
+                    if self.engine.stats().dropped(DropReason::OwnKey) > own {
+                        self.note_own_key(now, from);
+                    }
                     self.transmit();
                     budget = budget.saturating_sub(1);
                 }
@@ -381,6 +438,18 @@ impl Driver {
                 return;
             }
             self.transmit();
+        }
+    }
+
+    /// Notes a packet with our own key that does not come from our own address.
+    fn note_own_key(&mut self, now: Instant, from: SocketAddr) {
+        let own = self.engine.advertised_address();
+        if own.is_some_and(|own| own.ip() == from.ip()) && !from.ip().is_loopback() {
+            return;
+        }
+        self.own_key_from = Some((from, now));
+        if let Some(more) = log::limited("own relay key") {
+            log::warn!("{}{more}", crate::run::own_key_warning(from));
         }
     }
 
@@ -550,6 +619,11 @@ impl Driver {
             advertisements: self.engine.advertised().count(),
             head: self.head,
             uptime: now.since(Instant::ZERO),
+            seeds: self.seed_states.clone(),
+            own_key_from: self
+                .own_key_from
+                .filter(|(_, at)| now.since(*at) < OWN_KEY_LIFETIME)
+                .map(|(from, _)| from),
             stats: self.engine.stats().clone(),
         }
     }

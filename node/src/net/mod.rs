@@ -7,12 +7,15 @@
 mod command;
 mod driver;
 mod grind;
+mod local_address;
 mod peer_statements;
 mod readers;
 mod report;
 pub mod resolve;
 mod seeds;
 pub mod socket;
+
+pub use resolve::SeedState;
 
 pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 
@@ -30,12 +33,16 @@ use command::{Command, CommandSender};
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use driver::Driver;
 use resolve::SeedNames;
 use socket::BindError;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+
+/// Time that peers have for an object whose caller does not wait.
+const UNWATCHED_FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no network.
 #[derive(Debug)]
@@ -216,6 +223,55 @@ impl NetworkHandle {
         }
     }
 
+    /// Asks peers for an object without waiting: what comes is kept in memory, for a later look.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn request(&self, id: AtomId, kind: PayloadType) -> Result<(), Stopped> {
+        self.commands.send(Command::Request { id, kind })
+    }
+
+    /// Contacts the addresses of peers of an earlier run, now and while there are no peers.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn remember(&self, addresses: Vec<SocketAddr>) -> Result<(), Stopped> {
+        self.commands.send(Command::Remember(addresses))
+    }
+
+    /// Removes a peer; `false` if it was not known. It may come back unless it is banned: then its
+    /// packets are dropped for as long as this network runs.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn remove_peer(&self, key: PublicKey, bans: bool) -> Result<bool, Stopped> {
+        self.ask(|reply| Command::Remove { key, bans, reply })
+    }
+
+    /// Ends a ban; `false` if there was none.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn unban(&self, key: PublicKey) -> Result<bool, Stopped> {
+        self.ask(|reply| Command::Unban { key, reply })
+    }
+
+    /// Returns the keys of banned peers.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn banned(&self) -> Result<Vec<PublicKey>, Stopped> {
+        self.ask(Command::Banned)
+    }
+
+    /// Returns the objects that are advertised, with the time that is left for each.
+    ///
+    /// # Errors
+    /// When the network has been stopped.
+    pub fn advertised(&self) -> Result<Vec<Advertisement>, Stopped> {
+        self.ask(Command::Advertised)
+    }
+
     /// Tells the closest peers that this node has an object, again and again until it expires;
     /// `false` if too many are advertised.
     ///
@@ -381,6 +437,8 @@ fn engine_config(config: &Config, secret: SecretKey, port: u16) -> EngineConfig 
     let fetch_timeout = config
         .atom_fetch_interval
         .saturating_mul(config.atom_fetch_retries);
+    // Zero ends the waiting of callers and not the asking: peers are given the default time.
+    let fetch_timeout = Some(fetch_timeout).filter(|timeout| !timeout.is_zero());
     EngineConfig {
         use_ipv6: config.use_ipv6,
         advertised_address: config.advertised_address,
@@ -390,7 +448,7 @@ fn engine_config(config: &Config, secret: SecretKey, port: u16) -> EngineConfig 
         peer_timeout_interval: config.peer_timeout_interval,
         bootstrap_retry_interval: config.bootstrap_retry_interval,
         storage_index_interval: config.storage_index_interval,
-        fetch_timeout,
+        fetch_timeout: fetch_timeout.unwrap_or(UNWATCHED_FETCH_TIMEOUT),
         incoming_queue_limit_bytes: config.incoming_queue_size_limit,
         outgoing_queue_limit_bytes: config.outgoing_queue_size_limit,
         incoming_queue_timeout: config.incoming_queue_timeout,

@@ -32,12 +32,34 @@ pub struct SeedAddresses {
     pub default: Vec<SocketAddr>,
     /// Those of the others.
     pub additional: Vec<SocketAddr>,
+    /// What is known of each seed, in the order of the configuration.
+    pub states: Vec<SeedState>,
+}
+
+/// A seed as it was looked up last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeedState {
+    /// Its name and port, as configured.
+    pub name: String,
+    /// Addresses of the last lookup that found any.
+    pub addresses: Vec<SocketAddr>,
+    /// Why the last lookup found none.
+    pub error: Option<String>,
+}
+
+/// The seeds to look up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// All of them: addresses change.
+    All,
+    /// Those whose last lookup failed.
+    Failed,
 }
 
 /// The handle of the resolving thread, which ends when this is dropped and no lookup is under way.
 #[derive(Debug)]
 pub struct Resolver {
-    requests: SyncSender<()>,
+    requests: SyncSender<Lookup>,
 }
 
 impl Resolver {
@@ -58,25 +80,36 @@ impl Resolver {
         std::thread::Builder::new()
             .name("resolve".into())
             .spawn(move || {
-                let _ = failure.watch(|| run(round, &receiver, deliver));
+                let _ = failure.watch(|| run(round, &receiver, lookup, deliver));
             })?;
         Ok(Self { requests })
     }
 
-    /// Asks for a round of lookups. One that is still under way answers for this request too.
-    pub fn request(&self) {
-        let _ = self.requests.try_send(());
+    /// Asks for a round of lookups; `false` if another one waits for its turn.
+    pub fn request(&self, lookup: Lookup) -> bool {
+        self.requests.try_send(lookup).is_ok()
     }
 }
 
-fn run(mut round: Round, requests: &Receiver<()>, mut deliver: impl FnMut(SeedAddresses) -> bool) {
-    let mut delivered = None;
-    while requests.recv().is_ok() {
+fn run(
+    mut round: Round,
+    requests: &Receiver<Lookup>,
+    mut lookup: impl FnMut(&str) -> io::Result<Vec<SocketAddr>>,
+    mut deliver: impl FnMut(SeedAddresses) -> bool,
+) {
+    let mut delivered = false;
+    while let Ok(wanted) = requests.recv() {
         for at in 0..round.seeds.len() {
-            let changed = round.resolve(at, lookup);
-            let first = delivered.is_none() && at + 1 == round.seeds.len();
-            if (changed || first) && !deliver(delivered.insert(round.addresses()).clone()) {
-                return;
+            if wanted == Lookup::Failed && !round.has_failed(at) {
+                continue;
+            }
+            let changed = round.resolve(at, &mut lookup);
+            let first = !delivered && at + 1 == round.seeds.len();
+            if changed || first {
+                delivered = true;
+                if !deliver(round.addresses()) {
+                    return;
+                }
             }
         }
     }
@@ -91,7 +124,10 @@ struct Seed {
     name: String,
     is_default: bool,
     addresses: Vec<SocketAddr>,
-    failed: bool,
+    /// Why the last lookup failed.
+    error: Option<String>,
+    /// Place in the configuration.
+    place: usize,
 }
 
 #[derive(Debug)]
@@ -102,24 +138,29 @@ struct Round {
 
 impl Round {
     fn new(names: &SeedNames, use_ipv6: bool) -> Self {
-        let seed = |is_default| {
-            move |name: &String| Seed {
+        let default = names.default.iter().map(|name| (name, true));
+        let additional = names.additional.iter().map(|name| (name, false));
+        let all = default.chain(additional).enumerate();
+        let mut seeds: Vec<Seed> = all
+            .map(|(place, (name, is_default))| Seed {
                 name: name.clone(),
                 is_default,
                 addresses: Vec::new(),
-                failed: false,
-            }
-        };
-        let default = names.default.iter().map(seed(true));
-        let mut seeds: Vec<Seed> = default
-            .chain(names.additional.iter().map(seed(false)))
+                error: None,
+                place,
+            })
             .collect();
         // Stable: numbers first, each group in the order of the configuration.
         seeds.sort_by_key(|seed| seed.name.parse::<SocketAddr>().is_err());
         Self { seeds, use_ipv6 }
     }
 
-    /// Looks one name up; whether its addresses changed.
+    /// Whether the last lookup of a seed found nothing.
+    fn has_failed(&self, at: usize) -> bool {
+        self.seeds.get(at).is_some_and(|seed| seed.error.is_some())
+    }
+
+    /// Looks one name up; whether its addresses, or that it has none, changed.
     fn resolve(
         &mut self,
         at: usize,
@@ -139,21 +180,25 @@ impl Round {
         }
         match found {
             Ok(addresses) if !addresses.is_empty() => {
-                seed.failed = false;
-                let changed = seed.addresses != addresses;
+                let had_failed = seed.error.take().is_some();
+                let changed = had_failed || seed.addresses != addresses;
+                if !seed.addresses.is_empty() && seed.addresses != addresses {
+                    log::info!("seed {} has other addresses: {addresses:?}", seed.name);
+                }
                 seed.addresses = addresses;
                 changed
             }
             failure => {
-                if !seed.failed {
-                    let reason = failure.err().map_or_else(
-                        || "it has no address of a family that this node speaks".into(),
-                        |error| error.to_string(),
-                    );
+                let reason = failure.err().map_or_else(
+                    || "it has no address of a family that this node speaks".into(),
+                    |error| error.to_string(),
+                );
+                let is_new = seed.error.is_none();
+                if is_new {
                     log::warn!("seed {} cannot be resolved: {reason}; retrying", seed.name);
                 }
-                seed.failed = true;
-                false
+                seed.error = Some(reason);
+                is_new
             }
         }
     }
@@ -166,9 +211,17 @@ impl Round {
                 .flat_map(|seed| seed.addresses.iter().copied())
                 .collect()
         };
+        let mut seeds: Vec<&Seed> = self.seeds.iter().collect();
+        seeds.sort_by_key(|seed| seed.place);
+        let state = |seed: &&Seed| SeedState {
+            name: seed.name.clone(),
+            addresses: seed.addresses.clone(),
+            error: seed.error.clone(),
+        };
         SeedAddresses {
             default: of(true),
             additional: of(false),
+            states: seeds.iter().map(state).collect(),
         }
     }
 }
@@ -193,11 +246,51 @@ mod tests {
         let known: SocketAddr = "10.0.0.1:1".parse().unwrap();
         assert!(round.resolve(1, |_| Ok(vec![known])));
         assert!(!round.resolve(1, |_| Ok(vec![known])));
+        assert!(round.resolve(1, |_| Err(io::ErrorKind::TimedOut.into())));
         assert!(!round.resolve(1, |_| Err(io::ErrorKind::TimedOut.into())));
         assert_eq!(round.addresses().default, [known]);
-        assert!(round.seeds[1].failed);
-        assert!(!round.resolve(1, |_| Ok(vec![known])));
-        assert!(!round.seeds[1].failed);
+        assert!(round.has_failed(1));
+        assert_eq!(round.addresses().states[0].name, "seed.example:1");
+        assert!(round.addresses().states[0].error.is_some());
+        assert!(round.resolve(1, |_| Ok(vec![known])));
+        assert!(!round.has_failed(1));
+    }
+
+    #[test]
+    fn a_name_that_failed_is_looked_up_again_and_a_changed_address_is_delivered() {
+        let addresses: Vec<SocketAddr> =
+            vec!["10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap()];
+        let round = Round::new(&names(Some("seed.example:1"), &["other.example:1"]), false);
+        let (requests, receiver) = sync_channel(8);
+        for lookup in [Lookup::All, Lookup::Failed, Lookup::Failed, Lookup::All] {
+            requests.send(lookup).unwrap();
+        }
+        drop(requests);
+        let (mut asked, mut delivered) = (Vec::new(), Vec::new());
+        run(
+            round,
+            &receiver,
+            |name| {
+                asked.push(name.to_owned());
+                let times = asked.iter().filter(|it| *it == name).count();
+                match (name, times) {
+                    ("seed.example:1", 1) => Err(io::ErrorKind::NotFound.into()),
+                    ("seed.example:1", 3..) => Ok(vec![addresses[1]]),
+                    _ => Ok(vec![addresses[0]]),
+                }
+            },
+            |seeds| {
+                delivered.push(seeds.default);
+                true
+            },
+        );
+        let seed = asked
+            .iter()
+            .filter(|name| *name == "seed.example:1")
+            .count();
+        assert_eq!((seed, asked.len()), (3, 5), "{asked:?}");
+        let last: Vec<_> = delivered.iter().rev().take(2).cloned().collect();
+        assert_eq!(last, [[addresses[1]], [addresses[0]]]);
     }
 
     #[test]
@@ -222,7 +315,7 @@ mod tests {
             deliver.send(seeds).is_ok()
         })
         .unwrap();
-        resolver.request();
+        assert!(resolver.request(Lookup::All));
         let wait = Duration::from_secs(5);
         let mut last = results.recv_timeout(wait).unwrap();
         while last.additional.len() < 2 {

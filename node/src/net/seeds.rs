@@ -1,7 +1,7 @@
-//! When seeds are looked up, and that being alone is told once.
+//! Timers of the seeds: when their names are looked up, and when a node without peers says so.
 
 use super::command::{Command, CommandSender};
-use super::resolve::Resolver;
+use super::resolve::{Lookup, Resolver};
 use super::seed_names;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -10,12 +10,15 @@ use astreum_core::time::Instant;
 use core::time::Duration;
 use std::io;
 
-/// The resolver and its timer.
+/// Between two lookups of a name that failed, while there are peers.
+const FAILED_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two lookups of all names while there are peers: their addresses may have changed.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(300);
+
+/// The resolver and its timers.
 pub(super) struct Seeds {
     resolver: Option<Resolver>,
-    retry_interval: Duration,
-    retry_at: Option<Instant>,
-    lonely: bool,
+    timers: Timers,
 }
 
 impl Seeds {
@@ -36,35 +39,76 @@ impl Seeds {
             None
         };
         Ok(Self {
-            retry_at: has_seeds.then_some(Instant::ZERO),
+            timers: Timers::new(config.bootstrap_retry_interval, has_seeds),
             resolver,
-            retry_interval: config.bootstrap_retry_interval,
-            lonely: false,
         })
     }
 
     pub(super) const fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.timers.retry_at
     }
 
-    /// Looks the seeds up when it is time, as long as there are no peers.
-    pub(super) fn check(&mut self, now: Instant, has_peers: bool) {
+    /// Starts the timers of a node that has no seeds and remembers peers.
+    pub(super) fn wake(&mut self) {
+        self.timers.retry_at.get_or_insert(Instant::ZERO);
+    }
+
+    /// Looks names up when it is time. Returns whether a node without peers has to try again.
+    pub(super) fn check(&mut self, now: Instant, has_peers: bool) -> bool {
+        let Some(lookup) = self.timers.due(now, has_peers) else {
+            return false;
+        };
+        // One that waits for its turn does for this one, too.
+        let is_taken = self
+            .resolver
+            .as_ref()
+            .is_some_and(|resolver| resolver.request(lookup));
+        if lookup == Lookup::All && is_taken {
+            self.timers.all_at = now + LOOKUP_INTERVAL;
+        }
+        !has_peers
+    }
+}
+
+/// When names are looked up.
+struct Timers {
+    retry_interval: Duration,
+    /// The next lookup; `None` without seeds.
+    retry_at: Option<Instant>,
+    /// The next lookup of all names while there are peers.
+    all_at: Instant,
+    lonely: bool,
+}
+
+impl Timers {
+    fn new(retry_interval: Duration, has_seeds: bool) -> Self {
+        Self {
+            retry_interval: retry_interval.max(Duration::from_millis(100)),
+            retry_at: has_seeds.then_some(Instant::ZERO),
+            all_at: Instant::ZERO,
+            lonely: false,
+        }
+    }
+
+    fn due(&mut self, now: Instant, has_peers: bool) -> Option<Lookup> {
         if self.retry_at.is_none_or(|at| now < at) {
-            return;
+            return None;
         }
-        self.retry_at = Some(now + self.retry_interval.max(Duration::from_millis(100)));
         if has_peers {
+            // A peer that is lost ends this pause no sooner than the interval of retries.
+            let pause = self.retry_interval.min(FAILED_INTERVAL);
+            self.retry_at = Some(now + pause);
             self.lonely = false;
-            return;
+            let is_due = now >= self.all_at;
+            return Some(if is_due { Lookup::All } else { Lookup::Failed });
         }
+        self.retry_at = Some(now + self.retry_interval);
         if now.since(Instant::ZERO) >= self.retry_interval && !self.lonely {
             self.lonely = true;
             let seconds = self.retry_interval.as_secs_f32();
             log::warn!("no peers yet; the seeds are asked again every {seconds} s");
         }
-        if let Some(resolver) = &self.resolver {
-            resolver.request();
-        }
+        Some(Lookup::All)
     }
 }
 
@@ -72,36 +116,39 @@ impl Seeds {
 mod tests {
     use super::*;
 
+    const RETRY: Duration = Duration::from_secs(30);
+
     #[test]
     fn being_alone_is_told_once_until_there_were_peers() {
         let at = Instant::from_secs;
-        let mut seeds = Seeds {
-            resolver: None,
-            retry_interval: Duration::from_secs(30),
-            retry_at: Some(Instant::ZERO),
-            lonely: false,
-        };
-        seeds.check(at(0), false);
-        assert_eq!((seeds.retry_at(), seeds.lonely), (Some(at(30)), false));
-        seeds.check(at(29), false);
-        assert_eq!(seeds.retry_at(), Some(at(30)));
-        seeds.check(at(30), false);
-        assert_eq!((seeds.retry_at(), seeds.lonely), (Some(at(60)), true));
-        seeds.check(at(60), true);
-        assert!(!seeds.lonely);
-        seeds.check(at(90), false);
-        assert!(seeds.lonely);
+        let mut timers = Timers::new(RETRY, true);
+        assert_eq!(timers.due(at(0), false), Some(Lookup::All));
+        assert_eq!((timers.retry_at, timers.lonely), (Some(at(30)), false));
+        assert_eq!(timers.due(at(29), false), None);
+        assert_eq!(timers.due(at(30), false), Some(Lookup::All));
+        assert_eq!((timers.retry_at, timers.lonely), (Some(at(60)), true));
+        timers.due(at(60), true);
+        assert!(!timers.lonely);
+        timers.due(at(90), false);
+        assert!(timers.lonely);
+    }
+
+    #[test]
+    fn names_are_looked_up_while_there_are_peers() {
+        let at = Instant::from_secs;
+        let mut timers = Timers::new(RETRY, true);
+        assert_eq!(timers.due(at(0), false), Some(Lookup::All));
+        timers.all_at = at(300);
+        for second in (30..300).step_by(30) {
+            assert_eq!(timers.due(at(second), true), Some(Lookup::Failed));
+        }
+        assert_eq!(timers.due(at(300), true), Some(Lookup::All));
     }
 
     #[test]
     fn without_seeds_nothing_is_due() {
-        let mut seeds = Seeds {
-            resolver: None,
-            retry_interval: Duration::from_secs(30),
-            retry_at: None,
-            lonely: false,
-        };
-        seeds.check(Instant::from_secs(100), false);
-        assert_eq!((seeds.retry_at(), seeds.lonely), (None, false));
+        let mut timers = Timers::new(RETRY, false);
+        assert_eq!(timers.due(Instant::from_secs(100), false), None);
+        assert_eq!((timers.retry_at, timers.lonely), (None, false));
     }
 }

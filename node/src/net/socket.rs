@@ -1,12 +1,15 @@
 //! The one UDP socket: both directions, both families, errors sorted by what the loop does next.
 //!
 //! Invariants:
-//! - Replies leave from the advertised port, because there is no other socket.
+//! - Replies leave from the advertised port, because there is no other socket, and from the local
+//!   address that their receiver has contacted.
 //! - Outside this module an IPv4 peer has an IPv4 address: an IPv6 socket shows it as
 //!   `::ffff:a.b.c.d`, which is taken apart on the way in and put together on the way out.
 //! - No error of one datagram ends the loop: what is left of errors is "try later" and "this one is
 //!   lost, because …".
 
+use super::local_address::{self, LocalAddresses};
+use core::cell::RefCell;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use mio::net::UdpSocket;
@@ -99,6 +102,8 @@ pub struct NodeSocket {
     socket: UdpSocket,
     use_ipv6: bool,
     port: u16,
+    local: RefCell<LocalAddresses>,
+    control: RefCell<Vec<u8>>,
 }
 
 impl NodeSocket {
@@ -128,9 +133,13 @@ impl NodeSocket {
     /// Takes the next datagram into `buffer`, which should have room for the largest.
     pub fn receive(&self, buffer: &mut [u8]) -> Received {
         for _ in 0..MAX_INTERRUPTS {
-            match self.socket.recv_from(buffer) {
-                Ok((len, from)) => {
+            let mut control = self.control.borrow_mut();
+            match local_address::receive(&self.socket, buffer, &mut control) {
+                Ok((len, from, local)) => {
                     let from = canonical(from);
+                    if let Some(local) = local {
+                        self.local.borrow_mut().note(from.ip(), local);
+                    }
                     return Received::Datagram { len, from };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Received::Empty,
@@ -143,12 +152,22 @@ impl NodeSocket {
 
     /// Hands a datagram to the system.
     pub fn send(&self, datagram: &[u8], to: SocketAddr) -> Sent {
+        let host = to.ip();
         let Some(to) = self.reachable(to) else {
             return Sent::Lost(io::ErrorKind::AddrNotAvailable.into());
         };
         for _ in 0..MAX_INTERRUPTS {
-            match self.socket.send_to(datagram, to) {
-                Ok(_) => return Sent::Done,
+            let local = self.local.borrow().of(&host);
+            let sent = match local {
+                Some(local) => local_address::send_from(&self.socket, datagram, to, local),
+                None => self.socket.send_to(datagram, to).map(|_| ()),
+            };
+            match sent {
+                Ok(()) => return Sent::Done,
+                // The address may have left this host since.
+                Err(error) if local.is_some() && is_about_the_source(&error) => {
+                    self.local.borrow_mut().forget(&host);
+                }
                 Err(error) if is_full(&error) => return Sent::Full,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Linux reports an earlier datagram's fate, once, on the next call.
@@ -172,11 +191,23 @@ impl NodeSocket {
     }
 }
 
-/// A full send buffer says `WouldBlock`; some systems say that there is no buffer space instead.
+/// Whether the socket's own buffer is full, of which it tells when there is room again. `ENOBUFS` is
+/// something else: the queue of one interface is full, the socket counts as writable, and datagrams
+/// to other destinations leave. A datagram that meets it is lost, as on any full link.
 fn is_full(error: &io::Error) -> bool {
-    const NO_BUFFER_SPACE: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
     error.kind() == io::ErrorKind::WouldBlock
-        || (cfg!(unix) && error.raw_os_error() == Some(NO_BUFFER_SPACE))
+}
+
+/// Whether sending failed because of the local address that was asked for, or may have.
+fn is_about_the_source(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, InvalidInput, NetworkUnreachable};
+    let kinds = [
+        AddrNotAvailable,
+        HostUnreachable,
+        InvalidInput,
+        NetworkUnreachable,
+    ];
+    kinds.contains(&error.kind())
 }
 
 /// The address as its own family writes it.
@@ -205,6 +236,9 @@ fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
+    if let Err(error) = local_address::enable(&socket, use_ipv6) {
+        log::warn!("answers leave from the address that the system prefers: {error}");
+    }
     socket.bind(&SocketAddr::new(any, port).into())?;
     let socket = UdpSocket::from_std(socket.into());
     let port = socket.local_addr()?.port();
@@ -212,6 +246,8 @@ fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
         socket,
         use_ipv6,
         port,
+        local: RefCell::default(),
+        control: RefCell::new(local_address::control_buffer()),
     })
 }
 
@@ -284,6 +320,41 @@ mod tests {
         assert_eq!(from.ip(), IpAddr::V6(Ipv6Addr::LOCALHOST));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn answers_leave_from_the_address_that_was_contacted() {
+        for use_ipv6 in [false, true] {
+            let socket = NodeSocket::bind(0, use_ipv6).unwrap();
+            let client = client("127.0.0.1:0");
+            for contacted in ["127.0.0.2", "127.0.0.1", "127.0.0.3"] {
+                client.send_to(b"ping", (contacted, socket.port())).unwrap();
+                let (_, from) = receive(&socket);
+                assert!(matches!(socket.send(b"pong", from), Sent::Done));
+                let mut buffer = [0; 16];
+                let (_, source) = client.recv_from(&mut buffer).unwrap();
+                assert_eq!(
+                    source,
+                    SocketAddr::new(contacted.parse().unwrap(), socket.port())
+                );
+            }
+        }
+    }
+
+    /// Addresses that are not of this host: one that it had, say.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_local_address_that_is_gone_is_not_used() {
+        let socket = NodeSocket::bind(0, false).unwrap();
+        let client = client("127.0.0.1:0");
+        let to = client.local_addr().unwrap();
+        let gone = IpAddr::from([192, 0, 2, 99]);
+        socket.local.borrow_mut().note(to.ip(), gone);
+        assert!(matches!(socket.send(b"pong", to), Sent::Done));
+        let mut buffer = [0; 16];
+        assert_eq!(client.recv_from(&mut buffer).unwrap().0, 4);
+        assert_eq!(socket.local.borrow().of(&to.ip()), None);
+    }
+
     #[test]
     fn the_errors_of_one_datagram_are_its_own() {
         let socket = NodeSocket::bind(0, false).unwrap();
@@ -306,6 +377,13 @@ mod tests {
             ));
         }
         echoes(&socket, &local, "127.0.0.1");
+    }
+
+    #[test]
+    fn full_interface_queue_loses_a_datagram_and_does_not_block_the_socket() {
+        let no_buffer_space = if cfg!(target_os = "linux") { 105 } else { 55 };
+        assert!(!is_full(&io::Error::from_raw_os_error(no_buffer_space)));
+        assert!(is_full(&io::ErrorKind::WouldBlock.into()));
     }
 
     #[test]

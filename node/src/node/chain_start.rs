@@ -43,7 +43,7 @@ pub(super) fn open(
     let Some(path) = location(config)? else {
         return Ok(Start::default());
     };
-    let chain_id = config.chain_id;
+    let chain_id = config.chain_id();
     let mut dir = ChainDir::open(&path, chain_id)?;
     if dir.repair_identity()? {
         log::warn!(
@@ -106,7 +106,7 @@ fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirEr
         if has_files(&other) {
             return Err(ChainDirError::NoJournal {
                 path: path.to_owned(),
-                chain_id: config.chain_id,
+                chain_id: config.chain_id(),
                 trace: Trace::Directory(other),
             });
         }
@@ -117,14 +117,14 @@ fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirEr
 /// Refuses to validate without a journal where the chain has left a trace, unless peers can say how
 /// the chain goes on.
 fn check_no_trace(dir: &ChainDir, config: &Config, store: &Store) -> Result<(), NodeError> {
-    let Some(trace) = trace(dir, config.chain_id, store)? else {
+    let Some(trace) = trace(dir, config.chain_id(), store)? else {
         return Ok(());
     };
     let has_seeds = config.default_seed.is_some() || !config.additional_seeds.is_empty();
     if !has_seeds {
         return Err(NodeError::ChainDir(ChainDirError::NoJournal {
             path: dir.path().to_owned(),
-            chain_id: config.chain_id,
+            chain_id: config.chain_id(),
             trace,
         }));
     }
@@ -172,7 +172,7 @@ fn take_over(
     config: &Config,
     store: &Store,
 ) -> Result<(), NodeError> {
-    let chain_id = config.chain_id;
+    let chain_id = config.chain_id();
     // Before anything is written.
     let head = legacy.head()?;
     for path in legacy.signed_files() {

@@ -6,7 +6,7 @@ use crate::chain::dir::ChainDir;
 use crate::chain::mempool_file::MempoolFile;
 use crate::chain::producer::{Producer, ProducerConfig};
 use crate::chain::{ChainStatus, Input, SyncConfig};
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::lanes::Lanes;
 use crate::log;
 use crate::work::chain::{ChainParts, ChainThread};
@@ -34,8 +34,8 @@ impl Node {
         if chain_thread.is_some() {
             return Ok(());
         }
-        let config = &self.config;
-        let mempool_file = MempoolFile::new(state_dir, config.chain_id);
+        let config = &self.validating_config();
+        let mempool_file = MempoolFile::new(state_dir, config.chain_id());
         let mempool = restored_mempool(config, &mempool_file);
         let network = self.handle()?;
         let producer = producer_config(config);
@@ -64,7 +64,56 @@ impl Node {
         let thread = thread.map_err(NodeError::ChainThread)?;
         network.tell_chain(thread.inbox().clone())?;
         *chain_thread = Some(thread);
+        *self
+            .state_dir
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(state_dir.to_owned());
         Ok(())
+    }
+
+    /// Validates with this key from now on, in place of another one. The chain's thread starts again.
+    ///
+    /// # Errors
+    /// When the chain is not followed, or the key cannot validate here; the node goes on as before.
+    pub fn start_validating(&self, key: Secret) -> Result<(), NodeError> {
+        self.validate_with(Some(key))
+    }
+
+    /// Validates no more, and follows the chain.
+    ///
+    /// # Errors
+    /// When the chain is not followed, or its files cannot be used.
+    pub fn stop_validating(&self) -> Result<(), NodeError> {
+        self.validate_with(None)
+    }
+
+    fn validate_with(&self, key: Option<Secret>) -> Result<(), NodeError> {
+        let state_dir = self.state_dir.lock();
+        let state_dir = state_dir.unwrap_or_else(PoisonError::into_inner).clone();
+        let state_dir = state_dir.ok_or(NodeError::ChainNotStarted)?;
+        let network = self.handle()?;
+        let before = core::mem::replace(&mut *self.validation_key(), key);
+        self.stop_chain();
+        network.set_validator(false)?;
+        let started = self.start_chain(&state_dir);
+        if started.is_err() {
+            *self.validation_key() = before;
+            self.start_chain(&state_dir)?;
+        }
+        started
+    }
+
+    /// The configuration with the key that is validated with.
+    fn validating_config(&self) -> Config {
+        Config {
+            validation_secret_key: self.validation_key().clone(),
+            ..self.config.clone()
+        }
+    }
+
+    fn validation_key(&self) -> MutexGuard<'_, Option<Secret>> {
+        let key = self.validation_key.lock();
+        key.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a transaction that is stored here into the mempool as one of a local user, which is
@@ -161,7 +210,7 @@ fn producer_config(config: &Config) -> Option<ProducerConfig> {
     // At most 65,536.
     let transactions = usize::try_from(config.max_block_transactions).unwrap_or(usize::MAX);
     Some(ProducerConfig {
-        chain_id: config.chain_id,
+        chain_id: config.chain_id(),
         claim_reward: config.claim_reward,
         reference_followers: config.reference_followers,
         max_block_transactions: transactions,

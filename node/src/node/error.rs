@@ -4,11 +4,13 @@ use crate::chain::dir::ChainDirError;
 use crate::config::ConfigErrors;
 use crate::failure::ThreadPanic;
 use crate::keys::KeyError;
+use crate::log::LogError;
 use crate::net::{NetworkError, Stopped};
 use crate::store::StoreError;
 use crate::store::cold::ColdError;
 use astreum_core::wire::engine::FetchError;
 use core::fmt;
+use core::net::SocketAddr;
 use std::io;
 
 /// Why a node could not do what it was asked.
@@ -29,6 +31,14 @@ pub enum NodeError {
     ChainThread(io::Error),
     /// The system gives no thread for the fetching of lost atoms.
     RefetchThread(io::Error),
+    /// The log could not be opened.
+    Log(LogError),
+    /// The file of advertisements cannot be written.
+    Advertisements(io::Error),
+    /// The chain is not followed, so that no key can validate.
+    ChainNotStarted,
+    /// The system gives no thread for the file of known peers.
+    PeersThread(io::Error),
     /// A thread of the node panicked, and the node has stopped.
     Panicked(ThreadPanic),
     /// The thread of the chain has not taken a decision in time.
@@ -39,6 +49,8 @@ pub enum NodeError {
     Resolve(io::Error),
     /// A name has no address that this node's socket can reach.
     NoUsableAddress,
+    /// An address to contact is the node's own.
+    OwnAddress(SocketAddr),
     /// The store did not take an atom.
     Store(StoreError),
     /// Cold storage could not be opened.
@@ -68,6 +80,16 @@ impl fmt::Display for NodeError {
                     "cannot start the thread that fetches lost atoms: {error}"
                 )
             }
+            Self::Log(error) => error.fmt(f),
+            Self::Advertisements(error) => {
+                write!(f, "failed to save advertisements: {error}")
+            }
+            Self::ChainNotStarted => f.write_str(
+                "this node does not follow the chain; start it with Node::builder or start_chain",
+            ),
+            Self::PeersThread(error) => {
+                write!(f, "cannot start the thread that saves known peers: {error}")
+            }
             Self::ChainThread(error) => {
                 write!(f, "cannot start the thread of the chain: {error}")
             }
@@ -80,6 +102,10 @@ impl fmt::Display for NodeError {
             Self::Resolve(error) => write!(f, "the address cannot be resolved: {error}"),
             Self::NoUsableAddress => f.write_str(
                 "the name has no address that this node can reach; IPv6 needs use_ipv6 = true",
+            ),
+            Self::OwnAddress(address) => write!(
+                f,
+                "{address} is this node's own address; give the address of another node"
             ),
             Self::Store(error) => error.fmt(f),
             Self::ColdStorage(error) => write!(f, "cold storage: {error}"),
@@ -98,8 +124,11 @@ impl core::error::Error for NodeError {
             Self::Entropy(error)
             | Self::Resolve(error)
             | Self::ChainThread(error)
+            | Self::PeersThread(error)
+            | Self::Advertisements(error)
             | Self::RefetchThread(error) => Some(error),
             Self::ChainDir(error) => Some(error),
+            Self::Log(error) => Some(error),
             Self::Network(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::ColdStorage(error) => Some(error),
@@ -108,8 +137,10 @@ impl core::error::Error for NodeError {
             Self::Panicked(panic) => Some(panic),
             Self::Config(_)
             | Self::ChainBusy
+            | Self::ChainNotStarted
             | Self::NotConnected
             | Self::NoUsableAddress
+            | Self::OwnAddress(_)
             | Self::TooManyAdvertisements
             | Self::ListTooLong { .. } => None,
         }

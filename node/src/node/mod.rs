@@ -1,12 +1,18 @@
 //! A node as a library: one [`Node`] holds a store and, once connected, a network.
 
+mod advertisements;
+mod builder;
 mod chain;
 pub(crate) mod chain_start;
 mod chain_thread;
+mod environments;
 mod error;
+mod known_peers;
+mod line_file;
 mod refetch;
 mod view;
 
+pub use builder::NodeBuilder;
 pub use chain::{
     AccountState, QUERY_TIMEOUT, SendError, SentTransaction, TRANSACTION_LIFETIME,
     TransactionState, Until, Validators,
@@ -16,10 +22,10 @@ pub use view::NodeStore;
 
 use crate::chain::ChainView;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::net::{Advertisement, FetchFailure, Network, NetworkHandle};
-pub use crate::net::{NetworkStatus, Peer, Provider};
+pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
+use crate::net::{FetchFailure, Network, NetworkHandle};
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
@@ -31,10 +37,11 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine};
 use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
-use core::net::SocketAddr;
-use core::time::Duration;
+use core::net::{IpAddr, SocketAddr};
+use known_peers::KnownPeers;
 use refetch::Refetch;
 use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest chain that is walked; as long as consensus lets a list be.
@@ -99,13 +106,22 @@ pub struct Node {
     chain_thread: Mutex<Option<ChainThread>>,
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
+    known_peers: Mutex<Option<KnownPeers>>,
     chain: ChainView,
     failure: Failure,
     /// What questions about validators have read.
     elections: Mutex<ElectionCache>,
     /// The stakes that the last question about a confirmation has read.
     stakes: Mutex<StakeTable>,
+    environments: environments::Environments,
+    advertised: Mutex<advertisements::Advertised>,
+    /// The key that it validates with.
+    validation_key: Mutex<Option<config::Secret>>,
+    /// Where the files of the chain's thread are, once it was started.
+    state_dir: Mutex<Option<PathBuf>>,
     secret: Secret,
+    // The last to go.
+    own_log: Option<builder::OwnLog>,
 }
 
 /// Keeps the key out of `Debug`.
@@ -117,6 +133,13 @@ impl core::fmt::Debug for Secret {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // In the order that threads need, and before the log ends.
+        self.disconnect();
+    }
+}
+
 impl Node {
     /// A node with this configuration, not connected. Key files are read; without a relay key it
     /// gets a new one for as long as it lives.
@@ -124,8 +147,8 @@ impl Node {
     /// # Errors
     /// When the configuration is not valid, a key file cannot be used, or the system has no
     /// entropy.
-    pub fn new(mut config: Config) -> Result<Self, NodeError> {
-        config.validate().map_err(NodeError::Config)?;
+    pub fn new(config: Config) -> Result<Self, NodeError> {
+        let mut config = config.resolve().map_err(NodeError::Config)?;
         config.read_key_files().map_err(NodeError::KeyFile)?;
         let secret = relay_secret(&config)?;
         let cold = config.cold_storage_path.as_deref().map(|path| {
@@ -140,14 +163,21 @@ impl Node {
             network: Mutex::new(None),
             elections: Mutex::default(),
             refetch: Mutex::new(None),
+            known_peers: Mutex::new(None),
             stakes: Mutex::default(),
             chain: ChainView::default(),
             failure: Failure::default(),
+            environments: environments::Environments::default(),
+            advertised: Mutex::default(),
+            validation_key: Mutex::new(config.validation_secret_key.clone()),
+            state_dir: Mutex::new(None),
+            own_log: None,
             config,
         })
     }
 
-    /// Opens the socket and joins the network. A node that is connected stays so.
+    /// Opens the socket and joins the network. A node that is connected stays so. The chain is followed,
+    /// and a validation key used, after [`Node::start_chain`]; [`Node::builder`] does all of it.
     ///
     /// # Errors
     /// When the port is taken or not allowed, or the system gives no thread.
@@ -158,12 +188,29 @@ impl Node {
             let seed = clock::entropy().map_err(NodeError::Entropy)?;
             let (secret, store) = (self.secret.0.clone(), self.store.clone());
             let started = Network::start(&self.config, secret, seed, store, &self.failure)?;
-            if self.store.cold().is_some() && self.waits() {
+            if self.store.cold().is_some() {
                 let (store, handle) = (self.store.clone(), started.handle());
                 let refetch = Refetch::start(store, handle, &self.failure);
                 *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
             }
+            // What was advertised before is, from now on; there is room for it.
+            started.handle().advertise_all(self.advertised())?;
             *network = Some(started);
+        }
+        Ok(())
+    }
+
+    /// Contacts the validated peers of earlier runs, which a file in `directory` names, and keeps the
+    /// file up to date: a node finds its way back when its seeds are gone.
+    ///
+    /// # Errors
+    /// When the node is not connected, or the system gives no thread.
+    pub fn remember_peers(&self, directory: &Path) -> Result<(), NodeError> {
+        let handle = self.handle()?;
+        let mut known = self.known_peers();
+        if known.is_none() {
+            let started = KnownPeers::start(directory, handle, &self.failure);
+            *known = Some(started.map_err(NodeError::PeersThread)?);
         }
         Ok(())
     }
@@ -172,6 +219,9 @@ impl Node {
     /// wait for the network return at once.
     pub fn disconnect(&self) {
         self.stop_chain();
+        // Looks at the peers once more.
+        let known_peers = self.known_peers().take();
+        drop(known_peers);
         // Taken out first, so that stopping does not hold the locks.
         let refetch = self.refetch().take();
         if let Some(refetch) = &refetch {
@@ -186,7 +236,8 @@ impl Node {
     /// Says hello to an address; what it answers shows in [`Node::peers`].
     ///
     /// # Errors
-    /// When the node is not connected, or the name does not resolve to an address that it can use.
+    /// When the node is not connected, the name does not resolve to an address that it can use, or the
+    /// address is the node's own.
     pub fn contact(&self, address: impl ToSocketAddrs) -> Result<SocketAddr, NodeError> {
         let handle = self.handle()?;
         let addresses = address.to_socket_addrs().map_err(NodeError::Resolve)?;
@@ -194,6 +245,9 @@ impl Node {
             .into_iter()
             .find(|address| address.is_ipv4() || self.config.use_ipv6)
             .ok_or(NodeError::NoUsableAddress)?;
+        if self.port() == Some(address.port()) && is_local(address.ip()) {
+            return Err(NodeError::OwnAddress(address));
+        }
         handle.contact(address)?;
         Ok(address)
     }
@@ -267,33 +321,6 @@ impl Node {
         Ok(Stored { id, durability })
     }
 
-    /// Tells the closest peers that this node has an object, at once and every
-    /// `storage_index_interval`, until `lifetime` is over; `None` until it is withdrawn.
-    ///
-    /// # Errors
-    /// When the node is not connected, or too many are advertised.
-    pub fn advertise(
-        &self,
-        id: AtomId,
-        kind: PayloadType,
-        lifetime: Option<Duration>,
-    ) -> Result<(), NodeError> {
-        let advertisement = Advertisement { id, kind, lifetime };
-        if self.handle()?.advertise(advertisement)? {
-            Ok(())
-        } else {
-            Err(NodeError::TooManyAdvertisements)
-        }
-    }
-
-    /// Ends an advertisement; `false` if there was none.
-    ///
-    /// # Errors
-    /// When the node is not connected.
-    pub fn withdraw(&self, id: AtomId) -> Result<bool, NodeError> {
-        Ok(self.handle()?.withdraw(id)?)
-    }
-
     /// Evaluates an expression over this node's atoms; what is missing is fetched.
     ///
     /// ```
@@ -321,8 +348,7 @@ impl Node {
     /// This node's atoms as a source that fetches what is missing, and a sink.
     #[must_use]
     pub fn view(&self) -> NodeStore {
-        let network = self.handle().ok().filter(|_| self.waits());
-        NodeStore::new(self.store.clone(), network)
+        NodeStore::new(self.store.clone(), self.handle().ok(), self.waits())
     }
 
     /// The peers that have shown who they are; none if the node is not connected.
@@ -335,6 +361,39 @@ impl Node {
             Err(NodeError::NotConnected) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes a peer, which may come back; `false` if it was not known.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn remove_peer(&self, key: PublicKey) -> Result<bool, NodeError> {
+        Ok(self.handle()?.remove_peer(key, false)?)
+    }
+
+    /// Removes a peer and drops its packets for as long as the node is connected; `false` if it was
+    /// not known. Keys cost nothing: a ban keeps a faulty peer away, not an attacker.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn ban(&self, key: PublicKey) -> Result<bool, NodeError> {
+        Ok(self.handle()?.remove_peer(key, true)?)
+    }
+
+    /// Ends a ban; `false` if there was none.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn unban(&self, key: PublicKey) -> Result<bool, NodeError> {
+        Ok(self.handle()?.unban(key)?)
+    }
+
+    /// Returns the keys of banned peers.
+    ///
+    /// # Errors
+    /// When the node is not connected.
+    pub fn banned(&self) -> Result<Vec<PublicKey>, NodeError> {
+        Ok(self.handle()?.banned()?)
     }
 
     /// Who is known to have an object.
@@ -388,12 +447,16 @@ impl Node {
         &self.store
     }
 
-    /// Fetches from the network; `None` if there is none, it may not be waited for, or nobody
-    /// brought the object.
+    /// Fetches from the network; `None` if there is none, or nobody brought the object in time. Where
+    /// waiting is disabled, it is asked for, and a later call finds it.
     fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Option<Vec<Atom>>, NodeError> {
-        let Some(handle) = self.handle().ok().filter(|_| self.waits()) else {
+        let Ok(handle) = self.handle() else {
             return Ok(None);
         };
+        if !self.waits() {
+            let _ = handle.request(id, kind);
+            return Ok(None);
+        }
         match handle.fetch(id, kind) {
             Ok(atoms) => Ok(Some(atoms)),
             Err(FetchFailure::Network(FetchError::NotFound | FetchError::Timeout)) => Ok(None),
@@ -402,7 +465,7 @@ impl Node {
         }
     }
 
-    const fn waits(&self) -> bool {
+    pub(crate) const fn waits(&self) -> bool {
         !self.config.atom_fetch_interval.is_zero() && self.config.atom_fetch_retries > 0
     }
 
@@ -423,6 +486,11 @@ impl Node {
         }
     }
 
+    fn known_peers(&self) -> MutexGuard<'_, Option<KnownPeers>> {
+        let known = self.known_peers.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn refetch(&self) -> MutexGuard<'_, Option<Refetch>> {
         self.refetch.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -430,6 +498,11 @@ impl Node {
     fn network(&self) -> MutexGuard<'_, Option<Network>> {
         self.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an address is one of this host: sockets can be bound to those alone.
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// The relay key that the configuration gives, else a new one.
@@ -446,6 +519,7 @@ fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use core::time::Duration;
 
     #[test]
     fn a_panic_of_a_thread_stops_the_node_and_is_the_error_of_its_calls() {

@@ -11,15 +11,26 @@ use core::convert::Infallible;
 pub struct NodeStore {
     store: Store,
     network: Option<NetworkHandle>,
+    /// Whether a look waits for the network.
+    waits: bool,
 }
 
 impl NodeStore {
-    pub(super) const fn new(store: Store, network: Option<NetworkHandle>) -> Self {
-        Self { store, network }
+    pub(super) const fn new(store: Store, network: Option<NetworkHandle>, waits: bool) -> Self {
+        Self {
+            store,
+            network,
+            waits,
+        }
     }
 
     fn fetch(&self, id: &AtomId) -> Option<Atom> {
-        let atoms = self.network.as_ref()?.fetch(*id, PayloadType::ATOM).ok()?;
+        let network = self.network.as_ref()?;
+        if !self.waits {
+            let _ = network.request(*id, PayloadType::ATOM);
+            return None;
+        }
+        let atoms = network.fetch(*id, PayloadType::ATOM).ok()?;
         atoms.into_iter().next()
     }
 }

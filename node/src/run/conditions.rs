@@ -2,8 +2,9 @@
 
 use super::warnings::warnings as configured;
 use crate::chain::ChainStatus;
-use crate::chain::producer::Activity;
+use crate::chain::producer::{Activity, Halt};
 use crate::config::Config;
+use crate::log::utc_text;
 use crate::store::cold::ColdStats;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{Cause, Contest};
@@ -58,8 +59,8 @@ pub(super) fn problems(
     let sync = &chain.sync;
     let mut halts: Vec<String> = Vec::new();
     if let Some(validator) = &chain.validator {
-        if let Activity::Halted(halt) = &validator.activity {
-            halts.push(halt.to_string());
+        if let Activity::Halted(_) = &validator.activity {
+            halts.push(activity_text(&validator.activity, now));
         }
         halts.extend(validator.problem.as_ref().map(ToString::to_string));
     }
@@ -118,8 +119,32 @@ fn reorganization(chain: &ChainStatus, now: u64) -> Option<String> {
     };
     Some(format!(
         "reorganization of {} blocks at {}: fork point {}, old head {}, new head {}{returned}",
-        deep.depth, deep.at_unix, deep.fork, deep.from, deep.to
+        deep.depth,
+        utc_text(deep.at_unix),
+        deep.fork,
+        deep.from,
+        deep.to
     ))
+}
+
+/// What a validator does, with times as people read them. `now` is the wall time in seconds.
+pub(super) fn activity_text(activity: &Activity, now: u64) -> String {
+    match activity {
+        Activity::Scheduled { timestamp } => {
+            let wait = timestamp.saturating_sub(now);
+            format!("next slot {} (in {wait} s)", utc_text(*timestamp))
+        }
+        Activity::Halted(Halt::SecondValidator { timestamp, .. }) => {
+            // The text is core's, which has no calendar.
+            let text = activity.to_string();
+            text.replacen(
+                &format!(" at {timestamp};"),
+                &format!(" at {};", utc_text(*timestamp)),
+                1,
+            )
+        }
+        activity => activity.to_string(),
+    }
 }
 
 fn damages(cold: &ColdStats) -> Vec<String> {
@@ -219,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn times_are_shown_as_dates() {
+        let at = 1_795_838_684;
+        let next = Activity::Scheduled { timestamp: at };
+        assert_eq!(
+            activity_text(&next, at - 3),
+            "next slot 2026-11-28 04:04:44 UTC (in 3 s)"
+        );
+        let halted = Activity::Halted(Halt::SecondValidator {
+            block: id(1),
+            timestamp: at,
+        });
+        let text = activity_text(&halted, at);
+        assert!(text.contains("at 2026-11-28 04:04:44 UTC;"), "{text}");
+        assert!(!text.contains("1795838684"), "{text}");
+    }
+
+    #[test]
     fn a_deep_reorganization_is_told_for_a_day_with_its_transactions() {
         let deep = DeepReorganization {
             from: id(1),
@@ -247,7 +289,11 @@ mod tests {
         };
         let (told, halted) = problems(&chain, None, 1_000 + REORGANIZATION_SECONDS - 1);
         assert!(!halted && told.len() == 1, "{told:?}");
-        for part in ["40 blocks", "6 transactions returned", "1 could not"] {
+        for part in [
+            "40 blocks at 1970-01-01 00:16:40 UTC",
+            "6 transactions returned",
+            "1 could not",
+        ] {
             assert!(told[0].contains(part), "{told:?}");
         }
         assert!(told[0].contains(&id(3).to_string()));

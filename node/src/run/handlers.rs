@@ -1,16 +1,18 @@
 //! What the control socket's requests do to the node.
 
 use super::chain_status::chain_reply;
-use super::{StopHandle, chain_handlers, conditions, fork_handlers, shared_address_warning};
+use super::{
+    StopHandle, chain_handlers, conditions, fork_handlers, own_key_warning, shared_address_warning,
+};
 use crate::Patience;
 use crate::chain::producer::ValidatorStatus;
 use crate::clock;
 use crate::control::{
-    AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply, MAX_LIST_REPLY_BYTES,
-    PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply, Request, SetAsideReply,
-    StatusReply, hex, unhex,
+    AdvertisementReply, AtomReply, EVAL_FETCH_SECONDS, ErrorReply, EvalReply, Handler, ListReply,
+    MAX_LIST_REPLY_BYTES, PeerReply, ProducerReply, ProviderReply, PutReply, RefusalReply, Reply,
+    Request, SeedReply, SetAsideReply, StatusReply, hex, unhex,
 };
-use crate::net::NetworkStatus;
+use crate::net::{NetworkStatus, SeedState};
 use crate::node::{Node, NodeError, Peer, Status};
 use crate::store::Durability;
 use crate::store::cold::{ColdStats, SetAside};
@@ -18,6 +20,7 @@ use crate::store::disk::real_path;
 use crate::store::hot::HotStats;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::consensus::mempool::{MempoolStatus, Outcome, Refusal};
+use astreum_core::crypto::PublicKey;
 use astreum_core::expr::Expr;
 use astreum_core::machine::Env;
 use astreum_core::text;
@@ -63,8 +66,22 @@ impl NodeHandler {
     fn get(&self, id: &str) -> Reply {
         let id = parse_id(id)?;
         let atom = self.node.get_atom(id)?;
-        let atom = atom.ok_or_else(|| ErrorReply::missing(&id))?;
+        let atom = atom.ok_or_else(|| self.missing(&id))?;
         to_reply(&AtomReply::from(&atom))
+    }
+
+    /// What is said of an atom that was not found, with what can be done about it.
+    fn missing(&self, id: &AtomId) -> ErrorReply {
+        let mut reply = ErrorReply::missing(id);
+        let has_peers = self.node.peers().is_ok_and(|peers| !peers.is_empty());
+        if !has_peers {
+            reply.error +=
+                ": this node has no peers; `astreum peers --connect HOST:PORT` contacts one";
+        } else if !self.node.waits() {
+            reply.error += " yet: peers were asked, and this node does not wait for answers \
+                            (atom_fetch_interval or atom_fetch_retries is 0); try again";
+        }
+        reply
     }
 
     /// As many atoms of the chain as one reply takes; only what is missing here is fetched.
@@ -91,7 +108,7 @@ impl NodeHandler {
         }
         let rest = self.node.get_atom_list(id)?;
         *fetched = rest.unwrap_or_default().into();
-        fetched.pop_front().ok_or_else(|| ErrorReply::missing(&id))
+        fetched.pop_front().ok_or_else(|| self.missing(&id))
     }
 
     fn put(&self, atoms: &[String]) -> Reply {
@@ -115,6 +132,16 @@ impl NodeHandler {
         let lifetime = expires_seconds.map(Duration::from_secs);
         self.node.advertise(parse_id(id)?, kind, lifetime)?;
         Ok(Value::Null)
+    }
+
+    fn advertised(&self) -> Reply {
+        let advertised = self.node.advertised();
+        let replies = advertised.iter().map(|advertisement| AdvertisementReply {
+            id: advertisement.id.to_string(),
+            list: advertisement.kind == PayloadType::LIST,
+            expires_seconds: advertisement.lifetime.map(|left| left.as_secs()),
+        });
+        to_reply(&replies.collect::<Vec<_>>())
     }
 
     fn eval(
@@ -145,12 +172,13 @@ impl NodeHandler {
         match self.node.contact(address) {
             Ok(resolved) => Ok(resolved.to_string().into()),
             Err(NodeError::Resolve(error)) if error.kind() == io::ErrorKind::InvalidInput => {
-                let message = "is no address; give host:port or [ipv6]:port";
+                let message = "is not an address; give host:port or [ipv6]:port";
                 Err(format!("{address:?} {message}").into())
             }
             Err(NodeError::Resolve(error)) => {
                 Err(format!("{address} cannot be resolved: {error}").into())
             }
+            Err(error @ NodeError::OwnAddress(_)) => Err(error.to_string().into()),
             Err(error) => Err(format!("{address}: {error}").into()),
         }
     }
@@ -213,6 +241,13 @@ impl NodeHandler {
                 list,
                 expires_seconds,
             } => self.advertise(&id, list, expires_seconds),
+            Request::Advertised {} => self.advertised(),
+            Request::Withdraw { id } => to_reply(&self.node.withdraw(parse_id(&id)?)?),
+            Request::RemovePeer { key, ban: true } => to_reply(&self.node.ban(parse_key(&key)?)?),
+            Request::RemovePeer { key, ban: false } => {
+                to_reply(&self.node.remove_peer(parse_key(&key)?)?)
+            }
+            Request::UnbanPeer { key } => to_reply(&self.node.unban(parse_key(&key)?)?),
             Request::Connect { address } => self.connect(&address),
             Request::Eval {
                 source,
@@ -297,6 +332,11 @@ pub(super) fn parse_id(text: &str) -> Result<AtomId, ErrorReply> {
     text.parse().map_err(error)
 }
 
+/// A public key is written as an id is.
+fn parse_key(text: &str) -> Result<PublicKey, ErrorReply> {
+    parse_id(text).map(|id| PublicKey::new(*id.as_bytes()))
+}
+
 pub(super) fn parse_atom(text: &str) -> Result<Atom, String> {
     let bytes = unhex(text).ok_or("not hexadecimal digits in pairs")?;
     Atom::from_bytes(&bytes).map_err(|error| error.to_string())
@@ -346,6 +386,7 @@ fn status_reply(node: &Node) -> StatusReply {
     let any = if config.use_ipv6 { "[::]" } else { "0.0.0.0" };
     let network = network.as_ref();
     let shared = network.and_then(|network| network.shared_private_address);
+    let own_key = network.and_then(|network| network.own_key_from);
     let chain = node.chain().status();
     let validator = chain.validator.as_ref();
     let now = clock::unix_time().as_secs();
@@ -358,7 +399,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .and_then(|network| network.advertised_address)
             .map(|address| address.to_string()),
         uptime_seconds: network.map_or(0, |network| network.uptime.as_secs()),
-        chain_id: config.chain_id,
+        chain_id: config.chain_id(),
         peers: network.map_or(0, |network| network.peers as u64),
         hot_atoms: hot.atoms,
         hot_bytes: hot.used_bytes,
@@ -370,22 +411,39 @@ fn status_reply(node: &Node) -> StatusReply {
         latest_block: network
             .and_then(|network| network.head)
             .map(|id| id.to_string()),
+        seeds: network.map_or_else(Vec::new, seed_replies),
+        head_age_seconds: chain
+            .head
+            .as_ref()
+            .map(|head| now.saturating_sub(head.timestamp())),
         chain: chain_reply(&chain),
         warnings: conditions::warnings(config, &chain)
             .into_iter()
             .chain(shared.map(shared_address_warning))
+            .chain(own_key.map(own_key_warning))
             .collect(),
         counters: counters(&hot, cold.as_ref(), network),
         problems: problems.into_iter().chain(crate::log::problem()).collect(),
         halted,
-        validator: validator.map(|status| validator_reply(status, &chain.mempool, halted)),
+        validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
     }
+}
+
+fn seed_replies(network: &NetworkStatus) -> Vec<SeedReply> {
+    let seeds = network.seeds.iter();
+    let reply = |seed: &SeedState| SeedReply {
+        name: seed.name.clone(),
+        addresses: seed.addresses.iter().map(ToString::to_string).collect(),
+        error: seed.error.clone(),
+    };
+    seeds.map(reply).collect()
 }
 
 fn validator_reply(
     status: &ValidatorStatus,
     mempool: &MempoolStatus,
     halted: bool,
+    now: u64,
 ) -> ProducerReply {
     let refusals = mempool.outcomes.iter();
     let refusals = refusals.filter_map(|(id, outcome)| match outcome {
@@ -395,7 +453,7 @@ fn validator_reply(
     });
     ProducerReply {
         public_key: hex(&status.validator),
-        activity: status.activity.to_string(),
+        activity: conditions::activity_text(&status.activity, now),
         halted,
         blocks_made: status.blocks_made,
         blocks_late: status.blocks_late,

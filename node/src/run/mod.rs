@@ -18,7 +18,7 @@ pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
 pub use stop::{StopHandle, Stopper};
-pub use warnings::{shared_address_warning, warnings};
+pub use warnings::{own_key_warning, shared_address_warning, warnings};
 
 use crate::config::{Config, Paths};
 use crate::control::{Server, ServerError};
@@ -80,12 +80,18 @@ impl RunError {
 /// # Errors
 /// When the node cannot start.
 pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
+    let config = config.resolve();
+    let config = config.map_err(|errors| RunError::Node(NodeError::Config(errors)))?;
     // Before anything that peers could notice.
     crate::chain::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_private(&paths.state_dir);
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
     node.connect().map_err(RunError::Node)?;
+    node.remember_peers(&paths.state_dir)
+        .map_err(RunError::Node)?;
+    node.remember_advertisements(&paths.state_dir)
+        .map_err(RunError::Node)?;
     node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
     let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
     let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
@@ -105,7 +111,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
 
 /// Creates the state directory for its owner alone, wherever logs and socket are. Files that need it
 /// report that it cannot be created.
-fn create_private(state_dir: &Path) {
+pub(crate) fn create_private(state_dir: &Path) {
     let mut builder = std::fs::DirBuilder::new();
     if let Err(error) = builder.recursive(true).mode(0o700).create(state_dir) {
         log::warn!("cannot create state_dir {}: {error}", state_dir.display());

@@ -1,7 +1,7 @@
 //! Warnings about the configuration and the network.
 
 use crate::config::Config;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// What to think about before relying on this configuration, a sentence each.
 #[must_use]
@@ -22,6 +22,15 @@ pub fn shared_address_warning(address: IpAddr) -> String {
     format!(
         "most peers share the private address {address}: a NAT or a bridge hides their addresses, and \
          limits per network count ports instead; use host networking or forward the source addresses"
+    )
+}
+
+/// Returns the warning about packets that carry this node's own relay key.
+#[must_use]
+pub fn own_key_warning(from: SocketAddr) -> String {
+    format!(
+        "packets with this node's own relay key come from {from}: if another node runs there with the \
+         same key, give each a relay key of its own, because peers know only one of them at a time"
     )
 }
 

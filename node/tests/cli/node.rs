@@ -242,3 +242,55 @@ fn a_signal_that_comes_twice_at_once_still_stops_it_gracefully() {
     assert_eq!(node.interrupt(), (Some(0), String::new()));
     assert!(!home.control_socket().exists());
 }
+
+#[test]
+fn status_check_exits_with_one_without_peers() {
+    let home = Home::new("check");
+    let alone = ["run", "--default-seed", "none", "--incoming-port", "0"];
+    let seed = ["--additional-seeds", "127.0.0.1:9"];
+    let node = Node::start(&home, &[&alone[..], &seed].concat());
+    assert_eq!(home.run(&["status"]).code, 0);
+    home.run(&["status", "--check"]).fails(1, &["no peers"]);
+    home.run(&["status", "--check", "--json"])
+        .fails(1, &["no peers"]);
+    let checked = home.run(&["status", "--check", "--min-peers", "0"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert!(
+        checked.text().contains("seed            127.0.0.1:9\n"),
+        "{checked:?}"
+    );
+    assert!(checked.text().contains("head age"), "{checked:?}");
+    home.run(&["status", "--max-head-age", "5"])
+        .fails(2, &["--check"]);
+    assert_eq!(node.interrupt().0, Some(0));
+}
+
+#[test]
+fn indefinite_advertisements_are_kept_over_restarts_and_bans_are_taken() {
+    let home = Home::new("advertise");
+    let alone = ["run", "--default-seed", "none", "--incoming-port", "0"];
+    let (kept, brief) = ("ab".repeat(32), "cd".repeat(32));
+    let node = Node::start(&home, &alone);
+    home.run(&["advertise", "add", &kept, "--list"]).lines();
+    home.run(&["advertise", "add", &brief, "--expires", "900"])
+        .lines();
+    home.run(&["advertise", "add", "nonsense"])
+        .fails(2, &["nonsense"]);
+    assert_eq!(home.run(&["advertise", "list"]).lines().len(), 2);
+    home.run(&["get", &kept])
+        .fails(1, &["has no peers", "peers --connect"]);
+    home.run(&["peers", "--remove", &kept])
+        .fails(1, &["not a peer"]);
+    home.run(&["peers", "--ban", &kept]).lines();
+    home.run(&["peers", "--unban", &kept]).lines();
+    home.run(&["peers", "--unban", &kept])
+        .fails(1, &["not banned"]);
+    assert_eq!(node.interrupt().0, Some(0));
+    let node = Node::start(&home, &alone);
+    let listed = home.run(&["advertise", "list"]);
+    assert_eq!(listed.lines(), [format!("{kept}  list  indefinite")]);
+    home.run(&["advertise", "withdraw", &kept]).lines();
+    home.run(&["advertise", "withdraw", &kept])
+        .fails(1, &["not advertised"]);
+    assert_eq!(node.interrupt().0, Some(0));
+}

@@ -68,7 +68,7 @@ fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
         1,
         &[
             "warning: this validator has no cold storage",
-            "is no socket",
+            "is not a socket",
         ],
     );
     assert!(!home.path().join("in-the-way.lock").exists());
@@ -159,7 +159,7 @@ fn peers_connect_waits_for_the_answer() {
         .fails(1, &[&nobody, "has not answered"]);
     for wrong in ["abc", "", "localhost"] {
         two.run(&["peers", "--connect", wrong])
-            .fails(1, &[&format!("{wrong:?} is no address"), "host:port"]);
+            .fails(1, &[&format!("{wrong:?} is not an address"), "host:port"]);
     }
     assert_eq!(
         (first.interrupt().0, second.interrupt().0),

@@ -324,10 +324,13 @@ fn the_control_socket_takes_any_bytes() {
             "{\"cmd\":\"advertise\",\"id\":\"ID\",\"expires_seconds\":1e99}",
             "not a request",
         ),
-        ("{\"cmd\":\"connect\",\"address\":\"\"}", "is no address"),
+        (
+            "{\"cmd\":\"connect\",\"address\":\"\"}",
+            "is not an address",
+        ),
         (
             "{\"cmd\":\"connect\",\"address\":\"127.0.0.1:99999\"}",
-            "is no address",
+            "is not an address",
         ),
         ("{\"cmd\":\"eval\",\"source\":\"((\"}", "closed"),
         ("{\"cmd\":\"eval\",\"source\":\"\"}", "\"ok\":false"),

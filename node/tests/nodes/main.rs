@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod embedding;
+mod joining;
 mod lost;
 mod message_port;
 mod node_connection;

@@ -20,7 +20,10 @@ impl Handler for Echo {
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Loaded::from_toml(Path::new("/node.toml"), &text) {
-        Ok(loaded) => assert!(loaded.config.validate().is_ok(), "what is loaded is valid"),
+        Ok(loaded) => assert!(
+            loaded.config.clone().resolve().ok() == Some(loaded.config),
+            "what is loaded is resolved"
+        ),
         Err(errors) => {
             let said = errors.to_string();
             assert!(!said.is_empty(), "an error says something");

@@ -12,11 +12,12 @@ use core::time::Duration;
 pub struct EngineConfig {
     /// The relay key.
     pub secret: SecretKey,
-    /// The port that peers answer to: the bound one, never 0.
+    /// The bound port, never 0. Peers answer to it unless [`Self::advertised_address`] has another.
     pub incoming_port: u16,
     /// Whether the host's socket speaks IPv6. If not, IPv6 addresses are never contacted.
     pub use_ipv6: bool,
-    /// Our address as peers reach it; `None` to learn it from them.
+    /// Our address as peers reach it; `None` to learn it from them. Its port is in our headers, and
+    /// peers answer to it: a NAT may map it to the bound one.
     pub advertised_address: Option<SocketAddr>,
     /// Whether our pings say that we validate, and transactions are taken.
     pub is_validator: bool,
@@ -68,6 +69,15 @@ impl EngineConfig {
             outgoing_queue_limit_bytes: 67_108_864,
             incoming_queue_timeout: Duration::from_secs(1),
             outgoing_queue_timeout: Duration::from_secs(1),
+        }
+    }
+
+    /// Returns the port that our headers name.
+    #[must_use]
+    pub const fn announced_port(&self) -> u16 {
+        match self.advertised_address {
+            Some(address) => address.port(),
+            None => self.incoming_port,
         }
     }
 }

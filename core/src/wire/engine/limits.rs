@@ -236,6 +236,8 @@ pub const SEED_INTERVAL: Duration = Duration::from_secs(300);
 pub const PING_INTERVAL: Duration = Duration::from_secs(300);
 /// Seeds that are kept.
 pub const MAX_SEEDS: usize = 256;
+/// Peers that are banned at a time.
+pub const MAX_BANS: usize = 1_024;
 /// Events that wait for the host. When full, the peer with most heads and transactions loses its
 /// oldest; fetch results and changes of peers, which have bounds of their own, are not dropped.
 pub const MAX_EVENTS: usize = 8_192;

@@ -1,8 +1,8 @@
 //! Periodic maintenance: peer timeouts, seed retries, record expiry.
 
 use super::limits::{
-    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_HURRY, MAX_SEEDS, PING_INTERVAL, PROBE_INTERVAL,
-    SEED_INTERVAL, WANTED_PEERS,
+    CONTACT_INTERVAL, FEW_PEERS, FEW_PEERS_HURRY, MAX_BANS, MAX_SEEDS, PING_INTERVAL,
+    PROBE_INTERVAL, SEED_INTERVAL, WANTED_PEERS,
 };
 use super::reads::ObjectSource;
 use super::{DropReason, Engine, RemoveReason};
@@ -71,6 +71,26 @@ impl Engine {
         is_known
     }
 
+    /// Removes a peer and drops its packets until [`Engine::unban`]; `false` if it was not known. Of
+    /// [`MAX_BANS`] bans the one of the lowest key ends for another.
+    pub fn ban(&mut self, key: PublicKey) -> bool {
+        if self.banned.len() >= MAX_BANS && !self.banned.contains(&key) {
+            self.banned.pop_first();
+        }
+        self.banned.insert(key);
+        self.disconnect(&key)
+    }
+
+    /// Ends a ban; `false` if there was none.
+    pub fn unban(&mut self, key: &PublicKey) -> bool {
+        self.banned.remove(key)
+    }
+
+    /// Returns the keys of banned peers.
+    pub fn banned(&self) -> impl Iterator<Item = &PublicKey> {
+        self.banned.iter()
+    }
+
     /// Returns when [`Engine::handle_timeout`] is due if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -120,8 +140,19 @@ impl Engine {
         if self.bootstrap_at().is_some_and(|at| at <= now) {
             self.next_bootstrap = now + self.config.bootstrap_retry_interval;
             for seed in self.all_seeds() {
-                self.connect(now, seed);
+                self.contact_seed(now, seed);
             }
+        }
+    }
+
+    /// Sends a handshake to a seed of a node that has no peers. How often is configured, and may be
+    /// more than once within [`CONTACT_INTERVAL`].
+    fn contact_seed(&mut self, now: Instant, seed: SocketAddr) {
+        if self.contacts.contains(now, &seed) && !self.is_own_address(seed) {
+            self.solicited.expect(now, seed);
+            self.send_handshake(now, seed);
+        } else {
+            self.connect(now, seed);
         }
     }
 

@@ -142,6 +142,8 @@ pub struct Engine {
     unremembered: u32,
     /// Keys, at IPv6 addresses, that have shown to be nodes of ours.
     marked: Recently<(PublicKey, SocketAddr)>,
+    /// Keys whose packets are dropped.
+    banned: BTreeSet<PublicKey>,
     redirects: Recently<(PublicKey, AtomId, objects::Told)>,
     probe_ids: ProbeIds,
     probe_timers: BTreeSet<(Instant, PublicKey)>,
@@ -195,6 +197,7 @@ impl Engine {
             handshakes: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
             unremembered: 0,
             marked: Recently::new(interval, limits::MAX_HANDSHAKE_ANSWERS),
+            banned: BTreeSet::new(),
             redirects: Recently::new(interval, limits::MAX_REDIRECTS),
             probe_ids: ProbeIds::new(&seed),
             probe_timers: BTreeSet::new(),

@@ -121,7 +121,7 @@ impl Outbox {
     pub(super) fn new(config: &EngineConfig, me: PublicKey, seed: &[u8; 32]) -> Self {
         Self {
             me,
-            port: config.incoming_port,
+            port: config.announced_port(),
             nonces: Nonces::new(seed),
             queue: ByteQueue::new(
                 config.outgoing_queue_limit_bytes,

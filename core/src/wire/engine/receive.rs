@@ -114,6 +114,9 @@ impl Engine {
         if message.sender == self.me {
             return Err(DropReason::OwnKey);
         }
+        if self.banned.contains(&message.sender) {
+            return Err(DropReason::Banned);
+        }
         // Under another spelling of its key a peer would be unknown, and its packets all new.
         if !message.sender.is_canonical() {
             return Err(DropReason::BadKey);

@@ -15,6 +15,8 @@ pub enum DropReason {
     Unanswerable,
     /// The sender claims to be us.
     OwnKey,
+    /// The sender is banned by the host.
+    Banned,
     /// The sender's key is of low order, or another spelling of a key.
     BadKey,
     /// Too many unknown keys at once, from everywhere or from one network.
@@ -67,12 +69,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::TooShort,
         Self::TooLittleWork,
         Self::Malformed,
         Self::Unanswerable,
         Self::OwnKey,
+        Self::Banned,
         Self::BadKey,
         Self::KeyBudget,
         Self::TooManyPeers,
@@ -107,6 +110,7 @@ impl DropReason {
             Self::Malformed => "malformed message",
             Self::Unanswerable => "no address to answer to",
             Self::OwnKey => "sender claims our key",
+            Self::Banned => "banned sender",
             Self::BadKey => "low-order or non-canonical key",
             Self::KeyBudget => "too many strangers",
             Self::TooManyPeers => "peer table full",

@@ -34,7 +34,7 @@ pub fn candidates(config: &Config) -> Vec<PathBuf> {
     let cold = config.cold_storage_path.as_ref();
     let cold = cold.map(|path| path.join("chain"));
     let bases = named.into_iter().chain(cold);
-    let chain_id = config.chain_id.to_string();
+    let chain_id = config.chain_id().to_string();
     let mut places: Vec<_> = bases.map(|base| base.join(&chain_id)).collect();
     places.dedup();
     places

@@ -274,7 +274,7 @@ fn a_validator_needs_a_configured_directory() {
     );
     let stored = Config {
         cold_storage_path: Some("/cold".into()),
-        chain_id: 3,
+        chain_id: Some(3),
         ..validator
     };
     let cold = PathBuf::from("/cold/chain/3");

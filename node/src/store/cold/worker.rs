@@ -1,6 +1,7 @@
 //! Worker thread that collates, merges, repairs and syncs while others read and write.
 
 use super::{ColdError, Inner, lock};
+use crate::log;
 use core::time::Duration;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -68,9 +69,10 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn start(inner: &Arc<Inner>) -> Result<Self, ColdError> {
         let shared = Arc::clone(inner);
+        let scope = log::Scope::current();
         let thread = thread::Builder::new()
             .name("cold".into())
-            .spawn(move || run(&shared))
+            .spawn(move || log::within(scope.as_ref(), || run(&shared)))
             .map_err(|error| {
                 ColdError::io("start the thread for", Path::new(&inner.root), &error)
             })?;

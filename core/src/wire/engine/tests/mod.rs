@@ -10,6 +10,7 @@ mod meeting;
 mod net;
 mod objects;
 mod proof;
+mod reach;
 mod reads;
 mod reference;
 mod replay;

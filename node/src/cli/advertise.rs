@@ -1,0 +1,81 @@
+//! `astreum advertise`: what the running node tells others that it has.
+
+use core::num::NonZeroU64;
+use std::io::Write as _;
+
+use crate::control::{AdvertisementReply, Request};
+
+use super::args::{AdvertiseArgs, AdvertiseCommand};
+use super::client::duration;
+use super::output::{Failure, Output, json_line};
+use super::session::client;
+use super::words;
+
+pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Failure> {
+    match &args.command {
+        AdvertiseCommand::Add {
+            ids,
+            list,
+            expires,
+            at,
+        } => {
+            let ids = checked(ids)?;
+            let client = client(at)?;
+            for id in ids {
+                let request = Request::Advertise {
+                    id,
+                    list: *list,
+                    expires_seconds: expires.map(NonZeroU64::get),
+                };
+                let () = client.request(&request)?;
+            }
+            Ok(())
+        }
+        AdvertiseCommand::List { json, at } => {
+            let advertised: Vec<AdvertisementReply> =
+                client(at)?.request(&Request::Advertised {})?;
+            for advertisement in &advertised {
+                if *json {
+                    json_line(out, advertisement)?;
+                    continue;
+                }
+                let AdvertisementReply {
+                    id,
+                    list,
+                    expires_seconds,
+                } = advertisement;
+                let kind = if *list { "list" } else { "atom" };
+                let left = expires_seconds.map_or_else(
+                    || "indefinite".to_owned(),
+                    |seconds| format!("expires in {}", duration(seconds)),
+                );
+                writeln!(out, "{id}  {kind}  {left}")?;
+            }
+            Ok(())
+        }
+        AdvertiseCommand::Withdraw { ids, at } => {
+            let ids = checked(ids)?;
+            let client = client(at)?;
+            let mut missing = Vec::new();
+            for id in ids {
+                let request = Request::Withdraw { id: id.clone() };
+                if !client.request::<bool>(&request)? {
+                    missing.push(id);
+                }
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            Err(Failure::Failed(format!(
+                "not advertised: {}",
+                missing.join(", ")
+            )))
+        }
+    }
+}
+
+/// Ids that are read before anything is done.
+fn checked(ids: &[String]) -> Result<Vec<String>, Failure> {
+    let id = |text: &String| Ok(words::id("the object", text)?.to_string());
+    ids.iter().map(id).collect()
+}

@@ -1,0 +1,149 @@
+//! Start of a whole node: log, store, network and chain, as configured.
+
+use super::{Node, NodeError};
+use crate::config::{Config, Paths};
+use crate::log::{self, LogError};
+use crate::net::Advertisement;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Log directories of the nodes of this process.
+static LOG_DIRS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A log directory that no other node of this process has, for as long as this is alive.
+#[derive(Debug)]
+pub(super) struct LogDir(PathBuf);
+
+impl LogDir {
+    /// Takes `wanted`, or with a number behind it.
+    fn take(wanted: &Path) -> Self {
+        let mut taken = LOG_DIRS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut path = wanted.to_owned();
+        let mut number = 2_u32;
+        while !taken.insert(path.clone()) {
+            let mut name = wanted.as_os_str().to_owned();
+            name.push(format!("-{number}"));
+            path = name.into();
+            number = number.saturating_add(1);
+        }
+        Self(path)
+    }
+}
+
+impl Drop for LogDir {
+    fn drop(&mut self) {
+        let mut taken = LOG_DIRS.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.remove(&self.0);
+    }
+}
+
+/// Log of a node that was started by its builder.
+#[derive(Debug)]
+pub(super) struct OwnLog {
+    pub(super) directory: LogDir,
+    // Dropped last of the node: its threads write until they have ended.
+    _handle: log::Handle,
+}
+
+impl OwnLog {
+    pub(super) fn path(&self) -> &Path {
+        &self.directory.0
+    }
+}
+
+/// Starts a [`Node`] with everything that it is configured to have. See [`Node::builder`].
+#[derive(Debug)]
+pub struct NodeBuilder {
+    config: Config,
+    has_log: bool,
+    advertisements: Vec<Advertisement>,
+}
+
+impl NodeBuilder {
+    /// Leaves the log to the program.
+    #[must_use]
+    pub const fn without_log(mut self) -> Self {
+        self.has_log = false;
+        self
+    }
+
+    /// Advertises objects from the start.
+    #[must_use]
+    pub fn advertise(mut self, advertisements: impl IntoIterator<Item = Advertisement>) -> Self {
+        self.advertisements.extend(advertisements);
+        self
+    }
+
+    /// Opens log and store, joins the network, contacts known peers, and follows the chain; with a
+    /// validation key it validates. Files are in `state_dir`, or where the configuration says. Where
+    /// the program has a logger of its own, the lines go there.
+    ///
+    /// # Errors
+    /// When the configuration is invalid, or a part cannot be started.
+    pub fn start(self) -> Result<Node, NodeError> {
+        let config = self.config.resolve().map_err(NodeError::Config)?;
+        let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
+        let mut paths = Paths::new(&config, &executable);
+        crate::run::create_private(&paths.state_dir);
+        let mut own_log = None;
+        if self.has_log {
+            let directory = LogDir::take(&paths.log_dir);
+            paths.log_dir.clone_from(&directory.0);
+            own_log = match log::open(&config, &paths) {
+                Ok((scope, _handle)) => Some((scope, OwnLog { directory, _handle })),
+                Err(LogError::AlreadySet) => None,
+                Err(error) => return Err(NodeError::Log(error)),
+            };
+        }
+        let scope = own_log.as_ref().map(|(scope, _)| scope.clone());
+        let start = || {
+            let mut node = Node::new(config)?;
+            if let Some((scope, own_log)) = own_log {
+                node.failure.set_log(scope);
+                node.own_log = Some(own_log);
+            }
+            node.connect()?;
+            node.remember_peers(&paths.state_dir)?;
+            node.remember_advertisements(&paths.state_dir)?;
+            node.advertise_all(&self.advertisements)?;
+            node.start_chain(&paths.state_dir)?;
+            Ok(node)
+        };
+        log::within(scope.as_ref(), start)
+    }
+}
+
+impl Node {
+    /// Returns a builder of a node with this configuration, which brings up everything: log, store,
+    /// network and chain. [`Node::new`] makes a node that keeps and evaluates, and no more.
+    ///
+    /// ```no_run
+    /// use astreum_node::{Config, Node};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = Config {
+    ///     cold_storage_path: Some("data/node1".into()),
+    ///     validation_secret_key_file: Some("validator.key".into()),
+    ///     ..Config::default()
+    /// };
+    /// let node = Node::builder(config).start()?;
+    /// println!("{:?}", node.chain().status().head);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn builder(config: Config) -> NodeBuilder {
+        NodeBuilder {
+            config,
+            has_log: true,
+            advertisements: Vec::new(),
+        }
+    }
+
+    /// Returns the directory of the node's own log, if its builder has opened one.
+    #[must_use]
+    pub fn log_dir(&self) -> Option<&Path> {
+        self.own_log.as_ref().map(OwnLog::path)
+    }
+}

@@ -1,0 +1,127 @@
+//! A node inside another program: its builder, logs, keys and environments.
+
+use crate::support::{Scratch, alone, eventually};
+use astreum_node::config::Secret;
+use astreum_node::{Advertisement, AtomId, Config, Expr, Node, PayloadType};
+use std::fs;
+use std::path::Path;
+
+fn built(scratch: &Scratch, name: &str) -> Node {
+    let directory = scratch.0.join(name);
+    let config = Config {
+        state_dir: Some(directory.clone()),
+        cold_storage_path: Some(directory.join("cold")),
+        ..alone()
+    };
+    Node::builder(config).start().unwrap()
+}
+
+fn log_of(directory: &Path) -> String {
+    fs::read_to_string(directory.join("node.log")).unwrap_or_default()
+}
+
+#[test]
+fn nodes_of_one_process_log_to_their_own_files() {
+    let scratch = Scratch::new("embedded-logs");
+    let (one, other) = (built(&scratch, "one"), built(&scratch, "other"));
+    let line = |node: &Node| format!("listening on UDP port {}", node.port().unwrap());
+    let (first, second) = (line(&one), line(&other));
+    let directories = [&one, &other].map(|node| node.log_dir().unwrap().to_owned());
+    eventually("each log has the lines of its node", || {
+        log_of(&directories[0]).contains(&first) && log_of(&directories[1]).contains(&second)
+    });
+    for (directory, foreign) in directories.iter().zip([&second, &first]) {
+        let text = log_of(directory);
+        assert!(text.contains("Starting Astreum Node"), "{text}");
+        assert!(!text.contains(foreign), "{text}");
+    }
+    // Nodes that are given one directory have logs of their own too.
+    let twin = built(&scratch, "third");
+    let directory = twin.log_dir().unwrap().to_owned();
+    let config = Config {
+        state_dir: Some(scratch.0.join("third")),
+        ..alone()
+    };
+    let second = Node::builder(config).start().unwrap();
+    assert_ne!(second.log_dir().unwrap(), directory);
+}
+
+#[test]
+fn a_built_node_validates_when_it_is_given_a_key_and_stops() {
+    let scratch = Scratch::new("embedded-validator");
+    let node = built(&scratch, "node");
+    assert!(node.chain().status().validator.is_none());
+    node.start_validating(Secret::new([9; 32])).unwrap();
+    eventually("it makes blocks", || {
+        let head = node.chain().status().head;
+        head.is_some_and(|head| head.height() >= 1)
+    });
+    node.stop_validating().unwrap();
+    eventually("it validates no more", || {
+        node.chain().status().validator.is_none()
+    });
+    eventually("it keeps its chain", || {
+        node.chain()
+            .status()
+            .head
+            .is_some_and(|head| head.height() >= 1)
+    });
+}
+
+#[test]
+fn a_validation_key_of_the_configuration_is_enough_for_a_built_node() {
+    let scratch = Scratch::new("embedded-key");
+    let config = Config {
+        state_dir: Some(scratch.0.clone()),
+        cold_storage_path: Some(scratch.0.join("cold")),
+        validation_secret_key: Some(Secret::new([8; 32])),
+        ..alone()
+    };
+    let node = Node::builder(config).without_log().start().unwrap();
+    assert!(node.log_dir().is_none());
+    eventually("it validates", || node.chain().status().validator.is_some());
+}
+
+#[test]
+fn without_a_chain_no_key_validates() {
+    let node = Node::new(alone()).unwrap();
+    let error = node.start_validating(Secret::new([9; 32])).unwrap_err();
+    assert!(error.to_string().contains("Node::builder"), "{error}");
+}
+
+#[test]
+fn advertisements_before_connecting_are_told_once_connected() {
+    let node = Node::new(alone()).unwrap();
+    let advertisement = |byte| Advertisement {
+        id: AtomId::new([byte; 32]),
+        kind: PayloadType::ATOM,
+        lifetime: None,
+    };
+    node.advertise_all(&[advertisement(1), advertisement(2)])
+        .unwrap();
+    node.connect().unwrap();
+    eventually("both are advertised", || {
+        node.status().network.unwrap().advertisements == 2
+    });
+    assert!(node.withdraw(AtomId::new([1; 32])).unwrap());
+    assert_eq!(node.advertised().len(), 1);
+    assert_eq!(node.status().network.unwrap().advertisements, 1);
+}
+
+#[test]
+fn environments_have_names_and_are_shared() {
+    let node = Node::new(alone()).unwrap();
+    let definition = "(((a b (($0 $1 add) sk)) (a b) fn) int.add def)";
+    node.eval_source_in("shared", definition);
+    let bound = node.env_get("shared", "int.add").unwrap();
+    node.env_set("copy", "plus", bound);
+    assert_eq!(
+        node.eval_source_in("copy", "(1 2 plus)").value(),
+        &Expr::bytes([3])
+    );
+    assert_eq!(node.environments(), ["copy", "shared"]);
+    let handle = node.environment("shared");
+    assert!(handle.lock().unwrap().get("int.add").is_some());
+    assert!(node.remove_environment("shared") && !node.remove_environment("shared"));
+    assert!(node.env_get("shared", "int.add").is_none());
+}

@@ -1,0 +1,121 @@
+//! Joining and staying: known peers, local addresses, bans, and keys that are used twice.
+
+use crate::support::{Scratch, address, alone, eventually, introduce, knows, node};
+use astreum_core::atom::Atom;
+use astreum_node::Node;
+use astreum_node::config::{Chain, Config, Secret};
+use core::net::SocketAddr;
+use core::time::Duration;
+
+#[test]
+fn a_node_of_a_program_has_the_chain_that_it_names() {
+    let node = Node::new(Config {
+        chain: Some(Chain::Main),
+        ..alone()
+    });
+    assert_eq!(node.unwrap().config().chain_id(), 1);
+}
+
+#[test]
+fn without_waiting_an_atom_is_asked_for_and_found_later() {
+    let hasty = [
+        Config {
+            atom_fetch_interval: Duration::ZERO,
+            ..alone()
+        },
+        Config {
+            atom_fetch_retries: 0,
+            ..alone()
+        },
+    ];
+    for config in hasty {
+        let (one, other) = (node(alone()), node(config));
+        introduce(&one, &other);
+        let stored = one.put(Atom::bytes([7; 40])).unwrap();
+        assert_eq!(other.get_atom(stored.id).unwrap(), None);
+        eventually("the atom that was asked for is there", || {
+            other.store().contains(&stored.id)
+        });
+        let list = one.put_list(&[[1; 40], [2; 40]]).unwrap();
+        assert_eq!(other.get_atom_list(list.id).unwrap(), None);
+        eventually("the list that was asked for is there", || {
+            let found = other.get_atom_list(list.id).unwrap();
+            found.is_some_and(|atoms| atoms.len() == 2)
+        });
+    }
+}
+
+#[test]
+fn known_peers_are_contacted_after_a_restart_without_seeds() {
+    let scratch = Scratch::new("known-peers");
+    let staying = node(alone());
+    let leaving = node(alone());
+    leaving.remember_peers(&scratch.0).unwrap();
+    introduce(&leaving, &staying);
+    leaving.disconnect();
+    drop(leaving);
+    let back = node(alone());
+    assert_eq!(back.peers().unwrap().len(), 0);
+    back.remember_peers(&scratch.0).unwrap();
+    eventually("the peer of the earlier run is met", || {
+        knows(&back, &staying)
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_that_is_contacted_at_its_second_address_becomes_a_peer() {
+    let (one, other) = (node(alone()), node(alone()));
+    let second = SocketAddr::from(([127, 0, 0, 2], address(&other).port()));
+    one.contact(second).unwrap();
+    eventually("the nodes know each other", || {
+        knows(&one, &other) && knows(&other, &one)
+    });
+    let peers = one.peers().unwrap();
+    assert_eq!(peers[0].address, second);
+}
+
+#[test]
+fn banned_peers_are_removed_and_do_not_come_back() {
+    let (one, other) = (node(alone()), node(alone()));
+    introduce(&one, &other);
+    let key = other.public_key();
+    assert!(one.ban(key).unwrap());
+    assert!(!knows(&one, &other));
+    assert_eq!(one.banned().unwrap(), [key]);
+    let dropped = || one.status().network.unwrap().stats.dropped_total();
+    let before = dropped();
+    other.contact(address(&one)).unwrap();
+
+    let _ = other.get_atom(Atom::bytes([9; 9]).id()).unwrap();
+    eventually("packets of the banned peer are dropped", || {
+        dropped() > before
+    });
+    assert!(!knows(&one, &other));
+    assert!(one.unban(key).unwrap() && !one.unban(key).unwrap());
+    assert_eq!(one.banned().unwrap(), []);
+}
+
+#[test]
+fn one_relay_key_on_two_nodes_is_noticed() {
+    let twin = || Config {
+        relay_secret_key: Some(Secret::new([7; 32])),
+        ..alone()
+    };
+    let (one, other) = (node(twin()), node(twin()));
+    let from = || one.status().network.unwrap().own_key_from;
+    assert_eq!(from(), None);
+    other.contact(address(&one)).unwrap();
+    eventually("a packet with the own key is noticed", || {
+        from() == Some(address(&other))
+    });
+}
+
+#[test]
+fn a_node_does_not_connect_to_itself() {
+    let one = node(alone());
+    let error = one.contact(address(&one)).unwrap_err().to_string();
+    assert!(error.contains("this node's own address"), "{error}");
+    let second = SocketAddr::from(([127, 0, 0, 9], address(&one).port()));
+    assert!(one.contact(second).is_err());
+}
