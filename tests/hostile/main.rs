@@ -51,6 +51,7 @@ const CASES: &[Case] = &[
     ("one-network", strangers::one_network),
     ("one-group", strangers::one_group),
     ("ten-groups", strangers::ten_groups),
+    ("forged-handshakes", poisoners::forged_handshakes),
     ("dead-records", poisoners::dead_records),
     ("index-flood", poisoners::index_flood),
     ("false-address", poisoners::false_address),

@@ -1,12 +1,13 @@
-//! Peers that poison the index and make the engine work: in virtual time.
+//! Peers that poison the index, forge handshakes, and make the engine work: in virtual time.
 
 use crate::Settings;
-use crate::figures::Figures;
+use crate::figures::{Figures, percentile};
 use crate::stranger::{self, Stranger};
 use crate::world::{World, secret};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
+use astreum_core::wire::engine::limits::CONTACT_INTERVAL;
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
 use astreum_core::wire::packet::Packet;
@@ -114,6 +115,43 @@ fn v4(at: SocketAddr) -> SocketAddrV4 {
     match at {
         SocketAddr::V4(at) => at,
         SocketAddr::V6(_) => unreachable!("all addresses here are IPv4"),
+    }
+}
+
+/// Handshakes of fresh keys in the name of a seed, while the engine joins through it. One of them comes
+/// just before the engine contacts the seed, whose answer to it is then owed for an interval.
+pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
+    for pace in [10, 100, 1_000, 9_000].map(Duration::from_millis) {
+        let mut took = Vec::new();
+        for round in 0..20u32 {
+            let mut world = World::new(SERVER.into());
+            let seed = at([9, 9, 9, 9], 900);
+            world.add(500, seed);
+            let mut forged = 10_000 * (round + 1);
+            let mut forge = |world: &mut World| {
+                forged += 1;
+                let key = Stranger::new(secret(forged), &world.key(), forged).key;
+                world.inject(seed, stranger::handshake(&key, 900, 1));
+            };
+            forge(&mut world);
+            world.run_until(world.now + Duration::from_millis(u64::from(round)));
+            let began = world.now;
+            world.with(|engine, now| engine.connect(now, seed));
+            while world.known_hosts() == 0 && world.now.since(began) < 60 * SECOND {
+                forge(&mut world);
+                world.run_until(world.now + pace);
+            }
+            took.push(world.now.since(began));
+        }
+        let most = percentile(&mut took, 1.0);
+        // It is looked at once in a pace.
+        let bar = CONTACT_INTERVAL + 2 * pace + SECOND;
+        figures.bar(
+            &format!("joins through a seed, one forged handshake in {pace:?}"),
+            format!("{most:?} at most of {}", took.len()),
+            &format!("{bar:?}"),
+            most <= bar,
+        );
     }
 }
 

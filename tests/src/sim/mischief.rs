@@ -1,6 +1,9 @@
 //! What hostile nodes make of a datagram that they are about to send.
 
 use crate::random::Random;
+use astreum_core::crypto::PublicKey;
+use astreum_core::wire::message::write_handshake;
+use astreum_core::wire::packet::Draft;
 
 /// Datagrams that a hostile node remembers.
 pub const MAX_SEEN: usize = 64;
@@ -11,6 +14,19 @@ pub enum Sent {
     Meant(Vec<u8>),
     /// To somebody else.
     Strayed(Vec<u8>),
+}
+
+/// Returns a handshake of a fresh key.
+pub fn handshake(random: &mut Random, port: u16) -> Vec<u8> {
+    let mut key = [0; 32];
+    for (place, byte) in key.iter_mut().zip(random.bytes(32)) {
+        *place = byte;
+    }
+    let mut packet = Vec::new();
+    let mut draft = Draft::new(&mut packet);
+    write_handshake(draft.message_mut(), &PublicKey::new(key), port, &[]);
+    draft.work(1);
+    packet
 }
 
 /// What is sent in place of `datagram`. `seen` is what came from others: it may go out again.

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod links;
 pub mod mischief;
 pub mod operations;
+pub mod poison;
 pub mod promises;
 pub mod survey;
 pub mod timeline;

@@ -2,7 +2,9 @@
 //!
 //! Promises:
 //! - no acknowledged atom is ever lost;
-//! - an atom that a live, connected node holds is found by every other within [`FIND_WITHIN`];
+//! - an atom that a live, connected node holds is found by every other within [`FIND_WITHIN`], also
+//!   where hostile nodes advertise it;
+//! - a node that starts has a validated peer within [`JOIN_WITHIN`], whatever handshakes are forged;
 //! - no node exceeds its bounds, at any time it is looked at;
 //! - everything settles after the faults stop: no fetch and no search is left under way;
 //! - nodes that verify the chain agree on every block that is [`AGREED_DEPTH`] below the lowest of
@@ -11,6 +13,7 @@
 //!   [`Settings::settle`], whatever happened to its clock, its files and its machines.
 //!
 //! [`promises`]: super::promises
+//! [`JOIN_WITHIN`]: super::poison::JOIN_WITHIN
 
 use super::batch;
 use super::chain_files::{Key, Part};
@@ -21,7 +24,7 @@ use super::links::Weather;
 use super::operations::{Operation, Scope, plan};
 use super::promises::{Standpoint, check_agreement};
 use super::timeline::Timeline;
-use super::world::{Counts, World};
+use super::world::{Counts, SEEDS, World};
 use crate::random::Random;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{Fork, NEAR_BLOCKS};
@@ -328,6 +331,7 @@ impl Trial {
             self.chains.refused_starts = refused.sum();
             self.chains.halts = self.world.promises.halts();
         }
+        self.check_newcomer()?;
         Ok(Report {
             trace: self.world.trace(),
             checks: self.checks,
@@ -428,6 +432,23 @@ impl Trial {
             13 => self.change_weather(),
             14 => self.trouble_disk(who),
             _ => self.slow_disk(who),
+        }
+        self.do_harm();
+    }
+
+    /// Each hostile node advertises something that it does not have, and forges handshakes.
+    fn do_harm(&mut self) {
+        for hostile in self.first_hostile()..self.settings.nodes {
+            let who = self.world.random.below(self.first_hostile());
+            self.world.forge(who);
+            let Some(host) = self.world.hosts().get(who) else {
+                continue;
+            };
+            let ids: Vec<AtomId> = host.acknowledged.iter().copied().collect();
+            let at = self.world.random.below(ids.len());
+            if let Some(id) = ids.get(at) {
+                self.world.poison(hostile, *id);
+            }
         }
     }
 
@@ -859,6 +880,17 @@ impl Trial {
         Ok(())
     }
 
+    /// A node that starts without peers joins, whatever handshakes are forged.
+    fn check_newcomer(&mut self) -> Result<(), String> {
+        // It never validates, and is no seed.
+        let last = self.first_hostile().saturating_sub(1);
+        if last < SEEDS {
+            return Ok(());
+        }
+        let is_forging = self.settings.hostile > 0;
+        self.world.join(last, is_forging).map(|_| ())
+    }
+
     /// One atom of every honest node, any one, is looked for by others.
     fn check_found(&mut self) -> Result<(u64, Duration), String> {
         let honest = self.first_hostile();
@@ -874,6 +906,9 @@ impl Trial {
             let Some(id) = host.and_then(|host| host.acknowledged.iter().nth(any).copied()) else {
                 continue;
             };
+            for hostile in honest..self.settings.nodes {
+                self.world.poison(hostile, id);
+            }
             // In a large network, a few others for each.
             for step in 1..honest.min(MAX_SEEKERS) {
                 self.world.look_up((owner + step) % honest, id);

@@ -289,6 +289,12 @@ impl World {
         Some(result)
     }
 
+    /// Has a datagram arrive that seems to come from an address.
+    pub fn inject(&mut self, to: usize, from: SocketAddr, datagram: Vec<u8>) {
+        let happening = Happening::Arrives { to, from, datagram };
+        self.timeline.plan(self.now, happening);
+    }
+
     /// Starts a lookup; its end is told in [`Self::found`].
     pub fn look_up(&mut self, number: usize, id: AtomId) {
         let since = self.now;

@@ -15,6 +15,8 @@ use crate::wire::network_group::NetworkGroup;
 use alloc::vec;
 use proptest::prelude::*;
 
+mod counts;
+
 const BEGINNING: u64 = 1_800_000_000;
 
 fn key(number: u8) -> SigningKey {

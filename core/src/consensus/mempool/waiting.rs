@@ -259,12 +259,6 @@ impl Needs {
         (!self.walking.is_empty()).then_some(self.next_slice)
     }
 
-    /// Returns the number of needs.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.needs.len()
-    }
-
     /// Returns whether there is no need.
     #[must_use]
     pub fn is_empty(&self) -> bool {

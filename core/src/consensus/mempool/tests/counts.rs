@@ -1,0 +1,26 @@
+//! What the mempool counts, and what its end leaves.
+
+use super::*;
+
+#[test]
+fn every_refusal_counts() {
+    let (mut host, _) = Host::new(config());
+    assert_eq!(host.mempool.status().refused, 0);
+    for counter in 0..3 {
+        // Of an account that there is not.
+        host.submit(&transfer(3, counter));
+    }
+    host.announce(&transfer(3, 9));
+    assert_eq!(host.mempool.status().refused, 4);
+    let refused = |event: &&Event| matches!(event, Event::TransactionRefused { .. });
+    assert_eq!(host.events.iter().filter(refused).count(), 4);
+}
+
+#[test]
+fn what_came_just_before_the_end_is_saved() {
+    let (mut host, _) = Host::new(config());
+    // The second one within the interval of writes.
+    let ids = [1, 2].map(|counter| host.announce(&transfer(5, counter)));
+    host.restart(config()).unwrap();
+    assert_eq!(host.ready(), ids);
+}
