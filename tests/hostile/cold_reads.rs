@@ -2,15 +2,14 @@
 
 use crate::Settings;
 use crate::figures::{Figures, percentile};
+use crate::poisoners::answer_to_probe;
 use crate::stranger::{self, Stranger};
 use crate::world::{DISK_READ, World, secret};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
-use astreum_core::crypto::PublicKey;
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::DropReason;
-use astreum_core::wire::message::{Body, Message, Topic};
-use astreum_core::wire::object::{Answer, PayloadType, Request};
-use astreum_core::wire::packet::Packet;
+use astreum_core::wire::message::Topic;
+use astreum_core::wire::object::PayloadType;
 use core::cell::RefCell;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -43,29 +42,14 @@ fn attacker(world: &mut World, n: u32, group: u8) -> (SocketAddr, Rc<RefCell<Str
     let voice = Stranger::new(secret(1_000 + n), &key, 0xfe00_0000 + n);
     let voice = Rc::new(RefCell::new(voice));
     let answering = Rc::clone(&voice);
-    let answer = move |bytes: &[u8]| answer_to_probe(&mut answering.borrow_mut(), &key, bytes);
+    let answer =
+        move |bytes: &[u8]| answer_to_probe(&mut answering.borrow_mut(), &key, 700, None, bytes);
     if let Some(host) = world.hosts.get_mut(&at) {
         host.answer = Some(Box::new(move |bytes| {
             Some(answer(bytes).unwrap_or_default())
         }));
     }
     (at, voice)
-}
-
-fn answer_to_probe(voice: &mut Stranger, prober: &PublicKey, bytes: &[u8]) -> Option<Vec<u8>> {
-    let packet = Packet::decode(bytes).ok()?;
-    let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
-        return None;
-    };
-    let mut text = Vec::new();
-    let (topic, content) = sealed.open(&voice.shared, &mut text).ok()?;
-    let request = Request::decode(content).ok()?;
-    let is_probe = request.atom_id.as_bytes()[..16] == prober.as_bytes()[..16];
-    if topic != Topic::ObjectRequest || !is_probe {
-        return None;
-    }
-    let content = stranger::respond(Answer::Nearest, request.atom_id, &[]);
-    Some(voice.sealed(700, Topic::ObjectResponse, &content, 1))
 }
 
 fn list(world: &mut World, name: u32) -> AtomId {

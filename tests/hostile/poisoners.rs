@@ -59,7 +59,9 @@ fn answer_probes(
     }
 }
 
-fn answer_to_probe(
+/// Returns the answer of a peer to a probe, if `bytes` are one. It reports the prober at `seen`, if
+/// anywhere.
+pub(crate) fn answer_to_probe(
     voice: &mut Stranger,
     prober: &PublicKey,
     port: u16,

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_sent_is_saved_at_once_and_the_rest_once_a_second() {
+    fn transactions_of_users_are_saved_at_once_and_others_once_a_second() {
         let mut saving = Saving::default();
         saving.add(&transaction(1), false, at(10));
         assert_eq!(saving.deadline(), Some(at(0)), "the first");

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_for_in_vain_is_remembered_for_a_while() {
+    fn unavailable_atoms_are_remembered_for_a_while() {
         let now = Duration::from_secs(50);
         let mut verdicts = Verdicts::default();
         verdicts.not_found(now, id(1));

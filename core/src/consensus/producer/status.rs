@@ -184,7 +184,7 @@ impl fmt::Display for Problem {
             Self::NoPeerHead => f.write_str(
                 "nothing is signed: the last known block of the validation key was not signed on \
                  this node, and no peer has told what the key signed since then; connect it to a \
-                 node that follows the chain, or, if there is none, start it once without seeds \
+                 node that follows the chain, or, where none exists, start it once without seeds \
                  (default_seed and additional_seeds)",
             ),
         }

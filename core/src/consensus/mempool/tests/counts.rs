@@ -1,4 +1,4 @@
-//! What the mempool counts, and what its end leaves.
+//! Counts of the mempool, and its file after an orderly end.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn every_refusal_counts() {
     let (mut host, _) = Host::new(config());
     assert_eq!(host.mempool.status().refused, 0);
     for counter in 0..3 {
-        // Of an account that there is not.
+        // The account does not exist.
         host.submit(&transfer(3, counter));
     }
     host.announce(&transfer(3, 9));
@@ -17,7 +17,7 @@ fn every_refusal_counts() {
 }
 
 #[test]
-fn what_came_just_before_the_end_is_saved() {
+fn transactions_that_came_just_before_the_end_are_saved() {
     let (mut host, _) = Host::new(config());
     // The second one within the interval of writes.
     let ids = [1, 2].map(|counter| host.announce(&transfer(5, counter)));

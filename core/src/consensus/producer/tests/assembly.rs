@@ -55,7 +55,7 @@ fn an_empty_block_is_made_where_it_just_fits_and_no_body_where_it_does_not() {
     assert_eq!(outcome, Err(AssemblyError::NoRoom { needed, room }));
 }
 
-/// What a producer allows itself is no reason to make no block at all.
+/// The limit of growth does not keep a producer from making an empty block.
 #[test]
 fn an_empty_block_is_made_whatever_a_block_may_leave() {
     let (mut job, store) = job(3);

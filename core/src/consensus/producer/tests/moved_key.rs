@@ -217,7 +217,7 @@ fn a_moved_key_waits_for_headers_however_slow_and_not_for_ever() {
     net.hosts[SECOND].is_up = true;
     net.restart(SECOND, with_seeds(KEY));
     meet(&mut net);
-    // For a node that made the key's newest block this is no reason to wait.
+    // A node that made the key's newest block does not wait for them.
     net.restart(FIRST, with_seeds(KEY));
     meet(&mut net);
     for at in [FIRST, SECOND] {

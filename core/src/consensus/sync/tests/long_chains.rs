@@ -47,7 +47,7 @@ fn syncs_a_chain_of_which_few_header_ids_are_kept() {
     assert_eq!(host.status().bad_blocks, []);
 }
 
-/// Slow headers are no reason to wait for a validator, but for one whose key was elsewhere they are.
+/// A validator does not wait for slow headers, unless its key was elsewhere.
 #[test]
 fn headers_that_take_long_are_told_apart_from_a_chain_that_comes_near() {
     let mut maker = Maker::new();
