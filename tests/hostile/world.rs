@@ -48,7 +48,7 @@ pub(crate) struct Objects {
     disk: MemoryStore,
 }
 
-/// How long the disk takes for an atom.
+/// Time that the disk takes for an atom.
 pub(crate) const DISK_READ: Duration = Duration::from_millis(10);
 
 impl Objects {

@@ -327,7 +327,7 @@ pub struct Context {
     resume: ResumeData,
     root: Option<AtomId>,
     is_behind: bool,
-    may_be_behind: bool,
+    is_reading_headers: bool,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
 }
@@ -378,19 +378,18 @@ impl Context {
     /// Sets whether a longer chain is being synced.
     pub const fn set_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
-        self.may_be_behind = is_behind;
     }
 
     /// Returns whether a chain that may be longer is being read: also one whose headers take longer
     /// than a producer usually waits for them.
     #[must_use]
     pub const fn may_be_behind(&self) -> bool {
-        self.may_be_behind
+        self.is_behind || self.is_reading_headers
     }
 
-    /// Sets whether the headers of a chain that may be longer are being read.
+    /// Sets whether headers of a chain that may be longer take longer than a producer waits for them.
     pub const fn set_reading_headers(&mut self, is_reading: bool) {
-        self.may_be_behind |= is_reading;
+        self.is_reading_headers = is_reading;
     }
 
     /// Restricts the node to the chain with this root.

@@ -99,7 +99,7 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     verdict
 }
 
-/// What `--check` finds.
+/// Result of `--check`.
 fn verdict(args: &StatusArgs, status: &StatusReply) -> Result<(), Failure> {
     let findings = findings(status, args.max_head_age, args.min_peers);
     if !args.check || findings.is_empty() {

@@ -51,7 +51,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_seconds: Option<u64>,
     },
-    /// What is advertised for users: a list of [`AdvertisementReply`].
+    /// Objects that are advertised for users: a list of [`AdvertisementReply`].
     Advertised {},
     /// Ends an advertisement: whether there was one.
     Withdraw {
@@ -318,7 +318,7 @@ pub struct SeedReply {
     pub name: String,
     /// The addresses that the name has.
     pub addresses: Vec<String>,
-    /// Why the last lookup found none.
+    /// Reason why the last lookup found no address.
     pub error: Option<String>,
 }
 

@@ -43,7 +43,7 @@ pub struct SeedState {
     pub name: String,
     /// Addresses of the last lookup that found any.
     pub addresses: Vec<SocketAddr>,
-    /// Why the last lookup found none.
+    /// Reason why the last lookup found no address.
     pub error: Option<String>,
 }
 

@@ -189,9 +189,9 @@ pub const MAX_READS_PER_GROUP: usize = 2;
 pub const MAX_READS: usize = 4_096;
 /// Requests of one peer that wait for a read; further ones are dropped.
 pub const MAX_READS_PER_PEER: usize = 128;
-/// How long a request waits for its first read before it is dropped: its sender has given up.
+/// Time after which a request without its first read is dropped: its sender has given up.
 pub const MAX_READ_WAIT: Duration = Duration::from_secs(5);
-/// How long the reads for one list go on, from the first; then what has been read is the answer. Less
+/// Time for the reads of one list, from the first; then the part that was read is the answer. Less
 /// than [`FETCH_RETRY`], after which the asker goes on atom by atom.
 pub const MAX_READ_TIME: Duration = Duration::from_millis(100);
 /// Data bytes of the largest atom that fits a datagram.

@@ -58,7 +58,7 @@ impl<S: AtomSource + ?Sized> ObjectSource for S {
     }
 }
 
-/// What a store has of an object.
+/// An object, or the part of it that a store has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Object {
     Atom(Atom),

@@ -20,6 +20,8 @@ use core::time::Duration;
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 const OTHER: usize = 2;
+/// A peer that is no host here.
+const STRANGER: PublicKey = PublicKey::new([77; 32]);
 /// The key of the first two.
 const KEY: u8 = 1;
 /// More than a validator with half of the stake ever waits.
@@ -59,6 +61,18 @@ fn meet(net: &mut Net) {
     for (from, head) in heads {
         net.tell(from, &head);
     }
+}
+
+/// A peer that is no host here names a head to the first node.
+fn name(net: &mut Net, id: AtomId, is_seed: bool) {
+    let head = Input::PeerHead {
+        peer: STRANGER,
+        group: NetworkGroup::of([10, 7, 7, 7].into()),
+        id,
+        is_default_seed: false,
+        is_seed,
+    };
+    net.input(FIRST, head);
 }
 
 /// Blocks that a node made of the key, by parent.
@@ -241,20 +255,8 @@ fn a_peer_that_names_its_first_head_late_does_not_stop_production() {
     net.add(with_seeds(KEY), Some(&genesis));
     makes(&mut net, FIRST, 5);
     let before = made(&net, FIRST).len();
-    let peer = PublicKey::new([77; 32]);
-    let group = NetworkGroup::of([10, 7, 7, 7].into());
     let id = AtomId::new([99; 32]);
-    let (is_default_seed, is_seed) = (false, false);
-    net.input(
-        FIRST,
-        Input::PeerHead {
-            peer,
-            group,
-            id,
-            is_default_seed,
-            is_seed,
-        },
-    );
+    name(&mut net, id, false);
     net.run(LISTEN.as_secs() - 1);
     assert!(
         made(&net, FIRST).len() > before,
@@ -352,22 +354,12 @@ fn a_head_that_was_named_is_read_before_anything_is_signed() {
     net.restart(FIRST, with_seeds(KEY));
     // A peer that answers slowly.
     net.hosts[FIRST].latency = Duration::from_secs(8);
-    let peer = PublicKey::new([77; 32]);
-    net.input(
-        FIRST,
-        Input::PeerHead {
-            peer,
-            group: NetworkGroup::of([10, 7, 7, 7].into()),
-            id: newest,
-            is_default_seed: false,
-            is_seed: true,
-        },
-    );
+    name(&mut net, newest, true);
     let loaded = made(&net, FIRST).len();
     net.run(20);
     assert_eq!(made(&net, FIRST).len(), loaded);
     assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
-    assert_eq!(net.hosts[FIRST].asked.first(), Some(&Some(peer)));
+    assert_eq!(net.hosts[FIRST].asked.first(), Some(&Some(STRANGER)));
 }
 
 #[test]
@@ -388,17 +380,7 @@ fn old_blocks_of_the_key_that_are_named_again_delay_nothing() {
     while made(&net, FIRST).len() == loaded && (net.now - before).as_secs() < PATIENCE {
         let id = old[at % old.len()];
         at += 1;
-        let peer = PublicKey::new([77; 32]);
-        net.input(
-            FIRST,
-            Input::PeerHead {
-                peer,
-                group: NetworkGroup::of([10, 7, 7, 7].into()),
-                id,
-                is_default_seed: false,
-                is_seed: false,
-            },
-        );
+        name(&mut net, id, false);
         net.run(1);
     }
     let waited = net.now - before;

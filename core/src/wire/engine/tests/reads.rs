@@ -12,9 +12,9 @@ use core::cell::Cell;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// How long the disk takes for an atom.
+/// Time that the disk takes for an atom.
 const READ: Duration = Duration::from_millis(10);
-/// How long the network thread takes for a datagram.
+/// Time that the network thread takes for a datagram.
 const HANDLING: Duration = Duration::from_micros(20);
 
 /// A store of which a part is in memory.
