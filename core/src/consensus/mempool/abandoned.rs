@@ -274,6 +274,7 @@ fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atom::{Atom, MemoryStore};
 
     #[test]
     fn the_branch_that_was_left_longest_ago_gives_way() {
@@ -285,5 +286,60 @@ mod tests {
         let report = abandoned.add(id(17), id(99));
         assert_eq!(report.map(|report| report.head), Some(id(1)));
         assert_eq!(abandoned.branches.len(), MAX_BRANCHES);
+    }
+
+    /// A list of ids, stored; returns its first atom.
+    fn list(store: &mut MemoryStore, count: usize) -> AtomId {
+        (0..count).fold(AtomId::ZERO, |next, number| {
+            let mut id = [7; 32];
+            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            let atom = Atom::new(AtomKind::Bytes, id.as_slice(), next);
+            let id = atom.id();
+            store.extend([atom]);
+            id
+        })
+    }
+
+    /// Walks to the end: the sizes of what is named at once, and whether all could be read.
+    fn walk(mut list: List, store: &MemoryStore) -> (Vec<usize>, bool) {
+        let mut named = Vec::new();
+        loop {
+            match list.step(store) {
+                None => return (named, true),
+                Some(Step::More) => {}
+                Some(Step::Transactions { ids, .. }) => named.push(ids.len()),
+                Some(step) => {
+                    assert!(matches!(step, Step::Unreadable { block } if block == list.block));
+                    return (named, false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_transactions_is_named_in_parts_up_to_the_most_that_a_block_has() {
+        for (count, is_readable) in [
+            (1, true),
+            (TRANSACTIONS_PER_CALL + 1, true),
+            (IDS_PER_CALL, true),
+            (IDS_PER_CALL + 1, true),
+            (MAX_BLOCK_TRANSACTIONS, true),
+            (MAX_BLOCK_TRANSACTIONS + 1, false),
+        ] {
+            let mut store = MemoryStore::new();
+            let next = list(&mut store, count);
+            let list = List {
+                block: AtomId::new([1; 32]),
+                height: 5,
+                next,
+                ids: Vec::new(),
+            };
+            let (named, is_whole) = walk(list, &store);
+            assert_eq!(is_whole, is_readable, "{count}");
+            if is_readable {
+                assert_eq!(named.iter().sum::<usize>(), count);
+                assert!(named.iter().all(|part| *part <= TRANSACTIONS_PER_CALL));
+            }
+        }
     }
 }

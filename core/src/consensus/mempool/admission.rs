@@ -305,8 +305,11 @@ fn unreadable<E>(error: StateError<E>) -> Unfit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::{Address, Unsigned};
+    use crate::atom::MemoryStore;
+    use crate::chain::{Address, Genesis, Unsigned};
     use crate::crypto::Signature;
+    use crate::integer::Natural;
+    use crate::trie::Scalar;
 
     const SENDER: Address = Address::new([1; 32]);
     const OTHER: Address = Address::new([2; 32]);
@@ -338,5 +341,92 @@ mod tests {
         assert!(refused(BURN, Some(contract::PAY), none));
         assert!(!refused(BURN, Some(contract::OPEN), none));
         assert!(!refused(OTHER, Some(contract::PAY), none));
+    }
+
+    #[test]
+    fn a_balance_that_is_what_the_transaction_reserves_is_enough() {
+        let key = crate::crypto::SigningKey::from_seed(&[7; 32]);
+        let sender = Address::from(key.verifying_key());
+        let unsigned = Unsigned {
+            chain_id: 0_u64.into(),
+            amount: 0_u64.into(),
+            counter: 1_u64.into(),
+            data: [].as_slice().into(),
+            recipient: OTHER,
+        };
+        let transaction = unsigned.sign(&key);
+        let outcome = |balance: Natural| {
+            let mut genesis = Genesis::new(OTHER, Natural::ZERO, 5_u64.into());
+            genesis.balances.insert(sender, balance);
+            let mut store = MemoryStore::new();
+            let head = genesis.build(&mut Scalar, &mut store).unwrap();
+            recheck(&store, &head, &transaction)
+        };
+        let Err(Unfit::Refused(Refusal::Rejected(Rejection::Balance { needed, .. }))) =
+            outcome(Natural::ONE)
+        else {
+            panic!("{:?}", outcome(Natural::ONE));
+        };
+        assert!(outcome(needed.clone()).is_ok());
+        let less = needed.checked_sub(&Natural::ONE).unwrap();
+        assert!(outcome(less).is_err());
+    }
+
+    #[test]
+    fn what_a_refusal_says_of_the_announcer_depends_on_who_could_know_it() {
+        let id = AtomId::new([1; 32]);
+        let (transactions, bytes) = (1, 1);
+        for good in [
+            NoPlace::Held.into(),
+            NoPlace::Included.into(),
+            NoPlace::Full {
+                transactions,
+                bytes,
+            }
+            .into(),
+            Refusal::NoHead,
+            Refusal::State("a node is missing"),
+        ] {
+            assert_eq!(good.verdict(), Verdict::Good, "{good:?}");
+        }
+        for bad in [
+            NoPlace::SenderFull {
+                transactions,
+                bytes,
+            }
+            .into(),
+            Refusal::MissingAtom(id),
+            Refusal::Rejected(Rejection::NoSender),
+        ] {
+            assert_eq!(bad.verdict(), Verdict::Bad, "{bad:?}");
+        }
+        for bad in [
+            Refusal::ListTooLong(id),
+            Refusal::Rejected(Rejection::SystemSender),
+        ] {
+            assert_eq!(bad.verdict(), Verdict::BadForGood, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_named_by_what_opens_a_contract_on_it_and_nothing_else() {
+        let list = AtomId::new([8; 32]);
+        let named = |recipient, amount: u64, operation, rest: &[u8]| {
+            let unsigned = Unsigned {
+                chain_id: 0_u64.into(),
+                amount: amount.into(),
+                counter: 1_u64.into(),
+                data: [&[operation], rest].concat().as_slice().into(),
+                recipient,
+            };
+            named_list(&unsigned.signed(SENDER, Signature::new([0; 64])))
+        };
+        let id = list.as_ref();
+        assert_eq!(named(BURN, 0, contract::OPEN, id), Some(list));
+        assert_eq!(named(OTHER, 0, contract::OPEN, id), None);
+        assert_eq!(named(BURN, 1, contract::OPEN, id), None);
+        assert_eq!(named(BURN, 0, contract::PAY, id), None);
+        assert_eq!(named(BURN, 0, contract::OPEN, &id[1..]), None);
+        assert_eq!(named(OTHER, 1, contract::PAY, id), None);
     }
 }

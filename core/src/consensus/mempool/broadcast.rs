@@ -270,6 +270,39 @@ mod tests {
     }
 
     #[test]
+    fn a_validator_that_left_is_offered_nothing_and_the_others_are() {
+        let mut broadcast = Broadcast::default();
+        for number in 1..=3 {
+            assert!(broadcast.meet(peer(number)));
+            broadcast.offer(peer(number), [id(number)].into());
+        }
+        broadcast.forget(&peer(2));
+        assert_eq!(broadcast.validators_order, [peer(1), peer(3)]);
+        let offers = [1, 3].map(|number| Announcement::Offer(id(number), peer(number)));
+        assert_eq!(broadcast.due(NOW), offers);
+        assert!(!broadcast.meet(peer(1)) && !broadcast.meet(peer(3)));
+        // One that is not known is none to forget.
+        broadcast.forget(&peer(9));
+        assert_eq!(broadcast.validators_order.len(), 2);
+    }
+
+    #[test]
+    fn first_validator_that_is_offered_an_own_transaction_counts_as_told() {
+        let mut broadcast = Broadcast::default();
+        for number in 1..=3 {
+            broadcast.add(NOW, id(number));
+        }
+        broadcast.announced(&id(2), 0);
+        broadcast.announced(&id(3), 2);
+        assert!(broadcast.offered(&id(1)) && broadcast.offered(&id(2)));
+        for (number, validators) in [(1, 1), (2, 1), (3, 2)] {
+            assert!(!broadcast.offered(&id(number)), "{number}");
+            assert_eq!(broadcast.validators(&id(number)), Some(validators));
+        }
+        assert!(!broadcast.offered(&id(4)), "it is not an own transaction");
+    }
+
+    #[test]
     fn announcements_are_paced_and_validators_take_turns() {
         let mut broadcast = Broadcast::default();
         for number in 1..=2 {

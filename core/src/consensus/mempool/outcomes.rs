@@ -168,4 +168,22 @@ mod tests {
         }
         assert_eq!(outcomes.of_peers.order.len(), MAX_OUTCOMES);
     }
+
+    #[test]
+    fn the_transactions_of_users_that_are_remembered_are_the_latest() {
+        let mut outcomes = Outcomes::default();
+        let id = |number: usize| {
+            let mut bytes = [3; 32];
+            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            AtomId::new(bytes)
+        };
+        for number in 0..=MAX_OWN {
+            outcomes.set_own(id(number));
+            // Sent again, it takes no second place.
+            outcomes.set_own(id(number));
+        }
+        assert_eq!(outcomes.own_order.len(), MAX_OWN);
+        assert!(!outcomes.own.contains(&id(0)));
+        assert!(outcomes.own.contains(&id(1)) && outcomes.own.contains(&id(MAX_OWN)));
+    }
 }

@@ -67,3 +67,37 @@ impl MempoolStatus {
         outcome.map(|(_, outcome)| Standing::Left(outcome.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::mempool::Refusal;
+
+    #[test]
+    fn standing_is_that_of_the_transaction_asked_for() {
+        let id = |number| AtomId::new([number; 32]);
+        let status = MempoolStatus {
+            ready: [id(1), id(2)].into(),
+            waiting: [(id(3), id(30)), (id(4), id(40))].into(),
+            outcomes: [
+                (id(5), Outcome::Refused(Refusal::TooSlow)),
+                (id(6), Outcome::Expired),
+            ]
+            .into(),
+            ..MempoolStatus::default()
+        };
+        let (before, ready) = (1, 2);
+        assert_eq!(
+            status.standing(&id(2)),
+            Some(Standing::Ready { before, ready })
+        );
+        let (data, waiting) = (id(40), 2);
+        assert_eq!(
+            status.standing(&id(4)),
+            Some(Standing::Waiting { data, waiting })
+        );
+        let left = Standing::Left(Outcome::Refused(Refusal::TooSlow));
+        assert_eq!(status.standing(&id(5)), Some(left));
+        assert_eq!(status.standing(&id(7)), None);
+    }
+}

@@ -3,6 +3,7 @@
 use super::announcements::Declined;
 use super::broadcast::{REPEAT_BLOCKS, REPEAT_TIME};
 use super::pool::{MAX_AGE, NoPlace};
+use super::waiting::Data;
 use super::*;
 use crate::atom::{Atom, AtomSource as _, MemoryStore};
 use crate::chain::{Address, Block, Builder, Election, Genesis, Rejection, Transaction, Unsigned};
@@ -768,4 +769,90 @@ fn lists_of_the_same_missing_tail_are_given_up_together() {
             .count(),
         20
     );
+}
+
+#[test]
+fn a_head_that_goes_on_by_several_blocks_abandons_none() {
+    let (mut host, genesis) = Host::new(config());
+    let first = host.block(&genesis, &[transfer(5, 1)], 0);
+    let second = host.block(&first, &[transfer(5, 2)], 0);
+    let third = host.block(&second, &[], 0);
+    host.adopt(&third);
+    host.pass(Duration::from_secs(1));
+    let returned = |host: &Host| {
+        let events = host.events.iter();
+        events
+            .filter(|event| matches!(event, Event::TransactionsReturned(_)))
+            .count()
+    };
+    assert_eq!(returned(&host), 0);
+    assert!(host.mempool.left_branch.is_none());
+    host.adopt(&second);
+    host.pass(Duration::from_secs(1));
+    assert_eq!(returned(&host), 1, "an empty block was left");
+}
+
+#[test]
+fn work_at_hand_is_due_now_and_not_before() {
+    let (mut host, _) = Host::new(config());
+    let transaction = transfer(5, 1);
+    let id = transaction.write(&mut host.store).unwrap();
+    let (peer, group) = (None, None);
+    host.input(&Input::Transaction { peer, group, id });
+    let now = Instant::ZERO + host.mempool.now;
+    assert_eq!(host.mempool.poll_timeout(), Some(now));
+}
+
+#[test]
+fn a_transaction_that_lacked_data_in_a_block_waits_for_it_and_is_not_offered_to_the_next() {
+    let (mut host, _) = Host::new(config());
+    let [lacking, other] = [5, 6].map(|from| host.announce(&transfer(from, 1)));
+    let atom = Atom::bytes(*b"part of the state");
+    host.call(|mempool, environment, context| {
+        mempool.set_now(environment);
+        mempool.settle_assembly(context, &[], &[(lacking, Data::Atom(atom.id()))]);
+    });
+    assert_eq!(host.ready(), [other]);
+    let standing = host.mempool.standing(&lacking);
+    assert!(
+        matches!(standing, Some(Standing::Waiting { .. })),
+        "{standing:?}"
+    );
+    host.settle();
+    let fetched = host
+        .effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Fetch { id, .. } if *id == atom.id()));
+    assert_eq!(fetched.count(), 1);
+    host.store.extend([atom.clone()]);
+    host.input(&Input::Fetched {
+        id: atom.id(),
+        outcome: Ok(vec![atom].into()),
+        from: None,
+    });
+    host.settle();
+    assert_eq!(host.ready().len(), 2, "it is ready again");
+}
+
+#[test]
+fn debug_output_names_the_type_and_no_contents() {
+    let (host, _) = Host::new(config());
+    let shown = alloc::format!("{:?}", host.mempool);
+    assert!(
+        shown.starts_with("Mempool") && shown.len() < 1_000,
+        "{shown}"
+    );
+    assert!(!alloc::format!("{}", Damage::Format).is_empty());
+}
+
+#[test]
+fn own_transactions_in_blocks_are_remembered_up_to_a_bound() {
+    let (mut host, _) = Host::new(config());
+    for number in 0..5_000_u64 {
+        host.mempool
+            .remember_own(AtomId::new(blake3::hash(&number.to_be_bytes()).into()));
+    }
+    assert_eq!(host.mempool.own_included.len(), 4_096);
+    let newest = AtomId::new(blake3::hash(&4_999_u64.to_be_bytes()).into());
+    assert_eq!(host.mempool.own_included.back(), Some(&newest));
 }

@@ -400,3 +400,6 @@ impl Resolved {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,9 +83,59 @@ impl Allowance {
     }
 }
 
+/// Bytes that the next block may leave in a storage that has refused one; no bound until then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Room(Option<u64>);
+
+impl Room {
+    /// Room for nothing: an empty block is tried next.
+    pub(super) const EMPTY: Self = Self(Some(0));
+
+    /// Returns the room for a block after one that would have left `growth` was refused.
+    pub(super) const fn after_refusal(growth: u64) -> Self {
+        Self(Some(growth / 2))
+    }
+
+    /// Returns what a block may leave that is `allowed` so much.
+    pub(super) fn bound(self, allowed: u64) -> u64 {
+        self.0.map_or(allowed, |room| room.min(allowed))
+    }
+
+    /// Notes that a block was stored that left `growth`; the next one is `allowed` so much.
+    ///
+    /// The bound grows in steps: the storage may be as full as before.
+    pub(super) fn stored(&mut self, growth: u64, allowed: u64) {
+        let left = growth.max(EMPTY_BLOCK_BYTES);
+        let room = self.0.map(|room| room.max(left).saturating_mul(2));
+        self.0 = room.filter(|room| *room < allowed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_halved_until_one_fits_and_grow_again_in_steps() {
+        assert_eq!(Room::default().bound(1_000_000), 1_000_000);
+        let mut room = Room::after_refusal(100_001);
+        assert_eq!(room.bound(1_000_000), 50_000);
+        assert_eq!(room.bound(40_000), 40_000);
+        room.stored(50_000, 1_000_000);
+        assert_eq!(room.bound(1_000_000), 100_000);
+        // A block that left more shows that there is more room.
+        room.stored(300_000, 1_000_000);
+        assert_eq!(room.bound(1_000_000), 600_000);
+        room.stored(10, 1_200_000);
+        assert_eq!(room, Room::default(), "as much as is allowed is no bound");
+        let mut room = Room::EMPTY;
+        assert_eq!(room.bound(1_000_000), 0);
+        room.stored(10, 1_000_000);
+        assert_eq!(room.bound(1_000_000), 2 * EMPTY_BLOCK_BYTES);
+        let mut unbounded = Room::default();
+        unbounded.stored(10, 1_000_000);
+        assert_eq!(unbounded, Room::default());
+    }
 
     #[test]
     fn blocks_leave_the_allowance_on_average_and_save_what_they_do_not_use() {

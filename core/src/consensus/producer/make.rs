@@ -3,7 +3,7 @@
 use super::plan::need;
 use super::{
     ASSEMBLY_PATIENCE, Assembled, AssemblyError, Draft, LATE, MissedSlot, PATIENCE_PER_BLOCK,
-    Phase, Problem, Producer, RETRY, Slot, Started, Wait, publish,
+    Phase, Problem, Producer, RETRY, Slot, Started, Wait, growth, publish,
 };
 use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
@@ -267,13 +267,8 @@ impl<H: BatchHasher> Producer<H> {
             return;
         };
         self.resolved(context);
-        // Back to what is allowed in steps: the storage may be as full as before.
-        let left = assembly.growth_bytes.max(super::growth::EMPTY_BLOCK_BYTES);
-        let allowed = self.allowance.next_block();
-        self.room = self
-            .room
-            .map(|room| room.max(left).saturating_mul(2))
-            .filter(|room| *room < allowed);
+        self.room
+            .stored(assembly.growth_bytes, self.allowance.next_block());
         let transactions = assembly.transactions.len();
         let own_bytes = assembly.transactions.iter();
         let own_bytes = own_bytes.map(|one| stored_bytes(one)).sum();
@@ -338,7 +333,7 @@ impl<H: BatchHasher> Producer<H> {
         self.phase = if is_empty {
             self.no_room(context, failure.to_string(), now)
         } else {
-            self.room = Some(growth / 2);
+            self.room = growth::Room::after_refusal(growth);
             Phase::Plan
         };
     }
@@ -351,7 +346,7 @@ impl<H: BatchHasher> Producer<H> {
         now: Instant,
     ) -> Phase {
         // The next one that fits is found from an empty one on.
-        self.room = Some(0);
+        self.room = growth::Room::EMPTY;
         self.trouble(context, Problem::NoRoom(problem));
         Phase::Wait {
             until: now + ROOM_RETRY,
@@ -411,4 +406,27 @@ pub(super) fn wait(now: Instant, why: Wait) -> Phase {
     };
     let until = now + pause;
     Phase::Wait { until, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_validator_without_a_turn_plans_rarely_and_what_may_pass_soon_is_tried_soon() {
+        let now = Instant::ZERO + Duration::from_secs(5);
+        for why in [Wait::NoStake, Wait::NoTurnSoon, Wait::NoChain] {
+            let Phase::Wait { until, .. } = wait(now, why.clone()) else {
+                panic!("{why:?}");
+            };
+            assert_eq!(until, now + REPLAN, "{why:?}");
+        }
+        for why in [Wait::Listening, Wait::Behind, Wait::LoadingHead] {
+            let Phase::Wait { until, .. } = wait(now, why.clone()) else {
+                panic!("{why:?}");
+            };
+            assert_eq!(until, now + RETRY, "{why:?}");
+        }
+        assert!(RETRY < REPLAN);
+    }
 }

@@ -37,6 +37,7 @@ mod plan;
 pub mod publish;
 pub mod schedule;
 mod status;
+mod timing;
 
 pub use assemble::{
     Assembled, Assembly, AssemblyBudget, AssemblyError, AssemblyJob, Interrupt, NoInterrupt,
@@ -221,7 +222,7 @@ pub struct Producer<H> {
     pace: Pace,
     allowance: Allowance,
     /// What the next block may leave after one found no room.
-    room: Option<u64>,
+    room: growth::Room,
     problem: Option<Problem>,
     phase: Phase,
     jobs: u64,
@@ -269,7 +270,7 @@ impl<H: BatchHasher> Producer<H> {
             offers: Offers::default(),
             pace: Pace::default(),
             allowance: Allowance::new(config.max_block_growth_bytes),
-            room: None,
+            room: growth::Room::default(),
             problem: None,
             phase: Phase::Plan,
             jobs: 0,

@@ -3,9 +3,10 @@
 use super::assemble::AssemblyBudget;
 use super::make::wait;
 use super::schedule::{NoSchedule, Schedule};
+use super::timing::Timing;
 use super::{
-    AssemblyJob, LATE, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Problem,
-    Producer, Slot, Started, Wait, publish,
+    AssemblyJob, LISTEN, LISTEN_FOR_PEERS, MAX_BEHIND, MAX_BEHIND_LATER, Phase, Problem, Producer,
+    Slot, Started, Wait, publish,
 };
 use crate::atom::{AtomId, MemoryStore};
 use crate::chain::{
@@ -30,8 +31,6 @@ use core::time::Duration;
 const MAX_REJECTED: usize = 1_024;
 /// Headers and nodes of the stakes' trie that one call reads.
 const READS_PER_CALL: u32 = 4_096;
-/// A slot is begun this much before the work for it would have to begin.
-const MARGIN: Duration = Duration::from_millis(50);
 /// An assembly gets at least this much time.
 const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
 /// Of the processor time for an assembly, what is left for hashing the body: one part in this many.
@@ -69,15 +68,11 @@ impl<H: BatchHasher> Producer<H> {
         let now = environment.now;
         let search = self.pace.search(&head.block().difficulty);
         let work = self.pace.assembly().saturating_add(search);
-        let ready = now.unix.saturating_add(work);
-        let rounded_up = ready.as_secs() + u64::from(ready.subsec_nanos() > 0);
-        let later = self.signed.last().map_or(0, |mark| mark.timestamp + 1);
-        let earliest = rounded_up.max(later);
+        let timing = Timing::new(now.unix, work);
+        let signed = self.signed.last().map(|mark| mark.timestamp);
+        let earliest = timing.earliest(signed);
         let timestamp = self.next_slot(environment, context, &head, earliest)?;
-        // A slot that the work reaches in time is begun so that it does.
-        let begin = Duration::from_secs(timestamp).saturating_sub(work + MARGIN);
-        let is_now = timestamp == rounded_up.max(head.timestamp() + 1);
-        if begin > now.unix && !(is_now && begin <= now.unix + LATE) {
+        if let Some(begin) = timing.begin(timestamp, head.timestamp()) {
             return Ok(Phase::Scheduled { begin, timestamp });
         }
         self.signed
@@ -139,7 +134,7 @@ impl<H: BatchHasher> Producer<H> {
             lengths,
             claimant: claims.then_some(self.address),
             max_transactions: limit,
-            max_growth_bytes: self.room.map_or(allowed, |room| room.min(allowed)),
+            max_growth_bytes: self.room.bound(allowed),
             growth_per_transaction: self.allowance.per_transaction(),
             budget: AssemblyBudget {
                 cpu: self.config.max_assembly_time / HASHING_PART,

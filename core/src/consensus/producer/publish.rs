@@ -114,6 +114,45 @@ mod tests {
     }
 
     #[test]
+    fn a_block_takes_a_share_of_the_room_for_offers() {
+        let all: Vec<AtomId> = (0..4_000_u32)
+            .map(|number| Atom::bytes(number.to_be_bytes()).id())
+            .collect();
+        let mut offers = Offers {
+            live: MAX_LIVE - 100 * SHARE,
+            ..Offers::default()
+        };
+        let mut heads = all.clone();
+        offers.take(Duration::ZERO, &mut heads);
+        assert_eq!(
+            (heads.len(), offers.live),
+            (100, MAX_LIVE - 100 * SHARE + 100)
+        );
+    }
+
+    #[test]
+    fn offers_of_a_block_end_together_and_make_room() {
+        let mut offers = Offers::default();
+        for (at, count) in [(0, 7), (10, 3), (20, 5)] {
+            let mut heads: Vec<AtomId> = (0..count)
+                .map(|number: u32| Atom::bytes(number.to_be_bytes()).id())
+                .collect();
+            offers.take(Duration::from_secs(at), &mut heads);
+        }
+        assert_eq!(offers.live, 15);
+        let nanosecond = Duration::from_nanos(1);
+        for (now, live) in [
+            (LIFETIME - nanosecond, 15),
+            (LIFETIME, 8),
+            (LIFETIME + Duration::from_secs(10), 5),
+            (LIFETIME + Duration::from_secs(20), 0),
+        ] {
+            offers.take(now, &mut Vec::new());
+            assert_eq!(offers.live, live, "{now:?}");
+        }
+    }
+
+    #[test]
     fn a_record_is_offered_under_its_first_atom() {
         let (first, list) = crate::atom::bytes_list(&[b"a", b"b", b"c"]);
         let (second, more) = crate::atom::bytes_list(&[b"d"]);

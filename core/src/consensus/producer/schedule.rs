@@ -135,4 +135,38 @@ mod tests {
         let stranger = Schedule::new(&election, 1_000, address(4));
         assert_eq!(stranger.err(), Some(NoSchedule::NoStake));
     }
+
+    #[test]
+    fn turns_of_a_small_stake_are_searched_for_in_bounded_steps() {
+        // Stakes of 1, which a draw does not change: a turn in 6,000 slots, about.
+        let stakes = (0..6_000_u32).map(|number| {
+            let mut validator = [9; 32];
+            validator[..4].copy_from_slice(&number.to_be_bytes());
+            (Address::new(validator), Natural::ONE)
+        });
+        let stakes = StakeTable::from(&stakes.chain([(address(1), Natural::ONE)]).collect());
+        let election = Election::genesis(AtomId::new([5; 32]), stakes);
+        let mut draw = election.draw().unwrap();
+        let first = (1..).find(|slot| draw.validator_of(*slot) == Some(address(1)));
+        let first = first.unwrap();
+        let calls = first.div_ceil(MAX_DRAWS);
+        assert_eq!(calls, 2, "slot {first}");
+        let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
+        assert_eq!(schedule.next(1_001), None);
+        assert_eq!(schedule.draw.slot(), MAX_DRAWS);
+        let begin = 1_000 + SLOT_SECONDS * (first - 1) + 1;
+        assert_eq!(schedule.next(1_001), Some(begin));
+    }
+
+    #[test]
+    fn slots_that_no_block_can_have_are_not_drawn() {
+        let election = election(&[(1, 5)]);
+        let last = 1_000 + SLOT_SECONDS * MAX_SLOTS;
+        let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
+        assert_eq!(schedule.next(last), Some(last));
+        assert_eq!(schedule.next(last + 1), None);
+        let mut schedule = Schedule::new(&election, 1_000, address(1)).unwrap();
+        assert_eq!(schedule.draw_own(MAX_SLOTS + 1), None);
+        assert_eq!(schedule.draw.slot(), 0);
+    }
 }

@@ -258,3 +258,20 @@ fn newcomer_follows_headers_to_the_checkpoint_only() {
     assert_eq!(refused, Ok(()), "an ancestor changes nothing");
     assert_eq!(target(&choice.decide(&world, &[])), Some(theirs));
 }
+
+#[test]
+fn branch_of_a_known_branch_with_the_checkpoint_has_it_only_if_it_leaves_above() {
+    let (mut world, _, ours, theirs) = split();
+    let checkpoint = world.block_at(theirs, 600);
+    let above = world.run(world.block_at(theirs, 601), 3, &[6]);
+    let at = world.run(checkpoint, 3, &[7]);
+    let below = world.run(world.block_at(theirs, 599), 3, &[8]);
+    // The node stands on the other branch, so that the checkpoint is not behind it yet.
+    let mut choice = world.choice(Some(ours), &[theirs]);
+    choice.set_checkpoint(&world, checkpoint);
+    assert_eq!(choice.checkpoint_height(), None);
+    assert_eq!(choice.insert(&world, above.into(), NOW), Ok(()));
+    assert_eq!(choice.insert(&world, at.into(), NOW), Ok(()));
+    let refused = choice.insert(&world, below.into(), NOW);
+    assert_eq!(refused, Err(InsertError::LacksCheckpoint));
+}

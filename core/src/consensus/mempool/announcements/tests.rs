@@ -435,3 +435,68 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn refused_transactions_are_remembered_up_to_a_bound_and_the_oldest_is_forgotten() {
+    let mut announcements = Announcements::default();
+    let count = u32::try_from(MAX_REFUSED).unwrap() + 3;
+    for number in 0..count {
+        announcements.remember(id(number));
+        announcements.remember(id(number));
+    }
+    assert_eq!(announcements.refused.len(), MAX_REFUSED);
+    assert_eq!(announcements.refused_order.len(), MAX_REFUSED);
+    let mut is_refused =
+        |number| announcements.announce(NOW, id(number), peer(1)) == Err(Declined::Refused);
+    assert!(!is_refused(2) && is_refused(3) && is_refused(count - 1));
+}
+
+#[test]
+fn each_announcer_that_was_asked_pays_for_what_came_to_nothing() {
+    let mut announcements = Announcements::default();
+    for number in 1..=3 {
+        let _ = announcements.announce(NOW, id(1), peer(number));
+    }
+    assert_eq!(announcements.next(NOW), Some(id(1)));
+    // The first two do not answer, the third is not asked.
+    for _ in 0..2 {
+        assert!(matches!(announcements.want(id(1), id(1)), Want::Start(_)));
+        assert_eq!(announcements.fetched(&id(1), true), [id(1)]);
+    }
+    announcements.settle(NOW, &id(1), Verdict::Bad);
+    let ranks = [1, 2, 3].map(|number| announcements.shares.rank(peer(number)));
+    // Silences and the fetch at hand: three were counted on.
+    assert_eq!(ranks, [Rank::Failing; 3]);
+    // One that was answered with nonsense at once is the first alone.
+    for number in 4..=6 {
+        let _ = announcements.announce(NOW, id(2), peer(number));
+    }
+    assert_eq!(announcements.next(NOW), Some(id(2)));
+    assert!(matches!(announcements.want(id(2), id(2)), Want::Start(_)));
+    announcements.fetched(&id(2), false);
+    announcements.settle(NOW, &id(2), Verdict::Bad);
+    let ranks = [4, 5, 6].map(|number| announcements.shares.rank(peer(number)));
+    assert_eq!(ranks, [Rank::Failing, Rank::Fresh, Rank::Fresh]);
+}
+
+#[test]
+fn the_announcer_that_brought_a_transaction_has_the_credit() {
+    let mut announcements = Announcements::default();
+    for number in 1..=3 {
+        let _ = announcements.announce(NOW, id(1), peer(number));
+    }
+    assert_eq!(announcements.next(NOW), Some(id(1)));
+    let asked = |want| match want {
+        Want::Start(peer) => peer,
+        _ => None,
+    };
+    let first = asked(announcements.want(id(1), id(1)));
+    assert_eq!(first, Some(PublicKey::new([1; 32])));
+    announcements.fetched(&id(1), true);
+    let second = asked(announcements.want(id(1), id(1)));
+    assert_eq!(second, Some(PublicKey::new([2; 32])));
+    announcements.fetched(&id(1), false);
+    announcements.settle(NOW, &id(1), Verdict::Good);
+    let ranks = [1, 2, 3].map(|number| announcements.shares.rank(peer(number)));
+    assert_eq!(ranks, [Rank::Fresh, Rank::Trusted, Rank::Fresh]);
+}

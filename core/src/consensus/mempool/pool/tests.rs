@@ -395,3 +395,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first() {
+    let block = id(99);
+    let mut pool = Pool::new(SMALL);
+    for number in 0..SMALL.transactions as u8 + 2 {
+        insert(&mut pool, entry(number, number, 1, 0), 1).unwrap();
+        assert!(pool.include(&id(number), block, u64::from(number)));
+    }
+    let kept = |pool: &Pool<u8>| -> Vec<AtomId> {
+        pool.included
+            .iter()
+            .map(|(_, included)| *included)
+            .collect()
+    };
+    let numbers = 2..SMALL.transactions as u8 + 2;
+    assert_eq!(kept(&pool), numbers.map(id).collect::<Vec<_>>());
+    let mut pool = Pool::new(SMALL);
+    for number in 0..4 {
+        insert(&mut pool, entry(number, number, 25, 0), 1).unwrap();
+        assert!(pool.include(&id(number), block, 7));
+    }
+    assert_eq!(kept(&pool).len(), 4, "{} bytes are allowed", SMALL.bytes);
+    insert(&mut pool, entry(9, 9, 1, 0), 1).unwrap();
+    assert!(pool.include(&id(9), block, 8));
+    assert_eq!(kept(&pool), [1, 2, 3, 9].map(id));
+    // One that is in a block already is not pending.
+    assert!(!pool.include(&id(9), id(98), 9));
+    assert!(!pool.include(&id(0), block, 9), "it is not here any more");
+}

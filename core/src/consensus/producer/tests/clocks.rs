@@ -121,3 +121,72 @@ fn a_missed_slot_is_reported() {
     assert!(missed);
     assert_eq!(net.hosts[0].producer.status().blocks_late, late + 1);
 }
+
+#[test]
+fn a_plan_for_a_clock_that_jumped_is_given_up_when_the_clock_is_right_again() {
+    // Long enough to plan, to assemble or to mine, and too short to sign.
+    for millis in [20, 60, 200] {
+        let (mut net, genesis) = Net::with_chain(&[1, 2], &[]);
+        net.add(config(1), Some(&genesis));
+        net.run_until(60, |net| net.head(0).height() >= 4);
+        let head = net.head(0);
+        net.hosts[0].ahead = HOUR;
+        let end = net.now + Duration::from_millis(millis);
+        net.run_until(1, |net| net.now >= end);
+        assert_eq!(net.head(0).id(), head.id(), "nothing was signed");
+        net.hosts[0].ahead = Duration::ZERO;
+        next_block(&mut net, 60);
+        assert!(net.head(0).timestamp() < head.timestamp() + 60);
+        assert_signed_in_order(&net, 0);
+        verify_chain(&net, 0, true);
+    }
+}
+
+#[test]
+fn patience_with_a_chain_that_does_not_come_ends() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(10);
+    let now = net.now;
+    net.hosts[0].context.set_behind(true);
+    let mut holds_back = |held| {
+        let mut is_held = false;
+        net.hosts[0].producer.held = held;
+        net.hosts[0].producer.held_at = None;
+        net.hosts[0].call(now, |host, world, context| {
+            is_held = host.producer.holds_back(world, context);
+        });
+        is_held
+    };
+    assert!(holds_back(MAX_BEHIND_LATER - Duration::from_nanos(1)));
+    assert!(!holds_back(MAX_BEHIND_LATER));
+}
+
+#[test]
+fn patience_is_whole_again_after_the_first_block_and_grows_slowly_after_others() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.hosts[0].producer.held = MAX_BEHIND_LATER;
+    next_block(&mut net, 60);
+    assert_eq!(net.hosts[0].producer.held, Duration::ZERO);
+    net.hosts[0].producer.held = MAX_BEHIND_LATER;
+    next_block(&mut net, 60);
+    let left = MAX_BEHIND_LATER - crate::consensus::producer::PATIENCE_PER_BLOCK;
+    assert_eq!(net.hosts[0].producer.held, left);
+}
+
+#[test]
+fn a_head_that_a_peer_names_is_looked_at_now() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(10);
+    let producer = &mut net.hosts[0].producer;
+    let before = producer.poll_timeout();
+    producer
+        .sightings
+        .name(AtomId::new([9; 32]), PublicKey::new([4; 32]));
+    assert!(producer.sightings.has_news() && !producer.foreign.is_walking());
+    let now = producer.now.instant;
+    assert_eq!(producer.poll_timeout(), Some(now));
+    assert!(before > Some(now));
+}

@@ -570,7 +570,11 @@ impl Host {
         }
     }
 
-    fn call(&mut self, now: Duration, act: impl FnOnce(&mut Self, &Environment<'_>, &mut Context)) {
+    pub(super) fn call(
+        &mut self,
+        now: Duration,
+        act: impl FnOnce(&mut Self, &Environment<'_>, &mut Context),
+    ) {
         let (store, mut context) = (
             core::mem::take(&mut self.store),
             core::mem::take(&mut self.context),

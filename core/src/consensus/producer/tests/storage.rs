@@ -149,3 +149,25 @@ fn blocks_leave_no_more_than_is_allowed_on_average() {
     );
     verify_chain(&net, 0, true);
 }
+
+#[test]
+fn each_kind_of_problem_is_reported_once() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    let now = net.now;
+    let problems = [
+        Problem::NoRoom("5 bytes".into()),
+        Problem::NoRoom("4 bytes".into()),
+        Problem::StorageFailed("the disk fails".into()),
+        Problem::AssemblyStalled,
+        Problem::NoPeerHead,
+        Problem::NoPeerHead,
+    ];
+    for problem in problems {
+        net.hosts[0].call(now, |host, _, context| {
+            host.producer.trouble(context, problem.clone());
+        });
+        assert_eq!(net.hosts[0].producer.status().problem, Some(problem));
+    }
+    assert_eq!(errors(&net).len(), 4, "{:?}", errors(&net));
+}

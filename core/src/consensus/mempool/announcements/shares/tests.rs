@@ -169,3 +169,111 @@ fn an_announcer_without_work_or_record_is_forgotten() {
     shares.record(NOW, peer(2, 1), true);
     assert_eq!(shares.idle.len(), 1);
 }
+
+#[test]
+fn records_recover_one_step_after_each_interval() {
+    let mut shares = Shares::default();
+    let source = peer(1, 1);
+    for _ in 0..10 {
+        shares.record(NOW, source, false);
+    }
+    assert_eq!(credit(&shares, source), -10);
+    let mut after = |time| {
+        shares.share(NOW + time, source);
+        let share = &shares.announcers[&source];
+        (share.credit, share.failures)
+    };
+    let nanosecond = Duration::from_nanos(1);
+    assert_eq!(after(FAILURE_INTERVAL - nanosecond), (-10, 10));
+    assert_eq!(after(FAILURE_INTERVAL), (-10, 9));
+    assert_eq!(after(CREDIT_INTERVAL - nanosecond), (-10, 1));
+    assert_eq!(after(CREDIT_INTERVAL), (-9, 0));
+    assert_eq!(after(CREDIT_INTERVAL * 3), (-7, 0));
+    assert_eq!(after(CREDIT_INTERVAL * 20), (0, 0));
+}
+
+#[test]
+fn places_of_a_group_recover_one_after_each_interval() {
+    let mut shares = Shares::default();
+    let source = peer(1, 1);
+    queue(&mut shares, source, 1);
+    let group = group_of(source);
+    let set = |shares: &mut Shares, places| shares.groups.get_mut(&group).unwrap().places = places;
+    set(&mut shares, MIN_GROUP_PLACES);
+    for (time, places) in [
+        (GROUP_INTERVAL - Duration::from_nanos(1), MIN_GROUP_PLACES),
+        (GROUP_INTERVAL, MIN_GROUP_PLACES + 1),
+        (GROUP_INTERVAL * 5, MIN_GROUP_PLACES + 5),
+        (GROUP_INTERVAL * 1_000, GROUP_PLACES),
+    ] {
+        shares.share(NOW + time, source);
+        assert_eq!(shares.groups[&group].places, places, "{time:?}");
+    }
+    // What a group has won is not lost with time.
+    set(&mut shares, MAX_GROUP_PLACES);
+    shares.share(NOW + GROUP_INTERVAL * 2_000, source);
+    assert_eq!(shares.groups[&group].places, MAX_GROUP_PLACES);
+}
+
+#[test]
+fn full_queue_takes_from_the_group_that_has_most_and_from_another_only_if_it_has_more() {
+    let mut shares = Shares::default();
+    let counts = [
+        MAX_ANNOUNCED / 3 + 1,
+        MAX_ANNOUNCED / 3,
+        MAX_ANNOUNCED - 2 * (MAX_ANNOUNCED / 3) - 1,
+    ];
+    for (group, count) in counts.into_iter().enumerate() {
+        queue(&mut shares, peer(group, group), count);
+    }
+    assert_eq!(shares.queued(), MAX_ANNOUNCED);
+    let taken_from = |shares: &mut Shares, source| {
+        shares.enqueue(NOW, id(99), source).unwrap();
+        shares
+            .take_displaced()
+            .into_iter()
+            .map(|(_, from)| from)
+            .collect::<Vec<_>>()
+    };
+    // One more than its own is no more once it has this one, too: its own group gives way.
+    assert_eq!(taken_from(&mut shares, peer(10, 1)), [peer(1, 1)]);
+    // A group that is not there takes from the largest.
+    assert_eq!(taken_from(&mut shares, peer(11, 7)), [peer(0, 0)]);
+}
+
+#[test]
+fn announcer_without_a_record_gets_two_places_and_one_more_with_each_that_it_brings() {
+    let mut shares = Shares::default();
+    let source = peer(1, 1);
+    queue(&mut shares, source, 100);
+    let mut granted = grants(&mut shares);
+    assert_eq!(granted.len(), FRESH_PLACES);
+    for brought in 1..5 {
+        shares.record(NOW, source, true);
+        for grant in granted.drain(..) {
+            shares.release(grant);
+        }
+        granted = grants(&mut shares);
+        assert_eq!(granted.len(), FRESH_PLACES + brought);
+    }
+}
+
+#[test]
+fn known_announcer_displaces_none_and_a_new_one_the_one_heard_of_longest_ago() {
+    let mut shares = Shares::default();
+    for number in 0..MAX_PEERS {
+        let now = NOW + Duration::from_millis(number as u64);
+        shares.record(now, peer(number, number % 50), true);
+    }
+    let later = NOW + Duration::from_secs(60);
+    shares.record(later, peer(0, 0), true);
+    assert_eq!(
+        (shares.announcers(), credit(&shares, peer(0, 0))),
+        (MAX_PEERS, 2)
+    );
+    shares.record(later, peer(MAX_PEERS, 1), true);
+    assert_eq!(shares.announcers(), MAX_PEERS);
+    assert_eq!(credit(&shares, peer(1, 1)), 0, "it is forgotten");
+    assert_eq!(credit(&shares, peer(0, 0)), 2);
+    shares.check();
+}

@@ -1,0 +1,109 @@
+//! Times of the work for a slot: the earliest timestamp that it can have, and when it begins.
+
+use super::LATE;
+use core::time::Duration;
+
+/// A slot is begun this much before the work for it would have to begin.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// Times of the work for the next slot, on the wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Timing {
+    now: Duration,
+    work: Duration,
+}
+
+impl Timing {
+    /// Returns the times of work that takes so long and begins `now` at the earliest.
+    pub(super) const fn new(now: Duration, work: Duration) -> Self {
+        Self { now, work }
+    }
+
+    /// Returns the first whole second at which work that begins now is done.
+    fn reachable(&self) -> u64 {
+        let done = self.now.saturating_add(self.work);
+        done.as_secs()
+            .saturating_add(u64::from(done.subsec_nanos() > 0))
+    }
+
+    /// Returns the earliest timestamp of a block, given that of the newest block that the key signed.
+    pub(super) fn earliest(&self, signed: Option<u64>) -> u64 {
+        let later = signed.map_or(0, |signed| signed.saturating_add(1));
+        self.reachable().max(later)
+    }
+
+    /// Returns when the work for `timestamp` begins, `None` for now. `parent` is the timestamp of the
+    /// block before.
+    ///
+    /// A slot that the work reaches in time is begun so that it does.
+    pub(super) fn begin(&self, timestamp: u64, parent: u64) -> Option<Duration> {
+        let begin = Duration::from_secs(timestamp).saturating_sub(self.work + MARGIN);
+        let is_next = timestamp == self.reachable().max(parent.saturating_add(1));
+        let is_due = begin <= self.now || is_next && begin <= self.now + LATE;
+        (!is_due).then_some(begin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_earliest_timestamp_is_the_second_in_which_the_work_ends_rounded_up() {
+        for (now, work, earliest) in [
+            (1_000_000, 0, 1_000),
+            (1_000_000, 1, 1_001),
+            (999_500, 500, 1_000),
+            (999_500, 501, 1_001),
+            (999_500, 1_500, 1_001),
+        ] {
+            let timing = Timing::new(millis(now), millis(work));
+            assert_eq!(timing.earliest(None), earliest, "{now} ms + {work} ms");
+        }
+    }
+
+    #[test]
+    fn the_earliest_timestamp_is_later_than_what_the_key_signed() {
+        let timing = Timing::new(millis(999_500), millis(500));
+        for (signed, earliest) in [(998, 1_000), (999, 1_000), (1_000, 1_001), (5_000, 5_001)] {
+            assert_eq!(timing.earliest(Some(signed)), earliest, "{signed}");
+        }
+        assert_eq!(timing.earliest(Some(u64::MAX)), u64::MAX);
+    }
+
+    #[test]
+    fn work_begins_a_margin_before_it_would_have_to() {
+        let timing = Timing::new(millis(1_000_000), millis(300));
+        // 300 ms of work and 50 ms of margin.
+        assert_eq!(timing.begin(1_010, 999), Some(millis(1_009_650)));
+        for (now, begin) in [
+            (1_009_649, Some(millis(1_009_650))),
+            (1_009_650, None),
+            (1_009_651, None),
+        ] {
+            // A parent at 1,010 makes the next possible timestamp 1,011: this slot is not the next.
+            let timing = Timing::new(millis(now), millis(300));
+            assert_eq!(timing.begin(1_010, 1_010), begin, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_next_possible_second_is_worked_on_at_once_unless_it_is_far() {
+        let work = millis(300);
+        // Its second is the next that the work reaches.
+        assert_eq!(Timing::new(millis(1_000_000), work).begin(1_001, 999), None);
+        // The parent's timestamp bounds it, up to LATE ahead of the time at which it would begin.
+        let far = 1_004;
+        let begin = millis(1_003_650);
+        let due = begin - LATE;
+        assert_eq!(Timing::new(due, work).begin(far, far - 1), None);
+        let before = Timing::new(due - millis(1), work);
+        assert_eq!(before.begin(far, far - 1), Some(begin));
+        // One that is not the next waits, however near.
+        assert_eq!(Timing::new(due, work).begin(far, far - 2), Some(begin));
+    }
+}
