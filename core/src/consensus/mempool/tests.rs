@@ -808,11 +808,14 @@ fn a_transaction_that_lacked_data_in_a_block_waits_for_it_and_is_not_offered_to_
     let (mut host, _) = Host::new(config());
     let [lacking, other] = [5, 6].map(|from| host.announce(&transfer(from, 1)));
     let atom = Atom::bytes(*b"part of the state");
+    let bytes = host.mempool.status().bytes;
+    assert!(bytes > 200);
     host.call(|mempool, environment, context| {
         mempool.set_now(environment);
         mempool.settle_assembly(context, &[], &[(lacking, Data::Atom(atom.id()))]);
     });
     assert_eq!(host.ready(), [other]);
+    assert_eq!(host.mempool.status().bytes, bytes, "waiting ones count");
     let standing = host.mempool.standing(&lacking);
     assert!(
         matches!(standing, Some(Standing::Waiting { .. })),

@@ -183,3 +183,15 @@ fn stake_table_of_a_state_is_a_view() {
     assert_eq!(view(&table, 2), (7_u64.into(), 12_u64.into()));
     assert_eq!(view(&&table, 3), (Natural::ZERO, 12_u64.into()));
 }
+
+#[test]
+fn blocks_above_the_head_are_no_fork() {
+    let mut world = World::new(&[100; 10]);
+    let head = world.run(id(1), 5, &[0]);
+    let above = world.run(head, 3, &[1]);
+    let mut choice = world.choice(Some(head), &[above]);
+    assert_eq!((choice.forks(), tips_of(&choice)), (vec![], 1));
+    let other = world.run(head, 2, &[2]);
+    choice.insert(&world, other.into(), NOW).unwrap();
+    assert_eq!(choice.forks().len(), 1);
+}

@@ -190,3 +190,39 @@ fn a_head_that_a_peer_names_is_looked_at_now() {
     assert_eq!(producer.poll_timeout(), Some(now));
     assert!(before > Some(now));
 }
+
+#[test]
+fn jumps_of_more_than_two_seconds_are_noticed_and_end_no_halt() {
+    use crate::consensus::producer::{MAX_CLOCK_JUMP, Phase};
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(5);
+    let now = net.now;
+    let mut after_jump = |phase: &dyn Fn() -> Phase, jump| {
+        let mut is_planned = false;
+        let before = net.hosts[0].ahead;
+        for ahead in [before, before + jump] {
+            net.hosts[0].ahead = ahead;
+            net.hosts[0].call(now, |host, world, context| {
+                host.producer.phase = phase();
+                host.producer.notice_time(world, context);
+                is_planned = matches!(host.producer.phase, Phase::Plan);
+            });
+        }
+        is_planned
+    };
+    let nanosecond = Duration::from_nanos(1);
+    let timestamp = BEGINNING + 10_000;
+    let begin = Duration::from_secs(timestamp);
+    assert!(!after_jump(
+        &|| Phase::Scheduled { begin, timestamp },
+        MAX_CLOCK_JUMP
+    ));
+    assert!(after_jump(
+        &|| Phase::Scheduled { begin, timestamp },
+        MAX_CLOCK_JUMP + nanosecond
+    ));
+    let block = AtomId::new([3; 32]);
+    let halt = Halt::SecondValidator { block, timestamp };
+    assert!(!after_jump(&|| Phase::Halted(halt.clone()), HOUR));
+}
