@@ -1,6 +1,6 @@
 //! What contracts and channels are stored as: a short list of byte strings.
 
-use super::lists::Part;
+use super::record::Part;
 use crate::atom::{Atom, AtomKind};
 use crate::integer::Natural;
 use alloc::vec::Vec;

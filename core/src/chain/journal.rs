@@ -15,7 +15,7 @@
 //!   ordered, and tries are canonical.
 
 use super::fields::Fields;
-use super::lists::{Part, write_chains};
+use super::record::{Part, write_chains};
 use super::{Account, Address, RecordError};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
 use crate::expr::Bytes;

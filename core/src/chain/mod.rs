@@ -13,21 +13,18 @@
 
 mod account;
 mod block;
-mod body;
 pub mod channel;
-mod check;
 pub mod confirmations;
 pub mod contract;
 pub mod cost;
+mod execution;
 mod fields;
 pub mod fork_choice;
 mod genesis;
 mod growth;
-mod header;
 mod journal;
 mod leader_election;
-mod lists;
-mod nonce;
+mod pow;
 mod receipt;
 mod record;
 mod transaction;
@@ -36,17 +33,12 @@ mod verify;
 
 pub use account::{Account, Address};
 pub use block::{Block, Header};
-pub use body::{Body, Builder, REWARD};
-pub use check::{
-    BlockBytes, Repeated, check_signatures, check_signatures_with, check_signed, read_ids,
-    read_transaction, read_transactions, repeat_body, verify_body,
-};
+pub use execution::{Body, Builder, REWARD};
 pub use genesis::{
     Contract as GenesisContract, DEAR_TRANSFER, DEFAULT_BALANCE, DEFAULT_STAKE, DEFAULT_TOTAL_FEES,
     DEFAULT_TREASURY, FILLED_BYTES, Genesis, GenesisError, GenesisWarning,
 };
 pub use growth::{Growth, INDEX_ENTRY_BYTES};
-pub use header::{TurnCheck, verify_genesis, verify_header, verify_link, verify_turn};
 pub use journal::StateError;
 pub use leader_election::{
     Draw, ELECTION_SEEDS_BYTES, EPOCH_BLOCKS, Election, ElectionCache, ElectionError,
@@ -54,12 +46,16 @@ pub use leader_election::{
     PARTICIPATION_BLOCKS, Participation, SeedRun, StakeLoader, StakeTable, Stakes, slot_of,
     validator_at,
 };
-pub use nonce::{Miner, difficulty, has_work, unsigned_nonce};
+pub use pow::{Miner, difficulty, has_work, unsigned_nonce};
 pub use receipt::{Receipt, Status};
 pub use record::{RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
 pub use transaction::{Transaction, Unsigned};
 pub use transition::{Outcome, Position, Rejection, Sealed, State, least_new_stake};
-pub use verify::{Invalid, Total, VerifyError};
+pub use verify::{
+    BlockBytes, Invalid, Repeated, Total, TurnCheck, VerifyError, check_signatures,
+    check_signatures_with, check_signed, read_ids, read_transaction, read_transactions,
+    repeat_body, verify_body, verify_genesis, verify_header, verify_link, verify_turn,
+};
 
 /// Version of the consensus rules. It is kept with a chain's identity and told in the handshake:
 /// blocks made under other rules are valid under none but those.

@@ -4,6 +4,10 @@
 //! id of the first of its body's atoms (source: the reference's `validation/models/block.py` and
 //! `consensus/transaction/atomize.py`).
 
+mod batch;
+
+pub(super) use batch::{Part, write_chains};
+
 use super::MAX_INTEGER_BYTES;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, SourceError};
 use crate::integer::Natural;

@@ -9,19 +9,19 @@
 //! - A [`SharedKey`] that came from an agreement is never one that every other key pair would
 //!   share too: low-order public keys are refused. Public keys have one spelling.
 
-mod agree;
-mod each;
+mod aead;
+mod batch_verify;
+mod ed25519;
 mod keyed;
-mod seal;
-mod sign;
+mod x25519;
 
-pub use agree::{AgreeError, PublicKey, SecretKey};
-pub use each::{Claim, verify_each};
-pub use keyed::HashKey;
-pub use seal::{
+pub use aead::{
     NONCE_BYTES as SEAL_NONCE_BYTES, Nonce, OpenError, SealTooLong, SharedKey, TAG_BYTES,
 };
-pub use sign::{Signature, SignatureError, SigningKey, VerifyingKey};
+pub use batch_verify::{Claim, verify_each};
+pub use ed25519::{Signature, SignatureError, SigningKey, VerifyingKey};
+pub use keyed::HashKey;
+pub use x25519::{AgreeError, PublicKey, SecretKey};
 
 /// Bytes in a secret key, a public key, a shared key, a signing seed and a verifying key.
 pub const KEY_BYTES: usize = 32;

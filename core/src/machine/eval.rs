@@ -11,6 +11,7 @@
 use super::Env;
 use super::bytecode::{BlockKind, Op, Span};
 use super::error::ErrorKind;
+use super::exec_context::{Account, Session, Stop, Store};
 use super::failure::{Failure, Frame, KEPT_FRAMES, StackPlace};
 use super::host::{Answer, HostCall, HostFault};
 use super::library::Library;
@@ -18,7 +19,6 @@ use super::limits::LimitKind;
 use super::opcode::Opcode;
 use super::outcome::{HostError, Wanted};
 use super::program::Program;
-use super::session::{Account, Session, Stop, Store};
 use super::special_form::Form;
 use super::stack::StackMachine;
 use super::suspend::Reason;

@@ -55,6 +55,7 @@ mod compile;
 mod env;
 mod error;
 mod eval;
+mod exec_context;
 mod failure;
 mod host;
 mod image;
@@ -64,7 +65,6 @@ mod meter;
 mod opcode;
 mod outcome;
 mod program;
-mod session;
 mod special_form;
 mod stack;
 mod suspend;
@@ -95,9 +95,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use eval::Evaluator;
+use exec_context::{Account, Session, Stop};
 use host::Functions;
 use library::Library;
-use session::{Account, Session, Stop};
 
 /// The most that code takes which is kept between evaluations.
 const KEPT_CODE_BYTES: u64 = 16 << 20;

@@ -13,10 +13,10 @@
 //!   run only if they run to their end; if not, their tokens run one at a time.
 
 use super::error::ErrorKind;
+use super::exec_context::{Session, Stop, Store};
 use super::limits::LimitKind;
 use super::opcode::Opcode;
 use super::program::{Code, Op, Program};
-use super::session::{Session, Stop, Store};
 use super::word::Word;
 use crate::atom::{Atom, AtomId, AtomKind};
 use alloc::collections::BTreeMap;

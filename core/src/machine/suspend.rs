@@ -1,10 +1,10 @@
 //! Evaluations that are suspended and go on later.
 
 use super::eval::Evaluator;
+use super::exec_context::Account;
 use super::host::Answer;
 use super::meter::Meter;
 use super::outcome::{BoxError, Evaluation, Missing};
-use super::session::Account;
 use crate::expr::{Expr, Symbol};
 use alloc::boxed::Box;
 use core::fmt;

@@ -1,6 +1,6 @@
 //! A trie from pairs that are already in order, without looking for their places.
 
-use super::slot::{Node, SlotIndex, ValueIndex, child_mut, key_len};
+use super::arena::{Node, SlotIndex, ValueIndex, child_mut, key_len};
 use super::{MAX_KEY_BYTES, Trie, TrieError};
 use crate::atom::AtomSource;
 use alloc::vec;

@@ -2,9 +2,9 @@
 //! levels at a time.
 
 use super::Trie;
+use super::arena::{SlotIndex, State};
 use super::hash::{BatchHasher, HashInput, NodeIds, NodeInput};
 use super::node::TYPE_NAME;
-use super::slot::{SlotIndex, State};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, NoStore};
 use alloc::vec::Vec;
 

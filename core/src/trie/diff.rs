@@ -2,9 +2,9 @@
 
 use super::MAX_KEY_BYTES;
 use super::TrieError;
-use super::bits::{BitBuf, Bits};
+use super::bit_slice::{BitBuf, Bits};
+use super::iter::value_of;
 use super::node::StoredNode;
-use super::walk::value_of;
 use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
 use alloc::vec::Vec;

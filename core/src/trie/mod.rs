@@ -15,26 +15,26 @@
 //! - **Missing is an outcome**: an operation that needs an atom which the source does not have
 //!   says so with the id and has changed nothing; fetch it and call again.
 
-mod bits;
+mod arena;
+mod bit_slice;
 mod build;
 mod commit;
 mod diff;
-mod edit;
 mod hash;
+mod iter;
+mod mutate;
 mod node;
 mod proof;
-mod slot;
-mod walk;
 
 pub use build::BuildError;
 pub use diff::{Change, Diff, DiffCursor, DiffStep, diff};
-pub use edit::Trie;
 pub use hash::{
     ABSENT_CHILD_HASH, BatchHasher, EMPTY_KEY_HASH, EMPTY_VALUE_ID, HashInput, NodeIds, NodeInput,
     Scalar, TYPE_HASH,
 };
+pub use iter::{Entries, entries, get, prefix, range};
+pub use mutate::Trie;
 pub use proof::{Proof, ProofError};
-pub use walk::{Entries, entries, get, prefix, range};
 
 use crate::atom::{AtomId, SourceError};
 use core::fmt;
@@ -96,11 +96,11 @@ impl<E: fmt::Display> fmt::Display for TrieError<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for TrieError<E> {}
 
 /// `key`, if it is not too long.
-fn checked_key<E>(key: &[u8]) -> Result<bits::Bits<'_>, TrieError<E>> {
+fn checked_key<E>(key: &[u8]) -> Result<bit_slice::Bits<'_>, TrieError<E>> {
     if key.len() > MAX_KEY_BYTES {
         return Err(TrieError::KeyTooLong { len: key.len() });
     }
-    Ok(bits::Bits::of(key))
+    Ok(bit_slice::Bits::of(key))
 }
 
 #[cfg(test)]

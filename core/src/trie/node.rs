@@ -7,7 +7,7 @@
 //! that leads to a child belongs to the key of neither.
 
 use super::TrieError;
-use super::bits::Bits;
+use super::bit_slice::Bits;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource};
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
 //! Evidence, for who has nothing but a root, that a key has a value or has none.
 
+use super::iter::{Step, get, step};
 use super::node::StoredNode;
-use super::walk::{Step, get, step};
 use super::{TrieError, checked_key};
 use crate::atom::{Atom, AtomError, AtomId, AtomSource, MemoryStore};
 use crate::expr::Bytes;

@@ -1,7 +1,7 @@
 //! A small chain in memory.
 
 use crate::atom::{Atom, AtomId, MemoryStore};
-use crate::chain::nonce::{difficulty, has_work};
+use crate::chain::pow::{difficulty, has_work};
 use crate::chain::{
     Account, Address, BURN, Block, Body, Builder, ElectionSeeds, Header, Position, RecordAtoms,
     SeedRun, StakeTable, State, TREASURY, Transaction, Unsigned,

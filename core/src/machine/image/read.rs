@@ -2,12 +2,12 @@
 
 use super::super::bytecode::BlockKind;
 use super::super::eval::{Activation, END, Evaluator, Following, Running};
+use super::super::exec_context::Account;
 use super::super::host::{Answer, HostNames};
 use super::super::library::Library;
 use super::super::limits::{Exceeded, LimitKind, Limits};
 use super::super::outcome::{Missing, Outcome, Wanted};
 use super::super::program::{Program, Token};
-use super::super::session::Account;
 use super::super::stack::Position;
 use super::super::suspend::{Reason, Suspended};
 use super::super::symbols::Callee;

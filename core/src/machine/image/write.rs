@@ -2,11 +2,11 @@
 
 use super::super::bytecode::BlockKind;
 use super::super::eval::{END, Evaluator, Running};
+use super::super::exec_context::Account;
 use super::super::host::Answer;
 use super::super::limits::Limits;
 use super::super::outcome::{Missing, Outcome, Wanted};
 use super::super::program::{Program, Token};
-use super::super::session::Account;
 use super::super::suspend::{Reason, Suspended};
 use super::super::symbols::Callee;
 use super::super::weight::INLINE_BYTES;

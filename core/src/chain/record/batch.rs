@@ -12,11 +12,11 @@ use alloc::vec::Vec;
 const BATCH_CHAINS: usize = 256;
 
 /// An atom without its link.
-pub(super) type Part<'d> = (AtomKind, &'d [u8]);
+pub(in crate::chain) type Part<'d> = (AtomKind, &'d [u8]);
 
 /// Appends the atoms of chains of `N` parts, head first, and their ids to `out`; returns the ids of
 /// the heads.
-pub(super) fn write_chains<const N: usize>(
+pub(in crate::chain) fn write_chains<const N: usize>(
     hasher: &mut impl BatchHasher,
     chains: &[[Part<'_>; N]],
     out: &mut Vec<(AtomId, Atom)>,

@@ -1,9 +1,9 @@
 //! Changing a trie: nodes are loaded when a key needs them, changed in memory and hashed once.
 
-use super::bits::{BitBuf, Bits};
+use super::arena::{Arena, Node, SlotIndex, State, child, child_mut, key_len};
+use super::bit_slice::{BitBuf, Bits};
 use super::node::StoredNode;
-use super::slot::{Arena, Node, SlotIndex, State, child, child_mut, key_len};
-use super::{MAX_KEY_BYTES, TrieError, checked_key, walk};
+use super::{MAX_KEY_BYTES, TrieError, checked_key, iter};
 use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
 use alloc::vec::Vec;
@@ -91,7 +91,7 @@ impl Trie {
         while let Some(at) = current {
             let node = self.node(at);
             if node.state == State::Unloaded {
-                return walk::get_bits(source, node.id, rest);
+                return iter::get_bits(source, node.id, rest);
             }
             if self.key(node).common_len(rest) < node.bit_count() {
                 return Ok(None);

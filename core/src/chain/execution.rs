@@ -6,8 +6,8 @@
 use super::cost::{FEE, stored_bytes};
 use super::journal::StateError;
 use super::leader_election::StakeTable;
-use super::lists::{Part, write_chains};
 use super::record::VERSION;
+use super::record::{Part, write_chains};
 use super::transition::{Outcome, Position, Rejection, State};
 use super::{
     Address, BURN, Block, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt, RecordAtoms,

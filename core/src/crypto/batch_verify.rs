@@ -6,7 +6,7 @@
 //! numerators, so this is no batch verification: there is no sum of equations, no random factor
 //! and no cofactor in it, and what one signature is judged never depends on its neighbours.
 
-use super::sign::{Signature, VerifyingKey};
+use super::ed25519::{Signature, VerifyingKey};
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::Identity;

@@ -1,14 +1,14 @@
 //! The body of a block against the state that its parent left.
 
-use super::body::{Body, Builder, REWARD};
-use super::cost::stored_bytes;
+use super::error::{Invalid, Total, VerifyError};
 use super::header::check_total;
-use super::leader_election::StakeTable;
-use super::verify::{Invalid, Total, VerifyError};
-use super::{
+use crate::atom::{AtomId, AtomKind, AtomSource};
+use crate::chain::cost::stored_bytes;
+use crate::chain::execution::{Body, Builder, REWARD};
+use crate::chain::leader_election::StakeTable;
+use crate::chain::{
     Account, Address, Block, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, RecordError, Transaction,
 };
-use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::crypto::{Claim, VerifyingKey, verify_each};
 use crate::trie::BatchHasher;
 use alloc::boxed::Box;
@@ -43,7 +43,7 @@ impl BlockBytes {
     /// Adds a transaction.
     ///
     /// # Errors
-    /// When all together have more than [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
+    /// When all together have more than [`MAX_BLOCK_BYTES`](crate::chain::MAX_BLOCK_BYTES).
     pub fn add(&mut self, transaction: &Transaction) -> Result<(), Invalid> {
         self.0 = self.0.saturating_add(stored_bytes(transaction));
         if self.0 > MAX_BLOCK_BYTES {
@@ -118,7 +118,7 @@ pub fn check_signatures_with<'t>(
     verify_each(&claims, signed);
 }
 
-/// Checks the body of `block`, whose header [was right](super::verify_header), by doing what it
+/// Checks the body of `block`, whose header [was right](crate::chain::verify_header), by doing what it
 /// says that it has done. Everything that it made comes back, to be stored. `stakes` are those that
 /// `parent` left.
 ///

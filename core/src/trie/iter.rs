@@ -1,6 +1,6 @@
 //! Reading a stored trie: one key, or keys in order.
 
-use super::bits::{BitBuf, Bits};
+use super::bit_slice::{BitBuf, Bits};
 use super::node::StoredNode;
 use super::{MAX_KEY_BYTES, TrieError, checked_key};
 use crate::atom::{AtomId, AtomSource};

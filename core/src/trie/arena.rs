@@ -1,7 +1,7 @@
 //! The nodes of a trie in memory: one cache line each, keys and values in one buffer beside them.
 
 use super::Trie;
-use super::bits::Bits;
+use super::bit_slice::Bits;
 use crate::atom::AtomId;
 use alloc::vec::Vec;
 use core::num::{NonZeroU32, NonZeroUsize};

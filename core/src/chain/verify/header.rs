@@ -1,11 +1,11 @@
 //! The header of a block against its parent's.
 
-use super::journal::StateError;
-use super::leader_election::{Draw, ElectionSeeds, StakeTable, slot_of};
-use super::nonce::{difficulty, has_work};
-use super::verify::{Invalid, Total, VerifyError};
-use super::{Account, Address, BURN, Block, TREASURY};
+use super::error::{Invalid, Total, VerifyError};
 use crate::atom::AtomSource;
+use crate::chain::journal::StateError;
+use crate::chain::leader_election::{Draw, ElectionSeeds, StakeTable, slot_of};
+use crate::chain::pow::{difficulty, has_work};
+use crate::chain::{Account, Address, BURN, Block, TREASURY};
 use crate::integer::Natural;
 
 /// Checks everything in the header of `block` that does not depend on the state: that it belongs to
