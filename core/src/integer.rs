@@ -1,11 +1,13 @@
-//! Whole numbers without an upper bound: amounts, counters, heights and times.
+//! Unbounded non-negative integers for amounts, counters, heights and times.
 //!
-//! The reference writes them as the shortest bytes that hold them, little-endian in accounts and
-//! transactions, big-endian in blocks and receipts, and lets them pass 64 bits. So nothing here
-//! wraps, truncates or saturates: what does not fit says so.
+//! The reference encodes them in the shortest bytes, little-endian in accounts and transactions,
+//! big-endian in blocks and receipts, and lets them exceed 64 bits. Therefore nothing here wraps or
+//! truncates, and only operations that are named so saturate; a result that is out of range is
+//! `None` or an error.
 //!
-//! Invariant: a number below 2^128 is held in place, a larger one on the heap, so that two equal
-//! numbers are always held the same way. Sums of everyday amounts allocate nothing.
+//! Invariants:
+//! - A number below 2^128 is stored inline and a larger one on the heap, so equal numbers always
+//!   have the same representation. Sums of everyday amounts do not allocate.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -14,37 +16,39 @@ use core::ops::{Add, AddAssign, Mul};
 use core::str::FromStr;
 use num_bigint::BigUint;
 
-/// The longest decimal text that is read, as Python limits it: reading is quadratic.
+/// Maximum number of digits of a decimal text, the same limit as Python's: parsing is quadratic.
 pub const MAX_DECIMAL_DIGITS: usize = 4_300;
 
-/// Bytes of the numbers that are held in place.
+/// Size of an inline number, in bytes.
 const SMALL_BYTES: usize = 16;
 
-/// A whole number, 0 or more.
+/// Unbounded non-negative integer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Natural(Repr);
 
-/// Every `Large` is greater than every `Small`, so the derived order is that of the numbers.
+/// Representation of a [`Natural`].
+///
+/// Every `Large` is greater than every `Small`, so the derived order is the numeric order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Repr {
     Small(u128),
-    /// At least 2^128.
+    /// A number of at least 2^128.
     Large(BigUint),
 }
 
-/// Why a text or some bytes are no [`Natural`].
+/// Reason a text or a byte string is not a [`Natural`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NaturalError {
-    /// The text holds something other than decimal digits and a sign in front, or no digit.
+    /// The text is not an optional sign followed by at least one decimal digit.
     NotANumber,
     /// The number is below 0.
     Negative,
-    /// The text has more digits than are read.
+    /// The text has more than [`MAX_DECIMAL_DIGITS`] digits.
     TooLong {
-        /// How many it has.
+        /// Number of digits in the text.
         digits: usize,
     },
-    /// The bytes could be fewer, or are none at all.
+    /// The bytes are empty or have a redundant zero byte at the high end.
     NotShortest,
 }
 
@@ -65,18 +69,18 @@ impl fmt::Display for NaturalError {
 impl core::error::Error for NaturalError {}
 
 impl Natural {
-    /// 0.
+    /// The number 0.
     pub const ZERO: Self = Self::new(0);
-    /// 1.
+    /// The number 1.
     pub const ONE: Self = Self::new(1);
 
-    /// A number of up to 128 bits.
+    /// Creates a number from a `u128`.
     #[must_use]
     pub const fn new(value: u128) -> Self {
         Self(Repr::Small(value))
     }
 
-    /// `value`, held as its size asks for.
+    /// Creates a number from `value` in the representation for its size.
     fn from_big(value: BigUint) -> Self {
         match u128::try_from(&value) {
             Ok(small) => Self::new(small),
@@ -91,7 +95,7 @@ impl Natural {
         }
     }
 
-    /// The shortest little-endian bytes; one zero byte for 0.
+    /// Returns the shortest little-endian bytes; one zero byte for 0.
     #[must_use]
     pub fn to_bytes_le(&self) -> Vec<u8> {
         match &self.0 {
@@ -104,7 +108,7 @@ impl Natural {
         }
     }
 
-    /// The shortest big-endian bytes; one zero byte for 0.
+    /// Returns the shortest big-endian bytes; one zero byte for 0.
     #[must_use]
     pub fn to_bytes_be(&self) -> Vec<u8> {
         let mut bytes = self.to_bytes_le();
@@ -112,10 +116,11 @@ impl Natural {
         bytes
     }
 
-    /// Reads little-endian bytes, which must be the shortest.
+    /// Reads little-endian bytes, which must be in shortest form.
     ///
     /// # Errors
-    /// When there are none, or a zero byte at the high end that is not the number 0.
+    /// Returns [`NaturalError::NotShortest`] if `bytes` is empty, or if its highest byte is zero
+    /// and it is not the single byte of the number 0.
     pub fn from_bytes_le(bytes: &[u8]) -> Result<Self, NaturalError> {
         check_shortest(bytes, bytes.last())?;
         let mut small = [0; SMALL_BYTES];
@@ -126,7 +131,7 @@ impl Natural {
         Ok(Self::new(u128::from_le_bytes(small)))
     }
 
-    /// Reads big-endian bytes, which must be the shortest.
+    /// Reads big-endian bytes, which must be in shortest form.
     ///
     /// # Errors
     /// As [`Natural::from_bytes_le`].
@@ -141,13 +146,13 @@ impl Natural {
         Ok(Self::new(value))
     }
 
-    /// The number, if it fits in 64 bits.
+    /// Returns the number if it fits in 64 bits.
     #[must_use]
     pub fn to_u64(&self) -> Option<u64> {
         self.to_u128().and_then(|value| value.try_into().ok())
     }
 
-    /// The number, if it fits in 128 bits.
+    /// Returns the number if it fits in 128 bits.
     #[must_use]
     pub const fn to_u128(&self) -> Option<u128> {
         match &self.0 {
@@ -156,13 +161,13 @@ impl Natural {
         }
     }
 
-    /// Whether it is 0.
+    /// Returns whether the number is 0.
     #[must_use]
     pub const fn is_zero(&self) -> bool {
         matches!(self.0, Repr::Small(0))
     }
 
-    /// How many bits it takes; none for 0.
+    /// Returns the number of significant bits; 0 for the number 0.
     #[must_use]
     pub fn bit_length(&self) -> u64 {
         match &self.0 {
@@ -171,7 +176,7 @@ impl Natural {
         }
     }
 
-    /// `self - other`, `None` where that is below 0.
+    /// Returns `self - other`, or `None` if the result is below 0.
     #[must_use]
     pub fn checked_sub(&self, other: &Self) -> Option<Self> {
         if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &other.0) {
@@ -180,13 +185,13 @@ impl Natural {
         (self >= other).then(|| Self::from_big(self.to_big() - other.to_big()))
     }
 
-    /// `self - other`, and 0 where that is below 0.
+    /// Returns `self - other`, or 0 if the result is below 0.
     #[must_use]
     pub fn saturating_sub(&self, other: &Self) -> Self {
         self.checked_sub(other).unwrap_or(Self::ZERO)
     }
 
-    /// `self / divisor` rounded up, `None` when the divisor is 0.
+    /// Returns `self / divisor` rounded up, or `None` if the divisor is 0.
     #[must_use]
     pub fn div_ceil(&self, divisor: &Self) -> Option<Self> {
         if let (Repr::Small(left), Repr::Small(right)) = (&self.0, &divisor.0) {
@@ -201,7 +206,7 @@ impl Natural {
         Some(Self::from_big(quotient) + &Self::from(u64::from(!exact)))
     }
 
-    /// `self / divisor` rounded down, `None` when the divisor is 0.
+    /// Returns `self / divisor` rounded down, or `None` if the divisor is 0.
     #[must_use]
     pub fn checked_div(&self, divisor: &Self) -> Option<Self> {
         if divisor.is_zero() {
@@ -213,7 +218,7 @@ impl Natural {
         Some(Self::from_big(self.to_big() / divisor.to_big()))
     }
 
-    /// The remainder of `self / divisor`, `None` when the divisor is 0.
+    /// Returns the remainder of `self / divisor`, or `None` if the divisor is 0.
     #[must_use]
     pub fn checked_rem(&self, divisor: &Self) -> Option<Self> {
         if divisor.is_zero() {
@@ -225,7 +230,7 @@ impl Natural {
         Some(Self::from_big(self.to_big() % divisor.to_big()))
     }
 
-    /// Half of it, rounded down.
+    /// Returns half of the number, rounded down.
     #[must_use]
     pub fn half(&self) -> Self {
         match &self.0 {
@@ -234,13 +239,13 @@ impl Natural {
         }
     }
 
-    /// The number with these digits of base 2^32, lowest first.
+    /// Creates a number from its digits in base 2^32, lowest first.
     pub(crate) fn from_words_le(words: Vec<u32>) -> Self {
         Self::from_big(BigUint::new(words))
     }
 }
 
-/// Bytes of the shortest form.
+/// Returns the length of the shortest encoding, in bytes.
 fn shortest_len(value: u128) -> usize {
     let bits = (u128::BITS - value.leading_zeros()).max(1);
     // At most 16.
@@ -275,7 +280,7 @@ impl From<u32> for Natural {
 
 impl From<usize> for Natural {
     fn from(value: usize) -> Self {
-        // A usize has at most 64 bits on every target that Rust has.
+        // A usize has at most 64 bits on every target that Rust supports.
         Self::new(value as u128)
     }
 }
@@ -375,7 +380,7 @@ impl<'n> core::iter::Sum<&'n Self> for Natural {
     }
 }
 
-/// Decimal digits with an optional sign; `-0` is 0.
+/// Parses decimal digits with an optional sign; `-0` is 0.
 impl FromStr for Natural {
     type Err = NaturalError;
 
@@ -400,7 +405,7 @@ impl FromStr for Natural {
     }
 }
 
-/// Decimal digits.
+/// Formats the number in decimal digits.
 impl fmt::Display for Natural {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -459,7 +464,8 @@ mod tests {
         );
     }
 
-    /// Numbers of up to 32 bytes, many of them around the border between the two ways of holding.
+    /// Generates numbers of up to 32 bytes, many of them near the border between the two
+    /// representations.
     fn numbers() -> impl Strategy<Value = (Natural, BigUint)> {
         let bytes = proptest::collection::vec(any::<u8>(), 0..32);
         let near = (0..4_u8, any::<bool>()).prop_map(|(distance, above)| {
@@ -487,7 +493,7 @@ mod tests {
     }
 
     proptest! {
-        /// Everything as the library under it, and held in one way.
+        /// Every operation agrees with `BigUint` and keeps the representation unique.
         #[test]
         fn arithmetic_is_that_of_big_numbers((a, x) in numbers(), (b, y) in numbers()) {
             let is = |number: &Natural, big: &BigUint| {

@@ -1,27 +1,27 @@
-//! The deterministic half of Astreum: everything that decides *what* is true, and nothing that
-//! asks a machine for the time, for randomness, for a file or for a packet.
+//! Deterministic, `no_std`, sans-I/O core of Astreum: formats, virtual machine, trie, consensus
+//! rules and protocol engine.
 //!
-//! `no_std`, an allocator is the only thing it needs; there is no `unsafe` and no recursion on
-//! the host stack. Clock, entropy and storage come in as arguments, so that two hosts that feed
-//! it the same inputs get the same outputs, byte for byte.
+//! The crate needs only an allocator. It contains no `unsafe` and no recursion on the host stack.
+//! Time, entropy, storage and packets are passed in as arguments, so two hosts that pass in the
+//! same inputs get the same outputs, byte for byte.
 //!
 //! # Layers
 //!
-//! A module imports only what stands above it in this list.
+//! A module imports only modules above it in this list.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! | --- | --- |
-//! | [`time`] | instants, as numbers that the host hands in |
-//! | [`integer`] | whole numbers without an upper bound |
-//! | [`crypto`] | hashing, key agreement, signatures, sealing |
-//! | [`atom`] | the content-addressed unit, its id and its canonical bytes, sources and sinks |
+//! | [`time`] | instants, as numbers that the host passes in |
+//! | [`integer`] | unbounded non-negative integers |
+//! | [`crypto`] | hashing, key agreement, signatures, authenticated encryption |
+//! | [`atom`] | content-addressed atoms: id, canonical bytes, sources and sinks |
 //! | [`expr`] | expression trees and their atom form |
 //! | [`text`] | tokenizer, parser and printer |
 //! | [`machine`] | environment, meter, limits, evaluator and stack machine |
-//! | [`trie`] | the authenticated map: puts, ranges, differences, proofs |
+//! | [`trie`] | authenticated map: puts, ranges, differences, proofs |
 //! | [`chain`] | records, rules, validators, blocks |
-//! | [`wire`] | packets, messages, routing table and the sans-IO protocol engine (imports only [`time`], [`crypto`] and [`atom`]) |
-//! | [`consensus`] | sans-IO node logic: following, choosing and extending a chain |
+//! | [`wire`] | packets, messages, routing table and the sans-I/O protocol engine (imports only [`time`], [`crypto`] and [`atom`]) |
+//! | [`consensus`] | sans-I/O node logic: following, selecting and extending a chain |
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,30 +1,30 @@
-//! Time as the host tells it. There is no clock here.
+//! Points in time, passed in by the host. This crate does not read a clock.
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
-/// A point on the host's monotonic clock, in microseconds since an origin that the host chooses.
+/// Point on the host's monotonic clock, in microseconds since an origin that the host chooses.
 ///
-/// Only differences matter. Arithmetic saturates, so a deadline that is far in the future is the
-/// end of time and never wraps into the past.
+/// Only differences are meaningful. Arithmetic saturates, so a deadline far in the future is at
+/// most [`Instant::MAX`] and never wraps into the past.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant {
     micros: u64,
 }
 
 impl Instant {
-    /// The origin of the host's clock.
+    /// Origin of the host's clock.
     pub const ZERO: Self = Self { micros: 0 };
-    /// Later than anything that happens.
+    /// Latest instant; later than any event.
     pub const MAX: Self = Self { micros: u64::MAX };
 
-    /// The instant `micros` microseconds after the origin.
+    /// Creates the instant `micros` microseconds after the origin.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self { micros }
     }
 
-    /// The instant `millis` milliseconds after the origin, saturating.
+    /// Creates the instant `millis` milliseconds after the origin, saturating.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Instant {
         }
     }
 
-    /// The instant `secs` seconds after the origin, saturating.
+    /// Creates the instant `secs` seconds after the origin, saturating.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self {
@@ -40,13 +40,13 @@ impl Instant {
         }
     }
 
-    /// Microseconds since the origin.
+    /// Returns the microseconds since the origin.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.micros
     }
 
-    /// The time from `earlier` to `self`, zero if `earlier` is the later one.
+    /// Returns the duration from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.micros.saturating_sub(earlier.micros))

@@ -1,4 +1,4 @@
-//! The one read of time and entropy. What they are good for is decided elsewhere.
+//! Clocks and entropy of the operating system; the only place that reads them.
 
 use core::time::Duration;
 use std::io;
@@ -6,14 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use astreum_core::time::Instant;
 
-/// A monotonic clock for the engine; its origin is its making.
+/// Monotonic clock for the engine; its origin is its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: std::time::Instant,
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Creates a clock that starts now.
     #[must_use]
     pub fn start() -> Self {
         Self {
@@ -21,14 +21,14 @@ impl Clock {
         }
     }
 
-    /// The time now.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Instant {
         Instant::ZERO + self.origin.elapsed()
     }
 }
 
-/// Time since 1970-01-01 00:00 UTC; zero while the system's clock stands before it.
+/// Returns the time since 1970-01-01 00:00 UTC; zero if the system clock is set before that.
 #[must_use]
 pub fn unix_time() -> Duration {
     SystemTime::now()
@@ -45,10 +45,10 @@ pub fn thread_cpu_time() -> Duration {
     Duration::new(seconds, nanos)
 }
 
-/// 32 bytes that nobody can guess, from the operating system.
+/// Returns 32 unpredictable bytes from the operating system.
 ///
 /// # Errors
-/// When the system has no source of entropy.
+/// Fails if the system has no source of entropy.
 pub fn entropy() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)

@@ -1,9 +1,9 @@
 //! Panics of a node's threads.
 //!
-//! A thread that panics would leave a node that looks alive. Whatever runs on a thread of a node is
-//! run by [`Failure::watch`]: a panic is recorded, the node's other threads are told to stop, and
-//! from then on every call of the node that needs them gives the error. The process goes on: it
-//! belongs to the host.
+//! A thread that panics would leave a node that looks alive. All threads of a node run their work
+//! through [`Failure::watch`], which records a panic and tells the node's other threads to stop.
+//! From then on every call of the node that needs them returns the error. The process continues,
+//! because it belongs to the host program.
 
 use crate::log;
 use core::any::Any;
@@ -12,12 +12,12 @@ use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// A thread of a node that panicked.
+/// Panic of a node's thread.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ThreadPanic {
-    /// The thread's name.
+    /// Name of the thread.
     pub thread: String,
-    /// What the panic said.
+    /// Message of the panic.
     pub message: String,
 }
 
@@ -35,12 +35,12 @@ type Stop = Box<dyn Fn() + Send>;
 #[derive(Default)]
 struct Shared {
     panic: OnceLock<ThreadPanic>,
-    /// Log of the node's threads, if it has one of its own.
+    /// Log of the node's threads, if the node has its own.
     log: OnceLock<log::Scope>,
     stops: Mutex<Vec<Stop>>,
 }
 
-/// The first panic of a node's threads; clones share it.
+/// First panic of a node's threads; clones share it.
 #[derive(Clone, Default)]
 pub struct Failure(Arc<Shared>);
 
@@ -51,7 +51,7 @@ impl fmt::Debug for Failure {
 }
 
 impl Failure {
-    /// Has the lines of watched threads go to a log of their own; once.
+    /// Sends the log lines of watched threads to a separate log; only the first call has an effect.
     pub(crate) fn set_log(&self, scope: log::Scope) {
         let _ = self.0.log.set(scope);
     }
@@ -72,13 +72,13 @@ impl Failure {
         stops.push(Box::new(stop));
     }
 
-    /// Forgets what is to be called, when the threads have ended.
+    /// Removes all registered `stop` functions, after the threads have ended.
     pub(crate) fn clear(&self) {
         let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
         stops.clear();
     }
 
-    /// Runs `work`. A panic is recorded and gives `None`.
+    /// Runs `work`; records a panic and returns `None`.
     pub fn watch<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let watched = || match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => Some(result),
@@ -102,7 +102,7 @@ impl Failure {
         };
         log::error!("{panic}; the node stops");
         let stops = {
-            // Under the lock, so that no stop is added unseen.
+            // Recorded under the lock, so that no `stop` is added unnoticed.
             let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
             let _ = self.0.panic.set(panic);
             core::mem::take(&mut *stops)

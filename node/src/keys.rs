@@ -1,8 +1,8 @@
-//! Key files: one secret key each, readable by its owner alone.
+//! Key files: one secret key each, readable only by its owner.
 //!
 //! A key file is one line of text: the kind of the key, a space and 64 hex digits. Files without a
-//! kind, as earlier versions made them, hold a key of either kind. A key file is created with mode
-//! 0600, never over another file, and refused when other users can read it.
+//! kind, as created by earlier versions, hold a key of either kind. A key file is created with mode
+//! 0600, never overwrites another file, and is rejected if other users can read it.
 
 use core::fmt;
 use std::fs::{File, OpenOptions};
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::{Config, Secret};
 use crate::control::hex;
 
-/// Longer files are not key files.
+/// Maximum size in bytes of a key file.
 const MAX_FILE_BYTES: u64 = 256;
 /// Permission bits of all users but the owner.
 const OTHERS: u32 = 0o077;
@@ -33,7 +33,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// Name on the command line and in key files.
+    /// Returns its name on the command line and in key files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl KeyKind {
         }
     }
 
-    /// The kind with this name; `account` is another name of `validation`.
+    /// Returns the kind with this name; `account` is another name of `validation`.
     fn from_name(name: &str) -> Option<Self> {
         match name {
             "relay" => Some(Self::Relay),
@@ -51,7 +51,7 @@ impl KeyKind {
         }
     }
 
-    /// The public key that belongs to a secret.
+    /// Returns the public key that belongs to a secret.
     #[must_use]
     pub fn public_key(self, secret: &Secret) -> [u8; 32] {
         match self {
@@ -77,19 +77,19 @@ impl fmt::Display for KeyKind {
 /// Content of a key file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyFile {
-    /// The kind that the file states; `None` in files of earlier versions.
+    /// Kind that the file states; `None` in files of earlier versions.
     pub kind: Option<KeyKind>,
-    /// The secret.
+    /// Secret key.
     pub secret: Secret,
 }
 
-/// Errors of key files. Never quotes their content.
+/// Error of a key file. Never quotes the content.
 #[derive(Debug)]
 pub struct KeyError {
     path: PathBuf,
-    /// The kind of key that was to be read, if there is only one.
+    /// Kind of key that was to be read, if only one is valid.
     wanted: Option<KeyKind>,
-    /// Whether it was to be read, not made.
+    /// `true` if the file was to be read, not created.
     is_read: bool,
     problem: Problem,
 }
@@ -143,10 +143,10 @@ impl fmt::Display for KeyError {
 
 impl core::error::Error for KeyError {}
 
-/// A new secret from the system's entropy.
+/// Generates a new secret from the system's entropy.
 ///
 /// # Errors
-/// When the system gives none.
+/// Fails if the system has no entropy.
 pub fn generate() -> io::Result<Secret> {
     clock::entropy().map(Secret::new)
 }
@@ -154,7 +154,7 @@ pub fn generate() -> io::Result<Secret> {
 /// Writes `secret` to a new file, as a key of this kind.
 ///
 /// # Errors
-/// When the file exists, or cannot be written; a partly written file is removed.
+/// Fails if the file exists or cannot be written; a partly written file is removed.
 pub fn create_file(path: &Path, kind: KeyKind, secret: &Secret) -> Result<(), KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
@@ -182,7 +182,7 @@ pub fn create_file(path: &Path, kind: KeyKind, secret: &Secret) -> Result<(), Ke
 /// Reads the secret of this kind from a key file.
 ///
 /// # Errors
-/// As [`read_file`], and when the file states the other kind.
+/// Same as [`read_file`]; fails also if the file states the other kind.
 pub fn read_secret(path: &Path, wanted: KeyKind) -> Result<Secret, KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
@@ -200,8 +200,8 @@ pub fn read_secret(path: &Path, wanted: KeyKind) -> Result<Secret, KeyError> {
 /// Reads a key file.
 ///
 /// # Errors
-/// When it is not a regular file, is open to others, belongs to another user or holds something
-/// else.
+/// Fails if it is not a regular file, is accessible to others, belongs to another user, or is not a
+/// key file.
 pub fn read_file(path: &Path) -> Result<KeyFile, KeyError> {
     let failed = |problem| KeyError {
         path: path.to_owned(),
@@ -210,7 +210,7 @@ pub fn read_file(path: &Path) -> Result<KeyFile, KeyError> {
         problem,
     };
     let io_failed = |error| failed(Problem::Io(error));
-    // A pipe in its place must not hold up the start.
+    // A pipe in its place must not block the start.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let mut options = OpenOptions::new();
     let file: File = options
@@ -218,7 +218,7 @@ pub fn read_file(path: &Path) -> Result<KeyFile, KeyError> {
         .custom_flags(nonblocking)
         .open(path)
         .map_err(io_failed)?;
-    // Checked on the open file, so that it cannot be swapped in between.
+    // Checked on the open file, so that it cannot be replaced in between.
     let metadata = file.metadata().map_err(io_failed)?;
     if !metadata.is_file() {
         return Err(failed(Problem::NotAFile));
@@ -253,7 +253,8 @@ fn parse(text: &str) -> Option<KeyFile> {
     Some(KeyFile { kind, secret })
 }
 
-/// Message that refuses a transaction to the public key of a relay, where `owner` has that key.
+/// Returns the message that refuses a transaction to the public key of a relay; `owner` holds that
+/// key.
 pub(crate) fn relay_key_refusal(recipient: &Address, owner: &str) -> String {
     format!(
         "refusing to send to {recipient}: it is the relay public key (X25519) of {owner}, not an \
@@ -262,12 +263,12 @@ pub(crate) fn relay_key_refusal(recipient: &Address, owner: &str) -> String {
 }
 
 impl Config {
-    /// Reads the key files that are configured into the keys themselves.
+    /// Reads the configured key files into the keys themselves.
     ///
-    /// A node without a relay key after this makes one for the time it runs.
+    /// A node that has no relay key after this generates one for its lifetime.
     ///
     /// # Errors
-    /// When a file that is named cannot be used, or holds a key of the other kind.
+    /// Fails if a configured file cannot be used, or holds a key of the other kind.
     pub fn read_key_files(&mut self) -> Result<(), KeyError> {
         if let Some(path) = self.relay_secret_key_file.take() {
             self.relay_secret_key = Some(read_secret(&path, KeyKind::Relay)?);
@@ -370,7 +371,7 @@ mod tests {
             fs::write(&path, content).unwrap();
             let error = error(&path);
             assert!(error.contains("is not a key file"), "{error}");
-            // The path may hold the same digits as a short content does.
+            // The path may contain the same digits as a short content.
             let said = error.replace(&path.display().to_string(), "");
             let shown = content.is_empty() || content == "relay " || !said.contains(content);
             assert!(shown && !said.contains("0707"), "{error}");
@@ -383,7 +384,7 @@ mod tests {
 
     #[test]
     fn one_secret_is_two_keys() {
-        // As the Python package `cryptography` gives them.
+        // Expected values from the Python package `cryptography`.
         let secret = Secret::new([7; 32]);
         assert_eq!(
             hex(&KeyKind::Relay.public_key(&secret)),

@@ -1,23 +1,24 @@
-//! The std half of Astreum: sockets, storage, threads and the command line around `astreum-core`.
+//! Part of Astreum that uses `std`: sockets, storage, threads and the command line around
+//! `astreum-core`.
 //!
 //! To embed a node, start at [`Node`]; to run one as the `astreum` command does, at [`run`].
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! | --- | --- |
-//! | [`clock`] | the one read of time and entropy |
-//! | [`config`], [`keys`] | raw text to validated values, and secrets in files |
+//! | [`clock`] | clocks and entropy of the operating system |
+//! | [`config`], [`keys`] | validated configuration, and secrets in files |
 //! | [`log`] | JSON lines, rotation, rate limits |
-//! | [`store`] | atoms in memory, bounded, behind one facade |
+//! | [`store`] | bounded storage of atoms in memory and on disk, behind one facade |
 //! | [`work`] | bounded worker threads |
 //! | [`failure`] | panics of a node's threads |
-//! | [`patience`] | how long calls wait, and when they give up |
-//! | [`chain`] | state machines that follow, verify and make blocks |
-//! | [`net`] | the event loop that drains core's engine, seeds, proof of work |
-//! | [`query`] | questions about the chain, answered from atoms |
-//! | [`node`] | the library's public type |
+//! | [`patience`] | time limits and cancellation of waiting calls |
+//! | [`chain`] | state machines that follow, verify and produce blocks |
+//! | [`net`] | event loop that drives core's engine, seeds, proof of work |
+//! | [`query`] | queries about the chain, answered from atoms |
+//! | [`node`] | public type of the library |
 //! | [`control`] | local requests and replies |
-//! | [`run`] | wiring, greeting, order of stopping |
-//! | [`cli`], [`conform`] | the commands, and answers to conformance requests |
+//! | [`run`] | wiring, greeting, shutdown order |
+//! | [`cli`], [`conform`] | commands, and answers to conformance requests |
 
 pub mod chain;
 pub mod cli;
@@ -37,7 +38,7 @@ pub mod run;
 pub mod store;
 pub mod work;
 
-/// What a program that embeds a [`Node`] needs of the core; the whole of it is [`astreum_core`].
+/// Items of the core that a program with an embedded [`Node`] needs; all of it is [`astreum_core`].
 pub use astreum_core;
 pub use astreum_core::atom::{Atom, AtomId};
 pub use astreum_core::crypto::PublicKey;

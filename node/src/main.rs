@@ -1,4 +1,4 @@
-//! The `astreum` command: everything is in [`astreum_node::cli`].
+//! Command `astreum`: the implementation is in [`astreum_node::cli`].
 
 fn main() -> std::process::ExitCode {
     astreum_node::cli::main()

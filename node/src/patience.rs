@@ -1,14 +1,14 @@
-//! How long calls wait for the network and the chain, and when they give up.
+//! Time limits and cancellation of calls that wait for the network and the chain.
 //!
-//! Calls of a [`Node`](crate::node::Node) that need what is not here block the calling thread. A
-//! [`Patience`] bounds that for everything that is called within its [`scope`](Patience::scope): all
-//! fetches of one evaluation together, say, or all work for a connection that may close. Without one
+//! Calls of a [`Node`](crate::node::Node) that need missing data block the calling thread. A
+//! [`Patience`] bounds the waits of all calls within its [`scope`](Patience::scope): all fetches of
+//! one evaluation together, for instance, or all work for a connection that may close. Without one,
 //! each fetch ends by its own timeouts.
 //!
 //! Invariants:
-//! - Every wait of a call for a fetch or for the chain ends within 50 ms after the
-//!   patience that is in force is over.
-//! - A scope inside another one can only be shorter.
+//! - Every wait of a call for a fetch or for the chain ends within 50 ms after the patience in
+//!   force is over.
+//! - A nested scope can only be shorter.
 
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,14 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How often a wait looks whether its caller is gone.
+/// Interval at which a wait checks whether its caller is gone.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 thread_local! {
     static IN_FORCE: RefCell<Patience> = const { RefCell::new(Patience::ENDLESS) };
 }
 
-/// A bound on the waits of a thread.
+/// Bound on the waits of a thread.
 ///
 /// ```
 /// use astreum_core::{atom::AtomId, wire::object::PayloadType};
@@ -41,28 +41,28 @@ thread_local! {
 #[derive(Clone, Debug)]
 pub struct Patience {
     deadline: Option<Instant>,
-    /// Any of them ends the wait.
+    /// Flags, each of which ends the waits.
     gone: Vec<Arc<AtomicBool>>,
 }
 
 impl Patience {
-    /// Waits as long as each call does by itself.
+    /// No bound beyond the timeouts of each call.
     pub const ENDLESS: Self = Self {
         deadline: None,
         gone: Vec::new(),
     };
 
-    /// Ends in this time, if not earlier.
+    /// Adds a deadline after this time; an earlier one stays.
     #[must_use]
     pub fn within(mut self, time: Duration) -> Self {
-        // A deadline that the clock cannot name is none.
+        // A deadline beyond the range of the clock counts as no deadline.
         if let Some(deadline) = Instant::now().checked_add(time) {
             self.deadline = Some(self.deadline.map_or(deadline, |own| own.min(deadline)));
         }
         self
     }
 
-    /// Ends when the flag is set.
+    /// Adds a flag that ends the waits when it is set.
     #[must_use]
     pub fn until(mut self, flag: Arc<AtomicBool>) -> Self {
         self.gone.push(flag);
@@ -88,7 +88,7 @@ impl Patience {
         IN_FORCE.with_borrow(Self::clone)
     }
 
-    /// Returns whether nothing is to be waited for any more.
+    /// Returns whether waits have to end.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.gone.iter().any(|gone| gone.load(Ordering::Relaxed))
@@ -97,8 +97,8 @@ impl Patience {
                 .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Returns how long to wait before [`is_over`](Self::is_over) is looked at again; `None` where
-    /// it cannot become true.
+    /// Returns the time until [`is_over`](Self::is_over) has to be checked again; `None` if it
+    /// cannot become true.
     pub(crate) fn next_look(&self) -> Option<Duration> {
         let left = self
             .deadline
@@ -110,7 +110,7 @@ impl Patience {
     }
 }
 
-/// Puts the outer bound back, also when the call panics.
+/// Guard that restores the outer bound, also if the call panics.
 struct Restored(Patience);
 
 impl Drop for Restored {

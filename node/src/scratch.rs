@@ -1,4 +1,4 @@
-//! A directory for one test, removed at its end.
+//! Temporary directory of one test, removed at its end.
 
 use std::fs;
 use std::path::{Path, PathBuf};

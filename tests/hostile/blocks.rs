@@ -1,6 +1,6 @@
-//! Heads of peers that mean harm, at a node that follows an honest chain meanwhile: records that are
-//! none, lists that never end or name one thing over and over, a trie that fans out, answers that
-//! come in drops. All of it is on a chain of its own with right headers where that takes it further.
+//! Bad heads from hostile peers, at a node that follows an honest chain meanwhile: malformed
+//! records, lists that never end or repeat one entry, a trie that fans out, and slow trickled
+//! responses. All of it is on a separate chain, with valid headers where these get it further.
 
 use crate::Settings;
 use crate::figures::Figures;
@@ -22,17 +22,17 @@ use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const MIB: u64 = 1 << 20;
-/// How long a head is offered before the next one.
+/// Time for which a head is offered before the next one.
 const TURN: Duration = Duration::from_millis(150);
-/// What a peer that answers in drops waits before each answer.
+/// Delay of each response of a peer that trickles its responses.
 const DROP: Duration = Duration::from_millis(900);
 
-/// Makes blocks with right headers on a genesis of its own.
+/// Builder of blocks with valid headers on a genesis of its own.
 struct Forger {
     key: SigningKey,
     store: MemoryStore,
     genesis: Block,
-    /// That of the empty block after the genesis.
+    /// Body of the empty block after the genesis.
     body: Body,
 }
 
@@ -56,7 +56,7 @@ impl Forger {
         }
     }
 
-    /// A child of this block, right but for what `change` does to it.
+    /// Makes a child of this block, valid except for the effect of `change`.
     fn child(&mut self, parent: &Block, change: impl FnOnce(&mut Header)) -> Block {
         let timestamp = &parent.timestamp + &Natural::from(2_u64);
         let asked = difficulty(&parent.timestamp, &timestamp, &parent.difficulty);
@@ -69,7 +69,8 @@ impl Forger {
         block
     }
 
-    /// So many blocks with this list of transactions, one on the other; the id of the last.
+    /// Makes `count` successive blocks with this list of transactions, and returns the id of the
+    /// last.
     fn chain_with(&mut self, list: AtomId, count: usize) -> AtomId {
         let mut last = self.genesis.clone();
         for _ in 0..count {
@@ -85,7 +86,7 @@ impl Forger {
     }
 }
 
-/// A block whose atoms are those of a right one, but for one of them.
+/// Writes the atoms of a valid block with one of them replaced, and returns the resulting head.
 fn retold(
     block: &Block,
     place: usize,
@@ -109,7 +110,7 @@ fn retold(
     }
     let mut at = AtomId::ZERO;
     for (index, (_, atom)) in head.iter().enumerate() {
-        // The first of the head is the list that names the body.
+        // The first atom of the head is the list that links to the body.
         let data = if index == 0 {
             next.as_bytes().as_slice()
         } else {
@@ -120,7 +121,7 @@ fn retold(
     at
 }
 
-/// Every atom of a block of a wrong kind, empty, and far too long.
+/// Makes heads for every atom of a block: of a wrong kind, empty, and far too long.
 fn records(forger: &mut Forger) -> Vec<AtomId> {
     let genesis = forger.genesis.clone();
     let right = forger.child(&genesis, |_| {});
@@ -141,7 +142,7 @@ fn records(forger: &mut Forger) -> Vec<AtomId> {
     heads
 }
 
-/// A header whose body goes on and on, and bodies of three kinds that do.
+/// Makes a head whose header fields do not end, and blocks with three kinds of oversized bodies.
 fn bombs(forger: &mut Forger) -> Vec<AtomId> {
     let ids = |count: u32| -> Vec<[u8; 32]> { (0..count).map(|n| secret(7_000_000 + n)).collect() };
     let most = u32::try_from(MAX_BLOCK_TRANSACTIONS).unwrap();
@@ -176,7 +177,7 @@ fn bombs(forger: &mut Forger) -> Vec<AtomId> {
     ]
 }
 
-/// A block on a genesis whose stakes are 2^256, of 256 nodes.
+/// Makes a block on a genesis whose stakes are 2^256 entries in 257 nodes.
 fn fan(forger: &mut Forger) -> AtomId {
     let store = &mut forger.store;
     let mut node = |child: AtomId, value: &[u8]| {
@@ -213,7 +214,7 @@ fn fan(forger: &mut Forger) -> AtomId {
         .id()
 }
 
-/// Offers these heads, one after the other, until it is to stop.
+/// Offers these heads, one after the other, until `stop` returns true.
 fn offer(mut peer: Peer, heads: &[AtomId], stop: impl Fn() -> bool) -> Peer {
     while !stop() {
         for head in heads {
@@ -232,8 +233,8 @@ fn height(node: &Node) -> u64 {
     node.status().chain.height.unwrap_or_default()
 }
 
-/// Bad heads at a node that follows an honest chain, and at one that knows no chain yet, which has
-/// to look at the bodies as well.
+/// Offers bad heads to a node that follows an honest chain, and to one without a chain, which must
+/// read the bodies as well.
 pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let validation = "5c".repeat(32);
     let secret_key = ["--validation-secret-key", &validation];
@@ -242,7 +243,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let seed = validator.address.to_string();
     let follow = ["--additional-seeds", &seed];
     let often = ["--verify-blockchain-interval", "1"];
-    // What they look at passes through memory; what they are to keep is on disk.
+    // Atoms that they examine pass through memory; atoms that they keep are on disk.
     let follows = [follow, often, cold].concat();
     let follower = Node::start_with(settings, "blocks-follower", &follows);
     let fresh = Node::start_with(settings, "blocks-fresh", &[often, cold].concat());
@@ -283,7 +284,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
         for (at, liar) in liars.into_iter().enumerate() {
             let (bad, stop) = (&bad, &stop);
             scope.spawn(move || {
-                // Some begin with what is long.
+                // Some begin with the long ones.
                 let mut heads = bad.clone();
                 heads.rotate_left(at % 2 * records);
                 offer(liar, &heads, || stop.load(Ordering::Relaxed))
@@ -356,7 +357,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
         "1 MB",
         disk < 1_000_000,
     );
-    // A stranger offers what is known to be bad: none of it is fetched.
+    // A new peer offers heads that are known to be bad: none of them is fetched.
     let newcomer = meet(20, &follower);
     let served = newcomer.engine.stats().objects_served;
     let known = followed.bad_blocks.iter();
@@ -374,7 +375,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     let newcomer = offer(newcomer, &[unseen], || Instant::now() >= end);
     let asked = newcomer.engine.stats().objects_served - served;
     figures.bar("requests for what is new and as bad", asked, "1", asked > 0);
-    // The other one meets the honest chain after all.
+    // The other node connects to the honest chain in the end.
     fresh.connect(&seed);
     let started = Instant::now();
     let joined = wait(Duration::from_secs(60), || is_verified(&fresh));
@@ -386,7 +387,7 @@ pub(crate) fn bad_blocks(settings: &Settings, figures: &mut Figures) {
     );
 }
 
-/// Waits until it holds, for so long at most; whether it does.
+/// Waits until `holds` returns true, for at most `time`. Returns whether it did.
 fn wait(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + time;
     while Instant::now() < end {

@@ -1,4 +1,4 @@
-//! Requests for what is on a slow disk, at full rate.
+//! Requests for objects on a slow disk, at full rate.
 
 use crate::Settings;
 use crate::figures::{Figures, percentile};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 const HONEST: u8 = 8;
 const SECONDS: u32 = 20;
-/// Requests of the attackers in a second.
+/// Requests of the attackers per second.
 const RATE: u32 = 2_000;
 const BAR: Duration = Duration::from_millis(10);
 
@@ -25,15 +25,15 @@ fn honest(n: u8) -> SocketAddr {
     SocketAddr::from(([20 + n, 7, 1, 1], 700))
 }
 
-/// One peer, and sixty of six networks, ask for lists on the disk; eight honest peers fetch objects
-/// that are in memory, and others that are on the disk.
+/// Measures honest fetches while one peer, or sixty of six networks, request lists on the disk.
+/// Eight honest peers fetch objects that are in memory, and others that are on the disk.
 pub(crate) fn cold_reads(_: &Settings, figures: &mut Figures) {
     for (attackers, groups) in [(1, 1), (60, 6)] {
         flood(attackers, groups, figures);
     }
 }
 
-/// A peer that answers probes, and nothing else.
+/// Adds a peer that answers only probes.
 fn attacker(world: &mut World, n: u32, group: u8) -> (SocketAddr, Rc<RefCell<Stranger>>) {
     let [.., host] = n.to_be_bytes();
     let at = SocketAddr::from(([60 + group, 9, 1, host], 700));
@@ -73,7 +73,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
     let lists: Vec<AtomId> = (0..500).map(|n| list(&mut world, n)).collect();
     world.run_until(world.now + Duration::from_secs(1));
     let began = world.now;
-    // What each honest peer asked for, when, and whether it was in memory.
+    // Requests of the honest peers: peer, id, time, and whether the object was in memory.
     let mut asked: Vec<(u8, AtomId, Instant, bool)> = Vec::new();
     for n in 0..SECONDS * RATE {
         let now = began + Duration::from_micros(1_000_000 / u64::from(RATE)) * n;
@@ -117,7 +117,7 @@ fn flood(attackers: u32, groups: u8, figures: &mut Figures) {
             "all",
             took.len() == count,
         );
-        // A turn of each network, and its own.
+        // One turn for each network, one for the honest one, and one in progress.
         let turns = u32::from(groups + 2);
         let bar = if is_warm { BAR } else { DISK_READ * turns * 2 };
         figures.bar(

@@ -1,25 +1,25 @@
-//! What was measured, beside what it has to be.
+//! Measured figures with their bars.
 
 use core::fmt::Display;
 use core::time::Duration;
 
-/// The rows of one case.
+/// Rows of one case.
 #[derive(Default)]
 pub(crate) struct Figures(Vec<(bool, String)>);
 
 impl Figures {
-    /// A figure that has a bar.
+    /// Adds a figure that has a bar.
     pub(crate) fn bar(&mut self, what: &str, figure: impl Display, bar: &str, holds: bool) {
         self.0
             .push((holds, format!("{what}: {figure} (bar: {bar})")));
     }
 
-    /// A figure that says how much was done.
+    /// Adds a figure without a bar, which describes the amount of work.
     pub(crate) fn note(&mut self, what: &str, figure: impl Display) {
         self.0.push((true, format!("{what}: {figure}")));
     }
 
-    /// Prints the rows; how many bars are missed.
+    /// Prints the rows and returns the number of missed bars.
     pub(crate) fn print(&self, case: &str, took: Duration) -> usize {
         println!("{case} ({:.1} s)", took.as_secs_f64());
         for (holds, line) in &self.0 {
@@ -29,7 +29,7 @@ impl Figures {
     }
 }
 
-/// The value below which this share of them lies.
+/// Returns the value below which this share of the values lies.
 pub(crate) fn percentile(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
     #[expect(

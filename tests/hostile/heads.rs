@@ -1,5 +1,5 @@
-//! Heads that peers name to a follower of an honest chain: random ones without end, a stale one by a
-//! tiny stake, branches whose next header is withheld; and peers that say nothing at all.
+//! Heads that peers name to a follower of an honest chain: endless random ones, a stale one by a
+//! tiny stake, branches whose next header is withheld; and silent peers.
 
 use crate::Settings;
 use crate::figures::Figures;
@@ -17,10 +17,10 @@ use astreum_tests::sim::ledger::{EPOCH, Ledger, validator_key};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The validator and the follower in each of these networks.
+/// Validator and follower in each of these networks.
 const MAKER: usize = 0;
 const FOLLOWER: usize = 1;
-/// How long the honest nodes may take until they have a chain.
+/// Maximum time until the honest nodes have a chain.
 const BEGIN: Duration = Duration::from_secs(60);
 
 fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
@@ -34,7 +34,7 @@ fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
     network
 }
 
-/// A peer names 1,000 random heads a second to a follower, and answers nothing.
+/// Names 1,000 random heads a second to a follower, from a peer that answers nothing.
 pub(crate) fn random_heads(_: &Settings, figures: &mut Figures) {
     const SECONDS: u32 = 30;
     const PER_SECOND: u32 = 1_000;
@@ -76,8 +76,8 @@ pub(crate) fn random_heads(_: &Settings, figures: &mut Figures) {
     );
 }
 
-/// A key whose first turn to follow the genesis comes between 100 and 140 s after it, the ledger in
-/// which it has a stake of 1 of 1,001, and the time of that turn.
+/// Returns a key whose first slot above the genesis comes between 100 and 140 s after it, the
+/// ledger in which it has a stake of 1 of 1,001, and the time of that slot.
 fn tiny_validator() -> (SigningKey, Ledger, u64) {
     let found = (0..u32::MAX).find_map(|n| {
         let key = SigningKey::from_seed(&secret(n));
@@ -102,7 +102,7 @@ fn store_of(ledger: &Ledger) -> MemoryStore {
     store
 }
 
-/// Whether a block on the genesis with this time is to be made by this validator.
+/// Returns whether this validator leads the slot of this time above the genesis.
 fn is_turn(ledger: &Ledger, validator: Address, time: u64) -> bool {
     let store = store_of(ledger);
     let mut elections = ElectionCache::default();
@@ -113,7 +113,7 @@ fn is_turn(ledger: &Ledger, validator: Address, time: u64) -> bool {
     validator_at(&election.stakes, seed, begin, &time.into()) == Ok(validator)
 }
 
-/// An empty block on `parent`.
+/// Makes an empty block on `parent`.
 fn child(store: &mut MemoryStore, parent: &Block, key: &SigningKey, time: u64) -> Block {
     let stakes = StakeTable::read(store, parent.accounts).unwrap();
     let body = Builder::new(&*store, parent, &stakes).finish(&mut Scalar, None);
@@ -125,7 +125,7 @@ fn child(store: &mut MemoryStore, parent: &Block, key: &SigningKey, time: u64) -
     mine(parent, header, key, store)
 }
 
-/// After a pause a validator with a stake of 1 of 1,001 offers a fresh block of height 1.
+/// Offers a fresh block of height 1 after a pause, from a validator with a stake of 1 of 1,001.
 pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
     const LIAR: usize = 2;
     let (key, ledger, turn) = tiny_validator();
@@ -162,7 +162,7 @@ pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
     network.world.run(Duration::from_secs(20));
     let after = network.head(FOLLOWER);
     let judged = network.chain(FOLLOWER).sync().is_verified(&lone.id());
-    // The validator comes back, and hears of it too.
+    // The validator returns, and receives the head too.
     assert!(network.world.start(MAKER), "the validator starts again");
     network.connect(LIAR, MAKER);
     network.connect(MAKER, FOLLOWER);
@@ -204,7 +204,7 @@ pub(crate) fn stale_head(_: &Settings, figures: &mut Figures) {
     }
 }
 
-/// Bounds that an attacker reaches with few headers.
+/// Limits that an attacker reaches with few headers.
 const SMALL: SyncLimits = SyncLimits {
     unconfirmed_headers: 96,
     checkpoint_interval: 8,
@@ -215,8 +215,8 @@ const SMALL: SyncLimits = SyncLimits {
 /// Heads of each branch whose next header is withheld.
 const HEADS: u64 = 8;
 
-/// A branch of `count` headers that agree with each other, whose lowest follows a block that no peer
-/// has, and several heads of it.
+/// Makes a branch of `count` consistent headers, whose lowest follows a block that no peer has, and
+/// returns several heads of it.
 fn withheld(store: &mut MemoryStore, like: &Block, number: usize, count: usize) -> Vec<AtomId> {
     let key = SigningKey::from_seed(&[9; 32]);
     let mut above = Header {
@@ -255,8 +255,8 @@ fn withheld(store: &mut MemoryStore, like: &Block, number: usize, count: usize) 
     Vec::new()
 }
 
-/// Peers of several networks serve branches to the last header that is kept on the word of one peer,
-/// and withhold the next one.
+/// Serves branches from peers of several networks, up to the last header that is kept without
+/// confirmation by a second peer, and withholds the next one.
 pub(crate) fn withheld_headers(_: &Settings, figures: &mut Figures) {
     const LIARS: usize = 20;
     const SECONDS: u64 = 40;
@@ -268,7 +268,7 @@ pub(crate) fn withheld_headers(_: &Settings, figures: &mut Figures) {
     let mut heads = BTreeMap::new();
     for number in 3..3 + LIARS {
         let mut store = MemoryStore::new();
-        // Some fill their bound, some end soon.
+        // Some fill their limit, some end early.
         let count = [96, 70, 30, 3][number % 4];
         heads.insert(number, withheld(&mut store, &like, number, count));
         network.start_attacker(number, store);
@@ -333,8 +333,8 @@ fn served<'n>(network: &mut Network, numbers: impl Iterator<Item = &'n usize>) -
         .sum()
 }
 
-/// 60 keys of as many networks prove their addresses to both honest nodes and say nothing more: most
-/// of what is nearest to any id is silent.
+/// Lets 60 keys of as many networks validate their addresses with both honest nodes and then fall
+/// silent, so that most peers nearest to any id are silent.
 pub(crate) fn silent_peers(_: &Settings, figures: &mut Figures) {
     const SILENT: usize = 60;
     const SECONDS: u64 = 100;
@@ -344,7 +344,7 @@ pub(crate) fn silent_peers(_: &Settings, figures: &mut Figures) {
     network.world.tap = Some(FOLLOWER);
     let mut lag = Lag::default();
     for _ in 0..SECONDS {
-        // Its user pays now and then: full blocks have more to fetch.
+        // Its user pays at intervals, because full blocks have more to fetch.
         let payment = network.ledger.pay();
         network.send(MAKER, &payment);
         for _ in 0..100 {

@@ -1,5 +1,5 @@
-//! Long lists behind cheap transactions: one larger than the memory of a node that verifies, and
-//! many that are longer than a transaction may look at.
+//! Long lists in cheap transactions: one larger than the memory of a verifying node, and many that
+//! are longer than a transaction may read.
 
 use crate::Settings;
 use crate::figures::Figures;
@@ -26,7 +26,7 @@ use std::time::Instant;
 
 const KIB: u64 = 1 << 10;
 
-/// A list of so many atoms, and so many heads of lists that go on with it.
+/// Creates a list of `atoms` atoms, and `heads` heads of lists that continue with it.
 fn lists(atoms: usize, bytes: usize, heads: u32) -> (Vec<(AtomId, Atom)>, Vec<AtomId>) {
     let mut next = AtomId::ZERO;
     let mut all = Vec::new();
@@ -45,7 +45,8 @@ fn lists(atoms: usize, bytes: usize, heads: u32) -> (Vec<(AtomId, Atom)>, Vec<At
     (all, heads)
 }
 
-/// Contracts on three lists that share 3 MiB, in a block that a node with 256 KiB of memory verifies.
+/// Opens contracts on three lists that share 3 MiB, in a block that a node with 256 KiB of memory
+/// verifies.
 pub(crate) fn large_list(_: &Settings, figures: &mut Figures) {
     const MAKER: usize = 0;
     const FOLLOWER: usize = 1;
@@ -80,7 +81,7 @@ pub(crate) fn large_list(_: &Settings, figures: &mut Figures) {
             transaction.id()
         })
         .collect();
-    // Long enough for ten times the list at the rate of one that is fetched in a circle.
+    // Long enough to fetch ten times the list, at the rate of a list that is refetched repeatedly.
     network.world.run(Duration::from_secs(120));
     let took = received(&mut network) - before;
     let mut asked = BTreeMap::new();
@@ -158,7 +159,7 @@ fn prepare(settings: &Settings, home: &Path, key: &str) -> Vec<AtomId> {
     heads
 }
 
-/// A transfer of the local user.
+/// Returns a transfer of the local user.
 fn transfer(counter: u64) -> Transaction {
     Unsigned {
         chain_id: Natural::ZERO,
@@ -170,8 +171,8 @@ fn transfer(counter: u64) -> Transaction {
     .sign(&sender(USER))
 }
 
-/// 1,200 transactions on lists that are one atom too long and all here, announced again and again to
-/// a validator, whose local user pays.
+/// Announces 1,200 transactions on locally stored lists that are one atom too long, repeatedly, to
+/// a validator whose local user pays.
 pub(crate) fn long_lists(settings: &Settings, figures: &mut Figures) {
     const LIARS: u32 = 3;
     const ROUNDS: u64 = 5;

@@ -21,13 +21,14 @@ use std::thread;
 use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
-/// Handshakes and requests of honest peers during a flood, each.
+/// Pause between two handshakes of honest peers during a flood, and between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A handshake is sent again this often before it counts as unanswered.
+/// Number of handshakes that are sent before the peer counts as unanswered.
 const TRIES: u32 = 3;
 const TRY_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What a stranger with a key of its own waits for the node's handshake; tries it took.
+/// Starts a handshake with a fresh key. Returns the time until the node's handshake and the number
+/// of tries.
 fn shake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
     let socket = peer::socket();
     let port = socket.local_addr().unwrap().port();
@@ -39,7 +40,7 @@ fn shake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
     let mut buffer = [0; 2_048];
     let started = Instant::now();
     for tried in 1..=TRIES {
-        // Who gets no answer works harder: the node may be asking for it.
+        // A retry has more proof of work, because the node may demand it.
         let packet = stranger::handshake(&key, port, 1 + (tried - 1) * 8);
         let _ = socket.send_to(&packet, node.address);
         let until = Instant::now() + TRY_TIMEOUT;
@@ -59,7 +60,7 @@ fn shake(node: &Node, random: &mut Random) -> Option<(Duration, u32)> {
     None
 }
 
-/// What junk is made of: everything that costs the node something before it is dropped.
+/// Returns junk packets of every kind that costs the node some work before it is dropped.
 fn junk(node: &Node) -> Vec<Vec<u8>> {
     let mut random = Random::new(1);
     let mut strangers: Vec<Stranger> = (0..64)
@@ -72,29 +73,29 @@ fn junk(node: &Node) -> Vec<Vec<u8>> {
             let who = &mut strangers[who];
             let len = random.below(1_300);
             match n % 8 {
-                // No work.
+                // No proof of work.
                 0 => random.bytes(200),
-                // Work, and no message.
+                // Proof of work, and no message.
                 1 => stranger::worked(&random.bytes(20)),
-                // Sealed by nobody, for a key that nobody has.
+                // Random bytes as a sealed message, for a key that does not exist.
                 2 | 3 => {
                     let mut message = random.bytes(40 + len);
                     message[0] = 0;
                     message[32] &= 0x7f;
                     stranger::worked(&message)
                 }
-                // Sealed by somebody, and spoilt.
+                // Sealed by a peer, and corrupted.
                 4 => {
                     let mut packet = who.sealed(port, Topic::Ping, &random.bytes(len), 1);
                     *packet.last_mut().unwrap() ^= 1;
                     packet
                 }
-                // Authentic, and nonsense.
+                // Authentic, and malformed.
                 5 => {
                     let topic = random.one_of(&Topic::ALL);
                     who.sealed(port, topic, &random.bytes(len % 80), 1)
                 }
-                // Authentic requests for what nobody has.
+                // Authentic requests for unavailable objects.
                 6 => {
                     let id = AtomId::new(secret(u32::try_from(n).unwrap()));
                     let content = stranger::get(id, PayloadType::ATOM);
@@ -111,20 +112,20 @@ fn junk(node: &Node) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Sends these round and round until told to stop.
+/// Sends these packets repeatedly until told to stop.
 fn hose(node: &Node, packets: &[Vec<u8>], stop: &AtomicBool, sent: &AtomicU64) {
     let socket = peer::socket();
     socket.connect(node.address).unwrap();
     while !stop.load(Ordering::Relaxed) {
         for packet in packets {
-            // A full buffer of the kernel is not our concern.
+            // Errors are ignored: a full kernel buffer does not matter here.
             let _ = socket.send(packet);
         }
         sent.fetch_add(packets.len() as u64, Ordering::Relaxed);
     }
 }
 
-/// Junk as fast as loopback takes it, beside honest peers.
+/// Sends junk as fast as loopback accepts it, beside honest peers.
 pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "flood");
     let atoms: Vec<Atom> = (0..8).map(stranger::large_atom).collect();
@@ -221,7 +222,7 @@ pub(crate) fn flood(settings: &Settings, figures: &mut Figures) {
     );
 }
 
-/// Peers that demand difficulty 255 and ask for answers all the time.
+/// Runs peers that demand difficulty 255 and request answers continuously.
 pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "difficulty");
     let atom = Atom::bytes(*b"small");
@@ -279,7 +280,7 @@ pub(crate) fn difficulty(settings: &Settings, figures: &mut Figures) {
     );
 }
 
-/// Replays, reflections, stolen names and answers that nobody asked for.
+/// Sends replays, reflections, handshakes in stolen names and unsolicited responses.
 pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "takeover");
     let wanted = stranger::large_atom(1);
@@ -302,7 +303,7 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     };
     let (mut replayed, mut reflected) = (0u64, 0u64);
     for packet in sent.iter().filter(is_sealed) {
-        // As it was, and with the answer directed to the thief.
+        // Unchanged, and with the answer directed to the thief.
         send(packet);
         let mut moved = packet.clone();
         moved[NONCE_BYTES + 33..NONCE_BYTES + 35].copy_from_slice(&port.to_be_bytes());
@@ -322,7 +323,7 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     for _ in 0..100 {
         send(&stranger::handshake(&own, port, 1));
     }
-    // Answers of a peer that is known, to questions that were never put to it.
+    // Responses of a known peer to requests that were never sent to it.
     let mut voice = Stranger::new(secret(2), &node.key, 0xeeee);
     let from = liar.address().port();
     let forged = Atom::bytes(*b"forged");
@@ -378,7 +379,8 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     let mut beyond_handshakes = 0;
     while let Ok(len) = thief.recv(&mut buffer) {
         stolen += 1;
-        // A question to prove the address is sealed for the owner, who has not asked for it here.
+        // Larger than a handshake or an address validation request. The latter is sealed for the
+        // owner of the name, which has not requested it here.
         beyond_handshakes += u32::from(len > 200);
     }
     figures.note(
@@ -408,7 +410,7 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     figures.bar("the owner is served", served, "true", served);
 }
 
-/// Oversized, truncated, flipped and confused packets, most of them authentic.
+/// Sends oversized, truncated, bit-flipped and inconsistent packets, most of them authentic.
 pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
     let mut node = Node::start(settings, "malformed");
     let wanted = stranger::large_atom(1);
@@ -430,7 +432,7 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
         }
     };
     let mut link = Atom::bytes(*b"end");
-    // A list in a list in a list: what the answer to a request for a list may hold.
+    // Nested lists: content that the answer to a list request may have.
     let mut nested = vec![2];
     for _ in 0..30 {
         let mut stored = Vec::new();
@@ -451,8 +453,8 @@ pub(crate) fn malformed(settings: &Settings, figures: &mut Figures) {
     ];
     for topic in Topic::ALL {
         for content in &contents {
-            // Every content under every topic, cut and flipped before it is sealed, so that it
-            // opens and the decoders get it.
+            // Every content under every topic, truncated and bit-flipped before it is sealed, so
+            // that it reaches the decoders.
             for len in 0..content.len().min(80) {
                 send(&voice.sealed(from, topic, &content[..len], 1));
             }

@@ -1,10 +1,10 @@
-//! Strangers who mean harm, and what they get: the live node under floods on loopback, and the
-//! engine in virtual time where it matters whom an address belongs to (loopback is exempt from the
-//! rules per network). Whole nodes with a chain run in virtual time too (`network`). Every case prints
-//! its figure beside its bar.
+//! Hostile peers and their measured effect: the live node under floods on loopback, and the engine
+//! in virtual time where the network of an address matters (loopback is exempt from the limits per
+//! network). Whole nodes with a chain run in virtual time too (`network`). Every case prints its
+//! figure with its bar.
 //!
-//! `hostile [--seconds N] [CASE…]`: each flood lasts N seconds, 60 without it. Exit code 1 when a
-//! bar is missed.
+//! `hostile [--seconds N] [CASE…]`: each flood lasts N seconds, 60 by default. The exit code is 1
+//! if a bar is missed.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,11 +35,11 @@ use figures::Figures;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// What a case is given.
+/// Settings of a case.
 pub(crate) struct Settings {
-    /// How long a flood lasts.
+    /// Duration of a flood.
     pub(crate) flood: Duration,
-    /// Our node's program.
+    /// Path of our node's program.
     pub(crate) node: std::path::PathBuf,
 }
 

@@ -1,5 +1,5 @@
-//! Transactions that cost their senders nothing: on data that no peer has, on lists that are too
-//! long, and announcements by keys that never answer.
+//! Transactions without cost for their senders: on unavailable data, on lists that are too long,
+//! and announcements by keys that never answer.
 
 use crate::Settings;
 use crate::figures::Figures;
@@ -27,7 +27,7 @@ fn honest(seed: u64, machines: usize, ledger: Ledger) -> Network {
     network
 }
 
-/// Opens a contract on a list.
+/// Returns a transaction that opens a contract on a list.
 pub(crate) fn open(chain_id: u64, from: &SigningKey, list: AtomId, counter: u64) -> Transaction {
     let data = [&[contract::OPEN][..], list.as_bytes()].concat();
     Unsigned {
@@ -40,13 +40,13 @@ pub(crate) fn open(chain_id: u64, from: &SigningKey, list: AtomId, counter: u64)
     .sign(from)
 }
 
-/// The key of one of many senders.
+/// Returns the key of one of many senders.
 pub(crate) fn sender(number: u32) -> SigningKey {
     SigningKey::from_seed(&secret(3_000_000 + number))
 }
 
-/// Sends payments at a node, and lets so many slots pass. Returns how many blocks after the head there
-/// were until all of them were included; `None` when some are not.
+/// Sends payments at a node, and lets a number of slots pass. Returns the number of blocks above
+/// the head until all of them were included; `None` if some are not.
 fn pay(
     network: &mut Network,
     at: usize,
@@ -67,7 +67,8 @@ fn pay(
     last.filter(|_| found.len() == count)
 }
 
-/// 5,494 transactions on lists that no peer has, of 1, 100 and 5,000 senders, and local payments.
+/// Announces 5,494 transactions on unavailable lists, of 1, 100 and 5,000 senders, beside local
+/// payments.
 pub(crate) fn missing_data(_: &Settings, figures: &mut Figures) {
     const FLOOD: u32 = 5_494;
     const LIARS: u32 = 8;
@@ -141,7 +142,8 @@ pub(crate) fn missing_data(_: &Settings, figures: &mut Figures) {
     }
 }
 
-/// Silent keys announce two random ids a second each; an honest node sends 60 transfers.
+/// Announces two random ids a second from each of several silent keys, while an honest node sends
+/// 60 transfers.
 pub(crate) fn silent_announcers(_: &Settings, figures: &mut Figures) {
     const KEYS: usize = 64;
     const TRANSFERS: usize = 60;

@@ -1,6 +1,6 @@
-//! Whole nodes in virtual time, each with a chain, and attackers among them.
+//! Network of whole nodes in virtual time, each with a chain, and attackers among them.
 //!
-//! Nothing here depends on how fast the machine is: the same case gives the same figures. Every
+//! Results do not depend on the speed of the machine: the same case gives the same figures. Every
 //! machine has an address of its own; those of one network group (/16) are [`GROUP`] numbers apart.
 
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore, collect_list};
@@ -19,11 +19,11 @@ use astreum_tests::sim::world::World;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Numbers between two machines of one network group.
+/// Difference between the numbers of two machines in one network group.
 pub(crate) const GROUP: usize = 256;
-/// Between two looks at the heads.
+/// Interval between two checks of the heads.
 pub(crate) const STEP: Duration = Duration::from_millis(10);
-/// Between two handshakes of attackers: all at once are limited.
+/// Interval between two handshakes of attackers, because simultaneous ones are rate-limited.
 const ARRIVAL: Duration = Duration::from_millis(100);
 
 /// Honest nodes with the lowest numbers, and attackers.
@@ -33,8 +33,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// So many machines. The first `honest` run and know each other; those of them that the ledger
-    /// names as validators make blocks.
+    /// Creates a network of `machines` machines. The first `honest` run and know each other; those
+    /// of them that the ledger names as validators make blocks.
     pub(crate) fn new(seed: u64, machines: usize, honest: usize, ledger: Ledger) -> Self {
         let mut world = World::new(seed, machines, true);
         world.seed_count = 0;
@@ -69,7 +69,8 @@ impl Network {
         self.engine(from, |engine, now| engine.connect(now, address(to)));
     }
 
-    /// Starts attackers that prove their addresses to these nodes, and then ignore every datagram.
+    /// Starts attackers that validate their addresses with these nodes, and then ignore every
+    /// datagram.
     pub(crate) fn start_silent(&mut self, numbers: &[usize], victims: &[usize]) {
         for number in numbers {
             self.start_attacker(*number, MemoryStore::new());
@@ -87,14 +88,14 @@ impl Network {
         }
     }
 
-    /// Starts attackers that prove their addresses to a node if it lets them, and then ignore every
-    /// datagram. Returns those that it lets.
+    /// Starts attackers that validate their addresses with a node if it admits them, and then
+    /// ignore every datagram. Returns those that it admits.
     pub(crate) fn start_announcers(&mut self, numbers: &[usize], victim: usize) -> Vec<usize> {
         for number in numbers {
             self.start_attacker(*number, MemoryStore::new());
             self.connect(*number, victim);
             self.world.run(ARRIVAL);
-            // At once, so that it does not meet the other attackers.
+            // Immediately, so that it does not meet the other attackers.
             self.silence(*number);
         }
         let met = numbers.iter().copied();
@@ -105,7 +106,7 @@ impl Network {
         self.world.act(number, |host, _| host.is_silent = true);
     }
 
-    /// Whether a machine has proven its address to a node.
+    /// Returns whether a node has validated the address of a machine.
     pub(crate) fn has_met(&mut self, number: usize, node: usize) -> bool {
         let key = self.key(number);
         self.engine(node, |engine, _| {
@@ -121,7 +122,7 @@ impl Network {
         self.world.hosts()[number].secret().clone()
     }
 
-    /// Does something with an engine, and sends what comes of it.
+    /// Runs an action on an engine, and sends the resulting datagrams.
     pub(crate) fn engine<R>(
         &mut self,
         number: usize,
@@ -133,12 +134,12 @@ impl Network {
         done.expect("there is such a machine")
     }
 
-    /// An attacker names a head to all its peers.
+    /// Makes an attacker name a head to all its peers.
     pub(crate) fn name_head(&mut self, number: usize, head: AtomId) {
         self.engine(number, |engine, now| engine.set_head(now, Some(head)));
     }
 
-    /// A node takes a transaction of its own user.
+    /// Passes a transaction of its own user to a node.
     pub(crate) fn send(&mut self, number: usize, transaction: &Transaction) {
         self.world
             .act(number, |host, now| host.send(now, transaction));
@@ -154,7 +155,7 @@ impl Network {
         self.chain(number).status()
     }
 
-    /// The head of a node: its id and height.
+    /// Returns the head of a node: its id and height.
     pub(crate) fn head(&self, number: usize) -> (AtomId, u64) {
         let head = self.chain(number).context().head();
         head.map_or((AtomId::ZERO, 0), |head| (head.id(), head.height()))
@@ -169,7 +170,8 @@ impl Network {
         &running.expect("it runs").store
     }
 
-    /// The heights of the blocks that have these transactions, in the chain of a node above `above`.
+    /// Returns the heights above `above` of the blocks with these transactions in the chain of a
+    /// node.
     pub(crate) fn included(
         &self,
         number: usize,
@@ -192,7 +194,7 @@ impl Network {
         found
     }
 
-    /// Runs until a node's chain has this height, for so long at most; whether it has.
+    /// Runs until a node's chain has this height, for at most `time`. Returns whether it has.
     pub(crate) fn run_to(&mut self, number: usize, height: u64, time: Duration) -> bool {
         let end = self.world.now() + time;
         while self.head(number).1 < height && self.world.now() < end {
@@ -201,7 +203,8 @@ impl Network {
         self.head(number).1 >= height
     }
 
-    /// The requests for objects that a node has sent since the last call: to which machine, for what.
+    /// Returns the object requests that a node has sent since the last call: the machine and the
+    /// id.
     pub(crate) fn requests_of(&mut self, number: usize) -> Vec<(usize, AtomId)> {
         let sent = core::mem::take(&mut self.world.tapped);
         let own = self.key(number);
@@ -232,21 +235,21 @@ impl Network {
     }
 }
 
-/// How far a follower is behind a maker of blocks, watched step by step.
+/// Delay of a follower behind a block producer, sampled at every step.
 #[derive(Debug, Default)]
 pub(crate) struct Lag {
     made: BTreeMap<u64, Instant>,
     followed: u64,
-    /// The longest time from a block's being made to its being the follower's head.
+    /// Longest time from the production of a block until it is the follower's head.
     pub(crate) longest: Duration,
-    /// The most blocks that the follower was behind.
+    /// Maximum number of blocks that the follower was behind.
     pub(crate) most_blocks: u64,
-    /// Blocks that were followed.
+    /// Number of blocks that were followed.
     pub(crate) blocks: u64,
 }
 
 impl Lag {
-    /// Watches the heads as they are now.
+    /// Samples the current heads.
     pub(crate) fn watch(&mut self, network: &Network, maker: usize, follower: usize) {
         let now = network.world.now();
         let (made, followed) = (network.head(maker).1, network.head(follower).1);
@@ -264,13 +267,13 @@ impl Lag {
         self.followed = self.followed.max(followed);
         let oldest = self.made.range(self.followed + 1..).next();
         if let Some((_, at)) = oldest {
-            // What is not followed yet counts as well.
+            // Blocks that are not followed yet count as well.
             self.longest = self.longest.max(now.since(*at));
         }
     }
 }
 
-/// Signs a header with enough work to follow `parent`, and keeps the block.
+/// Signs a header with enough work to follow `parent`, and stores the block.
 pub(crate) fn mine(
     parent: &Block,
     header: astreum_core::chain::Header,

@@ -1,4 +1,4 @@
-//! An honest peer: an engine on a socket of its own.
+//! Honest peer: an engine on a socket of its own.
 
 use crate::process::Node;
 use astreum_core::atom::{AtomId, MemoryStore};
@@ -14,19 +14,19 @@ use std::net::UdpSocket;
 pub(crate) struct Peer {
     pub(crate) socket: UdpSocket,
     pub(crate) engine: Engine,
-    /// What it serves.
+    /// Atoms that it serves.
     pub(crate) store: MemoryStore,
     origin: std::time::Instant,
     buffer: Vec<u8>,
-    /// What came, if somebody wants to see it.
+    /// Received datagrams, if they are recorded.
     pub(crate) received: Option<Vec<Vec<u8>>>,
-    /// How long it takes to handle what comes.
+    /// Time that it takes to handle a datagram.
     pub(crate) delay: Option<Duration>,
-    /// What went out, likewise.
+    /// Sent datagrams, if they are recorded.
     pub(crate) sent: Option<Vec<Vec<u8>>>,
 }
 
-/// A socket on loopback with as much room as the system gives.
+/// Opens a socket on loopback.
 pub(crate) fn socket() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").expect("loopback has a port")
 }
@@ -67,7 +67,7 @@ impl Peer {
             }
         }
         while let Some(mut work) = self.engine.poll_work() {
-            // An honest peer does what is asked of it.
+            // An honest peer performs the requested work.
             if let Some(done) = work.run(1 << 22) {
                 let now = self.now();
                 self.engine.handle_work(now, done);
@@ -75,7 +75,7 @@ impl Peer {
         }
     }
 
-    /// Does what there is to do until `until` holds, for so long at most; whether it does.
+    /// Runs the peer until `until` holds, for at most `time`. Returns whether it holds.
     pub(crate) fn run(
         &mut self,
         time: Duration,
@@ -112,7 +112,7 @@ impl Peer {
                 }
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                // Somebody we sent to has no socket any more.
+                // The socket of a recipient has been closed.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(error) => panic!("receiving: {error}"),
             }
@@ -123,7 +123,7 @@ impl Peer {
         }
     }
 
-    /// Meets the node; whether both have proven their addresses in time.
+    /// Connects to the node. Returns whether both addresses were validated in time.
     pub(crate) fn meet(&mut self, node: &Node) -> bool {
         let (address, key) = (node.address, node.key);
         let now = self.now();
@@ -146,7 +146,7 @@ impl Peer {
         false
     }
 
-    /// Fetches an atom from whoever has it; how long it took.
+    /// Fetches an atom from any peer that has it, and returns the duration.
     pub(crate) fn fetch(&mut self, id: AtomId) -> Option<Duration> {
         let now = self.now();
         let asked = std::time::Instant::now();

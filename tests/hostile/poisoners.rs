@@ -1,4 +1,4 @@
-//! Peers that poison the index, forge handshakes, and make the engine work: in virtual time.
+//! Peers that poison the index, forge handshakes and cause work for the engine, in virtual time.
 
 use crate::Settings;
 use crate::figures::{Figures, percentile};
@@ -20,7 +20,7 @@ use std::rc::Rc;
 const SERVER: SocketAddrV4 = SocketAddrV4::new(core::net::Ipv4Addr::new(5, 5, 5, 5), 1_000);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Packets of a peer, whose address answers for it.
+/// Packets of a peer, whose address answers in its name.
 type Voice = Rc<RefCell<Stranger>>;
 
 fn at(ip: [u8; 4], port: u16) -> SocketAddr {
@@ -31,7 +31,7 @@ fn id(n: u32) -> AtomId {
     Atom::bytes(n.to_be_bytes()).id()
 }
 
-/// Adds a peer that answers probes, and nothing else.
+/// Adds a peer that answers only probes.
 fn mute(world: &mut World, n: u32, at: SocketAddr) -> Voice {
     let voice = Stranger::new(secret(n), &world.key(), 0xfe00_0000 + n);
     let voice = Rc::new(RefCell::new(voice));
@@ -39,7 +39,7 @@ fn mute(world: &mut World, n: u32, at: SocketAddr) -> Voice {
     voice
 }
 
-/// Has an address answer probes in the name of a peer. It reports the engine at `seen`, if anywhere.
+/// Makes an address answer probes in the name of a peer. It reports the engine at `seen`, if set.
 fn answer_probes(
     world: &mut World,
     n: u32,
@@ -60,7 +60,7 @@ fn answer_probes(
 }
 
 /// Returns the answer of a peer to a probe, if `bytes` are one. It reports the prober at `seen`, if
-/// anywhere.
+/// set.
 pub(crate) fn answer_to_probe(
     voice: &mut Stranger,
     prober: &PublicKey,
@@ -89,7 +89,7 @@ pub(crate) fn answer_to_probe(
     Some(voice.sealed(port, Topic::ObjectResponse, &content, 1))
 }
 
-/// Adds a peer that answers probes alone, and lets it be validated.
+/// Adds a peer that answers only probes, and lets it be validated.
 fn validated(world: &mut World, n: u32, at: SocketAddr) -> Voice {
     let voice = mute(world, n, at);
     ping(world, &voice, at);
@@ -120,8 +120,9 @@ fn v4(at: SocketAddr) -> SocketAddrV4 {
     }
 }
 
-/// Handshakes of fresh keys in the name of a seed, while the engine joins through it. One of them comes
-/// just before the engine contacts the seed, whose answer to it is then owed for an interval.
+/// Forges handshakes of fresh keys in the name of a seed, while the engine joins through it. One of
+/// them arrives just before the engine contacts the seed, so that the answer to the seed is delayed
+/// by an interval.
 pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
     for pace in [10, 100, 1_000, 9_000].map(Duration::from_millis) {
         let mut took = Vec::new();
@@ -146,7 +147,7 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
             took.push(world.now.since(began));
         }
         let most = percentile(&mut took, 1.0);
-        // It is looked at once in a pace.
+        // The state is sampled once per `pace`.
         let bar = CONTACT_INTERVAL + 2 * pace + SECOND;
         figures.bar(
             &format!("joins through a seed, one forged handshake in {pace:?}"),
@@ -157,7 +158,8 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
     }
 }
 
-/// Records of dead providers for objects that an honest peer advertises, from 1, 10 and 100 peers.
+/// Sends records of dead providers for objects that an honest peer advertises, from 1, 10 and 100
+/// peers.
 pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
     const OBJECTS: u32 = 30;
     for liars in [1u32, 10, 100] {
@@ -181,7 +183,7 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
                 stored
             })
             .collect();
-        // The engine hears of each from the holder, before or after the others.
+        // The engine receives each record of the holder before or after the others.
         let record = |world: &mut World, n: usize| {
             let id = objects[n];
             world.with_host(&holder, |host, now| {
@@ -221,7 +223,7 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
     }
 }
 
-/// Five keys of one /24 fill the index, and have records forwarded, at full rate.
+/// Fills the index from five keys of one /24, and makes the engine forward records, at full rate.
 pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
     const HONEST: u32 = 300;
     let mut world = World::new(SERVER.into());
@@ -277,7 +279,7 @@ pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
     );
 }
 
-/// Bytes that the engine sends in a time, while something happens each second.
+/// Returns the bytes that the engine sends in a time, with an action each second.
 fn bytes_in(world: &mut World, seconds: u32, mut each: impl FnMut(&mut World, u32)) -> usize {
     let mut bytes = 0;
     for n in 0..seconds {
@@ -293,7 +295,7 @@ fn bytes_in(world: &mut World, seconds: u32, mut each: impl FnMut(&mut World, u3
     bytes
 }
 
-/// Whether honest hosts fetch what the engine has.
+/// Returns the number of honest hosts that can fetch the engine's objects.
 fn fetches(world: &mut World, hosts: &[SocketAddr], round: u32) -> usize {
     let ids: Vec<(SocketAddr, AtomId)> = (0..)
         .zip(hosts)
@@ -312,7 +314,7 @@ fn fetches(world: &mut World, hosts: &[SocketAddr], round: u32) -> usize {
     ids.iter().filter(is_fetched).count()
 }
 
-/// An engine that advertises objects, among honest hosts.
+/// Creates an engine that advertises objects, among honest hosts.
 fn advertising(count: u32) -> (World, Vec<SocketAddr>) {
     let mut world = World::new(SERVER.into());
     let hosts: Vec<SocketAddr> = (0..8).map(|n| at([20 + n, 1, 1, 1], 700)).collect();
@@ -330,7 +332,7 @@ fn advertising(count: u32) -> (World, Vec<SocketAddr>) {
     (world, hosts)
 }
 
-/// One peer that reports another address of ours each second, from another port.
+/// Reports another address of the engine each second, from one peer with changing ports.
 pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
     let (mut world, hosts) = advertising(4_096);
     let usual = bytes_in(&mut world, 60, |_, _| ());
@@ -362,7 +364,8 @@ pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
     );
 }
 
-/// A peer that moves its port each second and greets at 500 a second, beside 65,536 advertisements.
+/// Moves the port of a peer each second and sends 500 handshakes a second, beside 65,536
+/// advertisements.
 pub(crate) fn moving_ports(_: &Settings, figures: &mut Figures) {
     let mut cost = Vec::new();
     for count in [0u32, 65_536] {

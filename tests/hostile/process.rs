@@ -1,4 +1,4 @@
-//! The live node: the real program, asked through its control socket.
+//! Live node: the real program, queried through its control socket.
 
 use crate::Settings;
 use astreum_core::atom::Atom;
@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-/// How long a control request may take while the node is under fire.
+/// Maximum duration of a control request while the node is under load.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the node is given to hold, so that its bound is a small number.
+/// Limits of the node's memory and of its queue, in bytes: small, so that its bound is small.
 pub(crate) const HOT_BYTES: u64 = 16 << 20;
 pub(crate) const QUEUE_BYTES: u64 = 16 << 20;
 
-/// A running node; it is killed when this is dropped.
+/// Running node, killed when this is dropped.
 pub(crate) struct Node {
     child: Child,
     home: PathBuf,
@@ -37,12 +37,13 @@ impl Node {
         Self::start_with(settings, name, &[])
     }
 
-    /// A node with more arguments; in them, `HOME` at the start of one is its directory.
+    /// Starts a node with more arguments. `HOME` at the start of an argument is replaced by its
+    /// directory.
     pub(crate) fn start_with(settings: &Settings, name: &str, more: &[&str]) -> Self {
         Self::start_prepared(settings, name, more, |_| ())
     }
 
-    /// The same with a directory that `prepare` has filled.
+    /// Starts a node with a directory that `prepare` has filled.
     pub(crate) fn start_prepared(
         settings: &Settings,
         name: &str,
@@ -111,7 +112,7 @@ impl Node {
             .expect("the node answers")
     }
 
-    /// Has it shake hands with whoever is at this address.
+    /// Makes it start a handshake with this address.
     pub(crate) fn connect(&self, address: &str) {
         let address = address.to_owned();
         let asked = self
@@ -141,7 +142,7 @@ impl Node {
         sent.expect("the node takes the transaction");
     }
 
-    /// The height of the block that has a transaction, if one has it within so many seconds.
+    /// Returns the height of the block that has a transaction, if one has it within this time.
     pub(crate) fn height_of(&self, transaction: &Transaction, wait_seconds: u64) -> Option<u64> {
         let status = self
             .client
@@ -153,7 +154,7 @@ impl Node {
         status.expect("the node answers").height?.parse().ok()
     }
 
-    /// Resident memory now, in bytes.
+    /// Returns the resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("this case reads /proc: it needs Linux");
@@ -164,7 +165,7 @@ impl Node {
         kib.parse::<u64>().unwrap() * 1_024
     }
 
-    /// Bytes in its log directory.
+    /// Returns the number of bytes in its log directory.
     pub(crate) fn log_bytes(&self) -> u64 {
         let files = fs::read_dir(self.home.join("log")).unwrap();
         files
@@ -172,14 +173,14 @@ impl Node {
             .sum()
     }
 
-    /// Bytes that its cold storage takes of the disk.
+    /// Returns the disk space of its cold storage, in bytes.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let files = fs::read_dir(self.home.join("cold")).unwrap();
         let blocks = files.map(|file| file.unwrap().metadata().unwrap().blocks());
         blocks.sum::<u64>() * 512
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

@@ -1,4 +1,4 @@
-//! Packets as anybody can make them.
+//! Packets that any peer can make.
 
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{Nonce, PublicKey, SecretKey, SharedKey};
@@ -9,7 +9,7 @@ use astreum_core::wire::ping::Ping;
 use core::net::SocketAddrV4;
 use core::num::NonZeroU8;
 
-/// Somebody with a key of their own, who has agreed with the victim.
+/// Peer with its own key, and the key that it shares with the victim.
 pub(crate) struct Stranger {
     pub(crate) key: PublicKey,
     pub(crate) shared: SharedKey,
@@ -36,7 +36,7 @@ impl Stranger {
         nonce
     }
 
-    /// Sealed content with so much work.
+    /// Returns sealed content with this much proof of work.
     pub(crate) fn sealed(&mut self, port: u16, topic: Topic, content: &[u8], work: u32) -> Vec<u8> {
         let nonce = self.nonce();
         let envelope = Envelope {
@@ -61,7 +61,7 @@ pub(crate) fn handshake(sender: &PublicKey, port: u16, work: u32) -> Vec<u8> {
     packet
 }
 
-/// Bytes as a message with work.
+/// Returns bytes as a message with proof of work.
 pub(crate) fn worked(message: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     let mut draft = Draft::new(&mut packet);
@@ -116,7 +116,7 @@ pub(crate) fn contact(key: PublicKey, address: SocketAddrV4) -> Vec<u8> {
     .to_vec()
 }
 
-/// An atom whose answer is about 4 KB, the largest that a reference node can receive.
+/// Returns an atom whose answer is about 4 KB, the largest that a reference node can receive.
 pub(crate) fn large_atom(n: u8) -> Atom {
     Atom::bytes(vec![n; 3_900])
 }

@@ -1,4 +1,4 @@
-//! Cases in virtual time, where addresses can be anybody's.
+//! Cases in virtual time, where source addresses can be arbitrary.
 
 use crate::Settings;
 use crate::figures::Figures;
@@ -19,11 +19,11 @@ fn at(ip: [u8; 4], port: u16) -> SocketAddr {
     SocketAddr::from((ip, port))
 }
 
-/// What the server calls itself.
+/// Address of the server.
 const SERVER: [u8; 4] = [5, 5, 5, 5];
 
-/// A million generated packets from addresses that prove nothing, and eight peers that redirect us
-/// to such addresses.
+/// Sends a million generated packets from addresses that are never validated, while eight peers
+/// redirect the engine to such addresses.
 pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
     const PACKETS: u32 = 1_000_000;
     let mut random = Random::new(7);
@@ -63,7 +63,7 @@ pub(crate) fn amplification(_: &Settings, figures: &mut Figures) {
             match topic {
                 Topic::ObjectRequest => {
                     let request = Request::decode(content).ok()?;
-                    // The proof of our own address is left to the engine.
+                    // Validation of our own address is left to the engine.
                     if request.atom_id.as_bytes()[..16] == key.as_bytes()[..16] {
                         return None;
                     }
@@ -201,7 +201,7 @@ fn routes(random: &mut Random, victims: &[SocketAddrV4]) -> Vec<u8> {
     (0..count).flat_map(|_| entry(random)).collect()
 }
 
-/// 32 bytes of no meaning that are a public key.
+/// Returns 32 random bytes that are a valid public key.
 fn fresh(random: &mut Random) -> [u8; 32] {
     let mut bytes = [0; 32];
     for chunk in bytes.chunks_mut(8) {
@@ -211,7 +211,8 @@ fn fresh(random: &mut Random) -> [u8; 32] {
     bytes
 }
 
-/// A million handshakes from fresh keys, and fifty thousand that follow up with sealed pings.
+/// Sends a million handshakes from fresh keys, of which fifty thousand are followed by sealed
+/// pings.
 pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
     const HANDSHAKES: u32 = 1_000_000;
     const HONEST: u8 = 50;
@@ -226,7 +227,7 @@ pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
     let (mut most, mut joined, mut tried) = (0, 0u32, 0u32);
     for n in 0..HANDSHAKES {
         world.pass(Duration::from_micros(250));
-        // Half of them on loopback, where no network has a budget of its own.
+        // Half of them on loopback, where no limits per network apply.
         let ip = if n % 2 == 0 {
             Ipv4Addr::from_bits(0x7f00_0100 + n)
         } else {
@@ -246,7 +247,7 @@ pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
             world.wake_hosts();
         }
         if n % 50_000 == 49_999 {
-            // An honest newcomer in the middle of it, from a network of its own.
+            // An honest newcomer during the flood, from a network of its own.
             tried += 1;
             let newcomer = at([200, 7, u8::try_from(tried).unwrap(), 1], 700);
             world.join(900_000 + tried, newcomer);
@@ -283,21 +284,21 @@ pub(crate) fn fresh_keys(_: &Settings, figures: &mut Figures) {
     );
 }
 
-/// 900 attackers of one /24 and 100 honest peers of as many networks.
+/// Runs 900 attackers of one /24 and 100 honest peers of as many networks.
 pub(crate) fn one_network(_: &Settings, figures: &mut Figures) {
     few_networks(figures, "900 of one /24", 10, |n| {
         [8, 8, 8, n.to_be_bytes()[3] % 250]
     });
 }
 
-/// The same with attackers of one /16, each in a /24 with few others.
+/// Runs attackers of one /16, each in a /24 with few others.
 pub(crate) fn one_group(_: &Settings, figures: &mut Figures) {
     few_networks(figures, "900 of one /16", 20, |n| {
         [8, 8, n.to_be_bytes()[3], 1 + n.to_be_bytes()[2]]
     });
 }
 
-/// The same with attackers of 200 networks (/24) of ten network groups (/16).
+/// Runs attackers of 200 networks (/24) of ten network groups (/16).
 pub(crate) fn ten_groups(_: &Settings, figures: &mut Figures) {
     few_networks(figures, "900 of 200 /24 of ten /16", 200, |n| {
         let [.., group] = (n % 10).to_be_bytes();
@@ -340,7 +341,7 @@ fn few_networks(
         .peers()
         .filter(|peer| is_attacker(&peer.address));
     figures.note("attackers that are peers", listed.count());
-    // Attackers never answer a question from now on.
+    // Attackers do not answer any request from now on.
     for (address, host) in &mut world.hosts {
         if is_attacker(address) {
             host.answer = Some(Box::new(|_| Some(Vec::new())));

@@ -1,4 +1,4 @@
-//! The control socket: another user of the machine, and callers that do not wait for their replies.
+//! Control socket: another user of the machine, and callers that do not wait for their replies.
 
 use crate::Settings;
 use crate::figures::Figures;
@@ -15,10 +15,10 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-/// The user that owns nothing.
+/// User id without privileges.
 const NOBODY: u32 = 65_534;
 
-/// With the mode of the file out of the way, the node itself turns another user away.
+/// Checks that the node itself rejects another user, with file permissions that permit access.
 pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
     let node = Node::start(settings, "user");
     let place = std::env::temp_dir().join(format!("ast-hostile-program-{}", std::process::id()));
@@ -35,7 +35,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
         let mut command = Command::new(&place);
         command.uid(NOBODY);
         ask(command).or_else(|_| {
-            // Only the superuser can become somebody else.
+            // Only the superuser can run a process as another user.
             let mut command = Command::new("sudo");
             command
                 .args(["-n", "-u", &format!("#{NOBODY}")])
@@ -79,7 +79,7 @@ pub(crate) fn other_user(settings: &Settings, figures: &mut Figures) {
     let _ = fs::remove_file(&place);
 }
 
-/// Evaluations of references that no peer has, on every connection, whose callers go away.
+/// Evaluates unavailable references on every connection, whose callers disconnect.
 pub(crate) fn abandoned_evaluations(settings: &Settings, figures: &mut Figures) {
     const REFERENCES: usize = 2_000;
     let node = Node::start_with(settings, "abandoned", &["--atom-fetch-interval", "600"]);

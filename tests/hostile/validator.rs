@@ -20,16 +20,16 @@ use std::thread;
 use std::time::Instant;
 
 const LIARS: u32 = 6;
-/// Transactions with a valid signature whose senders have nothing.
+/// Number of transactions with a valid signature whose senders have no balance.
 const POOR_TRANSACTIONS: u32 = 400;
-/// How long blocks are counted in peace.
+/// Duration of the block count without a flood.
 const PEACE: Duration = Duration::from_secs(3);
-/// How long the first false heads may hold a validator back, once: its patience and a slot.
+/// Maximum delay that the first false heads may cause, once: the validator's patience and a slot.
 const FIRST_DELAY: Duration = Duration::from_secs(12);
 const MIB: u64 = 1 << 20;
 
-/// Peers that the node knows announce transactions that do not exist or cannot be paid for, and
-/// name heads that nobody has or that are no blocks, as fast as the node takes them.
+/// Announces transactions that do not exist or cannot be paid for, from known peers, and names
+/// heads that are unavailable or not blocks, as fast as the node accepts them.
 pub(crate) fn floods(settings: &Settings, figures: &mut Figures) {
     let key = "5b".repeat(32);
     let more = [
@@ -131,13 +131,13 @@ pub(crate) fn floods(settings: &Settings, figures: &mut Figures) {
     );
 }
 
-/// Blocks that the node has made, and those that were late.
+/// Returns the number of blocks that the node has made, and of those that were late.
 fn blocks(node: &Node) -> (u64, u64) {
     let status = node.status().validator;
     status.map_or((0, 0), |status| (status.blocks_made, status.blocks_late))
 }
 
-/// Blocks made and late while so much time passes, and how much really passed.
+/// Returns the blocks made and late during `time`, and the time that really passed.
 fn count(node: &Node, time: Duration) -> (u64, u64, Duration) {
     let (made, late) = blocks(node);
     let started = Instant::now();

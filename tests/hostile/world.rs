@@ -1,5 +1,5 @@
-//! One engine in virtual time, honest peers around it, and an account of what every address has
-//! sent and been sent.
+//! World of one engine in virtual time, honest peers around it, and an account of the bytes from
+//! and to every address.
 
 use astreum_core::atom::{Atom, AtomSource};
 use astreum_core::atom::{AtomId, MemoryStore};
@@ -13,42 +13,42 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The largest first contact: a request.
+/// Size of the largest first contact, in bytes: a request.
 const FIRST_CONTACT_BYTES: usize = 106;
 const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What an address has sent, in bytes, and been sent.
+/// Bytes from and to an address.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Account {
     pub(crate) sent: u64,
-    /// In redirects of others that name it.
+    /// Bytes in redirects of others that name it.
     pub(crate) named: u64,
     pub(crate) got: u64,
     contacted: Option<Instant>,
-    /// First contacts that nothing had been paid for.
+    /// Number of first contacts beyond the amplification limit.
     pub(crate) contacts: u64,
 }
 
-/// Somebody around the engine.
+/// Host in the network of the engine.
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) store: MemoryStore,
-    /// The key that it shares with the engine.
+    /// Key that it shares with the engine.
     shared: SharedKey,
-    /// Answers in the engine's stead.
+    /// Handler that replaces the engine of a malicious host.
     pub(crate) answer: Option<Answer>,
-    /// Objects that its fetches have brought, and when.
+    /// Objects that it has fetched, with their times.
     pub(crate) fetched: Vec<(AtomId, Instant)>,
 }
 
-/// The engine's store, of which a part is on a disk that reads one atom after the other.
+/// Store of the engine, a part of which is on a disk that reads one atom after the other.
 #[derive(Default)]
 pub(crate) struct Objects {
     memory: MemoryStore,
     disk: MemoryStore,
 }
 
-/// Time that the disk takes for an atom.
+/// Duration of a disk read of one atom.
 pub(crate) const DISK_READ: Duration = Duration::from_millis(10);
 
 impl Objects {
@@ -73,10 +73,10 @@ impl ObjectSource for Objects {
     }
 }
 
-/// Datagrams on their way, with sender and receiver.
+/// Datagrams in transit, with sender and receiver.
 type Queue = VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>;
 
-/// What a malicious host says to a datagram, if it is not to be handled as usual.
+/// Reply of a malicious host to a datagram; `None` for the usual handling.
 pub(crate) type Answer = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>>>;
 
 pub(crate) struct World {
@@ -84,16 +84,16 @@ pub(crate) struct World {
     pub(crate) server: Engine,
     pub(crate) at: SocketAddr,
     pub(crate) store: Objects,
-    /// Reads that are out, and when each ends.
+    /// Reads in progress, with the times at which they end.
     reads: VecDeque<(Instant, Read)>,
     pub(crate) hosts: BTreeMap<SocketAddr, Host>,
     pub(crate) accounts: BTreeMap<SocketAddr, Account>,
-    /// What the engine has sent, since somebody last emptied it.
+    /// Packets that the engine has sent, since this was last emptied.
     pub(crate) sent: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) keep_sent: bool,
-    /// Whether hosts reach each other, and not the engine alone.
+    /// True if hosts reach each other, and not only the engine.
     pub(crate) hosts_meet: bool,
-    /// Packets to addresses that had not paid for them.
+    /// Packets to unvalidated addresses beyond their amplification limit.
     pub(crate) violations: Vec<String>,
 }
 
@@ -154,12 +154,12 @@ impl World {
         self.hosts.insert(at, host);
     }
 
-    /// A datagram from an address whose answers nobody receives, or from a host.
+    /// Delivers a datagram from a host, or from an address that receives no answers.
     pub(crate) fn inject(&mut self, from: SocketAddr, bytes: Vec<u8>) {
         self.pump(VecDeque::from([(from, self.at, bytes)]));
     }
 
-    /// Does something to the engine, then delivers what comes of it.
+    /// Runs an action on the engine, then delivers the resulting datagrams.
     pub(crate) fn with<R>(&mut self, act: impl FnOnce(&mut Engine, Instant) -> R) -> R {
         let result = act(&mut self.server, self.now);
         self.pump(VecDeque::new());
@@ -227,7 +227,7 @@ impl World {
         }
     }
 
-    /// Does something to the engine of a host, then delivers what comes of it.
+    /// Runs an action on the engine of a host, then delivers the resulting datagrams.
     pub(crate) fn with_host(&mut self, at: &SocketAddr, act: impl FnOnce(&mut Host, Instant)) {
         let now = self.now;
         if let Some(host) = self.hosts.get_mut(at) {
@@ -238,7 +238,7 @@ impl World {
         self.pump(queue);
     }
 
-    /// Lets a host fetch an object.
+    /// Makes a host fetch an object.
     pub(crate) fn fetch(&mut self, at: &SocketAddr, id: AtomId, kind: PayloadType) {
         self.with_host(at, |host, now| {
             host.engine.fetch(now, id, kind);
@@ -256,7 +256,7 @@ impl World {
             };
             self.now = self.now.max(next);
             if let Some((_, read)) = self.reads.pop_front_if(|(end, _)| *end <= self.now) {
-                // The disk is slower than a turn: one atom.
+                // The disk reads one atom at a time, slower than a turn of the engine.
                 let done = read.run(&self.store.disk, || false);
                 self.server.handle_read(self.now, done);
                 self.pump(VecDeque::new());
@@ -267,8 +267,9 @@ impl World {
         self.now = self.now.max(end);
     }
 
-    /// At most three times what came from there, and from peers that named it; beyond that one packet in ten seconds, which is
-    /// our own first contact: a handshake, or the question to a provider that somebody named.
+    /// Records a packet and checks the limits: at most three times the bytes that came from the
+    /// address and from peers that named it; beyond that one packet in ten seconds, which is the
+    /// engine's first contact: a handshake, or the request to a provider that a peer named.
     fn account(&mut self, to: SocketAddr, bytes: &[u8]) {
         if self.keep_sent {
             self.sent.push((to, bytes.to_vec()));
@@ -311,7 +312,7 @@ impl World {
         while self.server.poll_event().is_some() {}
     }
 
-    /// Lets the hosts do what time brings.
+    /// Runs the due timers of the hosts.
     pub(crate) fn wake_hosts(&mut self) {
         let due: Vec<SocketAddr> = self
             .hosts
@@ -329,7 +330,7 @@ impl World {
         }
     }
 
-    /// What a packet to a host asks for, if it is a request for an object.
+    /// Returns the id that a packet to a host requests, if it is a request for an object.
     pub(crate) fn asked(&self, to: &SocketAddr, bytes: &[u8]) -> Option<AtomId> {
         let shared = &self.hosts.get(to)?.shared;
         let packet = Packet::decode(bytes).ok()?;
@@ -342,7 +343,7 @@ impl World {
         (topic == Topic::ObjectRequest).then_some(request.atom_id)
     }
 
-    /// How many hosts the engine knows, at an address that is proven.
+    /// Returns the number of hosts that the engine knows at a validated address.
     pub(crate) fn known_hosts(&self) -> usize {
         let is_known = |(at, host): &(&SocketAddr, &Host)| {
             let peer = self.server.peer(host.engine.public_key());
@@ -352,7 +353,7 @@ impl World {
     }
 }
 
-/// Whom a redirect names.
+/// Returns the address that a redirect names.
 fn named_in(shared: &SharedKey, bytes: &[u8]) -> Option<SocketAddr> {
     let packet = Packet::decode(bytes).ok()?;
     let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
@@ -366,7 +367,7 @@ fn named_in(shared: &SharedKey, bytes: &[u8]) -> Option<SocketAddr> {
     is_redirect.then_some(contact.address.into())
 }
 
-/// Where the answer to a datagram goes: to the port in its header.
+/// Returns the address to which the answer to a datagram goes: the port is in its header.
 fn answers_to(mut from: SocketAddr, bytes: &[u8]) -> SocketAddr {
     let message = Packet::decode(bytes).map(|packet| packet.message());
     if let Some(port) = message.ok().and_then(|message| message.get(33..35)) {

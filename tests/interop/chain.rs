@@ -1,4 +1,4 @@
-//! Chains of ours for the cases: how they start, who has something on them, what is sent.
+//! Chains of ours for the cases: their start, their funded accounts, and transactions.
 
 use crate::environment::Environment;
 use crate::ours::{Home, Ours};
@@ -20,42 +20,42 @@ use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The validator.
+/// Number of the validator's key.
 pub(crate) const VALIDATOR: u8 = 0x21;
-/// Somebody with money.
+/// Number of the key of a funded account.
 pub(crate) const ALICE: u8 = 0x31;
-/// Somebody else with money.
+/// Number of the key of another funded account.
 pub(crate) const BOB: u8 = 0x32;
-/// What Alice and Bob have to begin with.
+/// Initial balance of Alice and Bob.
 pub(crate) const FUNDS: u64 = 1_000_000_000_000;
-/// Everything that a reference verifier needs to do its work in time.
+/// Configuration with which a reference verifier finishes in time.
 pub(crate) const REFERENCE_VERIFIER: &str = r#"{
     "verify_blockchain_interval": 1, "atom_fetch_interval": 0.02, "atom_fetch_retries": 100
 }"#;
 
-/// Somebody's key.
+/// Returns the key with this number.
 pub(crate) fn key(who: u8) -> SigningKey {
     SigningKey::from_seed(&[who; 32])
 }
 
-/// Somebody's account.
+/// Returns the account of the key with this number.
 pub(crate) fn address(who: u8) -> Address {
     Address::from(key(who).verifying_key())
 }
 
-/// Somebody's account, hex.
+/// Returns the account of the key with this number in hex.
 pub(crate) fn account(who: u8) -> String {
     hex(address(who).as_bytes())
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn unix_seconds() -> Result<u64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map(|now| now.as_secs())
         .map_err(|error| error.to_string())
 }
 
-/// Our validator on a chain of its own, as anybody would start one: Alice and Bob have money.
+/// Starts our validator on a chain of its own, like any new chain. Alice and Bob have money.
 pub(crate) fn validator(environment: &Environment, flags: &[(&str, &str)]) -> Result<Ours, String> {
     let mut genesis = Genesis::new(
         address(VALIDATOR),
@@ -73,8 +73,7 @@ pub(crate) fn validator(environment: &Environment, flags: &[(&str, &str)]) -> Re
     validator_from(environment, &block, &atoms, flags)
 }
 
-/// Our validator on a chain whose genesis the reference made, so that its verifier can follow: both
-/// As [`validator_with_their_genesis`], with blocks that reference nodes can verify.
+/// Like [`validator_with_their_genesis`], with blocks that reference nodes can verify.
 pub(crate) fn validator_for_references(
     environment: &Environment,
     flags: &[(&str, &str)],
@@ -83,7 +82,8 @@ pub(crate) fn validator_for_references(
     validator_with_their_genesis(environment, &followers)
 }
 
-/// Alice and Bob have money, and Alice has a channel to nobody.
+/// Starts our validator on a chain whose genesis the reference made. Alice and Bob have money, and
+/// Alice has a channel to an address without an owner.
 pub(crate) fn validator_with_their_genesis(
     environment: &Environment,
     flags: &[(&str, &str)],
@@ -147,7 +147,7 @@ fn validator_from(
     Ok(ours)
 }
 
-/// What `reference_chain.py` prints when it is asked so.
+/// Returns the output of `reference_chain.py` with these arguments.
 pub(crate) fn made_by_the_reference(
     environment: &Environment,
     arguments: &[&str],
@@ -156,7 +156,7 @@ pub(crate) fn made_by_the_reference(
     Process::script(environment, &script, arguments)?.receive()
 }
 
-/// Atoms from their stored forms in hex.
+/// Reads atoms from their stored forms in hex.
 pub(crate) fn stored_atoms(listed: &Value) -> Result<Vec<(AtomId, Atom)>, String> {
     let listed = listed.as_array().ok_or("no list of atoms")?;
     let atoms = listed.iter().map(|stored| {
@@ -167,15 +167,15 @@ pub(crate) fn stored_atoms(listed: &Value) -> Result<Vec<(AtomId, Atom)>, String
     atoms.collect()
 }
 
-/// Repeats blocks with the reference's classes to learn the nodes between two puts, which its
-/// verifier loses and asks for.
+/// Process that repeats blocks with the reference's classes, to obtain the trie nodes between two
+/// puts, which its verifier loses and requests.
 pub(crate) struct Replay {
     process: Process,
     next_height: u64,
 }
 
 impl Replay {
-    /// One that gets what it needs from `ours`.
+    /// Starts a process that fetches blocks from `ours`.
     pub(crate) fn start(environment: &Environment, ours: &Ours) -> Result<Self, String> {
         let script = environment.driver.with_file_name("reference_chain.py");
         let mut process =
@@ -187,7 +187,7 @@ impl Replay {
         })
     }
 
-    /// Repeats all blocks up to this height and gives the nodes to `ours`, which serves them.
+    /// Repeats all blocks up to this height and stores the nodes at `ours`, which serves them.
     pub(crate) fn up_to(&mut self, ours: &Ours, height: u64) -> Result<(), String> {
         for some in self.verify_only(ours, height)?.chunks(500) {
             ours.put(some)?;
@@ -195,7 +195,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Repeats all blocks up to this height; gives the nodes.
+    /// Repeats all blocks up to this height and returns the nodes.
     pub(crate) fn verify_only(&mut self, ours: &Ours, height: u64) -> Result<Vec<Atom>, String> {
         let mut nodes = Vec::new();
         while self.next_height <= height {
@@ -215,7 +215,7 @@ impl Replay {
     }
 }
 
-/// A signed transaction on chain 0 that is like no other.
+/// Returns a unique signed transaction on chain 0.
 fn signed(who: u8, to: Address, amount: u64, data: &[u8]) -> astreum_core::chain::Transaction {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let unsigned = Unsigned {
@@ -228,9 +228,9 @@ fn signed(who: u8, to: Address, amount: u64, data: &[u8]) -> astreum_core::chain
     unsigned.sign(&key(who))
 }
 
-/// Questions about a chain, and what is sent to it.
+/// Requests about a chain, and transactions to it.
 impl Ours {
-    /// Sends a transaction; gives its id.
+    /// Sends a transaction and returns its id.
     pub(crate) fn send(
         &self,
         who: u8,
@@ -253,8 +253,8 @@ impl Ours {
         Ok(reply.id)
     }
 
-    /// Sends two transfers of which the sender can pay one; the second is sent before a block has
-    /// the first, for nobody takes what the head says cannot be paid.
+    /// Sends two transfers of which the sender can pay one. The second is sent before a block has
+    /// the first, because nodes refuse a transaction that cannot be paid according to the head.
     pub(crate) fn send_too_much(&self, who: u8, to: Address) -> Result<[String; 2], String> {
         let before = self.status()?.latest_block;
         wait_for("the next block", || {
@@ -271,7 +271,7 @@ impl Ours {
         ])
     }
 
-    /// What became of a transaction, once it is in a block.
+    /// Returns the status of a transaction, once it is in a block.
     pub(crate) fn settled(&self, id: &str) -> Result<TransactionStatusReply, String> {
         wait_for("a block takes the transaction", || {
             let status: TransactionStatusReply = self.request(&Request::TransactionStatus {
@@ -284,7 +284,7 @@ impl Ours {
         .map_err(|error| format!("{error}; {:?}", self.status().map(|now| now.validator)))
     }
 
-    /// A block: `head`, a height, or an id.
+    /// Returns a block, by `head`, a height, or an id.
     pub(crate) fn block(&self, at: &str) -> Result<BlockReply, String> {
         self.request(&Request::Block {
             at: at.to_owned(),
@@ -293,19 +293,19 @@ impl Ours {
         })
     }
 
-    /// An account as of the head.
+    /// Returns an account as of the head.
     pub(crate) fn account(&self, account: &str) -> Result<AccountReply, String> {
         self.request(&Request::Account {
             account: account.to_owned(),
         })
     }
 
-    /// What an account has.
+    /// Returns the balance of an account.
     pub(crate) fn balance(&self, account: &str) -> Result<String, String> {
         Ok(self.account(account)?.balance)
     }
 
-    /// What a command of the program prints that is asked of this node.
+    /// Runs a command of the program on this node and returns its output.
     pub(crate) fn command(
         &self,
         environment: &Environment,
@@ -328,7 +328,7 @@ impl Ours {
     }
 }
 
-/// A reference whose default seed is `ours`; it waits less between two looks at its storage.
+/// Starts a reference whose default seed is `ours`, with a shorter polling interval of its storage.
 pub(crate) fn follower(environment: &Environment, ours: &Ours) -> Result<Reference, String> {
     let mut reference = Reference::start(
         environment,

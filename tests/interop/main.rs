@@ -1,4 +1,5 @@
-//! The live suite: our node and the unmodified Python reference, over real sockets on loopback.
+//! Live interoperability suite: our node and the unmodified Python reference, over real sockets on
+//! loopback.
 //!
 //! ```text
 //! cargo run -p astreum-tests --bin interop            every case
@@ -6,9 +7,9 @@
 //! cargo run -p astreum-tests --bin interop -- ping    the cases whose name contains "ping"
 //! ```
 //!
-//! It installs the reference into a private virtual environment below the target folder, the first
-//! time; for that it needs Python 3.12 or newer and a way to `pip install`. Every case has nodes of
-//! its own on ports that the system picks, asserts on what the *other* side reports, and gives up
+//! On its first run it installs the reference into a private virtual environment below the target
+//! folder; that requires Python 3.12 or newer and a way to `pip install`. Every case has nodes of
+//! its own on ports that the system picks, asserts on the reports of the *other* side, and fails
 //! after a stated time.
 
 #![expect(

@@ -1,4 +1,4 @@
-//! One node of ours: the real program, asked through its control socket.
+//! Node of ours: the real program, queried through its control socket.
 
 use crate::environment::Environment;
 use crate::suite::wait_for;
@@ -13,17 +13,17 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The longest that a request over the control socket may take.
+/// Maximum duration of a request over the control socket.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where a node keeps what it has; it outlives the node.
+/// Directory of a node's files, which outlives the node.
 pub(crate) struct Home {
     number: usize,
     directory: PathBuf,
 }
 
 impl Home {
-    /// A new and empty one.
+    /// Creates a new and empty directory.
     pub(crate) fn new(environment: &Environment) -> Result<Self, String> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -33,52 +33,52 @@ impl Home {
         Ok(Self { number, directory })
     }
 
-    /// Its state directory.
+    /// Returns the path of its state directory.
     pub(crate) fn state(&self) -> PathBuf {
         self.directory.join("state")
     }
 
-    /// A place for cold storage.
+    /// Returns the path for cold storage.
     pub(crate) fn cold(&self) -> PathBuf {
         self.directory.join("cold")
     }
 }
 
-/// A running node; it is killed when this is dropped.
+/// Running node, killed when this is dropped.
 pub(crate) struct Ours {
     child: Child,
     client: Client,
     log: PathBuf,
-    /// Its relay public key, hex.
+    /// Relay public key in hex.
     pub(crate) key: String,
-    /// Its UDP port on loopback.
+    /// UDP port on loopback.
     pub(crate) port: u16,
 }
 
 impl Ours {
-    /// A node that knows nobody.
+    /// Starts a node without known peers.
     pub(crate) fn fresh(environment: &Environment) -> Result<Self, String> {
         Self::start(environment, &[])
     }
 
-    /// A node that shakes hands with these addresses.
+    /// Starts a node that starts a handshake with these addresses.
     pub(crate) fn with_seeds(environment: &Environment, seeds: &[String]) -> Result<Self, String> {
         Self::start(environment, &[("additional-seeds", &seeds.join(","))])
     }
 
-    /// A node with these flags.
+    /// Starts a node with these flags.
     pub(crate) fn start(environment: &Environment, flags: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_in(environment, &Home::new(environment)?, flags)
     }
 
-    /// A node that lives in `home`, with these flags.
+    /// Starts a node with its files in `home`, with these flags.
     pub(crate) fn start_in(
         environment: &Environment,
         home: &Home,
         flags: &[(&str, &str)],
     ) -> Result<Self, String> {
         let number = home.number;
-        // The path of a Unix socket has to be short, and a target folder's may not be.
+        // The path of a Unix socket is limited, and a path below the target folder may be too long.
         let socket = std::env::temp_dir().join(format!(
             "astreum-interop-{}-{number}.sock",
             std::process::id()
@@ -88,7 +88,7 @@ impl Ours {
             .and_then(|file| Ok((file.try_clone()?, file)))
             .map_err(|error| format!("cannot create {}: {error}", log.display()))?;
         let mut command = Command::new(&environment.node);
-        // It is ours, and a node knows every variable of that prefix.
+        // The variable is for these tests, and a node checks every variable of that prefix.
         command.env_remove("ASTREUM_REFERENCE_PYTHON");
         command.arg("run");
         let chain = home.directory.join("chain");
@@ -135,7 +135,7 @@ impl Ours {
         Ok(ours)
     }
 
-    /// Its status once it runs; an error when it has ended instead.
+    /// Returns its status once it runs. Fails if it has ended instead.
     fn started(&mut self) -> Result<Option<StatusReply>, String> {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(format!("our node ended with {status}: {}", self.output()));
@@ -143,17 +143,17 @@ impl Ours {
         Ok(self.client.request(&Request::Status {}).ok())
     }
 
-    /// What it has written to its terminal.
+    /// Returns its terminal output.
     pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its control socket.
+    /// Returns the path of its control socket.
     pub(crate) fn socket(&self) -> &Path {
         self.client.socket()
     }
@@ -171,7 +171,7 @@ impl Ours {
         self.request(&Request::Status {})
     }
 
-    /// How many datagrams have come since it started.
+    /// Returns the number of datagrams that it has received since it started.
     pub(crate) fn datagrams_received(&self) -> Result<u64, String> {
         let counters = self.status()?.counters;
         let received = counters.get("datagrams_received");
@@ -184,8 +184,8 @@ impl Ours {
         self.request(&Request::Peers {})
     }
 
-    /// What it knows of the peer with this key, once that has proven its address: only then is it
-    /// told of to others, and answered if it comes back within seconds.
+    /// Returns its entry of the peer with this key, once the peer's address is validated. Only then
+    /// is the peer named to others, and answered if it returns within seconds.
     pub(crate) fn wait_for_peer(&self, key: &str) -> Result<PeerReply, String> {
         wait_for("our node registers the peer, its address proven", || {
             let mut peers = self.peers()?.into_iter();
@@ -200,7 +200,7 @@ impl Ours {
         self.request::<String>(&request).map(drop)
     }
 
-    /// An atom; `None` when nobody has it.
+    /// Gets an atom; `None` if it was not found.
     pub(crate) fn get(&self, id: &str) -> Result<Option<AtomReply>, String> {
         let request = Request::Get { id: id.to_owned() };
         match self.client.request(&request) {
@@ -210,7 +210,7 @@ impl Ours {
         }
     }
 
-    /// The data of a chain's atoms.
+    /// Returns the data of a list's atoms.
     pub(crate) fn get_list(&self, id: &str) -> Result<Vec<Vec<u8>>, String> {
         let list: ListReply = self.request(&Request::GetList { id: id.to_owned() })?;
         let atoms = list.atoms.iter().map(|stored| {
@@ -221,7 +221,7 @@ impl Ours {
         atoms.collect()
     }
 
-    /// Keeps atoms; gives their ids.
+    /// Stores atoms and returns their ids.
     pub(crate) fn put(&self, atoms: &[Atom]) -> Result<Vec<String>, String> {
         let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
         let reply: PutReply = self.request(&Request::Put { atoms })?;
@@ -253,7 +253,7 @@ impl Ours {
         })
     }
 
-    /// Rebuilds an expression from atoms, which the node fetches where it has to.
+    /// Rebuilds an expression from atoms, which the node fetches if necessary.
     pub(crate) fn get_expression(&self, id: &str) -> Result<Expr, String> {
         let id: AtomId = id.parse().map_err(|error| format!("{id}: {error}"))?;
         Expr::from_atoms(self, &id, 10_000).map_err(|error| error.to_string())
@@ -284,7 +284,7 @@ impl AtomSource for Ours {
 
 impl Drop for Ours {
     fn drop(&mut self) {
-        // It may have ended already; there is nobody to tell.
+        // Errors are ignored: the process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(self.client.socket());

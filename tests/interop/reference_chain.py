@@ -1,23 +1,22 @@
 #!/usr/bin/env python3
-"""Chains that an unmodified reference verifier can follow, with the reference's own classes.
+"""Chains that an unmodified reference verifier can follow, made with the reference's own classes.
 
-The reference's trie loses the parent of a node that it splits below the root. Its verifier then asks
-the network for that parent, which is in no finished trie: it existed between two puts only. The trie
-here keeps every node of every state. That is the one thing replaced, and only in this process; the
-nodes that verify are as they were installed.
+The reference's trie loses the parent of a node that it splits below the root. Its verifier then
+requests that parent from the network, but it is not part of any finished trie: it existed only
+between two puts. The trie here keeps every node of every state. Nothing else is replaced, and only
+in this process; the nodes that verify are unmodified.
 
     reference_chain.py build [--end SECONDS] [--blocks N] [--transactions N]
         Prints a chain as one JSON object: its blocks, and all atoms that a verifier asks for.
 
     reference_chain.py genesis --validator SECRET --balances JSON --channels JSON
         Prints a genesis in the same way. Balances are by public key; the accounts in the list of
-        channels have one that stands for nothing, because the reference cannot put into an empty
-        trie.
+        channels have one placeholder entry, because the reference cannot put into an empty trie.
 
     reference_chain.py replay --seed HOST:PORT [--config JSON]
-        A node that fetches blocks from HOST:PORT and verifies them one by one. Requests on stdin
-        are {"block": ID}, replies {"ok": {"verified": BOOL, "atoms": [HEX...]}} with the nodes of
-        the tries' states that have not been told yet, or {"error": TEXT}.
+        Runs a node that fetches blocks from HOST:PORT and verifies them one by one. Requests on
+        stdin are {"block": ID}, replies {"ok": {"verified": BOOL, "atoms": [HEX...]}} with the
+        nodes of the tries' states that have not been reported yet, or {"error": TEXT}.
 """
 
 import argparse
@@ -47,12 +46,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HEX = bytes.fromhex
 
-# The atoms of every trie node that existed after any put, by the node's id.
+# Atoms of every trie node that existed after any put, by the node's id.
 STATES = {}
 
 
 class WholeTrie(Trie):
-    """The reference's trie, without the lost parent."""
+    """Trie of the reference that keeps the parents that it loses."""
 
     def put(self, storage_node, key, value):
         super().put(storage_node, key, value)
@@ -76,7 +75,7 @@ def public(key):
 
 
 class Builder:
-    """A chain in the order in which a verifier repeats it."""
+    """Builder of a chain, in the order in which a verifier repeats it."""
 
     def __init__(self, validator, chain_id=0):
         self.node = Node({"default_seed": None, "incoming_port": 0, "chain_id": chain_id})
@@ -106,7 +105,7 @@ class Builder:
         treasury.data = self.trie({public(self.validator): int_to_bytes(1)})
         accounts.set_account(TREASURY_ADDRESS, treasury)
         burn = create_account()
-        # It cannot put into a trie whose root is zero.
+        # The reference cannot put into a trie whose root is zero.
         burn.data = self.trie({hashlib.sha256(b"burn").digest(): ZERO32})
         accounts.set_account(BURN_ADDRESS, burn)
         for key, balance in balances.items():
@@ -172,7 +171,7 @@ class Builder:
             previous_difficulty=parent.difficulty,
         )
         while True:
-            # The nonce is signed too.
+            # The signature covers the nonce too.
             block.atomize()
             block.signature = self.validator.sign(block.body_hash)
             block_id, atoms = block.atomize()
@@ -263,7 +262,7 @@ def replay(args):
     for line in sys.stdin:
         try:
             reply = {"ok": node.block(HEX(json.loads(line)["block"]))}
-        except Exception as failure:  # the test decides what it means
+        except Exception as failure:  # evaluated by the test
             reply = {"error": f"{type(failure).__name__}: {failure}"}
         tell(args, reply)
 
@@ -283,7 +282,7 @@ def main():
     replay_mode.add_argument("--seed", required=True)
     replay_mode.add_argument("--config", default="{}")
     args = parser.parse_args()
-    # What the reference prints goes to stderr.
+    # The reference's own output goes to stderr.
     args.replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     {"build": build, "genesis": genesis, "replay": replay}[args.mode](args)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The unmodified Python reference, at the other end of two pipes.
+"""Driver of the unmodified Python reference over two pipes.
 
 Every line on stdin is a JSON request, every line on stdout the JSON reply to it, in order. Nothing
-in the reference is replaced: this calls its public functions, reads its state and listens to its
-log. What the reference prints goes to stderr.
+in the reference is replaced: the driver calls its public functions, reads its state and listens to
+its log. The reference's own output goes to stderr.
 
     reference_driver.py node --port 0 [--seed HOST:PORT]... [--secret HEX] [--config JSON]
         The first line out is {"port":…,"key":…}. Requests are {"cmd":NAME,…}, replies
@@ -57,7 +57,7 @@ HEX = bytes.fromhex
 
 
 def expression(expr):
-    """An expression in the conformance protocol's JSON form."""
+    """Returns an expression in the conformance protocol's JSON form."""
     if isinstance(expr, Expr.Symbol):
         return {"sym": expr.value}
     if isinstance(expr, Expr.Bytes):
@@ -66,7 +66,7 @@ def expression(expr):
 
 
 def from_json(value):
-    """The expression that a JSON form stands for."""
+    """Returns the expression of a JSON form."""
     if "sym" in value:
         return Expr.Symbol(value["sym"])
     if "bytes" in value:
@@ -79,7 +79,7 @@ def atom_fields(atom):
 
 
 class CountingHandler(logging.Handler):
-    """Counts log messages by their unformatted text."""
+    """Counter of log messages by their unformatted text."""
 
     def __init__(self):
         super().__init__()
@@ -91,7 +91,7 @@ class CountingHandler(logging.Handler):
 
 
 class Node:
-    """One reference node; each public method is a command."""
+    """Reference node; each public method is a command."""
 
     def __init__(self, args):
         config = {
@@ -146,7 +146,7 @@ class Node:
         }
 
     def counts(self, _):
-        """How often the node has logged each message since it started."""
+        """Returns the number of times that the node has logged each message since it started."""
         return dict(self._log.messages)
 
     # -- storage
@@ -157,26 +157,26 @@ class Node:
         return atom_id.hex()
 
     def put(self, request):
-        """Keeps one atom; a bytes atom without a link unless it says otherwise."""
+        """Stores one atom; a bytes atom without a link by default."""
         kind = AtomKind(request.get("kind", 1))
         next_id = HEX(request.get("next", "00" * 32))
         return self._keep(Atom(HEX(request["data"]), kind, next_id))
 
     def put_list(self, request):
-        """Keeps a bytes list."""
+        """Stores a bytes list."""
         head, atoms = bytes_list_to_atoms([HEX(item) for item in request["items"]])
         for atom in atoms:
             self._keep(atom)
         return head.hex()
 
     def put_cold(self, request):
-        """Keeps bytes atoms in cold storage with levels of this size; how many it took."""
+        """Stores bytes atoms in cold storage with levels of this size; returns their number."""
         self._node.config["cold_storage_base_size"] = request["base_size"]
         atoms = [Atom(HEX(item), AtomKind.BYTES) for item in request["items"]]
         return sum(insert_atom_into_cold_storage(self._node, atom) for atom in atoms)
 
     def put_source(self, request):
-        """Parses a source text and keeps the atoms of its expression."""
+        """Parses a source text and stores the atoms of its expression."""
         expr, _ = parse(tokenize(request["source"]))
         head, atoms = expr.to_atoms()
         for atom in atoms:
@@ -184,7 +184,7 @@ class Node:
         return head.hex()
 
     def get(self, request):
-        """An atom, local or from the network; null when nobody has it in time."""
+        """Gets an atom, locally or from the network; null if it is not found in time."""
         started = time.monotonic()
         atom = self._node.get_atom(HEX(request["id"]))
         return {
@@ -201,11 +201,11 @@ class Node:
         return None if atom is None else atom_fields(atom)
 
     def get_expression(self, request):
-        """Rebuilds an expression, fetching every atom of it that is not here."""
+        """Rebuilds an expression, fetching every missing atom of it."""
         return expression(Expr.from_atoms(self._node, HEX(request["id"])))
 
     def advertise(self, request):
-        """Tracks an advertisement and sends what is due."""
+        """Tracks an advertisement and sends the due ones."""
         ttl = request.get("ttl")
         expires = None if ttl is None else time.time() + ttl
         entry = (HEX(request["id"]), request.get("type", 1), expires)
@@ -213,7 +213,7 @@ class Node:
         advertise_atoms(self._node, entries=[entry])
 
     def providers(self, _):
-        """Atom id to the provider that is on file."""
+        """Returns the recorded provider of each atom id."""
         found = {}
         for atom_id, index in dict(self._node.storage_index).items():
             payload = self._node.storage_providers[index]
@@ -242,7 +242,7 @@ class Node:
         )
 
     def send(self, request):
-        """Sends a message to a registered peer (key), or to anybody (key and address)."""
+        """Sends a message to a registered peer (key), or to any node (key and address)."""
         key = HEX(request["key"])
         topic = MessageTopic(request["topic"])
         content = HEX(request["content"])
@@ -268,7 +268,7 @@ class Node:
     # -- the chain
 
     def _block(self, block_id):
-        """A block with the one before it attached, as its verifier wants it."""
+        """Returns a block with its parent attached, as the verifier requires it."""
         block = Block.from_storage(self._node, block_id)
         if block.previous_block_hash != ZERO32:
             block.previous_block = Block.from_storage(self._node, block.previous_block_hash)
@@ -282,7 +282,7 @@ class Node:
         return head
 
     def block(self, request):
-        """A block, the head unless it says otherwise, fetched if need be."""
+        """Returns a block, the head by default, fetched if necessary."""
         head = self._head(request)
         block = Block.from_storage(self._node, head)
         names_bytes = (
@@ -296,12 +296,12 @@ class Node:
         return {
             "id": head.hex(),
             **{name: (getattr(block, name) or b"").hex() for name in names_bytes},
-            # As text: they may not fit into an integer of JSON.
+            # As text: they may not fit into a JSON integer.
             **{name: str(getattr(block, name)) for name in names_integers},
         }
 
     def account(self, request):
-        """An account as of a block; null when there is none."""
+        """Returns an account as of a block; null if it does not exist."""
         block = Block.from_storage(self._node, self._head(request))
         account = Accounts(root_hash=block.accounts_hash).get_account(
             HEX(request["address"]), self._node
@@ -316,14 +316,14 @@ class Node:
         }
 
     def stake(self, request):
-        """What the treasury's trie holds for an address as of a block."""
+        """Returns the value of an address in the treasury's trie as of a block."""
         block = Block.from_storage(self._node, self._head(request))
         treasury = Accounts(root_hash=block.accounts_hash).get_account(b"\x01" * 32, self._node)
         value = treasury.data.get(self._node, HEX(request["address"]))
         return None if value is None else int.from_bytes(value, "little")
 
     def receipts(self, request):
-        """The transactions of a block, each with what its receipt says."""
+        """Returns the transactions of a block, each with the content of its receipt."""
         block = Block.from_storage(self._node, self._head(request))
         if block.receipts_hash == ZERO32:
             return []
@@ -343,7 +343,7 @@ class Node:
         return found
 
     def verify_head(self, request):
-        """The verdict of verify_block_head, and the block before."""
+        """Returns the verdict of verify_block_head, and the parent."""
         block = self._block(self._head(request))
         return {
             "verified": verify_block_head(self._node, block),
@@ -352,39 +352,39 @@ class Node:
         }
 
     def verify_body(self, request):
-        """The verdict of verify_block_transactions."""
+        """Returns the verdict of verify_block_transactions."""
         return verify_block_transactions(self._node, self._block(self._head(request)))
 
     def validator_for(self, request):
-        """Who may make a block at a time after a block."""
+        """Returns the validator that may make a block at a time after a block."""
         key, _ = current_validator(self._node, self._head(request), request["time"])
         return key.hex()
 
     def load_head(self, _):
-        """Loads the head, which the reference does not do when a ping names one."""
+        """Loads the head, which the reference does not do if a ping names one."""
         self._node.latest_block = Block.from_storage(self._node, self._node.latest_block_hash)
 
     def set_head(self, request):
-        """Makes a block that it has the one that its pings name."""
+        """Makes a local block the head that its pings name."""
         self._node.latest_block_hash = HEX(request["block"])
 
     def put_stored(self, request):
-        """Keeps atoms in their stored form; how many."""
+        """Stores atoms given in their stored form; returns their number."""
         for stored in request["atoms"]:
             self._keep(Atom.from_bytes(HEX(stored)))
         return len(request["atoms"])
 
     def verify(self, _):
-        """Starts to verify the heads of its peers."""
+        """Starts the verification of its peers' heads."""
         self._node.verify()
 
     def validate(self, request):
-        """Starts to make blocks."""
+        """Starts block production."""
         self._node.validate(Ed25519PrivateKey.from_private_bytes(HEX(request["secret"])))
         return self._node.validation_public_key.hex()
 
     def forks(self, _):
-        """What its verifier thinks of each head that it was told."""
+        """Returns its verifier's state of each head that peers have named."""
         with self._node.forks_lock:
             return {
                 head.hex(): {
@@ -397,14 +397,14 @@ class Node:
             }
 
     def send_transaction(self, request):
-        """Its own way to send one, as it is."""
+        """Sends a transaction with its own function, unmodified."""
         sent = send_transaction(
             self._node, HEX(request["recipient"]), HEX(request["secret"]), request["amount"]
         )
         return sent.hex()
 
     def post_transaction(self, request):
-        """What its own way would do if it worked: signs, stores, advertises and announces one."""
+        """Signs, stores, advertises and announces a transaction, as its own function should."""
         key = Ed25519PrivateKey.from_private_bytes(HEX(request["secret"]))
         transaction = create_transaction(
             chain_id=self._node.config["chain_id"],
@@ -465,7 +465,7 @@ def op_expr_atoms(given):
 
 
 class AtomsOnly:
-    """What Expr.from_atoms needs of a node."""
+    """Part of a node that Expr.from_atoms uses."""
 
     def __init__(self, atoms):
         self.atoms = {atom.object_id(): atom for atom in atoms}
@@ -533,17 +533,17 @@ def op_verify(given):
     try:
         key = Ed25519PublicKey.from_public_bytes(HEX(given["key"]))
         return {"holds": verify_signature(key, HEX(given["message"]), HEX(given["signature"]))}
-    except ValueError:  # no key, or no signature
+    except ValueError:  # invalid key or signature
         return {"holds": False}
 
 
 def op_requests(given):
-    """Many requests at once: a line each would be most of the work."""
+    """Answers many requests at once, because a line for each would dominate the time."""
     return {"answers": [answer_one(request) for request in given["requests"]]}
 
 
 class Receiver:
-    """What the reference's queue needs of a node, and nobody who takes out of it but us."""
+    """Part of a node that the reference's queue uses; only this class takes from the queue."""
 
     def __init__(self):
         self.logger = logging.getLogger("receiver")
@@ -556,10 +556,10 @@ class Receiver:
         self.peers = {}
 
     def read(self, secret, datagram):
-        """What is in a datagram, as a list; None where the reference drops it.
+        """Returns the content of a datagram as a list; None if the reference drops it.
 
-        As its process_incoming_messages and its handlers read it; what those decode in place, route
-        messages and the kind of what was found, is decoded here in the same way.
+        Reads it like process_incoming_messages and its handlers. Parts that those decode in place
+        (route messages and the kind of a found object) are decoded here in the same way.
         """
         if not enqueue_incoming(self, ("127.0.0.1", 9), datagram):
             return None
@@ -577,7 +577,7 @@ class Receiver:
                 return ["handshake", *of, message.content.hex()]
             message.decrypt(self.peers[sender].shared_key_bytes)
             return self.content(message.topic, message.content, of)
-        except Exception:  # its handlers catch everything as well
+        except Exception:  # the reference's handlers catch everything as well
             return None
 
     def content(self, topic, content, of):
@@ -641,7 +641,7 @@ def answer(line):
 def answer_one(request):
     try:
         out = globals()["op_" + request["op"]](request["in"])
-    except Exception as failure:  # the protocol compares only that there is one
+    except Exception as failure:  # the protocol compares only its presence
         out = {"error": f"{type(failure).__name__}: {failure}"}
     return {"id": request["id"], "out": out}
 
@@ -650,7 +650,7 @@ def command(node, line):
     request = json.loads(line)
     try:
         return {"ok": getattr(node, request["cmd"])(request)}
-    except Exception as failure:  # the test decides what it means
+    except Exception as failure:  # evaluated by the test
         return {"error": f"{type(failure).__name__}: {failure}"}
 
 

@@ -1,4 +1,4 @@
-//! Runs cases side by side and says what became of them.
+//! Concurrent execution of cases, and report of their results.
 
 use crate::environment::Environment;
 pub(crate) use astreum_tests::wait::{wait_for, wait_within};
@@ -8,19 +8,20 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-/// What a case answers; the text says what was wrong.
+/// Result of a case; the text describes the failure.
 pub(crate) type Outcome = Result<(), String>;
 
-/// A named promise.
+/// Named promise.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
-    /// How it is asked for.
+    /// Name, by which it is selected.
     pub(crate) name: &'static str,
-    /// What it does.
+    /// Function that checks it.
     pub(crate) run: fn(&Environment) -> Outcome,
 }
 
-/// Cases that run at the same time. They mostly wait, for packets and for the reference's polling.
+/// Number of cases that run at the same time. They mostly wait, for packets and for the reference's
+/// polling.
 const WORKERS: usize = 6;
 
 /// Fails the case unless the condition holds.
@@ -44,7 +45,7 @@ macro_rules! ensure_eq {
 }
 pub(crate) use ensure_eq;
 
-/// Runs the cases that match any of the filters, all of them without one.
+/// Runs the cases that match any of the filters, or all of them without a filter.
 pub(crate) fn run(environment: &Environment, cases: &[Case], filters: &[String]) -> ExitCode {
     let wanted: Vec<&Case> = cases
         .iter()
@@ -77,7 +78,8 @@ pub(crate) fn run(environment: &Environment, cases: &[Case], filters: &[String])
             });
         }
     });
-    // A worker that panicked would have ended the scope, and with it the program.
+    // Cannot be poisoned: a worker that panicked would have ended the scope, and with it the
+    // program.
     let failures = failures.into_inner().unwrap_or_default();
     for (name, why) in &failures {
         println!("\n{name}:\n    {why}");

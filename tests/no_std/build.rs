@@ -1,4 +1,4 @@
-//! Tells the linker where the memory layout is.
+//! Build script that passes the location of the memory layout to the linker.
 
 fn main() {
     let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();

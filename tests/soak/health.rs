@@ -1,4 +1,4 @@
-//! What every process takes while it runs: resident memory, descriptors, threads.
+//! Resource usage of every process: resident memory, descriptors, threads.
 
 use crate::node::{Node, Role};
 use crate::world::World;
@@ -9,49 +9,49 @@ use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Between two samples.
+/// Interval between two samples.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Between two lines that say how it goes.
+/// Interval between two progress lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
-/// What fills or expires has done so by then: what a block brought is advertised for 900 s, and the
-/// record of its provider lives for 1,800 s after the last time.
+/// Time after which tables are full and entries have expired: the atoms of a block are advertised
+/// for 900 s, and its provider record lives for 1,800 s after the last advertisement.
 const LONGEST_WARM_UP: Duration = Duration::from_secs(2_760);
 
-/// What one process took at one time.
+/// Resource usage of one process at one time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// Since the beginning.
+    /// Time since the beginning.
     pub(crate) at: Duration,
-    /// Resident memory, pages of mapped files included: the system takes those back when it wants.
+    /// Resident memory in bytes, including pages of mapped files, which the system can reclaim.
     pub(crate) resident_bytes: u64,
-    /// The part of it that no file has: what the process itself holds.
+    /// Anonymous part of it in bytes: memory that the process itself holds.
     pub(crate) own_bytes: u64,
-    /// The part of that which is the index of cold storage, some bytes for each atom.
+    /// Part of the anonymous memory that is the index of cold storage, some bytes for each atom.
     pub(crate) index_bytes: u64,
-    /// Open descriptors.
+    /// Number of open descriptors.
     pub(crate) descriptors: u64,
-    /// Threads.
+    /// Number of threads.
     pub(crate) threads: u64,
 }
 
 impl Sample {
-    /// What the process itself holds, however many atoms its store has.
+    /// Returns the bytes that the process itself holds, regardless of the number of stored atoms.
     pub(crate) const fn held_bytes(&self) -> u64 {
         self.own_bytes.saturating_sub(self.index_bytes)
     }
 }
 
-/// Which processes are taken together.
+/// Class of processes that are evaluated together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Class {
     /// Nodes of ours.
     Ours(Role),
-    /// References.
+    /// Reference nodes.
     Reference,
 }
 
 impl Class {
-    /// All, in the order of the table.
+    /// Returns all classes, in the order of the table.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         Role::ALL
             .map(Self::Ours)
@@ -59,7 +59,7 @@ impl Class {
             .chain([Self::Reference])
     }
 
-    /// Its name in the table.
+    /// Returns its name in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ours(role) => role.name(),
@@ -68,10 +68,10 @@ impl Class {
     }
 }
 
-/// The samples of every process, by class and number.
+/// Samples of every process, by class and number.
 pub(crate) type Samples = BTreeMap<(Class, usize), Vec<Sample>>;
 
-/// All that was seen.
+/// All samples, and unexpected exits.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     samples: Mutex<Samples>,
@@ -79,7 +79,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Takes samples and prints lines until the time is over.
+    /// Takes samples and prints progress lines until the time is over.
     pub(crate) fn watch(&self, world: &World) {
         let mut next = Instant::now();
         let mut next_line = next + LINE_INTERVAL;
@@ -93,11 +93,11 @@ impl Health {
         }
     }
 
-    /// One look at every process.
+    /// Samples every process once.
     pub(crate) fn look(&self, world: &World) {
         let at = world.measured.elapsed();
         for node in &world.nodes {
-            // A node that is being restarted has ended for a reason.
+            // A node that is being restarted has ended for a known reason.
             if node.used_for(Duration::ZERO).is_none() {
                 continue;
             }
@@ -155,7 +155,7 @@ impl Health {
         ));
     }
 
-    /// All samples.
+    /// Returns all samples.
     pub(crate) fn samples(&self) -> Samples {
         self.samples
             .lock()
@@ -163,7 +163,7 @@ impl Health {
             .clone()
     }
 
-    /// Nodes that ended though nobody wanted them to.
+    /// Returns the nodes that ended unexpectedly.
     pub(crate) fn ended(&self) -> Vec<String> {
         self.ended
             .lock()
@@ -172,18 +172,18 @@ impl Health {
     }
 }
 
-/// As long as that is enough to see a slope.
+/// Duration that suffices to measure a slope.
 const LONG_ENOUGH: Duration = Duration::from_secs(1_440);
 
-/// How long after the beginning the samples begin to count: a half, or longer where what is left is
-/// long enough, until what fills slowly has had its time.
+/// Returns the time after the beginning at which samples begin to count: half of the run, or later
+/// if the rest is long enough, up to the time at which slowly filling tables are full.
 pub(crate) fn warm_up(whole: Duration) -> Duration {
     let latest = whole.saturating_sub(LONG_ENOUGH);
     (whole / 2).max(latest).min(LONGEST_WARM_UP)
 }
 
-/// The slope of memory over time by least squares, in MiB an hour; over the mean of several
-/// processes when there are samples of several.
+/// Returns the slope of memory over time by least squares, in MiB per hour. Samples of several
+/// processes give the slope of their mean.
 pub(crate) fn slope_mib_per_hour<'a>(
     samples: impl Iterator<Item = &'a Sample>,
     bytes_of: fn(&Sample) -> u64,
@@ -203,19 +203,19 @@ pub(crate) fn slope_mib_per_hour<'a>(
     (spread > 0.0).then(|| points.iter().map(across).sum::<f64>() / spread)
 }
 
-/// Bytes as MiB.
+/// Converts bytes to MiB.
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// What the index of a node's cold storage takes; `None` when it does not answer, as one that is
-/// being stopped.
+/// Returns the size of the index of a node's cold storage; `None` if the node does not answer, for
+/// example while it is being stopped.
 fn index_bytes(node: &Node) -> Option<u64> {
     let status: StatusReply = node.request(&Request::Status {}).ok()?;
     status.counters.get("cold_memory_bytes").copied()
 }
 
-/// What a process takes now; `None` when it has ended.
+/// Returns the current resource usage of a process; `None` if it has ended.
 fn sample(process_id: u32, at: Duration, index_bytes: u64) -> Option<Sample> {
     let status = fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
     let field = |name: &str| -> Option<u64> {

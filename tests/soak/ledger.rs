@@ -1,4 +1,4 @@
-//! The chain: who has something at the start, what is sent, and what must have arrived at the end.
+//! Chain of the soak network: initial balances, sent transactions, and expected final balances.
 
 use crate::node::Node;
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
@@ -14,35 +14,35 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many accounts send.
+/// Number of accounts that send.
 const SENDERS: u8 = 16;
-/// How many accounts get something.
+/// Number of accounts that receive.
 const RECIPIENTS: u8 = 32;
-/// What each sender has at the start.
+/// Initial balance of each sender.
 const FUNDS: u64 = 1_000_000_000_000;
 
-/// What was sent, and what is known of it.
+/// Sent transactions and their known state.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     counter: AtomicU64,
     sent: Mutex<BTreeMap<AtomId, Sent>>,
 }
 
-/// A transfer that a node was given.
+/// Transfer that was given to a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    /// To whom.
+    /// Recipient of the transfer.
     pub(crate) recipient: Address,
-    /// How much.
+    /// Amount of the transfer.
     pub(crate) amount: u64,
-    /// Whether the node said that it has it.
+    /// True if the node acknowledged it.
     is_acknowledged: bool,
-    /// Whether a block was seen that has it, and it succeeded there.
+    /// True if it was seen in a block, where it succeeded.
     pub(crate) has_landed: bool,
 }
 
 impl Ledger {
-    /// A transfer like no other.
+    /// Creates a unique transfer.
     pub(crate) fn transfer(&self) -> Transaction {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let [low, ..] = number.to_le_bytes();
@@ -56,12 +56,12 @@ impl Ledger {
         unsigned.sign(&sender(low % SENDERS))
     }
 
-    /// A number that no other transaction has.
+    /// Returns a number that no other transaction has.
     pub(crate) fn number(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// It may be in a block from now on.
+    /// Records a transfer, which may be in a block from now on.
     pub(crate) fn note(&self, id: AtomId, recipient: Address, amount: u64) {
         let sent = Sent {
             recipient,
@@ -72,21 +72,21 @@ impl Ledger {
         self.sent().insert(id, sent);
     }
 
-    /// A node has taken it.
+    /// Records that a node has acknowledged it.
     pub(crate) fn acknowledged(&self, id: &AtomId) {
         if let Some(sent) = self.sent().get_mut(id) {
             sent.is_acknowledged = true;
         }
     }
 
-    /// A block has it.
+    /// Records that a block includes it.
     pub(crate) fn landed(&self, id: &AtomId) {
         if let Some(sent) = self.sent().get_mut(id) {
             sent.has_landed = true;
         }
     }
 
-    /// What has not been seen in a block; all, or what was acknowledged.
+    /// Returns the transactions that were not seen in a block: all, or the acknowledged ones.
     pub(crate) fn missing(&self, is_all: bool) -> Vec<AtomId> {
         let sent = self.sent();
         let missing = sent
@@ -95,7 +95,7 @@ impl Ledger {
         missing.map(|(id, _)| *id).collect()
     }
 
-    /// What each recipient must have.
+    /// Returns the expected balance of each recipient.
     pub(crate) fn expected(&self) -> BTreeMap<Address, u64> {
         let mut expected = BTreeMap::new();
         for sent in self.sent().values().filter(|sent| sent.has_landed) {
@@ -104,7 +104,7 @@ impl Ledger {
         expected
     }
 
-    /// How many were given to nodes.
+    /// Returns the number of transactions that were given to nodes.
     pub(crate) fn count(&self) -> usize {
         self.sent().len()
     }
@@ -114,10 +114,10 @@ impl Ledger {
     }
 }
 
-/// The secret that a reference sends with.
+/// Secret that a reference sends with.
 pub(crate) const REFERENCE_SENDER: [u8; 32] = [0xee; 32];
 
-/// The secret of the validator with this number.
+/// Returns the secret of the validator with this number.
 pub(crate) fn validator_secret(number: usize) -> [u8; 32] {
     let [low, ..] = number.to_le_bytes();
     [0xa0 ^ low; 32]
@@ -127,13 +127,13 @@ fn sender(number: u8) -> SigningKey {
     SigningKey::from_seed(&[0x30 ^ number; 32])
 }
 
-/// One of those who get something.
+/// Returns one of the receiving addresses.
 pub(crate) fn recipient(number: u8) -> Address {
     Address::from(SigningKey::from_seed(&[0x60 ^ number; 32]).verifying_key())
 }
 
-/// Gives every validator the first block of one chain: they have equal stakes, the senders have
-/// money.
+/// Gives every validator the first block of one chain, in which they have equal stakes and the
+/// senders have money.
 pub(crate) fn found(nodes: &[Node]) -> Result<(), String> {
     let validators: Vec<&Node> = nodes.iter().filter(|node| node.role.validates()).collect();
     let account = |secret: &[u8; 32]| Address::from(SigningKey::from_seed(secret).verifying_key());

@@ -1,19 +1,19 @@
-//! What nodes wrote while they ran: panics above all, and what they complained of.
+//! Log files of all nodes: panics above all, and warnings and errors.
 
 use crate::node::Node;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// What was found in the logs of all nodes.
+/// Findings in the logs of all nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints {
-    /// Lines that tell of a panic.
+    /// Lines that report a panic.
     pub(crate) panics: Vec<String>,
-    /// Warnings and errors by the beginning of their text, numbers and ids taken out.
+    /// Number of warnings and errors by the beginning of their text, without numbers and ids.
     pub(crate) by_text: BTreeMap<String, u64>,
 }
 
-/// How much of a message tells its kind.
+/// Number of characters of a message that identify its kind.
 const KIND_CHARS: usize = 90;
 
 /// Reads everything that the nodes wrote.
@@ -59,7 +59,7 @@ impl Complaints {
     }
 }
 
-/// A message without what differs from one time to the next.
+/// Returns a message without its variable parts.
 fn kind(text: &str) -> String {
     let words = text.split_whitespace().map(|word| {
         let is_particular = word.chars().any(|c| c.is_ascii_digit());

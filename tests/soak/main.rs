@@ -1,15 +1,15 @@
-//! A network of real processes under steady work for a long time: nodes of ours and unmodified
-//! references on loopback that put, get, transact, stop, are killed and start again.
+//! Soak test: a network of real processes under steady load for a long time. Nodes of ours and
+//! unmodified references on loopback put, get, transact, stop, are killed and start again.
 //!
 //! ```text
 //! cargo run --release -p astreum-tests --bin soak -- --minutes 60
 //! cargo run -p astreum-tests --bin soak -- --seconds 30 --nodes 5 --references 1
 //! ```
 //!
-//! It prints a line a minute, a table at the end, and each figure beside its bar. Exit codes: 0 when
-//! every bar is held, 1 when one is missed, 2 when it cannot start. It reads `/proc`: it needs
-//! Linux. References need Python 3.12 or newer, see `astreum_tests::reference`; `--references 0`
-//! does without.
+//! It prints a line a minute, a table at the end, and each figure with its bar. Exit codes: 0 if
+//! every bar is met, 1 if one is missed, 2 if it cannot start. It requires Linux, because it reads
+//! `/proc`. References require Python 3.12 or newer, see `astreum_tests::reference`;
+//! `--references 0` runs without them.
 #![expect(
     clippy::cast_precision_loss,
     reason = "figures that are read by people do not need the last digit"
@@ -45,45 +45,46 @@ use std::sync::Arc;
 use std::thread;
 use world::World;
 
-/// Threads that put, and that get; an operation that waits holds up the others of its kind otherwise.
+/// Number of threads that put, and of threads that get. Several, because a waiting operation blocks
+/// its thread.
 const WORKERS: u64 = 6;
-/// Threads that send transactions for each that is sent a second: they wait for blocks.
+/// Sending threads per transaction per second; they wait for blocks.
 const SENDERS_PER_RATE: f64 = 12.0;
-/// Commands that each reference is given a second.
+/// Commands per second of each reference.
 const REFERENCE_RATE: f64 = 2.0;
 
-/// A network of real processes under steady work.
+/// A network of real processes under steady load.
 #[derive(Parser, Debug)]
 #[command(name = "soak")]
 pub(crate) struct Arguments {
-    /// How long, in minutes.
+    /// Duration in minutes.
     #[arg(long, default_value_t = 60)]
     minutes: u64,
-    /// How long, in seconds; instead of minutes.
+    /// Duration in seconds, instead of minutes.
     #[arg(long, conflicts_with = "minutes")]
     seconds: Option<u64>,
-    /// Nodes of ours.
+    /// Number of nodes of ours.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(4..=200))]
     nodes: u16,
-    /// Reference nodes.
+    /// Number of reference nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=16))]
     references: u8,
-    /// Chooses everything that chance decides here.
+    /// Seed of all random choices of this program.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Puts a second.
+    /// Puts per second.
     #[arg(long, default_value_t = 10.0)]
     puts: f64,
-    /// Gets a second.
+    /// Gets per second.
     #[arg(long, default_value_t = 10.0)]
     gets: f64,
-    /// Transactions a second.
+    /// Transactions per second.
     #[arg(long, default_value_t = 2.0)]
     transactions: f64,
-    /// Seconds between two restarts; a fifth of the time if that is less.
+    /// Seconds between two restarts; a fifth of the duration if that is less.
     #[arg(long, default_value_t = 20)]
     restart_seconds: u64,
-    /// Directory for everything that nodes write, which stays; else it is removed.
+    /// Directory for all files of the nodes, which is kept; without it they are removed.
     #[arg(long)]
     keep: Option<PathBuf>,
     /// The program `astreum`, instead of building it.
@@ -92,7 +93,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// How long the work lasts.
+    /// Returns the duration of the load.
     pub(crate) fn time(&self) -> Duration {
         Duration::from_secs(self.seconds.unwrap_or(self.minutes * 60))
     }
@@ -138,7 +139,7 @@ fn run(arguments: &Arguments) -> Result<usize, String> {
     work(arguments, &world, environment.as_ref())
 }
 
-/// Everything at once until the time is over, then the account of it.
+/// Runs all kinds of load until the time is over, then collects the final account.
 fn work(
     arguments: &Arguments,
     world: &World,
@@ -202,7 +203,7 @@ fn senders(rate: f64) -> u64 {
     senders
 }
 
-/// Stops every node and looks into its files for all that it ever acknowledged.
+/// Stops every node and checks that its files contain every atom that it acknowledged.
 fn stop_all(world: &World, restarts: &Restarts) -> Result<(), String> {
     for node in &world.nodes {
         if node.process_id().is_none() || node.ended().is_some() {
@@ -215,14 +216,14 @@ fn stop_all(world: &World, restarts: &Restarts) -> Result<(), String> {
     Ok(())
 }
 
-/// Where everything is written.
+/// Directory of all files.
 struct Folder {
     path: PathBuf,
     is_kept: bool,
 }
 
 impl Folder {
-    /// A new one. Its path is short: that of a Unix socket has to be.
+    /// Creates a directory with a short path, because the path of a Unix socket is limited.
     fn new(keep: Option<&Path>) -> Result<Self, String> {
         let temporary = || std::env::temp_dir().join(format!("ast-soak-{}", std::process::id()));
         let path = keep.map_or_else(temporary, Path::to_owned);
@@ -243,7 +244,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if !self.is_kept {
-            // What is left in the temporary directory harms nobody.
+            // Errors are ignored: left-over files in the temporary directory are harmless.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

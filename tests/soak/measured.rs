@@ -1,50 +1,50 @@
-//! What was done, how long it took, and what went wrong, by kind.
+//! Operations, their durations and their failures, by kind.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Of each kind of failure, so many are told where they happen.
+/// Maximum number of failures of each kind that are printed when they occur.
 const TOLD: u64 = 5;
 
-/// Something that is done over and over.
+/// Repeated operation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Operation {
-    /// Atoms are kept by a node of ours, durably.
+    /// A node of ours stores atoms durably.
     Put,
-    /// A node of ours tells who else it has something.
+    /// A node of ours advertises an object.
     Advertise,
-    /// A node of ours gets what another of ours has.
+    /// A node of ours gets an object from another one of ours.
     Get,
-    /// A node of ours gets what a reference has.
+    /// A node of ours gets an object from a reference.
     GetFromReference,
-    /// A reference keeps something and tells of it.
+    /// A reference stores an object and advertises it.
     ReferencePut,
-    /// A reference gets what a node of ours has.
+    /// A reference gets an object from a node of ours.
     ReferenceGet,
-    /// A transaction is handed to a node of ours.
+    /// A transaction is sent to a node of ours.
     Send,
-    /// It is in a block, as seen there.
+    /// The transaction is in a block, as reported by that node.
     Land,
-    /// Another node says what it says.
+    /// Another node returns the same transaction.
     ReadTransaction,
-    /// A reference tells our validator of a transaction, until a block has it.
+    /// A reference announces a transaction to our validator, until a block has it.
     ReferenceSend,
     /// A reference reads its head, a block of ours.
     ReferenceBlock,
-    /// A node stops when it is asked to.
+    /// A node stops on request.
     Stop,
-    /// A node starts on what it had, until it answers.
+    /// A node starts with its files, until it answers.
     Start,
-    /// A node that started, until it has the head of the chain and peers again.
+    /// A node that started has the head of the chain and peers again.
     Rejoin,
-    /// A node finds what it had kept before a restart.
+    /// A node finds an object that it had stored before a restart.
     GetKept,
 }
 
 impl Operation {
-    /// Its name in the table.
+    /// Returns its name in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
@@ -65,7 +65,8 @@ impl Operation {
         }
     }
 
-    /// Whether a failure may be the reference's own: it is counted, and blamed on nobody.
+    /// Returns whether a failure may be caused by the reference; it is counted but does not miss a
+    /// bar.
     pub(crate) const fn is_references(self) -> bool {
         matches!(
             self,
@@ -78,29 +79,29 @@ impl Operation {
     }
 }
 
-/// All that is known of one operation.
+/// Statistics of one operation.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Record {
-    /// How long each took that succeeded, in microseconds.
+    /// Durations of the successful operations, in microseconds.
     micros: Vec<u32>,
     /// Failures by kind.
     pub(crate) failed: BTreeMap<String, u64>,
-    /// Failures that were to be expected, since a node was being restarted.
+    /// Failures that were expected because a node was being restarted.
     pub(crate) excused: u64,
 }
 
 impl Record {
-    /// How many succeeded.
+    /// Returns the number of successes.
     pub(crate) const fn done(&self) -> usize {
         self.micros.len()
     }
 
-    /// How many failed.
+    /// Returns the number of failures.
     pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 
-    /// The times below which a half, 99 % and all lie.
+    /// Returns the median, the 99th percentile and the maximum of the durations.
     pub(crate) fn times(&self) -> [Duration; 3] {
         let mut sorted = self.micros.clone();
         sorted.sort_unstable();
@@ -112,7 +113,7 @@ impl Record {
     }
 }
 
-/// All operations; shared by all who do them.
+/// Statistics of all operations, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Measured {
     since: Instant,
@@ -120,7 +121,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Nothing yet; the clock starts.
+    /// Creates empty statistics and starts the clock.
     pub(crate) fn new() -> Self {
         Self {
             since: Instant::now(),
@@ -128,23 +129,23 @@ impl Measured {
         }
     }
 
-    /// Since the clock started.
+    /// Returns the time since the clock started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// An operation that began then succeeded now.
+    /// Records a success now of an operation that began at `began`.
     pub(crate) fn done(&self, operation: Operation, began: Instant) {
         self.took(operation, began.elapsed());
     }
 
-    /// An operation succeeded and took so long.
+    /// Records a success with this duration.
     pub(crate) fn took(&self, operation: Operation, time: Duration) {
         let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
         self.change(operation, |record| record.micros.push(micros));
     }
 
-    /// An operation failed: what kind of failure it is, and what is known of this one.
+    /// Records a failure with its kind and its details.
     pub(crate) fn failed(&self, operation: Operation, kind: &str, detail: &str) {
         let count = self.change(operation, |record| {
             let count = record.failed.entry(kind.to_owned()).or_default();
@@ -156,22 +157,22 @@ impl Measured {
         }
     }
 
-    /// An operation failed since a node was being restarted.
+    /// Records a failure that occurred because a node was being restarted.
     pub(crate) fn excused(&self, operation: Operation) {
         self.change(operation, |record| record.excused += 1);
     }
 
-    /// A line with the time.
+    /// Prints a line with the time.
     pub(crate) fn say(&self, line: &str) {
         println!("{:8.1} s  {line}", self.elapsed().as_secs_f64());
     }
 
-    /// Everything so far.
+    /// Returns the statistics so far.
     pub(crate) fn records(&self) -> BTreeMap<Operation, Record> {
         self.lock().clone()
     }
 
-    /// How many succeeded and failed so far.
+    /// Returns the numbers of successes and failures so far.
     pub(crate) fn totals(&self) -> (usize, u64) {
         let records = self.lock();
         let done = records.values().map(Record::done).sum();
@@ -187,7 +188,7 @@ impl Measured {
     }
 }
 
-/// Turns at a steady rate, taken by several threads. What is late is not caught up with.
+/// Turns at a steady rate, shared by several threads. Missed turns are not made up for.
 #[derive(Debug)]
 pub(crate) struct Pace {
     period: Duration,
@@ -195,7 +196,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// So many turns a second; 0 is none at all.
+    /// Creates a pace of `rate` turns per second; 0 disables it.
     pub(crate) fn per_second(rate: f64) -> Self {
         Self {
             period: match rate > 0.0 {
@@ -206,7 +207,7 @@ impl Pace {
         }
     }
 
-    /// When the next turn is.
+    /// Returns the time of the next turn.
     pub(crate) fn turn(&self) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let due = (*next + self.period).max(Instant::now());

@@ -1,4 +1,4 @@
-//! One node of ours: the real program, which can be stopped, killed and started again where it was.
+//! Node of ours: the real program, which can be stopped, killed and restarted in its directories.
 
 use astreum_core::atom::AtomId;
 use astreum_node::control::{Client, ClientError, Request, StatusReply, hex};
@@ -16,16 +16,16 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How long a request may take.
+/// Maximum duration of a request.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// How long a node may take until it answers, or until it has stopped.
+/// Maximum time until a node answers after its start, or until it has stopped.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// Memory for atoms: so little that it fills early, and what grows after that is something else.
+/// Memory for atoms, in bytes: small, so that it fills early, and later growth has another cause.
 const HOT_BYTES: &str = "2097152";
-/// Past so much, level 0 is collated: often enough to see many collations and merges.
+/// Size above which level 0 is collated, in bytes: small, to cause many collations and merges.
 const LEVEL_BYTES: &str = "262144";
 
-/// What a node is there for.
+/// Role of a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Role {
     /// Makes blocks, and runs from the beginning to the end.
@@ -46,7 +46,7 @@ impl Role {
         Self::Restarted,
     ];
 
-    /// Its name in the table.
+    /// Returns its name in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Validator => "validator",
@@ -56,27 +56,27 @@ impl Role {
         }
     }
 
-    /// Whether nodes of this kind are stopped, killed and started.
+    /// Returns whether nodes of this role are stopped, killed and restarted.
     pub(crate) const fn is_restarted(self) -> bool {
         matches!(self, Self::RestartedValidator | Self::Restarted)
     }
 
-    /// Whether they make blocks.
+    /// Returns whether they make blocks.
     pub(crate) const fn validates(self) -> bool {
         matches!(self, Self::Validator | Self::RestartedValidator)
     }
 }
 
-/// How a run of a node ends.
+/// Way in which a run of a node ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
-    /// As `astreum` or Ctrl-C would have it.
+    /// On request, as with `astreum` or Ctrl-C.
     Asked,
-    /// `kill -9`.
+    /// By `kill -9`.
     Killed,
 }
 
-/// A node and its directories.
+/// Node with its directories.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) number: usize,
@@ -87,21 +87,21 @@ pub(crate) struct Node {
     client: Client,
     port: AtomicU16,
     run: Mutex<Run>,
-    /// Counts starts and stops.
+    /// Number of starts and stops.
     epoch: AtomicU64,
     kept: Mutex<Vec<AtomId>>,
 }
 
-/// The run of a node's program.
+/// Run of a node's program.
 #[derive(Debug, Default)]
 struct Run {
     child: Option<Child>,
-    /// Since when it is used.
+    /// Time since which it may be used.
     used_since: Option<Instant>,
 }
 
 impl Node {
-    /// A node that does not run yet, with new directories.
+    /// Creates a node with new directories, without starting it.
     pub(crate) fn new(
         program: &Path,
         home: PathBuf,
@@ -130,32 +130,32 @@ impl Node {
         })
     }
 
-    /// Whom it asks first when it starts.
+    /// Sets the nodes that it contacts first when it starts.
     pub(crate) fn set_seeds(&mut self, seeds: Vec<String>) {
         self.seeds = seeds;
     }
 
-    /// Its cold storage.
+    /// Returns the path of its cold storage.
     pub(crate) fn cold(&self) -> PathBuf {
         self.home.join("cold")
     }
 
-    /// Its state directory.
+    /// Returns the path of its state directory.
     pub(crate) fn state(&self) -> PathBuf {
         self.home.join("state")
     }
 
-    /// Where its log is.
+    /// Returns the path of its log directory.
     pub(crate) fn log_folder(&self) -> PathBuf {
         self.home.join("log")
     }
 
-    /// What it wrote to its terminal, all runs together.
+    /// Returns the path of its terminal output, all runs together.
     pub(crate) fn output(&self) -> PathBuf {
         self.home.join("output")
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port.load(Ordering::Relaxed))
     }
@@ -220,7 +220,7 @@ impl Node {
             .map_err(|error| format!("cannot start {}: {error}", self.program.display()))
     }
 
-    /// Ends its run and waits for that; how long it took.
+    /// Ends its run, waits for the exit and returns the duration.
     pub(crate) fn end(&self, how: End) -> Result<Duration, String> {
         let began = Instant::now();
         if matches!(how, End::Asked) {
@@ -242,49 +242,49 @@ impl Node {
         Ok(began.elapsed())
     }
 
-    /// How its run ended, if it did.
+    /// Returns the exit status of its run, if it has ended.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.run().child.as_mut()?.try_wait().ok().flatten()
     }
 
-    /// Its process, while it runs.
+    /// Returns its process id, while it runs.
     pub(crate) fn process_id(&self) -> Option<u32> {
         self.run().child.as_ref().map(Child::id)
     }
 
-    /// From now on it may be used, or may not.
+    /// Permits or forbids its use from now on.
     pub(crate) fn set_used(&self, is_used: bool) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.run().used_since = is_used.then(Instant::now);
     }
 
-    /// Which of its times of use this is, if it has been used for so long.
+    /// Returns the epoch of its current use, if it has been used for at least `time`.
     pub(crate) fn used_for(&self, time: Duration) -> Option<u64> {
         let since = self.run().used_since?;
         (since.elapsed() >= time).then(|| self.epoch.load(Ordering::Relaxed))
     }
 
-    /// Whether it is still the same time of use.
+    /// Returns whether its use is still in this epoch.
     pub(crate) fn is_still(&self, epoch: u64) -> bool {
         self.epoch.load(Ordering::Relaxed) == epoch
     }
 
-    /// Asks it something.
+    /// Sends it a request.
     pub(crate) fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
         self.client.request(request)
     }
 
-    /// It has acknowledged that it keeps these.
+    /// Records that it has acknowledged to store these atoms.
     pub(crate) fn keeps(&self, ids: &[AtomId]) {
         self.kept().extend_from_slice(ids);
     }
 
-    /// All that it has acknowledged.
+    /// Returns the ids of all atoms that it has acknowledged.
     pub(crate) fn all_kept(&self) -> Vec<AtomId> {
         self.kept().clone()
     }
 
-    /// Which of these its files do not have. It must not run.
+    /// Returns the ids among these that its files do not contain. It must not run.
     pub(crate) fn missing_of(&self, ids: &[AtomId]) -> Result<Vec<AtomId>, String> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -317,7 +317,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may have ended already; there is nobody to tell.
+        // Errors are ignored: the process may have ended already.
         if let Some(mut child) = self.run().child.take() {
             let _ = child.kill();
             let _ = child.wait();

@@ -1,8 +1,8 @@
 //! Reference nodes: each puts, gets and reads at its own slow pace, one command after the other.
 //!
-//! What goes wrong here may be the reference's own doing (it loses answers, polls, sends itself in
-//! circles, and a handler that fails ends its receiving thread), so it is counted apart and judged
-//! by nobody. A reference that does not answer any more is started anew.
+//! Failures here may be caused by the reference itself (it loses answers, polls, sends messages to
+//! itself in circles, and a failed handler ends its receiving thread), so they are counted
+//! separately and do not miss a bar. A reference that does not answer any more is restarted.
 
 use crate::ledger::REFERENCE_SENDER;
 use crate::measured::{Operation, Pace};
@@ -18,23 +18,23 @@ use core::time::Duration;
 use serde_json::{Value, json};
 use std::time::Instant;
 
-/// How many of our nodes a reference meets by itself.
+/// Number of our nodes that a reference is configured with.
 const SEEDS: usize = 4;
-/// How long a transaction of a reference may take.
+/// Maximum time until a transaction of a reference is in a block.
 const LAND_PATIENCE: Duration = Duration::from_secs(40);
-/// Between two tries to start a reference.
+/// Interval between two attempts to start a reference.
 const START_AGAIN: Duration = Duration::from_secs(5);
 
-/// What others know of a reference.
+/// Shared state of a reference.
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     process_id: AtomicU32,
-    /// How often it had to be started anew.
+    /// Number of times that it had to be restarted.
     pub(crate) died: AtomicU64,
 }
 
 impl Seat {
-    /// Its process, while it runs.
+    /// Returns its process id, while it runs.
     pub(crate) fn process_id(&self) -> Option<u32> {
         Some(self.process_id.load(Ordering::Relaxed)).filter(|id| *id != 0)
     }
@@ -67,7 +67,7 @@ pub(crate) fn run(world: &World, environment: &Environment, number: usize, rate:
     }
 }
 
-/// The first takes its head from our validator, the others only store.
+/// Starts a reference. The first one takes its head from our validator, the others only store.
 fn start(world: &World, environment: &Environment, number: usize) -> Result<Reference, String> {
     let validator = world.validator()?;
     let steady = world.nodes.iter().filter(|node| !node.role.is_restarted());
@@ -91,7 +91,7 @@ fn start(world: &World, environment: &Environment, number: usize) -> Result<Refe
     Ok(reference)
 }
 
-/// Its commands in turn; an error when it has to be started anew.
+/// Runs its commands in turn. Fails if it must be restarted.
 fn work(
     world: &World,
     reference: &mut Reference,
@@ -116,7 +116,8 @@ fn work(
     Ok(())
 }
 
-/// One command: what it gave, or its own error; an outer error when it does not answer.
+/// Runs one command and returns its result or its own error. The outer error means that it does not
+/// answer.
 fn ask(
     reference: &mut Reference,
     command: &str,
@@ -212,7 +213,7 @@ fn read_head(world: &World, reference: &mut Reference) -> Result<(), String> {
     Ok(())
 }
 
-/// Tells our validator of a transaction and waits until a block has it.
+/// Announces a transaction to our validator and waits until a block has it.
 fn send(world: &World, reference: &mut Reference) -> Result<(), String> {
     let validator = world.validator()?;
     let status = validator.request::<astreum_node::control::StatusReply>(&Request::Status {});

@@ -1,4 +1,4 @@
-//! The table at the end, and the verdict.
+//! Final table and verdict.
 
 use crate::health::{Class, Sample, Samples, mib, slope_mib_per_hour, warm_up};
 use crate::logs::Complaints;
@@ -11,20 +11,20 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What the own memory of a class of nodes that are not restarted may grow by in an hour, apart from
-/// the index of what they store, which grows with it.
+/// Maximum memory growth of a class of nodes that are not restarted, in MiB per hour, without the
+/// index of their stores, which grows with the stored atoms.
 const SLOPE_BAR_MIB: f64 = 4.0;
-/// A slope over less than this says nothing.
+/// Minimum duration for a meaningful slope.
 const SHORTEST_SLOPE: Duration = Duration::from_secs(600);
-/// How many descriptors more than after the warm-up a node may have at the end: files of cold
-/// storage come and go.
+/// Maximum number of additional descriptors of a node at the end, compared with the warm-up: files
+/// of cold storage come and go.
 const DESCRIPTORS_BAR: u64 = 16;
-/// Of so many gets between live nodes of ours, one may not find what is there at the first try.
+/// Number of gets between live nodes of ours per permitted first-try miss.
 const GETS_PER_MISS: u64 = 200;
-/// However few gets there were, so many may miss.
+/// Misses that are permitted regardless of the number of gets.
 const MISSES: u64 = 2;
 
-/// Everything that the table says.
+/// Content of the table.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) took: Duration,
@@ -35,12 +35,12 @@ pub(crate) struct Report<'a> {
     pub(crate) complaints: Complaints,
     pub(crate) account: Account,
     pub(crate) references_died: u64,
-    /// Whether it ended before its time.
+    /// True if the run was interrupted.
     pub(crate) is_interrupted: bool,
 }
 
 impl Report<'_> {
-    /// Prints the table; how many bars are missed.
+    /// Prints the table and returns the number of missed bars.
     pub(crate) fn print(&self) -> usize {
         println!("\n| operation | done | p50 | p99 | max | failed | while restarted |");
         println!("| --- | --- | --- | --- | --- | --- | --- |");
@@ -199,7 +199,7 @@ impl Report<'_> {
         );
     }
 
-    /// Everything else that our nodes do by themselves has to succeed every time.
+    /// Checks that every other operation of our nodes alone succeeded every time.
     fn judge_rest(&self, bars: &mut Bars) {
         let judged = self
             .records
@@ -271,8 +271,8 @@ impl Report<'_> {
             .map(|(_, samples)| samples)
     }
 
-    /// The mean slope of a class: of its members where they run throughout, else of all their
-    /// samples together, since a run is too short for a slope of its own.
+    /// Returns the mean slope of a class: of its members if they run throughout, otherwise of all
+    /// their samples together, because one run is too short for a slope of its own.
     fn slope(&self, class: Class, bytes_of: fn(&Sample) -> u64) -> Option<f64> {
         let from = warm_up(self.took);
         if matches!(class, Class::Ours(role) if role.is_restarted()) {
@@ -320,7 +320,7 @@ impl Bars {
     }
 }
 
-/// A slope as text.
+/// Slope as text.
 struct Slope(Option<f64>);
 
 impl Display for Slope {
@@ -332,7 +332,7 @@ impl Display for Slope {
     }
 }
 
-/// A time as text.
+/// Duration as text.
 struct Time(Duration);
 
 impl Display for Time {

@@ -1,4 +1,4 @@
-//! Nodes that are stopped, killed and started again where they were, and what they still have then.
+//! Restarts of nodes by request or kill, and checks of their stored atoms.
 
 use crate::measured::Operation;
 use crate::node::{End, Node};
@@ -12,27 +12,27 @@ use core::time::Duration;
 use std::thread;
 use std::time::Instant;
 
-/// How long a node may take until it has peers and the head of the chain again.
+/// Maximum time until a node has peers and the head of the chain again.
 const REJOIN_PATIENCE: Duration = Duration::from_secs(60);
-/// Of what a node had kept earlier, so much is asked for after each restart.
+/// Number of earlier stored atoms that are requested after each restart.
 const SAMPLE: usize = 20;
-/// A node that is killed stays away for so long at most.
+/// Maximum downtime of a node that is killed, in milliseconds.
 const LONGEST_AWAY_MS: usize = 4_000;
 
-/// What has been done.
+/// Statistics of restarts.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
-    /// Nodes that were asked to stop, and started.
+    /// Restarts of nodes that were stopped on request.
     pub(crate) asked: AtomicU64,
-    /// Nodes that were killed, and started.
+    /// Restarts of nodes that were killed.
     pub(crate) killed: AtomicU64,
-    /// Acknowledged atoms that were looked for in the files of a node that did not run.
+    /// Acknowledged atoms that were looked for in the files of a stopped node.
     pub(crate) looked_for: AtomicU64,
-    /// Those that were not there.
+    /// Acknowledged atoms that were missing.
     pub(crate) lost: AtomicU64,
 }
 
-/// Restarts a node every so often, until the time is over.
+/// Restarts a node at this interval, until the time is over.
 pub(crate) fn run(world: &World, restarts: &Restarts, every: Duration) {
     let mut random = world.random(900);
     let restarted: Vec<&Node> = world
@@ -47,7 +47,7 @@ pub(crate) fn run(world: &World, restarts: &Restarts, every: Duration) {
         let Some(node) = restarted.get(turn % restarted.len()) else {
             return;
         };
-        // Over the rounds every node is killed as often as it is asked.
+        // Over the rounds every node is killed as often as it is stopped on request.
         let is_killed = (turn + turn / restarted.len()).is_multiple_of(2);
         turn += 1;
         let how = if is_killed { End::Killed } else { End::Asked };
@@ -93,7 +93,7 @@ fn restart(
             Err(problem) => world.measured.failed(Operation::GetKept, "error", &problem),
         }
     }
-    // What a node advertises it forgets with its run; who wants it known tells it again.
+    // Advertisements do not survive a restart; the user repeats them.
     for item in world.shelf.of(Holder::Ours(node.number)) {
         if let Err(problem) = advertise(node, &item) {
             world
@@ -111,7 +111,7 @@ fn restart(
     Ok(())
 }
 
-/// Looks into the files of a node that does not run for what it has acknowledged.
+/// Checks the files of a stopped node for the atoms that it has acknowledged.
 pub(crate) fn look_for(
     world: &World,
     restarts: &Restarts,
@@ -135,7 +135,7 @@ pub(crate) fn look_for(
     Ok(())
 }
 
-/// The newest, which a crash would lose first, and some of all others.
+/// Returns the newest ids, which a crash would lose first, and some of the others.
 fn sample(kept: &[AtomId], random: &mut Random) -> Vec<AtomId> {
     let newest = kept.iter().rev().take(SAMPLE / 2).copied();
     let others = (0..SAMPLE / 2).filter_map(|_| kept.get(random.below(kept.len())).copied());

@@ -1,4 +1,4 @@
-//! What is on offer in the network: what was put lately, and who has it.
+//! Catalogue of recently published objects and their holders.
 
 use astreum_core::atom::{Atom, AtomId, bytes_list};
 use astreum_tests::random::Random;
@@ -7,42 +7,42 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// How long something is on offer.
+/// Time for which an object stays in the catalogue.
 pub(crate) const ON_OFFER: Duration = Duration::from_secs(600);
-/// How long its advertisement lives, so that it outlives the offer.
+/// Lifetime of its advertisement in seconds, longer than [`ON_OFFER`].
 pub(crate) const ADVERTISED_SECONDS: u64 = 900;
-/// Before that, the advertisement may not have arrived.
+/// Time after which the advertisement is expected to have arrived.
 const SETTLED: Duration = Duration::from_secs(3);
-/// Data bytes of an atom that a reference can receive.
+/// Maximum data size of an atom that a reference can receive, in bytes.
 const REFERENCE_BYTES: usize = 3_900;
-/// Tries to find something that suits.
+/// Maximum number of attempts to find a suitable object.
 const TRIES: usize = 40;
 
-/// Who put something.
+/// Holder of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Holder {
-    /// A node of ours, by its number.
+    /// Node of ours, by its number.
     Ours(usize),
-    /// A reference, by its number.
+    /// Reference, by its number.
     Reference(usize),
 }
 
-/// Something that was put.
+/// Published object.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    /// Its id, that of the first atom of several.
+    /// Id of the object, that of the first atom of several.
     pub(crate) id: AtomId,
-    /// How many atoms.
+    /// Number of atoms.
     pub(crate) atoms: usize,
-    /// The bytes of the largest.
+    /// Data size of the largest atom, in bytes.
     largest: usize,
-    /// Who has it.
+    /// Node that has the object.
     pub(crate) holder: Holder,
     at: Instant,
 }
 
 impl Item {
-    /// What was just put.
+    /// Creates the entry of an object that was just put.
     pub(crate) fn new(id: AtomId, atoms: &[Atom], holder: Holder) -> Self {
         Self {
             id,
@@ -57,23 +57,23 @@ impl Item {
         }
     }
 
-    /// Whether it is a list.
+    /// Returns whether it is a list.
     pub(crate) const fn is_list(&self) -> bool {
         self.atoms > 1
     }
 
-    /// Whether a reference can receive it.
+    /// Returns whether a reference can receive it.
     pub(crate) const fn suits_references(&self) -> bool {
         self.atoms * (self.largest + 37) <= REFERENCE_BYTES + 37
     }
 }
 
-/// All that is on offer.
+/// All published objects.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf(Mutex<VecDeque<Item>>);
 
 impl Shelf {
-    /// Puts something on offer, and takes off what has been long enough.
+    /// Adds an object, and removes those that have expired.
     pub(crate) fn add(&self, item: Item) {
         let mut items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         items.push_back(item);
@@ -85,7 +85,7 @@ impl Shelf {
         }
     }
 
-    /// Something that suits.
+    /// Returns a random suitable object.
     pub(crate) fn choose(
         &self,
         random: &mut Random,
@@ -100,7 +100,7 @@ impl Shelf {
         })
     }
 
-    /// What somebody has on offer.
+    /// Returns the objects of a holder.
     pub(crate) fn of(&self, holder: Holder) -> Vec<Item> {
         let items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         items
@@ -111,7 +111,7 @@ impl Shelf {
     }
 }
 
-/// Something new to put: a small atom mostly, a list now and then, rarely a large atom.
+/// Creates a new object: mostly a small atom, sometimes a list, rarely a large atom.
 pub(crate) fn something(random: &mut Random) -> (AtomId, Vec<Atom>) {
     match random.below(20) {
         0 => one(random, 4_000, 60_000),
@@ -123,7 +123,7 @@ pub(crate) fn something(random: &mut Random) -> (AtomId, Vec<Atom>) {
     }
 }
 
-/// Something new that a reference can receive.
+/// Creates a new object that a reference can receive.
 pub(crate) fn for_references(random: &mut Random) -> (AtomId, Vec<Atom>) {
     match random.below(6) {
         0 => one(random, 1_000, REFERENCE_BYTES),

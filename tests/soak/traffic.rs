@@ -11,12 +11,12 @@ use serde_json::Value;
 use std::thread;
 use std::time::Instant;
 
-/// How often something is looked for until it counts as not there.
+/// Number of attempts until an object counts as not found.
 const TRIES: u32 = 4;
-/// Between two tries.
+/// Interval between two attempts.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Puts things at nodes of ours until the time is over.
+/// Puts objects at nodes of ours until the time is over.
 pub(crate) fn put(world: &World, pace: &Pace, thread: u64) {
     let mut random = world.random(thread);
     while world.sleep_until(pace.turn()) {
@@ -46,7 +46,7 @@ pub(crate) fn put(world: &World, pace: &Pace, thread: u64) {
     }
 }
 
-/// Has a node keep atoms; what it acknowledges must never be lost.
+/// Stores atoms at a node; acknowledged ones must never be lost.
 fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
     let ids: Vec<AtomId> = atoms.iter().map(Atom::id).collect();
     let atoms = atoms.iter().map(|atom| hex(&atom.to_bytes())).collect();
@@ -67,7 +67,7 @@ fn keep(node: &Node, atoms: &[Atom]) -> Result<(), String> {
     Ok(())
 }
 
-/// Has a node tell others what it has.
+/// Advertises an object from a node.
 pub(crate) fn advertise(node: &Node, item: &Item) -> Result<(), String> {
     let request = Request::Advertise {
         id: item.id.to_string(),
@@ -79,7 +79,7 @@ pub(crate) fn advertise(node: &Node, item: &Item) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Gets, at nodes of ours, what others have put, until the time is over.
+/// Gets objects of others at nodes of ours until the time is over.
 pub(crate) fn get(world: &World, pace: &Pace, thread: u64) {
     let mut random = world.random(thread);
     while world.sleep_until(pace.turn()) {
@@ -145,7 +145,7 @@ fn get_item(world: &World, node: &Node, epoch: u64, item: &Item) {
     world.measured.failed(operation, "not found", &detail);
 }
 
-/// Gets all of an item and looks whether it is what was asked for; `false` when nobody has it.
+/// Gets all of an item and compares it with the request; `false` if it was not found.
 fn fetch(node: &Node, item: &Item) -> Result<bool, String> {
     match item.is_list() {
         false => fetch_atom(node, &item.id),
@@ -153,7 +153,7 @@ fn fetch(node: &Node, item: &Item) -> Result<bool, String> {
     }
 }
 
-/// Gets an atom; `false` when nobody has it.
+/// Gets an atom; `false` if it was not found.
 pub(crate) fn fetch_atom(node: &Node, id: &AtomId) -> Result<bool, String> {
     let request = Request::Get { id: id.to_string() };
     let reply: AtomReply = match node.request(&request) {
@@ -202,7 +202,7 @@ fn missing(error: ClientError) -> Result<bool, String> {
 }
 
 impl World {
-    /// Counts a failure, as one that was to be expected if the node is being restarted.
+    /// Records a failure, as an expected one if the node is being restarted.
     pub(crate) fn unless_restarted(
         &self,
         node: &Node,

@@ -1,5 +1,5 @@
-//! Transactions: sent at any node, waited for until a block has them, read at another node; and
-//! the account of all of them at the end.
+//! Transactions: sent at any node, awaited until a block has them, read at another node, and
+//! checked against the balances at the end.
 
 use crate::ledger::recipient;
 use crate::measured::{Operation, Pace};
@@ -15,13 +15,13 @@ use core::time::Duration;
 use std::thread;
 use std::time::Instant;
 
-/// How long one question waits for a block.
+/// Time for which one request waits for a block, in seconds.
 const WAIT_SECONDS: u64 = 5;
-/// After so long without a block, the transaction is sent again, the same one.
+/// Time without inclusion after which the same transaction is sent again.
 const SEND_AGAIN: Duration = Duration::from_secs(30);
-/// After so long it counts as lost; what becomes of it is looked at once more at the end.
+/// Time after which it counts as lost; its final state is checked again at the end.
 const GIVE_UP: Duration = Duration::from_secs(90);
-/// How long the last transactions may take when the time is over.
+/// Maximum time for the last transactions after the end of the load.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends transactions until the time is over.
@@ -33,7 +33,7 @@ pub(crate) fn send(world: &World, pace: &Pace, thread: u64) {
         };
         let transaction = world.ledger.transfer();
         let began = Instant::now();
-        // It may be in a block although the reply never came.
+        // Recorded first: it may be in a block even if the reply never arrives.
         let amount = transaction.amount.to_u64().unwrap_or_default();
         world
             .ledger
@@ -70,8 +70,8 @@ fn hand_over(node: &Node, transaction: &Transaction) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Waits until a block has it; the number of the node that says so. A node that is killed right
-/// after it has acknowledged a transaction may have told nobody what is in it.
+/// Waits until a block has the transaction and returns the number of the node that reports it. A
+/// node that is killed right after it has acknowledged a transaction may not have announced it.
 fn landed(
     world: &World,
     (sent_at, epoch): (&Node, u64),
@@ -118,7 +118,8 @@ fn landed(
         if sent.elapsed() > SEND_AGAIN {
             sent = Instant::now();
             times += 1;
-            // Who sent it may have been killed before it told anybody; a refusal is asked about.
+            // The sending node may have been killed before it announced the transaction. The result
+            // is ignored, because the next status request shows a refusal.
             let _ = hand_over(world.someone(random)?.0, transaction);
         }
     }
@@ -138,7 +139,7 @@ fn status(node: &Node, id: &AtomId, wait_seconds: u64) -> Result<TransactionStat
     .map_err(|error| error.to_string())
 }
 
-/// Another node than the one that has seen it says what the transaction says.
+/// Checks that a node other than the one that reported it returns the same transaction.
 fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mut Random) {
     let Some((node, epoch)) = world
         .someone(random)
@@ -168,20 +169,20 @@ fn read_elsewhere(world: &World, seen_at: usize, sent: &Transaction, random: &mu
     }
 }
 
-/// What the chain says of all transactions at the end.
+/// Final state of all transactions on the chain.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// Transactions that nodes were given.
+    /// Transactions that were given to nodes.
     pub(crate) sent: usize,
-    /// Those that no block has though a node acknowledged them.
+    /// Acknowledged transactions that no block has.
     pub(crate) missing: usize,
-    /// Accounts that have something else than they were sent, with what they should have.
+    /// Accounts with a wrong balance, and their expected balances.
     pub(crate) wrong: Vec<String>,
-    /// The height of the head.
+    /// Height of the head.
     pub(crate) height: u64,
 }
 
-/// Waits for the last transactions and looks at every account that got something.
+/// Waits for the last transactions and checks every receiving account.
 pub(crate) fn settle(world: &World) -> Result<Account, String> {
     let began = Instant::now();
     let node = world.validator()?;
@@ -216,7 +217,7 @@ pub(crate) fn settle(world: &World) -> Result<Account, String> {
     Ok(account)
 }
 
-/// Whom references send to: nobody that nodes of ours send to.
+/// Returns the recipient of the references' transfers, which nodes of ours do not send to.
 pub(crate) fn reference_recipient() -> String {
     recipient(u8::MAX).to_string()
 }

@@ -1,4 +1,4 @@
-//! Everybody who takes part, how they are set up, and what their threads share.
+//! Participants of the soak network, their setup, and the shared state of the threads.
 
 use crate::ledger::Ledger;
 use crate::measured::Measured;
@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-/// How long the network may take until everybody knows the chain and each other.
+/// Maximum time until all nodes know the chain and each other.
 const SETTLING_PATIENCE: Duration = Duration::from_secs(120);
-/// A node that has been used for so long is expected to be found by others.
+/// Time of use after which other nodes are expected to find a node.
 const CONNECTED: Duration = Duration::from_secs(5);
 
-/// What all threads share.
+/// Shared state of all threads.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
@@ -35,7 +35,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts all nodes of ours and waits until they are a network with a chain.
+    /// Starts all nodes of ours and waits until they form a network with a chain.
     pub(crate) fn start(
         arguments: &Arguments,
         program: &Path,
@@ -56,7 +56,8 @@ impl World {
         for node in &mut nodes {
             node.set_seeds(seeds.clone());
             node.start()?;
-            // The first run from the beginning to the end: somebody is always there to be asked.
+            // The first nodes that run from the beginning to the end, so that a seed is always
+            // available.
             if matches!(node.role, Role::Validator | Role::Steady) && seeds.len() < 3 {
                 seeds.push(node.address());
             }
@@ -87,7 +88,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until a node has the head of the chain and knows most of the others.
+    /// Waits until a node has the head of the chain and knows half of the nodes.
     pub(crate) fn wait_until_joined(&self, node: &Node, patience: Duration) -> Result<(), String> {
         let wanted = self.nodes.len() / 2;
         wait_within(patience, "it finds peers and the chain", || {
@@ -107,7 +108,7 @@ impl World {
         .map_err(|error| format!("node {}: {error}", node.number))
     }
 
-    /// A node of ours that is used and has been for a while, and which time of use that is.
+    /// Returns a random node of ours that has been in use for a while, with the epoch of its use.
     pub(crate) fn someone(&self, random: &mut Random) -> Option<(&Node, u64)> {
         (0..self.nodes.len() * 2).find_map(|_| {
             let node = self.nodes.get(random.below(self.nodes.len()))?;
@@ -115,30 +116,30 @@ impl World {
         })
     }
 
-    /// Whether this node is used and has been for a while.
+    /// Returns this node and the epoch of its use, if it has been in use for a while.
     pub(crate) fn connected(&self, number: usize) -> Option<(&Node, u64)> {
         let node = self.nodes.get(number)?;
         Some((node, node.used_for(CONNECTED)?))
     }
 
-    /// The validator that is never restarted.
+    /// Returns the validator that is never restarted.
     pub(crate) fn validator(&self) -> Result<&Node, String> {
         let mut nodes = self.nodes.iter();
         let found = nodes.find(|node| node.role == Role::Validator);
         found.ok_or_else(|| "there is no validator".to_owned())
     }
 
-    /// Whether the time is over, or somebody wants it to end.
+    /// Returns whether the time is over or the run was interrupted.
     pub(crate) fn is_over(&self) -> bool {
         self.is_interrupted() || Instant::now() >= self.deadline
     }
 
-    /// Whether somebody wants it to end early.
+    /// Returns whether the run was interrupted.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until then, or until it is over; whether to go on.
+    /// Sleeps until `then` or until the run is over. Returns whether to continue.
     pub(crate) fn sleep_until(&self, then: Instant) -> bool {
         while !self.is_over() {
             let rest = then.saturating_duration_since(Instant::now());
@@ -150,14 +151,15 @@ impl World {
         false
     }
 
-    /// A sequence of its own for each thread.
+    /// Returns a separate random sequence for each thread.
     pub(crate) fn random(&self, thread: u64) -> Random {
         let mut random = Random::new(self.seed ^ (thread << 32));
         Random::new(random.next())
     }
 }
 
-/// Who is what: validators first, then a third that runs throughout, the rest is restarted.
+/// Returns the role of each node: validators first, then a third that runs throughout; the rest is
+/// restarted.
 fn roles(nodes: usize) -> Vec<Role> {
     (0..nodes)
         .map(|number| match number {

@@ -1,5 +1,5 @@
-//! What the tests of Astreum are made of: oracles that are too plain to be wrong, and the bodies of
-//! the fuzz targets, which ordinary tests replay on a committed corpus.
+//! Test support for Astreum: oracles that are simple enough to be evidently correct, simulations,
+//! and the bodies of the fuzz targets, which ordinary tests replay on a committed corpus.
 
 pub mod economics;
 pub mod election;

@@ -1,13 +1,14 @@
-//! The node's program, for what runs it from outside.
+//! Build and execution of the node's program for tests that run it as a process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Builds the program `astreum` next to the one that runs, and says where it is. Cargo does not do
-/// that by itself, since only the node's library is linked; one that lies there may be an old one.
+/// Builds the program `astreum` beside the running executable and returns its path. Cargo does not
+/// build it by itself, because only the node's library is linked, and an existing file may be
+/// outdated.
 ///
 /// # Errors
-/// When cargo cannot be run or fails, with what it said.
+/// Fails if cargo cannot be run or fails; the text contains its output.
 pub fn build() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -35,7 +36,7 @@ pub fn build() -> Result<PathBuf, String> {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it cannot be run or fails, with what was tried and what it said.
+/// Fails if it cannot be run or fails; the text contains the purpose and the command's output.
 pub fn succeed(command: &mut Command, what: &str) -> Result<(), String> {
     let output = command
         .stdin(Stdio::null())

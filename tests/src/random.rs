@@ -1,17 +1,17 @@
-//! Generated input, the same in every run.
+//! Reproducible pseudorandom test input.
 
-/// A small generator (SplitMix64): good enough to choose test input, and for nothing else.
+/// Small pseudorandom generator (SplitMix64), suited to choosing test input and to nothing else.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence with this number.
+    /// Creates the generator of the sequence with this number.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -20,18 +20,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, 0 if that is 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         let end = end as u64;
         let number = self.next().checked_rem(end).unwrap_or_default();
-        // It is below a usize.
+        // The number is below a `usize`.
         usize::try_from(number).unwrap_or_default()
     }
 
-    /// One of them.
+    /// Returns one of the choices.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there are none.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         let index = self.below(choices.len());
         *choices
@@ -39,7 +39,7 @@ impl Random {
             .unwrap_or_else(|| panic!("nothing to choose from"))
     }
 
-    /// So many bytes.
+    /// Returns `len` random bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
     }

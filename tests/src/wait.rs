@@ -1,16 +1,16 @@
-//! Waiting for what other processes do.
+//! Waiting for the results of other processes.
 
 use core::time::Duration;
 use std::thread;
 use std::time::Instant;
 
-/// A condition that has not come true by then will not.
+/// Default time after which a condition counts as failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Asks until there is an answer.
+/// Repeats `probe` until it returns a value.
 ///
 /// # Errors
-/// When there is none in time, or asking fails.
+/// Fails if it does not do so in time, or if it fails.
 pub fn wait_for<T>(
     what: &str,
     probe: impl FnMut() -> Result<Option<T>, String>,
@@ -18,10 +18,10 @@ pub fn wait_for<T>(
     wait_within(PATIENCE, what, probe)
 }
 
-/// Asks until there is an answer, so long at most.
+/// Repeats `probe` until it returns a value, for at most `patience`.
 ///
 /// # Errors
-/// When there is none in time, or asking fails.
+/// Fails if it does not do so in time, or if it fails.
 pub fn wait_within<T>(
     patience: Duration,
     what: &str,

@@ -1,4 +1,4 @@
-//! What an evaluation counts depends on the program, the atoms and the limits, and on nothing else.
+//! Determinism of evaluation counts: they depend only on the program, the atoms and the limits.
 
 extern crate alloc;
 
@@ -37,7 +37,7 @@ fn environment() -> Env {
     env
 }
 
-/// The same expression with nothing shared in memory.
+/// Returns the same expression without shared parts in memory.
 fn unshared(expr: &Expr) -> Expr {
     let mut builder = Builder::new();
     let mut whole = None;
@@ -55,7 +55,7 @@ fn unshared(expr: &Expr) -> Expr {
     whole.unwrap_or_else(|| Expr::list([]))
 }
 
-/// The same expression with every part shared that occurs twice.
+/// Returns the same expression with every repeated part shared.
 fn shared(expr: &Expr, known: &mut HashMap<String, Expr>) -> Expr {
     let text = format!("{expr:?}");
     if let Some(known) = known.get(&text) {
@@ -118,7 +118,7 @@ proptest! {
         let expected = counted(&mut machine, &apart, &mut environment());
         let mut machine = Machine::with_limits(store().0, limits);
         prop_assert_eq!(counted(&mut machine, &together, &mut environment_shared), expected.clone());
-        // From atoms, which name each part once.
+        // From atoms, where each part occurs once.
         let (mut atoms, _) = store();
         let id = expr.write_atoms(&mut atoms).unwrap();
         let read = Expr::from_atoms(&atoms, &id, 1 << 20).unwrap();

@@ -1,6 +1,6 @@
-//! Nothing allocates past its limits: the peak of the heap while hostile input is worked on.
+//! Memory limits: the peak heap size while hostile input is processed.
 //!
-//! The counter is the allocator of this whole binary, so its tests take turns.
+//! The counter is the allocator of this whole binary, so its tests run one at a time.
 
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::machine::{Env, Limits, Machine};
@@ -15,22 +15,22 @@ static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The system's allocator, counted.
+/// System allocator with counters.
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator with the arguments that came; the counters do
-// not touch memory that is handed out.
+// SAFETY: every call is passed to the system allocator with unchanged arguments; the counters do
+// not touch allocated memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let live = LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         PEAK_BYTES.fetch_max(live, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the pointer is one that `alloc` gave for this layout.
+        // SAFETY: the pointer was returned by `alloc` for this layout.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -38,7 +38,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that `work` held beyond what was held before.
+/// Returns the result of `work` and its peak heap size beyond the size at its start, in bytes.
 fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     PEAK_BYTES.store(before, Ordering::Relaxed);
@@ -62,7 +62,7 @@ fn a_greedy_program_stays_within_its_limits() {
     let limits = Limits {
         live_bytes: LIVE_BYTES_MAX as u64,
         atom_bytes: ATOM_BYTES_MAX as u64,
-        // What is short lies in its slot, so slots have a limit of their own.
+        // Short values are stored in their slots, so slots have a separate limit.
         stack_items: 1 << 16,
         heap_entries: 1 << 14,
         steps: 1 << 22,
@@ -71,9 +71,9 @@ fn a_greedy_program_stays_within_its_limits() {
     for source in [
         // A list that doubles with every call.
         "(((x x) (x) fn) pair def) ((1 pair) l def) ((l l) l def) ((((l l) (l l)) ((l l) (l l))) l def)",
-        // A function that never comes back, with work left to do in each call.
+        // A function that never returns, with work left in each call.
         "(((1 (x again)) (x) fn) again def) (1 again)",
-        // A stack that grows for ever, and a heap that does.
+        // A stack that grows without end, and a heap that does.
         "(1 ((7 7 7 7 0 jump) sk))",
         "(1 ((0 1 add 0 heap_get 1 add 0 1 heap_set 0 jump) sk))",
         // An atom that doubles.
@@ -107,7 +107,7 @@ fn text_takes_memory_in_proportion() {
         "#;(".repeat(1 << 18),
     ] {
         let (_, peak) = peak_of(|| drop(parse(&source)));
-        // A token of one byte can become an expression of 24 with its place on a work list.
+        // A token of one byte can become an expression of 24 bytes and an entry of a work list.
         let allowed = 128 * source.len();
         assert!(peak < allowed, "{peak} bytes for {:.3}…", source);
     }
@@ -122,7 +122,7 @@ fn a_length_that_is_only_claimed_allocates_nothing() {
     assert!(peak < 1_024, "{peak}");
 }
 
-/// Bytes that stay allocated by `work`.
+/// Returns the bytes that stay allocated after `work`.
 fn growth_of(work: impl FnOnce()) -> usize {
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     work();
@@ -146,7 +146,7 @@ fn a_machine_does_not_grow_with_the_sources_that_it_evaluated() {
     };
     // The second kind is too large to be evaluated within the limit.
     for (sources, count, is_evaluated) in [(20_000, 100, true), (50, 6_000, false)] {
-        // Names, functions and stack programs that no other source has.
+        // Names, functions and stack programs that are unique to each source.
         let (mut peaks, mut used) = (0, 0);
         let growth = growth_of(|| {
             for number in 0..sources {

@@ -1,4 +1,4 @@
-//! A block as atoms: laid out as documented, read back as it was, refused when it was changed.
+//! Blocks as atoms: the documented layout, round trips, and rejection of changed atoms.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
@@ -82,7 +82,7 @@ fn a_missing_atom_is_named() {
     }
 }
 
-/// The same body under another signature is another block.
+/// The same body with another signature is a different block.
 #[test]
 fn the_id_commits_to_the_signature() {
     let block = header().sign(&key());

@@ -1,4 +1,4 @@
-//! Proof of work: what a block's id must show, and the search for it, signed anew for each nonce.
+//! Proof of work: the requirement on a block's id, and the nonce search, which signs each nonce.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
@@ -35,7 +35,7 @@ fn a_mined_block_has_the_work_and_a_valid_signature() {
         let block = mine(bits);
         assert!(has_work(&block.id(), &bits.into()), "{bits} bits");
         assert_eq!(block.verify_signature(), Ok(()));
-        // It is the first: the one before it does not fit.
+        // It is the first valid nonce: the previous one is not valid.
         if let Some(before) = block.nonce.checked_sub(&Natural::ONE) {
             let before = Header {
                 nonce: before,
@@ -47,14 +47,14 @@ fn a_mined_block_has_the_work_and_a_valid_signature() {
     }
 }
 
-/// Whatever hashes side by side finds what hashing one by one finds.
+/// Hashing in parallel lanes finds the same block as hashing one by one.
 #[test]
 fn lanes_find_the_same_block() {
     let mut scalar = Miner::new(header(), key(), &11_u64.into());
     assert_eq!(scalar.try_nonces(1 << 20, &mut Scalar), Some(mine(11)));
 }
 
-/// Work cannot be carried over to another nonce, signature or body.
+/// Work cannot be transferred to another nonce, signature or body.
 #[test]
 fn work_belongs_to_one_block() {
     let block = mine(10);

@@ -1,4 +1,5 @@
-//! Cold storage: stored atoms are in its files, in the levels and names that a reference node reads.
+//! Cold storage: stored atoms are in its files, in the levels and names that a reference node
+//! reads.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
@@ -89,7 +90,7 @@ fn levels_merge_tenfold_without_loss() {
     }
 }
 
-/// A directory that was removed or replaced: writes into it would be lost with the process.
+/// Writes into a removed or replaced directory would be lost with the process.
 #[test]
 fn a_write_into_a_replaced_directory_is_refused_until_it_is_back() {
     for is_recreated in [false, true] {
@@ -116,19 +117,18 @@ fn a_write_into_a_replaced_directory_is_refused_until_it_is_back() {
                 "{change:?}"
             );
         }
-        // Nothing was written to the directory that is there now.
+        // Nothing was written to the new directory.
         let there = disk
             .files()
             .into_keys()
             .filter(|path| path.starts_with("/cold"));
         assert_eq!(there.count(), 0);
-        // What was read before is still served.
+        // Atoms that were stored before are still served.
         assert!(store.get(&atoms(0, 1)[0].0).unwrap().is_some());
     }
 }
 
-/// A journal whose file was removed: the write is refused, and what is in the file is saved while it
-/// is open.
+/// A journal whose file was removed refuses the write, and its content is saved while it is open.
 #[test]
 fn a_removed_journal_refuses_the_write_and_is_collated_while_it_can_be_read() {
     let disk = SimDisk::new();
@@ -151,7 +151,8 @@ fn a_removed_journal_refuses_the_write_and_is_collated_while_it_can_be_read() {
     assert_eq!(store.stats().damages, []);
 }
 
-/// Pairs whose files were removed or cut while they were open are written again from what is open.
+/// Pairs whose files were removed or truncated while they were open are rewritten from the open
+/// files.
 #[test]
 fn a_pair_removed_while_it_is_open_is_written_again() {
     let disk = SimDisk::new();
@@ -181,7 +182,7 @@ fn a_pair_removed_while_it_is_open_is_written_again() {
     assert_eq!(store.stats().damages, []);
 }
 
-/// Whether writes are taken is known from the start, and again when the disk has changed its mind.
+/// Write refusal is known from the start, and again after the state of the disk changes.
 #[test]
 fn a_disk_that_takes_no_writes_is_noticed_before_the_first_and_after_the_last() {
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::StorageFull] {
@@ -204,7 +205,7 @@ fn a_disk_that_takes_no_writes_is_noticed_before_the_first_and_after_the_last() 
     }
 }
 
-/// A level of nothing but damaged pairs is repaired once, and not read at every maintenance.
+/// A level of only damaged pairs is repaired once, and not read at every maintenance.
 #[test]
 fn a_level_of_damaged_pairs_is_read_once() {
     let disk = SimDisk::new();
@@ -244,7 +245,7 @@ fn a_level_of_damaged_pairs_is_read_once() {
     for _ in 0..10 {
         store.maintain().unwrap();
     }
-    // The directory is looked at, and no more.
+    // Only the directory is read.
     assert!(disk.reads() <= 40, "{} reads", disk.reads());
     assert_eq!(disk.changes(), 0);
 }

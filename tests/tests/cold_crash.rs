@@ -1,6 +1,7 @@
-//! Acknowledged writes survive: the power goes off at every call that changes something, on a disk
-//! that loses, tears and reorders what was not synced; and single calls fail. Under
-//! `cold_storage_sync = interval` and `never` a write counts as acknowledged once a sync returned.
+//! Durability of acknowledged writes: power cuts at every call that changes something, on a disk
+//! that loses, tears and reorders unsynced data, and failures of single calls. If
+//! `cold_storage_sync` is `interval` or `never`, a write counts as acknowledged once a sync has
+//! returned.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,7 +43,7 @@ fn batch(seed: u64, number: u64) -> Atoms {
     sim::batch(seed ^ (number << 32))
 }
 
-/// Inserts, collates, merges and reopens; remembers what was acknowledged. Ends at the first error.
+/// Inserts, collates, merges and reopens, and records acknowledged atoms. Ends at the first error.
 fn work(
     disk: &SimDisk,
     seed: u64,
@@ -72,7 +73,7 @@ fn assert_holds(store: &ColdStore, atoms: &Atoms, what: &str) {
     }
 }
 
-/// A reference node stumbles over an index without its data, so no cut may leave one.
+/// A reference node fails on an index without its data, so a power cut must not leave one.
 fn assert_no_index_without_data(disk: &SimDisk, what: &str) {
     for level in 1..9 {
         let dir = Path::new(ROOT).join(format!("level_{level}"));
@@ -92,7 +93,7 @@ fn assert_no_index_without_data(disk: &SimDisk, what: &str) {
     }
 }
 
-/// Files that the store does not know of take space that its limit does not count.
+/// Files that the store does not know occupy space that its limit does not count.
 fn assert_nothing_is_left_over(disk: &SimDisk, store: &ColdStore, what: &str) {
     let names = |dir: &Path| disk.list(dir).unwrap_or_default();
     let root = Path::new(ROOT);
@@ -114,8 +115,8 @@ fn assert_nothing_is_left_over(disk: &SimDisk, store: &ColdStore, what: &str) {
     }
 }
 
-/// Only the end of a journal may be found damaged after a power cut. Data without an index is known
-/// to be left over, or is not there.
+/// Checks that only the end of a journal is found damaged after a power cut. Data without an index
+/// is recognized as left over, or is absent.
 fn assert_only_tails(store: &ColdStore, what: &str) {
     for damage in store.stats().damages {
         let path = damage.path.to_string_lossy().into_owned();
@@ -149,10 +150,10 @@ fn cut_at(seed: u64, cut: u64) {
     let mut disk = SimDisk::new();
     disk.set_fault(Some(Fault::PowerCut(cut)));
     let mut acknowledged = Atoms::new();
-    // The cut may come in a call whose failure is reported alone.
+    // The cut may occur in a call whose failure is only reported.
     let worked = work(&disk, seed, 24, &mut acknowledged);
     assert!(worked.is_err() || disk.is_off(), "{what}");
-    // The recovery is cut as well, sometimes several times.
+    // The recovery is interrupted as well, sometimes several times.
     disk = disk.after_power_cut(&mut random);
     assert_no_index_without_data(&disk, &what);
     while random.below(2) == 0 {
@@ -177,7 +178,7 @@ fn cut_at(seed: u64, cut: u64) {
     }
 }
 
-/// Every call fails once, with the disk full, broken or not to be written to.
+/// Every call fails once, with the disk full, broken or read-only.
 #[test]
 fn a_failed_call_loses_nothing_and_the_store_continues() {
     let clean = SimDisk::new();
@@ -204,7 +205,7 @@ fn fail_once(fault: Fault) {
     let mut store = open(&disk);
     for number in 0..16 {
         let Ok(opened) = &store else {
-            // It failed while opening; it does not a second time.
+            // It failed while opening; the second attempt succeeds.
             store = open(&disk);
             continue;
         };
@@ -212,7 +213,7 @@ fn fail_once(fault: Fault) {
         if opened.put(&atoms).is_ok() {
             acknowledged.extend(atoms);
         } else {
-            // The very next attempt succeeds, and reads went on.
+            // The next attempt succeeds, and reads continued to work.
             assert_holds(opened, &acknowledged, &what);
             opened
                 .put(&atoms)
@@ -224,7 +225,7 @@ fn fail_once(fault: Fault) {
                 .maintain()
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
         }
-        // The check reads itself, and would run into the failure of a read.
+        // The check reads as well, and would encounter the failure of a read.
         if matches!(fault, Fault::Change(..)) {
             assert_nothing_is_left_over(&disk, opened, &what);
         }
@@ -236,7 +237,7 @@ fn fail_once(fault: Fault) {
     disk.set_fault(None);
     drop(store);
     assert_holds(&open(&disk).unwrap(), &acknowledged, &what);
-    // Nor does it after a cut: what is acknowledged after a failure is as good as before.
+    // Nor after a power cut: writes acknowledged after a failure are as durable as before.
     let disk = disk.after_power_cut(&mut Random::new(1));
     assert_holds(&open(&disk).unwrap(), &acknowledged, &what);
 }
@@ -285,7 +286,7 @@ fn a_read_only_directory_is_served() {
 }
 
 /// Puts, syncs, collates, merges and reopens under a policy that does not sync every write, with
-/// failures on the way. A write counts from the moment that a sync, or an orderly end, has returned.
+/// failures. A write counts as synced once a sync, or a clean shutdown, has returned.
 fn work_unsynced(disk: &SimDisk, sync: ColdStorageSync, seed: u64, synced: &mut Atoms) {
     let mut random = Random::new(seed);
     let mut written = Atoms::new();
@@ -327,7 +328,7 @@ fn synced_writes_survive_failures_and_a_power_cut_under_every_policy() {
         for seed in 0..1_200_u64 {
             let mut random = Random::new(seed ^ 0x5eed);
             let disk = SimDisk::new();
-            // A failure, some calls later the power cut; or the cut alone.
+            // A failure, followed some calls later by the power cut; or the cut alone.
             let at = random.next() % 120;
             let kind = [ErrorKind::StorageFull, ErrorKind::Other][random.below(2)];
             let faults = [
@@ -354,8 +355,8 @@ fn synced_writes_survive_failures_and_a_power_cut_under_every_policy() {
     );
 }
 
-/// A sync that says that it succeeded has forced everything, also what a failed write or a failed
-/// collation left behind.
+/// A sync that succeeds has forced all data, including that of a failed write or a failed
+/// collation.
 #[test]
 fn sync_forces_journals_that_a_failure_left_behind() {
     type Fail = fn(&ColdStore);
@@ -387,8 +388,8 @@ fn sync_forces_journals_that_a_failure_left_behind() {
     }
 }
 
-/// After a failed sync the system may have dropped what it could not write: a second sync that
-/// succeeds says nothing, and the atoms are written again.
+/// After a failed sync the system may have dropped unwritten data: a second sync that succeeds
+/// proves nothing, and the atoms are written again.
 #[test]
 fn a_failed_sync_is_not_trusted_the_second_time() {
     for sync in [ColdStorageSync::Interval, ColdStorageSync::Never] {
@@ -406,7 +407,7 @@ fn a_failed_sync_is_not_trusted_the_second_time() {
     }
 }
 
-/// An orderly end syncs whatever the policy is.
+/// A clean shutdown syncs under every policy.
 #[test]
 fn closing_syncs_under_every_policy() {
     for sync in [ColdStorageSync::Interval, ColdStorageSync::Never] {

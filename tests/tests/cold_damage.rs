@@ -1,6 +1,6 @@
-//! Damaged files of cold storage: whatever is damaged, and whatever the store does about it, no
-//! intact atom is lost, the damaged file is kept, and the ids of lost atoms are told until they are
-//! stored again.
+//! Damaged files of cold storage: regardless of the damage and of the store's reaction, intact
+//! atoms are not lost, the damaged file is kept, and the ids of lost atoms are reported until they
+//! are stored again.
 
 #![expect(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ fn try_open(disk: &SimDisk) -> Result<ColdStore, ColdError> {
     ColdStore::open_on(Arc::new(disk.clone()), Path::new(ROOT), options)
 }
 
-/// Atoms of one length, so that a test can tell which of them a byte belongs to.
+/// Returns atoms of equal length, so that a test can tell the atom that a byte belongs to.
 fn atoms(first: u64, count: u64) -> Atoms {
     (first..first + count)
         .map(|number| Atom::bytes([number.to_be_bytes(); 3].as_flattened()))
@@ -51,7 +51,8 @@ fn path(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
 }
 
-/// Four pairs of level 1 with twenty atoms each, one journal, and two files of a reference node.
+/// Creates four pairs of level 1 with twenty atoms each, one journal, and two files of a reference
+/// node.
 fn fill(disk: &SimDisk) -> BTreeMap<&'static str, Atoms> {
     let store = open(disk);
     let mut by_file = BTreeMap::new();
@@ -78,7 +79,7 @@ fn fill(disk: &SimDisk) -> BTreeMap<&'static str, Atoms> {
     by_file
 }
 
-/// The next step of a store with a damaged file.
+/// Operation on a store with a damaged file.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Verify,
@@ -113,7 +114,7 @@ fn take(store: ColdStore, disk: &SimDisk, step: Step) -> ColdStore {
     store
 }
 
-/// Everything that the reports of lost atoms have, read to their end.
+/// Returns all ids in the reports of lost atoms.
 fn all_lost(store: &ColdStore) -> BTreeSet<AtomId> {
     let mut lost = BTreeSet::new();
     while let Some(ids) = store.next_lost(7).unwrap() {
@@ -126,8 +127,8 @@ fn is_reported(stats: &ColdStats) -> bool {
     !stats.damages.is_empty() || !stats.set_aside.is_empty()
 }
 
-/// Takes all steps in this order after the damage; then everything intact is there, the rest is
-/// reported, and storing it again heals it.
+/// Performs all steps in this order after the damage. Then every intact atom must be present and
+/// the others reported; storing them again must resolve the report.
 #[track_caller]
 fn check(disk: &SimDisk, steps: &[Step], kept: &Atoms, lost: &Atoms, what: &str) {
     check_counted(disk, steps, kept, lost, true, what);
@@ -145,7 +146,8 @@ fn check_counted(
     let mut store = open(disk);
     for &step in steps {
         store = take(store, disk, step);
-        // A merge notices all damage of its level; other steps what they read.
+        // A merge detects all damage of its level; other steps detect damage in the data that they
+        // read.
         if matches!(step, Step::Merge) {
             let readable = kept
                 .iter()
@@ -170,7 +172,7 @@ fn check_counted(
     let told = all_lost(&store);
     assert!(told.is_subset(&ids), "{what}: told {told:?} of {ids:?}");
     let unknown: u64 = stats.set_aside.iter().map(|it| it.unknown).sum();
-    // Without index and lengths it is not known how many there were.
+    // Without index and lengths the number of atoms is unknown.
     let at_least = if is_counted { ids.len() as u64 } else { 1 };
     assert!(
         told.len() as u64 + unknown >= at_least,
@@ -178,7 +180,7 @@ fn check_counted(
         told.len(),
         ids.len()
     );
-    // Storing them again takes them off the list, and the incident stays until it is cleared.
+    // Storing them again removes them from the list, and the incident stays until it is cleared.
     store.put(lost).unwrap();
     assert_eq!(all_lost(&store), BTreeSet::new(), "{what}: healed");
     drop(store);
@@ -197,7 +199,7 @@ fn check_counted(
     assert_eq!(store.verify(&mut |_| ()).unwrap().damaged, 0, "{what}");
 }
 
-/// A kind of damage: the file, what is done to it, and which atoms of it cannot survive.
+/// Kind of damage: the file, the change, and the atoms that cannot survive it.
 struct Damage {
     file: String,
     description: String,
@@ -212,8 +214,8 @@ fn numbers(range: core::ops::Range<usize>) -> Vec<usize> {
     range.collect()
 }
 
-/// Damages a file of the pair at `name` in one of many ways. `has_lengths` says whether the pair has
-/// a lengths file, without which a cut index costs the atoms behind the cut.
+/// Damages a file of the pair at `name` in one of many ways. `has_lengths` is true if the pair has
+/// a lengths file, without which a truncated index loses the atoms behind the cut.
 fn damage_pair(disk: &SimDisk, name: &str, has_lengths: bool, random: &mut Random) -> Damage {
     let files = disk.files();
     let len = |end: &str| files[&path(&format!("{name}_{end}"))].len();
@@ -272,7 +274,7 @@ fn damage_pair(disk: &SimDisk, name: &str, has_lengths: bool, random: &mut Rando
             (file, "removed".to_owned(), numbers(lost))
         }
         8 => {
-            // The id of one entry and the bytes of another atom.
+            // The id of one entry with the bytes of another atom.
             let entry = random.below(20);
             let atom = (entry + 1 + random.below(19)) % 20;
             let (index, data) = (file("index"), file("data"));
@@ -294,7 +296,7 @@ fn damage_pair(disk: &SimDisk, name: &str, has_lengths: bool, random: &mut Rando
             (file, format!("cut to {cut}"), vec![])
         }
         _ => {
-            // Many entries at once, as a lost sector is.
+            // Many entries at once, as in a lost sector.
             let file = file("index");
             let from = 64 + random.below(2_000);
             damage(&file, &mut |bytes| bytes[from..from + 1_000].fill(0));
@@ -395,7 +397,7 @@ fn a_damaged_journal_costs_only_the_atoms_whose_bytes_are_damaged() {
                 )
             }
             1 => {
-                // Two records in a row.
+                // Two consecutive records.
                 let record = random.below(19);
                 let byte = |record: usize| 8 + record * record_bytes + 40 + 50;
                 disk.damage(&path(name), |bytes| {
@@ -420,7 +422,8 @@ fn a_damaged_journal_costs_only_the_atoms_whose_bytes_are_damaged() {
         let what = format!("seed {seed}, {name} {description}, {steps:?}");
         let is_cut_off = open(&disk).stats().damages.is_empty();
         if is_cut_off {
-            // Appended bytes that look like an interrupted write are none, and nothing is lost.
+            // Appended bytes that look like an interrupted write are not damage, and nothing is
+            // lost.
             let store = open(&disk);
             store.collate().unwrap();
             for (id, atom) in &kept {
@@ -464,7 +467,8 @@ fn a_damaged_file_of_a_reference_node_is_kept_with_the_id_in_its_name() {
     }
 }
 
-/// The power goes off anywhere in a repair, or a call of it fails; the next start repairs again.
+/// The power goes off anywhere in a repair, or one of its calls fails; the next start repairs
+/// again.
 #[test]
 fn a_power_cut_or_failure_during_a_repair_loses_no_intact_atom() {
     let mut cuts = 0;
@@ -483,7 +487,7 @@ fn a_power_cut_or_failure_during_a_repair_loses_no_intact_atom() {
         };
         disk.set_fault(Some(fault));
         if let Ok(store) = try_open(&disk) {
-            // Any of it may fail.
+            // Any of them may fail.
             let _ = store.verify(&mut |_| ());
             let _ = store.merge_with(1, &mut |_| ());
             let _ = store.collate();
@@ -503,7 +507,8 @@ fn a_power_cut_or_failure_during_a_repair_loses_no_intact_atom() {
     assert!(cuts > 400, "{cuts}");
 }
 
-/// The damaged file itself is kept byte for byte, under its name behind the number of the incident.
+/// The damaged file is kept byte for byte, under its name with the number of the incident as a
+/// prefix.
 #[test]
 fn damaged_files_are_kept_byte_for_byte() {
     for seed in 0..300 {
@@ -522,20 +527,20 @@ fn damaged_files_are_kept_byte_for_byte() {
             .cloned();
         let what = format!("seed {seed}, {} {}", damage.file, damage.description);
         assert_eq!(kept, damaged, "{what}");
-        // Nothing is left in the level.
+        // No file is left in the level.
         assert_eq!(disk.list(&path("level_1")).unwrap(), [], "{what}");
     }
 }
 
-/// Damaged pairs for which there is no room to be set aside stay where they are, are reported, and
-/// keep no intact pair from being merged; once incidents are cleared, they are repaired.
+/// Damaged pairs that cannot be set aside for lack of space stay in place, are reported, and do not
+/// prevent merges of intact pairs. Once incidents are cleared, they are repaired.
 #[test]
 fn damaged_pairs_without_room_to_be_set_aside_keep_nothing_from_being_merged() {
     let disk = SimDisk::new();
     fill(&disk);
     let used = open(&disk).stats().used_bytes;
     let options = ColdOptions {
-        // Level 1 is past its size with a single pair.
+        // Level 1 exceeds its size with a single pair.
         level_size_bytes: 100,
         // Room for the files of one pair, and not for those of two.
         limit_bytes: used,
@@ -552,7 +557,7 @@ fn damaged_pairs_without_room_to_be_set_aside_keep_nothing_from_being_merged() {
     };
     let mut aside = 0;
     while aside + bytes(&disk, "level_1/0_") <= used {
-        // A former incident of the size of a pair.
+        // An earlier incident of the size of a pair.
         let file = format!("damaged/{}_former", 100 + aside);
         disk.plant(&path(&file), &vec![0; 4_000]);
         aside += 4_000;

@@ -1,6 +1,6 @@
-//! Tampered directories of cold storage: they open without the tampered parts and report them, or are
-//! refused with an error that names the place. Nothing hangs, crashes or allocates by a number in a
-//! file.
+//! Tampered directories of cold storage: they open without the tampered parts and report them, or
+//! are refused with an error that names the place. Opening does not hang, crash or allocate by a
+//! number in a file.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
 
-/// Longer than anything here takes: what is not done by then hangs.
+/// Time after which an operation counts as hanging; longer than any operation here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LEVEL_BYTES: u64 = 2_000;
 
@@ -52,7 +52,8 @@ fn options(mapped: bool) -> ColdOptions {
     }
 }
 
-/// Two batches collated into a pair each, one in the journal; all that was put.
+/// Stores two batches that are collated into a pair each and one in the journal, and returns all
+/// atoms.
 fn fill(root: &Path) -> Vec<(AtomId, Atom)> {
     let store = ColdStore::open(root, options(false)).unwrap();
     let mut all = Vec::new();
@@ -67,11 +68,11 @@ fn fill(root: &Path) -> Vec<(AtomId, Atom)> {
     all
 }
 
-/// Opens the directory and reads all of it; gives the reported damage, or the error.
+/// Opens the directory and reads all of it. Returns the reported damage, or the error.
 fn open_and_read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, String> {
     let (root, all) = (root.to_owned(), all.to_vec());
     let (sender, receiver) = channel();
-    // A thread that hangs stays behind, and the test has failed.
+    // A hanging thread is left behind, and the test has failed.
     thread::spawn(move || sender.send(read(&root, &all, mapped)));
     let outcome = receiver.recv_timeout(PATIENCE);
     outcome.unwrap_or_else(|_| panic!("it hangs or has panicked"))
@@ -98,7 +99,7 @@ fn read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, Str
         }
     }
     let stats = store.stats();
-    // Damage that looks like an interrupted write, and damage that is repaired, are reported, too.
+    // Damage that looks like an interrupted write, and repaired damage, are reported too.
     let damages = stats.damages.iter().chain(&stats.interrupted);
     let damages = damages.map(ToString::to_string);
     let set_aside = stats.set_aside.iter().flat_map(|it| it.problems.clone());
@@ -110,7 +111,7 @@ fn read(root: &Path, all: &[(AtomId, Atom)], mapped: bool) -> Result<String, Str
     ))
 }
 
-/// The first file in `dir` whose name ends like this.
+/// Returns the first file in `dir` whose name ends with this text.
 fn file(dir: &Path, end: &str) -> PathBuf {
     let mut names: Vec<_> = fs::read_dir(dir)
         .unwrap()
@@ -145,7 +146,7 @@ fn huge(path: &Path) {
     stretch(path, 1 << 42);
 }
 
-/// Makes a file longer, by zeros that take no place on the disk.
+/// Extends a file by a hole that occupies no disk space.
 fn stretch(path: &Path, len: u64) {
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false);
@@ -158,7 +159,7 @@ fn bytes(path: &Path, content: &[u8]) {
 
 type Tamper = fn(&Path);
 
-/// Name of the case, change of the directory, and what the report has to contain.
+/// Name of the case, change of the directory, and text that the report must contain.
 const CASES: &[(&str, Tamper, &str)] = &[
     (
         "pipe for an index",
@@ -202,7 +203,8 @@ const CASES: &[(&str, Tamper, &str)] = &[
         "socket for data",
         |root| {
             replace(&file(&root.join("level_1"), "_data"), |path| {
-                // Beside a short path: the path of a socket has about a hundred bytes.
+                // Bound at a short path, because the path of a socket is limited to about a hundred
+                // bytes.
                 drop(UnixListener::bind(path).unwrap());
             });
         },

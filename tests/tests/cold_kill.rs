@@ -1,6 +1,6 @@
-//! Acknowledged writes survive the death of the process that writes, again and again.
+//! Durability of acknowledged writes across repeated kills of the writing process.
 //!
-//! `ASTREUM_KILLS` sets how often; 200 times without it.
+//! `ASTREUM_KILLS` sets the number of kills; 200 by default.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 const KILLS: u64 = 200;
-/// Longer than a writer takes to write on a busy machine.
+/// Time limit for a write on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Scratch(PathBuf);
@@ -29,8 +29,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Writes from batch `first` on until it is killed; gives the first batch that is not acknowledged.
-/// The time until then counts from so many acknowledgements on.
+/// Writes from batch `first` on until it is killed, and returns the first batch that is not
+/// acknowledged. The process is killed at `after` following this number of acknowledgements.
 fn write_and_kill(dir: &Path, first: u64, acknowledged: usize, after: Duration) -> u64 {
     let mut writer = Command::new(env!("CARGO_BIN_EXE_cold_writer"))
         .args([dir.to_str().unwrap(), &first.to_string()])
@@ -44,7 +44,7 @@ fn write_and_kill(dir: &Path, first: u64, acknowledged: usize, after: Duration) 
         whole_lines
             .filter_map(|line| line.parse::<u64>().ok())
             .inspect(|_| {
-                // After the first ones they are not waited for.
+                // The receiver ends after the first ones.
                 let _ = sender.send(());
             })
             .last()
@@ -71,14 +71,14 @@ fn acknowledged_writes_survive_kills_of_the_writer() {
     let (mut checked, mut levels) = (0, 0);
     for kill in 0..kills {
         let after = Duration::from_millis(5 + random.next() % 60);
-        // Every second one is killed wherever it is, perhaps still opening the directory; the others
-        // not before they have written, however slow the disk is.
+        // Every second process is killed at any point, perhaps while opening the directory; the
+        // others only after they have written, regardless of the speed of the disk.
         let acknowledged = if kill % 2 == 0 { 0 } else { 3 };
         next = write_and_kill(&scratch.0, next, acknowledged, after);
-        // The next process opens it as well; here it is only read, and not all of it every time.
+        // The next process opens it as well; here it is only read, and not completely every time.
         let from = if kill % 50 == 49 { 0 } else { checked };
         let store = ColdStore::open_to_read(&scratch.0, true);
-        // Killed before it made anything.
+        // Killed before it created any file.
         let Ok(store) = store else { continue };
         for number in from..next {
             for (id, atom) in batch(number) {

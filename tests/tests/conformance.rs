@@ -1,7 +1,7 @@
-//! Every conformance case, answered as `astreum conform` answers it and compared exactly.
+//! Every conformance case, answered like `astreum conform` and compared exactly.
 //!
-//! The cases in `vectors/` were answered by the Python package `astreum` 0.3.71. One test for each
-//! operation; each counts its cases, so that a file that gets lost or cut fails.
+//! The cases in `vectors/` were answered by the Python package `astreum` 0.3.71. Each operation has
+//! one test, which counts its cases, so that a missing or truncated file fails.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,11 +13,11 @@ use astreum_node::conform;
 use serde_json::Value;
 use std::path::Path;
 
-/// How many cases each operation has.
+/// Number of cases of each operation.
 const CASES: usize = 60;
 
-/// Where the answer differs from the one that the case expects. Of an operation that fails only
-/// that it does is compared.
+/// Describes the difference between the answer and the expected one. For an operation that fails,
+/// only the failure is compared.
 fn difference(case: &str) -> Option<String> {
     let case: Value = serde_json::from_str(case).unwrap();
     let mut request = case.clone();
@@ -54,7 +54,7 @@ fn check(op: &str) {
 
 macro_rules! conformance {
     ($($op:ident)*) => {
-        /// The operations that have cases here.
+        /// Operations that have cases here.
         const OPS: &[&str] = &[$(stringify!($op)),*];
 
         $(

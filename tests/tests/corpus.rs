@@ -1,4 +1,4 @@
-//! What fuzzing found stays found: every committed input runs through its target.
+//! Regression test of fuzzing: every committed input runs through its target.
 
 use astreum_tests::target::{TARGETS, mempool, producer, transition};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Whose turn it is: the public surface of the draw, from a genesis block on.
+//! Leader election: its public interface, from a genesis block on.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
@@ -46,7 +46,8 @@ fn a_slot_has_one_validator() {
     }
 }
 
-/// Each win halves the stake, so nobody keeps winning, and in the end all have the same chance.
+/// Each won slot halves the stake, so that no validator wins permanently, and in the end all have
+/// the same chance.
 #[test]
 fn stakes_wear_off_with_the_slots() {
     let (block, stakes) = chain(&[(3, 1_000_000), (4, 1), (5, 1)]);

@@ -1,5 +1,5 @@
-//! Hostile and deep input: everything that takes an expression takes a million nested ones on a
-//! small stack, and everything that reads text reads a hundred megabytes of it.
+//! Hostile and deep input: every function that takes an expression takes a million nested ones on a
+//! small stack, and every function that reads text reads a hundred megabytes of it.
 
 use astreum_core::atom::MemoryStore;
 use astreum_core::expr::Expr;
@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 const MILLION: usize = 1_000_000;
-/// Less than any platform gives a thread by itself.
+/// Stack size below the thread default of any platform.
 const STACK_BYTES: usize = 64 << 10;
 const LONG_TOKEN_BYTES: usize = 100 << 20;
 
@@ -22,7 +22,7 @@ fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
     assert!(matches!(outcome, Ok(Ok(()))), "the thread panicked");
 }
 
-/// `((…(inner)…))`
+/// Returns `((…(inner)…))`.
 fn nested_text(inner: &str) -> String {
     ["(".repeat(MILLION), inner.to_owned(), ")".repeat(MILLION)].concat()
 }
@@ -88,7 +88,7 @@ fn a_million_nested_lists_evaluate() {
     on_a_small_stack(|| {
         let mut machine = Machine::new(MemoryStore::new());
         let mut env = Env::new();
-        // A list of one item is its item, all the way down.
+        // A list of one item equals its item, at every depth.
         let evaluation = machine.eval_source(&nested_text("5"), &mut env);
         assert_eq!(*evaluation.value(), Expr::bytes([5]));
         // Lists of two are evaluated item by item, so all of them are open at the innermost one.
@@ -103,7 +103,7 @@ fn a_million_nested_lists_evaluate() {
     });
 }
 
-/// `(error "eval" "… limit")`
+/// Returns whether the value is `(error "eval" "… limit")`.
 fn is_limit(value: &Expr) -> bool {
     value
         .as_error()
@@ -131,7 +131,7 @@ fn a_hundred_megabytes_are_one_token() {
         let tokens = tokenize(&source).unwrap();
         assert_eq!(tokens.len(), 1, "{kind}");
         let expr = parse(&source).unwrap();
-        // So many digits are no integer any more.
+        // A token with this many digits is not an integer any more.
         assert_eq!(expr.as_symbol().map(str::len), Some(source.len()));
     }
     let mut string = "x".repeat(LONG_TOKEN_BYTES);
@@ -169,7 +169,7 @@ fn a_program_that_would_run_for_ever_stops_without_a_meter() {
     for source in [
         // A stack program that jumps to its start.
         "(1 ((0 jump) sk))",
-        // A function that calls itself in its last place, and one that does not.
+        // A function that calls itself in tail position, and one that does not.
         "(((x again) (x) fn) again def) (1 again)",
         "(((1 (x again)) (x) fn) again def) (1 again)",
     ] {
@@ -185,13 +185,15 @@ fn a_program_that_would_run_for_ever_stops_without_a_meter() {
             "{source} ended with {}",
             to_text(evaluation.value(), 200)
         );
-        // What passes the limit is counted before it is refused: one step's worth at most.
+        // Steps beyond the limit are counted before they are refused: at most those of one
+        // operation.
         let past = evaluation.steps().saturating_sub(limits.steps);
         assert!(past <= 1_000, "{source} went {past} steps past its limit");
     }
 }
 
-/// The error that passing a limit gives, wherever it was noticed, possibly as an item of a list.
+/// Returns whether the value contains the error of an exceeded limit of any topic, possibly as an
+/// item of a list.
 fn is_limit_of_any_topic(value: &Expr) -> bool {
     to_text(value, 4_096).contains(" limit")
 }

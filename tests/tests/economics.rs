@@ -1,4 +1,4 @@
-//! The default genesis: what filling a disk costs, by what transactions really leave.
+//! Default genesis: the cost of filling a disk, based on the measured state of transactions.
 
 use astreum_core::chain::{Address, FILLED_BYTES, Genesis};
 use astreum_core::integer::Natural;
@@ -26,7 +26,7 @@ fn filling_a_disk_costs_a_tenth_of_the_supply_in_every_measured_way() {
                 epoch.share_ppm(&cost) >= 100_000,
                 "block {blocks}: {way:?} costs {cost}"
             );
-            // What the genesis says of itself is not more than what is measured.
+            // The cost that the genesis states does not exceed the measured one.
             assert!(
                 stated <= cost,
                 "block {blocks}: {stated} by {way:?}, which costs {cost}"
@@ -58,7 +58,7 @@ fn a_transfer_costs_at_most_ten_in_the_first_year() {
         (YEAR_BLOCKS, &all, 10),
     ] {
         let epoch = Epoch::of(&genesis, blocks, staked);
-        // A transfer of a short amount, with a counter that is a time.
+        // A transfer of a short amount, with a timestamp as its counter.
         assert_eq!(
             epoch.cost(510),
             Natural::from(u64::from(expected)),

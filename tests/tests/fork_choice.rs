@@ -1,8 +1,8 @@
-//! Fork choice under simulated networks and attackers. The tables of `tests/docs/fork-choice.md` are
-//! the same simulations with more trials (`--bin fork_choice`).
+//! Fork choice under simulated networks and attackers. The tables of `tests/docs/fork-choice.md`
+//! are the same simulations with more trials (`--bin fork_choice`).
 //!
-//! Each attack is also tried on the rule that it defeated, so that a scenario which attacks nothing
-//! is noticed.
+//! Each attack is also run on the rule that it defeated, so that a scenario without an effect is
+//! detected.
 
 use astreum_tests::random::Random;
 use astreum_tests::sim::fork_choice::blocks::{Blocks, Election};
@@ -43,7 +43,7 @@ fn equivocation(share_percent: u64, rule: Rule, election: Election) -> Report {
 
 fn gone_within_partition(rule: Rule) -> Report {
     let stakes = Stakes::Large.amounts(&mut Random::new(1));
-    // The large one and three small ones against the others.
+    // The large validator and three small ones against the others.
     let sides = (0..stakes.len()).map(|validator| u8::from(validator > 3));
     network::run(&Settings {
         slots: 1_500,
@@ -71,14 +71,14 @@ fn walk_agrees_with_an_independent_model_on_random_trees() {
         check(0..half).with(other.join().expect("a property does not hold"))
     });
     assert_eq!((survey.trees, survey.deep_dependent), (TREES, 0));
-    // Enough of them to mean anything, and near forks that do depend on the start.
+    // A significant number of them, and near forks that do depend on the start.
     assert!(survey.deep > TREES / 20, "{survey:?}");
     assert!(survey.other_dependent > TREES / 100, "{survey:?}");
     assert!(survey.moves > TREES, "{survey:?}");
 }
 
-/// Failure 1 of the first plan: "higher and at least as much stake" is not an order, so that each
-/// side of a partition may have what the other one lacks, for ever.
+/// Failure 1 of the first draft: "higher and at least as much stake" is not an order, so that each
+/// side of a partition may have a property that the other one lacks, forever.
 #[test]
 fn sides_of_a_partition_do_not_stay_apart() {
     let report = gone_within_partition(Rule::Product);
@@ -97,7 +97,7 @@ fn sides_of_a_partition_do_not_stay_apart() {
     }
 }
 
-/// Failure 2 of the first plan: a validator that gives each half its own branch keeps them apart.
+/// Failure 2 of the first draft: a validator that sends each half its own branch keeps them apart.
 /// With the reference's election it also has the next slot whenever it has one.
 #[test]
 fn equivocating_validator_does_not_hold_nodes_apart() {
@@ -114,8 +114,8 @@ fn equivocating_validator_does_not_hold_nodes_apart() {
     }
 }
 
-/// Failure 3 of the first plan: up to 16 blocks deep any branch that is higher won, so that 0.1 % of
-/// the stake undid them: with ids that it tries, or after an outage.
+/// Failure 3 of the first draft: up to 16 blocks deep any higher branch won, so that 0.1 % of the
+/// stake undid them: with ids that it tries, or after an outage.
 #[test]
 fn permille_of_the_stake_does_not_undo_blocks() {
     let tried = |honest, depth| private::Attack {
@@ -173,7 +173,7 @@ fn partition_deeper_than_the_limit_waits_for_the_operator() {
     });
     assert!(report.operator_needed > 0 && report.healed_after.is_none());
     assert!(report.deepest_reorganization() <= 16);
-    // Both sides go on all the while.
+    // Both sides make blocks all the time.
     assert!(report.height > 1_200, "{}", report.height);
 }
 
@@ -210,13 +210,13 @@ fn large_validator_gains_nothing_by_orphaning_others() {
 #[test]
 fn undoing_blocks_takes_more_stake_the_more_of_it_has_produced_them() {
     let share = |count, depth| private::undo_share_permille(Honest::Equal(count), depth, 0, 20, 10);
-    // One validator has spoken for all of the stake at once.
+    // One validator has voted with all of the stake at once.
     assert!(
         share(1, 16).is_none_or(|share| share >= 450),
         "{:?}",
         share(1, 16)
     );
-    // Of 100, 16 blocks are by at most 16 %.
+    // Of 100 validators, 16 blocks represent at most 16 % of the stake.
     let (few, many) = (share(100, 16), share(100, 256));
     assert!(few < many || many.is_none(), "{few:?} {many:?}");
     assert!(many.is_none_or(|share| share >= 400), "{many:?}");

@@ -4,7 +4,8 @@ use astreum_core::atom::MemoryStore;
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Machine};
 
-/// The results of a script, one environment for all its expressions, as `{:#}` prints them.
+/// Returns the results of a script as `{:#}` prints them, with one environment for all its
+/// expressions.
 fn script(source: &str) -> Vec<String> {
     let mut machine = Machine::new(MemoryStore::new());
     let mut env = Env::new();
@@ -20,7 +21,7 @@ fn result(source: &str) -> String {
     script(source).pop().unwrap_or_default()
 }
 
-/// An error value as it prints.
+/// Returns the printed form of an error value.
 fn eval_error(message: &str) -> String {
     format!("{:#}", Expr::error("eval", message))
 }

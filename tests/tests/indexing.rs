@@ -1,4 +1,4 @@
-//! Who has what: a node tells those nearest to an atom that it has it, and others find it there.
+//! Provider index: a node advertises an atom to the nodes nearest to it, where others find it.
 
 #![expect(clippy::indexing_slicing, reason = "a failure fails the test")]
 
@@ -9,7 +9,7 @@ use core::time::Duration;
 
 const NODES: usize = 8;
 
-/// Nodes that know each other.
+/// Creates nodes that know each other.
 fn world() -> World {
     let mut world = World::new(1, NODES, false);
     for number in 0..NODES {
@@ -20,7 +20,7 @@ fn world() -> World {
     world
 }
 
-/// Who has a record of where this atom is.
+/// Returns the nodes that have a provider record of this atom.
 fn indexed_at(world: &World, id: &AtomId) -> Vec<usize> {
     let knows = |number: &usize| {
         let running = world.hosts()[*number].running.as_ref();
@@ -40,7 +40,7 @@ fn what_is_put_is_indexed_by_others_and_found_through_them() {
         world.put(0, vec![(id, atom)]);
         world.run(Duration::from_secs(1));
         let at = indexed_at(&world, &id);
-        // Where the owner itself is the nearest, searches end at the owner.
+        // Where the owner itself is the nearest, lookups end at the owner.
         told += usize::from(!at.is_empty());
         assert!(at.len() <= 3 && !at.contains(&0), "{at:?}");
         world.found.clear();

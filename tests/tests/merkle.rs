@@ -1,4 +1,4 @@
-//! Lists as chains of atoms: the id of the head commits to every item and to their order.
+//! Lists of linked atoms: the id of the head commits to every item and to their order.
 
 use astreum_core::atom::{AtomId, MemoryStore, bytes_list, collect_list};
 use astreum_core::expr::Expr;

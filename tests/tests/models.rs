@@ -1,4 +1,4 @@
-//! Random programs give the same value, cost, atoms and bindings as in the models.
+//! Random programs, compared with the models by value, cost, atoms and bindings.
 
 mod support;
 
@@ -41,7 +41,7 @@ proptest! {
             env.set(&name, value);
         }
         let mut scope = bindings();
-        // One machine for all: what it keeps of an expression must not change the next.
+        // One machine for all: its caches of one expression must not change the next.
         for expr in exprs {
             let mut meter = Meter::new(Some(limit));
             let mut walk = walk::Walk {

@@ -1,4 +1,4 @@
-//! Tokens to expressions, as the language documents it.
+//! Parsing of tokens to expressions, as the language documents it.
 
 use astreum_core::expr::Expr;
 use astreum_core::text::{ParseErrorKind, Parser, parse};

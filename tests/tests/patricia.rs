@@ -1,4 +1,4 @@
-//! The binary radix trie that accounts, stakes and contracts are kept in.
+//! Binary radix trie of accounts, stakes and contracts.
 
 #![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
@@ -6,7 +6,7 @@ use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::trie::{Proof, Scalar, Trie, entries, get};
 use std::collections::BTreeMap;
 
-/// Keys with shared starts, one of which is the start of others.
+/// Returns pairs whose keys share prefixes, with one key as the prefix of others.
 fn pairs() -> BTreeMap<Vec<u8>, Vec<u8>> {
     [
         "a", "ab", "abc", "b", "romane", "romanus", "romulus", "ruber",

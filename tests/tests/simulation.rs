@@ -1,14 +1,14 @@
-//! Many nodes under faults, in virtual time: what was promised holds, and each run can be repeated.
+//! Many nodes under faults, in virtual time: the promises hold, and each run is reproducible.
 
 use astreum_tests::sim::trial::{self, ChainReport, Settings};
 use std::panic::resume_unwind;
 
-/// Short trials in every run of the tests.
+/// Number of short trials in every run of the tests.
 const SEEDS: u64 = 1_000;
-/// Threads that share them.
+/// Number of threads that share them.
 const THREADS: usize = 2;
 
-/// Trials with a network in two parts. Each takes as long as twenty others.
+/// Number of trials with a partitioned network. Each takes as long as twenty others.
 const PARTITIONS: u64 = 1;
 
 #[test]
@@ -33,7 +33,7 @@ fn halves_of_a_network_that_made_200_blocks_each_agree_and_lose_no_transaction()
     assert!(chains.returned >= 10 * PARTITIONS, "{chains:?}");
 }
 
-/// Runs the trials of these seeds, and adds up faults and what happened to chains.
+/// Runs the trials of these seeds, and returns the sums of the faults and of the chain statistics.
 fn run_all(seeds: u64, settings: fn(u64) -> Settings) -> (u64, ChainReport) {
     let worker = |first: u64| {
         let (mut faults, mut chains) = (0, ChainReport::default());

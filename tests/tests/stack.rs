@@ -1,4 +1,4 @@
-//! The stack machine: opcodes, what they charge, and how they fail.
+//! Stack machine: opcodes, their charges, and their failures.
 
 use astreum_core::atom::{Atom, AtomId, AtomKind, AtomSource, MemoryStore};
 use astreum_core::expr::{Bytes, Expr};
@@ -17,7 +17,7 @@ fn run(code: &[&[u8]]) -> Evaluation {
     run_with(MemoryStore::new(), code, None).0
 }
 
-/// The value that is left and what was charged.
+/// Checks the resulting value and the charge.
 fn gives(code: &[&[u8]], value: &[u8], used: u64) {
     let evaluation = run(code);
     assert_eq!(*evaluation.value(), Expr::bytes(value), "{code:?}");

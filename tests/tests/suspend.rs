@@ -1,4 +1,4 @@
-//! Evaluations that are suspended and resumed end as if they had run at once.
+//! Suspended and resumed evaluations, compared with uninterrupted ones.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that panics has failed, and says where"
@@ -16,14 +16,14 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use support::programs::{atoms, bindings, code, expr, store};
 
-/// How an evaluation is cut into pieces; each number is used once and then again from the start.
+/// Division of an evaluation into pieces; each number is used once, then the sequence repeats.
 #[derive(Clone, Debug)]
 struct Cuts {
     /// Steps of each slice.
     slices: Vec<u64>,
-    /// What is granted at each refused charge.
+    /// Amounts granted at each refused charge.
     grants: Vec<u64>,
-    /// Whether a suspended evaluation goes through its bytes to another machine.
+    /// True for each suspension whose evaluation moves as bytes to another machine.
     moves: Vec<bool>,
 }
 
@@ -40,7 +40,7 @@ fn cuts() -> impl Strategy<Value = Cuts> {
         })
 }
 
-/// What an evaluation came to, with all that it left.
+/// Result of an evaluation, with all its effects.
 #[derive(PartialEq, Debug)]
 struct Result {
     evaluation: (Expr, Outcome, u64, u64, u64),
@@ -84,7 +84,7 @@ fn at_once(task: Task<'_>, limits: Limits, meter: u64) -> Result {
     result(&evaluation, machine.store(), &env)
 }
 
-/// Runs a task in pieces: every atom is missing at first, the meter starts at nothing.
+/// Runs a task in pieces: every atom is missing at first, and the meter starts at zero.
 fn in_pieces(task: Task<'_>, limits: Limits, meter: u64, cuts: &Cuts) -> (Result, usize) {
     let all = store().0;
     let fresh = || Machine::with_limits(MemoryStore::new(), limits);
@@ -121,7 +121,8 @@ fn in_pieces(task: Task<'_>, limits: Limits, meter: u64, cuts: &Cuts) -> (Result
     (result(&evaluation, &left, &env), count)
 }
 
-/// Brings what an evaluation waits for, or refuses it where it would have failed at once.
+/// Supplies the atom or charge that an evaluation waits for, or refuses it where it would have
+/// failed at once.
 fn answer<'a>(
     suspended: &mut Suspended,
     machine: &mut Machine<MemoryStore>,

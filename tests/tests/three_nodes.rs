@@ -1,7 +1,7 @@
 //! Ten minutes of two validators and a follower, in virtual time. Each node is the whole state
-//! machine of the chain, with a store in memory; what is around it is here: a clock that only mining
-//! and the network move on, links that can be cut, and nodes that stop and start again from what
-//! their disk would hold.
+//! machine of the chain, with a store in memory. This file contains its environment: a clock that
+//! only mining and the network advance, links that can be cut, and nodes that stop and restart from
+//! the content that their disk would have.
 
 #![expect(
     clippy::unwrap_used,
@@ -30,18 +30,18 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// When the chain begins.
+/// Time at which the chain begins.
 const BEGINNING: u64 = 1_800_000_000;
-/// What a nonce takes.
+/// Duration of a nonce attempt.
 const ATTEMPT: Duration = Duration::from_millis(6);
-/// Nonces that are tried in one call.
+/// Number of nonces that are tried in one call.
 const SLICE: u64 = 16;
-/// How long a message is on its way.
+/// Latency of a message.
 const LATENCY: Duration = Duration::from_millis(15);
-/// The first validator, the second, and one who only follows.
+/// The first validator, the second, and a follower.
 const NODES: [usize; 3] = [0, 1, 2];
 const FOLLOWER: usize = 2;
-/// Who pays, and who is paid.
+/// Key numbers of the payer and of the payee.
 const PAYER: u8 = 11;
 const PAID: u8 = 12;
 
@@ -53,7 +53,7 @@ fn address(number: u8) -> Address {
     Address::from(key(number).verifying_key())
 }
 
-/// The key that a validator signs with.
+/// Returns the number of the key that a validator signs with.
 fn signer(at: usize) -> u8 {
     u8::try_from(at).unwrap() + 1
 }
@@ -62,7 +62,7 @@ fn peer(at: usize) -> PublicKey {
     PublicKey::new([signer(at); 32])
 }
 
-/// Unlike any with another number.
+/// Returns a transfer that is unique to its number.
 fn transfer(number: u64) -> Transaction {
     let unsigned = Unsigned {
         chain_id: Natural::ZERO,
@@ -77,17 +77,17 @@ fn transfer(number: u64) -> Transaction {
 struct Node {
     chain: Chain,
     is_up: bool,
-    /// Whether something has happened since it was last let do its work.
+    /// True if an event has occurred since it last did its work.
     is_stirred: bool,
-    // What a disk would hold.
+    // Content of a disk.
     store: MemoryStore,
     signed: SigningRecord,
     saved: Option<SavedHead>,
-    /// Blocks of its own, as it named them.
+    /// Blocks of its own, in the order in which it announced them.
     own: Vec<Head>,
 }
 
-/// What is on its way.
+/// Message in transit.
 enum Event {
     Head { from: usize, to: usize, id: AtomId },
     Fetch { at: usize, action: Effect },
@@ -96,10 +96,10 @@ enum Event {
 struct Net {
     now: Duration,
     nodes: Vec<Node>,
-    /// By when they come, and in which order they were sent.
+    /// Events by the time at which they arrive, and by the order in which they were sent.
     events: BTreeMap<(Duration, u64), Event>,
     sent: u64,
-    /// Whether the first validator is cut off from the others.
+    /// True while the first validator is cut off from the others.
     is_cut: bool,
     genesis: AtomId,
 }
@@ -128,7 +128,7 @@ impl Net {
             genesis: id,
         };
         for at in NODES {
-            // The follower knows nothing; it hears of the chain.
+            // The follower has no blocks; it learns of the chain from others.
             let is_validator = at != FOLLOWER;
             let saved = is_validator.then(|| head.saved(Some(id)));
             net.nodes.push(Node {
@@ -216,7 +216,7 @@ impl Net {
                 node.is_stirred = true;
                 node.saved = Some(saved);
                 let id = head.id();
-                // After a start it names the last one again.
+                // After a start it announces the last one again.
                 let is_named = node.own.iter().any(|own| own.id() == id);
                 if head.state() == HeadState::Own && id != self.genesis && !is_named {
                     node.own.push(head);
@@ -251,7 +251,7 @@ impl Net {
         }
     }
 
-    /// What any other node that can be reached has of this.
+    /// Returns the atoms of this id that any other reachable node has.
     fn fetched(&self, at: usize, id: AtomId) -> Result<Vec<Atom>, FetchError> {
         let mut others = NODES
             .into_iter()
@@ -302,7 +302,7 @@ impl Net {
         }
     }
 
-    /// Lets a node do one piece of work if some is due; whether there was any.
+    /// Lets a node do one piece of work if it is due. Returns whether it was.
     fn turn(&mut self, at: usize) -> bool {
         let node = &mut self.nodes[at];
         let due = node.chain.poll_timeout();
@@ -314,7 +314,7 @@ impl Net {
         let before = self.attempts(at);
         self.call(at, Chain::advance);
         if let Some(before) = before {
-            // A search that has ended, or begun anew, has taken a slice or less.
+            // A search that has ended, or was restarted, has taken at most a slice.
             let after = self.attempts(at).filter(|after| *after >= before);
             let tried = after.map_or(SLICE, |after| after - before);
             self.now += ATTEMPT * u32::try_from(tried).unwrap();
@@ -347,7 +347,7 @@ impl Net {
         }
     }
 
-    /// Every node names its head to every other, as they do when they meet.
+    /// Makes every node send its head to every other, as nodes do when they meet.
     fn meet(&mut self) {
         for from in NODES {
             if let Some(id) = self.head_of(from) {
@@ -373,7 +373,7 @@ impl Net {
         self.meet();
     }
 
-    /// Somebody gives a transaction to these validators.
+    /// Announces a transaction to these validators.
     fn announce(&mut self, to: &[usize], transaction: &Transaction) {
         for &at in to {
             assert!(self.nodes[at].is_up, "it would not be heard");
@@ -398,7 +398,7 @@ impl Net {
         head.map_or(0, Head::height)
     }
 
-    /// The chain up to a node's head, as it is stored there, the genesis first.
+    /// Returns the chain up to a node's head, as stored there, the genesis first.
     fn blocks(&self, at: usize) -> Vec<Block> {
         let store = &self.nodes[at].store;
         let mut next = self.head_of(at).unwrap();
@@ -425,7 +425,8 @@ fn time(block: &Block) -> u64 {
     block.timestamp.to_u64().unwrap()
 }
 
-/// Runs so long, with a transfer every few seconds to these validators; the transfers.
+/// Lets `seconds` pass, with a transfer every five seconds to these validators, and adds the
+/// transfers to `sent`.
 fn live(net: &mut Net, seconds: u64, to: &[usize], sent: &mut Vec<AtomId>) {
     for _ in 0..seconds / 5 {
         let transaction = transfer(u64::try_from(sent.len()).unwrap());
@@ -435,7 +436,7 @@ fn live(net: &mut Net, seconds: u64, to: &[usize], sent: &mut Vec<AtomId>) {
     }
 }
 
-/// Ten minutes; the chain in the end.
+/// Runs ten minutes and returns the resulting chain.
 fn ten_minutes() -> Vec<AtomId> {
     let mut net = Net::new();
     let mut sent = Vec::new();
@@ -449,14 +450,14 @@ fn ten_minutes() -> Vec<AtomId> {
         .collect();
     assert_eq!(made, BTreeSet::from([address(1), address(2)]));
 
-    // One stops; the other takes its slots over.
+    // One validator stops; the other takes over its slots.
     net.stop(1);
     let stopped = (net.now.as_secs(), net.height(1));
     live(&mut net, 120, &[0], &mut sent);
     let alone = net.height(FOLLOWER) - before;
     assert!(alone > 15, "{alone} blocks of one validator in 120 seconds");
 
-    // It comes back where it was, catches up, and makes blocks again.
+    // It restarts from its stored state, catches up, and makes blocks again.
     net.start(1);
     assert_eq!(net.height(1), 0, "nothing is loaded yet");
     net.run(5);
@@ -474,7 +475,7 @@ fn ten_minutes() -> Vec<AtomId> {
     assert_eq!(by_second(stopped.0 + 2, restarted), 0);
     assert!(by_second(restarted, u64::MAX) > 10);
 
-    // Two forks, one of them seen by the first validator alone.
+    // Two forks, one of which only the first validator knows.
     net.is_cut = true;
     let parting = net.height(FOLLOWER);
     live(&mut net, 50, &[0], &mut sent);
@@ -484,7 +485,7 @@ fn ten_minutes() -> Vec<AtomId> {
     net.is_cut = false;
     net.meet();
     live(&mut net, 170, &[0, 1], &mut sent);
-    // Until the last block has been heard of everywhere.
+    // Until the last block has reached every node.
     for _ in 0..50 {
         if NODES.iter().all(|at| net.head_of(*at) == net.head_of(0)) {
             break;
@@ -516,7 +517,7 @@ fn ten_minutes() -> Vec<AtomId> {
     assert_eq!(head.state(), HeadState::Verified);
     assert!(head.height() > 200, "{} blocks", head.height());
 
-    // Every transfer is in it once, also those of the fork that was left.
+    // Every transfer is included once, including those of the abandoned fork.
     let mut included = Vec::new();
     for block in net.blocks(FOLLOWER) {
         included.extend(read_ids(&net.nodes[FOLLOWER].store, block.transactions).unwrap());
@@ -525,7 +526,8 @@ fn ten_minutes() -> Vec<AtomId> {
     sent.sort_unstable();
     assert_eq!(included, sent);
 
-    // Nobody has signed twice for one parent, nor went back in time, not over the restart either.
+    // No validator has signed two blocks on one parent, nor gone back in time, including across the
+    // restart.
     for node in &net.nodes[..FOLLOWER] {
         let parents: BTreeSet<AtomId> = node.own.iter().map(|head| head.block().previous).collect();
         assert_eq!(parents.len(), node.own.len());
@@ -540,6 +542,6 @@ fn ten_minutes() -> Vec<AtomId> {
 #[test]
 fn two_validators_and_a_follower_agree_over_a_restart_and_a_fork() {
     let chain = ten_minutes();
-    // The state machines know no other time and no other chance than what they are given.
+    // The state machines use no other time and no other randomness than their inputs.
     assert_eq!(ten_minutes(), chain);
 }

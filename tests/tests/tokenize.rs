@@ -1,4 +1,4 @@
-//! Source text to tokens, as the language documents it.
+//! Tokenization of source text, as the language documents it.
 
 use astreum_core::text::{ParseErrorKind, TokenKind, tokenize};
 

@@ -1,4 +1,4 @@
-//! The small forms that everything else is written in: integers as bytes, ids as text.
+//! Basic encodings that all others use: integers as bytes, ids as text.
 
 use astreum_core::atom::AtomId;
 use astreum_core::integer::Natural;

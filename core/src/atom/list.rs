@@ -1,12 +1,13 @@
-//! Chains of atoms: `next` links from a head to [`AtomId::ZERO`].
+//! Linked lists of atoms: `next` links from a head to [`AtomId::ZERO`].
 
 use super::{Atom, AtomId, AtomKind, AtomSource, SourceError};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A chain of bytes atoms that holds `values` in order: the head's id and the atoms, head first.
+/// Creates a linked list of bytes atoms that holds `values` in order. Returns the id of the head
+/// and the atoms, head first.
 ///
-/// No values give [`AtomId::ZERO`] and no atoms.
+/// Without values, returns [`AtomId::ZERO`] and no atoms.
 pub fn bytes_list<V: AsRef<[u8]>>(values: &[V]) -> (AtomId, Vec<Atom>) {
     let mut next = AtomId::ZERO;
     let mut atoms = Vec::with_capacity(values.len());
@@ -19,14 +20,14 @@ pub fn bytes_list<V: AsRef<[u8]>>(values: &[V]) -> (AtomId, Vec<Atom>) {
     (next, atoms)
 }
 
-/// Why a chain could not be walked to its end.
+/// Reason a list could not be read to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListError<E> {
-    /// An atom of the chain did not come.
+    /// An atom of the list is missing, or the source failed.
     Source(SourceError<E>),
-    /// The chain has more atoms than the caller allows.
+    /// The list has more atoms than the caller allows.
     TooLong {
-        /// How many are allowed.
+        /// Maximum number of atoms.
         max: usize,
     },
 }
@@ -42,12 +43,13 @@ impl<E: fmt::Display> fmt::Display for ListError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ListError<E> {}
 
-/// The atoms of the chain that starts at `head`, in order, at most `max_atoms` of them.
+/// Reads the atoms of the list that starts at `head`, in order, at most `max_atoms` of them.
 ///
-/// A chain that starts at [`AtomId::ZERO`] is the empty list.
+/// [`AtomId::ZERO`] as the head is the empty list.
 ///
 /// # Errors
-/// When an atom is missing, the source fails, or the chain is longer than `max_atoms`.
+/// Returns [`ListError::Source`] if an atom is missing or the source fails, and
+/// [`ListError::TooLong`] if the list has more than `max_atoms` atoms.
 pub fn collect_list<S: AtomSource + ?Sized>(
     source: &S,
     head: AtomId,

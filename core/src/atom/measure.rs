@@ -1,21 +1,21 @@
-//! Length of a list without its atoms.
+//! Measurement of a list's length without storing its atoms.
 
 use super::{Atom, AtomId};
 
-/// Length of a run of a list's atoms, starting with one that is known by its id, and what follows
-/// it. Ids are hashes, so this is true for ever.
+/// Length of a run of list atoms that starts with an atom known by its id, and the id that follows
+/// it. Ids are hashes, so the values never change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ListStretch {
-    /// Atoms of the run.
+    /// Number of atoms in the run.
     pub atoms: u64,
-    /// Their stored bytes.
+    /// Total size of their stored forms, in bytes.
     pub bytes: u64,
-    /// The atom after the run; [`AtomId::ZERO`] at the end of the list.
+    /// Id of the atom after the run; [`AtomId::ZERO`] at the end of the list.
     pub next: AtomId,
 }
 
-/// Measures a list while its atoms come, without keeping them: each is checked against the id that
-/// the one before it names.
+/// Measures a list while its atoms arrive, without storing them. Each atom is checked against the
+/// `next` id of the previous one.
 ///
 /// ```
 /// use astreum_core::atom::{ListMeasurer, bytes_list};
@@ -39,8 +39,8 @@ pub struct ListMeasurer {
 }
 
 impl ListMeasurer {
-    /// Starts at the head of a list; it is too long if it has more than `max_atoms`, or more stored
-    /// bytes than `max_bytes`.
+    /// Creates a measurer for the list that starts at `head`. The list is too long if it has more
+    /// than `max_atoms` atoms or more than `max_bytes` stored bytes.
     #[must_use]
     pub const fn new(head: AtomId, max_atoms: u64, max_bytes: u64) -> Self {
         Self {
@@ -61,28 +61,29 @@ impl ListMeasurer {
         self.head
     }
 
-    /// Returns the id of the next atom, `None` at the end of the list or once it is too long.
+    /// Returns the id of the next atom, or `None` at the end of the list or once it is too long.
     #[must_use]
     pub fn wanted(&self) -> Option<AtomId> {
         let next = self.stretch.next;
         (!next.is_zero() && !self.is_too_long()).then_some(next)
     }
 
-    /// Adds the next atom, whose id the caller has computed; `false`, and nothing is added, if
-    /// another one is wanted.
+    /// Adds the next atom, whose id the caller has computed. Returns `false` and adds nothing if a
+    /// different atom is expected.
     pub fn push(&mut self, id: AtomId, atom: &Atom) -> bool {
         if self.wanted() != Some(id) {
             return false;
         }
         self.stretch.atoms = self.stretch.atoms.saturating_add(1);
-        // A usize has at most 64 bits on every target that Rust has.
+        // A usize has at most 64 bits on every target that Rust supports.
         let bytes = atom.stored_len() as u64;
         self.stretch.bytes = self.stretch.bytes.saturating_add(bytes);
         self.stretch.next = atom.next();
         true
     }
 
-    /// Adds a run that was measured before and starts with the wanted atom; `false` if it is empty.
+    /// Adds a run that was measured earlier and starts with the expected atom. Returns `false` and
+    /// adds nothing if the run is empty or no atom is expected.
     pub fn skip(&mut self, run: ListStretch) -> bool {
         if run.atoms == 0 || self.wanted().is_none() {
             return false;
@@ -101,7 +102,7 @@ impl ListMeasurer {
         self.stretch.atoms > self.max_atoms || self.stretch.bytes > self.max_bytes
     }
 
-    /// Returns what was measured so far, from the head on.
+    /// Returns the length measured so far, starting at the head.
     #[must_use]
     pub const fn stretch(&self) -> ListStretch {
         self.stretch

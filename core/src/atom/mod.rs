@@ -1,15 +1,15 @@
-//! The atom: the one unit that storage, network and machine share.
+//! Atoms: the common unit of storage, network and machine.
 //!
-//! An atom is a kind, a link to another atom and some data. Its id is
-//! `BLAKE3(kind ‖ BLAKE3(data) ‖ next ‖ len(data) as u64 LE)`, so an id commits to everything, and
-//! a chain of atoms is committed to by the id of its head. Stored bytes are
-//! `next (32) ‖ kind (1) ‖ data` (source of both: the reference's `storage/models/atom.py`).
+//! An atom is a kind, a link to another atom and data. Its id is
+//! `BLAKE3(kind ‖ BLAKE3(data) ‖ next ‖ len(data) as u64 LE)`, so an id commits to all parts, and
+//! the id of the head commits to a whole list. The stored form is `next (32) ‖ kind (1) ‖ data`
+//! (source of both: the reference's `storage/models/atom.py`).
 //!
 //! Invariants:
-//! - An [`Atom`] always has a valid kind; every byte string of 33 bytes or more whose kind byte is
-//!   at most 2 decodes, and decoding followed by encoding gives the same bytes.
-//! - Walking a chain never visits an id twice (ids are hashes, so a cycle would be a collision) and
-//!   never goes past the stated cap.
+//! - An [`Atom`] always has a valid kind. Every byte string of 33 bytes or more whose kind byte is
+//!   at most 2 decodes, and decoding followed by encoding returns the same bytes.
+//! - Reading a list never visits an id twice (ids are hashes, so a cycle would be a collision) and
+//!   never exceeds the stated limit.
 
 mod list;
 mod measure;
@@ -27,38 +27,38 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-/// Bytes in an id.
+/// Size of an id, in bytes.
 pub const ID_BYTES: usize = 32;
-/// Bytes that stand before the data in an atom's stored form: the next id and the kind.
+/// Size of the header in an atom's stored form, in bytes: the next id and the kind.
 pub const HEADER_BYTES: usize = ID_BYTES + 1;
 
-/// The name of an atom: a BLAKE3 hash over its kind, data, link and length.
+/// Identifier of an atom: a BLAKE3 hash of its kind, data hash, link and length.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AtomId([u8; ID_BYTES]);
 
 impl AtomId {
-    /// 32 zero bytes: "no atom". Ends a chain; the empty bytes list.
+    /// The null id, 32 zero bytes. Terminates a list; also the head of an empty list of bytes.
     pub const ZERO: Self = Self([0; ID_BYTES]);
 
-    /// An id from its 32 bytes.
+    /// Creates an id from its 32 bytes.
     #[must_use]
     pub const fn new(bytes: [u8; ID_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// An id from a slice, `None` unless it holds exactly 32 bytes.
+    /// Creates an id from a slice, or returns `None` if it does not have exactly 32 bytes.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes of the id.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
         &self.0
     }
 
-    /// Whether this is [`AtomId::ZERO`].
+    /// Returns whether this is [`AtomId::ZERO`].
     #[must_use]
     pub fn is_zero(&self) -> bool {
         *self == Self::ZERO
@@ -77,7 +77,7 @@ impl AsRef<[u8]> for AtomId {
     }
 }
 
-/// Lower-case hex without a prefix.
+/// Formats the id in lower-case hex without a prefix.
 impl fmt::Display for AtomId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -90,7 +90,7 @@ impl fmt::Debug for AtomId {
     }
 }
 
-/// Why a text is not an [`AtomId`].
+/// Error for a text that is not an [`AtomId`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParseIdError;
 
@@ -126,20 +126,20 @@ impl FromStr for AtomId {
     }
 }
 
-/// What an atom's data is.
+/// Kind of an atom: the meaning of its data.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum AtomKind {
-    /// A name, UTF-8.
+    /// A name in UTF-8.
     Symbol = 0,
-    /// Bytes that mean what their reader says.
+    /// Bytes; their reader defines the meaning.
     Bytes = 1,
     /// The id of a child; `next` is the rest of the list.
     List = 2,
 }
 
 impl AtomKind {
-    /// The kind with this code, `None` if there is none.
+    /// Returns the kind with this code, or `None` if the code is unknown.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
@@ -150,7 +150,7 @@ impl AtomKind {
         }
     }
 
-    /// The code that stands in stored bytes and in the id.
+    /// Returns the code used in stored bytes and in the id.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -161,17 +161,17 @@ impl AtomKind {
     }
 }
 
-/// Why bytes are not an atom.
+/// Reason bytes are not an atom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AtomError {
-    /// Fewer than the 33 bytes of the header.
+    /// The bytes are shorter than the 33 bytes of the header.
     TooShort {
-        /// How many there were.
+        /// Number of bytes.
         len: usize,
     },
-    /// The kind byte is none of 0, 1, 2.
+    /// The kind byte is not 0, 1 or 2.
     UnknownKind {
-        /// The byte.
+        /// The kind byte.
         code: u8,
     },
 }
@@ -197,7 +197,7 @@ impl fmt::Display for AtomError {
 
 impl core::error::Error for AtomError {}
 
-/// A kind, a link and data. Cloning is cheap: the data is shared.
+/// Atom: a kind, a link and data. Cloning is cheap because the data is shared.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Atom {
     kind: AtomKind,
@@ -206,7 +206,7 @@ pub struct Atom {
 }
 
 impl Atom {
-    /// An atom of any shape.
+    /// Creates an atom of any kind.
     #[must_use]
     pub fn new(kind: AtomKind, data: impl Into<Arc<[u8]>>, next: AtomId) -> Self {
         Self {
@@ -216,67 +216,67 @@ impl Atom {
         }
     }
 
-    /// A bytes atom without a link.
+    /// Creates a bytes atom without a link.
     #[must_use]
     pub fn bytes(data: impl Into<Arc<[u8]>>) -> Self {
         Self::new(AtomKind::Bytes, data, AtomId::ZERO)
     }
 
-    /// A symbol atom without a link.
+    /// Creates a symbol atom without a link.
     #[must_use]
     pub fn symbol(name: &str) -> Self {
         Self::new(AtomKind::Symbol, name.as_bytes(), AtomId::ZERO)
     }
 
-    /// A list atom: `child` first, then what `rest` names.
+    /// Creates a list atom with the first item `child` and the remaining list `rest`.
     #[must_use]
     pub fn list(child: AtomId, rest: AtomId) -> Self {
         Self::new(AtomKind::List, *child.as_bytes(), rest)
     }
 
-    /// The atom that stands for the list without items.
+    /// Creates the atom that represents the empty list.
     #[must_use]
     pub fn empty_list() -> Self {
         Self::new(AtomKind::List, [], AtomId::ZERO)
     }
 
-    /// What the data is.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(&self) -> AtomKind {
         self.kind
     }
 
-    /// The next atom of the chain, [`AtomId::ZERO`] at its end.
+    /// Returns the id of the next atom of the list, or [`AtomId::ZERO`] at its end.
     #[must_use]
     pub const fn next(&self) -> AtomId {
         self.next
     }
 
-    /// The data.
+    /// Returns the data.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// The data, shared.
+    /// Returns the data as a shared reference.
     #[must_use]
     pub fn shared_data(&self) -> Arc<[u8]> {
         Arc::clone(&self.data)
     }
 
-    /// The id; hashes the data and the header.
+    /// Returns the id; hashes the data and the header.
     #[must_use]
     pub fn id(&self) -> AtomId {
         atom_id(self.kind, &self.data, self.next)
     }
 
-    /// Bytes of the stored form: 33 more than the data has.
+    /// Returns the size of the stored form, in bytes: 33 more than the size of the data.
     #[must_use]
     pub fn stored_len(&self) -> usize {
         HEADER_BYTES + self.data.len()
     }
 
-    /// The stored form: next id, kind, data.
+    /// Returns the stored form: next id, kind, data.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.stored_len());
@@ -294,7 +294,8 @@ impl Atom {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// When the header is not complete or the kind is unknown.
+    /// Returns [`AtomError::TooShort`] if the header is incomplete, and [`AtomError::UnknownKind`]
+    /// if the kind is unknown.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AtomError> {
         let (kind, next, data) = split_stored(bytes)?;
         Ok(Self::new(kind, data, next))
@@ -313,24 +314,25 @@ pub fn split_stored(bytes: &[u8]) -> Result<(AtomKind, AtomId, &[u8]), AtomError
     Ok((kind, AtomId(*next), data))
 }
 
-/// The id of the atom with these parts.
+/// Returns the id of the atom with these parts.
 #[must_use]
 pub fn atom_id(kind: AtomKind, data: &[u8], next: AtomId) -> AtomId {
     let data_hash = *blake3::hash(data).as_bytes();
-    // A usize has at most 64 bits on every target that Rust has.
+    // A usize has at most 64 bits on every target that Rust supports.
     id_from_parts(kind, &data_hash, next, data.len() as u64)
 }
 
-/// The id of the atom whose data has this hash and this length in bytes; the data need not be here.
+/// Returns the id of the atom whose data has this hash and this length in bytes; the data itself is
+/// not needed.
 #[must_use]
 pub fn id_from_parts(kind: AtomKind, data_hash: &[u8; 32], next: AtomId, len: u64) -> AtomId {
     AtomId(*blake3::hash(&id_preimage(kind, data_hash, next, len)).as_bytes())
 }
 
-/// Bytes that an id is the hash of.
+/// Size of the hashed input of an id, in bytes.
 pub(crate) const ID_PREIMAGE_BYTES: usize = 1 + 32 + ID_BYTES + 8;
 
-/// What the id of an atom is the hash of.
+/// Returns the hashed input of an atom's id.
 pub(crate) fn id_preimage(
     kind: AtomKind,
     data_hash: &[u8; 32],

@@ -1,4 +1,4 @@
-//! Where atoms come from and where they go, as narrow traits whose errors the host owns.
+//! Sources and sinks of atoms, as narrow traits with a host-defined error type.
 
 use super::{Atom, AtomId, ListStretch};
 use alloc::vec::Vec;
@@ -7,14 +7,15 @@ use core::fmt;
 use core::hash::{BuildHasherDefault, Hasher};
 use hashbrown::HashMap;
 
-/// Why a source did not give an atom.
+/// Reason a source did not return an atom.
 ///
-/// "Missing" is not a failure: it names what the caller can fetch elsewhere before it tries again.
+/// "Missing" is not a failure: it carries the id that the caller can fetch elsewhere before it
+/// tries again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SourceError<E> {
-    /// The source works and does not hold this atom.
+    /// The source works but does not have this atom.
     Missing(AtomId),
-    /// The source itself failed.
+    /// The source failed.
     Failed(E),
 }
 
@@ -29,42 +30,42 @@ impl<E: fmt::Display> fmt::Display for SourceError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for SourceError<E> {}
 
-/// Gives atoms by id.
+/// Source of atoms by id.
 pub trait AtomSource {
-    /// How the source itself can fail.
+    /// Error of the source itself.
     type Error;
 
-    /// The atom with this id.
+    /// Returns the atom with this id.
     ///
-    /// The caller may rely on the id: a source that reads from a medium that can be damaged checks
-    /// it and calls what does not match missing.
+    /// The caller may rely on the id: a source that reads from a medium that can be damaged
+    /// verifies it and reports a mismatching atom as missing.
     ///
     /// # Errors
-    /// [`SourceError::Missing`] when the atom is not here, [`SourceError::Failed`] when the source
-    /// could not look.
+    /// Returns [`SourceError::Missing`] if the source does not have the atom, and
+    /// [`SourceError::Failed`] if the lookup failed.
     fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<Self::Error>>;
 
-    /// Returns what is known about the length of the list that starts with this atom, of any part
-    /// of it from there on. Where only lengths count, a source that has measured a list need not
-    /// have its atoms.
+    /// Returns the measured length of the list that starts with this atom, or of any leading part
+    /// of it. If only lengths are needed, a source that has measured a list does not need its
+    /// atoms.
     ///
-    /// It must be true, as [`ListMeasurer`](super::ListMeasurer) finds it out. Sources know nothing
-    /// unless they say so.
+    /// The value must be true, as computed by [`ListMeasurer`](super::ListMeasurer). The default
+    /// implementation returns `None`.
     fn list_stretch(&self, head: &AtomId) -> Option<ListStretch> {
         let _ = head;
         None
     }
 }
 
-/// Takes atoms.
+/// Sink of atoms.
 pub trait AtomSink {
-    /// How the sink can fail.
+    /// Error of the sink.
     type Error;
 
-    /// Keeps `atom` under `id`, which is the atom's own id.
+    /// Stores `atom` under `id`, which must be the atom's own id.
     ///
     /// # Errors
-    /// When the sink could not keep it.
+    /// Fails if the sink could not store it.
     fn put(&mut self, id: AtomId, atom: Atom) -> Result<(), Self::Error>;
 }
 
@@ -100,14 +101,13 @@ impl<T: AtomSink + ?Sized> AtomSink for &mut T {
     }
 }
 
-/// Every atom it was given, in memory, without a bound. The order in which it holds them shows
-/// nowhere.
+/// Unbounded in-memory atom store. Its internal order is not observable.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     atoms: HashMap<AtomId, Atom, BuildHasherDefault<IdBits>>,
 }
 
-/// Hasher of ids, which are hashes: their first bits.
+/// Hasher for ids that uses their first 8 bytes, because ids are already hashes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct IdBits(u64);
 
@@ -118,7 +118,7 @@ impl Hasher for IdBits {
         }
     }
 
-    // An id's length, which is always the same.
+    // The length prefix of an id, which is always the same.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
@@ -127,7 +127,7 @@ impl Hasher for IdBits {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -135,31 +135,31 @@ impl MemoryStore {
         }
     }
 
-    /// Keeps `atom` under its own id, which is returned.
+    /// Stores `atom` under its own id and returns the id.
     pub fn insert(&mut self, atom: Atom) -> AtomId {
         let id = atom.id();
         self.atoms.insert(id, atom);
         id
     }
 
-    /// Removes an atom.
+    /// Removes an atom and returns it.
     pub fn remove(&mut self, id: &AtomId) -> Option<Atom> {
         self.atoms.remove(id)
     }
 
-    /// How many atoms it holds.
+    /// Returns the number of atoms.
     #[must_use]
     pub fn len(&self) -> usize {
         self.atoms.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the store is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.atoms.is_empty()
     }
 
-    /// Its atoms in the order of their ids.
+    /// Returns the atoms in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (&AtomId, &Atom)> {
         let mut atoms: Vec<(&AtomId, &Atom)> = self.atoms.iter().collect();
         atoms.sort_unstable_by_key(|(id, _)| *id);
@@ -199,7 +199,7 @@ impl AtomSink for MemoryStore {
     }
 }
 
-/// Holds nothing and keeps nothing.
+/// Store that is always empty and discards every atom.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStore;
 

@@ -1,10 +1,10 @@
-//! Checking an atom against its id while its bytes still arrive.
+//! Streaming verification of an atom against its id.
 
 use super::{AtomError, AtomId, AtomKind, HEADER_BYTES, ID_BYTES, id_from_parts};
 use core::fmt;
 
-/// Takes an atom's stored bytes piece by piece, in constant memory, and says at the end whether
-/// they are the atom that was asked for.
+/// Incremental verifier: takes an atom's stored bytes in pieces, in constant memory, and checks at
+/// the end whether they are the expected atom.
 ///
 /// ```
 /// use astreum_core::atom::{Atom, AtomVerifier};
@@ -24,14 +24,14 @@ pub struct AtomVerifier {
     data_len: u64,
 }
 
-/// Why stored bytes are not the atom that was asked for.
+/// Reason stored bytes are not the expected atom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VerifyError {
-    /// They are no atom at all.
+    /// The bytes are not a valid atom.
     Malformed(AtomError),
-    /// They are an atom with another id.
+    /// The bytes are an atom with another id.
     OtherAtom {
-        /// The id that they have.
+        /// Id of the bytes.
         actual: AtomId,
     },
 }
@@ -48,7 +48,7 @@ impl fmt::Display for VerifyError {
 impl core::error::Error for VerifyError {}
 
 impl AtomVerifier {
-    /// A verifier for the atom with this id.
+    /// Creates a verifier for the atom with this id.
     #[must_use]
     pub fn new(expected: AtomId) -> Self {
         let (header, data_hasher) = (heapless::Vec::new(), blake3::Hasher::new());
@@ -60,19 +60,20 @@ impl AtomVerifier {
         }
     }
 
-    /// Takes the next bytes of the stored form.
+    /// Adds the next bytes of the stored form.
     pub fn update(&mut self, bytes: &[u8]) {
         let (head, data) = bytes.split_at(bytes.len().min(HEADER_BYTES - self.header.len()));
-        // The split leaves at most as much as the header still has room for.
+        // Never fails: the split leaves at most the remaining size of the header.
         let _ = self.header.extend_from_slice(head);
         self.data_hasher.update(data);
         self.data_len = self.data_len.saturating_add(data.len() as u64);
     }
 
-    /// The atom's kind and next id, if the bytes so far were the atom that was asked for.
+    /// Returns the atom's kind and next id if the bytes are the expected atom.
     ///
     /// # Errors
-    /// When they are no atom, or another one.
+    /// Returns [`VerifyError::Malformed`] if the bytes are not an atom, and
+    /// [`VerifyError::OtherAtom`] if their id differs.
     pub fn finish(self) -> Result<(AtomKind, AtomId), VerifyError> {
         let too_short = AtomError::TooShort {
             len: self.header.len(),

@@ -1,4 +1,4 @@
-//! What an address owns.
+//! Account records and addresses.
 
 use super::record::{Reader, RecordAtoms, RecordError, link, write_atoms};
 use crate::atom::{AtomId, AtomKind, AtomSink, AtomSource, ParseIdError};
@@ -9,24 +9,24 @@ use alloc::vec;
 use core::fmt;
 use core::str::FromStr;
 
-/// Names an account: an Ed25519 public key, or 32 bytes that nobody has the secret of.
+/// Address of an account: an Ed25519 public key, or 32 bytes without a known secret key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address([u8; 32]);
 
 impl Address {
-    /// An address from its 32 bytes.
+    /// Creates an address from its 32 bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// An address from a slice, `None` unless it holds exactly 32 bytes.
+    /// Creates an address from a slice; `None` unless the slice has exactly 32 bytes.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -51,7 +51,7 @@ impl AsRef<[u8]> for Address {
     }
 }
 
-/// Lower-case hex without a prefix.
+/// Formats the address as lower-case hex without a prefix.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         AtomId::new(self.0).fmt(f)
@@ -64,7 +64,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Why a text is not an [`Address`].
+/// Error for text that is not an [`Address`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParseAddressError;
 
@@ -86,23 +86,23 @@ impl FromStr for Address {
     }
 }
 
-/// An account's record. The default is the account that nobody has used yet.
+/// Account record. The default value is an unused account.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Account {
-    /// What it can spend.
+    /// Amount that the account can spend.
     pub balance: Natural,
-    /// Carried along; no rule moves it.
+    /// Counter that is stored with the account; no rule changes it.
     pub counter: Natural,
-    /// The id of its code; [`AtomId::ZERO`] for none.
+    /// Id of the account's code; [`AtomId::ZERO`] if there is none.
     pub code: AtomId,
-    /// The root of its data trie: the treasury's stakes, the burn account's storage contracts.
+    /// Root of the data trie: stakes in the treasury, storage contracts in the burn account.
     pub data: AtomId,
-    /// The root of its payment channels' trie.
+    /// Root of the payment channels trie.
     pub channels: AtomId,
 }
 
 impl Account {
-    /// Its atoms, the tail first, and its id.
+    /// Returns the record's id and its atoms, last atom of the list first.
     #[must_use]
     pub fn to_atoms(&self) -> (AtomId, RecordAtoms) {
         let list = |id: &AtomId| (AtomKind::List, (*id.as_bytes()).into());
@@ -119,20 +119,21 @@ impl Account {
         (id, atoms)
     }
 
-    /// Puts its atoms and returns its id.
+    /// Writes the atoms to `sink` and returns the record's id.
     ///
     /// # Errors
-    /// When the sink fails.
+    /// Fails if the sink fails.
     pub fn write<K: AtomSink + ?Sized>(&self, sink: &mut K) -> Result<AtomId, K::Error> {
         let (id, atoms) = self.to_atoms();
         write_atoms(atoms, sink)?;
         Ok(id)
     }
 
-    /// The account of this address among the accounts with this root, `None` if nobody used it yet.
+    /// Finds the account at `address` in the accounts trie with the root `accounts`; `None` if the
+    /// account is unused.
     ///
     /// # Errors
-    /// When an atom is missing, or what is found is no account.
+    /// Fails if an atom is missing, or if the trie or the account record is malformed.
     pub fn find<S: AtomSource + ?Sized>(
         source: &S,
         accounts: AtomId,
@@ -151,7 +152,7 @@ impl Account {
     /// Reads the account with this id.
     ///
     /// # Errors
-    /// When an atom is missing, or they are no account.
+    /// Fails if an atom is missing or the record is malformed.
     pub fn read<S: AtomSource + ?Sized>(
         source: &S,
         id: AtomId,
@@ -171,5 +172,5 @@ impl Account {
     }
 }
 
-/// The type's name as atom data.
+/// Type name of the record, as atom data.
 const NAME: &[u8; 7] = b"account";

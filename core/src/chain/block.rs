@@ -1,7 +1,7 @@
-//! A step of the chain.
+//! Blocks: header, signature, encoding.
 //!
-//! A [`Block`] never changes: its id and the id that its signature is over are known from the moment
-//! it is made, and belong to what it holds. Signature and work may be wrong.
+//! A [`Block`] is immutable: its id and the id that its signature covers are computed when it is
+//! created and always match its content. The signature and the proof of work may be invalid.
 
 use super::account::Address;
 use super::record::{Reader, RecordAtoms, RecordError, SignedAtoms, signed_atoms, write_atoms};
@@ -11,59 +11,60 @@ use crate::integer::Natural;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-/// The type's name.
+/// Type name of the record.
 pub(super) const NAME: &str = "block";
-/// Fields of a body.
+/// Number of fields of a body.
 const FIELDS: usize = 15;
-/// Where the nonce stands: last, after all fields that a search leaves alone.
+/// Index of the nonce: last, after all fields that a nonce search does not change.
 pub(super) const NONCE_FIELD: usize = FIELDS - 1;
-/// Where the minted total stands, which a body of 14 fields leaves out.
+/// Index of the minted total, which a body of 14 fields omits.
 const MINT_FIELD: usize = 7;
 
-/// What a block says.
+/// Content of a block, without the signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// The chain that it belongs to.
+    /// Id of the chain.
     pub chain_id: Natural,
-    /// How many blocks stand before it.
+    /// Number of blocks before this one.
     pub height: Natural,
-    /// The block that it follows; [`AtomId::ZERO`] for the first.
+    /// Id of the parent block; [`AtomId::ZERO`] for a genesis.
     pub previous: AtomId,
-    /// When it was made, in seconds since the Unix epoch.
+    /// Time of creation, in seconds since the Unix epoch.
     pub timestamp: Natural,
-    /// Leading zero bits that the id of the next block needs.
+    /// Number of leading zero bits that the id of the next block must have.
     pub difficulty: Natural,
-    /// The treasury's balances after each block so far, added up.
+    /// Sum of the treasury's balances after each block so far.
     pub cumulative_stake: Natural,
-    /// The burn account's balances after each block so far, added up.
+    /// Sum of the burn account's balances after each block so far.
     pub cumulative_burn: Natural,
-    /// What was minted so far.
+    /// Amount minted so far.
     pub cumulative_mint: Natural,
-    /// Fees that were collected so far.
+    /// Fees collected so far.
     pub cumulative_total_fees: Natural,
-    /// Fees that this block collected.
+    /// Fees collected by this block.
     pub total_fees: Natural,
-    /// The root of the accounts' trie after it.
+    /// Root of the accounts trie after the block.
     pub accounts: AtomId,
-    /// The bytes list of its transactions' ids.
+    /// Head of the bytes list of transaction ids.
     pub transactions: AtomId,
-    /// The bytes list of its receipts' ids.
+    /// Head of the bytes list of receipt ids.
     pub receipts: AtomId,
-    /// Who made and signed it.
+    /// Block producer, which signed the block.
     pub validator: Address,
-    /// Chosen so that the block's id has as many leading zero bits as it needs.
+    /// Nonce that gives the block's id the required number of leading zero bits.
     pub nonce: Natural,
 }
 
 impl Header {
-    /// Signs it as it is, whatever work its id has; [`Miner`](super::Miner) looks for a nonce.
+    /// Signs the header as it is, without proof of work; [`Miner`](super::Miner) searches for a
+    /// nonce.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> Block {
         let body_hash = self.atoms(true, &[]).body_list;
         self.signed(Some(key.sign(body_hash.as_bytes())))
     }
 
-    /// With a signature that was made elsewhere, right or wrong; the first block has none.
+    /// Creates a block with an existing signature, valid or not; a genesis has none.
     #[must_use]
     pub fn signed(self, signature: Option<Signature>) -> Block {
         let atoms = self.atoms(true, signature_bytes(signature.as_ref()));
@@ -76,7 +77,7 @@ impl Header {
         }
     }
 
-    /// The fields as bytes, in the order of the body.
+    /// Returns the fields as bytes, in the order of the body.
     pub(super) fn fields(&self) -> [Vec<u8>; FIELDS] {
         [
             self.chain_id.to_bytes_be(),
@@ -111,11 +112,11 @@ fn signature_bytes(signature: Option<&Signature>) -> &[u8] {
     signature.map_or(&[], |signature| signature.as_bytes())
 }
 
-/// A header with its signature. Reads as the [`Header`] that it was made from.
+/// Header with its signature. Dereferences to its [`Header`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Block {
     header: Header,
-    /// Whether the body says what was minted; one of an older reference does not.
+    /// Whether the body has the minted total; bodies of older references do not.
     has_mint: bool,
     signature: Option<Signature>,
     body_hash: AtomId,
@@ -131,69 +132,70 @@ impl Deref for Block {
 }
 
 impl Block {
-    /// What it says.
+    /// Returns the header.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The signature, if it has one.
+    /// Returns the signature; `None` if there is none.
     #[must_use]
     pub const fn signature(&self) -> Option<&Signature> {
         self.signature.as_ref()
     }
 
-    /// What the signature is over: the id of the list atom that holds the body.
+    /// Returns the id that the signature covers: that of the list atom that holds the body.
     #[must_use]
     pub const fn body_hash(&self) -> AtomId {
         self.body_hash
     }
 
-    /// Its id.
+    /// Returns the block's id.
     #[must_use]
     pub const fn id(&self) -> AtomId {
         self.id
     }
 
-    /// Whether it follows no other.
+    /// Returns whether the block has no parent.
     #[must_use]
     pub fn is_genesis(&self) -> bool {
         self.header.previous.is_zero()
     }
 
-    /// Checks that its validator signed it.
+    /// Verifies the block producer's signature.
     ///
     /// # Errors
-    /// When it has no signature, the validator is no key, or the signature is not its.
+    /// Fails if there is no signature, the producer's address is not a key, or the signature does
+    /// not match.
     pub fn verify_signature(&self) -> Result<(), SignatureError> {
         let signature = self.signature.as_ref().ok_or(SignatureError::Mismatch)?;
         VerifyingKey::from_bytes(self.header.validator.as_bytes())?
             .verify(self.body_hash.as_bytes(), signature)
     }
 
-    /// Its atoms: body, list, signature, version, type.
+    /// Returns the block's atoms: body, list, signature, version, type.
     #[must_use]
     pub fn to_atoms(&self) -> RecordAtoms {
         let signature = signature_bytes(self.signature.as_ref());
         self.header.atoms(self.has_mint, signature).atoms
     }
 
-    /// Puts its atoms and returns its id.
+    /// Writes the atoms to `sink` and returns the block's id.
     ///
     /// # Errors
-    /// When the sink fails.
+    /// Fails if the sink fails.
     pub fn write<K: AtomSink + ?Sized>(&self, sink: &mut K) -> Result<AtomId, K::Error> {
         write_atoms(self.to_atoms(), sink)?;
         Ok(self.id)
     }
 
-    /// Reads the block with this id. Neither its signature nor its work are checked.
+    /// Reads the block with this id. Does not check the signature or the proof of work.
     ///
-    /// A body of 14 fields, which leaves out what was minted, is read as the reference reads it:
-    /// nothing was. Nobody writes it any more.
+    /// A body of 14 fields, which omits the minted total, is read as the reference reads it: with a
+    /// total of 0. No current implementation writes such a body.
     ///
     /// # Errors
-    /// When an atom is missing, or they are no block.
+    /// Fails if an atom is missing or the record is malformed.
     pub fn read<S: AtomSource + ?Sized>(
         source: &S,
         id: AtomId,
@@ -219,7 +221,7 @@ impl Block {
     }
 }
 
-/// The fields of a body of 14 or 15 atoms.
+/// Parses the fields of a body of 14 or 15 atoms.
 fn read_body<S: AtomSource + ?Sized>(
     reader: &Reader<'_, S>,
     mut body: Vec<Atom>,

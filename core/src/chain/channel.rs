@@ -1,8 +1,9 @@
-//! Payment channels: money set aside for one peer, which the peer draws with the payer's signature.
+//! Payment channels: money set aside for one peer, which withdraws it with the payer's signature.
 //!
 //! A channel is a record in the payer's channels trie under the peer's address: balance, counter
-//! and withdrawal window. All three operations are transactions that an account sends to itself; the
-//! first byte of the data says which (source: the reference's `consensus/transaction/channel/`).
+//! and withdrawal window, the time in seconds since the Unix epoch at which withdrawals end. All
+//! three operations are transactions that an account sends to itself; the first byte of the data
+//! selects the operation (source: the reference's `consensus/transaction/channel/`).
 
 use super::Address;
 use super::fields::{Fields, number};
@@ -12,29 +13,31 @@ use crate::crypto::{Signature, VerifyingKey};
 use crate::integer::Natural;
 use alloc::vec::Vec;
 
-/// First byte of the data: put money into a channel, or lengthen its window.
+/// First byte of the data of an update: adds money to a channel, or lengthens its window.
 pub const UPDATE: u8 = 1;
-/// First byte of the data: draw from a channel that somebody else has opened for the sender.
+/// First byte of the data of a withdrawal from a channel that another account has opened for the
+/// sender.
 pub const WITHDRAW: u8 = 2;
-/// First byte of the data: take back what is left after the window.
+/// First byte of the data of a closing: takes back the rest after the window has passed.
 pub const CLOSE: u8 = 3;
 
 const ADDRESS_BYTES: usize = 32;
 const WINDOW_BYTES: usize = 8;
-/// Fields of a channel's record.
+/// Number of fields of a channel record.
 const FIELDS: usize = 3;
 
-/// What a channel's record says.
+/// Content of a channel record.
 struct Channel {
     balance: Natural,
     counter: Natural,
     window: Natural,
 }
 
-/// Whether an operation did what it was made for; it has changed nothing otherwise.
+/// Whether an operation succeeded; if not, it has changed nothing.
 type Outcome<E> = Result<bool, StateError<E>>;
 
-/// Adds `amount` to the channel that `data` names. The amount leaves the sender with the fee.
+/// Adds `amount` to the channel with the peer in `data`. The amount leaves the sender's balance
+/// together with the fee.
 pub(super) fn update<S: AtomSource>(
     journal: &mut Journal<S>,
     sender: &Address,
@@ -42,7 +45,7 @@ pub(super) fn update<S: AtomSource>(
     amount: &Natural,
 ) -> Outcome<S::Error> {
     let full = ADDRESS_BYTES + WINDOW_BYTES;
-    // The operation's byte may be left out, which shifts what the rest means.
+    // The operation byte may be omitted; the address then begins at the first byte.
     let payload = match data.len() {
         len if len == 1 + ADDRESS_BYTES || len == 1 + full => data.get(1..).unwrap_or_default(),
         len if len == ADDRESS_BYTES || len == full => data,
@@ -71,7 +74,7 @@ pub(super) fn update<S: AtomSource>(
     Ok(true)
 }
 
-/// Gives the sender what the payer has signed for, while the window is open.
+/// Pays the sender the amount that the payer has signed for, while the window is open.
 pub(super) fn withdraw<S: AtomSource>(
     journal: &mut Journal<S>,
     chain_id: &Natural,
@@ -105,7 +108,7 @@ pub(super) fn withdraw<S: AtomSource>(
     Ok(true)
 }
 
-/// Gives the sender back what is left in a channel of its own, once its window has passed.
+/// Returns to the sender the rest of one of its own channels, once the window has passed.
 pub(super) fn close<S: AtomSource>(
     journal: &mut Journal<S>,
     now: &Natural,
@@ -125,7 +128,7 @@ pub(super) fn close<S: AtomSource>(
     let Some(window) = channel.window.to_u64().filter(|_| channel.window < *now) else {
         return Ok(false);
     };
-    // A record without a balance stays, so that its counter is not used a second time.
+    // The record stays, with a balance of 0, so that its counter is not used again.
     let record = record(
         &Natural::ZERO.to_bytes_le(),
         &(channel.counter + Natural::ONE).to_bytes_le(),
@@ -136,8 +139,8 @@ pub(super) fn close<S: AtomSource>(
     Ok(true)
 }
 
-/// The channel of `payer` to `peer`, all zero where there is none; `None` when what is stored there
-/// is no channel.
+/// Reads the channel from `payer` to `peer`. All fields are 0 if there is no channel; `None` if the
+/// stored value is not a channel record.
 fn read<S: AtomSource>(
     journal: &mut Journal<S>,
     payer: &Address,
@@ -166,7 +169,7 @@ fn record(balance: &[u8], counter: &[u8], window: u64) -> Fields {
     Fields::new([balance, counter, &window.to_le_bytes()])
 }
 
-/// What the data of a withdrawal says.
+/// Data of a withdrawal.
 struct Claim<'d> {
     payer: Address,
     counter: u64,
@@ -175,7 +178,7 @@ struct Claim<'d> {
 }
 
 impl<'d> Claim<'d> {
-    /// Reads data that starts with [`WITHDRAW`].
+    /// Parses data that starts with [`WITHDRAW`].
     fn parse(data: &'d [u8]) -> Option<Self> {
         let (payer, rest) = data.get(1..)?.split_first_chunk()?;
         let (counter, rest) = rest.split_first_chunk()?;
@@ -188,7 +191,7 @@ impl<'d> Claim<'d> {
         })
     }
 
-    /// Whether the payer has signed this claim for this taker on this chain.
+    /// Returns whether the payer has signed this claim for this taker on this chain.
     fn is_signed(&self, chain_id: &Natural, taker: &Address) -> bool {
         let Some(message) = self.message(chain_id, taker) else {
             return false;
@@ -205,8 +208,8 @@ impl<'d> Claim<'d> {
     }
 }
 
-/// What a payer signs to let `taker` draw `amount`; `None` on a chain whose id passes 64 bits, where
-/// nothing can be drawn.
+/// Returns the message that a payer signs to let `taker` withdraw `amount`; `None` if the chain id
+/// has more than 64 bits: such a chain has no withdrawals.
 #[must_use]
 pub fn withdrawal_message(
     chain_id: &Natural,

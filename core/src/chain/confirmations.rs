@@ -1,17 +1,19 @@
-//! Confirmations: what it would take to undo a block.
+//! Confirmations: the effort needed to undo a block.
 //!
-//! Measured as [fork choice](super::fork_choice) measures a branch, so that what is shown is what
-//! the rule enforces: n is the number of blocks from the block in question up to the head, D the
-//! stake, as of the block's parent, of their distinct producers, T the whole stake as of there.
+//! Measured as [fork choice](super::fork_choice) measures a branch, so that the displayed state
+//! matches the rule: n is the number of blocks from the block in question up to the head, D the
+//! stake, as of the block's parent, of their distinct producers, T the total stake as of the
+//! parent.
 //!
 //! | state | condition | meaning |
 //! | --- | --- | --- |
-//! | included | n < 16 or 2 D ≤ T | undoing it takes a branch by about `undo_stake` |
-//! | safe | n ≥ 16 and 2 D > T | a branch made apart by less than half of the stake cannot win |
+//! | included | n < 16 or 2 D ≤ T | undoing the block needs a branch with about `undo_stake` |
+//! | safe | n ≥ 16 and 2 D > T | a branch made separately by less than half of the stake cannot win |
 //! | settled | n ≥ 32 and 3 D ≥ 2 T | two conflicting settled blocks need a third of the stake on both branches |
 //!
-//! A number of blocks alone says nothing: 16 blocks are 99.9 % of the stake in a chain of one
-//! validator and 1.6 % in one of 1,000 equal ones. "Safe" and "settled" describe; neither is a lock.
+//! A number of blocks alone is not sufficient: 16 blocks are 99.9 % of the stake in a chain of one
+//! validator and 1.6 % in one of 1,000 equal ones. "Safe" and "settled" are descriptions; neither
+//! is a lock.
 //!
 //! ```
 //! use astreum_core::chain::confirmations::{Confirmation, Confirmations};
@@ -37,34 +39,36 @@ use crate::integer::Natural;
 use alloc::collections::BTreeSet;
 use core::fmt;
 
-/// Blocks that a settled block needs, itself included.
+/// Minimum number of blocks, including the block itself, of a settled block.
 pub const SETTLED_BLOCKS: u64 = 32;
-/// Slots in which a competing branch may have begun before the block was made.
+/// Number of slots by which a competing branch may have begun before the block was made.
 const EARLIER_SLOTS: u64 = 12;
 
-/// How firmly a block stands.
+/// Confirmation state of a block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Confirmation {
-    /// It is in the chain.
+    /// The block is in the chain.
     Included {
-        /// The stake that a branch about as long as the chain above the block needs to undo it.
+        /// Stake that a branch about as long as the chain above the block needs to undo it.
         undo_stake: Natural,
     },
-    /// A branch made apart by less than half of the stake cannot undo it, however long it is.
+    /// A branch made separately by less than half of the stake cannot undo the block, however long
+    /// it is.
     Safe,
-    /// Another block in its place can only be settled too if a third of the stake builds on both.
+    /// A conflicting block can only be settled too if a third of the stake builds on both branches.
     Settled,
 }
 
 impl Confirmation {
     /// Returns the state of a block.
     ///
-    /// `blocks` and `stake` are those from the block up to the head, `total` the whole stake, both
-    /// as of the block's parent, and `slots` those since the block was made.
+    /// `blocks` and `stake` describe the part of the chain from the block up to the head, `total`
+    /// is the total stake, both stakes as of the block's parent, and `slots` is the number of slots
+    /// since the block was made.
     #[must_use]
     pub fn new(blocks: u64, stake: &Natural, total: &Natural, slots: u64) -> Self {
         let times = |factor: u64, number: &Natural| &Natural::from(factor) * number;
-        // D > floor(T / 2) says the same as 2 D > T.
+        // D > floor(T / 2) is equivalent to 2 D > T.
         if blocks < NEAR_BLOCKS || *stake <= total.half() {
             let undo_stake = undo_stake(blocks, stake, slots);
             return Self::Included { undo_stake };
@@ -76,7 +80,8 @@ impl Confirmation {
     }
 }
 
-/// D / 8, and beyond 16 blocks at least n D over the slots that the other branch had, rounded up.
+/// Returns D / 8, and beyond 16 blocks at least n D divided by the slots that the other branch had,
+/// rounded up.
 fn undo_stake(blocks: u64, stake: &Natural, slots: u64) -> Natural {
     let eighth = stake.div_ceil(&LIGHT_FACTOR.into()).unwrap_or_default();
     if blocks <= NEAR_BLOCKS {
@@ -93,7 +98,8 @@ pub const fn slots_since(timestamp: u64, now: u64) -> u64 {
     now.saturating_sub(timestamp) / SLOT_SECONDS
 }
 
-/// Count of the blocks from one block up to the head. Memory is bounded by the number of validators.
+/// Count of the blocks from one block up to the head. Memory is bounded by the number of
+/// validators.
 #[derive(Clone, Debug)]
 pub struct Confirmations<V> {
     stakes: V,
@@ -104,8 +110,8 @@ pub struct Confirmations<V> {
 }
 
 impl<V: StakeView> Confirmations<V> {
-    /// Creates a count without blocks. `stakes` are those that the parent of the block in question
-    /// left.
+    /// Creates a count without blocks. `stakes` are those after the parent of the block in
+    /// question.
     #[must_use]
     pub fn new(stakes: V) -> Self {
         Self {
@@ -117,7 +123,7 @@ impl<V: StakeView> Confirmations<V> {
         }
     }
 
-    /// Adds a block, the one in question included. The order does not matter.
+    /// Adds a block; the block in question counts too. The order does not matter.
     pub fn add(&mut self, producer: Address) {
         self.blocks = self.blocks.saturating_add(1);
         if self.producers.insert(producer) {
@@ -131,41 +137,41 @@ impl<V: StakeView> Confirmations<V> {
         self.blocks
     }
 
-    /// Returns the stake of their distinct producers.
+    /// Returns the stake of the distinct producers.
     #[must_use]
     pub const fn stake(&self) -> &Natural {
         &self.stake
     }
 
-    /// Returns the whole stake.
+    /// Returns the total stake.
     #[must_use]
     pub const fn total(&self) -> &Natural {
         &self.total
     }
 
-    /// Returns the state, `slots` being those since the block was made.
+    /// Returns the state; `slots` is the number of slots since the block was made.
     ///
-    /// A state that is at least [`Confirmation::Safe`] after a part of the blocks stays so with the
-    /// others, so that a host may stop counting at [`Confirmation::Settled`].
+    /// A state that is at least [`Confirmation::Safe`] after some of the blocks stays so after the
+    /// others, so a host may stop counting at [`Confirmation::Settled`].
     #[must_use]
     pub fn state(&self, slots: u64) -> Confirmation {
         Confirmation::new(self.blocks, &self.stake, &self.total, slots)
     }
 }
 
-/// How much of the stake produced the last blocks.
+/// Share of the stake that produced the last blocks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ActiveStake {
-    /// Blocks that were looked at.
+    /// Number of blocks examined.
     pub blocks: u64,
-    /// Stake of their distinct producers.
+    /// Stake of the distinct producers.
     pub active: Natural,
-    /// The whole stake.
+    /// Total stake.
     pub total: Natural,
 }
 
 impl ActiveStake {
-    /// Counts the producers of the last blocks. `stakes` are those of the head.
+    /// Counts the producers of the last blocks. `stakes` are those as of the head.
     pub fn of<V: StakeView>(stakes: V, producers: impl IntoIterator<Item = Address>) -> Self {
         let mut seen = Confirmations::new(stakes);
         for producer in producers {
@@ -179,13 +185,13 @@ impl ActiveStake {
     }
 
     /// Returns whether at most half of the stake produced these blocks, so that none of them is
-    /// safe, and none will be if this goes on.
+    /// safe or becomes safe while this lasts.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.active <= self.total.half()
     }
 
-    /// Returns the percentage of the stake, rounded down, that did not produce any of them.
+    /// Returns the percentage of the stake, rounded down, that produced none of the blocks.
     #[must_use]
     pub fn silent_percent(&self) -> u64 {
         let silent = self.total.saturating_sub(&self.active);
@@ -194,7 +200,7 @@ impl ActiveStake {
     }
 }
 
-/// For `status`, where [`ActiveStake::is_stalled`].
+/// Formats a message for `status`, which mentions a [stall](ActiveStake::is_stalled).
 impl fmt::Display for ActiveStake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -230,11 +236,11 @@ mod tests {
         assert_eq!(state(16, 500, 16), included(63));
         assert_eq!(state(16, 501, 16), Confirmation::Safe);
         assert_eq!(state(31, 1_000, 31), Confirmation::Safe);
-        // Of 7, 4 are more than half and 3 are not.
+        // 4 of 7 is more than half, 3 is not.
         let odd = |stake: u64| Confirmation::new(16, &stake.into(), &7_u64.into(), 16);
         assert_eq!(odd(4), Confirmation::Safe);
         assert_eq!(odd(3), included(1));
-        // Without any stake nothing is safe.
+        // Without any stake no block is safe.
         let none = Confirmation::new(99, &Natural::ZERO, &Natural::ZERO, 99);
         assert_eq!(none, included(0));
     }
@@ -252,7 +258,7 @@ mod tests {
     fn undo_stake_is_an_eighth_or_what_the_slots_allow() {
         assert_eq!(state(1, 1_000, 1), included(125));
         assert_eq!(state(16, 100, 1), included(13));
-        // 17 x 100 over 5 + 12 slots, rounded up; over many slots the eighth.
+        // 17 x 100 over 5 + 12 slots, rounded up; over many slots an eighth of the stake.
         assert_eq!(state(17, 100, 5), included(100));
         assert_eq!(state(17, 100, 6), included(95));
         assert_eq!(state(17, 100, 100_000), included(13));
@@ -269,7 +275,8 @@ mod tests {
         assert_eq!(slots_since(105, 100), 0);
     }
 
-    /// Ten validators: the first has 400, the others 100 each, but for the last, which has none.
+    /// Validators with a total stake of 1,000: 400 for validator 0, 100 each for 1 to 6, none for
+    /// the others.
     struct Stakes;
 
     impl StakeView for Stakes {

@@ -1,10 +1,10 @@
-//! Storage contracts: what was paid to be kept, and who is paid for keeping it.
+//! Storage contracts: payments to accounts that store a list.
 //!
-//! A contract is a record in the burn account's data trie under the id of the list that is kept:
-//! owner, the block before the one that opened it, the block before the last payment, who got that
-//! payment, bytes, atoms. Every transaction and every receipt gets one; others are opened and paid by
-//! transactions to the burn account, whose data starts with [`OPEN`] or [`PAY`] (source: the
-//! reference's `consensus/transaction/storage_*.py`).
+//! A contract is a record in the burn account's data trie under the id of the stored list. Its
+//! fields are: owner, the block before the one that opened it, the block before the last payment,
+//! the recipient of that payment, bytes, atoms. Every transaction and every receipt gets a
+//! contract. Others are opened and paid by transactions to the burn account, whose data starts with
+//! [`OPEN`] or [`PAY`] (source: the reference's `consensus/transaction/storage_*.py`).
 
 use super::fields::Fields;
 use super::journal::{Journal, Key, Map, StateError};
@@ -13,12 +13,12 @@ use crate::atom::{Atom, AtomId, AtomSource, ListStretch};
 use crate::crypto::leading_zero_bits;
 use crate::integer::Natural;
 
-/// First byte of the data: open a contract on the list whose id follows.
+/// First byte of the data that opens a contract on the list whose id follows.
 pub const OPEN: u8 = 0;
-/// First byte of the data: ask for payment with a proof that the list is kept.
+/// First byte of the data that claims a payment with a proof that the list is stored.
 pub const PAY: u8 = 1;
 
-/// Fields of a contract's record.
+/// Number of fields of a contract record.
 const FIELDS: usize = 6;
 const LAST_PAYMENT: usize = 2;
 const BYTES: usize = 4;
@@ -28,16 +28,16 @@ const ID_BYTES: usize = 32;
 const NONCE_BYTES: usize = 64;
 const PAYMENT_BYTES: usize = ID_BYTES + NONCE_BYTES + ID_BYTES;
 
-/// What a new contract is about.
+/// Terms of a new contract.
 pub(super) struct Terms<'a> {
     pub(super) owner: &'a Address,
-    /// The block before the one that opens it.
+    /// Block before the one that opens the contract.
     pub(super) previous: &'a AtomId,
     pub(super) bytes: u64,
     pub(super) atoms: u64,
 }
 
-/// Files a contract on `key`, over what may be there.
+/// Records a contract under `key`, replacing an existing one.
 pub(super) fn file<S: AtomSource>(
     journal: &mut Journal<S>,
     key: &Key,
@@ -54,7 +54,7 @@ pub(super) fn file<S: AtomSource>(
     journal.put_record(&BURN, Map::Data, key, record)
 }
 
-/// Whether there is a contract on `key`.
+/// Returns whether there is a contract under `key`.
 pub(super) fn is_filed<S: AtomSource>(
     journal: &mut Journal<S>,
     key: &Key,
@@ -62,7 +62,7 @@ pub(super) fn is_filed<S: AtomSource>(
     Ok(journal.entry(&BURN, Map::Data, key)?.is_some())
 }
 
-/// How many atoms the contract on `key` is about, `None` where there is none.
+/// Returns the number of atoms in the contract under `key`; `None` if there is no contract.
 pub(super) fn atom_count<S: AtomSource>(
     journal: &mut Journal<S>,
     key: &Key,
@@ -81,26 +81,26 @@ fn read<S: AtomSource>(
     Ok(record.and_then(|(fields, count)| (count >= FIELDS).then_some(fields)))
 }
 
-/// Why a list is not measured to its end.
+/// Limit that stopped the measurement of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Excess {
-    /// It is longer than those of any block may be together.
+    /// The list exceeds the limit for all lists of a block together.
     List,
-    /// It is longer than what is left of the block's budget.
+    /// The list exceeds the rest of the block's budget.
     Block,
 }
 
 /// Length of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Measured {
-    /// Stored bytes of its atoms.
+    /// Stored bytes of the atoms.
     pub(super) bytes: u64,
-    /// Number of its atoms.
+    /// Number of atoms.
     pub(super) atoms: u64,
 }
 
-/// Measures the list at `head`; all of it is taken from `left`. What the source has measured is not
-/// walked.
+/// Measures the list at `head` and takes its length from `left`. Stretches that the source has
+/// measured are not walked.
 pub(super) fn measure<S: AtomSource>(
     journal: &mut Journal<S>,
     head: AtomId,
@@ -141,14 +141,15 @@ pub(super) fn measure<S: AtomSource>(
 }
 
 fn stored_len(atom: &Atom) -> u64 {
-    // A usize has at most 64 bits on every target that Rust has.
+    // A usize has at most 64 bits on every target of Rust.
     atom.stored_len() as u64
 }
 
-/// Atoms of lists, and their stored bytes, that the transactions of one block may still look at.
+/// Remaining number of atoms and stored bytes of lists that the transactions of one block may look
+/// at.
 ///
-/// In the reference nothing bounds how long a list one transaction makes every node walk, for the
-/// price of a transfer.
+/// The reference has no such limit: there, one transaction can make every node walk a list of any
+/// length for the price of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct WalkBudget {
     atoms: u64,
@@ -161,7 +162,7 @@ impl WalkBudget {
         bytes: MAX_WALK_BYTES,
     };
 
-    /// Takes them, or all that is left and `false` if that is less.
+    /// Takes `atoms` and `bytes`. If less is left, takes all of it and returns `false`.
     fn take(&mut self, atoms: u64, bytes: u64) -> bool {
         let left = self
             .atoms
@@ -173,21 +174,21 @@ impl WalkBudget {
     }
 }
 
-/// What a claim to payment came to.
+/// Result of a payment claim.
 pub(super) enum Payment {
-    /// The sender is owed this much, which is new.
+    /// The sender is owed this newly minted amount.
     Due(Natural),
-    /// The claim does not hold; nothing has changed.
+    /// The claim is invalid; nothing has changed.
     Refused,
-    /// The way to the atom that must be shown is too long.
+    /// The walk to the challenged atom exceeds a limit.
     TooLong {
-        /// The list that it is in.
+        /// Head of the list.
         list: AtomId,
         excess: Excess,
     },
 }
 
-/// Pays the sender for keeping a list since the last payment, if `payload` proves that it does.
+/// Pays the sender for storing a list since the last payment, if `payload` proves that it does.
 pub(super) fn pay<S: AtomSource>(
     journal: &mut Journal<S>,
     sender: &Address,
@@ -216,7 +217,7 @@ pub(super) fn pay<S: AtomSource>(
     let mut atom = journal.atom(&list)?;
     let mut way = WalkBudget::FULL;
     let mut hops = Natural::ZERO;
-    // The atoms before the one that must be shown count, and the bytes of that one as well.
+    // Atoms before the challenged one count, and its bytes count as well.
     loop {
         let is_there = hops >= index;
         let (atoms, bytes) = (u64::from(!is_there), stored_len(&atom));
@@ -264,7 +265,7 @@ pub(super) fn pay<S: AtomSource>(
     Ok(Payment::Due(due))
 }
 
-/// The height of the block with this id, `None` when it is no block.
+/// Returns the height of the block with this id; `None` if it is not a block.
 fn height_of<S: AtomSource>(
     journal: &Journal<S>,
     id: AtomId,
@@ -276,7 +277,7 @@ fn height_of<S: AtomSource>(
     }
 }
 
-/// What the data of a claim to payment says.
+/// Data of a payment claim.
 struct Claim<'d> {
     list: &'d Key,
     nonce: &'d [u8; NONCE_BYTES],
@@ -284,7 +285,7 @@ struct Claim<'d> {
 }
 
 impl<'d> Claim<'d> {
-    /// Reads what stands behind [`PAY`], which may stand there a second time.
+    /// Parses the data after [`PAY`]; the payload may start with a second [`PAY`] byte.
     fn parse(payload: &'d [u8]) -> Option<Self> {
         let payload = match payload.len() {
             len if len == PAYMENT_BYTES + 1 => payload.strip_prefix(&[PAY])?,
@@ -300,7 +301,7 @@ impl<'d> Claim<'d> {
         })
     }
 
-    /// Which atom of the list must be shown; `None` for a list without atoms.
+    /// Returns the index of the challenged atom in the list; `None` for a list without atoms.
     fn challenged_index(&self, last_payment: &AtomId, atoms: &Natural) -> Option<Natural> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(last_payment.as_ref());
@@ -314,7 +315,8 @@ impl<'d> Claim<'d> {
         Natural::from(low).checked_rem(atoms)
     }
 
-    /// Whether the nonce has the work that the sender's distance from the list asks for.
+    /// Returns whether the nonce has the proof of work that the sender's distance from the list
+    /// requires.
     fn has_work(&self, last_payment: &AtomId, sender: &Address) -> bool {
         let mut hasher = blake3::Hasher::new();
         for part in [
@@ -329,7 +331,8 @@ impl<'d> Claim<'d> {
         leading_zero_bits(hasher.finalize().as_bytes()) >= self.required_bits(sender)
     }
 
-    /// One less than the bits of the distance between sender and list.
+    /// Returns the required leading zero bits: the bit length of the distance (XOR) between sender
+    /// and list minus 1, at least 0.
     fn required_bits(&self, sender: &Address) -> u32 {
         let mut distance = [0; ID_BYTES];
         for ((distance, key), list) in distance.iter_mut().zip(sender.as_bytes()).zip(self.list) {

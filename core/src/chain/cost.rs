@@ -1,32 +1,33 @@
-//! What a transaction pays: a fee, and the storage of what it leaves behind.
+//! Transaction costs: the fee, and storage of the transaction and its receipt.
 //!
-//! The fee is 1 and leaves the system. Storage is priced by the block before: its cumulative stake
-//! over its cumulative fees for each byte, rounded up for each thing that is stored, and goes to the
-//! burn account (source: the reference's `consensus/transaction/storage_contract.py`).
+//! The fee is 1 and leaves the system. The price of a byte of storage is the cumulative stake
+//! divided by the cumulative fees, both as of the parent block. The cost is rounded up for each
+//! stored item and goes to the burn account (source: the reference's
+//! `consensus/transaction/storage_contract.py`).
 
 use super::Transaction;
 use crate::atom::HEADER_BYTES;
 use crate::integer::Natural;
 
-/// What every transaction pays whatever it does. Nobody gets it.
+/// Fee of every transaction, independent of its effects. It is credited to no account.
 pub const FEE: Natural = Natural::ONE;
 
-/// Atoms of a transaction.
+/// Number of atoms of a transaction.
 pub(super) const TRANSACTION_ATOMS: u64 = 10;
-/// Atoms of a receipt.
+/// Number of atoms of a receipt.
 pub(super) const RECEIPT_ATOMS: u64 = 6;
-/// What stands around the data of each atom.
+/// Stored bytes of an atom besides its data.
 pub(super) const ATOM_BYTES: u64 = HEADER_BYTES as u64;
-/// Bytes of a receipt: its atoms around a type, a version, the transaction's id, a status, the fee
-/// and the id of the logs.
+/// Stored bytes of a receipt: overhead of its atoms, and the data: type, version, the transaction's
+/// id, status, fee and the id of the logs.
 pub const RECEIPT_BYTES: u64 = RECEIPT_ATOMS * ATOM_BYTES + 7 + 1 + 32 + 1 + 1 + 32;
-/// Bytes of a transaction besides its numbers and its data: its atoms around a type, a version, a
-/// signature, the id of the body, a recipient and a sender.
+/// Stored bytes of a transaction without its integers and its data: overhead of its atoms, type,
+/// version, signature, the id of the body, recipient and sender.
 const TRANSACTION_FIXED_BYTES: u64 = TRANSACTION_ATOMS * ATOM_BYTES + 11 + 1 + 64 + 32 + 32 + 32;
-/// Bytes that are set aside for a transaction's three numbers, however long they are.
+/// Bytes reserved for a transaction's three integers, whatever their length.
 const RESERVED_NUMBER_BYTES: u64 = 24;
 
-/// The price of storage in one block.
+/// Price of storage in one block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Price {
     stake: Natural,
@@ -34,7 +35,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// The price in the block that follows one with these totals.
+    /// Returns the price in the block that follows one with these totals.
     #[must_use]
     pub const fn new(cumulative_stake: Natural, cumulative_total_fees: Natural) -> Self {
         Self {
@@ -43,26 +44,26 @@ impl Price {
         }
     }
 
-    /// What so many bytes cost, `None` where storage has no price because no fees were ever
+    /// Returns the cost of `bytes`; `None` if storage has no price because no fees were ever
     /// collected.
     #[must_use]
     pub fn of(&self, bytes: u64) -> Option<Natural> {
         (&Natural::from(bytes) * &self.stake).div_ceil(&self.fees)
     }
 
-    /// What the sender of a transaction with so much data must own besides the amount, `None` as in
-    /// [`Price::of`].
+    /// Returns the balance that the sender of a transaction with `data_bytes` of data needs besides
+    /// the amount; `None` as in [`Price::of`].
     ///
-    /// What it really pays is by the bytes that its numbers have, and can be more or less.
+    /// The actual cost depends on the length of the transaction's integers and can be more or less.
     #[must_use]
     pub fn reserve(&self, data_bytes: usize) -> Option<Natural> {
-        // A usize has at most 64 bits, and a length is far from the last of them.
+        // A usize has at most 64 bits, and a data length is far below its maximum.
         let bytes = TRANSACTION_FIXED_BYTES + RESERVED_NUMBER_BYTES + data_bytes as u64;
         Some(FEE + self.of(bytes)? + self.of(RECEIPT_BYTES)?)
     }
 }
 
-/// Bytes of all atoms of this transaction.
+/// Returns the stored bytes of all atoms of this transaction.
 #[must_use]
 pub fn stored_bytes(transaction: &Transaction) -> u64 {
     let number_bytes = |number: &Natural| number.bit_length().div_ceil(8).max(1);

@@ -1,7 +1,7 @@
-//! What a block says about its transactions, made and checked.
+//! Block execution.
 //!
-//! A [`Builder`] applies transactions over a parent and gives the [`Body`] that the block's header
-//! has to state.
+//! A [`Builder`] applies transactions to the state after a parent and returns the [`Body`] that the
+//! block's header has to state. Block production and verification both use it.
 
 use super::cost::{FEE, stored_bytes};
 use super::journal::StateError;
@@ -19,47 +19,48 @@ use crate::trie::BatchHasher;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// What the validator of a block may credit itself with, outside what counts as minted.
+/// Reward that the producer of a block may credit to itself; not counted as minted.
 pub const REWARD: Natural = Natural::ONE;
 
-/// What the header of a block states about its transactions, and everything that they made.
+/// Header fields that follow from a block's transactions, and everything that execution created.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Body {
-    /// The accounts' root.
+    /// Root of the accounts trie.
     pub accounts: AtomId,
-    /// The head of the list of the transactions' ids.
+    /// Head of the list of transaction ids.
     pub transactions: AtomId,
-    /// The head of the list of the receipts' ids.
+    /// Head of the list of receipt ids.
     pub receipts: AtomId,
-    /// The treasury's balances after each block so far, added up.
+    /// Sum of the treasury's balances after each block so far.
     pub cumulative_stake: Natural,
-    /// The burn account's balances after each block so far, added up.
+    /// Sum of the burn account's balances after each block so far.
     pub cumulative_burn: Natural,
-    /// What was minted so far.
+    /// Amount minted so far.
     pub cumulative_mint: Natural,
-    /// Fees that were collected so far. No rule of today's collects any.
+    /// Fees collected so far. No current rule collects any.
     pub cumulative_total_fees: Natural,
-    /// Fees that this block collected.
+    /// Fees collected by this block.
     pub total_fees: Natural,
-    /// The ids of the transactions, in order.
+    /// Ids of the transactions, in order.
     pub transaction_ids: Vec<AtomId>,
-    /// The ids of their receipts.
+    /// Ids of the receipts, in the same order.
     pub receipt_ids: Vec<AtomId>,
-    /// The receipts.
+    /// Receipts, in the same order.
     pub receipt_values: Vec<Receipt>,
-    /// The atoms of everything that the block made: its two lists, receipts, records, accounts and
-    /// nodes of tries. The transactions' own are not among them.
+    /// Atoms of everything that the block created: its two lists, receipts, records, accounts and
+    /// trie nodes. The atoms of the transactions are not included.
     pub atoms: RecordAtoms,
-    /// Which of `atoms` are those of contract and channel records.
+    /// Range of `atoms` that holds contract and channel records.
     pub record_atoms: Range<usize>,
-    /// Whether the validator has credited itself with [`REWARD`].
+    /// Whether the block producer has credited itself with [`REWARD`].
     pub reward_claimed: bool,
-    /// The stakes after the block.
+    /// Stakes after the block.
     pub stakes: StakeTable,
 }
 
 impl Body {
-    /// The header of a block with this body after `parent`, without work yet.
+    /// Returns the header of a block with this body after `parent`, with a nonce of 0 and no proof
+    /// of work.
     #[must_use]
     pub fn header(
         &self,
@@ -88,7 +89,7 @@ impl Body {
     }
 }
 
-/// Applies the transactions of one block, in the order in which they come.
+/// Executor of one block: applies its transactions in order.
 pub struct Builder<S> {
     state: State<S>,
     parent: ParentTotals,
@@ -100,7 +101,7 @@ pub struct Builder<S> {
     credited: bool,
 }
 
-/// What the header adds to.
+/// Cumulative totals of the parent's header.
 struct ParentTotals {
     stake: Natural,
     burn: Natural,
@@ -109,8 +110,8 @@ struct ParentTotals {
 }
 
 impl<S: AtomSource> Builder<S> {
-    /// A body without transactions after `parent`, which left these stakes, and whose accounts
-    /// `source` has or names as missing.
+    /// Creates a body without transactions after `parent`. `stakes` are those that the parent left;
+    /// `source` has the accounts after it or reports their atoms as missing.
     #[must_use]
     pub fn new(source: S, parent: &Block, stakes: &StakeTable) -> Self {
         Self {
@@ -129,13 +130,13 @@ impl<S: AtomSource> Builder<S> {
         }
     }
 
-    /// How many transactions the body has.
+    /// Returns the number of transactions.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.transaction_ids.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether there are no transactions.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.transaction_ids.is_empty()
@@ -145,17 +146,17 @@ impl<S: AtomSource> Builder<S> {
         self.state.journal.source()
     }
 
-    /// The state as the transactions so far have left it.
+    /// Returns the state after the transactions so far.
     pub const fn state(&mut self) -> &mut State<S> {
         &mut self.state
     }
 
-    /// Applies a transaction, whose signature the caller has checked, and adds it to the body. A
-    /// rejected one is not part of it and has left no trace.
+    /// Applies a transaction and adds it to the body. The caller has verified the signature. A
+    /// rejected transaction is not added and has changed nothing.
     ///
     /// # Errors
-    /// When the state cannot be read, because an atom is missing or otherwise. The body is as it
-    /// was; once the atom is there, the transaction may be tried again.
+    /// Fails if the state cannot be read, for example because an atom is missing. The body is
+    /// unchanged; once the atom is available, the transaction may be applied again.
     pub fn apply(
         &mut self,
         transaction: &Transaction,
@@ -180,11 +181,11 @@ impl<S: AtomSource> Builder<S> {
         }
     }
 
-    /// The body of a block with the transactions so far, in which `claimant` credits itself with
-    /// [`REWARD`] if there is one.
+    /// Returns the body of a block with the transactions so far. If `claimant` is given, [`REWARD`]
+    /// is credited to it.
     ///
     /// # Errors
-    /// As [`Builder::apply`]; it may be called again.
+    /// As [`Builder::apply`]; may be called again.
     pub fn finish(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -227,7 +228,7 @@ impl<S: AtomSource> Builder<S> {
         })
     }
 
-    /// Credits `claimant` in a body that was just made.
+    /// Credits [`REWARD`] to `claimant` in a body that was just created.
     pub(super) fn claim(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -243,7 +244,7 @@ impl<S: AtomSource> Builder<S> {
         Ok(())
     }
 
-    /// The accounts' root with still more credited to this address.
+    /// Returns the accounts root after a further `amount` is credited to this address.
     pub(super) fn credit(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -260,7 +261,7 @@ impl<S: AtomSource> Builder<S> {
     }
 }
 
-/// Appends the atoms of a bytes list of ids; its head.
+/// Appends the atoms of a bytes list of ids and returns its head.
 fn write_list(ids: &[AtomId], atoms: &mut RecordAtoms) -> AtomId {
     let (head, list) = bytes_list(ids);
     let mut id = head;

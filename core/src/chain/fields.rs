@@ -1,14 +1,14 @@
-//! What contracts and channels are stored as: a short list of byte strings.
+//! Contract and channel records: short lists of byte strings.
 
 use super::record::Part;
 use crate::atom::{Atom, AtomKind};
 use crate::integer::Natural;
 use alloc::vec::Vec;
 
-/// The most fields that a record has.
+/// Maximum number of fields of a record.
 pub(super) const MAX_FIELDS: usize = 6;
 
-/// The fields of a contract or channel record, in one piece of memory.
+/// Fields of a contract or channel record, in one allocation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fields {
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ impl Fields {
         Self::collect(fields.into_iter())
     }
 
-    /// The data of the first [`MAX_FIELDS`] of these atoms.
+    /// Collects the data of the first [`MAX_FIELDS`] atoms.
     pub(super) fn from_atoms(atoms: &[Atom]) -> Self {
         Self::collect(atoms.iter().map(Atom::data))
     }
@@ -32,7 +32,7 @@ impl Fields {
         let mut ends = heapless::Vec::new();
         for field in fields {
             bytes.extend_from_slice(field);
-            // `take` leaves no more than there is room for.
+            // `take` leaves at most as many fields as there is room for.
             let _ = ends.push(bytes.len());
         }
         Self { bytes, ends }
@@ -42,7 +42,7 @@ impl Fields {
         self.ends.len()
     }
 
-    /// The field with this index, empty where there is none.
+    /// Returns the field with this index; empty if there is none.
     pub(super) fn get(&self, index: usize) -> &[u8] {
         let start = match index.checked_sub(1) {
             Some(before) => self.ends.get(before).copied(),
@@ -54,21 +54,21 @@ impl Fields {
             .unwrap_or_default()
     }
 
-    /// The field with this index as a little-endian number.
+    /// Returns the field with this index as a little-endian integer.
     pub(super) fn number(&self, index: usize) -> Natural {
         number(self.get(index))
     }
 
-    /// As the parts of a chain of `N` bytes atoms.
+    /// Returns the fields as the parts of a list of `N` bytes atoms.
     pub(super) fn parts<const N: usize>(&self) -> [Part<'_>; N] {
         core::array::from_fn(|index| (AtomKind::Bytes, self.get(index)))
     }
 }
 
-/// A little-endian number of any width; nothing at all is 0.
+/// Reads a little-endian integer of any width; no bytes are 0.
 ///
-/// Values inside tries and records are read as leniently as the reference reads them: what is in a
-/// state can no longer be refused.
+/// Values inside tries and records are read as leniently as the reference reads them, because
+/// values that are already in a state can no longer be rejected.
 pub(super) fn number(bytes: &[u8]) -> Natural {
     let len = bytes
         .iter()

@@ -1,47 +1,49 @@
-//! Fork choice: which of the verified branches a node builds on.
+//! Fork choice: selection of the verified branch that a node builds on.
 //!
-//! Integers only, no clock and no peers: the choice is a function of the blocks that a node knows,
-//! of where it stands and of what its operator decided. When a block arrived, how old it is and
-//! which peer sent it play no part. The reasons for the rule, and the attacks that it was tried
-//! against, are in `tests/docs/fork-choice.md`.
+//! Integers only, without a clock or peers: the choice is a function of the blocks that a node
+//! knows, of its current head and of the operator's decisions. The arrival time and the age of a
+//! block and the peer that sent it play no part. The reasons for the rule, and the attacks that it
+//! was tested against, are in `tests/docs/fork-choice.md`.
 //!
 //! # Rule
 //!
-//! Only verified blocks count (producer's turn, signature, body): otherwise producers are forged.
-//! For a branch above the fork block F, b is the number of its blocks and D the stake, as of F, of
-//! their distinct producers; T is the whole stake as of F. The branch has a *majority* if 2 D > T
-//! and b ≥ 16. Between our branch O and another one C:
+//! Only verified blocks count (producer's slot, signature, body): otherwise producers could be
+//! forged. For a branch above the fork block F, b is the number of its blocks and D the stake, as
+//! of F, of their distinct producers; T is the total stake as of F. The branch has a *majority* if
+//! 2 D > T and b ≥ 16. Between our branch O and another one C:
 //! - C extends O: C. O extends C: O.
 //! - *near*, both have at most [`NEAR_BLOCKS`] blocks: C if `b(C) > b(O)` and
-//!   `8 b(C) D(C) ≥ b(O) D(O)`. An equally high branch never replaces ours.
-//! - *deep*, else: C if `8 D(C) ≥ D(O)` and `(majority(C), b(C) D(C)) > (majority(O), b(O) D(O))`;
-//!   if these are equal, the one whose first block above F has the lower id. A lower branch may win.
-//! - Where C wins and O has more than [`max_reorg_depth`](Settings::max_reorg_depth) blocks, the
+//!   `8 b(C) D(C) ≥ b(O) D(O)`. A branch of equal height never replaces ours.
+//! - *deep*, otherwise: C if `8 D(C) ≥ D(O)` and
+//!   `(majority(C), b(C) D(C)) > (majority(O), b(O) D(O))`; if these are equal, the branch whose
+//!   first block above F has the lower id. A lower branch may win.
+//! - If C wins and O has more than [`max_reorg_depth`](Settings::max_reorg_depth) blocks, the
 //!   operator decides.
 //!
-//! Among more than two branches pairs have cycles, so the tree is walked instead: from the last
-//! block that all branches share, the branches are grouped by their first block; a group has the
-//! largest b in it and the D of the union of its producers; [`select`] takes a group, and the walk
-//! goes on at the next fork in it. Where no group is ours, the walk begins at the heaviest.
+//! Pairwise comparison of more than two branches has cycles, so the tree is walked instead: from
+//! the last block that all branches share, the branches are grouped by their first block; a group
+//! has the largest b in it and the D of the union of its producers; [`select`] takes a group, and
+//! the walk continues at the next fork in it. If no group is ours, the walk begins at the heaviest.
 //!
 //! # Properties
 //!
 //! - At most one of two branches replaces the other, and a second decision on the same blocks keeps
 //!   the first one.
-//! - The order in which blocks were [inserted](ForkChoice::insert) does not matter. Where every fork
+//! - The order in which blocks were [inserted](ForkChoice::insert) does not matter. If every fork
 //!   is deep, neither does the starting point, unless a branch is [vetoed](Cause::Light); between
-//!   near branches of one height a node stays where it is.
+//!   near branches of equal height a node keeps its branch.
 //!
 //! # Use
 //!
-//! A host inserts every block that it has verified, in any order, asks [`ForkChoice::decide`] after
-//! each few of them, and tells the head that it then moved to by [`ForkChoice::set_head`]. Blocks of
-//! its own it only tells by `set_head`. After a restart it sets the head that it saved, then
-//! [`ForkChoice::restore_anchor`] and the operator's decisions.
+//! A host inserts every block that it has verified, in any order, calls [`ForkChoice::decide`]
+//! after every few blocks, and reports the head to which it then moved with
+//! [`ForkChoice::set_head`]. Its own blocks it reports only with `set_head`. After a restart it
+//! sets the saved head, then calls [`ForkChoice::restore_anchor`] and repeats the operator's
+//! decisions.
 //!
-//! A node without a head inserts the tips of all chains that it was told of before it sets one:
-//! what it adopts first it leaves only by the rule, and beyond `max_reorg_depth` not without the
-//! operator. So while it verifies one chain after another it decides nothing.
+//! A node without a head inserts the tips of all chains that it has learned of before it sets one:
+//! it leaves the first adopted branch only by the rule, and beyond `max_reorg_depth` only with the
+//! operator. So it does not decide while it verifies one chain after another.
 //!
 //! ```
 //! use astreum_core::atom::AtomId;
@@ -110,11 +112,11 @@
 //! # Bounds
 //!
 //! A new block on a known tip costs one look-up in the index and `O(log n)` for each fork whose
-//! stake it changes, at most [`MAX_TIPS`] of them; a new branch one pass over the headers of both
-//! sides, at most [`MAX_WALK`]. At most [`MAX_TIPS`] tips and about [`MAX_BLOCKS`] blocks are kept:
-//! the branches with least blocks times stake go first, and of longer runs the lower blocks are
-//! counted and forgotten.
-//! Branches that left and ended more than `max_reorg_depth` blocks ago and lose are dropped.
+//! stake it changes, at most [`MAX_TIPS`] of them; a new branch costs one pass over the headers of
+//! both sides, at most [`MAX_WALK`]. At most [`MAX_TIPS`] tips and about [`MAX_BLOCKS`] blocks are
+//! kept: the branches with the least blocks times stake are removed first, and the lower blocks of
+//! longer runs are counted and forgotten. Branches that left and ended more than `max_reorg_depth`
+//! blocks ago and lose are dropped.
 
 mod rule;
 mod state;
@@ -131,43 +133,43 @@ use alloc::vec::Vec;
 use core::fmt;
 use tree::Tree;
 
-/// Blocks up to which a fork is near.
+/// Maximum number of blocks of a branch in a near fork, and minimum number for a majority.
 pub const NEAR_BLOCKS: u64 = 16;
-/// How many times heavier than another one a branch may be and still be replaced by it.
+/// Maximum factor by which a branch may be heavier than the branch that replaces it.
 pub const LIGHT_FACTOR: u64 = 8;
-/// Depth beyond which a reorganization needs the operator, unless configured otherwise.
+/// Default depth beyond which a reorganization needs the operator.
 pub const MAX_REORG_DEPTH: u64 = 1_024;
-/// Tips that are kept.
+/// Maximum number of tips that are kept.
 pub const MAX_TIPS: usize = 256;
-/// Blocks that are kept one by one; runs of blocks beyond are counted only.
+/// Maximum number of blocks that are kept individually; further blocks of runs are only counted.
 pub const MAX_BLOCKS: usize = 65_536;
-/// Headers that one insertion reads at most.
+/// Maximum number of headers that one insertion reads.
 pub const MAX_WALK: usize = 65_536;
-/// Blocks that the operator may avoid.
+/// Maximum number of blocks that the operator may avoid.
 pub const MAX_AVOIDED: usize = 256;
 
-/// A verified block, as far as fork choice needs it.
+/// Verified block, reduced to the fields that fork choice needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexedBlock {
-    /// Blocks before it.
+    /// Number of blocks before this one.
     pub height: u64,
-    /// The block before it; [`AtomId::ZERO`] for a genesis.
+    /// Id of the parent block; [`AtomId::ZERO`] for a genesis.
     pub parent: AtomId,
-    /// Its producer.
+    /// Block producer.
     pub producer: Address,
-    /// When it was made, in seconds since the Unix epoch.
+    /// Time of creation, in seconds since the Unix epoch.
     pub timestamp: u64,
 }
 
-/// The verified blocks that a host knows.
+/// Index of the verified blocks that a host knows.
 pub trait BlockIndex {
-    /// Returns a block; `None` if it is not known (any more).
+    /// Returns a block; `None` if it is not in the index, or no longer.
     fn block(&self, id: &AtomId) -> Option<IndexedBlock>;
 }
 
-/// The stakes as of one block.
+/// Stakes as of one block.
 pub trait StakeView {
-    /// Returns the stake of a validator, 0 if it has none.
+    /// Returns the stake of a validator; 0 if it has no stake.
     fn stake(&self, validator: &Address) -> Natural;
     /// Returns the sum of all stakes.
     fn total(&self) -> Natural;
@@ -193,10 +195,10 @@ impl<V: StakeView + ?Sized> StakeView for &V {
     }
 }
 
-/// The stakes as of any block.
+/// Source of the stakes as of any block.
 pub trait StakeSource {
-    /// Stakes as of one block, such as a [`StakeTable`]. A fork keeps those of its block, so that
-    /// a clone should be cheap.
+    /// Stakes as of one block, such as a [`StakeTable`]. A fork keeps the stakes of its block, so a
+    /// clone should be cheap.
     type View: StakeView;
 
     /// Returns the stakes that `block` left; `None` if the host has yet to load them.
@@ -206,7 +208,7 @@ pub trait StakeSource {
 /// Limits of a [`ForkChoice`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Most blocks that are undone without the operator.
+    /// Maximum number of blocks that are undone without the operator.
     pub max_reorg_depth: u64,
 }
 
@@ -218,13 +220,13 @@ impl Default for Settings {
     }
 }
 
-/// A block to [insert](ForkChoice::insert).
+/// Block to [insert](ForkChoice::insert).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tip {
-    /// The block.
+    /// Id of the block.
     pub id: AtomId,
-    /// Whether the host knows from headers that the configured checkpoint stands above this block.
-    /// Irrelevant without a checkpoint and for blocks above it.
+    /// Whether the host knows from headers that this block is below the configured checkpoint in
+    /// its chain. Ignored without a checkpoint and for blocks above it.
     pub leads_to_checkpoint: bool,
 }
 
@@ -237,24 +239,24 @@ impl From<AtomId> for Tip {
     }
 }
 
-/// Why a block was not inserted.
+/// Reason that a block was not inserted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InsertError {
-    /// Its timestamp is later than accepted. Insert it again when its time has come.
+    /// The timestamp is later than accepted. Insert the block again once it is not.
     Early {
-        /// When it was made.
+        /// Timestamp of the block, in seconds since the Unix epoch.
         timestamp: u64,
     },
-    /// The operator avoids this block, which is the one to insert or one before it.
+    /// The operator avoids this block, which is the one to insert or one of its ancestors.
     Avoided(AtomId),
-    /// Its chain does not contain the checkpoint.
+    /// The chain of the block does not contain the checkpoint.
     LacksCheckpoint,
-    /// This block, which is the one to insert or one before it, is not in the index.
+    /// This block, which is the one to insert or one of its ancestors, is not in the index.
     NotIndexed(AtomId),
-    /// It belongs to a chain with another genesis.
+    /// The block belongs to a chain with another genesis.
     Unrelated,
-    /// It left the other branches more than [`MAX_WALK`] blocks ago, or at a block that is no longer
-    /// kept (see [`MAX_BLOCKS`]).
+    /// The block's branch left the other branches more than [`MAX_WALK`] blocks ago, or at a block
+    /// that is no longer kept (see [`MAX_BLOCKS`]).
     TooDeep,
 }
 
@@ -273,120 +275,121 @@ impl fmt::Display for InsertError {
 
 impl core::error::Error for InsertError {}
 
-/// What to do with the head.
+/// Decision about the head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// Keep it.
+    /// Keep the head.
     Keep,
-    /// Move it.
+    /// Move the head.
     Switch(Reorganization),
 }
 
-/// A move of the head. It is an extension if nothing is undone.
+/// Move of the head. It is an extension if no block is undone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reorganization {
-    /// The head before; `None` if there was none.
+    /// Previous head; `None` if there was none.
     pub from: Option<AtomId>,
-    /// The head to move to.
+    /// New head.
     pub to: AtomId,
-    /// Its height.
+    /// Height of the new head.
     pub height: u64,
-    /// The last block that both have in common; `to` itself if there was no head.
+    /// Last common block of both heads; `to` itself if there was no head.
     pub fork: AtomId,
-    /// Blocks that are undone: the depth.
+    /// Number of blocks that are undone: the depth.
     pub undone: u64,
-    /// Blocks that are added.
+    /// Number of blocks that are added.
     pub added: u64,
 }
 
 impl Reorganization {
-    /// Returns whether more than [`NEAR_BLOCKS`] blocks are undone, which an operator should see.
+    /// Returns whether more than [`NEAR_BLOCKS`] blocks are undone, which should be shown to the
+    /// operator.
     #[must_use]
     pub const fn is_deep(&self) -> bool {
         self.undone > NEAR_BLOCKS
     }
 }
 
-/// A branch above a fork, for the operator.
+/// Branch above a fork, for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Side {
-    /// Its first block; to be named in [`ForkChoice::adopt`] and [`ForkChoice::avoid`].
+    /// First block of the branch; identifies it in [`ForkChoice::adopt`] and [`ForkChoice::avoid`].
     pub first: AtomId,
-    /// Its highest tip.
+    /// Highest tip of the branch.
     pub tip: AtomId,
-    /// Blocks above the fork.
+    /// Number of blocks above the fork.
     pub blocks: u64,
-    /// Stake, as of the fork, of their distinct producers; `None` if it is not known yet.
+    /// Stake, as of the fork, of the distinct producers; `None` if it is not known yet.
     pub stake: Option<Natural>,
 }
 
-/// A fork with its branches, for the operator.
+/// Fork with its branches, for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fork {
-    /// The last block that the branches share.
+    /// Last block that the branches share.
     pub block: AtomId,
-    /// Its height.
+    /// Height of that block.
     pub height: u64,
-    /// The whole stake as of that block; `None` if it is not known yet.
+    /// Total stake as of that block; `None` if it is not known yet.
     pub total: Option<Natural>,
-    /// The branch that the node is on, if it is on one.
+    /// Branch of the node's head; `None` if the head is on none of them.
     pub ours: Option<Side>,
-    /// The other branches, the first by their first block in front.
+    /// Other branches, ordered by the id of their first block.
     pub others: Vec<Side>,
 }
 
-/// Why a fork is not settled by the rule.
+/// Reason that the rule does not settle a fork.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
     /// The rule prefers another branch, and ours left it more than `max_reorg_depth` blocks ago or
-    /// below the anchor. It needs [`ForkChoice::adopt`] or [`ForkChoice::avoid`].
+    /// below the anchor. The fork needs [`ForkChoice::adopt`] or [`ForkChoice::avoid`].
     NeedsOperator,
-    /// The node is on neither of two branches of more than `max_reorg_depth` blocks, and the trusted
-    /// heads do not agree. It needs [`ForkChoice::adopt`] or [`ForkChoice::avoid`].
+    /// The node is on neither of two branches of more than `max_reorg_depth` blocks, and the
+    /// trusted heads do not agree. The fork needs [`ForkChoice::adopt`] or [`ForkChoice::avoid`].
     NeedsFirstDecision,
-    /// Another branch has more blocks times stake than ours and less than an eighth of the stake,
-    /// and neither has a majority. Ours is kept, and nodes on the other one keep theirs.
+    /// Another branch has more blocks times stake than ours but less than an eighth of the stake,
+    /// and neither has a majority. Ours is kept, and nodes on the other branch keep theirs.
     Light,
 }
 
-/// A fork for the operator to look at. Its `others` are only the branches in question.
+/// Fork that the operator should examine. Its `others` are only the branches in question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contest {
-    /// Why.
+    /// Reason that the rule does not settle the fork.
     pub cause: Cause,
-    /// The fork.
+    /// Fork in question.
     pub fork: Fork,
 }
 
 /// Result of [`ForkChoice::decide`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// What to do with the head.
+    /// Decision about the head.
     pub decision: Decision,
-    /// Forks that the operator should know of. The decision holds all the same: at such a fork it
+    /// Forks that the operator should know of. The decision is valid regardless: at such a fork it
     /// keeps the branch that the node is on.
     pub contests: Vec<Contest>,
-    /// Blocks after which the stakes were needed and not available. At such a fork the decision
+    /// Blocks after which the stakes were needed but not available. At such a fork the decision
     /// keeps the branch that the node is on. Load them and decide again.
     pub missing_stakes: Vec<AtomId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Checkpoint {
-    /// No decision has shown yet that the chain contains it.
+    /// No decision has shown yet that the chain contains the checkpoint.
     Pending(AtomId),
-    /// All branches have it in common, at this height.
+    /// All branches contain the checkpoint, at this height.
     Contained(AtomId, u64),
 }
 
-/// State of the fork choice. `T` holds the stakes as of one block, see [`StakeSource::View`].
+/// State of fork choice. `T` holds the stakes as of one block, see [`StakeSource::View`].
 #[derive(Debug)]
 pub struct ForkChoice<T = StakeTable> {
     settings: Settings,
     tree: Option<Tree<T>>,
-    /// The head as the host told it.
+    /// Head as last set by the host.
     head: Option<(AtomId, u64)>,
-    /// The head, or the highest block of its chain that is below what the operator avoids.
+    /// Head, or the highest block of its chain below all avoided blocks.
     own: Option<(AtomId, u64)>,
     anchor: u64,
     avoided: BTreeSet<AtomId>,

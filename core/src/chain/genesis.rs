@@ -1,30 +1,30 @@
 //! Genesis: the first block of a chain.
 //!
-//! It is trusted, not verified: it has no signature and no work, and says who owns what. What it
-//! sets decides what everything costs for as long as the chain lasts.
+//! A genesis is trusted, not verified: it has no signature and no proof of work, and it defines the
+//! initial balances. Its values determine the cost of everything for as long as the chain lasts.
 //!
-//! A byte of storage costs the cumulative stake over the cumulative fees. The cumulative stake grows
-//! by the treasury's balance with every block, and the fees do not grow, so the price grows with the
-//! height: by `treasury / fees` per block. Each thing that is stored is rounded up to 1, so that
-//! with any price a transaction costs at least 3.
+//! The price of a byte of storage is the cumulative stake divided by the cumulative fees. The
+//! cumulative stake grows by the treasury's balance with every block, and the fees do not grow, so
+//! the price grows with the height: by `treasury / fees` per block. The cost of each stored item is
+//! rounded up to at least 1, so a transaction costs at least 3 at any price above 0.
 //!
-//! The defaults follow from four demands:
-//! - **A plain transfer costs at most 10** in the first year. It is billed for 526 bytes and 272 of
-//!   its receipt: the price may be 3/272 at most after 15,768,000 blocks.
+//! The defaults follow from four requirements:
+//! - **A plain transfer costs at most 10** in the first year. It is billed for 526 bytes and for
+//!   272 bytes of its receipt: the price may be at most 3/272 after 15,768,000 blocks.
 //!   [`DEFAULT_TREASURY`] / [`DEFAULT_TOTAL_FEES`] makes it 0.0099.
-//! - **Also when others stake**: what they stake is added to the treasury's balance. That balance
-//!   is therefore so large that all that can be owned in the first year, the rewards of all its
-//!   blocks included, adds less than 2 % to it. It belongs to nobody.
-//! - **Filling 10 GiB of disk costs at least a tenth of the supply**, at first and after a year,
-//!   in the cheapest way that is known ([`Genesis::filling_cost`]): 9,600 transactions of 3 each at
-//!   first. So the supply is [`DEFAULT_BALANCE`], 250,000.
-//! - **Whoever buys all of the supply and stakes it does not outvote the validator**, which has as
-//!   much at stake from the start ([`DEFAULT_STAKE`]).
+//! - **The same holds when others stake**: their stakes are added to the treasury's balance. That
+//!   balance is therefore so large that everything that can be owned in the first year, including
+//!   the rewards of all its blocks, adds less than 2 % to it. It has no owner.
+//! - **Filling 10 GiB of disk costs at least a tenth of the supply**, at first and after a year, by
+//!   the cheapest known method ([`Genesis::filling_cost`]): 9,600 transactions of 3 each at first.
+//!   So the supply is [`DEFAULT_BALANCE`], 250,000.
+//! - **An owner that buys and stakes the whole supply does not outvote the validator**, which has
+//!   the same amount staked from the start ([`DEFAULT_STAKE`]).
 //!
-//! [`Genesis::warnings`] says where another genesis does not meet them.
+//! [`Genesis::warnings`] reports where another genesis does not meet them.
 //!
-//! The burn account of a genesis of ours holds at least one storage contract: a reference node
-//! cannot put into a trie that is empty, and could follow no transaction.
+//! The burn account of a default genesis holds at least one storage contract, because a reference
+//! node cannot insert into an empty trie and could not process any transaction.
 
 use super::account::{Account, Address};
 use super::block::{Block, Header};
@@ -43,45 +43,46 @@ use core::fmt;
 pub const DEFAULT_TOTAL_FEES: u64 = 1_600_000_000_000_000_000;
 /// Balance of the treasury in a default genesis.
 pub const DEFAULT_TREASURY: u64 = 1_000_000_000;
-/// Balance of the validator in a default genesis, which is all that can be spent.
+/// Balance of the validator in a default genesis, which is the whole supply.
 pub const DEFAULT_BALANCE: u64 = 250_000;
 /// Stake of the validator in a default genesis.
 pub const DEFAULT_STAKE: u64 = 250_000;
-/// A transfer that costs more than this within a year is worth a warning.
+/// Cost of a transfer, within the first year, above which a warning is given.
 pub const DEAR_TRANSFER: u64 = 10;
-/// Bytes that filling should cost a tenth of the supply.
+/// Bytes of disk that should cost at least a tenth of the supply to fill.
 pub const FILLED_BYTES: u64 = 10 << 30;
 
-/// Kinds of transactions that leave much for little: stored bytes that they are billed for, and
-/// bytes that they leave in the sorted pairs of every node, as `tests/src/economics` measures them.
-/// A transfer in a block of its own; one with all the data that it may have; a withdrawal between
-/// accounts, and from a channel, whose addresses were chosen to lie 256 nodes deep in their tries.
+/// Cheapest ways to fill a disk: stored bytes that a transaction is billed for, and bytes that it
+/// adds to the sorted pairs of every node, as measured by `tests/src/economics`. The transactions
+/// are: a transfer in a block of its own; a transfer with the maximum amount of data; a withdrawal
+/// from a channel, between accounts whose addresses were chosen to lie 256 nodes deep in their
+/// tries.
 const FILLING_WAYS: [(u64, u64); 3] = [(510, 105_000), (60_510, 170_000), (623, 1_120_000)];
 
-/// Blocks of a day without missed slots.
+/// Number of blocks in a day without missed slots.
 const DAY_BLOCKS: u64 = 86_400 / super::SLOT_SECONDS;
-/// Blocks of a year.
+/// Number of blocks in a year without missed slots.
 const YEAR_BLOCKS: u64 = 365 * DAY_BLOCKS;
-/// Bits that the numbers of a genesis may have, added up. Records hold 2,048: what a chain can add
-/// to its numbers in any number of blocks needs fewer than the rest.
+/// Maximum bit length of the sum of all numbers of a genesis. Records hold 2,048 bits; the rest
+/// suffices for what a chain can add to its numbers in any number of blocks.
 const MAX_GENESIS_BITS: u64 = 1_024;
-/// Filling a disk should cost one part of the supply in so many.
+/// Divisor of the supply: filling a disk should cost at least this part of it.
 const SUPPLY_PARTS: u64 = 10;
-/// Atoms of a node of a trie.
+/// Maximum number of atoms of a trie node.
 const MAX_NODE_ATOMS: usize = 5;
-/// A storage contract that exists from the start. It cannot be paid: no block stands before it that
-/// a payment could count from.
+/// Storage contract that exists from the start. It cannot be paid: there is no earlier block from
+/// which a payment could be counted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contract {
-    /// Who owns it.
+    /// Owner of the contract.
     pub owner: Address,
-    /// Bytes that it is about.
+    /// Stored bytes of the list.
     pub bytes: Natural,
-    /// Atoms that it is about.
+    /// Atoms of the list.
     pub atoms: Natural,
 }
 
-/// What a chain starts from.
+/// Initial state of a chain.
 ///
 /// ```
 /// use astreum_core::atom::MemoryStore;
@@ -100,28 +101,28 @@ pub struct Contract {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Genesis {
-    /// The chain's id.
+    /// Id of the chain.
     pub chain_id: Natural,
-    /// When it starts, in seconds since the Unix epoch.
+    /// Start of the chain, in seconds since the Unix epoch.
     pub timestamp: Natural,
-    /// Who stands in the block as its validator.
+    /// Block producer stated in the genesis block.
     pub validator: Address,
-    /// Who owns what. The treasury's balance is the first cumulative stake, the burn account's the
-    /// first cumulative burn.
+    /// Initial balances. The treasury's balance is the first cumulative stake, the burn account's
+    /// the first cumulative burn.
     pub balances: BTreeMap<Address, Natural>,
-    /// What validators have at stake. It is not taken from their balances.
+    /// Stakes of the validators. They are not deducted from the balances.
     pub stakes: Stakes,
-    /// Storage contracts by the id of what is stored.
+    /// Storage contracts by the id of the stored list.
     pub contracts: BTreeMap<AtomId, Contract>,
-    /// What storage costs are divided by; not 0.
+    /// Cumulative fees, by which storage prices are divided; must not be 0.
     pub cumulative_total_fees: Natural,
-    /// Whether an empty burn account gets a contract, see the module.
+    /// Whether an empty burn account gets a contract; see the module.
     pub seed_burn: bool,
 }
 
 impl Genesis {
-    /// A chain that can be used: the validator owns the supply and has the only stake, and storage
-    /// has a price. See the module for the numbers.
+    /// Creates the genesis of a usable chain: the validator owns the supply and has the only stake,
+    /// and storage has a price. See the module for the values.
     #[must_use]
     pub fn new(validator: Address, chain_id: Natural, timestamp: Natural) -> Self {
         Self {
@@ -136,8 +137,8 @@ impl Genesis {
         }
     }
 
-    /// The one that a reference validator makes. Its treasury holds 1, its fees are 1, the validator
-    /// has nothing: no transaction can ever be paid for.
+    /// Creates the genesis that a reference validator creates. The treasury holds 1, the fees are
+    /// 1, the validator has a balance of 0: no account can ever pay for a transaction.
     #[must_use]
     pub fn reference(validator: Address, chain_id: Natural, timestamp: Natural) -> Self {
         Self {
@@ -156,7 +157,7 @@ impl Genesis {
         self.balances.get(address).cloned().unwrap_or_default()
     }
 
-    /// Returns what can be spent: all balances but the treasury's and the burn account's.
+    /// Returns the spendable supply: all balances except the treasury's and the burn account's.
     #[must_use]
     pub fn supply(&self) -> Natural {
         let owned = self.balances.iter();
@@ -164,34 +165,35 @@ impl Genesis {
         owned.map(|(_, balance)| balance).sum()
     }
 
-    /// Returns the price of storage so many blocks after the first, if this much is staked from the
+    /// Returns the price of storage `blocks` blocks after genesis if `staked` is staked from the
     /// first block on.
     fn price(&self, blocks: u64, staked: &Natural) -> Price {
         let treasury = &self.balance(&TREASURY) + staked;
-        // The price is that of the block before: the first has the treasury's balance once.
+        // The price is that of the parent block: the first block has the treasury's balance once.
         let cumulative_stake = &treasury * &Natural::from(blocks.max(1));
         Price::new(cumulative_stake, self.cumulative_total_fees.clone())
     }
 
-    /// Returns what a transfer without data costs its sender beside the amount, this many blocks
-    /// after the first, if nothing more is staked; `None` when the cumulative fees are 0.
+    /// Returns the cost of a transfer without data, besides the amount, `blocks` blocks after
+    /// genesis if nothing more is staked; `None` if the cumulative fees are 0.
     #[must_use]
     pub fn transfer_cost(&self, blocks: u64) -> Option<Natural> {
         self.price(blocks, &Natural::ZERO).reserve(0)
     }
 
-    /// As [`transfer_cost`](Self::transfer_cost), if the whole supply is staked in the first block.
+    /// Returns the [transfer cost](Self::transfer_cost) if the whole supply is staked in the first
+    /// block.
     #[must_use]
     pub fn highest_transfer_cost(&self, blocks: u64) -> Option<Natural> {
         self.price(blocks, &self.supply()).reserve(0)
     }
 
-    /// Returns what filling [`FILLED_BYTES`] of every node's disk costs, this many blocks after the
-    /// first, in the cheapest way that is known; `None` when the cumulative fees are 0.
+    /// Returns the cost of filling [`FILLED_BYTES`] of every node's disk, `blocks` blocks after
+    /// genesis, by the cheapest known method; `None` if the cumulative fees are 0.
     ///
-    /// Blocks without transactions leave about 6 KB each and cost nothing, and with more height the
-    /// price grows and so does the supply, by the rewards. What prices do not hold is held by the
-    /// limit that producers set to the growth of their blocks.
+    /// Blocks without transactions add about 6 KB each and cost nothing. With the height, the price
+    /// grows and so does the supply, by the rewards. Growth that prices do not limit is limited by
+    /// the bound that producers set on the growth of their blocks.
     #[must_use]
     pub fn filling_cost(&self, blocks: u64) -> Option<Natural> {
         let price = self.price(blocks, &Natural::ZERO);
@@ -202,7 +204,7 @@ impl Genesis {
         costs.min().flatten()
     }
 
-    /// Returns what an operator should know before starting this chain.
+    /// Returns the warnings that an operator should see before starting this chain.
     #[must_use]
     pub fn warnings(&self) -> Vec<GenesisWarning> {
         let mut warnings = Vec::new();
@@ -231,11 +233,11 @@ impl Genesis {
         warnings
     }
 
-    /// Puts all atoms of the chain's start into `sink` and returns its block.
+    /// Writes all atoms of the initial state to `sink` and returns the genesis block.
     ///
     /// # Errors
-    /// When nobody has a stake, the cumulative fees are 0, a reserved account is the validator, or
-    /// the sink fails.
+    /// Fails if there is no stake or there are too many, the cumulative fees are 0, the validator
+    /// is a reserved account, the numbers are too large, a trie cannot be built, or the sink fails.
     pub fn build<K: AtomSink>(
         &self,
         hasher: &mut impl BatchHasher,
@@ -311,8 +313,8 @@ impl Genesis {
         }
     }
 
-    /// The root of the stakes' trie, and a contract for its first node, which is certainly there;
-    /// the validator stands in for its storage.
+    /// Writes the stakes trie. Returns its root, and a contract for its first node, which always
+    /// exists; the validator is the contract's owner.
     fn write_stakes<K: AtomSink>(
         &self,
         hasher: &mut impl BatchHasher,
@@ -332,7 +334,7 @@ impl Genesis {
     }
 }
 
-/// Puts the contracts' records and the trie of them.
+/// Writes the contract records and their trie, and returns the root of the trie.
 fn write_contracts<K: AtomSink>(
     contracts: &BTreeMap<AtomId, Contract>,
     hasher: &mut impl BatchHasher,
@@ -347,7 +349,7 @@ fn write_contracts<K: AtomSink>(
     write_trie(records.into_iter(), hasher, sink)
 }
 
-/// The contract for the first node of the stakes' trie, whose atoms are `atoms`.
+/// Returns the contract for the first node of the stakes trie, whose atoms are `atoms`.
 fn node_contract(owner: Address, atoms: &[Atom]) -> Contract {
     let bytes = atoms.iter().map(Atom::stored_len);
     Contract {
@@ -358,8 +360,8 @@ fn node_contract(owner: Address, atoms: &[Atom]) -> Contract {
 }
 
 impl Contract {
-    /// Its record: owner, the block before it, the block of the last payment, who was paid, bytes,
-    /// atoms. Before genesis there is no block.
+    /// Returns the id and the atoms of the record: owner, parent block, block of the last payment,
+    /// recipient of that payment, bytes, atoms. The block ids are zero: no block precedes genesis.
     fn to_atoms(&self) -> (AtomId, RecordAtoms) {
         let none = AtomId::ZERO;
         let (id, atoms) = bytes_list::<&[u8]>(&[
@@ -377,7 +379,7 @@ impl Contract {
     }
 }
 
-/// Puts the trie of these pairs, whose keys ascend, and returns its root.
+/// Writes the trie of these pairs, whose keys ascend, and returns its root.
 fn write_trie<K: AtomSink>(
     pairs: impl Iterator<Item = ([u8; 32], Vec<u8>)>,
     hasher: &mut impl BatchHasher,
@@ -387,28 +389,28 @@ fn write_trie<K: AtomSink>(
     trie.commit(hasher, sink).map_err(GenesisError::Sink)
 }
 
-/// What an operator should know before starting a chain.
+/// Warning for an operator before starting a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GenesisWarning {
-    /// The treasury's balance makes transfers dear.
+    /// The treasury's balance makes transfers expensive.
     DearTransfers {
-        /// What one costs in the first block.
+        /// Cost of a transfer in the first block.
         first: Natural,
-        /// After a day of blocks.
+        /// Cost after a day of blocks.
         after_a_day: Natural,
-        /// After a year of blocks.
+        /// Cost after a year of blocks.
         after_a_year: Natural,
     },
     /// Filling [`FILLED_BYTES`] of every disk costs less than a tenth of the supply.
     CheapStorage {
-        /// What it costs.
+        /// Cost of filling it.
         cost: Natural,
-        /// The supply.
+        /// Spendable supply.
         supply: Natural,
     },
     /// No account has enough for a transfer in the first block.
     NobodyCanPay {
-        /// What it costs.
+        /// Cost of a transfer.
         cost: Natural,
     },
 }
@@ -439,23 +441,23 @@ impl fmt::Display for GenesisWarning {
     }
 }
 
-/// Why a chain cannot start like this.
+/// Reason that a genesis is invalid or cannot be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GenesisError<E> {
-    /// Nobody has anything at stake, so nobody could make a block.
+    /// There is no stake, so no block could be made.
     NoStake,
-    /// The cumulative fees are 0, and every price is divided by them.
+    /// The cumulative fees are 0, but every price is divided by them.
     NoFees,
-    /// The validator is the treasury or the burn account, whose secrets nobody has.
+    /// The validator is the treasury or the burn account, which have no known secret keys.
     ReservedValidator,
-    /// The sum of its numbers has more than 1,024 bits: later ones would not fit into records.
+    /// The sum of the numbers has more than 1,024 bits: later numbers would not fit into records.
     TooLarge,
-    /// There are more than [`MAX_GENESIS_STAKES`](super::MAX_GENESIS_STAKES) stakes: followers read no
-    /// more of a genesis.
+    /// There are more than [`MAX_GENESIS_STAKES`](super::MAX_GENESIS_STAKES) stakes: following
+    /// nodes do not read more stakes of a genesis.
     TooManyStakes,
     /// A trie could not be built.
     Trie(BuildError),
-    /// The atoms could not be kept.
+    /// The sink failed.
     Sink(E),
 }
 

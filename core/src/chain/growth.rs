@@ -1,4 +1,4 @@
-//! What a block leaves in the stores of all nodes.
+//! Storage growth: atoms and bytes that a block adds to the store of every node.
 
 use super::cost::{TRANSACTION_ATOMS, stored_bytes};
 use super::{Body, Header, Transaction};
@@ -6,26 +6,26 @@ use crate::atom::{Atom, AtomId, IdBits};
 use core::hash::BuildHasherDefault;
 use hashbrown::HashSet;
 
-/// Bytes of an atom's entry in the index of a sorted pair, which is how cold storage keeps atoms:
-/// id, position and size (source: the reference's `storage/cold.py`).
+/// Bytes of an atom's index entry in a sorted pair, the format of cold storage: id, position and
+/// size (source: the reference's `storage/cold.py`).
 pub const INDEX_ENTRY_BYTES: u64 = 32 + 64 + 64;
 
-/// Atoms of a block's record around its body: type, version, signature and list.
+/// Number of atoms of a block's record outside its body: type, version, signature and list.
 const BLOCK_HEAD_ATOMS: u64 = 4;
-/// Bytes of their data.
+/// Bytes of data of these atoms.
 const BLOCK_HEAD_BYTES: u64 = 5 + 1 + 64 + 32;
 
-/// Atoms, and their stored bytes.
+/// Number of atoms and their stored bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Growth {
     /// Number of atoms.
     pub atoms: u64,
-    /// Their stored bytes, 33 more each than its data has.
+    /// Stored bytes: the data of each atom plus 33 bytes.
     pub bytes: u64,
 }
 
 impl Growth {
-    /// Counts these atoms, each once however often it is among them.
+    /// Counts these atoms, each distinct one once.
     #[must_use]
     pub fn of_atoms<'a>(atoms: impl IntoIterator<Item = &'a (AtomId, Atom)>) -> Self {
         let mut growth = Self::default();
@@ -38,11 +38,11 @@ impl Growth {
         growth
     }
 
-    /// Counts what a block with this header, body and transactions leaves: its record, its
-    /// transactions and everything that they made. The few that a store has already are counted as
-    /// well.
+    /// Counts the atoms that a block with this header, body and transactions adds: its record, its
+    /// transactions and everything that they created. The few that a store has already are counted
+    /// as well.
     ///
-    /// The nonce need not be found: it changes a few bytes at most.
+    /// The nonce need not be final: it changes a few bytes at most.
     #[must_use]
     pub fn of_block<'t>(
         header: &Header,
@@ -61,7 +61,7 @@ impl Growth {
         growth
     }
 
-    /// Returns the bytes that they take in sorted pairs, the index included.
+    /// Returns the size in bytes as sorted pairs, including the index.
     #[must_use]
     pub const fn pair_bytes(&self) -> u64 {
         let index = self.atoms.saturating_mul(INDEX_ENTRY_BYTES);
@@ -74,9 +74,9 @@ impl Growth {
     }
 }
 
-/// Stored bytes of an atom with so much data.
+/// Returns the stored bytes of an atom with `data_bytes` of data.
 const fn stored_len(data_bytes: usize) -> u64 {
-    // A usize has at most 64 bits on every target that Rust has.
+    // A usize has at most 64 bits on every target of Rust.
     data_bytes as u64 + super::cost::ATOM_BYTES
 }
 
@@ -101,7 +101,7 @@ mod tests {
             let growth = Growth::of_block(&header, &body, transactions);
             let block = world.mine(header);
             let mut atoms = block.to_atoms();
-            // Each part by itself: what two of them have in common counts twice.
+            // Each part separately: atoms that two parts share count twice.
             let mut expected = Growth::of_atoms(&atoms);
             for part in transactions
                 .iter()
@@ -112,7 +112,7 @@ mod tests {
                 expected.add(growth.atoms, growth.bytes);
                 atoms.extend(part);
             }
-            // The nonce was 0, of one byte.
+            // The nonce was 0, encoded as one byte.
             let nonce = block.nonce.to_bytes_be().len() as u64;
             expected.bytes -= nonce - 1;
             assert_eq!(growth, expected);

@@ -1,18 +1,17 @@
-//! What a block has written so far, over the state of its parent.
+//! Staged state of a block: its writes over the state of its parent.
 //!
-//! Accounts, and the entries of their tries, are read through here and written here; the store is
-//! not touched until [`Journal::seal`] turns everything that changed into atoms, once for the whole
-//! block.
+//! Accounts and the entries of their tries are read and written through the journal. The store is
+//! not touched until [`Journal::seal`] turns all changes into atoms, once for the whole block.
 //!
 //! Invariants:
-//! - **What a transaction wrote is what the next one reads**, records included: a contract or
-//!   channel record can be read as a list of atoms as soon as the transaction that made it is done.
-//! - **Dropped whole**: after [`Journal::rollback`] everything is as it was at the last
+//! - **A transaction reads the writes of earlier ones**, including records: a contract or channel
+//!   record can be read as a list of atoms as soon as the transaction that created it has finished.
+//! - **Rollback is complete**: after [`Journal::rollback`] the state is as it was at the last
 //!   [`Journal::checkpoint`].
-//! - **Missing is an outcome**: an operation that needs an atom which the source does not have has
-//!   changed nothing that can be seen. Trie nodes stay loaded, so that asking again costs little.
-//! - Nothing depends on the order in which accounts or entries were touched: staged maps are
-//!   ordered, and tries are canonical.
+//! - **Missing is an outcome**: an operation that needs an atom which the source does not have
+//!   changes no visible state. Loaded trie nodes are kept, so a retry is cheap.
+//! - The result does not depend on the order in which accounts or entries were accessed: staged
+//!   maps are ordered, and tries are canonical.
 
 use super::fields::Fields;
 use super::record::{Part, write_chains};
@@ -26,32 +25,32 @@ use core::convert::Infallible;
 use core::fmt;
 use core::ops::Range;
 
-/// Why the state could not be read.
+/// Reason that the state could not be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StateError<E> {
     /// An atom is missing or the source failed.
     Source(SourceError<E>),
-    /// A transaction looks at the length of a list, and it is not known from this atom on. Fetch the
-    /// atoms from there, or measure them and say so in
-    /// [`AtomSource::list_stretch`](crate::atom::AtomSource::list_stretch). An atom that cannot be
-    /// had may be one that the block itself makes: what was measured up to it is enough then.
+    /// A transaction needs the length of a list, which is unknown from this atom on. Fetch the
+    /// atoms from there, or measure them and report the result through
+    /// [`AtomSource::list_stretch`](crate::atom::AtomSource::list_stretch). An unavailable atom may
+    /// be one that the block itself creates; then it is sufficient to report the length up to it.
     Unmeasured {
-        /// The head of the list.
+        /// Head of the list.
         list: AtomId,
-        /// The first atom that is missing.
+        /// First missing atom.
         at: AtomId,
     },
-    /// What is stored under this id is not what the state needs there.
+    /// The stored data under this id is malformed for its place in the state.
     Malformed {
-        /// The id.
+        /// Id of the malformed data.
         id: AtomId,
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
 }
 
 impl<E> StateError<E> {
-    /// The atom to fetch before the operation is tried again, if that is what it waits for.
+    /// Returns the atom to fetch before a retry; `None` if no atom is missing.
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {
@@ -60,7 +59,7 @@ impl<E> StateError<E> {
         }
     }
 
-    /// The head of the list whose length is needed, if the operation waits for that.
+    /// Returns the head of the list whose length is needed; `None` if no length is needed.
     #[must_use]
     pub const fn unmeasured(&self) -> Option<AtomId> {
         match self {
@@ -118,40 +117,40 @@ impl<E: fmt::Display> fmt::Display for StateError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for StateError<E> {}
 
-/// A key in one of an account's tries.
+/// Key in one of an account's tries.
 pub(super) type Key = [u8; 32];
 
 /// One of an account's two tries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Map {
-    /// Stakes of the treasury, contracts of the burn account.
+    /// Data trie: stakes in the treasury, contracts in the burn account.
     Data,
     /// Payment channels by peer.
     Channels,
 }
 
-/// Names a record that the block made.
+/// Index of a record that the block created.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RecordIndex(usize);
 
-/// What stands under a key.
+/// Value under a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Value {
-    /// These bytes.
+    /// Bytes as stored in the trie.
     Bytes(Bytes),
-    /// The id of a record that this block made.
+    /// Reference to a record that this block created; its id is stored in the trie.
     Record(RecordIndex),
 }
 
-/// An account that was read.
+/// Account that was read.
 #[derive(Clone)]
 struct Staged {
-    /// `None` when there is no such account.
+    /// `None` if the account does not exist.
     account: Option<Account>,
     changed: bool,
 }
 
-/// A trie that was read, and what was written to it.
+/// Trie that was read, and the writes to it.
 struct StagedMap {
     trie: Trie,
     writes: BTreeMap<Key, Value>,
@@ -168,18 +167,19 @@ pub(super) struct Journal<S> {
     accounts: Trie,
     staged: BTreeMap<Address, Staged>,
     maps: BTreeMap<(Address, Map), StagedMap>,
-    /// Every record that the block made, also those that were replaced since.
+    /// All records that the block created, including those that were replaced later.
     made: Vec<Fields>,
-    /// The atoms of the first `readable_count` of them.
+    /// Atoms of the first `readable_count` records.
     readable: BTreeMap<AtomId, Atom>,
     readable_count: usize,
-    /// What the transaction under way has overwritten, last first to be restored.
+    /// Values that the current transaction has overwritten; restored last first.
     undo: Vec<Undo>,
+    /// Number of records that existed at the last checkpoint.
     made_before: usize,
 }
 
 impl<S: AtomSource> Journal<S> {
-    /// Nothing written yet over the accounts trie with this root.
+    /// Creates a journal without writes over the accounts trie with this root.
     pub(super) fn new(source: S, accounts_root: AtomId) -> Self {
         Self {
             source,
@@ -198,13 +198,13 @@ impl<S: AtomSource> Journal<S> {
         &self.source
     }
 
-    /// What was written so far stays.
+    /// Commits all writes so far: [`Journal::rollback`] no longer reverts them.
     pub(super) fn checkpoint(&mut self) {
         self.undo.clear();
         self.made_before = self.made.len();
     }
 
-    /// Takes back everything since the last checkpoint.
+    /// Reverts all writes since the last checkpoint.
     pub(super) fn rollback(&mut self) {
         while let Some(undo) = self.undo.pop() {
             match undo {
@@ -225,7 +225,7 @@ impl<S: AtomSource> Journal<S> {
         self.made.truncate(self.made_before);
     }
 
-    /// The account at this address, `None` if there is none.
+    /// Returns the account at this address; `None` if it does not exist.
     pub(super) fn account(
         &mut self,
         address: &Address,
@@ -233,7 +233,7 @@ impl<S: AtomSource> Journal<S> {
         Ok(self.load(address)?.account.as_ref())
     }
 
-    /// Changes the account at this address, which is made if there is none.
+    /// Changes the account at this address; creates it if it does not exist.
     pub(super) fn change<T>(
         &mut self,
         address: &Address,
@@ -247,7 +247,7 @@ impl<S: AtomSource> Journal<S> {
         Ok(result)
     }
 
-    /// What stands under `key` in a trie of the account at `owner`.
+    /// Returns the value under `key` in a trie of the account at `owner`.
     pub(super) fn entry(
         &mut self,
         owner: &Address,
@@ -261,11 +261,11 @@ impl<S: AtomSource> Journal<S> {
         if let Some(value) = staged.writes.get(key) {
             return Ok(Some(value.clone()));
         }
-        // Nodes on the way stay in memory, where the entry will be put.
+        // Nodes on the path stay in memory, for a later write to this entry.
         Ok(staged.trie.fetch(&self.source, key)?.map(Value::Bytes))
     }
 
-    /// Puts `value` under `key` in a trie of the account at `owner`.
+    /// Writes `value` under `key` in a trie of the account at `owner`.
     pub(super) fn put(
         &mut self,
         owner: &Address,
@@ -281,7 +281,7 @@ impl<S: AtomSource> Journal<S> {
         Ok(())
     }
 
-    /// What was put in a trie of the account at `owner`, in the order of the keys.
+    /// Returns the writes to a trie of the account at `owner`, ordered by key.
     pub(super) fn written(
         &self,
         owner: &Address,
@@ -291,7 +291,7 @@ impl<S: AtomSource> Journal<S> {
         map.into_iter().flat_map(|map| &map.writes)
     }
 
-    /// Makes `record` and puts its id under `key`, as [`Journal::put`].
+    /// Creates `record` and writes its id under `key`, as [`Journal::put`] does.
     pub(super) fn put_record(
         &mut self,
         owner: &Address,
@@ -305,9 +305,9 @@ impl<S: AtomSource> Journal<S> {
         Ok(())
     }
 
-    /// The record whose id `value` is: its first fields, and how many atoms it has, counted up to
-    /// one more than a record can have fields. `None` when it holds no id or a list that is not of
-    /// bytes.
+    /// Returns the record that `value` refers to: its first fields, and its number of atoms,
+    /// counted up to one more than the maximum number of fields. `None` if the value is not an id
+    /// or the list has an atom that is not of kind bytes.
     pub(super) fn record(
         &mut self,
         value: &Value,
@@ -333,7 +333,8 @@ impl<S: AtomSource> Journal<S> {
         Ok(Some((Fields::from_atoms(&atoms), atoms.len())))
     }
 
-    /// The atom with this id, from the source or from a record that an earlier transaction made.
+    /// Returns the atom with this id, from the source or from a record that an earlier transaction
+    /// created.
     pub(super) fn atom(&mut self, id: &AtomId) -> Result<Atom, StateError<S::Error>> {
         match self.source.atom(id) {
             Err(SourceError::Missing(_)) => {
@@ -345,8 +346,8 @@ impl<S: AtomSource> Journal<S> {
         }
     }
 
-    /// Gives the records of finished transactions their ids. Few transactions ask, so that the
-    /// others need not wait for hashes that [`Journal::seal`] makes many at a time.
+    /// Computes the ids of the records of finished transactions. Few transactions need them, so the
+    /// others do not wait for hashes that [`Journal::seal`] computes in batches.
     fn make_readable(&mut self) {
         let finished = self.made.get(..self.made_before).unwrap_or_default();
         let new = finished.get(self.readable_count..).unwrap_or_default();
@@ -378,7 +379,7 @@ impl<S: AtomSource> Journal<S> {
         }))
     }
 
-    /// Opens a trie of the account at `owner`, the empty one if there is no account.
+    /// Opens a trie of the account at `owner`; the empty trie if the account does not exist.
     fn open(&mut self, owner: &Address, map: Map) -> Result<(), StateError<S::Error>> {
         if self.maps.contains_key(&(*owner, map)) {
             return Ok(());
@@ -398,10 +399,10 @@ impl<S: AtomSource> Journal<S> {
 }
 
 impl<S: AtomSource> Journal<S> {
-    /// Turns everything that was written into atoms, which are appended to `atoms`. The root of the
-    /// accounts trie, and where among `atoms` those of the records are.
+    /// Turns all writes into atoms, which are appended to `atoms`. Returns the root of the accounts
+    /// trie and the range of `atoms` that holds the records.
     ///
-    /// After an error it may be called again, once the missing atom is there.
+    /// After an error it may be called again once the missing atom is available.
     pub(super) fn seal(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -442,7 +443,7 @@ impl<S: AtomSource> Journal<S> {
         Ok((accounts_root, record_atoms))
     }
 
-    /// As [`Journal::seal`], for what changed in accounts alone since it was called.
+    /// Does the work of [`Journal::seal`] for changes to accounts alone that followed it.
     pub(super) fn seal_accounts(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -478,7 +479,7 @@ impl<S: AtomSource> Journal<S> {
     }
 }
 
-/// An account as the parts of its chain, as [`Account::to_atoms`] makes it.
+/// Returns the parts of an account's list, as [`Account::to_atoms`] encodes it.
 fn account_parts<'a>(account: &'a Account, balance: &'a [u8], counter: &'a [u8]) -> [Part<'a>; 6] {
     [
         (AtomKind::Symbol, b"account"),
@@ -490,7 +491,7 @@ fn account_parts<'a>(account: &'a Account, balance: &'a [u8], counter: &'a [u8])
     ]
 }
 
-/// Appends the atoms of records; their ids in the same order.
+/// Appends the atoms of records and returns the records' ids in the same order.
 fn write_records(
     hasher: &mut impl BatchHasher,
     records: &[Fields],
@@ -503,7 +504,7 @@ fn write_records(
     ids
 }
 
-/// Does those of them that have `N` fields.
+/// Writes the records that have `N` fields.
 fn write_records_of<const N: usize>(
     hasher: &mut impl BatchHasher,
     records: &[Fields],
@@ -519,7 +520,7 @@ fn write_records_of<const N: usize>(
     }
 }
 
-/// Appends the atoms of a trie's new nodes; its root.
+/// Appends the atoms of a trie's new nodes and returns its root.
 fn commit(
     trie: &mut Trie,
     hasher: &mut impl BatchHasher,

@@ -1,22 +1,22 @@
-//! Leader election: which validator may make the block of a height in which slot.
+//! Leader election: the block producer of each slot.
 //!
-//! Time is cut into slots of two seconds, counted from a block. Each slot after it draws one
-//! validator, with chances in proportion to the stakes that the block left ([`StakeTable`]), and
-//! halves the stake that won for the slots after it; the halves are forgotten with the draw
-//! ([`Draw`]). The draw is the reference's.
+//! Time after a block is divided into slots of two seconds. Each slot draws one validator with a
+//! probability in proportion to the stakes that the block left ([`StakeTable`]), and halves the
+//! stake that won for the slots after it; the halving ends with the next block ([`Draw`]). The
+//! algorithm is the reference's.
 //!
-//! The seed of the draw is this implementation's. The reference takes the id of the block, so that
-//! the producer of a block, which can try 30,000 ids a second, chooses the producer of the next
-//! one: a stake of 1 of 1,001 made 300 blocks in a row. Here each height has a seed of its own,
-//! `BLAKE3(epoch seed ‖ height)`, and the epoch seed is made of the ids of all blocks of the epoch
-//! before last, [`EPOCH_BLOCKS`] heights ([`ElectionSeeds`]). Only the producer of the last block
-//! of an epoch can choose among seeds, once for 1,024 heights, and it pays for them with the chance
-//! to do so again. What this allows, and what it does not, is measured in `tests/src/election`.
+//! The seed is this implementation's. The reference takes the id of the parent block, so that the
+//! producer of a block, which can try 30,000 ids per second, chooses the producer of the next one:
+//! there, a stake of 1 of 1,001 made 300 blocks in a row. Here each height has its own seed,
+//! `BLAKE3(epoch seed ‖ height)`, and the epoch seed is computed from the ids of all blocks of the
+//! epoch before last, [`EPOCH_BLOCKS`] heights ([`ElectionSeeds`]). Only the producer of the last
+//! block of an epoch can choose among seeds, once per 1,024 heights, and it pays for the choice
+//! with the chance to choose again. `tests/src/election` measures what this allows and prevents.
 //!
-//! - [`Election`] is what decides after one block: its seeds and its stakes.
+//! - [`Election`] holds the inputs after one block: seeds and stakes.
 //! - [`ElectionLoader`] reads it from a store, a bounded number of atoms per call.
-//! - [`ElectionCache`] keeps that of recent blocks, and finds the nearest to start from.
-//! - [`Participation`] tells whether the producers of recent blocks hold the stake they should.
+//! - [`ElectionCache`] keeps the elections of recent blocks and finds the nearest to start from.
+//! - [`Participation`] compares the stake of recent producers with the expected stake.
 
 mod cache;
 mod draw;

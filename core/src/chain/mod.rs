@@ -1,15 +1,15 @@
-//! The chain: its records, its rules and who may make a block.
+//! Blockchain records, consensus rules and leader election.
 //!
-//! Everything here is a function of its arguments and of an atom source. It knows no clock: a time
-//! is a whole number of seconds since the Unix epoch that the caller hands in.
+//! Every function depends only on its arguments and on an atom source. There is no clock: the
+//! caller passes times as integer seconds since the Unix epoch.
 //!
 //! Invariants:
-//! - **Canonical**: a record that can be read has exactly one form, and with it one id. Integers
-//!   and versions in their shortest form, ids and addresses of 32 bytes, the kinds of atoms that
-//!   its writer uses. So what was read and is written again has the id that it was read under.
-//! - **Missing is an outcome**: whatever needs an atom that the source does not have names its id
-//!   and has changed nothing; fetch it and call again.
-//! - Amounts are [`Natural`](crate::integer::Natural)s: nothing wraps.
+//! - **Canonical**: a record that can be read has exactly one encoding, and therefore one id.
+//!   Integers and versions are in shortest form, ids and addresses have 32 bytes, and atom kinds
+//!   are those that the writer uses. A record that was read and is written again keeps its id.
+//! - **Missing is an outcome**: an operation that needs an atom which the source does not have
+//!   returns the atom's id and has changed nothing; fetch the atom and call again.
+//! - Amounts are [`Natural`](crate::integer::Natural)s: arithmetic does not wrap.
 
 mod account;
 mod block;
@@ -57,36 +57,38 @@ pub use verify::{
     repeat_body, verify_body, verify_genesis, verify_header, verify_link, verify_turn,
 };
 
-/// Version of the consensus rules. It is kept with a chain's identity and told in the handshake:
-/// blocks made under other rules are valid under none but those.
+/// Version of the consensus rules. Stored with a chain's identity and sent in the handshake,
+/// because blocks made under one version are valid only under that version.
 ///
 /// | version | rules |
 /// | --- | --- |
-/// | 1 | the reference's, with the caps and refusals of this implementation: the draws for a block are seeded with the id of its parent, any stake may be filed, the lists that a block's transactions look at have 1,048,576 atoms together at most |
-/// | 2 | the draws are seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`least_new_stake`]); the lists have also [`MAX_WALK_BYTES`] together at most |
+/// | 1 | the reference's, with the limits and rejections of this implementation: leader election for a block is seeded with the id of its parent, a stake of any size may be recorded, the lists that a block's transactions look at have 1,048,576 atoms together at most |
+/// | 2 | leader election is seeded by [`ElectionSeeds`]; a new stake has at least a millionth of all stakes ([`least_new_stake`]); the lists also have [`MAX_WALK_BYTES`] together at most |
 pub const RULES_VERSION: u32 = 2;
-/// The account that holds the stakes.
+/// Address of the treasury, the account that holds the stakes.
 pub const TREASURY: Address = Address::new([1; 32]);
-/// The account that holds what was burnt, and in its data the storage contracts.
+/// Address of the burn account, which holds burnt amounts and, in its data trie, the storage
+/// contracts.
 pub const BURN: Address = Address::new([0; 32]);
-/// Seconds of a slot; each has one validator.
+/// Length of a slot, in seconds. Each slot has one scheduled block producer.
 pub const SLOT_SECONDS: u64 = 2;
-/// The most transactions that a block may have.
+/// Maximum number of transactions in a block.
 pub const MAX_BLOCK_TRANSACTIONS: usize = 65_536;
-/// The most transactions of a block whose lists a reference node can receive.
+/// Maximum number of transactions in a block whose lists a reference node can receive.
 pub const REFERENCE_BLOCK_TRANSACTIONS: usize = 57;
-/// The most bytes of data that a transaction may have.
+/// Maximum number of bytes of data in a transaction.
 pub const MAX_TRANSACTION_DATA_BYTES: usize = 60_000;
-/// The most bytes that the transactions of a block may have together, as they are stored. It holds
-/// [`MAX_BLOCK_TRANSACTIONS`] transfers; without it a block could have gigabytes of data, which a
-/// verifier has to hold.
+/// Maximum number of bytes, as stored, of all transactions of a block together. Leaves room for
+/// [`MAX_BLOCK_TRANSACTIONS`] transfers. Without this limit a block could have gigabytes of data,
+/// which a verifier has to hold in memory.
 pub const MAX_BLOCK_BYTES: u64 = 48 << 20;
-/// The most bytes of a number in a record. A balance has fewer in any chain that can be; a number
-/// as long as an atom can be would make reading, adding up and printing it the work.
+/// Maximum number of bytes of an integer in a record. A balance has fewer in any possible chain. An
+/// integer as long as an atom can be would make reading, adding and printing it expensive.
 pub const MAX_INTEGER_BYTES: usize = 256;
-/// The most atoms that a list on the chain may have.
+/// Maximum number of atoms in a list on the chain, and in all lists together that the transactions
+/// of one block look at.
 pub const MAX_LIST_ATOMS: usize = 1_048_576;
-/// The most stored bytes that the lists which a block's transactions look at may have together.
+/// Maximum stored bytes of all lists together that the transactions of one block look at.
 pub const MAX_WALK_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]

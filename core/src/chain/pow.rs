@@ -1,12 +1,12 @@
-//! The work in a block's id, and the search for it.
+//! Proof of work of block ids, and the nonce search.
 //!
-//! A block's id needs as many leading zero bits as its parent's difficulty asks for. The nonce
-//! stands inside what is signed and the signature inside the id, so each attempt signs anew: only
-//! a validator's key can search, and it searches for one block at a time.
+//! A block's id must have as many leading zero bits as its parent's difficulty requires. The
+//! signature covers the nonce, and the id covers the signature, so each attempt needs a new
+//! signature: only the holder of the producer's key can search, and only for one block at a time.
 //!
-//! What a nonce does not change is hashed once. The nonce is the last field, and each atom names
-//! the next, so the ids of all fields change with it; those of sixteen attempts are hashed side by
-//! side where the host's [`BatchHasher`] can.
+//! Hashes that do not depend on the nonce are computed once. The nonce is the last field, and each
+//! atom contains the id of the next, so the ids of all fields change with the nonce; those of
+//! sixteen attempts are hashed in one batch if the host's [`BatchHasher`] supports it.
 
 use super::block::{Block, Header, NAME, NONCE_FIELD};
 use super::record::VERSION;
@@ -17,11 +17,11 @@ use crate::trie::BatchHasher;
 use alloc::vec::Vec;
 use core::array;
 
-/// Attempts that are hashed side by side.
+/// Maximum number of attempts hashed in one batch.
 const LANES: usize = 16;
 
-/// The difficulty of a block of this time: one more after a gap of at most a second, one less after
-/// more than two, never less than 1.
+/// Returns the difficulty of a block with `timestamp`: one more than the parent's if the gap is at
+/// most 1 second, one less if it is more than 2 seconds, and at least 1.
 #[must_use]
 pub fn difficulty(
     previous_timestamp: &Natural,
@@ -39,14 +39,14 @@ pub fn difficulty(
     }
 }
 
-/// Whether the id of a block has the work that the difficulty of the block before it asks for, at
-/// least one bit.
+/// Returns whether a block id has the proof of work that the parent's difficulty requires: at least
+/// that many leading zero bits, and at least one.
 #[must_use]
 pub fn has_work(id: &AtomId, previous_difficulty: &Natural) -> bool {
     *previous_difficulty.max(&Natural::ONE) <= u64::from(leading_zero_bits(id.as_bytes()))
 }
 
-/// Looks for the nonce of one block, a slice of attempts at a time.
+/// Nonce search for one block, with a bounded number of attempts per call.
 #[derive(Debug)]
 pub struct Miner {
     header: Header,
@@ -55,8 +55,8 @@ pub struct Miner {
 }
 
 impl Miner {
-    /// A search that starts at the header's nonce, for an id that
-    /// [has the work](has_work) that `previous_difficulty` asks for.
+    /// Creates a search that starts at the header's nonce, for an id that [has the proof of
+    /// work](has_work) required by `previous_difficulty`.
     #[must_use]
     pub fn new(header: Header, key: SigningKey, previous_difficulty: &Natural) -> Self {
         let fields = header.fields();
@@ -69,13 +69,13 @@ impl Miner {
         }
     }
 
-    /// How many attempts were made.
+    /// Returns the number of attempts made.
     #[must_use]
     pub const fn attempts(&self) -> u64 {
         self.search.attempts
     }
 
-    /// What is searched for, with the nonce that comes next.
+    /// Returns the header with the next nonce to try.
     #[must_use]
     pub fn header(&self) -> Header {
         Header {
@@ -84,7 +84,7 @@ impl Miner {
         }
     }
 
-    /// Tries this many nonces more; the block of the first that has the work.
+    /// Tries up to `count` further nonces; returns the first block with the required proof of work.
     pub fn try_nonces(&mut self, count: u64, hasher: &mut impl BatchHasher) -> Option<Block> {
         let signer = Signer::Key(&self.key);
         let found = self.search.run(count, signer, hasher)?;
@@ -96,10 +96,10 @@ impl Miner {
     }
 }
 
-/// The first nonce from `start` on that gives a block of these fourteen fields and this signature,
-/// whatever they hold, an id with the work; and that id. The signature is not made anew, so this
-/// is not a block that anybody accepts: it is what the reference's search finds. Gives up after
-/// `max_attempts`.
+/// Returns the first nonce from `start` on that gives a block of these fourteen fields and this
+/// signature an id with the required proof of work, and that id. The content of the fields is not
+/// checked. The signature is not renewed for each nonce, so nodes reject such a block: this
+/// function reproduces the reference's search. Returns `None` after `max_attempts`.
 #[must_use]
 pub fn unsigned_nonce(
     fields: &[&[u8]; NONCE_FIELD],
@@ -114,37 +114,37 @@ pub fn unsigned_nonce(
     Some((found.nonce, found.id))
 }
 
-/// Where the signatures of attempts come from.
+/// Source of the signatures of attempts.
 #[derive(Clone, Copy)]
 enum Signer<'k> {
     Key(&'k SigningKey),
     Fixed(&'k [u8]),
 }
 
-/// An attempt whose id has the work.
+/// Attempt whose id has the required proof of work.
 struct Found {
     nonce: Natural,
-    /// `None` if it is the fixed one.
+    /// `None` if the signature is the fixed one.
     signature: Option<Signature>,
     id: AtomId,
 }
 
-/// The hash of an atom's data, and its length in bytes.
+/// Hash of an atom's data, and the length of the data in bytes.
 type DataHash = ([u8; 32], u64);
 
-/// What of each lane is hashed into an id.
+/// Parts of an atom that are hashed into its id: kind, data and next id.
 type Parts = (AtomKind, DataHash, AtomId);
 
-/// What all attempts share, and where the search stands.
+/// State of a nonce search and the hashes that all attempts share.
 #[derive(Debug)]
 struct Search {
-    /// The fields before the nonce, in the order of the body.
+    /// Fields before the nonce, in the order of the body.
     fields: Vec<DataHash>,
     version: DataHash,
     name: DataHash,
     next: Natural,
     required_bits: Natural,
-    /// Attempts that are worth hashing side by side: with less work, the first ones will do.
+    /// Attempts per batch. Smaller at low difficulty, where one of the first attempts succeeds.
     width: usize,
     attempts: u64,
 }
@@ -169,7 +169,7 @@ impl Search {
         }
     }
 
-    /// Tries up to `count` nonces more.
+    /// Tries up to `count` further nonces.
     fn run(
         &mut self,
         count: u64,
@@ -191,7 +191,7 @@ impl Search {
         None
     }
 
-    /// Tries `width` nonces; the first that fits.
+    /// Tries `width` nonces; returns the first with the required proof of work.
     fn batch(
         &self,
         width: usize,
@@ -240,11 +240,11 @@ impl Search {
 }
 
 fn data_hash(data: &[u8]) -> DataHash {
-    // A usize has at most 64 bits on every target that Rust has.
+    // A usize has at most 64 bits on every target of Rust.
     (hash(data), data.len() as u64)
 }
 
-/// One of the attempts that are hashed together.
+/// Index of an attempt within a batch.
 #[derive(Clone, Copy)]
 struct Lane(usize);
 
@@ -258,7 +258,7 @@ impl Lane {
     }
 }
 
-/// Hashes for the first `width` lanes; what the others hold means nothing.
+/// Batch hashing for the first `width` lanes; the results of the other lanes are meaningless.
 struct Lanes<'h, H> {
     width: usize,
     hasher: &'h mut H,
@@ -274,7 +274,7 @@ impl<H: BatchHasher> Lanes<'_, H> {
 
     fn data_hashes(&mut self, data: [&[u8]; LANES]) -> [DataHash; LANES] {
         let hashes = self.hash(data);
-        // A usize has at most 64 bits on every target that Rust has.
+        // A usize has at most 64 bits on every target of Rust.
         array::from_fn(|lane| {
             let lane = Lane(lane);
             (*lane.of(&hashes), lane.of(&data).len() as u64)

@@ -1,25 +1,25 @@
-//! What became of a transaction.
+//! Transaction receipts.
 
 use super::record::{Reader, RecordAtoms, RecordError, VERSION, link, write_atoms};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, AtomSource, atom_id, id_from_parts};
 use crate::integer::Natural;
 use alloc::vec;
 
-/// What the first atom of a receipt holds.
+/// Type name of the record, as atom data.
 const NAME: &[u8] = b"receipt";
 
-/// Whether a transaction did what it was made for. A rejected one has no receipt.
+/// Result of a transaction that is part of a block. A rejected transaction has no receipt.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Status {
-    /// It did.
+    /// The transaction took effect.
     Success = 0,
-    /// It paid for its place in the block and changed nothing else.
+    /// The transaction paid for its place in the block but did not take effect.
     Failed = 1,
 }
 
 impl Status {
-    /// The status with this code, `None` if there is none.
+    /// Returns the status with this code; `None` if the code is unknown.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
@@ -29,7 +29,7 @@ impl Status {
         }
     }
 
-    /// The code that stands in a receipt.
+    /// Returns the code that a receipt contains.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -38,7 +38,7 @@ impl Status {
         }
     }
 
-    /// The code as it is stored.
+    /// Returns the code as it is stored.
     pub(super) const fn bytes(self) -> &'static [u8] {
         match self {
             Self::Success => &[0],
@@ -47,21 +47,21 @@ impl Status {
     }
 }
 
-/// A transaction's receipt.
+/// Receipt of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// The transaction's id.
+    /// Id of the transaction.
     pub transaction: AtomId,
-    /// What became of it.
+    /// Result of the transaction.
     pub status: Status,
-    /// What the sender paid, the amount aside.
+    /// Fee that the sender paid; amount and storage are not included.
     pub cost: Natural,
-    /// The id of a list of logs; [`AtomId::ZERO`] for none.
+    /// Id of a list of logs; [`AtomId::ZERO`] if there is none.
     pub logs: AtomId,
 }
 
 impl Receipt {
-    /// Its atoms and its id.
+    /// Returns the receipt's id and its atoms.
     #[must_use]
     pub fn to_atoms(&self) -> (AtomId, RecordAtoms) {
         let list = |id: &AtomId| (AtomKind::List, (*id.as_bytes()).into());
@@ -80,10 +80,10 @@ impl Receipt {
         (id, atoms)
     }
 
-    /// Puts its atoms and returns its id.
+    /// Writes the atoms to `sink` and returns the receipt's id.
     ///
     /// # Errors
-    /// When the sink fails.
+    /// Fails if the sink fails.
     pub fn write<K: AtomSink + ?Sized>(&self, sink: &mut K) -> Result<AtomId, K::Error> {
         let (id, atoms) = self.to_atoms();
         write_atoms(atoms, sink)?;
@@ -93,7 +93,7 @@ impl Receipt {
     /// Reads the receipt with this id.
     ///
     /// # Errors
-    /// When an atom is missing, or they are no receipt.
+    /// Fails if an atom is missing or the record is malformed.
     pub fn read<S: AtomSource + ?Sized>(
         source: &S,
         id: AtomId,
@@ -115,11 +115,11 @@ impl Receipt {
     }
 }
 
-/// The ids of receipts that have their cost and their logs in common, as all of a block have.
+/// Computation of the ids of receipts with the same cost and logs, as all receipts of a block have.
 ///
-/// What they share is hashed once, so that an id takes four hashes instead of twelve.
+/// Shared parts are hashed once, so an id takes four hashes instead of twelve.
 pub(super) struct ReceiptIds {
-    /// The chain from the status on, for each status.
+    /// Head of the rest of the list from the status on, for each status.
     tails: [AtomId; 2],
     version_hash: [u8; 32],
     name_hash: [u8; 32],
@@ -137,7 +137,7 @@ impl ReceiptIds {
         }
     }
 
-    /// The id of the receipt of this transaction.
+    /// Returns the id of the receipt of this transaction.
     pub(super) fn id(&self, transaction: AtomId, status: Status) -> AtomId {
         let [success, failed] = self.tails;
         let tail = match status {

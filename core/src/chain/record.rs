@@ -1,7 +1,7 @@
-//! What the records have in common: a head of atoms, and for the signed ones a body.
+//! Common encoding of records: a head of atoms and, in signed records, a body.
 //!
-//! A signed record is the chain `type → version → signature → list`, where the list atom holds the
-//! id of the first of its body's atoms (source: the reference's `validation/models/block.py` and
+//! A signed record is the list `type → version → signature → list`, where the list atom holds the
+//! id of the first atom of the body (source: the reference's `validation/models/block.py` and
 //! `consensus/transaction/atomize.py`).
 
 mod batch;
@@ -16,28 +16,28 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The only version of records there is, in its only form.
+/// Only version of records, in its canonical encoding.
 pub(super) const VERSION: [u8; 1] = [1];
 
-/// A record's atoms under their ids, in the order in which the reference lists them.
+/// Atoms of a record with their ids, in the order of the reference.
 pub type RecordAtoms = Vec<(AtomId, Atom)>;
 
-/// Why a record could not be read.
+/// Reason that a record could not be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RecordError<E> {
     /// An atom is missing or the source failed.
     Source(SourceError<E>),
-    /// What is stored under this id is not such a record, or not in its only form.
+    /// The stored data under this id is not such a record or not canonical.
     Malformed {
-        /// The record's id.
+        /// Id of the record.
         record: AtomId,
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
 }
 
 impl<E> RecordError<E> {
-    /// The atom to fetch before the record is read again, if that is what it waits for.
+    /// Returns the atom to fetch before a retry; `None` if no atom is missing.
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {
@@ -80,23 +80,23 @@ impl<E: fmt::Display> fmt::Display for RecordError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for RecordError<E> {}
 
-/// A signed record as atoms.
+/// Signed record as atoms.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedAtoms {
-    /// The record's id.
+    /// Id of the record.
     pub id: AtomId,
-    /// The id of the first atom of the body; what a transaction's signature is over.
+    /// Id of the first atom of the body; a transaction's signature covers it.
     pub body_head: AtomId,
-    /// The id of the list atom that holds the body; what a block's signature is over.
+    /// Id of the list atom that holds the body; a block's signature covers it.
     pub body_list: AtomId,
-    /// Body, list, signature, version, type.
+    /// Atoms of the body, list, signature, version, type.
     pub atoms: RecordAtoms,
 }
 
-/// A signed record with these fields as its body, whatever they hold.
+/// Encodes a signed record with these fields as its body, without checking them.
 ///
-/// The typed records are what a node works with; this also makes records that none of them can be,
-/// such as a block without a timestamp.
+/// A node works with the typed records. This function can also encode records that the types cannot
+/// represent, such as a block without a timestamp.
 #[must_use]
 pub fn signed_atoms(name: &str, fields: &[&[u8]], signature: &[u8]) -> SignedAtoms {
     let fields = fields.iter().map(|&field| (AtomKind::Bytes, field.into()));
@@ -123,8 +123,8 @@ pub fn signed_atoms(name: &str, fields: &[&[u8]], signature: &[u8]) -> SignedAto
     }
 }
 
-/// A chain of atoms of these kinds and contents: the id of the first, and all of them, first to
-/// last.
+/// Links atoms of these kinds and contents to a list; returns the id of the head and all atoms,
+/// head first.
 pub(super) fn link(parts: Vec<(AtomKind, Arc<[u8]>)>) -> (AtomId, RecordAtoms) {
     let mut next = AtomId::ZERO;
     let mut atoms = Vec::with_capacity(parts.len() + 4);
@@ -137,23 +137,23 @@ pub(super) fn link(parts: Vec<(AtomKind, Arc<[u8]>)>) -> (AtomId, RecordAtoms) {
     (next, atoms)
 }
 
-/// Puts all of them.
+/// Writes all atoms to `sink`.
 ///
 /// # Errors
-/// When the sink fails.
+/// Fails if the sink fails.
 pub fn write_atoms<K: AtomSink + ?Sized>(atoms: RecordAtoms, sink: &mut K) -> Result<(), K::Error> {
     atoms
         .into_iter()
         .try_for_each(|(id, atom)| sink.put(id, atom))
 }
 
-/// Reads one record: knows its id, for the errors.
+/// Reader of one record, whose id it adds to errors.
 pub(super) struct Reader<'s, S: ?Sized> {
     pub(super) source: &'s S,
     pub(super) record: AtomId,
 }
 
-/// The head of a signed record, read.
+/// Parsed head of a signed record.
 pub(super) struct SignedHead {
     pub(super) signature: Atom,
     pub(super) body_head: AtomId,
@@ -168,7 +168,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         }
     }
 
-    /// The chain of `head`, which has between `min` and `max` atoms.
+    /// Reads the list at `head`, which must have between `min` and `max` atoms.
     pub(super) fn chain(
         &self,
         head: AtomId,
@@ -182,7 +182,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
                 return Err(self.malformed("it has more fields than it should"));
             }
             let atom = self.source.atom(&next)?;
-            // Before the rest is asked for, which a peer may be slow to give.
+            // Checked before the rest is requested, because a peer may be slow to send it.
             if atoms.is_empty() && next == self.record && atom.kind() != AtomKind::Symbol {
                 return Err(self.malformed("it does not start with the name of its type"));
             }
@@ -195,7 +195,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         Ok(atoms)
     }
 
-    /// The chain of `head`, which has `N` atoms.
+    /// Reads the list at `head`, which must have `N` atoms.
     pub(super) fn exactly<const N: usize>(
         &self,
         head: AtomId,
@@ -205,7 +205,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         atoms.try_into().map_err(|_| count)
     }
 
-    /// The head of a signed record of this type.
+    /// Reads the head of a signed record of this type.
     pub(super) fn signed_head(&self, name: &str) -> Result<SignedHead, RecordError<S::Error>> {
         let [head, version, signature, list] = self.exactly(self.record)?;
         self.name(&head, name)?;
@@ -236,7 +236,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         Ok(())
     }
 
-    /// The id that a list atom holds.
+    /// Returns the id that a list atom holds.
     pub(super) fn link(
         &self,
         atom: &Atom,
@@ -246,7 +246,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         id.ok_or_else(|| self.malformed(problem))
     }
 
-    /// The 32 bytes that a bytes atom holds.
+    /// Returns the 32 bytes that a bytes atom holds.
     pub(super) fn bytes_32(
         &self,
         atom: &Atom,
@@ -257,7 +257,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         bytes.ok_or_else(|| self.malformed(problem))
     }
 
-    /// A little-endian integer.
+    /// Parses a little-endian integer.
     pub(super) fn integer_le(
         &self,
         atom: &Atom,
@@ -266,7 +266,7 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
         self.integer(atom, || Natural::from_bytes_le(atom.data()).ok(), problem)
     }
 
-    /// A big-endian integer.
+    /// Parses a big-endian integer.
     pub(super) fn integer_be(
         &self,
         atom: &Atom,

@@ -1,8 +1,8 @@
-//! What a sender asks the chain to do.
+//! Transactions: content, signature, encoding.
 //!
-//! A [`Transaction`] never changes: its id and the id that its signature is over are known from the
-//! moment it is made, and belong to what it holds. Its signature may be wrong, until
-//! [`Transaction::verify_signature`] has said otherwise.
+//! A [`Transaction`] is immutable: its id and the id that its signature covers are computed when it
+//! is created and always match its content. Its signature may be invalid until
+//! [`Transaction::verify_signature`] has succeeded.
 
 use super::MAX_TRANSACTION_DATA_BYTES;
 use super::account::Address;
@@ -13,36 +13,37 @@ use crate::expr::Bytes;
 use crate::integer::Natural;
 use core::ops::Deref;
 
-/// The type's name.
+/// Type name of the record.
 const NAME: &str = "transaction";
 
-/// What a sender decides about a transaction.
+/// Content of a transaction, without sender and signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsigned {
-    /// The chain that it is for.
+    /// Id of the chain.
     pub chain_id: Natural,
-    /// How much leaves the sender.
+    /// Amount that leaves the sender.
     pub amount: Natural,
-    /// Makes two transactions that are equal otherwise two; no rule orders by it.
+    /// Counter that makes otherwise equal transactions distinct; no rule orders by it.
     pub counter: Natural,
-    /// Means what the recipient says. At most [`MAX_TRANSACTION_DATA_BYTES`] on a chain.
+    /// Data for the recipient. At most [`MAX_TRANSACTION_DATA_BYTES`] on a chain.
     pub data: Bytes,
-    /// Who gets the amount; the treasury for a stake, the burn account for storage and channels.
+    /// Recipient of the amount: the treasury for stakes, the burn account for storage contracts,
+    /// the sender itself for payment channels.
     pub recipient: Address,
 }
 
 impl Unsigned {
-    /// Signs it; the signer is the sender.
+    /// Signs the transaction; the signer is the sender.
     #[must_use]
     pub fn sign(self, key: &SigningKey) -> Transaction {
         let sender = Address::from(key.verifying_key());
-        // Only the body's ids are needed to sign; a head with another signature costs little.
+        // Only the ids of the body are needed to sign; building the head twice is cheap.
         let draft = self.atoms(&sender, &[]);
         let signature = key.sign(draft.body_head.as_bytes());
         self.signed(sender, signature)
     }
 
-    /// With a signature that was made elsewhere, right or wrong.
+    /// Creates a transaction with an existing signature, valid or not.
     #[must_use]
     pub fn signed(self, sender: Address, signature: Signature) -> Transaction {
         let atoms = self.atoms(&sender, signature.as_bytes());
@@ -68,7 +69,7 @@ impl Unsigned {
     }
 }
 
-/// A transaction with its signature. Reads as the [`Unsigned`] that it was made from.
+/// Signed transaction. Dereferences to its [`Unsigned`] content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transaction {
     content: Unsigned,
@@ -87,41 +88,42 @@ impl Deref for Transaction {
 }
 
 impl Transaction {
-    /// Who signed it, and pays.
+    /// Returns the sender, which signed the transaction and pays for it.
     #[must_use]
     pub const fn sender(&self) -> &Address {
         &self.sender
     }
 
-    /// The signature.
+    /// Returns the signature.
     #[must_use]
     pub const fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    /// What the signature is over: the id of the body's first atom.
+    /// Returns the id that the signature covers: that of the first atom of the body.
     #[must_use]
     pub const fn body_hash(&self) -> AtomId {
         self.body_hash
     }
 
-    /// Its id.
+    /// Returns the transaction's id.
     #[must_use]
     pub const fn id(&self) -> AtomId {
         self.id
     }
 
-    /// Checks that the sender signed it. This verdict is the consensus: one signature at a time,
-    /// as OpenSSL judges it.
+    /// Verifies the sender's signature. This verdict is part of the consensus rules: individual
+    /// verification as in OpenSSL.
     ///
     /// # Errors
-    /// When the sender is no key, or the signature is not its.
+    /// Fails if the sender's address is not a key or the signature does not match.
     pub fn verify_signature(&self) -> Result<(), SignatureError> {
         VerifyingKey::from_bytes(self.sender.as_bytes())?
             .verify(self.body_hash.as_bytes(), &self.signature)
     }
 
-    /// What [`Transaction::verify_signature`] checks, with the key at the sender's address.
+    /// Returns the claim that [`Transaction::verify_signature`] checks, with `key` as the key of
+    /// the sender's address.
     pub(super) const fn claim(&self, key: Option<VerifyingKey>) -> Claim<'_> {
         Claim {
             key,
@@ -130,26 +132,26 @@ impl Transaction {
         }
     }
 
-    /// Its atoms: body, list, signature, version, type.
+    /// Returns the transaction's atoms: body, list, signature, version, type.
     #[must_use]
     pub fn to_atoms(&self) -> RecordAtoms {
         let signed = self.content.atoms(&self.sender, self.signature.as_bytes());
         signed.atoms
     }
 
-    /// Puts its atoms and returns its id.
+    /// Writes the atoms to `sink` and returns the transaction's id.
     ///
     /// # Errors
-    /// When the sink fails.
+    /// Fails if the sink fails.
     pub fn write<K: AtomSink + ?Sized>(&self, sink: &mut K) -> Result<AtomId, K::Error> {
         write_atoms(self.to_atoms(), sink)?;
         Ok(self.id)
     }
 
-    /// Reads the transaction with this id. Its signature is not checked.
+    /// Reads the transaction with this id. Does not verify the signature.
     ///
     /// # Errors
-    /// When an atom is missing, or they are no transaction.
+    /// Fails if an atom is missing or the record is malformed.
     pub fn read<S: AtomSource + ?Sized>(
         source: &S,
         id: AtomId,

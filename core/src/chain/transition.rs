@@ -1,16 +1,17 @@
-//! What one transaction does to the state.
+//! State transition of one transaction.
 //!
-//! [`State::apply`] follows the reference's `consensus/transaction/apply.py` line by line, its
-//! oddities included: a failed transfer still makes the recipient, a failed stake still files the
-//! old one, a burn that opens a contract with an amount fails and opens it all the same.
+//! [`State::apply`] follows the reference's `consensus/transaction/apply.py` line by line,
+//! including its quirks: a failed transfer still creates the recipient's account, a failed stake
+//! still records the old stake, and an opening of a contract with an amount fails but still records
+//! the contract.
 //!
 //! Invariants:
-//! - A transaction is applied whole or leaves no trace: [`Outcome::Rejected`] and every error take
-//!   back whatever it had written.
-//! - Money is neither made nor lost: the sum of all balances and all open channels changes by what
-//!   was minted less the fees, and by nothing else.
-//! - Beyond the reference, [`State::admit`] lets no transaction in twice, none that spends what was
-//!   burnt or staked, and none over the caps.
+//! - A transaction is applied completely or not at all: [`Outcome::Rejected`] and every error
+//!   revert all its writes.
+//! - Money is conserved: the sum of all balances and all open channels changes only by the minted
+//!   amount minus the fees.
+//! - Beyond the reference, [`State::admit_and_apply`] rejects replayed transactions, transactions
+//!   that spend burnt or staked amounts, and transactions that exceed the limits.
 
 use super::contract::{self, Excess, Measured, Payment, Terms, WalkBudget};
 use super::cost::{self, FEE, Price};
@@ -29,31 +30,31 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-/// A new stake is at least one part of all stakes in so many.
+/// Divisor of the total stake: a new stake is at least this part of all stakes.
 const STAKE_PARTS: u64 = 1_000_000;
 
-/// Where in the chain a block's transactions are applied.
+/// Position in the chain at which a block's transactions are applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Position {
-    /// The chain.
+    /// Id of the chain.
     pub chain_id: Natural,
-    /// The height of the block that is being made or verified.
+    /// Height of the block that is produced or verified.
     pub height: Natural,
-    /// The id of the block before it.
+    /// Id of the parent block.
     pub previous: AtomId,
-    /// The timestamp of the block before it.
+    /// Timestamp of the parent block, in seconds since the Unix epoch.
     pub previous_timestamp: Natural,
-    /// What storage costs.
+    /// Price of storage.
     pub price: Price,
-    /// The accounts after the block before it.
+    /// Root of the accounts trie after the parent block.
     pub accounts: AtomId,
-    /// The stakes after the block before it, as [`State::admit_and_apply`] needs them.
-    /// [`State::apply`] alone, which knows no rule but the reference's, does not look at them.
+    /// Stakes after the parent block, for [`State::admit_and_apply`]. [`State::apply`], which
+    /// follows only the reference's rules, does not use them.
     pub stakes: StakeTable,
 }
 
 impl Position {
-    /// Right after `parent`, which left these stakes.
+    /// Returns the position after `parent`, which left these stakes.
     #[must_use]
     pub fn after(parent: &Block, stakes: &StakeTable) -> Self {
         Self {
@@ -71,67 +72,67 @@ impl Position {
     }
 }
 
-/// Why a transaction cannot be part of this block. It has left no trace.
+/// Reason that a transaction cannot be part of this block. The state is unchanged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Rejection {
-    /// It is for another chain.
+    /// The transaction belongs to another chain.
     ChainId {
-        /// The chain that it is for.
+        /// Chain id of the transaction.
         transaction: Natural,
-        /// This chain.
+        /// Id of this chain.
         chain: Natural,
     },
-    /// There is no account at the sender's address.
+    /// The sender's account does not exist.
     NoSender,
-    /// The sender cannot pay for it, the amount aside.
+    /// The sender's balance is too low for the fee and storage; the amount is not counted.
     Balance {
-        /// What it has.
+        /// Balance of the sender.
         balance: Natural,
-        /// What it needs.
+        /// Required balance.
         needed: Natural,
     },
-    /// What the transaction really costs is more than the sender has, although the reserve is not:
-    /// its numbers are very long.
+    /// The sender's balance covers the reserve but not the actual cost, because the transaction's
+    /// integers are very long.
     RealCost {
-        /// What the sender has.
+        /// Balance of the sender.
         balance: Natural,
-        /// What it needs.
+        /// Required balance.
         needed: Natural,
     },
-    /// The block before has no fees to divide by, so that storage has no price.
+    /// The cumulative fees of the parent block are 0, so storage has no price.
     NoPrice,
     /// The chain has no treasury or no burn account.
     NoSystemAccount {
-        /// Which.
+        /// Address of the missing account.
         address: Address,
     },
-    /// It has been applied before.
+    /// The transaction has been applied before.
     Replayed,
-    /// The sender is the treasury or the burn account. Anybody can sign for the latter: its address
-    /// is a key of small order.
+    /// The sender is the treasury or the burn account. The burn account's address is a key of small
+    /// order, for which valid signatures can be made without a secret key.
     SystemSender,
-    /// It looks at a list that is longer than those of a block may be together:
-    /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS), and [`MAX_WALK_BYTES`](super::MAX_WALK_BYTES)
-    /// as stored. It fits into no block.
+    /// The transaction looks at a list that is longer than all lists of a block together may be:
+    /// [`MAX_LIST_ATOMS`](super::MAX_LIST_ATOMS) atoms and
+    /// [`MAX_WALK_BYTES`](super::MAX_WALK_BYTES) stored bytes. It does not fit into any block.
     ListTooLong {
-        /// The list.
+        /// Head of the list.
         list: AtomId,
     },
-    /// It looks at a list that is longer than the lists of the block's other transactions leave
-    /// room for. It may fit into another block.
+    /// The transaction looks at a list that is longer than the rest of the block's limit. It may
+    /// fit into another block.
     BlockListsTooLong {
-        /// The list.
+        /// Head of the list.
         list: AtomId,
     },
-    /// It would file a new stake of less than a millionth of all stakes, or of nothing, which a
-    /// failed transaction files.
+    /// The transaction would record a new stake of less than a millionth of all stakes, or of 0, as
+    /// a failed transaction does.
     SmallStake {
-        /// What it would file.
+        /// Stake that would be recorded.
         amount: Natural,
-        /// What it would have to, see [`least_new_stake`].
+        /// Minimum stake, see [`least_new_stake`].
         least: Natural,
     },
-    /// The block has [`MAX_BLOCK_TRANSACTIONS`] already, or with it more than
+    /// The block already has [`MAX_BLOCK_TRANSACTIONS`], or would exceed
     /// [`MAX_BLOCK_BYTES`](super::MAX_BLOCK_BYTES).
     BlockFull,
 }
@@ -191,30 +192,30 @@ impl fmt::Display for Rejection {
 
 impl core::error::Error for Rejection {}
 
-/// What became of a transaction.
+/// Result of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It is part of the block.
+    /// The transaction is part of the block.
     Applied {
-        /// Its receipt.
+        /// Receipt of the transaction.
         receipt: Receipt,
-        /// The receipt's id.
+        /// Id of the receipt.
         receipt_id: AtomId,
     },
-    /// It cannot be.
+    /// The transaction cannot be part of the block.
     Rejected(Rejection),
 }
 
-/// What [`State::seal`] leaves.
+/// Result of [`State::seal`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sealed {
-    /// The root of the accounts trie.
+    /// Root of the accounts trie.
     pub accounts: AtomId,
-    /// Where those of the appended atoms stand that belong to contract and channel records.
+    /// Range of the appended atoms that holds contract and channel records.
     pub record_atoms: Range<usize>,
 }
 
-/// The state that a block's transactions change, one after the other.
+/// State that a block's transactions change, one after another.
 pub struct State<S> {
     pub(super) journal: Journal<S>,
     position: Position,
@@ -223,27 +224,28 @@ pub struct State<S> {
     receipt_ids: ReceiptIds,
 }
 
-/// What entered and left the system.
+/// Amounts that entered or left the system, or were staked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Totals {
-    /// Paid to storage providers out of nothing.
+    /// Minted amount, paid to storage providers.
     pub(super) minted: Natural,
-    /// Fees, which nobody gets.
+    /// Fees; they are credited to no account.
     pub(super) fees: Natural,
-    /// Added to the stakes of the block before.
+    /// Amount added to the stakes of the parent block.
     staked: Natural,
 }
 
-/// Which rules a transaction is applied by.
+/// Set of rules by which a transaction is applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Rules {
-    /// The reference's.
+    /// Rules of the reference.
     Reference,
-    /// Also those of this implementation that depend on what the transaction does.
+    /// Rules of the reference, and those of this implementation that depend on the transaction's
+    /// effects.
     Own,
 }
 
-/// Why applying stopped before its end.
+/// Reason that applying a transaction stopped early.
 enum Stop<E> {
     Rejected(Rejection),
     State(StateError<E>),
@@ -262,7 +264,7 @@ impl<E> From<Rejection> for Stop<E> {
 }
 
 impl<S: AtomSource> State<S> {
-    /// The state before the first transaction of the block at `position`.
+    /// Creates the state before the first transaction of the block at `position`.
     #[must_use]
     pub fn new(source: S, position: Position) -> Self {
         Self {
@@ -274,38 +276,39 @@ impl<S: AtomSource> State<S> {
         }
     }
 
-    /// Where the block stands.
+    /// Returns the position of the block.
     #[must_use]
     pub const fn position(&self) -> &Position {
         &self.position
     }
 
-    /// What the transactions so far have minted.
+    /// Returns the amount minted by the transactions so far.
     #[must_use]
     pub const fn minted(&self) -> &Natural {
         &self.totals.minted
     }
 
-    /// What the transactions so far have paid in fees, which left the system.
+    /// Returns the fees paid by the transactions so far, which left the system.
     #[must_use]
     pub const fn fees(&self) -> &Natural {
         &self.totals.fees
     }
 
-    /// The account at this address as the transactions so far have left it. The roots of its tries
-    /// are those of the block before.
+    /// Returns the account at this address after the transactions so far. The roots of its tries
+    /// are those after the parent block until [`State::seal`] updates them.
     ///
     /// # Errors
-    /// When the state cannot be read.
+    /// Fails if the state cannot be read.
     pub fn account(&mut self, address: &Address) -> Result<Option<&Account>, StateError<S::Error>> {
         self.journal.account(address)
     }
 
-    /// Applies a transaction whose signature has been checked: [`State::admit`], then
-    /// [`State::apply`].
+    /// Applies a transaction whose signature the caller has verified: [`State::admit`], then
+    /// [`State::apply`] with the additional rules of this implementation.
     ///
     /// # Errors
-    /// When the state cannot be read, because an atom is missing or otherwise. Nothing has changed.
+    /// Fails if the state cannot be read, for example because an atom is missing. Nothing has
+    /// changed.
     pub fn admit_and_apply(
         &mut self,
         transaction: &Transaction,
@@ -316,8 +319,8 @@ impl<S: AtomSource> State<S> {
         }
     }
 
-    /// Why a transaction may not be applied although the reference would: what bars replay and the
-    /// spending of burnt money.
+    /// Returns the reason to reject a transaction that the reference would apply: it is a replay,
+    /// or the treasury or the burn account is the sender. `None` if there is no such reason.
     ///
     /// # Errors
     /// As [`State::apply`].
@@ -328,19 +331,20 @@ impl<S: AtomSource> State<S> {
         if [BURN, TREASURY].contains(transaction.sender()) {
             return Ok(Some(Rejection::SystemSender));
         }
-        // A contract that somebody opens on the id of a transaction that is still pending counts
-        // the four atoms of its head; only applying it files ten.
+        // A contract opened on the id of a pending transaction counts the four atoms of its head;
+        // only applying the transaction records ten.
         let filed = contract::atom_count(&mut self.journal, transaction.id().as_bytes())?;
         let applied = filed.is_some_and(|atoms| atoms == cost::TRANSACTION_ATOMS);
         Ok(applied.then_some(Rejection::Replayed))
     }
 
-    /// Applies a transaction by the reference's rules alone: neither its signature is looked at nor
-    /// whether it was applied before.
+    /// Applies a transaction by the reference's rules alone: neither verifies the signature nor
+    /// detects replays.
     ///
     /// # Errors
-    /// When the state cannot be read, because an atom is missing or otherwise. Nothing has changed:
-    /// once the atom is there, the same call gives what it would have given.
+    /// Fails if the state cannot be read, for example because an atom is missing. Nothing has
+    /// changed: once the atom is available, the same call returns what it would have returned
+    /// before.
     pub fn apply(&mut self, transaction: &Transaction) -> Result<Outcome, StateError<S::Error>> {
         self.apply_by(transaction, Rules::Reference)
     }
@@ -370,11 +374,11 @@ impl<S: AtomSource> State<S> {
         }
     }
 
-    /// Turns all that the transactions have written into atoms, which are appended to `atoms`.
-    /// Afterwards the accounts have the roots that their tries have now.
+    /// Turns all writes of the transactions into atoms, which are appended to `atoms`. Afterwards
+    /// the accounts have the current roots of their tries.
     ///
     /// # Errors
-    /// As [`State::apply`]; it may be called again.
+    /// As [`State::apply`]; may be called again.
     pub fn seal(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -387,7 +391,7 @@ impl<S: AtomSource> State<S> {
         })
     }
 
-    /// Adds to a balance outside of any transaction.
+    /// Adds `amount` to a balance outside of any transaction.
     pub(super) fn credit(
         &mut self,
         address: &Address,
@@ -397,7 +401,7 @@ impl<S: AtomSource> State<S> {
             .change(address, |account| account.balance += amount)
     }
 
-    /// The root of the accounts trie, when only balances have changed since [`State::seal`].
+    /// Returns the root of the accounts trie if only balances have changed since [`State::seal`].
     pub(super) fn seal_accounts(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -416,7 +420,7 @@ impl<S: AtomSource> State<S> {
         let balance = self.balance(sender)?;
         let mut draft = Draft {
             status: Status::Success,
-            // What a withdrawal says it moves comes out of the channel.
+            // A withdrawal takes its amount out of the channel, not out of the balance.
             moved: if sender == recipient && operation(transaction) == Some(channel::WITHDRAW) {
                 Natural::ZERO
             } else {
@@ -441,14 +445,15 @@ impl<S: AtomSource> State<S> {
             if *recipient == BURN {
                 self.operate_contract(transaction, &mut draft)?;
             }
-            // Also where nothing is moved: the account is made.
+            // Even if nothing is moved, the account is created.
             self.journal
                 .change(recipient, |account| account.balance += &draft.moved)?;
         }
         self.settle(transaction, &draft)
     }
 
-    /// What the sender must have besides the amount; rejects where it has not.
+    /// Returns the balance that the sender needs besides the amount; rejects the transaction if the
+    /// balance is lower.
     fn reserve(&mut self, transaction: &Transaction) -> Result<Natural, Stop<S::Error>> {
         if transaction.chain_id != self.position.chain_id {
             return Err(Stop::Rejected(Rejection::ChainId {
@@ -475,7 +480,7 @@ impl<S: AtomSource> State<S> {
         Ok(account.balance.clone())
     }
 
-    /// A transaction of an account to itself: a channel's operation, or nothing but the fee.
+    /// Executes a transaction of an account to itself: a channel operation, or nothing but the fee.
     fn operate_channel(
         &mut self,
         transaction: &Transaction,
@@ -489,7 +494,7 @@ impl<S: AtomSource> State<S> {
             Some(channel::UPDATE) => {
                 let done = channel::update(journal, sender, data, &transaction.amount)?;
                 if done {
-                    // The amount leaves the balance and is in the channel.
+                    // The amount leaves the balance and is now in the channel.
                     return Ok(());
                 }
                 done
@@ -507,10 +512,10 @@ impl<S: AtomSource> State<S> {
         Ok(())
     }
 
-    /// Adds to what the sender has staked; the money goes to the treasury.
+    /// Adds to the sender's stake; the amount goes to the treasury.
     ///
-    /// A failed transaction files what was there, and zero where nothing was: by the reference's
-    /// rules, not by ours.
+    /// By the reference's rules, a failed transaction records the existing stake, and zero if there
+    /// was none. The rules of this implementation reject a new stake of zero.
     fn stake(
         &mut self,
         sender: &Address,
@@ -539,15 +544,15 @@ impl<S: AtomSource> State<S> {
         Ok(())
     }
 
-    /// The least that a validator without a stake may stake now: a millionth of all stakes, and
-    /// not nothing. See [`least_new_stake`].
+    /// Returns the minimum stake of a validator without a stake at this point: a millionth of all
+    /// stakes, at least 1. See [`least_new_stake`].
     #[must_use]
     pub fn least_new_stake(&self) -> Natural {
         least_new_stake(&(self.position.stakes.total() + &self.totals.staked))
     }
 
-    /// Whether the stakes of the position are those of its accounts. Other ones would give another
-    /// verdict than everybody else's.
+    /// Checks that the stakes of the position are those of its accounts. Other stakes would give a
+    /// verdict that differs from other nodes' verdicts.
     fn check_stakes(&mut self) -> Result<(), StateError<S::Error>> {
         let treasury = self.journal.account(&TREASURY)?;
         let root = treasury.map_or(AtomId::ZERO, |treasury| treasury.data);
@@ -560,8 +565,8 @@ impl<S: AtomSource> State<S> {
         })
     }
 
-    /// The stakes that the transactions so far leave, once [`State::seal`] has given the treasury's
-    /// data their root.
+    /// Returns the stakes after the transactions so far. [`State::seal`] must have updated the root
+    /// of the treasury's data trie.
     pub(super) fn sealed_stakes(&mut self) -> Result<StakeTable, StateError<S::Error>> {
         let changes = self.journal.written(&TREASURY, Map::Data);
         let changes = changes.filter_map(|(key, value)| match value {
@@ -578,8 +583,8 @@ impl<S: AtomSource> State<S> {
         Ok(self.position.stakes.with(root, changes))
     }
 
-    /// A transaction to the burn account whose data asks for something. What it moves is credited
-    /// elsewhere.
+    /// Executes the contract operation of a transaction to the burn account, if its data starts
+    /// with one. The caller credits the moved amount.
     fn operate_contract(
         &mut self,
         transaction: &Transaction,
@@ -599,8 +604,8 @@ impl<S: AtomSource> State<S> {
         Ok(())
     }
 
-    /// Opens a contract on the list with this id, unless there is one or the sender cannot pay for
-    /// it besides what is `reserved`.
+    /// Opens a contract on the list with this id. Returns `false` if there is one already, or if
+    /// the sender cannot pay for it in addition to the `reserved` amount.
     fn open(
         &mut self,
         sender: &Address,
@@ -608,7 +613,7 @@ impl<S: AtomSource> State<S> {
         reserved: &Natural,
     ) -> Result<bool, Stop<S::Error>> {
         let Ok(key) = list.try_into() else {
-            // Nothing has an id of another width.
+            // Ids always have 32 bytes.
             return Ok(false);
         };
         if contract::is_filed(&mut self.journal, key)? {
@@ -624,7 +629,7 @@ impl<S: AtomSource> State<S> {
         self.file(key, sender, bytes, atoms)?;
         self.journal.change(&BURN, |burn| burn.balance += &cost)?;
         self.journal.change(sender, |account| {
-            // Covered: the balance is at least the cost and what is reserved.
+            // Cannot saturate: the balance covers the cost and the reserved amount.
             account.balance = account.balance.saturating_sub(&cost);
         })?;
         Ok(true)
@@ -647,7 +652,7 @@ impl<S: AtomSource> State<S> {
         }
     }
 
-    /// Files the transaction and its receipt, and takes what the sender owes.
+    /// Records contracts for the transaction and its receipt, and charges the sender.
     fn settle(
         &mut self,
         transaction: &Transaction,
@@ -669,8 +674,8 @@ impl<S: AtomSource> State<S> {
             bytes,
             cost::TRANSACTION_ATOMS,
         )?;
-        // On file already when somebody has opened a contract on it, or when the transaction is
-        // applied a second time. Then it is paid for.
+        // The receipt has a contract already if one was opened on its id, or if the transaction is
+        // applied a second time. Then its storage has been paid for.
         if !contract::is_filed(&mut self.journal, receipt_id.as_bytes())? {
             let bytes = cost::RECEIPT_BYTES;
             storage += self.position.price.of(bytes).ok_or(Rejection::NoPrice)?;
@@ -709,23 +714,23 @@ impl<S: AtomSource> State<S> {
     }
 }
 
-/// The least that a validator without a stake may stake where all stakes are `total`: a millionth of
-/// them, rounded up, and at least 1. An entry that exists may be added to with any amount.
+/// Returns the minimum stake of a validator without a stake if all stakes are `total`: a millionth
+/// of them, rounded up, and at least 1. Any amount may be added to an existing stake.
 ///
-/// So new stakes are always possible, and n of them need at least (1 + 1/1,000,000)^n of what was
-/// staked before: 2.7 times as much for a million of them, 22,000 times as much for ten.
+/// So new stakes are always possible, and n of them need at least (1 + 1/1,000,000)^n of the
+/// previous total: 2.7 times as much for a million of them, 22,000 times as much for ten million.
 #[must_use]
 pub fn least_new_stake(total: &Natural) -> Natural {
     let least = total.div_ceil(&Natural::from(STAKE_PARTS));
     least.unwrap_or_default().max(Natural::ONE)
 }
 
-/// A transaction on its way.
+/// Intermediate result of a transaction.
 struct Draft {
     status: Status,
-    /// What leaves the sender's balance for the recipient or for a channel.
+    /// Amount that leaves the sender's balance for the recipient or for a channel.
     moved: Natural,
-    /// The fee and what is set aside for storage.
+    /// Fee and the amount reserved for storage.
     reserve: Natural,
 }
 
@@ -743,7 +748,7 @@ const fn too_long(list: AtomId, excess: Excess) -> Rejection {
     }
 }
 
-/// The first byte of the data, which says what is asked for.
+/// Returns the first byte of the data, which selects the operation.
 fn operation(transaction: &Transaction) -> Option<u8> {
     transaction.data.first().copied()
 }

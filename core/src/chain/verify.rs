@@ -1,11 +1,12 @@
-//! Verification of a block: its header against its parent, its body against the parent's state.
+//! Block verification: the header against its parent, the body against the parent's state.
 //!
-//! Checks run from cheap to expensive, and what a forger can make cheaply is refused before anything
-//! that costs time: a timestamp from the future before validators are drawn for it, the validator's
-//! turn and signature before transactions are applied.
+//! Checks run cheapest first, and blocks that are cheap to forge are rejected before any expensive
+//! check: a timestamp in the future before leader election, the producer's slot and signature
+//! before transactions are executed.
 //!
-//! A block is [`Invalid`] for good: every node judges it the same, whatever it holds. What depends on
-//! what a node holds, or on its clock, is apart: [`VerifyError::State`] and [`VerifyError::Future`].
+//! [`Invalid`] is a permanent verdict: all nodes reach the same one, regardless of their data.
+//! Verdicts that depend on a node's data or clock are separate: [`VerifyError::State`] and
+//! [`VerifyError::Future`].
 
 mod body;
 mod error;

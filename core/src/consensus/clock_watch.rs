@@ -1,21 +1,23 @@
-//! Watch of the system clock: jumps against the monotonic clock, and disagreement with peers.
+//! Detection of system clock errors: jumps against the monotonic clock, and disagreement with
+//! peers.
 //!
-//! Validators publish a block at its timestamp, so the age of a head when it is named tells how far
-//! the own clock is off: a head that is seconds old is right, one from the future says that the clock
-//! is behind, and heads that are all equally old although new ones keep coming say that it is ahead.
-//! A head that is merely old says nothing: the chain may have stopped, or the peer may be syncing.
+//! Validators publish a block at its timestamp, so the age of a head when a peer announces it
+//! measures the offset of the local clock. A head that is seconds old confirms the clock, a head
+//! from the future shows that the clock is behind, and heads that are all equally old although new
+//! ones keep coming show that it is ahead. A single old head shows nothing: the chain may have
+//! stopped, or the peer may be syncing.
 //!
-//! Evidence counts by network group, the newest of each:
-//! - a head from the future, whose header alone is known, since it is refused until its time comes;
+//! Evidence counts per network group, the newest of each:
+//! - a head from the future, of which only the header is known, since it is refused until its time;
 //! - a verified head, which only a scheduled validator can have made.
 //!
-//! The clock is *behind* if more groups name heads from the future than any others. It is *ahead* if
-//! no group names a fresh head or one from the future, and the heads of those that are left advance
-//! at the rate of the monotonic clock. Either has to last [`PERSISTENCE`]. What comes of it is a
-//! warning; nothing is decided by it, since whoever is the only peer can bring it about.
+//! The clock is *behind* if more groups announce heads from the future than announce other heads.
+//! It is *ahead* if no group announces a fresh head or one from the future, and the heads of the
+//! other groups advance at the rate of the monotonic clock. Either has to last [`PERSISTENCE`]. The
+//! only consequence is a warning: no decision depends on it, since a single peer can cause it.
 //!
-//! Bounds: [`MAX_NAMED`] heads that were named and are not known, [`MAX_GROUPS`] groups, evidence
-//! that is [`EVIDENCE_LIFETIME`] old is dropped, and all of it when the clock jumps.
+//! Bounds: [`MAX_NAMED`] announced heads that are not verified, [`MAX_GROUPS`] groups. Evidence is
+//! dropped after [`EVIDENCE_LIFETIME`], and all of it when the clock jumps.
 
 use super::Now;
 use crate::atom::{AtomId, AtomSource};
@@ -28,26 +30,27 @@ use core::convert::Infallible;
 use core::fmt;
 use core::time::Duration;
 
-/// A wall clock that gains or loses more than this between two looks has jumped.
+/// Maximum gain or loss of the wall clock between two checks; anything more is a jump.
 pub const MAX_DRIFT: Duration = Duration::from_secs(2);
-/// Between two looks at the clocks.
+/// Interval between checks of the clocks.
 pub const TICK: Duration = Duration::from_secs(1);
-/// Heads that are named this far from their timestamps agree with the own clock.
+/// Maximum difference between a head's announcement and its timestamp that counts as agreement, in
+/// seconds.
 pub const TOLERANCE_SECONDS: i64 = 5;
-/// How long a disagreement has to last before it is told.
+/// Minimum duration of a disagreement before it is reported.
 pub const PERSISTENCE: Duration = Duration::from_secs(5);
-/// How long evidence counts.
+/// Duration for which evidence counts.
 pub const EVIDENCE_LIFETIME: Duration = Duration::from_secs(600);
-/// Heads that were named and whose timestamps are not known.
+/// Maximum number of announced heads that are not verified yet.
 pub const MAX_NAMED: usize = 64;
-/// Network groups with evidence.
+/// Maximum number of network groups with evidence.
 pub const MAX_GROUPS: usize = 256;
 
-/// Verified heads of one group that are compared.
+/// Maximum number of verified heads of one group that are compared.
 const TRACK: usize = 4;
-/// Fewer show no rate.
+/// Minimum number of verified heads of one group that show a rate.
 const MIN_TRACK: usize = 3;
-/// Named heads that are looked up in one call.
+/// Maximum number of announced heads that are looked up in one call.
 const LOOKS_PER_CALL: usize = 16;
 
 /// Difference between the system clock and the clocks of peers.
@@ -55,7 +58,7 @@ const LOOKS_PER_CALL: usize = 16;
 pub struct ClockOffset {
     /// Seconds by which the system clock is ahead; negative if it is behind.
     pub seconds: i64,
-    /// Network groups that say so.
+    /// Number of network groups that support it.
     pub groups: usize,
 }
 
@@ -71,12 +74,12 @@ impl fmt::Display for ClockOffset {
     }
 }
 
-/// Something that happened to the clock.
+/// Event of the system clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClockEvent {
-    /// The wall clock was set forward, or back by a negative number of seconds.
+    /// The wall clock was set forward, or back if the number of seconds is negative.
     Jumped {
-        /// Seconds.
+        /// Size of the jump, in seconds.
         seconds: i64,
     },
     /// The clock disagrees with the clocks of peers.
@@ -99,12 +102,12 @@ impl fmt::Display for ClockEvent {
     }
 }
 
-/// Head that was named, and by which groups when.
+/// Announced head, with the groups that announced it and the times.
 #[derive(Debug)]
 struct Named {
     id: AtomId,
     by: Vec<(NetworkGroup, Now)>,
-    /// Its timestamp, once its header has been seen.
+    /// Timestamp of the head, once its header is known.
     timestamp: Option<u64>,
 }
 
@@ -112,25 +115,25 @@ struct Named {
 #[derive(Debug)]
 struct Evidence {
     at: Instant,
-    /// Seconds from the head's timestamp to when it was named.
+    /// Seconds from the head's timestamp to its announcement.
     age_seconds: i64,
-    /// When the last verified heads were named, and their timestamps.
+    /// Times of announcement of the last verified heads, and their timestamps.
     track: VecDeque<(Instant, u64)>,
 }
 
-/// Watches the clocks. See the [module](self).
+/// Detector of clock errors. See the [module](self).
 #[derive(Debug, Default)]
 pub struct ClockWatch {
     last: Option<Now>,
     named: VecDeque<Named>,
     groups: BTreeMap<NetworkGroup, Evidence>,
-    /// What the evidence says, and since when it says that or something like it.
+    /// Disagreement that the evidence shows, and since when it has shown one close to it.
     found: Option<(ClockOffset, Instant)>,
     told: Option<ClockOffset>,
 }
 
 impl ClockWatch {
-    /// Takes notice of a head that a peer names.
+    /// Records a head that a peer announces.
     pub fn head_named(&mut self, now: Now, group: NetworkGroup, id: AtomId) {
         if let Some(known) = self.named.iter_mut().find(|named| named.id == id) {
             let is_new = !known.by.iter().any(|(other, _)| *other == group);
@@ -153,7 +156,7 @@ impl ClockWatch {
         });
     }
 
-    /// Takes notice of a head that was verified.
+    /// Records that a head was verified.
     pub fn head_verified(&mut self, id: &AtomId, timestamp: u64) {
         let Some(at) = self.named.iter().position(|named| named.id == *id) else {
             return;
@@ -166,7 +169,7 @@ impl ClockWatch {
         }
     }
 
-    /// Looks for headers of named heads, to find those from the future.
+    /// Looks up headers of announced heads, to find heads from the future.
     pub fn look(&mut self, atoms: &dyn AtomSource<Error = Infallible>) {
         let mut early = Vec::new();
         let unseen = self
@@ -214,12 +217,12 @@ impl ClockWatch {
         }
     }
 
-    /// Compares the clocks and weighs the evidence. Called at least every [`TICK`]; returns what
-    /// happened, one event a call.
+    /// Compares the clocks and evaluates the evidence. Must be called at least every [`TICK`].
+    /// Returns at most one event per call.
     pub fn tick(&mut self, now: Now) -> Option<ClockEvent> {
         let last = self.last.replace(now);
         if let Some(seconds) = last.and_then(|last| jump_seconds(last, now)) {
-            // Ages were taken with the other clock.
+            // Ages were computed with the clock before the jump.
             self.named.clear();
             self.groups.clear();
             self.found = None;
@@ -249,7 +252,7 @@ impl ClockWatch {
         }
     }
 
-    /// Returns how far the system clock is off, if it is and has been for a while.
+    /// Returns the offset of the system clock, if a disagreement has been reported and still holds.
     #[must_use]
     pub fn offset(&self) -> Option<ClockOffset> {
         let (found, _) = self.found.filter(|_| self.told.is_some())?;
@@ -282,7 +285,7 @@ impl ClockWatch {
             let seconds = *early.get(groups / 2)?;
             return Some(ClockOffset { seconds, groups });
         }
-        // A single fresh head refutes it: no validator makes blocks of the future.
+        // A single fresh head refutes it: validators do not make blocks from the future.
         if early.is_empty() && !late.is_empty() && late.len() == others {
             let (groups, seconds) = (late.len(), late.into_iter().min()?);
             return Some(ClockOffset { seconds, groups });
@@ -292,14 +295,14 @@ impl ClockWatch {
 }
 
 impl ClockOffset {
-    /// Returns whether this is the same disagreement as `other`, give or take what is tolerated.
+    /// Returns whether this is the same disagreement as `other`, within tolerance.
     const fn agrees_with(&self, other: &Self) -> bool {
         self.seconds.abs_diff(other.seconds) <= 2 * TOLERANCE_SECONDS.unsigned_abs()
     }
 }
 
 impl Evidence {
-    /// Returns whether the group's heads advance as time does.
+    /// Returns whether the group's heads advance at the rate of the monotonic clock.
     fn is_live(&self) -> bool {
         let pairs = self.track.iter().zip(self.track.iter().skip(1));
         let mut pairs = pairs.map(|((from, earlier), (to, later))| {
@@ -311,7 +314,7 @@ impl Evidence {
     }
 }
 
-/// `a - b`, as far as it fits.
+/// Returns `a - b`, saturated to `i64`.
 fn signed_difference(a: u64, b: u64) -> i64 {
     let magnitude = i64::try_from(a.abs_diff(b)).unwrap_or(i64::MAX);
     if a < b { -magnitude } else { magnitude }
@@ -321,18 +324,18 @@ fn age_seconds(now: Now, timestamp: u64) -> i64 {
     signed_difference(now.unix.as_secs(), timestamp)
 }
 
-/// Returns whether a head was named well before its timestamp.
+/// Returns whether a head was announced well before its timestamp.
 fn is_early(now: Now, timestamp: u64) -> bool {
     age_seconds(now, timestamp) < -TOLERANCE_SECONDS
 }
 
-/// Returns by how much the wall clock was set between two looks, if it was.
+/// Returns the size of a jump of the wall clock between two checks, in seconds, if there was one.
 fn jump_seconds(last: Now, now: Now) -> Option<i64> {
     let expected = last.unix.saturating_add(now.instant.since(last.instant));
     if now.unix.abs_diff(expected) <= MAX_DRIFT {
         return None;
     }
-    // To the nearest second.
+    // Round to the nearest second.
     let half = Duration::from_millis(500);
     let rounded = |time: Duration| time.saturating_add(half).as_secs();
     Some(signed_difference(rounded(now.unix), rounded(expected)))
@@ -347,11 +350,11 @@ mod tests {
 
     const BEGINNING: u64 = 1_800_000_000;
 
-    /// A node whose clock is wrong by some seconds, and a chain with a block every two seconds.
+    /// Node whose clock is wrong by some seconds, and a chain with a block every two seconds.
     struct World {
         watch: ClockWatch,
         store: MemoryStore,
-        /// True seconds since the beginning.
+        /// True number of seconds since the beginning.
         time: u64,
         wrong_by: i64,
         events: Vec<ClockEvent>,
@@ -380,7 +383,7 @@ mod tests {
             }
         }
 
-        /// A group names a block of this true time, which arrives now.
+        /// Has a group announce a block of this true time, which arrives now.
         fn names(&mut self, by: u8, time: u64, is_ours: bool) {
             let timestamp = BEGINNING + time;
             let block = header(time, AtomId::ZERO, timestamp).signed(None);
@@ -388,7 +391,7 @@ mod tests {
             block.write(&mut self.store).unwrap();
             self.watch.head_named(now, group(by), id);
             self.watch.look(&self.store);
-            // What is too early is refused.
+            // A block that is too early is refused.
             let is_early = timestamp > now.unix.as_secs() + 2;
             if is_ours && !is_early {
                 self.watch.head_verified(&id, timestamp);
@@ -401,7 +404,7 @@ mod tests {
             }
         }
 
-        /// Lets the chain run, with these groups naming each block `lag` seconds late.
+        /// Runs the chain, with these groups announcing each block `lag` seconds late.
         fn run(&mut self, seconds: u64, by: &[(u8, u64)]) {
             for _ in 0..seconds {
                 self.time += 1;
@@ -440,7 +443,7 @@ mod tests {
             assert!(offset.to_string().contains(text), "{offset}");
             assert_eq!(world.events[0].to_string(), offset.to_string());
             assert_eq!(world.events.len(), 1, "{:?}", world.events);
-            // Corrected, which is a jump, and what was known is known anew.
+            // Corrected: a jump, after which evidence is collected again.
             world.wrong_by = 0;
             world.run(30, &[(1, 0), (2, 1)]);
             let events = [
@@ -485,7 +488,7 @@ mod tests {
             }
         }
         assert!(world.watch.offset().is_some(), "a majority of networks");
-        // A peer that catches up names old heads, one quickly after the other.
+        // A syncing peer announces old heads in quick succession.
         let mut world = World::new(0);
         for height in 0..60 {
             world.time += 1;
@@ -525,7 +528,7 @@ mod tests {
         assert_eq!(text, "the system clock was set back by 5 s");
         assert_eq!(watch.tick(at(4, 10_900)), None, "told once");
         assert_eq!(watch.tick(at(5, 900)), jumped(-11));
-        // A suspended machine, of which the monotonic clock takes no notice.
+        // A suspended machine, whose monotonic clock stood still.
         assert_eq!(watch.tick(at(6, 3_600_900)), jumped(3_599));
         assert_eq!(watch.poll_timeout(), Instant::from_secs(7));
     }

@@ -1,4 +1,4 @@
-//! Contract between consensus components and their host: inputs, effects, and what a call may read.
+//! Contract between consensus components and their host: inputs, effects, and readable state.
 
 use super::mempool::Save;
 use super::producer::{Assembled, AssemblyJob};
@@ -23,18 +23,19 @@ use core::time::Duration;
 /// Time of a call: deadlines use the monotonic clock, block timestamps the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
-    /// The engine's clock.
+    /// Time of the engine's monotonic clock.
     pub instant: Instant,
     /// Time since 1970-01-01 00:00 UTC.
     pub unix: Duration,
 }
 
 impl Now {
-    /// Returns the first instant at which the wall clock will not be before `unix` if it keeps its
-    /// present rate, or the present instant if that time has passed.
+    /// Returns the first instant at which the wall clock will not be before `unix` at its present
+    /// rate, or the present instant if that time has passed.
     #[must_use]
     pub fn instant_of(self, unix: Duration) -> Instant {
-        // Instants have microseconds: a call that comes a fraction too early would be for nothing.
+        // Instants have microsecond resolution: a call that is a fraction early would find nothing
+        // due.
         let round_up = Duration::from_nanos(999);
         let left = unix.saturating_sub(self.unix);
         self.instant + left.saturating_add(round_up)
@@ -44,8 +45,8 @@ impl Now {
 /// Runs independent pieces of work, concurrently if the host can.
 pub trait Parallel {
     /// Returns the results of `work` for `0..count`, in order, while the calling thread runs
-    /// `beside`. `work` receives consecutive ranges of any length: the index of the first element,
-    /// and where to write the results.
+    /// `beside`. `work` receives consecutive ranges of any length, each as the index of its first
+    /// element and the slice for its results.
     fn all_beside(
         &self,
         count: usize,
@@ -59,7 +60,7 @@ pub trait Parallel {
     }
 }
 
-/// Runs one piece of work after another on the calling thread.
+/// Executor that runs all work sequentially on the calling thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Serial;
 
@@ -77,12 +78,12 @@ impl Parallel for Serial {
     }
 }
 
-/// What a component may read during one call.
+/// State that a component may read during one call.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
     /// Time of the call.
     pub now: Now,
-    /// Atoms that are stored locally; reading fetches nothing.
+    /// Locally stored atoms; reading does not fetch.
     pub atoms: &'a (dyn AtomSource<Error = Infallible> + Sync),
     /// Executor for signature verification.
     pub parallel: &'a dyn Parallel,
@@ -96,13 +97,13 @@ impl fmt::Debug for Environment<'_> {
     }
 }
 
-/// Limit of one partial fetch of a list. A fetched list costs memory before anything can judge it,
-/// and many fetches run at once.
+/// Limit of one partial fetch of a list. A fetched list costs memory before it can be verified, and
+/// many fetches run at once.
 pub const PART: ListLimit = ListLimit {
     atoms: 1_024,
     bytes: 1_024 * PART_ATOM_BYTES,
 };
-/// Typical stored bytes of an atom in a long list.
+/// Typical stored size of an atom in a long list, in bytes.
 pub const PART_ATOM_BYTES: usize = 128;
 
 /// An external event.
@@ -112,32 +113,32 @@ pub enum Input {
     PeerHead {
         /// The peer.
         peer: PublicKey,
-        /// The network group of its address.
+        /// Network group of its address.
         group: NetworkGroup,
-        /// The head.
+        /// Id of its head.
         id: AtomId,
-        /// Whether the peer is the pinned default seed.
+        /// `true` if the peer is the pinned default seed.
         is_default_seed: bool,
-        /// Whether the peer is a configured seed, the default one included.
+        /// `true` if the peer is a configured seed, the default seed included.
         is_seed: bool,
     },
-    /// A peer told which chain it follows.
+    /// A peer stated the chain it follows.
     PeerIdentity {
         /// The peer.
         peer: PublicKey,
         /// Its chain.
         identity: ChainIdentity,
     },
-    /// The operator wants the branch through this block, however deep it left ours.
+    /// The operator prefers the branch through this block, however deep it forks from our chain.
     AdoptFork(AtomId),
-    /// The operator wants no branch through this block.
+    /// The operator rejects every branch through this block.
     AvoidBlock(AtomId),
     /// A peer was removed.
     PeerGone {
         /// The peer.
         peer: PublicKey,
     },
-    /// A peer that validates has named a head: transactions can be announced to it.
+    /// A validating peer announced a head: transactions can be announced to it.
     ValidatorSeen {
         /// The peer.
         peer: PublicKey,
@@ -146,61 +147,61 @@ pub enum Input {
     Announced {
         /// The transaction.
         transaction: AtomId,
-        /// Validators that it was announced to.
+        /// Number of validators that it was announced to.
         validators: usize,
     },
     /// A transaction was announced.
     Transaction {
         /// The announcing peer; `None` for a local user.
         peer: Option<PublicKey>,
-        /// The network group of the peer's address; `None` for a local user.
+        /// Network group of the peer's address; `None` for a local user.
         group: Option<NetworkGroup>,
         /// The transaction.
         id: AtomId,
     },
-    /// An [`Effect::Fetch`] has ended. Its atoms are in [`Environment::atoms`], as far as there was
-    /// room.
+    /// An [`Effect::Fetch`] has ended. Its atoms are in [`Environment::atoms`], unless they did not
+    /// fit.
     Fetched {
         /// The requested id.
         id: AtomId,
         /// The atoms, head first and possibly incomplete, or the error.
         outcome: Result<Vec<Atom>, FetchError>,
-        /// The peer that sent the last of them, if a peer did.
+        /// Peer that sent the last of the atoms; `None` if they did not come from a peer.
         from: Option<PublicKey>,
     },
     /// An [`Effect::FetchSmall`] has ended. Its atoms are in [`Environment::atoms`].
     FetchedSmall {
         /// The requested id.
         id: AtomId,
-        /// Whether the fetch succeeded.
+        /// Error of the fetch, if it failed.
         outcome: Result<(), FetchError>,
     },
     /// An [`Effect::Assemble`] has ended.
     Assembled(Arc<Assembled>),
     /// An [`Effect::Commit`] has ended.
     Committed {
-        /// The block: one that was given up meanwhile must not pass for the next.
+        /// The block, so that the outcome for an abandoned block is not taken for the next one's.
         block: AtomId,
-        /// Whether the block and the signing record are durable.
+        /// `Ok` if the block and the signing record are durable.
         outcome: Result<(), StoreFailure>,
     },
     /// An [`Effect::StoreBlock`] has ended.
     BlockStored {
         /// The block.
         block: AtomId,
-        /// Whether all its atoms are durable.
+        /// `Ok` if all its atoms are durable.
         outcome: Result<(), StoreFailure>,
     },
 }
 
-/// Reason why atoms were not stored durably.
+/// Reason atoms were not stored durably.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum StoreFailure {
-    /// There is no room: the storage limit is reached or the disk is full. A smaller write may
-    /// succeed.
+    /// There is not enough room: the storage limit is reached or the disk is full. A smaller write
+    /// may succeed.
     NoRoom(String),
-    /// The storage failed otherwise.
+    /// The storage failed for another reason.
     Failed(String),
 }
 
@@ -222,7 +223,7 @@ impl fmt::Display for StoreFailure {
 
 impl core::error::Error for StoreFailure {}
 
-/// A request to the host.
+/// Request to the host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Fetch the beginning of a list, up to `limit`. Every component receives the resulting
@@ -232,7 +233,7 @@ pub enum Effect {
         id: AtomId,
         /// Maximum length; [`PART`] unless there is a reason for more.
         limit: ListLimit,
-        /// Peer to ask first; others follow if it does not answer.
+        /// Peer to ask first; others are asked if it does not answer.
         from: Option<PublicKey>,
     },
     /// Fetch a whole list that must not exceed `limit`; ends in one [`Input::FetchedSmall`].
@@ -241,80 +242,80 @@ pub enum Effect {
         id: AtomId,
         /// Maximum length.
         limit: ListLimit,
-        /// Peer known to have it, asked before providers are looked up.
+        /// Peer known to have the list, asked before a provider lookup.
         from: Option<PublicKey>,
     },
-    /// Run this job apart from the thread that drives the components, within its budget of time, over
-    /// the atoms that are stored; ends in one [`Input::Assembled`].
+    /// Run this job on another thread than the one that drives the components, within its time
+    /// budget, over the stored atoms; ends in one [`Input::Assembled`].
     Assemble(Box<AssemblyJob>),
-    /// End the job that is running soon: its result is of no use any more.
+    /// End the running job soon: its result is no longer needed.
     CancelAssembly,
-    /// Keep atoms in memory, so that peers can fetch them; not in cold storage.
+    /// Keep atoms in memory, so that peers can fetch them, but not in cold storage.
     Keep(Vec<(AtomId, Atom)>),
-    /// Announce a transaction; to all validators, it ends in one [`Input::Announced`].
+    /// Announce a transaction. If `to` is all validators, ends in one [`Input::Announced`].
     Announce {
         /// The transaction.
         transaction: AtomId,
-        /// The peers that it is announced to.
+        /// Peers that it is announced to.
         to: Recipient,
     },
-    /// Write to the file of the mempool.
+    /// Write to the mempool file.
     SaveMempool(Save),
-    /// Store atoms, in cold storage too if there is one.
+    /// Store atoms, also in cold storage if there is one.
     Store(Vec<(AtomId, Atom)>),
-    /// Store a verified block with everything that belongs to it, as with [`Effect::Store`]; ends in
-    /// one [`Input::BlockStored`], which is an error unless all of it is durable (in memory, where
-    /// there is no cold storage). A block that is not stored does not become the head.
+    /// Store a verified block and all atoms that belong to it, as with [`Effect::Store`]; ends in
+    /// one [`Input::BlockStored`], whose outcome is an error unless all of them are durable (or in
+    /// memory, without cold storage). A block that is not stored does not become the head.
     StoreBlock {
         /// The block.
         block: AtomId,
         /// Its atoms.
         atoms: Vec<(AtomId, Atom)>,
     },
-    /// Store a block of our own as with [`Effect::Store`], then save the signing record; ends in one
-    /// [`Input::Committed`], which is an error unless both are durable.
+    /// Store a block of our own as with [`Effect::Store`], then save the signing record; ends in
+    /// one [`Input::Committed`], whose outcome is an error unless both are durable.
     Commit(Box<Commit>),
-    /// Announce this head in pings, save it, and show it. Repeated with other [`SavedHead::resume`]
-    /// data for the same head, it only saves them.
+    /// Announce this head in pings, save it, and publish it in the node's status. If repeated for
+    /// the same head with different [`SavedHead::resume`] data, only saves the data.
     SetHead {
         /// The head.
         head: Head,
         /// Record to resume from after a restart.
         saved: SavedHead,
     },
-    /// Save the operator's decisions on forks, for [`SyncConfig`](super::sync::SyncConfig) of the
-    /// next start.
+    /// Save the operator's fork decisions, to be put into [`SyncConfig`](super::sync::SyncConfig)
+    /// at the next start.
     SaveDecisions(ForkDecisions),
-    /// Announce in pings whether this node validates.
+    /// Announce in pings that this node validates, or that it does not.
     SetValidator(bool),
-    /// Advertise an object for some time.
+    /// Advertise an object for a limited time.
     Advertise {
         /// The object.
         id: AtomId,
         /// Its kind.
         kind: PayloadType,
-        /// How long it is advertised.
+        /// Duration of the advertisement.
         lifetime: Duration,
     },
 }
 
-/// The operator's decisions on forks.
+/// Fork decisions of the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ForkDecisions {
-    /// The block whose branch is preferred to all others.
+    /// Block whose branch is preferred to all others.
     pub adopted: Option<AtomId>,
-    /// The blocks that no branch may contain.
+    /// Blocks that an accepted branch must not contain.
     pub avoided: Vec<AtomId>,
 }
 
-/// A block that is about to be published.
+/// Block that is about to be published.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
     /// The block.
     pub block: AtomId,
-    /// Atoms of the block and of what it refers to.
+    /// Atoms of the block and of everything it refers to.
     pub atoms: Vec<(AtomId, Atom)>,
-    /// The signing record, this block included.
+    /// Signing record, including this block.
     pub signed: SigningRecord,
 }
 
@@ -323,7 +324,7 @@ pub struct Commit {
 pub struct Context {
     head: Option<Head>,
     saved: Option<SavedHead>,
-    /// Data that were saved with the head.
+    /// Resume data last saved with the head.
     resume: ResumeData,
     root: Option<AtomId>,
     is_behind: bool,
@@ -343,19 +344,20 @@ impl Context {
         }
     }
 
-    /// Returns the head of the chain; `None` before a saved one has been loaded.
+    /// Returns the head of the chain; `None` before a saved head has been loaded.
     #[must_use]
     pub const fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
 
-    /// Returns the head of an earlier run that has yet to be loaded.
+    /// Returns the saved head of an earlier run if it has not been loaded yet.
     #[must_use]
     pub const fn saved(&self) -> Option<&SavedHead> {
         self.saved.as_ref()
     }
 
-    /// Returns whether there is a chain, loaded or not. A node that has one makes no genesis.
+    /// Returns whether there is a chain, loaded or not. A node that has a chain does not create a
+    /// genesis.
     #[must_use]
     pub const fn has_chain(&self) -> bool {
         self.head.is_some() || self.saved.is_some()
@@ -380,14 +382,14 @@ impl Context {
         self.is_behind = is_behind;
     }
 
-    /// Returns whether a chain that may be longer is being read: also one whose headers take longer
-    /// than a producer usually waits for them.
+    /// Returns whether a possibly longer chain is being read. Unlike [`Context::is_behind`], this
+    /// includes a chain whose headers take longer than a producer usually waits for them.
     #[must_use]
     pub const fn may_be_behind(&self) -> bool {
         self.is_behind || self.is_reading_headers
     }
 
-    /// Sets whether headers of a chain that may be longer take longer than a producer waits for them.
+    /// Sets whether headers of a possibly longer chain take longer than a producer waits for them.
     pub const fn set_reading_headers(&mut self, is_reading: bool) {
         self.is_reading_headers = is_reading;
     }
@@ -397,13 +399,13 @@ impl Context {
         self.root = Some(root);
     }
 
-    /// Sets the head of the chain and tells the host. A genesis of our own becomes the root.
+    /// Sets the head of the chain and informs the host. A genesis of our own becomes the root.
     pub fn set_head(&mut self, head: Head) {
         self.set_head_with(head, ResumeData::default());
     }
 
-    /// Sets the head as [`Context::set_head`] does, with data that a restart needs beside it. For
-    /// the present head, saves the data if they differ from those saved before.
+    /// Sets the head as [`Context::set_head`] does, with data that a restart needs. If `head` is
+    /// already the head, saves the data if they differ from those saved before.
     pub fn set_head_with(&mut self, head: Head, resume: ResumeData) {
         self.saved = None;
         if head.block().is_genesis() && head.state() == HeadState::Own && self.root.is_none() {
@@ -448,16 +450,16 @@ impl Context {
     }
 }
 
-/// A state machine of a node, such as sync or the producer.
+/// State machine of a node, such as sync or the producer.
 pub trait Component {
-    /// Records an input; does no work that can wait.
+    /// Records an input; postpones all work that can wait.
     fn handle_input(&mut self, environment: &Environment<'_>, context: &mut Context, input: &Input);
 
     /// Does one bounded piece of due work. Called after inputs, after a change of the head, and at
     /// [`Component::poll_timeout`].
     fn advance(&mut self, environment: &Environment<'_>, context: &mut Context);
 
-    /// Returns when [`Component::advance`] is due if nothing happens before.
+    /// Returns when [`Component::advance`] is due if there is no earlier input.
     fn poll_timeout(&self) -> Option<Instant>;
 }
 
@@ -518,7 +520,7 @@ mod tests {
         assert!(context.poll_effect().is_some());
         for _ in 0..2 {
             context.set_head_with(head.clone(), resume.clone());
-            // Does not erase what is saved.
+            // Does not erase the saved data.
             context.set_head(head.clone());
         }
         let saved = SavedHead {

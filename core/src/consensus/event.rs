@@ -1,4 +1,4 @@
-//! Events: what happened, as data. The host turns them into log lines and notifications.
+//! Events of components, as data. The host turns them into log lines and notifications.
 
 use super::HeadState;
 use super::mempool::{BranchReport, Refusal};
@@ -13,64 +13,64 @@ use core::fmt;
 pub enum Level {
     /// The node cannot do its job.
     Error,
-    /// Something an operator should look at.
+    /// Needs the attention of an operator.
     Warn,
     /// Normal operation.
     Info,
 }
 
-/// Something that happened in a component.
+/// Event in a component.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// This node began a chain of its own.
+    /// This node created a new chain.
     ChainBegun {
         /// Chain id.
         chain_id: u64,
-        /// First block.
+        /// Genesis block.
         genesis: AtomId,
     },
     /// The head changed to a block that this node did not make.
     HeadChanged {
-        /// The new head.
+        /// Id of the new head.
         id: AtomId,
-        /// Its height.
+        /// Height of the new head.
         height: u64,
-        /// Why it is the head.
+        /// Reason it is the head.
         state: HeadState,
-        /// Its age, in seconds.
+        /// Age of the head, in seconds.
         age_seconds: u64,
     },
     /// This node made a block.
     BlockMade {
-        /// The block.
+        /// Id of the block.
         id: AtomId,
         /// Its height.
         height: u64,
-        /// Number of its transactions.
+        /// Number of transactions in the block.
         transactions: usize,
     },
-    /// A slot of this validator passed without a block of it.
+    /// A slot of this validator passed without a block.
     SlotMissed {
         /// Height that the block would have had.
         height: u64,
-        /// Its timestamp.
+        /// Timestamp of the slot, in seconds since 1970.
         timestamp: u64,
-        /// What the validator was doing.
+        /// Activity of the validator when the slot passed.
         during: MissedSlot,
     },
     /// A block of this node could not be stored.
     BlockNotStored {
         /// The block's height.
         height: u64,
-        /// Why.
+        /// Error of the store.
         problem: String,
     },
-    /// The validator signs nothing for now.
+    /// The validator has stopped signing for now.
     ProducerHalted(Halt),
-    /// The validator signs again, after another node with its key.
+    /// The validator signs again, after blocks of another node with its key.
     ProducerResumed {
-        /// The newest block of the other node; only later ones are signed.
+        /// Newest block of the other node; only later blocks are signed.
         newest: AtomId,
     },
     /// No block can be produced at present.
@@ -81,16 +81,16 @@ pub enum Event {
     TransactionRefused {
         /// The transaction.
         id: AtomId,
-        /// Why.
+        /// Reason.
         refusal: Refusal,
     },
-    /// Something happened in sync.
+    /// Event in sync.
     Sync(SyncEvent),
     /// A transaction was not included in time.
     TransactionExpired {
         /// The transaction.
         id: AtomId,
-        /// Whether a local user sent it.
+        /// `true` if a local user sent it.
         is_own: bool,
     },
     /// The transactions of an abandoned branch have returned to the mempool.
@@ -121,7 +121,7 @@ impl Event {
         }
     }
 
-    /// Returns a name for the kind of event, by which a host limits the rate of its log lines.
+    /// Returns a name for the kind of event, which a host uses to limit the rate of its log lines.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The head of a chain: the newest block a node stands by, and why.
+//! Head of a chain: the newest block that a node accepts, and the basis for accepting it.
 
 use crate::atom::AtomId;
 use crate::chain::Block;
@@ -6,22 +6,22 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why a block is the head.
+/// Reason a block is the head.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum HeadState {
-    /// The default seed or the configuration says so; nothing but its own record was checked.
+    /// Named by the default seed or the configuration; only its own record was checked.
     Trusted,
-    /// Every rule was checked, from the root of the chain on.
+    /// All rules were checked, from the root of the chain on.
     Verified,
-    /// This node made it.
+    /// Made by this node.
     Own,
 }
 
 impl HeadState {
-    /// Every state.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::Trusted, Self::Verified, Self::Own];
 
-    /// The word for it in files and output.
+    /// Returns the name of the state in files and output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl HeadState {
         }
     }
 
-    /// The state with this [name](Self::name).
+    /// Returns the state with this [name](Self::name).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
@@ -44,7 +44,7 @@ impl fmt::Display for HeadState {
     }
 }
 
-/// The newest block that this node stands by. Clones share the block.
+/// Newest block that this node accepts. Clones share the block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
     block: Arc<Block>,
@@ -54,8 +54,8 @@ pub struct Head {
 }
 
 impl Head {
-    /// `block` as a head; `None` if its height or its time passes 64 bits, which no chain of blocks
-    /// reaches.
+    /// Creates a head from `block`. Returns `None` if its height or timestamp exceeds 64 bits,
+    /// which cannot happen in a real chain.
     #[must_use]
     pub fn new(block: impl Into<Arc<Block>>, state: HeadState) -> Option<Self> {
         let block = block.into();
@@ -67,37 +67,37 @@ impl Head {
         })
     }
 
-    /// The block.
+    /// Returns the block.
     #[must_use]
     pub const fn block(&self) -> &Arc<Block> {
         &self.block
     }
 
-    /// The block's id.
+    /// Returns the block's id.
     #[must_use]
     pub fn id(&self) -> AtomId {
         self.block.id()
     }
 
-    /// Blocks before it.
+    /// Returns the height: the number of blocks before it.
     #[must_use]
     pub const fn height(&self) -> u64 {
         self.height
     }
 
-    /// When it was made, in seconds since 1970.
+    /// Returns the block's timestamp, in seconds since 1970.
     #[must_use]
     pub const fn timestamp(&self) -> u64 {
         self.timestamp
     }
 
-    /// Why it is the head.
+    /// Returns the reason it is the head.
     #[must_use]
     pub const fn state(&self) -> HeadState {
         self.state
     }
 
-    /// What is to be remembered of it, in a chain that was verified from `root` on.
+    /// Returns the record to resume from, for a chain that was verified from `root` on.
     #[must_use]
     pub fn saved(&self, root: Option<AtomId>) -> SavedHead {
         SavedHead {
@@ -114,41 +114,41 @@ impl Head {
 /// Record of a head from which a node resumes after a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SavedHead {
-    /// Its id.
+    /// Block id.
     pub id: AtomId,
-    /// Blocks before it.
+    /// Number of blocks before it.
     pub height: u64,
-    /// When it was made, in seconds since 1970.
+    /// Timestamp, in seconds since 1970.
     pub timestamp: u64,
-    /// Why it was the head.
+    /// Reason it was the head.
     pub state: HeadState,
-    /// The block that the chain was verified from: its genesis, or what `verified_up_to` named.
-    /// `None` while nothing was verified.
+    /// Block that the chain was verified from: its genesis, or the block configured as
+    /// `verified_up_to`. `None` if nothing was verified.
     pub root: Option<AtomId>,
     /// Further data of its branch.
     pub resume: ResumeData,
 }
 
-/// Data of a head's branch that a restart needs and that no single block holds.
+/// Data of a head's branch that a restart needs and that is not in any single block.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ResumeData {
-    /// Encoded seeds of the leader election after the head; empty where they are not known. At most
+    /// Encoded seeds of the leader election after the head; empty if unknown. At most
     /// [`MAX_ELECTION_SEEDS_BYTES`].
     pub election_seeds: Vec<u8>,
-    /// The block far below the head that no reorganization without the operator passes.
+    /// Block far below the head that a reorganization does not pass without the operator.
     pub anchor: Option<Anchor>,
-    /// The configured checkpoint that the branch contains.
+    /// Configured checkpoint that the branch contains.
     pub checkpoint: Option<AtomId>,
 }
 
-/// Largest [`ResumeData::election_seeds`].
+/// Maximum length of [`ResumeData::election_seeds`], in bytes.
 pub const MAX_ELECTION_SEEDS_BYTES: usize = 512;
 
-/// A block of the head's branch, by id and height.
+/// Block of the head's branch, by id and height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Anchor {
-    /// Its id.
+    /// Block id.
     pub id: AtomId,
-    /// Its height.
+    /// Block height.
     pub height: u64,
 }

@@ -1,4 +1,4 @@
-//! Encoding and recovery of the head journal: the heads a node stood by, newest last.
+//! Encoding and recovery of the head journal: the past heads of a node, newest last.
 //!
 //! ```text
 //! journal  = magic header record*
@@ -9,15 +9,15 @@
 //! ```
 //!
 //! Numbers are big-endian; an optional value is one byte 0, or one byte 1 and the value. The
-//! checksum is the start of BLAKE3 over length and payload. The host writes magic and header as part
-//! of a new file that replaces the old one atomically, and appends one record at a time, each synced
-//! before the next.
+//! checksum is the first 8 bytes of the BLAKE3 hash of length and payload. The host writes magic
+//! and header as part of a new file that replaces the old one atomically, and appends one record at
+//! a time, each synced before the next.
 //!
 //! Invariants:
-//! - Every encoding has one form; [`read`] accepts no other.
+//! - Encodings are canonical: [`read`] accepts one encoding of each value.
 //! - A crash can leave at most one incomplete record, at the end. [`read`] tolerates exactly that:
-//!   an end without any valid record in it that is no longer than one record. Everything else that
-//!   is not a valid record is damage, which is an error and never an empty journal.
+//!   a tail no longer than one record that contains no valid record. Everything else that is not a
+//!   valid record is damage, which is an error and never read as an empty journal.
 //! - Reading allocates in proportion to the input, and keeps [`MAX_JOURNAL_HEADS`] heads.
 
 use super::{Anchor, HeadState, MAX_ELECTION_SEEDS_BYTES, ResumeData, SavedHead};
@@ -26,13 +26,13 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Heads that a journal keeps; older ones are dropped when it is rewritten.
+/// Number of heads that a journal keeps; older ones are dropped when it is rewritten.
 pub const MAX_JOURNAL_HEADS: usize = 1_024;
-/// Records after which a journal is rewritten with the last [`MAX_JOURNAL_HEADS`].
+/// Number of records after which a journal is rewritten with the last [`MAX_JOURNAL_HEADS`].
 pub const MAX_JOURNAL_RECORDS: usize = 4 * MAX_JOURNAL_HEADS;
-/// Largest record with its frame.
+/// Maximum length of a record with its frame, in bytes.
 pub const MAX_RECORD_BYTES: usize = FRAME_BYTES + MAX_HEAD_BYTES + MAX_ELECTION_SEEDS_BYTES;
-/// Largest journal.
+/// Maximum length of a journal, in bytes.
 pub const MAX_JOURNAL_BYTES: usize =
     MAGIC.len() + MAX_HEADER_BYTES + (MAX_JOURNAL_RECORDS + 1) * MAX_RECORD_BYTES;
 
@@ -41,35 +41,35 @@ const LENGTH_BYTES: usize = 2;
 const CHECKSUM_BYTES: usize = 8;
 const FRAME_BYTES: usize = LENGTH_BYTES + CHECKSUM_BYTES;
 const OPTIONAL_ID_BYTES: usize = 1 + ID_BYTES;
-/// A head without its election seeds.
+/// Maximum length of a head without its election seeds, in bytes.
 const MAX_HEAD_BYTES: usize = ID_BYTES + 8 + 8 + 1 + 3 * OPTIONAL_ID_BYTES + 8 + 2;
 const MAX_HEADER_BYTES: usize = FRAME_BYTES + 8 + 4 + 2 * OPTIONAL_ID_BYTES;
 
-/// The chain that a journal belongs to.
+/// Identity of the chain that a journal belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct JournalHeader {
     /// Chain id.
     pub chain_id: u64,
-    /// Version of the consensus rules that its blocks were verified by.
+    /// Version of the consensus rules that its blocks were verified with.
     pub rules_version: u32,
-    /// First block of the chain, if it is known.
+    /// Genesis block of the chain, if known.
     pub genesis: Option<AtomId>,
     /// Configured checkpoint that the chain contains.
     pub checkpoint: Option<AtomId>,
 }
 
-/// A journal as read back.
+/// Decoded journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeadJournal {
-    /// The chain.
+    /// Identity of the chain.
     pub header: JournalHeader,
     /// The last [`MAX_JOURNAL_HEADS`] heads, newest last.
     pub heads: VecDeque<SavedHead>,
-    /// Records in the file.
+    /// Number of records in the file.
     pub records: usize,
-    /// Bytes up to the end of the last valid record.
+    /// Number of bytes up to the end of the last valid record.
     pub valid_bytes: usize,
-    /// Bytes of an incomplete record after that.
+    /// Number of bytes of an incomplete record after that.
     pub torn_bytes: usize,
 }
 
@@ -79,7 +79,7 @@ pub struct HeadJournal {
 pub enum JournalDamage {
     /// The file does not start with the magic bytes of a journal.
     NotAJournal,
-    /// A newer version of the program wrote it.
+    /// The file was written by a newer version of the program.
     NewerVersion(u8),
     /// The header is invalid.
     Header,
@@ -119,7 +119,8 @@ pub fn encode_start(header: &JournalHeader) -> Vec<u8> {
     bytes
 }
 
-/// Returns the record of a head. Election seeds that are too long are left out.
+/// Returns the encoded record of a head. Election seeds longer than [`MAX_ELECTION_SEEDS_BYTES`]
+/// are left out.
 #[must_use]
 pub fn encode_head(head: &SavedHead) -> Vec<u8> {
     let mut payload = Vec::with_capacity(MAX_HEAD_BYTES);
@@ -149,7 +150,8 @@ pub fn encode_head(head: &SavedHead) -> Vec<u8> {
 /// Reads a journal.
 ///
 /// # Errors
-/// If it is damaged.
+/// Returns [`JournalDamage`] if the bytes are not a journal, or a journal that is damaged before
+/// its last record.
 pub fn read(bytes: &[u8]) -> Result<HeadJournal, JournalDamage> {
     let (magic, version) = MAGIC.split_at(MAGIC.len() - 1);
     let rest = bytes
@@ -185,8 +187,8 @@ pub fn read(bytes: &[u8]) -> Result<HeadJournal, JournalDamage> {
     Ok(journal)
 }
 
-/// Returns whether an interrupted append can have left these bytes: there is at most one record of
-/// them, and no valid one begins anywhere in them.
+/// Returns whether an interrupted append can have left these bytes: they are no longer than one
+/// record, and no valid record begins anywhere in them.
 fn is_torn_record(rest: &[u8]) -> bool {
     let is_short = rest.len() <= MAX_RECORD_BYTES;
     let mut starts = 0..rest.len();
@@ -212,7 +214,7 @@ fn put_optional_id(bytes: &mut Vec<u8>, id: Option<AtomId>) {
     }
 }
 
-/// Appends a length, which is far below 65,536 wherever this is called.
+/// Appends a length, which is far below 65,536 for every caller.
 fn put_length(bytes: &mut Vec<u8>, length: usize) {
     bytes.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
 }
@@ -231,8 +233,8 @@ fn checksum(framed: &[u8]) -> [u8; CHECKSUM_BYTES] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
-/// Reads a frame at the start of `bytes` whose payload `read` takes as a whole, and returns what
-/// follows it.
+/// Reads a frame at the start of `bytes`, whose whole payload `read` must consume, and returns the
+/// value and the bytes after the frame.
 fn take_frame<T>(
     bytes: &[u8],
     read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
@@ -288,7 +290,7 @@ fn read_head(fields: &mut Fields<'_>) -> Option<SavedHead> {
     })
 }
 
-/// The part of a payload that has not been read.
+/// Unread part of a payload.
 struct Fields<'b>(&'b [u8]);
 
 impl Fields<'_> {
@@ -373,7 +375,7 @@ mod tests {
                 assert!(cut.is_err(), "{len}");
                 continue;
             }
-            // Cut anywhere, what was complete is read.
+            // Wherever it is cut, complete records are read.
             let cut = cut.unwrap();
             assert_eq!(cut.valid_bytes + cut.torn_bytes, len);
             assert_eq!(
@@ -381,7 +383,7 @@ mod tests {
                 (0..cut.records as u64).map(head).collect::<VecDeque<_>>()
             );
         }
-        // The length was settled and the bytes were not.
+        // The file's length was written and its bytes were not.
         let mut unwritten = whole.clone();
         unwritten[whole.len() - last..].fill(0);
         assert_eq!(read(&unwritten).unwrap().records, 5);
@@ -402,7 +404,7 @@ mod tests {
             damaged[at] ^= 0x10;
             match read(&damaged) {
                 Err(_) => assert!(at < last, "{at}"),
-                // Not to be told from an append that was interrupted.
+                // Indistinguishable from an interrupted append.
                 Ok(read) => assert!(at >= last && read.records == 5, "{at}"),
             }
         }
@@ -429,7 +431,7 @@ mod tests {
             ..HEADER
         };
         assert_eq!(encode_start(&full).len(), MAGIC.len() + MAX_HEADER_BYTES);
-        // A payload with bytes left over, or an unknown state, is not a record.
+        // A payload with trailing bytes, or an unknown state, is not a record.
         for change in [0, 1] {
             let mut payload = encode_head(&head(1));
             payload.truncate(payload.len() - CHECKSUM_BYTES);

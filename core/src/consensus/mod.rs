@@ -1,25 +1,26 @@
 //! Node logic without I/O: following, choosing and extending a chain.
 //!
-//! The rules of a chain are in [`chain`](crate::chain). What is here decides when they are applied
-//! and to what. There is no thread, clock, entropy, socket or log in it: a host lends each
+//! The rules of a chain are in [`chain`](crate::chain). This module decides when they are applied
+//! and to which blocks. It has no threads, clock, entropy, sockets or logs: a host lends each
 //! [`Component`] an [`Environment`] for one call and then carries out its [`Effect`]s, so that a
 //! simulator can run many nodes in one thread and reproduce a run from its seed.
 //!
 //! | module | contents |
 //! | --- | --- |
 //! | [`clock_watch`] | jumps of the system clock, and disagreement with peers |
-//! | [`contract`] | what components are given and what they ask for |
-//! | [`event`] | what happened, for logs and subscribers |
+//! | [`contract`] | inputs and effects of components |
+//! | [`event`] | events for logs and subscribers |
 //! | [`head`] | the head of a chain |
-//! | [`head_journal`] | encoding of the heads a restart resumes from |
-//! | [`signing_record`] | what a validator has signed (slashing protection) |
-//! | [`mempool`] | transactions on their way into a block |
+//! | [`head_journal`] | encoding of the heads that a restart resumes from |
+//! | [`signing_record`] | blocks a validator has signed (slashing protection) |
+//! | [`mempool`] | transactions waiting for inclusion in a block |
 //! | [`producer`] | block producer of a validator |
+//! | [`sync`] | headers-first sync and choice of the head |
 //!
 //! Invariants:
-//! - Effects are carried out in order and before the next call, so that a component finds in
-//!   [`Environment::atoms`] what it stored.
-//! - One call does a bounded amount of work. Remaining work makes [`Component::poll_timeout`] return
+//! - Effects are carried out in order and before the next call, so that a component finds the atoms
+//!   it stored in [`Environment::atoms`].
+//! - One call does a bounded amount of work. If work remains, [`Component::poll_timeout`] returns
 //!   an instant in the past.
 
 pub mod clock_watch;

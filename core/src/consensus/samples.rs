@@ -4,7 +4,7 @@ use crate::atom::AtomId;
 use crate::chain::{Address, Header};
 use crate::integer::Natural;
 
-/// A header with nothing in it but its place.
+/// Returns a header with the given height, parent and timestamp and otherwise empty fields.
 pub(crate) fn header(height: u64, previous: AtomId, timestamp: u64) -> Header {
     Header {
         chain_id: Natural::ZERO,

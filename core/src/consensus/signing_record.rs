@@ -1,39 +1,39 @@
-//! Signing record (slashing protection): what a validator has signed, so that it never signs two
-//! conflicting blocks.
+//! Signing record (slashing protection): the blocks a validator has signed, so that it never signs
+//! two conflicting blocks.
 //!
-//! Two different blocks of one validator on one parent let it tell two stories. They come about by a
-//! crash between signing and storing, or by two nodes that run with one key. Against the first the
-//! host keeps the record on disk; against the second, [`SigningRecord::is_foreign`] and
-//! [`SigningRecord::allows`] are asked before each block.
+//! Two different blocks of one validator on one parent are equivocation. They result from a crash
+//! between signing and storing, or from two nodes that run with one key. Against the former the
+//! host keeps the record on disk; against the latter, [`SigningRecord::is_foreign`] and
+//! [`SigningRecord::allows`] are called before each block.
 //!
-//! Invariant: for each parent that is remembered, one block is; the timestamps of blocks only grow.
+//! Invariant: the record has at most one block for each parent, and timestamps strictly increase.
 
 use crate::atom::AtomId;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Blocks that are remembered; older ones have children, or were left for good.
+/// Maximum number of blocks in the record; older ones have children or were abandoned.
 pub const MAX_SIGNED_BLOCKS: usize = 32;
 
-/// A block that was signed for publication.
+/// Block that was signed for publication.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SignedBlock {
-    /// The block before it.
+    /// Parent of the block.
     pub parent: AtomId,
-    /// The block.
+    /// Id of the block.
     pub block: AtomId,
-    /// Blocks before it in its chain.
+    /// Height of the block: the number of blocks before it.
     pub height: u64,
-    /// Its time, in seconds since 1970.
+    /// Timestamp of the block, in seconds since 1970.
     pub timestamp: u64,
 }
 
-/// Why a block must not be signed.
+/// Reason a block must not be signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conflict {
-    /// Another one on the same parent has been.
+    /// Another block with the same parent was signed.
     SameParent(SignedBlock),
-    /// One of the same time or a later one has been.
+    /// A block with the same or a later timestamp was signed.
     NotLater(SignedBlock),
 }
 
@@ -54,35 +54,35 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What has been signed, oldest first.
+/// Blocks that were signed, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SigningRecord {
     blocks: Vec<SignedBlock>,
 }
 
 impl SigningRecord {
-    /// All blocks of the record, oldest first.
+    /// Returns all blocks of the record, oldest first.
     #[must_use]
     pub fn blocks(&self) -> &[SignedBlock] {
         &self.blocks
     }
 
-    /// The block that was signed last.
+    /// Returns the block with the latest timestamp.
     #[must_use]
     pub fn last(&self) -> Option<&SignedBlock> {
         self.blocks.last()
     }
 
-    /// The block that was signed on `parent`, as far as it is remembered.
+    /// Returns the block that was signed on `parent`, if the record contains one.
     #[must_use]
     pub fn on(&self, parent: &AtomId) -> Option<&SignedBlock> {
         self.blocks.iter().find(|mark| mark.parent == *parent)
     }
 
-    /// Whether a block on `parent` with this time may be signed.
+    /// Checks that a block on `parent` with this timestamp may be signed.
     ///
     /// # Errors
-    /// When it would be the second one on its parent, or not later than all before.
+    /// Returns [`Conflict`] if a block on the same parent was signed, or one that is not earlier.
     pub fn allows(&self, parent: &AtomId, timestamp: u64) -> Result<(), Conflict> {
         if let Some(mark) = self.on(parent) {
             return Err(Conflict::SameParent(*mark));
@@ -91,10 +91,10 @@ impl SigningRecord {
         later.map_or(Ok(()), |mark| Err(Conflict::NotLater(*mark)))
     }
 
-    /// Remembers a block that is about to be published. The same one again changes nothing.
+    /// Adds a block that is about to be published. Adding the same block again has no effect.
     ///
     /// # Errors
-    /// When it must not be signed; nothing is remembered then.
+    /// Returns [`Conflict`] if the block must not be signed; the record is unchanged then.
     pub fn add(&mut self, mark: SignedBlock) -> Result<(), Conflict> {
         if self.on(&mark.parent) == Some(&mark) {
             return Ok(());
@@ -107,9 +107,8 @@ impl SigningRecord {
         Ok(())
     }
 
-    /// Adds a block of the key that another node made, so that only later ones are signed. One that
-    /// does not fit among those that are here, which were signed for its time or on its parent, is
-    /// left out.
+    /// Adds a block of the key that another node made, so that only later ones are signed. A block
+    /// that conflicts with an entry (same parent, block or timestamp) is ignored.
     pub fn adopt(&mut self, block: SignedBlock) {
         let fits = |known: &SignedBlock| {
             known.parent != block.parent
@@ -127,11 +126,11 @@ impl SigningRecord {
         }
     }
 
-    /// Whether a block that this key signed was made by another node: it is not remembered, and it
-    /// is younger than everything that this node had signed at `start`.
+    /// Returns whether another node made this block of our key: it is not in the record, and it is
+    /// later than everything that this node had signed at `start`.
     #[must_use]
     pub fn is_foreign(&self, block: &AtomId, timestamp: u64, start: Start) -> bool {
-        // Before the oldest that is remembered there may be some that were forgotten.
+        // A full record may have dropped blocks before its oldest.
         let is_full = self.blocks.len() >= MAX_SIGNED_BLOCKS;
         let oldest = self.blocks.first().filter(|_| is_full);
         let known_since = oldest.map_or(0, |mark| mark.timestamp).max(start.0);
@@ -139,13 +138,13 @@ impl SigningRecord {
     }
 }
 
-/// The time after which each block of the key is either this node's or another's.
+/// Timestamp after which each block of the key that is not in the record is another node's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start(u64);
 
 impl Start {
-    /// For a node that starts with what it had signed before. Of a key whose record is empty every
-    /// block counts: a record may have been lost.
+    /// Creates the start of a node with this record of earlier runs. If the record is empty, every
+    /// block of the key counts as foreign: a record may have been lost.
     #[must_use]
     pub fn new(signed: &SigningRecord) -> Self {
         Self(signed.last().map_or(0, |mark| mark.timestamp))
@@ -197,7 +196,7 @@ mod tests {
         signed.add(mark(2, 3, 120)).unwrap();
         assert!(!signed.is_foreign(&AtomId::new([3; 32]), 120, start));
         assert!(signed.is_foreign(&old, 119, start));
-        // What was forgotten is not taken for another's.
+        // Forgotten blocks are not taken for another node's.
         for number in 0..32 {
             signed
                 .add(mark(50 + number, 0, 130 + u64::from(number)))

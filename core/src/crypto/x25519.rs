@@ -4,34 +4,36 @@ use super::{KEY_BYTES, SharedKey};
 use core::fmt;
 use x25519_dalek::StaticSecret;
 
-/// An X25519 secret. Overwritten when dropped.
+/// X25519 secret key. Overwritten when dropped.
 #[derive(Clone)]
 pub struct SecretKey(StaticSecret);
 
 impl SecretKey {
-    /// A secret from its 32 bytes; every 32 bytes are one (they are clamped when used).
+    /// Creates a secret key from 32 bytes. Any 32 bytes are valid; they are clamped when used.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
         Self(StaticSecret::from(bytes))
     }
 
-    /// The 32 bytes, as they were given.
+    /// Returns the 32 bytes of the key, as they were passed in.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         self.0.as_bytes()
     }
 
-    /// The public half.
+    /// Returns the public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         PublicKey(x25519_dalek::PublicKey::from(&self.0).to_bytes())
     }
 
-    /// The key shared with the owner of `peer`. Costs tens of microseconds: cache it.
+    /// Derives the key shared with the owner of `peer`. Costs tens of microseconds; callers should
+    /// cache the result.
     ///
     /// # Errors
-    /// When `peer` is a point of low order: the result would be all zeros, whatever our secret is.
-    /// When it is not the one canonical form of its point, see [`PublicKey::is_canonical`].
+    /// Returns [`AgreeError::LowOrder`] if `peer` is a point of low order: the result would be all
+    /// zeros for every secret key. Returns [`AgreeError::NotCanonical`] if `peer` is not the
+    /// canonical encoding of its point, see [`PublicKey::is_canonical`].
     pub fn agree(&self, peer: &PublicKey) -> Result<SharedKey, AgreeError> {
         if !peer.is_canonical() {
             return Err(AgreeError::NotCanonical);
@@ -53,12 +55,12 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Why there is no agreement with a public key. No secret has such a public half.
+/// Reason a public key is rejected in a key agreement. No secret key has such a public key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AgreeError {
-    /// It is a point of low order.
+    /// The key is a point of low order.
     LowOrder,
-    /// It is another spelling of a key.
+    /// The key is not in canonical form.
     NotCanonical,
 }
 
@@ -75,34 +77,36 @@ impl fmt::Display for AgreeError {
 
 impl core::error::Error for AgreeError {}
 
-/// An X25519 public key: the name of a peer. Ordered by its bytes.
+/// X25519 public key: the identity of a peer. Ordered by its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; KEY_BYTES]);
 
 impl PublicKey {
-    /// A key from its 32 bytes. They are not checked: [`SecretKey::agree`] refuses bad ones.
+    /// Creates a key from its 32 bytes without checking them; [`SecretKey::agree`] rejects invalid
+    /// keys.
     #[must_use]
     pub const fn new(bytes: [u8; KEY_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// A key from a slice, `None` unless it holds exactly 32 bytes.
+    /// Creates a key from a slice, or returns `None` if it does not have exactly 32 bytes.
     #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes of the key.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
 
-    /// Whether this is a number below 2^255 - 19, as every public key that was made from a secret.
+    /// Returns whether the key is a number below 2^255 - 19, as is every public key derived from a
+    /// secret key.
     ///
-    /// The agreement takes other numbers too, by their remainder and without their top bit: with
-    /// those a peer had several names, and who changes the name in a packet that was recorded
-    /// could replay it as somebody new.
+    /// X25519 also accepts other numbers and uses their remainder without the top bit. With those a
+    /// peer would have several identities, and an attacker could replay a recorded packet under
+    /// another encoding of its sender's key as if it came from a new peer.
     #[must_use]
     pub const fn is_canonical(&self) -> bool {
         let [low, middle @ .., high] = &self.0;
@@ -130,7 +134,7 @@ impl AsRef<[u8]> for PublicKey {
     }
 }
 
-/// Lower-case hex without a prefix.
+/// Formats the key in lower-case hex without a prefix.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -170,7 +174,8 @@ mod tests {
         );
     }
 
-    /// Wycheproof's: agreed on, unless the shared secret would be zero or the key is not canonical.
+    /// Vectors of Wycheproof: all are accepted except a zero shared secret and a key that is not
+    /// canonical.
     #[test]
     fn wycheproof() {
         let mut agreed = 0;

@@ -1,8 +1,8 @@
-//! Expressions as atoms.
+//! Atom form of expressions.
 //!
-//! A symbol or bytes are one atom without a link. A list is a chain of list atoms, one for each
-//! item, whose data is the item's id; the list without items is the atom
-//! [`Atom::empty_list`]. The id of an expression is the id of its first atom.
+//! A symbol or a byte string is one atom without a link. A list is a linked list of list atoms, one
+//! for each item, whose data is the item's id; the empty list is the atom [`Atom::empty_list`]. The
+//! id of an expression is the id of its first atom.
 
 use super::{Expr, List};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, atom_id};
@@ -11,12 +11,12 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::slice;
 
-/// A value for every expression, computed from the values of its items.
+/// Bottom-up fold: computes a value for an expression from the values of its items.
 trait Fold {
     type Value: Copy;
     type Error;
 
-    /// Whether a list that is shared in memory may be folded once for all its occurrences.
+    /// Allows a list that is shared in memory to be folded once for all its occurrences.
     const ONCE: bool;
 
     fn leaf(&mut self, kind: AtomKind, expr: &Expr) -> Result<Self::Value, Self::Error>;
@@ -24,7 +24,7 @@ trait Fold {
     fn list(&mut self, items: &[Self::Value]) -> Result<Self::Value, Self::Error>;
 }
 
-/// Folds `root`, items before the list that holds them, on work lists of its own.
+/// Folds `root`, items before the list that contains them, with explicit work lists.
 fn fold<F: Fold>(root: &Expr, folder: &mut F) -> Result<F::Value, F::Error> {
     let mut open: Vec<(&List, slice::Iter<'_, Expr>)> = Vec::new();
     let mut starts: Vec<usize> = Vec::new();
@@ -72,7 +72,7 @@ fn shared_key<F: Fold>(list: &List) -> Option<usize> {
     if F::ONCE { list.shared_key() } else { None }
 }
 
-/// Ends the list that was opened last.
+/// Finishes the innermost open list.
 fn close<F: Fold>(
     folder: &mut F,
     open: &mut Vec<(&List, slice::Iter<'_, Expr>)>,
@@ -89,7 +89,7 @@ fn close<F: Fold>(
     Ok(value)
 }
 
-/// Data of a leaf.
+/// Returns the data of a leaf.
 fn leaf_data(expr: &Expr) -> &[u8] {
     match expr {
         Expr::Symbol(symbol) => symbol.as_bytes(),
@@ -105,7 +105,7 @@ fn leaf_atom(kind: AtomKind, expr: &Expr) -> Atom {
     }
 }
 
-/// The atoms of a list with these items, last one first, each with its id.
+/// Returns the atoms of a list with these items, last one first, each with its id.
 fn chain(items: &[AtomId]) -> impl Iterator<Item = (AtomId, Atom)> {
     let empty = items.is_empty().then(Atom::empty_list);
     let mut next = AtomId::ZERO;
@@ -117,7 +117,7 @@ fn chain(items: &[AtomId]) -> impl Iterator<Item = (AtomId, Atom)> {
     empty.into_iter().map(|atom| (atom.id(), atom)).chain(links)
 }
 
-/// Hashes without making atoms.
+/// Computes ids without creating atoms.
 struct Ids;
 
 impl Fold for Ids {
@@ -138,7 +138,7 @@ impl Fold for Ids {
     }
 }
 
-/// Collects every atom in the documented order.
+/// Collects every atom in the order of [`Expr::to_atoms`].
 #[derive(Default)]
 struct Collect {
     atoms: Vec<Atom>,
@@ -168,7 +168,7 @@ impl Fold for Collect {
     }
 }
 
-/// Puts atoms into a sink.
+/// Writes atoms to a sink.
 struct Write<'s, S: ?Sized>(&'s mut S);
 
 impl<S: AtomSink + ?Sized> Fold for Write<'_, S> {
@@ -206,7 +206,7 @@ impl Fold for Count {
     }
 
     fn list(&mut self, items: &[u64]) -> Result<u64, Infallible> {
-        // A usize has at most 64 bits on every target that Rust has.
+        // A usize has at most 64 bits on every target that Rust supports.
         let own = items.len().max(1) as u64;
         Ok(items
             .iter()
@@ -222,9 +222,10 @@ fn infallible<T>(result: Result<T, Infallible>) -> T {
 }
 
 impl Expr {
-    /// The id: that of the first atom of its atom form.
+    /// Returns the id: the id of the first atom of the atom form.
     ///
-    /// Work and memory follow what is in memory: a list that is shared is hashed once.
+    /// Time and memory are proportional to the expression's size in memory: a shared list is hashed
+    /// once.
     ///
     /// ```
     /// use astreum_core::{atom::Atom, expr::Expr};
@@ -235,21 +236,21 @@ impl Expr {
         infallible(fold(self, &mut Ids))
     }
 
-    /// How many atoms [`Expr::to_atoms`] gives, saturating.
+    /// Returns the number of atoms that [`Expr::to_atoms`] returns, saturating.
     ///
-    /// A list that is shared in memory counts each time it occurs but is looked at once, so this
-    /// is quick where `to_atoms` would not be: sixty lists that each hold the one before twice
-    /// are 2^60 atoms.
+    /// A list that is shared in memory counts each time it occurs but is visited once, so this is
+    /// fast where `to_atoms` is not: sixty lists that each contain the previous one twice are 2^60
+    /// atoms.
     #[must_use]
     pub fn atom_count(&self) -> u64 {
         infallible(fold(self, &mut Count))
     }
 
-    /// The id and all atoms: for a list those of each item in turn, then the list's own, first
-    /// one first. Nothing is left out because it occurred before.
+    /// Returns the id and all atoms. The atoms of a list are those of each item in order, followed
+    /// by its own list atoms, first one first. Duplicate atoms are kept.
     ///
-    /// The result is as long as [`Expr::atom_count`] says, which see before calling this on what
-    /// a stranger made.
+    /// The result has [`Expr::atom_count`] atoms; check that count before calling this on an
+    /// untrusted expression.
     ///
     /// ```
     /// let expr = astreum_core::text::parse("(a a)").unwrap();
@@ -264,13 +265,13 @@ impl Expr {
         (id, collect.atoms)
     }
 
-    /// Puts all atoms into `sink` and gives the id.
+    /// Writes all atoms to `sink` and returns the id.
     ///
-    /// An atom is put after everything it names, so that an interrupted write leaves no atom
-    /// whose parts are missing. A list that is shared in memory is put once.
+    /// An atom is written after every atom that it references, so that an interrupted write leaves
+    /// no atom with missing references. A list that is shared in memory is written once.
     ///
     /// # Errors
-    /// When the sink cannot keep an atom.
+    /// Fails if the sink cannot store an atom.
     pub fn write_atoms<S: AtomSink + ?Sized>(&self, sink: &mut S) -> Result<AtomId, S::Error> {
         fold(self, &mut Write(sink))
     }
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!(Expr::list([]).atom_count(), 1);
     }
 
-    /// Keeps everything in the order in which it came.
+    /// Records every atom in the order of arrival.
     #[derive(Default)]
     struct Log(Vec<(AtomId, Atom)>);
 
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(doubled(64).atom_count(), u64::MAX);
         let mut log = Log::default();
         assert_eq!(expr.write_atoms(&mut log), Ok(expr.id()));
-        // The innermost list holds its leaf twice.
+        // The innermost list contains its leaf twice.
         assert_eq!(log.0.len(), 2 + 2 * 60);
         let rebuilt = Expr::list([doubled(3), Expr::symbol("x"), doubled(3)]);
         let copied = Expr::list([doubled(3), Expr::symbol("x"), doubled(3)]);
@@ -379,7 +380,7 @@ mod tests {
         assert!(Expr::from_atoms(&store, &id, 200_000) == Ok(expr));
     }
 
-    /// Refuses the atom after the first few.
+    /// Accepts the given number of atoms and rejects the next.
     struct Full(usize);
 
     impl AtomSink for Full {
@@ -406,7 +407,7 @@ mod tests {
             prop_assert_eq!(expr.atom_count(), atoms.len() as u64);
             let mut log = Log::default();
             prop_assert_eq!(expr.write_atoms(&mut log), Ok(id));
-            // Whatever an atom names was put before it.
+            // Every atom that an atom references was written before it.
             let mut known = vec![AtomId::ZERO];
             for (id, atom) in &log.0 {
                 prop_assert_eq!(*id, atom.id());

@@ -1,4 +1,4 @@
-//! Byte strings that live inside their owner while they are short.
+//! Byte strings with inline storage for short values.
 
 use alloc::sync::Arc;
 use core::borrow::Borrow;
@@ -7,14 +7,16 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 
-/// The longest value that is stored in place, in bytes.
+/// Maximum size of a value that is stored inline, in bytes.
 const INLINE_BYTES: usize = 22;
 
-/// A byte string: in place up to 22 bytes, shared between clones beyond.
+/// Byte string: stored inline up to 22 bytes, shared between clones above that.
 #[derive(Clone)]
 pub struct Bytes(Repr);
 
-/// The array is copied whole, which is faster than copying the part of it that is used.
+/// Representation of [`Bytes`].
+///
+/// The array is copied whole, which is faster than copying only the used part.
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_BYTES] },
@@ -22,7 +24,7 @@ enum Repr {
 }
 
 impl Repr {
-    /// `value` in place, if it is short enough.
+    /// Stores `value` inline if it is short enough.
     fn inline(value: &[u8]) -> Option<Self> {
         let mut bytes = [0; INLINE_BYTES];
         bytes.get_mut(..value.len())?.copy_from_slice(value);
@@ -32,13 +34,13 @@ impl Repr {
 }
 
 impl Bytes {
-    /// A copy of `value`.
+    /// Creates a copy of `value`.
     #[must_use]
     pub fn new(value: &[u8]) -> Self {
         Self(Repr::inline(value).unwrap_or_else(|| Repr::Shared(value.into())))
     }
 
-    /// The bytes as shared data, copied only when they were stored in place.
+    /// Returns the bytes as shared data; copies them only if they are stored inline.
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
         match &self.0 {

@@ -1,49 +1,49 @@
-//! Expressions from atoms.
+//! Reading of expressions from atoms.
 
 use super::{Expr, List, Symbol};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource, SourceError};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why atoms did not become an expression.
+/// Reason atoms could not be read as an expression.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ExprError<E> {
-    /// The source does not hold this atom; with it the same call may succeed.
+    /// The source does not have this atom; once it is available the same call may succeed.
     Missing(AtomId),
-    /// The source itself failed.
+    /// The source failed.
     Source(E),
     /// The expression has more atoms than the caller allows.
     TooManyAtoms {
-        /// How many are allowed.
+        /// Maximum number of atoms.
         max: usize,
     },
-    /// A symbol's name is not UTF-8.
+    /// The name of a symbol is not UTF-8.
     SymbolNotUtf8 {
-        /// The symbol atom.
+        /// Id of the symbol atom.
         id: AtomId,
     },
-    /// A list atom's data is not the id of an item.
+    /// The data of a list atom is not the id of an item.
     BadItemId {
-        /// The list atom.
+        /// Id of the list atom.
         id: AtomId,
-        /// How many bytes its data has.
+        /// Size of its data, in bytes.
         len: usize,
     },
-    /// A list atom names [`AtomId::ZERO`] as its item, which no atom can be.
+    /// A list atom has [`AtomId::ZERO`] as its item, which is not the id of any atom.
     ZeroItemId {
-        /// The list atom.
+        /// Id of the list atom.
         id: AtomId,
     },
-    /// A list goes on with an atom that is not a list atom.
+    /// A list continues with an atom that is not a list atom.
     NotAList {
-        /// The other atom.
+        /// Id of that atom.
         id: AtomId,
-        /// What it is instead.
+        /// Kind of that atom.
         kind: AtomKind,
     },
-    /// A list goes on with an atom that holds no item.
+    /// A list continues with an atom that has no item.
     EmptyInChain {
-        /// The list atom without data.
+        /// Id of the list atom without data.
         id: AtomId,
     },
 }
@@ -86,7 +86,7 @@ impl<E: fmt::Display> fmt::Display for ExprError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for ExprError<E> {}
 
-/// Reads atoms and counts them.
+/// Reader that counts atoms.
 struct Reader<'s, S: ?Sized> {
     source: &'s S,
     left: usize,
@@ -101,15 +101,15 @@ impl<S: AtomSource + ?Sized> Reader<'_, S> {
     }
 }
 
-/// A list that is being read.
+/// List that is being read.
 struct Open {
-    /// Where its items start among the values.
+    /// Index of its first item in `values`.
     start: usize,
-    /// The atom that holds the next item.
+    /// Id of the atom with the next item.
     rest: AtomId,
 }
 
-/// The item that the list atom `id` names.
+/// Returns the item of the list atom `id`.
 fn item<E>(id: AtomId, atom: &Atom) -> Result<AtomId, ExprError<E>> {
     let len = atom.data().len();
     match AtomId::from_slice(atom.data()) {
@@ -119,7 +119,7 @@ fn item<E>(id: AtomId, atom: &Atom) -> Result<AtomId, ExprError<E>> {
     }
 }
 
-/// The item that an atom further down a list names.
+/// Returns the item of an atom after the first one of a list.
 fn later_item<E>(id: AtomId, atom: &Atom) -> Result<AtomId, ExprError<E>> {
     match atom.kind() {
         AtomKind::List if atom.data().is_empty() => Err(ExprError::EmptyInChain { id }),
@@ -129,16 +129,16 @@ fn later_item<E>(id: AtomId, atom: &Atom) -> Result<AtomId, ExprError<E>> {
 }
 
 impl Expr {
-    /// Reads the expression with this id from `source`, at most `max_atoms` atoms.
+    /// Reads the expression with this id from `source`, using at most `max_atoms` atoms.
     ///
-    /// Atoms count each time they occur, so a few atoms that name each other twice over and over
-    /// end at the cap. Items are read in order, and the first defect ends the reading. The `next`
-    /// of symbol and bytes atoms is ignored.
+    /// Atoms count each time they occur, so a few atoms that repeatedly reference each other twice
+    /// stop at the limit. Items are read in order, and reading stops at the first error. The `next`
+    /// field of symbol and bytes atoms is ignored.
     ///
     /// # Errors
-    /// [`ExprError::Missing`] when an atom is not there, [`ExprError::Source`] when the source
-    /// fails, [`ExprError::TooManyAtoms`] past the cap, and the rest for atoms that are no
-    /// expression.
+    /// Returns [`ExprError::Missing`] if an atom is missing, [`ExprError::Source`] if the source
+    /// fails, [`ExprError::TooManyAtoms`] above the limit, and the other variants for malformed
+    /// atoms.
     pub fn from_atoms<S: AtomSource + ?Sized>(
         source: &S,
         id: &AtomId,
@@ -252,7 +252,7 @@ mod tests {
             let id = list.id();
             assert_eq!(read(&[list]), Err(ExprError::BadItemId { id, len }));
         }
-        // Without data it is the empty list only if nothing follows.
+        // Without data it is the empty list only if `next` is zero.
         let list = chained(AtomKind::List, [], &item);
         let id = list.id();
         assert_eq!(read(&[list]), Err(ExprError::BadItemId { id, len: 0 }));
@@ -289,7 +289,7 @@ mod tests {
         assert!(text(&Error::BadItemId { id, len: 31 }).contains("31 bytes"));
     }
 
-    /// Always fails.
+    /// Source that always fails.
     struct Broken;
 
     impl AtomSource for Broken {

@@ -2,10 +2,11 @@
 
 use super::{Bytes, Expr};
 
-/// The longest integer that [`Expr::as_integer`] reads, in bytes.
+/// Maximum size of an integer that [`Expr::as_integer`] reads, in bytes.
 const INTEGER_BYTES: usize = size_of::<i128>();
 
-/// `bytes` without the leading bytes that repeat its sign; at least one byte stays.
+/// Strips the leading bytes that only repeat the sign; keeps at least one byte unless `bytes` is
+/// empty.
 pub(crate) fn minimal(mut bytes: &[u8]) -> &[u8] {
     while let [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] = bytes {
         bytes = bytes.get(1..).unwrap_or_default();
@@ -13,7 +14,7 @@ pub(crate) fn minimal(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether `bytes` are an integer in its shortest form. No bytes are not.
+/// Returns whether `bytes` is an integer in shortest form; the empty string is not.
 pub(crate) fn is_minimal(bytes: &[u8]) -> bool {
     !matches!(
         bytes,
@@ -21,7 +22,7 @@ pub(crate) fn is_minimal(bytes: &[u8]) -> bool {
     )
 }
 
-/// The signed integer that `bytes` are, `None` over 16 bytes. No bytes are 0.
+/// Returns the signed integer encoded by `bytes`, or `None` above 16 bytes. The empty string is 0.
 pub(crate) fn signed(bytes: &[u8]) -> Option<i128> {
     let fill = if bytes.first().is_some_and(|&byte| byte >= 0x80) {
         0xff
@@ -35,8 +36,8 @@ pub(crate) fn signed(bytes: &[u8]) -> Option<i128> {
 }
 
 impl Expr {
-    /// The bytes that the integer `value` is in the language: signed, big-endian, as few as hold
-    /// it.
+    /// Creates the bytes that encode the integer `value` in the language: signed, big-endian,
+    /// shortest form.
     ///
     /// ```
     /// use astreum_core::expr::Expr;
@@ -48,7 +49,8 @@ impl Expr {
         Self::Bytes(Bytes::new(minimal(&value.into().to_be_bytes())))
     }
 
-    /// The signed integer that these bytes are, of whatever width up to 16 bytes; no bytes are 0.
+    /// Returns the signed integer encoded by these bytes, of any width up to 16 bytes; the empty
+    /// string is 0. Returns `None` for a longer string, a symbol or a list.
     #[must_use]
     pub fn as_integer(&self) -> Option<i128> {
         self.as_bytes().and_then(signed)

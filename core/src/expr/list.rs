@@ -1,31 +1,31 @@
-//! Shared lists whose destruction needs no host stack.
+//! Shared lists whose destruction does not use the host stack.
 
 use super::Expr;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-/// Expressions in order, shared between clones.
+/// Sequence of expressions, shared between clones.
 #[derive(Clone, Default)]
 pub struct List(Option<Arc<[Expr]>>);
 
 impl List {
-    /// The list without items.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self(None)
     }
 
-    /// What tells these items from others in memory, if anyone else holds them too.
+    /// Returns a key that identifies these items in memory, if another list shares them.
     ///
-    /// Only good as long as the list lives, and for nothing but recognizing it: addresses differ
+    /// The key is valid only as long as the list lives and only for comparison: addresses differ
     /// from run to run.
     pub(crate) fn shared_key(&self) -> Option<usize> {
         let items = self.0.as_ref()?;
         (Arc::strong_count(items) > 1).then(|| items.as_ptr().addr())
     }
 
-    /// Whether both are the same items in memory; equal lists need not be.
+    /// Returns whether both lists share the same items in memory; equal lists need not.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -77,8 +77,8 @@ impl Deref for List {
     }
 }
 
-/// Lists that only this one owns are taken apart on a work list of their own, so that a million
-/// nested lists do not become a million nested destructors.
+/// Destroys lists that are not shared on an explicit work list, so that a million nested lists do
+/// not cause a million nested destructor calls.
 impl Drop for List {
     fn drop(&mut self) {
         let mut pending = Vec::new();

@@ -1,13 +1,13 @@
-//! Expressions: a symbol, bytes, or a list of expressions.
+//! Expressions: symbols, byte strings and lists of expressions.
 //!
 //! Invariants:
 //! - An [`Expr`] is 24 bytes and cheap to clone: long data and lists are shared, never copied.
 //! - Nothing here recurses on the host stack, however deep a tree is nested: dropping, comparing,
-//!   walking ([`Expr::visit`]), building ([`Builder`]), ids and atom forms keep their own work
+//!   traversing ([`Expr::visit`]), building ([`Builder`]), ids and atom forms use explicit work
 //!   lists.
-//! - A list may occur several times in one expression and be in memory once. Ids, comparing
-//!   and [`Expr::write_atoms`] look at such a list once; what is by nature as long as the written-out
-//!   expression ([`Expr::visit`], [`Expr::to_atoms`], printing) says so.
+//! - A list may occur several times in one expression and be in memory once. Ids, comparison and
+//!   [`Expr::write_atoms`] visit such a list once. Operations whose cost is inherently that of the
+//!   written-out expression ([`Expr::visit`], [`Expr::to_atoms`], printing) document it.
 
 mod atoms;
 mod bytes;
@@ -30,21 +30,21 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::ops::Deref;
 
-/// The first item of an error value, `(error topic message)`.
+/// First item of an error value, `(error topic message)`.
 pub const ERROR_SYMBOL: &str = "error";
 
-/// A name.
+/// Symbol: a name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Symbol(Arc<str>);
 
 impl Symbol {
-    /// The symbol with this name.
+    /// Creates the symbol with this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -83,37 +83,37 @@ impl fmt::Debug for Symbol {
     }
 }
 
-/// An expression, which is also what evaluating one gives.
+/// Expression; also the result of an evaluation.
 #[derive(Clone)]
 pub enum Expr {
     /// A name.
     Symbol(Symbol),
-    /// A value.
+    /// A byte string.
     Bytes(Bytes),
-    /// Expressions in order.
+    /// A sequence of expressions.
     List(List),
 }
 
 impl Expr {
-    /// A symbol.
+    /// Creates a symbol.
     #[must_use]
     pub fn symbol(name: &str) -> Self {
         Self::Symbol(Symbol::new(name))
     }
 
-    /// A value; copies `value`.
+    /// Creates a byte string; copies `value`.
     #[must_use]
     pub fn bytes(value: impl AsRef<[u8]>) -> Self {
         Self::Bytes(Bytes::new(value.as_ref()))
     }
 
-    /// A list.
+    /// Creates a list.
     #[must_use]
     pub fn list(items: impl Into<List>) -> Self {
         Self::List(items.into())
     }
 
-    /// An error value: `(error topic message)`, both texts as bytes.
+    /// Creates an error value, `(error topic message)`, with both texts as bytes.
     #[must_use]
     pub fn error(topic: &str, message: &str) -> Self {
         let items = [
@@ -124,13 +124,13 @@ impl Expr {
         Self::list(Vec::from(items))
     }
 
-    /// Topic and message, if this is an error value of the usual shape: `(error topic message)`.
+    /// Returns topic and message if this is an error value of the form `(error topic message)`.
     #[must_use]
     pub fn as_error(&self) -> Option<(&[u8], &[u8])> {
         self.as_list().and_then(error_parts)
     }
 
-    /// Whether this is an error value: a list that starts with the symbol `error`.
+    /// Returns whether this is an error value: a list that starts with the symbol `error`.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.as_list()
@@ -139,7 +139,7 @@ impl Expr {
             == Some(ERROR_SYMBOL)
     }
 
-    /// The name, if this is a symbol.
+    /// Returns the name if this is a symbol.
     #[must_use]
     pub fn as_symbol(&self) -> Option<&str> {
         match self {
@@ -148,7 +148,7 @@ impl Expr {
         }
     }
 
-    /// The value, if these are bytes.
+    /// Returns the bytes if this is a byte string.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
@@ -157,7 +157,7 @@ impl Expr {
         }
     }
 
-    /// The items, if this is a list.
+    /// Returns the items if this is a list.
     #[must_use]
     pub fn as_list(&self) -> Option<&[Self]> {
         match self {
@@ -167,7 +167,7 @@ impl Expr {
     }
 }
 
-/// Topic and message of the error value with these items.
+/// Returns topic and message of the error value with these items.
 pub(crate) fn error_parts(items: &[Expr]) -> Option<(&[u8], &[u8])> {
     match items {
         [head, topic, message] if head.as_symbol() == Some(ERROR_SYMBOL) => {
@@ -198,8 +198,8 @@ impl From<List> for Expr {
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
         let mut pending = Vec::new();
-        // Pairs of shared lists that have been compared, or will be: a difference ends it all, so
-        // none needs a second look.
+        // Pairs of shared lists that have been compared or are in the work list. A difference ends
+        // the comparison, so a pair is never compared twice.
         let mut seen = BTreeSet::new();
         let mut pair = Some((self, other));
         while let Some((left, right)) = pair {
@@ -223,7 +223,7 @@ impl PartialEq for Expr {
 
 impl Eq for Expr {}
 
-/// Symbols in quotes, bytes as `0x…`, lists in parentheses: `("a" 0x01 ())`.
+/// Formats symbols in quotes, bytes as `0x…` and lists in parentheses: `("a" 0x01 ())`.
 impl fmt::Debug for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut space = "";
@@ -253,7 +253,8 @@ pub(crate) mod tests {
         (0..depth).fold(innermost, |inner, _| Expr::list(alloc::vec![inner]))
     }
 
-    /// Lists that each hold the one before twice: 2^levels leaves, `levels` lists in memory.
+    /// Creates lists that each contain the previous one twice: 2^levels leaves, `levels` lists in
+    /// memory.
     pub(crate) fn doubled(levels: usize) -> Expr {
         (0..levels).fold(Expr::bytes([1]), |inner, _| {
             Expr::list(alloc::vec![inner.clone(), inner])
@@ -269,7 +270,8 @@ pub(crate) mod tests {
             .unwrap();
     }
 
-    /// Expressions of every shape, with names and values of every kind and lists that are shared.
+    /// Generates expressions of every shape, with names and values of every kind and with shared
+    /// lists.
     pub(crate) fn arb_expr() -> impl Strategy<Value = Expr> {
         let leaf = prop_oneof![
             "[a-z.$#+-]{1,6}".prop_map(|name| Expr::symbol(&name)),
@@ -329,7 +331,7 @@ pub(crate) mod tests {
         });
         assert!(doubled(60) != other);
         assert!(doubled(60) != doubled(59));
-        // The items are shared with somebody else and occur once.
+        // The items are also held elsewhere but occur once in the expression.
         let (one, two) = (nested(2, Expr::integer(1)), nested(2, Expr::integer(2)));
         let held = [nested(1, one.clone()), nested(1, two.clone())];
         assert!(held[0] != held[1]);

@@ -1,23 +1,23 @@
-//! Walking and building expressions without the host stack.
+//! Traversal and construction of expressions without the host stack.
 
 use super::{Bytes, Expr, List, Symbol};
 use alloc::vec::Vec;
 use core::slice;
 
-/// One step of a walk over an expression, see [`Expr::visit`].
+/// Step of a traversal, see [`Expr::visit`].
 #[derive(Clone, Copy, Debug)]
 pub enum Visit<'e> {
-    /// A name.
+    /// A symbol.
     Symbol(&'e Symbol),
-    /// A value.
+    /// A byte string.
     Bytes(&'e Bytes),
-    /// A list starts; its items follow, then its [`Visit::Close`].
+    /// Start of a list; its items follow, then its [`Visit::Close`].
     Open(&'e List),
-    /// The list that was opened last ends.
+    /// End of the innermost open list.
     Close,
 }
 
-/// The steps of a walk: an expression in the order in which it is written.
+/// Iterator over the steps of a traversal, in the order of the text form.
 #[derive(Clone, Debug)]
 pub struct Visits<'e> {
     start: Option<&'e Expr>,
@@ -25,7 +25,7 @@ pub struct Visits<'e> {
 }
 
 impl Visits<'_> {
-    /// How many lists are open.
+    /// Returns the number of open lists.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.open.len()
@@ -58,10 +58,10 @@ impl<'e> Iterator for Visits<'e> {
 }
 
 impl Expr {
-    /// Walks this expression in the order in which it is written.
+    /// Visits this expression in the order of its text form.
     ///
-    /// Lists that are shared in memory are walked each time they occur, so a walk can be longer
-    /// than the expression is large; see [`Expr::atom_count`].
+    /// Lists that are shared in memory are visited each time they occur, so a traversal can be
+    /// longer than the expression is in memory; see [`Expr::atom_count`].
     ///
     /// ```
     /// use astreum_core::expr::Visit;
@@ -78,7 +78,7 @@ impl Expr {
     }
 }
 
-/// Builds one expression from the steps of a walk.
+/// Builds one expression from the steps of a traversal.
 ///
 /// ```
 /// use astreum_core::expr::{Builder, Expr};
@@ -94,7 +94,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder without open lists.
+    /// Creates a builder without open lists.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Builder {
         }
     }
 
-    /// How many lists are open.
+    /// Returns the number of open lists.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.starts.len()
@@ -114,8 +114,8 @@ impl Builder {
         self.starts.push(self.items.len());
     }
 
-    /// Adds `item` to the list that was opened last; gives it back when no list is open, because
-    /// it is then the whole expression.
+    /// Adds `item` to the innermost open list. Returns it if no list is open, because it is then
+    /// the whole expression.
     pub fn push(&mut self, item: Expr) -> Option<Expr> {
         if self.starts.is_empty() {
             return Some(item);
@@ -124,9 +124,9 @@ impl Builder {
         None
     }
 
-    /// Closes the list that was opened last and gives it back when it was the outermost one.
+    /// Closes the innermost open list and returns it if it was the outermost one.
     ///
-    /// Without an open list this does nothing.
+    /// Without an open list this does nothing and returns `None`.
     pub fn close(&mut self) -> Option<Expr> {
         let start = self.starts.pop()?;
         let list: List = self.items.drain(start..).collect();

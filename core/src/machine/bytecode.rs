@@ -1,39 +1,39 @@
-//! What expressions are compiled to: operations on the evaluator's stack of values.
+//! Bytecode of the evaluator: operations on its value stack.
 //!
-//! The language is postfix, so the code of a list is the code of its items, one after the other,
-//! and an operation that takes their values. All code stands in one vector; a [`Block`] is a piece
-//! of it that is entered by a call and ends with [`Op::Return`].
+//! The language is postfix, so the code of a list is the code of its items in order, followed by an
+//! operation that takes their values. All code is in one vector. A [`Block`] is a range of it that
+//! is entered by a call and ends with [`Op::Return`].
 
 use super::error::ErrorKind;
 use super::weight::Weight;
 use crate::expr::List;
 use alloc::vec::Vec;
 
-/// An operation of the evaluator.
+/// Operation of the evaluator.
 ///
-/// `count` is the number of values that the operation's call has on the stack, `end` where the
-/// code goes on if the call has its value before it was made.
+/// `count` is the number of values of the operation's call on the stack. `end` is the position at
+/// which the code continues if the call gets its value early.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {
     /// Pushes a constant.
     Constant(usize),
     /// Pushes an error.
     Error(ErrorKind),
-    /// Pushes what the symbol is bound to.
+    /// Pushes the value that the symbol is bound to.
     Load(usize),
-    /// Makes a list of the topmost values.
+    /// Creates a list from the topmost values.
     Collect(usize),
-    /// Binds a symbol to the topmost value, which stays, unless it is an error.
+    /// Binds a symbol to the topmost value, which stays on the stack, unless it is an error.
     Define(usize),
     /// Pushes the list of atoms whose id is this constant.
     Follow(usize),
-    /// The topmost value is an argument of a function.
+    /// Checks the topmost value as an argument of a function.
     FunctionArgument { count: usize, end: usize },
-    /// The topmost value is an argument of a stack program.
+    /// Checks the topmost value as an argument of a stack program.
     StackArgument { count: usize, end: usize },
-    /// The topmost value is an argument of a host function.
+    /// Checks the topmost value as an argument of a host function.
     HostArgument { count: usize, end: usize },
-    /// The call's value is this error.
+    /// Replaces the call with this error.
     Fail {
         count: usize,
         kind: ErrorKind,
@@ -43,19 +43,21 @@ pub(super) enum Op {
     Call { block: usize, count: usize },
     /// Runs a stack program with the topmost values.
     Run { program: usize, count: usize },
-    /// Calls the host function with this symbol with the topmost values.
+    /// Calls the host function of this symbol with the topmost values.
     Host { slot: usize, count: usize },
-    /// A list starts whose tail is this symbol: a call if the symbol is bound to a form.
+    /// Starts a list whose tail is this symbol; it is a call if the symbol is bound to a special
+    /// form.
     OpenTail {
         slot: usize,
         count: usize,
         end: usize,
     },
-    /// The topmost value is an item of such a list.
+    /// Checks the topmost value as an item of such a list.
     TailItem { count: usize, end: usize },
-    /// The list is complete but for its tail.
+    /// Finishes such a list after the items before its tail: calls the special form, or evaluates
+    /// the tail and creates the list.
     CloseTail { slot: usize, count: usize },
-    /// The block's value is on top.
+    /// Returns from the block; its value is on top.
     Return,
 }
 
@@ -72,7 +74,7 @@ impl Op {
         }
     }
 
-    /// How many values it takes from the stack, and how many it puts there.
+    /// Returns how many values the operation takes from the stack, and how many it pushes.
     pub(super) const fn effect(&self) -> (usize, usize) {
         match *self {
             Self::Constant(_) | Self::Error(_) | Self::Load(_) | Self::Follow(_) => (0, 1),
@@ -87,41 +89,41 @@ impl Op {
     }
 }
 
-/// What a block is the code of.
+/// Kind of the list from which a block is compiled.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum BlockKind {
-    /// A list that is evaluated by itself.
+    /// List that is evaluated by itself.
     List,
-    /// A function, `(body params fn)`.
+    /// Function, `(body params fn)`.
     Function,
-    /// A stack program, `(body sk)`, called with this many arguments.
+    /// Stack program, `(body sk)`, called with this many arguments.
     Stack(usize),
 }
 
-/// A list as code.
+/// Compiled form of a list.
 pub(super) struct Block {
     pub(super) kind: BlockKind,
-    /// The list. It is kept because blocks are found by where their list is in memory.
+    /// The list. It is kept alive because blocks are found by the address of their list.
     pub(super) list: List,
-    /// The slots of a function's parameters.
+    /// Slots of a function's parameters.
     pub(super) params: Vec<usize>,
-    /// Why calling it is an error whatever the arguments are.
+    /// Error of every call, regardless of the arguments.
     pub(super) fault: Option<ErrorKind>,
-    /// Where its code is, if it is compiled.
+    /// Range of its code, if it is compiled.
     pub(super) code: Option<Span>,
-    /// What the list takes, if that was looked at.
+    /// Weight of the list, if it is computed.
     pub(super) weight: Option<Weight>,
-    /// The block of all forms that equal this one, if that was looked for.
+    /// Block of all special forms equal to this one, if it is determined.
     pub(super) same: Option<usize>,
-    /// The evaluation that counted it last.
+    /// Number of the last evaluation that counted it.
     pub(super) counted: u64,
 }
 
-/// A piece of code.
+/// Range of code.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) len: usize,
-    /// How many values it has on the stack at most.
+    /// Maximum number of its values on the stack.
     pub(super) height: usize,
 }

@@ -1,11 +1,10 @@
-//! Compiler from lists to code: see [`bytecode`](super::bytecode).
+//! Compiler from lists to bytecode; see [`bytecode`](super::bytecode).
 //!
-//! Nothing is decided here that evaluation could decide otherwise: an error that is certain
-//! becomes an operation in the place where evaluation would meet it, after everything that stands
-//! before it.
+//! The compiler decides nothing that evaluation could decide differently: a certain error becomes
+//! an operation at the point where evaluation would meet it, after everything before it.
 //!
-//! The code of a list is a function of the list, its kind and the names of host functions. So a
-//! place in the code can be found again in the list when it is needed: see [`site`].
+//! The code of a list is a function of the list, its kind and the names of host functions.
+//! Therefore a position in the code can be mapped back to the list on demand: see [`site`].
 
 use super::bytecode::{BlockKind, Op, Span};
 use super::error::ErrorKind;
@@ -17,26 +16,26 @@ use crate::expr::{Expr, List};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// More code than is allowed.
+/// Error for code that exceeds the allowed length.
 #[derive(Debug)]
 pub(super) struct TooLong;
 
-/// Keeps where operations come from, or does not.
+/// Recorder of the source positions of operations.
 pub(super) trait Sites {
-    /// A place in the list that is compiled.
+    /// Position in the compiled list.
     type Site: Copy;
 
-    /// The whole list.
+    /// Returns the position of the whole list.
     fn root(&mut self) -> Self::Site;
 
-    /// The item of `parent` with this index.
+    /// Returns the position of the item of `parent` with this index.
     fn item(&mut self, parent: Self::Site, index: usize) -> Self::Site;
 
-    /// The next operation comes from this place.
+    /// Records that the next operation comes from this position.
     fn emitted(&mut self, site: Self::Site);
 }
 
-/// Keeps nothing.
+/// Recorder that discards all positions.
 pub(super) struct NoSites;
 
 impl Sites for NoSites {
@@ -49,10 +48,10 @@ impl Sites for NoSites {
     fn emitted(&mut self, (): ()) {}
 }
 
-/// Keeps the place of every operation.
+/// Recorder that keeps the position of every operation.
 #[derive(Default)]
 struct AllSites {
-    /// Parent and index of each place; the first one is the whole list.
+    /// Parent and index of each position; the first one is the whole list.
     places: Vec<(usize, usize)>,
     emitted: Vec<usize>,
 }
@@ -75,8 +74,8 @@ impl Sites for AllSites {
     }
 }
 
-/// The item of `list` that the operation with this index in its code comes from, as a path of
-/// indices: of a call its list, of a stack program its body. Takes as long as compiling does.
+/// Returns the path to the item of `list` from which the operation `op` of its code comes: for a
+/// call the list of the call, for a stack program its body. Takes as long as compiling.
 pub(super) fn site(list: &List, kind: BlockKind, hosts: &HostNames, op: usize) -> Vec<usize> {
     let mut library = Library::new(hosts.clone());
     let mut sites = AllSites::default();
@@ -97,7 +96,7 @@ pub(super) fn site(list: &List, kind: BlockKind, hosts: &HostNames, op: usize) -
     path
 }
 
-/// Appends the code of a list to the library: at most `max_ops` operations and tokens.
+/// Appends the code of a list to the library, at most `max_ops` operations and tokens.
 pub(super) fn compile<P: Sites>(
     library: &mut Library,
     list: &Expr,
@@ -139,11 +138,11 @@ pub(super) fn compile<P: Sites>(
     })
 }
 
-/// What is still to be compiled, the next one last; with the place that it comes from.
+/// Pending work of the compiler, next task last, with its source position.
 enum Task<'e, S> {
     Eval(&'e Expr, S),
     Emit(Op, S),
-    /// The label with this number is here.
+    /// Sets the label with this number to the current position.
     Label(usize),
 }
 
@@ -235,7 +234,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         self.labels.len() - 1
     }
 
-    /// Does `tasks` next, in this order; behind them is the label `end`.
+    /// Schedules `tasks` to run next, in this order, followed by the label `end`.
     fn schedule(&mut self, tasks: Vec<Task<'e, P::Site>>, end: usize) {
         self.tasks.push(Task::Label(end));
         self.tasks.extend(tasks.into_iter().rev());
@@ -278,7 +277,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
     }
 
     fn plain(&mut self, expr: &'e Expr, items: &'e [Expr], site: P::Site) {
-        // A list of bytes is its own value.
+        // A list of bytes evaluates to itself.
         if items.iter().all(|item| matches!(item, Expr::Bytes(_))) {
             return self.constant(expr.clone(), site);
         }
@@ -322,7 +321,8 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         }
     }
 
-    /// The arguments of a call, each with the check that `check` makes for it.
+    /// Returns the tasks for the arguments of a call, each followed by the check that `check`
+    /// creates for it.
     fn arguments(
         &mut self,
         args: &'e [Expr],
@@ -374,8 +374,8 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
         self.schedule(tasks, end);
     }
 
-    /// What is to be done once the arguments are on the stack: lists in the body are evaluated in
-    /// its order, up to the first token that is an error.
+    /// Returns the tasks that follow the arguments of a stack program: the lists in the body are
+    /// evaluated in order, up to the first token that is an error.
     fn stack_body(
         &mut self,
         body: &'e [Expr],
@@ -403,7 +403,7 @@ impl<'e, P: Sites> Compiler<'_, 'e, P> {
             };
             self.tokens += 1;
             if self.is_too_long() {
-                // The next check ends the compilation.
+                // The check in the caller ends the compilation.
                 return tasks;
             }
             match token {

@@ -1,4 +1,4 @@
-//! Environments: bindings of names to values, one scope inside another.
+//! Environments: bindings of names to values in nested scopes.
 
 use crate::expr::{Expr, Symbol};
 use alloc::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// An environment without bindings and without a parent.
+    /// Creates an environment without bindings and without a parent.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Env {
         }
     }
 
-    /// An empty environment inside `parent`, which any number of others can share.
+    /// Creates an empty environment inside `parent`, which any number of environments can share.
     #[must_use]
     pub const fn with_parent(parent: Arc<Self>) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Env {
         }
     }
 
-    /// The value that `name` is bound to, here or in the nearest parent that binds it.
+    /// Returns the value that `name` is bound to, here or in the nearest parent that binds it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Expr> {
         let mut scope = Some(self);
@@ -55,22 +55,22 @@ impl Env {
         None
     }
 
-    /// Binds `name` here and returns the value that it was bound to here before.
+    /// Binds `name` in this scope and returns its previous value in this scope.
     pub fn set(&mut self, name: &str, value: Expr) -> Option<Expr> {
         self.bind(Symbol::new(name), value)
     }
 
-    /// As [`Env::set`], with a name that is a symbol already.
+    /// Does the same as [`Env::set`] with a [`Symbol`] as the name.
     pub fn bind(&mut self, name: Symbol, value: Expr) -> Option<Expr> {
         self.bindings.insert(name, value)
     }
 
-    /// Removes the binding of `name` that is made here.
+    /// Removes the binding of `name` from this scope and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Expr> {
         self.bindings.remove(name)
     }
 
-    /// The bindings of this environment and its parents, innermost first.
+    /// Returns the bindings of this environment and its parents, innermost first.
     pub(super) fn scopes(&self) -> Vec<&BTreeMap<Symbol, Expr>> {
         let mut scopes = Vec::from([&self.bindings]);
         let mut parent = self.parent.as_deref();
@@ -81,7 +81,7 @@ impl Env {
         scopes
     }
 
-    /// The bindings that are made here, in the order of their names.
+    /// Returns the bindings of this scope in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Expr)> {
         self.bindings
             .iter()
@@ -89,7 +89,7 @@ impl Env {
     }
 }
 
-/// Parents that only this one holds are dropped in a loop: a long chain needs no host stack.
+/// Drops unshared parents in a loop, so that deeply nested scopes do not use the host stack.
 impl Drop for Env {
     fn drop(&mut self) {
         let mut parent = self.parent.take();

@@ -1,71 +1,71 @@
-//! Errors that a program can run into.
+//! Errors of a program.
 
 use core::fmt;
 
-/// Kind of an error that evaluation makes: topic and message of the error value, as data.
+/// Kind of an error that evaluation raises; determines topic and message of the error value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A symbol is not bound; the message of the error value names it.
+    /// A symbol is not bound; the message of the error value contains its name.
     UnboundSymbol,
-    /// A `def` without a value and a name.
+    /// A `def` has no value or no name.
     DefinitionShape,
-    /// A `def` whose name is not a symbol.
+    /// The name of a `def` is not a symbol.
     DefinitionName,
-    /// A function whose body is not a list.
+    /// The body of a function is not a list.
     FunctionBody,
-    /// A function whose parameters are not a list.
+    /// The parameters of a function are not a list.
     FunctionParameters,
-    /// A parameter that is not a symbol.
+    /// A parameter is not a symbol.
     FunctionParameter,
-    /// A stack program that is not a list.
+    /// The body of a stack program is not a list.
     StackBody,
-    /// A call with too many or too few arguments.
+    /// A call has too many or too few arguments.
     Arity,
-    /// `$` without a number in a stack program.
+    /// A `$` in a stack program is not followed by a number.
     Placeholder,
-    /// `$n` in a stack program without so many arguments.
+    /// The index of a `$n` in a stack program is beyond the last argument.
     PlaceholderArity,
-    /// A `ref` without exactly one id.
+    /// A `ref` does not have exactly one id.
     ReferenceShape,
-    /// A `ref` to what is not a list of readable atoms.
+    /// The target of a `ref` is not a list of readable atoms.
     ReferenceTarget,
-    /// An argument of a function that is not bytes.
+    /// An argument of a function is not bytes.
     FunctionArgument,
-    /// An argument of a stack program that is neither bytes nor a list.
+    /// An argument of a stack program is neither bytes nor a list.
     StackArgument,
-    /// A list as argument of a stack program that holds something other than bytes.
+    /// A list as an argument of a stack program contains something other than bytes.
     ByteList,
-    /// A definition or parameter with the name of a host function.
+    /// A definition or parameter has the name of a host function.
     HostName,
-    /// A call from the host of what is neither a form nor the name of one.
+    /// A call from the host targets neither a special form nor the name of one.
     NotCallable,
-    /// An opcode with too few values on the stack.
+    /// An opcode has too few values on the stack.
     Underflow,
-    /// A stack program that did not leave exactly one value.
+    /// A stack program did not leave exactly one value.
     BadStack,
-    /// A jump to what is not the index of a token.
+    /// The target of a jump is not the index of a token.
     BadJump,
-    /// A slice with a negative start or length.
+    /// A slice has a negative start or length.
     BadSlice,
-    /// A link of what is not two ids.
+    /// The operands of a link are not two ids.
     BadLink,
-    /// A load with a negative start or length.
+    /// A load has a negative start or length.
     BadLoad,
     /// A load of more than 32 bytes.
     LoadTooWide,
-    /// An atom kind that is not one byte.
+    /// An atom kind is not one byte.
     BadAtomKind,
-    /// An atom kind that does not exist.
+    /// An atom kind is unknown.
     UnknownAtomKind,
-    /// An id whose atom the store does not have, or that is not an id.
+    /// The store does not have the atom, or the operand is not an id.
     UnknownAtom,
-    /// A charge that the meter refused.
+    /// The meter refused a charge.
     MeterLimit,
 }
 
 impl ErrorKind {
-    /// The topic of the error value: `eval` or, from the stack machine, `low_eval`.
+    /// Returns the topic of the error value: `eval` or, for the stack machine, `low_eval`.
     #[must_use]
     pub const fn topic(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl ErrorKind {
         }
     }
 
-    /// The message of the error value; of an unbound symbol without its name.
+    /// Returns the message of the error value; for an unbound symbol without its name.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {

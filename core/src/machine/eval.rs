@@ -1,12 +1,12 @@
-//! The evaluator: runs the code of expressions on a stack of its own.
+//! Evaluator: runs bytecode on an explicit stack.
 //!
 //! Invariants:
-//! - The host's stack does not grow with an expression's nesting, nor with the depth of calls.
-//! - Steps are counted where a block is entered, for all of its operations: blocks have no loops.
+//! - The host's stack does not grow with an expression's nesting or with the depth of calls.
+//! - Steps are counted when a block is entered, for all of its operations: blocks have no loops.
 //! - An operation either leaves the stack as its block's code expects it, or ends the evaluation.
-//! - A stop that is not an end leaves everything so that [`Evaluator::run`] goes on: [`Stop::Retry`]
-//!   comes before an operation changed anything, and is only returned with [`Evaluator::at`] at the
-//!   operation; [`Stop::Pause`] comes behind it, with `at` at the next one.
+//! - A stop that is not an end leaves a state from which [`Evaluator::run`] continues.
+//!   [`Stop::Retry`] comes before an operation changed anything, and is only returned with
+//!   [`Evaluator::at`] at the operation; [`Stop::Pause`] comes after it, with `at` at the next one.
 
 use super::Env;
 use super::bytecode::{BlockKind, Op, Span};
@@ -32,59 +32,60 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// The end of all code: what is called from the host goes on there.
+/// End of all code; a call from the host returns there.
 pub(super) const END: usize = usize::MAX;
 
-/// Where a block goes on that called another one.
+/// Return position of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Activation {
     pub(super) back: usize,
-    /// Where the scope starts that the call opened, if it opened one.
+    /// Mark of the scope that the call opened, if it opened one.
     pub(super) scope: Option<usize>,
 }
 
-/// A list of atoms that is being read.
+/// List of atoms that is being read.
 pub(super) struct Following {
     pub(super) next: AtomId,
-    /// The items so far, first one first.
+    /// Items so far, in the order of the list.
     pub(super) items: Vec<Expr>,
 }
 
-/// The program that the stack machine runs.
+/// Program that the stack machine runs.
 #[derive(Clone)]
 pub(super) enum Running {
-    /// None.
+    /// No program.
     Nothing,
-    /// This one of the library.
+    /// The program of the library with this index.
     Shared(usize),
-    /// One of its own, because arguments spell opcodes.
+    /// A separate program, because arguments equal the names of opcodes or because it runs without
+    /// the evaluator.
     Own(Program),
 }
 
-/// The evaluator, with the code of what it evaluated before.
+/// Evaluator, with the code of earlier evaluations.
 pub(super) struct Evaluator {
     pub(super) library: Library,
     pub(super) stack_machine: StackMachine,
-    /// Whether nothing is left of an evaluation.
+    /// Set if no state of an evaluation is left.
     pub(super) is_clear: bool,
-    /// Whether a program runs without the evaluator.
+    /// Set if a program runs without the evaluator.
     pub(super) is_program: bool,
-    /// The expression that is under way, and those that come after it.
+    /// Current expression, and those after it.
     pub(super) current: Option<Expr>,
     pub(super) rest: Option<vec::IntoIter<Expr>>,
-    /// The operation that is under way, or the next one.
+    /// Position of the current or the next operation.
     pub(super) at: usize,
     pub(super) values: Vec<Expr>,
     pub(super) frames: Vec<Activation>,
-    /// How many frames opened a scope.
+    /// Number of frames that opened a scope.
     pub(super) scopes: usize,
-    /// What the lists mean whose tail is a symbol, and that are not complete yet.
+    /// Callees of the incomplete lists whose tail is a symbol.
     pub(super) tails: Vec<Callee>,
-    /// The program that the stack machine runs, and its arguments.
+    /// Program that the stack machine runs, and its arguments.
     pub(super) running: Running,
     pub(super) arguments: Vec<Word>,
     pub(super) following: Option<Following>,
-    /// Values of the environment that were bound anew: the program did not make them.
+    /// Values of the environment that were rebound: the program did not create them.
     pub(super) replaced: Vec<Expr>,
 }
 
@@ -109,8 +110,8 @@ impl Evaluator {
         }
     }
 
-    /// Forgets what an evaluation left, however it ended: a host that panicked in the middle of
-    /// one too. Keeps room for `kept` values.
+    /// Clears the state of an evaluation, however it ended, including a panic of the host. Keeps
+    /// capacity for `kept` values.
     pub(super) fn clear(&mut self, kept: usize) {
         if self.is_clear {
             return;
@@ -136,7 +137,7 @@ impl Evaluator {
         self.is_clear = true;
     }
 
-    /// Begins an evaluation and goes on with it.
+    /// Starts an evaluation and runs it.
     pub(super) fn evaluate<S: Store>(
         &mut self,
         task: Task<'_>,
@@ -168,7 +169,7 @@ impl Evaluator {
         self.go_on(env, session)
     }
 
-    /// Goes on to the value of what [`Evaluator::evaluate`] began.
+    /// Continues the evaluation that [`Evaluator::evaluate`] started, to its value.
     pub(super) fn go_on<S: Store>(
         &mut self,
         env: &mut Env,
@@ -191,13 +192,13 @@ impl Evaluator {
         }
     }
 
-    /// The topic of an interrupt.
+    /// Returns the error topic of an interrupt.
     pub(super) const fn topic(&self) -> &'static str {
         if self.is_program { "low_eval" } else { "eval" }
     }
 
-    /// Leaves an expression of a script for the next one: its bindings are the environment's now,
-    /// its code is not needed.
+    /// Leaves an expression of a script for the next one: its bindings are now those of the
+    /// environment, and its code is no longer needed.
     fn leave_expr(&mut self, account: &mut Account) {
         self.library.symbols.forget_values(usize::MAX);
         self.replaced.clear();
@@ -230,7 +231,7 @@ impl Evaluator {
         }
     }
 
-    /// Begins with an expression: what it needs is on the stack when [`Evaluator::run`] ends.
+    /// Starts an expression: its value is on the stack when [`Evaluator::run`] ends.
     fn enter_expr<S: Store>(
         &mut self,
         expr: &Expr,
@@ -276,7 +277,7 @@ impl Evaluator {
         session.spend(span.len as u64)
     }
 
-    /// Begins with a call from the host.
+    /// Starts a call from the host.
     fn enter_call<S: Store>(
         &mut self,
         function: Function<'_>,
@@ -334,7 +335,8 @@ impl Evaluator {
         }
     }
 
-    /// Runs until there is a value for what [`Evaluator::enter_expr`] or its siblings began.
+    /// Runs until there is a value for the task that [`Evaluator::enter_expr`] or a similar method
+    /// started.
     fn run<S: Store>(&mut self, env: &mut Env, session: &mut Session<'_, S>) -> Result<(), Stop> {
         let mut pc = self.at;
         while let Some(op) = self.library.ops.get(pc) {
@@ -452,7 +454,8 @@ impl Evaluator {
             .allocate(bytes, |code| self.live_bytes(code))
     }
 
-    /// The code of a block, which is compiled if it is not yet, if there is room for its values.
+    /// Returns the code of a block, compiled on first use. Fails if its values do not fit the
+    /// stack.
     #[inline]
     fn span<S: Store>(&mut self, block: usize, session: &mut Session<'_, S>) -> Result<Span, Stop> {
         let code = self.library.blocks.get(block).and_then(|block| block.code);
@@ -473,7 +476,8 @@ impl Evaluator {
         block: usize,
         session: &mut Session<'_, S>,
     ) -> Result<Span, Stop> {
-        // What was weighed has far fewer operations: this ends nothing that weighing did not.
+        // A weighed list has far fewer operations, so this never rejects code that weighing
+        // accepted.
         let max_ops = session.account.limits.live_bytes / 8 + 64;
         let compiled = self.library.compile(block, max_ops);
         compiled.map_err(|_| session.account.too_large())
@@ -485,7 +489,7 @@ impl Evaluator {
         value.cloned().unwrap_or_else(|| Expr::list(Vec::new()))
     }
 
-    /// Puts `value` in the place of the topmost `count` values.
+    /// Replaces the topmost `count` values with `value`.
     fn replace(&mut self, count: usize, value: Expr) {
         let keep = self.values.len().saturating_sub(count);
         self.values.truncate(keep);
@@ -548,7 +552,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Reads the list of atoms that a constant names, the last one first.
+    /// Reads the list of atoms at the id in a constant; the result has the last atom first.
     fn follow<S: Store>(&mut self, index: usize, session: &mut Session<'_, S>) -> Result<(), Stop> {
         let mut following = match self.following.take() {
             Some(following) => following,
@@ -567,7 +571,8 @@ impl Evaluator {
                     return self.end_following(Err(ErrorKind::ReferenceTarget), session);
                 }
                 Err(stop) => {
-                    // Behind an atom is in front of the rest of this operation.
+                    // A pause after an atom is a pause before the rest of this operation, which is
+                    // kept.
                     self.following = Some(following);
                     return Err(stop);
                 }
@@ -586,7 +591,7 @@ impl Evaluator {
         session.count_bytes(len)?;
         let bytes = (3 * EXPR_BYTES + SHARED_BYTES).saturating_add(len as u64);
         session.account.allocate(bytes, |code| {
-            // The list is not on the stack yet: it counts as long as it is being made.
+            // The list is not on the stack yet; it is counted while it is being built.
             let mut scale = Scale::default();
             scale.add(following.items.iter());
             let list = EXPR_BYTES.saturating_mul(following.items.len() as u64);
@@ -623,7 +628,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// An error of the evaluator's own.
+    /// Creates an error of the evaluator.
     #[cold]
     fn fail<S: Store>(
         &mut self,
@@ -640,7 +645,7 @@ impl Evaluator {
         Ok(Expr::error(kind.topic(), kind.message()))
     }
 
-    /// The error of a symbol that is not bound; it holds the name, however long that is.
+    /// Creates the error of an unbound symbol; it contains the name, however long that is.
     #[cold]
     fn unbound<S: Store>(
         &mut self,
@@ -661,7 +666,7 @@ impl Evaluator {
         Ok(Expr::error(kind.topic(), &message))
     }
 
-    /// An error with the calls that are open.
+    /// Creates a failure with the open calls.
     fn failure(
         &self,
         kind: ErrorKind,
@@ -706,7 +711,7 @@ impl Evaluator {
         }
     }
 
-    /// The name by which the operation at `at` calls.
+    /// Returns the name that the operation at `at` calls.
     fn called_name(&self, at: usize) -> Option<Symbol> {
         match self.library.ops.get(at) {
             Some(Op::CloseTail { slot, .. }) => self.library.symbols.symbol(*slot).cloned(),
@@ -719,8 +724,8 @@ impl Evaluator {
         }
     }
 
-    /// Takes the topmost value as an argument of a function; if it cannot be one, the error
-    /// replaces the call.
+    /// Accepts the topmost value as an argument of a function; otherwise an error replaces the
+    /// call. Returns whether it was accepted.
     #[cold]
     fn accept_function_argument<S: Store>(
         &mut self,
@@ -736,8 +741,8 @@ impl Evaluator {
         Ok(false)
     }
 
-    /// Makes bytes of the topmost value, an argument of a stack program; if it cannot be one, the
-    /// error replaces the call.
+    /// Converts the topmost value, an argument of a stack program, to bytes; if that is not
+    /// possible, an error replaces the call. Returns whether it was accepted.
     fn accept_stack_argument<S: Store>(
         &mut self,
         count: usize,
@@ -775,7 +780,7 @@ impl Evaluator {
         Ok(false)
     }
 
-    /// Calls a function: binds its parameters to the topmost values and goes on in its block.
+    /// Calls a function: binds its parameters to the topmost values and continues in its block.
     #[inline]
     fn call<S: Store>(
         &mut self,
@@ -802,7 +807,7 @@ impl Evaluator {
         session.spend(span.len as u64)
     }
 
-    /// Calls a stack program that stands in a block: its arguments stay on the stack.
+    /// Calls a stack program that has its own block: its arguments stay on the stack.
     fn call_stack<S: Store>(
         &mut self,
         block: usize,
@@ -830,7 +835,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Runs a stack program with the topmost values, or goes on with it.
+    /// Starts or continues a stack program with the topmost values.
     fn run_stack<S: Store>(
         &mut self,
         program: usize,
@@ -915,7 +920,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// The program that the operation under way runs, and its index.
+    /// Returns the program of the current operation, and its index.
     pub(super) fn program_at(&self) -> Option<(usize, Program)> {
         let Some(Op::Run { program, .. }) = self.library.ops.get(self.at) else {
             return None;
@@ -924,13 +929,13 @@ impl Evaluator {
         Some((index, self.library.programs.get(index)?.clone()))
     }
 
-    /// Whether an argument of the program that runs spells an opcode.
+    /// Returns whether an argument of the running program equals the name of an opcode.
     pub(super) fn is_substituted(&self) -> bool {
         let mut arguments = self.arguments.iter();
         arguments.any(|argument| argument.with_bytes(Opcode::from_token).is_some())
     }
 
-    /// The program that runs if this one is called with the arguments.
+    /// Returns the program that runs if `program` is called with the current arguments.
     pub(super) fn program_for(&self, program: &Program) -> Program {
         if !self.is_program && self.is_substituted() {
             program.substituted(&self.arguments)
@@ -1010,7 +1015,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// The arguments of the host function whose call is under way.
+    /// Returns the arguments of the current host function call.
     pub(super) fn host_arguments(&self) -> &[Expr] {
         let count = match self.library.ops.get(self.at) {
             Some(Op::Host { count, .. }) => *count,
@@ -1020,15 +1025,15 @@ impl Evaluator {
         self.values.get(start..).unwrap_or_default()
     }
 
-    /// What is wrong with calling a block with this many arguments.
+    /// Returns the error of a call of a block with this many arguments, if there is one.
     fn call_fault(&self, block: usize, count: usize) -> Option<ErrorKind> {
         let block = self.library.blocks.get(block)?;
         let arity = block.kind != BlockKind::Function || block.params.len() == count;
         block.fault.or((!arity).then_some(ErrorKind::Arity))
     }
 
-    /// Decides what a list means whose tail is a symbol. If that is an error already, the error is
-    /// its value, and the answer is no.
+    /// Determines the callee of a list whose tail is a symbol. If the call is certain to fail,
+    /// pushes the error as its value and returns `false`.
     fn open_tail<S: Store>(
         &mut self,
         slot: usize,
@@ -1074,7 +1079,7 @@ impl Evaluator {
         Ok(callee)
     }
 
-    /// What calling a value means.
+    /// Returns the callee of a value.
     fn form_callee<S: Store>(
         &mut self,
         value: &Expr,
@@ -1120,15 +1125,15 @@ impl Evaluator {
         }
     }
 
-    /// Bytes that are alive: code that was called, values that the program made.
+    /// Returns the number of live bytes: called code, and values that the program created.
     #[cold]
     fn live_bytes(&self, code: u64) -> u64 {
         live_bytes(&self.values, &self.library, &self.replaced, code)
     }
 }
 
-/// Bytes that are alive: `code`, and the values on the stack and in bindings that were neither in
-/// the code nor in the environment. What is shared counts once.
+/// Returns the number of live bytes: `code`, and the values on the stack and in bindings that come
+/// neither from the code nor from the environment. Shared data counts once.
 #[cold]
 fn live_bytes(values: &[Expr], library: &Library, replaced: &[Expr], code: u64) -> u64 {
     let mut scale = Scale::default();
@@ -1140,7 +1145,7 @@ fn live_bytes(values: &[Expr], library: &Library, replaced: &[Expr], code: u64) 
     code.saturating_add(scale.bytes())
 }
 
-/// Where a stack program stopped.
+/// Returns the position at which a stack program stopped.
 fn place_in(program: &Program, machine: &StackMachine) -> StackPlace {
     StackPlace {
         token: machine.token(),

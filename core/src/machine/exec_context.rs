@@ -1,5 +1,4 @@
-//! What one evaluation uses: the store, the host's functions, the meter, and its share of the
-//! limits.
+//! Per-evaluation execution context: store, host functions, meter and usage of the limits.
 
 use super::failure::Failures;
 use super::host::{Answer, Functions};
@@ -11,56 +10,58 @@ use super::{ErrorKind, Meter};
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Steps between two looks at the interrupt flag.
+/// Number of steps between two checks of the interrupt flag.
 const CHECK_STEPS: u64 = 4096;
 
-/// A store of atoms.
+/// Readable and writable store of atoms.
 pub(super) trait Store: AtomSource + AtomSink {}
 
 impl<T: AtomSource + AtomSink> Store for T {}
 
-/// Why something did not come to a value.
+/// Reason an operation did not produce a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stop {
-    /// The program failed: its value is this error.
+    /// The program failed; its value is this error.
     Failed(ErrorKind),
-    /// A limit was passed: the whole evaluation ends. [`Account::exceeded`] says more.
+    /// A limit was exceeded; the whole evaluation ends. [`Account::exceeded`] has the details.
     Limit,
     /// The host interrupted the evaluation, which ends.
     Interrupted,
-    /// The host failed: the whole evaluation ends.
+    /// The host failed; the whole evaluation ends.
     Host,
-    /// The evaluation is suspended behind what it just did. [`Account::reason`] says why.
+    /// The evaluation is suspended after the completed operation. [`Account::reason`] has the
+    /// reason.
     Pause,
-    /// The evaluation is suspended in front of what it was about to do, which has not begun.
+    /// The evaluation is suspended before the next operation, which has not begun.
+    /// [`Account::reason`] has the reason.
     Retry,
-    /// What is alive has to be measured; then the stack machine goes on.
+    /// The live bytes must be measured; then the stack machine continues.
     Measure,
 }
 
-/// What one evaluation has used of its limits, and what is to be told of it.
+/// Usage of the limits by one evaluation, and the state reported to the host.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) limits: Limits,
     pub(super) meter: Meter,
     pub(super) steps: u64,
-    /// Bytes that were alive when that was last measured, and all that were allocated since.
+    /// Bytes that were live at the last measurement, plus all bytes allocated since.
     pub(super) allocated: u64,
-    /// Bytes of the code that was called, and of what is alive with it.
+    /// Bytes of the called code and of the data that it keeps alive.
     pub(super) code: u64,
     pub(super) atoms: u64,
     pub(super) atom_bytes: u64,
-    /// Whether the evaluation is suspended where it could go on later.
+    /// Set if the evaluation can be suspended and resumed later.
     pub(super) suspends: bool,
-    /// Why it is suspended.
+    /// Reason the evaluation is suspended.
     pub(super) reason: Option<Reason>,
-    /// What the host decided about what it is suspended for.
+    /// Decision of the host about the operation at which the evaluation is suspended.
     pub(super) answer: Option<Answer>,
-    /// The first thing that happened which its value alone does not tell.
+    /// First event that the value alone does not show.
     pub(super) noted: Option<Outcome>,
-    /// The limit that ended it.
+    /// Limit that ended the evaluation.
     pub(super) exceeded: Option<Exceeded>,
-    /// Whether that was in a stack program.
+    /// Set if the limit was exceeded, or the host failed, in a stack program.
     pub(super) in_stack: bool,
     pub(super) failures: Failures,
     next_check: u64,
@@ -89,7 +90,7 @@ impl Account {
         }
     }
 
-    /// Begins an evaluation.
+    /// Starts an evaluation.
     pub(super) fn begin(&mut self, limits: &Limits, meter: Meter, suspends: bool) {
         self.limits = *limits;
         self.meter = meter;
@@ -107,7 +108,7 @@ impl Account {
         self.failures = Failures::default();
     }
 
-    /// Begins a slice of this many steps, at least one; `None` for no end.
+    /// Starts a slice of this many steps, at least one; `None` means unlimited.
     pub(super) fn begin_slice(&mut self, steps: Option<u64>) {
         self.slice_end = match steps {
             Some(steps) => self.steps.saturating_add(steps.max(1)),
@@ -120,7 +121,8 @@ impl Account {
         self.noted.get_or_insert(outcome);
     }
 
-    /// Takes the host's decision that what the evaluation waits for will not come.
+    /// Consumes the host's decision that the awaited data will not be available; returns whether
+    /// there was one.
     fn take_refusal(&mut self) -> bool {
         let is_refused = matches!(self.answer, Some(Answer::Refused));
         if is_refused {
@@ -137,15 +139,15 @@ impl Account {
         Stop::Limit
     }
 
-    /// Ends the evaluation at something that alone takes more than may be alive.
+    /// Ends the evaluation at a value that alone exceeds the limit of live bytes.
     #[cold]
     pub(super) fn too_large(&mut self) -> Stop {
         let used = self.limits.live_bytes.saturating_add(1);
         self.exceed(LimitKind::LiveBytes, used)
     }
 
-    /// Sets what is alive; ends the evaluation if that leaves less than a quarter, or it would have
-    /// to be measured again and again.
+    /// Sets the number of live bytes. Ends the evaluation if less than a quarter of the limit is
+    /// left, because otherwise it would be measured again and again.
     pub(super) fn measured(&mut self, live: u64) -> Result<(), Stop> {
         self.allocated = live;
         let limit = self.limits.live_bytes;
@@ -155,8 +157,8 @@ impl Account {
         Ok(())
     }
 
-    /// Counts `bytes` that are about to be allocated; `measure` says how many are alive, and is
-    /// asked only when what was allocated since it was last asked passes the limit.
+    /// Counts `bytes` that are about to be allocated. `measure` returns the number of live bytes;
+    /// it is called only if the bytes allocated since its last call exceed the limit.
     #[inline]
     pub(super) fn allocate(
         &mut self,
@@ -170,8 +172,8 @@ impl Account {
         Ok(())
     }
 
-    /// Counts steps where the evaluation cannot be suspended; the next [`Session::spend`] sees to
-    /// that.
+    /// Counts steps at a point where the evaluation cannot be suspended; the next
+    /// [`Session::spend`] handles the suspension.
     #[inline]
     pub(super) fn count(&mut self, steps: u64) -> Result<(), Stop> {
         self.steps = self.steps.saturating_add(steps);
@@ -182,18 +184,18 @@ impl Account {
     }
 }
 
-/// An evaluation under way.
+/// Running evaluation.
 pub(super) struct Session<'a, S: Store> {
     pub(super) store: &'a mut S,
     pub(super) functions: &'a mut Functions,
     pub(super) interrupt: Option<&'a AtomicBool>,
-    /// Where the host's own error is kept for it.
+    /// Location for the host's own error.
     pub(super) error: &'a mut Option<HostError<<S as AtomSource>::Error, <S as AtomSink>::Error>>,
     pub(super) account: &'a mut Account,
 }
 
 impl<S: Store> Session<'_, S> {
-    /// Counts steps where the evaluation can be suspended.
+    /// Counts steps at a point where the evaluation can be suspended.
     #[inline]
     pub(super) fn spend(&mut self, steps: u64) -> Result<(), Stop> {
         self.account.steps = self.account.steps.saturating_add(steps);
@@ -203,14 +205,15 @@ impl<S: Store> Session<'_, S> {
         Ok(())
     }
 
-    /// Counts the steps for working through this many bytes, where the evaluation can be
+    /// Counts the steps for processing this many bytes, at a point where the evaluation can be
     /// suspended.
     #[inline]
     pub(super) fn spend_bytes(&mut self, len: usize) -> Result<(), Stop> {
         self.spend(len as u64 / 32)
     }
 
-    /// The same where it cannot be.
+    /// Counts the steps for processing this many bytes, at a point where the evaluation cannot be
+    /// suspended.
     #[inline]
     pub(super) fn count_bytes(&mut self, len: usize) -> Result<(), Stop> {
         self.account.count(len as u64 / 32)
@@ -236,7 +239,7 @@ impl<S: Store> Session<'_, S> {
             account.reason = Some(Reason::Slice);
             return Err(Stop::Pause);
         }
-        // The step after the last one that is allowed is checked as well.
+        // The first step above the limit is checked as well.
         account.next_check = account
             .steps
             .saturating_add(CHECK_STEPS)
@@ -245,7 +248,7 @@ impl<S: Store> Session<'_, S> {
         Ok(())
     }
 
-    /// Counts a long value that the stack machine made.
+    /// Counts a long value that the stack machine created.
     #[cold]
     pub(super) fn made(&mut self, len: usize) -> Result<(), Stop> {
         self.count_bytes(len)?;
@@ -265,7 +268,7 @@ impl<S: Store> Session<'_, S> {
         self.account.exceed(kind, used)
     }
 
-    /// Stops at a charge of `cost` that the meter refused, which has charged `used`.
+    /// Stops at a charge of `cost` that the meter refused; `used` is the amount charged so far.
     #[cold]
     pub(super) fn refused(&mut self, cost: u64, used: u64) -> Stop {
         let account = &mut *self.account;
@@ -290,7 +293,7 @@ impl<S: Store> Session<'_, S> {
         Err(self.refused(cost, used))
     }
 
-    /// The atom that a word names.
+    /// Returns the atom whose id is this word.
     pub(super) fn atom(&mut self, id: &Word) -> Result<Atom, Stop> {
         let unknown = Stop::Failed(ErrorKind::UnknownAtom);
         let id = id.to_id().ok_or(unknown)?;
@@ -300,13 +303,14 @@ impl<S: Store> Session<'_, S> {
         })
     }
 
-    /// The atom with this id; [`Stop::Failed`] if it is missing and will not come.
+    /// Returns the atom with this id; fails with [`Stop::Failed`] if it is missing and the
+    /// evaluation is not suspended for it.
     pub(super) fn read(&mut self, id: &AtomId, wanted: Wanted) -> Result<Atom, Stop> {
         match self.store.atom(id) {
             Ok(atom) => Ok(atom),
             Err(SourceError::Missing(_)) => {
                 let account = &mut *self.account;
-                // No host can bring the atom that does not exist.
+                // The zero id is not the id of any atom, so the host cannot supply it.
                 if !id.is_zero() {
                     let missing = Missing { id: *id, wanted };
                     if account.suspends && !account.take_refusal() {
@@ -321,7 +325,7 @@ impl<S: Store> Session<'_, S> {
         }
     }
 
-    /// Stops because the host failed; keeps its error for it.
+    /// Stops because the host failed and stores its error.
     #[cold]
     pub(super) fn host_failed(
         &mut self,
@@ -335,8 +339,8 @@ impl<S: Store> Session<'_, S> {
         Stop::Host
     }
 
-    /// Makes an atom with `len` bytes of data for this cost; its id is a word. Changes nothing but
-    /// the meter if it fails.
+    /// Creates an atom with `len` bytes of data for this cost and returns its id as a word. Changes
+    /// nothing but the meter if it fails.
     pub(super) fn make_atom(
         &mut self,
         cost: usize,

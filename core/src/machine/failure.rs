@@ -1,8 +1,8 @@
-//! Errors of evaluation with their places.
+//! Evaluation errors with their positions.
 //!
-//! A place is what was running: the code, which is a list, and an operation in it. Where in the
-//! list that is, is found out when it is asked for, so that a program that makes many errors costs
-//! no more than one that makes none.
+//! A position is the code that was running, which is a list, and an operation in it. The path to
+//! the operation within the list is computed on demand, so that a program with many errors costs no
+//! more than one without errors.
 
 use super::bytecode::BlockKind;
 use super::compile::site;
@@ -13,12 +13,12 @@ use crate::expr::{Expr, Symbol};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Errors of one evaluation that are kept.
+/// Maximum number of errors recorded for one evaluation.
 const KEPT_FAILURES: usize = 16;
-/// Calls of one error that are kept.
+/// Maximum number of call frames recorded for one error.
 pub(super) const KEPT_FRAMES: usize = 16;
 
-/// An error that the machine made, and where.
+/// Error that the machine raised, with its position.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     pub(super) kind: ErrorKind,
@@ -29,19 +29,19 @@ pub struct Failure {
     pub(super) more_frames: u64,
 }
 
-/// Place in a stack program.
+/// Position in a stack program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct StackPlace {
-    /// The index of the token; behind the last one if the program ran to its end.
+    /// Index of the token; the number of tokens if the program ran to its end.
     pub token: usize,
-    /// The opcode that the token spells.
+    /// Opcode at that token.
     pub opcode: Option<Opcode>,
-    /// How many values were on the stack.
+    /// Number of values on the stack.
     pub depth: usize,
 }
 
 impl Failure {
-    /// An error in a program that runs without the evaluator.
+    /// Creates an error in a program that runs without the evaluator.
     pub(super) const fn in_program(kind: ErrorKind, place: StackPlace) -> Self {
         Self {
             kind,
@@ -53,45 +53,46 @@ impl Failure {
         }
     }
 
-    /// What is wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The symbol that is not bound, for [`ErrorKind::UnboundSymbol`].
+    /// Returns the unbound symbol, for [`ErrorKind::UnboundSymbol`].
     #[must_use]
     pub fn symbol(&self) -> Option<&str> {
         self.symbol.as_deref()
     }
 
-    /// Whether the symbol stands at the tail of a list, where it would be called: probably it was
-    /// misspelled.
+    /// Returns whether the symbol is at the tail of a list, where it would be called: it is
+    /// probably misspelled.
     #[must_use]
     pub const fn is_call(&self) -> bool {
         self.is_call
     }
 
-    /// The place in the stack program that was running.
+    /// Returns the position in the stack program that was running.
     #[must_use]
     pub const fn stack(&self) -> Option<StackPlace> {
         self.stack
     }
 
-    /// The calls that were open, the innermost first; the last one is the expression that was
-    /// evaluated, unless there are [more](Failure::more_frames).
+    /// Returns the open calls, innermost first; the last one is the evaluated expression, unless
+    /// there are [more](Failure::more_frames).
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
-    /// How many outer calls are left out: at most 16 are kept.
+    /// Returns the number of outer calls that are not recorded: at most 16 are.
     #[must_use]
     pub const fn more_frames(&self) -> u64 {
         self.more_frames
     }
 
-    /// The path to the token of the stack program, or else to the place in the innermost frame.
+    /// Returns the path to the token of the stack program, or otherwise to the position in the
+    /// innermost frame.
     #[must_use]
     pub fn path(&self) -> Vec<usize> {
         let mut path = self.frames.first().map(Frame::path).unwrap_or_default();
@@ -105,7 +106,7 @@ impl Failure {
         path
     }
 
-    /// The tokens of the stack program that was running, as they stand in its body.
+    /// Returns the tokens of the stack program that was running, as written in its body.
     #[must_use]
     pub fn tokens(&self) -> Option<&[Expr]> {
         self.stack?;
@@ -118,7 +119,7 @@ impl Failure {
     }
 }
 
-/// The message, with the symbol's name if there is one.
+/// Formats the message, with the symbol's name if there is one.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.symbol {
@@ -128,7 +129,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// One of the calls that were open.
+/// Open call at the time of an error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub(super) code: Expr,
@@ -139,22 +140,22 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// What was running: the expression that is evaluated, or a form, `(body params fn)` or
-    /// `(body sk)`. In memory it is the list that was evaluated, so that
+    /// Returns the running code: the evaluated expression, or a special form, `(body params fn)` or
+    /// `(body sk)`. It is the evaluated list itself in memory, so that
     /// [`Script::find`](crate::text::Script::find) finds it in its source.
     #[must_use]
     pub const fn code(&self) -> &Expr {
         &self.code
     }
 
-    /// The name by which it was called.
+    /// Returns the name by which it was called.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The path from [`Frame::code`] to what was running in it: indices of items, outermost first.
-    /// Takes as long as compiling the code.
+    /// Returns the path from [`Frame::code`] to the running operation: indices of items, outermost
+    /// first. Takes as long as compiling the code.
     #[must_use]
     pub fn path(&self) -> Vec<usize> {
         match &self.code {
@@ -182,7 +183,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// Counts an error; it is made only if it is kept.
+    /// Counts an error; calls `failure` only if the error is recorded.
     #[cold]
     pub(super) fn add(&mut self, failure: impl FnOnce() -> Failure) {
         self.count = self.count.saturating_add(1);

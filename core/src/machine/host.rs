@@ -1,10 +1,10 @@
-//! Host functions: names that a host binds to functions of its own.
+//! Host functions: names that a host binds to its own functions.
 //!
 //! Invariants:
-//! - A name that is bound here means the host's function wherever it is called: a definition or a
-//!   parameter of that name is an error, a binding in an environment is not asked.
-//! - Nothing but the name at the place of a call leads to the function: it is not a value, so a
-//!   script can neither make one nor pass one on.
+//! - A name that is bound here refers to the host's function wherever it is called: a definition or
+//!   a parameter with that name is an error, and a binding in an environment is ignored.
+//! - Only the name at a call site refers to the function. It is not a value, so a script can
+//!   neither create one nor pass one on.
 
 use super::Meter;
 use super::outcome::BoxError;
@@ -15,11 +15,11 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use core::fmt;
 
-/// A function of the host: values in, a value or the host's error out.
+/// Function of the host: takes values, returns a value or the host's error.
 pub type HostFunction =
     Box<dyn FnMut(&mut HostCall<'_>) -> Result<Expr, HostFault> + Send + 'static>;
 
-/// One call of a host function.
+/// Call of a host function.
 #[derive(Debug)]
 pub struct HostCall<'a> {
     pub(super) name: &'a str,
@@ -29,13 +29,13 @@ pub struct HostCall<'a> {
 }
 
 impl HostCall<'_> {
-    /// The name by which it was called.
+    /// Returns the name by which the function was called.
     #[must_use]
     pub const fn name(&self) -> &str {
         self.name
     }
 
-    /// The values of its arguments, none of which is an error.
+    /// Returns the values of the arguments; none of them is an error.
     #[must_use]
     pub const fn arguments(&self) -> &[Expr] {
         self.arguments
@@ -43,11 +43,12 @@ impl HostCall<'_> {
 
     /// Charges `cost` to the meter.
     ///
-    /// Charge before anything else has an effect: where an evaluation is suspended until more is
-    /// granted, the function is called again from its start, and what it had charged is undone.
+    /// Charge before any other effect: if the evaluation is suspended until more is granted, the
+    /// function is called again from its start, and its earlier charges are undone.
     ///
     /// # Errors
-    /// When the meter's limit would be reached. Return the error from the function.
+    /// Returns [`HostFault::Meter`] if the charge would reach the meter's limit. The function must
+    /// return this error.
     pub const fn charge(&mut self, cost: u64) -> Result<(), HostFault> {
         if self.meter.charge(cost) {
             return Ok(());
@@ -56,7 +57,8 @@ impl HostCall<'_> {
         Err(HostFault::Meter)
     }
 
-    /// What is left on the meter, `None` if it has no limit.
+    /// Returns the limit of the meter minus the amount charged, or `None` if there is no limit. A
+    /// charge must be below this number.
     #[must_use]
     pub const fn remaining(&self) -> Option<u64> {
         match self.meter.limit() {
@@ -66,19 +68,18 @@ impl HostCall<'_> {
     }
 }
 
-/// Reason why a host function gives no value.
+/// Reason a host function did not return a value.
 ///
-/// An error that the program may handle is not among them: return it as a value, see
-/// [`Expr::error`].
+/// An error that the program may handle is not included: return it as a value, see [`Expr::error`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HostFault {
-    /// The function failed: the evaluation ends, and the host finds its error at
+    /// The function failed. The evaluation ends, and the error is available from
     /// [`Machine::take_host_error`](super::Machine::take_host_error).
     Error(BoxError),
-    /// The value is not there yet: the evaluation is suspended with the arguments, until the host
-    /// [answers](super::Suspended::answer) or lets the function be called again. Where evaluations
-    /// are not suspended it is an error of the function.
+    /// The value is not available yet. The evaluation is suspended with the arguments until the
+    /// host [answers](super::Suspended::answer) or lets the function be called again. If the
+    /// evaluation cannot be suspended, this is an error of the function.
     Suspend,
     /// The meter refused a charge.
     Meter,
@@ -91,17 +92,17 @@ impl<E: core::error::Error + Send + Sync + 'static> From<E> for HostFault {
 }
 
 impl HostFault {
-    /// A failure with this error or text.
+    /// Creates a failure with this error or text.
     pub fn error(error: impl Into<BoxError>) -> Self {
         Self::Error(error.into())
     }
 }
 
-/// Reason why a name cannot be a host function's.
+/// Reason a name cannot be bound to a host function.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The name means something to the language: `def`, `ref`, `fn`, `sk` and `error`.
+    /// The name is reserved by the language: `def`, `ref`, `fn`, `sk` and `error`.
     Reserved,
 }
 
@@ -113,14 +114,14 @@ impl fmt::Display for BindError {
 
 impl core::error::Error for BindError {}
 
-/// What the host decided about the operation that an evaluation is suspended at.
+/// Decision of the host about the operation at which an evaluation is suspended.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// It fails as if the evaluation could not be suspended.
+    /// The operation fails as it does if the evaluation cannot be suspended.
     Refused,
-    /// The value of the host function.
+    /// Value of the host function.
     Value(Expr),
-    /// The error of the host function.
+    /// Error of the host function.
     Error(BoxError),
 }
 
@@ -152,7 +153,7 @@ impl PartialEq for HostNames {
 
 impl Eq for HostNames {}
 
-/// The functions of a host.
+/// Functions of a host.
 #[derive(Default)]
 pub(super) struct Functions {
     functions: BTreeMap<Symbol, HostFunction>,

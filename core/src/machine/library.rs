@@ -1,11 +1,11 @@
-//! All code of a machine, and what it refers to.
+//! Compiled code of a machine, and the data that it refers to.
 //!
 //! Invariants:
-//! - What one evaluation counts for code depends on the expression and the forms that it calls,
-//!   not on what earlier ones left here nor on what is shared in memory: each evaluation has a
-//!   number, and counts a form when it calls it first.
-//! - Between evaluations the code and the lists that it is the code of take at most the bytes that
-//!   [`Library::trim`] is given.
+//! - The code that one evaluation counts depends on the expression and the special forms that it
+//!   calls, not on earlier evaluations or on sharing in memory: each evaluation has a number, and
+//!   it counts a special form at its first call.
+//! - Between evaluations the code and the lists from which it was compiled take at most the bytes
+//!   that [`Library::trim`] is given.
 
 use super::bytecode::{Block, BlockKind, Op, Span};
 use super::compile::{NoSites, TooLong, compile};
@@ -20,9 +20,9 @@ use crate::expr::{Expr, List};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// Code whose source is gone may take this many bytes before it is worth forgetting.
+/// Size of code with dropped sources below which it is not worth discarding, in bytes.
 const EPHEMERAL_BYTES: u64 = 64 << 10;
-/// Operations, constants and blocks that room is kept for when all are forgotten.
+/// Number of operations, constants and blocks for which capacity is kept when all are discarded.
 const KEPT_ITEMS: usize = 256;
 
 /// Code, constants, symbols and programs.
@@ -33,14 +33,14 @@ pub(super) struct Library {
     pub(super) programs: Vec<Program>,
     pub(super) symbols: Symbols,
     pub(super) hosts: HostNames,
-    /// Number of the evaluation that is under way.
+    /// Number of the current evaluation.
     pub(super) epoch: u64,
     index: BTreeMap<(usize, BlockKind), usize>,
-    /// Blocks of forms that were called by their value.
+    /// Blocks of special forms that were called by their value.
     forms: BTreeMap<(AtomId, BlockKind), usize>,
-    /// Where the code of blocks starts, ascending.
+    /// Start of the code of each compiled block, ascending.
     starts: Vec<(usize, usize)>,
-    /// Bytes of everything, and how many of them belong to sources that are gone.
+    /// Bytes of everything, and the part of them that belongs to dropped sources.
     bytes: u64,
     ephemeral: u64,
 }
@@ -63,7 +63,7 @@ impl Library {
         }
     }
 
-    /// The block of a list; lists are told apart by where they are.
+    /// Returns the block of a list; lists are identified by their address.
     pub(super) fn block(&mut self, list: &List, kind: BlockKind) -> usize {
         let key = (list.as_ptr().addr(), kind);
         if let Some(block) = self.index.get(&key) {
@@ -85,7 +85,7 @@ impl Library {
         block
     }
 
-    /// What is wrong with a form, and the parameters that it has.
+    /// Returns the error in a special form, if there is one, and its parameters.
     fn signature(&mut self, list: &List, kind: BlockKind) -> (Option<ErrorKind>, Vec<usize>) {
         let (body, params) = match Form::new(list) {
             Some(Form::Stack { body }) if body.as_list().is_none() => {
@@ -113,7 +113,7 @@ impl Library {
         (None, numbers)
     }
 
-    /// The code of a block, compiled if it is not yet; at most `max_ops` operations and tokens.
+    /// Returns the code of a block, compiled on first use; at most `max_ops` operations and tokens.
     pub(super) fn compile(&mut self, block: usize, max_ops: u64) -> Result<Span, TooLong> {
         let Some(Block {
             kind, list, code, ..
@@ -133,14 +133,14 @@ impl Library {
         Ok(span)
     }
 
-    /// What a block's list takes; `Err` if that is more than `max_bytes`.
+    /// Returns the weight of a block's list. Fails if it exceeds `max_bytes`.
     pub(super) fn weigh(&mut self, block: usize, max_bytes: u64) -> Result<Weight, TooLong> {
         let block = self.blocks.get_mut(block).ok_or(TooLong)?;
         let weight = match block.weight {
             Some(weight) => weight,
             None => {
                 let Some(weight) = weigh(&block.list, max_bytes) else {
-                    // Its size is unknown, but too large to keep: forget it after the evaluation.
+                    // The size is unknown but too large to keep: discard it after the evaluation.
                     self.bytes = u64::MAX;
                     return Err(TooLong);
                 };
@@ -157,11 +157,11 @@ impl Library {
         Ok(weight)
     }
 
-    /// The block of a form that is called by its value, and what it takes; `Err` if that is more
-    /// than `max_bytes`.
+    /// Returns the block of a special form that is called by its value, and its weight. Fails if
+    /// that exceeds `max_bytes`.
     ///
     /// Equal forms have one block, whether or not they are the same list in memory: a program that
-    /// makes the same form again and again takes no more memory, and counts the same whether its
+    /// creates the same form repeatedly takes no more memory, and the count is the same whether its
     /// source repeats a form or its atoms share one.
     pub(super) fn form(
         &mut self,
@@ -174,7 +174,7 @@ impl Library {
         if let Some(block) = same {
             return Ok((block, self.weigh(block, max_bytes)?));
         }
-        // Before it is hashed: it may be small in memory and vast when it is written out.
+        // Checked before hashing: the form may be small in memory and huge when written out.
         weigh(list, max_bytes).ok_or(TooLong)?;
         let id = Expr::List(list.clone()).id();
         let block = match self.forms.get(&(id, kind)) {
@@ -194,14 +194,14 @@ impl Library {
         Ok((block, self.weigh(block, max_bytes)?))
     }
 
-    /// Whether this evaluation has not counted a block yet; now it has.
+    /// Marks a block as counted by this evaluation and returns whether it was not counted before.
     pub(super) fn is_first(&mut self, block: usize) -> bool {
         let epoch = self.epoch;
         let block = self.blocks.get_mut(block);
         block.is_some_and(|block| core::mem::replace(&mut block.counted, epoch) != epoch)
     }
 
-    /// The block whose code the operation at `at` belongs to, and its index in there.
+    /// Returns the block that contains the operation at `at`, and its index in the block.
     pub(super) fn block_at(&self, at: usize) -> Option<(usize, usize)> {
         let after = self.starts.partition_point(|(start, _)| *start <= at);
         let (start, block) = *self.starts.get(after.checked_sub(1)?)?;
@@ -210,8 +210,8 @@ impl Library {
         (op < code.len).then_some((block, op))
     }
 
-    /// Notes that an expression will not be evaluated again: the memory that it takes here is of no
-    /// use. Most of what is kept may not be of that kind.
+    /// Records that an expression will not be evaluated again, so its memory here is no longer
+    /// useful. Discards everything if such memory exceeds the rest.
     pub(super) fn note_gone(&mut self, expr: &Expr) {
         let Expr::List(list) = expr else {
             return;
@@ -231,14 +231,14 @@ impl Library {
         }
     }
 
-    /// Forgets everything if it takes more than `max_bytes`.
+    /// Discards everything if it takes more than `max_bytes`.
     pub(super) fn trim(&mut self, max_bytes: u64) {
         if self.bytes > max_bytes {
             self.forget();
         }
     }
 
-    /// Forgets everything but the names of host functions, and keeps room for a little.
+    /// Discards everything except the names of host functions, and keeps some capacity.
     pub(super) fn forget(&mut self) {
         self.ops.clear();
         self.constants.clear();

@@ -1,15 +1,15 @@
-//! Limits of one evaluation, apart from what the meter charges.
+//! Limits of one evaluation, in addition to the meter.
 
 use core::fmt;
 
-/// Bounds on one evaluation. An evaluation that passes one of them ends; its value is then an
-/// error such as `(error "eval" "step limit")`, and its [`Outcome`](super::Outcome) says which
-/// limit it was.
+/// Limits of one evaluation. An evaluation that exceeds one of them ends; its value is then an
+/// error such as `(error "eval" "step limit")`, and its [`Outcome`](super::Outcome) names the
+/// limit.
 ///
-/// The meter prices the work that a program asks for; these protect the host from what is free on
-/// the meter: high-level evaluation, pushing, nesting, garbage. All are numbers of a fixed width
-/// and count in constants, never in the sizes that types have on one target: the same program on
-/// the same atoms under the same limits ends the same way everywhere.
+/// The meter prices the work that a program requests. These limits protect the host from operations
+/// that the meter does not charge: high-level evaluation, pushing, nesting, garbage. All are
+/// numbers of fixed width and count in constants, never in the sizes of types on one target: the
+/// same program on the same atoms under the same limits has the same result everywhere.
 ///
 /// ```
 /// use astreum_core::machine::Limits;
@@ -19,33 +19,35 @@ use core::fmt;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
-    /// Calls that are open at a time.
+    /// Maximum number of open calls.
     pub depth: u64,
-    /// Values on the evaluator's stack, and on the stack machine's: 40 bytes each, and up to twice
-    /// that again for a moment while the stack grows. Also bindings that calls hide.
+    /// Maximum number of values on the evaluator's stack, and on the stack machine's: 40 bytes
+    /// each, and up to twice that again temporarily while the stack grows. Also limits the bindings
+    /// that calls hide.
     pub stack_items: u64,
-    /// Keys on the stack machine's heap: about 100 bytes each.
+    /// Maximum number of keys on the stack machine's heap: about 100 bytes each.
     pub heap_entries: u64,
-    /// Bytes that a running program keeps alive: its code, the lists and values that it made, and
-    /// bindings. Values of up to 32 bytes lie in their place on stack or heap, which the two
-    /// limits above bound. Also what its result may take when it is written out in full.
+    /// Maximum number of bytes that a running program keeps alive: its code, the lists and values
+    /// that it created, and bindings. Values of up to 32 bytes are stored inline on stack or heap,
+    /// which the two limits above bound. Also limits the size of the result when it is written out
+    /// in full.
     ///
     /// Between evaluations a machine keeps at most a quarter of this, for code that may be
     /// evaluated again.
     pub live_bytes: u64,
-    /// Evaluation steps: tokens that the stack machine runs, expressions that are entered, one for
-    /// each 32 bytes that a step works through, and one for each item of a function when it is
-    /// first called by its name. Checked where a program jumps, calls or works through bytes, so
-    /// what runs in between can pass it.
+    /// Maximum number of evaluation steps: tokens that the stack machine runs, expressions that are
+    /// entered, one for each 32 bytes that a step processes, and one for each item of a function
+    /// when it is first called by its name. Checked when a program jumps, calls or processes bytes,
+    /// so the code in between can exceed it.
     pub steps: u64,
-    /// Atoms that a program may make.
+    /// Maximum number of atoms that a program may create.
     pub atoms: u64,
-    /// Data bytes in the atoms that a program makes.
+    /// Maximum number of data bytes in the atoms that a program creates.
     pub atom_bytes: u64,
 }
 
 impl Limits {
-    /// What a machine starts with: seconds of work, and a few hundred megabytes.
+    /// Default limits of a machine: seconds of work and a few hundred megabytes.
     pub const DEFAULT: Self = Self {
         depth: 1 << 16,
         stack_items: 1 << 21,
@@ -56,7 +58,8 @@ impl Limits {
         atom_bytes: 64 << 20,
     };
 
-    /// The limit of this kind; `None` for [`LimitKind::Meter`], which is not one of them.
+    /// Returns the limit of this kind, or `None` for [`LimitKind::Meter`], which is not one of
+    /// these limits.
     #[must_use]
     pub const fn get(&self, kind: LimitKind) -> Option<u64> {
         Some(match kind {
@@ -71,7 +74,7 @@ impl Limits {
         })
     }
 
-    /// Whether every limit is at most the one of `other`.
+    /// Returns whether every limit is at most that of `other`.
     #[must_use]
     pub const fn within(&self, other: &Self) -> bool {
         self.depth <= other.depth
@@ -90,11 +93,11 @@ impl Default for Limits {
     }
 }
 
-/// Names one limit.
+/// Kind of a limit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum LimitKind {
-    /// The meter's limit. A refused charge is an error of the program, which may go on.
+    /// The meter's limit. A refused charge is an error of the program, which may continue.
     Meter,
     /// [`Limits::depth`].
     Depth,
@@ -113,7 +116,7 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
-    /// The message of the error value.
+    /// Returns the message of the error value.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -134,14 +137,14 @@ impl fmt::Display for LimitKind {
     }
 }
 
-/// A limit that was reached.
+/// Limit that was exceeded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Exceeded {
-    /// Which one.
+    /// Kind of the limit.
     pub kind: LimitKind,
-    /// The limit.
+    /// Value of the limit.
     pub limit: u64,
-    /// What would have been in use: over the limit, or, of the meter, at least as much.
+    /// Usage that was refused: above the limit or, for the meter, at least the limit.
     pub used: u64,
 }
 

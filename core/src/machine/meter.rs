@@ -1,17 +1,17 @@
-//! Meter: what a program has been charged, and its limit.
+//! Meter: the amount charged to a program, and its limit.
 //!
-//! Invariant: while there is a limit, `used` never passes it, so no sum here can overflow.
+//! Invariant: with a limit, `used` never exceeds it, so no sum here can overflow.
 
-/// Counts what a program is charged, in the reference's unit: bytes that an opcode works on.
+/// Execution cost of a program, in the reference's unit: bytes that an opcode processes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Meter {
     used: u64,
-    /// `u64::MAX` stands for "none": nothing that can be charged reaches it.
+    /// `u64::MAX` means unlimited: no possible charge reaches it.
     ceiling: u64,
 }
 
 impl Meter {
-    /// A meter at zero; without a limit if there is none.
+    /// Creates a meter at zero; `None` means unlimited.
     #[must_use]
     pub const fn new(limit: Option<u64>) -> Self {
         let ceiling = match limit {
@@ -21,7 +21,8 @@ impl Meter {
         Self { used: 0, ceiling }
     }
 
-    /// A meter that has charged `used` already; `None` if that passes the limit.
+    /// Creates a meter that has already charged `used`, or returns `None` if that exceeds the
+    /// limit.
     #[must_use]
     pub const fn resumed(limit: Option<u64>, used: u64) -> Option<Self> {
         let mut meter = Self::new(limit);
@@ -32,7 +33,8 @@ impl Meter {
         Some(meter)
     }
 
-    /// Charges `n` and returns `true`, unless that would reach the limit: then nothing is charged.
+    /// Charges `n` and returns `true`, or charges nothing and returns `false` if that would reach
+    /// the limit.
     ///
     /// Reaching the limit exactly is refused, so a limit of 0 refuses even a charge of 0.
     ///
@@ -51,15 +53,15 @@ impl Meter {
         true
     }
 
-    /// Whether a charge of `n` would be taken.
+    /// Returns whether a charge of `n` would be accepted.
     #[inline]
     #[must_use]
     pub const fn has(&self, n: u64) -> bool {
-        // `used` is at most the ceiling, see the module.
+        // `used` is at most the ceiling, see the module docs.
         n < self.ceiling - self.used
     }
 
-    /// Charges `n`, of which [`Meter::has`] said that it would be taken.
+    /// Charges `n`; [`Meter::has`] must have accepted it.
     #[inline]
     pub(super) const fn pay(&mut self, n: u64) {
         self.used += n;
@@ -70,13 +72,13 @@ impl Meter {
         self.ceiling = self.ceiling.saturating_add(n);
     }
 
-    /// What has been charged.
+    /// Returns the amount charged.
     #[must_use]
     pub const fn used(&self) -> u64 {
         self.used
     }
 
-    /// The limit, if there is one.
+    /// Returns the limit, if there is one.
     #[must_use]
     pub const fn limit(&self) -> Option<u64> {
         match self.ceiling {

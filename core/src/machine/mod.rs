@@ -1,4 +1,4 @@
-//! Evaluator and stack machine, metered and within limits.
+//! Metered virtual machine with limits: evaluator and stack machine.
 //!
 //! ```
 //! use astreum_core::{atom::MemoryStore, machine::{Env, Machine}};
@@ -15,40 +15,42 @@
 //! | expression | value |
 //! | --- | --- |
 //! | bytes, `()`, `(error …)` | itself |
-//! | a symbol | what it is bound to |
+//! | a symbol | the value that it is bound to |
 //! | `(x)` | the value of `x` |
-//! | `(value name def)` | the value, which the name is bound to from then on |
+//! | `(value name def)` | the value, to which the name is bound from then on |
 //! | `(id ref)` | the list of atoms that starts at `id`, the last one first |
-//! | `(… body sk)`, `(… body params fn)` | itself: a form, which can be called |
-//! | `(args… form)`, `(args… name)` with the name bound to a form | the value of the call |
+//! | `(… body sk)`, `(… body params fn)` | itself: a special form, which can be called |
+//! | `(args… form)`, `(args… name)` with the name bound to a special form | the value of the call |
 //! | `(args… name)`, `name` with the name of a [host function](Machine::bind) | its value |
 //! | any other list | the list of its items' values |
 //!
-//! A function sees the bindings of its caller; `def` binds in the innermost function that is being
-//! called, or in the environment. A stack program is the tokens of its body, with the arguments for
-//! `$0`, `$1`, … and the values of the lists in it, run by the stack machine; see [`Machine::run`].
+//! A function sees the bindings of its caller. `def` binds in the innermost function that is being
+//! called, or in the environment. A stack program consists of the tokens of its body, with the
+//! arguments for `$0`, `$1`, … and the values of the lists in it, and is run by the stack machine;
+//! see [`Machine::run`].
 //!
 //! # Embedding
 //!
-//! [`Machine::eval`] evaluates to the end and tells by type how it ended ([`Outcome`]), with the
-//! places of errors ([`Failure`]). [`Machine::start`] and [`Machine::resume`] suspend where an atom
-//! is missing, the meter or a slice of steps is used up, the host interrupts, or a host function
-//! waits; the evaluation goes on exactly there ([`Suspended`]).
+//! [`Machine::eval`] evaluates to the end and returns the outcome as a type ([`Outcome`]), with the
+//! positions of errors ([`Failure`]). [`Machine::start`] and [`Machine::resume`] suspend when an
+//! atom is missing, the meter or a slice of steps is used up, the host interrupts, or a host
+//! function waits; the evaluation continues exactly there ([`Suspended`]).
 //!
 //! # Invariants
 //!
-//! - A program can fail, be charged and be stopped, and that is its value: nothing panics. An error
-//!   ends the calls that it is an argument of, and is an item of the lists that it stands in;
-//!   passing a limit ends the evaluation.
+//! - A program can fail, be charged and be stopped, and the result is its value: nothing panics. An
+//!   error ends the calls that it is an argument of, and is an item of the lists that contain it.
+//!   Exceeding a limit ends the evaluation.
 //! - The host's stack does not grow with a program's nesting.
 //! - The same program on the same atoms under the same limits has the same value, charge and steps:
 //!   on every target, in a new machine or one that evaluated other programs, however it was parsed
 //!   or read from atoms, and whether or not it was suspended in between.
-//! - A machine takes no more memory than its limits allow, for as long as it lives. What it keeps
-//!   from one evaluation to the next is code, at most a quarter of [`Limits::live_bytes`] and
-//!   16 MiB of it. An environment and what is bound in it belong to the host.
-//! - A missing atom is an error like any other to the program, and an [`Outcome`] to the host.
-//! - A host that panics in its store or functions leaves nothing of that evaluation to the next.
+//! - A machine takes no more memory than its limits allow, for as long as it lives. Between
+//!   evaluations it keeps only code, at most a quarter of [`Limits::live_bytes`] and at most 16
+//!   MiB. An environment and its values belong to the host.
+//! - A missing atom is an ordinary error for the program, and an [`Outcome`] for the host.
+//! - If the host panics in its store or functions, no state of that evaluation reaches the next
+//!   one.
 
 mod bytecode;
 mod compile;
@@ -99,12 +101,12 @@ use exec_context::{Account, Session, Stop};
 use host::Functions;
 use library::Library;
 
-/// The most that code takes which is kept between evaluations.
+/// Maximum size of the code that is kept between evaluations, in bytes.
 const KEPT_CODE_BYTES: u64 = 16 << 20;
-/// Values that stacks keep room for between evaluations, at most.
+/// Maximum number of values for which stacks keep capacity between evaluations.
 const KEPT_ITEMS: u64 = 4096;
 
-/// Evaluates expressions against a store of atoms.
+/// Virtual machine that evaluates expressions against a store of atoms.
 pub struct Machine<S: AtomSource + AtomSink> {
     store: S,
     limits: Limits,
@@ -127,13 +129,13 @@ impl<S: AtomSource + AtomSink> fmt::Debug for Machine<S> {
 }
 
 impl<S: AtomSource + AtomSink> Machine<S> {
-    /// A machine with the default limits and no limit on the meter.
+    /// Creates a machine with the default limits and an unlimited meter.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self::with_limits(store, Limits::DEFAULT)
     }
 
-    /// A machine with these limits and no limit on the meter.
+    /// Creates a machine with these limits and an unlimited meter.
     #[must_use]
     pub fn with_limits(store: S, limits: Limits) -> Self {
         let functions = Functions::default();
@@ -157,19 +159,19 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     /// Sets the number of steps after which [`Machine::start`] and [`Machine::resume`] suspend an
-    /// evaluation, at the next place where it can be; `None` for no such number.
+    /// evaluation, at the next point where that is possible; `None` means unlimited.
     pub const fn set_slice(&mut self, steps: Option<u64>) {
         self.slice = steps;
     }
 
     /// Sets a flag that another thread or a signal handler may set to interrupt an evaluation:
     /// [`Machine::eval`] then ends with `(error "eval" "interrupted")`, [`Machine::start`] and
-    /// [`Machine::resume`] suspend. The flag is never cleared here.
+    /// [`Machine::resume`] suspend. The machine never clears the flag.
     pub fn set_interrupt(&mut self, flag: Arc<AtomicBool>) {
         self.interrupt = Some(flag);
     }
 
-    /// The limits.
+    /// Returns the limits.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
@@ -180,28 +182,28 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         self.limits = limits;
     }
 
-    /// The store.
+    /// Returns the store.
     #[must_use]
     pub const fn store(&self) -> &S {
         &self.store
     }
 
-    /// The store, to be changed between evaluations.
+    /// Returns the store for changes between evaluations.
     pub const fn store_mut(&mut self) -> &mut S {
         &mut self.store
     }
 
-    /// The store, taken out.
+    /// Consumes the machine and returns the store.
     #[must_use]
     pub fn into_store(self) -> S {
         self.store
     }
 
-    /// Binds a name to a function of the host. It is called by `(args… name)`, or without
-    /// arguments by the name alone, and gets the values of its arguments. A script can neither
-    /// bind the name nor get hold of the function.
+    /// Binds a name to a function of the host. It is called by `(args… name)`, or without arguments
+    /// by the name alone, and gets the values of its arguments. A script can neither bind the name
+    /// nor obtain the function as a value.
     ///
-    /// Code that was compiled before is forgotten.
+    /// Discards all code that was compiled before.
     ///
     /// ```
     /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
@@ -219,7 +221,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// ```
     ///
     /// # Errors
-    /// When the name means something to the language.
+    /// Returns [`BindError::Reserved`] if the name is reserved by the language.
     pub fn bind<F>(&mut self, name: &str, function: F) -> Result<(), BindError>
     where
         F: FnMut(&mut HostCall<'_>) -> Result<Expr, HostFault> + Send + 'static,
@@ -229,28 +231,28 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         Ok(())
     }
 
-    /// Removes a host function; `false` if there was none of this name.
+    /// Removes a host function; returns `false` if none has this name.
     pub fn unbind(&mut self, name: &str) -> bool {
         let was_bound = self.functions.unbind(name);
         self.forget();
         was_bound
     }
 
-    /// The error that ended or suspended the last evaluation, as the store or a host function
-    /// made it.
+    /// Takes the error that ended or suspended the last evaluation, in the original type of the
+    /// store or host function.
     pub const fn take_host_error(
         &mut self,
     ) -> Option<HostError<<S as AtomSource>::Error, <S as AtomSink>::Error>> {
         self.error.take()
     }
 
-    /// Forgets all code that is kept for later evaluations, and gives its memory back.
+    /// Discards all code that is kept for later evaluations and releases its memory.
     pub fn forget(&mut self) {
         let library = Library::new(self.functions.names().clone());
         *self.evaluator = Evaluator::new(library);
     }
 
-    /// Evaluates `expr` in `env`, which keeps what the expression defines.
+    /// Evaluates `expr` in `env`, which keeps the definitions of the expression.
     pub fn eval(&mut self, expr: &Expr, env: &mut Env) -> Evaluation {
         self.finish_task(Task::Expr(expr), env)
     }
@@ -260,7 +262,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         match text::parse(source) {
             Ok(expr) => {
                 let evaluation = self.finish_task(Task::Expr(&expr), env);
-                // The expression is gone; functions that it defined live on.
+                // The expression is dropped; functions that it defined live on.
                 self.evaluator.library.note_gone(&expr);
                 evaluation
             }
@@ -295,14 +297,14 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     /// ```
     ///
     /// # Errors
-    /// When an expression cannot be parsed; then none is evaluated.
+    /// Returns the parse error of the first malformed expression; no expression is evaluated then.
     pub fn eval_all(&mut self, source: &str, env: &mut Env) -> Result<Evaluation, ParseError> {
         let exprs = Parser::new(source).collect::<Result<Vec<_>, _>>()?;
         Ok(self.finish_task(Task::Script(&exprs), env))
     }
 
-    /// Calls a function or stack form with values, as `(args… name)` would in a program. What was
-    /// compiled for an earlier call is not compiled again.
+    /// Calls a function or stack program with values, as `(args… name)` would in a program. Code
+    /// that was compiled for an earlier call is reused.
     ///
     /// ```
     /// use astreum_core::{atom::NoStore, expr::Expr, machine::{Env, Machine}};
@@ -329,18 +331,20 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         )
     }
 
-    /// Runs a stack program. Tokens that spell an opcode are that opcode, all others are literals.
+    /// Runs a stack program. Tokens equal to the name of an opcode are that opcode, all others are
+    /// literals.
     pub fn run(&mut self, code: &[Bytes]) -> Evaluation {
         self.run_program(&Program::new(code), &[])
     }
 
-    /// Runs a stack program that is decoded already, with arguments for its placeholders.
+    /// Runs a decoded stack program, with arguments for its placeholders.
     pub fn run_program(&mut self, program: &Program, arguments: &[Bytes]) -> Evaluation {
         self.finish_task(Task::Program { program, arguments }, &mut Env::new())
     }
 
-    /// Starts an evaluation that is suspended where it cannot go on at once: at a missing atom, a
-    /// refused charge, the end of a slice, an interrupt, or a host function that waits or fails.
+    /// Starts an evaluation that is suspended when it cannot continue immediately: at a missing
+    /// atom, a refused charge, the end of a slice, an interrupt, or a host function that waits or
+    /// fails.
     ///
     /// ```
     /// use astreum_core::atom::{Atom, AtomId, MemoryStore};
@@ -373,30 +377,31 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         self.progress(result)
     }
 
-    /// Goes on with an evaluation that was suspended, by this machine or another one with the same
-    /// host functions. It has to get the environment that it was started with; what it defined
-    /// outside of functions is in there.
+    /// Resumes an evaluation that was suspended by this machine or by another one with the same
+    /// host functions. `env` must be the environment in which it was started; its definitions
+    /// outside of functions are in there.
     pub fn resume(&mut self, suspended: Suspended, env: &mut Env) -> Progress {
         let result = self.go_on(suspended, env, true);
         self.progress(result)
     }
 
-    /// Goes on with an evaluation that was suspended, to its end: what suspends in
-    /// [`Machine::resume`] is handled as in [`Machine::eval`].
+    /// Resumes a suspended evaluation and runs it to its end: events that suspend in
+    /// [`Machine::resume`] are handled as in [`Machine::eval`].
     pub fn finish(&mut self, suspended: Suspended, env: &mut Env) -> Evaluation {
         let result = self.go_on(suspended, env, false);
         self.evaluation(result)
     }
 
-    /// Reads an evaluation that was [written down](Suspended::to_bytes), and the environment that
-    /// it was started in, to go on with it in this machine.
+    /// Decodes an evaluation that was [encoded as bytes](Suspended::to_bytes), and the environment
+    /// in which it was started, to resume it in this machine.
     ///
-    /// Bytes from a stranger can claim any charge and any values. They cannot make the machine
-    /// panic, nor take more than its limits and about fifty times their own length.
+    /// Untrusted bytes can claim any charge and any values. They cannot make the machine panic, or
+    /// take more than its limits and about fifty times their own length.
     ///
     /// # Errors
-    /// When the bytes are not a suspended evaluation, when its limits are over those of this
-    /// machine, or when it was suspended in a machine with other host functions.
+    /// Returns [`RestoreError::Malformed`] if the bytes are not a suspended evaluation,
+    /// [`RestoreError::Limits`] if its limits exceed those of this machine, and
+    /// [`RestoreError::HostFunctions`] if it was suspended in a machine with other host functions.
     pub fn restore(&self, bytes: &[u8]) -> Result<(Suspended, Env), RestoreError> {
         image::restore(bytes, &self.limits, self.functions.names())
     }
@@ -407,7 +412,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
     }
 
     fn begin(&mut self, task: Task<'_>, env: &mut Env, suspends: bool) -> Result<Expr, Stop> {
-        // A host that panicked may have left something.
+        // A host that panicked may have left state behind.
         self.evaluator.clear(self.kept_items());
         let meter = Meter::new(self.meter_limit);
         self.account.begin(&self.limits, meter, suspends);
@@ -455,7 +460,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         }
     }
 
-    /// The result of an evaluation that ended.
+    /// Returns the result of an evaluation that ended.
     fn evaluation(&mut self, result: Result<Expr, Stop>) -> Evaluation {
         let account = &mut self.account;
         let topic = if account.in_stack { "low_eval" } else { "eval" };
@@ -474,7 +479,7 @@ impl<S: AtomSource + AtomSink> Machine<S> {
                 };
                 (Expr::error(topic, message), Outcome::HostError)
             }
-            // Nothing else stops an evaluation that is not suspended.
+            // Only an interrupt remains, because the evaluation is not suspended here.
             (Err(_), _) => {
                 let topic = self.evaluator.topic();
                 (Expr::error(topic, "interrupted"), Outcome::Interrupted)
@@ -500,12 +505,12 @@ impl<S: AtomSource + AtomSink> Machine<S> {
         }
     }
 
-    /// Bytes that code may take between evaluations.
+    /// Returns the maximum size of code that is kept between evaluations, in bytes.
     fn kept_code_bytes(&self) -> u64 {
         (self.limits.live_bytes / 4).min(KEPT_CODE_BYTES)
     }
 
-    /// Values that stacks keep room for between evaluations.
+    /// Returns the number of values for which stacks keep capacity between evaluations.
     fn kept_items(&self) -> usize {
         let items = (self.limits.live_bytes / 1024).clamp(16, KEPT_ITEMS);
         usize::try_from(items).unwrap_or_default()

@@ -2,26 +2,26 @@
 
 use core::fmt;
 
-/// An opcode of the stack machine.
+/// Opcode of the stack machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Opcode {
     /// Adds two numbers.
     Add,
-    /// Bitwise not-and of two values.
+    /// Computes the bitwise not-and of two values.
     Nand,
-    /// Goes on at the token with this index.
+    /// Continues at the token with this index.
     Jump,
     /// Reads a key of the heap.
     HeapGet,
-    /// Sets a key of the heap.
+    /// Writes a key of the heap.
     HeapSet,
-    /// Makes an atom of a part of another one's data.
+    /// Creates an atom from a part of another atom's data.
     AtomSlice,
-    /// Makes a list atom.
+    /// Creates a list atom.
     AtomLink,
-    /// Makes an atom of the data of two others.
+    /// Creates an atom from the data of two others.
     AtomConcat,
-    /// Makes an atom.
+    /// Creates an atom.
     AtomNew,
     /// Reads a part of an atom's data.
     AtomLoad,
@@ -42,7 +42,7 @@ impl Opcode {
         Self::AtomLoad,
     ];
 
-    /// The token that spells it.
+    /// Returns the name of the opcode, which is its token.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,11 +59,11 @@ impl Opcode {
         }
     }
 
-    /// The opcode that a token spells, if it spells one.
+    /// Returns the opcode with this name, or `None` if the token is not an opcode.
     #[inline]
     #[must_use]
     pub fn from_token(token: &[u8]) -> Option<Self> {
-        // Most tokens are not opcodes, and most of those are shorter than any.
+        // Most tokens are not opcodes, and most of those are shorter than every opcode.
         if token.len() < 3 {
             return None;
         }

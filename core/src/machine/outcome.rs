@@ -9,38 +9,38 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// How an evaluation ended.
+/// Way in which an evaluation ended.
 ///
-/// A program cannot imitate any of these: they are told apart from its value, whatever that is.
+/// A program cannot forge an outcome: it is separate from the value, whatever the value is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The program ran to its end. Its value may be an error; then the program made it.
+    /// The program ran to its end. Its value may be an error, which the program then produced.
     Finished,
-    /// A limit was reached. Of all limits but the meter's this ends the evaluation; a refused
-    /// charge is an error to the program, which went on with that.
+    /// A limit was reached. Every limit except the meter's ends the evaluation; a refused charge is
+    /// an error value, with which the program continued.
     Limit(Exceeded),
     /// The host interrupted the evaluation.
     Interrupted,
-    /// An atom was missing. To the program that was an error like any other, with which it went
-    /// on; a host that gets the atom can evaluate again, or [suspend](super::Machine::start)
-    /// evaluations at missing atoms in the first place.
+    /// An atom was missing. For the program that was an ordinary error, with which it continued. A
+    /// host that gets the atom can evaluate again, or [suspend](super::Machine::start) evaluations
+    /// at missing atoms in the first place.
     Missing(Missing),
-    /// The store or a host function failed, which ended the evaluation. The error is at
+    /// The store or a host function failed, which ended the evaluation. The error is available from
     /// [`Machine::take_host_error`](super::Machine::take_host_error).
     HostError,
 }
 
-/// An atom that an evaluation needed.
+/// Atom that an evaluation needed but the store did not have.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Missing {
-    /// Its id.
+    /// Id of the atom.
     pub id: AtomId,
-    /// What is needed of it.
+    /// Part that is needed.
     pub wanted: Wanted,
 }
 
-/// What is needed of a missing atom.
+/// Part of a missing atom that is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Wanted {
     /// The atom alone.
@@ -49,22 +49,22 @@ pub enum Wanted {
     List,
 }
 
-/// An error of a host function.
+/// Error of a host function.
 pub type BoxError = Box<dyn core::error::Error + Send + Sync>;
 
-/// An error of the host, as the host made it: of the store that read or wrote, or of a function.
+/// Error of the host in its original type: of a read or write of the store, or of a function.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HostError<R, W> {
-    /// The store could not look for an atom.
+    /// The store failed to look up an atom.
     Read(R),
-    /// The store could not keep an atom.
+    /// The store failed to store an atom.
     Write(W),
     /// A host function failed.
     Function {
-        /// Its name.
+        /// Name of the function.
         name: Symbol,
-        /// Its error.
+        /// Error of the function.
         error: BoxError,
     },
 }
@@ -84,10 +84,10 @@ impl<R: fmt::Debug + fmt::Display, W: fmt::Debug + fmt::Display> core::error::Er
 {
 }
 
-/// Value of one evaluation, how it ended, and what it took.
+/// Result of an evaluation: value, outcome and usage.
 ///
-/// A program that fails is not a failure of the machine: its value is an error value, and what it
-/// used was used.
+/// A program that fails is not a failure of the machine: its value is an error value, and its usage
+/// is reported as usual.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evaluation {
     pub(super) value: Expr,
@@ -100,37 +100,37 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The value, which may be an error: see [`Expr::is_error`].
+    /// Returns the value, which may be an error: see [`Expr::is_error`].
     #[must_use]
     pub const fn value(&self) -> &Expr {
         &self.value
     }
 
-    /// The value, taken out.
+    /// Consumes the evaluation and returns its value.
     #[must_use]
     pub fn into_value(self) -> Expr {
         self.value
     }
 
-    /// How it ended: the first thing that happened which its value alone does not tell.
+    /// Returns the outcome: the first event that the value alone does not show.
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// What the meter charged.
+    /// Returns the amount charged to the meter.
     #[must_use]
     pub const fn used(&self) -> u64 {
         self.used
     }
 
-    /// How many steps it took, see [`Limits::steps`](super::Limits::steps).
+    /// Returns the number of steps, see [`Limits::steps`](super::Limits::steps).
     #[must_use]
     pub const fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// The first atom that was needed and not there.
+    /// Returns the id of the first missing atom, if the outcome is [`Outcome::Missing`].
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self.outcome {
@@ -139,21 +139,22 @@ impl Evaluation {
         }
     }
 
-    /// The first errors that the machine made, in the order in which they happened, with their
-    /// places. Some may be items of the value, some may have been replaced by later ones.
+    /// Returns the first errors that the machine raised, in order of occurrence, with their
+    /// positions. Some may be items of the value, some may have been replaced by later ones.
     #[must_use]
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
 
-    /// How many errors the machine made; [`Evaluation::failures`] holds at most 16 of them.
+    /// Returns the number of errors that the machine raised; [`Evaluation::failures`] has at most
+    /// 16 of them.
     #[must_use]
     pub const fn failure_count(&self) -> u64 {
         self.failure_count
     }
 
-    /// Why the source of [`Machine::eval_source`](super::Machine::eval_source) is not an
-    /// expression.
+    /// Returns the reason the source of [`Machine::eval_source`](super::Machine::eval_source) is
+    /// not an expression.
     #[must_use]
     pub const fn parse_error(&self) -> Option<&ParseError> {
         self.parse_error.as_ref()

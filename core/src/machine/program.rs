@@ -1,10 +1,10 @@
-//! Stack programs, decoded once.
+//! Decoded stack programs.
 //!
-//! There is exactly one operation for each token, so a token's index is its operation's and a jump
-//! needs no table. Where a token starts a sequence that has an operation of its own (such as
-//! "push this, then add"), its operation stands for the whole sequence; the tokens inside keep
-//! theirs, for jumps that land there. Every such sequence starts with a literal, so that one can
-//! always go on a token at a time: push the literal, then the next token.
+//! There is exactly one operation for each token, so a token's index is that of its operation and a
+//! jump needs no table. If a token starts a sequence that has its own operation (such as "push
+//! this, then add"), its operation stands for the whole sequence; the tokens inside the sequence
+//! keep theirs, for jumps that target them. Every such sequence starts with a literal, so it can
+//! always run one token at a time instead: push the literal, then continue with the next token.
 
 use super::opcode::Opcode;
 use super::word::Word;
@@ -14,10 +14,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Literals that get a heap slot of their own: as many as a slot number counts, and one for "none".
+/// Maximum number of literals with a heap slot: all values of a slot number except 0, which means
+/// none.
 const MAX_SLOTS: usize = 255;
 
-/// A stack program, decoded: worth keeping for code that runs more than once. Clones share it.
+/// Decoded stack program, useful for code that runs more than once. Clones share it.
 ///
 /// ```
 /// use astreum_core::{atom::NoStore, expr::{Bytes, Expr}, machine::{Machine, Program}, text};
@@ -35,20 +36,20 @@ const MAX_SLOTS: usize = 255;
 #[derive(Clone)]
 pub struct Program(Arc<Code>);
 
-/// What a program is decoded to.
+/// Decoded form of a program.
 pub(super) struct Code {
     pub(super) ops: Vec<Op>,
-    /// The operations before sequences are joined: one for each token, literals and arguments by
+    /// Operations before sequences are joined: one for each token, with literals and arguments by
     /// their number.
     pub(super) plain: Vec<Op>,
     pub(super) literals: Vec<Word>,
-    /// The literals that have a heap slot, sorted; a literal's slot number is in the literal.
+    /// Literals with a heap slot, sorted; the slot number is stored in the literal.
     pub(super) keys: Vec<Word>,
-    /// A bit for each residue that a key has: most words are found not to be a key by it.
+    /// Bit set of the residues of the keys; it identifies most words that are not keys.
     residues: u64,
 }
 
-/// One token before it is an operation.
+/// Token that is not yet an operation.
 #[derive(Clone)]
 pub(super) enum Token {
     Opcode(Opcode),
@@ -58,7 +59,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// What a token of a program means.
+    /// Decodes a token of a program.
     pub(super) fn new(token: &[u8]) -> Self {
         match Opcode::from_token(token) {
             Some(opcode) => Self::Opcode(opcode),
@@ -66,7 +67,7 @@ impl Token {
         }
     }
 
-    /// The same, for a token whose bytes may be shared.
+    /// Decodes a token whose bytes may be shared.
     pub(super) fn from_bytes(token: &Bytes) -> Self {
         match Opcode::from_token(token) {
             Some(opcode) => Self::Opcode(opcode),
@@ -75,12 +76,12 @@ impl Token {
     }
 }
 
-/// Reason why a list is not a program, see [`Program::with_arguments`].
+/// Reason a list is not a program, see [`Program::with_arguments`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ProgramError {
-    /// The index of the token.
+    /// Index of the token.
     pub token: usize,
-    /// What is wrong with it.
+    /// Kind of the error.
     pub kind: ProgramErrorKind,
 }
 
@@ -88,9 +89,9 @@ pub struct ProgramError {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ProgramErrorKind {
-    /// A `$` without a number behind it.
+    /// A `$` without a number after it.
     Placeholder,
-    /// A `$n` past the last argument.
+    /// A `$n` beyond the last argument.
     Argument,
     /// A list: only the evaluator can evaluate one inside a program.
     List,
@@ -109,30 +110,30 @@ impl fmt::Display for ProgramError {
 
 impl core::error::Error for ProgramError {}
 
-/// An operation; the docs of those that stand for several tokens list them.
+/// Operation; an operation that stands for several tokens documents them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {
     Plain(Opcode),
     Push(usize),
     Argument(usize),
-    /// literal add
+    /// `literal add`
     AddLiteral(usize),
-    /// literal nand
+    /// `literal nand`
     NandLiteral(usize),
-    /// literal jump, where the literal is the index of a token
+    /// `literal jump`, where the literal is the index of a token
     JumpTo(usize),
-    /// key `heap_get`
+    /// `key heap_get`
     Get(u8),
-    /// key `heap_get` jump
+    /// `key heap_get jump`
     JumpFrom(u8),
-    /// key `heap_get` `heap_get` jump
+    /// `key heap_get heap_get jump`
     JumpThrough(u8),
-    /// key literal `heap_set`
+    /// `key literal heap_set`
     Set {
         slot: u8,
         literal: usize,
     },
-    /// key key `heap_get` literal add `heap_set`
+    /// `key key heap_get literal add heap_set`
     Increase {
         slot: u8,
         literal: usize,
@@ -140,19 +141,21 @@ pub(super) enum Op {
 }
 
 impl Program {
-    /// Decodes a program. Tokens that spell an opcode are that opcode, all others are literals.
+    /// Decodes a program. Tokens equal to the name of an opcode are that opcode, all others are
+    /// literals.
     #[must_use]
     pub fn new(code: &[Bytes]) -> Self {
         Self::assemble(code.iter().map(Token::from_bytes).collect())
     }
 
-    /// Decodes the body of a stack form that takes this many arguments: symbols are opcodes, `$n`
-    /// is the argument with this index, other symbols are their names as bytes.
+    /// Decodes the body of a stack program that takes `count` arguments. Symbols equal to the name
+    /// of an opcode are that opcode, `$n` is the argument with this index, and other symbols are
+    /// their names as bytes.
     ///
-    /// Unlike in an `sk` form an argument is never an opcode, whatever it spells.
+    /// Unlike in an `sk` form an argument is never an opcode, even if it equals the name of one.
     ///
     /// # Errors
-    /// When a token is a list, a `$` without a number, or a `$n` past the last argument.
+    /// Fails if a token is a list, a `$` without a number, or a `$n` beyond the last argument.
     pub fn with_arguments(body: &[Expr], count: usize) -> Result<Self, ProgramError> {
         let token = |(token, item): (usize, &Expr)| {
             let wrong = |kind| ProgramError { token, kind };
@@ -173,7 +176,7 @@ impl Program {
         Ok(Self::assemble(tokens.collect::<Result<_, _>>()?))
     }
 
-    /// A program of these tokens.
+    /// Creates a program from its tokens.
     pub(super) fn assemble(tokens: Vec<Token>) -> Self {
         let mut plain = Vec::with_capacity(tokens.len());
         let mut literals = Vec::new();
@@ -190,7 +193,7 @@ impl Program {
         Self::link(plain, literals)
     }
 
-    /// A program of plain operations on these literals.
+    /// Creates a program from plain operations on these literals.
     fn link(plain: Vec<Op>, literals: Vec<Word>) -> Self {
         let mut code = Code {
             ops: plain.clone(),
@@ -204,7 +207,7 @@ impl Program {
         Self(Arc::new(code))
     }
 
-    /// The same program, in which arguments that spell an opcode are that opcode.
+    /// Returns the same program in which arguments equal to the name of an opcode are that opcode.
     pub(super) fn substituted(&self, arguments: &[Word]) -> Self {
         let plain = self.0.plain.iter().map(|op| {
             let opcode = match op {
@@ -218,13 +221,13 @@ impl Program {
         Self::link(plain.collect(), self.0.literals.clone())
     }
 
-    /// How many tokens it has.
+    /// Returns the number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.plain.len()
     }
 
-    /// Whether it has no token.
+    /// Returns whether the program has no tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.plain.is_empty()
@@ -234,7 +237,7 @@ impl Program {
         &self.0
     }
 
-    /// The opcode that the token with this index spells.
+    /// Returns the opcode of the token with this index, if it is one.
     pub(super) fn opcode(&self, token: usize) -> Option<Opcode> {
         match self.0.plain.get(token) {
             Some(Op::Plain(opcode)) => Some(*opcode),
@@ -242,7 +245,7 @@ impl Program {
         }
     }
 
-    /// Its tokens.
+    /// Returns the tokens.
     pub(super) fn tokens(&self) -> impl ExactSizeIterator<Item = Token> {
         self.0.plain.iter().map(|op| match *op {
             Op::Plain(opcode) => Token::Opcode(opcode),
@@ -251,13 +254,13 @@ impl Program {
                 let literal = self.0.literals.get(index);
                 Token::Literal(literal.cloned().unwrap_or(Word::EMPTY))
             }
-            // Plain operations are none of the others.
+            // Unreachable: plain operations are only the kinds above.
             _ => Token::Literal(Word::EMPTY),
         })
     }
 }
 
-/// Its tokens, as in `[0x01 $0 add]`.
+/// Formats the tokens, as in `[0x01 $0 add]`.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = f.debug_list();
@@ -273,7 +276,7 @@ impl fmt::Debug for Program {
 }
 
 impl Code {
-    /// Numbers the distinct short literals, any of which may be a heap key.
+    /// Numbers the distinct short literals, each of which may be a heap key.
     fn assign_slots(&mut self) {
         let heap = [Op::Plain(Opcode::HeapGet), Op::Plain(Opcode::HeapSet)];
         if !self.ops.iter().any(|op| heap.contains(op)) {
@@ -297,8 +300,8 @@ impl Code {
         self.residues = residues.fold(0, |all, bit: u64| all | bit);
     }
 
-    /// Puts the longest sequence that starts at each token into that token's place. Forwards, so
-    /// that the tokens behind it are still plain.
+    /// Replaces each token's operation with that of the longest sequence that starts there. Runs
+    /// forwards, so that the following tokens are still plain.
     fn join(&mut self) {
         for start in 0..self.ops.len() {
             let Some(tokens @ [first, ..]) = self.ops.get(start..) else {
@@ -351,19 +354,19 @@ impl Code {
         }
     }
 
-    /// The slot of the literal at `index`, if it has one.
+    /// Returns the slot of the literal at `index`, if it has one.
     fn slot(&self, index: usize) -> Option<u8> {
         self.literals.get(index)?.slot()
     }
 
-    /// The literal at `index`.
+    /// Returns the literal at `index`.
     #[inline]
     pub(super) fn literal(&self, index: usize) -> &Word {
         static EMPTY: Word = Word::EMPTY;
         self.literals.get(index).unwrap_or(&EMPTY)
     }
 
-    /// The slot of `key`, if it has one.
+    /// Returns the slot of `key`, if it has one.
     #[inline]
     pub(super) fn slot_of(&self, key: &Word) -> Option<u8> {
         if let Some(slot) = key.slot() {

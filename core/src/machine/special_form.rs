@@ -1,9 +1,9 @@
-//! Lists that the language gives a meaning to.
+//! Special forms: `fn` and `sk`.
 
 use crate::expr::Expr;
 use alloc::vec::Vec;
 
-/// A list that can be called, and evaluates to itself.
+/// Special form: a list that can be called and evaluates to itself.
 #[derive(Clone, Copy)]
 pub(super) enum Form<'e> {
     /// `(body sk)`; items before the body are ignored.
@@ -13,7 +13,7 @@ pub(super) enum Form<'e> {
 }
 
 impl<'e> Form<'e> {
-    /// The form that a list is, if it is one.
+    /// Returns the special form of a list, if it is one.
     #[inline]
     pub(super) fn new(items: &'e [Expr]) -> Option<Self> {
         let (tail, before) = items.split_last()?;
@@ -25,11 +25,11 @@ impl<'e> Form<'e> {
     }
 }
 
-/// Names that mean something at the tail or head of a list.
+/// Names with a special meaning at the tail or head of a list.
 pub(super) const RESERVED: [&str; 5] = ["def", "ref", "fn", "sk", crate::expr::ERROR_SYMBOL];
 
-/// The index in a placeholder `$index`, from the digits behind the `$`. Indices that no list of
-/// arguments reaches come out as the largest.
+/// Returns the index in a placeholder `$index`, from the digits after the `$`. An index too large
+/// for a `usize` becomes the largest one.
 pub(super) fn placeholder(digits: &str) -> Option<usize> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
@@ -37,8 +37,8 @@ pub(super) fn placeholder(digits: &str) -> Option<usize> {
     Some(digits.parse().unwrap_or(usize::MAX))
 }
 
-/// The bytes that the hexadecimal argument of a `ref` names: `0x` may stand in front, an odd digit
-/// counts alone.
+/// Decodes the hexadecimal argument of a `ref`: an optional `0x`, then digits; with an odd number
+/// of digits the first one is a byte of its own.
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let digits = digits.unwrap_or(text).as_bytes();

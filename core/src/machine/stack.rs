@@ -1,16 +1,16 @@
-//! The stack machine: a stack, a heap of named values, and ten opcodes.
+//! Stack machine: a stack, a heap of named values, and ten opcodes.
 //!
-//! Costs and order are the reference's: within an opcode first the stack is checked, then the
-//! arguments, then the store; then the charge is made, and only then something happens. A jump is
-//! charged before its target is checked.
+//! Costs and order are those of the reference: an opcode first checks the stack, then the
+//! arguments, then the store; then it is charged, and only then it takes effect. A jump is charged
+//! before its target is checked.
 //!
 //! Invariants:
-//! - Steps are counted where a program jumps, by the tokens it ran since the last jump: a program
-//!   that does not jump ends with its code.
-//! - The heap holds no empty values: an absent key and an empty value read the same.
-//! - A run that stops can go on: with [`Stop::Retry`] nothing of the token has happened yet, with
-//!   [`Stop::Pause`] and [`Stop::Measure`] all of it has. Operations that stand for several tokens
-//!   run only if they run to their end; if not, their tokens run one at a time.
+//! - Steps are counted at jumps, by the number of tokens run since the last jump: a program without
+//!   jumps ends with its code.
+//! - The heap has no empty values: an absent key and an empty value read the same.
+//! - A stopped run can continue: with [`Stop::Retry`] the token has had no effect yet, with
+//!   [`Stop::Pause`] and [`Stop::Measure`] it has completed. Operations that stand for several
+//!   tokens run only if they complete; otherwise their tokens run one at a time.
 
 use super::error::ErrorKind;
 use super::exec_context::{Session, Stop, Store};
@@ -27,26 +27,26 @@ static EMPTY: Word = Word::EMPTY;
 const UNDERFLOW: Stop = Stop::Failed(ErrorKind::Underflow);
 const BAD_JUMP: Stop = Stop::Failed(ErrorKind::BadJump);
 
-/// The stack and the heap; kept between runs for their memory.
+/// Stack and heap; reused between runs for their memory.
 #[derive(Default)]
 pub(super) struct StackMachine {
     stack: Vec<Word>,
     heap: Heap,
-    /// The next token, and where the tokens start whose steps are not counted yet.
+    /// Index of the next token, and of the first token whose steps are not counted yet.
     pc: usize,
     block: usize,
 }
 
-/// Values by key. Keys that stand in the program have a slot, all others are in the tree.
+/// Values by key. Keys that occur in the program have a slot; all others are in the tree.
 #[derive(Default)]
 struct Heap {
-    /// By slot number; the first is not used.
+    /// Values by slot number; the first element is not used.
     slots: Vec<Word>,
     tree: BTreeMap<Word, Word>,
     entries: usize,
 }
 
-/// Where a run is.
+/// Position of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Position {
     pub(super) pc: usize,
@@ -62,7 +62,7 @@ impl StackMachine {
         (self.pc, self.block) = (0, 0);
     }
 
-    /// Ends a run; keeps room for `kept` values.
+    /// Ends a run; keeps capacity for `kept` values.
     #[inline]
     pub(super) fn end(&mut self, kept: usize) {
         self.heap.clear();
@@ -72,17 +72,17 @@ impl StackMachine {
         }
     }
 
-    /// The token that a run stopped at.
+    /// Returns the index of the token at which a run stopped.
     pub(super) const fn token(&self) -> usize {
         self.pc
     }
 
-    /// How many values are on the stack.
+    /// Returns the number of values on the stack.
     pub(super) const fn depth(&self) -> usize {
         self.stack.len()
     }
 
-    /// Where a run is, to go on there later.
+    /// Returns the position of a run, to continue it later.
     pub(super) const fn position(&self) -> Position {
         Position {
             pc: self.pc,
@@ -90,12 +90,12 @@ impl StackMachine {
         }
     }
 
-    /// The values on the stack.
+    /// Returns the values on the stack.
     pub(super) fn stack(&self) -> &[Word] {
         &self.stack
     }
 
-    /// Keys and values on the heap.
+    /// Returns the keys and values on the heap.
     pub(super) fn heap<'m>(
         &'m self,
         program: &'m Program,
@@ -107,8 +107,8 @@ impl StackMachine {
         slots.chain(&self.heap.tree)
     }
 
-    /// Puts a run back that [`StackMachine::position`], [`StackMachine::stack`] and
-    /// [`StackMachine::heap`] described.
+    /// Restores a run from the results of [`StackMachine::position`], [`StackMachine::stack`] and
+    /// [`StackMachine::heap`].
     pub(super) fn restore(
         &mut self,
         program: &Program,
@@ -124,8 +124,8 @@ impl StackMachine {
         (self.pc, self.block) = (position.pc, position.block);
     }
 
-    /// Goes on with a run; `arguments` are what the program's [`Op::Argument`]s push, `others` is
-    /// asked how many bytes are alive beside the machine's own.
+    /// Continues a run. `arguments` are the values that the program's [`Op::Argument`]s push;
+    /// `others` returns the number of live bytes outside the stack machine.
     #[inline]
     pub(super) fn run<S: Store>(
         &mut self,
@@ -158,7 +158,7 @@ impl StackMachine {
         let (mut pc, mut block) = (self.pc, self.block);
         // A local copy stays in a register.
         let mut meter = session.account.meter;
-        // Stops in front of the token, whose operation has counted `pc` up by one.
+        // Stops before the token; its operation has already incremented `pc`.
         macro_rules! leave {
             ($stop:expr) => {{
                 session.account.meter = meter;
@@ -166,7 +166,7 @@ impl StackMachine {
                 return Err($stop);
             }};
         }
-        // Stops behind the token if there is a reason to.
+        // Stops after the token if the result is a stop.
         macro_rules! done {
             ($result:expr) => {
                 if let Err(stop) = $result {
@@ -185,7 +185,7 @@ impl StackMachine {
                 }
             }};
         }
-        // Makes sure that one value can be pushed.
+        // Checks that one value can be pushed.
         macro_rules! room {
             () => {
                 if self.stack.len() >= max_items {
@@ -194,7 +194,7 @@ impl StackMachine {
                 }
             };
         }
-        // Runs the first token of a sequence alone; the others follow.
+        // Runs only the first token of a sequence; the others follow.
         macro_rules! singly {
             () => {{
                 room!();
@@ -206,13 +206,13 @@ impl StackMachine {
         }
         macro_rules! jump {
             ($target:expr) => {{
-                // Blocks run forwards: the counter has passed where the block began.
+                // Blocks run forwards: the counter is beyond the start of the block.
                 let ran = pc - block;
                 (pc, block) = ($target, $target);
                 done!(session.spend(ran as u64));
             }};
         }
-        // Counts the value that was computed last, in memory and in steps.
+        // Counts the last computed value, in memory and in steps.
         macro_rules! account_top {
             () => {
                 if let Some(Word::Long(bytes)) = self.stack.last() {
@@ -378,7 +378,7 @@ impl StackMachine {
                     let Some(a) = self.heap.slot_mut(slot) else {
                         singly!()
                     };
-                    // What reading and adding cost, and the most that writing the sum can.
+                    // Cost of reading and adding, and the maximum cost of writing the sum.
                     let lens = a.len() as u64 + b.len() as u64;
                     let most = a.len().max(b.len()) as u64 + 1;
                     if self.stack.len() + 3 > max_items || !meter.has(1 + lens + most) {
@@ -406,7 +406,8 @@ impl StackMachine {
                             meter = session.account.meter;
                             done!(session.spend_bytes(len));
                         }
-                        // What was charged for what did not happen is charged again.
+                        // The charge of an operation that did not happen is undone; it is charged
+                        // again.
                         Err(Stop::Retry) => leave!(Stop::Retry),
                         Err(stop) => {
                             meter = session.account.meter;
@@ -428,7 +429,8 @@ impl StackMachine {
         Err(Stop::Failed(ErrorKind::BadStack))
     }
 
-    /// Bytes outside the values themselves; a value that stands in two places counts twice.
+    /// Returns the number of bytes outside the values themselves; a value that occurs twice counts
+    /// twice.
     pub(super) fn live_bytes(&self) -> u64 {
         let heap = self.heap.tree.iter().flat_map(|(key, value)| [key, value]);
         let values = self.stack.iter().chain(&self.heap.slots).chain(heap);
@@ -437,8 +439,8 @@ impl StackMachine {
         })
     }
 
-    /// Runs an opcode that works on atoms; returns the number of bytes it worked through. The
-    /// stack changes only if it succeeds.
+    /// Runs an opcode that works on atoms; returns the number of bytes that it processed. The stack
+    /// changes only on success.
     fn atom_opcode<S: Store>(
         &mut self,
         opcode: Opcode,
@@ -521,7 +523,7 @@ impl StackMachine {
 }
 
 impl Heap {
-    /// Empties it, with a slot for each of the program's keys.
+    /// Clears the heap and creates a slot for each of the program's keys.
     #[inline]
     fn reset(&mut self, code: &Code) {
         self.clear();
@@ -595,7 +597,7 @@ fn push(stack: &mut Vec<Word>, value: &Word) {
     }
 }
 
-/// At most `len` bytes of `data` from `start` on: fewer where the data ends.
+/// Returns at most `len` bytes of `data` from `start` on: fewer if the data ends earlier.
 fn cut(data: &[u8], start: usize, len: usize) -> &[u8] {
     let rest = data.get(start..).unwrap_or_default();
     rest.get(..len).unwrap_or(rest)

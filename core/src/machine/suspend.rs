@@ -1,4 +1,4 @@
-//! Evaluations that are suspended and go on later.
+//! Suspended evaluations.
 
 use super::eval::Evaluator;
 use super::exec_context::Account;
@@ -9,17 +9,17 @@ use crate::expr::{Expr, Symbol};
 use alloc::boxed::Box;
 use core::fmt;
 
-/// How far an evaluation came.
+/// Progress of an evaluation.
 #[derive(Debug)]
 pub enum Progress {
-    /// It ended.
+    /// The evaluation ended.
     Done(Evaluation),
-    /// It waits for something.
+    /// The evaluation is suspended.
     Suspended(Suspended),
 }
 
 impl Progress {
-    /// The result, if the evaluation ended.
+    /// Returns the result if the evaluation ended.
     #[must_use]
     pub fn done(self) -> Option<Evaluation> {
         match self {
@@ -29,41 +29,41 @@ impl Progress {
     }
 }
 
-/// What a suspended evaluation waits for.
+/// Reason an evaluation is suspended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nothing: the slice of steps is used up, see
-    /// [`Machine::set_slice`](super::Machine::set_slice).
+    /// The slice of steps is used up, see [`Machine::set_slice`](super::Machine::set_slice). It can
+    /// be resumed at any time.
     Slice,
-    /// The host interrupted it. It goes on when it is resumed with the flag cleared.
+    /// The host interrupted it. It continues when it is resumed with the flag cleared.
     Interrupted,
-    /// An atom is missing. It goes on when it is resumed and the store has the atom.
+    /// An atom is missing. It continues when it is resumed and the store has the atom.
     Missing(Missing),
-    /// The meter refused a charge. It goes on when it is resumed after a
+    /// The meter refused a charge. It continues when it is resumed after a
     /// [grant](Suspended::grant).
     Meter {
-        /// The charge.
+        /// Amount of the charge.
         cost: u64,
     },
     /// A host function has no value yet. It is called again when the evaluation is resumed, unless
     /// the host [answers](Suspended::answer) for it.
     HostFunction {
-        /// Its name.
+        /// Name of the function.
         name: Symbol,
     },
-    /// The store or a host function failed; the error is at
-    /// [`Machine::take_host_error`](super::Machine::take_host_error). It is tried again when the
-    /// evaluation is resumed.
+    /// The store or a host function failed; the error is available from
+    /// [`Machine::take_host_error`](super::Machine::take_host_error). The operation is retried when
+    /// the evaluation is resumed.
     HostError,
 }
 
-/// An evaluation that is suspended: everything that it needs to go on exactly where it stopped,
-/// but the environment.
+/// Suspended evaluation: the complete state to continue exactly where it stopped, except the
+/// environment.
 ///
-/// It can be sent to another thread, resumed by another machine, and
-/// [written down](Suspended::to_bytes). To end the evaluation, drop it: what it defined outside of
-/// functions is in the environment.
+/// It can be sent to another thread, resumed by another machine, and [encoded as
+/// bytes](Suspended::to_bytes). To end the evaluation, drop it: its definitions outside of
+/// functions are in the environment.
 pub struct Suspended {
     pub(super) evaluator: Box<Evaluator>,
     pub(super) account: Account,
@@ -71,19 +71,19 @@ pub struct Suspended {
 }
 
 impl Suspended {
-    /// What it waits for.
+    /// Returns the reason it is suspended.
     #[must_use]
     pub const fn reason(&self) -> &Reason {
         &self.reason
     }
 
-    /// The meter.
+    /// Returns the meter.
     #[must_use]
     pub const fn meter(&self) -> Meter {
         self.account.meter
     }
 
-    /// How many steps it took so far.
+    /// Returns the number of steps so far.
     #[must_use]
     pub const fn steps(&self) -> u64 {
         self.account.steps
@@ -94,9 +94,9 @@ impl Suspended {
         self.account.meter.grant(n);
     }
 
-    /// Decides that what it waits for will not come: the operation fails as it does in
-    /// [`Machine::eval`](super::Machine::eval). The error of a missing atom or a refused charge is
-    /// the program's, which goes on with it; the host's own ends the evaluation.
+    /// Decides that the awaited data will not be available: the operation fails as it does in
+    /// [`Machine::eval`](super::Machine::eval). A missing atom or a refused charge is then an error
+    /// of the program, which continues with it; an error of the host ends the evaluation.
     pub fn refuse(&mut self) {
         self.account.answer = match self.reason {
             Reason::Missing(_) | Reason::Meter { .. } | Reason::HostError => Some(Answer::Refused),
@@ -105,7 +105,7 @@ impl Suspended {
         };
     }
 
-    /// The host function that it waits for, and its arguments.
+    /// Returns the name of the host function that it waits for, and the arguments.
     #[must_use]
     pub fn host_call(&self) -> Option<(&str, &[Expr])> {
         let Reason::HostFunction { name } = &self.reason else {
@@ -114,7 +114,7 @@ impl Suspended {
         Some((name, self.evaluator.host_arguments()))
     }
 
-    /// Gives the value of the host function that it waits for, or its error. Does nothing if it
+    /// Supplies the value of the host function that it waits for, or its error. Does nothing if it
     /// waits for something else.
     pub fn answer(&mut self, result: Result<Expr, BoxError>) {
         if matches!(self.reason, Reason::HostFunction { .. }) {

@@ -1,35 +1,35 @@
-//! Symbol table: symbols as numbers, and what each is bound to at this moment.
+//! Interned symbol table: symbols as numbers, with their current bindings.
 //!
-//! A function sees the bindings of its caller, so at any moment a symbol has exactly one value
-//! that counts. It stands in the symbol's slot; opening a scope puts the parameters' old values
-//! aside, closing it puts them back.
+//! A function sees the bindings of its caller, so at any time a symbol has exactly one effective
+//! value. It is in the symbol's slot. Opening a scope saves the old values of the parameters, and
+//! closing it restores them.
 
 use super::Env;
 use crate::expr::{Expr, Symbol};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// The binding of a symbol.
+/// Binding of a symbol.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) value: Option<Expr>,
-    /// Whether `value` is the binding; if not, the environment is still to be asked.
+    /// Set if `value` is the binding; otherwise the environment has not been read yet.
     pub(super) known: bool,
-    /// Whether the environment gave it.
+    /// Set if the value comes from the environment.
     pub(super) given: bool,
     pub(super) callee: Callee,
 }
 
-/// What calling a value means, as far as that was looked into.
+/// Target of a call of a value, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum Callee {
     #[default]
     Unknown,
-    /// It is not a form.
+    /// The value is not a special form.
     None,
-    /// A function, in this block.
+    /// Function, in this block.
     Function(usize),
-    /// A stack program, in this block for this many arguments.
+    /// Stack program, in this block for this many arguments.
     Stack { block: usize, count: usize },
 }
 
@@ -39,14 +39,14 @@ pub(super) struct Symbols {
     numbers: BTreeMap<Symbol, usize>,
     symbols: Vec<Symbol>,
     slots: Vec<Slot>,
-    /// Slots that an environment filled.
+    /// Slots to clear after the evaluation.
     filled: Vec<usize>,
     /// Values that inner scopes hide, the innermost last.
     hidden: Vec<(usize, Slot)>,
 }
 
 impl Symbols {
-    /// The number of a symbol.
+    /// Returns the number of a symbol; adds the symbol if it is new.
     pub(super) fn number(&mut self, symbol: &Symbol) -> usize {
         if let Some(number) = self.numbers.get(symbol) {
             return *number;
@@ -62,7 +62,7 @@ impl Symbols {
         self.symbols.get(number)
     }
 
-    /// The symbol's slot, filled from `env` if it was not asked before.
+    /// Returns the symbol's slot, filled from `env` on first use.
     #[inline]
     pub(super) fn slot(&mut self, number: usize, env: &Env) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(number)?;
@@ -80,7 +80,7 @@ impl Symbols {
         Some(slot)
     }
 
-    /// Gives a symbol a value until the scope is left.
+    /// Binds a symbol to a value until the scope is left.
     #[inline]
     pub(super) fn bind(&mut self, number: usize, value: Expr) {
         if let Some(slot) = self.slots.get_mut(number) {
@@ -94,8 +94,8 @@ impl Symbols {
         }
     }
 
-    /// Gives a symbol a value outside of all scopes. Returns the value that the environment gave it
-    /// before.
+    /// Binds a symbol to a value outside of all scopes. Returns the previous value if it came from
+    /// the environment.
     pub(super) fn bind_global(
         &mut self,
         number: usize,
@@ -117,7 +117,7 @@ impl Symbols {
         old.value.filter(|_| old.given)
     }
 
-    /// How many values are hidden: where a scope starts.
+    /// Returns the number of hidden values, which marks the start of a scope.
     #[inline]
     pub(super) fn mark(&self) -> usize {
         self.hidden.len()
@@ -135,7 +135,7 @@ impl Symbols {
         }
     }
 
-    /// Forgets all values, and keeps room for `kept` of them.
+    /// Clears all values and keeps capacity for `kept` of them.
     pub(super) fn forget_values(&mut self, kept: usize) {
         self.unwind(0);
         for number in self.filled.drain(..) {
@@ -147,27 +147,27 @@ impl Symbols {
         shrink(&mut self.filled, kept);
     }
 
-    /// All values that are bound, hidden ones too.
+    /// Returns all bound values, including hidden ones.
     pub(super) fn values(&self) -> impl Iterator<Item = &Expr> {
         let hidden = self.hidden.iter().map(|(_, slot)| slot);
         let slots = self.slots.iter().chain(hidden);
         slots.filter_map(|slot| slot.value.as_ref())
     }
 
-    /// The values that the environment gave.
+    /// Returns the values that come from the environment.
     pub(super) fn given(&self) -> impl Iterator<Item = &Expr> {
         let hidden = self.hidden.iter().map(|(_, slot)| slot);
         let given = self.slots.iter().chain(hidden).filter(|slot| slot.given);
         given.filter_map(|slot| slot.value.as_ref())
     }
 
-    /// Bindings that scopes hide, the outermost first.
+    /// Returns the bindings that scopes hide, the outermost first.
     pub(super) fn hidden(&self) -> &[(usize, Slot)] {
         &self.hidden
     }
 
-    /// Bindings that did not come from the environment, the innermost of each symbol, in the order
-    /// of the symbols.
+    /// Returns the bindings that did not come from the environment, only the innermost of each
+    /// symbol, in symbol order.
     pub(super) fn made(&self) -> impl Iterator<Item = (&Symbol, Option<&Expr>)> {
         self.numbers.iter().filter_map(|(symbol, number)| {
             let slot = self.slots.get(*number)?;
@@ -175,7 +175,7 @@ impl Symbols {
         })
     }
 
-    /// Puts a binding back that [`Symbols::hidden`] listed.
+    /// Restores a binding that [`Symbols::hidden`] returned.
     pub(super) fn restore_hidden(
         &mut self,
         number: usize,
@@ -193,7 +193,7 @@ impl Symbols {
         self.hidden.push((number, slot));
     }
 
-    /// Puts a binding back that [`Symbols::made`] listed.
+    /// Restores a binding that [`Symbols::made`] returned.
     pub(super) fn restore_made(&mut self, number: usize, value: Option<Expr>) {
         if let Some(slot) = self.slots.get_mut(number) {
             self.filled.push(number);
@@ -207,7 +207,7 @@ impl Symbols {
     }
 }
 
-/// Gives back memory of an empty vector that has room for more than `kept` items.
+/// Releases memory of an empty vector that has capacity for more than `kept` items.
 pub(super) fn shrink<T>(items: &mut Vec<T>, kept: usize) {
     if items.capacity() > kept {
         items.shrink_to(kept);

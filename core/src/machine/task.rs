@@ -1,22 +1,23 @@
-//! What a machine can be asked to evaluate.
+//! Tasks for a machine.
 
 use super::Program;
 use crate::expr::{Bytes, Expr};
 
-/// Something to evaluate, see [`Machine::start`](super::Machine::start).
+/// Task to evaluate, see [`Machine::start`](super::Machine::start).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Task<'a> {
     /// One expression.
     Expr(&'a Expr),
-    /// Expressions in order, as one evaluation with one meter: its value is that of the last one,
-    /// or of the first one that is an error, which ends it. Without expressions it is `()`.
+    /// Expressions in order, as one evaluation with one meter. Its value is that of the last
+    /// expression, or of the first one that is an error, which ends it. Without expressions it is
+    /// `()`.
     Script(&'a [Expr]),
     /// A call.
     Call {
-        /// What is called.
+        /// Function to call.
         function: Function<'a>,
-        /// The values that it is called with.
+        /// Values of the arguments.
         arguments: &'a [Expr],
     },
     /// A stack program, without the evaluator.
@@ -34,13 +35,13 @@ impl<'a> From<&'a Expr> for Task<'a> {
     }
 }
 
-/// A function or stack form that a host calls.
+/// Function or stack program that a host calls.
 #[derive(Clone, Copy, Debug)]
 pub enum Function<'a> {
-    /// The form that this name is bound to in the environment.
+    /// The special form that this name is bound to in the environment.
     Name(&'a str),
-    /// The form itself, `(body params fn)` or `(body sk)`. Its code is kept as long as the list is
-    /// the same one in memory.
+    /// The special form itself, `(body params fn)` or `(body sk)`. Its code is reused as long as
+    /// the list is the same one in memory.
     Form(&'a Expr),
 }
 

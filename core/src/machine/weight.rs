@@ -1,48 +1,48 @@
-//! What expressions take in memory, counted in constants.
+//! Memory cost of expressions, in target-independent constants.
 //!
-//! The constants are upper bounds for every target; nothing is counted by what a type takes on one
-//! of them.
+//! The constants are upper bounds for every target. Sizes of types on the current target are not
+//! used.
 
 use crate::expr::{Expr, Symbol};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// Bytes that an item of a list takes, and a value on the evaluator's stack.
+/// Size of a list item and of a value on the evaluator's stack, in bytes.
 pub(super) const EXPR_BYTES: u64 = 24;
-/// Bytes that stand before shared data.
+/// Size of the header of shared data, in bytes.
 pub(super) const SHARED_BYTES: u64 = 16;
-/// Bytes that an error takes, beside a name in it.
+/// Size of an error without a symbol name in it, in bytes.
 pub(super) const ERROR_BYTES: u64 = 192;
-/// The longest bytes that an expression holds in place.
+/// Maximum size of bytes that an expression stores inline.
 pub(super) const INLINE_BYTES: usize = 22;
-/// Bytes that the code of an item takes.
+/// Size of the code of an item, in bytes.
 const CODE_BYTES: u64 = 64;
-/// Bytes that a name takes in the symbol table.
+/// Size of a symbol table entry, in bytes.
 const TABLE_BYTES: u64 = 128;
 
-/// Size of a list when everything that it shares is written out.
+/// Size of a list with all shared parts written out.
 ///
-/// Written out, because the same list can come from a source text, which shares nothing, and from
-/// atoms, which do: what an evaluation counts must not depend on that.
+/// Shared parts are counted each time because the same list can come from source text, which shares
+/// nothing, or from atoms, which do: the count must not depend on the origin.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Weight {
-    /// Bytes of its items.
+    /// Size of its items, in bytes.
     pub(super) bytes: u64,
-    /// Items that can become code. A list of nothing but bytes is one of them.
+    /// Number of items that can become code. A list that contains only bytes counts as one.
     pub(super) items: u64,
-    /// Different names of its symbols.
+    /// Number of distinct symbols.
     names: u64,
 }
 
 impl Weight {
-    /// Bytes that its code takes.
+    /// Returns the size of its code, in bytes.
     pub(super) const fn code_bytes(self) -> u64 {
         let code = self.items.saturating_mul(CODE_BYTES);
         code.saturating_add(self.names.saturating_mul(TABLE_BYTES))
     }
 }
 
-/// What a list takes; `None` if it or its code takes more than `max_bytes`.
+/// Computes the weight of a list; `None` if the list or its code exceeds `max_bytes`.
 pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
     let mut weight = Weight::default();
     let mut names = BTreeSet::new();
@@ -80,13 +80,13 @@ pub(super) fn weigh(list: &[Expr], max_bytes: u64) -> Option<Weight> {
     Some(weight)
 }
 
-/// Bytes that a name takes.
+/// Returns the size of a symbol, in bytes.
 fn symbol_bytes(symbol: &Symbol) -> u64 {
     SHARED_BYTES + symbol.len() as u64
 }
 
-/// Counts the values that are alive: a list or long bytes once, however often they are reached,
-/// a name where it occurs.
+/// Counter of live values: a list or a long byte string counts once, however often it is reachable,
+/// and a symbol counts each time it occurs.
 #[derive(Default)]
 pub(super) struct Scale {
     seen: BTreeSet<usize>,
@@ -94,7 +94,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Notes values that the program did not make, so that they count nothing.
+    /// Marks values that the program did not create, so that they are not counted.
     pub(super) fn except<'e>(&mut self, exprs: impl Iterator<Item = &'e Expr>) {
         let bytes = self.bytes;
         self.add(exprs);
@@ -131,13 +131,13 @@ impl Scale {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Bytes that were counted.
+    /// Returns the number of counted bytes.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-/// Whether a value takes at most `max_bytes` when everything that it shares is written out.
+/// Returns whether a value, with all shared parts written out, takes at most `max_bytes`.
 pub(super) fn fits(value: &Expr, max_bytes: u64) -> bool {
     let mut left = max_bytes;
     let mut pending = Vec::new();

@@ -1,8 +1,8 @@
-//! Words of the stack machine: byte strings, in place up to 32 bytes.
+//! Words of the stack machine: byte strings, stored inline up to 32 bytes.
 //!
-//! Layout of a short word: its bytes stand right-aligned in four limbs, the least significant
-//! first, with zeros in front. So `nand` is four word operations, addition of numbers up to eight
-//! bytes is one, and two short words are equal if their lengths and limbs are.
+//! Layout of a short word: its bytes are right-aligned in four limbs, least significant limb first,
+//! padded with leading zeros. Therefore `nand` is four limb operations, addition of numbers of up
+//! to eight bytes is one, and two short words are equal if their lengths and limbs are.
 
 use crate::atom::AtomId;
 use crate::expr::Bytes;
@@ -10,20 +10,20 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// The longest word that is stored in place, in bytes.
+/// Maximum size of a word that is stored inline, in bytes.
 pub(super) const SHORT_BYTES: usize = 32;
-/// Bytes in a limb.
+/// Size of a limb, in bytes.
 const LIMB_BYTES: usize = 8;
 
 type Limbs = [u64; SHORT_BYTES / LIMB_BYTES];
 
-/// A byte string.
+/// Byte string.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// Up to 32 bytes. Bytes that the length does not cover are zero.
+    /// Up to 32 bytes. Bytes beyond the length are zero.
     Short {
         len: u8,
-        /// The heap slot that the running program keeps for this key, plus one; 0 if unknown.
+        /// Heap slot that the running program assigned to this key, starting at 1; 0 if unknown.
         slot: u8,
         limbs: Limbs,
     },
@@ -43,13 +43,13 @@ impl Word {
         }
     }
 
-    /// A copy of `bytes`.
+    /// Creates a copy of `bytes`.
     #[inline]
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self::from_short(bytes).unwrap_or_else(|| Self::Long(bytes.into()))
     }
 
-    /// A copy of `bytes`, if it is short enough to stand in place.
+    /// Creates a copy of `bytes` if they are short enough to be stored inline.
     #[inline]
     pub(super) fn from_short(bytes: &[u8]) -> Option<Self> {
         let len = u8::try_from(bytes.len()).ok()?;
@@ -65,7 +65,7 @@ impl Word {
         Some(Self::short(len, limbs_of(&padded)))
     }
 
-    /// The word of an expression's bytes; long ones stay shared.
+    /// Creates a word from an expression's bytes; long bytes stay shared.
     #[inline]
     pub(super) fn from_bytes(bytes: &Bytes) -> Self {
         Self::from_short(bytes).unwrap_or_else(|| Self::Long(bytes.to_shared()))
@@ -76,7 +76,7 @@ impl Word {
         Self::short(32, limbs_of(id.as_bytes()))
     }
 
-    /// Its length in bytes.
+    /// Returns the length, in bytes.
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
@@ -90,7 +90,7 @@ impl Word {
         matches!(self, Self::Short { len: 0, .. })
     }
 
-    /// Bytes that it holds outside itself.
+    /// Returns the number of bytes stored outside the word itself.
     #[inline]
     pub(super) fn outside_bytes(&self) -> usize {
         match self {
@@ -99,7 +99,7 @@ impl Word {
         }
     }
 
-    /// The same word, known to be the key of this slot.
+    /// Returns the same word marked as the key of this slot.
     pub(super) fn with_slot(mut self, index: u8) -> Self {
         if let Self::Short { slot, .. } = &mut self {
             *slot = index;
@@ -107,7 +107,7 @@ impl Word {
         self
     }
 
-    /// The number of the heap slot that the running program keeps for this key, if it is known.
+    /// Returns the heap slot that the running program assigned to this key, if it is known.
     #[inline]
     pub(super) const fn slot(&self) -> Option<u8> {
         match self {
@@ -118,7 +118,7 @@ impl Word {
         }
     }
 
-    /// Gives its bytes to `read`.
+    /// Calls `read` with the bytes of the word.
     #[inline]
     pub(super) fn with_bytes<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         match self {
@@ -131,7 +131,7 @@ impl Word {
         }
     }
 
-    /// Its bytes as shared data.
+    /// Returns the bytes as shared data.
     pub(super) fn to_shared(&self) -> Arc<[u8]> {
         match self {
             Self::Short { .. } => self.with_bytes(|bytes| bytes.into()),
@@ -139,7 +139,7 @@ impl Word {
         }
     }
 
-    /// Its bytes as those of an expression.
+    /// Returns the bytes as those of an expression.
     #[inline]
     pub(super) fn to_bytes(&self) -> Bytes {
         match self {
@@ -148,7 +148,7 @@ impl Word {
         }
     }
 
-    /// Its bytes as an atom id, if there are as many.
+    /// Returns the bytes as an atom id if there are exactly 32.
     pub(super) fn to_id(&self) -> Option<AtomId> {
         match self {
             Self::Short { len: 32, limbs, .. } => Some(AtomId::new(bytes_of(limbs))),
@@ -156,8 +156,8 @@ impl Word {
         }
     }
 
-    /// The index that it is: a two's-complement number of any width. `None` if it is negative, the
-    /// largest index if it is too large.
+    /// Returns the word as an index: a two's-complement number of any width. Returns `None` if it
+    /// is negative, and the largest index if it is too large.
     #[inline]
     pub(super) fn to_index(&self) -> Option<usize> {
         if let Self::Short { len, limbs, .. } = self
@@ -182,7 +182,8 @@ impl Word {
         })
     }
 
-    /// Adds a two's-complement number: the sum is as wide as the wider one, wider if it must be.
+    /// Adds a two's-complement number. The sum is as wide as the wider operand, or wider if it does
+    /// not fit.
     #[inline]
     pub(super) fn add(&mut self, other: &Self) {
         if let (
@@ -200,8 +201,8 @@ impl Word {
             if usize::from(width) <= LIMB_BYTES
                 && let Some(sum) = a.checked_add(b)
             {
-                // The other limbs are zero and stay so. Writing one word, and reading it back as
-                // one, is what keeps a counter from waiting for its own stores.
+                // The other limbs are zero and stay so. Writing and reading a single limb prevents
+                // a loop counter from waiting for its own stores.
                 *len = width.max(signed_width(sum));
                 *slot = 0;
                 limbs[0] = sum.cast_unsigned() & word_mask(*len);
@@ -216,7 +217,8 @@ impl Word {
         *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&add_bytes(a, b))));
     }
 
-    /// Bitwise not-and; the shorter one is extended with zeros, the result is at least one byte.
+    /// Computes the bitwise not-and. The shorter operand is extended with zeros; the result is at
+    /// least one byte.
     #[inline]
     pub(super) fn nand(&mut self, other: &Self) {
         if let (
@@ -246,7 +248,7 @@ impl Word {
         *self = self.with_bytes(|a| other.with_bytes(|b| Self::new(&nand_bytes(a, b))));
     }
 
-    /// A number below 64 that equal words share.
+    /// Returns a number below 64 that is the same for equal words.
     #[inline]
     pub(super) const fn residue(&self) -> u32 {
         match self {
@@ -259,7 +261,7 @@ impl Word {
     }
 }
 
-/// Copies words as words, in place: see [`Word::add`].
+/// Copies limb by limb, in place: see [`Word::add`].
 impl Clone for Word {
     #[inline]
     fn clone(&self) -> Self {
@@ -312,7 +314,7 @@ impl PartialOrd for Word {
     }
 }
 
-/// By length, then by what makes the comparison cheap: only a total order is needed.
+/// Orders by length, then by the cheapest comparison: any total order is sufficient.
 impl Ord for Word {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
@@ -356,30 +358,31 @@ fn bytes_of(limbs: &Limbs) -> [u8; SHORT_BYTES] {
     bytes
 }
 
-/// The number that the last `len` bytes of `word` spell; the bytes before them are zero.
+/// Returns the number encoded by the last `len` bytes of `word`; the bytes before them must be
+/// zero.
 #[inline]
 const fn sign_extended(word: u64, len: u8) -> i64 {
-    // Of nothing the word is zero, so it does not matter that a shift by 64 is one by 0.
+    // For a length of 0 the word is zero, so it does not matter that a shift by 64 is one by 0.
     let shift = 64u32.wrapping_sub(8 * len as u32);
     word.wrapping_shl(shift).cast_signed().wrapping_shr(shift)
 }
 
-/// Bytes that `number` needs, at least one.
+/// Returns the number of bytes that `number` needs, at least one.
 #[inline]
 const fn signed_width(number: i64) -> u8 {
     let magnitude = (number ^ (number >> 63)).cast_unsigned();
-    // One bit more than the magnitude has, rounded up to bytes.
+    // One bit more than the magnitude, rounded up to bytes.
     let width = (64 - magnitude.leading_zeros()) / 8 + 1;
     width.to_le_bytes()[0]
 }
 
-/// Ones in the last `len` bytes, for lengths from 1 to 8.
+/// Returns a mask of the last `len` bytes, for lengths from 1 to 8.
 #[inline]
 const fn word_mask(len: u8) -> u64 {
     u64::MAX.wrapping_shr(64u32.wrapping_sub(8 * len as u32))
 }
 
-/// Clears what stands before the last `len` bytes.
+/// Clears all bytes before the last `len`.
 #[inline]
 fn mask(limbs: &mut Limbs, len: u8) {
     let mut left = len;
@@ -393,7 +396,7 @@ fn mask(limbs: &mut Limbs, len: u8) {
     }
 }
 
-/// `bytes` from the least significant on, then `fill` for ever.
+/// Returns `bytes` from the least significant on, followed by infinitely many `fill` bytes.
 fn upwards(bytes: &[u8], fill: u8) -> impl Iterator<Item = u8> {
     bytes.iter().rev().copied().chain(core::iter::repeat(fill))
 }
@@ -410,7 +413,7 @@ fn add_bytes(a: &[u8], b: &[u8]) -> Vec<u8> {
     let mut sum = Vec::with_capacity(width + 1);
     let mut carry = false;
     let digits = upwards(a, sign_byte(a)).zip(upwards(b, sign_byte(b)));
-    // One digit more than the wider number has: there the sum always fits.
+    // One digit more than the wider number has, so that the sum always fits.
     for (a, b) in digits.take(width + 1) {
         let digit;
         (digit, carry) = a.carrying_add(b, carry);
@@ -449,7 +452,7 @@ mod tests {
         value
     }
 
-    /// Lengths around the borders of words and of what is stored in place.
+    /// Generates lengths around the limits of a limb and of inline storage.
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![Just(0), Just(0x7f), Just(0x80), Just(0xff), any::<u8>()];
         proptest::collection::vec(byte, 0..40)

@@ -1,27 +1,27 @@
-//! Why a source cannot be read, and where.
+//! Parse errors with source positions.
 
 use super::Snippet;
 use core::fmt;
 
-/// What is wrong with a source.
+/// Kind of a parse error.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ParseErrorKind {
-    /// A string's closing quote is missing; the error is at the opening one.
+    /// The closing quote of a string is missing; the error is at the opening quote.
     UnterminatedString,
     /// A `\` in a string is not followed by `"`, `\`, `n`, `t`, `r`, or `x` and two hex digits.
     BadEscape,
-    /// A `)` without a `(`.
+    /// A `)` without a matching `(`.
     UnexpectedClose,
     /// The source ends inside a list; the error is at the end of the source.
     ExpectedClose,
     /// The source ends before an expression.
     UnexpectedEnd,
-    /// Something follows the one expression.
+    /// Tokens follow the one expression.
     LeftOver,
 }
 
 impl ParseErrorKind {
-    /// The message in an error value: `(error "eval" message)`.
+    /// Returns the message used in an error value: `(error "eval" message)`.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -41,19 +41,20 @@ impl fmt::Display for ParseErrorKind {
     }
 }
 
-/// A place in a source.
+/// Position in a source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Position {
-    /// Bytes before it.
+    /// Offset from the start of the source, in bytes.
     pub offset: usize,
-    /// Its line, from 1. Lines end with U+000A.
+    /// Line, starting at 1. Lines end with U+000A.
     pub line: usize,
-    /// Its column, from 1, in characters (Unicode scalar values).
+    /// Column, starting at 1, in characters (Unicode scalar values).
     pub column: usize,
 }
 
 impl Position {
-    /// The place `offset` bytes into `source`; inside a character, the place before it.
+    /// Returns the position `offset` bytes into `source`; inside a character, the position before
+    /// it.
     #[must_use]
     pub fn at(source: &str, offset: usize) -> Self {
         let offset = source.floor_char_boundary(offset);
@@ -68,21 +69,21 @@ impl Position {
         }
     }
 
-    /// The place's line of `source`, with a caret under the place.
+    /// Returns the line of `source` at this position, with a caret under the position.
     #[must_use]
     pub const fn snippet(self, source: &str) -> Snippet<'_> {
         Snippet::new(source, self)
     }
 }
 
-/// Line and column, as in `line 2, column 5`.
+/// Formats line and column, as in `line 2, column 5`.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
     }
 }
 
-/// Why a source cannot be read, and where.
+/// Parse error with its position.
 ///
 /// ```
 /// use astreum_core::text::{ParseErrorKind, parse};
@@ -95,11 +96,11 @@ impl fmt::Display for Position {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParseError {
-    /// What is wrong.
+    /// Kind of the error.
     pub kind: ParseErrorKind,
-    /// Where it is.
+    /// Position of the error.
     pub at: Position,
-    /// The `(` that is not closed, for [`ParseErrorKind::ExpectedClose`]: the innermost one.
+    /// Innermost `(` that is not closed, for [`ParseErrorKind::ExpectedClose`].
     pub open: Option<Position>,
 }
 
@@ -112,25 +113,26 @@ impl ParseError {
         }
     }
 
-    /// Bytes before the error.
+    /// Returns the offset of the error, in bytes.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.at.offset
     }
 
-    /// The error's line, from 1.
+    /// Returns the line of the error, starting at 1.
     #[must_use]
     pub const fn line(&self) -> usize {
         self.at.line
     }
 
-    /// The error's column in characters, from 1.
+    /// Returns the column of the error in characters, starting at 1.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.at.column
     }
 
-    /// Whether more text behind the source could mend it: what asks a prompt for another line.
+    /// Returns whether more text after the source could fix the error, so that a prompt should ask
+    /// for another line.
     #[must_use]
     pub const fn is_incomplete(&self) -> bool {
         matches!(
@@ -141,7 +143,7 @@ impl ParseError {
         )
     }
 
-    /// The error's line of `source`, with a caret under the place.
+    /// Returns the line of `source` at the error, with a caret under its position.
     #[must_use]
     pub const fn snippet<'s>(&self, source: &'s str) -> Snippet<'s> {
         self.at.snippet(source)

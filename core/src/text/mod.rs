@@ -1,39 +1,40 @@
-//! The language as text: tokenizer, parser, printer.
+//! Text form of the language: tokenizer, parser and printer.
 //!
 //! # Tokens
 //!
-//! - White space separates tokens ([`is_space`]: what Python's `str.isspace` takes).
-//! - `(` and `)` are tokens of their own.
+//! - White space separates tokens ([`is_space`]: the characters of Python's `str.isspace`).
+//! - `(` and `)` are separate tokens.
 //! - `;` starts a comment that runs to the end of the line.
-//! - `#;` leaves out the one datum after it. Where no datum follows it leaves out what the
-//!   reference leaves out: nothing before another `#;` or at the end, and a `)`. A `(` that is
-//!   left out and never closed takes the rest of the source with it, which is no error.
-//! - `"` opens a string where a token could start; inside a token it is an ordinary character. The
-//!   string runs to the next `"` that no `\` stands before, over line ends too, and a new token may
-//!   start right behind it. A string is one datum to `#;`: what looks like a parenthesis or a
-//!   comment in it is text, and one that never ends is an error even there. Escapes in what is left
-//!   out are not looked at.
-//! - Everything else runs to the next white space, parenthesis, `;` or `#;`, and is an integer or
-//!   a symbol.
+//! - `#;` is a datum comment: it skips the one datum after it. If no datum follows, it behaves as
+//!   in the reference: it skips nothing before another `#;` or at the end, and it skips a `)`. An
+//!   unclosed `(` in a skipped datum skips the rest of the source, which is not an error.
+//! - `"` starts a string wherever a token can start; inside a token it is an ordinary character.
+//!   The string runs to the next `"` that is not escaped with `\`, across line ends too, and a new
+//!   token may start directly after it. A string is one datum for `#;`: parentheses and comments in
+//!   it are text, and an unterminated string is an error even there. Escapes in skipped strings are
+//!   not checked.
+//! - Any other text up to the next white space, parenthesis, `;` or `#;` is an integer or a symbol.
 //!
 //! # Expressions
 //!
-//! - An integer is an optional sign and ASCII digits, single underscores between them. It becomes
-//!   the shortest signed big-endian two's complement. Over 4,300 digits it is a symbol.
-//! - A string becomes bytes: its text in UTF-8, with `\"`, `\\`, `\n`, `\t`, `\r`, and `\xNN` for
-//!   one raw byte.
+//! - An integer is an optional sign and ASCII digits with optional single underscores between them.
+//!   It becomes the shortest signed big-endian two's complement. With more than 4,300 digits it is
+//!   a symbol.
+//! - A string becomes bytes: its text in UTF-8, with the escapes `\"`, `\\`, `\n`, `\t`, `\r`, and
+//!   `\xNN` for one raw byte.
 //!
 //! # Limits
 //!
-//! There is no nest limit, because nothing here recurses and nothing that takes an expression
-//! does. Time and memory are linear in the source: an expression takes less than sixty bytes for
-//! each byte of it, so who takes source from strangers bounds its length. The one thing that is not
-//! linear, the value of an integer, is bounded by the 4,300 digits.
+//! There is no nesting limit, because no function here recurses and no function that takes an
+//! expression does. Time and memory are linear in the size of the source: an expression takes less
+//! than sixty bytes for each source byte, so a caller that accepts untrusted source must limit its
+//! length. The one exception from linear cost, the value of an integer, is bounded by the 4,300
+//! digits.
 //!
 //! # Printing
 //!
-//! `Display` of [`Expr`](crate::expr::Expr) says how expressions print; what it prints with `{:#}`
-//! reads back as the same expression, two stated exceptions aside.
+//! The `Display` implementation of [`Expr`](crate::expr::Expr) documents how expressions print. The
+//! output of `{:#}` parses as the same expression, with two documented exceptions.
 
 mod error;
 mod number;

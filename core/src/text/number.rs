@@ -1,15 +1,15 @@
-//! Decimal digits to two's complement, and back.
+//! Conversion between decimal digits and two's complement.
 
 use crate::expr::{Bytes, minimal};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 
-/// The most digits that an integer may have; as Python's default.
+/// Maximum number of digits of an integer, the same as Python's default.
 const DIGITS_MAX: usize = 4_300;
 
-/// Returns the integer that `text` spells: `[+-]?digits(_digits)*`, at most 4,300 digits, leading
-/// zeros counted. `None` if it is not one.
+/// Reads the integer `text`: `[+-]?digits(_digits)*`, at most 4,300 digits including leading zeros.
+/// Returns `None` if it is not an integer.
 pub(super) fn integer(text: &str) -> Option<Bytes> {
     let (negative, digits) = split_sign(text);
     digits.first().filter(|byte| byte.is_ascii_digit())?;
@@ -19,12 +19,12 @@ pub(super) fn integer(text: &str) -> Option<Bytes> {
     large(negative, digits)
 }
 
-/// Whether [`integer`] takes `text`.
+/// Returns whether [`integer`] accepts `text`.
 pub(super) fn is_integer(text: &str) -> bool {
     each_digit(split_sign(text).1, |_| ()).is_some()
 }
 
-/// Whether `text` starts with a minus sign, and what follows its sign.
+/// Returns whether `text` starts with a minus sign, and the text after its sign.
 const fn split_sign(text: &str) -> (bool, &[u8]) {
     match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
@@ -33,7 +33,7 @@ const fn split_sign(text: &str) -> (bool, &[u8]) {
     }
 }
 
-/// Walks over the digits, left to right; `None` if they are not an integer.
+/// Calls `take` with each digit, left to right; returns `None` if `digits` is not an integer.
 fn each_digit(digits: &[u8], mut take: impl FnMut(u8)) -> Option<()> {
     let (mut count, mut after_digit) = (0, false);
     for &byte in digits {
@@ -51,7 +51,7 @@ fn each_digit(digits: &[u8], mut take: impl FnMut(u8)) -> Option<()> {
     after_digit.then_some(())
 }
 
-/// At most 18 digits fit an `i64`.
+/// Reads at most 18 digits, which fit an `i64`.
 fn small(negative: bool, digits: &[u8]) -> Option<Bytes> {
     let mut value = 0_i64;
     each_digit(digits, |digit| value = value * 10 + i64::from(digit))?;
@@ -59,10 +59,10 @@ fn small(negative: bool, digits: &[u8]) -> Option<Bytes> {
     Some(Bytes::new(minimal(&value.to_be_bytes())))
 }
 
-/// Digits that are taken into the big number at once: the most that a limb holds.
+/// Number of digits that are added to the big number at once: the maximum that fits in a limb.
 const CHUNK_DIGITS: u32 = 19;
 
-/// Reads up to 4,300 digits: 224 limbs are passed over once for each of 227 chunks.
+/// Reads up to 4,300 digits: at most 224 limbs are updated once for each of 227 chunks.
 fn large(negative: bool, digits: &[u8]) -> Option<Bytes> {
     let mut limbs: Vec<u64> = Vec::with_capacity(digits.len().min(DIGITS_MAX) / 19 + 2);
     let (mut chunk, mut chunk_digits) = (0_u64, 0_u32);
@@ -78,7 +78,7 @@ fn large(negative: bool, digits: &[u8]) -> Option<Bytes> {
     Some(Bytes::new(&signed_bytes(negative, &limbs)))
 }
 
-/// `limbs * factor + addend`, the lowest limb first.
+/// Computes `limbs * factor + addend` in place, lowest limb first.
 fn multiply_add(limbs: &mut Vec<u64>, factor: u64, addend: u64) {
     let mut carry = u128::from(addend);
     for limb in limbs.iter_mut() {
@@ -99,9 +99,9 @@ const fn low(wide: u128) -> u64 {
     wide as u64
 }
 
-/// The shortest two's complement of the number with this sign and these limbs.
+/// Returns the shortest two's complement of the number with this sign and these limbs.
 fn signed_bytes(negative: bool, limbs: &[u64]) -> Vec<u8> {
-    // One byte more than the limbs have, so that there is always room for the sign.
+    // One byte more than the limbs, so that there is always room for the sign.
     let mut bytes = Vec::with_capacity(limbs.len() * 8 + 1);
     bytes.push(0);
     bytes.extend(limbs.iter().rev().flat_map(|limb| limb.to_be_bytes()));
@@ -114,11 +114,12 @@ fn signed_bytes(negative: bool, limbs: &[u64]) -> Vec<u8> {
     minimal(&bytes).to_vec()
 }
 
-/// The widest integer that [`decimal`] prints, in bytes: every integer of 4,300 digits fits.
+/// Maximum size of an integer that [`decimal`] prints, in bytes: every integer of 4,300 digits
+/// fits.
 const DECIMAL_BYTES_MAX: usize = 1_786;
 
-/// The decimal digits of the signed integer that `bytes` are, of any width up to 1,786 bytes; no
-/// bytes are 0.
+/// Returns the decimal digits of the signed integer encoded by `bytes`, of any width up to 1,786
+/// bytes; the empty string is 0. Returns `None` above that size.
 pub(super) fn decimal(bytes: &[u8]) -> Option<String> {
     if bytes.len() > DECIMAL_BYTES_MAX {
         return None;
@@ -153,7 +154,7 @@ pub(super) fn decimal(bytes: &[u8]) -> Option<String> {
     Some(digits)
 }
 
-/// Divides `limbs`, the lowest first, and returns the remainder.
+/// Divides `limbs`, lowest first, in place and returns the remainder.
 fn divide(limbs: &mut [u64], divisor: u64) -> u64 {
     let mut remainder = 0_u128;
     for limb in limbs.iter_mut().rev() {
@@ -234,8 +235,8 @@ mod tests {
         assert!(integer(&"0".repeat(4_301)).is_none());
     }
 
-    /// The decimal digits of the number whose signed big-endian bytes these are, by long division
-    /// a digit at a time.
+    /// Computes the decimal digits of the number with these signed big-endian bytes by schoolbook
+    /// arithmetic, one digit at a time.
     fn by_long_division(bytes: &[u8]) -> String {
         let negative = bytes[0] >= 0x80;
         let mut digits = vec![0_u8];

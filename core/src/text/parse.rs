@@ -1,4 +1,4 @@
-//! Tokens to expressions.
+//! Parser: tokens to expressions.
 
 use super::{ParseError, ParseErrorKind, Position, Token, TokenKind, Tokens};
 use super::{number, string};
@@ -6,7 +6,7 @@ use crate::expr::{Builder, Bytes, Expr, Symbol};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The expressions of a source, one at a time. Ends after the first error.
+/// Iterator over the expressions of a source. Ends after the first error.
 ///
 /// ```
 /// use astreum_core::text::Parser;
@@ -26,7 +26,7 @@ pub struct Parser<'s> {
 }
 
 impl<'s> Parser<'s> {
-    /// The expressions of `source`.
+    /// Creates a parser for `source`.
     #[must_use]
     pub fn new(source: &'s str) -> Self {
         Self {
@@ -37,19 +37,19 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// Where in the source the expression that came last stands, in bytes.
+    /// Returns the span of the last returned expression in the source, in bytes.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    /// The tokens behind the expression that came last.
+    /// Returns the tokens after the last returned expression.
     #[must_use]
     pub fn into_tokens(self) -> Tokens<'s> {
         self.tokens
     }
 
-    /// The next expression, `None` at the end of the source.
+    /// Returns the next expression, or `None` at the end of the source.
     fn advance(&mut self) -> Result<Option<Expr>, ParseError> {
         let source = self.tokens.source();
         let mut builder = Builder::new();
@@ -113,13 +113,13 @@ impl Iterator for Parser<'_> {
     }
 }
 
-/// Slots of [`Names`]; a power of two.
+/// Number of slots in [`Names`]; a power of two.
 const NAME_SLOTS: usize = 64;
-/// The longest name that is worth remembering, in bytes.
+/// Maximum size of a cached name, in bytes.
 const NAME_BYTES: usize = 32;
 
-/// Names that came up lately, so that a program that says the same name over and over holds it in
-/// memory once. A slot is overwritten by the next name that falls into it.
+/// Cache of recent names, so that a name that a program uses repeatedly is in memory once. A slot
+/// is overwritten by the next name with the same hash.
 #[derive(Debug)]
 struct Names([Option<Symbol>; NAME_SLOTS]);
 
@@ -151,7 +151,7 @@ impl Names {
     }
 }
 
-/// The one expression that `source` holds.
+/// Parses the one expression of `source`.
 ///
 /// ```
 /// use astreum_core::expr::Expr;
@@ -160,8 +160,8 @@ impl Names {
 /// ```
 ///
 /// # Errors
-/// The first thing that is wrong in the order of the source: there is no expression, it does not
-/// end, or something follows it.
+/// Returns the first error in the order of the source: the source has no expression, the expression
+/// is malformed, or tokens follow it.
 pub fn parse(source: &str) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(source);
     let end = || ParseError::new(ParseErrorKind::UnexpectedEnd, source, source.len());

@@ -1,11 +1,11 @@
-//! Completeness of source text that arrives in pieces.
+//! Completeness check for source text that arrives in pieces.
 
 use super::token::is_space;
 
-/// Tells whether the source text that has arrived so far is whole, or more has to come: what a
-/// prompt needs that takes a line at a time.
+/// Incremental check of whether the source text so far is complete, for a prompt that reads one
+/// line at a time.
 ///
-/// Each character is looked at once, whatever the pieces are.
+/// Each character is read once, regardless of how the text is split.
 ///
 /// ```
 /// use astreum_core::text::Pending;
@@ -20,12 +20,12 @@ pub struct Pending {
     depth: usize,
     place: Place,
     skipped: Skipped,
-    /// The last character is a `#` of which only the next one tells what it is.
+    /// The last character is a `#` whose meaning depends on the next character.
     hash: bool,
     failed: bool,
 }
 
-/// Where the text ends.
+/// Lexical state at the end of the text.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Place {
     /// Between tokens.
@@ -33,36 +33,36 @@ enum Place {
     Blank,
     /// In an integer or a symbol.
     Atom,
-    /// In a comment to the end of the line.
+    /// In a comment that runs to the end of the line.
     Comment,
     /// In a string, outside of an escape.
     String { is_bad: bool },
-    /// In a string, behind a `\`.
+    /// In a string, after a `\`.
     Escape { is_bad: bool },
-    /// In a string, behind `\x` or `\x` and one digit.
+    /// In a string, after `\x` or after `\x` and one digit.
     Digit { is_bad: bool, is_last: bool },
 }
 
-/// What a datum comment that is open has left out so far.
+/// State of an open datum comment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Skipped {
-    /// There is none.
+    /// No datum comment is open.
     #[default]
     None,
-    /// Nothing: its datum is still to come.
+    /// Nothing is skipped yet; the datum follows.
     Nothing,
-    /// The beginning of an integer, a symbol or a string.
+    /// In an integer, a symbol or a string that is skipped.
     Token,
-    /// The beginning of a list.
+    /// In a list that is skipped.
     List {
         depth: usize,
-        /// The text is right behind an inner `#;`, which takes a `)`.
+        /// The text is directly after an inner `#;`, which consumes a `)`.
         takes_close: bool,
     },
 }
 
 impl Pending {
-    /// No text yet.
+    /// Creates a check for an empty text.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -78,8 +78,8 @@ impl Pending {
         }
     }
 
-    /// Whether no list, string or datum comment is open. After an error that more text cannot mend
-    /// a text is whole.
+    /// Returns whether no list, string or datum comment is open. A text with an error that more
+    /// text cannot fix is complete.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         if self.failed {
@@ -140,7 +140,7 @@ impl Pending {
         }
     }
 
-    /// Takes a character that is neither in a string nor in a comment.
+    /// Handles a character that is neither in a string nor in a comment.
     fn take_outside(&mut self, character: char) {
         if core::mem::take(&mut self.hash) {
             if character == ';' {
@@ -165,7 +165,7 @@ impl Pending {
         }
     }
 
-    /// Notes that a token other than a `)` starts here, or goes on.
+    /// Records that a token other than a `)` starts or continues here.
     fn begin_token(&mut self) {
         match &mut self.skipped {
             Skipped::None | Skipped::Token => {}
@@ -230,7 +230,7 @@ impl Pending {
         self.end_atom();
         match &mut self.skipped {
             Skipped::List { takes_close, .. } => *takes_close = true,
-            // Before another one a datum comment leaves out nothing.
+            // A datum comment before another one skips nothing.
             skipped => *skipped = Skipped::Nothing,
         }
     }
@@ -298,13 +298,13 @@ mod tests {
         assert!(!is_whole(&["(", "#", ";", ")"]));
     }
 
-    /// What [`Pending`] has to say, from the parser and the tokenizer.
+    /// Computes the result of [`Pending::is_whole`] with the parser and the tokenizer.
     fn plainly(source: &str) -> bool {
         let error = Parser::new(source).find_map(Result::err);
         if let Some(error) = error {
             return !error.is_incomplete();
         }
-        // A datum comment that is open takes what comes next.
+        // An open datum comment consumes the next datum.
         let probed = String::from(source) + "\nprobe";
         tokenize(&probed).is_ok_and(|tokens| tokens.last().is_some_and(|last| last.text == "probe"))
     }

@@ -1,4 +1,4 @@
-//! Expressions to text.
+//! Printing of expressions.
 
 use super::visible::{is_visible, text, write_escaped, write_hex};
 use super::{Escaped, number, token};
@@ -6,34 +6,34 @@ use crate::expr::{Bytes, Expr, Symbol, Visit, error_parts, is_minimal, signed};
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-/// The fewest bytes of text that print as a string although they could be an integer.
+/// Minimum size of a text that prints as a string although it could be an integer, in bytes.
 const TEXT_BYTES_MIN: usize = 5;
-/// The longest integer that prints as a number, in bytes.
+/// Maximum size of an integer that prints as a number, in bytes.
 const INTEGER_BYTES_MAX: usize = 16;
-/// How long an id, a hash or a key is, in bytes.
+/// Size of an id, a hash or a key, in bytes.
 const ID_BYTES: usize = 32;
 
-/// Prints this expression so that it can be read back.
+/// Prints this expression so that it can be parsed again.
 ///
-/// - Bytes print as a string if they are text: five bytes or more of UTF-8 whose characters are
-///   visible, spaces, tabs and line ends among them. Otherwise they print as a signed decimal if
-///   they are an integer in its shortest form, of up to 16 bytes; otherwise as `0x…` if they are
-///   32; otherwise as a string with `\xNN` for all that is not text. [`Styled`] prints all bytes
-///   one way.
-/// - An error value of the shape `(error topic message)` prints as `error topic: message` if it
-///   is the whole expression, and as `(error "topic" "message")` inside a list or with `{:#}`.
+/// - Bytes print as a string if they are text: at least five bytes of UTF-8 with visible
+///   characters, including spaces, tabs and line ends. Otherwise they print as a signed decimal if
+///   they are an integer in shortest form of up to 16 bytes; otherwise as `0x…` if they are 32
+///   bytes; otherwise as a string with `\xNN` for all bytes that are not text. [`Styled`] prints
+///   all bytes in one style.
+/// - An error value of the form `(error topic message)` prints as `error topic: message` if it is
+///   the whole expression, and as `(error "topic" "message")` inside a list or with `{:#}`.
 /// - A symbol prints as its name.
 ///
-/// Nothing is printed raw that is not visible (see [`is_visible`]), so that an
-/// expression from a peer can do nothing to a terminal.
+/// Invisible characters are never printed raw (see [`is_visible`]), so an expression from a peer
+/// cannot control a terminal.
 ///
 /// [`parse`](super::parse) reads the output of `{:#}` as the same expression, with two exceptions:
 ///
-/// - 32 bytes that print as `0x…`. The form is meant for `ref`, and is read as a symbol.
-/// - Symbols that no source can name, because they are empty, look like an integer, start with
-///   `"`, or hold white space, a parenthesis or `;`; and symbols with a character that is not
-///   visible. They print as a string with an escape that does not exist, `"\symbol a b"`, so that
-///   reading them is an error and never gives something else.
+/// - 32 bytes that print as `0x…`. This form is meant for `ref`, and parses as a symbol.
+/// - Symbols that cannot be written in a source, because they are empty, look like an integer,
+///   start with `"`, or contain white space, a parenthesis or `;`; and symbols with an invisible
+///   character. They print as a string with an invalid escape, `"\symbol a b"`, so that parsing
+///   them is an error and never returns a different expression.
 ///
 /// A list that is shared in memory prints each time it occurs; [`to_text`] has a limit.
 ///
@@ -53,22 +53,22 @@ impl fmt::Display for Expr {
     }
 }
 
-/// Form in which bytes are printed.
+/// Style in which bytes are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum BytesStyle {
-    /// As text, integer or hex, whichever they most likely are: see `Display` of [`Expr`].
+    /// As text, integer or hex, whichever is most likely; see `Display` of [`Expr`].
     #[default]
     Guess,
-    /// As a string, with escapes for what is not text.
+    /// As a string, with escapes for bytes that are not text.
     Text,
-    /// As a signed decimal of any width, empty bytes as 0; over 1,786 bytes as `0x…`.
+    /// As a signed decimal of any width, empty bytes as 0; above 1,786 bytes as `0x…`.
     Integer,
     /// As `0x…`.
     Hex,
 }
 
-/// Prints an expression with all bytes in one style, apart from the texts of error values.
+/// Expression that prints with all bytes in one style, except the texts of error values.
 ///
 /// ```
 /// use astreum_core::text::{BytesStyle, Styled, parse};
@@ -84,7 +84,7 @@ pub struct Styled<'e> {
 }
 
 impl<'e> Styled<'e> {
-    /// Prints `expr` with its bytes in this style.
+    /// Creates a printable form of `expr` with its bytes in `style`.
     #[must_use]
     pub const fn new(expr: &'e Expr, style: BytesStyle) -> Self {
         Self { expr, style }
@@ -101,8 +101,8 @@ impl fmt::Display for Styled<'_> {
     }
 }
 
-/// Topic and message of an error value whose topic is text. A message may quote what is not, such
-/// as a symbol's name; that is escaped.
+/// Returns topic and message of an error value whose topic is visible text. A message may quote
+/// other text, such as a symbol's name; that is escaped.
 fn shown_error(items: &[Expr]) -> Option<(&str, &str)> {
     let (topic, message) = error_parts(items)?;
     let topic = text(topic).filter(|topic| !topic.is_empty())?;
@@ -110,9 +110,9 @@ fn shown_error(items: &[Expr]) -> Option<(&str, &str)> {
     message.chars().any(is_visible).then_some((topic, message))
 }
 
-/// Prints `expr` as `Display` does, or its first `max_bytes` bytes and `…` if that is longer.
+/// Prints `expr` as `Display` does, or its first `max_bytes` bytes and `…` if the text is longer.
 ///
-/// Stops when the limit is reached, so it is quick whatever the expression is.
+/// Stops at the limit, so it is fast for every expression.
 ///
 /// ```
 /// use astreum_core::{expr::Expr, text::to_text};
@@ -132,7 +132,7 @@ pub fn to_text(expr: &Expr, max_bytes: usize) -> String {
     limited.text
 }
 
-/// Takes text up to a limit.
+/// Writer that fails above a limit.
 struct Limited {
     text: String,
     max_bytes: usize,
@@ -152,7 +152,7 @@ impl Write for Limited {
 
 fn write_expr(out: &mut impl Write, expr: &Expr, style: BytesStyle) -> fmt::Result {
     let mut first = true;
-    // Bytes to come that are the texts of an error.
+    // Number of following byte strings that are the texts of an error.
     let mut error_texts = 0_u8;
     for step in expr.visit() {
         if !first && !matches!(step, Visit::Close) {
@@ -217,10 +217,10 @@ fn write_likely(out: &mut impl Write, bytes: &Bytes) -> fmt::Result {
     write_quoted(out, bytes)
 }
 
-/// Writes `0x` and two hex digits a byte.
+/// Writes `0x` and two hex digits per byte.
 fn write_digits(out: &mut impl Write, bytes: &[u8]) -> fmt::Result {
     out.write_str("0x")?;
-    // In pieces, so that a writer is not called for each digit.
+    // In chunks, so that the writer is not called for each digit.
     for chunk in bytes.chunks(ID_BYTES) {
         let mut digits = heapless::String::<{ 2 * ID_BYTES }>::new();
         chunk
@@ -429,8 +429,8 @@ mod tests {
         assert_eq!(to_text(&Expr::symbol("λλ"), 0), "…");
     }
 
-    /// The expression that reading `expr`'s print gives: 32 bytes that are no text are a symbol.
-    /// `None` if there is a symbol in it that cannot be read.
+    /// Returns the expression that parsing the printed form of `expr` gives: 32 bytes that are not
+    /// text become a symbol. Returns `None` if `expr` contains a symbol that cannot be parsed.
     fn read_back(expr: &Expr) -> Option<Expr> {
         let items = match expr {
             Expr::Symbol(name) if name.is_empty() || name.starts_with('"') => return None,

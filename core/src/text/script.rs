@@ -1,4 +1,4 @@
-//! Sources whose expressions know where they stand.
+//! Parsed sources with the position of every expression.
 
 use super::{ParseError, Parser, TokenKind, Tokens};
 use crate::expr::{Expr, List, Visit};
@@ -6,12 +6,12 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The expressions of a source, and the place of everything in them.
+/// Expressions of a source with their positions.
 ///
-/// Evaluating an expression can fail deep inside it, or inside a function that an earlier
-/// expression defined. Such a place is known as a list and a path of item indices from it; a
-/// script finds it in the source. Nothing is kept for that but the expressions: lists are
-/// recognized by where they are in memory, and paths are followed in the text.
+/// An evaluation can fail deep inside an expression, or inside a function that an earlier
+/// expression defined. Such a position is given as a list and a path of item indices from it; a
+/// script finds it in the source. For this it stores only the expressions and their spans: lists
+/// are recognized by their address in memory, and paths are followed in the text.
 ///
 /// The source can be borrowed or owned.
 ///
@@ -33,7 +33,7 @@ impl<'s> Script<'s> {
     /// Parses all expressions of `source`.
     ///
     /// # Errors
-    /// When one of them cannot be parsed.
+    /// Fails if one of them cannot be parsed.
     pub fn parse(source: impl Into<Cow<'s, str>>) -> Result<Self, ParseError> {
         let source = source.into();
         let mut parser = Parser::new(&source);
@@ -44,40 +44,41 @@ impl<'s> Script<'s> {
         Ok(Self { source, exprs })
     }
 
-    /// The source.
+    /// Returns the source.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The expressions, in the order of the source.
+    /// Returns the expressions in the order of the source.
     pub fn exprs(&self) -> impl ExactSizeIterator<Item = &Expr> {
         self.exprs.iter().map(|(expr, _)| expr)
     }
 
-    /// The expression with this index.
+    /// Returns the expression with this index.
     #[must_use]
     pub fn expr(&self, index: usize) -> Option<&Expr> {
         self.exprs.get(index).map(|(expr, _)| expr)
     }
 
-    /// The place of the expression with this index, in bytes.
+    /// Returns the span of the expression with this index, in bytes.
     #[must_use]
     pub fn span(&self, index: usize) -> Option<Range<usize>> {
         self.exprs.get(index).map(|(_, span)| span.clone())
     }
 
-    /// The place of what is found in `code` by `path`: each number is the index of an item in the
-    /// list before it, the first one in `code` itself.
+    /// Returns the span of the item at `path` in `code`: each number is the index of an item in the
+    /// previous list, the first one in `code` itself.
     ///
-    /// `None` if `code` is not a list of this source, that is in memory the same list.
+    /// Returns `None` if `code` is not a list of this source, that is, not the same list in memory,
+    /// or if the path does not exist.
     #[must_use]
     pub fn find(&self, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
         (0..self.exprs.len()).find_map(|index| self.find_in(index, code, path))
     }
 
-    /// The same as [`Script::find`] in the expression with this index alone, whose length bounds
-    /// the time.
+    /// Does the same as [`Script::find`] in only the expression with this index, whose length
+    /// bounds the time.
     #[must_use]
     pub fn find_in(&self, index: usize, code: &Expr, path: &[usize]) -> Option<Range<usize>> {
         let Expr::List(code) = code else {
@@ -92,9 +93,9 @@ impl<'s> Script<'s> {
     }
 }
 
-/// The path from `expr` to `list`, if it is in there.
+/// Returns the path from `expr` to `list`, if `expr` contains it.
 fn path_to(expr: &Expr, list: &List) -> Option<Vec<usize>> {
-    // The index of the next item of each open list.
+    // Index of the next item of each open list.
     let mut next: Vec<usize> = Vec::new();
     for step in expr.visit() {
         if matches!(step, Visit::Close) {
@@ -117,7 +118,7 @@ fn path_to(expr: &Expr, list: &List) -> Option<Vec<usize>> {
     None
 }
 
-/// The place of the item that `path` names in the one expression that `source` starts with.
+/// Returns the span of the item at `path` in the first expression of `source`.
 fn item_span(source: &str, path: &[usize]) -> Option<Range<usize>> {
     let mut tokens = Tokens::new(source);
     let mut token = tokens.next()?.ok()?;
@@ -138,7 +139,8 @@ fn item_span(source: &str, path: &[usize]) -> Option<Range<usize>> {
     Some(start..datum_end(&mut tokens, token)?)
 }
 
-/// Reads to the end of the datum that starts with `token`. `None` if there is none.
+/// Reads to the end of the datum that starts with `token` and returns its offset. Returns `None` if
+/// the datum does not end.
 fn datum_end(tokens: &mut Tokens<'_>, token: super::Token<'_>) -> Option<usize> {
     let (mut depth, mut token) = (0_usize, token);
     loop {

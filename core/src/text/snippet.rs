@@ -1,4 +1,4 @@
-//! A line of source with a caret under it.
+//! Source line with a caret under a position.
 
 use super::Position;
 use super::visible::is_visible;
@@ -6,17 +6,18 @@ use alloc::string::String;
 use core::fmt;
 use unicode_width::UnicodeWidthChar;
 
-/// How many columns are shown before the place, at most.
+/// Maximum number of columns shown before the position.
 const BEFORE_COLUMNS: usize = 60;
-/// How many columns are shown from the place on, at most.
+/// Maximum number of columns shown from the position on.
 const BEHIND_COLUMNS: usize = 40;
-/// How many columns a tab takes.
+/// Width of a tab, in columns.
 const TAB_COLUMNS: usize = 4;
 
-/// A line of a source with a caret under a place in it, without a line end behind it.
+/// Line of a source with a caret under a position, without a trailing line end.
 ///
-/// Tabs are shown as spaces, what cannot be seen as `\u{fffd}`, and of a long line the part around
-/// the place between `…`. The caret stands right under wide and combining characters too.
+/// Tabs are shown as spaces and invisible characters as `\u{fffd}`. A long line is cut to the part
+/// around the position, marked with `…`. The caret is aligned under wide and combining characters
+/// too.
 ///
 /// ```
 /// use astreum_core::text::Position;
@@ -35,7 +36,7 @@ impl<'s> Snippet<'s> {
         Self { source, at }
     }
 
-    /// What stands on the line before the place and from it on.
+    /// Returns the parts of the line before the position and from it on.
     fn line(&self) -> (&'s str, &'s str) {
         let offset = self.source.floor_char_boundary(self.at.offset);
         let (before, behind) = self.source.split_at(offset);
@@ -49,7 +50,7 @@ impl<'s> Snippet<'s> {
     }
 }
 
-/// How a character is shown, and how many columns that takes.
+/// Returns the displayed form of a character and its width in columns.
 fn shown(character: char) -> (char, usize) {
     match character {
         '\t' => (' ', TAB_COLUMNS),
@@ -58,10 +59,10 @@ fn shown(character: char) -> (char, usize) {
     }
 }
 
-/// The characters that fit `max` columns, the columns they take, and whether all did.
+/// Returns the characters that fit in `max` columns, their width, and whether all of them fit.
 fn fitting(characters: impl Iterator<Item = char>, max: usize) -> (String, usize, bool) {
     let (mut text, mut columns) = (String::new(), 0);
-    // Characters without width are bounded too.
+    // The number of characters without width is limited too.
     for (count, character) in characters.enumerate() {
         let (character, width) = shown(character);
         if columns + width > max || count >= 2 * max {
@@ -104,7 +105,7 @@ mod tests {
         Position::at(source, offset).snippet(source).to_string()
     }
 
-    /// The line and how many columns stand before the caret, both without the gutter.
+    /// Returns the line and the number of columns before the caret, both without the gutter.
     fn line_and_caret(source: &str, offset: usize) -> (String, usize) {
         let text = snippet(source, offset);
         let (line, caret) = text.split_once('\n').unwrap();

@@ -1,9 +1,12 @@
-//! String tokens to bytes.
+//! Conversion of string tokens to bytes.
 
 use crate::expr::Bytes;
 use alloc::vec::Vec;
 
-/// The bytes that a string token stands for; else where in the token, in bytes, its bad escape is.
+/// Returns the bytes of a string token.
+///
+/// # Errors
+/// Returns the byte offset in the token of the first invalid escape.
 pub(super) fn unescape(token: &str) -> Result<Bytes, usize> {
     let text = token.strip_prefix('"').unwrap_or(token);
     let text = text.strip_suffix('"').unwrap_or(text).as_bytes();
@@ -23,7 +26,8 @@ pub(super) fn unescape(token: &str) -> Result<Bytes, usize> {
     Ok(Bytes::new(&bytes))
 }
 
-/// The byte that the escape at the start of `text` stands for, and what is behind it.
+/// Returns the byte of the escape at the start of `text`, and the text after it; `None` if the
+/// escape is invalid.
 fn one_escape(text: &[u8]) -> Option<(u8, &[u8])> {
     Some(match text {
         [_, quoted @ (b'"' | b'\\'), rest @ ..] => (*quoted, rest),

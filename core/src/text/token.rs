@@ -1,53 +1,53 @@
-//! Source to tokens.
+//! Tokenizer.
 
 use super::{ParseError, ParseErrorKind};
 use alloc::vec::Vec;
 
-/// What a token is.
+/// Kind of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenKind {
     /// `(`
     Open,
     /// `)`
     Close,
-    /// A string with its quotes.
+    /// A string including its quotes.
     String,
     /// An integer or a symbol.
     Atom,
 }
 
-/// A piece of the source that means something.
+/// Token of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token<'s> {
-    /// What it is.
+    /// Kind of the token.
     pub kind: TokenKind,
-    /// Its text, as it stands in the source.
+    /// Text of the token, as in the source.
     pub text: &'s str,
-    /// Where it starts in the source, in bytes.
+    /// Offset of its start in the source, in bytes.
     pub offset: usize,
 }
 
 impl Token<'_> {
-    /// Where it ends in the source, in bytes.
+    /// Returns the offset of its end in the source, in bytes.
     #[must_use]
     pub const fn end(&self) -> usize {
         self.offset + self.text.len()
     }
 }
 
-/// What a byte can be where it stands.
+/// Lexical class of a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// Part of a token.
     Plain,
     /// White space.
     Space,
-    /// The first byte of a character that may be white space.
+    /// First byte of a character that may be white space.
     Lead,
     Open,
     Close,
     Semicolon,
-    /// Starts a `#;` if the semicolon follows.
+    /// Starts a `#;` if a semicolon follows.
     Hash,
 }
 
@@ -63,7 +63,7 @@ const fn classify(byte: u8) -> Class {
     }
 }
 
-/// The class of every byte.
+/// Class of every byte value.
 static CLASSES: [Class; 256] = {
     let mut classes = [Class::Plain; 256];
     let mut byte = u8::MAX;
@@ -88,7 +88,8 @@ fn class(byte: u8) -> Class {
     CLASSES[usize::from(byte)]
 }
 
-/// How many bytes the white-space character at the start of `bytes` has, 0 if there is none.
+/// Returns the size in bytes of the white-space character at the start of `bytes`, or 0 if there is
+/// none.
 fn space_len(bytes: &[u8]) -> usize {
     match bytes {
         [0x09..=0x0d | 0x1c..=0x20, ..] => 1,
@@ -101,19 +102,19 @@ fn space_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// Whether `character` is white space to the language: what Python's `str.isspace` takes, which
-/// is [`char::is_whitespace`] and U+001C to U+001F.
+/// Returns whether `character` is white space in the language: the characters of Python's
+/// `str.isspace`, that is [`char::is_whitespace`] and U+001C to U+001F.
 #[must_use]
 pub fn is_space(character: char) -> bool {
     space_len(character.encode_utf8(&mut [0; 4]).as_bytes()) > 0
 }
 
-/// Whether `text` as a whole is one token that is neither a parenthesis nor a string.
+/// Returns whether `text` as a whole is one token that is neither a parenthesis nor a string.
 pub(super) fn is_atom(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('"') && Tokens::new(text).atom_end(0) == text.len()
 }
 
-/// The tokens of a source, one at a time. Ends after the first error.
+/// Iterator over the tokens of a source. Ends after the first error.
 #[derive(Clone, Debug)]
 pub struct Tokens<'s> {
     source: &'s str,
@@ -121,19 +122,19 @@ pub struct Tokens<'s> {
 }
 
 impl<'s> Tokens<'s> {
-    /// The tokens of `source`.
+    /// Creates a tokenizer for `source`.
     #[must_use]
     pub const fn new(source: &'s str) -> Self {
         Self { source, offset: 0 }
     }
 
-    /// The whole source.
+    /// Returns the whole source.
     #[must_use]
     pub const fn source(&self) -> &'s str {
         self.source
     }
 
-    /// Where the next token is looked for, in bytes.
+    /// Returns the offset at which the search for the next token starts, in bytes.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
@@ -147,19 +148,19 @@ impl<'s> Tokens<'s> {
         self.source.as_bytes().get(offset).copied()
     }
 
-    /// Where the datum comment at `offset`, if there is one, has its datum.
+    /// Returns the offset after the `#;` if a datum comment starts at `offset`.
     fn datum_comment(&self, offset: usize) -> Option<usize> {
         (self.rest(offset).starts_with(b"#;")).then_some(offset + 2)
     }
 
-    /// The end of the comment at `offset`.
+    /// Returns the end of the comment at `offset`.
     fn comment_end(&self, offset: usize) -> usize {
         let rest = self.source.get(offset..).unwrap_or_default();
         rest.find('\n')
             .map_or(self.source.len(), |len| offset + len)
     }
 
-    /// Where white space and comments that start at `offset` end.
+    /// Returns the end of the white space and comments that start at `offset`.
     fn blank_end(&self, mut offset: usize) -> usize {
         loop {
             match self.byte(offset).map(class) {
@@ -174,7 +175,7 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// Where the integer or symbol that starts at `offset` ends.
+    /// Returns the end of the integer or symbol that starts at `offset`.
     fn atom_end(&self, offset: usize) -> usize {
         let bytes = self.rest(offset);
         let mut at = 0;
@@ -198,7 +199,7 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// Where the string whose quote is at `offset` ends.
+    /// Returns the end of the string whose opening quote is at `offset`.
     fn string_end(&self, offset: usize) -> Result<usize, ParseError> {
         let mut at = offset + 1;
         loop {
@@ -209,14 +210,14 @@ impl<'s> Tokens<'s> {
                     return Err(ParseError::new(kind, self.source, offset));
                 }
                 Some(len) if rest.get(len) == Some(&b'"') => return Ok(at + len + 1),
-                // The escaped character may be longer than one byte, but none of its bytes is a
-                // quote or a backslash.
+                // The escaped character may be longer than one byte, but none of its other bytes is
+                // a quote or a backslash.
                 Some(len) => at += len + 2,
             }
         }
     }
 
-    /// Where the datum that starts at `offset` or after it ends.
+    /// Returns the end of the datum that starts at `offset` or after it.
     fn datum_end(&self, offset: usize) -> Result<usize, ParseError> {
         let offset = self.blank_end(offset);
         match self.byte(offset) {
@@ -224,15 +225,16 @@ impl<'s> Tokens<'s> {
             Some(b'(') => self.list_end(offset),
             Some(b')') => Ok(offset + 1),
             Some(b'"') => self.string_end(offset),
-            // Before another datum comment this is `offset` itself: nothing is left out.
+            // Before another datum comment this is `offset` itself: nothing is skipped.
             Some(_) => Ok(self.atom_end(offset)),
         }
     }
 
-    /// Where the list whose parenthesis is at `offset` ends; the end of the source if it does not.
+    /// Returns the end of the list whose parenthesis is at `offset`, or the end of the source if
+    /// the list is not closed.
     ///
-    /// A datum comment inside is different from its datum standing alone only before a `)`, which
-    /// it takes. So nothing has to be remembered but the depth.
+    /// A datum comment inside the list differs from its datum alone only before a `)`, which it
+    /// skips. Therefore the depth is the only state.
     fn list_end(&self, mut offset: usize) -> Result<usize, ParseError> {
         let mut depth = 0_usize;
         loop {
@@ -302,9 +304,9 @@ impl<'s> Iterator for Tokens<'s> {
     }
 }
 
-/// All tokens of `source`.
+/// Returns all tokens of `source`.
 ///
-/// [`Tokens`] gives them one at a time, without the memory for the list.
+/// [`Tokens`] returns them one at a time, without the memory for the list.
 ///
 /// ```
 /// use astreum_core::text::tokenize;
@@ -314,7 +316,7 @@ impl<'s> Iterator for Tokens<'s> {
 /// ```
 ///
 /// # Errors
-/// When a string does not end.
+/// Fails if a string is not terminated.
 pub fn tokenize(source: &str) -> Result<Vec<Token<'_>>, ParseError> {
     Tokens::new(source).collect()
 }
@@ -358,17 +360,17 @@ mod tests {
             ("a#;b c", &["a", "c"]),
             ("#;(a (b) ; )\n c) d", &["d"]),
             ("#; ; note\n a b", &["b"]),
-            // Before another one it leaves out nothing.
+            // Before another datum comment it skips nothing.
             ("#;#;a b", &["b"]),
             ("(#;#;a b)", &["(", "b", ")"]),
-            // It takes a parenthesis.
+            // It skips a closing parenthesis.
             ("#;) x", &["x"]),
             ("(a #;) b)", &["(", "a", "b", ")"]),
             ("#;(a #;)b) c", &["c"]),
             ("#;(a #; ; x\n )b) c", &["c"]),
             ("#;(a #;#;) b) c) d", &["c", ")", "d"]),
             ("#;(a #;(b) c) d", &["d"]),
-            // What does not end takes everything.
+            // An unclosed datum skips the rest of the source.
             ("a #;(b", &["a"]),
             ("a #;", &["a"]),
             ("##;x y", &["#", "y"]),
@@ -436,8 +438,8 @@ mod tests {
         });
     }
 
-    /// Tokens of a source without strings, said the way the reference does it: a character at a
-    /// time, and recursing into nested datum comments.
+    /// Tokenizes a source without strings the way the reference does: one character at a time, with
+    /// recursion into nested datum comments.
     fn plainly(source: &[char]) -> Vec<String> {
         let (mut tokens, mut at) = (Vec::new(), 0);
         let mut open = false;

@@ -3,12 +3,12 @@
 use crate::expr::Symbol;
 use core::fmt::{self, Write};
 
-/// Whether `character` can be shown as it is: a reader sees it, and it does not hide, move or
+/// Returns whether `character` can be shown as it is: it is visible, and it does not hide, move or
 /// reorder its surroundings.
 ///
-/// Not visible are control characters, line and paragraph separators, bidirectional controls,
-/// everything that Unicode lists as default ignorable (joiners and variation selectors among it),
-/// blank letters, noncharacters and the private areas. White space counts as visible.
+/// Control characters, line and paragraph separators, bidirectional controls, all characters that
+/// Unicode lists as default ignorable (including joiners and variation selectors), blank letters,
+/// noncharacters and the private areas are not visible. White space counts as visible.
 ///
 /// ```
 /// use astreum_core::text::is_visible;
@@ -45,8 +45,8 @@ pub const fn is_visible(character: char) -> bool {
     ) && (character as u32) & 0xfffe != 0xfffe
 }
 
-/// `bytes` as text: UTF-8 of visible characters, tabs, line ends, and the joiners and variation
-/// selectors that scripts and emoji are written with.
+/// Returns `bytes` as text if they are UTF-8 and consist of visible characters, tabs, line ends,
+/// and the joiners and variation selectors that scripts and emoji use.
 pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(bytes).ok()?;
     let is_text = |character| {
@@ -59,7 +59,7 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     text.chars().all(is_text).then_some(text)
 }
 
-/// Shows text with escapes for all that is not visible, so that it can neither hide nor move
+/// Text that prints with escapes for all invisible characters, so that it cannot hide or move
 /// anything on a terminal.
 ///
 /// ```
@@ -75,15 +75,15 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// The name, with escapes for all that is not visible. As an expression a symbol prints so that it
-/// reads back: see `Display` of [`Expr`](crate::expr::Expr).
+/// Formats the name with escapes for all invisible characters. As an expression a symbol prints in
+/// a form that can be parsed: see `Display` of [`Expr`](crate::expr::Expr).
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(self).fmt(f)
     }
 }
 
-/// Writes `bytes` as the inside of a string, with `"` and `\` as they are unless `quotes`.
+/// Writes `bytes` as the contents of a string; escapes `"` and `\` only if `quotes` is set.
 pub(super) fn write_escaped(out: &mut impl Write, bytes: &[u8], quotes: bool) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid();

@@ -1,4 +1,4 @@
-//! The nodes of a trie in memory: one cache line each, keys and values in one buffer beside them.
+//! In-memory nodes of a trie: one cache line each, with keys and values in a shared buffer.
 
 use super::Trie;
 use super::bit_slice::Bits;
@@ -6,36 +6,37 @@ use crate::atom::AtomId;
 use alloc::vec::Vec;
 use core::num::{NonZeroU32, NonZeroUsize};
 
-/// Names a place in [`Trie::slots`]: one more than its index.
+/// Number of a slot in [`Trie::slots`]: one more than its index.
 pub(super) type SlotIndex = NonZeroU32;
 
-/// Where a value starts in an [`Arena`], none for no value.
+/// Start of a value in an [`Arena`]; `None` if there is no value.
 pub(super) type ValueIndex = Option<NonZeroUsize>;
 
-/// Bytes of keys and values that nothing names any more and that are not worth a compaction.
+/// Number of unreferenced bytes of keys and values below which compaction is not worth its cost.
 const MIN_WASTED_BYTES: usize = 64 << 10;
 
-/// How far a node in memory is from the store.
+/// State of an in-memory node relative to the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// Only its id is known, as it was not needed so far.
+    /// Only the id is known; the node has not been needed yet.
     Unloaded,
-    /// Its id is not known.
+    /// The node is new or changed, so its id is not known.
     Changed,
-    /// Its id is known, its atoms are not written.
+    /// The id is known; the atoms are not written.
     Hashed,
-    /// Its atoms are in the store.
+    /// The atoms are in the store.
     Stored,
-    /// No node: the slot can be used again.
+    /// The slot is unused and can be reused.
     Free,
 }
 
-/// A node in memory.
+/// In-memory node.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Node {
     pub(super) id: AtomId,
-    /// Where its bits start in the arena; as far into a byte as they stand in their key.
+    /// Start of its bits in the arena, in bits. The offset within a byte is the same as in the full
+    /// key.
     pub(super) key_start: usize,
     pub(super) value: ValueIndex,
     pub(super) children: [Option<SlotIndex>; 2],
@@ -44,7 +45,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// A node that is new or changed.
+    /// New or changed node without contents.
     pub(super) const EMPTY: Self = Self {
         id: AtomId::ZERO,
         key_start: 0,
@@ -62,13 +63,13 @@ impl Node {
         }
     }
 
-    /// The number of its bits.
+    /// Returns the number of bits in the node's key.
     pub(super) fn bit_count(&self) -> usize {
         usize::from(self.key_len)
     }
 }
 
-/// What `len` bits of a key are in a [`Node`].
+/// Converts a number of key bits to its form in a [`Node`].
 pub(super) fn key_len(len: usize) -> u16 {
     // The callers have checked that a path has at most 65,528 bits.
     u16::try_from(len).unwrap_or(u16::MAX)
@@ -87,12 +88,12 @@ pub(super) const fn child_mut(
     if bit { one } else { zero }
 }
 
-/// Keys, several nodes sharing the bytes of the one that brought them, and values, each after its
-/// length in 8 bytes.
+/// Buffer of keys and values. Several nodes share the bytes of the key that created them; each
+/// value is preceded by its length in 8 bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arena {
     bytes: Vec<u8>,
-    /// How many of them nothing names any more, about.
+    /// Approximate number of bytes that are no longer referenced.
     wasted: usize,
 }
 
@@ -101,24 +102,24 @@ impl Arena {
         self.bytes.reserve(bytes);
     }
 
-    /// Keeps `bytes`; the index of the first one.
+    /// Stores `bytes` and returns the index of the first one.
     pub(super) fn add(&mut self, bytes: &[u8]) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start
     }
 
-    /// Keeps `value`, unless it is empty.
+    /// Stores `value`; an empty value is `None`.
     pub(super) fn add_value(&mut self, value: &[u8]) -> ValueIndex {
         if value.is_empty() {
             return None;
         }
-        // A usize has at most 64 bits on every target that Rust has.
+        // A usize has at most 64 bits on every target that Rust supports.
         self.add(&(value.len() as u64).to_le_bytes());
         NonZeroUsize::new(self.add(value))
     }
 
-    /// The value, empty for none.
+    /// Returns the value; empty if there is none.
     pub(super) fn value(&self, value: ValueIndex) -> &[u8] {
         let Some((head, tail)) = value.and_then(|start| self.bytes.split_at_checked(start.get()))
         else {
@@ -137,14 +138,14 @@ impl Arena {
         &self.bytes
     }
 
-    /// `value` is not needed any more.
+    /// Marks `value` as unreferenced.
     pub(super) fn forget_value(&mut self, value: ValueIndex) {
         if value.is_some() {
             self.wasted += 8 + self.value(value).len();
         }
     }
 
-    /// Takes over what the nodes still name, once that is less than half of all.
+    /// Copies the referenced bytes to a new buffer once they are at most half of all bytes.
     fn compact(&mut self, nodes: &mut [Node]) {
         if self.wasted < MIN_WASTED_BYTES || self.wasted < self.bytes.len() / 2 {
             return;
@@ -194,7 +195,7 @@ impl Trie {
         })
     }
 
-    /// Gives the node in `at` another value.
+    /// Replaces the value of the node in `at`.
     pub(super) fn set_value(&mut self, at: SlotIndex, value: &[u8]) {
         let old = self.node(at).value;
         self.arena.forget_value(old);
@@ -202,19 +203,20 @@ impl Trie {
         self.change(at).value = value;
     }
 
-    /// The node in `at` is none any more. Its value is still to be forgotten, or has moved.
+    /// Frees the slot `at`. The value of the node must be moved or marked as unreferenced
+    /// separately.
     pub(super) fn release(&mut self, at: SlotIndex) {
         self.arena.wasted += self.node(at).bit_count() / 8;
         self.node_mut(at).state = State::Free;
         self.free.push(at);
     }
 
-    /// To be called when an operation is over.
+    /// Compacts the arena if it is worthwhile. Called at the end of each operation.
     pub(super) fn compact(&mut self) {
         self.arena.compact(&mut self.slots);
     }
 
-    /// The node in `at`, of which only the id can be used before it is loaded.
+    /// Returns the node in `at`; only its id is valid before it is loaded.
     #[expect(
         clippy::indexing_slicing,
         reason = "indexes come from `add`; slots never go away"
@@ -231,7 +233,7 @@ impl Trie {
         &mut self.slots[(at.get() - 1) as usize]
     }
 
-    /// The node in `at`, which was loaded before, about to be changed.
+    /// Marks the node in `at`, which must be loaded, as changed and returns it.
     pub(super) fn change(&mut self, at: SlotIndex) -> &mut Node {
         let node = self.node_mut(at);
         node.state = State::Changed;

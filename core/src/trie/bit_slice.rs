@@ -3,10 +3,10 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// A run of bits inside a byte slice.
+/// Run of bits inside a byte slice.
 ///
-/// Comparing two runs is done byte by byte when both start at the same place in their byte, which
-/// is why [`BitBuf`]s are aligned to the depth at which their bits stand in a key.
+/// Two runs compare byte by byte if both start at the same offset in their byte. Therefore
+/// [`BitBuf`]s are aligned to the depth of their bits in a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
@@ -15,7 +15,7 @@ pub(crate) struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
-    /// All bits of `bytes`.
+    /// Returns all bits of `bytes`.
     pub(crate) const fn of(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -24,7 +24,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// `len` bits of `bytes` from bit `start` on; cut to what there is.
+    /// Returns `len` bits of `bytes` from bit `start` on, or fewer if `bytes` is shorter.
     pub(crate) fn new(bytes: &'a [u8], start: usize, len: usize) -> Self {
         let available = (bytes.len() * 8).saturating_sub(start);
         Self {
@@ -38,7 +38,7 @@ impl<'a> Bits<'a> {
         self.len
     }
 
-    /// Without the first `count` bits.
+    /// Returns the run without its first `count` bits.
     pub(crate) fn skip(self, count: usize) -> Self {
         let count = count.min(self.len);
         Self {
@@ -48,7 +48,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The first `count` bits.
+    /// Returns the first `count` bits.
     pub(crate) fn take(self, count: usize) -> Self {
         Self {
             len: self.len.min(count),
@@ -56,7 +56,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The bit at `index`, `None` past the end.
+    /// Returns the bit at `index`, or `None` past the end.
     pub(crate) fn bit(self, index: usize) -> Option<bool> {
         if index >= self.len {
             return None;
@@ -67,7 +67,7 @@ impl<'a> Bits<'a> {
             .map(|byte| byte >> (7 - at % 8) & 1 == 1)
     }
 
-    /// The eight bits from `index` on, zeros past the end.
+    /// Returns the eight bits from `index` on, zeros past the end.
     fn octet(self, index: usize) -> u8 {
         let at = self.start + index;
         let byte = |i: usize| self.bytes.get(i).copied().unwrap_or(0);
@@ -81,7 +81,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// How many leading bits both have in common.
+    /// Returns the number of leading bits that both have in common.
     pub(crate) fn common_len(self, other: Self) -> usize {
         let max = self.len.min(other.len);
         let mut index = 0;
@@ -112,13 +112,13 @@ impl<'a> Bits<'a> {
         max
     }
 
-    /// `count` bytes from bit `lead` on, which is the first bit of a byte.
+    /// Returns `count` bytes from bit `lead` on, which is the first bit of a byte.
     fn whole_bytes(self, lead: usize, count: usize) -> &'a [u8] {
         let first = (self.start + lead) / 8;
         self.bytes.get(first..first + count).unwrap_or_default()
     }
 
-    /// Order of keys: bit by bit, a prefix before what it starts.
+    /// Compares in key order: bit by bit, with a prefix before its extensions.
     pub(crate) fn order(self, other: Self) -> Ordering {
         let common = self.common_len(other);
         match (self.bit(common), other.bit(common)) {
@@ -136,8 +136,8 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// At most 256 bits, followed by zeros, if there are 33 bytes to read them from: what
-    /// [`Bits::copy_aligned`] gives, without a branch.
+    /// Returns up to 256 bits, followed by zeros, if the buffer has 33 bytes to read them from.
+    /// Same result as [`Bits::copy_aligned`], but without a branch.
     #[inline]
     pub(crate) fn aligned(self) -> Option<[u8; 32]> {
         let (first, shift) = (self.start / 8, self.start % 8);
@@ -157,9 +157,9 @@ impl<'a> Bits<'a> {
         Some(out)
     }
 
-    /// Puts the bits at the start of `out`, zero-padded to whole words of 8 bytes.
+    /// Writes the bits to the start of `out`, zero-padded to whole words of 8 bytes.
     pub(crate) fn copy_aligned(self, out: &mut [u8]) {
-        // Eight bytes at a time, each with what reaches into it from the ninth.
+        // Eight bytes at a time, each with the bits that reach into it from the ninth byte.
         let (first, shift) = (self.start / 8, self.start % 8);
         for (place, index) in out.chunks_mut(8).zip((0..self.len).step_by(64)) {
             let whole = self
@@ -170,7 +170,7 @@ impl<'a> Bits<'a> {
                 Some((word, [next, ..])) => {
                     let word = u64::from_be_bytes(*word) << shift;
                     let word = word | u64::from(*next) >> (8 - shift);
-                    // What follows the bits is not theirs.
+                    // Clear the bits that follow the run.
                     let left = self.len - index;
                     word & !u64::MAX.checked_shr(left_u32(left.min(64))).unwrap_or(0)
                 }
@@ -187,7 +187,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// What the key atom of a node with these bits holds.
+    /// Returns the data of the key atom of a node with these bits.
     pub(super) fn to_atom_data(self) -> Vec<u8> {
         let mut data = Vec::with_capacity(2 + self.len.div_ceil(8));
         // The bits of a path are at most 65,528.
@@ -206,7 +206,7 @@ const fn left_u32(left: usize) -> u32 {
     left as u32
 }
 
-/// Bits that grow and shrink at the end: the path from the root to where a walk stands.
+/// Growable bit string: the path from the root to the current position of a traversal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BitBuf {
     bytes: Vec<u8>,
@@ -226,12 +226,12 @@ impl BitBuf {
         }
     }
 
-    /// The bytes; the bits past the end are zero.
+    /// Returns the bytes; the bits past the end are zero.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Forgets everything after the first `len` bits.
+    /// Removes all bits after the first `len`.
     pub(crate) fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;
@@ -272,7 +272,7 @@ impl BitBuf {
             if used + count > 8 {
                 self.bytes.push(octet << (8 - used));
             } else if used + count == 8 {
-                // The byte is full and the next one starts empty, on the next round or push.
+                // The byte is full; the next one is added by the next iteration or push.
                 self.len += count;
                 index += count;
                 self.extend(bits.skip(index));

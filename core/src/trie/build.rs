@@ -1,4 +1,4 @@
-//! A trie from pairs that are already in order, without looking for their places.
+//! Bulk construction of a trie from sorted pairs, without lookups.
 
 use super::arena::{Node, SlotIndex, ValueIndex, child_mut, key_len};
 use super::{MAX_KEY_BYTES, Trie, TrieError};
@@ -7,25 +7,25 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Pairs that are copied before the nodes for them are made.
+/// Number of pairs that are copied before their nodes are created.
 const FETCHED_PAIRS: usize = 64;
 
-/// Why pairs are not the sorted contents of a trie.
+/// Reason pairs are not the sorted contents of a trie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BuildError {
-    /// A key is not greater than the one before it.
+    /// A key is not greater than the previous one.
     OutOfOrder {
-        /// The index of the pair.
+        /// Index of the pair.
         index: usize,
     },
     /// A key is longer than [`MAX_KEY_BYTES`].
     KeyTooLong {
-        /// The index of the pair.
+        /// Index of the pair.
         index: usize,
     },
-    /// A value is empty, which means that the key is absent.
+    /// A value is empty, which would mean that the key is absent.
     EmptyValue {
-        /// The index of the pair.
+        /// Index of the pair.
         index: usize,
     },
 }
@@ -53,10 +53,10 @@ impl fmt::Display for BuildError {
 impl core::error::Error for BuildError {}
 
 impl Trie {
-    /// The trie that holds these pairs, whose keys must ascend.
+    /// Creates the trie that contains these pairs, whose keys must be strictly ascending.
     ///
     /// # Errors
-    /// When a key does not ascend or is too long, or a value is empty.
+    /// Fails if the keys are not strictly ascending, a key is too long, or a value is empty.
     pub fn from_sorted<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, BuildError> {
@@ -79,17 +79,16 @@ impl Trie {
         Ok(builder.finish())
     }
 
-    /// Gives each key its value; an empty one removes the key, and of a key that comes twice the
-    /// last value counts.
+    /// Sets the value of each key. An empty value removes the key; of a key that occurs more than
+    /// once the last value is used.
     ///
-    /// Costs less than one [`Trie::put`] after the other: in the order of the keys, neighbours find
-    /// the way that they share in the processor's caches, and into an empty trie none has to look
-    /// for its place. Hashing is left to [`Trie::root`] and [`Trie::commit`], which hash every
-    /// changed node once.
+    /// Costs less than separate calls of [`Trie::put`]: in key order, neighbours find their shared
+    /// path in the processor's caches, and an empty trie needs no lookups. Hashing is left to
+    /// [`Trie::root`] and [`Trie::commit`], which hash every changed node once.
     ///
     /// # Errors
-    /// As [`Trie::put`]. Some keys may have their values then; calling again with all of them does
-    /// the rest.
+    /// As [`Trie::put`]. Some keys may have their new values then; calling again with all pairs
+    /// completes the operation.
     pub fn put_all<S: AtomSource + ?Sized, K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         source: &S,
@@ -114,19 +113,19 @@ impl Trie {
     }
 }
 
-/// A pair's place in what was given, behind what its key starts with.
+/// Index of a pair in the input, with the first bytes of its key.
 #[derive(Clone, Copy)]
 struct Place {
     start: u64,
     index: usize,
 }
 
-/// The first and the last byte.
+/// Reads the first and the last byte.
 fn ends(bytes: &[u8]) -> u8 {
     bytes.first().copied().unwrap_or_default() ^ bytes.last().copied().unwrap_or_default()
 }
 
-/// The pairs in the order of their keys; of a key that comes twice, the last one.
+/// Returns the pairs in key order; of a key that occurs more than once, the last pair.
 fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
     let key = |place: &Place| pairs.get(place.index).map(|(key, _)| key.as_ref());
     let order: Vec<Place> = pairs
@@ -145,7 +144,7 @@ fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
         else {
             break;
         };
-        // Most keys part in their first eight bytes, and the others need not be looked at.
+        // Most keys differ in their first eight bytes, so the full keys are rarely compared.
         part.sort_unstable_by(|a, b| {
             a.start
                 .cmp(&b.start)
@@ -158,8 +157,8 @@ fn sorted<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<Place> {
     order
 }
 
-/// The places in the order of what their keys' first bits are, and where each run of the same ones
-/// ends: of keys that are spread evenly, a run has a handful.
+/// Partitions the places by the first bits of their keys. Returns them in that order, and the end
+/// of each partition: if keys are evenly distributed, a partition has a handful of them.
 fn dealt(places: Vec<Place>) -> (Vec<Place>, Vec<usize>) {
     let bits = places.len().checked_ilog2().unwrap_or(0).clamp(3, 19) - 2;
     let run = |place: &Place| usize::try_from(place.start >> (64 - bits)).unwrap_or_default();
@@ -169,7 +168,7 @@ fn dealt(places: Vec<Place>) -> (Vec<Place>, Vec<usize>) {
             *count += 1;
         }
     }
-    // Where each run goes on; in the end, where it ends.
+    // Next position in each partition; after the loop, its end.
     let mut next = counts;
     let mut sum = 0;
     for place in &mut next {
@@ -187,7 +186,8 @@ fn dealt(places: Vec<Place>) -> (Vec<Place>, Vec<usize>) {
     (order, next)
 }
 
-/// The first eight bytes of a key, zeros past its end: in the order of the keys, or equal.
+/// Returns the first eight bytes of a key, zero-padded. Their order is the order of the keys, or
+/// they are equal.
 fn start(key: &[u8]) -> u64 {
     u64::from_be_bytes(key.first_chunk().copied().unwrap_or_else(|| {
         let mut start = [0; 8];
@@ -196,31 +196,31 @@ fn start(key: &[u8]) -> u64 {
     }))
 }
 
-/// A key and a value in the arena.
+/// Key and value in the arena.
 #[derive(Clone, Copy)]
 struct Pair {
-    /// Where the key starts, in bytes.
+    /// Start of the key, in bytes.
     key: usize,
-    /// The number of its bits.
+    /// Number of bits in the key.
     bits: usize,
     value: ValueIndex,
 }
 
-/// A node whose last child is still to come.
+/// Node whose last child is not known yet.
 struct Open {
-    /// The length of the path to the end of its bits.
+    /// Length of the path to the end of its bits.
     end: usize,
     value: ValueIndex,
     children: [Option<SlotIndex>; 2],
 }
 
-/// Makes nodes from keys in order, each once and after its children: when a key comes, all nodes
-/// that its neighbour before it has for itself are known.
+/// Builder that creates nodes from sorted keys, each once and after its children: when a key
+/// arrives, all nodes that belong only to earlier keys are known.
 #[derive(Default)]
 struct Builder {
     trie: Trie,
     last: Option<Pair>,
-    /// The nodes above the last key, the lowest one last.
+    /// Nodes above the last key, the lowest one last.
     open: Vec<Open>,
 }
 
@@ -232,8 +232,8 @@ impl Builder {
         builder.trie.arena.reserve(pairs.iter().map(bytes).sum());
         let mut fetched = Vec::with_capacity(FETCHED_PAIRS);
         for order in order.chunks(FETCHED_PAIRS) {
-            // Pairs lie anywhere in memory: reading both ends of each first lets the processor wait
-            // for all of them at once.
+            // Pairs are scattered in memory: reading both ends of each first lets the processor
+            // load all of them in parallel.
             let pairs_here = order.iter().filter_map(|place| pairs.get(place.index));
             let touched = pairs_here.fold(0, |all, (key, value)| {
                 all ^ ends(key.as_ref()) ^ ends(value.as_ref())
@@ -259,7 +259,7 @@ impl Builder {
         }
     }
 
-    /// Adds a pair; false if its key is not greater than the last one.
+    /// Adds a pair; returns `false` if its key is not greater than the last one.
     fn push(&mut self, pair: Pair) -> bool {
         let Some(last) = self.last.replace(pair) else {
             return true;
@@ -299,8 +299,8 @@ impl Builder {
         bits.bit(index).unwrap_or_default()
     }
 
-    /// Adds the nodes that end below `parting`, where the next key parts from `last`; all of them
-    /// if no key follows.
+    /// Creates the nodes that end below `parting`, the length of the common prefix of `last` and
+    /// the next key; all of them if no key follows.
     fn close(&mut self, last: Pair, parting: Option<usize>) {
         if parting == Some(last.bits) {
             let (end, value) = (last.bits, last.value);
@@ -338,7 +338,7 @@ impl Builder {
         }
     }
 
-    /// Adds a node on the way to `pair`, below the lowest open node or `parting`.
+    /// Creates a node on the path to `pair`, below the lowest open node or `parting`.
     fn add(&mut self, pair: Pair, node: Open, parting: Option<usize>) -> SlotIndex {
         let above = self.open.last().map(|node| node.end).max(parting);
         let depth = above.map_or(0, |end| end + 1);

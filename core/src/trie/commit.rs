@@ -1,5 +1,5 @@
-//! Giving changed nodes their ids: part by part of the trie, each from its lowest level up, whole
-//! levels at a time.
+//! Hashing and writing of changed nodes: one part of the trie at a time, each from its lowest level
+//! up, in whole levels.
 
 use super::Trie;
 use super::arena::{SlotIndex, State};
@@ -8,16 +8,17 @@ use super::node::TYPE_NAME;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSink, NoStore};
 use alloc::vec::Vec;
 
-/// Nodes that are hashed side by side: enough to fill any lanes, few enough to stay in the cache.
+/// Number of nodes that are hashed in parallel: enough for any number of SIMD lanes, few enough to
+/// stay in the cache.
 const BATCH_NODES: usize = 64;
 
-/// Nodes that are collected before they are hashed: few enough for what was read of them on the way
-/// down to be in the cache still, enough to fill the lanes at most heights.
+/// Maximum number of nodes that are collected before they are hashed: few enough that the data read
+/// during the descent is still in the cache, enough to fill the lanes at most heights.
 const MAX_PENDING_NODES: usize = 8_192;
 
-/// Nodes to be hashed, by their height over what is lowest below them, and by what there is to
-/// hash: those without bits, and the others. Each list is in the reverse order of the keys,
-/// which for most tries is close to that in memory.
+/// Nodes to be hashed, grouped by their height above the lowest node below them, and by their key:
+/// nodes without bits, and the others. Each list is in reverse key order, which for most tries is
+/// close to the order in memory.
 #[derive(Default)]
 struct Pending {
     heights: Vec<[Vec<SlotIndex>; 2]>,
@@ -41,26 +42,27 @@ impl Pending {
     }
 }
 
-/// A node on the way down.
+/// Node on the descent path.
 struct Descent {
     at: SlotIndex,
-    /// Those that are still to come.
+    /// Children that are not visited yet.
     children: [Option<SlotIndex>; 2],
-    /// Its height so far.
+    /// Height as known so far.
     height: usize,
     has_bits: bool,
 }
 
-/// Where the ids of a batch come from and where they go.
+/// Inputs and outputs of a batch of nodes.
 struct Batch {
     inputs: [NodeInput; BATCH_NODES],
     ids: [NodeIds; BATCH_NODES],
-    /// In place of `ids` where nothing is written.
+    /// Used instead of `ids` if nothing is written.
     roots: [AtomId; BATCH_NODES],
 }
 
 impl Trie {
-    /// The id of the trie as it is now, [`AtomId::ZERO`] if it is empty. Writes nothing.
+    /// Returns the id of the trie in its current state, or [`AtomId::ZERO`] if it is empty. Writes
+    /// nothing.
     pub fn root(&mut self, hasher: &mut impl BatchHasher) -> AtomId {
         match self.settle::<NoStore>(hasher, None) {
             Ok(root) => root,
@@ -72,7 +74,7 @@ impl Trie {
     /// returns the id of the trie.
     ///
     /// # Errors
-    /// When the sink fails; the commit may be tried again and goes on where it stopped.
+    /// Fails if the sink fails; the commit may be retried and continues where it stopped.
     pub fn commit<K: AtomSink>(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -101,13 +103,14 @@ impl Trie {
         stack.extend(self.root.and_then(|at| self.enter(at, done)));
         while let Some(top) = stack.last_mut() {
             let [zero, one] = &mut top.children;
-            // The last child first: a trie that was built in one go has its nodes in the order that
-            // this is the reverse of, and the processor sees that coming.
+            // Last child first: a trie that was built in one pass has its nodes in the reverse of
+            // this order, and the processor can prefetch it.
             if let Some(child) = one.take().or_else(|| zero.take()) {
                 stack.extend(self.enter(child, done));
                 continue;
             }
-            // All below it are pending or done, so what is pending can be hashed at any time.
+            // All nodes below it are pending or done, so the pending nodes can be hashed at any
+            // time.
             pending.push(top.height, top.has_bits, top.at);
             let height = top.height + 1;
             stack.pop();
@@ -122,7 +125,7 @@ impl Trie {
         Ok(self.root.map_or(AtomId::ZERO, |root| self.node(root).id))
     }
 
-    /// The way down into a node, if it has not come as far as `done`.
+    /// Returns the descent into a node, or `None` if the node is already in the state `done`.
     fn enter(&self, at: SlotIndex, done: State) -> Option<Descent> {
         let node = self.node(at);
         let unsettled = match node.state {
@@ -138,7 +141,7 @@ impl Trie {
         })
     }
 
-    /// Hashes what is pending, the lowest first, and writes it where there is a sink.
+    /// Hashes the pending nodes, lowest first, and writes them if there is a sink.
     fn settle_pending<K: AtomSink>(
         &mut self,
         hasher: &mut impl BatchHasher,
@@ -172,7 +175,7 @@ impl Trie {
         Ok(())
     }
 
-    /// Describes nodes whose children have their ids.
+    /// Fills in the inputs of nodes whose children have ids.
     fn fill(&self, hasher: &mut impl BatchHasher, nodes: &[SlotIndex], inputs: &mut [NodeInput]) {
         let mut has_long = false;
         for (at, input) in nodes.iter().zip(inputs.iter_mut()) {
@@ -202,7 +205,7 @@ impl Trie {
         }
     }
 
-    /// Hashes the keys and values that are too long for their places.
+    /// Hashes the keys and values that are too long for their blocks.
     fn hash_long(
         &self,
         hasher: &mut impl BatchHasher,

@@ -1,4 +1,4 @@
-//! Differences between two tries, in the order of the keys, without reading what they share.
+//! Differences between two tries in key order, without reading shared subtrees.
 
 use super::MAX_KEY_BYTES;
 use super::TrieError;
@@ -9,21 +9,20 @@ use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
 use alloc::vec::Vec;
 
-/// A key with different values in two tries.
+/// Key with different values in two tries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
     /// The key.
     pub key: Vec<u8>,
-    /// Its value in the first trie, `None` if it has none there.
+    /// Value in the first trie, or `None` if the key is absent there.
     pub before: Option<Bytes>,
-    /// Its value in the second trie, `None` if it has none there.
+    /// Value in the second trie, or `None` if the key is absent there.
     pub after: Option<Bytes>,
 }
 
-/// Returns the changes that lead from the trie `before` to the trie `after`, in the order of their
-/// keys.
+/// Returns the changes that lead from the trie `before` to the trie `after`, in key order.
 ///
-/// Both are read from `source`. Subtrees that both share are not read at all.
+/// Both are read from `source`. Subtrees that both share are not read.
 pub fn diff<S: AtomSource + ?Sized>(source: &S, before: AtomId, after: AtomId) -> Diff<'_, S> {
     Diff {
         source,
@@ -33,8 +32,7 @@ pub fn diff<S: AtomSource + ?Sized>(source: &S, before: AtomId, after: AtomId) -
 
 /// Iterator over the changes between two tries; see [`diff`].
 ///
-/// After an error that names a missing atom it stands where it stood, as
-/// [`Entries`](super::Entries) does.
+/// After a missing-atom error the iterator keeps its position, as [`Entries`](super::Entries) does.
 pub struct Diff<'a, S: ?Sized> {
     source: &'a S,
     cursor: DiffCursor,
@@ -56,7 +54,7 @@ impl<S: AtomSource + ?Sized> Iterator for Diff<'_, S> {
 }
 
 /// Position in the comparison of two tries, for hosts that compare a bounded number of nodes per
-/// call. Borrows nothing; the differences from the empty trie are all entries.
+/// call. Borrows nothing. A comparison with the empty trie yields all entries.
 #[derive(Clone, Debug)]
 pub struct DiffCursor {
     path: BitBuf,
@@ -66,24 +64,24 @@ pub struct DiffCursor {
 /// Result of [`DiffCursor::step`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DiffStep {
-    /// A node was compared, and no key ends there with another value.
+    /// A node was compared; no key with different values ends there.
     Node,
-    /// The next change in the order of the keys.
+    /// The next change in key order.
     Change(Change),
     /// There are no more changes.
     Done,
 }
 
-/// One trie at some point of a path, which may lie within a node's bits.
+/// One trie at a point of a path, which may lie within a node's bits.
 #[derive(Clone, Debug)]
 struct Side {
     id: AtomId,
-    /// How many of the node's bits lie above the point.
+    /// Number of the node's bits above the point.
     used: usize,
     node: Option<StoredNode>,
 }
 
-/// A point of a path, and both tries there.
+/// Point of a path, with both tries there.
 #[derive(Clone, Debug)]
 struct Pending {
     above: usize,
@@ -106,7 +104,7 @@ impl Side {
             .map_or(Bits::of(&[]), |node| node.key().skip(self.used))
     }
 
-    /// The trie behind `bit` after `count` more bits.
+    /// Returns the trie for `bit` after `count` more bits.
     fn after(&self, count: usize, bit: bool) -> Option<Self> {
         let node = self.node.as_ref()?;
         match self.rest().bit(count) {
@@ -118,7 +116,7 @@ impl Side {
         }
     }
 
-    /// The value after `count` more bits, if the node's bits end there.
+    /// Returns the value after `count` more bits, if the node's bits end there.
     fn value_after(&self, count: usize) -> Option<Bytes> {
         let node = self.node.as_ref()?;
         if self.rest().len() == count {
@@ -141,19 +139,19 @@ impl DiffCursor {
         cursor
     }
 
-    /// Returns the ids of nodes that later steps will read, nearest first, for hosts that fetch
-    /// ahead. There are at most two for each bit of the path.
+    /// Returns the ids of nodes that later steps will read, nearest first, for hosts that prefetch.
+    /// There are at most two for each bit of the path.
     pub fn pending_nodes(&self) -> impl Iterator<Item = AtomId> {
         let sides = self.pending.iter().rev().flat_map(|point| &point.sides);
         let unread = sides.flatten().filter(|side| side.node.is_none());
         unread.map(|side| side.id)
     }
 
-    /// Compares the next nodes: one of each trie, at most.
+    /// Compares the next nodes, at most one of each trie.
     ///
     /// # Errors
-    /// When a node is missing or malformed. The cursor has not moved; it may be called again once
-    /// the missing atom is there.
+    /// Fails if a node is missing or malformed. The cursor keeps its position; call it again once
+    /// the missing atom is available.
     pub fn step<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -166,7 +164,7 @@ impl DiffCursor {
                 side.node = Some(StoredNode::load(source, side.id)?);
             }
         }
-        // Both go on together for as long as they agree, or the only one does.
+        // Both continue together as far as they agree, or the only one does.
         let (count, side) = match &point.sides {
             [Some(before), Some(after)] => (before.rest().common_len(after.rest()), before),
             [Some(side), None] | [None, Some(side)] => (side.rest().len(), side),

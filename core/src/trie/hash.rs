@@ -1,63 +1,64 @@
-//! The one seam through which tries hash: many messages, and the atoms of many nodes, at a time.
+//! Hashing interface of tries: many messages, and the atoms of many nodes, at a time.
 
 use super::node::TYPE_NAME;
 use crate::atom::{AtomId, AtomKind, id_preimage};
 use alloc::vec::Vec;
 
-/// The hash of what the first atom of every node holds.
+/// Hash of the data of the first atom of every node.
 pub const TYPE_HASH: [u8; 32] = [
     0xde, 0x0b, 0xb2, 0xc0, 0xef, 0x03, 0xe7, 0xee, 0x97, 0x0e, 0xa9, 0x48, 0xe0, 0x7b, 0x60, 0xcc,
     0xdf, 0x21, 0x61, 0x40, 0xe3, 0xec, 0x95, 0x39, 0xd4, 0x4d, 0x9a, 0xda, 0x0c, 0xa5, 0x0b, 0x9e,
 ];
 
-/// The hash of what the atom of an absent child holds: 32 zero bytes.
+/// Hash of the data of the atom of an absent child: 32 zero bytes.
 pub const ABSENT_CHILD_HASH: [u8; 32] = [
     0x2a, 0xda, 0x83, 0xc1, 0x81, 0x9a, 0x53, 0x72, 0xda, 0xe1, 0x23, 0x8f, 0xc1, 0xde, 0xd1, 0x23,
     0xc8, 0x10, 0x4f, 0xda, 0xa1, 0x58, 0x62, 0xaa, 0xee, 0x69, 0x42, 0x8a, 0x18, 0x20, 0xfc, 0xda,
 ];
 
-/// The hash of what the key atom of a node without bits holds: two zero bytes.
+/// Hash of the data of the key atom of a node without bits: two zero bytes.
 pub const EMPTY_KEY_HASH: [u8; 32] = [
     0x1a, 0xd4, 0x8f, 0x49, 0x62, 0x70, 0x79, 0xd8, 0x06, 0xb8, 0x02, 0xc7, 0x4f, 0x40, 0xc3, 0x9d,
     0x55, 0xfe, 0x1d, 0x78, 0xb3, 0xfa, 0xf0, 0xf8, 0x01, 0x7a, 0xec, 0x62, 0xce, 0xc4, 0x21, 0x22,
 ];
 
-/// The id of the value atom of a node without a value.
+/// Id of the value atom of a node without a value.
 pub const EMPTY_VALUE_ID: AtomId = AtomId::new([
     0xfd, 0xe1, 0x33, 0x35, 0x82, 0x35, 0xc1, 0xdf, 0x82, 0x5d, 0x7a, 0x21, 0x4e, 0xd6, 0x51, 0xd0,
     0x8c, 0x84, 0x3d, 0x70, 0xb1, 0xb5, 0x1b, 0x6d, 0x33, 0x03, 0x74, 0x34, 0x0d, 0xda, 0xfd, 0x01,
 ]);
 
-/// Bytes of a block of BLAKE3.
+/// Size of a BLAKE3 block, in bytes.
 const BLOCK_BYTES: usize = 64;
 
-/// The data of an atom as far as its hash needs it.
+/// Data of an atom, or its hash, as the input of an id.
 #[derive(Clone, Copy, Debug)]
 pub struct HashInput {
-    /// The data followed by zeros; where it is longer than this, its hash followed by zeros.
+    /// The data followed by zeros; if it is longer than the block, its hash followed by zeros.
     pub block: [u8; BLOCK_BYTES],
-    /// The length of the data in bytes.
+    /// Length of the data, in bytes.
     pub len: usize,
 }
 
 impl HashInput {
-    /// Nothing.
+    /// Empty data.
     pub const EMPTY: Self = Self {
         block: [0; BLOCK_BYTES],
         len: 0,
     };
 
-    /// Whether the block holds the hash of the data, not the data.
+    /// Returns whether the block contains the hash of the data instead of the data.
     #[must_use]
     pub const fn is_hashed(&self) -> bool {
         self.len > BLOCK_BYTES
     }
 
-    /// Makes it `data`, whose hash is still to be set if it is too long.
+    /// Sets the input to `data`; if it is too long, [`HashInput::set_hash`] must follow.
     pub(super) fn set(&mut self, data: &[u8]) {
         self.len = data.len();
         self.block = Self::EMPTY.block;
-        // A hash or an id has 32 bytes, and a copy of a known length is a few instructions.
+        // Fast path: a hash or an id has 32 bytes, and a copy of constant length is a few
+        // instructions.
         if let (Some(place), Ok(data)) = (self.block.first_chunk_mut(), data.try_into()) {
             let (place, data): (&mut [u8; 32], &[u8; 32]) = (place, data);
             *place = *data;
@@ -66,7 +67,7 @@ impl HashInput {
         }
     }
 
-    /// Sets the hash of data that is too long.
+    /// Sets the hash of data that is longer than the block.
     pub(super) fn set_hash(&mut self, hash: [u8; 32]) {
         self.block = HashInput::EMPTY.block;
         if let Some(place) = self.block.first_chunk_mut() {
@@ -74,31 +75,31 @@ impl HashInput {
         }
     }
 
-    /// The data, if it is here.
+    /// Returns the data if it fits the block.
     fn data(&self) -> Option<&[u8]> {
         self.block.get(..self.len)
     }
 
-    /// The hash, if it is here.
+    /// Returns the hash if the data does not fit the block.
     fn hash(&self) -> [u8; 32] {
         let hash = self.block.first_chunk().filter(|_| self.is_hashed());
         hash.copied().unwrap_or_default()
     }
 }
 
-/// What the ids of a node's five atoms are made from.
+/// Input of the ids of a node's five atoms.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeInput {
-    /// The ids of the children, [`AtomId::ZERO`] for none.
+    /// Ids of the children, [`AtomId::ZERO`] for an absent child.
     pub children: [AtomId; 2],
-    /// The data of the key atom: the number of bits, two bytes, and the bits.
+    /// Data of the key atom: the number of bits in two bytes, and the bits.
     pub key: HashInput,
-    /// The data of the value atom.
+    /// Data of the value atom.
     pub value: HashInput,
 }
 
 impl NodeInput {
-    /// A node without children, bits or value.
+    /// Input of a node without children, bits or value.
     pub const EMPTY: Self = Self {
         children: [AtomId::ZERO; 2],
         key: HashInput {
@@ -108,7 +109,7 @@ impl NodeInput {
         value: HashInput::EMPTY,
     };
 
-    /// Whether the key atom says that there are bits.
+    /// Returns whether the key atom has any bits.
     #[must_use]
     pub const fn has_bits(&self) -> bool {
         let [high, low, ..] = self.key.block;
@@ -116,24 +117,26 @@ impl NodeInput {
     }
 }
 
-/// The ids of a node's value, child 1, child 0, key and type atoms, in this order, which is that in
-/// which they are made: each links to the one before. The last one is the node's.
+/// Ids of a node's value, child 1, child 0, key and type atoms, in the order of computation: each
+/// links to the previous one. The last one is the id of the node.
 pub type NodeIds = [AtomId; 5];
 
-/// Hashes batches of short messages.
+/// Hasher of batches of short messages.
 ///
-/// The host may supply an implementation that works on many messages side by side; it must give
-/// exactly what [`Scalar`] gives.
+/// The host may supply an implementation that hashes many messages in parallel; its results must
+/// equal those of [`Scalar`].
 pub trait BatchHasher {
-    /// Writes the BLAKE3 hash of each message to the place with the same index in `out`.
+    /// Writes the BLAKE3 hash of each message to the element of `out` with the same index.
     ///
-    /// `messages` and `out` have the same length; what is left over in the longer one is ignored.
+    /// `messages` and `out` must have the same length; excess elements of the longer one are
+    /// ignored.
     fn hash_many(&mut self, messages: &[&[u8]], out: &mut [[u8; 32]]);
 
-    /// Writes the ids of each node's atoms to the place with the same index in `out`.
+    /// Writes the ids of each node's atoms to the element of `out` with the same index.
     ///
-    /// What comes with the trait makes them by [`BatchHasher::hash_many`], with at most seven
-    /// hashes a node: what is the same in every node is a constant.
+    /// The default implementation calls [`BatchHasher::hash_many`]. It computes at most seven
+    /// hashes for a leaf or for a node without a value, and at most nine for any node; constant
+    /// parts of a node are precomputed.
     fn node_ids(&mut self, nodes: &[NodeInput], out: &mut [NodeIds]) {
         let data_hashes = data_hashes(self, nodes);
         let mut next: Vec<AtomId> = Vec::new();
@@ -151,7 +154,7 @@ pub trait BatchHasher {
                         _ => (AtomKind::Symbol, &TYPE_HASH, TYPE_NAME.len()),
                     };
                     let next = next.get(index).copied().unwrap_or(AtomId::ZERO);
-                    // A usize has at most 64 bits on every target that Rust has.
+                    // A usize has at most 64 bits on every target that Rust supports.
                     id_preimage(kind, hash, next, len as u64)
                 })
                 .collect();
@@ -177,8 +180,8 @@ pub trait BatchHasher {
         }
     }
 
-    /// Writes the id of each node, the last one of its [`NodeIds`], to the place with the same index
-    /// in `out`: what is needed where nothing is written.
+    /// Writes the id of each node, the last of its [`NodeIds`], to the element of `out` with the
+    /// same index. Used if no atoms are written.
     fn root_ids(&mut self, nodes: &[NodeInput], out: &mut [AtomId]) {
         let mut ids = Vec::new();
         ids.resize(nodes.len(), NodeIds::default());
@@ -189,14 +192,14 @@ pub trait BatchHasher {
     }
 }
 
-/// The hashes of what a node's atoms hold.
+/// Hashes of the data of a node's atoms.
 struct DataHashes {
     children: [[u8; 32]; 2],
     key: [u8; 32],
     value: [u8; 32],
 }
 
-/// Hashes what the nodes' atoms hold, all in one batch.
+/// Hashes the data of the nodes' atoms, all in one batch.
 fn data_hashes<H: BatchHasher + ?Sized>(hasher: &mut H, nodes: &[NodeInput]) -> Vec<DataHashes> {
     let mut messages: Vec<&[u8]> = Vec::with_capacity(nodes.len() * 4);
     let has_bits = |node: &NodeInput| node.key.len > 2;
@@ -212,7 +215,7 @@ fn data_hashes<H: BatchHasher + ?Sized>(hasher: &mut H, nodes: &[NodeInput]) -> 
         .iter()
         .map(|node| DataHashes {
             value: match node.value.len {
-                // Not used: such a value's id is a constant.
+                // Not used: the id of an empty value is a constant.
                 0 => [0; 32],
                 _ if node.value.is_hashed() => node.value.hash(),
                 _ => next(),
@@ -242,7 +245,7 @@ fn hashed<H: BatchHasher + ?Sized>(hasher: &mut H, messages: &[&[u8]]) -> Vec<[u
     hashes
 }
 
-/// One message after the other.
+/// Hasher that hashes one message after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scalar;
 

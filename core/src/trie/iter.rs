@@ -1,4 +1,4 @@
-//! Reading a stored trie: one key, or keys in order.
+//! Reads of a stored trie: lookup of a key and iteration in key order.
 
 use super::bit_slice::{BitBuf, Bits};
 use super::node::StoredNode;
@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::ops::Bound;
 
-/// The value of `key` in the trie with this root, `None` where there is none.
+/// Returns the value of `key` in the trie with this root, or `None` if it is absent.
 ///
 /// # Errors
-/// When a node is missing or malformed, or the key is too long.
+/// Fails if a node is missing or malformed, or if the key is too long.
 pub fn get<S: AtomSource + ?Sized>(
     source: &S,
     root: AtomId,
@@ -21,7 +21,7 @@ pub fn get<S: AtomSource + ?Sized>(
     get_bits(source, root, checked_key(key)?)
 }
 
-/// The value behind the bits `key`, read from the node `id` on.
+/// Returns the value of the key bits `key`, starting at the node `id`.
 pub(super) fn get_bits<S: AtomSource + ?Sized>(
     source: &S,
     id: AtomId,
@@ -39,13 +39,13 @@ pub(super) fn get_bits<S: AtomSource + ?Sized>(
     Ok(None)
 }
 
-/// Where a key goes at a node.
+/// Step of a key at a node.
 pub(super) enum Step<'a> {
-    /// The node's bits are not the key's.
+    /// The node's bits differ from the key.
     Elsewhere,
     /// The key ends here.
     Here,
-    /// On to this child, which may be none, with these bits.
+    /// The key continues at this child, which may be absent, with these bits.
     Below { child: AtomId, rest: Bits<'a> },
 }
 
@@ -64,17 +64,17 @@ pub(super) fn step<'a>(node: &StoredNode, key: Bits<'a>) -> Step<'a> {
     }
 }
 
-/// The node's value, `None` if it is empty.
+/// Returns the node's value, or `None` if it is empty.
 pub(super) fn value_of(node: &StoredNode) -> Option<Bytes> {
     (!node.value().is_empty()).then(|| node.shared_value().into())
 }
 
-/// All keys and values in the order of the keys.
+/// Returns all keys and values in key order.
 pub fn entries<S: AtomSource + ?Sized>(source: &S, root: AtomId) -> Entries<'_, S> {
     Entries::new(source, root, Bound::Unbounded, Bound::Unbounded)
 }
 
-/// The keys and values whose keys lie within `bounds`, in the order of the keys.
+/// Returns the keys within `bounds` and their values, in key order.
 pub fn range<'a, S: AtomSource + ?Sized>(
     source: &'a S,
     root: AtomId,
@@ -89,14 +89,14 @@ pub fn range<'a, S: AtomSource + ?Sized>(
     )
 }
 
-/// The keys and values whose keys start with `start`, in the order of the keys.
+/// Returns the keys that start with `start` and their values, in key order.
 pub fn prefix<'a, S: AtomSource + ?Sized>(
     source: &'a S,
     root: AtomId,
     start: &[u8],
 ) -> Entries<'a, S> {
-    // The first key that is greater than all that start so: the prefix, without the 0xff bytes that
-    // it ends in, plus one. There is none if it is 0xff bytes only.
+    // The first key greater than all keys with this prefix: the prefix without its trailing 0xff
+    // bytes, plus one. It does not exist if the prefix consists only of 0xff bytes.
     let kept = start
         .iter()
         .rposition(|byte| *byte != 0xff)
@@ -112,10 +112,11 @@ pub fn prefix<'a, S: AtomSource + ?Sized>(
     Entries::new(source, root, Bound::Included(start.to_vec()), end)
 }
 
-/// Goes through a stored trie in the order of its keys.
+/// Iterator over the entries of a stored trie in key order.
 ///
-/// After an error that names a missing atom the iterator stands where it stood: fetch the atom and
-/// call [`Iterator::next`] again. Whoever does not must stop, for it gives the same error for ever.
+/// After a missing-atom error the iterator keeps its position: fetch the atom and call
+/// [`Iterator::next`] again. Without the atom it returns the same error forever, so the caller must
+/// stop.
 pub struct Entries<'a, S: ?Sized> {
     source: &'a S,
     start: Bound<Vec<u8>>,
@@ -124,12 +125,12 @@ pub struct Entries<'a, S: ?Sized> {
     pending: Vec<Pending>,
 }
 
-/// A subtree that is still to be visited.
+/// Subtree that is not visited yet.
 struct Pending {
     node: AtomId,
-    /// The length of the path to the node above.
+    /// Length of the path to the parent node.
     above: usize,
-    /// The bit that leads here from there; none leads to the root.
+    /// Bit that selects this node in its parent; `None` for the root.
     bit: Option<bool>,
 }
 
@@ -146,7 +147,8 @@ impl<'a, S: ?Sized> Entries<'a, S> {
         }
     }
 
-    /// Whether keys that start with the path, or are the path, can lie after the lower bound.
+    /// Returns whether keys that start with the path can be within the lower bound; if `whole_key`
+    /// is set, whether the path itself is.
     fn reaches_start(&self, whole_key: bool) -> bool {
         let (bound, inclusive) = match &self.start {
             Bound::Unbounded => return true,
@@ -161,12 +163,13 @@ impl<'a, S: ?Sized> Entries<'a, S> {
                 Ordering::Greater => true,
             }
         } else {
-            // A path that starts the bound, or goes past it, leads to keys on its far side.
+            // If the path is a prefix of the bound or greater, keys below it can be within the
+            // bound.
             path.order(bound.take(path.len())) != Ordering::Less
         }
     }
 
-    /// Whether the path lies before the upper bound; if not, nothing that follows does.
+    /// Returns whether the path is within the upper bound; if not, no later key is.
     fn reaches_end(&self) -> bool {
         let (bound, inclusive) = match &self.end {
             Bound::Unbounded => return true,
@@ -187,7 +190,7 @@ fn push(pending: &mut Vec<Pending>, node: AtomId, above: usize, bit: Option<bool
     }
 }
 
-/// Moves `path` to the end of `node`'s bits, which stand `above` bits and one for `bit` down.
+/// Moves `path` to the end of `node`'s bits, which start after `above` bits and one for `bit`.
 pub(super) fn follow<E>(
     path: &mut BitBuf,
     above: usize,

@@ -1,19 +1,19 @@
-//! A map from byte strings to byte strings whose whole contents are named by one id.
+//! Authenticated map from byte strings to byte strings; one id commits to its whole contents.
 //!
-//! It is the binary radix trie of the reference: bits most significant first, path-compressed, a
-//! node is a chain of five atoms (see `node.rs`), and the id of the root node names the map. A root
-//! of 32 zero bytes is the empty map.
+//! The map is the binary radix trie of the reference: bits most significant first, path-compressed,
+//! each node a linked list of five atoms (see `node.rs`), and the id of the root node identifies
+//! the map. A root of 32 zero bytes is the empty map.
 //!
 //! Invariants:
-//! - **Canonical**: a node that [`Trie`] writes has a value or two children. So the root depends on
-//!   the contents alone, not on the order in which they came, removals included.
-//! - **An empty value means absent**, as the stored form cannot tell them apart.
-//! - A key that is the start of another has its value at the inner node where it ends; the
+//! - **Canonical**: a node that [`Trie`] writes has a value or two children. Therefore the root
+//!   depends only on the contents, not on the order of changes, including removals.
+//! - **An empty value means absent**, because the stored form cannot distinguish them.
+//! - A key that is a prefix of another key has its value at the inner node where it ends; the
 //!   reference's reader finds it there (its writer crashes).
 //! - Keys have at most [`MAX_KEY_BYTES`] bytes, so that a node's bit count fits its 16 bits.
-//! - Nothing recurses: a path can be 65,528 nodes long.
-//! - **Missing is an outcome**: an operation that needs an atom which the source does not have
-//!   says so with the id and has changed nothing; fetch it and call again.
+//! - No recursion: a path can be 65,528 nodes long.
+//! - **Missing atoms are an outcome**: an operation that needs an atom which the source does not
+//!   have returns its id and changes nothing; fetch the atom and call again.
 
 mod arena;
 mod bit_slice;
@@ -39,30 +39,31 @@ pub use proof::{Proof, ProofError};
 use crate::atom::{AtomId, SourceError};
 use core::fmt;
 
-/// The longest key, in bytes.
+/// Maximum size of a key, in bytes.
 pub const MAX_KEY_BYTES: usize = 8_191;
 
-/// Why an operation on a trie stopped.
+/// Reason an operation on a trie failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TrieError<E> {
     /// An atom is missing or the source failed. Nothing was changed.
     Source(SourceError<E>),
-    /// What is stored under this id is not a node.
+    /// The stored atoms under this id are not a node.
     Malformed {
-        /// The node's id.
+        /// Id of the node.
         node: AtomId,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: &'static str,
     },
     /// The key is longer than [`MAX_KEY_BYTES`].
     KeyTooLong {
-        /// Its length in bytes.
+        /// Length of the key, in bytes.
         len: usize,
     },
 }
 
 impl<E> TrieError<E> {
-    /// The atom to fetch before the operation is tried again, if that is what it waits for.
+    /// Returns the missing atom to fetch before the operation is retried, if the error is a missing
+    /// atom.
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {
@@ -95,7 +96,7 @@ impl<E: fmt::Display> fmt::Display for TrieError<E> {
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for TrieError<E> {}
 
-/// `key`, if it is not too long.
+/// Returns the bits of `key` if it is not too long.
 fn checked_key<E>(key: &[u8]) -> Result<bit_slice::Bits<'_>, TrieError<E>> {
     if key.len() > MAX_KEY_BYTES {
         return Err(TrieError::KeyTooLong { len: key.len() });

@@ -1,4 +1,4 @@
-//! Changing a trie: nodes are loaded when a key needs them, changed in memory and hashed once.
+//! Mutation of a trie: nodes are loaded when a key needs them, changed in memory and hashed once.
 
 use super::arena::{Arena, Node, SlotIndex, State, child, child_mut, key_len};
 use super::bit_slice::{BitBuf, Bits};
@@ -8,14 +8,14 @@ use crate::atom::{AtomId, AtomSource};
 use crate::expr::Bytes;
 use alloc::vec::Vec;
 
-/// The most bits that a path can have.
+/// Maximum number of bits in a path.
 const MAX_PATH_BITS: usize = MAX_KEY_BYTES * 8;
 
-/// A trie that is being changed.
+/// Mutable trie.
 ///
-/// Puts and removals only touch memory; [`Trie::root`] and [`Trie::commit`] hash every changed node
-/// once, level by level, through a [`BatchHasher`](super::BatchHasher). What it has loaded or
-/// changed stays in memory until it is dropped.
+/// Puts and removals change only memory. [`Trie::root`] and [`Trie::commit`] hash every changed
+/// node once, level by level, with a [`BatchHasher`](super::BatchHasher). Loaded and changed nodes
+/// stay in memory until the trie is dropped.
 ///
 /// ```
 /// use astreum_core::atom::MemoryStore;
@@ -34,13 +34,14 @@ pub struct Trie {
     pub(super) slots: Vec<Node>,
     pub(super) free: Vec<SlotIndex>,
     pub(super) arena: Arena,
-    /// The nodes above the one that an operation works on, and the bit that was taken at each.
+    /// Nodes above the node that an operation changes, with the bit taken at each.
     path: Vec<(SlotIndex, bool)>,
 }
 
-/// Where a descent ended.
+/// Result of a descent.
 enum Place {
-    /// The key leaves the node after `common` of its bits, at `depth` bits of the key.
+    /// The key differs from the node's bits after `common` of them; the node's bits start at
+    /// `depth`.
     Inside {
         at: SlotIndex,
         depth: usize,
@@ -48,7 +49,8 @@ enum Place {
     },
     /// The key ends at this node, whose bits start at `depth`.
     At { at: SlotIndex, depth: usize },
-    /// The node has no child where the key goes on at `depth`; none at all in an empty trie.
+    /// The node has no child for the rest of the key, which starts at `depth`; `at` is `None` in an
+    /// empty trie.
     Below {
         at: Option<SlotIndex>,
         bit: bool,
@@ -57,13 +59,13 @@ enum Place {
 }
 
 impl Trie {
-    /// The empty trie.
+    /// Creates an empty trie.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The trie with this root; nothing is loaded yet.
+    /// Opens the trie with this root; nothing is loaded yet.
     #[must_use]
     pub fn open(root: AtomId) -> Self {
         let mut trie = Self::new();
@@ -71,16 +73,16 @@ impl Trie {
         trie
     }
 
-    /// Whether it holds nothing.
+    /// Returns whether the trie is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.root.is_none()
     }
 
-    /// The value of `key`, `None` where there is none.
+    /// Returns the value of `key`, or `None` if it is absent.
     ///
     /// # Errors
-    /// When a node is missing or malformed, or the key is too long.
+    /// Fails if a node is missing or malformed, or if the key is too long.
     pub fn get<S: AtomSource + ?Sized>(
         &self,
         source: &S,
@@ -106,8 +108,8 @@ impl Trie {
         Ok(None)
     }
 
-    /// As [`Trie::get`], and keeps the nodes on the way in memory, where a put of the same key or
-    /// the next key that shares them finds them.
+    /// Returns the value as [`Trie::get`] does and keeps the nodes on the path in memory, for a put
+    /// of the same key or for another key that shares them.
     ///
     /// # Errors
     /// As [`Trie::get`].
@@ -125,10 +127,10 @@ impl Trie {
         })
     }
 
-    /// Gives `key` this value; an empty one removes the key.
+    /// Sets the value of `key`; an empty value removes the key.
     ///
     /// # Errors
-    /// As [`Trie::get`]; nothing has changed then.
+    /// As [`Trie::get`]; nothing is changed then.
     pub fn put<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -161,10 +163,10 @@ impl Trie {
         Ok(())
     }
 
-    /// Takes `key` out; whether it was there.
+    /// Removes `key` and returns whether it was present.
     ///
     /// # Errors
-    /// As [`Trie::get`]; nothing has changed then.
+    /// As [`Trie::get`]; nothing is changed then.
     pub fn remove<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -189,7 +191,7 @@ impl Trie {
         Ok(true)
     }
 
-    /// Follows `key` as far as it goes, loading nodes; leaves the nodes above the end in `path`.
+    /// Follows `key` as far as it matches, loading nodes; leaves the nodes above the end in `path`.
     fn descend<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -232,8 +234,8 @@ impl Trie {
         }
     }
 
-    /// Makes the node in `at` two: what it shares with `key`, and below that the rest of it and,
-    /// unless `key` ends there, a leaf.
+    /// Splits the node in `at` into two: the bits shared with `key`, and below them the rest of its
+    /// bits. Adds a leaf for `key` unless it ends at the split.
     fn split(&mut self, at: SlotIndex, depth: usize, common: usize, key: &[u8], value: &[u8]) {
         let end = depth + common;
         let branch = Bits::of(key).bit(end);
@@ -261,7 +263,8 @@ impl Trie {
         }
     }
 
-    /// Removes a node without children, and the node above it where that is left without purpose.
+    /// Removes a node without children. If its parent has no value, merges the parent with its
+    /// other child.
     fn remove_leaf<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -285,7 +288,7 @@ impl Trie {
         Ok(())
     }
 
-    /// Puts the child behind `bit` in the place of its parent, which has no other purpose.
+    /// Replaces a parent, which has no value and no other child, with the child for `bit`.
     fn merge<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -318,7 +321,7 @@ impl Trie {
         Ok(())
     }
 
-    /// Brings the node in `at` into memory; its bits start at `depth` of every key through it.
+    /// Loads the node in `at`; its bits start at `depth` of every key through it.
     fn load<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,

@@ -1,20 +1,20 @@
-//! One node and its five atoms.
+//! Stored form of a node: five atoms.
 //!
-//! A node is the chain symbol `trie` → key → child 0 → child 1 → value (the reference's
-//! `storage/models/trie.py`). The key atom holds the number of bits as u16 BE and then the bits,
-//! left-aligned and zero-padded; a child atom holds the child's id, 32 zero bytes for none; the
-//! value atom is empty where there is no value. The node's id is the id of the symbol atom. The bit
-//! that leads to a child belongs to the key of neither.
+//! A node is the linked list symbol `trie` → key → child 0 → child 1 → value (the reference's
+//! `storage/models/trie.py`). The key atom has the number of bits as u16 BE followed by the bits,
+//! left-aligned and zero-padded. A child atom has the child's id, or 32 zero bytes if there is no
+//! child. The value atom is empty if there is no value. The node's id is the id of the symbol atom.
+//! The bit that selects a child is not part of the key of either node.
 
 use super::TrieError;
 use super::bit_slice::Bits;
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource};
 use alloc::vec::Vec;
 
-/// What the first atom of a node holds.
+/// Data of the first atom of a node.
 pub(super) const TYPE_NAME: &[u8] = b"trie";
 
-/// A node as it is stored.
+/// Node in its stored form.
 #[derive(Clone, Debug)]
 pub(super) struct StoredNode {
     key: Atom,
@@ -23,7 +23,7 @@ pub(super) struct StoredNode {
 }
 
 impl StoredNode {
-    /// The bits that a key must have here.
+    /// Returns the key bits of the node.
     pub(super) fn key(&self) -> Bits<'_> {
         let data = self.key.data();
         let len = data
@@ -32,13 +32,13 @@ impl StoredNode {
         Bits::new(data.get(2..).unwrap_or_default(), 0, len)
     }
 
-    /// The child behind this bit, [`AtomId::ZERO`] for none.
+    /// Returns the child for this bit, or [`AtomId::ZERO`] if there is none.
     pub(super) const fn child(&self, bit: bool) -> AtomId {
         let [zero, one] = self.children;
         if bit { one } else { zero }
     }
 
-    /// The value, empty where there is none.
+    /// Returns the value; empty if there is none.
     pub(super) fn value(&self) -> &[u8] {
         self.value.data()
     }
@@ -56,7 +56,7 @@ impl StoredNode {
         Self::load_atoms(source, id, &mut none, false)
     }
 
-    /// As [`StoredNode::load`]; appends the node's atoms to `atoms` when `keep` is set.
+    /// Loads the node as [`StoredNode::load`] does; appends its atoms to `atoms` if `keep` is set.
     pub(super) fn load_atoms<S: AtomSource + ?Sized>(
         source: &S,
         id: AtomId,

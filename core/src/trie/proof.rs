@@ -1,4 +1,4 @@
-//! Evidence, for who has nothing but a root, that a key has a value or has none.
+//! Proofs that a key has a value, or has none, in the trie with a known root.
 
 use super::iter::{Step, get, step};
 use super::node::StoredNode;
@@ -8,35 +8,36 @@ use crate::expr::Bytes;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The atoms of the nodes from the root to where a key is, or to where it would be.
+/// Proof of presence or absence: the atoms of the nodes on the path from the root to a key, or to
+/// the point where it would be.
 ///
-/// They are everything that a lookup reads, so a lookup over them alone comes to the same result;
-/// and each is bound to the root by its id, so they cannot be forged.
+/// They are exactly the atoms that a lookup reads, so a lookup over them alone has the same result.
+/// Each atom is bound to the root by its id, so the proof cannot be forged.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Proof {
     atoms: Vec<Atom>,
 }
 
-/// Why a proof shows nothing.
+/// Reason a proof is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProofError {
-    /// A node on the way to the key is not in it.
+    /// A node on the path to the key is missing from the proof.
     Incomplete {
-        /// The atom that the lookup needed.
+        /// Id of the atom that the lookup needed.
         missing: AtomId,
     },
-    /// It holds atoms that are not on the way to the key.
+    /// The proof has atoms that are not on the path to the key.
     Superfluous,
-    /// What it holds under this id is not a node.
+    /// The atoms of the proof under this id are not a node.
     Malformed {
-        /// The id.
+        /// Id of the node.
         node: AtomId,
     },
-    /// The key is longer than any key in a trie.
+    /// The key is longer than [`MAX_KEY_BYTES`](super::MAX_KEY_BYTES).
     KeyTooLong,
     /// The bytes end in the middle of an atom.
     Truncated,
-    /// Bytes in it are not an atom.
+    /// Bytes of the proof are not an atom.
     Atom(AtomError),
 }
 
@@ -61,10 +62,10 @@ impl fmt::Display for ProofError {
 impl core::error::Error for ProofError {}
 
 impl Proof {
-    /// Collects what shows the value of `key`, or that it has none.
+    /// Creates a proof of the value of `key`, or of its absence.
     ///
     /// # Errors
-    /// When a node is missing or malformed, or the key is too long.
+    /// Fails if a node is missing or malformed, or if the key is too long.
     pub fn prove<S: AtomSource + ?Sized>(
         source: &S,
         root: AtomId,
@@ -82,27 +83,29 @@ impl Proof {
         Ok(Self { atoms })
     }
 
-    /// The value that `key` has in the trie with this root, `None` if it has none. Needs no store.
+    /// Verifies the proof against a trusted root and returns the value of `key`, or `None` if the
+    /// key is absent. Needs no store.
     ///
     /// # Errors
-    /// When the proof does not show either.
+    /// Fails if the proof proves neither a value nor its absence, or has superfluous atoms.
     pub fn verify(&self, root: AtomId, key: &[u8]) -> Result<Option<Bytes>, ProofError> {
         let store: MemoryStore = self.atoms.iter().cloned().collect();
         let value = get(&store, root, key).map_err(ProofError::from)?;
-        // One proof for one statement: what is not needed could be anything.
+        // A proof is unique: superfluous atoms could be anything, so they are rejected.
         match Self::prove(&store, root, key) {
             Ok(needed) if needed == *self => Ok(value),
             _ => Err(ProofError::Superfluous),
         }
     }
 
-    /// The atoms, root node first.
+    /// Returns the atoms, root node first.
     #[must_use]
     pub fn atoms(&self) -> &[Atom] {
         &self.atoms
     }
 
-    /// The atoms one after the other, each as its length in bytes, u32 BE, and its stored form.
+    /// Encodes the atoms one after the other, each as its length in bytes (u32 BE) and its stored
+    /// form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -115,10 +118,11 @@ impl Proof {
         bytes
     }
 
-    /// Reads [`Proof::to_bytes`] back.
+    /// Decodes [`Proof::to_bytes`].
     ///
     /// # Errors
-    /// When the bytes are cut or hold something else than atoms.
+    /// Returns [`ProofError::Truncated`] if the bytes are incomplete, and [`ProofError::Atom`] if a
+    /// part is not an atom.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProofError> {
         let mut atoms = Vec::new();
         let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! The trie against an ordered map, and against golden roots.
+//! Tests of the trie against an ordered map and against golden roots.
 
 use super::*;
 use crate::atom::{Atom, AtomSource, MemoryStore};
@@ -10,13 +10,14 @@ use proptest::prelude::*;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Keys from a small alphabet and of all lengths, so that they share bits and start one another.
+/// Generates keys from a small alphabet and of all lengths, so that they share bits and are
+/// prefixes of one another.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![Just(0), Just(0xff), Just(0x80), Just(0x01), any::<u8>()];
     proptest::collection::vec(byte, 0..5)
 }
 
-/// An empty value removes.
+/// Generates pairs to put; an empty value removes the key.
 fn operations() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
     let value = prop_oneof![
         3 => proptest::collection::vec(any::<u8>(), 1..4),
@@ -65,7 +66,7 @@ proptest! {
         prop_assert_eq!(all(&store, root), model.clone());
         prop_assert_eq!(build(&model, &mut store), root);
 
-        // On in the same trie, and in one that has to load everything.
+        // Continue in the same trie, and in a reopened one that has to load every node.
         let mut reopened = Trie::open(root);
         let before = model.clone();
         apply(&mut trie, &mut model.clone(), &store, &second);
@@ -132,11 +133,11 @@ proptest! {
         let read = Proof::from_bytes(&bytes).unwrap();
         let shown = read.verify(root, &probe).unwrap();
         prop_assert_eq!(shown.as_deref(), expected);
-        // For another key it shows the truth or nothing.
+        // For another key the proof yields the correct value or an error.
         if let Ok(value) = proof.verify(root, &other) {
             prop_assert_eq!(value.as_deref(), model.get(&other).map(Vec::as_slice));
         }
-        // No byte of it can be changed, none can be cut off.
+        // No byte of it can be modified or cut off.
         for index in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[index] ^= 1;
@@ -297,12 +298,12 @@ fn a_batch_costs_in_proportion_to_the_nodes_that_it_touches() {
     (0..20_000).for_each(|i| trie.put(&store, &key(i), b"value").unwrap());
     let mut all = Counting(0);
     trie.root(&mut all);
-    // 20,000 leaves of seven hashes and as many inner nodes of eight at the most.
+    // At most 20,000 leaves with seven hashes and as many inner nodes with eight.
     assert!(all.0 <= 20_000 * 15, "{} hashes", all.0);
     (0..100).for_each(|i| trie.put(&store, &key(i * 7), b"other").unwrap());
     let mut some = Counting(0);
     trie.root(&mut some);
-    // 100 paths of about 16 nodes, less what they share.
+    // 100 paths of about 16 nodes each, some of them shared.
     assert!(some.0 <= 100 * 16 * 8, "{} hashes", some.0);
     let mut none = Counting(0);
     trie.root(&mut none);
@@ -327,7 +328,7 @@ proptest! {
         batch.put_all(&store, &first).unwrap();
         let root = single.commit(&mut Scalar, &mut store).unwrap();
         prop_assert_eq!(batch.root(&mut Scalar), root);
-        // On in the same trie, and in one that has to load everything.
+        // Continue in the same trie, and in a reopened one that has to load every node.
         apply(&mut single, &mut Model::new(), &store, &second);
         let after = single.root(&mut Scalar);
         let mut reopened = Trie::open(root);

@@ -1,11 +1,12 @@
-//! File in which a mempool survives a restart.
+//! File that saves the mempool across restarts.
 //!
-//! Core says what is in it ([`saved`]); here it is appended to and replaced. A transaction that a
-//! local user waits for is forced to the disk, others are left to the system.
+//! Core defines the content ([`saved`]); this module appends to the file and replaces it. A
+//! transaction that a local user waits for is forced to the disk; other writes are left to the
+//! system.
 //!
 //! Invariants:
-//! - After a write that failed, the file ends where it ended before, or is replaced by the next write.
-//! - A replacement is complete or has not happened.
+//! - After a failed write, the file is cut back to its previous end or removed.
+//! - A replacement takes effect completely or not at all.
 
 use crate::log;
 use astreum_core::consensus::mempool::{Save, saved};
@@ -13,16 +14,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// The file of one chain's mempool.
+/// File of one chain's mempool.
 #[derive(Debug)]
 pub struct MempoolFile {
     path: PathBuf,
-    /// The open file and its length, once it was written to.
+    /// Open file and its length in bytes, after the first write.
     open: Option<(File, u64)>,
 }
 
 impl MempoolFile {
-    /// Names the file in a directory. Nothing is read or created.
+    /// Creates the handle of the file in a directory. Nothing is read or created.
     #[must_use]
     pub fn new(directory: &Path, chain_id: u64) -> Self {
         Self {
@@ -31,29 +32,30 @@ impl MempoolFile {
         }
     }
 
-    /// Returns where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads it; empty where there is none.
+    /// Reads the file; returns no bytes if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if the file cannot be read.
     pub fn load(&self) -> io::Result<Vec<u8>> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             file => file?,
         };
         let mut bytes = Vec::new();
-        // One byte more than is ever read tells that it is too large.
+        // Reads one byte more than the limit, which reveals a file that is too large.
         file.take(saved::MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Writes what the mempool asks for. A failure costs no more than what a restart would bring back.
+    /// Executes a write that the mempool requested. After a failure, a restart may lose these
+    /// transactions.
     pub fn save(&mut self, save: Save) {
         let written = match save {
             Save::Append { bytes, is_urgent } => self.append(&bytes, is_urgent),
@@ -85,7 +87,7 @@ impl MempoolFile {
         };
         let written = file.write_all(bytes);
         if let Err(error) = written {
-            // What follows a torn record would not be read.
+            // Records after a torn one would not be read.
             let is_undone = file.set_len(*len).is_ok();
             if !is_undone {
                 let _ = fs::remove_file(&self.path);
@@ -141,7 +143,7 @@ mod tests {
         file.save(append(b"two"));
         let expected = [&saved::MAGIC[..], b"onetwo"].concat();
         assert_eq!(file.load().unwrap(), expected);
-        // Another run goes on behind it.
+        // Another run appends to the file.
         let mut file = MempoolFile::new(scratch.path(), 7);
         file.save(append(b"three"));
         assert_eq!(file.load().unwrap(), [&expected[..], b"three"].concat());

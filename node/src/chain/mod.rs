@@ -1,25 +1,25 @@
-//! The chain as a node lives it: state machines that follow, verify and make blocks.
+//! Chain service of a node: components that follow, verify and extend a chain.
 //!
-//! The rules are core's. What is here decides when they are applied and to what, and it is sans-IO
-//! like core's engine: there is no thread, no clock, no entropy and no socket in it. The
-//! contract with their host is core's [`consensus`](astreum_core::consensus).
+//! The consensus rules are core's. The components here decide when the rules are applied and to
+//! which blocks. They are sans-I/O like core's engine, without threads, clock, entropy and sockets.
+//! The contract with their host is core's [`consensus`](astreum_core::consensus).
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! | --- | --- |
-//! | [`mempool_file`] | the file in which a mempool survives a restart |
+//! | [`mempool_file`] | file that saves the mempool across restarts |
 //! | [`producer`] | block producer of a validator (core's, with this machine's hasher) |
 //! | [`dir`] | identity, head journal and signing records on disk |
 //! | [`signed`] | file of a signing record |
-//! | [`sync`] | follows the heads of peers and verifies every block (core's, with this machine's hasher) |
-//! | [`search`], [`replay`], [`recover`] | blocks in cold storage, verified and resumed from |
-//! | [`view`] | what other threads see of the chain |
+//! | [`sync`] | sync with the heads of peers (core's, with this machine's hasher) |
+//! | [`search`], [`replay`], [`recover`] | recovery of a chain from the blocks in cold storage |
+//! | [`view`] | shared snapshot of the chain status |
 //!
 //! Invariants:
-//! - Effects are carried out in their order and before the next call, so that a machine finds in
-//!   [`Environment::atoms`] what it stored.
-//! - One call does a bounded piece of work. What is left over makes [`Component::poll_timeout`] name
-//!   an instant that has passed.
-//! - The head changes in one place, [`Context::set_head`].
+//! - Effects are executed in order and before the next call, so that a component finds the atoms it
+//!   stored in [`Environment::atoms`].
+//! - One call does a bounded amount of work. If work remains, [`Component::poll_timeout`] returns
+//!   an instant in the past.
+//! - The head changes only in [`Context::set_head`].
 
 pub mod dir;
 pub mod mempool_file;

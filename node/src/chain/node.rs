@@ -1,4 +1,4 @@
-//! All of one node's machines together, as a shell or a simulator drives them.
+//! All chain components of one node, driven by a host or a simulator.
 
 use super::producer::Producer;
 use super::{
@@ -11,13 +11,13 @@ use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::time::Instant;
 use astreum_core::wire::handshake::ChainIdentity;
 
-/// The chain of one node.
+/// Chain of one node.
 pub struct Chain {
     context: Context,
     sync: ChainSync,
     mempool: Mempool,
     producer: Option<Producer>,
-    /// Whether the others' turns were left out in the last call.
+    /// True if mempool and producer were left out in the last call of [`Chain::advance`].
     is_left_out: bool,
 }
 
@@ -30,7 +30,7 @@ impl core::fmt::Debug for Chain {
 }
 
 impl Chain {
-    /// A chain that starts from `saved`, the head of an earlier run.
+    /// Creates a chain that resumes from `saved`, the head of an earlier run.
     #[must_use]
     pub fn new(config: SyncConfig, saved: Option<SavedHead>) -> Self {
         Self {
@@ -42,7 +42,8 @@ impl Chain {
         }
     }
 
-    /// Makes it that of a validator, whose mempool takes what peers announce.
+    /// Adds a block producer, and replaces the mempool by an empty one that accepts transactions
+    /// announced by peers.
     #[must_use]
     pub fn with_producer(mut self, producer: Producer) -> Self {
         self.producer = Some(producer);
@@ -53,49 +54,49 @@ impl Chain {
         self
     }
 
-    /// Uses this mempool.
+    /// Replaces the mempool.
     #[must_use]
     pub fn with_mempool(mut self, mempool: Mempool) -> Self {
         self.mempool = mempool;
         self
     }
 
-    /// What the machines share.
+    /// Returns the state that the components share.
     #[must_use]
     pub const fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Sync.
+    /// Returns the sync component.
     #[must_use]
     pub const fn sync(&self) -> &ChainSync {
         &self.sync
     }
 
-    /// Returns what peers are told of the chain that this node follows.
+    /// Returns the chain identity that peers are told.
     #[must_use]
     pub const fn identity(&self) -> ChainIdentity {
         self.sync.identity()
     }
 
-    /// The mempool.
+    /// Returns the mempool.
     #[must_use]
     pub const fn mempool(&self) -> &Mempool {
         &self.mempool
     }
 
-    /// Asks for what is to be saved before the end.
+    /// Requests the effects that save state before a shutdown.
     pub fn flush(&mut self) {
         self.mempool.flush(&mut self.context);
     }
 
-    /// The validator, if this node is one.
+    /// Returns the block producer, if this node is a validator.
     #[must_use]
     pub const fn producer(&self) -> Option<&Producer> {
         self.producer.as_ref()
     }
 
-    /// Tells every machine of something.
+    /// Passes an input to every component.
     pub fn handle_input(&mut self, world: &Environment<'_>, input: &Input) {
         let context = &mut self.context;
         self.sync.handle_input(world, context, input);
@@ -105,11 +106,11 @@ impl Chain {
         }
     }
 
-    /// Lets every machine do one piece of its work.
+    /// Lets every component do one bounded unit of work.
     ///
-    /// When sync has adopted a head, what belongs to it is stored only after this call, so the
-    /// others have their turn in the next one, which is due at once: they would search the network
-    /// for what is here a moment later.
+    /// If sync has adopted a head, its atoms are stored only after this call. The other components
+    /// then wait for the next call, which is due at once: otherwise they would search the network
+    /// for atoms that are here a moment later.
     pub fn advance(&mut self, world: &Environment<'_>) {
         let head = |context: &Context| context.head().map(Head::id);
         let before = head(&self.context);
@@ -125,7 +126,7 @@ impl Chain {
         }
     }
 
-    /// The next thing to do for the machines. All of them are to be done before the next call of
+    /// Returns the next effect to execute. All effects have to be executed before the next call of
     /// [`Chain::handle_input`] or [`Chain::advance`].
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.context.poll_effect()
@@ -136,7 +137,7 @@ impl Chain {
         self.context.poll_event()
     }
 
-    /// When [`Chain::advance`] is to be called next.
+    /// Returns the time at which [`Chain::advance`] is due, or `None` if no work is scheduled.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let producer = self.producer.as_ref().and_then(Producer::poll_timeout);
@@ -146,7 +147,7 @@ impl Chain {
         due.into_iter().flatten().min()
     }
 
-    /// How the node is doing with its chain.
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> ChainStatus {
         ChainStatus {

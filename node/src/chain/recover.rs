@@ -1,8 +1,8 @@
 //! Recovery of a chain directory from the blocks in cold storage.
 //!
 //! The blocks of the chain id are searched, and the highest chain is verified from its genesis by
-//! every rule; if it fails, what stands of it competes with the next one. Nothing changes before
-//! [`adopt`].
+//! all rules. If verification fails, the verified part competes with the next chain. Nothing
+//! changes before [`adopt`].
 
 use super::dir::{ChainDir, ChainDirError, HeadJournalFile, Identity};
 use super::replay::{Replay, replay};
@@ -17,19 +17,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-/// Heads that are verified at most.
+/// Maximum number of heads that are verified.
 const MAX_REPLAYED: usize = 16;
-/// Memory for atoms while chains are verified.
+/// Memory for atoms during verification, in bytes.
 const HOT_BYTES: u64 = 256 << 20;
 
-/// State of a file, or of files, of the chain directory.
+/// Condition of a file, or of files, of the chain directory.
 #[derive(Debug)]
 pub enum Condition<T> {
-    /// It is not there.
+    /// The file does not exist.
     Missing,
-    /// It can be used.
+    /// The file is usable.
     Intact(T),
-    /// It cannot be used.
+    /// The file is unusable.
     Damaged(ChainDirError),
 }
 
@@ -42,7 +42,7 @@ impl<T> Condition<T> {
         }
     }
 
-    /// The value, if it can be used.
+    /// Returns the value, if the file is usable.
     pub const fn intact(&self) -> Option<&T> {
         match self {
             Self::Intact(value) => Some(value),
@@ -51,47 +51,47 @@ impl<T> Condition<T> {
     }
 }
 
-/// A head in cold storage, and what verifying its chain gave.
+/// Head in cold storage, with the result of verifying its chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// The head.
+    /// Id of the head.
     pub id: AtomId,
-    /// Its height.
+    /// Height of the head.
     pub height: u64,
-    /// What verifying gave; `None` if a better one made it unnecessary.
+    /// Result of the verification; `None` if a better chain made it unnecessary.
     pub replay: Option<Replay>,
 }
 
 /// Contents of a chain directory and of the cold storage beside it.
 #[derive(Debug)]
 pub struct Survey {
-    /// The identity.
+    /// Identity of the chain.
     pub identity: Condition<Identity>,
-    /// The head journal.
+    /// Head journal.
     pub journal: Condition<HeadJournalFile>,
-    /// Signing records.
+    /// Signing records by path.
     pub signed: Vec<(PathBuf, Condition<SigningRecord>)>,
     /// Blocks in cold storage.
     pub blocks: Blocks,
-    /// First blocks among them.
+    /// Genesis blocks among the blocks in cold storage.
     pub geneses: Vec<AtomId>,
-    /// Heads among them, the highest first.
+    /// Heads among the blocks in cold storage, the highest first.
     pub candidates: Vec<Candidate>,
 }
 
-/// Why nothing can be adopted.
+/// Reason no chain can be adopted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Nothing {
-    /// The journal is intact: the node resumes from it.
+    /// The directory is intact: the node resumes from it.
     Intact,
-    /// No chain in cold storage was verified.
+    /// No chain in cold storage could be verified.
     NoChain,
-    /// Chains of several geneses are there, and nothing says which is the right one.
+    /// There are chains of several geneses, and nothing tells which one is right.
     Ambiguous,
 }
 
 impl Survey {
-    /// The genesis of the chain that was kept in the directory, as far as it is known.
+    /// Returns the genesis of the chain in the directory, if it is known.
     #[must_use]
     pub fn genesis(&self) -> Option<AtomId> {
         let identity = self.identity.intact().and_then(|it| it.genesis);
@@ -109,10 +109,10 @@ impl Survey {
             && !signed.map(|(_, condition)| condition).any(is_damaged)
     }
 
-    /// Returns the verified chain to adopt: the highest, or what stands of `wanted`.
+    /// Returns the verified chain to adopt: the highest one, or the verified part of `wanted`.
     ///
     /// # Errors
-    /// If there is nothing to adopt.
+    /// Fails if there is nothing to adopt; see [`Nothing`].
     pub fn best(&self, wanted: Option<AtomId>) -> Result<&Replay, Nothing> {
         if self.is_intact() && wanted.is_none() {
             return Err(Nothing::Intact);
@@ -130,7 +130,7 @@ impl Survey {
             genesis.is_some() && (is_ours || wanted.is_some())
         });
         let height = |replay: &&Replay| replay.heads.back().map(|head| head.height);
-        // The first of equally high ones, which has the lower id.
+        // Of equally high chains the first one is taken, which has the lower id.
         let best = ours.reduce(|best, next| {
             if height(&next) > height(&best) {
                 next
@@ -142,11 +142,11 @@ impl Survey {
     }
 }
 
-/// Finds out what is in `dir`, opened unread, and in cold storage, and verifies the best chain, or
+/// Examines `dir`, which must be opened unread, and cold storage, and verifies the best chain, or
 /// the one that ends in `wanted`. `latest_unix_seconds` is the latest timestamp that is accepted.
 ///
 /// # Errors
-/// If the disk fails.
+/// Fails if the disk fails.
 pub fn survey(
     dir: &ChainDir,
     cold: &ColdStore,
@@ -173,7 +173,7 @@ pub fn survey(
     let store = Store::with_cold(HOT_BYTES, Some(cold.clone()));
     let mut reached = None;
     for (at, (id, found)) in heads.into_iter().enumerate() {
-        // Those that follow are not higher than what is verified already.
+        // The remaining heads are not higher than the verified blocks.
         let is_needed = at < MAX_REPLAYED && reached.is_none_or(|reached| found.height > reached);
         let replay = is_needed.then(|| {
             replay(
@@ -202,12 +202,12 @@ pub fn survey(
     Ok(survey)
 }
 
-/// Why a survey failed.
+/// Reason a survey failed.
 #[derive(Debug)]
 pub enum SurveyError {
-    /// Cold storage.
+    /// Cold storage failed.
     Store(ColdError),
-    /// The chain directory.
+    /// The chain directory could not be read.
     Dir(ChainDirError),
 }
 
@@ -255,12 +255,12 @@ fn signing_records(
     Ok(records)
 }
 
-/// Makes `dir` resume from the last head of a verified chain. Signing records that are damaged or
-/// missing are made again for `keys` and for the keys that the identity names, from their blocks on
-/// the chain; files that are replaced and cannot be read are kept under another name.
+/// Makes `dir` resume from the last head of a verified chain. Damaged or missing signing records
+/// are rebuilt from the blocks on the chain, for `keys` and for the keys in the identity. Files
+/// that are replaced and cannot be read are kept under another name.
 ///
 /// # Errors
-/// If the disk fails.
+/// Fails if the disk fails.
 pub fn adopt(
     dir: &mut ChainDir,
     cold: &ColdStore,
@@ -289,7 +289,7 @@ pub fn adopt(
     }
     let store = Store::with_cold(HOT_BYTES, Some(cold.clone()));
     for key in &signing {
-        // One that is there is never weakened.
+        // An existing record is never replaced by a weaker one.
         if !dir.signed_file(key).path().exists() {
             let record = record_from_chain(&store, &chain.heads, key);
             if !record.blocks().is_empty() {
@@ -300,7 +300,7 @@ pub fn adopt(
     dir.begin(chain.heads.iter(), chain.genesis)
 }
 
-/// What a key has signed, as far as the last blocks of its chain show.
+/// Rebuilds the signing record of a key from the last blocks of its chain.
 fn record_from_chain<'h>(
     store: &Store,
     heads: impl IntoIterator<Item = &'h SavedHead>,
@@ -311,7 +311,7 @@ fn record_from_chain<'h>(
         let block = Block::read(store, head.id).ok();
         let own = block.filter(|block| block.validator.as_bytes() == key && !block.is_genesis());
         if let Some(block) = own {
-            // A verified chain has one block per parent, each later than its parent.
+            // Cannot fail: a verified chain has one block per parent, each later than its parent.
             let _ = record.add(SignedBlock {
                 parent: block.previous,
                 block: head.id,

@@ -1,7 +1,7 @@
 //! Verification of a stored chain from its genesis, without peers.
 //!
-//! The way down from the head is walked first and only every `STRIDE`th id is kept, so that memory
-//! does not grow with every block; then each stretch is verified upwards.
+//! The chain is first followed from the head down to the genesis, and only every `STRIDE`th id is
+//! kept, to bound the memory. Then each section is verified upwards.
 
 use crate::lanes::Lanes;
 use astreum_core::atom::{AtomId, AtomSource};
@@ -17,30 +17,30 @@ use core::fmt;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Blocks between two ids that are kept on the way down.
+/// Number of blocks between two ids that are kept.
 const STRIDE: usize = 1_024;
 
 /// Result of a replay.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Replay {
-    /// The first block, if the head goes back to one.
+    /// Genesis, if the head is connected to one.
     pub genesis: Option<AtomId>,
-    /// The last verified blocks, newest last, as far as a head journal keeps them.
+    /// Last verified blocks, newest last, at most as many as a head journal keeps.
     pub heads: VecDeque<SavedHead>,
-    /// Reason why the head itself is not verified; `None` if it is.
+    /// Reason the head itself is not verified; `None` if it is.
     pub problem: Option<ReplayProblem>,
 }
 
-/// Reason why a replay ended before the head.
+/// Reason a replay ended before the head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplayProblem {
-    /// The first block that is not verified.
+    /// First block that is not verified.
     pub block: AtomId,
-    /// Its height, if it is known.
+    /// Height of the block, if known.
     pub height: Option<u64>,
-    /// Whether the block breaks a rule; else atoms are missing.
+    /// True if the block breaks a rule; otherwise atoms are missing.
     pub is_invalid: bool,
-    /// The reason.
+    /// Description of the problem.
     pub why: String,
 }
 
@@ -54,8 +54,9 @@ impl fmt::Display for ReplayProblem {
     }
 }
 
-/// Verifies the chain that ends in `head` by every rule, from its genesis on. `latest_unix_seconds`
-/// is the latest timestamp that is accepted; `progress` is called with the number of verified blocks and of all.
+/// Verifies the chain that ends in `head` by all rules, from its genesis on. `latest_unix_seconds`
+/// is the latest timestamp that is accepted; `progress` is called with the numbers of verified
+/// blocks and of all blocks.
 pub fn replay<S: AtomSource<Error = Infallible>>(
     source: &S,
     head: AtomId,
@@ -84,7 +85,7 @@ pub fn replay<S: AtomSource<Error = Infallible>>(
         replay,
         parent: None,
     };
-    // The lowest stretch first; each ends below the mark under it.
+    // The lowest section first; each ends above the mark below it.
     let mut below = AtomId::ZERO;
     for mark in marks.ids.iter().rev() {
         match stretch(source, *mark, below) {
@@ -105,7 +106,7 @@ pub fn replay<S: AtomSource<Error = Infallible>>(
     run.replay
 }
 
-/// Ids on the way down, the head first.
+/// Ids kept on the way down, the head first.
 struct Marks {
     ids: Vec<AtomId>,
     count: u64,
@@ -123,7 +124,7 @@ fn walk_down<S: AtomSource<Error = Infallible>>(
     loop {
         let block = read(source, next, height)?;
         let found = block.height.to_u64();
-        // A chain that does not count down would never end.
+        // A chain whose heights do not decrease would never end.
         if found.is_none() || height.is_some_and(|height| found != Some(height)) {
             return Err(ReplayProblem {
                 block: next,
@@ -144,7 +145,7 @@ fn walk_down<S: AtomSource<Error = Infallible>>(
     }
 }
 
-/// Ids from `from` down to above `below`.
+/// Returns the ids from `from` down to the block above `below`.
 fn stretch<S: AtomSource<Error = Infallible>>(
     source: &S,
     from: AtomId,
@@ -187,7 +188,7 @@ struct Run<'s, S> {
 }
 
 impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
-    /// Verifies the next block; `false` if the replay ends here.
+    /// Verifies the next block. Returns `false` if the replay ends here.
     fn verify(&mut self, id: AtomId, progress: &mut dyn FnMut(u64, u64)) -> bool {
         let done = self
             .parent
@@ -228,7 +229,7 @@ impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
         Ok(())
     }
 
-    /// Returns the election after the block, if it is right.
+    /// Verifies the block; returns the election after it.
     fn check(&mut self, block: &Block) -> Result<Election, VerifyError<Infallible>> {
         let Some((parent, election)) = &self.parent else {
             verify_genesis(self.source, block, &self.chain_id)?;

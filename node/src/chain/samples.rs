@@ -1,10 +1,10 @@
-//! Blocks for tests.
+//! Sample blocks for tests.
 
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{Address, Header};
 use astreum_core::integer::Natural;
 
-/// A header with nothing in it but its place.
+/// Returns a header that is empty except for its place in the chain.
 pub(crate) fn header(height: u64, previous: AtomId, timestamp: u64) -> Header {
     Header {
         chain_id: Natural::ZERO,

@@ -7,21 +7,21 @@ use astreum_core::chain::Block;
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
-/// Name of a block's type, the data of its first atom.
+/// Type name of a block, which is the data of its first atom.
 const BLOCK: &[u8] = b"block";
-/// Stored bytes of that atom: id of the next, kind, data.
+/// Stored bytes of that atom: id of the next atom, kind, data.
 const STORED_LEN: u32 = 32 + 1 + 5;
-/// Memory for atoms while blocks are read.
+/// Memory for atoms while blocks are read, in bytes.
 const HOT_BYTES: u64 = 64 << 20;
-/// Blocks that are remembered at once; of more, the highest.
+/// Maximum number of blocks remembered; of more, the highest are kept.
 pub const MAX_FOUND: usize = 1 << 22;
 
-/// A block in cold storage.
+/// Block in cold storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// Its height.
+    /// Height of the block.
     pub height: u64,
-    /// The block before it.
+    /// Id of the block before it.
     pub previous: AtomId,
 }
 
@@ -29,32 +29,32 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Blocks {
     found: BTreeMap<AtomId, Found>,
-    /// Blocks that were left out because there were more than [`MAX_FOUND`].
+    /// Number of blocks left out because there were more than [`MAX_FOUND`].
     pub left_out: u64,
-    /// Blocks that could not be read whole, so that their chain is not known.
+    /// Number of blocks that could not be read completely, so that their chain id is unknown.
     pub unreadable: u64,
 }
 
 impl Blocks {
-    /// How many there are.
+    /// Returns the number of blocks.
     #[must_use]
     pub fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no blocks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// A block.
+    /// Returns a block.
     #[must_use]
     pub fn get(&self, id: &AtomId) -> Option<&Found> {
         self.found.get(id)
     }
 
-    /// First blocks of chains, by id.
+    /// Returns the genesis blocks, ordered by id.
     #[must_use]
     pub fn geneses(&self) -> Vec<AtomId> {
         let found = self.found.iter();
@@ -62,7 +62,7 @@ impl Blocks {
         first.map(|(id, _)| *id).collect()
     }
 
-    /// Blocks that no other one stands on, the highest first, then by id.
+    /// Returns the blocks without a successor, the highest first, then by id.
     #[must_use]
     pub fn heads(&self) -> Vec<(AtomId, Found)> {
         let parents: std::collections::BTreeSet<&AtomId> =
@@ -76,7 +76,7 @@ impl Blocks {
     fn add(&mut self, id: AtomId, found: Found) {
         self.found.insert(id, found);
         if self.found.len() > MAX_FOUND {
-            // The lower half goes at once, so that this is rare.
+            // The lower half is removed at once, so that this is rare.
             let places = self.found.iter().map(|(id, found)| (found.height, *id));
             let mut places: Vec<(u64, AtomId)> = places.collect();
             let middle = places.len() / 2;
@@ -92,7 +92,7 @@ impl Blocks {
 /// Returns a block of the chain `chain_id` with its height, if cold storage holds any.
 ///
 /// # Errors
-/// If the disk fails.
+/// Fails if the disk fails.
 pub fn any_block(cold: &ColdStore, chain_id: u64) -> Result<Option<(AtomId, u64)>, ColdError> {
     let mut any = None;
     each_block(cold, chain_id, &mut |_| (), |id, block| {
@@ -109,7 +109,7 @@ pub fn any_block(cold: &ColdStore, chain_id: u64) -> Result<Option<(AtomId, u64)
 /// Returns all blocks of the chain `chain_id` in cold storage.
 ///
 /// # Errors
-/// If the disk fails.
+/// Fails if the disk fails.
 pub fn blocks(
     cold: &ColdStore,
     chain_id: u64,
@@ -132,7 +132,7 @@ pub fn blocks(
     Ok(blocks)
 }
 
-/// Calls `each` with every block of the chain, and with `None` for one that cannot be read.
+/// Calls `each` with every block of the chain, and with `None` for blocks that cannot be read.
 fn each_block(
     cold: &ColdStore,
     chain_id: u64,

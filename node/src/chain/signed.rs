@@ -1,8 +1,8 @@
 //! File of a signing record (slashing protection).
 //!
-//! The file is `signed_<chain id>_<start of the key>.json` in the chain directory. It is replaced as
-//! a whole, and synced, before a block is published. A damaged file is an error, never an empty
-//! record.
+//! The file is `signed_<chain id>_<start of the key>.json` in the chain directory. It is replaced
+//! as a whole, and synced, before a block is published. A damaged file is an error, and never
+//! counts as an empty record.
 
 use super::dir::{read_file, replace_file};
 use crate::control::{hex, unhex};
@@ -14,36 +14,36 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Newest version of the file that is read, and the one that is written.
+/// Newest version of the file that is read; also the version that is written.
 const VERSION: u32 = 1;
-/// Largest file.
+/// Maximum size of the file, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// Why a signing record could not be saved or loaded. Nothing is signed then.
+/// Reason a signing record could not be saved or loaded. No block is signed then.
 #[derive(Debug)]
 pub struct SignedFileError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Kind of the problem.
     pub problem: SignedFileProblem,
 }
 
-/// What is wrong with the file of a signing record.
+/// Problem of a signing record's file.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SignedFileProblem {
-    /// The system does not read or write it.
+    /// The system failed to read or write the file.
     Io(io::Error),
-    /// It is damaged.
+    /// The file is damaged.
     Damaged(String),
-    /// A newer version of this program wrote it.
+    /// The file was written by a newer version of this program.
     NewerVersion(u32),
-    /// It belongs to another chain.
+    /// The file belongs to the chain with this chain id.
     OtherChain(u64),
 }
 
 impl SignedFileError {
-    /// Returns the error as the chain's components see it.
+    /// Converts the error to the form used by the consensus components.
     #[must_use]
     pub fn failure(&self) -> StoreFailure {
         match &self.problem {
@@ -81,7 +81,7 @@ impl fmt::Display for SignedFileError {
 
 impl core::error::Error for SignedFileError {}
 
-/// The encoding in the file.
+/// Encoding in the file.
 #[derive(Serialize, Deserialize)]
 struct Record {
     version: u32,
@@ -98,7 +98,7 @@ struct BlockRecord {
     block: String,
 }
 
-/// The file of one validator's signing record.
+/// File of one validator's signing record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedFile {
     path: PathBuf,
@@ -107,7 +107,8 @@ pub struct SignedFile {
 }
 
 impl SignedFile {
-    /// The file of the validator with this public key on the chain `chain_id`, in `directory`.
+    /// Creates the handle of the file in `directory` for the validator with this public key on the
+    /// chain `chain_id`.
     #[must_use]
     pub fn new(directory: &Path, chain_id: u64, validator: &[u8; 32]) -> Self {
         let validator = hex(validator);
@@ -119,16 +120,16 @@ impl SignedFile {
         }
     }
 
-    /// The file's path.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the key whose record the file at `path` is.
+    /// Returns the key of the signing record in the file at `path`.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// Fails if the file cannot be read.
     pub fn key_of(path: &Path) -> Result<[u8; 32], SignedFileError> {
         let error = |problem| SignedFileError {
             path: path.to_owned(),
@@ -142,10 +143,10 @@ impl SignedFile {
         key.ok_or_else(|| error(SignedFileProblem::Damaged("invalid key".to_owned())))
     }
 
-    /// What was signed; an empty record if there is no file.
+    /// Reads the signing record; returns an empty one if the file does not exist.
     ///
     /// # Errors
-    /// If there is a file and it cannot be used.
+    /// Fails if the file exists and cannot be used.
     pub fn load(&self) -> Result<SigningRecord, SignedFileError> {
         let text = read_file(&self.path, MAX_FILE_BYTES).map_err(|error| {
             self.error(match error.kind() {
@@ -185,10 +186,11 @@ impl SignedFile {
         Ok(signed)
     }
 
-    /// Replaces the record. The directory has to exist.
+    /// Replaces the record. The directory must exist.
     ///
     /// # Errors
-    /// If the system does not write it; the former record is there then.
+    /// Fails if the file cannot be written. If the new file was not put in place, the previous
+    /// record remains.
     pub fn save(&self, signed: &SigningRecord) -> Result<(), SignedFileError> {
         let blocks = signed.blocks().iter().map(|block| BlockRecord {
             height: block.height,
@@ -228,7 +230,7 @@ fn parse(text: &[u8]) -> Result<Record, SignedFileProblem> {
         version: u32,
     }
     let damaged = |error: serde_json::Error| SignedFileProblem::Damaged(error.to_string());
-    // Alone at first: what else a newer version has cannot be known.
+    // The version is read first: the other fields of a newer version are unknown.
     let Version { version } = serde_json::from_slice(text).map_err(damaged)?;
     if version > VERSION {
         return Err(SignedFileProblem::NewerVersion(version));

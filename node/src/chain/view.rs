@@ -1,4 +1,4 @@
-//! What other threads see of the chain.
+//! Shared snapshot of the chain status, for other threads.
 
 use super::producer::ValidatorStatus;
 use super::{Head, SyncStatus};
@@ -10,30 +10,30 @@ use astreum_core::consensus::mempool::MempoolStatus;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How the node is doing with its chain.
+/// State of a node's chain.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ChainStatus {
-    /// The head, if there is one.
+    /// Head of the chain, if there is one.
     pub head: Option<Head>,
-    /// The block that the chain was verified from, if it was.
+    /// Block that the chain was verified from, if it was verified.
     pub root: Option<AtomId>,
-    /// Whether a longer chain is being followed and not yet verified.
+    /// True if a longer chain is being followed and is not verified yet.
     pub is_behind: bool,
-    /// What is being followed, and what is bad.
+    /// Progress of sync, and rejected chains.
     pub sync: SyncStatus,
-    /// The mempool.
+    /// State of the mempool.
     pub mempool: Arc<MempoolStatus>,
-    /// The validator, if this node is one.
+    /// State of the validator, if this node is one.
     pub validator: Option<ValidatorStatus>,
-    /// How far the system clock is off, if it is.
+    /// Offset of the system clock, if one was detected.
     pub clock: Option<ClockOffset>,
     /// Storages that are nearly full.
     pub nearly_full: Vec<NearlyFull>,
-    /// Why the head is not in the head journal, if it is not.
+    /// Reason the head is not in the head journal, if it is not.
     pub head_failure: Option<String>,
 }
 
-/// The chain's state, for who is not on the chain's thread; clones share it.
+/// Access to the chain status from other threads; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct ChainView {
     shared: Arc<Shared>,
@@ -46,20 +46,20 @@ struct Shared {
 }
 
 impl ChainView {
-    /// The head of the chain, if there is one.
+    /// Returns the head of the chain, if there is one.
     #[must_use]
     pub fn head(&self) -> Option<Head> {
         self.lock().head.clone()
     }
 
-    /// How the node is doing with its chain.
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> ChainStatus {
         self.lock().clone()
     }
 
-    /// Waits until `is_met` holds of the status, at most `timeout` and for as long as the thread's
-    /// [`Patience`] lasts; returns the status then.
+    /// Waits until `is_met` returns `true` for the status, for at most `timeout` and as long as the
+    /// thread's [`Patience`] lasts. Returns the status, or `None` on timeout.
     #[must_use]
     pub fn wait_until(
         &self,
@@ -82,13 +82,14 @@ impl ChainView {
         })
     }
 
-    /// Shows another status to everybody.
+    /// Publishes a status and wakes waiting threads.
     pub fn show(&self, status: ChainStatus) {
         *self.lock() = status;
         self.shared.changed.notify_all();
     }
 
-    /// A status is replaced as a whole, so one that somebody panicked over is complete as well.
+    /// Locks the status. A status is replaced as a whole, so it is complete even if the lock is
+    /// poisoned.
     fn lock(&self) -> MutexGuard<'_, ChainStatus> {
         let status = self.shared.status.lock();
         status.unwrap_or_else(PoisonError::into_inner)

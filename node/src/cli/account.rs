@@ -1,4 +1,4 @@
-//! `astreum account`.
+//! Command `astreum account`.
 
 use std::io::Write as _;
 
@@ -42,7 +42,7 @@ fn text(reply: &AccountReply) -> String {
     table(&rows)
 }
 
-/// Names and values in two columns.
+/// Formats names and values in two columns.
 pub(super) fn table(rows: &[(&str, String)]) -> String {
     let mut text = String::new();
     for (name, value) in rows {
@@ -52,7 +52,7 @@ pub(super) fn table(rows: &[(&str, String)]) -> String {
     text
 }
 
-/// A head in one line.
+/// Formats a head on one line.
 pub(super) fn at_head(head: &HeadReply) -> String {
     let HeadReply {
         id,

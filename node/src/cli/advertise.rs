@@ -1,4 +1,4 @@
-//! `astreum advertise`: what the running node tells others that it has.
+//! Command `astreum advertise`: advertisements of the running node.
 
 use core::num::NonZeroU64;
 use std::io::Write as _;
@@ -74,7 +74,7 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
     }
 }
 
-/// Ids that are read before anything is done.
+/// Parses all ids before any request is sent.
 fn checked(ids: &[String]) -> Result<Vec<String>, Failure> {
     let id = |text: &String| Ok(words::id("the object", text)?.to_string());
     ids.iter().map(id).collect()

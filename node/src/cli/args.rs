@@ -1,4 +1,4 @@
-//! The arguments, as they are written. Meaning comes later; nothing is opened here.
+//! Command-line arguments in raw form. They are interpreted later; parsing opens nothing.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use core::num::NonZeroU64;
@@ -38,7 +38,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run a node until it is told to stop.
+    /// Run a node until it is stopped.
     #[command(after_help = "Examples:
   astreum run
   astreum run --config node.toml --verbose
@@ -48,7 +48,7 @@ Flags are stronger than the environment (ASTREUM_<KEY>), that than the file, tha
 An empty variable is unset; an unknown one is ignored with a warning.
 Ctrl-C, or SIGTERM, stops the node.")]
     Run(RunArgs<false>),
-    /// Evaluate expressions and print one result a line.
+    /// Evaluate expressions and print one result per line.
     #[command(after_help = super::language_args::EVAL_HELP)]
     Eval(EvalArgs),
     /// Evaluate expressions interactively.
@@ -59,7 +59,7 @@ Ctrl-C, or SIGTERM, stops the node.")]
   astreum parse '(a (b 255))'
   astreum parse program.astreum --json")]
     Parse(ParseArgs),
-    /// Show how the running node is doing.
+    /// Show the status of the running node.
     #[command(after_help = "Examples:
   astreum status
   astreum status --json | jq .peers
@@ -73,7 +73,7 @@ Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or config
   astreum peers --connect 192.0.2.7:52780  say hello to an address first
   astreum peers --ban KEY                  remove a peer and drop its packets until the node stops")]
     Peers(PeersArgs),
-    /// Get an atom or a list from the running node, which asks its peers if need be.
+    /// Get an atom or a list from the running node, which fetches it from its peers if necessary.
     #[command(after_help = "Examples:
   astreum get ID
   astreum get ID --list -o picture.png     get back what `astreum put picture.png` stored")]
@@ -87,7 +87,7 @@ Exit codes: 0 done, 1 no node answers or a check failed, 2 wrong usage or config
 A file is cut into a list of atoms of 3,900 bytes, which is what the network carries;
 `astreum get ID --list` joins them again.")]
     Put(PutArgs),
-    /// Tell other nodes that the running node has an atom or a list.
+    /// Advertise atoms or lists of the running node to other nodes.
     #[command(after_help = "Examples:
   astreum advertise add ID --list
   astreum advertise add ID --expires 3600
@@ -96,23 +96,23 @@ A file is cut into a list of atoms of 3,900 bytes, which is what the network car
 
 Without --expires an advertisement is indefinite, and kept over restarts.")]
     Advertise(AdvertiseArgs),
-    /// Send transactions and see what became of them.
+    /// Send transactions and show their state.
     #[command(after_help = "Examples:
   astreum tx send RECIPIENT 1_000 --key-file wallet.key --wait
   astreum tx status ID
   astreum tx show ID")]
     Tx(TxArgs),
-    /// Look at blocks.
+    /// Show blocks.
     #[command(after_help = "Examples:
   astreum block show
   astreum block list --count 20")]
     Block(BlockArgs),
-    /// Look at accounts.
+    /// Show accounts.
     #[command(after_help = "Examples:
   astreum account show me
   astreum account show treasury")]
     Account(AccountArgs),
-    /// Show who validates: stakes, shares, and whose the next slots are.
+    /// Show the validators with their stakes and shares, and the proposer schedule.
     #[command(after_help = "Examples:
   astreum validators
   astreum validators --slots 50 --json
@@ -120,7 +120,7 @@ Without --expires an advertisement is indefinite, and kept over restarts.")]
 The schedule holds until somebody makes a block, which draws anew. A winner's stake counts half in
 the later slots of one schedule.")]
     Validators(ValidatorsArgs),
-    /// Start a chain: make its first block, in the cold storage of a node that does not run.
+    /// Create the first block of a new chain in the cold storage of a node that is not running.
     #[command(after_help = "Examples:
   astreum genesis --config node.toml                       a usable default
   astreum genesis --config node.toml --balance KEY=100_000 --stake KEY=100_000
@@ -159,18 +159,18 @@ A node resumes from the head journal in its chain directory, which is chain_dir,
 cold_storage_path. Where the journal is lost or damaged, recover searches cold storage for blocks of
 the chain and verifies them from the genesis on.")]
     Chain(ChainArgs),
-    /// Prove an account of the chain, and check such proofs without a node.
+    /// Create proofs of accounts, and verify proofs without a node.
     #[command(after_help = "Examples:
   astreum proof account KEY > proof.json
   astreum proof verify proof.json")]
     Proof(ProofArgs),
-    /// Make and show keys.
+    /// Generate and show keys.
     #[command(after_help = "Examples:
   astreum keys generate relay.key
   astreum keys generate validator.key --kind validation
   astreum keys show relay.key")]
     Keys(KeysArgs),
-    /// Look at, check, tidy and move cold storage.
+    /// Inspect, verify, maintain and copy cold storage.
     #[command(after_help = "Examples:
   astreum store stat --cold-storage-path atoms
   astreum store verify --config node.toml
@@ -180,7 +180,7 @@ the chain and verifies them from the genesis on.")]
 The directory is cold_storage_path of the configuration: give --config, --cold-storage-path or
 ASTREUM_COLD_STORAGE_PATH. A running node has its directory locked; `astreum status` asks it.")]
     Store(StoreArgs),
-    /// Show the configuration: every key, its value and where it comes from.
+    /// Show the configuration: every key, its value and its source.
     #[command(after_help = "Examples:
   astreum config > node.toml               a file with every key in it, to start from
   astreum config --config node.toml --json
@@ -188,7 +188,8 @@ ASTREUM_COLD_STORAGE_PATH. A running node has its directory locked; `astreum sta
 
 Secrets are not shown.")]
     Config(ConfigArgs),
-    /// Answer conformance requests: one JSON request a line on stdin, one answer a line on stdout.
+    /// Answer conformance requests: one JSON request per line on stdin, one answer per line on
+    /// stdout.
     #[command(after_help = "Example:
   echo '{\"id\":\"1\",\"op\":\"parse\",\"in\":{\"source\":\"(a 1)\"}}' | astreum conform")]
     Conform,
@@ -196,7 +197,7 @@ Secrets are not shown.")]
     #[command(after_help = "Example:
   astreum completions bash > ~/.local/share/bash-completion/completions/astreum")]
     Completions {
-        /// The shell.
+        /// Shell to complete for.
         shell: clap_complete::Shell,
     },
     /// Print a manual page.
@@ -205,12 +206,12 @@ Secrets are not shown.")]
   astreum man run > astreum-run.1
   astreum man keys generate | man -l -")]
     Man {
-        /// The command that it is about; without one, the program.
+        /// Command to describe; the whole program if omitted.
         command: Vec<String>,
     },
 }
 
-/// What runs a node. Hidden where it is accepted only for convenience.
+/// Options of a node. Hidden for commands that accept them only for convenience.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs<const HIDDEN: bool> {
     /// Read options from this TOML file.
@@ -221,7 +222,7 @@ pub(super) struct RunArgs<const HIDDEN: bool> {
 }
 
 impl<const HIDDEN: bool> RunArgs<HIDDEN> {
-    /// The options as they are typed again, secrets left out.
+    /// Returns the options as shell words to type again, without secrets.
     pub(super) fn options(&self) -> String {
         let config = self.config.as_ref();
         let config = config.map(|path| format!("--config {}", quoted(&path.to_string_lossy())));
@@ -246,7 +247,7 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
     }
 }
 
-/// One flag for every key of the configuration.
+/// Flags for all keys of the configuration.
 #[derive(Debug, Default)]
 pub(super) struct KeyFlags<const HIDDEN: bool>(Vec<(&'static Key, Vec<String>)>);
 
@@ -308,19 +309,19 @@ impl<const HIDDEN: bool> FromArgMatches for KeyFlags<HIDDEN> {
     }
 }
 
-/// How to find the running node.
+/// Options that identify the running node.
 #[derive(Debug, Args)]
 pub(super) struct NodeArgs {
-    /// The TOML file of the running node.
+    /// TOML file of the running node.
     #[arg(long, value_name = "FILE")]
     config: Option<PathArg>,
-    /// The state directory of the running node.
+    /// State directory of the running node.
     #[arg(long, alias = "state_dir", value_name = "PATH")]
     state_dir: Option<String>,
-    /// The control socket of the running node.
+    /// Control socket of the running node.
     #[arg(long, alias = "control_socket", value_name = "PATH")]
     control_socket: Option<String>,
-    /// Seconds to wait for its reply.
+    /// Maximum seconds to wait for a reply.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     pub(super) timeout: NonZeroU64,
 }
@@ -342,13 +343,13 @@ impl NodeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Print it as JSON.
+    /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
     /// Exit with 1 if there are problems, the head is stale, or there are too few peers.
     #[arg(long)]
     pub(super) check: bool,
-    /// With --check: age of the head from which on it is stale; 0 allows any.
+    /// With --check: age in seconds from which the head is stale; 0 allows any age.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -356,7 +357,7 @@ pub(super) struct StatusArgs {
         requires = "check"
     )]
     pub(super) max_head_age: u64,
-    /// With --check: peers that there must be.
+    /// With --check: minimum number of peers.
     #[arg(long, value_name = "COUNT", default_value = "1", requires = "check")]
     pub(super) min_peers: u64,
     #[command(flatten)]
@@ -365,10 +366,10 @@ pub(super) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PeersArgs {
-    /// Say hello to this address first, and wait up to two seconds for its answer.
+    /// Connect to this address first, and wait up to two seconds for an answer.
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) connect: Option<String>,
-    /// Remove the peer with this public key; it may come back.
+    /// Remove the peer with this public key; it may connect again.
     #[arg(long, value_name = "KEY", conflicts_with_all = ["connect", "ban", "unban"])]
     pub(super) remove: Option<String>,
     /// Remove the peer with this public key, and drop its packets until the node stops.
@@ -377,7 +378,7 @@ pub(super) struct PeersArgs {
     /// End the ban of this public key.
     #[arg(long, value_name = "KEY", conflicts_with = "connect")]
     pub(super) unban: Option<String>,
-    /// Print one JSON object a peer.
+    /// Print one JSON object per peer.
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -386,18 +387,18 @@ pub(super) struct PeersArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
-    /// The id: 64 hexadecimal digits.
+    /// Id: 64 hex digits.
     pub(super) id: String,
-    /// Get the whole list that starts there.
+    /// Get the whole list that starts with this atom.
     #[arg(long)]
     pub(super) list: bool,
-    /// Print the data itself, byte for byte.
+    /// Print the raw data.
     #[arg(long, conflicts_with = "json")]
     pub(super) raw: bool,
-    /// Print one JSON object an atom.
+    /// Print one JSON object per atom.
     #[arg(long)]
     pub(super) json: bool,
-    /// Write the data itself to this file.
+    /// Write the raw data to this file.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["raw", "json"])]
     pub(super) output: Option<PathArg>,
     #[command(flatten)]
@@ -415,21 +416,21 @@ pub(super) struct AdvertiseArgs {
 pub(super) enum AdvertiseCommand {
     /// Advertise objects.
     Add {
-        /// Their ids: 64 hexadecimal digits each.
+        /// Ids: 64 hex digits each.
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Advertise the whole lists that start there.
+        /// Advertise the whole lists that start with these atoms.
         #[arg(long)]
         list: bool,
-        /// Seconds until it ends; without them it is indefinite.
+        /// Seconds until the advertisement ends; indefinite if omitted.
         #[arg(long, value_name = "SECONDS")]
         expires: Option<NonZeroU64>,
         #[command(flatten)]
         at: NodeArgs,
     },
-    /// List what is advertised for users; a validator advertises its blocks besides.
+    /// List the objects that users advertise; a validator also advertises its blocks.
     List {
-        /// Print one JSON object an advertisement.
+        /// Print one JSON object per advertisement.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
@@ -437,7 +438,7 @@ pub(super) enum AdvertiseCommand {
     },
     /// End advertisements.
     Withdraw {
-        /// Their ids.
+        /// Ids: 64 hex digits each.
         #[arg(required = true)]
         ids: Vec<String>,
         #[command(flatten)]
@@ -445,25 +446,25 @@ pub(super) enum AdvertiseCommand {
     },
 }
 
-/// What a file is stored as.
+/// Stored form of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum PutKind {
-    /// A list of bytes atoms.
+    /// List of bytes atoms.
     Bytes,
-    /// One symbol.
+    /// Single symbol.
     Symbol,
-    /// The expression that its text is.
+    /// Expression that the text is parsed into.
     Expr,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct PutArgs {
-    /// The file, or - for stdin; at most 1 GiB, or 65,368 bytes as a symbol.
+    /// File, or - for stdin; at most 1 GiB, or 65,368 bytes as a symbol.
     pub(super) file: PathArg,
-    /// What to store it as.
+    /// Stored form.
     #[arg(long, value_enum, default_value = "bytes")]
     pub(super) kind: PutKind,
-    /// Let the node tell others that it has it.
+    /// Let the node advertise the object.
     #[arg(long)]
     pub(super) advertise: bool,
     /// Print JSON.
@@ -482,7 +483,7 @@ pub(super) struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a new key, in a file that only you can read, and print its public half.
+    /// Generate a key into a new file that only its owner can read, and print its public half.
     #[command(after_help = "Examples:
   astreum keys generate relay.key && astreum run --relay-secret-key-file relay.key
   astreum keys generate wallet.key --kind account
@@ -501,7 +502,7 @@ which is the public key of a validator (Ed25519). Coins that are sent to the for
 
 #[derive(Debug, Args)]
 pub(super) struct GenerateKeyArgs {
-    /// The file.
+    /// Path of the new file.
     pub(super) file: PathArg,
     /// Kind of the key.
     #[arg(long, value_enum, default_value = "relay")]
@@ -513,7 +514,7 @@ pub(super) struct GenerateKeyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ShowKeyArgs {
-    /// The file.
+    /// Path of the key file.
     pub(super) file: PathArg,
     /// Print only the public half of this kind.
     #[arg(long, value_enum)]
@@ -551,23 +552,23 @@ pub(super) struct StoreArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
-    /// Show what is in it, level by level.
+    /// Show the contents, level by level.
     Stat(StoreOptions),
-    /// Read every atom and compare it with its id. The exit code is 1 when one is damaged, and as long
-    /// as damaged files that were set aside are not cleared.
+    /// Read every atom and check it against its id. The exit code is 1 if one is damaged, and as
+    /// long as damaged files that were set aside are not cleared.
     Verify(StoreOptions),
-    /// Take the journals, and what a reference node left in level_0, into a pair of level_1.
+    /// Collate the journals, and level_0 of a reference node, into a pair of level_1.
     Collate(StoreOptions),
-    /// Merge a level into one pair of the next one.
+    /// Merge a level into one pair of the next level.
     Merge {
-        /// The level; without one, every level that has passed its size.
+        /// Level to merge; all levels that exceed their size if omitted.
         #[arg(value_parser = clap::value_parser!(u32).range(1..1_000))]
         level: Option<u32>,
         #[command(flatten)]
         options: StoreOptions,
     },
-    /// Rewrite the intact atoms of damaged files, and set the damaged files aside. A running node does
-    /// so by itself.
+    /// Rewrite the intact atoms of damaged files, and set the damaged files aside. A running node
+    /// repairs automatically.
     Repair(StoreOptions),
     /// List the damaged files that were set aside, and how many of their atoms are still missing.
     #[command(
@@ -582,18 +583,19 @@ not, incidents are reported by `astreum store verify` and `astreum status` until
         #[command(flatten)]
         options: StoreOptions,
     },
-    /// Take in every atom of another store, ours or a reference node's, which is left as it is.
+    /// Copy every atom of another store, of this program or a reference node, which is not changed.
     Import {
-        /// The other store's directory.
+        /// Directory of the other store.
         directory: PathArg,
         #[command(flatten)]
         options: StoreOptions,
     },
-    /// Give every atom to a store in another directory.
+    /// Copy every atom to a store in another directory.
     Export {
-        /// The other store's directory.
+        /// Directory of the other store.
         directory: PathArg,
-        /// Leave one that a reference node opens and serves whole; the directory has to be empty.
+        /// Write a store that a reference node can open and serve completely; the directory has to
+        /// be empty.
         #[arg(long)]
         reference: bool,
         #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `astreum block`.
+//! Command `astreum block`.
 
 use std::io::Write as _;
 
@@ -129,7 +129,7 @@ fn line(block: &BlockReply) -> String {
     format!("{height:>8}  {time:<23}  {count:>5}  {}", block.id)
 }
 
-/// Seconds since 1970 as people read them; what no calendar has stays a number.
+/// Returns a human-readable form of seconds since 1970; years after 9999 stay a number.
 pub(super) fn time(seconds: &str) -> String {
     match seconds.parse() {
         Ok(seconds) => utc_text(seconds),

@@ -1,4 +1,4 @@
-//! The arguments of the commands about the chain, as they are written.
+//! Arguments of the commands about the chain, in raw form.
 
 use clap::{Args, Subcommand};
 use core::num::NonZeroU32;
@@ -37,7 +37,7 @@ printed: the same transaction has the same id, and is applied once.
 longer. The exit code is then 0 when it succeeded in a block, and 1 when it failed there, was refused
 or expired, or came to nothing in time.")]
     Send(Box<TxSendArgs>),
-    /// Where a transaction is: waiting, in which block and how it went, or unknown.
+    /// Show the state of a transaction: waiting, included with its result, or unknown.
     #[command(after_help = "Examples:
   astreum tx status ID
   astreum tx status ID --wait 60
@@ -45,8 +45,8 @@ or expired, or came to nothing in time.")]
 
 The exit code is 0 when it succeeded or waits, 1 when it failed or is unknown.")]
     Status(TxStatusArgs),
-    /// Announce a transaction again that this node or a peer knows: one that expired, was refused, or
-    /// was in a branch that was left.
+    /// Announce a transaction again that this node or a peer has: one that expired, was rejected,
+    /// or was in a block that a reorganization removed.
     #[command(after_help = "Examples:
   astreum tx resend ID
   astreum tx resend ID --wait
@@ -54,7 +54,7 @@ The exit code is 0 when it succeeded or waits, 1 when it failed or is unknown.")
 The same transaction is applied once, however often it is sent. One that is in the chain already is
 refused. The exit codes are those of `tx send`.")]
     Resend(TxResendArgs),
-    /// Show what a transaction says, and whether its signature holds.
+    /// Show the contents of a transaction, and whether its signature is valid.
     #[command(after_help = "Examples:
   astreum tx show ID
   astreum tx show ID --json | jq -r .amount")]
@@ -63,28 +63,28 @@ refused. The exit codes are those of `tx send`.")]
 
 #[derive(Debug, Args)]
 pub(super) struct TxSendArgs {
-    /// Who gets it: 64 hexadecimal digits, `treasury` or `burn`.
+    /// Recipient: 64 hex digits, `treasury` or `burn`.
     pub(super) recipient: String,
-    /// How much; underscores may group the digits.
+    /// Amount; underscores may group the digits.
     #[arg(allow_negative_numbers = true)]
     pub(super) amount: String,
-    /// The file of the sender's secret key.
+    /// Key file of the sender.
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathArg>,
-    /// Data to go with it, in hexadecimal digits.
+    /// Data of the transaction, in hex digits.
     #[arg(long, value_name = "HEX", conflicts_with = "data_text")]
     pub(super) data: Option<String>,
-    /// Data to go with it, as text.
+    /// Data of the transaction, as text.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) data_text: Option<String>,
-    /// The counter [default: the time in milliseconds].
+    /// Counter of the transaction [default: the time in milliseconds].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) counter: Option<String>,
-    /// The chain that it is for [default: that of the node's head].
+    /// Chain id [default: that of the node's head].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) chain_id: Option<String>,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many seconds,
-    /// 60 or 600 without a number.
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
+    /// seconds, by default 60 or 600.
     #[arg(
         long,
         value_name = "included|safe|SECONDS",
@@ -92,10 +92,10 @@ pub(super) struct TxSendArgs {
         default_missing_value = "included"
     )]
     pub(super) wait: Option<Wait>,
-    /// Print what would be sent, and send nothing.
+    /// Print the transaction without sending it.
     #[arg(long, conflicts_with = "wait")]
     pub(super) dry_run: bool,
-    /// Send even to a recipient that cannot spend what it gets: one that is not an Ed25519 public
+    /// Send even to a recipient that cannot spend the amount: one that is not an Ed25519 public
     /// key, or is the public key of a relay.
     #[arg(long)]
     pub(super) force: bool,
@@ -108,10 +108,10 @@ pub(super) struct TxSendArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TxStatusArgs {
-    /// The transaction's id.
+    /// Id of the transaction: 64 hex digits.
     pub(super) id: String,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many seconds,
-    /// 60 or 600 without a number.
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
+    /// seconds, by default 60 or 600.
     #[arg(
         long,
         value_name = "included|safe|SECONDS",
@@ -128,7 +128,7 @@ pub(super) struct TxStatusArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TxShowArgs {
-    /// The transaction's id.
+    /// Id of the transaction: 64 hex digits.
     pub(super) id: String,
     /// Print JSON.
     #[arg(long)]
@@ -139,10 +139,10 @@ pub(super) struct TxShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TxResendArgs {
-    /// The transaction's id: 64 hexadecimal digits.
+    /// Id of the transaction: 64 hex digits.
     pub(super) id: String,
-    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many seconds,
-    /// 60 or 600 without a number.
+    /// Wait until it is `included` in a block, or until that block is `safe`; at most this many
+    /// seconds, by default 60 or 600.
     #[arg(
         long,
         value_name = "included|safe|SECONDS",
@@ -181,13 +181,13 @@ pub(super) enum BlockCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct BlockShowArgs {
-    /// `head`, a height, or an id.
+    /// Block: `head`, a height, or an id.
     #[arg(default_value = "head", allow_negative_numbers = true)]
     pub(super) block: String,
-    /// How many of its transactions are listed.
+    /// Number of transactions to list.
     #[arg(long, value_name = "N", default_value = "20")]
     pub(super) transactions: u32,
-    /// How many of its transactions come before those.
+    /// Number of transactions to skip.
     #[arg(long, value_name = "N", default_value = "0")]
     pub(super) skip: u32,
     /// Print JSON.
@@ -199,13 +199,13 @@ pub(super) struct BlockShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct BlockListArgs {
-    /// How many.
+    /// Number of blocks.
     #[arg(long, value_name = "N", default_value = "10")]
     pub(super) count: NonZeroU32,
-    /// The newest to list: `head`, a height, or an id.
+    /// Newest block to list: `head`, a height, or an id.
     #[arg(long, value_name = "BLOCK", default_value = "head")]
     pub(super) from: String,
-    /// Print one JSON object a block.
+    /// Print one JSON object per block.
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -233,7 +233,7 @@ pub(super) enum AccountCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct AccountShowArgs {
-    /// The account: 64 hexadecimal digits, `me`, `treasury` or `burn`.
+    /// Account: 64 hex digits, `me`, `treasury` or `burn`.
     #[arg(default_value = "me")]
     pub(super) account: String,
     /// Print JSON.
@@ -245,7 +245,7 @@ pub(super) struct AccountShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ValidatorsArgs {
-    /// How many slots of the schedule are shown.
+    /// Number of slots of the proposer schedule.
     #[arg(long, value_name = "N", default_value = "8")]
     pub(super) slots: u32,
     /// Print JSON.
@@ -257,23 +257,23 @@ pub(super) struct ValidatorsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct GenesisArgs {
-    /// Read what the chain starts with from this TOML file; the flags below add to it.
+    /// Read the initial state from this TOML file; the flags below add to it.
     #[arg(long, value_name = "FILE", conflicts_with = "reference")]
     pub(super) file: Option<PathArg>,
-    /// An account and its balance. Repeat it for more; `treasury` and `burn` are accounts too.
+    /// Account and its balance, repeatable; `treasury` and `burn` are accounts too.
     #[arg(long, value_name = "KEY=AMOUNT", conflicts_with = "reference")]
     pub(super) balance: Vec<String>,
-    /// A validator and its stake. Repeat it for more.
+    /// Validator and its stake, repeatable.
     #[arg(long, value_name = "KEY=AMOUNT", conflicts_with = "reference")]
     pub(super) stake: Vec<String>,
-    /// A list that the network stores from the start: its id, owner, bytes and atoms.
+    /// List that the network stores from the start, with its owner, bytes and atoms; repeatable.
     #[arg(
         long,
         value_name = "ID=OWNER,BYTES,ATOMS",
         conflicts_with = "reference"
     )]
     pub(super) contract: Vec<String>,
-    /// The fees that count as paid already: storage costs are divided by them.
+    /// Fees that count as already paid: storage costs are divided by them.
     #[arg(
         long,
         value_name = "N",
@@ -281,16 +281,16 @@ pub(super) struct GenesisArgs {
         conflicts_with = "reference"
     )]
     pub(super) cumulative_total_fees: Option<String>,
-    /// The validator of the genesis block [default: the configured validation key].
+    /// Validator of the genesis block [default: the configured validation key].
     #[arg(long, value_name = "KEY")]
     pub(super) validator: Option<String>,
-    /// Seconds since 1970 [default: now].
+    /// Timestamp in seconds since 1970 [default: now].
     #[arg(long, value_name = "SECONDS")]
     pub(super) timestamp: Option<u64>,
-    /// Make the genesis of the Python reference: nobody can pay for a transaction in it.
+    /// Create the genesis of the Python reference, in which no account can pay for a transaction.
     #[arg(long)]
     pub(super) reference: bool,
-    /// Print the id and write nothing.
+    /// Print the id without writing anything.
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Print JSON.
@@ -309,7 +309,7 @@ pub(super) struct ProofArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProofCommand {
-    /// Prove an account, or that there is none, as of the running node's head.
+    /// Prove an account, or its absence, as of the running node's head.
     #[command(after_help = "Examples:
   astreum proof account KEY > proof.json
   astreum proof account treasury | astreum proof verify -
@@ -317,7 +317,7 @@ pub(super) enum ProofCommand {
 The proof is JSON: the block's own atoms, so that its id shows its accounts, and the atoms on the
 way from there to the account. Whoever trusts the block's id needs nothing else.")]
     Account(ProofAccountArgs),
-    /// Check a proof. Needs no node and no network.
+    /// Verify a proof, without a node or network.
     #[command(after_help = "Examples:
   astreum proof verify proof.json
   astreum proof verify proof.json --block ID --account KEY
@@ -330,7 +330,7 @@ The exit code is 1 when the proof does not hold.")]
 
 #[derive(Debug, Args)]
 pub(super) struct ProofAccountArgs {
-    /// The account: 64 hexadecimal digits, `me`, `treasury` or `burn`.
+    /// Account: 64 hex digits, `me`, `treasury` or `burn`.
     pub(super) account: String,
     #[command(flatten)]
     pub(super) at: NodeArgs,
@@ -338,12 +338,12 @@ pub(super) struct ProofAccountArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ProofVerifyArgs {
-    /// The proof, or - for stdin.
+    /// Proof file, or - for stdin.
     pub(super) file: PathArg,
-    /// The block that it has to be about.
+    /// Block that the proof has to be for.
     #[arg(long, value_name = "ID")]
     pub(super) block: Option<String>,
-    /// The account that it has to be about.
+    /// Account that the proof has to be for.
     #[arg(long, value_name = "KEY")]
     pub(super) account: Option<String>,
     /// Print JSON.

@@ -1,4 +1,4 @@
-//! `astreum chain`: the chain's files of a node that does not run, and forks of one that does.
+//! Command `astreum chain`: chain files of a node that is not running, and forks of a running one.
 
 use std::io::Write as _;
 
@@ -25,7 +25,7 @@ use super::output::{Failure, Output, complain, json_line};
 use super::store::with_bar_of;
 use super::words;
 
-/// Heads that are listed one by one.
+/// Maximum number of heads that are listed individually.
 const MAX_LISTED: usize = 16;
 
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(super) struct ChainArgs {
 
 #[derive(Debug, Subcommand)]
 enum ChainCommand {
-    /// Show what a node with this configuration resumes from.
+    /// Show the state that a node with this configuration resumes from.
     Show(ShowArgs),
     /// Search cold storage for the chain, verify it, and resume from it.
     #[command(after_help = "Examples:
@@ -58,14 +58,14 @@ The exit code is 1 when there is nothing to adopt.")]
 A fork that is too deep to be followed waits for a decision; `astreum status` names it as a problem.
 The decisions survive a restart.")]
     Forks(ForksArgs),
-    /// Let the running node follow the branch through a block, however deep it left ours.
+    /// Let the running node follow the branch through a block, however deep the reorganization.
     #[command(after_help = "Example:
   astreum chain adopt ID
 
 ID is the first block of a branch, as `astreum chain forks` lists it. A block that is not known here
 is asked for at the peers. Transactions of the branch that is left return to the mempool.")]
     Adopt(DecisionArgs),
-    /// Let the running node follow no branch through a block.
+    /// Let the running node reject all branches through a block.
     #[command(after_help = "Example:
   astreum chain avoid ID")]
     Avoid(DecisionArgs),
@@ -85,7 +85,7 @@ struct RecoverArgs {
     /// Resume from the chain that was found.
     #[arg(long)]
     adopt: bool,
-    /// The head to verify and adopt, instead of the highest.
+    /// Head to verify and adopt, instead of the highest.
     #[arg(long, value_name = "ID")]
     head: Option<String>,
     /// Print JSON.
@@ -105,7 +105,7 @@ pub(super) fn chain(args: ChainArgs, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// The chain directory that the configuration names.
+/// Returns the chain directory that the configuration names.
 fn directory(config: &Config) -> Result<std::path::PathBuf, Failure> {
     candidates(config).into_iter().next().ok_or_else(|| {
         Failure::Usage(
@@ -218,7 +218,7 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
         ));
     };
     check_not_running(&paths)?;
-    // What cannot be searched should not leave an empty store behind.
+    // A store that cannot be searched must not leave an empty store behind.
     drop(ColdStore::open_to_read(cold, config.cold_storage_mmap).map_err(Failure::failed)?);
     let cold_options = ColdOptions {
         background: false,
@@ -250,7 +250,7 @@ fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// The public key of the configured validator, where its file can be read.
+/// Returns the public key of the configured validator, if its file can be read.
 fn validation_key(config: &Config) -> Vec<[u8; 32]> {
     let mut config = config.clone();
     config.relay_secret_key_file = None;

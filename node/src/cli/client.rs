@@ -1,4 +1,4 @@
-//! `astreum status` and `astreum peers`: questions to the running node.
+//! Commands `astreum status` and `astreum peers`: queries of the running node.
 
 use core::time::Duration;
 use std::io::Write as _;
@@ -14,9 +14,9 @@ use super::output::{Failure, Output, json_line};
 use super::session::client;
 use super::words;
 
-/// How long `peers --connect` waits for the answer.
+/// Maximum time that `peers --connect` waits for the answer.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two looks for it.
+/// Interval between checks for the answer.
 const HELLO_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure> {
@@ -99,7 +99,7 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
     verdict
 }
 
-/// Result of `--check`.
+/// Returns the result of `--check`.
 fn verdict(args: &StatusArgs, status: &StatusReply) -> Result<(), Failure> {
     let findings = findings(status, args.max_head_age, args.min_peers);
     if !args.check || findings.is_empty() {
@@ -158,7 +158,7 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
             None => Request::UnbanPeer { key },
         };
         let was_known: bool = client.request(&request)?;
-        // A ban holds for keys that are not known, too.
+        // Bans also apply to unknown keys.
         return match removal {
             Some(false) if !was_known => Err(Failure::Failed(format!("{text} is not a peer"))),
             None if !was_known => Err(Failure::Failed(format!("{text} is not banned"))),
@@ -173,8 +173,8 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Says hello and waits, not long, for the answer: the peers, and what is to be said if it does
-/// not come.
+/// Starts a handshake and waits for the answer for at most [`HELLO_TIMEOUT`]; returns the peers,
+/// and the failure if there was no answer.
 fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Failure>), Failure> {
     let request = Request::Connect {
         address: address.to_owned(),

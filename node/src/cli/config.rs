@@ -1,4 +1,4 @@
-//! `astreum config`: the effective configuration, and the table of keys.
+//! Command `astreum config`: the effective configuration, and the table of keys.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::Write;
@@ -18,13 +18,14 @@ impl<const HIDDEN: bool> RunArgs<HIDDEN> {
 }
 
 impl NodeArgs {
-    /// Loads the configuration of the node that the arguments name.
+    /// Loads the configuration of the running node that the arguments identify.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
         load(self.inputs())
     }
 }
 
-/// Loads a configuration. What is ignored is said the first time only: some commands load twice.
+/// Loads a configuration. Warnings about ignored input are printed only the first time, because
+/// some commands load twice.
 fn load(inputs: Inputs) -> Result<Loaded, Failure> {
     static HAS_WARNED: AtomicBool = AtomicBool::new(false);
     let loaded = inputs.load()?;
@@ -44,11 +45,11 @@ pub(super) fn config(args: ConfigArgs, out: &mut Output) -> Result<(), Failure> 
     if args.json {
         return json_line(out, &as_json(&loaded)?);
     }
-    // The operator's own values, which the file has to keep.
+    // Written raw: the file has to keep the operator's own values.
     toml(&loaded, out.raw())
 }
 
-/// A file that can be read back; what is not set, or secret, is a comment.
+/// Writes a file that can be loaded again; unset values and secrets are comments.
 fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
     let paths = loaded.paths();
     writeln!(out, "# state directory  {}", paths.state_dir.display())?;
@@ -66,7 +67,7 @@ fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
             source => format!("  # {source}"),
         };
         let is_comment = matches!(shown, Shown::Nothing | Shown::Redacted);
-        // An empty default seed is something that was said, not something left out.
+        // An empty default seed is a value, not an unset key.
         let comment = if is_comment && key.name != "default_seed" {
             "# "
         } else {
@@ -77,7 +78,7 @@ fn toml(loaded: &Loaded, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The values of a node for which nothing is set.
+/// Returns the configuration of a node without any settings.
 fn defaults() -> Result<Config, Failure> {
     Ok(Config::default().resolve()?)
 }
@@ -108,7 +109,7 @@ fn as_json(loaded: &Loaded) -> Result<Value, Failure> {
     }))
 }
 
-/// The README's tables.
+/// Writes the README's tables.
 fn markdown(out: &mut Output) -> Result<(), Failure> {
     let default = defaults()?;
     let mut section = "";

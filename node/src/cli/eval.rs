@@ -1,4 +1,4 @@
-//! `astreum eval` and `astreum parse`.
+//! Commands `astreum eval` and `astreum parse`.
 
 use std::io::Write as _;
 
@@ -19,7 +19,7 @@ use super::{limits, literal};
 pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
     let source = Source::read(&args.source)?;
     let mut session = Session::new(&args.at, args.node, &args.limits)?;
-    // All of it is parsed first: a program with an error in its last line does nothing.
+    // The whole program is parsed first: an error in the last line prevents all evaluation.
     let script = match load(&source) {
         Ok(script) => script,
         Err(error) => return Err(error.report(&source, args.json, out)?),
@@ -32,7 +32,7 @@ pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
         let nothing = || Expr::error("eval", "no expression provided");
         let expr = sources.expr(index).unwrap_or_else(nothing);
         let evaluation = session.eval(&expr, || {
-            // A reader that is gone is noticed at the next result.
+            // A closed output is noticed at the next result.
             let _ = out.flush();
         });
         let failed = is_failed(&evaluation);
@@ -65,10 +65,10 @@ pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reason why a source is not evaluated.
+/// Reason a source is not evaluated.
 pub(super) enum LoadError {
     Parse(ParseError),
-    /// A token such as `0xff` in a stack program.
+    /// Invalid token such as `0xff` in a stack program.
     Literal {
         at: Position,
         message: String,
@@ -91,7 +91,7 @@ pub(super) fn load(source: &Source) -> Result<Script<'_>, LoadError> {
 }
 
 impl LoadError {
-    /// The message, with place and line.
+    /// Returns the message, with place and line.
     pub(super) fn explain(&self, source: &Source) -> String {
         match self {
             Self::Parse(error) => source.explain(error),
@@ -124,18 +124,18 @@ impl LoadError {
     }
 }
 
-/// Whether an expression is `(value name def)`.
+/// Returns whether an expression is `(value name def)`.
 pub(super) fn is_definition(expr: &Expr) -> bool {
     matches!(expr.as_list(), Some([_, _, tail]) if tail.as_symbol() == Some("def"))
 }
 
-/// Whether the value is an error or contains a call of an unbound symbol.
+/// Returns whether the value is an error or contains a call of an unbound symbol.
 pub(super) fn is_failed(evaluation: &Evaluation) -> bool {
     let value = evaluation.value();
     value.is_error() || evaluation.failure_count() > 0 && has_unbound_call(value)
 }
 
-/// Messages for the errors of an evaluation and the limit that it reached.
+/// Returns messages for the errors of an evaluation and the limit that it reached.
 pub(super) fn explain(
     index: usize,
     evaluation: &Evaluation,
@@ -150,7 +150,7 @@ pub(super) fn explain(
     messages
 }
 
-/// Message for an atom that an evaluation missed.
+/// Returns the message for an atom that an evaluation did not find.
 pub(super) fn missing(id: AtomId, asked_node: bool) -> String {
     if asked_node {
         format!("note: atom {id} was not found at the running node or any peer of it")
@@ -187,7 +187,7 @@ fn print_json(
         "errors": sources.json(index, evaluation, session.env()),
         "error_count": evaluation.failure_count(),
     });
-    // The expression is put in as text: it can be nested deeper than a JSON writer recurses.
+    // The expression is inserted as text: it can be nested deeper than a JSON writer recurses.
     let rest = visible_json(rest.to_string());
     let rest = rest.strip_prefix('{').unwrap_or(&rest);
     Ok(writeln!(out, "{{\"expr\":{},{rest}", to_json(value))?)
@@ -225,7 +225,7 @@ pub(super) fn parse(args: &ParseArgs, out: &mut Output) -> Result<(), Failure> {
         if args.json {
             writeln!(out, "{}", to_json(expr))?;
         } else {
-            // The form that can be read back, errors included.
+            // Form that can be parsed again, errors included.
             writeln!(out, "{expr:#}")?;
         }
     }

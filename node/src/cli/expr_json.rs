@@ -5,7 +5,7 @@ use astreum_core::expr::{Expr, Visit};
 use super::output::visible_json;
 use crate::control::hex;
 
-/// Returns the JSON text of `expr`, with escapes for what is not visible. Does not recurse: values
+/// Returns the JSON text of `expr`, with escapes for invisible characters. Does not recurse: values
 /// can be nested deeper than any stack.
 pub(super) fn to_json(expr: &Expr) -> String {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `astreum chain forks`, `adopt` and `avoid`: decisions on forks, by the running node.
+//! Commands `astreum chain forks`, `adopt` and `avoid`: decisions on forks, by the running node.
 
 use std::io::Write as _;
 
@@ -23,7 +23,7 @@ pub(super) struct ForksArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DecisionArgs {
-    /// The block's id: 64 hexadecimal digits, as `astreum chain forks` lists it.
+    /// Id of the block: 64 hex digits, as listed by `astreum chain forks`.
     id: String,
     /// Print JSON.
     #[arg(long)]

@@ -1,4 +1,5 @@
-//! `astreum completions`, `astreum man` and `astreum conform`: text about, or from, the program.
+//! Commands `astreum completions`, `astreum man` and `astreum conform`: text about, or from, the
+//! program.
 
 use std::io::{self, Write as _};
 
@@ -9,7 +10,7 @@ use super::args::Cli;
 use super::output::{Failure, Output};
 
 pub(super) fn completions(shell: Shell, out: &mut Output) -> Result<(), Failure> {
-    // It panics when it cannot write, so it writes to memory.
+    // The generator panics if it cannot write, so it writes to memory.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "astreum", &mut script);
     Ok(out.raw().write_all(&script)?)

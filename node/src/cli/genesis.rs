@@ -1,4 +1,5 @@
-//! `astreum genesis`: the first block of a chain, into the files of a node that does not run.
+//! Command `astreum genesis`: writes the first block of a chain into the files of a node that is
+//! not running.
 
 use core::time::Duration;
 use std::io::Write as _;
@@ -29,7 +30,7 @@ use super::genesis_file::Plan;
 use super::output::{Failure, Output, complain, json_line};
 use super::words;
 
-/// How long a running node has to say that it is one.
+/// Maximum time that a running node has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure> {
@@ -59,7 +60,7 @@ pub(super) fn genesis(args: GenesisArgs, out: &mut Output) -> Result<(), Failure
     Ok(write!(out, "{}", text(&genesis, &block, dry_run))?)
 }
 
-/// What file and flags say.
+/// Reads the plan from the file and the flags.
 fn plan(args: &GenesisArgs) -> Result<Plan, Failure> {
     let mut plan = match &args.file {
         Some(path) => Plan::read(path)?,
@@ -74,7 +75,7 @@ fn plan(args: &GenesisArgs) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-/// The plan, filled up with defaults and with what the configuration says.
+/// Completes the plan with the configuration and with defaults.
 fn start(
     plan: &Plan,
     reference: bool,
@@ -109,7 +110,7 @@ fn start(
     };
     if !plan.balances.is_empty() {
         genesis.balances = by_address(&plan.balances);
-        // The price of storage stays the default one unless it is named.
+        // The default price of storage is kept unless another is given.
         if plan.cumulative_total_fees.is_none() {
             let treasury = genesis.balances.entry(TREASURY);
             treasury.or_insert_with(|| DEFAULT_TREASURY.into());
@@ -134,7 +135,7 @@ fn start(
 
 fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
     let mut config = config.clone();
-    // The relay's key is none of this command's business.
+    // This command does not need the relay key.
     config.relay_secret_key_file = None;
     config.read_key_files().map_err(Failure::failed)?;
     let secret = config.validation_secret_key.as_ref().ok_or_else(|| {
@@ -148,7 +149,7 @@ fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
     Ok(*key.as_bytes())
 }
 
-/// What the rules allow, and a chain would hardly be started for.
+/// Returns warnings about a genesis that is valid but probably unintended.
 fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for (address, stake) in &genesis.stakes {
@@ -171,7 +172,7 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
     warnings
 }
 
-/// Begins the chain on disk, unless there is a trace of one with its chain id.
+/// Begins the chain on disk, unless there is a trace of a chain with the same id.
 fn write(
     loaded: &Loaded,
     block: &Block,
@@ -191,7 +192,7 @@ fn write(
         background: false,
         ..ColdOptions::from_config(config)
     };
-    // First of all, so that refusing leaves nothing behind.
+    // Checked first, so that a refusal leaves nothing behind.
     refuse_second_chain(config, &paths).map_err(|error| refused(&error, options))?;
     let cold = ColdStore::open(directory, cold_options).map_err(Failure::failed)?;
     let places = candidates(config);
@@ -207,7 +208,7 @@ fn write(
     begin_chain(&cold, &mut dir, block, &atoms).map_err(Failure::failed)
 }
 
-/// Refuses where files say that there is a chain with this chain id.
+/// Refuses if there are files of a chain with this chain id.
 fn refuse_second_chain(config: &Config, paths: &Paths) -> Result<(), ChainDirError> {
     if let Some(legacy) = Legacy::find(&paths.state_dir, config.chain_id())? {
         let head = legacy.head_file().map(|path| Trace::HeadFile(path.into()));
@@ -233,7 +234,7 @@ const fn second_chain(config: &Config, trace: Trace) -> ChainDirError {
     }
 }
 
-/// The failure with the commands to go on with.
+/// Returns the failure with the commands that resolve it.
 pub(super) fn refused(error: &ChainDirError, options: &str) -> Failure {
     let mut text = error.to_string();
     for command in error.commands(options) {

@@ -1,5 +1,5 @@
-//! What a chain starts with, as a TOML file or flags say it. Every slip is named with its place,
-//! what stands there and what is allowed; all of them at once.
+//! Initial state of a chain, read from a TOML file and flags. Every error is reported with its
+//! line, the invalid value and the allowed values; all errors are reported at once.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -15,9 +15,9 @@ use super::output::Failure;
 use super::source::read_capped;
 use super::words;
 
-/// Longer files are no genesis.
+/// Maximum size in bytes of a genesis file.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// The keys of the file.
+/// Keys of the file.
 const KEYS: [&str; 7] = [
     "chain_id",
     "timestamp",
@@ -27,10 +27,10 @@ const KEYS: [&str; 7] = [
     "stakes",
     "contracts",
 ];
-/// The keys of a contract.
+/// Keys of a contract.
 const CONTRACT_KEYS: [&str; 3] = ["owner", "bytes", "atoms"];
 
-/// What a chain starts with. What is `None` was not said.
+/// Initial state of a chain; `None` for values that are not given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Plan {
     pub(super) chain_id: Option<u64>,
@@ -42,7 +42,7 @@ pub(super) struct Plan {
     pub(super) contracts: BTreeMap<[u8; 32], Contract>,
 }
 
-/// A list that the network stores.
+/// Storage contract: a list that the network stores.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Contract {
     pub(super) owner: [u8; 32],
@@ -62,7 +62,7 @@ impl Plan {
         Self::parse(&name.to_string(), &text).map_err(|slips| Failure::Usage(slips.join("\n")))
     }
 
-    /// Reads a text that errors call `name`.
+    /// Parses a text; `name` is its origin in errors.
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, Vec<String>> {
         let mut reader = Reader {
             name,
@@ -85,7 +85,7 @@ impl Plan {
         }
     }
 
-    /// Adds what flags say, which is stronger than what is there.
+    /// Adds the values of flags, which override existing ones.
     pub(super) fn add_flags(
         &mut self,
         balances: &[String],
@@ -110,7 +110,7 @@ fn twice(flag: &str, text: &str) -> Failure {
     Failure::Usage(format!("{flag} {text}: this key was given before"))
 }
 
-/// `KEY=AMOUNT` of one flag, each key once.
+/// Parses the `KEY=AMOUNT` values of one flag; each key may occur once.
 fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Failure> {
     let mut pairs = BTreeMap::new();
     for text in texts {
@@ -129,7 +129,7 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Fa
     Ok(pairs)
 }
 
-/// `ID=OWNER,BYTES,ATOMS`.
+/// Parses `ID=OWNER,BYTES,ATOMS`.
 fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
     let parts = text.split_once('=').and_then(|(id, rest)| {
         let mut rest = rest.split(',').map(str::trim);
@@ -150,7 +150,7 @@ fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
     Ok((words::key("the id of --contract", id)?, contract))
 }
 
-/// Collects slips while it reads.
+/// Reader that collects errors.
 struct Reader<'t> {
     name: &'t str,
     text: &'t str,
@@ -162,7 +162,7 @@ type Entry<'a, 't> = (
     &'a toml::Spanned<DeValue<'t>>,
 );
 
-/// The entries of a table in the order of the file.
+/// Returns the entries of a table in the order of the file.
 fn entries<'a, 't>(table: &'a DeTable<'t>) -> Vec<Entry<'a, 't>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
@@ -190,7 +190,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What `value` gives by `read`, whose error is a usage failure.
+    /// Returns the value of a parse result, or adds its error.
     fn value<T>(&mut self, at: usize, value: Result<T, Failure>) -> Option<T> {
         match value {
             Ok(value) => Some(value),
@@ -236,7 +236,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A table from keys of 32 bytes, or names of accounts, to what `read` reads.
+    /// Reads a table with 32-byte keys, or names of accounts, whose values `read` parses.
     fn table<T>(
         &mut self,
         at: usize,
@@ -325,10 +325,10 @@ impl Reader<'_> {
         whole
     }
 
-    /// A number, which TOML may hold only as text when it is large.
+    /// Reads a number; large ones must be text, because TOML integers have 64 bits.
     fn natural(&mut self, at: usize, what: &str, value: &DeValue<'_>) -> Option<Natural> {
         let text = match value {
-            // The parser has taken the underscores out.
+            // The TOML parser has removed the underscores.
             DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
             DeValue::String(text) => text.as_ref(),
             other => {
@@ -361,7 +361,7 @@ impl Reader<'_> {
     }
 }
 
-/// A key as errors name it in passing.
+/// Shortens a key for error messages.
 fn short(text: &str) -> String {
     match text.char_indices().nth(12) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),

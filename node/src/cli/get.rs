@@ -1,4 +1,4 @@
-//! `astreum get`: atoms of the running node, or of those it can ask.
+//! Command `astreum get`: atoms of the running node or of its peers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -35,7 +35,7 @@ pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
     file.finish()
 }
 
-/// Hands every atom to `take`, in order.
+/// Passes every atom to `take`, in order.
 fn walk(
     client: &Client,
     id: AtomId,
@@ -75,7 +75,7 @@ fn walk(
     Ok(())
 }
 
-/// As [`walk`], for what no node fetches as one.
+/// Same as [`walk`], atom by atom, for lists that no node fetches as a whole.
 fn walk_singly(
     client: &Client,
     mut next: AtomId,
@@ -93,7 +93,7 @@ fn not_found(id: &AtomId) -> Failure {
     Failure::Failed(format!("atom {id} was not found here or at any peer"))
 }
 
-/// Kind, data and link, for people.
+/// Formats kind, data and link in human-readable form.
 fn line(atom: &Atom) -> String {
     let next = match atom.next() {
         AtomId::ZERO => String::new(),
@@ -111,8 +111,8 @@ fn line(atom: &Atom) -> String {
     text + &next
 }
 
-/// A file that appears under its name when it is complete. What is there already and is no
-/// regular file, a pipe or a device, is written to as it is.
+/// File that appears under its name only when it is complete. An existing entry that is not a
+/// regular file, such as a pipe or a device, is written to directly.
 struct Partial {
     path: PathBuf,
     temporary: Option<PathBuf>,
@@ -122,7 +122,7 @@ struct Partial {
 impl Partial {
     fn create(path: &Path) -> Result<Self, Failure> {
         let failed = |path: &Path, error| Failure::Failed(format!("{}: {error}", path.display()));
-        // A link stays one.
+        // The target of a link is written, so that the link is kept.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
         if is_special {
@@ -137,7 +137,7 @@ impl Partial {
         temporary.push(format!(".{}.part", std::process::id()));
         let temporary = PathBuf::from(temporary);
         let file = File::create_new(&temporary).map_err(|error| match error.kind() {
-            // The user knows the name that was asked for.
+            // Other errors name the path that the user gave.
             io::ErrorKind::AlreadyExists => failed(&temporary, error),
             _ => failed(&path, error),
         })?;

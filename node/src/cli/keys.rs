@@ -1,4 +1,4 @@
-//! `astreum keys`.
+//! Command `astreum keys`.
 
 use std::io::Write as _;
 
@@ -72,8 +72,8 @@ fn show(args: &ShowKeyArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(write!(out, "{}", halves(file.kind, &file.secret))?)
 }
 
-/// Every public half of a secret, with its label. Those of the kind that the file does not state
-/// are marked.
+/// Lists all public halves of a secret with their labels. A half of another kind than the file
+/// states is marked as unused.
 fn halves(stated: Option<KeyKind>, secret: &Secret) -> String {
     let half = |kind: KeyKind| {
         let public_key = hex(&kind.public_key(secret));

@@ -41,13 +41,13 @@ When stdin is not a terminal, the exit code is 1 if there was an error.";
 /// Source of expressions.
 #[derive(Debug, Args)]
 pub(super) struct SourceArgs {
-    /// An expression, the name of a file that exists, or - for stdin.
+    /// Expression, name of an existing file, or - for stdin.
     #[arg(allow_hyphen_values = true, required_unless_present_any = ["file", "expr"])]
     pub(super) input: Option<String>,
     /// Read this file, whatever its name looks like.
     #[arg(short, long, value_name = "FILE", conflicts_with = "input")]
     pub(super) file: Option<PathArg>,
-    /// Take this text, even if a file has the same name.
+    /// Evaluate this text, even if a file has the same name.
     #[arg(
         short,
         long,
@@ -62,46 +62,46 @@ pub(super) struct SourceArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Limits of each expression")]
 pub(super) struct LimitArgs {
-    /// Charges of the meter; without it they are not limited.
+    /// Maximum charges of the meter; unlimited by default.
     #[arg(long, value_name = "N", value_parser = super::limits::count)]
     pub(super) limit: Option<u64>,
-    /// Calls that are open at a time [default: eval_depth of the configuration, 65_536].
+    /// Maximum depth of nested calls [default: eval_depth of the configuration, 65_536].
     #[arg(long, value_name = "N", value_parser = super::limits::count)]
     pub(super) depth: Option<u64>,
-    /// Evaluation steps [default: eval_steps, 268_435_456].
+    /// Maximum evaluation steps [default: eval_steps, 268_435_456].
     #[arg(long, value_name = "N", value_parser = super::limits::count)]
     pub(super) steps: Option<u64>,
-    /// Values on a stack [default: eval_stack, 2_097_152].
+    /// Maximum values on a stack [default: eval_stack, 2_097_152].
     #[arg(long, value_name = "N", value_parser = super::limits::count)]
     pub(super) stack: Option<u64>,
-    /// Keys on the heap of a stack program [default: eval_heap, 262_144].
+    /// Maximum keys on the heap of a stack program [default: eval_heap, 262_144].
     #[arg(long, value_name = "N", value_parser = super::limits::count)]
     pub(super) heap: Option<u64>,
-    /// Bytes that an evaluation keeps alive [default: eval_live_bytes, 268_435_456].
+    /// Maximum bytes that an evaluation keeps alive [default: eval_live_bytes, 268_435_456].
     #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
     pub(super) live_bytes: Option<u64>,
-    /// Atoms that a program makes [default: 262_144].
+    /// Maximum atoms that a program creates [default: 262_144].
     #[arg(long, value_name = "N", value_parser = super::limits::count)]
     pub(super) atoms: Option<u64>,
-    /// Data bytes in the atoms that a program makes [default: 67_108_864].
+    /// Maximum data bytes in the atoms that a program creates [default: 67_108_864].
     #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
     pub(super) atom_bytes: Option<u64>,
-    /// Seconds that all fetches from the node take together, with --node [default: 30].
+    /// Maximum seconds for all fetches from the node together, with --node [default: 30].
     #[arg(long, value_name = "SECONDS", value_parser = super::limits::count)]
     pub(super) fetch_timeout: Option<u64>,
 }
 
-/// Form in which bytes are printed.
+/// Output format of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(super) enum As {
-    /// As text, integer or hex, whichever they most likely are.
+    /// Text, integer or hex, whichever is most likely.
     #[default]
     Auto,
-    /// As a string with escapes.
+    /// String with escapes.
     Text,
-    /// As a signed decimal.
+    /// Signed decimal.
     Int,
-    /// As 0x and hex digits.
+    /// 0x and hex digits.
     Hex,
 }
 
@@ -142,12 +142,12 @@ pub(super) struct EvalArgs {
     /// Do not print the values of definitions, unless they are errors.
     #[arg(short, long)]
     pub(super) quiet: bool,
-    /// Print only the last result; errors are explained on stderr all the same.
+    /// Print only the last result; errors are still explained on stderr.
     #[arg(long, conflicts_with = "quiet")]
     pub(super) last: bool,
     #[command(flatten)]
     pub(super) style: StyleArgs,
-    /// Look for atoms at the running node, and keep new ones there.
+    /// Look up atoms at the running node, and store new ones there.
     #[arg(long)]
     pub(super) node: bool,
     #[command(flatten)]
@@ -163,7 +163,7 @@ pub(super) struct ReplArgs {
     pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) style: StyleArgs,
-    /// Look for atoms at the running node, and keep new ones there.
+    /// Look up atoms at the running node, and store new ones there.
     #[arg(long)]
     pub(super) node: bool,
     #[command(flatten)]

@@ -1,11 +1,11 @@
-//! Limits of evaluations: from options, configuration and REPL commands, and back into messages.
+//! Limits of evaluations, from options, configuration and REPL commands, and messages about them.
 
 use astreum_core::machine::{Exceeded, LimitKind, Limits};
 
 use super::language_args::LimitArgs;
 use crate::config::Config;
 
-/// Limits that can be set, by the name of their option.
+/// Limits that can be set, with the names of their options.
 const NAMES: [(&str, LimitKind); 8] = [
     ("limit", LimitKind::Meter),
     ("depth", LimitKind::Depth),
@@ -17,7 +17,7 @@ const NAMES: [(&str, LimitKind); 8] = [
     ("atom-bytes", LimitKind::AtomBytes),
 ];
 
-/// Limits of evaluations, the meter's included.
+/// Limits of evaluations, including the meter's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Settings {
     pub(super) limits: Limits,
@@ -25,7 +25,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The limits of the options, else of the configuration.
+    /// Returns the limits of the options, else of the configuration.
     pub(super) fn new(args: &LimitArgs, config: &Config) -> Self {
         let base = config.eval_limits();
         let limits = Limits {
@@ -43,7 +43,7 @@ impl Settings {
         }
     }
 
-    /// Name and value of each limit; `None` for a meter without one.
+    /// Returns name and value of each limit; `None` for an unlimited meter.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
         NAMES.into_iter().map(|(name, kind)| match kind {
             LimitKind::Meter => (name, self.meter),
@@ -51,7 +51,7 @@ impl Settings {
         })
     }
 
-    /// Sets the limit with this name, `meter` being the meter's; `none` lifts it.
+    /// Sets the limit with this name; `meter` is the meter's limit, which `none` removes.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let name = if name == "meter" { "limit" } else { name };
         let found = NAMES.iter().find(|(known, _)| *known == name);
@@ -94,13 +94,13 @@ pub(super) fn count(text: &str) -> Result<u64, String> {
         .ok_or_else(expected)
 }
 
-/// The name of the option that sets a limit of this kind, without dashes.
+/// Returns the name of the option that sets a limit of this kind, without dashes.
 pub(super) fn option(kind: LimitKind) -> &'static str {
     let found = NAMES.iter().find(|(_, known)| *known == kind);
     found.map_or("limit", |(name, _)| *name)
 }
 
-/// Message for a limit that was reached: the limit, its value, and how it is raised.
+/// Returns the message for an exceeded limit: the limit, its value, and the way to raise it.
 pub(super) fn explain(exceeded: &Exceeded, in_repl: bool) -> String {
     let option = option(exceeded.kind);
     let how = match (in_repl, exceeded.kind) {

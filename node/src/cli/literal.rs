@@ -1,11 +1,11 @@
-//! Check of stack programs for literals that are not numbers.
+//! Check of stack programs for invalid hex literals.
 
 use astreum_core::expr::{Expr, Visit};
 
-/// The path to a token such as `0xff` in the body of a stack program, `(… body sk)`. Bytes print
-/// in that form, but there it is the text of the token.
+/// Returns the path to a token such as `0xff` in the body of a stack program, `(… body sk)`. Bytes
+/// print in that form, but in a stack program it is the text of a token.
 pub(super) fn hex_literal(expr: &Expr) -> Option<Vec<usize>> {
-    // The index of the next item of each open list.
+    // Index of the next item of each open list.
     let mut next: Vec<usize> = Vec::new();
     for step in expr.visit() {
         match step {
@@ -36,7 +36,7 @@ fn is_hex_literal(token: &Expr) -> bool {
     token.as_symbol().is_some_and(|name| digits(name).is_some())
 }
 
-/// The digits of `0xff`.
+/// Returns the digits of a hex literal such as `0xff`.
 fn digits(token: &str) -> Option<&str> {
     let digits = token
         .strip_prefix("0x")
@@ -45,7 +45,7 @@ fn digits(token: &str) -> Option<&str> {
     is_hex.then_some(digits)
 }
 
-/// Reason why `token` is not accepted, and the literals that may have been meant.
+/// Returns the reason `token` is rejected, and the literals that may have been meant.
 pub(super) fn explain(token: &str) -> String {
     let digits = digits(token).unwrap_or_default();
     let padded = match digits.len() % 2 {

@@ -1,7 +1,8 @@
-//! The command line: raw arguments in, an exit code out.
+//! Command line: parses arguments, runs a command, returns an exit code.
 //!
-//! Exit codes: 0 done, 1 the operation failed, 2 wrong usage or configuration. Results go to
-//! stdout, everything else to stderr; a panic of any thread is 101; a reader that closes stdout early ends the command quietly.
+//! Exit codes: 0 done, 1 the operation failed, 2 invalid usage or configuration, 101 a thread
+//! panicked. Results go to stdout, all other output to stderr. A reader that closes stdout early
+//! ends the command silently.
 
 mod account;
 mod advertise;
@@ -77,7 +78,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// For commands that hold secrets. Where the system refuses, that is no reason not to run.
+/// Disables core dumps, for commands that hold secrets. A failure is only reported.
 fn forbid_core_dumps() {
     if let Err(error) = crate::run::forbid_core_dumps() {
         output::complain(&format!(
@@ -86,7 +87,8 @@ fn forbid_core_dumps() {
     }
 }
 
-/// For commands that map files of cold storage.
+/// Makes a bus error end the process with a message, for commands that map files of cold storage. A
+/// failure is only reported.
 fn exit_on_bus_error() {
     if let Err(error) = crate::store::exit_on_bus_error() {
         output::complain(&format!("warning: bus errors cannot be reported: {error}"));

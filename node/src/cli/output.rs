@@ -9,14 +9,14 @@ use astreum_core::text::{Escaped, is_visible};
 use crate::config::ConfigErrors;
 use crate::control::ClientError;
 
-/// The longest time that a result waits for the next one to be written with it.
+/// Maximum time that a result waits for the next one to be written with it.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Buffered stdout whose errors are handled here: `println!` would panic on a closed pipe. Not
-/// locked, so that a running node's log can be mirrored there.
+/// Buffered stdout that handles errors itself: `println!` would panic on a closed pipe. Not locked,
+/// so that the log of a running node can be mirrored there.
 ///
-/// What is written is text, some of it from peers: everything that is not visible, apart from
-/// tabs and line ends, is written as an escape. [`Output::raw`] takes data.
+/// Output is text, some of it from peers: all invisible characters, apart from tabs and line ends,
+/// are escaped. [`Output::raw`] is for data.
 pub(super) struct Output {
     inner: BufWriter<Stdout>,
     is_terminal: bool,
@@ -33,7 +33,7 @@ impl Output {
         }
     }
 
-    /// For bytes that are written as they are.
+    /// Returns the writer for bytes that are not escaped.
     pub(super) const fn raw(&mut self) -> &mut BufWriter<Stdout> {
         &mut self.inner
     }
@@ -46,7 +46,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes a message to stderr, behind what was written before.
+    /// Writes a message to stderr, after the output so far.
     pub(super) fn complain(&mut self, message: &str) {
         let _ = self.flush();
         complain(message);
@@ -86,16 +86,16 @@ impl Write for Output {
     }
 }
 
-/// Reason why a command failed.
+/// Reason a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Wrong usage or configuration.
+    /// Invalid usage or configuration.
     Usage(String),
     /// The operation failed.
     Failed(String),
-    /// The operation failed, and that was reported.
+    /// The operation failed, and the failure has been reported.
     Reported,
-    /// The reader of the output closed it.
+    /// The reader of the output has closed it.
     Closed,
 }
 
@@ -120,8 +120,8 @@ impl Failure {
     }
 }
 
-/// Writes a message to stderr, where an error is ignored. Everything that is not visible, apart
-/// from line ends, is written as an escape.
+/// Writes a message to stderr and ignores errors. All invisible characters, apart from line ends,
+/// are escaped.
 pub(super) fn complain(message: &str) {
     let mut text = String::from("astreum: ");
     for (at, line) in message.split('\n').enumerate() {
@@ -161,8 +161,8 @@ pub(super) fn json_line(out: &mut Output, value: &impl serde::Serialize) -> Resu
     Ok(writeln!(out, "{}", visible_json(text))?)
 }
 
-/// JSON text with `\u` escapes for everything that is not visible: in JSON text without line ends
-/// it can only stand in strings.
+/// Escapes all invisible characters of JSON text with `\u`: in JSON text without line ends they can
+/// only occur in strings.
 pub(super) fn visible_json(text: String) -> String {
     if text.chars().all(is_visible) {
         return text;

@@ -9,13 +9,13 @@ use clap::builder::{
 
 use crate::config::expand_home;
 
-/// A path on the command line, with the home directory for a leading `~`: shells do not expand it
-/// in `--config=~/node.toml`. Every argument that is a path has this type.
+/// Path on the command line, with a leading `~` expanded: shells do not expand it in
+/// `--config=~/node.toml`. All path arguments have this type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct PathArg(PathBuf);
 
 impl PathArg {
-    /// Whether stdin is meant.
+    /// Returns whether the path means stdin.
     pub(super) fn is_stdin(&self) -> bool {
         self.0.as_os_str() == "-"
     }
@@ -74,7 +74,7 @@ mod tests {
         let type_of = |parser: &ValueParser| parser.type_id();
         let expanding = type_of(&ValueParser::from(PathArg::value_parser()));
         let plain = type_of(&ValueParser::path_buf());
-        // The values of keys are expanded by the configuration.
+        // The configuration expands the values of keys.
         let is_key = |arg: &Arg| crate::config::Key::find(arg.get_id().as_str()).is_some();
         let mut paths = 0;
         for (name, arg) in &found {

@@ -1,4 +1,4 @@
-//! `astreum proof`.
+//! Command `astreum proof`.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -17,7 +17,8 @@ use super::session::client;
 use super::source::read_capped;
 use super::words;
 
-/// A proof is far smaller: a path has at most 256 nodes of 64-byte ids.
+/// Maximum size in bytes of a proof; real ones are far smaller, since a path has at most 256 nodes
+/// of 64-byte ids.
 const MAX_PROOF_BYTES: u64 = 4 << 20;
 
 pub(super) fn proof(args: ProofArgs, out: &mut Output) -> Result<(), Failure> {
@@ -30,7 +31,7 @@ pub(super) fn proof(args: ProofArgs, out: &mut Output) -> Result<(), Failure> {
 fn account(args: &ProofAccountArgs, out: &mut Output) -> Result<(), Failure> {
     let account = words::account("the account", &args.account)?.word();
     let reply: AccountProof = client(&args.at)?.request(&Request::ProveAccount { account })?;
-    // Whoever is asked may be wrong; this is what the receiver will check.
+    // The queried node may be wrong; the receiver of the proof makes the same check.
     let proven = reply
         .verify()
         .map_err(|problem| Failure::Failed(format!("the node's proof does not hold: {problem}")))?;

@@ -1,4 +1,4 @@
-//! `astreum put`: a file becomes atoms at the running node.
+//! Command `astreum put`: stores a file as atoms at the running node.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -14,13 +14,13 @@ use super::path_arg::PathArg;
 use super::session::{client, fetch};
 use super::source::read_capped;
 
-/// Data bytes of an atom that a file is cut into: what a reference node can receive.
+/// Number of data bytes per atom of a file, which a reference node can receive.
 const PIECE_BYTES: usize = 3_900;
-/// Largest file that is stored; all of it is in memory meanwhile. `--help` has the number.
+/// Maximum size in bytes of a file; all of it is held in memory. `--help` states the number.
 const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Stored bytes of atoms in one request; in hex they stay below the longest line.
+/// Maximum number of stored bytes of atoms in one request; in hex they stay below the longest line.
 const REQUEST_BYTES: usize = MAX_LINE_BYTES / 4;
-/// The most that a single atom may hold and still travel.
+/// Maximum number of data bytes of an atom that the network can carry.
 const MAX_ATOM_BYTES: usize = crate::store::MAX_ATOM_DATA_BYTES;
 
 pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
@@ -63,11 +63,11 @@ pub(super) fn put(args: &PutArgs, out: &mut Output) -> Result<(), Failure> {
     Ok(writeln!(out, "{id}")?)
 }
 
-/// Reads the input. Its length is checked first where it is known; a pipe fails as soon as it is too
+/// Reads the input. Its length is checked first if it is known; a pipe fails as soon as it is too
 /// long.
 fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
     let max_bytes = match kind {
-        // With the end of a line.
+        // Includes a line end.
         PutKind::Symbol => MAX_ATOM_BYTES as u64 + 2,
         PutKind::Bytes | PutKind::Expr => MAX_FILE_BYTES,
     };
@@ -94,7 +94,8 @@ fn read(file: &PathArg, kind: PutKind) -> Result<Vec<u8>, Failure> {
     read_capped(opened, max_bytes).map_err(failed)
 }
 
-/// A list of pieces. Nothing is one empty piece, so that it has an id that can be asked for.
+/// Splits data into a list of pieces. Empty data is one empty piece, so that it has an id that can
+/// be fetched.
 fn pieces(bytes: &[u8]) -> (AtomId, Vec<Atom>) {
     if bytes.is_empty() {
         return bytes_list(&[[]]);
@@ -117,7 +118,8 @@ fn expr(bytes: Vec<u8>) -> Result<(AtomId, Vec<Atom>), Failure> {
     Ok(expr.to_atoms())
 }
 
-/// A node whose hot storage is smaller than the whole drops its end, which came first.
+/// Checks that the last atom of a list is still stored: it was sent first, and is evicted first if
+/// the node's hot storage is smaller than the list.
 fn check_kept(client: &Client, atoms: &[Atom]) -> Result<(), Failure> {
     let (Some(end), true) = (atoms.last(), atoms.len() > 1) else {
         return Ok(());
@@ -132,7 +134,8 @@ fn check_kept(client: &Client, atoms: &[Atom]) -> Result<(), Failure> {
     }
 }
 
-/// Sends the atoms, the last of the chain first, so that a head is never there without its tail.
+/// Sends the atoms, the last of the list first, so that a stored atom never lacks its successors.
+/// Returns whether they survive a restart of the node.
 fn send(client: &Client, atoms: &[Atom]) -> Result<bool, Failure> {
     let mut durable = true;
     let mut rest = atoms;

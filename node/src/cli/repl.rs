@@ -1,4 +1,4 @@
-//! `astreum repl`: at a terminal with history and editing, elsewhere line by line.
+//! Command `astreum repl`: with history and editing on a terminal, else line by line.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs::DirBuilder;
@@ -44,14 +44,14 @@ Type an expression; it may go over several lines. Its value is printed.
 :quit           leave; so does Ctrl-D, also while an expression is open
 Ctrl-C stops an evaluation, or clears the input.";
 
-/// Whether to go on after a line.
+/// Next step after a line.
 #[derive(PartialEq, Eq)]
 enum Next {
     Continue,
     Quit,
 }
 
-/// State of a session, whatever its lines come from.
+/// State of a session, independent of the source of its lines.
 struct Repl<'o> {
     session: Session,
     sources: Sources<'static>,
@@ -100,7 +100,7 @@ impl Repl<'_> {
         editor.bind_sequence(KeyEvent::ctrl('D'), EventHandler::Conditional(leave));
         let history = history_file(state_dir);
         if let Some(history) = &history {
-            // It does not exist the first time.
+            // The file does not exist the first time.
             let _ = editor.load_history(history);
         }
         writeln!(
@@ -126,7 +126,7 @@ impl Repl<'_> {
                     }
                 }
                 Err(ReadlineError::Eof) => break,
-                // What was typed is lost; the rest of the session is not.
+                // The typed input is lost, but the session continues.
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     self.complain("the input is not UTF-8 text");
                 }
@@ -144,7 +144,7 @@ impl Repl<'_> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Evaluates a line as soon as it completes the expressions that it belongs to.
+    /// Evaluates expressions from a pipe as soon as a line completes them.
     fn at_pipe(&mut self) -> Result<(), Failure> {
         let mut input = io::stdin().lock();
         let mut lines = 0;
@@ -302,7 +302,7 @@ impl Repl<'_> {
                 self.complain(&missing(id, self.session.has_node()));
             }
             self.out.flush_soon()?;
-            // Ctrl-C ends the rest of a file as well.
+            // Ctrl-C skips the rest of a file as well.
             if self.interrupt.swap(false, Ordering::Relaxed) {
                 break;
             }
@@ -311,7 +311,7 @@ impl Repl<'_> {
     }
 }
 
-/// Lines of a pipe that are not evaluated yet.
+/// Lines of a pipe that are not yet evaluated.
 #[derive(Default)]
 struct Open {
     text: String,
@@ -336,21 +336,21 @@ impl Open {
     }
 }
 
-/// Whether more lines have to complete the text: an open list, string or datum comment.
+/// Returns whether the text is incomplete: it has an open list, string or datum comment.
 fn is_incomplete(text: &str) -> bool {
     let mut open = Open::default();
     open.push(text);
     !open.is_whole()
 }
 
-/// The file of past lines; `None` if its directory cannot be created.
+/// Returns the path of the history file; `None` if its directory cannot be created.
 fn history_file(state_dir: &Path) -> Option<PathBuf> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(state_dir).ok()?;
     Some(state_dir.join("repl_history"))
 }
 
-/// Tells the editor when the input is complete.
+/// Validator that tells the editor when the input is complete.
 struct Lines;
 
 impl Validator for Lines {
@@ -375,8 +375,8 @@ impl Highlighter for Lines {}
 
 impl Helper for Lines {}
 
-/// Leaves at Ctrl-D also while an expression is open, at the end of the input: the editor does so
-/// only while there is no input.
+/// Handler that makes Ctrl-D at the end of the input leave the REPL even if an expression is open;
+/// the editor itself leaves only on empty input.
 struct Leave(Arc<AtomicBool>);
 
 impl ConditionalEventHandler for Leave {

@@ -10,33 +10,34 @@ use serde_json::{Value, json};
 use super::source::moved;
 use crate::config::edit_distance;
 
-/// Bytes of earlier sources that are kept to find places in.
+/// Maximum number of bytes of earlier sources kept for finding places.
 const KEPT_SOURCE_BYTES: usize = 1 << 20;
-/// Bytes that a source counts beyond its text.
+/// Number of bytes that a source counts in addition to its text.
 const SOURCE_BYTES: usize = 256;
-/// Errors of one evaluation that are explained in text.
+/// Maximum number of errors of one evaluation that are explained in text.
 const MAX_ERRORS: usize = 8;
-/// Calls of one error that are listed in text.
+/// Maximum number of calls of one error that are listed in text.
 const MAX_CALLS: usize = 8;
-/// Longest name that suggestions are looked for, in bytes.
+/// Maximum length in bytes of a name for which suggestions are searched.
 const MAX_NAME_BYTES: usize = 64;
-/// Bytes of source and bound names that are looked through for all explanations of a run. After
-/// that they have fewer details: a script with many errors takes linear time.
+/// Maximum number of bytes of source and bound names searched for all explanations of a run.
+/// Further explanations have fewer details, so that a script with many errors takes linear time.
 const SEARCH_BUDGET: usize = 64 << 20;
-/// Heads of special forms.
+/// Names of special forms.
 const SPECIAL_FORMS: [&str; 4] = ["def", "fn", "ref", "sk"];
 
-/// A source whose expressions are or were evaluated.
+/// Source whose expressions are or were evaluated.
 struct Loaded<'s> {
     name: String,
     lines_before: usize,
     script: Script<'s>,
-    /// Start and number of the line of the last place: the next one is looked for from there.
+    /// Start and number of the line of the last place, from which the search for the next one
+    /// starts.
     line_start: usize,
     line: usize,
 }
 
-/// Sources to find the places of errors in: the newest one, and earlier ones that may have defined
+/// Sources for finding the places of errors: the newest one, and earlier ones that may have defined
 /// functions.
 pub(super) struct Sources<'s> {
     loaded: VecDeque<Loaded<'s>>,
@@ -60,7 +61,7 @@ impl<'s> Sources<'s> {
         }
     }
 
-    /// Adds a source, which is the current one from then on.
+    /// Adds a source, which becomes the current one.
     pub(super) fn add(&mut self, name: &str, lines_before: usize, script: Script<'s>) {
         let loaded = Loaded {
             name: name.to_owned(),
@@ -77,12 +78,12 @@ impl<'s> Sources<'s> {
         }
     }
 
-    /// The expression with this index of the current source.
+    /// Returns the expression with this index of the current source.
     pub(super) fn expr(&self, index: usize) -> Option<Expr> {
         self.loaded.back()?.script.expr(index).cloned()
     }
 
-    /// Whether this much more may be looked through.
+    /// Takes bytes from the search budget; returns `false` if it is exhausted.
     fn spend(&mut self, bytes: usize) -> bool {
         let left = self.budget.checked_sub(bytes);
         self.budget = left.unwrap_or(0);
@@ -94,7 +95,7 @@ impl<'s> Sources<'s> {
         let current = self.loaded.back()?;
         let whole = match code {
             Expr::List(_) => None,
-            // The expression is not a list, so it is not found by its place in memory.
+            // The expression is not a list, so its address in memory does not identify its place.
             _ => current.script.span(index),
         };
         let span = whole.or_else(|| current.script.find_in(index, code, path));
@@ -167,7 +168,7 @@ impl<'s> Sources<'s> {
         text
     }
 
-    /// The calls that led to an error, the innermost first.
+    /// Describes the calls that led to an error, innermost first.
     fn calls(&mut self, index: usize, failure: &Failure) -> Vec<String> {
         let frames = failure.frames();
         let mut calls = Vec::new();
@@ -187,7 +188,7 @@ impl<'s> Sources<'s> {
         calls
     }
 
-    /// Probable cause of an error.
+    /// Returns the probable cause of an error.
     fn hint(&mut self, failure: &Failure, env: &Env) -> Option<String> {
         if failure.kind() == ErrorKind::UnboundSymbol {
             return self.unbound_hint(failure.symbol()?, env);
@@ -223,7 +224,7 @@ impl<'s> Sources<'s> {
         Some(format!("did you mean '{}'?", Escaped(nearest)))
     }
 
-    /// The errors of an evaluation as JSON, with the same places and hints.
+    /// Returns the errors of an evaluation as JSON, with the same places and hints.
     pub(super) fn json(&mut self, index: usize, evaluation: &Evaluation, env: &Env) -> Value {
         let failures = evaluation.failures().iter();
         failures
@@ -300,7 +301,7 @@ impl Place {
     }
 }
 
-/// A token of the failed program that looks like an opcode, but is a value.
+/// Returns a hint about a token of the failed program that looks like an opcode but is a value.
 fn token_hint(tokens: &[Expr]) -> Option<String> {
     let names = || Opcode::ALL.into_iter().map(Opcode::name);
     let words = tokens
@@ -321,7 +322,7 @@ fn token_hint(tokens: &[Expr]) -> Option<String> {
             Escaped(word)
         ));
     }
-    // The last token of a program is hardly ever a value by intention.
+    // The last token of a program is rarely meant to be a value.
     let mut words = words;
     let (at, word) = words.next_back().filter(|(at, _)| at + 1 == tokens.len())?;
     let opcodes: Vec<_> = names().collect();
@@ -332,7 +333,7 @@ fn token_hint(tokens: &[Expr]) -> Option<String> {
     ))
 }
 
-/// The name that was probably meant, if there is one.
+/// Returns the name that was probably meant, if there is one.
 fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if word.len() > MAX_NAME_BYTES {
         return None;
@@ -348,8 +349,8 @@ fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n s
     (distance <= most && name != word).then_some(name)
 }
 
-/// Whether a value holds the result of a list whose tail is an unbound symbol: a call of a
-/// misspelled function evaluates to such a list.
+/// Returns whether a value contains the result of a list whose tail is an unbound symbol: a call of
+/// a misspelled function evaluates to such a list.
 pub(super) fn has_unbound_call(value: &Expr) -> bool {
     let is_unbound = |item: &Expr| {
         let message = item.as_error().map(|(_, message)| message);
@@ -370,7 +371,7 @@ mod tests {
     use astreum_core::atom::NoStore;
     use astreum_core::machine::Machine;
 
-    /// What is said about the expressions of a source.
+    /// Returns the messages about the expressions of a source.
     fn explain(source: &str) -> Vec<String> {
         let mut sources = Sources::new();
         sources.add("file", 0, Script::parse(source).unwrap());

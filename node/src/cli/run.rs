@@ -1,4 +1,4 @@
-//! `astreum run`: configuration, keys and log; then the node itself.
+//! Command `astreum run`: sets up configuration, keys and log, then runs the node.
 
 use crate::config::Source;
 use crate::node::NodeError;
@@ -27,8 +27,8 @@ pub(super) fn run<const HIDDEN: bool>(
         complain(&format!("warning: {warning}"));
     }
     let mut result = crate::run::run(config.clone(), &paths, out);
-    // Where nobody asked for a port, a taken one is no error: the reference's README lets the
-    // system pick one when the key is omitted.
+    // If no port was configured, a port in use is not an error: the reference's README lets the
+    // system pick one if the key is omitted.
     if port_is_default && result.as_ref().is_err_and(RunError::is_port_taken) {
         let port = config.incoming_port;
         let note =

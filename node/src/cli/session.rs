@@ -1,4 +1,4 @@
-//! A machine with an environment, as `eval` and `repl` use it: on its own, or over the atoms of the
+//! Session of `eval` and `repl`: a machine with an environment, on its own or over the atoms of the
 //! running node.
 
 use core::cell::RefCell;
@@ -20,10 +20,10 @@ use super::language_args::LimitArgs;
 use super::limits::Settings;
 use super::output::Failure;
 
-/// Steps between two chances to write what is waiting, while an expression is evaluated.
+/// Number of steps of an evaluation after which waiting output may be written.
 const SLICE_STEPS: u64 = 1 << 22;
 
-/// A machine and an environment for expressions that are evaluated in order.
+/// Machine and environment for expressions that are evaluated in order.
 pub(super) struct Session {
     machine: Machine<Store>,
     env: Env,
@@ -32,7 +32,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session in memory, or with the atoms of the node at `at` if `node`.
+    /// Creates a session in memory, or over the atoms of the node at `at` if `node` is set.
     pub(super) fn new(at: &NodeArgs, node: bool, limits: &LimitArgs) -> Result<Self, Failure> {
         let loaded = at.load()?;
         let settings = Settings::new(limits, &loaded.config);
@@ -41,7 +41,7 @@ impl Session {
             Client::new(loaded.paths().control_socket, timeout)
         });
         if let Some(node) = &node {
-            // Better said now than as a missing atom later.
+            // Reports a missing node now rather than as a missing atom later.
             node.request::<serde_json::Value>(&Request::Status {})?;
         }
         let store = Store {
@@ -61,7 +61,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The limits.
+    /// Returns the limits.
     pub(super) const fn settings(&self) -> Settings {
         self.settings
     }
@@ -78,7 +78,7 @@ impl Session {
         self.interrupt = Some(flag);
     }
 
-    /// Evaluates an expression; `at_slice` is called when that takes long.
+    /// Evaluates an expression; calls `at_slice` if that takes long.
     pub(super) fn eval(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
         let fetches = Duration::from_secs(self.machine.store().fetch_seconds);
         let mut patience = Patience::ENDLESS.within(fetches);
@@ -102,12 +102,12 @@ impl Session {
         }
     }
 
-    /// The last error between this session and the node since the last call.
+    /// Returns the last error between this session and the node since the last call.
     pub(super) fn take_problem(&mut self) -> Option<String> {
         self.machine.store_mut().problem.take()
     }
 
-    /// Whether atoms are looked for at a node.
+    /// Returns whether atoms are looked up at a node.
     pub(super) fn has_node(&self) -> bool {
         self.machine.store().node.is_some()
     }
@@ -117,7 +117,7 @@ impl Session {
     }
 }
 
-/// The client for the node that the arguments name.
+/// Creates a client for the node that the arguments identify.
 pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
     let paths = args.load()?.paths();
     let timeout = Duration::from_secs(args.timeout.get());
@@ -128,7 +128,7 @@ pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
 struct Store {
     memory: MemoryStore,
     node: Option<Client>,
-    /// For all fetches of an evaluation together.
+    /// Maximum seconds for all fetches of an evaluation together.
     fetch_seconds: u64,
     problem: RefCell<Option<String>>,
 }
@@ -149,7 +149,7 @@ impl Store {
     }
 }
 
-/// The atom of a reply, if it is the requested one.
+/// Decodes the atom of a reply, and checks that it is the requested one.
 pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
     let atom = Atom::from_bytes(stored).map_err(|error| error.to_string())?;
     if atom.id() == *id {
@@ -159,7 +159,7 @@ pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
     }
 }
 
-/// Asks the node for one atom; `None` if it is not found.
+/// Requests one atom from the node; `None` if it is not found.
 pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientError> {
     match get(node, id) {
         Ok(atom) => Ok(Some(atom)),
@@ -168,7 +168,7 @@ pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientEr
     }
 }
 
-/// Asks the node for one atom. If it is not found, the node says what can be done about it.
+/// Requests one atom from the node. If it is not found, the node's error contains advice.
 pub(super) fn get(node: &Client, id: &AtomId) -> Result<Atom, ClientError> {
     let request = Request::Get { id: id.to_string() };
     let reply: AtomReply = node.request(&request)?;

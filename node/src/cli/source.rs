@@ -11,21 +11,22 @@ use crate::config::expand_home;
 use super::language_args::SourceArgs;
 use super::output::Failure;
 
-/// The longest program text that is read.
+/// Maximum length in bytes of a program text.
 pub(super) const MAX_SOURCE_BYTES: u64 = 256 << 20;
-/// A mark that some editors write at the start of a file. It is not part of the text.
+/// Mark that some editors write at the start of a file. It is not part of the text.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A text and its name in messages.
+/// Program text and its name in messages.
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) text: String,
-    /// Lines of the file or stream that come before the text.
+    /// Number of lines of the file or stream before the text.
     pub(super) lines_before: usize,
 }
 
 impl Source {
-    /// What the arguments name: an argument is a file if such a file exists, else an expression.
+    /// Reads the source that the arguments give: an argument is a file if such a file exists, else
+    /// an expression.
     pub(super) fn read(args: &SourceArgs) -> Result<Self, Failure> {
         if let Some(path) = &args.file {
             return Self::from_file(path);
@@ -77,7 +78,7 @@ impl Source {
         })
     }
 
-    /// The message for an error in it: place, reason, and the line with a caret.
+    /// Returns the message for an error in the text: place, reason, and the line with a caret.
     pub(super) fn explain(&self, error: &ParseError) -> String {
         let opened = match error.open {
             Some(open) => {
@@ -98,7 +99,7 @@ impl Source {
     }
 }
 
-/// The same place in a text with more lines before it. Its offset stays.
+/// Returns the same place in a text with more lines before it. The offset is unchanged.
 pub(super) const fn moved(at: Position, lines: usize) -> Position {
     Position {
         line: at.line.saturating_add(lines),
@@ -106,7 +107,7 @@ pub(super) const fn moved(at: Position, lines: usize) -> Position {
     }
 }
 
-/// Message for invalid UTF-8 behind `before`, which `lines` lines come before.
+/// Returns the message for invalid UTF-8 after `before`, with `lines` lines before that.
 pub(super) fn not_text(before: &[u8], lines: usize) -> String {
     let start = before.iter().rposition(|&byte| byte == b'\n');
     let newlines = before.iter().filter(|&&byte| byte == b'\n').count();
@@ -117,8 +118,8 @@ pub(super) fn not_text(before: &[u8], lines: usize) -> String {
     )
 }
 
-/// Text of a file or stream without a byte order mark, and with spaces for a first line that
-/// starts with `#!`: places stay as they are.
+/// Removes a byte order mark from the text of a file or stream, and replaces a first line that
+/// starts with `#!` by spaces, so that positions do not change.
 pub(super) fn without_prefix(text: String) -> String {
     let mut text = match text.strip_prefix(BYTE_ORDER_MARK) {
         Some(rest) => rest.to_owned(),
@@ -131,7 +132,7 @@ pub(super) fn without_prefix(text: String) -> String {
     text
 }
 
-/// Reads all of `reader`, at most `max_bytes`.
+/// Reads all of `reader`; fails if it is longer than `max_bytes`.
 pub(super) fn read_capped(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(max_bytes + 1).read_to_end(&mut bytes)?;
@@ -141,7 +142,7 @@ pub(super) fn read_capped(reader: impl Read, max_bytes: u64) -> io::Result<Vec<u
     Ok(bytes)
 }
 
-/// Whether `input` is more likely the name of a file than an expression.
+/// Returns whether `input` is more likely the name of a file than an expression.
 fn looks_like_a_path(input: &str) -> bool {
     let is_one_word = !input.contains(|c: char| c.is_whitespace() || "()\";".contains(c));
     is_one_word && (input.contains('/') || input.ends_with(".astreum") || input.ends_with(".txt"))

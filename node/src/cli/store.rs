@@ -1,4 +1,4 @@
-//! `astreum store`: operations on cold storage, without a node.
+//! Command `astreum store`: operations on cold storage, without a node.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
         StoreCommand::Repair(options) => {
             let (json, config) = read(options)?;
             let store = open_existing(&config)?;
-            // Damage that was never read is found out by reading.
+            // Unread damage is found only by reading.
             with_bar("verifying", |progress| store.verify(progress))?;
             if !with_bar("repairing", |progress| store.repair_with(progress))? {
                 complain("no pair is damaged; nothing to repair");
@@ -63,7 +63,7 @@ pub(super) fn store(args: StoreArgs, out: &mut Output) -> Result<(), Failure> {
         StoreCommand::Import { directory, options } => {
             let (json, config) = read(options)?;
             refuse_itself(&directory, &config)?;
-            // A source that cannot be imported should not leave an empty store behind.
+            // A source that cannot be imported must not leave an empty store behind.
             let source = ColdStore::open_to_read(&directory, config.cold_storage_mmap);
             drop(source.map_err(Failure::failed)?);
             let store = open(&config)?;
@@ -127,7 +127,7 @@ fn damaged(options: StoreOptions, clear: bool, out: &mut Output) -> Result<(), F
             let client = Client::new(loaded.paths().control_socket, DEFAULT_TIMEOUT);
             let directory = real_path(&path).to_string_lossy().into_owned();
             match client.request(&Request::Damaged { directory, clear }) {
-                // Another process than the node has it.
+                // The directory is locked, but not by the node.
                 Err(ClientError::NotRunning { .. }) => return Err(Failure::failed(error)),
                 asked => asked?,
             }
@@ -183,7 +183,7 @@ fn open(config: &Config) -> Result<ColdStore, Failure> {
     ColdStore::open(&path, options).map_err(Failure::failed)
 }
 
-/// As [`open`], where there is a store.
+/// Opens the store if it exists.
 fn open_existing(config: &Config) -> Result<ColdStore, Failure> {
     drop(open_to_read(config)?);
     open(config)
@@ -292,7 +292,7 @@ fn verify(store: &ColdStore, json: bool, out: &mut Output) -> Result<(), Failure
         writeln!(out, "{atoms} atoms, {damaged} damaged")?;
         places(&stats, out)?;
     }
-    // Leftovers of interruptions are not damage: nothing that was acknowledged is lost.
+    // Leftovers of interruptions are not damage: no acknowledged data is lost.
     if damaged > 0 || !stats.damages.is_empty() || !stats.set_aside.is_empty() {
         return Err(Failure::Reported);
     }
@@ -328,13 +328,13 @@ fn with_bar<T, E: ToString>(
     with_bar_of(|progress| work(&mut |at| progress(what, "atoms", at)))
 }
 
-/// Takes the progress of a stage: its name, and what is counted.
+/// Receiver of the progress of a stage, with the stage's name and the unit counted.
 type Report<'r> = dyn FnMut(&'static str, &'static str, Progress) + 'r;
 
-/// Between two lines of progress without a terminal.
+/// Interval between progress lines without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// When progress is written as lines.
+/// Schedule of progress lines.
 struct ProgressLines {
     last: Instant,
 }
@@ -354,8 +354,8 @@ impl ProgressLines {
     }
 }
 
-/// Runs a long operation of named stages and shows the progress of each: a bar on a terminal, else a
-/// line every [`LINE_INTERVAL`] at most, and one at the end of each stage.
+/// Runs a long operation of named stages and shows the progress of each: a bar on a terminal, else
+/// at most one line every [`LINE_INTERVAL`], and one at the end of each stage.
 pub(super) fn with_bar_of<T, E: ToString>(
     work: impl FnOnce(&mut Report<'_>) -> Result<T, E>,
 ) -> Result<T, Failure> {

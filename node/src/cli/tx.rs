@@ -1,4 +1,4 @@
-//! `astreum tx`.
+//! Command `astreum tx`.
 
 use core::time::Duration;
 use std::io::Write as _;
@@ -36,7 +36,7 @@ pub(super) fn tx(args: TxArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
-    // What is wrong with the arguments is said before a node is asked.
+    // Errors in the arguments are reported before a node is queried.
     let recipient = recipient(args)?;
     let data = data(args)?;
     let amount = amount(args, &data)?;
@@ -140,7 +140,7 @@ fn number(what: &str, text: Option<&str>) -> Result<Option<Natural>, Failure> {
     text.map(|text| words::natural(what, text)).transpose()
 }
 
-/// The sender's secret, from a key file or the configuration.
+/// Returns the sender's secret from a key file or the configuration.
 fn secret(args: &TxSendArgs, config: &Config) -> Result<Secret, Failure> {
     if let Some(path) = &args.key_file {
         return keys::read_secret(path, KeyKind::Validation).map_err(Failure::failed);
@@ -163,11 +163,11 @@ fn configured_secret(config: &Config) -> Result<Option<Secret>, Failure> {
     }
 }
 
-/// Refuses a recipient that is the relay public key of a secret that is at hand. The node does the
-/// same for its own relay key and for those of its peers.
+/// Refuses a recipient that is the relay public key of an available secret. The node does the same
+/// for its own relay key and those of its peers.
 fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Result<(), Failure> {
     let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
-    // This command needs neither of these, so that a file that cannot be read does not stop it.
+    // This command needs neither of these keys, so an unreadable file does not stop it.
     let relay_file = config.relay_secret_key_file.as_deref();
     let relay_file = relay_file.and_then(|path| keys::read_secret(path, KeyKind::Relay).ok());
     let relay = relay_file.as_ref().or(config.relay_secret_key.as_ref());
@@ -196,7 +196,7 @@ fn head_chain_id(client: &Client) -> Result<Natural, Failure> {
         .map_err(|_| Failure::Failed("the node's chain id is no number".to_owned()))
 }
 
-/// Grows with time, and tells two otherwise equal transactions apart.
+/// Returns a counter that grows with time and distinguishes otherwise equal transactions.
 fn time_counter() -> Natural {
     Natural::from(clock::unix_time().as_millis())
 }
@@ -255,7 +255,7 @@ fn sent_json(
     })
 }
 
-/// Has a transaction announced again.
+/// Announces a transaction again.
 fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
     let id = words::id("the transaction", &args.id)?.to_string();
     let client = client(&args.at)?;
@@ -285,8 +285,8 @@ fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
     status.map_or(Ok(()), |status| verdict(&status, args.wait))
 }
 
-/// Asks until it is in a block, refused or expired, or the time is up; the node waits, not this
-/// process. `is_connected` tells whether the node has answered before.
+/// Queries the state until the transaction is in a block, rejected or expired, or the time is up;
+/// the node waits, not this process. `is_connected` states whether the node has answered before.
 fn wait(
     client: &Client,
     id: &str,
@@ -294,13 +294,13 @@ fn wait(
     at: &NodeArgs,
     mut is_connected: bool,
 ) -> Result<TransactionStatusReply, Failure> {
-    // Well before this process would take the node for dead.
+    // Well below the timeout after which this process would consider the node dead.
     let at_once = MAX_WAIT_SECONDS.min(at.timeout.get().div_ceil(2));
     let deadline =
         Instant::now() + Duration::from_secs(until.seconds.get().min(u64::from(u32::MAX)));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up, so that what is left is not asked for without waiting.
+        // Rounded up, so that a remainder below one second does not become a query without waiting.
         let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         let request = Request::TransactionStatus {
             id: id.to_owned(),
@@ -323,17 +323,17 @@ fn wait(
     }
 }
 
-/// Returns whether there is nothing left to wait for.
+/// Returns whether the wait is over.
 fn is_reached(status: &TransactionStatusReply, until: Wait) -> bool {
     match status.block {
-        // Of a block whose confirmation is not known nothing more is to come.
+        // If the confirmation of the block is unknown, waiting does not help.
         Some(_) => !until.until_safe || status.confirmation.is_none() || status.is_safe(),
         None => status.is_final(),
     }
 }
 
-/// Returns whether the node has gone, so that nothing is known of what was asked. `was_connected`
-/// tells whether it has answered before.
+/// Returns whether the node has stopped, so that the result of the request is unknown.
+/// `was_connected` states whether it has answered before.
 const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
     match error {
         ClientError::NotRunning { .. } | ClientError::Unreachable { .. } => was_connected,
@@ -362,7 +362,7 @@ fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
     verdict(&status, args.wait)
 }
 
-/// Whether the command did what it was asked.
+/// Returns the result of the command.
 fn verdict(status: &TransactionStatusReply, waited: Option<Wait>) -> Result<(), Failure> {
     match status.state.as_str() {
         "success" if waited.is_some_and(|until| until.until_safe && !status.is_safe()) => {

@@ -1,4 +1,4 @@
-//! `astreum validators`.
+//! Command `astreum validators`.
 
 use std::io::Write as _;
 
@@ -48,7 +48,7 @@ fn text(reply: &ValidatorsReply) -> String {
     text
 }
 
-/// Millionths as per cent.
+/// Formats millionths as a percentage.
 fn percent(ppm: u64) -> String {
     format!("{}.{:02} %", ppm / 10_000, ppm / 100 % 100)
 }

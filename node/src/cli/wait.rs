@@ -1,4 +1,4 @@
-//! What `--wait` waits for, and how long.
+//! Value of `--wait`: condition and time limit.
 
 use core::num::NonZeroU64;
 use core::str::FromStr;
@@ -6,15 +6,15 @@ use core::str::FromStr;
 /// Value of `--wait`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wait {
-    /// Whether the block has to be safe.
+    /// `true` if the block has to be safe.
     pub(super) until_safe: bool,
-    /// The longest wait.
+    /// Maximum time in seconds.
     pub(super) seconds: NonZeroU64,
 }
 
-/// Seconds that are waited for a block without a number.
+/// Default maximum of seconds to wait for inclusion in a block.
 const INCLUDED_SECONDS: NonZeroU64 = NonZeroU64::new(60).unwrap();
-/// Seconds that are waited for a safe block without a number.
+/// Default maximum of seconds to wait for a safe block.
 const SAFE_SECONDS: NonZeroU64 = NonZeroU64::new(600).unwrap();
 
 impl FromStr for Wait {

@@ -1,4 +1,5 @@
-//! Keys, amounts and data as people type them. Every error names what was typed and what is meant.
+//! Parsing of user-supplied keys, amounts and data. Every error states the input and the expected
+//! form.
 
 use core::num::IntErrorKind;
 
@@ -8,22 +9,22 @@ use crate::control::{hex, unhex};
 
 use super::output::Failure;
 
-/// The account that holds the stakes.
+/// Account that holds the stakes.
 const TREASURY: [u8; 32] = [1; 32];
-/// The account that holds the storage contracts.
+/// Account that holds the storage contracts.
 const BURN: [u8; 32] = [0; 32];
 
-/// An account as it was named.
+/// Account given by the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Named {
-    /// The account of the node's validation key.
+    /// Account of the node's validation key.
     Me,
-    /// The account with this key.
+    /// Account with this key.
     Key([u8; 32]),
 }
 
 impl Named {
-    /// As requests to a node name it.
+    /// Returns its form in requests to a node.
     pub(super) fn word(self) -> String {
         match self {
             Self::Me => "me".to_owned(),
@@ -32,7 +33,7 @@ impl Named {
     }
 }
 
-/// An account: a key, `me`, or an account that every chain has.
+/// Parses an account: a key, `me`, or an account that every chain has.
 pub(super) fn account(what: &str, text: &str) -> Result<Named, Failure> {
     match text {
         "me" => Ok(Named::Me),
@@ -40,7 +41,7 @@ pub(super) fn account(what: &str, text: &str) -> Result<Named, Failure> {
     }
 }
 
-/// An account's key, or the name of one that every chain has.
+/// Parses an account's key, or the name of an account that every chain has.
 pub(super) fn account_key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
     match text {
         "treasury" => Ok(TREASURY),
@@ -49,7 +50,7 @@ pub(super) fn account_key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
     }
 }
 
-/// 32 bytes in hex.
+/// Parses 32 bytes in hex.
 pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let wrong = |problem: String| {
@@ -65,13 +66,13 @@ pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
         .ok_or_else(|| wrong(format!("it has {} digits", digits.len())))
 }
 
-/// An atom's id.
+/// Parses an atom id.
 pub(super) fn id(what: &str, text: &str) -> Result<astreum_core::atom::AtomId, Failure> {
     let wrong = |error| Failure::Usage(format!("{what} cannot be {text:?}: {error}"));
     text.parse().map_err(wrong)
 }
 
-/// A whole number of any size; underscores may group its digits.
+/// Parses a non-negative integer of any size; underscores may group its digits.
 pub(super) fn natural(what: &str, text: &str) -> Result<Natural, Failure> {
     let shown: String = text.chars().take(40).collect();
     let wrong = |problem: &str| {
@@ -89,12 +90,12 @@ pub(super) fn natural(what: &str, text: &str) -> Result<Natural, Failure> {
     })
 }
 
-/// Whether it is a number as other programs write it.
+/// Returns whether `text` looks like a number with a fraction, an exponent or comma groups.
 fn looks_like_a_fraction(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit()) && text.contains(['.', ',', 'e', 'E'])
 }
 
-/// `text` without the single underscores between its digits.
+/// Returns `text` without the single underscores between its digits.
 fn without_groups(text: &str) -> Option<String> {
     let parts = || text.split('_');
     let is_digits = |part: &str| part.ends_with(|last: char| last.is_ascii_digit());
@@ -106,7 +107,7 @@ fn without_groups(text: &str) -> Option<String> {
     fits.then(|| parts().collect())
 }
 
-/// Bytes in hex.
+/// Parses bytes in hex.
 pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     unhex(digits).ok_or_else(|| {
@@ -116,19 +117,19 @@ pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// Which block is meant.
+/// Block given by the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum At {
-    /// The newest one.
+    /// Newest block.
     Head,
-    /// The one at this height.
+    /// Block at this height.
     Height(u64),
-    /// The one with this id.
+    /// Block with this id.
     Id(astreum_core::atom::AtomId),
 }
 
 impl At {
-    /// As requests to a node name it.
+    /// Returns its form in requests to a node.
     pub(super) fn word(self) -> String {
         match self {
             Self::Head => "head".to_owned(),
@@ -138,7 +139,7 @@ impl At {
     }
 }
 
-/// A block as it was named.
+/// Parses a block: `head`, a height or an id.
 pub(super) fn block(text: &str) -> Result<At, Failure> {
     let wrong = |problem: &str| {
         Failure::Usage(format!(
@@ -149,7 +150,7 @@ pub(super) fn block(text: &str) -> Result<At, Failure> {
     if text == "head" || text == "latest" {
         return Ok(At::Head);
     }
-    // An id may happen to have nothing but decimal digits; no height is that long.
+    // An id may consist of decimal digits only; no height is that long.
     if let Ok(id) = text.parse() {
         return Ok(At::Id(id));
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, said so that it can be put right.
+//! Configuration errors, with source, cause and advice.
 
 use core::fmt;
 use std::path::PathBuf;
@@ -7,47 +7,47 @@ use super::keys::{KEYS, Key};
 use super::load::Source;
 use super::value::Mismatch;
 
-/// One thing that is wrong with a configuration.
+/// One error in a configuration.
 #[derive(Clone, Debug)]
 pub enum ConfigError {
     /// A source sets a key that does not exist.
     UnknownKey {
-        /// Where it was set.
+        /// Source that sets it.
         source: Source,
-        /// The key as it was written.
+        /// Key in its original spelling.
         name: String,
-        /// The key that was probably meant.
+        /// Key that was probably meant.
         suggestion: Option<&'static str>,
     },
     /// A value that the key does not allow.
     NotAllowed {
-        /// Where it was set.
+        /// Source of the value.
         source: Source,
-        /// The key.
+        /// Key of the value.
         key: &'static Key,
-        /// The value, or the part of it that is wrong; `None` for a secret.
+        /// Value, or the invalid part of it; `None` for a secret.
         value: Option<String>,
-        /// How its type differs from that of the key.
+        /// Difference between its type and that of the key.
         mismatch: Option<Mismatch>,
-        /// Why the value is wrong, where that is not said by what is allowed.
+        /// Reason the value is invalid, unless the allowed values state it.
         reason: Option<&'static str>,
     },
-    /// The file cannot be used as a whole.
+    /// The file as a whole cannot be used.
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, if it is about one.
+        /// Line of the error, from 1, if it concerns one.
         line: Option<usize>,
-        /// What is wrong.
+        /// Description of the error.
         message: String,
     },
     /// Two keys contradict each other.
     Conflict {
-        /// One key and where it was set.
+        /// One key and its source.
         first: (&'static str, Source),
-        /// The other.
+        /// The other key and its source.
         second: (&'static str, Source),
-        /// What to do about it.
+        /// Advice on the resolution.
         advice: &'static str,
     },
 }
@@ -116,12 +116,12 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Everything that is wrong with a configuration, one line each.
+/// All errors in a configuration, one per line.
 #[derive(Clone, Debug)]
 pub struct ConfigErrors(pub(super) Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// The errors, at least one.
+    /// Returns the errors, at least one.
     #[must_use]
     pub fn as_slice(&self) -> &[ConfigError] {
         &self.0
@@ -140,7 +140,7 @@ impl fmt::Display for ConfigErrors {
 
 impl core::error::Error for ConfigErrors {}
 
-/// Names that other versions of the reference, or habit, give to keys.
+/// Names for keys that other versions of the reference, or habit, use.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("default_seeds", "default_seed"),
     ("seed", "default_seed"),
@@ -160,7 +160,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("relay_ip_address", "advertised_address"),
 ];
 
-/// The key that `name` probably means.
+/// Returns the key that `name` probably refers to.
 pub(super) fn suggest(name: &str) -> Option<&'static str> {
     let name: String = name
         .chars()
@@ -182,7 +182,7 @@ pub(super) fn suggest(name: &str) -> Option<&'static str> {
     (distance <= 1 + name.len() / 5).then_some(nearest)
 }
 
-/// Number of characters to insert, delete or replace to get from `a` to `b`.
+/// Returns the number of characters to insert, delete or replace to get from `a` to `b`.
 pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     strsim::levenshtein(a, b)
 }

@@ -1,5 +1,5 @@
-//! The table of all keys. Everything that has to know a key reads it here: the [`Config`] struct
-//! and its defaults, flags, environment, TOML, checks, `astreum config`, and the README's table.
+//! Table of all configuration keys. It defines the [`Config`] struct and its defaults, flags,
+//! environment variables, TOML keys, checks, `astreum config`, and the README's table.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -11,18 +11,18 @@ use astreum_core::machine::Limits;
 use super::secret::Secret;
 use super::value::{Allowed, Chain, ColdStorageSync, Raw, Seed, Setting, Shown};
 
-/// The seed that a node asks when none is configured.
+/// Default seed of a node.
 pub const DEFAULT_SEED: &str = "bootstrap.astreum.org:52780";
 
 /// One key of the configuration.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name: in TOML, and in flags with `-` for `_`.
+    /// Name in TOML; flags have `-` for `_`.
     pub name: &'static str,
-    /// The heading it stands under in the README.
+    /// Heading of its section in the README.
     pub section: &'static str,
     doc: &'static str,
-    /// What values it takes.
+    /// Values that it allows.
     pub allowed: Allowed,
     pub(super) set: fn(&mut Config, &Raw) -> Result<(), String>,
     pub(super) fits: fn(&Config) -> bool,
@@ -32,37 +32,37 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key with this name.
+    /// Returns the key with this name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         KEYS.iter().find(|key| key.name == name)
     }
 
-    /// What it does, in a sentence or two.
+    /// Returns its description, in a sentence or two.
     #[must_use]
     pub fn help(&self) -> &'static str {
         self.doc.trim_start()
     }
 
-    /// The environment variable that sets it.
+    /// Returns the environment variable that sets it.
     #[must_use]
     pub fn environment_variable(&self) -> String {
         format!("ASTREUM_{}", self.name.to_ascii_uppercase())
     }
 
-    /// The flag that sets it, without the dashes in front.
+    /// Returns the flag that sets it, without the leading dashes.
     #[must_use]
     pub fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
 
-    /// Whether its value must not be shown.
+    /// Returns whether its value must not be shown.
     #[must_use]
     pub fn is_secret(&self) -> bool {
         self.allowed == Allowed::Key
     }
 
-    /// Its value in `config`, as it may be shown.
+    /// Returns its value in `config` for display; a secret is redacted.
     #[must_use]
     pub fn show(&self, config: &Config) -> Shown {
         (self.show)(config)
@@ -74,9 +74,9 @@ macro_rules! keys {
         $(#[doc = $help:literal])+
         $name:ident: $type:ty = $default:expr, $allowed:expr;
     )+ })+) => {
-        /// Every option of a node, one field a key, under the key's name.
+        /// Options of a node, one field per key, under the key's name.
         ///
-        /// Fill in what should differ and take the rest from the default:
+        /// Set the fields that differ and take the rest from the default:
         ///
         /// ```
         /// use astreum_node::config::Config;
@@ -138,7 +138,7 @@ impl Config {
         }
     }
 
-    /// The limits of evaluations.
+    /// Returns the limits of evaluations.
     #[must_use]
     pub const fn eval_limits(&self) -> Limits {
         Limits {
@@ -161,76 +161,80 @@ const SECONDS: Allowed = Allowed::Seconds { zero: true };
 
 keys! {
     "Core Configuration" {
-        /// Maximum bytes kept in the hot cache; the least recently used atoms leave first. 0 keeps
-        /// none.
+        /// Maximum bytes kept in the hot cache; the least recently used atoms are evicted first. 0
+        /// keeps none.
         hot_storage_limit: u64 = 1 << 30, ANY;
-        /// Bytes that cold storage may hold; beyond that, writes are refused. 0 means no limit.
+        /// Maximum bytes in cold storage; writes beyond that are refused. 0 means no limit.
         cold_storage_limit: u64 = 10 << 30, ANY;
-        /// Directory where persisted atoms live, created on start. Without it there is no cold
-        /// storage.
+        /// Directory of persisted atoms, created on start. Without it there is no cold storage.
         cold_storage_path: Option<PathBuf> = None, Allowed::Path;
-        /// Bytes in level_0 past which it is collated into an index/data pair of level_1.
+        /// Bytes in level_0 beyond which it is collated into an index/data pair of level_1.
         cold_storage_level_size: u64 = 10 << 20, Allowed::Whole { min: 1, max: u64::MAX };
-        /// Seconds in the wait for a missing atom are this times atom_fetch_retries; an atom that
-        /// arrives earlier is delivered at once. 0 disables waiting, not asking: a later look
-        /// finds what has come.
+        /// Interval of the wait for a missing atom, in seconds: the wait lasts this times
+        /// atom_fetch_retries; an atom that arrives earlier is delivered at once. 0 disables
+        /// waiting, but not requesting: a later lookup finds what has arrived.
         atom_fetch_interval: Duration = Duration::from_millis(250), SECONDS;
-        /// Intervals to wait for a missing atom. 0 disables waiting, as for atom_fetch_interval.
+        /// Number of intervals to wait for a missing atom. 0 disables waiting, as for
+        /// atom_fetch_interval.
         atom_fetch_retries: u32 = 8, Allowed::Whole { min: 0, max: 4_294_967_295 };
         /// Days to keep rotated log files. 0 keeps none.
         logging_retention_days: u32 = 7, Allowed::Whole { min: 0, max: 36_500 };
-        /// Chain identifier used for validation (0 = test, 1 = main). Default is that of chain, else 0.
+        /// Chain identifier for validation (0 = test, 1 = main). Default is that of chain, else 0.
         chain_id: Option<u64> = None, ANY;
-        /// Also mirror the log to stdout, in a form for people.
+        /// Also mirror the log to stdout in human-readable form.
         verbose: bool = false, Allowed::Switch;
     }
     "Evaluation" {
-        /// Calls that an evaluation may have open at a time. Like the other limits of this section
-        /// it is for `astreum eval`, `astreum repl` and evaluations by a node, not for blocks.
+        /// Maximum depth of nested calls in an evaluation. Like the other limits of this section it
+        /// is for `astreum eval`, `astreum repl` and evaluations by a node, not for blocks.
         eval_depth: u64 = Limits::DEFAULT.depth, ANY;
-        /// Steps that an evaluation may take.
+        /// Maximum steps of an evaluation.
         eval_steps: u64 = Limits::DEFAULT.steps, ANY;
-        /// Values that an evaluation may have on a stack.
+        /// Maximum values on a stack of an evaluation.
         eval_stack: u64 = Limits::DEFAULT.stack_items, ANY;
-        /// Keys that a stack program may have on its heap.
+        /// Maximum keys on the heap of a stack program.
         eval_heap: u64 = Limits::DEFAULT.heap_entries, ANY;
-        /// Bytes that an evaluation may keep alive.
+        /// Maximum bytes that an evaluation may keep alive.
         eval_live_bytes: u64 = Limits::DEFAULT.live_bytes, ANY;
     }
     "Communication" {
-        /// X25519 private key of the relay route. When neither this nor relay_secret_key_file is
-        /// given, each start makes a new one.
+        /// X25519 private key of the relay route. If neither this nor relay_secret_key_file is
+        /// given, each start generates a new one.
         relay_secret_key: Option<Secret> = None, Allowed::Key;
         /// Ed25519 private key that lets the node join the validation route. Without it the node
         /// does not validate.
         validation_secret_key: Option<Secret> = None, Allowed::Key;
-        /// Bind the socket on IPv6; it takes IPv4 as well.
+        /// Bind the socket on IPv6; it accepts IPv4 as well.
         use_ipv6: bool = false, Allowed::Switch;
         /// UDP port to bind. 0 lets the system pick one.
         incoming_port: u16 = 52780, Allowed::Whole { min: 0, max: 65_535 };
-        /// Address to ask first when joining. "none", or "" in a file or flag: no default seed.
+        /// First address to contact when joining. "none", or "" in a file or flag, means no default
+        /// seed.
         default_seed: Option<Seed> = DEFAULT_SEED.parse().ok(), Allowed::Seed;
-        /// Further addresses to ask when joining. Repeat the flag, or put commas between.
+        /// Further addresses to contact when joining. Repeat the flag, or separate them with
+        /// commas.
         additional_seeds: Vec<Seed> = Vec::new(), Allowed::Seeds;
-        /// Seconds without a sign of life after which a peer is dropped, at the next look: up to one
-        /// peer_timeout_interval later.
+        /// Seconds without a sign of life after which a peer is dropped at the next check, up to
+        /// one peer_timeout_interval later.
         peer_timeout: Duration = Duration::from_secs(900), POSITIVE_SECONDS;
-        /// Seconds between two looks for silent peers.
+        /// Interval between checks for inactive peers, in seconds.
         peer_timeout_interval: Duration = Duration::from_secs(10), POSITIVE_SECONDS;
-        /// Seconds between two attempts to join while there are no peers; names of seeds are looked up
-        /// again each time.
+        /// Interval between attempts to join while there are no peers, in seconds; names of seeds
+        /// are resolved again each time.
         bootstrap_retry_interval: Duration = Duration::from_secs(30), POSITIVE_SECONDS;
-        /// Seconds between two rounds of telling the closest peer what this node advertises.
+        /// Interval between announcements of this node's advertisements to the closest peers, in
+        /// seconds.
         storage_index_interval: Duration = Duration::from_secs(600), POSITIVE_SECONDS;
-        /// Bytes that may wait to be handled. 0 means no limit.
+        /// Capacity of the incoming queue, in bytes. 0 means no limit.
         incoming_queue_size_limit: u64 = 64 << 20, ANY;
-        /// Seconds that a received message may wait for room in the queue. 0 drops it at once.
+        /// Seconds that a received message may wait for room in the incoming queue. 0 drops it at
+        /// once.
         incoming_queue_timeout: Duration = Duration::from_secs(1), SECONDS;
-        /// Bytes that may wait to be sent. 0 means no limit.
+        /// Capacity of the outgoing queue, in bytes. 0 means no limit.
         outgoing_queue_size_limit: u64 = 64 << 20, ANY;
-        /// Seconds that a message to send may wait for room in the queue. 0 drops it at once.
+        /// Seconds that a message may wait for room in the outgoing queue. 0 drops it at once.
         outgoing_queue_timeout: Duration = Duration::from_secs(1), SECONDS;
-        /// Address that others are told to reach this node at. Peers answer to its port, which a NAT
+        /// Address at which other nodes can reach this node. Peers answer to its port, which a NAT
         /// or container may map to incoming_port. Without it the node learns its address from its
         /// peers.
         advertised_address: Option<SocketAddr> = None, Allowed::Address;
@@ -244,50 +248,50 @@ keys! {
         chain_dir: Option<PathBuf> = None, Allowed::Path;
         /// Directory of node.log and its rotated files. Default is below state_dir/logs.
         log_dir: Option<PathBuf> = None, Allowed::Path;
-        /// Unix socket that the other commands reach the node at. Default is
-        /// control.sock in state_dir.
+        /// Unix socket through which the other commands reach the node. Default is control.sock in
+        /// state_dir.
         control_socket: Option<PathBuf> = None, Allowed::Path;
-        /// File that holds relay_secret_key; `astreum keys generate` makes one.
+        /// File that holds relay_secret_key; `astreum keys generate` creates one.
         relay_secret_key_file: Option<PathBuf> = None, Allowed::Path;
-        /// File that holds validation_secret_key; `astreum keys generate --kind validation` makes
+        /// File that holds validation_secret_key; `astreum keys generate --kind validation` creates
         /// one.
         validation_secret_key_file: Option<PathBuf> = None, Allowed::Path;
-        /// Map sealed files of cold storage into memory. Set it to false where files can change
-        /// under a running node.
+        /// Map sealed files of cold storage into memory. Set it to false if files can change under
+        /// a running node.
         cold_storage_mmap: bool = true, Allowed::Switch;
-        /// When cold storage forces writes to the disk: always (before a write is acknowledged),
-        /// interval, or never.
+        /// Sync mode of cold storage writes: always (before a write is acknowledged), interval, or
+        /// never.
         cold_storage_sync: ColdStorageSync = ColdStorageSync::Always, Allowed::Sync;
     }
     "Validation and Verification" {
-        /// Name of the chain, main or test: sets chain_id to 1 or 0 where that is not given.
+        /// Name of the chain, main or test: sets chain_id to 1 or 0 if that is not given.
         chain: Option<Chain> = None, Allowed::Chain;
         /// Let the blocks of this validator claim the reward of 1.
         claim_reward: bool = true, Allowed::Switch;
         /// Keep blocks to what unmodified reference nodes can follow and verify: no reward and at
         /// most 57 transactions.
         reference_followers: bool = false, Allowed::Switch;
-        /// Transactions that a block of this validator may carry.
+        /// Maximum transactions in a block of this validator.
         max_block_transactions: u32 = 4096, Allowed::Whole { min: 1, max: 65_536 };
-        /// Bytes, as stored, that blocks of this validator may leave on average; what 4,096 blocks did
+        /// Average bytes of storage that a block of this validator may add; what 4,096 blocks did
         /// not use is saved for later ones. With the default a busy chain fills 10 GiB in a week. 0
         /// means no limit.
         max_block_growth_bytes: u64 = 32 << 10, ANY;
-        /// Seconds between two looks at what could not be followed; news is followed at once.
-        /// Default is peer_timeout_interval.
+        /// Interval between retries of chains that could not be followed, in seconds; news is
+        /// followed at once. Default is peer_timeout_interval.
         verify_blockchain_interval: Option<Duration> = None, Allowed::Seconds { zero: false };
-        /// Accepted for compatibility and without effect: which head is followed does not depend on
+        /// Accepted for compatibility and without effect: the choice of the head does not depend on
         /// its age.
         verification_max_stale_seconds: u64 = 10, Allowed::Whole { min: 0, max: 4_294_967_295 };
-        /// Seconds that a block's timestamp may lie in the future.
+        /// Maximum seconds that a block's timestamp may lie in the future.
         verification_max_future_skew: u64 = 2, Allowed::Whole { min: 0, max: 4_294_967_295 };
         /// Id of the block to start from.
         latest_block_hash: Option<AtomId> = None, Allowed::Id;
         /// Id of the block up to which the chain counts as verified.
         verified_up_to: Option<AtomId> = None, Allowed::Id;
-        /// Id of a block that every chain must contain that this node follows.
+        /// Id of a block that every chain followed by this node must contain.
         checkpoint: Option<AtomId> = None, Allowed::Id;
-        /// Blocks that are undone at most without the operator's decision (`astreum chain forks`).
+        /// Maximum blocks undone without the operator's decision (`astreum chain forks`).
         max_reorg_depth: u64 = 1024, Allowed::Whole { min: 1, max: 4_294_967_295 };
     }
 }

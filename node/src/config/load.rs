@@ -1,4 +1,5 @@
-//! Gathering: sources in, a checked [`Config`] that remembers where each value came from out.
+//! Loading of a configuration: merges sources into a checked [`Config`] and records the source of
+//! each value.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -14,33 +15,33 @@ use super::keys::{Config, KEYS, Key};
 use super::paths::expand_home;
 use super::value::{Chain, Mismatch, Raw};
 
-/// The largest TOML file that is read.
+/// Maximum size in bytes of a TOML file.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
-/// What stands in front of every environment variable that is ours.
+/// Prefix of the environment variables of this program.
 const ENVIRONMENT_PREFIX: &str = "ASTREUM_";
-/// Names the TOML file; the one variable that is not a key.
+/// Variable that names the TOML file; the only one that is not a key.
 pub(crate) const FILE_VARIABLE: &str = "ASTREUM_CONFIG";
 
-/// Where a value came from.
+/// Source of a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Nobody set it.
+    /// Default value; no source sets it.
     Default,
     /// A line of the TOML file.
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line, from 1.
         line: usize,
     },
     /// An environment variable.
     Environment {
-        /// Its name.
+        /// Name of the variable.
         variable: String,
     },
     /// A flag on the command line.
     Flag {
-        /// The flag, with its dashes.
+        /// Flag, with its dashes.
         flag: String,
     },
 }
@@ -56,42 +57,42 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a configuration is made from.
+/// Sources of a configuration.
 #[derive(Clone, Default)]
 pub struct Inputs {
-    /// Keys that flags set, with every value that was given.
+    /// Keys that flags set, with all given values.
     pub flags: Vec<(&'static Key, Vec<String>)>,
-    /// The environment. Variables without our prefix, and empty ones, are skipped.
+    /// Environment variables. Those without the prefix, and empty ones, are skipped.
     pub environment: Vec<(OsString, OsString)>,
-    /// The TOML file. Without it, `ASTREUM_CONFIG` names one.
+    /// TOML file. Without it, `ASTREUM_CONFIG` names one.
     pub file: Option<PathBuf>,
 }
 
-/// A checked configuration and where its values came from.
+/// Checked configuration with the sources of its values.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The values.
+    /// Values of all keys.
     pub config: Config,
-    /// The TOML file that was read, if any.
+    /// TOML file that was read, if any.
     pub file: Option<PathBuf>,
-    /// What was ignored and is probably a mistake: unknown `ASTREUM_` variables.
+    /// Ignored input that is probably a mistake: unknown `ASTREUM_` variables.
     pub warnings: Vec<ConfigError>,
     sources: BTreeMap<&'static str, Source>,
 }
 
 impl Loaded {
-    /// What the text of a TOML file says, over the defaults. `path` is where it is from: errors name
-    /// it, and relative paths in it start there.
+    /// Loads the text of a TOML file over the defaults. `path` is the origin of the text: errors
+    /// name it, and relative paths in the text are relative to its directory.
     ///
     /// # Errors
-    /// With everything that is wrong.
+    /// Returns all errors in the text.
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let mut gather = Gather::default();
         gather.text(path, text);
         gather.finish(Some(path.to_owned()))
     }
 
-    /// Where the value of the key with this name came from.
+    /// Returns the source of the value of the key with this name.
     #[must_use]
     pub fn source(&self, name: &str) -> Source {
         self.sources.get(name).cloned().unwrap_or(Source::Default)
@@ -99,11 +100,11 @@ impl Loaded {
 }
 
 impl Inputs {
-    /// Reads the file and puts everything together.
+    /// Reads the file and merges all sources.
     ///
     /// # Errors
-    /// With everything that is wrong, in all sources; values that a stronger source hides count
-    /// too, so that they do not wait to go wrong later.
+    /// Returns all errors in all sources; they include errors in values that a stronger source
+    /// overrides, so that these do not surface only later.
     pub fn load(self) -> Result<Loaded, ConfigErrors> {
         let mut gather = Gather::default();
         let mut file = self.file;
@@ -123,9 +124,8 @@ impl Inputs {
 }
 
 impl Config {
-    /// Checks all values and sets those that follow from others. Every source goes through this:
-    /// [`Inputs::load`] and [`Node::new`](crate::Node::new) call it, and calling it again changes
-    /// nothing.
+    /// Checks all values and sets derived ones. Every source goes through this: [`Inputs::load`]
+    /// and [`Node::new`](crate::Node::new) call it. It is idempotent.
     ///
     /// ```
     /// use astreum_node::config::{Chain, Config};
@@ -136,7 +136,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// With every value that its key does not allow, and every contradiction.
+    /// Returns all values that their keys do not allow, and all contradictions.
     pub fn resolve(self) -> Result<Self, ConfigErrors> {
         let mut gather = Gather::default();
         for key in KEYS.iter().filter(|key| !(key.fits)(&self)) {
@@ -149,7 +149,7 @@ impl Config {
     }
 }
 
-/// The state of putting sources together, weakest first.
+/// State while sources are merged, weakest first.
 #[derive(Default)]
 struct Gather {
     config: Config,
@@ -176,7 +176,7 @@ impl Gather {
         self.sources.insert(key.name, source);
     }
 
-    /// Adds an error about the value of a key; of a secret the value is left out.
+    /// Adds an error about the value of a key; the value of a secret is left out.
     fn invalid(
         &mut self,
         key: &'static Key,
@@ -194,7 +194,7 @@ impl Gather {
         });
     }
 
-    /// Everything together, if nothing is wrong.
+    /// Returns the merged configuration, or all errors.
     fn finish(mut self, file: Option<PathBuf>) -> Result<Loaded, ConfigErrors> {
         self.relations();
         if !self.errors.is_empty() {
@@ -219,7 +219,7 @@ impl Gather {
         }
     }
 
-    /// What the file at `path` says.
+    /// Reads the text of the file at `path`.
     fn text(&mut self, path: &Path, text: &str) {
         let problem = |line, message| ConfigError::File {
             path: path.to_owned(),
@@ -230,7 +230,7 @@ impl Gather {
             let before = text.as_bytes().iter().take(offset);
             1 + before.filter(|byte| **byte == b'\n').count()
         };
-        // Only the message: the whole error would quote the line, which may hold a secret.
+        // Only the message is kept: the whole error would quote the line, which may hold a secret.
         let table = match DeTable::parse(text) {
             Ok(table) => table.into_inner(),
             Err(error) => {
@@ -239,10 +239,10 @@ impl Gather {
                 return self.errors.push(problem(line, message));
             }
         };
-        // A relative path means the same wherever the command is started.
+        // An absolute base makes relative paths independent of the working directory.
         let base = std::path::absolute(path).ok();
         let base = base.as_deref().and_then(Path::parent);
-        // The table is sorted by name; errors come in the order of the lines.
+        // The table is sorted by name; errors are reported in the order of the lines.
         let mut entries: Vec<_> = table.into_iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
@@ -256,8 +256,9 @@ impl Gather {
         }
     }
 
-    /// What the environment says. Other programs put variables with our prefix there, so an unknown
-    /// one is not an error; an empty one is unset, as service files and containers clear variables.
+    /// Reads the environment. Other programs set variables with the same prefix, so an unknown one
+    /// is not an error; an empty one counts as unset, as service files and containers clear
+    /// variables.
     fn environment(&mut self, variables: &[(OsString, OsString)]) {
         for (variable, value) in variables {
             let (variable, value) = (variable.to_string_lossy(), value.to_string_lossy());
@@ -297,7 +298,7 @@ impl Gather {
         }
     }
 
-    /// What keys say about each other.
+    /// Checks relations between keys.
     fn relations(&mut self) {
         let config = &self.config;
         let relay = config.relay_secret_key.is_some() && config.relay_secret_key_file.is_some();
@@ -346,8 +347,8 @@ fn unknown(name: &str, source: Source) -> ConfigError {
     }
 }
 
-/// Whether a container platform sets the variable for a service named `astreum`: Kubernetes has
-/// `ASTREUM_SERVICE_HOST`, `ASTREUM_PORT=tcp://…`, `ASTREUM_PORT_80_TCP=tcp://…` and
+/// Returns whether a container platform sets the variable for a service named `astreum`: Kubernetes
+/// has `ASTREUM_SERVICE_HOST`, `ASTREUM_PORT=tcp://…`, `ASTREUM_PORT_80_TCP=tcp://…` and
 /// `ASTREUM_PORT_80_TCP_ADDR`, for instance.
 fn is_of_the_platform(variable: &str, value: &str) -> bool {
     let is_address = value.starts_with("tcp://") || value.starts_with("udp://");

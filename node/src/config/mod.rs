@@ -1,13 +1,13 @@
 //! Configuration: raw text from flags, environment and TOML becomes one checked [`Config`].
 //!
 //! Precedence is flags, then environment (`ASTREUM_<KEY>`), then the TOML file, then defaults.
-//! Every error names the source, the key, the value and what is allowed. An unknown key is an
-//! error in a file and a warning in the environment, which other programs write too. Nothing is
-//! opened here but the TOML file itself.
+//! Every error names the source, the key, the value and the allowed values. An unknown key is an
+//! error in a file, and a warning in the environment, which other programs write too. The TOML file
+//! is the only file opened here.
 //!
 //! Invariants:
 //! - [`KEYS`] is the only list of keys; flags, environment, file, checks and output follow it.
-//! - A secret is never part of an error, of `Debug` or of what [`Key::show`] gives.
+//! - A secret is never part of an error, of `Debug` or of the result of [`Key::show`].
 
 mod error;
 mod keys;

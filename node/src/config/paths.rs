@@ -1,30 +1,30 @@
-//! Where a node keeps its own files, decided from the configuration.
+//! Paths of a node's own files, derived from the configuration.
 
 use std::path::{Path, PathBuf};
 
 use super::keys::Config;
 use super::load::Loaded;
 
-/// What the reference calls the organisation and the product in its log path.
+/// Name of the organization in the reference's log path.
 const ORGANISATION: &str = "Astreum";
-/// The product: log path, and first half of the logger's name.
+/// Name of the product: part of the log path, and first half of the logger's name.
 pub(crate) const PRODUCT: &str = "lib-rs";
 
-/// The files and directories of one node.
+/// Files and directories of one node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Paths {
-    /// Everything of the node's own that nobody placed elsewhere.
+    /// Directory of all files of the node that have no configured place.
     pub state_dir: PathBuf,
-    /// `node.log` and its rotated files.
+    /// Directory of `node.log` and its rotated files.
     pub log_dir: PathBuf,
-    /// The Unix socket of the other commands.
+    /// Unix socket through which other commands reach the node.
     pub control_socket: PathBuf,
-    /// Sixteen hexadecimal digits that tell one entry point's logs from another's.
+    /// Sixteen hex digits that distinguish the logs of different entry points.
     pub instance_id: String,
 }
 
 impl Paths {
-    /// The paths of a node that `entry_point` starts.
+    /// Returns the paths of a node that `entry_point` starts.
     #[must_use]
     pub fn new(config: &Config, entry_point: &Path) -> Self {
         let state_dir = config.state_dir.clone().unwrap_or_else(default_state_dir);
@@ -41,8 +41,8 @@ impl Paths {
 }
 
 impl Loaded {
-    /// The node's paths. Its entry point is the TOML file, or without one the executable, so that
-    /// nodes with files of their own have logs of their own.
+    /// Returns the node's paths. The entry point is the TOML file, or without one the executable,
+    /// so that nodes with different files have different logs.
     #[must_use]
     pub fn paths(&self) -> Paths {
         let executable = || std::env::current_exe().unwrap_or_else(|_| "astreum".into());
@@ -51,7 +51,7 @@ impl Loaded {
     }
 }
 
-/// The first 16 hexadecimal digits of BLAKE3 over the entry point's resolved path.
+/// Returns the first 16 hex digits of BLAKE3 over the entry point's resolved path.
 #[must_use]
 pub fn instance_id(entry_point: &Path) -> String {
     let path = std::fs::canonicalize(entry_point)
@@ -61,8 +61,8 @@ pub fn instance_id(entry_point: &Path) -> String {
     hash.chars().take(16).collect()
 }
 
-/// `path` with the home directory for a leading `~`. A shell expands it only where a word starts; a
-/// TOML file and the environment of a service do not.
+/// Replaces a leading `~` of `path` with the home directory. A shell expands it only at the start
+/// of a word; a TOML file and the environment of a service do not.
 pub(crate) fn expand_home(path: PathBuf) -> PathBuf {
     match path.strip_prefix("~").ok().zip(std::env::home_dir()) {
         Some((rest, home)) if rest.as_os_str().is_empty() => home,
@@ -71,9 +71,9 @@ pub(crate) fn expand_home(path: PathBuf) -> PathBuf {
     }
 }
 
-/// `$XDG_STATE_HOME`, else `~/.local/state`, and the product's place below it.
+/// Returns the product's directory below `$XDG_STATE_HOME`, else below `~/.local/state`.
 fn default_state_dir() -> PathBuf {
-    // A relative one counts as unset, as the XDG specification says.
+    // A relative path counts as unset, as the XDG specification says.
     let xdg = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());

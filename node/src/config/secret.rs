@@ -1,28 +1,28 @@
-//! Secret keys that do not end up in a log, a message or a freed page.
+//! Secret keys, kept out of logs, messages and freed memory.
 
 use core::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// 32 secret bytes. Wiped when dropped; neither `Debug` nor any error shows them.
+/// 32 secret bytes. Wiped on drop; neither `Debug` nor any error shows them.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// A secret from its bytes.
+    /// Creates a secret from its bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// A secret from 64 hexadecimal digits, with or without `0x` in front.
+    /// Parses 64 hex digits, with or without a leading `0x`.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let id: astreum_core::atom::AtomId = text.parse().ok()?;
         Some(Self(*id.as_bytes()))
     }
 
-    /// The bytes, for the one place that computes with them.
+    /// Returns the bytes, for the one place that computes with them.
     #[must_use]
     pub const fn expose(&self) -> &[u8; 32] {
         &self.0

@@ -1,4 +1,4 @@
-//! Config utilities: defaults, types, sources, precedence and errors.
+//! Tests of the configuration: defaults, types, sources, precedence and errors.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -51,7 +51,8 @@ fn complaint(result: Result<Loaded, ConfigErrors>) -> String {
     result.unwrap_err().to_string()
 }
 
-/// The two tables of the reference's README, and what is stated here beyond them.
+/// Keys, types and defaults from the two tables of the reference's README, and those that its text
+/// states beyond the tables.
 const DOCUMENTED: &[(&str, &str, &str)] = &[
     ("hot_storage_limit", "int", "1073741824"),
     ("cold_storage_limit", "int", "10737418240"),
@@ -262,7 +263,7 @@ fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored
         let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings
     };
-    // As Kubernetes sets them for services named astreum and astreum-node, and Docker for links.
+    // Set by Kubernetes for services named astreum and astreum-node, and by Docker for links.
     let of_platforms = [
         ("ASTREUM_SERVICE_HOST", "10.0.0.1"),
         ("ASTREUM_SERVICE_PORT", "52780"),
@@ -292,7 +293,7 @@ fn unknown_environment_variables_are_warnings_and_those_of_platforms_are_ignored
             "{warning}"
         );
     }
-    // A known key stays checked, whatever its value looks like.
+    // The value of a known key is checked even if it looks like one from a platform.
     let known = environment(&[("ASTREUM_INCOMING_PORT", "tcp://10.0.0.1:80")]);
     assert!(complaint(known.load()).contains("incoming_port"));
 }
@@ -552,7 +553,7 @@ fn a_secret_is_shown_nowhere() {
         !debug.contains("0123456789abcdef") && !debug.contains("1, 35, 69"),
         "{debug}"
     );
-    // One digit too many; an unterminated string; a slip in the name.
+    // One digit too many; an unterminated string; a typo in the name; a wrong type.
     for text in [
         format!("relay_secret_key = \"{key}0\""),
         format!("relay_secret_key = \"{key}"),
@@ -637,7 +638,7 @@ fn verification_follows_the_peer_interval_unless_it_is_set() {
     );
 }
 
-/// Each way to say the same gives the same node.
+/// All ways to state the same values give the same configuration.
 #[test]
 fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
     let loaded = |inputs: Inputs| inputs.load().unwrap().config;
@@ -662,7 +663,7 @@ fn library_file_environment_and_flags_resolve_to_the_same_configuration() {
     let interval = direct.verify_blockchain_interval;
     assert_eq!(interval, Some(Duration::from_secs(20)));
     assert_eq!(toml("peer_timeout_interval = 20").unwrap().config, direct);
-    // A value that equals the default is set nevertheless, however often it is resolved.
+    // A value that equals the default counts as set, however often the configuration is resolved.
     let both = "peer_timeout_interval = 20\nverify_blockchain_interval = 10";
     let loaded = toml(both).unwrap().config;
     let interval = loaded.verify_blockchain_interval();

@@ -1,4 +1,4 @@
-//! How the value of one key is read, checked and shown, for every type that a key can have.
+//! Types of configuration values: reading, validation and display.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,22 +11,22 @@ use astreum_core::atom::AtomId;
 use super::paths::expand_home;
 use super::secret::Secret;
 
-/// A value as a source gave it, before it has a meaning.
+/// Uninterpreted value from a source.
 #[derive(Clone, Debug)]
 pub(super) enum Raw {
-    /// From a flag or the environment, where everything is text.
+    /// Value of a flag or an environment variable, where everything is text.
     Text(String),
     /// A TOML string.
     Quoted(String),
-    /// A TOML integer and its digits; `None` when it does not fit.
+    /// TOML integer and its digits; `None` if it does not fit into an `i128`.
     Whole(Option<i128>, String),
-    /// A TOML float as it was written.
+    /// TOML float in its original notation.
     Real(String),
-    /// A TOML boolean.
+    /// TOML boolean.
     Switch(bool),
-    /// A TOML array, or a flag that was repeated.
+    /// TOML array, or a repeated flag.
     List(Vec<Self>),
-    /// A TOML value of a type that no key has: its name.
+    /// Name of a TOML type that no key has.
     Other(&'static str),
 }
 
@@ -55,7 +55,7 @@ impl Raw {
         }
     }
 
-    /// Name of its type in messages.
+    /// Returns the name of the type in error messages.
     const fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Quoted(_) => "a string",
@@ -68,7 +68,7 @@ impl Raw {
     }
 }
 
-/// As errors name it; never called for a secret.
+/// Form for error messages; never used for a secret.
 impl fmt::Display for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,12 +89,12 @@ impl fmt::Display for Raw {
     }
 }
 
-/// Type of a value where a key has another one.
+/// Mismatch between the type of a value and the type of its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mismatch {
-    /// The type that was found.
+    /// Type that was found.
     pub found: &'static str,
-    /// Whether the value would be right without its quotes.
+    /// `true` if the value would be right without its quotes.
     pub is_quoted: bool,
 }
 
@@ -106,47 +106,47 @@ fn whole_to_real(number: u64) -> f64 {
     number as f64
 }
 
-/// What a key allows; its text is the second half of every error message.
+/// Values that a key allows; the text is the second half of an error message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allowed {
-    /// A whole number in a range, both ends included.
+    /// Integer in a range, both ends included.
     Whole {
-        /// The least.
+        /// Minimum.
         min: u64,
-        /// The greatest.
+        /// Maximum.
         max: u64,
     },
-    /// A whole number of seconds of at least `min`.
+    /// Whole number of seconds of at least `min`.
     WholeSeconds {
-        /// The least.
+        /// Minimum.
         min: u64,
     },
-    /// Seconds, with a fraction if wanted.
+    /// Number of seconds, with an optional fraction.
     Seconds {
-        /// Whether 0 is allowed.
+        /// `true` if 0 is allowed.
         zero: bool,
     },
-    /// True or false.
+    /// Boolean.
     Switch,
-    /// A path; empty for none.
+    /// Path; empty text means unset.
     Path,
-    /// 32 bytes in hex; empty for none.
+    /// 32 bytes in hex; empty text means unset.
     Key,
-    /// A host and a port; empty for none.
+    /// Host and port; empty text means unset.
     Seed,
-    /// A list of hosts with ports.
+    /// List of hosts with ports.
     Seeds,
-    /// An IP address and a port; empty for none.
+    /// IP address and port; empty text means unset.
     Address,
-    /// An atom id in hex; empty for none.
+    /// Atom id in hex; empty text means unset.
     Id,
-    /// When cold storage syncs.
+    /// Sync mode of cold storage.
     Sync,
-    /// The name of a chain.
+    /// Name of a chain.
     Chain,
 }
 
-/// The longest time that a key takes: about 136 years, so that no deadline overflows.
+/// Longest duration that a key allows, in seconds: about 136 years, so that no deadline overflows.
 const MAX_SECONDS: u64 = u32::MAX as u64;
 
 impl fmt::Display for Allowed {
@@ -184,10 +184,10 @@ impl fmt::Display for Allowed {
 }
 
 impl Allowed {
-    /// Returns how the type of `raw` differs from that of the key, if it does.
+    /// Returns the difference between the type of `raw` and that of the key, if there is one.
     pub(super) fn mismatch(self, raw: &Raw) -> Option<Mismatch> {
         let is_right = match (self, raw) {
-            // A flag or variable is text, but a float in it is not the integer that is meant.
+            // A flag or variable is text, but a float in it is not valid for an integer key.
             (Self::Whole { .. } | Self::WholeSeconds { .. }, Raw::Text(text)) => {
                 if is_float(text) {
                     let (found, is_quoted) = ("a float", false);
@@ -209,7 +209,7 @@ impl Allowed {
         })
     }
 
-    /// Whether values of the key have no quotes in TOML.
+    /// Returns whether values of the key are written without quotes in TOML.
     const fn is_bare(self) -> bool {
         matches!(
             self,
@@ -217,7 +217,7 @@ impl Allowed {
         )
     }
 
-    /// Whether `text` without quotes has the type of the key.
+    /// Returns whether `text` without quotes has the type of the key.
     fn is_bare_value(self, text: &str) -> bool {
         match self {
             Self::Whole { .. } | Self::WholeSeconds { .. } => text.parse::<i64>().is_ok(),
@@ -227,7 +227,7 @@ impl Allowed {
         }
     }
 
-    /// The type, in the words of the reference's table.
+    /// Returns the name of the type as in the reference's table.
     #[must_use]
     pub const fn type_name(self) -> &'static str {
         match self {
@@ -241,33 +241,33 @@ impl Allowed {
     }
 }
 
-/// Whether `text` is a number with a fraction or an exponent.
+/// Returns whether `text` is a number with a fraction or an exponent.
 fn is_float(text: &str) -> bool {
     let text = text.trim();
     text.contains(['.', 'e', 'E']) && text.parse().is_ok_and(f64::is_finite)
 }
 
-/// A value as it is shown: TOML and JSON agree on all of these.
+/// Value for display: TOML and JSON write all of these the same way.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Shown {
-    /// Not set.
+    /// Unset.
     Nothing,
-    /// A whole number.
+    /// Integer.
     Whole(u64),
-    /// A number.
+    /// Float.
     Real(f64),
-    /// True or false.
+    /// Boolean.
     Switch(bool),
     /// Text.
     Text(String),
-    /// Texts.
+    /// List of texts.
     Texts(Vec<String>),
-    /// Set, and nobody's business.
+    /// Secret that is set but must not be shown.
     Redacted,
 }
 
 impl Shown {
-    /// The value for `--json`; a secret is the text `<redacted>`.
+    /// Returns the value for `--json`; a secret is the text `<redacted>`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self {
@@ -282,7 +282,7 @@ impl Shown {
     }
 }
 
-/// As it would stand in a TOML file.
+/// Form in a TOML file.
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
@@ -301,21 +301,21 @@ impl fmt::Display for Shown {
     }
 }
 
-/// A type that a key can have.
+/// Type of a key's value.
 pub(super) trait Setting: Sized {
-    /// Reads the value; `Err` is the part that is wrong, for the error message.
+    /// Reads the value; `Err` is the invalid part, for the error message.
     fn read(raw: &Raw) -> Result<Self, String>;
-    /// Whether a value of the right type is one that the key allows.
+    /// Returns whether the key allows this value of the right type.
     fn fits(&self, _allowed: Allowed) -> bool {
         true
     }
-    /// Why a value of the right type does not fit, where that is not said by what is allowed.
+    /// Returns the reason a value of the right type is invalid, unless [`Allowed`] states it.
     fn reason(&self) -> Option<&'static str> {
         None
     }
-    /// The value as it is shown.
+    /// Returns the value for display.
     fn show(&self) -> Shown;
-    /// Makes a relative path start at `base`.
+    /// Makes a relative path relative to `base`.
     fn rebase(&mut self, _base: &Path) {}
 }
 
@@ -370,7 +370,7 @@ impl Setting for bool {
     }
 }
 
-/// Seconds; whether a fraction is allowed is the key's `Allowed`.
+/// Seconds; the key's [`Allowed`] decides whether a fraction is valid.
 impl Setting for Duration {
     fn read(raw: &Raw) -> Result<Self, String> {
         let seconds = raw
@@ -400,7 +400,7 @@ impl Setting for Duration {
     }
 }
 
-/// A value that follows from other keys where it is not set.
+/// Value that is derived from other keys if it is not set.
 macro_rules! derived_setting {
     ($($type:ty)+) => {$(
         impl Setting for Option<$type> {
@@ -421,7 +421,7 @@ macro_rules! derived_setting {
 
 derived_setting!(u64 Duration);
 
-/// Nothing is an empty text.
+/// Empty text means unset.
 impl<T: OptionalSetting> Setting for Option<T> {
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw.text() {
@@ -451,7 +451,7 @@ impl<T: OptionalSetting> Setting for Option<T> {
     }
 }
 
-/// A type of a key that can be left unset.
+/// Type of a key that can be left unset.
 pub(super) trait OptionalSetting: Sized {
     fn parse(text: &str) -> Option<Self>;
     fn shown(&self) -> Shown;
@@ -469,7 +469,7 @@ impl OptionalSetting for PathBuf {
         (!text.contains('\0')).then(|| expand_home(text.into()))
     }
 
-    /// Only a program can give these: as text, the first is unset and the second refused.
+    /// Reachable only from code: in text, an empty path means unset and a NUL byte is rejected.
     fn reason(&self) -> Option<&'static str> {
         if self.as_os_str().is_empty() {
             Some("an empty path names no file; leave it unset")
@@ -504,7 +504,7 @@ impl OptionalSetting for SocketAddr {
         text.parse().ok()
     }
 
-    /// The address is where other nodes send to.
+    /// Rejects addresses that other nodes cannot send to.
     fn reason(&self) -> Option<&'static str> {
         let ip = self.ip().to_canonical();
         if ip.is_unspecified() {
@@ -533,7 +533,7 @@ impl OptionalSetting for AtomId {
     }
 }
 
-/// A name or an IP address, and a port: where a seed listens.
+/// Host name or IP address, and port, of a seed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seed {
     host: String,
@@ -541,19 +541,19 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// The name or address, an IPv6 address without its brackets.
+    /// Returns the name or address; an IPv6 address without its brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The UDP port, never 0.
+    /// Returns the UDP port, never 0.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address, if the host is one and needs no resolver.
+    /// Returns the address if the host is an IP address and needs no resolver.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         let ip: IpAddr = self.host.parse().ok()?;
@@ -561,7 +561,7 @@ impl Seed {
     }
 }
 
-/// Why a text is not a [`Seed`].
+/// Error for text that is not a [`Seed`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParseSeedError;
 
@@ -595,7 +595,8 @@ impl FromStr for Seed {
     }
 }
 
-/// Loose on purpose: a resolver decides what a name is, this only catches slips.
+/// Returns whether `host` can be a host name or an IPv4 address. Lenient on purpose: the resolver
+/// decides which names exist, this check only catches typing errors.
 fn is_host_name(host: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
@@ -605,7 +606,7 @@ fn is_host_name(host: &str) -> bool {
                 .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
     let name = host.strip_suffix('.').unwrap_or(host);
-    // What ends in a number is an IPv4 address or a slip.
+    // A name that ends in a number is an IPv4 address or a mistake.
     let numeric = name
         .rsplit('.')
         .next()
@@ -633,13 +634,13 @@ impl OptionalSetting for Seed {
         Shown::Text(self.to_string())
     }
 
-    /// The reference's README disables the default seed with Python's `None`.
+    /// Accepts Python's `None`, with which the reference's README disables the default seed.
     fn is_none_word(text: &str) -> bool {
         text.eq_ignore_ascii_case("none") || text.eq_ignore_ascii_case("null")
     }
 }
 
-/// A list in TOML; elsewhere a flag that is repeated, or commas between.
+/// Array in TOML; elsewhere a repeated flag, or text separated by commas.
 impl Setting for Vec<Seed> {
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw {
@@ -670,15 +671,15 @@ fn one_or_more(raw: &Raw) -> Result<Vec<Seed>, String> {
     }
 }
 
-/// When cold storage forces its journal to the disk.
+/// Times at which cold storage forces its journal to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ColdStorageSync {
     /// Before a write is acknowledged.
     #[default]
     Always,
-    /// Every so often; the last moments can be lost when the power fails.
+    /// At intervals; a power loss can lose the most recent writes.
     Interval,
-    /// Whenever the system likes to.
+    /// At times that the operating system chooses.
     Never,
 }
 
@@ -703,12 +704,12 @@ impl Setting for ColdStorageSync {
     }
 }
 
-/// A chain by its name.
+/// Chain by its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Chain {
-    /// The main chain, `chain_id` 1.
+    /// Main chain, `chain_id` 1.
     Main,
-    /// A test chain, `chain_id` 0 unless that is given.
+    /// Test chain, `chain_id` 0 unless another is given.
     Test,
 }
 

@@ -1,10 +1,10 @@
-//! IP addresses as text in the forms of the C library, which the reference uses.
+//! Textual IP addresses in the forms of the C library, as used by the reference.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address as C's `inet_aton` reads it: one to four parts, each decimal, octal (`0…`) or
-/// hexadecimal (`0x…`), the last filling the bytes that are left; what follows white space is
-/// ignored.
+/// Parses an IPv4 address like C's `inet_aton`: one to four parts, each decimal, octal (`0…`) or
+/// hexadecimal (`0x…`), the last one filling the remaining bytes. White space and the text after it
+/// are ignored.
 pub(super) fn ipv4_from_text(text: &str) -> Option<Ipv4Addr> {
     let is_space = |c: char| c == ' ' || ('\t'..='\r').contains(&c);
     let text = text.split(is_space).next()?;
@@ -13,7 +13,7 @@ pub(super) fn ipv4_from_text(text: &str) -> Option<Ipv4Addr> {
     if front.len() > 3 || front.iter().any(|part| *part > 255) {
         return None;
     }
-    // With n parts in front, the last has 4 - n bytes.
+    // With n parts in front, the last part has 4 - n bytes.
     let last_bits = 32 - 8 * front.len();
     if u64::from(*last) >> last_bits != 0 {
         return None;
@@ -31,15 +31,15 @@ fn part(text: &str) -> Option<u32> {
         },
         None => (text, 10),
     };
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     if !digits.chars().all(|digit| digit.is_digit(radix)) {
         return None;
     }
     u32::from_str_radix(digits, radix).ok()
 }
 
-/// An IP address as C's `inet_ntop` writes it. It differs from Rust's form in writing the last 32
-/// bits dotted behind six zero groups as well (`::1.2.3.4`).
+/// Formats an IP address like C's `inet_ntop`. It differs from Rust's form in that the last 32 bits
+/// are also dotted after six zero groups (`::1.2.3.4`).
 pub(super) fn ip_to_text(ip: IpAddr) -> String {
     match ip {
         IpAddr::V6(ip) if is_compatible(&ip) => {
@@ -50,7 +50,7 @@ pub(super) fn ip_to_text(ip: IpAddr) -> String {
     }
 }
 
-/// Six zero groups, then one that is not.
+/// Returns whether the address has six zero groups, then one that is not zero.
 fn is_compatible(ip: &Ipv6Addr) -> bool {
     matches!(ip.segments(), [0, 0, 0, 0, 0, 0, high, _] if high != 0)
 }
@@ -59,7 +59,7 @@ fn is_compatible(ip: &Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
-    /// What glibc's `inet_aton` says.
+    /// Expected values are those of glibc's `inet_aton`.
     #[test]
     fn ipv4_texts_are_read_as_c_does() {
         for (text, expected) in [
@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// What glibc's `inet_ntop` says.
+    /// Expected values are those of glibc's `inet_ntop`.
     #[test]
     fn addresses_are_written_as_c_does() {
         for text in [

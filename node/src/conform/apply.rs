@@ -1,4 +1,4 @@
-//! `apply`.
+//! Operation `apply`.
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
@@ -97,7 +97,7 @@ fn account_json(address: &Address, account: &Account) -> Value {
     })
 }
 
-/// Stores the accounts; the root of their trie and their addresses.
+/// Stores the accounts; returns the root of their trie and their addresses.
 fn accounts(
     fields: &Fields<'_>,
     store: &mut MemoryStore,
@@ -123,7 +123,7 @@ fn accounts(
     Ok((root, addresses))
 }
 
-/// Stores a trie; its root.
+/// Stores a trie; returns its root.
 fn map(fields: &Fields<'_>, name: &str, store: &mut MemoryStore) -> Result<AtomId, OpError> {
     let mut trie = Trie::new();
     for pair in fields.list_of(name, "pairs", Value::as_array)? {

@@ -1,4 +1,4 @@
-//! `atom`, `atom_decode`, `expr_atoms`, `expr_from_atoms`, `bytes_list`.
+//! Operations `atom`, `atom_decode`, `expr_atoms`, `expr_from_atoms`, `bytes_list`.
 
 use super::expr_json::{from_json, to_json};
 use super::fields::{Fields, hex};
@@ -37,7 +37,8 @@ fn expr_atoms(fields: &Fields<'_>) -> Result<String, OpError> {
     Ok(json!({ "id": hex(id), "atoms": hex_atoms(&atoms) }).to_string())
 }
 
-/// More atoms than a request's line can hold: chains may share atoms, so that a few make many.
+/// Maximum number of atoms of an expression. It exceeds the number in a request, because lists may
+/// share atoms.
 const MAX_ATOMS: usize = 1 << 20;
 
 fn expr_from_atoms(fields: &Fields<'_>) -> Result<String, OpError> {
@@ -51,7 +52,7 @@ fn list(fields: &Fields<'_>) -> Result<String, OpError> {
     Ok(json!({ "id": hex(head), "atoms": hex_atoms(&atoms) }).to_string())
 }
 
-/// The atoms' stored bytes.
+/// Returns the atoms' stored bytes in hex.
 pub(super) fn hex_atoms(atoms: &[Atom]) -> Vec<String> {
     atoms.iter().map(Atom::to_bytes).map(hex).collect()
 }

@@ -1,8 +1,8 @@
-//! `transaction`, `receipt`, `account`, `block`, `block_nonce`, `block_difficulty`, `genesis`,
-//! `validator`.
+//! Operations `transaction`, `receipt`, `account`, `block`, `block_nonce`, `block_difficulty`,
+//! `genesis`, `validator`.
 //!
-//! Records that no node would make, such as a block without a timestamp, are answered too: the
-//! reference encodes them.
+//! Records that a node never makes, such as a block without a timestamp, are answered too, because
+//! the reference encodes them.
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
@@ -27,12 +27,12 @@ pub(super) const OPS: OpTable = &[
     ("validator", validator),
 ];
 
-/// Attempts of a `block_nonce`, after which it says that there is none.
+/// Maximum number of nonces that `block_nonce` tries before it fails.
 const MAX_ATTEMPTS: u64 = 1 << 32;
-/// Slots of a `validator`.
+/// Maximum number of slots of `validator`.
 const MAX_SLOTS: u64 = 1 << 20;
 
-/// A block's fields before the nonce, in the order of the body; whether each is an integer.
+/// Names of a block's fields before the nonce, in the order of the body; `true` marks integers.
 const BLOCK_FIELDS: [(&str, bool); 14] = [
     ("chain_id", true),
     ("height", true),
@@ -67,7 +67,7 @@ fn of_record((id, atoms): (AtomId, RecordAtoms)) -> String {
     json!({ "id": hex(id), "atoms": atoms }).to_string()
 }
 
-/// A signed record's answer, with what else it says.
+/// Returns the answer for a signed record, with the fields of `more` added.
 fn of_signed(id: AtomId, atoms: &RecordAtoms, more: Value) -> String {
     let mut out = more;
     if let Value::Object(out) = &mut out {
@@ -78,7 +78,7 @@ fn of_signed(id: AtomId, atoms: &RecordAtoms, more: Value) -> String {
     out.to_string()
 }
 
-/// A recipient of another length than an address has no typed form.
+/// Answers `transaction`. A recipient of another length than an address has no typed form.
 fn transaction(fields: &Fields<'_>) -> Result<String, OpError> {
     let key = SigningKey::from_seed(&fields.hex_array("secret")?);
     let sender = Address::from(key.verifying_key());
@@ -139,7 +139,7 @@ fn receipt(fields: &Fields<'_>) -> Result<String, OpError> {
     Ok(of_record(receipt.to_atoms()))
 }
 
-/// Roots and code of another length than an id have no typed form.
+/// Answers `account`. Roots and code of another length than an id have no typed form.
 fn account(fields: &Fields<'_>) -> Result<String, OpError> {
     let (balance, counter) = (natural(fields, "balance")?, natural(fields, "counter")?);
     let links = [
@@ -177,7 +177,7 @@ fn account(fields: &Fields<'_>) -> Result<String, OpError> {
     Ok(of_record(account.to_atoms()))
 }
 
-/// The header in its typed form, if it has one: every field is there.
+/// Returns the header in typed form, if every field is present and valid.
 fn typed_header(fields: &Fields<'_>) -> Option<Header> {
     let integer = |name| natural(fields, name).ok();
     let id = |name| fields.id(name).ok();
@@ -200,7 +200,7 @@ fn typed_header(fields: &Fields<'_>) -> Option<Header> {
     })
 }
 
-/// The fourteen fields before the nonce, as bytes; what is null has none.
+/// Returns the fourteen fields before the nonce as bytes; null becomes empty.
 fn raw_fields(fields: &Fields<'_>) -> Result<Vec<Vec<u8>>, OpError> {
     let read = |(name, is_integer): (&str, bool)| {
         Ok(if is_integer {
@@ -266,7 +266,7 @@ fn block_nonce(fields: &Fields<'_>) -> Result<String, OpError> {
     .ok_or_else(|| OpError(format!("none of {MAX_ATTEMPTS} nonces fits")))
 }
 
-/// Without one of the times the difficulty stays.
+/// Answers `block_difficulty`. If one of the timestamps is missing, the difficulty does not change.
 fn block_difficulty(fields: &Fields<'_>) -> Result<String, OpError> {
     let previous = optional_natural(fields, "previous_difficulty")?.unwrap_or_default();
     let times =

@@ -1,14 +1,14 @@
 //! Expressions as JSON: `{"sym": …}`, `{"bytes": hex}`, `{"list": […]}`.
 //!
-//! Writing keeps its own stack, since a program can build a value that is nested deeper than any
-//! host stack. Reading recurses: the JSON parser has bounded the depth before (to 128 levels).
+//! Encoding uses an explicit stack, since a program can build a value that is nested deeper than
+//! any host stack. Decoding recurses: the JSON parser has already bounded the depth to 128 levels.
 
 use super::OpError;
 use super::fields::{hex, hex_of};
 use astreum_core::expr::Expr;
 use serde_json::Value;
 
-/// The JSON text of `expr`.
+/// Encodes `expr` as JSON text.
 pub(super) fn to_json(expr: &Expr) -> String {
     enum Step<'e> {
         Expr(&'e Expr),
@@ -41,7 +41,7 @@ pub(super) fn to_json(expr: &Expr) -> String {
     text
 }
 
-/// The expression that `value` stands for.
+/// Decodes the expression in `value`.
 pub(super) fn from_json(value: &Value) -> Result<Expr, OpError> {
     let not_one = || OpError::new("an expression is one of {sym}, {bytes}, {list}");
     let mut fields = value.as_object().ok_or_else(not_one)?.iter();

@@ -1,20 +1,20 @@
-//! Typed reading of a JSON object's fields.
+//! Typed access to the fields of a JSON object.
 
 use super::OpError;
 use astreum_core::atom::{Atom, AtomId};
 use core::fmt::Write as _;
 use serde_json::{Map, Value};
 
-/// The fields of a JSON object.
+/// Fields of a JSON object.
 pub(super) struct Fields<'v>(&'v Map<String, Value>);
 
 impl<'v> Fields<'v> {
-    /// The fields of `value`, `None` unless it is an object.
+    /// Returns the fields of `value`, or `None` if it is not an object.
     pub(super) fn of(value: &'v Value) -> Option<Self> {
         value.as_object().map(Self)
     }
 
-    /// The field as `read` reads it, which says `None` to another type.
+    /// Reads a field with `read`, which returns `None` for a value of another type.
     fn typed<T>(
         &self,
         name: &str,
@@ -25,12 +25,12 @@ impl<'v> Fields<'v> {
         read(value).ok_or_else(|| OpError(format!("field {name:?} is not {kind}")))
     }
 
-    /// Whether the field is missing or null.
+    /// Returns whether the field is missing or null.
     pub(super) fn is_null(&self, name: &str) -> bool {
         self.0.get(name).is_none_or(Value::is_null)
     }
 
-    /// The field as `read` reads it, `None` when it is missing or null.
+    /// Reads a field with `read`; returns `None` if it is missing or null.
     pub(super) fn optional<T>(
         &self,
         name: &str,
@@ -63,7 +63,7 @@ impl<'v> Fields<'v> {
         self.typed(name, "an integer of 64 bits", Value::as_i64)
     }
 
-    /// A list, each item read by `read`.
+    /// Reads a list, each item with `read`.
     pub(super) fn list_of<T>(
         &self,
         name: &str,
@@ -75,7 +75,7 @@ impl<'v> Fields<'v> {
         })
     }
 
-    /// A number that fits in `T`.
+    /// Reads a number that fits into `T`.
     pub(super) fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T, OpError> {
         let number = self.int(name)?;
         T::try_from(number)
@@ -86,7 +86,7 @@ impl<'v> Fields<'v> {
         self.typed(name, "a hex string", hex_of)
     }
 
-    /// A hex string of exactly `N` bytes.
+    /// Reads a hex string of exactly `N` bytes.
     pub(super) fn hex_array<const N: usize>(&self, name: &str) -> Result<[u8; N], OpError> {
         self.typed(name, &format!("{N} bytes in hex"), |value| {
             hex_of(value)?.try_into().ok()
@@ -97,25 +97,25 @@ impl<'v> Fields<'v> {
         self.hex_array(name).map(AtomId::new)
     }
 
-    /// A list of hex strings.
+    /// Reads a list of hex strings.
     pub(super) fn hex_list(&self, name: &str) -> Result<Vec<Vec<u8>>, OpError> {
         self.list_of(name, "hex strings", hex_of)
     }
 
-    /// A list of atoms' stored bytes.
+    /// Reads a list of atoms in stored form.
     pub(super) fn atoms(&self, name: &str) -> Result<Vec<Atom>, OpError> {
         let stored = self.hex_list(name)?;
         let atoms = stored.iter().map(|bytes| Atom::from_bytes(bytes));
         atoms.collect::<Result<_, _>>().map_err(OpError::new)
     }
 
-    /// The fields' names and values.
+    /// Returns the names and values of the fields.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 }
 
-/// The bytes of a JSON string of lower- or upper-case hex.
+/// Decodes a JSON string of lower- or upper-case hex.
 pub(super) fn hex_of(value: &Value) -> Option<Vec<u8>> {
     unhex(value.as_str()?)
 }
@@ -132,7 +132,7 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(byte_of).collect()
 }
 
-/// Lower-case hex.
+/// Encodes bytes as lower-case hex.
 pub(super) fn hex(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref();
     let mut text = String::with_capacity(2 * bytes.len());

@@ -1,4 +1,4 @@
-//! `integer_le`, `integer_be`.
+//! Operations `integer_le`, `integer_be`.
 
 use super::fields::{Fields, hex};
 use super::{OpError, OpTable};
@@ -10,7 +10,7 @@ pub(super) const OPS: OpTable = &[
     ("integer_be", |fields| encode(fields, Natural::to_bytes_be)),
 ];
 
-/// No value gives no bytes.
+/// Encodes the value; a missing value gives no bytes.
 fn encode(fields: &Fields<'_>, to_bytes: fn(&Natural) -> Vec<u8>) -> Result<String, OpError> {
     let value = fields.optional("value", Fields::text)?;
     let value = value.map(str::parse::<Natural>).transpose();

@@ -1,4 +1,4 @@
-//! `tokenize`, `parse`, `eval`, `low_eval`.
+//! Operations `tokenize`, `parse`, `eval`, `low_eval`.
 
 use super::expr_json::{from_json, to_json};
 use super::fields::Fields;
@@ -38,7 +38,8 @@ fn parse(fields: &Fields<'_>) -> Result<String, OpError> {
     ))
 }
 
-/// A machine with the request's atoms and limit. A limit below 0 is passed by any charge, as 0 is.
+/// Creates a machine with the request's atoms and limit. A negative limit counts as 0, which any
+/// charge exceeds.
 fn machine(fields: &Fields<'_>) -> Result<Machine<MemoryStore>, OpError> {
     let atoms = fields.optional("atoms", Fields::atoms)?;
     let mut machine = Machine::new(atoms.unwrap_or_default().into_iter().collect());

@@ -1,5 +1,5 @@
-//! `message_nonce`, `message_encode`, `message_decode`, `handshake_encode`, `ping_encode`,
-//! `ping_decode`.
+//! Operations `message_nonce`, `message_encode`, `message_decode`, `handshake_encode`,
+//! `ping_encode`, `ping_decode`.
 
 use super::fields::{Fields, hex};
 use super::{OpError, OpTable};
@@ -20,10 +20,10 @@ pub(super) const OPS: OpTable = &[
     ("ping_decode", ping_decode),
 ];
 
-/// The highest difficulty that is searched for: some minutes of work.
+/// Maximum difficulty that is searched for: some minutes of work.
 const MAX_DIFFICULTY: u32 = 32;
 
-/// The first nonce from 0 that has the work that the field `difficulty` asks for.
+/// Returns the first nonce from 0 that meets the difficulty in the field `difficulty`.
 fn find_nonce(message: &[u8], fields: &Fields<'_>) -> Result<u64, OpError> {
     let difficulty = u32::try_from(fields.int("difficulty")?.max(0)).unwrap_or(u32::MAX);
     if difficulty > MAX_DIFFICULTY {
@@ -42,7 +42,7 @@ fn message_nonce(fields: &Fields<'_>) -> Result<String, OpError> {
     Ok(json!({ "nonce": nonce }).to_string())
 }
 
-/// The packet of the message that `write` appends.
+/// Encodes the packet of the message that `write` appends.
 fn packet(
     fields: &Fields<'_>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), OpError>,

@@ -1,12 +1,12 @@
-//! Conformance: JSON requests in, JSON answers out, one a line, so that any two implementations can
-//! be compared.
+//! Conformance interface: JSON requests in, JSON answers out, one per line, for comparison of
+//! implementations.
 //!
 //! A request is `{"id": …, "op": "name", "in": {…}}`, its answer `{"id": the same, "out": {…}}`.
-//! Each request stands alone. Whatever cannot be answered gets `{"error": "why"}` as its `out`: a
-//! bad request never stops the run.
+//! Requests are independent of each other. An invalid request gets `{"error": "why"}` as its `out`,
+//! and never stops the run.
 //!
-//! Operations live in modules by theme; each exports a table of names and functions, and
-//! [`answer_line`] looks through `TABLES`.
+//! Operations are grouped in modules; each exports a table of names and functions, and
+//! [`answer_line`] searches `TABLES`.
 
 mod address;
 mod apply;
@@ -26,15 +26,15 @@ use fields::Fields;
 use serde_json::Value;
 use std::io::{self, BufRead, Read, Write};
 
-/// The longest request that is read; a longer line is answered with an error and skipped.
+/// Maximum length of a request in bytes; a longer line is answered with an error and skipped.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// An operation: its input to the JSON text of its output.
+/// Operation: converts its input to the JSON text of its output.
 type Op = fn(&Fields<'_>) -> Result<String, OpError>;
-/// Operations of one theme, by name.
+/// Operations of one module, by name.
 type OpTable = &'static [(&'static str, Op)];
 
-/// All operations.
+/// Tables of all operations.
 const TABLES: &[OpTable] = &[
     language::OPS,
     atoms::OPS,
@@ -47,7 +47,7 @@ const TABLES: &[OpTable] = &[
     chain::OPS,
 ];
 
-/// Why an operation has no output. The text is for people: only its presence is compared.
+/// Reason an operation has no output. The text is informational: only its presence is compared.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct OpError(String);
 
@@ -57,7 +57,7 @@ impl OpError {
     }
 }
 
-/// The names of all operations, in the order of their tables.
+/// Returns the names of all operations, in the order of their tables.
 pub fn op_names() -> impl Iterator<Item = &'static str> {
     let all = TABLES.iter().copied().flatten();
     all.map(|(name, _)| *name)
@@ -93,10 +93,10 @@ fn answer(request: &Value) -> Result<String, OpError> {
     op(&fields.object("in")?)
 }
 
-/// Answers each line of `reader` on `writer`, until the reader ends. Blank lines are no requests.
+/// Answers each line of `reader` on `writer`, until the reader ends. Blank lines are skipped.
 ///
 /// # Errors
-/// When reading or writing fails; never because of a request.
+/// Fails if reading or writing fails; never because of a request.
 pub fn run(mut reader: impl BufRead, mut writer: impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     while let Some(complete) = read_line(&mut reader, &mut line)? {
@@ -118,8 +118,8 @@ fn refuse(why: &str) -> String {
     serde_json::json!({ "id": null, "out": { "error": why } }).to_string()
 }
 
-/// Reads a line without its end into `line`. `Some(false)` when it was too long, which is then
-/// skipped to its end; `None` at the end of the input.
+/// Reads a line without its end into `line`. Returns `Some(false)` if the line was too long, after
+/// skipping the rest of it, and `None` at the end of the input.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     line.clear();
     let limit = MAX_LINE_BYTES as u64 + 1;

@@ -1,4 +1,4 @@
-//! `object_request_*`, `object_response_*`, `object_found_*`, `provider_*`.
+//! Operations `object_request_*`, `object_response_*`, `object_found_*`, `provider_*`.
 
 use super::address::ipv4_from_text;
 use super::fields::{Fields, hex};

@@ -1,4 +1,4 @@
-//! `route`, `route_response_encode`, `route_response_decode`.
+//! Operations `route`, `route_response_encode`, `route_response_decode`.
 
 use super::address::ip_to_text;
 use super::fields::{Fields, hex, hex_of};
@@ -22,11 +22,11 @@ fn keys(fields: &Fields<'_>, name: &str) -> Result<Vec<PublicKey>, OpError> {
 }
 
 fn route(fields: &Fields<'_>) -> Result<String, OpError> {
-    // Loopback, where the limits per network do not count: the operation has no addresses.
+    // Loopback is exempt from the limits per network: the operation has no addresses.
     let nowhere = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
     let mut table = PeerTable::new(PublicKey::new(fields.hex_array("own")?));
     for key in keys(fields, "peers")? {
-        // Who is not taken is not listed: that is the answer.
+        // A rejected peer is not listed in the answer.
         let _ = table.insert(key, nowhere, ());
     }
     let removed = fields.optional("remove", |fields, name| keys(fields, name))?;

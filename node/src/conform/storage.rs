@@ -1,4 +1,4 @@
-//! `trie`, `cold_index`.
+//! Operations `trie`, `cold_index`.
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 pub(super) const OPS: OpTable = &[("trie", trie), ("cold_index", cold_index)];
 
-/// Every put and every get goes through stored nodes, as in a reference node.
+/// Answers `trie`. Every put and every get goes through stored nodes, as in a reference node.
 fn trie(fields: &Fields<'_>) -> Result<String, OpError> {
     let mut store = MemoryStore::new();
     let mut root = None;

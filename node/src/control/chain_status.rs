@@ -1,67 +1,67 @@
-//! How a node tells of the chain that it follows.
+//! Chain part of the `status` reply.
 
 use serde::{Deserialize, Serialize};
 
-/// The chain of a node, as it stands.
+/// Chain of a node, as of now.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ChainReply {
-    /// Id of the head, in hex, if there is one.
+    /// Id of the head in hex, if there is one.
     pub head: Option<String>,
-    /// Blocks before it.
+    /// Height: number of blocks before the head.
     pub height: Option<u64>,
-    /// When it was made, in seconds since 1970.
+    /// Timestamp of the head, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// `trusted` (the default seed or the configuration names it, nothing was checked), `verified`
+    /// `trusted` (named by the default seed or the configuration, nothing was checked), `verified`
     /// or `own`.
     pub state: Option<String>,
-    /// Id of the block that everything was verified from: the genesis, or `verified_up_to`.
+    /// Id of the block that verification started from: the genesis, or `verified_up_to`.
     pub root: Option<String>,
-    /// Whether a longer chain is being followed.
+    /// `true` if the node syncs to a longer chain.
     pub behind: bool,
-    /// The heads that are being followed.
+    /// Sync targets.
     pub syncs: Vec<SyncReply>,
-    /// How many heads peers offer.
+    /// Number of heads that peers offer.
     pub candidates: u64,
-    /// Fetches of the chain under way.
+    /// Number of chain fetches in progress.
     pub fetches: u64,
-    /// What the start, or the default seed's head, waits for.
+    /// Data that the start, or the default seed's head, waits for.
     pub waits: Option<String>,
-    /// Why the head that was given up last is not followed.
+    /// Reason the most recently dropped head is not followed.
     pub dropped: Option<String>,
-    /// The bad blocks that were found last.
+    /// Bad blocks found most recently.
     pub bad_blocks: Vec<BadBlockReply>,
 }
 
-/// How far one head has been followed.
+/// Sync progress of one target.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SyncReply {
-    /// Its id, in hex.
+    /// Id of the target in hex.
     pub head: String,
-    /// Its height; 0 until its header is here.
+    /// Height of the target; 0 until its header is available.
     pub height: u64,
-    /// Headers that are here.
+    /// Number of available headers.
     pub headers_done: u64,
-    /// Headers that are needed, for all that is known.
+    /// Number of required headers, as far as known.
     pub headers_total: u64,
-    /// Blocks that are verified.
+    /// Number of verified blocks.
     pub blocks_done: u64,
-    /// Blocks that are to be verified.
+    /// Number of blocks to verify.
     pub blocks_total: u64,
-    /// What it waits for.
+    /// Data that it waits for.
     pub waits: Option<String>,
 }
 
-/// A block that breaks a rule.
+/// Block that breaks a rule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BadBlockReply {
-    /// Its id, in hex.
+    /// Id of the block in hex.
     pub id: String,
-    /// The rule.
+    /// Rule that it breaks.
     pub reason: String,
 }
 
 impl ChainReply {
-    /// Lines for people, each with its heading.
+    /// Returns human-readable lines, each with its heading.
     #[must_use]
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();

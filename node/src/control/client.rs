@@ -1,4 +1,4 @@
-//! Asking a running node.
+//! Client of the control socket.
 
 use core::fmt;
 use core::time::Duration;
@@ -12,36 +12,36 @@ use super::protocol::{ErrorReply, MAX_LINE_BYTES, Request, parse_reply};
 use super::server::{is_locked, too_long};
 use crate::Patience;
 
-/// How long a reply may take: longer than a node looks for an atom at many peers.
+/// Default time limit of a reply: longer than a node searches for an atom at many peers.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why there is no result.
+/// Reason a request has no result.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nobody listens at the socket.
+    /// No process listens at the socket.
     NotRunning {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
     },
-    /// A node has the socket's lock and does not listen: the socket was removed, or the node starts
-    /// or stops.
+    /// A node holds the socket's lock but does not listen: the socket was removed, or the node is
+    /// starting or stopping.
     Unreachable {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
     },
     /// The connection failed.
     Io {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// How.
+        /// Error of the system.
         error: io::Error,
     },
-    /// The reply is not one of ours.
+    /// The reply is malformed.
     BadReply {
-        /// What is wrong with it.
+        /// Description of the error.
         message: String,
     },
-    /// The node said no.
+    /// The node refused the request.
     Refused(ErrorReply),
 }
 
@@ -86,7 +86,7 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// Asks the node behind one control socket; each request is a connection of its own.
+/// Client of the node behind one control socket; each request uses a new connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
@@ -94,7 +94,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the node at `socket`. Nothing is opened yet.
+    /// Creates a client of the node at `socket`, without opening a connection.
     pub fn new(socket: impl Into<PathBuf>, timeout: Duration) -> Self {
         Self {
             socket: socket.into(),
@@ -102,17 +102,17 @@ impl Client {
         }
     }
 
-    /// The socket.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Asks and waits for the result, as long as the client's timeout and the thread's [`Patience`]
-    /// allow. A request that is given up ends at the node as well.
+    /// Sends a request and waits for the result within the limits of the client's timeout and the
+    /// thread's [`Patience`]. A request that is given up ends at the node as well.
     ///
     /// # Errors
-    /// When no node is running, the connection fails or takes too long, or the node refuses.
+    /// Fails if no node is running, if the connection fails or times out, or if the node refuses.
     pub fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ClientError> {
         let line = self.exchange(request)?;
         let bad = |error: serde_json::Error| ClientError::BadReply {
@@ -175,14 +175,14 @@ impl Client {
     }
 }
 
-/// Reads up to a newline, or to [`MAX_LINE_BYTES`], for as long as the thread's patience lasts.
+/// Reads up to a newline or [`MAX_LINE_BYTES`], as long as the thread's patience lasts.
 fn read_line(stream: &UnixStream, line: &mut Vec<u8>) -> io::Result<()> {
     let patience = Patience::in_force();
     let mut reader = BufReader::new(stream.take(MAX_LINE_BYTES as u64));
     loop {
         let time = patience.next_look();
         stream.set_read_timeout(time.map(|time| time.max(Duration::from_millis(1))))?;
-        // What has come stays in `line` when the time is over.
+        // Bytes read before a timeout stay in `line`.
         match reader.read_until(b'\n', line) {
             Err(error) if is_timeout(&error) && !patience.is_over() => {}
             read => return read.map(drop),

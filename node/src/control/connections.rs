@@ -1,15 +1,15 @@
 //! Open connections of the control socket.
 //!
-//! Each connection has a thread that answers its requests in their order.
+//! Each connection has a thread that answers its requests in order.
 //!
 //! Invariants:
-//! - At most [`MAX_CONNECTIONS`] connections take any request. [`RESERVED_CONNECTIONS`] further ones take
-//!   [`Request::Status`] and [`Request::Stop`] alone, one each and within [`RESERVED_TIMEOUT`]: a
-//!   node whose connections are all at work can still be asked and stopped.
-//! - A connection that has asked nothing for [`DISPLACED_AFTER`] gives its place to a new one when
-//!   there is no other: idle connections lock nobody out.
-//! - When the peer closes a connection, the flag of the request under way is set, and what waits or
-//!   computes for it ends. A peer that only ends its own side still gets its reply.
+//! - At most [`MAX_CONNECTIONS`] connections take any request. [`RESERVED_CONNECTIONS`] further
+//!   ones take only [`Request::Status`] and [`Request::Stop`], one each and within
+//!   [`RESERVED_TIMEOUT`]: a node whose connections are all busy can still be queried and stopped.
+//! - A connection that has been idle for [`DISPLACED_AFTER`] is closed in favor of a new one if
+//!   there is no other place: idle connections lock no client out.
+//! - When the client closes a connection, the flag of the current request is set, and its waits and
+//!   computations end. A client that only shuts down its sending side still gets its reply.
 
 use super::protocol::{ErrorReply, Handler, MAX_LINE_BYTES, Request, answer_line, reply_line};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,19 +25,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// Connections that are open at a time and take any request.
+/// Maximum number of open connections that take any request.
 pub const MAX_CONNECTIONS: usize = 32;
-/// Further connections, which take requests for the status and to stop.
+/// Number of further connections, which take only status and stop requests.
 pub const RESERVED_CONNECTIONS: usize = 4;
 const ALL_CONNECTIONS: usize = MAX_CONNECTIONS + RESERVED_CONNECTIONS;
-/// How long a connection may say nothing, or not take its reply.
+/// Maximum time that a connection may send nothing, or not accept its reply.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle time after which a connection may lose its place.
+/// Idle time after which a connection may be closed in favor of a new one.
 const DISPLACED_AFTER: Duration = Duration::from_secs(2);
-/// The same for a reserved one.
+/// Maximum idle time of a reserved connection.
 const RESERVED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a connection may ask for.
+/// Kind of requests that a connection may send.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Any,
@@ -47,17 +47,17 @@ enum Place {
 #[derive(Debug)]
 struct Connection {
     stream: UnixStream,
-    /// Set when the peer is gone, or the node stops.
+    /// Set when the client is gone or the node stops.
     gone: Arc<AtomicBool>,
-    /// Since when it waits for a request; `None` while one is under way.
+    /// Time since which it waits for a request; `None` while one is in progress.
     idle_since: Arc<Mutex<Option<Instant>>>,
     thread: JoinHandle<()>,
 }
 
-/// The open connections. See the [module](self).
+/// Open connections. See the [module](self).
 #[derive(Debug)]
 pub(super) struct Connections {
-    /// Below this are the tokens of others.
+    /// First token of a connection; lower ones belong to other event sources.
     first_token: usize,
     next: AtomicUsize,
     is_interrupted: AtomicBool,
@@ -65,7 +65,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// No connections; their events have tokens from `first_token` on.
+    /// Creates an empty set of connections; their events have tokens from `first_token` on.
     pub(super) const fn new(first_token: usize) -> Self {
         Self {
             first_token,
@@ -76,11 +76,11 @@ impl Connections {
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<usize, Connection>> {
-        // The map is never left half changed, so a panic elsewhere does not spoil it.
+        // The map is never left half-changed, so a panic elsewhere does not corrupt it.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts to serve a connection, if there is a place for it.
+    /// Starts to serve a connection if there is a place for it.
     pub(super) fn admit(
         self: &Arc<Self>,
         registry: &Registry,
@@ -108,13 +108,13 @@ impl Connections {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let descriptor = copy.as_raw_fd();
         let mut source = SourceFd(&descriptor);
-        // Without it a request outlives its connection, and no more.
+        // Without registration a request only outlives its connection.
         let _ = registry.register(&mut source, Token(id), Interest::READABLE);
         let gone = Arc::new(AtomicBool::new(self.is_interrupted.load(Ordering::Relaxed)));
         let (handler, shared, flag) = (Arc::clone(handler), Arc::clone(self), Arc::clone(&gone));
         let idle_since = Arc::new(Mutex::new(Some(Instant::now())));
         let idle = Arc::clone(&idle_since);
-        // The map is locked, so the thread cannot be gone before it is in it.
+        // The map is locked, so the thread cannot remove its entry before it is inserted.
         let spawned = thread::Builder::new()
             .name("control-connection".to_owned())
             .spawn(move || {
@@ -132,7 +132,7 @@ impl Connections {
         }
     }
 
-    /// Ends what is under way for a connection that its peer has closed.
+    /// Ends the current request of a connection that its client has closed.
     pub(super) fn closed_by_peer(&self, token: Token) {
         if token.0 >= self.first_token
             && let Some(connection) = self.open().get(&token.0)
@@ -141,7 +141,7 @@ impl Connections {
         }
     }
 
-    /// Ends what is under way for every connection, and for those to come.
+    /// Ends the current and all future requests of every connection.
     pub(super) fn interrupt(&self) {
         self.is_interrupted.store(true, Ordering::Relaxed);
         for connection in self.open().values() {
@@ -149,7 +149,7 @@ impl Connections {
         }
     }
 
-    /// Ends the connections: idle readers see the end of their input, requests under way get their
+    /// Closes the connections: idle ones see the end of their input, current requests get their
     /// reply.
     pub(super) fn close(&self) {
         let open = core::mem::take(&mut *self.open());
@@ -162,8 +162,8 @@ impl Connections {
     }
 }
 
-/// Closes the connection that has been idle for longest, if for [`DISPLACED_AFTER`]; `false` if none
-/// has.
+/// Closes the connection that has been idle for longest, if for at least [`DISPLACED_AFTER`];
+/// returns `false` if there is none.
 fn displace_idle(open: &mut BTreeMap<usize, Connection>) -> bool {
     let idle = open.iter().filter_map(|(id, connection)| {
         let since = (*lock(&connection.idle_since))?;
@@ -194,20 +194,22 @@ fn prepare(stream: &UnixStream, place: Place) -> io::Result<()> {
         Place::Any => IDLE_TIMEOUT,
         Place::Reserved => RESERVED_TIMEOUT,
     };
-    // Some systems hand the listener's mode on.
+    // Some systems inherit the listener's mode.
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))
 }
 
-/// The file's mode keeps others out already; this holds where the mode does not.
+/// Returns whether the client may control the node. The mode of the socket file keeps other users
+/// out already; this check also works where the mode is not enforced.
 #[cfg(target_os = "linux")]
 fn is_allowed(stream: &UnixStream) -> bool {
     let peer = rustix::net::sockopt::socket_peercred(stream);
     peer.is_ok_and(|peer| may_control(peer.uid, rustix::process::geteuid()))
 }
 
-/// The user who runs the node, and the superuser, who could do anything to it anyway.
+/// Returns whether a user may control the node: its own user, and root, which could do anything to
+/// it anyway.
 #[cfg(target_os = "linux")]
 fn may_control(peer: rustix::process::Uid, own: rustix::process::Uid) -> bool {
     peer == own || peer.is_root()
@@ -251,7 +253,7 @@ fn serve(
     }
 }
 
-/// A handler for a place.
+/// Handler at a place.
 struct Placed<'h> {
     handler: &'h dyn Handler,
     place: Place,

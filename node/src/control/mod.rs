@@ -1,16 +1,17 @@
-//! The control socket: how the other commands reach a running node.
+//! Control socket, through which the other commands reach a running node.
 //!
-//! A Unix domain socket, mode 0600, that takes one JSON [`Request`] a line and answers with one
-//! JSON line: `{"ok":true,"result":…}` or `{"ok":false,"error":"…"}`.
+//! A Unix domain socket with mode 0600 that takes one JSON [`Request`] per line and answers with
+//! one JSON line: `{"ok":true,"result":…}` or `{"ok":false,"error":"…"}`.
 //!
 //! Invariants:
 //! - Only processes of the node's own user, or root, get an answer.
-//! - A line is at most [`MAX_LINE_BYTES`] long in either direction, and at most
-//!   [`MAX_CONNECTIONS`] connections are open, and [`RESERVED_CONNECTIONS`] for the status and to stop:
-//!   neither side holds more than that.
+//! - A line is at most [`MAX_LINE_BYTES`] long in either direction, and at most [`MAX_CONNECTIONS`]
+//!   connections are open, plus [`RESERVED_CONNECTIONS`] for status and stop requests: neither side
+//!   holds more than that.
 //! - Work for a request ends when its connection is closed.
-//! - Requests are read and answered on threads of their own; the event loop never waits for one.
-//! - A socket is replaced only by who holds its lock and only if nobody answers on it.
+//! - Requests are read and answered on separate threads; the event loop never waits for one.
+//! - A socket is replaced only by a process that holds its lock, and only if no process answers on
+//!   it.
 
 mod chain;
 mod chain_status;

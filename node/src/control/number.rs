@@ -1,15 +1,16 @@
-//! Numbers in JSON: one type for each concept.
+//! JSON encoding of numbers: one type for each concept.
 //!
-//! Heights, times, chain ids and difficulties are JSON numbers while every reader holds them exactly,
-//! that is below 2^53, and decimal strings beyond. Amounts are decimal strings always.
+//! Heights, times, chain ids and difficulties are JSON numbers while every reader holds them
+//! exactly, that is below 2^53, and decimal strings from there on. Amounts are always decimal
+//! strings.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// The first integer that some readers round.
+/// Smallest integer from which some readers round.
 const EXACT: u64 = 1 << 53;
 
-/// Returns a decimal number as JSON.
+/// Returns a decimal number as JSON: a number below 2^53, else a string.
 #[must_use]
 pub fn number(text: &str) -> Value {
     match text.parse::<u64>() {
@@ -34,7 +35,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<String, 
     }
 }
 
-/// The same for numbers that may be absent.
+/// Same encoding for optional numbers.
 pub(super) mod optional {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
     use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What is said over the control socket.
+//! Requests and replies of the control socket.
 
 use super::chain_status::ChainReply;
 use core::sync::atomic::AtomicBool;
@@ -8,180 +8,179 @@ use std::sync::Arc;
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use serde::{Deserialize, Serialize};
 
-/// The longest request or reply, its newline included.
+/// Maximum length in bytes of a request or reply, including its newline.
 pub const MAX_LINE_BYTES: usize = 4 << 20;
-/// Bytes of atoms, in stored form, that one [`ListReply`] carries at most; the rest is asked for
-/// from [`ListReply::next`]. In hex they stay well below [`MAX_LINE_BYTES`].
+/// Maximum number of bytes of atoms, in stored form, in one [`ListReply`]; the next request starts
+/// at [`ListReply::next`]. In hex they stay well below [`MAX_LINE_BYTES`].
 pub const MAX_LIST_REPLY_BYTES: usize = 1 << 20;
-/// Seconds that all fetches of an evaluation take together at most, unless the request says another
-/// number.
+/// Default maximum of seconds for all fetches of an evaluation together.
 pub const EVAL_FETCH_SECONDS: u64 = 30;
 
-/// One request; `{"cmd": "status"}` and so on.
+/// Request; `{"cmd": "status"}` and so on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// How the node is doing: [`StatusReply`].
+    /// Returns the status of the node: [`StatusReply`].
     Status {},
-    /// Whom it knows: a list of [`PeerReply`].
+    /// Lists known peers: a list of [`PeerReply`].
     Peers {},
-    /// One atom, fetched if need be: [`AtomReply`].
+    /// Returns one atom, fetched if necessary: [`AtomReply`].
     Get {
-        /// Its id, in hex.
+        /// Id in hex.
         id: String,
     },
-    /// The atoms of a chain, as many as fit: [`ListReply`].
+    /// Returns as many atoms of a list as fit: [`ListReply`].
     GetList {
-        /// The id of the first, in hex.
+        /// Id of the first atom in hex.
         id: String,
     },
-    /// Keeps atoms: [`PutReply`].
+    /// Stores atoms: [`PutReply`].
     Put {
-        /// Their stored forms, in hex.
+        /// Stored forms of the atoms in hex.
         atoms: Vec<String>,
     },
-    /// Tells the closest peer, now and again, that this node has an atom: null.
+    /// Advertises an atom to the closest peers periodically: null.
     Advertise {
-        /// Its id, in hex.
+        /// Id in hex.
         id: String,
-        /// Whether the whole chain that starts there is meant.
+        /// `true` to advertise the whole list that starts with the atom.
         #[serde(default)]
         list: bool,
-        /// Seconds until it stops; without them it goes on.
+        /// Seconds until the advertisement ends; indefinite if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_seconds: Option<u64>,
     },
-    /// Objects that are advertised for users: a list of [`AdvertisementReply`].
+    /// Lists the objects that users advertise: a list of [`AdvertisementReply`].
     Advertised {},
-    /// Ends an advertisement: whether there was one.
+    /// Ends an advertisement: `true` if there was one.
     Withdraw {
-        /// Its id, in hex.
+        /// Id in hex.
         id: String,
     },
-    /// Removes a peer: whether it was known.
+    /// Removes a peer: `true` if it was known.
     RemovePeer {
-        /// Its public key, in hex.
+        /// Public key in hex.
         key: String,
-        /// Whether its packets are dropped from now on.
+        /// `true` to drop its packets from now on.
         #[serde(default)]
         ban: bool,
     },
-    /// Ends a ban: whether there was one.
+    /// Ends a ban: `true` if there was one.
     UnbanPeer {
-        /// The public key, in hex.
+        /// Public key in hex.
         key: String,
     },
-    /// Says hello to an address: the address that it stands for, as text.
+    /// Starts a handshake with an address: the resolved address as text.
     Connect {
         /// `host:port` or `[ipv6]:port`.
         address: String,
     },
     /// Evaluates one expression over the node's storage: [`EvalReply`].
     Eval {
-        /// Its text.
+        /// Text of the expression.
         source: String,
-        /// The meter's limit; without it there is none.
+        /// Limit of the meter; no limit if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
-        /// Seconds for all of its fetches together; without it [`EVAL_FETCH_SECONDS`].
+        /// Maximum of seconds for all fetches together; [`EVAL_FETCH_SECONDS`] if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fetch_seconds: Option<u64>,
     },
-    /// Who is known to have an atom: a list of [`ProviderReply`].
+    /// Lists known providers of an atom: a list of [`ProviderReply`].
     Providers {
-        /// Its id, in hex.
+        /// Id in hex.
         id: String,
     },
-    /// A block: [`BlockReply`](super::BlockReply).
+    /// Returns a block: [`BlockReply`](super::BlockReply).
     Block {
         /// `head`, a height, or an id in hex.
         at: String,
-        /// How many of its transactions are listed.
+        /// Number of its transactions to list.
         #[serde(default)]
         transactions: u32,
-        /// How many come before those.
+        /// Number of its transactions to skip.
         #[serde(default)]
         skip: u32,
     },
-    /// Blocks, from one backwards: a list of [`BlockReply`](super::BlockReply).
+    /// Returns blocks from one backwards: a list of [`BlockReply`](super::BlockReply).
     Blocks {
-        /// The first: `head`, a height, or an id in hex.
+        /// First block: `head`, a height, or an id in hex.
         from: String,
-        /// How many.
+        /// Number of blocks.
         count: u32,
     },
-    /// An account as of the head: [`AccountReply`](super::AccountReply).
+    /// Returns an account as of the head: [`AccountReply`](super::AccountReply).
     Account {
-        /// Its key in hex, or `me`.
+        /// Key in hex, or `me`.
         account: String,
     },
-    /// Who validates, and when: [`ValidatorsReply`](super::ValidatorsReply).
+    /// Returns validators and proposer schedule: [`ValidatorsReply`](super::ValidatorsReply).
     Validators {
-        /// How many slots of the schedule.
+        /// Number of slots of the schedule.
         slots: u32,
     },
-    /// Takes a signed transaction, stores, advertises and announces it:
-    /// [`SendReply`](super::SendReply).
+    /// Stores, advertises and announces a signed transaction: [`SendReply`](super::SendReply).
     SendTransaction {
-        /// Its id, in hex.
+        /// Id of the transaction in hex.
         id: String,
-        /// Its atoms in stored form, in hex.
+        /// Its atoms in stored form in hex.
         atoms: Vec<String>,
-        /// Whether it is only checked.
+        /// `true` to only check it.
         #[serde(default)]
         dry_run: bool,
-        /// Whether it is sent even to a public key that is known as a relay key.
+        /// `true` to send it even to a public key that is known as a relay key.
         #[serde(default, skip_serializing_if = "core::ops::Not::not")]
         force: bool,
     },
-    /// Takes a transaction again that is known here or to a peer, advertises and announces it:
+    /// Advertises and announces a transaction again that this node or a peer has:
     /// [`SendReply`](super::SendReply).
     ResendTransaction {
-        /// Its id, in hex.
+        /// Id of the transaction in hex.
         id: String,
     },
-    /// What a transaction says: [`TransactionReply`](super::TransactionReply).
+    /// Returns the contents of a transaction: [`TransactionReply`](super::TransactionReply).
     Transaction {
-        /// Its id, in hex.
+        /// Id of the transaction in hex.
         id: String,
     },
-    /// Where a transaction is: [`TransactionStatusReply`](super::TransactionStatusReply).
+    /// Returns the state of a transaction:
+    /// [`TransactionStatusReply`](super::TransactionStatusReply).
     TransactionStatus {
-        /// Its id, in hex.
+        /// Id of the transaction in hex.
         id: String,
-        /// Seconds to wait until it is in a block, or until that is safe.
+        /// Maximum of seconds to wait until it is in a block, or until that block is safe.
         #[serde(default)]
         wait_seconds: u64,
-        /// Whether to wait until its block is safe.
+        /// `true` to wait until its block is safe.
         #[serde(default)]
         until_safe: bool,
     },
-    /// Forks of the chain, and the operator's decisions: [`ForksReply`](super::ForksReply).
+    /// Returns forks of the chain, and the operator's decisions: [`ForksReply`](super::ForksReply).
     Forks {},
     /// Prefers the branch through a block to all others: [`ForksReply`](super::ForksReply).
     AdoptFork {
-        /// The block's id, in hex.
+        /// Id of the block in hex.
         id: String,
     },
-    /// Allows no branch through a block: [`ForksReply`](super::ForksReply).
+    /// Rejects all branches through a block: [`ForksReply`](super::ForksReply).
     AvoidBlock {
-        /// The block's id, in hex.
+        /// Id of the block in hex.
         id: String,
     },
-    /// A proof of an account as of the head, as `astreum proof verify` takes it.
+    /// Returns a proof of an account as of the head, in the format of `astreum proof verify`.
     ProveAccount {
-        /// Its key in hex, or `me`.
+        /// Key in hex, or `me`.
         account: String,
     },
-    /// Damaged files that cold storage has set aside: a list of [`SetAsideReply`].
+    /// Lists damaged files that cold storage has set aside: a list of [`SetAsideReply`].
     Damaged {
-        /// The absolute path of the directory that is meant. A node with another one refuses.
+        /// Absolute path of the cold storage directory. A node with another one refuses.
         directory: String,
-        /// Whether they are removed, with the lists of atoms lost in them.
+        /// `true` to remove them, with the lists of atoms lost in them.
         #[serde(default)]
         clear: bool,
     },
-    /// Stops the node: null, as soon as it has begun.
+    /// Stops the node: null, as soon as the shutdown has begun.
     Stop {},
 }
 
@@ -190,30 +189,31 @@ pub enum Request {
 pub struct SetAsideReply {
     /// Number of the incident.
     pub number: u64,
-    /// Names of the files below `damaged`, the report aside.
+    /// Names of the files below `damaged`, without the report.
     pub files: Vec<String>,
-    /// Their length in bytes.
+    /// Total length in bytes.
     pub bytes: u64,
     /// Kinds and places of the damage.
     pub problems: Vec<String>,
-    /// Atoms that are still missing and whose ids are known.
+    /// Number of atoms that are still missing and whose ids are known.
     pub missing: u64,
-    /// Atoms or parts of files that were lost without a known id.
+    /// Number of atoms or parts of files that were lost without a known id.
     pub unknown: u64,
 }
 
-/// What a handler says when it cannot do what was asked.
+/// Error of a request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ErrorReply {
-    /// Why, and what to do.
+    /// Reason and advice.
     pub error: String,
-    /// The atom that nobody had, in hex, where that is the reason.
+    /// Id of the atom that was not found, in hex, if that is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
-    /// Whether a list is too large to be fetched as one; its atoms can be asked for one by one.
+    /// `true` if a list is too large to be fetched as a whole; its atoms can be requested one by
+    /// one.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub too_large: bool,
-    /// Whether the node is shutting down, so that there is no answer.
+    /// `true` if the node is shutting down, so that there is no answer.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub stopping: bool,
 }
@@ -230,7 +230,7 @@ impl<T: Into<String>> From<T> for ErrorReply {
 }
 
 impl ErrorReply {
-    /// The atom is not here and nobody who was asked had it.
+    /// Creates the error for an atom that was found neither here nor at any asked peer.
     #[must_use]
     pub fn missing(id: &AtomId) -> Self {
         Self {
@@ -242,88 +242,89 @@ impl ErrorReply {
     }
 }
 
-/// The reply to one request: a result of the kind that the request names.
+/// Reply to one request: a result of the kind that the request documents.
 pub type Reply = Result<serde_json::Value, ErrorReply>;
 
-/// Answers requests; called on the control socket's threads, several at a time.
+/// Handler of requests; called on the control socket's threads, several at a time.
 pub trait Handler: Send + Sync {
-    /// Answers one request. May wait, but not for ever; once `gone` is set, the caller has closed
-    /// its connection or the node stops, and the answer is of no use.
+    /// Answers one request. May wait for a bounded time; once `gone` is set, the caller has closed
+    /// its connection or the node stops, and the answer is not needed.
     fn handle(&self, request: Request, gone: &Arc<AtomicBool>) -> Reply;
 }
 
-/// How a node is doing.
+/// Status of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct StatusReply {
-    /// The version of the program.
+    /// Version of the program.
     pub version: String,
-    /// The relay's public key, in hex.
+    /// Public key of the relay in hex.
     pub public_key: String,
-    /// The socket's own address.
+    /// Local address of the socket.
     pub listen_address: String,
-    /// The address that others are told, once it is known.
+    /// Address that other nodes are told, once it is known.
     pub advertised_address: Option<String>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
-    /// Identifier of the chain.
+    /// Chain id.
     pub chain_id: u64,
-    /// How many peers are known.
+    /// Number of known peers.
     pub peers: u64,
-    /// How many atoms are in the hot store.
+    /// Number of atoms in the hot store.
     pub hot_atoms: u64,
-    /// Bytes they take.
+    /// Size in bytes of those atoms.
     pub hot_bytes: u64,
-    /// Bytes they may take.
+    /// Maximum size in bytes of the hot store.
     pub hot_limit_bytes: u64,
-    /// Whether a `put` survives a restart.
+    /// `true` if a `put` survives a restart.
     pub durable: bool,
-    /// Whether cold storage refuses writes; why is in `problems`.
+    /// `true` if cold storage refuses writes; `problems` states the reason.
     #[serde(default)]
     pub refuses_writes: bool,
-    /// How many atoms and lists are advertised.
+    /// Number of advertised atoms and lists.
     pub advertisements: u64,
-    /// Difficulty that this node asks of messages.
+    /// Proof of work that this node requires of messages, in leading zero bits.
     pub difficulty: u8,
-    /// Id of the chain's head, in hex, if there is one.
+    /// Id of the chain's head in hex, if there is one.
     pub latest_block: Option<String>,
-    /// The configured seeds.
+    /// Configured seeds.
     #[serde(default)]
     pub seeds: Vec<SeedReply>,
-    /// Seconds since the time of the chain's head, if there is one.
+    /// Seconds since the timestamp of the chain's head, if there is one.
     #[serde(default)]
     pub head_age_seconds: Option<u64>,
-    /// The chain that is followed.
+    /// Status of the chain.
     #[serde(default)]
     pub chain: ChainReply,
-    /// The validator, if this node is one.
+    /// Status of the validator, if this node is one.
     #[serde(default)]
     pub validator: Option<ProducerReply>,
-    /// What is configured and may not be what its owner wants, a sentence each.
+    /// Configuration that is valid but possibly unintended, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// Counters, by name.
+    /// Counters by name.
     pub counters: BTreeMap<String, u64>,
-    /// What an operator has to see to.
+    /// Problems that an operator has to act on.
     #[serde(default)]
     pub problems: Vec<String>,
-    /// Whether blocks are not produced, or not stored, although they should be; `problems` says why.
+    /// `true` if blocks are not produced, or not stored, although they should be; `problems` states
+    /// the reason.
     #[serde(default)]
     pub halted: bool,
 }
 
-/// A configured seed.
+/// Configured seed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SeedReply {
-    /// Its name and port.
+    /// Name and port.
     pub name: String,
-    /// The addresses that the name has.
+    /// Addresses of the name.
     pub addresses: Vec<String>,
-    /// Reason why the last lookup found no address.
+    /// Reason the last lookup found no address.
     pub error: Option<String>,
 }
 
 impl SeedReply {
-    /// Returns the line for people.
+    /// Returns a human-readable line.
     #[must_use]
     pub fn line(&self) -> String {
         let is_address = self.addresses == [self.name.as_str()];
@@ -338,97 +339,97 @@ impl SeedReply {
     }
 }
 
-/// How a validator is doing.
+/// Status of a validator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProducerReply {
-    /// Its public key, in hex.
+    /// Public key in hex.
     pub public_key: String,
-    /// What it is doing, or why it waits.
+    /// Current activity, or the reason it waits.
     pub activity: String,
-    /// Whether it makes no blocks although it should; `problems` says why.
+    /// `true` if it produces no blocks although it should; `problems` states the reason.
     pub halted: bool,
-    /// Blocks that it made since it started.
+    /// Number of blocks produced since the start.
     pub blocks_made: u64,
-    /// Blocks that were not found in time.
+    /// Number of missed slots: blocks whose proof of work was not found in time.
     pub blocks_late: u64,
-    /// Transactions in the mempool.
+    /// Number of transactions in the mempool.
     pub pool_transactions: u64,
-    /// Those of them that wait for data.
+    /// Number of them that wait for data.
     #[serde(default)]
     pub pool_waiting: u64,
-    /// Their bytes.
+    /// Total size in bytes of the transactions in the mempool.
     pub pool_bytes: u64,
-    /// Transactions that were refused.
+    /// Number of rejected transactions.
     pub refused: u64,
-    /// The latest of those, newest last.
+    /// Latest rejected transactions, newest last.
     pub refusals: Vec<RefusalReply>,
 }
 
-/// A transaction that was refused.
+/// Rejected transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RefusalReply {
-    /// Its id, in hex.
+    /// Id of the transaction in hex.
     pub id: String,
-    /// Why.
+    /// Reason of the rejection.
     pub reason: String,
 }
 
-/// A peer.
+/// Peer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PeerReply {
-    /// Its public key, in hex.
+    /// Public key in hex.
     pub public_key: String,
-    /// Where it is reached.
+    /// Address that it is reached at.
     pub address: String,
-    /// Leading bits that its key shares with ours.
+    /// Number of leading bits that its key shares with this node's.
     pub bucket: u16,
     /// Seconds since its last sign of life.
     pub last_seen_seconds: u64,
-    /// Whether it showed that it receives at its address.
+    /// `true` if its address is validated.
     pub proven: bool,
-    /// Whether it says that it validates.
+    /// `true` if it states that it validates.
     pub is_validator: bool,
-    /// Difficulty that it asks of messages.
+    /// Proof of work that it requires of messages, in leading zero bits.
     pub difficulty: u8,
-    /// The head that it named last, in hex.
+    /// Head that it announced last, in hex.
     pub latest_block: Option<String>,
-    /// How many bad blocks it has offered.
+    /// Number of bad blocks that it has offered.
     #[serde(default)]
     pub bad_blocks: u64,
 }
 
-/// Something that is advertised.
+/// Advertised object.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AdvertisementReply {
-    /// Its id, in hex.
+    /// Id in hex.
     pub id: String,
-    /// Whether it is a whole list.
+    /// `true` if it is a whole list.
     pub list: bool,
-    /// Seconds until it ends; null until it is withdrawn.
+    /// Seconds until it ends; null if indefinite.
     pub expires_seconds: Option<u64>,
 }
 
-/// Somebody who has an atom.
+/// Provider of an atom.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProviderReply {
-    /// Its public key, in hex.
+    /// Public key in hex.
     pub public_key: String,
-    /// Where it is reached.
+    /// Address that it is reached at.
     pub address: String,
-    /// Seconds until it is forgotten.
+    /// Seconds until the provider record expires.
     pub expires_seconds: u64,
 }
 
-/// An atom.
+/// Atom.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AtomReply {
-    /// Its id, in hex.
+    /// Id in hex.
     pub id: String,
     /// `symbol`, `bytes` or `list`.
     pub kind: String,
-    /// The id of the next atom, in hex.
+    /// Id of the next atom in hex.
     pub next: String,
-    /// Its data, in hex.
+    /// Data in hex.
     pub data: String,
 }
 
@@ -448,38 +449,38 @@ impl From<&Atom> for AtomReply {
     }
 }
 
-/// Some of a chain's atoms.
+/// Part of a list's atoms.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ListReply {
-    /// Their stored forms, in hex, in order.
+    /// Stored forms of the atoms in hex, in order.
     pub atoms: Vec<String>,
-    /// Where to go on, in hex; 64 zeros at the chain's end.
+    /// Id of the atom to continue from, in hex; 64 zeros at the end of the list.
     pub next: String,
 }
 
-/// Atoms that were kept.
+/// Stored atoms.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PutReply {
-    /// Their ids, in hex, in order.
+    /// Ids in hex, in order.
     pub ids: Vec<String>,
-    /// Whether they survive a restart of the node.
+    /// `true` if the atoms survive a restart of the node.
     pub durable: bool,
 }
 
-/// What an expression gave.
+/// Result of an evaluation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct EvalReply {
-    /// The value as text.
+    /// Value as text.
     pub text: String,
-    /// The value exactly: `{"sym": …}`, `{"bytes": hex}` or `{"list": […]}`.
+    /// Value as exact JSON: `{"sym": …}`, `{"bytes": hex}` or `{"list": […]}`.
     pub expr: serde_json::Value,
-    /// What the meter charged.
+    /// Cost charged by the meter.
     pub used: u64,
-    /// Whether the value is an error.
+    /// `true` if the value is an error.
     pub is_error: bool,
 }
 
-/// Lower-case hex.
+/// Returns lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
@@ -489,7 +490,7 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes that hex digits of either case stand for.
+/// Decodes hex digits of either case; `None` if they are malformed.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -501,7 +502,7 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(byte).collect()
 }
 
-/// The line, without its newline, that answers a line with a request.
+/// Returns the line, without its newline, that answers a request line.
 pub fn answer_line(handler: &dyn Handler, line: &[u8], gone: &Arc<AtomicBool>) -> String {
     let reply = match serde_json::from_slice(line) {
         Ok(request) => handler.handle(request, gone),
@@ -534,7 +535,7 @@ pub(super) fn reply_line(reply: &Reply) -> String {
     value.to_string()
 }
 
-/// What a reply line says.
+/// Contents of a reply line.
 #[derive(Deserialize)]
 struct ReplyLine {
     ok: bool,

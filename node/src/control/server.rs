@@ -1,4 +1,4 @@
-//! Listening on the control socket.
+//! Server of the control socket.
 
 use core::fmt;
 use core::time::Duration;
@@ -19,38 +19,38 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::connections::Connections;
 use super::protocol::Handler;
 
-/// The longest path of a socket. The system's limit where it is lowest, on BSD, is 103.
+/// Maximum length in bytes of a socket path. The lowest limit of a system, on BSD, is 103.
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// How often the socket is looked for at its path.
+/// Interval between checks that the socket still exists at its path.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Times that a lock is tried again, and the pauses between.
+/// Number of retries for a lock, and the pause between them.
 const LOCK_TRIES: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// The first token of a connection.
+/// First token of a connection.
 const CONNECTIONS: usize = 2;
 
-/// Why the control socket could not be opened.
+/// Reason the control socket could not be opened.
 #[derive(Debug)]
 pub enum ServerError {
-    /// Another node has it.
+    /// Another node uses it.
     InUse {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
     },
-    /// Something that is no socket stands in its place.
+    /// The path exists and is not a socket.
     NotASocket {
-        /// The path.
+        /// Path that was configured.
         socket: PathBuf,
     },
-    /// The system refused.
+    /// A system call failed.
     Io {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What was tried.
+        /// Operation that failed.
         attempt: &'static str,
-        /// How it failed.
+        /// Error of the system.
         error: io::Error,
     },
 }
@@ -85,7 +85,7 @@ impl fmt::Display for ServerError {
 
 impl core::error::Error for ServerError {}
 
-/// What to do where another place would help.
+/// Returns advice for errors that another path would avoid.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied
@@ -99,7 +99,7 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// An open control socket. Dropping it, or [`Server::stop`], closes and removes it. A socket that is
+/// Open control socket. Dropping it, or [`Server::stop`], closes and removes it. A socket that is
 /// removed meanwhile is created again.
 #[derive(Debug)]
 pub struct Server {
@@ -110,7 +110,7 @@ pub struct Server {
     connections: Arc<Connections>,
 }
 
-/// The socket file as it was created, and its lock, held for as long as the socket is this node's.
+/// Inode of the created socket file, and its lock, held as long as the socket belongs to this node.
 #[derive(Debug)]
 struct Held {
     inode: Option<u64>,
@@ -118,7 +118,7 @@ struct Held {
 }
 
 impl Held {
-    /// The lock, if its file is still at this path.
+    /// Returns the lock if its file still exists at this path.
     fn lock_at(&self, path: &Path) -> Option<File> {
         let at_path = fs::symlink_metadata(path).ok()?;
         let held = self.lock.metadata().ok()?;
@@ -127,7 +127,7 @@ impl Held {
     }
 }
 
-/// The listener at the socket.
+/// Listener at the socket.
 struct Endpoint {
     socket: PathBuf,
     listener: UnixListener,
@@ -169,8 +169,8 @@ impl Endpoint {
         registry.register(&mut source, LISTENER, Interest::READABLE)
     }
 
-    /// Creates the socket again if it was removed: a node that cannot be reached can be neither asked
-    /// nor stopped.
+    /// Creates the socket again if it was removed: without it the node could be neither queried nor
+    /// stopped.
     fn renew_if_removed(&mut self, poll: &Poll) {
         if inode(&self.socket).is_some() {
             return;
@@ -208,10 +208,10 @@ fn lock_held(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
 }
 
 impl Server {
-    /// Opens `socket` and answers on it with `handler`.
+    /// Opens `socket` and answers its requests with `handler`.
     ///
     /// # Errors
-    /// When another node has it, its directory cannot be made, or the system refuses.
+    /// Fails if another node uses it, if its directory cannot be created, or if the system refuses.
     pub fn start(socket: &Path, handler: Arc<dyn Handler>) -> Result<Self, ServerError> {
         let failed = |attempt| {
             move |error| ServerError::Io {
@@ -246,12 +246,12 @@ impl Server {
         })
     }
 
-    /// Ends what waits or computes for requests, now and later.
+    /// Ends all waits and computations of current and future requests.
     pub fn interrupt(&self) {
         self.connections.interrupt();
     }
 
-    /// Takes no more requests, lets those that are being answered finish, and removes the socket.
+    /// Accepts no more requests, lets current ones finish, and removes the socket.
     pub fn stop(self) {
         drop(self);
     }
@@ -270,7 +270,7 @@ impl Drop for Server {
     }
 }
 
-/// Refuses what cannot become a socket, before anything is made for it.
+/// Rejects a path that cannot become a socket, before anything is created for it.
 fn check_place(socket: &Path) -> Result<(), ServerError> {
     if let Err(error) = SocketAddr::from_pathname(socket) {
         let error = too_long(socket).unwrap_or(error);
@@ -288,7 +288,7 @@ fn check_place(socket: &Path) -> Result<(), ServerError> {
     }
 }
 
-/// What is wrong with a path that is too long for a socket.
+/// Returns the error for a path that is too long for a socket.
 pub(super) fn too_long(socket: &Path) -> Option<io::Error> {
     let len = socket.as_os_str().len();
     (len > MAX_PATH_BYTES).then(|| {
@@ -305,14 +305,15 @@ fn lock_path(socket: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Whether a process has the lock of a socket.
+/// Returns whether a process holds the lock of a socket.
 pub(super) fn is_locked(socket: &Path) -> bool {
     let file = File::open(lock_path(socket));
-    // Held for a moment, which a node that starts waits for.
+    // The shared lock is held only for a moment; a starting node retries.
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Takes the lock that entitles a process to replace the socket. It is released with the process.
+/// Takes the lock that entitles a process to replace the socket. It is released when the process
+/// ends.
 fn lock(socket: &Path) -> Result<File, ServerError> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).write(true).mode(0o600);
@@ -327,7 +328,7 @@ fn lock(socket: &Path) -> Result<File, ServerError> {
         if !matches!(locked, Err(TryLockError::WouldBlock)) {
             break;
         }
-        // Perhaps by a command that only looks.
+        // Perhaps held by a command that only checks it.
         thread::sleep(LOCK_PAUSE);
         locked = file.try_lock();
     }
@@ -340,7 +341,7 @@ fn lock(socket: &Path) -> Result<File, ServerError> {
     }
 }
 
-/// Removes a socket that a process left behind; one that answers, or is none, is left alone.
+/// Removes a socket that a process left behind; fails if it still answers or is not a socket.
 fn remove_stale(socket: &Path) -> Result<(), ServerError> {
     let Ok(metadata) = fs::symlink_metadata(socket) else {
         return Ok(());
@@ -386,14 +387,14 @@ fn listen(
         for event in events.iter().filter(|event| event.is_write_closed()) {
             connections.closed_by_peer(event.token());
         }
-        // Until it would block: the poll tells of new connections once.
+        // Accepts until it would block: the poll reports new connections only once.
         loop {
             match endpoint.listener.accept() {
                 Ok((stream, _)) => connections.admit(poll.registry(), stream, handler),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    // Out of descriptors, say: the connection stays queued, so look again soon.
+                    // Out of descriptors, for instance: the connection stays queued, so retry soon.
                     if let Some(more) = crate::log::limited("control socket") {
                         log::warn!("control socket: {error}{more}");
                     }
@@ -429,7 +430,8 @@ mod tests {
         }
     }
 
-    /// Answers evaluations when their callers are gone, and counts those under way.
+    /// Handler that answers `Peers` requests once their callers are gone, and counts those in
+    /// progress.
     #[derive(Default)]
     struct Patient {
         under_way: AtomicUsize,
@@ -592,7 +594,7 @@ mod tests {
                 assert_eq!(client.request::<String>(&request).unwrap(), "done");
             }
         }
-        // Reserved connections that say nothing end soon.
+        // Silent reserved connections end soon.
         let silent: Vec<UnixStream> = (0..RESERVED_CONNECTIONS)
             .map(|_| UnixStream::connect(&socket).unwrap())
             .collect();
@@ -612,7 +614,7 @@ mod tests {
         let directory = Scratch::new("unreachable");
         let (socket, server) = start(directory.path());
         let client = Client::new(&socket, Duration::from_secs(60));
-        // The listener is gone for good, the lock is held.
+        // The listener is gone permanently, but the lock is held.
         let held = lock_held(&server.held).lock.try_clone().unwrap();
         server.stop();
         let asked = || client.request::<String>(&Request::Status {});

@@ -1,4 +1,4 @@
-//! 8 lanes of 32 bits: AVX2.
+//! Eight lanes of 32 bits: AVX2.
 
 use super::kernel::{
     BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, MIXED, ROOT, SCHEDULE, WHOLE, flags, kernel,
@@ -48,7 +48,7 @@ fn rotate_right<const BITS: i32>(v: Vector) -> Vector {
     _mm256_or_si256(left, right)
 }
 
-/// The low three bytes of `word` after the highest of `before`.
+/// Returns the low three bytes of `word`, preceded by the highest byte of `before`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn shifted_in(word: Vector, before: Vector) -> Vector {
@@ -58,14 +58,14 @@ fn shifted_in(word: Vector, before: Vector) -> Vector {
     )
 }
 
-/// `yes` where `mask` is all ones, `no` where it is zero.
+/// Returns `yes` in lanes where `mask` is all ones, `no` where it is zero.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn select(mask: Vector, yes: Vector, no: Vector) -> Vector {
     _mm256_blendv_epi8(no, yes, mask)
 }
 
-/// The words of the lanes' blocks, word by word.
+/// Returns the blocks by columns: each vector holds one word of every lane's block.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn columns(blocks: &[[u8; BLOCK_BYTES]; LANES]) -> [Vector; 16] {
@@ -78,14 +78,14 @@ fn columns(blocks: &[[u8; BLOCK_BYTES]; LANES]) -> [Vector; 16] {
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
-/// The lanes' hashes from their words.
+/// Returns the hash of each lane, given its words by columns.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rows(words: &Hashes) -> [[u8; 32]; LANES] {
     bytemuck::cast(transposed(words))
 }
 
-/// Rows to columns, 8 words each: pairs of words, pairs of those, then halves of a register.
+/// Transposes 8 × 8 words: pairs of words, then pairs of those, then halves of a register.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transposed(rows: &[Vector; 8]) -> [Vector; 8] {
@@ -104,7 +104,7 @@ fn transposed(rows: &[Vector; 8]) -> [Vector; 8] {
     ]
 }
 
-/// In each half of four registers, rows of four words to columns.
+/// Transposes 4 × 4 words in each half of the four registers.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn quads([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {

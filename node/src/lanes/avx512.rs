@@ -1,4 +1,4 @@
-//! 16 lanes of 32 bits: AVX-512F.
+//! Sixteen lanes of 32 bits: AVX-512F.
 
 use super::kernel::{
     BLOCK_BYTES, CHUNK_END, CHUNK_START, IV, MIXED, ROOT, SCHEDULE, WHOLE, flags, kernel,
@@ -36,7 +36,7 @@ fn rotate_right<const BITS: i32>(v: Vector) -> Vector {
     _mm512_ror_epi32::<BITS>(v)
 }
 
-/// The low three bytes of `word` after the highest of `before`.
+/// Returns the low three bytes of `word`, preceded by the highest byte of `before`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn shifted_in(word: Vector, before: Vector) -> Vector {
@@ -46,22 +46,22 @@ fn shifted_in(word: Vector, before: Vector) -> Vector {
     )
 }
 
-/// `yes` where `mask` is one, `no` where it is zero.
+/// Returns the bits of `yes` where `mask` is one, the bits of `no` where it is zero.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn select(mask: Vector, yes: Vector, no: Vector) -> Vector {
-    // The table of `mask ? yes : no`.
+    // Truth table of `mask ? yes : no`.
     _mm512_ternarylogic_epi32::<0xca>(mask, yes, no)
 }
 
-/// The words of the lanes' blocks, word by word.
+/// Returns the blocks by columns: each vector holds one word of every lane's block.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn columns(blocks: &[[u8; BLOCK_BYTES]; LANES]) -> [Vector; 16] {
     transposed(bytemuck::cast(*blocks))
 }
 
-/// The lanes' hashes from their words.
+/// Returns the hash of each lane, given its words by columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn rows(words: &Hashes) -> [[u8; 32]; LANES] {
@@ -73,7 +73,7 @@ fn rows(words: &Hashes) -> [[u8; 32]; LANES] {
     rows.map(|[hash, _]| hash)
 }
 
-/// Rows to columns, 16 words each: pairs of words, pairs of those, then quarters of a register.
+/// Transposes 16 × 16 words: pairs of words, then pairs of those, then quarters of a register.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transposed(rows: [Vector; 16]) -> [Vector; 16] {
@@ -108,7 +108,7 @@ fn transposed(rows: [Vector; 16]) -> [Vector; 16] {
     ]
 }
 
-/// In each quarter of four registers, rows of four words to columns.
+/// Transposes 4 × 4 words in each quarter of the four registers.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn quads([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {
@@ -122,7 +122,7 @@ fn quads([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {
     ]
 }
 
-/// The first quarters of four registers, the second ones, and so on.
+/// Returns the first quarters of the four registers, then the second quarters, and so on.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn quarters([a, b, c, d]: [Vector; 4]) -> [Vector; 4] {

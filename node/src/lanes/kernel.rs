@@ -1,9 +1,9 @@
-//! What the widths have in common: the compression, the atoms of a trie node, and messages in
-//! general, for a vector of any number of 32-bit words.
+//! Code shared by all widths: the compression function, the ids of a trie node's atoms, and hashing
+//! of messages, for vectors of any number of 32-bit words.
 
 pub(super) const BLOCK_BYTES: usize = 64;
 
-/// First words of a hash's state.
+/// Initial state of a hash, in words.
 pub(super) const IV: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,
@@ -17,10 +17,10 @@ pub(super) const IV: [u32; 8] = [
 pub(super) const CHUNK_START: u32 = 1;
 pub(super) const CHUNK_END: u32 = 2;
 pub(super) const ROOT: u32 = 8;
-/// The flags of a message of one block.
+/// Flags of a message of one block.
 pub(super) const WHOLE: u32 = CHUNK_START | CHUNK_END | ROOT;
 
-/// Which word of the message each step of each round takes.
+/// Index of the message word used by each step of each round.
 pub(super) const SCHEDULE: [[usize; 16]; 7] = [
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
     [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8],
@@ -31,13 +31,13 @@ pub(super) const SCHEDULE: [[usize; 16]; 7] = [
     [11, 15, 5, 0, 1, 9, 8, 6, 14, 10, 2, 12, 3, 4, 7, 13],
 ];
 
-/// Which words of the state are mixed with one another, in the halves of a round.
+/// Indexes of the state words mixed by each step, for the two halves of a round.
 pub(super) const MIXED: [[[usize; 4]; 4]; 2] = [
     [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]],
     [[0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]],
 ];
 
-/// The flags of one block of a message of so many.
+/// Returns the flags of block number `block` of a message of `blocks` blocks.
 pub(super) const fn flags(block: usize, blocks: usize) -> u32 {
     let start = if block == 0 { CHUNK_START } else { 0 };
     let end = if block + 1 == blocks {
@@ -48,14 +48,15 @@ pub(super) const fn flags(block: usize, blocks: usize) -> u32 {
     start | end
 }
 
-/// Makes a width's functions. Where it stands there must be `Vector`, `LANES`, and `add`, `xor`,
-/// `rotate_right`, `shifted_in`, `select`, `columns` and `rows`, compiled for `$feature`.
+/// Generates the functions of one width. The invoking module must define `Vector`, `LANES`, and
+/// `add`, `xor`, `rotate_right`, `shifted_in`, `select`, `columns` and `rows`, compiled for
+/// `$feature`.
 macro_rules! kernel {
     ($feature:literal) => {
-        /// One lane each: the words of a hash.
+        /// Words of one hash per lane.
         type Hashes = [Vector; 8];
 
-        /// The ids of the atoms of one node in each lane.
+        /// Returns the ids of all atoms of the nodes, one node per lane.
         #[target_feature(enable = $feature)]
         pub(super) fn node_ids(nodes: &[&NodeInput; LANES]) -> [[[u8; 32]; LANES]; 5] {
             let [value_id, one_id, zero_id, key_id, type_id] = atoms(nodes);
@@ -68,17 +69,17 @@ macro_rules! kernel {
             ]
         }
 
-        /// The id of one node in each lane.
+        /// Returns the ids of the nodes, one node per lane.
         #[target_feature(enable = $feature)]
         pub(super) fn root_ids(nodes: &[&NodeInput; LANES]) -> [[u8; 32]; LANES] {
             let [.., type_id] = atoms(nodes);
             rows(&type_id)
         }
 
-        /// The ids of the value, child 1, child 0, key and type atoms of one node in each lane.
+        /// Returns the ids of the value, child 1, child 0, key and type atoms, one node per lane.
         ///
-        /// What all lanes have in common with most nodes, no value, no bits or no children, is not
-        /// hashed.
+        /// Parts that are empty in all lanes, as in most nodes the value, the bits or the children,
+        /// are not hashed.
         #[target_feature(enable = $feature)]
         fn atoms(nodes: &[&NodeInput; LANES]) -> [Hashes; 5] {
             let value_id = if nodes.iter().all(|node| node.value.len == 0) {
@@ -114,12 +115,12 @@ macro_rules! kernel {
             [value_id, one_id, zero_id, key_id, type_id]
         }
 
-        /// The hash of the data in each lane, and its length in bytes.
+        /// Returns the hash of the data in each lane, and its length in bytes.
         #[inline]
         #[target_feature(enable = $feature)]
         fn data_hash(inputs: &[&HashInput; LANES]) -> (Hashes, Vector) {
             let words = columns(&inputs.map(|input| input.block));
-            // The caller has seen to it that they are below 2^24.
+            // The caller has checked that the lengths are below 2^24.
             let lens = inputs.map(|input| u32::try_from(input.len).unwrap_or_default());
             let lens = vector(lens);
             let longest = inputs.iter().map(|input| input.len).max().unwrap_or(0);
@@ -137,11 +138,11 @@ macro_rules! kernel {
             (hashes, lens)
         }
 
-        /// The id of the atom with these parts; `lens` are below 2^24.
+        /// Returns the ids of the atoms with these parts; `lens` are below 2^24.
         ///
-        /// It is the hash of kind (1), data hash (32), next (32) and length (8), so that the words
-        /// of the message straddle those of its parts by a byte, and only one of its second block
-        /// is not zero.
+        /// An id is the hash of kind (1 byte), data hash (32), next (32) and length (8). The words
+        /// of the message are thus offset from the words of its parts by one byte, and only one
+        /// word of its second block is not zero.
         #[inline]
         #[target_feature(enable = $feature)]
         fn atom(kind: AtomKind, hash: &Hashes, next: &Hashes, lens: Vector) -> Hashes {
@@ -157,7 +158,7 @@ macro_rules! kernel {
             compress::<1>(&chain, &words, splat(9), CHUNK_END | ROOT)
         }
 
-        /// Hashes one message in each lane; all have this number of blocks.
+        /// Hashes one message in each lane; all have `blocks` blocks.
         #[target_feature(enable = $feature)]
         pub(super) fn hash(messages: &[&[u8]; LANES], blocks: usize) -> [[u8; 32]; LANES] {
             let mut chain = IV.map(splat);
@@ -178,7 +179,8 @@ macro_rules! kernel {
             rows(&chain)
         }
 
-        /// One block in each lane: `lens` bytes of `words`, of which those from `WORDS` on are zero.
+        /// Compresses one block in each lane: `lens` bytes of `words`, of which those from `WORDS`
+        /// on are zero.
         #[target_feature(enable = $feature)]
         fn compress<const WORDS: usize>(
             chain: &Hashes,
@@ -190,7 +192,7 @@ macro_rules! kernel {
             for (to, from) in v.iter_mut().zip(chain.iter().chain(&IV.map(splat)[..4])) {
                 *to = *from;
             }
-            // The counter of the only chunk is zero.
+            // The chunk counter is zero: there is only one chunk.
             v[14] = lens;
             v[15] = splat(flags);
             round::<WORDS, 0>(&mut v, words);
@@ -218,8 +220,8 @@ macro_rules! kernel {
             half_round::<WORDS, ROUND, 1>(v, words);
         }
 
-        /// Four mixings that do not need one another, step by step side by side: each alone is one
-        /// long chain.
+        /// Runs four independent mixing functions in step, so that the processor can overlap them:
+        /// each alone is one long dependency chain.
         #[inline]
         #[target_feature(enable = $feature)]
         #[expect(clippy::indexing_slicing, reason = "the constants are below 16")]
@@ -257,7 +259,7 @@ macro_rules! kernel {
             }
         }
 
-        /// The same hash in all lanes.
+        /// Returns the same hash in all lanes.
         #[inline]
         fn constant(hash: &[u8; 32]) -> Hashes {
             let mut words = [splat(0); 8];

@@ -1,14 +1,14 @@
-//! BLAKE3 of many short messages side by side, one message in each lane of a vector register.
+//! SIMD hashing: BLAKE3 of many short messages at once, one message per lane of a vector register.
 //!
-//! `blake3` itself hashes one long message with many lanes; a trie has many messages of one or two
-//! blocks instead. [`Lanes`] hashes sixteen of them at a time with AVX-512, eight with AVX2, and
-//! one after the other where the processor has neither.
+//! The `blake3` crate hashes one long message with many lanes; a trie has many messages of one or
+//! two blocks instead. [`Lanes`] hashes sixteen of them at a time with AVX-512F, eight with AVX2,
+//! and one at a time if the processor has neither.
 //!
 //! # Safety
-//! The only `unsafe` is the call of a function that is compiled for a processor feature. It is made
-//! when `std` has seen the feature on this processor, which is checked once, in [`Lanes::new`].
+//! The only `unsafe` is the call of a function that is compiled for a processor feature. Such a
+//! call is made only if `std` has detected the feature on this processor, once, in [`Lanes::new`].
 //!
-//! The tests compare every width with the scalar twin, [`Scalar`].
+//! The tests compare every width with the scalar implementation, [`Scalar`].
 
 #![cfg_attr(
     target_arch = "x86_64",
@@ -27,14 +27,16 @@ use astreum_core::trie::{BatchHasher, NodeIds, NodeInput, Scalar};
 #[cfg(target_arch = "x86_64")]
 use kernel::BLOCK_BYTES;
 
-/// A chunk: longer messages are left to `blake3`.
+/// Maximum length of a message for the lanes, in bytes: one BLAKE3 chunk. Longer messages are
+/// hashed by the `blake3` crate.
 #[cfg(target_arch = "x86_64")]
 const MAX_MESSAGE_BYTES: usize = 1_024;
-/// The lengths of longer values do not fit the three bytes that the lanes have for them.
+/// Limit on the length of values for the lanes, in bytes: from here on a length does not fit into
+/// the three bytes that the lanes have for it.
 #[cfg(target_arch = "x86_64")]
 const MAX_VALUE_BYTES: usize = 1 << 24;
 
-/// How many lanes this processor has.
+/// Number of lanes in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Width {
     One,
@@ -44,11 +46,11 @@ enum Width {
     Sixteen,
 }
 
-/// Hashes as many messages at a time as this processor can.
+/// Hasher that uses as many lanes as this processor has.
 #[derive(Clone, Debug)]
 pub struct Lanes {
     width: Width,
-    /// Indexes of the messages of one batch, by their number of blocks.
+    /// Indexes of the messages of one batch, by number of blocks.
     by_blocks: Vec<Vec<usize>>,
 }
 
@@ -59,7 +61,7 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// Looks at what the processor can do.
+    /// Creates a hasher of the largest width that the processor supports.
     #[must_use]
     pub fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -81,7 +83,7 @@ impl Lanes {
         }
     }
 
-    /// How many messages are hashed side by side.
+    /// Returns the number of messages that are hashed at once.
     #[must_use]
     pub const fn width(&self) -> usize {
         match self.width {
@@ -100,13 +102,13 @@ impl BatchHasher for Lanes {
             Width::One => Scalar.hash_many(messages, out),
             #[cfg(target_arch = "x86_64")]
             Width::Eight => self.in_groups::<8>(messages, out, |lanes, blocks| {
-                // SAFETY: `Width::Eight` is only set where the processor has AVX2.
+                // SAFETY: `Width::Eight` is only set if the processor has AVX2.
                 // JUSTIFICATION: a function for a processor feature cannot be called otherwise.
                 unsafe { avx2::hash(lanes, blocks) }
             }),
             #[cfg(target_arch = "x86_64")]
             Width::Sixteen => self.in_groups::<16>(messages, out, |lanes, blocks| {
-                // SAFETY: `Width::Sixteen` is only set where the processor has AVX-512F.
+                // SAFETY: `Width::Sixteen` is only set if the processor has AVX-512F.
                 // JUSTIFICATION: as above.
                 unsafe { avx512::hash(lanes, blocks) }
             }),
@@ -118,13 +120,13 @@ impl BatchHasher for Lanes {
             Width::One => Scalar.node_ids(nodes, out),
             #[cfg(target_arch = "x86_64")]
             Width::Eight => nodes_in_groups::<8>(nodes, out, |lanes| {
-                // SAFETY: `Width::Eight` is only set where the processor has AVX2.
+                // SAFETY: `Width::Eight` is only set if the processor has AVX2.
                 // JUSTIFICATION: as above.
                 unsafe { avx2::node_ids(lanes) }
             }),
             #[cfg(target_arch = "x86_64")]
             Width::Sixteen => nodes_in_groups::<16>(nodes, out, |lanes| {
-                // SAFETY: `Width::Sixteen` is only set where the processor has AVX-512F.
+                // SAFETY: `Width::Sixteen` is only set if the processor has AVX-512F.
                 // JUSTIFICATION: as above.
                 unsafe { avx512::node_ids(lanes) }
             }),
@@ -136,13 +138,13 @@ impl BatchHasher for Lanes {
             Width::One => Scalar.root_ids(nodes, out),
             #[cfg(target_arch = "x86_64")]
             Width::Eight => roots_in_groups::<8>(nodes, out, |lanes| {
-                // SAFETY: `Width::Eight` is only set where the processor has AVX2.
+                // SAFETY: `Width::Eight` is only set if the processor has AVX2.
                 // JUSTIFICATION: as above.
                 unsafe { avx2::root_ids(lanes) }
             }),
             #[cfg(target_arch = "x86_64")]
             Width::Sixteen => roots_in_groups::<16>(nodes, out, |lanes| {
-                // SAFETY: `Width::Sixteen` is only set where the processor has AVX-512F.
+                // SAFETY: `Width::Sixteen` is only set if the processor has AVX-512F.
                 // JUSTIFICATION: as above.
                 unsafe { avx512::root_ids(lanes) }
             }),
@@ -150,8 +152,8 @@ impl BatchHasher for Lanes {
     }
 }
 
-/// Hands nodes to `ids`, `N` at a time, and what is left over with some of them twice; what the
-/// lanes are not for to the scalar twin.
+/// Passes nodes to `ids`, `N` at a time; in the last group, the first node fills the free lanes.
+/// Groups that the lanes do not support go to the scalar implementation.
 #[cfg(target_arch = "x86_64")]
 fn nodes_in_groups<const N: usize>(
     nodes: &[NodeInput],
@@ -173,7 +175,7 @@ fn nodes_in_groups<const N: usize>(
     }
 }
 
-/// As [`nodes_in_groups`], for the last id of each node alone.
+/// Like [`nodes_in_groups`], for the last id of each node only.
 #[cfg(target_arch = "x86_64")]
 fn roots_in_groups<const N: usize>(
     nodes: &[NodeInput],
@@ -191,8 +193,8 @@ fn roots_in_groups<const N: usize>(
     }
 }
 
-/// One node for each lane, some of them twice if they are fewer; none for a single node, and for
-/// values whose length has more bytes than the lanes reckon with.
+/// Assigns one node to each lane; the first node fills free lanes. Returns `None` for a single
+/// node, and if a value is too long for the lanes.
 #[cfg(target_arch = "x86_64")]
 fn lanes_of<const N: usize>(nodes: &[NodeInput]) -> Option<[&NodeInput; N]> {
     let [first, _, ..] = nodes else {
@@ -210,15 +212,15 @@ fn lanes_of<const N: usize>(nodes: &[NodeInput]) -> Option<[&NodeInput; N]> {
 
 #[cfg(target_arch = "x86_64")]
 impl Lanes {
-    /// Hands messages with the same number of blocks to `hash`, `N` at a time, and what is left
-    /// over with empty lanes; single messages and long ones to the scalar twin.
+    /// Passes messages with the same number of blocks to `hash`, `N` at a time, the last group with
+    /// empty lanes. Single messages and long ones are hashed by the `blake3` crate.
     fn in_groups<const N: usize>(
         &mut self,
         messages: &[&[u8]],
         out: &mut [[u8; 32]],
         hash: impl Fn(&[&[u8]; N], usize) -> [[u8; 32]; N],
     ) {
-        // Ids are all of one length: nothing to sort, and the groups lie side by side.
+        // Fast path for messages of equal block count, such as ids: no grouping is needed.
         let blocks = messages.first().map_or(0, |message| block_count(message));
         if messages.len() >= N
             && blocks * BLOCK_BYTES <= MAX_MESSAGE_BYTES
@@ -274,7 +276,7 @@ impl Lanes {
     }
 }
 
-/// An empty message has one block, too.
+/// Returns the number of blocks of a message; an empty message has one block, too.
 #[cfg(target_arch = "x86_64")]
 const fn block_count(message: &[u8]) -> usize {
     if message.is_empty() {
@@ -289,7 +291,7 @@ mod tests {
     use super::*;
     use astreum_core::trie::HashInput;
 
-    /// All that this processor has.
+    /// Returns all widths that this processor supports.
     fn widths() -> Vec<Width> {
         let detected = Lanes::new().width;
         let mut widths = vec![Width::One, detected];
@@ -300,7 +302,7 @@ mod tests {
         widths
     }
 
-    /// Data of this length, or its hash where a block does not hold it.
+    /// Returns data of this length, or its hash if it does not fit into a block.
     fn input(seed: usize, len: usize) -> HashInput {
         let data: Vec<u8> = (0..=250).cycle().skip(seed).take(len).collect();
         let hash = *blake3::hash(&data).as_bytes();
@@ -328,7 +330,7 @@ mod tests {
                 child(seed, children & 1 > 0),
                 child(seed + 1, children & 2 > 0),
             ],
-            // A key atom of two bytes says that there are no bits.
+            // A key atom of two bytes means that there are no bits.
             key: if key == 2 {
                 NodeInput::EMPTY.key
             } else {
@@ -344,7 +346,7 @@ mod tests {
         };
         let long = |seed| node(seed, 0, 66, 65);
         let huge = |seed| {
-            // Only the scalar twin knows such lengths; the hash stands for the data.
+            // Only the scalar implementation supports such lengths; the hash stands for the data.
             let mut node = node(seed, 0, 3, 65);
             node.value.len = (1 << 24) + seed % 2 - 1;
             node

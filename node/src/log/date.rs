@@ -1,4 +1,4 @@
-//! UTC calendar dates of times since 1970.
+//! UTC calendar dates for times since 1970.
 
 use core::fmt;
 use core::str::FromStr;
@@ -6,10 +6,10 @@ use core::time::Duration;
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// A day, in UTC.
+/// Day in UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Date {
-    /// Since 1970-01-01.
+    /// Number of days since 1970-01-01.
     days: u64,
 }
 
@@ -20,21 +20,21 @@ impl Date {
         }
     }
 
-    /// The day `days` days earlier.
+    /// Returns the day `days` days earlier.
     pub(super) const fn before(self, days: u64) -> Self {
         Self {
             days: self.days.saturating_sub(days),
         }
     }
 
-    /// The day `days` days later.
+    /// Returns the day `days` days later.
     pub(super) const fn after(self, days: u64) -> Self {
         Self {
             days: self.days.saturating_add(days),
         }
     }
 
-    /// Year, month and day of the month in the Gregorian calendar.
+    /// Returns year, month and day of the month in the Gregorian calendar.
     ///
     /// Counts from 0000-03-01, so that the leap day is the last of its year: Howard Hinnant's
     /// `civil_from_days`.
@@ -74,7 +74,8 @@ impl FromStr for Date {
         if !(1970..=9999).contains(&year) {
             return Err(());
         }
-        // At most this many days before the date; then the calendar itself decides.
+        // `start` is at most this many days before the date; the exact day comes from the calendar
+        // itself.
         let start = (year - 1970) * 365;
         let found = (start..start + 2_500)
             .map(|days| Self { days })
@@ -98,7 +99,7 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// `YYYY-MM-DD-HH-MM-SS`: the reference's documented form with the hour, from year to second.
+/// `YYYY-MM-DD-HH-MM-SS`: the format that the reference documents.
 pub(super) struct ConsoleStamp(pub(super) Duration);
 
 impl fmt::Display for ConsoleStamp {
@@ -109,10 +110,10 @@ impl fmt::Display for ConsoleStamp {
     }
 }
 
-/// `YYYY-MM-DD HH:MM:SS UTC`, for output to people.
+/// `YYYY-MM-DD HH:MM:SS UTC`, for human-readable output.
 pub(super) struct UtcSeconds(pub(super) Duration);
 
-/// Seconds since 1970 as people read them; what no calendar has stays a number.
+/// Returns a human-readable form of seconds since 1970; years after 9999 stay a number.
 pub(crate) fn utc_text(seconds: u64) -> String {
     // The last second of the year 9999.
     const LAST: u64 = 253_402_300_799;

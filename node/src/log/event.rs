@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::date::{ConsoleStamp, Rfc3339};
 
-/// Bytes of a message that are kept.
+/// Maximum length in bytes of a message; the rest is cut off.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
-/// The key under which the macros of this module pass the function's name.
+/// Key under which the macros of this module pass the function's name.
 pub(super) const FUNCTION_KEY: &str = "func";
 
-/// A record detached from its thread.
+/// Log record detached from its thread.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) time: Duration,
@@ -35,7 +35,7 @@ pub(super) struct Identity {
     pub(super) pid: u32,
 }
 
-/// The documented fields, in the reference's order; `lineno` beyond them.
+/// Documented fields in the reference's order, and `lineno`.
 #[derive(Serialize)]
 struct Line<'e> {
     ts: String,
@@ -73,7 +73,7 @@ impl Event {
         }
     }
 
-    /// A record about the log itself.
+    /// Creates a record about the log itself.
     pub(super) fn own(time: Duration, level: Level, message: String) -> Self {
         Self {
             time,
@@ -87,7 +87,7 @@ impl Event {
         }
     }
 
-    /// Appends the JSON line with its newline. Control characters are escaped by JSON.
+    /// Appends the JSON line with its newline. JSON escapes control characters.
     pub(super) fn write_json(&self, identity: &Identity, out: &mut Vec<u8>) {
         let line = Line {
             ts: Rfc3339(self.time).to_string(),
@@ -105,12 +105,13 @@ impl Event {
         if serde_json::to_writer(&mut *out, &line).is_ok() {
             out.push(b'\n');
         } else {
-            // Strings and numbers always serialize; if not, half a line must not stay.
+            // Strings and numbers always serialize; otherwise no partial line may stay.
             out.truncate(start);
         }
     }
 
-    /// `[YYYY-MM-DD-HH-MM-SS] [level] msg`, without anything that a terminal would interpret.
+    /// Returns `[YYYY-MM-DD-HH-MM-SS] [level] msg`, without characters that a terminal would
+    /// interpret.
     pub(super) fn console_line(&self) -> String {
         let level = python_level(self.level).to_ascii_lowercase();
         let mut line = format!("[{}] [{level}] ", ConsoleStamp(self.time));
@@ -125,12 +126,12 @@ impl Event {
     }
 }
 
-/// Characters that make a terminal show text in another order than it was written.
+/// Returns whether a character makes a terminal change the direction of text.
 const fn is_direction_mark(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The level's name in Python's `logging`.
+/// Returns the level's name in Python's `logging`.
 const fn python_level(level: Level) -> &'static str {
     match level {
         Level::Error => "ERROR",
@@ -140,7 +141,8 @@ const fn python_level(level: Level) -> &'static str {
     }
 }
 
-/// The last part of a path such as `astreum_node::run::start::here` before its `here`.
+/// Returns the function's name: the part of a path such as `astreum_node::run::start::here` before
+/// `here`.
 fn function_name(path: &str) -> String {
     let mut parts = path
         .rsplit("::")
@@ -149,7 +151,7 @@ fn function_name(path: &str) -> String {
     parts.next().unwrap_or(path).to_owned()
 }
 
-/// The message, cut where it gets too long; never formats further than that.
+/// Formats a message up to the maximum length; formatting stops there.
 fn capped(arguments: &core::fmt::Arguments<'_>) -> String {
     struct Capped(String);
 

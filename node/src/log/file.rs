@@ -1,9 +1,10 @@
-//! `node.log`: appended to, and rotated at midnight UTC, when it is full, and when the clock jumps.
+//! Log file `node.log`: appended to, and rotated at midnight UTC, when it is full, and when the
+//! clock jumps.
 //!
-//! `node.log` is opened before anything else is done, and whatever goes wrong with older files: they
-//! are no reason to have no log. A file that is full or of another day is renamed to
-//! `node-YYYY-MM-DD.log`, the next ones of a day to `node-YYYY-MM-DD.1.log` and so on; a name that is
-//! taken is never written over. `tidy.rs` compresses and deletes.
+//! `node.log` is opened first, and opening does not depend on older files: a problem with them must
+//! not disable the log. A file that is full or of another day is renamed to `node-YYYY-MM-DD.log`,
+//! further ones of the same day to `node-YYYY-MM-DD.1.log` and so on; an existing file is never
+//! overwritten. `tidy.rs` compresses and deletes.
 
 use core::time::Duration;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -16,9 +17,10 @@ use std::time::UNIX_EPOCH;
 use super::date::Date;
 use super::names::{CURRENT, next_name, rotated};
 
-/// Bytes after which a file is rotated.
+/// File size in bytes at which a file is rotated.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
-/// A clock that is set back by less does not start another file: it passes midnight twice.
+/// Minimum time by which a clock must be set back to start another file. A clock that is set back
+/// by less passes midnight twice within one file.
 const SET_BACK: Duration = Duration::from_hours(1);
 
 /// An open `node.log`.
@@ -28,20 +30,20 @@ pub(super) struct LogFile {
     file: File,
     len: u64,
     max_bytes: u64,
-    /// The day of the lines in the file.
+    /// Day of the lines in the file.
     day: Date,
-    /// Whether the last write may have left half a line.
+    /// `true` if the last write may have left an incomplete line.
     torn: bool,
     lock: Arc<File>,
-    /// Whether a file was rotated, so that there is something to tidy up.
+    /// `true` if a file was rotated since the last tidying.
     rotated: bool,
     problems: Vec<String>,
 }
 
-/// Why a log could not be opened.
+/// Reason a log could not be opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// Another process has the directory, perhaps one that is about to end.
+    /// Another process holds the directory, perhaps one that is about to end.
     Busy,
     Io(io::Error),
 }
@@ -73,7 +75,7 @@ impl LogFile {
             .create(directory)?;
         let lock = Arc::new(lock(directory)?);
         let (file, len) = open_current(directory)?;
-        // Of the last line; an empty file has none.
+        // Day of the last line; an empty file has none.
         let day = match file.metadata()?.modified() {
             Ok(modified) if len > 0 => {
                 let modified = modified.duration_since(UNIX_EPOCH);
@@ -96,7 +98,7 @@ impl LogFile {
         Ok(log)
     }
 
-    /// The day of the newest file, the current one included if it has lines.
+    /// Returns the day of the newest file, including the current one if it has lines.
     pub(super) fn newest_day(&self) -> Option<Date> {
         let files = rotated(&self.directory).unwrap_or_default();
         let current = (self.len > 0).then_some(self.day);
@@ -107,22 +109,22 @@ impl LogFile {
         &self.directory
     }
 
-    /// The lock of the directory, to be held by whatever else works in it.
+    /// Returns the lock of the directory, for other work in it to hold.
     pub(super) fn lock(&self) -> Arc<File> {
         Arc::clone(&self.lock)
     }
 
-    /// Whether there is something to tidy up since the last call.
+    /// Returns whether a file was rotated since the last call.
     pub(super) fn take_rotated(&mut self) -> bool {
         core::mem::take(&mut self.rotated)
     }
 
-    /// What went wrong with rotated files since the last call.
+    /// Returns the problems with rotated files since the last call.
     pub(super) fn take_problems(&mut self) -> Vec<String> {
         core::mem::take(&mut self.problems)
     }
 
-    /// Appends whole lines, which were logged at `now`.
+    /// Appends complete lines, which were logged at `now`.
     pub(super) fn write(&mut self, lines: &[u8], now: Duration) -> io::Result<()> {
         self.rotate(now);
         self.reopen_if_moved()?;
@@ -136,8 +138,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Starts a new file if the current one is full or of another day. A failure is reported, and the
-    /// current file goes on.
+    /// Starts a new file if the current one is full or of another day. If that fails, the problem
+    /// is noted and the current file is used further.
     pub(super) fn rotate(&mut self, now: Duration) {
         let today = Date::of(now);
         let is_other_day = today > self.day || Date::of(now.saturating_add(SET_BACK)) < self.day;
@@ -153,7 +155,7 @@ impl LogFile {
             let path = self.directory.join(CURRENT);
             self.problems
                 .push(format!("cannot rotate {}: {error}", path.display()));
-            // Tried again when there are as many lines again, or on the next day.
+            // Tried again once the file has grown by the same size, or on the next day.
             self.max_bytes = self.len.saturating_add(self.max_bytes);
         }
         self.day = today;
@@ -163,7 +165,7 @@ impl LogFile {
         let aside = next_name(&self.directory, self.day)?.path(&self.directory);
         let current = self.directory.join(CURRENT);
         match fs::rename(&current, aside) {
-            // Moved or deleted by another program.
+            // Another program has moved or deleted it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed?,
         }
@@ -173,18 +175,18 @@ impl LogFile {
         Ok(())
     }
 
-    /// Makes everything durable.
+    /// Syncs all data to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    /// Continues in a new file where another program has moved or deleted this one.
+    /// Continues in a new file if another program has moved or deleted this one.
     fn reopen_if_moved(&mut self) -> io::Result<()> {
         let path = self.directory.join(CURRENT);
         let at_path = fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
         let ours = self.file.metadata()?;
         if at_path != Some((ours.dev(), ours.ino())) {
-            // The whole directory may be gone.
+            // The whole directory may be missing.
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -206,7 +208,7 @@ fn open_current(directory: &Path) -> io::Result<(File, u64)> {
     opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// One process writes and rotates one directory.
+/// Locks the directory: only one process writes and rotates its files.
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).write(true).mode(0o600);
@@ -264,10 +266,10 @@ mod tests {
         assert_eq!(names(&scratch), ["node-2026-11-22.log", "node.log"]);
         assert_eq!(text(&scratch, "node-2026-11-22.log"), "one\ntwo\n");
         assert_eq!(text(&scratch, CURRENT), "three\n");
-        // Midnight comes without anything to log, too.
+        // The file is rotated at midnight even if nothing is logged.
         log.rotate(at(TODAY + 2 * DAY));
         assert_eq!(text(&scratch, "node-2026-11-23.log"), "three\n");
-        // A clock that is set back a little passes midnight a second time in the same file.
+        // A clock that is set back slightly passes midnight a second time in the same file.
         log.write(b"four\n", at(TODAY + 2 * DAY - 60)).unwrap();
         assert_eq!(text(&scratch, CURRENT), "four\n");
     }
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(text(&scratch, "node-2026-11-22.log"), "first\nsecond\n");
         assert_eq!(text(&scratch, "node-2026-11-22.1.log"), "third\nfourth\n");
         assert_eq!(text(&scratch, CURRENT), "fifth\n");
-        // The size counts what an earlier run wrote.
+        // The size includes the lines of an earlier run.
         log.write(b"sixth\n", at(TODAY)).unwrap();
         drop(log);
         let mut log = LogFile::open(scratch.path(), 10, at(TODAY)).unwrap();
@@ -343,8 +345,8 @@ mod tests {
         assert_eq!(text(&scratch, CURRENT), "one\ntwo\n");
     }
 
-    /// Entries that cannot be renamed, deleted or read, whatever their names: the log is open all the
-    /// same, and each is reported.
+    /// Entries that cannot be renamed, deleted or read, with any name: the log opens nevertheless,
+    /// and each is reported.
     #[test]
     fn an_entry_in_the_way_does_not_keep_the_log_from_opening() {
         let scratch = Scratch::new("log-in-the-way");

@@ -4,9 +4,9 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Lines of one reason in a burst.
+/// Maximum number of lines per reason in a burst.
 const BURST: u32 = 5;
-/// Time until one more may come.
+/// Time after which one more line is allowed.
 const REFILL: Duration = Duration::from_secs(10);
 
 /// Rate limiter of log lines by reason. Reasons are `'static`: their number does not depend on what
@@ -27,7 +27,7 @@ struct Bucket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suppressed(pub u64);
 
-/// Nothing, or ` (n more like this were not logged)`.
+/// Empty text, or ` (n more like this were not logged)`.
 impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -38,7 +38,8 @@ impl fmt::Display for Suppressed {
 }
 
 impl Limiter {
-    /// Whether a line may be written at `now`, and how many were suppressed before it.
+    /// Returns the number of lines suppressed before it if a line may be written at `now`, else
+    /// `None`.
     pub fn allow(&mut self, reason: &'static str, now: Duration) -> Option<Suppressed> {
         let bucket = self.reasons.entry(reason).or_insert(Bucket {
             tokens: BURST,
@@ -63,7 +64,7 @@ impl Limiter {
         }
     }
 
-    /// Suppressed lines of reasons that have been quiet since.
+    /// Returns and resets the numbers of suppressed lines of reasons that have been quiet since.
     pub fn leftovers(&mut self, now: Duration) -> Vec<(&'static str, u64)> {
         let quiet = |bucket: &Bucket| now.saturating_sub(bucket.refilled) >= REFILL;
         self.reasons

@@ -1,15 +1,15 @@
 //! Logging: JSON lines in `node.log`, rotated and compressed, and a mirror on stdout.
 //!
-//! Everything goes through the `log` crate. `RUST_LOG` in `env_logger`'s syntax decides which records
-//! are kept, `info` without it.
+//! All lines go through the `log` crate. `RUST_LOG` in `env_logger`'s syntax selects the records;
+//! without it the level is `info`.
 //!
 //! Invariants:
-//! - Logging never blocks: a record is handed to the log's thread through a bounded queue, and is
-//!   dropped and counted when there is no room.
-//! - A log that cannot be written is reported once on stderr and in `status`, and tried again; nothing
-//!   else stops. Trouble with rotated files never keeps lines from being written.
+//! - Logging never blocks: a record is passed to the log's thread through a bounded queue, and is
+//!   dropped and counted if there is no room.
+//! - A failure to write is reported once on stderr and in `status`, and writing is retried; nothing
+//!   else stops. Problems with rotated files never prevent lines from being written.
 //! - Log files are bounded in size and in number of days.
-//! - A record is one line, whatever it quotes, and a terminal interprets none of it.
+//! - A record is one line, whatever text it contains, and has no control characters for a terminal.
 
 mod date;
 mod event;
@@ -48,14 +48,14 @@ use file::MAX_FILE_BYTES;
 use tidy::MAX_ROTATED_BYTES;
 use writer::{Health, Host, Message, QUEUE_EVENTS, Settings, Writer};
 
-/// The first line of every log.
+/// First line of every log.
 pub const BANNER: &str = "Starting Astreum Node";
 /// Name of the log's thread.
 pub(crate) const THREAD_NAME: &str = "log";
-/// How long [`Handle`] waits for the last lines to be written.
+/// Maximum time that [`Handle`] waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Logs at a level, with the name of the function that does; the other macros build on it.
+/// Logs at a level, with the name of the calling function; the other macros use it.
 macro_rules! emit {
     ($level:ident, $($message:tt)+) => {{
         fn here() {}
@@ -67,24 +67,24 @@ macro_rules! emit {
     }};
 }
 
-/// `log::error!`, and the line names its function.
+/// Same as `log::error!`, with the name of the calling function.
 #[allow(unused_macros, reason = "used as soon as something logs at this level")]
 macro_rules! error {
     ($($message:tt)+) => { $crate::log::emit!(Error, $($message)+) };
 }
 
-/// `log::warn!`, and the line names its function.
+/// Same as `log::warn!`, with the name of the calling function.
 #[allow(unused_macros, reason = "used as soon as something logs at this level")]
 macro_rules! warn_ {
     ($($message:tt)+) => { $crate::log::emit!(Warn, $($message)+) };
 }
 
-/// `log::info!`, and the line names its function.
+/// Same as `log::info!`, with the name of the calling function.
 macro_rules! info {
     ($($message:tt)+) => { $crate::log::emit!(Info, $($message)+) };
 }
 
-/// `log::debug!`, and the line names its function.
+/// Same as `log::debug!`, with the name of the calling function.
 #[allow(unused_macros, reason = "used as soon as something logs at this level")]
 macro_rules! debug {
     ($($message:tt)+) => { $crate::log::emit!(Debug, $($message)+) };
@@ -96,25 +96,25 @@ macro_rules! debug {
 )]
 pub(crate) use {debug, emit, error, info, warn_ as warn};
 
-/// Logs whose handles are alive.
+/// Number of logs whose handles are alive.
 static OPEN_LOGS: Mutex<usize> = Mutex::new(0);
 static LIMITER: Mutex<Option<Limiter>> = Mutex::new(None);
 static HEALTH: OnceLock<Arc<Health>> = OnceLock::new();
 
-/// Why this process writes no log, if it should and does not.
+/// Returns the reason this process cannot write its log, if there is one.
 #[must_use]
 pub fn problem() -> Option<String> {
     HEALTH.get().and_then(|health| health.problem())
 }
 
-/// Time since the first call, which never jumps.
+/// Returns the time since the first call; it never jumps.
 fn monotonic() -> Duration {
     static CLOCK: OnceLock<Clock> = OnceLock::new();
     CLOCK.get_or_init(Clock::start).now().since(Instant::ZERO)
 }
 
-/// Whether a line for this reason may be logged now, and how many were suppressed before it; every
-/// line that peers can cause asks here first.
+/// Returns the number of lines suppressed before it if a line with this reason may be logged now,
+/// else `None`. Every line that peers can cause must check this first.
 ///
 /// ```
 /// if let Some(more) = astreum_node::log::limited("undecodable datagram") {
@@ -134,12 +134,12 @@ fn leftovers(now: Duration) -> Vec<(&'static str, u64)> {
         .map_or_else(Vec::new, |limiter| limiter.leftovers(now))
 }
 
-/// Why logging could not be set up.
+/// Reason logging could not be set up.
 #[derive(Debug)]
 pub enum LogError {
-    /// The process has a logger already.
+    /// The process already has a logger.
     AlreadySet,
-    /// The system gives no thread.
+    /// The system could not create a thread.
     Thread(io::Error),
 }
 
@@ -154,11 +154,12 @@ impl fmt::Display for LogError {
 
 impl core::error::Error for LogError {}
 
-/// Sets up logging for this process, banner first. Dropping the handle writes the remaining lines.
+/// Sets up logging for this process and logs the banner. Dropping the handle writes the remaining
+/// lines.
 ///
 /// # Errors
-/// When the process has a logger already, or no thread can be started. A directory that cannot be
-/// written is not an error: it is reported on stderr and by [`problem`].
+/// Fails if the process already has a logger, or if no thread can be started. A directory that is
+/// not writable is not an error: it is reported on stderr and by [`problem`].
 pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     if !router::install() || router::has_default() {
         return Err(LogError::AlreadySet);
@@ -172,11 +173,12 @@ pub fn init(config: &Config, paths: &Paths) -> Result<Handle, LogError> {
     Ok(handle)
 }
 
-/// Opens the log of one of several nodes of this process, banner first: lines of threads that run in
-/// the scope go there.
+/// Opens the log of one of several nodes of this process and logs the banner. Lines of threads that
+/// run in the scope go to this log.
 ///
 /// # Errors
-/// When the process has a logger of its own, which gets the lines then, or no thread can be started.
+/// Fails if the process has a logger of its own, which then receives the lines, or if no thread can
+/// be started.
 pub fn open(config: &Config, paths: &Paths) -> Result<(Scope, Handle), LogError> {
     if !router::install() {
         return Err(LogError::AlreadySet);
@@ -242,7 +244,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Waits, for a bounded time, until everything so far is written.
+    /// Waits, for a bounded time, until all lines so far are written.
     pub fn flush(&self) {
         flush(&self.sender);
     }
@@ -251,7 +253,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         {
-            // The level is set under the lock: another log may be opened at this moment.
+            // The level is set under the lock: another log may be opening at the same time.
             let mut open = OPEN_LOGS.lock().unwrap_or_else(PoisonError::into_inner);
             *open = open.saturating_sub(1);
             if *open == 0 {
@@ -259,7 +261,7 @@ impl Drop for Handle {
             }
         }
         flush(&self.sender);
-        // Waited for only when it took the message: it may hang in a write to a dead disk.
+        // Joined only if it accepted the message: it may hang in a write to a dead disk.
         if self.sender.try_send(Message::Stop).is_ok()
             && let Some(thread) = self.thread.take()
         {
@@ -285,12 +287,12 @@ fn flush(sender: &SyncSender<Message>) {
     let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
 }
 
-/// Filters by `RUST_LOG`; also what the console mirror is written with.
+/// Returns a builder with the filter of `RUST_LOG`; the console mirror uses it too.
 fn builder() -> Builder {
     Builder::from_env(Env::default().default_filter_or("info"))
 }
 
-/// The mirror: `env_logger` writes the formatted line of an event to stdout.
+/// Returns the mirror: `env_logger` writes the formatted line of an event to stdout.
 fn console() -> env_logger::Logger {
     let mut builder = builder();
     builder.target(Target::Stdout);
@@ -299,7 +301,7 @@ fn console() -> env_logger::Logger {
 }
 
 fn complain(message: &str) {
-    // A closed stderr is not a reason to stop.
+    // A closed stderr is ignored.
     let _ = writeln!(io::stderr(), "astreum: {message}");
 }
 

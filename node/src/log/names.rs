@@ -1,4 +1,5 @@
-//! Names of rotated log files: `node-YYYY-MM-DD.log`, with a number from the second of a day on.
+//! Names of rotated log files: `node-YYYY-MM-DD.log`, with a number from the second file of a day
+//! on.
 
 use std::fs;
 use std::io;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::date::Date;
 
-/// Name of the file that is written to.
+/// Name of the current file.
 pub(super) const CURRENT: &str = "node.log";
 const PREFIX: &str = "node-";
 const PLAIN_SUFFIX: &str = ".log";
@@ -18,7 +19,7 @@ const UNFINISHED_SUFFIX: &str = ".log.gz.tmp";
 pub(super) enum Kind {
     Plain,
     Packed,
-    /// A compression that was interrupted.
+    /// Interrupted compression.
     Unfinished,
 }
 
@@ -32,7 +33,7 @@ impl Kind {
     }
 }
 
-/// The parts of a rotated file's name. Files are in the order in which they were rotated.
+/// Parts of a rotated file's name. The order is that of rotation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Name {
     pub(super) day: Date,
@@ -41,7 +42,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// Parses the name of a rotated file, `None` for any other.
+    /// Parses the name of a rotated file; `None` for any other name.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let rest = name.strip_prefix(PREFIX)?;
         let kinds = [Kind::Unfinished, Kind::Packed, Kind::Plain];
@@ -67,18 +68,18 @@ impl Name {
     }
 }
 
-/// A file with a rotated name.
+/// Directory entry with the name of a rotated file.
 #[derive(Debug)]
 pub(super) struct Rotated {
     pub(super) name: Name,
     pub(super) path: PathBuf,
     pub(super) len: u64,
-    /// Whether it is a file, and not a directory, a link or something else that has the name.
+    /// `true` if it is a regular file, and not a directory or a link, for instance.
     pub(super) is_file: bool,
 }
 
-/// Lists what has a rotated name, in the order of rotation. Entries that cannot be looked at are left
-/// out.
+/// Lists entries with the name of a rotated file, in the order of rotation. Entries whose metadata
+/// cannot be read are left out.
 pub(super) fn rotated(directory: &Path) -> io::Result<Vec<Rotated>> {
     let entries = fs::read_dir(directory)?;
     let mut rotated: Vec<_> = entries
@@ -98,7 +99,7 @@ pub(super) fn rotated(directory: &Path) -> io::Result<Vec<Rotated>> {
     Ok(rotated)
 }
 
-/// A name for the next file of a day, behind all that there are of it.
+/// Returns a name for the next file of a day, after all existing ones.
 pub(super) fn next_name(directory: &Path, day: Date) -> io::Result<Name> {
     let of_day = rotated(directory)?
         .into_iter()

@@ -1,7 +1,7 @@
-//! Routing of log lines: those of a node's threads go to the log of that node.
+//! Routing of log lines to the log of the node whose thread writes them.
 //!
-//! The process has one logger. A thread that runs in a [`Scope`] writes to the log of the scope, and
-//! any other thread to the log of the process, if there is one.
+//! The process has one logger. A thread that runs in a [`Scope`] writes to the log of the scope,
+//! and any other thread to the log of the process, if there is one.
 
 use super::NodeLogger;
 use core::cell::RefCell;
@@ -22,23 +22,23 @@ thread_local! {
     static CURRENT: RefCell<Option<Scope>> = const { RefCell::new(None) };
 }
 
-/// Makes the router the logger of the process; `false` if it has another one.
+/// Makes the router the logger of the process; returns `false` if another logger is set.
 pub(super) fn install() -> bool {
     static INSTALLED: OnceLock<bool> = OnceLock::new();
     *INSTALLED.get_or_init(|| log::set_logger(&ROUTER).is_ok())
 }
 
-/// Sets the log of threads without a scope; `false` if there is one.
+/// Sets the log of threads without a scope; returns `false` if it is set already.
 pub(super) fn set_default(logger: NodeLogger) -> bool {
     ROUTER.default.set(logger).is_ok()
 }
 
-/// Whether threads without a scope have a log.
+/// Returns whether threads without a scope have a log.
 pub(super) fn has_default() -> bool {
     ROUTER.default.get().is_some()
 }
 
-/// The log of one node.
+/// Log of one node, for its threads.
 #[derive(Clone)]
 pub struct Scope(Arc<NodeLogger>);
 
@@ -59,9 +59,9 @@ impl Scope {
         CURRENT.with_borrow(Clone::clone)
     }
 
-    /// Runs `work`, whose lines go to this log.
+    /// Runs `work`, and sends its log lines to this log.
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
-        /// Ends the scope, also when `work` panics.
+        /// Guard that restores the previous scope, also if `work` panics.
         struct Previous(Option<Scope>);
         impl Drop for Previous {
             fn drop(&mut self) {

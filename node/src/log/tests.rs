@@ -28,7 +28,7 @@ fn say(logger: &NodeLogger, message: &str) {
     logger.log(&record.args(format_args!("{message}")).build());
 }
 
-/// The messages of the lines in `node.log`.
+/// Returns the messages of the lines in `node.log`.
 fn messages(directory: &Path) -> Vec<String> {
     let text = fs::read_to_string(directory.join("node.log")).unwrap();
     let message = |line: &str| {
@@ -188,8 +188,8 @@ fn lines_beyond_the_buffer_are_counted_while_there_is_no_log() {
     thread.join().unwrap();
 }
 
-/// A node that is started while the last one is about to end: its log waits for the lock, and nothing
-/// is complained about.
+/// A node starts while the previous run is about to end: its log waits for the lock, and no problem
+/// is reported.
 #[test]
 fn a_restart_while_the_last_run_ends_loses_no_line() {
     static NOW: AtomicU64 = AtomicU64::new(0);
@@ -219,7 +219,7 @@ fn a_restart_while_the_last_run_ends_loses_no_line() {
     thread.join().unwrap();
 }
 
-/// Compression takes long for a large file, and runs beside the log.
+/// Compression of a large file takes long, and must run beside the log.
 #[test]
 fn lines_are_written_while_a_file_is_compressed() {
     static MAY_END: Mutex<bool> = Mutex::new(false);
@@ -257,7 +257,7 @@ fn lines_are_written_while_a_file_is_compressed() {
     thread.join().unwrap();
 }
 
-/// The pair of names that turned the log off: a file of a day beside its interrupted compression.
+/// Pair of names that once disabled the log: a file of a day beside its interrupted compression.
 #[test]
 fn an_interrupted_compression_does_not_turn_the_log_off() {
     for day in 1..=28 {

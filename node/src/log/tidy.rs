@@ -1,11 +1,11 @@
 //! Retention and compression of rotated log files.
 //!
-//! Deletions come first, and are done at once: they are what makes room on a full disk. Compression
-//! takes seconds for a large file and runs on a thread of its own. Each file is handled for itself:
-//! one that cannot be deleted or compressed is reported and keeps no other from it.
+//! Deletions come first and run synchronously: they make room on a full disk. Compression takes
+//! seconds for a large file and runs on a separate thread. Each file is handled independently: one
+//! that cannot be deleted or compressed is reported and does not affect the others.
 //!
-//! A file is compressed into a temporary name that becomes the final one when it is complete, so that
-//! a crash leaves its lines in the plain file, which the next start compresses.
+//! A file is compressed into a temporary file that is renamed when it is complete, so that a crash
+//! leaves its lines in the plain file, which the next start compresses.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::BTreeSet;
@@ -22,22 +22,23 @@ use flate2::write::GzEncoder;
 use super::date::Date;
 use super::names::{Kind, Name, next_name, rotated};
 
-/// Bytes that all rotated files of a directory may take; the oldest are deleted beyond that.
+/// Maximum total size in bytes of the rotated files of a directory; the oldest are deleted beyond
+/// that.
 pub(super) const MAX_ROTATED_BYTES: u64 = 1 << 30;
-/// Bytes that are compressed at a time, so that a stop is noticed soon.
+/// Number of bytes compressed at a time, so that a stop takes effect soon.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Which rotated files are kept.
+/// Retention limits for rotated files.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retention {
     pub(super) days: u32,
     pub(super) max_bytes: u64,
     pub(super) today: Date,
-    /// Whether the date can be relied on. Otherwise the newest days that have files are kept.
+    /// `true` if the date is reliable. Otherwise the newest days that have files are kept.
     pub(super) is_trusted: bool,
 }
 
-/// Deletes what is past its time or beyond the room for rotated files; returns what went wrong.
+/// Deletes expired files and the oldest ones beyond the size limit; returns the problems.
 pub(super) fn delete_old(directory: &Path, retention: Retention) -> Vec<String> {
     let mut problems = Vec::new();
     let files = match rotated(directory) {
@@ -72,7 +73,7 @@ pub(super) fn delete_old(directory: &Path, retention: Retention) -> Vec<String> 
                 fs::remove_file(&file.path),
             );
         } else if is_trusted && name.day > today.after(1) {
-            // Written while the clock was wrong. From now on it ages as a file of today.
+            // Written while the clock was wrong; from now on it expires like a file of today.
             let renamed = next_name(directory, today)
                 .map(|to| Name {
                     day: to.day,
@@ -101,7 +102,7 @@ pub(super) fn delete_old(directory: &Path, retention: Retention) -> Vec<String> 
     problems
 }
 
-/// Removes compressions that were interrupted. Only while none is under way.
+/// Removes interrupted compressions. Must not be called during a compression.
 pub(super) fn delete_unfinished(directory: &Path) -> Vec<String> {
     let mut problems = Vec::new();
     for file in rotated(directory).unwrap_or_default() {
@@ -117,7 +118,7 @@ pub(super) fn delete_unfinished(directory: &Path) -> Vec<String> {
     problems
 }
 
-/// Whether there is something to compress.
+/// Returns whether a rotated file is not compressed yet.
 pub(super) fn has_plain(directory: &Path) -> bool {
     let files = rotated(directory).unwrap_or_default();
     files
@@ -125,7 +126,7 @@ pub(super) fn has_plain(directory: &Path) -> bool {
         .any(|file| file.name.kind == Kind::Plain && file.is_file)
 }
 
-/// Compresses every rotated file that is not yet, until `stop` is set; returns what went wrong.
+/// Compresses all rotated files that are still plain, until `stop` is set; returns the problems.
 pub(super) fn compress_all(directory: &Path, stop: &AtomicBool) -> Vec<String> {
     let mut problems = Vec::new();
     for file in rotated(directory).unwrap_or_default() {
@@ -149,7 +150,7 @@ fn compress(directory: &Path, name: Name, stop: &AtomicBool) -> io::Result<()> {
             return written.map(drop);
         }
     }
-    // A name that is taken is never written over.
+    // An existing file is never overwritten.
     let target = match fs::symlink_metadata(&packed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => packed,
         _ => {
@@ -160,13 +161,13 @@ fn compress(directory: &Path, name: Name, stop: &AtomicBool) -> io::Result<()> {
     };
     fs::rename(&unfinished, target)?;
     match fs::remove_file(&plain) {
-        // Deleted meanwhile, to make room.
+        // Deleted meanwhile to make room.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
 }
 
-/// `false` when it was stopped.
+/// Compresses `plain` into `unfinished`; returns `false` if it was stopped.
 fn compress_into(plain: &Path, unfinished: &Path, stop: &AtomicBool) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(true).write(true).mode(0o600);
@@ -199,7 +200,7 @@ fn note(problems: &mut Vec<String>, path: &Path, operation: &str, result: io::Re
     }
 }
 
-/// Compresses on a thread of its own.
+/// Thread that compresses rotated files.
 #[derive(Debug)]
 pub(super) struct Packer {
     thread: JoinHandle<()>,
@@ -207,11 +208,12 @@ pub(super) struct Packer {
     problems: Arc<Mutex<Vec<String>>>,
 }
 
-/// Compresses the files of a directory until it is told to stop; returns what went wrong.
+/// Function that compresses the files of a directory until the flag is set, and returns the
+/// problems.
 pub(super) type Pack = fn(&Path, &AtomicBool) -> Vec<String>;
 
 impl Packer {
-    /// Starts it. `lock` keeps others out of the directory until it has ended.
+    /// Starts the thread. `lock` keeps other processes out of the directory until it has ended.
     pub(super) fn start(directory: PathBuf, lock: Arc<File>, pack: Pack) -> io::Result<Self> {
         let (stop, problems) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (stopped, found) = (Arc::clone(&stop), Arc::clone(&problems));
@@ -229,7 +231,7 @@ impl Packer {
         })
     }
 
-    /// What went wrong, once it has ended.
+    /// Returns the problems once the thread has ended.
     pub(super) fn outcome(&self) -> Option<Vec<String>> {
         let is_finished = self.thread.is_finished();
         is_finished.then(|| core::mem::take(&mut *lock_problems(&self.problems)))
@@ -238,7 +240,7 @@ impl Packer {
 
 impl Drop for Packer {
     fn drop(&mut self) {
-        // Not waited for: it may hang in a dead disk, and what it leaves is tidied up next time.
+        // Not joined: the thread may hang on a dead disk; the next run removes its unfinished file.
         self.stop.store(true, Ordering::Relaxed);
     }
 }
@@ -341,7 +343,7 @@ mod tests {
         assert_eq!(delete_old(scratch.path(), jumped), NONE);
         assert_eq!(names(&scratch).len(), 6);
         assert!(!names(&scratch)[0].contains("2026-11-12"));
-        // Once the clock is trusted, the date counts.
+        // Once the clock is trusted, the date decides.
         let settled = Retention {
             is_trusted: true,
             ..jumped
@@ -428,7 +430,7 @@ mod tests {
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems[0].contains("node-2020-01-01.log.gz"));
         assert!(!path("node-2019-01-01.log").exists() && !path("node-2021-01-01.log").exists());
-        // The directory is where the first one's compression would be written.
+        // The directory has the name of the first file's compressed form.
         let problems = compress_here(&scratch);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].contains("cannot compress") && problems[0].contains("2026-11-20.log"));

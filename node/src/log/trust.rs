@@ -1,19 +1,20 @@
-//! Trust in the wall clock where a wrong one would cost log files.
+//! Trust in the wall clock: a wrong clock could delete log files.
 //!
-//! Retention deletes by date. A clock that jumps ahead, by a mistake of its owner, a dead battery or a
-//! broken time server, would make every file too old at once. A clock is trusted as long as it
-//! advances as the monotonic clock does; after a jump it is again once it has done so for a day.
+//! Retention deletes by date. A clock that jumps ahead, by a mistake of its owner, a dead battery
+//! or a broken time server, would make every file expire at once. A clock is trusted as long as it
+//! advances like the monotonic clock; after a jump it is trusted again once it has done so for a
+//! day.
 
 use core::time::Duration;
 
 use super::date::Date;
 
-/// Difference between the clocks that counts as a jump.
+/// Minimum difference between the clocks that counts as a jump.
 const JUMP: Duration = Duration::from_hours(1);
-/// How long a clock has to be steady to be trusted again.
+/// Time that a clock must be steady to be trusted again.
 const PROBATION: Duration = Duration::from_hours(24);
 
-/// See the module.
+/// State of trust in the wall clock. See the module.
 #[derive(Debug)]
 pub(super) struct ClockTrust {
     wall: Duration,
@@ -22,8 +23,8 @@ pub(super) struct ClockTrust {
 }
 
 impl ClockTrust {
-    /// Starts with this time. `newest` is the day of the newest log file: a clock that is behind it,
-    /// or far ahead of it, may be wrong.
+    /// Starts with this time. `newest` is the day of the newest log file: a clock that is behind
+    /// it, or far ahead of it, may be wrong and is not trusted at first.
     pub(super) fn new(
         wall: Duration,
         monotonic: Duration,
@@ -46,7 +47,7 @@ impl ClockTrust {
         }
     }
 
-    /// Whether the clock, which says this now, is trusted.
+    /// Updates both times; returns whether the wall clock is trusted.
     pub(super) fn observe(&mut self, wall: Duration, monotonic: Duration) -> bool {
         let elapsed = monotonic.saturating_sub(self.monotonic);
         let expected = self.wall.saturating_add(elapsed);
@@ -74,7 +75,7 @@ mod tests {
         assert!(!clock.observe(wall + hours(1_005), hours(5)));
         assert!(!clock.observe(wall + hours(1_028), hours(28)));
         assert!(clock.observe(wall + hours(1_029), hours(29)));
-        // Back again is a jump as well.
+        // A jump back counts as well.
         assert!(!clock.observe(wall + hours(29), hours(29)));
         assert!(clock.observe(wall + hours(53), hours(53)));
     }

@@ -1,5 +1,5 @@
-//! The log's thread: takes events from a bounded channel, so that no other thread waits for a disk or
-//! a terminal.
+//! Log thread: takes events from a bounded channel, so that no other thread waits for a disk or a
+//! terminal.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -16,21 +16,21 @@ use super::file::{LogFile, OpenError};
 use super::tidy::{self, Pack, Packer, Retention};
 use super::trust::ClockTrust;
 
-/// Events that wait for the thread; more are dropped and counted.
+/// Maximum number of queued events; further ones are dropped and counted.
 pub(super) const QUEUE_EVENTS: usize = 8_192;
-/// How often the thread looks for midnight and for lines that the limiter suppressed.
+/// Interval between checks for midnight and for lines that the limiter suppressed.
 const TICK: Duration = Duration::from_secs(1);
-/// Delay before a log that could not be opened is tried again; it doubles with each failure.
+/// Delay before a failed open is retried; doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// How long another process may have the directory before that is reported: an earlier run may be
+/// Time that another process may hold the directory before that is reported: an earlier run may be
 /// about to end.
 const BUSY_PATIENCE: Duration = Duration::from_secs(3);
-/// Bytes that are collected before they are written.
+/// Size in bytes at which a batch is written.
 const BATCH_BYTES: usize = 64 << 10;
-/// Bytes that are kept while there is no file to write to.
+/// Maximum number of bytes kept while there is no file to write to.
 const MAX_KEPT_BYTES: usize = 1 << 20;
-/// How often files are tidied up though none was rotated: what failed is tried again.
+/// Interval between tidying runs even if no file was rotated: failed steps are retried.
 const TIDY_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Message to the thread.
@@ -49,26 +49,26 @@ pub(super) struct Settings {
     pub(super) max_file_bytes: u64,
     pub(super) max_rotated_bytes: u64,
     pub(super) identity: Identity,
-    /// The mirror on stdout, if it is wanted.
+    /// Mirror on stdout, if enabled.
     pub(super) console: Option<env_logger::Logger>,
-    /// Compresses rotated files, on a thread of its own.
+    /// Function that compresses rotated files, on a separate thread.
     pub(super) pack: Pack,
 }
 
-/// Clocks and outputs of the thread; those of the system except in tests.
+/// Clocks and outputs of the thread, replaced in tests.
 #[derive(Clone)]
 pub(super) struct Host {
-    /// Time since 1970.
+    /// Returns the time since 1970.
     pub(super) wall: fn() -> Duration,
-    /// Time that never jumps.
+    /// Returns a time that never jumps.
     pub(super) monotonic: fn() -> Duration,
-    /// Called for every failure that has not been reported yet.
+    /// Reports a failure that has not been reported yet.
     pub(super) complain: fn(&str),
-    /// Why there is no log, for `status`.
+    /// Reason there is no log, for `status`.
     pub(super) health: Arc<Health>,
 }
 
-/// Why there is no log, if there is none.
+/// Reason there is no log, if there is none.
 #[derive(Debug, Default)]
 pub(super) struct Health(Mutex<Option<String>>);
 
@@ -90,8 +90,8 @@ pub(super) struct Writer {
     settings: Settings,
     host: Host,
     file: Option<LogFile>,
-    /// When the first attempt since the last success failed, when the next one is due, and the delay
-    /// after that.
+    /// Time at which the first attempt since the last success failed, time of the next attempt, and
+    /// delay after that.
     failing_since: Option<Duration>,
     retry_at: Duration,
     retry_delay: Duration,
@@ -133,7 +133,7 @@ impl Writer {
         loop {
             match messages.recv_timeout(self.patience()) {
                 Ok(message) => {
-                    // Everything that waits becomes one write.
+                    // All queued messages become one write.
                     let waiting = core::iter::once(message).chain(messages.try_iter());
                     for message in waiting {
                         match message {
@@ -154,7 +154,7 @@ impl Writer {
         }
     }
 
-    /// How long there is nothing to do without a message.
+    /// Returns the time until there is work without a message.
     fn patience(&self) -> Duration {
         match self.file {
             Some(_) => TICK,
@@ -172,7 +172,7 @@ impl Writer {
             record.level(event.level).target(&event.target);
             console.log(&record.args(format_args!("{line}")).build());
         }
-        // Lines of two days do not share a batch: each day has its own file.
+        // Lines of two days do not share a batch: each day has a separate file.
         let is_new_day = Date::of(event.time) != Date::of(self.batch_time);
         if is_new_day || self.batch.len() >= BATCH_BYTES {
             self.write_batch();
@@ -184,7 +184,7 @@ impl Writer {
         self.batch_lines += 1;
     }
 
-    /// Logs something about the log itself.
+    /// Logs a message about the log itself.
     fn own(&mut self, level: Level, message: String) {
         let event = Event::own((self.host.wall)(), level, message);
         self.take(&event);
@@ -229,7 +229,7 @@ impl Writer {
         self.check(synced);
     }
 
-    /// The last chance for lines that have no file yet.
+    /// Makes a last attempt to write lines that have no file yet.
     fn end(&mut self) {
         self.retry_at = Duration::ZERO;
         self.settle();
@@ -287,7 +287,7 @@ impl Writer {
                 }
                 self.check(written);
             }
-            // The file may be there soon.
+            // The file may become available soon.
             None if self.batch.len() < MAX_KEPT_BYTES => return,
             None => self.lost_lines += self.batch_lines,
         }
@@ -296,7 +296,7 @@ impl Writer {
         self.tidy_if_due();
     }
 
-    /// After a failure the file is closed and tried again later; the node continues meanwhile.
+    /// After a failure closes the file, to be opened again later; the node continues meanwhile.
     fn check(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             self.fail(&OpenError::Io(error));
@@ -322,7 +322,7 @@ impl Writer {
         self.host.health.set(Some(problem));
     }
 
-    /// Deletes and compresses rotated files, when one was rotated and once an hour.
+    /// Deletes and compresses rotated files after a rotation, and once an hour.
     fn tidy_if_due(&mut self) {
         let (wall, now) = ((self.host.wall)(), (self.host.monotonic)());
         let is_trusted = match &mut self.trust {
@@ -331,7 +331,7 @@ impl Writer {
         };
         let Some(file) = &mut self.file else { return };
         let mut problems = file.take_problems();
-        // More may have been rotated while it ran; one that failed is tried again in an hour.
+        // More may have been rotated while it ran; failed ones are retried in an hour.
         let (mut is_packed, mut has_failed) = (false, false);
         if let Some(outcome) = self.packer.as_ref().and_then(Packer::outcome) {
             (is_packed, has_failed) = (outcome.is_empty(), !outcome.is_empty());

@@ -1,4 +1,4 @@
-//! What API threads, the resolver and the workers say to the loop.
+//! Commands of API threads, the resolver and the workers to the event loop.
 
 use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
@@ -20,7 +20,7 @@ use mio::Waker;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-/// Commands that may wait; senders wait beyond that.
+/// Capacity of the command queue; senders wait when it is full.
 pub(super) const COMMAND_QUEUE: usize = 1_024;
 
 pub(super) enum Command {
@@ -28,28 +28,28 @@ pub(super) enum Command {
     Fetch {
         id: AtomId,
         kind: PayloadType,
-        /// Names the fetch in [`Command::Cancel`].
+        /// Identifies the fetch in [`Command::Cancel`].
         ticket: u64,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
     },
-    /// A fetch that nobody waits for: what comes is kept.
+    /// Fetch without a waiting caller: received atoms are stored.
     Request {
         id: AtomId,
         kind: PayloadType,
     },
-    /// Ends a fetch whose caller does not wait any more.
+    /// Ends a fetch whose caller has stopped waiting.
     Cancel {
         ticket: u64,
     },
-    /// A fetch of the beginning of a list, whose outcome the chain's thread gets.
+    /// Fetch of the beginning of a list; the chain thread gets the outcome.
     ChainFetch {
         id: AtomId,
         limit: ListLimit,
         from: Option<PublicKey>,
         inbox: Inbox,
     },
-    /// A fetch of a list that is given up beyond the limit; the chain's thread gets to know whether
-    /// it is here.
+    /// Fetch of a list that is given up beyond the limit; the chain thread gets success or failure
+    /// without the atoms.
     ChainFetchSmall {
         id: AtomId,
         limit: ListLimit,
@@ -60,12 +60,12 @@ pub(super) enum Command {
         advertisement: Advertisement,
         reply: SyncSender<bool>,
     },
-    /// Nobody waits to hear whether there was room.
+    /// Same as [`Command::Advertise`] for several objects, without a reply.
     AdvertiseAll(Vec<Advertisement>),
     SetHead(AtomId),
     SetChainIdentity(ChainIdentity),
     SetValidator(bool),
-    /// Where heads and transactions that peers tell of go.
+    /// Inbox for heads and transactions that peers announce.
     Chain(Inbox),
     Withdraw {
         id: AtomId,
@@ -75,8 +75,8 @@ pub(super) enum Command {
         transaction: AtomId,
         reply: SyncSender<usize>,
     },
-    /// As [`Command::Announce`], for the chain's thread, which gets to know how many validators it went
-    /// to.
+    /// Same as [`Command::Announce`] for the chain thread, which is told the number of validators
+    /// reached.
     ChainAnnounce {
         transaction: AtomId,
         to: Recipient,
@@ -88,74 +88,74 @@ pub(super) enum Command {
         reply: SyncSender<Vec<Provider>>,
     },
     Status(SyncSender<NetworkStatus>),
-    /// Peers of an earlier run, which are contacted while there are none.
+    /// Peers of an earlier run, which are contacted while no peers are connected.
     Remember(Vec<SocketAddr>),
-    /// Removes a peer; `bans` keeps it away.
+    /// Removes a peer; with `bans` keeps it away.
     Remove {
         key: PublicKey,
         bans: bool,
         reply: SyncSender<bool>,
     },
-    /// Ends a ban; whether there was one.
+    /// Ends a ban; the reply is `true` if there was one.
     Unban {
         key: PublicKey,
         reply: SyncSender<bool>,
     },
-    /// The keys that are banned.
+    /// Returns the banned keys.
     Banned(SyncSender<Vec<PublicKey>>),
-    /// The objects that are advertised.
+    /// Returns the advertised objects.
     Advertised(SyncSender<Vec<Advertisement>>),
     Seeds(SeedAddresses),
     WorkDone(WorkDone),
     ReadDone(ReadDone),
 }
 
-/// Something that this node offers.
+/// Object that this node offers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Advertisement {
-    /// Its id.
+    /// Id of the object.
     pub id: AtomId,
-    /// Whether it is one atom or a chain.
+    /// Kind of the object: one atom or a list.
     pub kind: PayloadType,
-    /// How long it is offered; `None` until it is withdrawn.
+    /// Time that it is offered; `None` until it is withdrawn.
     pub lifetime: Option<Duration>,
 }
 
-/// Somebody who has an object.
+/// Provider record of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Provider {
-    /// Who.
+    /// Public key of the provider.
     pub key: PublicKey,
-    /// Where.
+    /// Address of the provider.
     pub address: SocketAddr,
-    /// How long that is still believed.
+    /// Time until the record expires.
     pub expires_in: Duration,
 }
 
-/// What is known of a peer.
+/// State of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
-    /// Its key.
+    /// Public key of the peer.
     pub public_key: PublicKey,
-    /// Where it is sent to.
+    /// Address that messages to it are sent to.
     pub address: SocketAddr,
-    /// The network group of that address.
+    /// Network group of that address.
     pub group: NetworkGroup,
-    /// Whether that address is validated.
+    /// `true` if that address is validated.
     pub is_proven: bool,
-    /// Whether its pings say that it validates.
+    /// `true` if its pings state that it validates.
     pub is_validator: bool,
-    /// Whether it is the pinned default seed.
+    /// `true` if it is the pinned default seed.
     pub is_default_seed: bool,
-    /// Whether it is the pinned default seed, or validated at the address of a configured seed.
+    /// `true` if it is the pinned default seed, or validated at the address of a configured seed.
     pub is_seed: bool,
-    /// The chain that it follows, if it is a node of this implementation and has told.
+    /// Chain that it follows, if it is a node of this implementation and has stated it.
     pub identity: Option<ChainIdentity>,
-    /// The difficulty that it asks of messages.
+    /// Proof of work that it requires of messages, in leading zero bits.
     pub difficulty: u8,
-    /// The head that it named last.
+    /// Head that it announced last.
     pub head: Option<AtomId>,
-    /// Time since it last gave a sign of life that cannot be a replay.
+    /// Time since its last sign of life that cannot be a replay.
     pub last_heard: Duration,
 }
 
@@ -177,39 +177,39 @@ impl Peer {
     }
 }
 
-/// How the network is doing.
+/// Status of the network.
 #[derive(Clone, Debug)]
 pub struct NetworkStatus {
-    /// Peers that have shown who they are.
+    /// Number of authenticated peers.
     pub peers: usize,
-    /// Where others are told that this node is.
+    /// Address of this node that other nodes are told.
     pub advertised_address: Option<SocketAddr>,
-    /// The private address that most peers share.
+    /// Private address that most peers share.
     pub shared_private_address: Option<IpAddr>,
-    /// The difficulty that this node asks of messages.
+    /// Proof of work that this node requires of messages, in leading zero bits.
     pub difficulty: u8,
-    /// Objects that are advertised.
+    /// Number of advertised objects.
     pub advertisements: usize,
-    /// The head that a peer named last.
+    /// Head that a peer announced last.
     pub head: Option<AtomId>,
     /// Time since the loop started.
     pub uptime: Duration,
-    /// The configured seeds.
+    /// Configured seeds.
     pub seeds: Vec<SeedState>,
-    /// Where packets with this node's own key came from lately.
+    /// Source address of recent packets with this node's own key.
     pub own_key_from: Option<SocketAddr>,
-    /// What the engine counted.
+    /// Counters of the engine.
     pub stats: Stats,
 }
 
-/// Why a fetch brought nothing.
+/// Reason a fetch failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FetchFailure {
-    /// The network says so.
+    /// Failure in the network.
     Network(FetchError),
     /// The network has been stopped.
     Stopped,
-    /// The caller's [`Patience`](crate::Patience) was over.
+    /// The caller's [`Patience`](crate::Patience) ended.
     Abandoned,
 }
 
@@ -225,7 +225,7 @@ impl fmt::Display for FetchFailure {
 
 impl core::error::Error for FetchFailure {}
 
-/// Queues commands and wakes the loop.
+/// Sender that queues commands and wakes the loop.
 #[derive(Clone, Debug)]
 pub(super) struct CommandSender {
     queue: SyncSender<Command>,
@@ -246,7 +246,7 @@ impl CommandSender {
         }
     }
 
-    /// Queues a command, waiting for room if there is none.
+    /// Queues a command; waits while the queue is full.
     pub(super) fn send(&self, command: Command) -> Result<(), Stopped> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Stopped);
@@ -256,14 +256,15 @@ impl CommandSender {
         Ok(())
     }
 
-    /// Tells the loop to stop. A flag and no command, so that it works when the queue is full.
+    /// Stops the loop. Sets a flag instead of sending a command, so that it works when the queue is
+    /// full.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.wake();
     }
 
     fn wake(&self) {
-        // Fails only when the loop's side of the poll is gone; then nobody is left to be woken.
+        // Fails only if the loop's side of the poll is gone; then there is no loop to wake.
         let _ = self.waker.wake();
     }
 }

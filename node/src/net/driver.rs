@@ -1,13 +1,15 @@
-//! The loop: socket, timer and commands in; the engine's packets, events and work out.
+//! Event loop of the network: passes socket, timers and commands to the engine, and handles the
+//! engine's packets, events and work.
 //!
 //! Invariants:
-//! - Nothing here blocks but the poll. What would block runs on workers, readers of cold storage or the
-//!   resolver's thread and comes back as a command.
-//! - The work of one turn is capped; what is left over makes the next poll return at once. The poll
-//!   is edge-triggered, so a source counts as ready until it said `WouldBlock`.
-//! - Every fetch that was taken is answered once: by its event, or by its reply channel being
-//!   dropped when the loop ends.
-//! - A packet that the socket does not take waits here, and the engine's bounded queue behind it.
+//! - Only the poll blocks. Blocking work runs on workers, readers of cold storage or the resolver's
+//!   thread, and its results return as commands.
+//! - The work of one turn is capped; leftover work makes the next poll return at once. The poll is
+//!   edge-triggered, so a source counts as ready until it returns `WouldBlock`.
+//! - Every accepted fetch is answered once: by its event, or because its reply channel is dropped
+//!   when the loop ends.
+//! - A packet that the socket does not accept waits here, and further packets wait in the engine's
+//!   bounded queue.
 
 use super::command::{
     Advertisement, COMMAND_QUEUE, Command, CommandSender, FetchFailure, NetworkStatus, Peer,
@@ -46,29 +48,29 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Datagrams handled in one turn.
+/// Maximum number of datagrams handled in one turn.
 const HANDLED_PER_TURN: usize = 128;
-/// Datagrams from the queue that are handled in one turn at least.
+/// Minimum number of queued datagrams handled in one turn, if there are that many.
 const WAITING_PER_TURN: usize = 16;
-/// Datagrams taken from the socket in one turn.
+/// Maximum number of datagrams read from the socket in one turn.
 const RECEIVED_PER_TURN: usize = 512;
-/// Commands taken in one turn.
+/// Maximum number of commands handled in one turn.
 const COMMANDS_PER_TURN: usize = 64;
-/// Room for the largest UDP datagram.
+/// Buffer size in bytes for the largest UDP datagram.
 const DATAGRAM_BYTES: usize = 1 << 16;
-/// How long a packet with our own key is a warning.
+/// Time that a packet with this node's own key is reported as a warning.
 const OWN_KEY_LIFETIME: Duration = Duration::from_secs(3_600);
-/// How long stopping waits for the socket to take what is queued.
+/// Maximum time that a stop waits for the socket to accept queued packets.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Who gets the outcome of a fetch.
+/// Receiver of the outcome of a fetch.
 enum Reply {
     Caller {
         ticket: u64,
         reply: SyncSender<Result<Vec<Atom>, FetchFailure>>,
     },
     Chain(Inbox),
-    /// The chain's thread, which wants to know no more than whether it is here.
+    /// Chain thread, which gets success or failure without the atoms.
     ChainSmall(Inbox),
 }
 
@@ -78,8 +80,8 @@ pub(super) struct Driver {
     engine: Engine,
     store: Store,
     clock: Clock,
-    // Declared before the grinder and the readers: their threads may wait for room in this queue, and
-    // must find it closed when they are joined.
+    // Declared before the grinder and the readers: their threads may wait for room in this queue,
+    // and must find it closed when they are joined.
     commands: Receiver<Command>,
     sender: CommandSender,
     stopping: Arc<AtomicBool>,
@@ -87,7 +89,7 @@ pub(super) struct Driver {
     readers: Readers,
     seeds: Seeds,
     fetches: BTreeMap<FetchId, Reply>,
-    /// The fetches of callers, by the tickets that cancel them.
+    /// Fetches of callers, by the tickets that cancel them.
     tickets: BTreeMap<u64, FetchId>,
     buffer: Box<[u8]>,
     outgoing: Vec<u8>,
@@ -100,7 +102,7 @@ pub(super) struct Driver {
     /// Addresses of peers of an earlier run.
     remembered: Vec<SocketAddr>,
     seed_states: Vec<SeedState>,
-    /// Where a packet with our own key came from last, and when.
+    /// Source address and time of the last packet with this node's own key.
     own_key_from: Option<(SocketAddr, Instant)>,
 }
 
@@ -166,7 +168,7 @@ impl Driver {
         self.sender.clone()
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until it is stopped.
     pub(super) fn run(mut self) {
         log::info!("listening on UDP port {}", self.socket.port());
         let mut events = Events::with_capacity(16);
@@ -201,7 +203,7 @@ impl Driver {
         Ok(())
     }
 
-    /// How long the poll may wait; `None` for ever.
+    /// Returns the maximum time for the poll; `None` for no limit.
     fn timeout(&self) -> Option<Duration> {
         if self.readable || self.commands_left || self.engine.incoming_bytes() > 0 {
             return Some(Duration::ZERO);
@@ -254,8 +256,8 @@ impl Driver {
     }
 
     fn handle_command(&mut self, now: Instant, command: Command) {
-        // Replies have a place in their channel each, so sending one does not wait; that nobody
-        // listens any more is no concern of the loop.
+        // Each reply has a place in its channel, so sending it does not block; a caller that has
+        // stopped listening is ignored.
         match command {
             Command::Contact(address) => self.engine.connect(now, address),
             Command::Fetch {
@@ -302,7 +304,7 @@ impl Driver {
                 let _ = reply.send(advertised.collect());
             }
             Command::Cancel { ticket } => {
-                // It may have been answered meanwhile.
+                // It may have been answered in the meantime.
                 if let Some(fetch) = self.tickets.remove(&ticket) {
                     self.fetches.remove(&fetch);
                     self.engine.cancel(fetch);
@@ -391,9 +393,10 @@ impl Driver {
         }
     }
 
-    /// What is urgent comes first, then what waits from earlier turns. Beyond what a turn handles,
-    /// datagrams go to the engine's queue, which asks for more work of senders as it fills. The
-    /// socket is emptied whatever they cost: what it has no room for is lost blindly.
+    /// Reads the socket. Urgent datagrams come first, then those queued in earlier turns. Datagrams
+    /// beyond the cap of a turn go to the engine's queue, which requires more proof of work of
+    /// senders as it fills. The socket is always emptied: what exceeds its buffer is dropped
+    /// indiscriminately.
     fn take_datagrams(&mut self, now: Instant) {
         let mut budget = HANDLED_PER_TURN;
         for _ in 0..RECEIVED_PER_TURN {
@@ -429,7 +432,7 @@ impl Driver {
                 }
             }
         }
-        // Some of them however many were urgent.
+        // Always handles at least `WAITING_PER_TURN`, however many datagrams were urgent.
         for _ in 0..budget.max(WAITING_PER_TURN) {
             if !self
                 .engine
@@ -441,7 +444,8 @@ impl Driver {
         }
     }
 
-    /// Notes a packet with our own key that does not come from our own address.
+    /// Records a packet with this node's own key, unless it comes from the node's own, non-loopback
+    /// IP address.
     fn note_own_key(&mut self, now: Instant, from: SocketAddr) {
         let own = self.engine.advertised_address();
         if own.is_some_and(|own| own.ip() == from.ip()) && !from.ip().is_loopback() {
@@ -453,7 +457,7 @@ impl Driver {
         }
     }
 
-    /// Takes everything that the engine has to say.
+    /// Handles everything that the engine has produced.
     fn drain(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             self.handle_event(now, event);
@@ -485,8 +489,8 @@ impl Driver {
         }
     }
 
-    /// Keeps what is in the outgoing buffer until the socket is writable. Only then is the socket
-    /// watched for that: on Linux each packet that leaves would wake the loop.
+    /// Keeps the packet in the outgoing buffer until the socket is writable. The socket is watched
+    /// for that only then: on Linux each packet that leaves would wake the loop.
     fn block(&mut self, transmit: Transmit) {
         self.blocked = Some(transmit);
         self.watch(Interest::READABLE | Interest::WRITABLE);
@@ -516,7 +520,7 @@ impl Driver {
                 ..
             } => {
                 for atom in &atoms {
-                    // What does not fit into the store still reaches who asked for it.
+                    // An atom that does not fit into the store still reaches its requester.
                     let _ = self.store.keep(atom.id(), atom.clone());
                 }
                 self.answer(fetch, id, Ok(atoms), from);
@@ -528,7 +532,7 @@ impl Driver {
                 error,
             } => {
                 for atom in atoms {
-                    // The beginning of a list is not fetched again.
+                    // The beginning of a list is stored, so that it is not fetched again.
                     let _ = self.store.keep(atom.id(), atom);
                 }
                 self.answer(fetch, id, Err(error), None);
@@ -540,7 +544,7 @@ impl Driver {
                 is_default_seed,
                 is_seed,
             } => {
-                // Where the chain is followed, its thread decides.
+                // If the chain is followed, its thread chooses the head.
                 if is_default_seed && !self.statements.is_attached() {
                     self.head = Some(id);
                     self.engine.set_head(now, self.head);
@@ -628,7 +632,7 @@ impl Driver {
         }
     }
 
-    /// Does what was accepted before the stop: commands are carried out and packets sent.
+    /// Completes work that was accepted before the stop: handles commands and sends packets.
     fn finish(mut self) {
         let now = self.clock.now();
         while let Ok(command) = self.commands.try_recv() {
@@ -648,7 +652,7 @@ impl Driver {
     }
 }
 
-/// Tells of what peers did; they can make it happen as often as they like.
+/// Logs actions of peers, rate-limited, because peers can cause them at any rate.
 fn log_event(event: &Event) {
     let (reason, line) = match event {
         Event::PeerAdded { peer, address } => {

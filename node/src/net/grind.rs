@@ -1,4 +1,4 @@
-//! Proof of work that is too long for the loop, on worker threads and within a deadline.
+//! Proof-of-work searches that are too long for the event loop, on worker threads with a deadline.
 
 use super::command::{Command, CommandSender};
 use crate::clock::Clock;
@@ -10,14 +10,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
 use std::sync::Arc;
 
-/// Threads that search; a peer's difficulty must not take the whole machine.
+/// Number of search threads, limited so that a peer's difficulty cannot occupy the whole machine.
 const THREADS: usize = 2;
-/// Searches that may wait for a thread.
+/// Maximum number of searches that wait for a thread.
 const QUEUE: usize = 256;
-/// Nonces between two looks at the clock: a few milliseconds.
+/// Number of nonces between two checks of the clock: a few milliseconds.
 const ATTEMPTS_PER_STEP: u64 = 1 << 14;
 
-/// Hands the engine's searches to workers, and their results back to the loop as commands.
+/// Worker pool that runs the engine's searches and returns their results to the loop as commands.
 pub(super) struct Grinder {
     pool: WorkerPool,
     sender: CommandSender,
@@ -39,7 +39,7 @@ impl Grinder {
         })
     }
 
-    /// Takes what the engine wants searched.
+    /// Starts the searches that the engine requests.
     pub(super) fn drain(&self, now: Instant, engine: &mut Engine) {
         while let Some(work) = engine.poll_work() {
             let given_up = work.give_up();
@@ -47,7 +47,7 @@ impl Grinder {
             let stopping = Arc::clone(&self.stopping);
             let job = move || {
                 let done = search(work, &clock, &stopping);
-                // Nobody listens once the loop has ended.
+                // Fails only after the loop has ended.
                 let _ = sender.send(Command::WorkDone(done));
             };
             if self.pool.try_run(job).is_err() {

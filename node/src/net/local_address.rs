@@ -1,21 +1,21 @@
-//! Local addresses that peers have contacted this node at.
+//! Local addresses at which peers have contacted this node.
 //!
-//! The socket is bound to all addresses of the host, and the system sends from the one that its routes
-//! prefer. A peer that contacted another one would not take the answer for one. The destination of
-//! each datagram is read from its control message (`IP_PKTINFO`, `IPV6_PKTINFO`), and what goes to the
-//! same host leaves from there.
+//! The socket is bound to all addresses of the host, and the system sends from the one that its
+//! routes prefer. A peer that contacted another address would not accept an answer from it. The
+//! destination of each datagram is read from its control message (`IP_PKTINFO`, `IPV6_PKTINFO`),
+//! and datagrams to the same host leave from that address.
 //!
 //! Invariants:
 //! - The latest datagram of a host decides: a forged one misleads until the next honest one.
 //! - At most [`MAX_HOSTS`] hosts are remembered; the oldest half is forgotten first.
-//! - Systems without this choose the address themselves.
+//! - On systems without this feature the system chooses the address.
 
 use core::net::{IpAddr, SocketAddr};
 use hashbrown::HashMap;
 use mio::net::UdpSocket;
 use std::io;
 
-/// Hosts that are remembered.
+/// Maximum number of remembered hosts.
 const MAX_HOSTS: usize = 8_192;
 
 /// Local address that each host has contacted last.
@@ -26,7 +26,7 @@ pub(super) struct LocalAddresses {
 }
 
 impl LocalAddresses {
-    /// Notes that a datagram from `host` came in at `local`.
+    /// Records that a datagram from `host` arrived at `local`.
     pub(super) fn note(&mut self, host: IpAddr, local: IpAddr) {
         if local.is_unspecified() || local.is_multicast() {
             return;
@@ -41,12 +41,12 @@ impl LocalAddresses {
         }
     }
 
-    /// Returns where a host has contacted us.
+    /// Returns the local address that a host has contacted last.
     pub(super) fn of(&self, host: &IpAddr) -> Option<IpAddr> {
         self.by_host.get(host).map(|(local, _)| *local)
     }
 
-    /// Forgets a local address that cannot be sent from.
+    /// Forgets the local address of a host, because sending from it failed.
     pub(super) fn forget(&mut self, host: &IpAddr) {
         self.by_host.remove(host);
     }
@@ -64,7 +64,7 @@ mod system {
     use std::io::{IoSlice, IoSliceMut};
     use std::os::fd::{AsFd, AsRawFd as _};
 
-    /// Has the system tell the destination of each datagram.
+    /// Makes the system report the destination of each datagram.
     pub(in super::super) fn enable(socket: &impl AsFd, use_ipv6: bool) -> io::Result<()> {
         if use_ipv6 {
             setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -74,12 +74,12 @@ mod system {
         Ok(())
     }
 
-    /// Room for the control messages of one datagram.
+    /// Returns a buffer for the control messages of one datagram.
     pub(in super::super) fn control_buffer() -> Vec<u8> {
         nix::cmsg_space!(in_pktinfo, in6_pktinfo)
     }
 
-    /// Receives a datagram: its length, source and destination.
+    /// Receives a datagram; returns its length, source and destination.
     pub(in super::super) fn receive(
         socket: &UdpSocket,
         buffer: &mut [u8],
@@ -96,7 +96,7 @@ mod system {
             v4.or_else(|| v6.map(|it| SocketAddr::V6(SocketAddrV6::from(*it))))
         });
         let source = source.ok_or(io::ErrorKind::InvalidData)?;
-        // A control message that is cut off is as good as none.
+        // A truncated control message counts as missing.
         let local = message.cmsgs().ok().and_then(|mut messages| {
             messages.find_map(|message| match message {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
@@ -112,7 +112,7 @@ mod system {
         Ok((message.bytes, source, local))
     }
 
-    /// Sends a datagram from a local address. Both are of the family of the socket.
+    /// Sends a datagram from a local address. Both addresses have the socket's family.
     pub(in super::super) fn send_from(
         socket: &UdpSocket,
         datagram: &[u8],

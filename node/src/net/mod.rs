@@ -1,8 +1,8 @@
-//! The network thread: a mio loop that drains core's protocol engine.
+//! Network thread: a mio event loop that drives the core's protocol engine.
 //!
-//! [`Network`] is its handle. API threads hand it commands through a bounded channel and a waker,
-//! and wait for the reply on a channel of their own; the loop answers when the event comes, so
-//! nobody polls. The loop alone owns the engine and the socket.
+//! [`Network`] is its handle. API threads send commands through a bounded channel and a waker, and
+//! wait for the reply on a separate channel; the loop answers when the event arrives, so no thread
+//! polls. Only the loop owns the engine and the socket.
 
 mod command;
 mod driver;
@@ -41,20 +41,20 @@ use std::io;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-/// Time that peers have for an object whose caller does not wait.
+/// Time that peers have to deliver an object without a waiting caller.
 const UNWATCHED_FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why there is no network.
+/// Reason the network could not be started.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NetworkError {
     /// The socket could not be bound.
     Bind(BindError),
-    /// The system did not give what the loop needs.
+    /// The system did not provide a resource that the loop needs.
     System {
-        /// What was attempted.
+        /// Operation that failed.
         attempt: &'static str,
-        /// What the system said.
+        /// Error of the system.
         cause: io::Error,
     },
 }
@@ -83,7 +83,7 @@ impl From<BindError> for NetworkError {
     }
 }
 
-/// The network has been stopped.
+/// Error after the network has been stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stopped;
 
@@ -95,7 +95,7 @@ impl fmt::Display for Stopped {
 
 impl core::error::Error for Stopped {}
 
-/// A running event loop. Dropping it stops the loop: what was acknowledged is sent first.
+/// Running event loop. Dropping it stops the loop; acknowledged messages are sent first.
 #[derive(Debug)]
 pub struct Network {
     commands: CommandSender,
@@ -105,10 +105,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// Binds the socket and starts the loop, which stops at a panic of any of the node's threads.
+    /// Binds the socket and starts the loop, which stops if any of the node's threads panics.
     ///
     /// # Errors
-    /// When the socket cannot be bound or the system gives no thread.
+    /// Fails if the socket cannot be bound or the system cannot create a thread.
     pub fn start(
         config: &Config,
         secret: SecretKey,
@@ -139,19 +139,19 @@ impl Network {
         })
     }
 
-    /// The port that the socket is bound to.
+    /// Returns the bound port of the socket.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The relay's public key.
+    /// Returns the relay's public key.
     #[must_use]
     pub const fn public_key(&self) -> PublicKey {
         self.public_key
     }
 
-    /// A handle that can outlive this one and then finds the network stopped.
+    /// Returns a handle that can outlive this value; its calls then fail with [`Stopped`].
     #[must_use]
     pub fn handle(&self) -> NetworkHandle {
         NetworkHandle {
@@ -164,33 +164,34 @@ impl Drop for Network {
     fn drop(&mut self) {
         self.commands.stop();
         if let Some(thread) = self.thread.take() {
-            // A panic of it has been recorded.
+            // A panic of the thread has been recorded already.
             let _ = thread.join();
         }
     }
 }
 
-/// Sends commands to a [`Network`] from any thread.
+/// Handle that sends commands to a [`Network`] from any thread.
 #[derive(Clone, Debug)]
 pub struct NetworkHandle {
     commands: CommandSender,
 }
 
 impl NetworkHandle {
-    /// Says hello to an address.
+    /// Starts a handshake with an address.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn contact(&self, address: SocketAddr) -> Result<(), Stopped> {
         self.commands.send(Command::Contact(address))
     }
 
-    /// Fetches an atom, or the chain that starts with it; waits for the answer or the timeout.
+    /// Fetches an atom, or the list that starts with it; waits for the answer or the timeout.
     ///
     /// # Errors
-    /// When no peer brought it, the caller's [`Patience`] is over, or the network has been stopped.
+    /// Fails if no peer delivers it, the caller's [`Patience`] ends, or the network has been
+    /// stopped.
     pub fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Vec<Atom>, FetchFailure> {
-        /// Tickets are unique within the process, whatever network they are of.
+        /// Next ticket. Tickets are unique within the process, across networks.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let patience = Patience::in_force();
         if patience.is_over() {
@@ -223,35 +224,35 @@ impl NetworkHandle {
         }
     }
 
-    /// Asks peers for an object without waiting: what comes is kept in memory, for a later look.
+    /// Requests an object from peers without waiting; it is kept in memory for a later lookup.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn request(&self, id: AtomId, kind: PayloadType) -> Result<(), Stopped> {
         self.commands.send(Command::Request { id, kind })
     }
 
-    /// Contacts the addresses of peers of an earlier run, now and while there are no peers.
+    /// Contacts the addresses of peers of an earlier run, now and while no peers are connected.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn remember(&self, addresses: Vec<SocketAddr>) -> Result<(), Stopped> {
         self.commands.send(Command::Remember(addresses))
     }
 
-    /// Removes a peer; `false` if it was not known. It may come back unless it is banned: then its
-    /// packets are dropped for as long as this network runs.
+    /// Removes a peer; returns `false` if it is unknown. It may connect again unless it is banned:
+    /// then its packets are dropped for as long as this network runs.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn remove_peer(&self, key: PublicKey, bans: bool) -> Result<bool, Stopped> {
         self.ask(|reply| Command::Remove { key, bans, reply })
     }
 
-    /// Ends a ban; `false` if there was none.
+    /// Ends a ban; returns `false` if there was none.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn unban(&self, key: PublicKey) -> Result<bool, Stopped> {
         self.ask(|reply| Command::Unban { key, reply })
     }
@@ -259,24 +260,24 @@ impl NetworkHandle {
     /// Returns the keys of banned peers.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn banned(&self) -> Result<Vec<PublicKey>, Stopped> {
         self.ask(Command::Banned)
     }
 
-    /// Returns the objects that are advertised, with the time that is left for each.
+    /// Returns the advertised objects, with the remaining time of each.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn advertised(&self) -> Result<Vec<Advertisement>, Stopped> {
         self.ask(Command::Advertised)
     }
 
-    /// Tells the closest peers that this node has an object, again and again until it expires;
-    /// `false` if too many are advertised.
+    /// Tells the closest peers that this node has an object, periodically until it expires; returns
+    /// `false` if too many objects are advertised.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn advertise(&self, advertisement: Advertisement) -> Result<bool, Stopped> {
         self.ask(|reply| Command::Advertise {
             advertisement,
@@ -284,19 +285,19 @@ impl NetworkHandle {
         })
     }
 
-    /// As [`Self::advertise`], for many, without hearing whether there was room.
+    /// Same as [`Self::advertise`] for several objects, without reporting whether there was room.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn advertise_all(&self, advertisements: Vec<Advertisement>) -> Result<(), Stopped> {
         self.commands.send(Command::AdvertiseAll(advertisements))
     }
 
-    /// Fetches the beginning of a list for the chain's thread, which gets the outcome. `from` is
+    /// Fetches the beginning of a list for the chain thread, which gets the outcome. `from` is
     /// asked first.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn fetch_for_chain(
         &self,
         id: AtomId,
@@ -312,11 +313,10 @@ impl NetworkHandle {
         })
     }
 
-    /// Fetches a list for the chain's thread that is given up beyond the limit. `from` is asked
-    /// first.
+    /// Fetches a list for the chain thread, and gives up beyond the limit. `from` is asked first.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn fetch_small_for_chain(
         &self,
         id: AtomId,
@@ -332,60 +332,59 @@ impl NetworkHandle {
         })
     }
 
-    /// Tells the chain's thread what peers say of it, from now on.
+    /// Starts delivery of peers' statements about the chain to the chain thread.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn tell_chain(&self, inbox: Inbox) -> Result<(), Stopped> {
         self.commands.send(Command::Chain(inbox))
     }
 
-    /// Names another head to the peers.
+    /// Announces another head to the peers.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn set_head(&self, head: AtomId) -> Result<(), Stopped> {
         self.commands.send(Command::SetHead(head))
     }
 
-    /// Sets the chain that this node follows, which peers of this implementation are told.
+    /// Sets the chain that this node follows; peers of this implementation are told.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn set_chain_identity(&self, identity: ChainIdentity) -> Result<(), Stopped> {
         self.commands.send(Command::SetChainIdentity(identity))
     }
 
-    /// Tells the peers whether this node validates; transactions are taken only then.
+    /// Sets whether this node validates; peers are told. Transactions are accepted only if it does.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn set_validator(&self, is_validator: bool) -> Result<(), Stopped> {
         self.commands.send(Command::SetValidator(is_validator))
     }
 
-    /// Ends an advertisement; `false` if there was none.
+    /// Ends an advertisement; returns `false` if there was none.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn withdraw(&self, id: AtomId) -> Result<bool, Stopped> {
         self.ask(|reply| Command::Withdraw { id, reply })
     }
 
-    /// Tells every validator among the peers of a transaction that this node has; gives how many
-    /// there are.
+    /// Announces a stored transaction to all validators among the peers; returns their number.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn announce_transaction(&self, transaction: AtomId) -> Result<usize, Stopped> {
         self.ask(|reply| Command::Announce { transaction, reply })
     }
 
-    /// Announces a transaction for the chain's thread; where it goes to all validators, the thread gets
-    /// to know how many they were.
+    /// Announces a transaction for the chain thread. If it goes to all validators, the thread is
+    /// told their number.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn announce_for_chain(
         &self,
         transaction: AtomId,
@@ -399,32 +398,32 @@ impl NetworkHandle {
         })
     }
 
-    /// The peers.
+    /// Returns the peers.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn peers(&self) -> Result<Vec<Peer>, Stopped> {
         self.ask(Command::Peers)
     }
 
-    /// Who is known to have an object.
+    /// Returns the known providers of an object.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn providers(&self, id: AtomId) -> Result<Vec<Provider>, Stopped> {
         self.ask(|reply| Command::Providers { id, reply })
     }
 
-    /// How the network is doing.
+    /// Returns the status of the network.
     ///
     /// # Errors
-    /// When the network has been stopped.
+    /// Fails if the network has been stopped.
     pub fn status(&self) -> Result<NetworkStatus, Stopped> {
         self.ask(Command::Status)
     }
 
     /// Sends a command with a reply channel and waits. The loop answers every command that it
-    /// takes; when it stops, the channels that it drops end the wait.
+    /// accepts; when it stops, the channels that it drops end the wait.
     fn ask<T>(&self, command: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Stopped> {
         let (reply, answer) = sync_channel(1);
         self.commands.send(command(reply))?;
@@ -432,12 +431,12 @@ impl NetworkHandle {
     }
 }
 
-/// The engine's configuration from the node's.
+/// Derives the engine's configuration from the node's.
 fn engine_config(config: &Config, secret: SecretKey, port: u16) -> EngineConfig {
     let fetch_timeout = config
         .atom_fetch_interval
         .saturating_mul(config.atom_fetch_retries);
-    // Zero ends the waiting of callers and not the asking: peers are given the default time.
+    // Zero disables the waiting of callers, not the requests: peers get the default time.
     let fetch_timeout = Some(fetch_timeout).filter(|timeout| !timeout.is_zero());
     EngineConfig {
         use_ipv6: config.use_ipv6,

@@ -1,12 +1,13 @@
-//! What peers state of the chain, on its way to the chain's thread.
+//! Statements of peers about the chain, on their way to the chain thread.
 //!
-//! A peer names its head once: one that is lost here would be missed until the peer's next block.
-//! So a head, an identity or a departure that the chain's thread cannot take — it has not started
-//! yet, or [`MAX_WAITING`](crate::work::inbox::MAX_WAITING) inputs wait for it — marks the peer, and
-//! what it states then is told as soon as there is room. Announced transactions are not repeated:
-//! their senders announce them again.
+//! A peer announces its head once: a lost announcement would be missed until the peer's next block.
+//! If the chain thread cannot accept a head, an identity or a departure — it has not started yet,
+//! or [`MAX_WAITING`](crate::work::inbox::MAX_WAITING) inputs wait for it — the peer is marked, and
+//! its current statements are delivered as soon as there is room. Announced transactions are not
+//! repeated: their senders announce them again.
 //!
-//! Bound: [`MAX_MARKED`] marked peers.
+//! Invariants:
+//! - At most [`MAX_MARKED`] peers are marked.
 
 use crate::chain::Input;
 use crate::log;
@@ -17,13 +18,13 @@ use astreum_core::wire::engine::PeerInfo;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-/// Peers whose statements are owed to the chain's thread: twice as many as are registered at once,
-/// since those that have left count too.
+/// Maximum number of marked peers: twice the number of peers that are registered at once, because
+/// departed ones count too.
 const MAX_MARKED: usize = 8_192;
-/// Between two attempts to tell what is owed.
+/// Interval between attempts to deliver the statements of marked peers.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The way of peers' statements to the chain's thread. See the [module](self).
+/// Delivery of peers' statements to the chain thread. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct PeerStatements {
     chain: Option<Inbox>,
@@ -32,7 +33,7 @@ pub(super) struct PeerStatements {
 }
 
 impl PeerStatements {
-    /// Tells the chain's thread from now on, beginning with what these peers state already.
+    /// Starts delivery to the chain thread, beginning with the current statements of these peers.
     pub(super) fn attach(
         &mut self,
         now: Instant,
@@ -49,7 +50,7 @@ impl PeerStatements {
         self.chain.is_some()
     }
 
-    /// Tells that a peer has announced a transaction, unless too much waits.
+    /// Delivers a peer's announcement of a transaction; drops it if the inbox is full.
     pub(super) fn transaction(&self, input: Input) {
         if let Some(inbox) = &self.chain
             && !inbox.offer(input)
@@ -58,12 +59,13 @@ impl PeerStatements {
         }
     }
 
-    /// Tells what a peer states, at once or as soon as there is room.
+    /// Delivers a statement of a peer, at once or as soon as there is room.
     pub(super) fn tell(&mut self, now: Instant, peer: &PublicKey, input: Input) {
         let Some(inbox) = &self.chain else {
             return;
         };
-        // What is owed of the peer is newer than what was told, and is not overtaken.
+        // The pending statements of a marked peer are newer than those delivered, and must not be
+        // overtaken.
         if self.marked.contains(peer) || inbox.offer(input) {
             return;
         }
@@ -79,7 +81,7 @@ impl PeerStatements {
         self.retry_at
     }
 
-    /// Tells what marked peers state, `peer` being what is known of one now.
+    /// Delivers the statements of marked peers; `peer` returns the current state of one.
     pub(super) fn retry(&mut self, now: Instant, peer: impl Fn(&PublicKey) -> Option<PeerInfo>) {
         if self.retry_at.is_none_or(|at| at > now) {
             return;
@@ -99,7 +101,7 @@ impl PeerStatements {
     }
 }
 
-/// Returns what a peer states now.
+/// Returns the current statements of a peer.
 fn inputs_of(key: &PublicKey, info: Option<&PeerInfo>) -> impl Iterator<Item = Input> {
     let peer = *key;
     let gone = info.is_none().then_some(Input::PeerGone { peer });
@@ -205,7 +207,7 @@ mod tests {
             .retry_at()
             .expect("another retry, since nothing was taken");
         assert_eq!(told(&outlet).len(), MAX_WAITING);
-        // The peer has named another head since.
+        // The peer has announced another head since.
         statements.tell(due, &SEED, head_of(&seed(2)));
         assert_eq!(told(&outlet), [], "the newer head does not overtake");
         statements.retry(due, |_| Some(seed(2)));

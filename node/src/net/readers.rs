@@ -1,7 +1,7 @@
-//! Reads of cold storage for requests of peers, on threads of their own.
+//! Reads of cold storage for requests of peers, on separate threads.
 //!
-//! Order, turns and budgets are the engine's; this is the threads. A read that panics stops the node,
-//! as everywhere.
+//! The engine decides order, turns and budgets; this module runs the threads. A read that panics
+//! stops the node, like any other panic of its threads.
 
 use super::command::{Command, CommandSender};
 use crate::clock::Clock;
@@ -13,10 +13,10 @@ use astreum_core::wire::engine::{Engine, limits};
 use core::time::Duration;
 use std::io;
 
-/// How long one peer reads before others have their turn, in whole atoms.
+/// Time that one peer may read before others have their turn; reads end at whole atoms.
 const TURN: Duration = Duration::from_millis(1);
 
-/// Hands the engine's reads to threads, and their results back to the loop as commands.
+/// Worker pool that runs the engine's reads and returns their results to the loop as commands.
 pub(super) struct Readers {
     pool: WorkerPool,
     store: Store,
@@ -31,7 +31,7 @@ impl Readers {
         clock: Clock,
         failure: &Failure,
     ) -> io::Result<Self> {
-        // A thread for each read that is out: none waits for another.
+        // One thread per read in progress: no read waits for another.
         let threads = limits::MAX_READS_OUT;
         Ok(Self {
             pool: WorkerPool::new("read", threads, threads, failure)?,
@@ -41,7 +41,7 @@ impl Readers {
         })
     }
 
-    /// Takes what the engine wants read.
+    /// Starts the reads that the engine requests.
     pub(super) fn drain(&self, now: Instant, engine: &mut Engine) {
         while let Some(read) = engine.poll_read(now) {
             let given_up = read.clone();
@@ -49,7 +49,7 @@ impl Readers {
             let job = move || {
                 let end = clock.now() + TURN;
                 let done = read.run(&store.served(), || clock.now() < end);
-                // Nobody listens once the loop has ended.
+                // Fails only after the loop has ended.
                 let _ = sender.send(Command::ReadDone(done));
             };
             if self.pool.try_run(job).is_err() {
@@ -78,12 +78,12 @@ mod tests {
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     enum State {
         Reads,
-        /// Reads of network readers wait.
+        /// Reads of network readers block.
         Stuck,
         Panics,
     }
 
-    /// What a disk does with reads, and how many wait.
+    /// State of a simulated disk, and the number of blocked reads.
     #[derive(Debug)]
     struct Gate {
         state: Mutex<(State, usize)>,
@@ -109,7 +109,7 @@ mod tests {
             assert!(!panics, "the disk is gone");
         }
 
-        /// Waits until a read waits.
+        /// Waits until a read blocks.
         fn wait_for_read(&self) {
             let mut state = self.state.lock().unwrap();
             while state.1 == 0 {
@@ -197,7 +197,7 @@ mod tests {
         Network::start(&config, secret, [n; 32], store, failure).unwrap()
     }
 
-    /// A node whose disk can be stopped, and a peer of it.
+    /// Node whose disk can be stopped, and a peer of it.
     struct Pair {
         gate: Arc<Gate>,
         failure: Failure,
@@ -250,7 +250,7 @@ mod tests {
         pair.gate.set(State::Stuck);
         let slow = pair.fetch(pair.on_disk);
         pair.gate.wait_for_read();
-        // The read does not end before this has come.
+        // The blocked read ends only after this fetch.
         let came = pair.fetch(pair.in_memory).join().unwrap().unwrap();
         assert_eq!(came, [Atom::bytes(*b"memory")]);
         assert!(!slow.is_finished());
@@ -269,7 +269,7 @@ mod tests {
         let Pair { server, gate, .. } = pair;
         let handle = server.handle();
         let ending = std::thread::spawn(move || drop(server));
-        // The loop has ended or is about to; its readers are waited for.
+        // The loop has ended or is about to; it waits for its readers.
         while handle.status().is_ok() {
             std::thread::yield_now();
         }

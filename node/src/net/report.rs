@@ -1,13 +1,13 @@
-//! What was dropped, told in sums: peers cause it, so it must not cost a line each.
+//! Summaries of dropped packets: peers cause drops, so each drop must not cost a log line.
 
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::Stats;
 use core::time::Duration;
 
-/// Sums are told at most this often.
+/// Minimum interval between summaries.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What has been told so far.
+/// Counts at the time of the last summary.
 #[derive(Default)]
 pub(super) struct Report {
     at: Instant,
@@ -16,7 +16,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A line for the log, if it is time for one and something was dropped since the last.
+    /// Returns a log line if one is due and packets were dropped since the last one.
     pub(super) fn line(&mut self, now: Instant, stats: &Stats) -> Option<String> {
         if now.since(self.at) < REPORT_INTERVAL {
             return None;

@@ -1,10 +1,10 @@
-//! Names of seeds to addresses, on a thread of its own.
+//! Resolver of seed names, on a separate thread.
 //!
 //! Invariants:
-//! - A lookup that hangs holds up nobody: the loop only asks, and is told what is known so far after
-//!   each name. Addresses that are written as numbers are told first.
-//! - A name that no longer resolves keeps the addresses that it had.
-//! - What cannot be resolved is logged once, not at each retry.
+//! - A lookup that hangs delays no other part: the loop only sends requests, and receives
+//!   everything known so far after each name. Numeric addresses are delivered first.
+//! - A name that no longer resolves keeps its previous addresses.
+//! - A failed lookup is logged once, not at each retry.
 
 use crate::failure::Failure;
 use crate::log;
@@ -13,61 +13,61 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Addresses taken from one name.
+/// Maximum number of addresses taken from one name.
 const ADDRESSES_PER_NAME: usize = 4;
 
-/// Seeds as they are configured: `host:port` or `[ipv6]:port`.
+/// Configured seeds: `host:port` or `[ipv6]:port`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SeedNames {
-    /// The default seed, if there is one.
+    /// Default seed, if there is one.
     pub default: Option<String>,
-    /// The others.
+    /// Additional seeds.
     pub additional: Vec<String>,
 }
 
 /// Addresses of seeds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SeedAddresses {
-    /// Those of the default seed.
+    /// Addresses of the default seed.
     pub default: Vec<SocketAddr>,
-    /// Those of the others.
+    /// Addresses of the additional seeds.
     pub additional: Vec<SocketAddr>,
-    /// What is known of each seed, in the order of the configuration.
+    /// State of each seed, in the order of the configuration.
     pub states: Vec<SeedState>,
 }
 
-/// A seed as it was looked up last.
+/// State of a seed after its last lookup.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeedState {
-    /// Its name and port, as configured.
+    /// Configured name and port.
     pub name: String,
-    /// Addresses of the last lookup that found any.
+    /// Addresses of the last successful lookup.
     pub addresses: Vec<SocketAddr>,
-    /// Reason why the last lookup found no address.
+    /// Reason the last lookup found no address.
     pub error: Option<String>,
 }
 
-/// The seeds to look up.
+/// Set of seeds to look up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup {
-    /// All of them: addresses change.
+    /// All seeds, because addresses change.
     All,
-    /// Those whose last lookup failed.
+    /// Seeds whose last lookup failed.
     Failed,
 }
 
-/// The handle of the resolving thread, which ends when this is dropped and no lookup is under way.
+/// Handle of the resolver thread, which ends when this is dropped and no lookup is in progress.
 #[derive(Debug)]
 pub struct Resolver {
     requests: SyncSender<Lookup>,
 }
 
 impl Resolver {
-    /// Starts the thread. `deliver` is called on it with everything known so far, whenever that
-    /// changed, and returns whether anybody still listens.
+    /// Starts the thread, which calls `deliver` with everything known so far after each change.
+    /// `deliver` returns whether there is still a receiver.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// Fails if the system cannot create a thread.
     pub fn start(
         names: &SeedNames,
         use_ipv6: bool,
@@ -76,7 +76,7 @@ impl Resolver {
     ) -> io::Result<Self> {
         let (requests, receiver) = sync_channel(1);
         let round = Round::new(names, use_ipv6);
-        // The thread is not joined: a lookup can take as long as the system's resolver likes.
+        // The thread is not joined: a lookup can take as long as the system's resolver does.
         std::thread::Builder::new()
             .name("resolve".into())
             .spawn(move || {
@@ -85,7 +85,7 @@ impl Resolver {
         Ok(Self { requests })
     }
 
-    /// Asks for a round of lookups; `false` if another one waits for its turn.
+    /// Requests a round of lookups; returns `false` if another one is queued.
     pub fn request(&self, lookup: Lookup) -> bool {
         self.requests.try_send(lookup).is_ok()
     }
@@ -124,9 +124,9 @@ struct Seed {
     name: String,
     is_default: bool,
     addresses: Vec<SocketAddr>,
-    /// Why the last lookup failed.
+    /// Reason the last lookup failed.
     error: Option<String>,
-    /// Place in the configuration.
+    /// Index in the configuration.
     place: usize,
 }
 
@@ -150,17 +150,18 @@ impl Round {
                 place,
             })
             .collect();
-        // Stable: numbers first, each group in the order of the configuration.
+        // The sort is stable: numeric addresses first, each group in the order of the
+        // configuration.
         seeds.sort_by_key(|seed| seed.name.parse::<SocketAddr>().is_err());
         Self { seeds, use_ipv6 }
     }
 
-    /// Whether the last lookup of a seed found nothing.
+    /// Returns whether the last lookup of a seed failed.
     fn has_failed(&self, at: usize) -> bool {
         self.seeds.get(at).is_some_and(|seed| seed.error.is_some())
     }
 
-    /// Looks one name up; whether its addresses, or that it has none, changed.
+    /// Looks up one name; returns whether its addresses or its error changed.
     fn resolve(
         &mut self,
         at: usize,
@@ -173,7 +174,8 @@ impl Round {
         let mut found = lookup(&seed.name);
         if let Ok(addresses) = &mut found {
             addresses.retain(|address| use_ipv6 || address.is_ipv4());
-            // IPv4 first: every node has it. Sorted, so that a rotating answer is no change.
+            // IPv4 first, because every node has it. Sorted, so that a rotating answer is not a
+            // change.
             addresses.sort_unstable();
             addresses.dedup();
             addresses.truncate(ADDRESSES_PER_NAME);

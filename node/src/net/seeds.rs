@@ -1,4 +1,4 @@
-//! Timers of the seeds: when their names are looked up, and when a node without peers says so.
+//! Timers of the seeds: lookups of their names, and retries of a node without peers.
 
 use super::command::{Command, CommandSender};
 use super::resolve::{Lookup, Resolver};
@@ -10,12 +10,12 @@ use astreum_core::time::Instant;
 use core::time::Duration;
 use std::io;
 
-/// Between two lookups of a name that failed, while there are peers.
+/// Interval between lookups of a failed name while there are peers.
 const FAILED_INTERVAL: Duration = Duration::from_secs(30);
-/// Between two lookups of all names while there are peers: their addresses may have changed.
+/// Interval between lookups of all names while there are peers: their addresses may have changed.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// The resolver and its timers.
+/// Resolver and its timers.
 pub(super) struct Seeds {
     resolver: Option<Resolver>,
     timers: Timers,
@@ -48,17 +48,17 @@ impl Seeds {
         self.timers.retry_at
     }
 
-    /// Starts the timers of a node that has no seeds and remembers peers.
+    /// Starts the timers of a node that has no seeds but remembers peers.
     pub(super) fn wake(&mut self) {
         self.timers.retry_at.get_or_insert(Instant::ZERO);
     }
 
-    /// Looks names up when it is time. Returns whether a node without peers has to try again.
+    /// Requests lookups that are due. Returns whether a node without peers has to retry.
     pub(super) fn check(&mut self, now: Instant, has_peers: bool) -> bool {
         let Some(lookup) = self.timers.due(now, has_peers) else {
             return false;
         };
-        // One that waits for its turn does for this one, too.
+        // A queued request covers this one as well.
         let is_taken = self
             .resolver
             .as_ref()
@@ -70,12 +70,12 @@ impl Seeds {
     }
 }
 
-/// When names are looked up.
+/// Times of lookups.
 struct Timers {
     retry_interval: Duration,
-    /// The next lookup; `None` without seeds.
+    /// Time of the next lookup; `None` without seeds.
     retry_at: Option<Instant>,
-    /// The next lookup of all names while there are peers.
+    /// Time of the next lookup of all names while there are peers.
     all_at: Instant,
     lonely: bool,
 }
@@ -95,7 +95,7 @@ impl Timers {
             return None;
         }
         if has_peers {
-            // A peer that is lost ends this pause no sooner than the interval of retries.
+            // At most the retry interval, so that a node that loses its last peer retries in time.
             let pause = self.retry_interval.min(FAILED_INTERVAL);
             self.retry_at = Some(now + pause);
             self.lonely = false;

@@ -1,12 +1,13 @@
-//! The one UDP socket: both directions, both families, errors sorted by what the loop does next.
+//! UDP socket of a node: both directions, both address families, and errors classified by the
+//! action that the loop takes.
 //!
 //! Invariants:
 //! - Replies leave from the advertised port, because there is no other socket, and from the local
 //!   address that their receiver has contacted.
 //! - Outside this module an IPv4 peer has an IPv4 address: an IPv6 socket shows it as
-//!   `::ffff:a.b.c.d`, which is taken apart on the way in and put together on the way out.
-//! - No error of one datagram ends the loop: what is left of errors is "try later" and "this one is
-//!   lost, because …".
+//!   `::ffff:a.b.c.d`, which is converted on receiving and sending.
+//! - No error of one datagram ends the loop: an error either means "try later" or the loss of one
+//!   datagram, with a reason.
 
 use super::local_address::{self, LocalAddresses};
 use core::cell::RefCell;
@@ -16,19 +17,19 @@ use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 
-/// What the kernel is asked to hold for us in each direction; it may give less.
+/// Requested size in bytes of the kernel's buffer for each direction; the kernel may grant less.
 const KERNEL_BUFFER_BYTES: usize = 8 << 20;
-/// An interrupted call is made again, but not for ever.
+/// Maximum number of attempts of an interrupted call.
 const MAX_INTERRUPTS: usize = 16;
 
-/// Why the node has no socket.
+/// Reason the node has no socket.
 #[derive(Debug)]
 pub struct BindError {
-    /// The port that was asked for; 0 leaves the choice to the system.
+    /// Requested port; 0 leaves the choice to the system.
     pub port: u16,
-    /// Whether it was to be an IPv6 socket.
+    /// `true` if an IPv6 socket was requested.
     pub use_ipv6: bool,
-    /// What the system said.
+    /// Error of the system.
     pub cause: io::Error,
 }
 
@@ -69,34 +70,34 @@ impl core::error::Error for BindError {
     }
 }
 
-/// What receiving gave.
+/// Result of receiving.
 #[derive(Debug)]
 pub enum Received {
-    /// A datagram of this many bytes.
+    /// A datagram was received.
     Datagram {
-        /// Its length in bytes.
+        /// Length in bytes.
         len: usize,
-        /// Who sent it.
+        /// Address of the sender.
         from: SocketAddr,
     },
-    /// There is none; wait until the socket is readable.
+    /// No datagram is available; wait until the socket is readable.
     Empty,
-    /// The system reported an error that belongs to some datagram, such as a refused connection.
+    /// The system reported an error of some earlier datagram, such as a refused connection.
     Error(io::Error),
 }
 
-/// What sending gave.
+/// Result of sending.
 #[derive(Debug)]
 pub enum Sent {
-    /// It left.
+    /// The datagram was sent.
     Done,
-    /// The system's buffer is full; send it again when the socket is writable.
+    /// The system's buffer is full; retry when the socket is writable.
     Full,
-    /// It is lost.
+    /// The datagram is lost.
     Lost(io::Error),
 }
 
-/// The node's socket.
+/// UDP socket of the node.
 #[derive(Debug)]
 pub struct NodeSocket {
     socket: UdpSocket,
@@ -110,7 +111,7 @@ impl NodeSocket {
     /// Binds `port` on all addresses, 0 for any port; with `use_ipv6` for both families.
     ///
     /// # Errors
-    /// When the port is taken or not allowed, or the family is not there.
+    /// Fails if the port is in use or not permitted, or if the family is not available.
     pub fn bind(port: u16, use_ipv6: bool) -> Result<Self, BindError> {
         open(port, use_ipv6).map_err(|cause| BindError {
             port,
@@ -119,18 +120,18 @@ impl NodeSocket {
         })
     }
 
-    /// The port it is bound to.
+    /// Returns the bound port.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The socket, to register it with a poll.
+    /// Returns the socket, for registration with a poll.
     pub const fn source(&mut self) -> &mut UdpSocket {
         &mut self.socket
     }
 
-    /// Takes the next datagram into `buffer`, which should have room for the largest.
+    /// Receives the next datagram into `buffer`, which should have room for the largest.
     pub fn receive(&self, buffer: &mut [u8]) -> Received {
         for _ in 0..MAX_INTERRUPTS {
             let mut control = self.control.borrow_mut();
@@ -150,7 +151,7 @@ impl NodeSocket {
         Received::Empty
     }
 
-    /// Hands a datagram to the system.
+    /// Sends a datagram.
     pub fn send(&self, datagram: &[u8], to: SocketAddr) -> Sent {
         let host = to.ip();
         let Some(to) = self.reachable(to) else {
@@ -164,13 +165,13 @@ impl NodeSocket {
             };
             match sent {
                 Ok(()) => return Sent::Done,
-                // The address may have left this host since.
+                // The local address may have been removed from this host since.
                 Err(error) if local.is_some() && is_about_the_source(&error) => {
                     self.local.borrow_mut().forget(&host);
                 }
                 Err(error) if is_full(&error) => return Sent::Full,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Linux reports an earlier datagram's fate, once, on the next call.
+                // Linux reports the failure of an earlier datagram, once, on the next call.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(error) => return Sent::Lost(error),
             }
@@ -178,7 +179,7 @@ impl NodeSocket {
         Sent::Full
     }
 
-    /// The address in the socket's family, `None` if it has none there.
+    /// Returns the address in the socket's family; `None` if the socket cannot reach it.
     fn reachable(&self, to: SocketAddr) -> Option<SocketAddr> {
         match (to, self.use_ipv6) {
             (SocketAddr::V4(to), true) => Some(SocketAddr::new(
@@ -191,14 +192,14 @@ impl NodeSocket {
     }
 }
 
-/// Whether the socket's own buffer is full, of which it tells when there is room again. `ENOBUFS` is
-/// something else: the queue of one interface is full, the socket counts as writable, and datagrams
-/// to other destinations leave. A datagram that meets it is lost, as on any full link.
+/// Returns whether the socket's own buffer is full; the system reports when there is room again.
+/// `ENOBUFS` is different: the queue of one interface is full, the socket counts as writable, and
+/// datagrams to other destinations leave. A datagram that meets it is lost, as on any full link.
 fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Whether sending failed because of the local address that was asked for, or may have.
+/// Returns whether sending failed, or may have failed, because of the requested local address.
 fn is_about_the_source(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, InvalidInput, NetworkUnreachable};
     let kinds = [
@@ -210,7 +211,7 @@ fn is_about_the_source(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-/// The address as its own family writes it.
+/// Returns the address in its own family: an IPv4-mapped IPv6 address becomes IPv4.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
@@ -232,7 +233,7 @@ fn open(port: u16, use_ipv6: bool) -> io::Result<NodeSocket> {
     if use_ipv6 {
         socket.set_only_v6(false)?;
     }
-    // Best effort: the system caps them, and the node works with what it gets.
+    // Best effort: the system caps the sizes, and the node works with any size.
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER_BYTES);
     socket.set_nonblocking(true)?;
@@ -340,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Addresses that are not of this host: one that it had, say.
+    /// Addresses that do not belong to this host, for instance former ones.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_local_address_that_is_gone_is_not_used() {
@@ -363,7 +364,7 @@ mod tests {
         let ipv6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), to.port());
         assert!(matches!(socket.send(b"x", ipv6), Sent::Lost(_)));
         assert!(matches!(socket.send(&[0; 70_000], to), Sent::Lost(_)));
-        // A port where nobody listens: the refusal may come back later, and must not hurt.
+        // A port without a listener: the refusal may be reported later, and must do no harm.
         let closed = {
             let gone = client("127.0.0.1:0");
             gone.local_addr().unwrap()

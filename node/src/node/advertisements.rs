@@ -1,4 +1,4 @@
-//! Advertisements of a node: kept while it is not connected, and indefinite ones over restarts.
+//! Advertisements of a node: kept while it is not connected; indefinite ones survive restarts.
 
 use super::{Node, NodeError, line_file};
 use crate::log;
@@ -15,19 +15,19 @@ use std::time::Instant;
 
 const FILE_NAME: &str = "advertisements";
 const FORMAT: &str = "astreum advertisements 1";
-/// More than the largest file that is written.
+/// Maximum file size in bytes; larger than any file that is written.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// What this node's user advertises; what the chain does on its own is not in it.
+/// Advertisements of this node's user, without those that the chain makes on its own.
 #[derive(Debug, Default)]
 pub(super) struct Advertised {
     by_id: BTreeMap<AtomId, (PayloadType, Option<Instant>)>,
-    /// File of the indefinite ones.
+    /// File of the indefinite advertisements.
     file: Option<PathBuf>,
 }
 
 impl Advertised {
-    /// Returns those that are not over, with the time that is left.
+    /// Returns the advertisements that have not expired, with their remaining time.
     fn list(&mut self) -> Vec<Advertisement> {
         let now = Instant::now();
         self.by_id
@@ -82,11 +82,12 @@ fn load(path: &Path) -> io::Result<Vec<(AtomId, PayloadType)>> {
 
 impl Node {
     /// Tells the closest peers that this node has an object, at once and every
-    /// `storage_index_interval`, until `lifetime` is over; `None` until it is withdrawn. A node that is
-    /// not connected begins when it is.
+    /// `storage_index_interval`, until `lifetime` is over; `None` until it is withdrawn. A node
+    /// that is not connected starts once it is.
     ///
     /// # Errors
-    /// When too many are advertised, or the file of indefinite ones cannot be written.
+    /// Fails if too many objects are advertised, or if the file of indefinite advertisements cannot
+    /// be written.
     pub fn advertise(
         &self,
         id: AtomId,
@@ -96,10 +97,10 @@ impl Node {
         self.advertise_all(&[Advertisement { id, kind, lifetime }])
     }
 
-    /// As [`Node::advertise`], for several objects.
+    /// Same as [`Node::advertise`], for several objects.
     ///
     /// # Errors
-    /// As [`Node::advertise`]. Some may be advertised then.
+    /// Same as [`Node::advertise`]. Some objects may be advertised.
     pub fn advertise_all(&self, advertisements: &[Advertisement]) -> Result<(), NodeError> {
         let mut advertised = self.advertised_here();
         let now = Instant::now();
@@ -107,7 +108,7 @@ impl Node {
         for &Advertisement { id, kind, lifetime } in advertisements {
             let is_known = advertised.by_id.contains_key(&id);
             if !is_known && advertised.by_id.len() >= MAX_ADVERTISEMENTS {
-                // Those that are over may still be counted.
+                // Removes expired ones, which were still counted.
                 advertised.list();
             }
             if !is_known && advertised.by_id.len() >= MAX_ADVERTISEMENTS {
@@ -121,7 +122,7 @@ impl Node {
         if !is_saved {
             advertised.save().map_err(NodeError::Advertisements)?;
         }
-        // Connecting locks in the other order.
+        // Released first: connecting takes the locks in the other order.
         drop(advertised);
         let Ok(handle) = self.handle() else {
             return self.check();
@@ -134,16 +135,16 @@ impl Node {
         Ok(())
     }
 
-    /// Returns the objects that this node's user advertises, with the time that is left for each.
+    /// Returns the objects that this node's user advertises, with the remaining time of each.
     #[must_use]
     pub fn advertised(&self) -> Vec<Advertisement> {
         self.advertised_here().list()
     }
 
-    /// Ends an advertisement; `false` if there was none.
+    /// Ends an advertisement; returns `false` if there was none.
     ///
     /// # Errors
-    /// When the file of indefinite ones cannot be written.
+    /// Fails if the file of indefinite advertisements cannot be written.
     pub fn withdraw(&self, id: AtomId) -> Result<bool, NodeError> {
         let removed = {
             let mut advertised = self.advertised_here();
@@ -160,11 +161,11 @@ impl Node {
         Ok(removed || ended)
     }
 
-    /// Advertises what a file in `directory` names, and keeps indefinite advertisements there. A
-    /// damaged file is reported and replaced.
+    /// Advertises the objects listed in a file in `directory`, and keeps indefinite advertisements
+    /// there. A damaged file is reported and replaced.
     ///
     /// # Errors
-    /// When too many are advertised.
+    /// Fails if too many objects are advertised.
     pub fn remember_advertisements(&self, directory: &Path) -> Result<(), NodeError> {
         let path = directory.join(FILE_NAME);
         let loaded = load(&path).unwrap_or_else(|error| {
@@ -180,7 +181,7 @@ impl Node {
                 lifetime: None,
             })
             .collect();
-        // There is no file yet, so that what was read is not written again.
+        // The file is not set yet, so that its entries are not written again.
         self.advertise_all(&advertisements)?;
         self.advertised_here().file = Some(path);
         Ok(())
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(ids(&second), [id(1), id(3)]);
         assert_eq!(second.advertised()[0].kind, PayloadType::LIST);
         assert!(second.withdraw(id(1)).unwrap() && !second.withdraw(id(1)).unwrap());
-        // One that is given a lifetime is not kept any more.
+        // An advertisement that is given a lifetime is not saved any more.
         second.advertise(id(3), PayloadType::ATOM, hour).unwrap();
         assert_eq!(ids(&node()), []);
         std::fs::write(scratch.path().join(FILE_NAME), "nonsense").unwrap();

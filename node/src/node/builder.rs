@@ -1,4 +1,4 @@
-//! Start of a whole node: log, store, network and chain, as configured.
+//! Builder that starts a whole node: log, store, network and chain, as configured.
 
 use super::{Node, NodeError};
 use crate::config::{Config, Paths};
@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Log directories of the nodes of this process.
+/// Log directories of all nodes in this process.
 static LOG_DIRS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// A log directory that no other node of this process has, for as long as this is alive.
+/// Log directory that no other node of this process uses while this value is alive.
 #[derive(Debug)]
 pub(super) struct LogDir(PathBuf);
 
 impl LogDir {
-    /// Takes `wanted`, or with a number behind it.
+    /// Reserves `wanted`, or `wanted` with a number appended.
     fn take(wanted: &Path) -> Self {
         let mut taken = LOG_DIRS.lock().unwrap_or_else(PoisonError::into_inner);
         let mut path = wanted.to_owned();
@@ -42,7 +42,7 @@ impl Drop for LogDir {
 #[derive(Debug)]
 pub(super) struct OwnLog {
     pub(super) directory: LogDir,
-    // Dropped last of the node: its threads write until they have ended.
+    // The last field that the node drops: its threads log until they end.
     _handle: log::Handle,
 }
 
@@ -52,7 +52,7 @@ impl OwnLog {
     }
 }
 
-/// Starts a [`Node`] with everything that it is configured to have. See [`Node::builder`].
+/// Starts a [`Node`] with everything that its configuration asks for. See [`Node::builder`].
 #[derive(Debug)]
 pub struct NodeBuilder {
     config: Config,
@@ -61,7 +61,7 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Leaves the log to the program.
+    /// Leaves logging to the program.
     #[must_use]
     pub const fn without_log(mut self) -> Self {
         self.has_log = false;
@@ -75,12 +75,12 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens log and store, joins the network, contacts known peers, and follows the chain; with a
-    /// validation key it validates. Files are in `state_dir`, or where the configuration says. Where
-    /// the program has a logger of its own, the lines go there.
+    /// Opens log and store, joins the network, contacts known peers and follows the chain;
+    /// validates if there is a validation key. Files are in `state_dir`, or where the configuration
+    /// places them. If the program has a logger of its own, log lines go there.
     ///
     /// # Errors
-    /// When the configuration is invalid, or a part cannot be started.
+    /// Fails if the configuration is invalid, or if a part cannot be started.
     pub fn start(self) -> Result<Node, NodeError> {
         let config = self.config.resolve().map_err(NodeError::Config)?;
         let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
@@ -115,8 +115,8 @@ impl NodeBuilder {
 }
 
 impl Node {
-    /// Returns a builder of a node with this configuration, which brings up everything: log, store,
-    /// network and chain. [`Node::new`] makes a node that keeps and evaluates, and no more.
+    /// Returns a builder of a node with this configuration, which starts everything: log, store,
+    /// network and chain. [`Node::new`] creates a node that only stores and evaluates.
     ///
     /// ```no_run
     /// use astreum_node::{Config, Node};

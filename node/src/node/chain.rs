@@ -1,7 +1,7 @@
-//! A node's answers about the chain, and transactions that it sends.
+//! Chain queries of a node, and submission of transactions.
 //!
-//! Everything is as of the head, which may change between two calls. Atoms that are not here are
-//! fetched, each call for [`QUERY_TIMEOUT`] at most; what was fetched is kept for its duration, so
+//! Every answer is as of the head, which may change between two calls. Missing atoms are fetched,
+//! for at most [`QUERY_TIMEOUT`] per call; fetched atoms are kept for the duration of the call, so
 //! that a small store does not make it start over.
 
 use super::{Node, NodeError};
@@ -27,44 +27,44 @@ use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Stakes that are read of a head that was not verified: its state may pretend to hold any number.
+/// Maximum number of stakes read for an unverified head: its state may claim any number.
 const MAX_TRUSTED_STAKES: u64 = 1 << 22;
-/// How long one question may fetch what it needs.
+/// Maximum time that one query may spend on fetching atoms.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a transaction is offered to others, as the reference does.
+/// Time that a transaction is offered to others; the same as in the reference.
 pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(900);
 
-/// How long sending waits for this node's own validator to say what it thinks.
+/// Maximum time that sending waits for the verdict of this node's own validator.
 const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Between two looks whether the node is still connected, while something waits for the chain.
+/// Interval between checks that the node is still connected, while a call waits for the chain.
 const CONNECTED_INTERVAL: Duration = Duration::from_millis(250);
 
-/// An account as of the head.
+/// State of an account as of the head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccountState {
-    /// The head.
+    /// Head that the state is read from.
     pub head: Head,
-    /// The record's id.
+    /// Id of the account record.
     pub id: AtomId,
-    /// The account.
+    /// Account record.
     pub account: Account,
-    /// What it has at stake.
+    /// Stake of the account.
     pub stake: Natural,
 }
 
-/// Who validates, as of the head.
+/// Validators and proposer schedule as of the head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Validators {
-    /// The head.
+    /// Head that they are read from.
     pub head: Head,
-    /// Everybody with a stake, the largest first.
+    /// All accounts with a stake, in descending order of stake.
     pub stakes: Vec<Stake>,
-    /// Whose the next slots are.
+    /// Producers of the next slots.
     pub slots: Vec<Slot>,
 }
 
-/// What is waited for.
+/// Condition to wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Until {
     /// The transaction is in a block.
@@ -74,53 +74,55 @@ pub enum Until {
     Safe,
 }
 
-/// Where a transaction is.
+/// State of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TransactionState {
-    /// In a block.
+    /// Included in a block.
     Included(Box<Place>),
-    /// In this validator's mempool, ready to be included.
+    /// Ready for inclusion in this validator's mempool.
     Pending {
-        /// Transactions that are taken before it.
+        /// Number of transactions that come before it.
         before: usize,
-        /// Ready transactions altogether.
+        /// Number of all ready transactions.
         waiting: usize,
     },
-    /// In this node's mempool, waiting for a list or an atom that it needs.
+    /// In this node's mempool, waiting for a missing list or atom.
     WaitingForData {
-        /// The list or atom.
+        /// Id of the list or atom.
         data: AtomId,
     },
     /// Being fetched or checked.
     Fetching,
     /// Announced to validators by this node, which does not validate itself.
     Announced {
-        /// Validators that the last announcement went to; `None` before there was one.
+        /// Number of validators that received the last announcement; `None` before the first one.
         validators: Option<usize>,
     },
-    /// This node announces it, and knows no validator that it could announce it to.
+    /// In this node's mempool, which knows no validator to announce it to.
     Unheld,
-    /// The mempool does not take it.
+    /// Rejected by the mempool, with the reason.
     Refused(String),
-    /// It was not included in time.
+    /// Not included before its lifetime ended.
     Expired,
-    /// It was in a block whose branch was left, and could not return to the mempool.
+    /// Was in a block that a reorganization removed, and could not return to the mempool.
     Abandoned {
-        /// The block.
+        /// Id of the block.
         block: AtomId,
-        /// The block's height.
+        /// Height of the block.
         height: u64,
-        /// Why it did not return.
+        /// Reason it did not return to the mempool.
         reason: String,
     },
-    /// Here or at a peer, in no block of the head's chain, and not in this node's mempool.
+    /// Stored here or at a peer, but neither in a block of the head's chain nor in this node's
+    /// mempool.
     Stored,
-    /// No peer has it.
+    /// Not found at this node or any peer.
     Unknown,
 }
 
 impl TransactionState {
-    /// Returns whether it will not change any more, unless the chain does or it is sent again.
+    /// Returns whether the state is final, unless the chain is reorganized or the transaction is
+    /// sent again.
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(
@@ -130,77 +132,77 @@ impl TransactionState {
     }
 }
 
-/// A transaction that was sent.
+/// Result of sending a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SentTransaction {
-    /// What it costs.
+    /// Costs of the transaction.
     pub costs: Costs,
-    /// What its sender has.
+    /// Balance of its sender.
     pub balance: Natural,
-    /// Whether this node may put it into a block itself.
+    /// `true` if this node may put it into a block itself.
     pub own_pool: bool,
-    /// How many validators were told.
+    /// Number of validators that the transaction was announced to.
     pub validators: usize,
-    /// How long it is kept here.
+    /// Durability of the stored transaction at this node.
     pub durability: Durability,
 }
 
-/// Why a transaction was not sent.
+/// Reason a transaction was not sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The chain cannot be asked.
+    /// The chain query failed.
     Query(QueryError),
-    /// Its signature is wrong.
+    /// The signature is invalid.
     BadSignature,
-    /// It carries more data than a block takes.
+    /// The transaction carries more data than a block allows.
     TooMuchData {
-        /// Bytes.
+        /// Size of the data in bytes.
         data_bytes: usize,
     },
-    /// It is for another chain.
+    /// The transaction is for another chain.
     OtherChain {
-        /// Its chain.
+        /// Chain id of the transaction.
         its: Natural,
-        /// The head's.
+        /// Chain id of the head.
         ours: Natural,
     },
-    /// It is in the chain already.
+    /// The transaction is in the chain already.
     Applied {
-        /// The height of its block.
+        /// Height of its block.
         height: Natural,
     },
-    /// Its sender has no account, so it has nothing to pay with.
+    /// The sender has no account, so it cannot pay.
     UnknownSender {
-        /// The sender.
+        /// Address of the sender.
         sender: Address,
     },
-    /// The sender cannot pay for it.
+    /// The balance of the sender is too small.
     NotEnough {
-        /// What it has.
+        /// Balance of the sender.
         balance: Natural,
-        /// What was to be sent.
+        /// Amount to be sent.
         amount: Natural,
-        /// What it costs.
+        /// Costs of the transaction.
         costs: Box<Costs>,
     },
-    /// It would be a first stake that is too small for any block.
+    /// The transaction would be a first stake that is too small for any block.
     SmallStake {
-        /// What was to be staked.
+        /// Amount to be staked.
         amount: Natural,
-        /// The least that can be.
+        /// Minimum stake.
         least: Natural,
     },
-    /// The chain has no price for storage: no transaction can ever be in it.
+    /// The chain has no price for storage: it can never include a transaction.
     NoPrice,
-    /// This node does not validate and knows nobody who does.
+    /// This node does not validate and knows no validator.
     NoValidator {
-        /// How many peers it has.
+        /// Number of connected peers.
         peers: usize,
     },
-    /// This node's validator does not take it, and no other one is known.
+    /// This node's validator rejected the transaction, and no other validator is known.
     Refused(String),
-    /// The node could not store or announce it.
+    /// The node could not store or announce the transaction.
     Node(NodeError),
 }
 
@@ -276,10 +278,10 @@ impl<E: Into<QueryError>> From<E> for SendError {
 }
 
 impl Node {
-    /// The block that `at` means.
+    /// Returns the block that `at` refers to.
     ///
     /// # Errors
-    /// When there is no head, no such block, or an atom is nowhere.
+    /// Fails if there is no head or no such block, or if an atom was not found.
     pub fn block(&self, at: BlockAt) -> Result<Block, QueryError> {
         let source = self.chain_source();
         match at {
@@ -289,11 +291,11 @@ impl Node {
         }
     }
 
-    /// At most `count` blocks, from the one that `from` means backwards, each with the number of its
-    /// transactions where their list is to be had.
+    /// Returns at most `count` blocks from `from` backwards, each with the number of its
+    /// transactions, or `None` if their list is not available.
     ///
     /// # Errors
-    /// As [`Node::block`].
+    /// Same as [`Node::block`].
     pub fn blocks(
         &self,
         from: BlockAt,
@@ -309,10 +311,10 @@ impl Node {
         Ok(blocks.into_iter().map(with_count).collect())
     }
 
-    /// How many transactions a block carries, and `count` of them after the first `skip`.
+    /// Returns the number of transactions of a block, and `count` of them after the first `skip`.
     ///
     /// # Errors
-    /// When an atom is nowhere.
+    /// Fails if an atom was not found.
     pub fn included(
         &self,
         block: &Block,
@@ -322,10 +324,10 @@ impl Node {
         query::included(&self.chain_source(), block, skip, count)
     }
 
-    /// The account with this address.
+    /// Returns the account with this address.
     ///
     /// # Errors
-    /// When there is no head, no such account, or an atom is nowhere.
+    /// Fails if there is no head or no such account, or if an atom was not found.
     pub fn account(&self, address: &Address) -> Result<AccountState, QueryError> {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
@@ -343,10 +345,10 @@ impl Node {
         })
     }
 
-    /// The account of this node's validation key.
+    /// Returns the address of this node's validation key.
     ///
     /// # Errors
-    /// When it has none.
+    /// Returns [`QueryError::NoOwnAccount`] if the node has no validation key.
     pub fn own_address(&self) -> Result<Address, QueryError> {
         let secret = self.config().validation_secret_key.as_ref();
         let secret = secret.ok_or(QueryError::NoOwnAccount)?;
@@ -354,10 +356,10 @@ impl Node {
         Ok(Address::from(key))
     }
 
-    /// Who validates, and whose the next `slots` slots are.
+    /// Returns the validators and the producers of the next `slots` slots.
     ///
     /// # Errors
-    /// When there is no head, or an atom is nowhere.
+    /// Fails if there is no head, or if an atom was not found.
     pub fn validators(&self, slots: usize) -> Result<Validators, QueryError> {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
@@ -371,8 +373,8 @@ impl Node {
         })
     }
 
-    /// Reads what decides about the slots after the head. The stakes of the last call are read on
-    /// from; those of a head that was not verified are bounded.
+    /// Reads the data of the leader election after the head. Stakes of the previous call are
+    /// reused; the number of stakes of an unverified head is limited.
     fn election(&self, source: &ChainSource, head: &Head) -> Result<Election, QueryError> {
         if head.state() == HeadState::Trusted {
             let mut loader = ElectionLoader::new(head.block(), Some(MAX_TRUSTED_STAKES));
@@ -383,7 +385,7 @@ impl Node {
             }
         }
         let elections = self.elections.lock();
-        // What was read before a panic is whole: it is replaced, not changed.
+        // A panic cannot leave the cached elections half-changed: they are replaced as a whole.
         let mut elections = elections.unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(election) = elections.load(source, head.block(), u32::MAX)? {
@@ -392,20 +394,21 @@ impl Node {
         }
     }
 
-    /// A proof of the account with this address, or that there is none.
+    /// Returns a proof that the account with this address exists, or that it does not.
     ///
     /// # Errors
-    /// When there is no head, or an atom is nowhere.
+    /// Fails if there is no head, or if an atom was not found.
     pub fn prove_account(&self, address: &Address) -> Result<AccountProof, QueryError> {
         let (source, head) = (self.chain_source(), self.head()?);
         let block = head.block();
         AccountProof::prove(&source, block, address)
     }
 
-    /// The transaction with this id.
+    /// Returns the transaction with this id.
     ///
     /// # Errors
-    /// When nobody has it, or it is none.
+    /// Returns [`QueryError::UnknownTransaction`] if neither this node nor a peer has it. Fails if
+    /// the atoms are not a transaction.
     pub fn transaction(&self, id: AtomId) -> Result<Transaction, QueryError> {
         match Transaction::read(&self.chain_source(), id) {
             Err(RecordError::Source(SourceError::Missing(missing))) if missing == id => {
@@ -415,10 +418,10 @@ impl Node {
         }
     }
 
-    /// Where a transaction is, and the head that this is as of.
+    /// Returns the state of a transaction, and the head that the state is as of.
     ///
     /// # Errors
-    /// When an atom of the chain is nowhere.
+    /// Fails if an atom of the chain was not found.
     pub fn transaction_state(
         &self,
         id: AtomId,
@@ -441,10 +444,11 @@ impl Node {
         Ok((state, head))
     }
 
-    /// Returns how firmly a block of the head's chain stands, such as that of a transaction.
+    /// Returns the confirmation level of a block in the head's chain, for instance the block of a
+    /// transaction.
     ///
     /// # Errors
-    /// When there is no head, or an atom is nowhere.
+    /// Fails if there is no head, or if an atom was not found.
     pub fn confirmation(&self, block: &Block) -> Result<Confirmation, QueryError> {
         let (source, head) = (self.chain_source(), self.head()?);
         let parent = match block.is_genesis() {
@@ -454,7 +458,7 @@ impl Node {
         let root = StakeLoader::find_root(&source, parent.accounts)?;
         let lock = || self.stakes.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().clone();
-        // Only what differs from the last question's is read.
+        // Only the difference to the stakes of the last query is read.
         let mut loader = StakeLoader::new(known, root);
         if head.state() == HeadState::Trusted {
             loader = loader.with_max_stakes(MAX_TRUSTED_STAKES);
@@ -464,17 +468,18 @@ impl Node {
                 break stakes;
             }
         };
-        // Not held while atoms are fetched: another question would wait for them.
+        // The lock is not held while atoms are fetched: another query would wait for them.
         lock().clone_from(&stakes);
         let now = clock::unix_time().as_secs();
         query::confirmation(&source, &stakes, head.block(), block, now)
     }
 
-    /// As [`Node::transaction_state`]; waits until the transaction is in a block, or its block is
-    /// safe, or it is refused or expired, at most `timeout`.
+    /// Waits for at most `timeout` until the transaction is included, its block is safe, or it is
+    /// rejected or expired. The result is that of [`Node::transaction_state`].
     ///
     /// # Errors
-    /// As [`Node::transaction_state`]; [`QueryError::Stopping`] when the node stops meanwhile.
+    /// Same as [`Node::transaction_state`]; returns [`QueryError::Stopping`] if the node stops
+    /// meanwhile.
     pub fn wait_for_transaction(
         &self,
         id: AtomId,
@@ -509,8 +514,8 @@ impl Node {
         })
     }
 
-    /// Waits until the head is another one or the mempool has done with the transaction; `false` when
-    /// nothing of that comes within `timeout`.
+    /// Waits until the head changes or the mempool finishes with the transaction; returns `false`
+    /// if neither happens within `timeout`.
     fn wait_for_news(
         &self,
         id: AtomId,
@@ -540,10 +545,11 @@ impl Node {
         }
     }
 
-    /// What a transaction costs and what its sender has, if it can be in the next block.
+    /// Returns the costs of a transaction and the balance of its sender, if the next block can
+    /// include it.
     ///
     /// # Errors
-    /// With what keeps it from that.
+    /// Returns the reason the next block cannot include it.
     pub fn check_transaction(
         &self,
         transaction: &Transaction,
@@ -572,7 +578,7 @@ impl Node {
         let account = query::account(&source, head.accounts, &sender)?;
         let (_, account) = account.ok_or(SendError::UnknownSender { sender })?;
         let costs = query::costs(head, transaction).ok_or(SendError::NoPrice)?;
-        // To itself nothing is moved, so nothing has to be there.
+        // A transfer to the sender itself moves nothing and needs no balance for the amount.
         let amount = match sender == transaction.recipient {
             true => Natural::ZERO,
             false => transaction.amount.clone(),
@@ -595,11 +601,11 @@ impl Node {
         Ok((costs, balance))
     }
 
-    /// Stores a signed transaction, offers it to others and tells validators of it, this node
-    /// itself among them if it is one.
+    /// Stores a signed transaction, offers it to others and announces it to validators, including
+    /// this node's own.
     ///
     /// # Errors
-    /// When it cannot be in the next block, or nobody can be told.
+    /// Fails if the next block cannot include the transaction, or if no validator is known.
     pub fn send_transaction(
         &self,
         transaction: &Transaction,
@@ -637,20 +643,21 @@ impl Node {
         })
     }
 
-    /// Announces a transaction again that is known here or to a peer: as [`Node::send_transaction`],
-    /// after it expired, was refused or was in a branch that was left.
+    /// Announces a transaction again that this node or a peer has, for instance after it expired,
+    /// was rejected, or was in a block that a reorganization removed. See
+    /// [`Node::send_transaction`].
     ///
     /// # Errors
-    /// As [`Node::send_transaction`], and when no peer has it.
+    /// Same as [`Node::send_transaction`]; fails also if no peer has the transaction.
     pub fn resend_transaction(&self, id: AtomId) -> Result<SentTransaction, SendError> {
         let transaction = self.transaction(id)?;
         self.send_transaction(&transaction)
     }
 
-    /// Gives a transaction to this node's mempool. If no validator was told, waits for what it says,
-    /// for [`JUDGEMENT_TIMEOUT`] at most.
+    /// Adds a transaction to this node's mempool. If it was announced to no other validator, waits
+    /// for the verdict of the mempool for at most [`JUDGEMENT_TIMEOUT`].
     fn submit(&self, id: AtomId, is_only: bool) -> Result<(), SendError> {
-        // What was refused and is sent again is judged again.
+        // A rejected transaction that is sent again is judged again.
         let before = self.chain().status().mempool.refused;
         self.submit_transaction(id);
         if !is_only {
@@ -683,7 +690,8 @@ impl Node {
     }
 }
 
-/// Returns what this node's mempool says of a transaction that is in no block; `None` if nothing.
+/// Returns the state of a transaction in this node's mempool; `None` if the mempool does not know
+/// it.
 fn judged(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
     let is_validator = status.validator.is_some();
     let standing = status.mempool.standing(&id)?;
@@ -692,7 +700,7 @@ fn judged(status: &ChainStatus, id: AtomId) -> Option<TransactionState> {
             before,
             waiting: ready,
         },
-        // One that does not validate holds what its own users sent.
+        // The mempool of a node that does not validate holds the transactions of its own users.
         Standing::Ready { .. } => match status.mempool.own.get(&id).copied().flatten() {
             Some(0) => TransactionState::Unheld,
             validators => TransactionState::Announced { validators },
@@ -717,7 +725,7 @@ fn not_connected(Stopped: Stopped) -> SendError {
     SendError::Node(NodeError::NotConnected)
 }
 
-/// A node's atoms for one question; what is not here is fetched until the question's time is up.
+/// Atom source of one query: this node's atoms, and fetched ones until the query's time is up.
 struct ChainSource {
     store: Store,
     network: Option<NetworkHandle>,
@@ -726,8 +734,8 @@ struct ChainSource {
 }
 
 impl ChainSource {
-    /// Fetches the list that starts with this atom, since records and trie nodes are lists and
-    /// whoever has one has all of it; else the atom alone.
+    /// Fetches the list that starts with this atom: records and trie nodes are lists, and a peer
+    /// that has the first atom has all of them. Falls back to the atom alone.
     fn fetch(&self, id: &AtomId) -> Option<Atom> {
         let network = self.network.as_ref()?;
         for kind in [PayloadType::LIST, PayloadType::ATOM] {

@@ -1,4 +1,4 @@
-//! What a node's chain resumes from.
+//! State that a node's chain resumes from.
 
 use super::NodeError;
 use crate::chain::dir::{ChainDir, ChainDirError, Legacy, Trace, candidates, has_files, location};
@@ -15,25 +15,25 @@ use core::time::Duration;
 use std::path::Path;
 use std::time::Instant;
 
-/// Between two lines about how far a verification is.
+/// Interval between progress lines of a verification.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Rules version of directories in the previous format, which does not state one.
 const LEGACY_RULES_VERSION: u32 = 1;
 
-/// Files of the chain, and what they say.
+/// Chain files and their contents.
 #[derive(Debug, Default)]
 pub(super) struct Start {
-    /// The chain directory; `None` where nothing is kept.
+    /// Chain directory; `None` if nothing is persisted.
     pub(super) dir: Option<ChainDir>,
-    /// The head to resume from.
+    /// Head to resume from.
     pub(super) saved: Option<SavedHead>,
-    /// What the validator's key has signed.
+    /// Signing record of the validator's key.
     pub(super) signed: SigningRecord,
 }
 
-/// Opens the chain directory of a node, takes over files of the previous format from `state_dir`,
-/// and refuses to go on where a second chain could begin.
+/// Opens the chain directory of a node, imports files of the previous format from `state_dir`, and
+/// refuses to continue where a second chain could begin.
 pub(super) fn open(
     config: &Config,
     key: Option<[u8; 32]>,
@@ -75,7 +75,8 @@ pub(super) fn open(
     })
 }
 
-/// The newest journaled head whose block is in the store; else the newest, which is fetched.
+/// Returns the newest journaled head whose block is in the store, else the newest one, which is
+/// then fetched.
 fn resume_point(dir: &ChainDir, store: &Store) -> Option<SavedHead> {
     let journal = dir.journal()?;
     if journal.torn_bytes() > 0 {
@@ -98,7 +99,7 @@ fn resume_point(dir: &ChainDir, store: &Store) -> Option<SavedHead> {
     stored.or(Some(newest)).cloned()
 }
 
-/// Refuses to begin in an empty directory while the chain's files are in another one that the
+/// Refuses to start in an empty directory while the chain's files are in another directory that the
 /// configuration also names.
 fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirError> {
     let others = candidates(config).into_iter().skip(1);
@@ -114,8 +115,8 @@ fn refuse_other_directory(config: &Config, path: &Path) -> Result<(), ChainDirEr
     Ok(())
 }
 
-/// Refuses to validate without a journal where the chain has left a trace, unless peers can say how
-/// the chain goes on.
+/// Refuses to validate without a journal where the chain has left a trace, unless peers can tell
+/// how the chain continues.
 fn check_no_trace(dir: &ChainDir, config: &Config, store: &Store) -> Result<(), NodeError> {
     let Some(trace) = trace(dir, config.chain_id(), store)? else {
         return Ok(());
@@ -136,7 +137,7 @@ fn check_no_trace(dir: &ChainDir, config: &Config, store: &Store) -> Result<(), 
     Ok(())
 }
 
-/// A trace of the chain `chain_id` in its directory or in cold storage.
+/// Returns a trace of the chain `chain_id` in its directory or in cold storage.
 pub(crate) fn trace(
     dir: &ChainDir,
     chain_id: u64,
@@ -163,8 +164,8 @@ fn retire(legacy: &Legacy) {
     }
 }
 
-/// Takes over files of the previous format: signing records as they are, the head if its chain
-/// passes every rule.
+/// Imports files of the previous format: signing records unchanged, the head if its chain passes
+/// all rules.
 fn take_over(
     dir: &mut ChainDir,
     legacy: &Legacy,
@@ -173,14 +174,14 @@ fn take_over(
     store: &Store,
 ) -> Result<(), NodeError> {
     let chain_id = config.chain_id();
-    // Before anything is written.
+    // Checked before anything is written.
     let head = legacy.head()?;
     for path in legacy.signed_files() {
         let key = SignedFile::key_of(path).map_err(ChainDirError::from)?;
         let from = path.parent().unwrap_or(Path::new("."));
         let old = SignedFile::new(from, chain_id, &key);
         let record = old.load().map_err(ChainDirError::from)?;
-        // An earlier attempt may have got so far, and the key may have signed since.
+        // An earlier attempt may have come this far, and the key may have signed since.
         let kept = dir.signed_file(&key).load().map_err(ChainDirError::from)?;
         let time = |record: &SigningRecord| record.last().map(|block| block.timestamp);
         if time(&kept) < time(&record) {
@@ -188,7 +189,7 @@ fn take_over(
         }
     }
     let Some((path, head)) = legacy.head_file().zip(head) else {
-        // What is in the directory now is refused below, or stays beside the chain of the peers.
+        // The contents of the directory are refused below, or stay beside the chain of the peers.
         retire(legacy);
         return Ok(());
     };

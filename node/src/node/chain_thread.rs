@@ -1,4 +1,4 @@
-//! The thread of the chain, started and stopped with its node.
+//! Chain thread, started and stopped with its node.
 
 use super::chain_start::{self, Start};
 use super::{Node, NodeError};
@@ -17,17 +17,18 @@ use core::time::Duration;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
-/// How long a decision on a fork waits for the chain's thread.
+/// Maximum time that a decision on a fork waits for the chain thread.
 const DECISION_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Takes part in the chain: resumes from the head journal in `chain_dir` or below
-    /// `cold_storage_path`, and validates if the configuration has a validation key. Once it does, it
-    /// stays so until it is disconnected. Files of the previous format in `state_dir` are taken over.
+    /// `cold_storage_path`, and validates if the configuration has a validation key. Has no effect
+    /// if the chain is already followed; the thread runs until the node is disconnected. Files of
+    /// the previous format in `state_dir` are imported.
     ///
     /// # Errors
-    /// When the node is not connected, a file of the last run cannot be used, or a second chain would
-    /// begin.
+    /// Fails if the node is not connected, if a file of the last run cannot be used, or if a second
+    /// chain would begin.
     pub fn start_chain(&self, state_dir: &Path) -> Result<(), NodeError> {
         self.check()?;
         let mut chain_thread = self.chain_thread();
@@ -71,18 +72,19 @@ impl Node {
         Ok(())
     }
 
-    /// Validates with this key from now on, in place of another one. The chain's thread starts again.
+    /// Validates with this key from now on, instead of any other. The chain thread restarts.
     ///
     /// # Errors
-    /// When the chain is not followed, or the key cannot validate here; the node goes on as before.
+    /// Fails if the chain is not followed, or if the key cannot validate here; the node then
+    /// continues as before.
     pub fn start_validating(&self, key: Secret) -> Result<(), NodeError> {
         self.validate_with(Some(key))
     }
 
-    /// Validates no more, and follows the chain.
+    /// Stops validating, and continues to follow the chain.
     ///
     /// # Errors
-    /// When the chain is not followed, or its files cannot be used.
+    /// Fails if the chain is not followed, or if its files cannot be used.
     pub fn stop_validating(&self) -> Result<(), NodeError> {
         self.validate_with(None)
     }
@@ -103,7 +105,7 @@ impl Node {
         started
     }
 
-    /// The configuration with the key that is validated with.
+    /// Returns the configuration with the key that is currently used for validation.
     fn validating_config(&self) -> Config {
         Config {
             validation_secret_key: self.validation_key().clone(),
@@ -116,9 +118,9 @@ impl Node {
         key.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a transaction that is stored here into the mempool as one of a local user, which is
-    /// announced to validators until it is included. What becomes of it shows in [`Node::chain`].
-    /// `false` if no chain is followed.
+    /// Adds a stored transaction to the mempool as one of a local user; it is announced to
+    /// validators until it is included. [`Node::chain`] shows its state. Returns `false` if the
+    /// chain is not followed.
     pub fn submit_transaction(&self, id: AtomId) -> bool {
         let chain_thread = self.chain_thread();
         let inbox = chain_thread.as_ref().map(ChainThread::inbox);
@@ -131,27 +133,27 @@ impl Node {
         })
     }
 
-    /// Prefers the branch through this block to all others, however deep it left ours; the decision
-    /// survives a restart. Returns the status with it.
+    /// Prefers the branch through this block to all others, however deep the reorganization; the
+    /// decision survives a restart. Returns the status that includes it.
     ///
     /// # Errors
-    /// When no chain is followed.
+    /// Fails if the chain is not followed.
     pub fn adopt_fork(&self, id: AtomId) -> Result<ChainStatus, NodeError> {
         let is_taken = |status: &ChainStatus| status.sync.decisions.adopted == Some(id);
         self.decide(Input::AdoptFork(id), is_taken)
     }
 
-    /// Allows no branch through this block; the decision survives a restart. Returns the status with
-    /// it.
+    /// Rejects all branches through this block; the decision survives a restart. Returns the status
+    /// that includes it.
     ///
     /// # Errors
-    /// When no chain is followed.
+    /// Fails if the chain is not followed.
     pub fn avoid_block(&self, id: AtomId) -> Result<ChainStatus, NodeError> {
         let is_taken = |status: &ChainStatus| status.sync.decisions.avoided.contains(&id);
         self.decide(Input::AvoidBlock(id), is_taken)
     }
 
-    /// Hands a decision to the chain's thread and waits until it is taken.
+    /// Sends a decision to the chain thread and waits until it has taken effect.
     fn decide(
         &self,
         input: Input,
@@ -165,7 +167,7 @@ impl Node {
     }
 
     pub(super) fn stop_chain(&self) {
-        // Taken out first, so that stopping does not hold the lock.
+        // Taken out first, so that the lock is not held while the thread stops.
         let thread = self.chain_thread().take();
         drop(thread);
     }
@@ -177,8 +179,8 @@ impl Node {
     }
 }
 
-/// Returns the mempool with what an earlier run had saved. A file that cannot be read costs its
-/// contents, not the start.
+/// Returns the mempool with the transactions saved by an earlier run. If the file cannot be read,
+/// its contents are lost, but the start continues.
 fn restored_mempool(config: &Config, file: &MempoolFile) -> Mempool {
     let mut mempool = Mempool::new(MempoolConfig {
         reference_followers: config.reference_followers,
@@ -203,7 +205,7 @@ fn restored_mempool(config: &Config, file: &MempoolFile) -> Mempool {
     mempool
 }
 
-/// How this node validates, if it does.
+/// Returns the configuration of block production, if this node validates.
 fn producer_config(config: &Config) -> Option<ProducerConfig> {
     let secret = config.validation_secret_key.as_ref()?;
     let key = SigningKey::from_seed(secret.expose());

@@ -1,4 +1,4 @@
-//! Named environments of a node, which its users share.
+//! Named environments of a node, shared by its users.
 
 use super::Node;
 use astreum_core::expr::Expr;
@@ -15,8 +15,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Node {
-    /// Returns the environment with this name, which is created where there is none. All that hold it
-    /// see the same bindings; evaluations in it take turns.
+    /// Returns the environment with this name, and creates it if it does not exist. All holders see
+    /// the same bindings; evaluations in it run one after another.
     ///
     /// ```
     /// use astreum_node::{Config, Expr, Node};
@@ -36,18 +36,18 @@ impl Node {
         Arc::clone(environment)
     }
 
-    /// Names the environments that there are.
+    /// Returns the names of all environments.
     #[must_use]
     pub fn environments(&self) -> Vec<String> {
         lock(&self.environments.0).keys().cloned().collect()
     }
 
-    /// Forgets an environment; `false` if there was none.
+    /// Removes an environment; returns `false` if it did not exist.
     pub fn remove_environment(&self, name: &str) -> bool {
         lock(&self.environments.0).remove(name).is_some()
     }
 
-    /// Binds a name in an environment; returns the value that it had.
+    /// Binds a name in an environment; returns its previous value.
     pub fn env_set(&self, environment: &str, name: &str, value: Expr) -> Option<Expr> {
         lock(&self.environment(environment)).set(name, value)
     }
@@ -64,12 +64,12 @@ impl Node {
         self.eval(expr, &mut lock(&self.environment(environment)))
     }
 
-    /// Evaluates a source in an environment.
+    /// Parses and evaluates a source in an environment.
     pub fn eval_source_in(&self, environment: &str, source: &str) -> Evaluation {
         self.eval_source(source, &mut lock(&self.environment(environment)))
     }
 
-    /// Evaluates the expression that a source is, over this node's atoms.
+    /// Parses and evaluates a source over this node's atoms.
     pub fn eval_source(&self, source: &str, env: &mut Env) -> Evaluation {
         self.machine().eval_source(source, env)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a node, sorted by who can do something about it.
+//! Errors of a node, sorted by the party that can act on them.
 
 use crate::chain::dir::ChainDirError;
 use crate::config::ConfigErrors;
@@ -13,11 +13,11 @@ use core::fmt;
 use core::net::SocketAddr;
 use std::io;
 
-/// Why a node could not do what it was asked.
+/// Reason a node operation failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The configuration is not valid.
+    /// The configuration is invalid.
     Config(ConfigErrors),
     /// A key file could not be used.
     KeyFile(KeyError),
@@ -27,21 +27,21 @@ pub enum NodeError {
     Network(NetworkError),
     /// The files of the chain cannot be used.
     ChainDir(ChainDirError),
-    /// The system gives no thread for the chain.
+    /// The system could not create the chain thread.
     ChainThread(io::Error),
-    /// The system gives no thread for the fetching of lost atoms.
+    /// The system could not create the thread that fetches lost atoms.
     RefetchThread(io::Error),
     /// The log could not be opened.
     Log(LogError),
     /// The file of advertisements cannot be written.
     Advertisements(io::Error),
-    /// The chain is not followed, so that no key can validate.
+    /// The chain is not followed, so no key can validate.
     ChainNotStarted,
-    /// The system gives no thread for the file of known peers.
+    /// The system could not create the thread for the file of known peers.
     PeersThread(io::Error),
     /// A thread of the node panicked, and the node has stopped.
     Panicked(ThreadPanic),
-    /// The thread of the chain has not taken a decision in time.
+    /// The chain thread did not take a decision in time.
     ChainBusy,
     /// The node is not connected.
     NotConnected,
@@ -51,17 +51,17 @@ pub enum NodeError {
     NoUsableAddress,
     /// An address to contact is the node's own.
     OwnAddress(SocketAddr),
-    /// The store did not take an atom.
+    /// The store rejected an atom.
     Store(StoreError),
     /// Cold storage could not be opened.
     ColdStorage(ColdError),
-    /// A fetch could not be made.
+    /// A fetch could not be started.
     Fetch(FetchError),
-    /// No room for another advertisement.
+    /// The limit of advertisements is reached.
     TooManyAdvertisements,
-    /// A chain of atoms is longer than is taken.
+    /// A list of atoms is too long.
     ListTooLong {
-        /// How many atoms are taken.
+        /// Maximum number of atoms.
         max: usize,
     },
 }

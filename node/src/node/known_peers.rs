@@ -1,12 +1,12 @@
-//! File of validated peers, which a node contacts when it starts again.
+//! File of validated peers, which a node contacts after a restart.
 //!
 //! The file is text: a first line with the format, one line `address key` per peer, and a last line
-//! with the hash of the lines before it. A damaged file is reported and not used: seeds and peers
-//! that contact the node are the other ways in.
+//! with the hash of the lines before it. A damaged file is reported and ignored: the node can still
+//! join through seeds and through peers that contact it.
 //!
 //! Invariants:
-//! - At most [`MAX_PEERS`] peers are kept, at first one of each network group.
-//! - The file is replaced as a whole and synced, or stays as it was.
+//! - At most [`MAX_PEERS`] peers are kept; one of each network group comes before further ones.
+//! - The file is replaced as a whole and synced, or stays unchanged.
 
 use super::line_file;
 use crate::failure::Failure;
@@ -22,25 +22,25 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-/// Peers that are kept.
+/// Maximum number of peers kept.
 pub(super) const MAX_PEERS: usize = 64;
-/// Between two looks at the peers.
+/// Interval between updates of the file.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// The first look: early, so that a short run is not lost.
+/// Delay of the first update: short, so that a short run leaves a file too.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 const FILE_NAME: &str = "known_peers";
 const FORMAT: &str = "astreum known peers 1";
-/// More than the largest file that is written.
+/// Maximum file size in bytes; larger than any file that is written.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// A peer as it is kept.
+/// Address and key of a peer in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct KnownPeer {
     address: SocketAddr,
     key: PublicKey,
 }
 
-/// Writes the file of a running node. Dropping it ends the thread after a last look.
+/// Thread that updates the file of a running node. Dropping it ends the thread after a last update.
 #[derive(Debug)]
 pub(super) struct KnownPeers {
     stop: Option<SyncSender<()>>,
@@ -48,7 +48,7 @@ pub(super) struct KnownPeers {
 }
 
 impl KnownPeers {
-    /// Contacts the peers of the file in `directory`, and keeps it up to date.
+    /// Contacts the peers of the file in `directory`, and starts updating the file.
     pub(super) fn start(
         directory: &Path,
         network: NetworkHandle,
@@ -58,7 +58,7 @@ impl KnownPeers {
         let known = load(&path);
         if !known.is_empty() {
             let addresses = known.iter().map(|peer| peer.address).collect();
-            // A network that has stopped needs no peers.
+            // A stopped network needs no peers.
             let _ = network.remember(addresses);
         }
         let (stop, stopped) = sync_channel(1);
@@ -93,13 +93,13 @@ impl Drop for KnownPeers {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of it has been recorded.
+            // A panic of the thread has been recorded already.
             let _ = thread.join();
         }
     }
 }
 
-/// Writes the file if other peers belong in it.
+/// Writes the file if the set of peers has changed.
 fn keep(path: &Path, known: &mut Vec<KnownPeer>, peers: &[Peer]) {
     let chosen = choose(known, peers);
     if chosen == *known {
@@ -116,8 +116,8 @@ fn keep(path: &Path, known: &mut Vec<KnownPeer>, peers: &[Peer]) {
     }
 }
 
-/// The validated peers of today, one of each network group before further ones, then those that the
-/// file has already.
+/// Chooses the peers to keep: currently validated ones, one of each network group before further
+/// ones, then those already in the file.
 fn choose(known: &[KnownPeer], peers: &[Peer]) -> Vec<KnownPeer> {
     let mut proven: Vec<&Peer> = peers.iter().filter(|peer| peer.is_proven).collect();
     proven.sort_by_key(|peer| (peer.public_key, peer.address));
@@ -144,7 +144,7 @@ fn choose(known: &[KnownPeer], peers: &[Peer]) -> Vec<KnownPeer> {
         .collect()
 }
 
-/// The peers of the file; none if there is no file, or it is damaged.
+/// Returns the peers of the file; an empty list if the file is missing or damaged.
 fn load(path: &Path) -> Vec<KnownPeer> {
     let read = line_file::read(path, MAX_FILE_BYTES).and_then(|text| match text {
         Some(text) => parse(&text).map_err(io::Error::other),
@@ -223,7 +223,7 @@ mod tests {
         };
         keep(&path, &mut kept, &[peer(1, "10.1.0.1:52780"), unproven]);
         assert_eq!(load(&path), [known(1)]);
-        // Peers that are not there today stay.
+        // Peers that are currently not connected stay in the file.
         keep(&path, &mut kept, &[peer(2, "10.2.0.1:52780")]);
         assert_eq!(load(&path), [known(2), known(1)]);
         keep(&path, &mut kept, &[]);

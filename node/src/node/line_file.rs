@@ -1,20 +1,20 @@
 //! Small text files of a node: a line with the format, a line per entry, and a last line with the
-//! BLAKE3 hash of those before it.
+//! BLAKE3 hash of the lines before it.
 //!
 //! Invariants:
-//! - A file is replaced as a whole and synced, or stays as it was.
-//! - A file that was cut or changed is told from a whole one.
+//! - A file is replaced as a whole and synced, or stays unchanged.
+//! - A truncated or modified file is detected.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Message about a file that was cut or changed.
+/// Error message for a truncated or modified file.
 pub(super) const DAMAGED: &str = "the file is damaged and is replaced";
 const OTHER_FORMAT: &str = "the file is of another version and is replaced";
 
-/// Reads at most `max_bytes` of a file; `None` if there is none.
+/// Reads at most `max_bytes` of a file; `None` if it does not exist.
 pub(super) fn read(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -25,7 +25,7 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
     Ok(Some(text))
 }
 
-/// Returns the text of a file.
+/// Returns the text of a file with these entries.
 pub(super) fn encode(format: &str, lines: impl Iterator<Item = String>) -> String {
     let mut text = format!("{format}\n");
     for line in lines {
@@ -36,7 +36,7 @@ pub(super) fn encode(format: &str, lines: impl Iterator<Item = String>) -> Strin
     text + &format!("blake3 {hash}\n")
 }
 
-/// Returns the lines of the entries.
+/// Checks the format and the hash of a text; returns the lines of its entries.
 pub(super) fn parse<'t>(
     format: &str,
     text: &'t str,
@@ -55,7 +55,7 @@ pub(super) fn parse<'t>(
     Ok(lines)
 }
 
-/// Replaces a file, which only its owner can read.
+/// Replaces a file atomically and syncs it; only its owner can read it.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();

@@ -1,4 +1,4 @@
-//! A node as a library: one [`Node`] holds a store and, once connected, a network.
+//! Node as a library: one [`Node`] holds a store and, once connected, a network.
 
 mod advertisements;
 mod builder;
@@ -44,41 +44,41 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The longest chain that is walked; as long as consensus lets a list be.
+/// Maximum number of atoms of a list; the same as in consensus.
 pub const MAX_LIST_ATOMS: usize = 1 << 20;
 
-/// What keeping atoms gave.
+/// Result of storing atoms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stored {
-    /// The id to ask for: that of the atom, or of the first of several.
+    /// Id to fetch by: that of the atom, or of the first of several atoms.
     pub id: AtomId,
-    /// How long it lasts.
+    /// Durability of the stored atoms.
     pub durability: Durability,
 }
 
-/// How a node is doing.
+/// Status of a node.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The relay's public key.
+    /// Public key of the relay.
     pub public_key: PublicKey,
-    /// The bound UDP port, if the node is connected.
+    /// Bound UDP port, if the node is connected.
     pub port: Option<u16>,
-    /// Atoms in memory.
+    /// Statistics of the atoms in memory.
     pub hot: HotStats,
-    /// Cold storage, where there is one.
+    /// Statistics of cold storage, if there is one.
     pub cold: Option<ColdStats>,
-    /// How long a `put` lasts.
+    /// Durability of a `put`.
     pub durability: Durability,
-    /// The network, if the node is connected.
+    /// Status of the network, if the node is connected.
     pub network: Option<NetworkStatus>,
 }
 
-/// A node: it keeps, serves, fetches and evaluates atoms.
+/// A node: stores, serves, fetches and evaluates atoms.
 ///
-/// A new node is on its own; [`Node::connect`] opens its socket and joins the network. All methods
-/// take `&self` and may be called from several threads. Those that fetch wait for the answer, at
-/// most `atom_fetch_interval × atom_fetch_retries`. Dropping the node disconnects it. A panic of one of
-/// its threads stops it: [`NodeError::Panicked`] from then on.
+/// A new node is not connected; [`Node::connect`] opens its socket and joins the network. All
+/// methods take `&self` and may be called from several threads. Methods that fetch wait for at most
+/// `atom_fetch_interval × atom_fetch_retries`. Dropping the node disconnects it. A panic of one of
+/// its threads stops the node; its methods return [`NodeError::Panicked`] from then on.
 ///
 /// ```
 /// use astreum_core::atom::Atom;
@@ -102,29 +102,29 @@ pub struct Node {
     config: Config,
     public_key: PublicKey,
     store: Store,
-    // Before the network, which it uses, and ended before it.
+    // Declared before the network, which it uses, so that it is dropped first.
     chain_thread: Mutex<Option<ChainThread>>,
     network: Mutex<Option<Network>>,
     refetch: Mutex<Option<Refetch>>,
     known_peers: Mutex<Option<KnownPeers>>,
     chain: ChainView,
     failure: Failure,
-    /// What questions about validators have read.
+    /// Data that earlier queries about validators have read.
     elections: Mutex<ElectionCache>,
-    /// The stakes that the last question about a confirmation has read.
+    /// Stakes that the last query about a confirmation has read.
     stakes: Mutex<StakeTable>,
     environments: environments::Environments,
     advertised: Mutex<advertisements::Advertised>,
-    /// The key that it validates with.
+    /// Key that the node validates with.
     validation_key: Mutex<Option<config::Secret>>,
-    /// Where the files of the chain's thread are, once it was started.
+    /// Directory of the chain thread's files, once that thread was started.
     state_dir: Mutex<Option<PathBuf>>,
     secret: Secret,
-    // The last to go.
+    // Declared last so that it is dropped last.
     own_log: Option<builder::OwnLog>,
 }
 
-/// Keeps the key out of `Debug`.
+/// Secret key that `Debug` does not show.
 struct Secret(SecretKey);
 
 impl core::fmt::Debug for Secret {
@@ -135,17 +135,17 @@ impl core::fmt::Debug for Secret {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // In the order that threads need, and before the log ends.
+        // Threads end in the order of their dependencies, and before the log.
         self.disconnect();
     }
 }
 
 impl Node {
-    /// A node with this configuration, not connected. Key files are read; without a relay key it
-    /// gets a new one for as long as it lives.
+    /// Creates a node with this configuration, not connected. Key files are read; without a relay
+    /// key the node generates one for its lifetime.
     ///
     /// # Errors
-    /// When the configuration is not valid, a key file cannot be used, or the system has no
+    /// Fails if the configuration is invalid, a key file cannot be used, or the system has no
     /// entropy.
     pub fn new(config: Config) -> Result<Self, NodeError> {
         let mut config = config.resolve().map_err(NodeError::Config)?;
@@ -176,11 +176,12 @@ impl Node {
         })
     }
 
-    /// Opens the socket and joins the network. A node that is connected stays so. The chain is followed,
-    /// and a validation key used, after [`Node::start_chain`]; [`Node::builder`] does all of it.
+    /// Opens the socket and joins the network; has no effect if the node is connected. The chain is
+    /// followed, and a validation key used, after [`Node::start_chain`]; [`Node::builder`] does all
+    /// of it.
     ///
     /// # Errors
-    /// When the port is taken or not allowed, or the system gives no thread.
+    /// Fails if the port is in use or not permitted, or if the system cannot create a thread.
     pub fn connect(&self) -> Result<(), NodeError> {
         self.check()?;
         let mut network = self.network();
@@ -193,18 +194,18 @@ impl Node {
                 let refetch = Refetch::start(store, handle, &self.failure);
                 *self.refetch() = Some(refetch.map_err(NodeError::RefetchThread)?);
             }
-            // What was advertised before is, from now on; there is room for it.
+            // Advertisements from before the connection start now; there is room for them.
             started.handle().advertise_all(self.advertised())?;
             *network = Some(started);
         }
         Ok(())
     }
 
-    /// Contacts the validated peers of earlier runs, which a file in `directory` names, and keeps the
-    /// file up to date: a node finds its way back when its seeds are gone.
+    /// Contacts the validated peers of earlier runs, which are listed in a file in `directory`, and
+    /// keeps the file up to date: the node can rejoin when its seeds are gone.
     ///
     /// # Errors
-    /// When the node is not connected, or the system gives no thread.
+    /// Fails if the node is not connected, or if the system cannot create a thread.
     pub fn remember_peers(&self, directory: &Path) -> Result<(), NodeError> {
         let handle = self.handle()?;
         let mut known = self.known_peers();
@@ -215,14 +216,14 @@ impl Node {
         Ok(())
     }
 
-    /// Leaves the network: what was acknowledged is sent, then the socket is closed. Calls that
+    /// Leaves the network: acknowledged messages are sent, then the socket is closed. Calls that
     /// wait for the network return at once.
     pub fn disconnect(&self) {
         self.stop_chain();
-        // Looks at the peers once more.
+        // Updates its file once more.
         let known_peers = self.known_peers().take();
         drop(known_peers);
-        // Taken out first, so that stopping does not hold the locks.
+        // Taken out first, so that the locks are not held while the threads stop.
         let refetch = self.refetch().take();
         if let Some(refetch) = &refetch {
             refetch.stop();
@@ -233,11 +234,11 @@ impl Node {
         self.failure.clear();
     }
 
-    /// Says hello to an address; what it answers shows in [`Node::peers`].
+    /// Starts a handshake with an address; a peer that answers appears in [`Node::peers`].
     ///
     /// # Errors
-    /// When the node is not connected, the name does not resolve to an address that it can use, or the
-    /// address is the node's own.
+    /// Fails if the node is not connected, if the name does not resolve to a usable address, or if
+    /// the address is the node's own.
     pub fn contact(&self, address: impl ToSocketAddrs) -> Result<SocketAddr, NodeError> {
         let handle = self.handle()?;
         let addresses = address.to_socket_addrs().map_err(NodeError::Resolve)?;
@@ -252,10 +253,11 @@ impl Node {
         Ok(address)
     }
 
-    /// The atom: from here, else from the network. `None` if nobody had it in time.
+    /// Returns the atom from the store, else from the network; `None` if no peer delivered it in
+    /// time.
     ///
     /// # Errors
-    /// When too many fetches are under way.
+    /// Fails if too many fetches are in progress.
     pub fn get_atom(&self, id: AtomId) -> Result<Option<Atom>, NodeError> {
         if let Some(atom) = self.store.get(&id) {
             return Ok(Some(atom));
@@ -264,11 +266,12 @@ impl Node {
         Ok(atoms.and_then(|atoms| atoms.into_iter().next()))
     }
 
-    /// The chain that starts at `head`, in order: from here, else from the network. `None` if an
-    /// atom of it was nowhere.
+    /// Returns the list that starts at `head`, in order, from the store, else from the network;
+    /// `None` if an atom of it was not found.
     ///
     /// # Errors
-    /// When the chain is longer than is taken, or too many fetches are under way.
+    /// Returns [`NodeError::ListTooLong`] if the list has more than [`MAX_LIST_ATOMS`] atoms. Fails
+    /// if too many fetches are in progress.
     pub fn get_atom_list(&self, head: AtomId) -> Result<Option<Vec<Atom>>, NodeError> {
         match collect_list(&self.store, head, MAX_LIST_ATOMS) {
             Ok(atoms) => Ok(Some(atoms)),
@@ -278,38 +281,38 @@ impl Node {
         }
     }
 
-    /// Keeps an atom, for this node and for whoever asks it.
+    /// Stores an atom, which this node then serves to its peers.
     ///
     /// # Errors
-    /// When the atom is too large to travel or to be kept.
+    /// Fails if the atom is too large to be sent or stored.
     pub fn put(&self, atom: Atom) -> Result<Stored, NodeError> {
         let (id, durability) = self.store.put(atom)?;
         Ok(Stored { id, durability })
     }
 
-    /// Keeps atoms, with one write to the disk for all of them; gives their ids.
+    /// Stores atoms with a single write to the disk; returns their ids.
     ///
     /// # Errors
-    /// As [`Node::put`]. Some may have been kept then.
+    /// Same as [`Node::put`]. Some atoms may have been stored.
     pub fn put_atoms(&self, atoms: Vec<Atom>) -> Result<(Vec<AtomId>, Durability), NodeError> {
         let atoms: Vec<_> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
         let ids = atoms.iter().map(|(id, _)| *id).collect();
         Ok((ids, self.store.put_all(atoms)?))
     }
 
-    /// Keeps `values` as a chain of bytes atoms. No values are [`AtomId::ZERO`].
+    /// Stores `values` as a list of bytes atoms. The id of an empty list is [`AtomId::ZERO`].
     ///
     /// # Errors
-    /// As [`Node::put`].
+    /// Same as [`Node::put`].
     pub fn put_list<V: AsRef<[u8]>>(&self, values: &[V]) -> Result<Stored, NodeError> {
         let (id, atoms) = bytes_list(values);
         self.put_all(id, atoms)
     }
 
-    /// Keeps the atom form of an expression.
+    /// Stores the atom form of an expression.
     ///
     /// # Errors
-    /// As [`Node::put`].
+    /// Same as [`Node::put`].
     pub fn put_expr(&self, expr: &Expr) -> Result<Stored, NodeError> {
         let (id, atoms) = expr.to_atoms();
         self.put_all(id, atoms)
@@ -321,7 +324,7 @@ impl Node {
         Ok(Stored { id, durability })
     }
 
-    /// Evaluates an expression over this node's atoms; what is missing is fetched.
+    /// Evaluates an expression over this node's atoms; missing atoms are fetched.
     ///
     /// ```
     /// use astreum_core::{expr::Expr, machine::Env, text};
@@ -338,23 +341,23 @@ impl Node {
         self.machine().eval(expr, env)
     }
 
-    /// A machine over this node's atoms with the limits of its configuration, to set a meter, an
-    /// interrupt or other limits.
+    /// Returns a machine over this node's atoms with the limits of its configuration, for callers
+    /// that set a meter, an interrupt or other limits.
     #[must_use]
     pub fn machine(&self) -> Machine<NodeStore> {
         Machine::with_limits(self.view(), self.config.eval_limits())
     }
 
-    /// This node's atoms as a source that fetches what is missing, and a sink.
+    /// Returns this node's atoms as a source that fetches missing atoms, and as a sink.
     #[must_use]
     pub fn view(&self) -> NodeStore {
         NodeStore::new(self.store.clone(), self.handle().ok(), self.waits())
     }
 
-    /// The peers that have shown who they are; none if the node is not connected.
+    /// Returns the authenticated peers; an empty list if the node is not connected.
     ///
     /// # Errors
-    /// When the network failed.
+    /// Fails if the network has failed.
     pub fn peers(&self) -> Result<Vec<Peer>, NodeError> {
         match self.handle() {
             Ok(handle) => Ok(handle.peers()?),
@@ -363,27 +366,27 @@ impl Node {
         }
     }
 
-    /// Removes a peer, which may come back; `false` if it was not known.
+    /// Removes a peer, which may connect again; returns `false` if the peer is unknown.
     ///
     /// # Errors
-    /// When the node is not connected.
+    /// Fails if the node is not connected.
     pub fn remove_peer(&self, key: PublicKey) -> Result<bool, NodeError> {
         Ok(self.handle()?.remove_peer(key, false)?)
     }
 
-    /// Removes a peer and drops its packets for as long as the node is connected; `false` if it was
-    /// not known. Keys cost nothing: a ban keeps a faulty peer away, not an attacker.
+    /// Removes a peer and drops its packets for as long as the node is connected; returns `false`
+    /// if the peer is unknown. Keys cost nothing: a ban keeps a faulty peer away, not an attacker.
     ///
     /// # Errors
-    /// When the node is not connected.
+    /// Fails if the node is not connected.
     pub fn ban(&self, key: PublicKey) -> Result<bool, NodeError> {
         Ok(self.handle()?.remove_peer(key, true)?)
     }
 
-    /// Ends a ban; `false` if there was none.
+    /// Ends a ban; returns `false` if the key was not banned.
     ///
     /// # Errors
-    /// When the node is not connected.
+    /// Fails if the node is not connected.
     pub fn unban(&self, key: PublicKey) -> Result<bool, NodeError> {
         Ok(self.handle()?.unban(key)?)
     }
@@ -391,20 +394,20 @@ impl Node {
     /// Returns the keys of banned peers.
     ///
     /// # Errors
-    /// When the node is not connected.
+    /// Fails if the node is not connected.
     pub fn banned(&self) -> Result<Vec<PublicKey>, NodeError> {
         Ok(self.handle()?.banned()?)
     }
 
-    /// Who is known to have an object.
+    /// Returns the known providers of an object.
     ///
     /// # Errors
-    /// When the node is not connected.
+    /// Fails if the node is not connected.
     pub fn providers(&self, id: AtomId) -> Result<Vec<Provider>, NodeError> {
         Ok(self.handle()?.providers(id)?)
     }
 
-    /// How the node is doing.
+    /// Returns the status of the node.
     #[must_use]
     pub fn status(&self) -> Status {
         Status {
@@ -417,38 +420,38 @@ impl Node {
         }
     }
 
-    /// The bound UDP port, if the node is connected.
+    /// Returns the bound UDP port, if the node is connected.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.network().as_ref().map(Network::port)
     }
 
-    /// The relay's public key.
+    /// Returns the relay's public key.
     #[must_use]
     pub const fn public_key(&self) -> PublicKey {
         self.public_key
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What this node knows of the chain, as it changes.
+    /// Returns this node's view of the chain, which changes over time.
     #[must_use]
     pub const fn chain(&self) -> &ChainView {
         &self.chain
     }
 
-    /// What is kept here, without the network.
+    /// Returns the local store, which does not use the network.
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Fetches from the network; `None` if there is none, or nobody brought the object in time. Where
-    /// waiting is disabled, it is asked for, and a later call finds it.
+    /// Fetches an object from the network; `None` if the node is not connected or no peer delivered
+    /// the object in time. If waiting is disabled, only requests the object; a later call finds it.
     fn fetch(&self, id: AtomId, kind: PayloadType) -> Result<Option<Vec<Atom>>, NodeError> {
         let Ok(handle) = self.handle() else {
             return Ok(None);
@@ -475,10 +478,10 @@ impl Node {
         handle.ok_or(NodeError::NotConnected)
     }
 
-    /// Returns the error of a thread that panicked, if one did.
+    /// Checks that no thread of the node has panicked.
     ///
     /// # Errors
-    /// [`NodeError::Panicked`].
+    /// Returns [`NodeError::Panicked`] if one did.
     pub fn check(&self) -> Result<(), NodeError> {
         match self.failure.panic() {
             Some(panic) => Err(NodeError::Panicked(panic)),
@@ -500,12 +503,12 @@ impl Node {
     }
 }
 
-/// Whether an address is one of this host: sockets can be bound to those alone.
+/// Returns whether an address belongs to this host: sockets can be bound to those only.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// The relay key that the configuration gives, else a new one.
+/// Returns the configured relay key, else a new one.
 fn relay_secret(config: &Config) -> Result<SecretKey, NodeError> {
     if let Some(secret) = &config.relay_secret_key {
         return Ok(SecretKey::from_bytes(*secret.expose()));
@@ -552,7 +555,7 @@ mod tests {
                     .contains("\"worker\" panicked: on purpose")
             );
         }
-        // The threads end without being asked again, and the host goes on.
+        // The threads end on their own, and the host program continues.
         let began = std::time::Instant::now();
         while handle.status().is_ok() {
             assert!(

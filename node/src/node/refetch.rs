@@ -1,8 +1,8 @@
 //! Background fetch of atoms that were lost in damaged files of cold storage.
 //!
-//! Cold storage lists the ids. They are asked for a few at a time, with pauses that grow while no peer
-//! has them, so that a long list costs the network little. What is found is stored, and leaves the
-//! list.
+//! Cold storage lists their ids. A few are requested at a time, with pauses that grow while no peer
+//! has them, so that a long list costs little network traffic. Atoms that are found are stored and
+//! leave the list.
 
 use crate::failure::Failure;
 use crate::log;
@@ -14,19 +14,20 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// Atoms that are asked for in one round.
+/// Number of atoms requested in one round.
 const ATOMS_A_ROUND: usize = 8;
 /// Pause after a round in which every atom was found.
 const AFTER_SUCCESS: Duration = Duration::from_millis(100);
 /// Pause after a round in which an atom was not found.
 const AFTER_MISS: Duration = Duration::from_secs(10);
-/// Pause while there is nothing to fetch, or no peer.
+/// Pause while there is nothing to fetch, or no peer is connected.
 const IDLE: Duration = Duration::from_secs(5);
-/// Pause after all atoms were asked for; it doubles while none is found.
+/// Pause after a pass through all atoms; doubles while none is found.
 const FIRST_PASS_PAUSE: Duration = Duration::from_mins(1);
 const MAX_PASS_PAUSE: Duration = Duration::from_mins(10);
 
-/// The running thread. Dropping it waits for its end, which comes once the network has stopped.
+/// Running refetch thread. Dropping it waits for the thread, which ends once the network has
+/// stopped.
 #[derive(Debug)]
 pub(super) struct Refetch {
     stop: Arc<Stop>,
@@ -45,7 +46,7 @@ impl Stop {
         self.changed.notify_all();
     }
 
-    /// Waits so long, or until it is set: `true` then.
+    /// Waits for this time, or until the flag is set; returns `true` if it is set.
     fn wait(&self, time: Duration) -> bool {
         let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
@@ -75,7 +76,7 @@ impl Refetch {
         })
     }
 
-    /// Lets the thread end after the fetch at hand.
+    /// Lets the thread end after the current fetch.
     pub(super) fn stop(&self) {
         self.stop.set();
     }
@@ -91,7 +92,7 @@ impl Drop for Refetch {
     }
 }
 
-/// What one pass through the list came to so far.
+/// Results so far of one pass through the list.
 #[derive(Default)]
 struct Pass {
     found: u64,
@@ -144,7 +145,7 @@ fn run(store: &Store, network: &NetworkHandle, stop: &Stop) {
                     0 => (pass_pause * 2).min(MAX_PASS_PAUSE),
                     _ => FIRST_PASS_PAUSE,
                 };
-                // Those that were found leave the list in the next pass.
+                // Found atoms leave the list in the next pass.
                 pause = if missed == 0 {
                     AFTER_SUCCESS
                 } else {

@@ -1,4 +1,4 @@
-//! The store as the machine sees it: what is not here is fetched.
+//! Store of a node as the machine sees it: missing atoms are fetched.
 
 use crate::net::NetworkHandle;
 use crate::store::{Store, StoreError};
@@ -6,12 +6,12 @@ use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, SourceError};
 use astreum_core::wire::object::PayloadType;
 use core::convert::Infallible;
 
-/// A node's atoms, those of its peers included. Looking one up may wait for the network.
+/// Atoms of a node and of its peers. A lookup may wait for the network.
 #[derive(Clone, Debug)]
 pub struct NodeStore {
     store: Store,
     network: Option<NetworkHandle>,
-    /// Whether a look waits for the network.
+    /// `true` if lookups wait for the network.
     waits: bool,
 }
 
@@ -50,7 +50,7 @@ impl AtomSink for NodeStore {
     type Error = StoreError;
 
     fn put(&mut self, id: AtomId, atom: Atom) -> Result<(), StoreError> {
-        // What a program makes on its way need not outlive it, so it waits for no disk.
+        // Intermediate atoms of a program need not survive a crash, so no write waits for the disk.
         match self.store.keep(id, atom.clone()) {
             Err(_) if self.store.cold().is_some() => self.store.put_known(id, atom).map(|_| ()),
             kept => kept,

@@ -1,4 +1,4 @@
-//! Blocks, and what they carry.
+//! Queries of blocks, their transactions and accounts.
 
 use super::QueryError;
 use astreum_core::atom::{AtomId, AtomSource, collect_list};
@@ -7,21 +7,21 @@ use astreum_core::integer::Natural;
 use astreum_core::trie;
 use core::convert::Infallible;
 
-/// Which block is meant.
+/// Reference to a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockAt {
-    /// The newest one.
+    /// Newest block.
     Head,
-    /// The one at this height of the head's chain.
+    /// Block at this height of the head's chain.
     Height(u64),
-    /// The one with this id, on whatever chain.
+    /// Block with this id, on any chain.
     Id(AtomId),
 }
 
-/// The block that `at` means on the chain that ends in `head`.
+/// Returns the block that `at` refers to on the chain that ends in `head`.
 ///
 /// # Errors
-/// When an atom is missing or no block, or the chain is not that high.
+/// Fails if an atom is missing, is not a block, or the chain does not reach the height.
 pub fn block<S>(source: &S, head: AtomId, at: BlockAt) -> Result<Block, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
@@ -41,17 +41,17 @@ where
     }
 }
 
-/// The block at this height on the chain that ends in `block`, which is as high at least.
+/// Returns the block at this height on the chain that ends in `block`, which is at least as high.
 ///
 /// # Errors
-/// When an atom is missing, or a block on the way is none or does not count its height rightly.
+/// Fails if an atom is missing, or a block on the way is malformed or has the wrong height.
 pub fn previous_at<S>(source: &S, block: Block, height: &Natural) -> Result<Block, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
 {
     let mut block = block;
     while block.height != *height {
-        // A chain that was verified counts down by one; one that is merely trusted might not.
+        // The heights of a verified chain decrease by one; those of a trusted chain may not.
         if block.height < *height || block.is_genesis() {
             let id = block.id();
             return Err(QueryError::Malformed(format!(
@@ -63,10 +63,10 @@ where
     Ok(block)
 }
 
-/// At most `count` blocks from `first` backwards.
+/// Returns at most `count` blocks from `first` backwards.
 ///
 /// # Errors
-/// When an atom is missing or no block.
+/// Fails if an atom is missing or is not a block.
 pub fn blocks<S>(source: &S, first: Block, count: usize) -> Result<Vec<Block>, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
@@ -85,10 +85,10 @@ where
     Ok(blocks)
 }
 
-/// The ids of a block's transactions, in order.
+/// Returns the ids of a block's transactions, in order.
 ///
 /// # Errors
-/// When an atom is missing, or the list is not one of ids.
+/// Fails if an atom is missing, or the list has items that are not ids.
 pub fn transactions<S>(source: &S, block: &Block) -> Result<Vec<AtomId>, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
@@ -108,24 +108,24 @@ where
     })
 }
 
-/// A transaction in a block.
+/// Transaction in a block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Included {
-    /// Its place in the block, from 0.
+    /// Index in the block, from 0.
     pub index: usize,
-    /// Its id.
+    /// Id of the transaction.
     pub transaction: AtomId,
-    /// Its receipt's id.
+    /// Id of the receipt.
     pub receipt_id: AtomId,
-    /// Its receipt.
+    /// Receipt of the transaction.
     pub receipt: Receipt,
 }
 
-/// How many transactions a block carries, and `count` of them with their receipts after the first
-/// `skip`.
+/// Returns the number of transactions in a block, and `count` of them with their receipts after the
+/// first `skip`.
 ///
 /// # Errors
-/// When an atom is missing, or the lists do not belong together.
+/// Fails if an atom is missing, or the lists have different lengths.
 pub fn included<S>(
     source: &S,
     block: &Block,
@@ -160,11 +160,11 @@ where
     Ok((total, read.collect::<Result<_, QueryError>>()?))
 }
 
-/// The account with this address under a root of accounts, and its record's id; `None` if there is
-/// none.
+/// Returns the account with this address under a root of accounts and the id of its record, or
+/// `None` if it does not exist.
 ///
 /// # Errors
-/// When an atom is missing, or what is stored is no account.
+/// Fails if an atom is missing, or the stored record is not an account.
 pub fn account<S>(
     source: &S,
     accounts: AtomId,

@@ -1,4 +1,4 @@
-//! How firmly a block stands.
+//! Confirmation state of a block.
 
 use super::QueryError;
 use astreum_core::atom::AtomSource;
@@ -7,17 +7,19 @@ use astreum_core::chain::confirmations::{Confirmation, Confirmations, slots_sinc
 use astreum_core::chain::fork_choice::StakeView;
 use core::convert::Infallible;
 
-/// Blocks below the head that are counted: a block that is not settled after so many hardly will be.
+/// Maximum number of blocks counted below the head: a block that is not settled after so many is
+/// unlikely to settle.
 const MAX_BLOCKS: u64 = 2_048;
-/// Blocks between two looks whether it is settled already.
+/// Number of blocks between two checks of the state.
 const LOOK_BLOCKS: u64 = 32;
 
-/// Returns how firmly `block`, which is on the chain that ends in `head`, stands. `stakes` are those
-/// that its parent left, `now` is the wall time in seconds. Of a block far below the head only the
-/// newest blocks above it are counted, which cannot make it less firm than it is shown.
+/// Returns the confirmation state of `block`, which is on the chain that ends in `head`. `stakes`
+/// are the stakes after its parent, `now` is the wall time in seconds. For a block far below the
+/// head, only the newest blocks above it are counted, which can make the result weaker but never
+/// stronger.
 ///
 /// # Errors
-/// When a header is missing.
+/// Fails if a header is missing.
 pub fn confirmation<S, V>(
     source: &S,
     stakes: V,
@@ -54,7 +56,7 @@ mod tests {
     use astreum_core::chain::{Address, Header};
     use astreum_core::integer::Natural;
 
-    /// Three validators with 100 each.
+    /// Three validators with a stake of 100 each.
     struct Stakes;
 
     impl StakeView for Stakes {
@@ -67,7 +69,7 @@ mod tests {
         }
     }
 
-    /// A chain of so many blocks by these validators in turn, two seconds apart.
+    /// Writes a chain of `blocks` blocks two seconds apart, by `validators` validators in turn.
     fn chain(store: &mut MemoryStore, blocks: u64, validators: u8) -> Vec<Block> {
         let (mut previous, mut chain) = (AtomId::ZERO, Vec::new());
         for height in 0..blocks {
@@ -98,7 +100,7 @@ mod tests {
         assert_eq!(of(25, 10), Confirmation::Safe);
         assert_eq!(of(40, 10), Confirmation::Safe);
         assert_eq!(of(41, 10), Confirmation::Settled);
-        // Counted from the head, and no further than needed: what is below is not there.
+        // Counts from the head, and no further than needed: the blocks below are not in the store.
         let mut above = MemoryStore::new();
         for block in &chain[28..] {
             block.write(&mut above).unwrap();

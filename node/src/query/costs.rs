@@ -1,28 +1,28 @@
-//! What a transaction costs, beside its amount.
+//! Costs of a transaction besides its amount.
 
 use astreum_core::chain::cost::{FEE, Price, RECEIPT_BYTES, stored_bytes};
 use astreum_core::chain::{Block, Transaction};
 use astreum_core::integer::Natural;
 
-/// What a transaction costs in the block after a head.
+/// Costs of a transaction in the block after a head.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Costs {
-    /// The fee.
+    /// Transaction fee.
     pub fee: Natural,
-    /// What has to be there for storing it and its receipt; what they really take is charged.
+    /// Balance required for storing the transaction and its receipt; only the real size is charged.
     pub storage: Natural,
 }
 
 impl Costs {
-    /// All of it, with `amount` on top.
+    /// Returns the sum of all costs and `amount`.
     #[must_use]
     pub fn with(&self, amount: &Natural) -> Natural {
         &(&self.fee + &self.storage) + amount
     }
 }
 
-/// What a transaction costs in the block after `head`; `None` where the chain can price nothing
-/// because its cumulative fees are 0.
+/// Returns the costs of a transaction in the block after `head`, or `None` if the chain has no
+/// price because its cumulative fees are 0.
 #[must_use]
 pub fn costs(head: &Block, transaction: &Transaction) -> Option<Costs> {
     let price = Price::new(
@@ -30,7 +30,7 @@ pub fn costs(head: &Block, transaction: &Transaction) -> Option<Costs> {
         head.cumulative_total_fees.clone(),
     );
     let reserve = price.reserve(transaction.data.len())?;
-    // Numbers that are longer than what is set aside for them cost more than the reserve.
+    // Numbers longer than the reserve allows for cost more than the reserve.
     let real = price.of(stored_bytes(transaction))? + price.of(RECEIPT_BYTES)?;
     Some(Costs {
         fee: FEE,

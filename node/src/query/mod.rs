@@ -1,8 +1,8 @@
-//! Questions about the chain, answered from atoms.
+//! Queries of the chain, answered from atoms.
 //!
-//! Everything here is a function of an atom source and a block: what a running node, its library
-//! and the checks of a proof have in common. Nothing is changed, nothing is fetched; an atom that
-//! the source does not give is [`QueryError::Missing`] and named.
+//! All queries are functions of an atom source and a block, shared by a running node, its library
+//! and the verification of proofs. They change and fetch nothing; an atom that the source does not
+//! have is reported as [`QueryError::Missing`].
 
 mod blocks;
 mod confirmation;
@@ -25,35 +25,35 @@ use astreum_core::trie::TrieError;
 use core::convert::Infallible;
 use core::fmt;
 
-/// Why a question has no answer.
+/// Reason a query has no answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// There is no chain to ask about.
+    /// The node has no chain.
     NoHead,
-    /// An atom was nowhere.
+    /// An atom was not found.
     Missing(AtomId),
-    /// What is stored is not what it should be.
+    /// A stored record is malformed.
     Malformed(String),
-    /// The chain does not reach this height.
+    /// The chain does not reach the height.
     TooHigh {
-        /// The height that was asked for.
+        /// Requested height.
         height: u64,
-        /// That of the head.
+        /// Height of the head.
         head: Natural,
     },
-    /// There is no such account.
+    /// The account does not exist.
     UnknownAccount {
-        /// Its key.
+        /// Key of the account.
         account: Address,
-        /// The height of the block that was asked about.
+        /// Height of the queried block.
         height: Natural,
     },
-    /// No such transaction is known.
+    /// The transaction is not known.
     UnknownTransaction(AtomId),
-    /// The question was about the node's own account, and it has none.
+    /// The query was about the node's own account, and the node has no validation key.
     NoOwnAccount,
-    /// The node stopped before there was an answer.
+    /// The node stopped before the query was answered.
     Stopping,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for QueryError {
 impl core::error::Error for QueryError {}
 
 impl QueryError {
-    /// The atom that was nowhere, if that is why.
+    /// Returns the id of the missing atom, if that is the reason.
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {

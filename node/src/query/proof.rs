@@ -1,9 +1,9 @@
-//! Proofs of accounts that stand on their own.
+//! Self-contained proofs of accounts.
 //!
 //! A proof holds the block's own atoms, whose ids lead from the block's id to the root of its
-//! accounts; the trie nodes from that root to where the account is, or would be; and the account's
-//! record. Everything is bound by ids, so who trusts the block's id can trust the account. Nothing
-//! that the statement does not need may be in it.
+//! accounts; the trie nodes from that root to the place of the account, existing or not; and the
+//! account's record. All parts are bound by ids, so an account can be trusted as far as the block's
+//! id. A proof must not contain anything that it does not need.
 
 use super::{QueryError, account};
 use crate::control::{hex, unhex};
@@ -14,50 +14,51 @@ use core::convert::Infallible;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-/// What a proof calls itself.
+/// Name and version of the format.
 const FORMAT: &str = "astreum account proof 1";
 
-/// A proof of an account as it is written, in hex. What it says is in [`AccountProof::verify`].
+/// Proof of an account in its written form, with fields in hex. [`AccountProof::verify`] returns
+/// its content.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountProof {
-    /// The format and its version.
+    /// Name and version of the format.
     pub format: String,
-    /// The account's key.
+    /// Key of the account.
     pub account: String,
-    /// The block's id.
+    /// Id of the block.
     pub block: String,
-    /// The block's atoms in stored form.
+    /// Atoms of the block in stored form.
     pub block_atoms: Vec<String>,
-    /// The trie nodes on the way, as [`Proof::to_bytes`] writes them.
+    /// Trie nodes of the path, as written by [`Proof::to_bytes`].
     pub path: String,
-    /// The account's atoms in stored form; none where there is no account.
+    /// Atoms of the account in stored form; empty if the account does not exist.
     pub account_atoms: Vec<String>,
 }
 
-/// What a proof shows.
+/// Statement of a verified proof.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proven {
-    /// The account's key.
+    /// Key of the account.
     pub address: Address,
-    /// The block.
+    /// Block that the statement is about.
     pub block: Block,
-    /// The account and its record's id; `None` if there is none.
+    /// Account and id of its record; `None` if it does not exist.
     pub account: Option<(AtomId, Account)>,
 }
 
-/// Why a proof shows nothing.
+/// Reason a proof is invalid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProofProblem {
-    /// It is of another format.
+    /// The format is unknown.
     Format(String),
-    /// A part of it is no hex, id or atom.
+    /// A part is not valid hex, an id or an atom.
     Unreadable(&'static str),
-    /// Its atoms are not the block with its id, and nothing else.
+    /// The atoms are not exactly those of the block with the given id.
     Block(String),
-    /// Its path does not belong to the block's accounts and the account.
+    /// The path does not lead from the block's accounts to the account.
     Path(ProofError),
-    /// Its account is not the one at the end of the path, and nothing else.
+    /// The account's atoms are not exactly those at the end of the path.
     Account(String),
 }
 
@@ -78,10 +79,10 @@ impl fmt::Display for ProofProblem {
 impl core::error::Error for ProofProblem {}
 
 impl AccountProof {
-    /// Proves the account with this address, or that there is none, as of `block`.
+    /// Creates a proof of the account with this address, or of its absence, as of `block`.
     ///
     /// # Errors
-    /// When an atom is missing.
+    /// Fails if an atom is missing.
     pub fn prove<S>(source: &S, block: &Block, address: &Address) -> Result<Self, QueryError>
     where
         S: AtomSource<Error = Infallible> + ?Sized,
@@ -105,10 +106,10 @@ impl AccountProof {
         })
     }
 
-    /// What it shows, to who trusts the block's id. Needs no store.
+    /// Verifies the proof against its block id, which the caller must trust. Needs no store.
     ///
     /// # Errors
-    /// When it shows nothing.
+    /// Fails if the proof is invalid.
     pub fn verify(&self) -> Result<Proven, ProofProblem> {
         if self.format != FORMAT {
             return Err(ProofProblem::Format(self.format.clone()));

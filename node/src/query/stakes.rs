@@ -1,4 +1,4 @@
-//! Validators, their stakes and their slots.
+//! Queries of validators, their stakes and their slots.
 
 use super::{QueryError, account};
 use astreum_core::atom::{AtomId, AtomSource};
@@ -8,32 +8,32 @@ use astreum_core::trie;
 use core::cmp::Reverse;
 use core::convert::Infallible;
 
-/// A validator.
+/// Validator and its stake.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stake {
-    /// Its key.
+    /// Key of the validator.
     pub validator: Address,
-    /// What it has at stake.
+    /// Amount at stake.
     pub stake: Natural,
-    /// Its part of all stakes in millionths, rounded down.
+    /// Share of all stakes in millionths, rounded down.
     pub share_ppm: u64,
 }
 
-/// Two seconds in which one validator may make the next block.
+/// Slot: two seconds in which one validator may make the next block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slot {
-    /// Its first second, since 1970.
+    /// First second of the slot, since 1970.
     pub from: Natural,
-    /// Its last.
+    /// Last second of the slot.
     pub to: Natural,
-    /// Whose it is.
+    /// Validator of the slot.
     pub validator: Address,
 }
 
-/// What this account has at stake.
+/// Returns the stake of this account.
 ///
 /// # Errors
-/// When an atom is missing, or the stake is no number.
+/// Fails if an atom is missing, or the stake is not a number.
 pub fn stake<S>(source: &S, accounts: AtomId, address: &Address) -> Result<Natural, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
@@ -48,8 +48,8 @@ where
         .map_err(|error| QueryError::Malformed(format!("the stake of {address}: {error}")))
 }
 
-/// Returns all validators, the largest stake first, and those of the next `count` slots after `head`
-/// from `now` on, as long as no block is made. `election` is that of `head`.
+/// Returns all validators, the largest stake first, and the next `count` slots after `head` from
+/// `now` on, assuming that no block is made meanwhile. `election` is the election of `head`.
 #[must_use]
 pub fn schedule(
     election: &Election,
@@ -73,7 +73,7 @@ pub fn schedule(
         })
         .collect();
     sorted.sort_by_cached_key(|stake| Reverse(stake.stake.clone()));
-    // Without stakes, or after years without a block, no validator is drawn.
+    // Without stakes, or years after the last block, there are no slots.
     let (Ok(mut draw), Ok(first)) = (election.draw(), slot_of(&head.timestamp, now)) else {
         return (sorted, Vec::new());
     };

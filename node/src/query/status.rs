@@ -1,8 +1,8 @@
-//! Where a transaction is.
+//! Lookup of a transaction's place in the chain.
 //!
-//! Applying one files a contract for its ten atoms with the burn account, under its id; the
-//! contract names the block before the one that it was applied in. So nothing has to be searched
-//! but the way down to that height.
+//! Applying a transaction stores a contract for its ten atoms with the burn account, under the
+//! transaction's id. The contract names the block before the one that applied the transaction, so a
+//! lookup only has to follow the chain down to that height.
 
 use super::{Included, QueryError, account, included, previous_at};
 use astreum_core::atom::{AtomId, AtomSource, collect_list};
@@ -11,29 +11,30 @@ use astreum_core::integer::Natural;
 use astreum_core::trie;
 use core::convert::Infallible;
 
-/// Fields of a storage contract's record.
+/// Number of fields in a storage contract's record.
 const CONTRACT_FIELDS: usize = 6;
-/// Which of them names the block before the one that made it.
+/// Index of the field that names the block before the one with the contract.
 const PREVIOUS_FIELD: usize = 1;
-/// Which of them counts atoms.
+/// Index of the field with the number of atoms.
 const ATOMS_FIELD: usize = 5;
-/// The atoms of a transaction. Somebody may open a contract on its id before it is applied, and
-/// that one counts four.
+/// Number of atoms of a transaction. Another account may open a contract on the transaction's id
+/// before it is applied; that contract counts four atoms.
 const TRANSACTION_ATOMS: u64 = 10;
 
-/// A transaction's place in the chain.
+/// Place of a transaction in the chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The block.
+    /// Block with the transaction.
     pub block: Block,
-    /// Its place there and its receipt.
+    /// Index in the block, and receipt.
     pub included: Included,
 }
 
-/// The transaction's place in the chain that ends in `head`; `None` if it is not in it.
+/// Returns the transaction's place in the chain that ends in `head`, or `None` if it is not
+/// included.
 ///
 /// # Errors
-/// When an atom is missing, or what is stored makes no sense.
+/// Fails if an atom is missing, or a stored record is malformed.
 pub fn find<S>(source: &S, head: &Block, id: AtomId) -> Result<Option<Place>, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,
@@ -59,7 +60,7 @@ where
     Ok(one.pop().map(|included| Place { block, included }))
 }
 
-/// The block before the one that the transaction was applied in.
+/// Returns the block before the one that the transaction was applied in.
 fn block_before<S>(source: &S, head: &Block, id: AtomId) -> Result<Option<AtomId>, QueryError>
 where
     S: AtomSource<Error = Infallible> + ?Sized,

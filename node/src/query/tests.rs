@@ -1,4 +1,4 @@
-//! A chain of a few blocks by hand, asked about.
+//! Tests of queries on a hand-made chain of a few blocks.
 
 use super::*;
 use astreum_core::atom::{AtomSink, MemoryStore, bytes_list};
@@ -21,7 +21,7 @@ fn natural(n: u64) -> Natural {
     n.into()
 }
 
-/// A genesis with some accounts.
+/// Builds a genesis with some accounts.
 fn genesis(store: &mut MemoryStore) -> Block {
     let mut genesis = Genesis::new(address(1), natural(0), natural(1_000));
     genesis.stakes = [(address(1), natural(1)), (address(2), natural(3))].into();
@@ -42,8 +42,8 @@ fn transaction(counter: u64) -> Transaction {
     unsigned.sign(&key(1))
 }
 
-/// A block on `parent` that files contracts for `transactions` as applying them does, each counting
-/// `atoms`, and moves nothing.
+/// Builds a block on `parent` that files contracts for `transactions`, as applying them does, each
+/// counting `atoms`, and transfers nothing.
 fn block_on(
     store: &mut MemoryStore,
     parent: &Block,
@@ -107,7 +107,7 @@ fn block_on(
     block
 }
 
-/// A genesis and five blocks, with three transactions in the third.
+/// Builds a genesis and five blocks, with three transactions in the third.
 fn chain(store: &mut MemoryStore) -> (Vec<Block>, Vec<Transaction>) {
     let transactions: Vec<_> = (1..4).map(transaction).collect();
     let mut blocks = vec![genesis(store)];
@@ -151,7 +151,7 @@ fn blocks_are_found_by_height_and_id_and_listed_backwards() {
     let nowhere = AtomId::new([7; 32]);
     let error = block(&store, head, BlockAt::Id(nowhere)).unwrap_err();
     assert_eq!(error, QueryError::Missing(nowhere));
-    // An atom that is no block is said to be none.
+    // An atom that is not a block is reported as malformed.
     let other = block(&store, head, BlockAt::Id(chain[0].accounts)).unwrap_err();
     assert!(matches!(other, QueryError::Malformed(_)), "{other:?}");
 }
@@ -204,7 +204,7 @@ fn a_transaction_is_found_where_it_was_applied_and_nowhere_else() {
         assert_eq!(find(&store, head, sent[0].id()).unwrap(), None);
     }
     assert_eq!(find(&store, &chain[5], transaction(9).id()).unwrap(), None);
-    // Somebody opens a storage contract on a transaction that waits: it is still in no block.
+    // Another account opens a storage contract on a waiting transaction, which stays in no block.
     let waiting = transaction(10);
     let head = block_on(&mut store, &chain[5], core::slice::from_ref(&waiting), 4);
     assert_eq!(find(&store, &head, waiting.id()).unwrap(), None);
@@ -231,7 +231,7 @@ fn accounts_and_stakes_are_those_of_the_block() {
         .map(|one| (one.validator, one.share_ppm))
         .collect();
     assert_eq!(shares, [(address(2), 750_000), (address(1), 250_000)]);
-    // Five seconds after the head the third slot runs.
+    // Five seconds after the head is in the third slot.
     let first = chain[5].timestamp.clone() + natural(5);
     assert_eq!((&slots[0].from, slots.len()), (&first, 4));
     for slot in &slots {
@@ -271,7 +271,7 @@ fn costs_follow_the_head() {
     assert_eq!(priced(1, 1), Some(natural(526 + 272)));
     assert_eq!(priced(1, 100), Some(natural(6 + 3)));
     assert_eq!(priced(1, 0), None);
-    // A counter that the reserve does not cover is paid for.
+    // The costs cover a counter that exceeds the reserve.
     let huge = Unsigned {
         counter: "9".repeat(300).parse().unwrap(),
         ..Unsigned::clone(&transaction)
@@ -396,7 +396,7 @@ fn no_digit_of_a_proof_can_be_another() {
         let text = serde_json::to_string(&proof).unwrap();
         let mut changed = 0;
         for at in 0..text.len() {
-            // The names of the fields stay: they are the reader's, not the proof's.
+            // Field names are left unchanged: they belong to the reader, not to the proof.
             if !text.as_bytes()[at].is_ascii_hexdigit()
                 || text[at..].find(':') < text[at..].find('"')
             {
@@ -408,7 +408,7 @@ fn no_digit_of_a_proof_can_be_another() {
             if let Ok(other) = other {
                 changed += 1;
                 let verified = other.verify();
-                // Of an account that is not there, some keys nearby are not there either.
+                // For an absent account, some nearby keys are absent, too.
                 let is_neighbour = who == 9 && other.account != proof.account;
                 assert!(
                     verified.is_err() || is_neighbour,

@@ -1,4 +1,4 @@
-//! What requests about the chain do to the node.
+//! Handlers of requests about the chain.
 
 use super::handlers::{parse_atom, parse_id, to_reply};
 use crate::chain::Head;
@@ -111,8 +111,8 @@ pub(super) fn send_transaction(
     to_reply(&send_reply(id, &sent, warnings))
 }
 
-/// Refuses a recipient that is known as a public key of a relay: it is not an account, and what is
-/// sent to it is lost.
+/// Refuses a recipient that is the public key of a known relay: it is not an account, and a
+/// transfer to it is lost.
 fn refuse_relay_key(node: &Node, recipient: &Address) -> Result<(), ErrorReply> {
     let owner = if node.public_key().as_bytes() == recipient.as_bytes() {
         "this node"
@@ -145,7 +145,7 @@ fn send_reply(id: AtomId, sent: &SentTransaction, warnings: Vec<String>) -> Send
     }
 }
 
-/// What is allowed, and rarely meant.
+/// Returns warnings about valid but probably unintended transactions.
 fn warnings(transaction: &Transaction) -> Vec<String> {
     let (recipient, data) = (transaction.recipient, &transaction.data);
     let moves = !transaction.amount.is_zero();
@@ -216,7 +216,7 @@ pub(super) fn transaction_status(
     let word = match &state {
         TransactionState::Included(place) => {
             let included = included_reply(&place.included);
-            // Of a head that is merely trusted the state may not be here.
+            // The state of a merely trusted head may not be available here.
             let confirmation = node.confirmation(&place.block).ok();
             let (word, undo_stake) = confirmation.as_ref().map(confirmation_words).unzip();
             reply.confirmation = word;

@@ -1,10 +1,10 @@
-//! The chain's status as the control socket tells it.
+//! Chain part of the `status` reply.
 
 use crate::chain::sync::SyncProgress;
 use crate::chain::{ChainStatus, Head};
 use crate::control::{BadBlockReply, ChainReply, SyncReply};
 
-/// What `status` says of the chain.
+/// Converts the status of the chain to its reply.
 pub(super) fn chain_reply(status: &ChainStatus) -> ChainReply {
     let head = status.head.as_ref();
     let sync = &status.sync;

@@ -1,4 +1,4 @@
-//! Warnings and problems of a running node, as `status` tells them.
+//! Warnings and problems of a running node, as `status` reports them.
 
 use super::warnings::warnings as configured;
 use crate::chain::ChainStatus;
@@ -9,12 +9,12 @@ use crate::store::cold::ColdStats;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::fork_choice::{Cause, Contest};
 
-/// How long a deep reorganization stays a problem, in seconds.
+/// Time that a deep reorganization is reported as a problem, in seconds.
 const REORGANIZATION_SECONDS: u64 = 24 * 60 * 60;
-/// Peers on other chains that are named one by one.
+/// Maximum number of peers on other chains that are listed individually.
 const NAMED_PEERS: usize = 16;
 
-/// Conditions that need no action now.
+/// Returns the conditions that need no action now.
 pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
     let sync = &chain.sync;
     let mut warnings = configured(config);
@@ -49,8 +49,8 @@ pub(super) fn warnings(config: &Config, chain: &ChainStatus) -> Vec<String> {
     warnings
 }
 
-/// Conditions that an operator has to act on, and whether one of them keeps blocks from being
-/// produced or stored. `now` is the wall time in seconds.
+/// Returns the conditions that an operator has to act on, and whether one of them blocks production
+/// or storage of blocks. `now` is the wall-clock time in seconds since 1970.
 pub(super) fn problems(
     chain: &ChainStatus,
     cold: Option<&ColdStats>,
@@ -81,7 +81,7 @@ pub(super) fn problems(
     (problems, is_halted)
 }
 
-/// A fork that is not settled by fork choice.
+/// Describes a fork that fork choice has not settled.
 fn contest_text(contest: &Contest) -> String {
     let fork = &contest.fork;
     let why = match contest.cause {
@@ -102,7 +102,7 @@ fn contest_text(contest: &Contest) -> String {
     )
 }
 
-/// The last deep reorganization, as long as it is recent.
+/// Describes the last deep reorganization if it is recent.
 fn reorganization(chain: &ChainStatus, now: u64) -> Option<String> {
     let deep = chain.sync.reorganization?;
     if now.saturating_sub(deep.at_unix) >= REORGANIZATION_SECONDS {
@@ -127,7 +127,8 @@ fn reorganization(chain: &ChainStatus, now: u64) -> Option<String> {
     ))
 }
 
-/// What a validator does, with times as people read them. `now` is the wall time in seconds.
+/// Describes the activity of a validator, with human-readable times. `now` is the wall-clock time
+/// in seconds since 1970.
 pub(super) fn activity_text(activity: &Activity, now: u64) -> String {
     match activity {
         Activity::Scheduled { timestamp } => {
@@ -135,7 +136,7 @@ pub(super) fn activity_text(activity: &Activity, now: u64) -> String {
             format!("next slot {} (in {wait} s)", utc_text(*timestamp))
         }
         Activity::Halted(Halt::SecondValidator { timestamp, .. }) => {
-            // The text is core's, which has no calendar.
+            // The text comes from core, which has no calendar.
             let text = activity.to_string();
             text.replacen(
                 &format!(" at {timestamp};"),

@@ -1,16 +1,16 @@
-//! Secrets live in memory while a node runs; what is dumped would hold them.
+//! Core dump protection: memory of a running node holds secret keys, which a dump would expose.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// From now on this process leaves no core file, and no other process of the same user can read
-/// its memory: on Linux it is marked as not dumpable, elsewhere its core files have no bytes.
+/// Disables core dumps of this process, and reading of its memory by other processes of the same
+/// user: on Linux it is marked as not dumpable, elsewhere the size limit of core files is 0.
 ///
 /// # Errors
-/// When the system refuses.
+/// Fails if the system refuses.
 pub fn forbid_core_dumps() -> io::Result<()> {
-    // A core that is piped to a program does not ask for the limit, but for the mark.
+    // A core that is piped to a program ignores the limit, but not the mark.
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     let none = Rlimit {

@@ -1,4 +1,4 @@
-//! Requests about forks.
+//! Handlers of requests about forks.
 
 use super::handlers::{parse_id, to_reply};
 use crate::chain::{ChainStatus, Head};

@@ -1,4 +1,4 @@
-//! What the control socket's requests do to the node.
+//! Handlers of control socket requests.
 
 use super::chain_status::chain_reply;
 use super::{
@@ -33,12 +33,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-/// Lists nested deeper than this are told as text only: JSON readers stop soon after.
+/// Maximum nesting of a list in JSON; deeper lists are sent only as text, because JSON readers stop
+/// soon after.
 const MAX_JSON_DEPTH: u32 = 60;
-/// The longest text or JSON of a value.
+/// Maximum size in bytes of a value's text or JSON.
 const MAX_VALUE_BYTES: usize = 1 << 20;
 
-/// Answers the control socket for a node.
+/// Handler of control socket requests for a node.
 #[derive(Debug)]
 pub struct NodeHandler {
     node: Arc<Node>,
@@ -46,7 +47,7 @@ pub struct NodeHandler {
 }
 
 impl NodeHandler {
-    /// A handler for `node`; a stop request uses `stop`.
+    /// Creates a handler for `node`; a stop request uses `stop`.
     #[must_use]
     pub const fn new(node: Arc<Node>, stop: StopHandle) -> Self {
         Self { node, stop }
@@ -70,7 +71,7 @@ impl NodeHandler {
         to_reply(&AtomReply::from(&atom))
     }
 
-    /// What is said of an atom that was not found, with what can be done about it.
+    /// Returns the error for an atom that was not found, with advice.
     fn missing(&self, id: &AtomId) -> ErrorReply {
         let mut reply = ErrorReply::missing(id);
         let has_peers = self.node.peers().is_ok_and(|peers| !peers.is_empty());
@@ -84,7 +85,7 @@ impl NodeHandler {
         reply
     }
 
-    /// As many atoms of the chain as one reply takes; only what is missing here is fetched.
+    /// Returns as many atoms of the list as fit into one reply; only missing atoms are fetched.
     fn get_list(&self, id: &str) -> Reply {
         let mut next = parse_id(id)?;
         let (mut atoms, mut bytes) = (Vec::new(), 0);
@@ -187,7 +188,7 @@ impl NodeHandler {
         let Some(cold) = self.node.store().cold() else {
             return Err("this node has no cold storage".to_owned().into());
         };
-        // The socket may be another node's than the one that has the directory open.
+        // The socket may belong to another node than the one that has the directory open.
         let own = real_path(cold.path());
         if own.to_string_lossy() != directory {
             let own = own.display();
@@ -332,7 +333,7 @@ pub(super) fn parse_id(text: &str) -> Result<AtomId, ErrorReply> {
     text.parse().map_err(error)
 }
 
-/// A public key is written as an id is.
+/// Parses a public key, which is written like an id.
 fn parse_key(text: &str) -> Result<PublicKey, ErrorReply> {
     parse_id(text).map(|id| PublicKey::new(*id.as_bytes()))
 }
@@ -356,12 +357,12 @@ fn peer_reply(peer: &Peer, own: &[u8; 32], offences: u64) -> PeerReply {
     }
 }
 
-/// Leading bits that two keys share.
+/// Returns the number of leading bits that two keys share.
 fn shared_bits(a: &[u8; 32], b: &[u8; 32]) -> u16 {
     let mut shared = 0;
     for (a, b) in a.iter().zip(b) {
         let zeros = (a ^ b).leading_zeros();
-        // Eight at most.
+        // `zeros` is at most 8.
         shared += u16::try_from(zeros).unwrap_or_default();
         if zeros < 8 {
             break;
@@ -509,8 +510,8 @@ fn counters(
     counters
 }
 
-/// The value exactly; `None` when lists are nested deeper than `depth`, or when there is more of it
-/// than `budget` bytes: a small value can be large when it is written out, as lists are shared.
+/// Returns the value as exact JSON; `None` if lists are nested deeper than `depth`, or if the
+/// output exceeds `budget` bytes: a small value can have a large output, because lists are shared.
 fn expr_json(expr: &Expr, depth: u32, budget: &mut usize) -> Option<Value> {
     let own_bytes = 16
         + expr.as_symbol().map_or(0, str::len)

@@ -1,8 +1,8 @@
-//! `astreum run`: puts the parts together and takes them apart in the right order.
+//! `astreum run`: starts all parts of a node and stops them in the right order.
 //!
-//! The order of stopping: evaluations are interrupted; the network sends what it has acknowledged
-//! and ends, and with it every wait for a peer; then the control socket, whose requests can finish
-//! now because nothing holds them up.
+//! Shutdown order: evaluations are interrupted; the network sends acknowledged messages and ends,
+//! and with it every wait for a peer; then the control socket stops, whose requests can finish
+//! because nothing delays them any more.
 
 mod chain_handlers;
 mod chain_status;
@@ -31,15 +31,15 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why the node does not run.
+/// Reason the node does not run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The node could not be made or connected.
+    /// The node could not be created or connected.
     Node(NodeError),
     /// The control socket could not be opened.
     Control(ServerError),
-    /// The system does not deliver signals.
+    /// Signal handlers could not be installed.
     Signals(io::Error),
 }
 
@@ -64,7 +64,7 @@ impl core::error::Error for RunError {
 }
 
 impl RunError {
-    /// Whether the node cannot start because somebody has its port.
+    /// Returns whether the node cannot start because its port is in use.
     #[must_use]
     pub fn is_port_taken(&self) -> bool {
         let Self::Node(NodeError::Network(NetworkError::Bind(error))) = self else {
@@ -74,15 +74,15 @@ impl RunError {
     }
 }
 
-/// Runs a node until a signal or the control socket stops it. What to try next is written to
-/// `out` once it runs.
+/// Runs a node until a signal or the control socket stops it. Once it runs, writes suggestions for
+/// the next commands to `out`.
 ///
 /// # Errors
-/// When the node cannot start.
+/// Fails if the node cannot start.
 pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
     let config = config.resolve();
     let config = config.map_err(|errors| RunError::Node(NodeError::Config(errors)))?;
-    // Before anything that peers could notice.
+    // Checked before anything that peers could notice.
     crate::chain::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_private(&paths.state_dir);
@@ -98,7 +98,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     for warning in warnings(node.config()) {
         log::warn!("{warning}");
     }
-    // A closed output is no reason not to run.
+    // A closed output does not stop the node.
     let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
     let cause = stopper.wait();
     log::info!("stopping: {cause}");
@@ -109,8 +109,8 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     Ok(())
 }
 
-/// Creates the state directory for its owner alone, wherever logs and socket are. Files that need it
-/// report that it cannot be created.
+/// Creates the state directory with access for its owner only, wherever logs and socket are. A
+/// failure is only logged: the files that need the directory report their own errors.
 pub(crate) fn create_private(state_dir: &Path) {
     let mut builder = std::fs::DirBuilder::new();
     if let Err(error) = builder.recursive(true).mode(0o700).create(state_dir) {
@@ -118,7 +118,7 @@ pub(crate) fn create_private(state_dir: &Path) {
     }
 }
 
-/// What to type, in any directory, to start this program again.
+/// Returns the command that starts this program from any directory.
 fn program() -> String {
     let name = std::env::args_os().next().unwrap_or_default();
     match name.to_str() {
@@ -128,13 +128,13 @@ fn program() -> String {
     }
 }
 
-/// `path` as it is typed in any directory.
+/// Returns `path` as a shell word that is valid in any directory.
 fn typed(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     quoted(&path.display().to_string())
 }
 
-/// `word` as a shell takes it for one word.
+/// Quotes `word` for a shell if necessary.
 pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     if word.chars().all(is_plain) {
@@ -159,7 +159,7 @@ fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result
     writeln!(out)?;
     writeln!(out, "Try in another terminal:")?;
     let program = program();
-    // The commands find a socket at its default place by themselves.
+    // The commands find a socket at its default place on their own.
     let default = Paths::new(&Config::default(), Path::new("")).control_socket;
     let at = match &paths.control_socket {
         socket if *socket == default => String::new(),

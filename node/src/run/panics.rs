@@ -1,4 +1,4 @@
-//! Panics of the process.
+//! Panic hook of the process.
 
 use crate::log;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -6,21 +6,21 @@ use core::time::Duration;
 use std::io::{self, Write as _};
 use std::panic::PanicHookInfo;
 
-/// Exit code after a panic, as the standard library has it.
+/// Exit code after a panic; the same as in the standard library.
 pub const PANIC_EXIT_CODE: i32 = 101;
-/// Longest time that telling a panic takes.
+/// Maximum time for reporting a panic.
 const TELLING: Duration = Duration::from_secs(15);
 
-/// Whether a panic is being told.
+/// `true` once a panic is being reported.
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Makes a panic of any thread end the process: with a message on stderr and in the log, which is
-/// written out, and exit code 101. A thread that died in silence would leave a process that looks
-/// alive and that no supervisor restarts.
+/// flushed, and exit code 101. A thread that died silently would leave a process that looks alive
+/// and that no supervisor restarts.
 pub fn exit_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         if IS_TOLD.swap(true, Ordering::SeqCst) {
-            // Another thread tells its panic, and ends the process.
+            // Another thread reports its panic, and ends the process.
             std::thread::sleep(TELLING);
         } else {
             tell(panic);
@@ -36,9 +36,9 @@ fn tell(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(|place| format!(" at {place}"));
     let place = place.unwrap_or_default();
     let text = format!("the thread {name:?} panicked{place}: {message}; this is a bug");
-    // It may be that stderr is closed, which is no reason to stay.
+    // Stderr may be closed, which must not prevent the exit.
     let _ = writeln!(io::stderr(), "astreum: {text}");
-    // The log's own thread cannot write what it is told.
+    // The log's own thread cannot write its own panic.
     if name != log::THREAD_NAME {
         log::error!("{text}");
         ::log::logger().flush();
@@ -57,7 +57,7 @@ mod tests {
     const DIRECTORY: &str = "ASTREUM_TEST_PANIC_DIRECTORY";
     const NAME: &str = "run::panics::tests::a_panic_of_any_thread_ends_the_process_with_code_101";
 
-    /// What the process under test does: it logs, and one of its threads panics.
+    /// Body of the process under test: logs, then panics in a thread.
     fn panic_in_a_thread(directory: &Path) {
         let config = Config {
             state_dir: Some(directory.to_owned()),
@@ -68,7 +68,7 @@ mod tests {
         let _log = log::init(&config, &paths).unwrap();
         let thread = std::thread::Builder::new().name("worker".to_owned());
         let thread = thread.spawn(|| {
-            // Lines that are not written yet when the thread panics.
+            // Lines that are not yet written when the thread panics.
             for number in 0..5_000 {
                 log::info!("line {number}");
             }

@@ -1,10 +1,10 @@
-//! What stops a running node: SIGINT, SIGTERM, SIGHUP, or somebody who holds a [`StopHandle`].
+//! Shutdown of a running node by SIGINT, SIGTERM, SIGHUP or a [`StopHandle`].
 //!
-//! SIGHUP comes when the terminal goes away. Who started the node with SIGHUP ignored, as `nohup`
-//! does, wants it to stay.
+//! SIGHUP arrives when the terminal is closed. It stays ignored if the node was started with SIGHUP
+//! ignored, as by `nohup`.
 //!
-//! The first signal asks for a graceful stop; while that is under way, another one ends the
-//! process at once. One that comes with the first is the same wish: `timeout` and some shells
+//! The first signal requests a graceful shutdown; during the shutdown, another one ends the process
+//! at once. Signals that arrive together with the first are ignored: `timeout` and some shells
 //! signal a process and then its group.
 
 use core::fmt;
@@ -16,13 +16,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-/// The exit code of a stop that was forced.
+/// Exit code of a forced shutdown.
 const FORCED_EXIT_CODE: i32 = 1;
-/// Signals this soon after the first one are the same wish.
+/// Debounce time: signals this soon after the first one are ignored.
 const SAME_WISH: Duration = Duration::from_millis(250);
 
-/// Waits for what stops the node. Make it before anything that a signal must not interrupt, and
-/// keep it until the node has stopped.
+/// Receiver of stop requests. Create it before anything that a signal must not interrupt, and keep
+/// it until the node has stopped.
 #[derive(Debug)]
 pub struct Stopper {
     signals: Handle,
@@ -30,18 +30,18 @@ pub struct Stopper {
     causes: Receiver<StopCause>,
 }
 
-/// Stops the node from any thread.
+/// Handle that stops the node from any thread.
 #[derive(Clone, Debug)]
 pub struct StopHandle {
     sender: SyncSender<StopCause>,
 }
 
-/// Why the node stops.
+/// Cause of a shutdown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopCause {
-    /// A signal with this number came.
+    /// Signal with this number.
     Signal(i32),
-    /// A [`StopHandle`] was used.
+    /// Request through a [`StopHandle`].
     Request,
 }
 
@@ -58,12 +58,12 @@ impl fmt::Display for StopCause {
 }
 
 impl Stopper {
-    /// Takes over SIGINT, SIGTERM and, unless it is ignored, SIGHUP.
+    /// Installs handlers for SIGINT, SIGTERM and, unless it is ignored, SIGHUP.
     ///
     /// # Errors
-    /// When the system does not allow it.
+    /// Fails if the system does not allow it.
     pub fn new() -> io::Result<Self> {
-        // The first cause counts, so one place is enough.
+        // Only the first cause counts, so a capacity of one is enough.
         let (sender, causes) = sync_channel(1);
         let signals = Signals::new([SIGINT, SIGTERM])?;
         if !is_ignored(SIGHUP) {
@@ -81,7 +81,7 @@ impl Stopper {
         })
     }
 
-    /// A handle that stops the node as a signal does.
+    /// Returns a handle that stops the node like a signal.
     #[must_use]
     pub fn handle(&self) -> StopHandle {
         StopHandle {
@@ -89,7 +89,7 @@ impl Stopper {
         }
     }
 
-    /// Waits until the node is to stop.
+    /// Waits until the node is to stop; returns the cause.
     pub fn wait(&self) -> StopCause {
         self.causes.recv().unwrap_or(StopCause::Request)
     }
@@ -101,15 +101,14 @@ impl Drop for Stopper {
     }
 }
 
-/// Whether the process was started with this signal ignored. Where the system does not say, it was
-/// not.
+/// Returns whether the process was started with this signal ignored; `false` if the system does not
+/// tell.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)
 }
 
-/// Reads the mask of ignored signals in Linux's description of a process; signal 1 is its lowest
-/// bit.
+/// Reads the mask of ignored signals from Linux's `/proc/self/status`; signal 1 is its lowest bit.
 fn is_in_mask(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
@@ -118,7 +117,7 @@ fn is_in_mask(status: &str, signal: i32) -> bool {
     mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
 }
 
-/// On a thread of its own, so that a stop that hangs can still be forced.
+/// Handles signals on a separate thread, so that a shutdown that hangs can still be forced.
 fn listen(mut signals: Signals, sender: &SyncSender<StopCause>) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use core::net::{IpAddr, SocketAddr};
 
-/// What to think about before relying on this configuration, a sentence each.
+/// Returns concerns about relying on this configuration, one sentence each.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
     let validates =

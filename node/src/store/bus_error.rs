@@ -1,14 +1,14 @@
-//! Bus errors of mapped files: an exit with a message instead of a death by signal.
+//! Handling of bus errors in mapped files: exits with a message instead of dying by the signal.
 //!
-//! The system raises SIGBUS when a page of a mapped file is accessed that the file no longer has,
+//! The system raises SIGBUS on access to a page of a mapped file that the file no longer has
 //! because it was truncated, or that the disk cannot read. The handler only wakes a thread; the
 //! access is repeated and fails again until that thread has written the message and ended the
-//! process. No `unsafe` code is needed for that, and no state of the faulting thread is touched.
+//! process. This needs no `unsafe` code and touches no state of the faulting thread.
 //!
-//! The standard library has a handler of its own, which tells stack overflows from other faults and
-//! sets the default action for the latter: the repeated access would end the process. It is called
-//! before the handler here as long as it is installed, so it is made to uninstall itself first, by a
-//! signal that is not a stack overflow.
+//! The standard library has its own handler, which distinguishes stack overflows from other faults
+//! and sets the default action for the latter: the repeated access would then end the process.
+//! While installed, it is called before the handler here. It is therefore made to uninstall itself
+//! first, by a signal that is not a stack overflow.
 
 use super::map;
 use core::fmt::Write as _;
@@ -18,14 +18,14 @@ use signal_hook::iterator::Signals;
 use std::io::{self, Write as _};
 use std::thread;
 
-/// Exit code after a bus error: the operation failed.
+/// Exit code after a bus error; means that the operation failed.
 const EXIT_CODE: i32 = 1;
 
-/// From now on, a bus error ends this process with a message on stderr and in the log, and exit
-/// code 1. For a program that has no handler of its own for SIGBUS.
+/// Installs a handler that ends this process on a bus error, with a message on stderr and in the
+/// log, and exit code 1. For programs without their own handler for SIGBUS.
 ///
 /// # Errors
-/// When the system gives no thread or no handler.
+/// Fails if the system refuses the thread or the handler.
 pub fn exit_on_bus_error() -> io::Result<()> {
     static CALLED: AtomicBool = AtomicBool::new(false);
     if CALLED.swap(true, Ordering::Relaxed) {
@@ -45,8 +45,8 @@ pub fn exit_on_bus_error() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the process has a handler for SIGBUS, by Linux's description of it; signal 1 is the lowest
-/// bit of the mask. Where the system does not say, it has none.
+/// Returns whether the process has a handler for SIGBUS, according to `/proc/self/status` on Linux;
+/// signal 1 is the lowest bit of the mask. Returns `false` if the system does not say.
 fn is_caught(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
@@ -90,7 +90,7 @@ mod tests {
         let bit = 1 << (SIGBUS - 1);
         assert!(is_caught(&with(bit)) && is_caught(&with(u64::MAX)));
         assert!(!is_caught(&with(!bit)) && !is_caught("") && !is_caught("SigCgt:\tx"));
-        // The standard library's.
+        // The handler of the standard library.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         assert_eq!(is_caught(&status), cfg!(target_os = "linux"));
     }

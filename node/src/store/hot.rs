@@ -1,55 +1,56 @@
-//! Atoms in memory, bounded by bytes; the least recently used leaves first.
+//! In-memory atom store, bounded by bytes, with least-recently-used eviction.
 //!
 //! Invariants:
-//! - [`HotStore::used_bytes`] is exactly the sum of [`entry_bytes`] over what it holds, after every
-//!   operation, and never passes the limit.
-//! - What [`entry_bytes`] charges covers the bookkeeping too: slots are dense (a removal moves the
-//!   last slot into the hole), so the memory behind them shrinks with their number, and the index
-//!   is shrunk when it is mostly empty.
-//! - Looking up, inserting and evicting cost O(1); the order of use is a doubly linked list through
-//!   the slots.
-//! - The index hashes with a random key: ids are hashes, but a peer can look for ids whose bits
+//! - [`HotStore::used_bytes`] is exactly the sum of [`entry_bytes`] over the stored atoms, after
+//!   every operation, and never exceeds the limit.
+//! - The charge of [`entry_bytes`] covers the bookkeeping: slots are dense (a removal moves the
+//!   last slot into the hole), so their memory shrinks with their number, and the index is shrunk
+//!   when it is mostly empty.
+//! - Lookup, insertion and eviction cost O(1); the order of use is a doubly linked list through the
+//!   slots.
+//! - The index hashes with a random key: ids are hashes, but a peer can search for ids whose bits
 //!   collide.
 
 use astreum_core::atom::{Atom, AtomId};
 use core::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Slots in one allocation. Growing never copies what is there, and at most two are not full.
+/// Slots in one allocation. Growth never copies existing slots; only the last chunk is not full.
 const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 9;
-/// What an entry costs besides its slot and its data: the two counters in front of shared data, the
-/// allocator's own header and rounding, and its share of an index that is at worst a quarter full.
+/// Bytes that an entry costs besides its slot and its data: the two counters in front of shared
+/// data, the allocator's header and rounding, and the entry's share of an index that is at worst a
+/// quarter full.
 const ENTRY_EXTRA_BYTES: usize = 16 + 16 + 32;
-/// The index is not shrunk below this many entries.
+/// Number of entries below which the index is not shrunk.
 const INDEX_MIN_ENTRIES: usize = 1 << 10;
-/// The end of the list of slots.
+/// End marker of the list of slots.
 const NONE: u32 = u32::MAX;
 
-/// Bytes that keeping this atom costs, bookkeeping included.
+/// Returns the bytes that storing this atom costs, including bookkeeping.
 #[must_use]
 pub fn entry_bytes(atom: &Atom) -> usize {
     size_of::<Slot>() + ENTRY_EXTRA_BYTES + atom.data().len()
 }
 
-/// What a [`HotStore`] did and holds.
+/// Counters and content of a [`HotStore`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HotStats {
-    /// Atoms held.
+    /// Number of stored atoms.
     pub atoms: u64,
-    /// Bytes used, bookkeeping included.
+    /// Bytes in use, including bookkeeping.
     pub used_bytes: u64,
-    /// Bytes that may be used.
+    /// Maximum bytes.
     pub limit_bytes: u64,
-    /// Lookups that found their atom.
+    /// Number of lookups that found their atom.
     pub hits: u64,
-    /// Lookups that did not.
+    /// Number of lookups that did not find their atom.
     pub misses: u64,
-    /// Atoms that were put and were not there before.
+    /// Number of atoms that were added.
     pub inserted: u64,
-    /// Atoms that made room for others.
+    /// Number of atoms evicted to make room for others.
     pub evicted: u64,
-    /// Atoms that alone are larger than the limit.
+    /// Number of atoms rejected because they alone exceed the limit.
     pub refused: u64,
 }
 
@@ -67,12 +68,12 @@ impl HotStats {
     }
 }
 
-/// An atom larger than the whole store may be.
+/// Error for an atom that alone exceeds the limit of the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooLarge {
-    /// Bytes that it costs.
+    /// Bytes that the atom costs.
     pub entry_bytes: usize,
-    /// Bytes that may be used.
+    /// Maximum bytes of the store.
     pub limit_bytes: usize,
 }
 
@@ -84,7 +85,7 @@ struct Slot {
     newer: u32,
 }
 
-/// Byte-bounded atoms with the least recently used leaving first; see the module.
+/// Byte-bounded store with least-recently-used eviction; see the module.
 #[derive(Debug)]
 pub struct HotStore {
     index: HashTable<u32>,
@@ -99,7 +100,7 @@ pub struct HotStore {
 }
 
 impl HotStore {
-    /// An empty store that never uses more than `limit_bytes`.
+    /// Creates an empty store that uses at most `limit_bytes`.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         Self {
@@ -115,7 +116,7 @@ impl HotStore {
         }
     }
 
-    /// The atom with this id, which becomes the most recently used.
+    /// Returns the atom with this id and makes it the most recently used.
     pub fn get(&mut self, id: &AtomId) -> Option<Atom> {
         let Some(at) = self.find(id) else {
             self.stats.misses += 1;
@@ -126,25 +127,26 @@ impl HotStore {
         Some(self.slot(at).atom.clone())
     }
 
-    /// Returns the atom with this id; neither counts nor changes the order of use.
+    /// Returns the atom with this id; neither counts as a lookup nor changes the order of use.
     #[must_use]
     pub fn peek(&self, id: &AtomId) -> Option<Atom> {
         let at = self.find(id)?;
         Some(self.slot(at).atom.clone())
     }
 
-    /// Whether the atom is here; neither counts nor changes the order of use.
+    /// Returns whether the atom is stored; neither counts as a lookup nor changes the order of use.
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {
         self.find(id).is_some()
     }
 
-    /// Keeps `atom` under `id`, its own id, as the most recently used; others leave to make room.
+    /// Stores `atom` under `id`, which must be its own id, as the most recently used, and evicts
+    /// the least recently used atoms to make room.
     ///
-    /// `Ok(true)` when it was not there before.
+    /// Returns `true` if the atom was not stored before.
     ///
     /// # Errors
-    /// When the atom alone is larger than the limit. Nothing is evicted for it.
+    /// Fails if the atom alone exceeds the limit. Nothing is evicted then.
     pub fn put(&mut self, id: AtomId, atom: Atom) -> Result<bool, TooLarge> {
         if let Some(at) = self.find(&id) {
             self.touch(at);
@@ -169,31 +171,31 @@ impl HotStore {
         Ok(true)
     }
 
-    /// Forgets an atom and gives it back.
+    /// Removes and returns an atom.
     pub fn remove(&mut self, id: &AtomId) -> Option<Atom> {
         let at = self.find(id)?;
         Some(self.remove_at(at))
     }
 
-    /// How many atoms are here.
+    /// Returns the number of stored atoms.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether the store is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes in use, bookkeeping included.
+    /// Returns the bytes in use, including bookkeeping.
     #[must_use]
     pub const fn used_bytes(&self) -> usize {
         self.used_bytes
     }
 
-    /// What happened so far and what is held now.
+    /// Returns the counters and the current content.
     #[must_use]
     pub fn stats(&self) -> HotStats {
         HotStats {
@@ -204,7 +206,7 @@ impl HotStore {
         }
     }
 
-    /// Ids from the most to the least recently used.
+    /// Returns the ids from the most to the least recently used.
     pub fn ids(&self) -> impl Iterator<Item = AtomId> {
         let first = (self.newest != NONE).then_some(self.newest);
         core::iter::successors(first, |&at| {
@@ -260,7 +262,7 @@ impl HotStore {
     fn remove_at(&mut self, at: u32) -> Atom {
         self.unlink(at);
         self.forget_index(at);
-        // The last slot fills the hole, so that slots stay dense.
+        // The last slot fills the hole, so that the slots stay dense.
         let last = u32::try_from(self.len - 1).unwrap_or(NONE);
         if at != last {
             self.move_last_to(at, last);
@@ -271,13 +273,14 @@ impl HotStore {
             self.chunks.pop();
         }
         self.shrink_index();
-        // There was a slot at `at`, so there was a last one.
+        // A slot existed at `at`, so there was a last one.
         let atom = popped.map_or_else(Atom::empty_list, |slot| slot.atom);
         self.used_bytes -= entry_bytes(&atom);
         atom
     }
 
-    /// Swaps the last slot with the unlinked one at `at`, and repairs what pointed to it.
+    /// Moves the last slot to the unlinked one at `at`, and updates the links and the index entry
+    /// that pointed to it.
     fn move_last_to(&mut self, at: u32, last: u32) {
         let hash = self.hasher.hash_one(self.slot(last).id);
         if let Some(entry) = self.index.find_mut(hash, |&entry| entry == last) {
@@ -339,7 +342,7 @@ impl HotStore {
         self.newest = at;
     }
 
-    /// What stands on the newer side of `at`; the far end of the list when `at` is none.
+    /// Sets the newer neighbor of `at`; for `NONE`, sets the oldest end of the list.
     fn set_newer(&mut self, at: u32, newer: u32) {
         if at == NONE {
             self.oldest = newer;
@@ -395,7 +398,7 @@ mod tests {
         Atom::bytes(data)
     }
 
-    /// The same store, naively: newest in front.
+    /// Naive model of the store, newest entry first.
     struct Model {
         entries: VecDeque<(AtomId, Atom)>,
         limit_bytes: usize,
@@ -447,7 +450,7 @@ mod tests {
         ]
     }
 
-    /// One length per number, so that a number is one id.
+    /// Returns the atom of a number. Each number has one length, so that it has one id.
     fn numbered(number: u16, lens: &[usize; 40]) -> Atom {
         atom(number, lens[usize::from(number)])
     }
@@ -517,8 +520,8 @@ mod tests {
         assert_eq!(store.stats().refused, 1);
     }
 
-    /// What is charged must cover what the bookkeeping really takes, also after the store held many
-    /// more entries than it does now.
+    /// The charge must cover the real cost of the bookkeeping, also after the store held many more
+    /// entries than it does now.
     #[test]
     fn what_is_charged_covers_slots_and_index() {
         let mut store = HotStore::new(usize::MAX);

@@ -1,6 +1,6 @@
 //! Write-ahead journal: append-only files of checksummed records, and their index in memory.
 //!
-//! A journal is `ASTJRNL` and a version byte, then records:
+//! A journal is the 8-byte header, `ASTJRNL` and a version byte, and then records:
 //!
 //! | bytes | record |
 //! | --- | --- |
@@ -10,14 +10,15 @@
 //! | length | the atom's stored bytes |
 //!
 //! Invariants:
-//! - Only the process that created a journal appends to it: a recovery never overwrites what is
-//!   behind the last good record, and later appends go to a new file.
-//! - A damaged record costs itself alone. [`scan`] continues at the next place where checksum and id
-//!   match; a record found so may have been the inside of an atom, and is the atom it says even then.
-//! - A record whose length, checksum or id is damaged is repaired when its atom is intact.
-//! - A last record that was cut off is told from a damaged one: an interrupted write was not
-//!   acknowledged, and is not a loss. Where it cannot be told, it counts as damaged.
-//! - Nothing is allocated beyond the largest record and one window of the file.
+//! - Only the process that created a journal appends to it: a recovery never overwrites the bytes
+//!   after the last good record, and later appends go to a new file.
+//! - A damaged record loses only its own atom. [`scan`] continues at the next place where checksum
+//!   and id match; a record found this way may have been inside another atom, but even then it
+//!   holds a valid atom of that id.
+//! - A record with a damaged length, checksum or id is repaired if its atom is intact.
+//! - A truncated last record is distinguished from a damaged one: an interrupted write was not
+//!   acknowledged, and is not a loss. In case of doubt it counts as damaged.
+//! - At most the largest record and one window of the file are allocated.
 
 mod salvage;
 mod segment;
@@ -30,32 +31,32 @@ use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, ID_BYTES};
 use std::io;
 use std::path::Path;
 
-/// Header of a journal: the magic and the version of the format.
+/// Header of a journal: magic bytes and format version.
 pub(super) const HEADER: [u8; 8] = *b"ASTJRNL\x01";
-/// Bytes of a record before the stored bytes.
+/// Bytes of a record in front of the stored bytes.
 const RECORD_HEAD_BYTES: usize = 8 + ID_BYTES;
-/// Largest number of stored bytes in a record.
+/// Maximum number of stored bytes in a record.
 pub(super) const MAX_RECORD_BYTES: usize = 16 << 20;
 const WINDOW_BYTES: usize = 1 << 20;
-/// Ids of lost atoms that are kept of one scan; further ones are counted.
+/// Maximum number of lost ids kept of one scan; further ones are counted.
 const MAX_LOST_IDS: usize = 1 << 16;
-/// Problem of the end of a journal after an interruption.
+/// Description of a journal that ends in an interrupted write.
 const CUT_OFF: &str = "the journal ends in a write that was interrupted, and not acknowledged";
 
-/// Name of the journal with this number.
+/// Returns the name of the journal with this number.
 pub(super) fn name(sequence: u64) -> String {
     format!("journal-{sequence:08}")
 }
 
-/// The number in a journal's name.
+/// Returns the number in a journal's name, or `None` if it is not such a name.
 pub(super) fn sequence(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("journal-")?;
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().ok())?
 }
 
-/// Id of a record's atom and the place of its stored bytes, relative to the buffer it was encoded
-/// into.
+/// Id of a record's atom and place of its stored bytes. The offset is relative to the buffer or the
+/// file that holds the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Record {
     pub(super) id: AtomId,
@@ -63,7 +64,7 @@ pub(super) struct Record {
     pub(super) len: u32,
 }
 
-/// Appends the record of an atom to `out`; `false` if it is too large for one.
+/// Appends the record of an atom to `out`. Returns `false` if the atom is too large.
 pub(super) fn encode(
     id: &AtomId,
     atom: &Atom,
@@ -91,7 +92,7 @@ pub(super) fn encode(
     true
 }
 
-/// CRC-32 of the length, and of the id with the stored bytes.
+/// Returns the CRC-32 of the length and of the id with the stored bytes.
 fn checksum(len: u32, id_and_stored: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&len.to_le_bytes());
@@ -99,16 +100,16 @@ fn checksum(len: u32, id_and_stored: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Content of a journal besides its records.
+/// Result of scanning a journal, without the records.
 #[derive(PartialEq, Eq, Debug, Default)]
 pub(super) struct Scanned {
     /// Damaged places.
     pub(super) damages: Vec<Damage>,
-    /// A write at the end that was interrupted.
+    /// Interrupted write at the end.
     pub(super) cut_off: Option<Damage>,
-    /// Ids of atoms in damaged records, as far as they are known.
+    /// Known ids of atoms in damaged records.
     pub(super) lost: Vec<AtomId>,
-    /// Damaged parts of which the ids are not known.
+    /// Number of damaged parts whose ids are unknown.
     pub(super) unknown: u64,
 }
 
@@ -122,7 +123,7 @@ impl Scanned {
     }
 }
 
-/// Finds the records of a journal, and what is damaged in it.
+/// Finds the records of a journal and its damage; calls `each` for every record.
 pub(super) fn scan(
     path: &Path,
     file: &dyn DiskFile,
@@ -148,7 +149,7 @@ pub(super) fn scan(
         scanned.damages.push(damage(0, problem));
         at = 0;
     }
-    // Start of the part that is not a record, while in one.
+    // Start of the current damaged part, if in one.
     let mut lost: Option<u64> = None;
     while at < window.len {
         let Some(record) = record_at(&mut window, at, lost.is_some() || at == 0)? else {
@@ -157,7 +158,7 @@ pub(super) fn scan(
             continue;
         };
         if let Some(offset) = lost.take() {
-            // Before the first record it is the header, which is reported already.
+            // Damage from offset 0 on is the header, which is reported already.
             if offset > 0 {
                 let problem = "a part of the journal is damaged";
                 scanned.damages.push(damage(offset, problem));
@@ -183,8 +184,8 @@ pub(super) fn scan(
     Ok(scanned)
 }
 
-/// Whether the bytes from `at` on look like a record that was not written to its end: the file ends
-/// before it does, or nothing of it reached the disk.
+/// Returns whether the bytes from `at` on look like an unfinished record: the file ends before the
+/// record does, or none of it reached the disk.
 fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     let Some(head) = window.read(at, RECORD_HEAD_BYTES + HEADER_BYTES)? else {
         return Ok(true);
@@ -198,7 +199,7 @@ fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     if !(HEADER_BYTES..=MAX_RECORD_BYTES).contains(&len) || there >= len as u64 {
         return window.is_zero_from(at);
     }
-    // Shorter than it says. If it is whole except for that, the length is damaged.
+    // Shorter than its length field says. If it is intact apart from that, the length is damaged.
     let Ok(there) = u32::try_from(there) else {
         return Ok(false);
     };
@@ -206,7 +207,8 @@ fn is_cut_off(window: &mut Window<'_>, at: u64) -> io::Result<bool> {
     Ok(body.is_none_or(|body| checksum(there, body) != expected))
 }
 
-/// The record that begins at `at`, if one does. `doubtful` where none is expected.
+/// Returns the record that begins at `at`, if any. With `doubtful`, for a place where a record is
+/// not expected, the atom's id is verified, too.
 fn record_at(window: &mut Window<'_>, at: u64, doubtful: bool) -> io::Result<Option<Record>> {
     let Some(head) = window.read(at, RECORD_HEAD_BYTES + HEADER_BYTES)? else {
         return Ok(None);
@@ -241,7 +243,7 @@ fn record_at(window: &mut Window<'_>, at: u64, doubtful: bool) -> io::Result<Opt
     }))
 }
 
-/// A file through a buffer that moves forward.
+/// Forward-moving buffer over a file.
 struct Window<'a> {
     file: &'a dyn DiskFile,
     len: u64,
@@ -259,7 +261,7 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// Whether only zeros follow from `at` on: space that was allocated and never written to.
+    /// Returns whether all bytes from `at` on are zero: space that was allocated and never written.
     fn is_zero_from(&mut self, mut at: u64) -> io::Result<bool> {
         while at < self.len {
             let len = (self.len - at).min(WINDOW_BYTES as u64);
@@ -272,7 +274,7 @@ impl<'a> Window<'a> {
         Ok(true)
     }
 
-    /// `len` bytes at `at`, `None` when the file ends before.
+    /// Returns `len` bytes at `at`, or `None` if the file ends first.
     fn read(&mut self, at: u64, len: usize) -> io::Result<Option<&[u8]>> {
         let wanted = len as u64;
         let Some(left) = self.len.checked_sub(at).filter(|&left| left >= wanted) else {
@@ -282,7 +284,7 @@ impl<'a> Window<'a> {
         if at < self.start || at + wanted > end {
             let fill = left.min(wanted.max(WINDOW_BYTES as u64));
             self.buffer.clear();
-            // Not more than the larger of a window and `len`, which is a usize.
+            // At most the larger of a window and `len`, which is a usize.
             self.buffer.resize(usize::try_from(fill).unwrap_or(len), 0);
             self.start = at;
             self.file.read_exact_at(&mut self.buffer, at)?;
@@ -294,12 +296,12 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Name of the file in which a reference node keeps an atom that is not collated yet.
+/// Returns the name of the file in which a reference node keeps an atom before its collation.
 pub(super) fn leftover_name(id: &AtomId) -> String {
     format!("{}.bin", id.to_string().to_uppercase())
 }
 
-/// The id in such a name. The reference writes upper case and reads either.
+/// Returns the id in such a name. The reference writes upper case and reads either case.
 pub(super) fn leftover_id(name: &str) -> Option<AtomId> {
     let digits = name
         .strip_suffix(".bin")
@@ -381,7 +383,7 @@ mod tests {
             assert_eq!(scanned.cut_off, None, "byte {at}");
             assert_eq!(scanned.damages.len(), 1, "byte {at}");
             assert!(scanned.damages[0].offset <= at as u64);
-            // A record whose length, checksum or id is damaged has its atom all the same.
+            // A record whose length, checksum or id is damaged still yields its atom.
             let lost: Vec<AtomId> = records
                 .iter()
                 .filter(|record| {
@@ -419,7 +421,7 @@ mod tests {
                 clean,
                 "length {len}: {scanned:?}"
             );
-            // The system can have made room for a write that never came.
+            // The system may have allocated space for a write that never came.
             let mut room = bytes[..len].to_vec();
             room.resize(len + 200, 0);
             let (found, scanned) = scan_bytes(&scratch, &room);

@@ -1,5 +1,5 @@
-//! Sealed pair of files, byte for byte the reference's: `<n>_index` and `<n>_data`; and beside it
-//! the lengths file of this implementation.
+//! Sorted pair: the sealed files `<n>_index` and `<n>_data`, byte for byte in the reference's
+//! format, and this implementation's lengths file beside them.
 //!
 //! The index is the number of entries and then the entries in ascending order of their ids; every
 //! number is 64 bytes, big-endian:
@@ -9,22 +9,22 @@
 //! | 64 | number of entries |
 //! | 32 + 64 + 64 each | id, position in the data, size |
 //!
-//! The data is the atoms' stored bytes one after the other, in the same order. `<n>_lengths` has the
-//! boundaries a second time; see `level/lengths.rs`.
+//! The data file is the atoms' stored bytes one after the other, in the same order. `<n>_lengths`
+//! repeats the boundaries; see `level/lengths.rs`.
 //!
-//! Lookups use a side index in memory, 3.6 bytes an entry: one cache line says which entries have
-//! ids with the same leading bits, and sixteen further bits of each. A miss mostly ends there; a hit
-//! touches one entry and its data.
+//! Lookups use a side index in memory, 3.6 bytes per entry: one cache line says which entries have
+//! ids with the same leading bits, and holds sixteen further bits of each. Most misses end there; a
+//! hit reads one entry and its data.
 //!
 //! Invariants:
 //! - `Pair::find` returns only atoms whose bytes hash to the id.
-//! - Whatever the files hold, nothing panics, and nothing larger than the data file is allocated. Ids
-//!   that do not ascend cost memory and time, not atoms: they are looked up through a sorted
+//! - Whatever the files hold, nothing panics, and nothing larger than the data file is allocated.
+//!   Ids that do not ascend cost memory and time, not atoms: they are looked up through a sorted
 //!   permutation.
-//! - The number of entries is what the index file has room for; the count in its head is only
-//!   compared.
-//! - A pair that was found damaged is marked (`Pair::is_damaged`), so that it is repaired instead of
-//!   merged. `level/salvage.rs` reads what is intact.
+//! - The number of entries is the number that the index file has room for; the count in its header
+//!   is only compared.
+//! - A pair that was found damaged is marked (`Pair::is_damaged`), so that it is repaired instead
+//!   of merged. `level/salvage.rs` reads its intact parts.
 
 mod lengths;
 mod salvage;
@@ -51,17 +51,17 @@ const NUMBER_BYTES: usize = 64;
 const ENTRY_BYTES: usize = ID_BYTES + 2 * NUMBER_BYTES;
 const COUNT_BYTES: u64 = 64;
 const ENTRY_LEN: u64 = 160;
-/// Entries read at a time where all are read.
+/// Number of entries per read when all are read.
 const ENTRIES_A_READ: u32 = 4_096;
 
-/// A damaged place in a file.
+/// Damaged place in a file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Damage {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The byte in it at which the damaged part begins.
+    /// Offset at which the damaged part begins, in bytes.
     pub offset: u64,
-    /// The kind of damage.
+    /// Description of the damage.
     pub problem: Cow<'static, str>,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Why an atom that should be in a file could not be read.
+/// Reason an atom that should be in a file could not be read.
 #[derive(Debug)]
 pub(super) enum ReadError {
     Damaged(Damage),
@@ -98,11 +98,11 @@ impl ReadError {
     }
 }
 
-/// An entry of an index: where an atom's bytes are.
+/// Entry of an index: the place of an atom's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Entry {
     id: AtomId,
-    /// `None` where the number does not fit 64 bits, which no file can be large enough for.
+    /// `None` if the number does not fit into 64 bits; no file can be that large.
     position: Option<u64>,
     size: Option<u64>,
 }
@@ -119,29 +119,29 @@ impl Entry {
     }
 }
 
-/// A big-endian number of any width, if it fits 64 bits.
+/// Returns a big-endian number of any width, or `None` if it does not fit into 64 bits.
 fn number(bytes: &[u8]) -> Option<u64> {
     let (high, low) = bytes.split_last_chunk::<8>()?;
-    // One OR over all: cheaper than asking each.
+    // One OR over all bytes: cheaper than a check of each.
     let zero = high.iter().fold(0, |any, byte| any | byte) == 0;
     zero.then(|| u64::from_be_bytes(*low))
 }
 
-/// A sealed pair; see the module.
+/// Sealed pair; see the module.
 #[derive(Debug)]
 pub(super) struct Pair {
     number: u64,
     index: Sealed,
     data: Sealed,
     side: Side,
-    /// Length of the lengths file, 0 without one.
+    /// Length of the lengths file in bytes, 0 if missing.
     lengths_len: u64,
     ids: [FileId; 2],
     is_damaged: AtomicBool,
 }
 
 impl Pair {
-    /// Opens the pair with this number and reports what is wrong with the shape of its files.
+    /// Opens the pair with this number; also returns damage visible in the structure of its files.
     pub(super) fn open(
         disk: &dyn Disk,
         dir: &Path,
@@ -188,37 +188,37 @@ impl Pair {
         self.number
     }
 
-    /// Number of entries in its index.
+    /// Returns the number of entries in the index.
     pub(super) const fn count(&self) -> u32 {
         self.side.count()
     }
 
-    /// Bytes of the index and the data, which decide when a level is merged.
+    /// Returns the bytes of the index and the data, which decide when a level is merged.
     pub(super) fn bytes(&self) -> u64 {
         self.index.len() + self.data.len()
     }
 
-    /// Bytes of all its files.
+    /// Returns the bytes of all files.
     pub(super) fn file_bytes(&self) -> u64 {
         self.bytes() + self.lengths_len
     }
 
-    /// Bytes of memory that lookups in it take, the page cache aside.
+    /// Returns the memory used by lookups in bytes, without the page cache.
     pub(super) const fn memory_bytes(&self) -> u64 {
         self.side.memory_bytes()
     }
 
-    /// Whether a part of it was found damaged since it was opened.
+    /// Returns whether a part was found damaged since the pair was opened.
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// Marks it as damaged.
+    /// Marks the pair as damaged.
     pub(super) fn set_damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
 
-    /// Checks that its files have their names and their lengths; gives the damage otherwise.
+    /// Checks that the files still have their names and lengths. Returns the first damage found.
     pub(super) fn check_files(&self, disk: &dyn Disk) -> io::Result<Option<Damage>> {
         for (sealed, id) in [&self.index, &self.data].into_iter().zip(self.ids) {
             let problem = if !sealed.check()? {
@@ -238,23 +238,23 @@ impl Pair {
         Ok(None)
     }
 
-    /// Identity of the open file that had this name, the lengths file aside.
+    /// Returns the identity of the open file with this path, the lengths file excluded.
     pub(super) fn id_of(&self, path: &Path) -> Option<FileId> {
         let files = [&self.index, &self.data].into_iter().zip(self.ids);
         let mut named = files.filter(|(sealed, _)| sealed.path() == path);
         named.next().map(|(_, id)| id)
     }
 
-    /// Whether the atom may be here; `false` is certain, and no file is touched.
+    /// Returns whether the atom may be in the pair; `false` is certain. No file is touched.
     #[inline]
     pub(super) fn may_have(&self, id: &AtomId) -> bool {
         self.side.may_have(id)
     }
 
-    /// The atom, if it is here.
+    /// Returns the atom, verified, if it is in the pair.
     ///
     /// # Errors
-    /// When it should be here and its bytes are damaged or cannot be read.
+    /// Fails if the atom is in the index and its bytes are damaged or cannot be read.
     pub(super) fn find(&self, id: &AtomId) -> Result<Option<Atom>, ReadError> {
         match self.locate(id) {
             Ok(None) => Ok(None),
@@ -263,10 +263,10 @@ impl Pair {
         }
     }
 
-    /// Whether the index has the atom; its data is not read.
+    /// Returns whether the index has the atom; its data is not read.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// Fails if the index cannot be read.
     pub(super) fn contains(&self, id: &AtomId) -> io::Result<bool> {
         self.locate(id).map(|found| found.is_some())
     }
@@ -302,7 +302,7 @@ impl Pair {
         Ok(atom)
     }
 
-    /// The stored bytes that the entry points to, not verified.
+    /// Returns the stored bytes that the entry points to, not verified.
     fn stored<'a>(
         &'a self,
         at: u32,
@@ -325,7 +325,7 @@ impl Pair {
             })
     }
 
-    /// Cursor over its entries in ascending order of ids.
+    /// Returns a cursor over the entries in ascending order of ids.
     pub(super) const fn cursor(&self) -> Cursor<'_> {
         Cursor {
             pair: self,
@@ -335,7 +335,7 @@ impl Pair {
         }
     }
 
-    /// Its files for a [`Salvage`], as they are open.
+    /// Returns the open files for a [`Salvage`].
     pub(super) const fn files(&self) -> Files<'_> {
         Files {
             index: Some(&self.index),
@@ -344,12 +344,12 @@ impl Pair {
     }
 }
 
-/// Walks a pair in ascending order of ids.
+/// Cursor over a pair in ascending order of ids.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     pair: &'a Pair,
     next: u32,
-    /// Stored bytes of the atoms that were read.
+    /// Stored bytes of the atoms read so far.
     read_bytes: u64,
     buffer: Vec<u8>,
 }
@@ -360,21 +360,21 @@ impl Cursor<'_> {
         Some(read_entry(&self.pair.index, at, &mut self.buffer).map(|entry| (at, entry)))
     }
 
-    /// Id of the current entry, `None` at the end.
+    /// Returns the id of the current entry, or `None` at the end.
     pub(super) fn id(&mut self) -> Option<Result<AtomId, ReadError>> {
         let entry = self.entry()?;
         let id = entry.map(|(_, entry)| entry.id);
         Some(id.map_err(|error| self.pair.failed_index(error)))
     }
 
-    /// Stored bytes of the current entry's atom, as its index has it; `None` where that cannot be
-    /// read or there is no entry.
+    /// Returns the stored bytes of the current entry's atom according to the index. Returns `None`
+    /// at the end, or if the entry cannot be read or its size is invalid.
     pub(super) fn stored_len(&mut self) -> Option<u64> {
         let (_, entry) = self.entry()?.ok()?;
         entry.size
     }
 
-    /// The current entry's atom, verified.
+    /// Returns the current entry's atom, verified.
     pub(super) fn atom(&mut self) -> Result<Atom, ReadError> {
         match self.entry() {
             None => Err(self.pair.failed_index(ErrorKind::UnexpectedEof.into())),
@@ -391,13 +391,13 @@ impl Cursor<'_> {
         self.next += 1;
     }
 
-    /// Whether the atoms that were read are all that is in the data file.
+    /// Returns whether the atoms that were read make up the whole data file.
     pub(super) fn covers_data(&self) -> bool {
         self.read_bytes == self.pair.data.len()
     }
 }
 
-/// Number of entries that the index has room for, and what contradicts it.
+/// Returns the number of entries that the index has room for, and the damage that contradicts it.
 fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
     let path = index.path();
     let mut damages = Vec::new();
@@ -432,7 +432,7 @@ fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
     Ok((count, damages))
 }
 
-/// Checks the lengths file of a pair, where it has one.
+/// Checks the lengths file of a pair, if there is one.
 pub(super) fn check_lengths(disk: &dyn Disk, dir: &Path, pair: &Pair) -> Result<(), ReadError> {
     let path = dir.join(lengths_name(pair.number));
     let failed = |error| ReadError::failed(&path, error);
@@ -459,7 +459,7 @@ pub(super) fn check_lengths(disk: &dyn Disk, dir: &Path, pair: &Pair) -> Result<
     })
 }
 
-/// Data behind the last entry, which a whole pair does not have.
+/// Checks that the last entry ends where the data file does, as in every intact pair.
 fn extra_data(index: &Sealed, data: &Sealed, count: u32) -> Result<Option<Damage>, ReadError> {
     let end = match count.checked_sub(1) {
         None => Some(0),
@@ -486,7 +486,7 @@ fn extra_data(index: &Sealed, data: &Sealed, count: u32) -> Result<Option<Damage
 }
 
 const fn entry_offset(at: u32) -> u64 {
-    // A u32 times 160 fits 64 bits; `From` is not const.
+    // A u32 times 160 fits into 64 bits; `From` is not const.
     let at = at as u64;
     COUNT_BYTES + at * ENTRY_LEN
 }

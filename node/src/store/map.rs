@@ -1,26 +1,26 @@
-//! Sealed files, mapped into memory or read; all `unsafe` of the store is in this module.
+//! Sealed files, mapped into memory or read; this module has all `unsafe` code of the store.
 //!
-//! A sealed file gives slices of its content, either from a memory map or by plain reads into the
-//! caller's buffer. Both pass the same tests; `cold_storage_mmap` chooses.
+//! A sealed file returns slices of its content, either from a memory map or by plain reads into the
+//! caller's buffer. Both pass the same tests; `cold_storage_mmap` selects one.
 //!
-//! The contract of the map: a sealed file is complete before it gets its name, and nothing of this
-//! program writes to it or truncates it while it has that name (removal leaves the pages alone), and
+//! Contract of the map: a sealed file is complete before it gets its name. While it has that name,
+//! this program does not write to it or truncate it (removal does not affect the mapped pages), and
 //! the directory's locks keep other nodes out.
 //!
-//! Other programs may truncate a mapped file all the same. The size cannot be checked before each
-//! access: the check costs as much as the read that the map saves, and the file may shrink between
-//! check and access. Instead:
-//! - `Sealed::check` compares the length from time to time. A file that became shorter is read by
-//!   plain reads from then on, so that what is left of it is served and the rest is reported.
-//! - Until then, an access beyond the new end raises SIGBUS. `bus_error` turns it
-//!   into an exit with a message and a code; the next start sees a file that is too short, and
-//!   repairs it.
+//! Other programs may still truncate a mapped file. The size cannot be checked before each access:
+//! the check costs as much as the read that the map saves, and the file may shrink between check
+//! and access. Instead:
+//! - `Sealed::check` compares the length periodically. A file that became shorter is read by plain
+//!   reads from then on, so that its remaining part is served and the rest is reported.
+//! - Until then, an access beyond the new end raises SIGBUS. `bus_error` turns it into an exit with
+//!   a message and an exit code; the next start finds the file too short and repairs it.
 //!
-//! Replacing the missing pages inside a signal handler would let the access continue. It needs a
-//! process-wide handler with `unsafe` code that runs asynchronously, and conflicts with runtimes that
-//! embed the node and use SIGBUS themselves; a truncated file is rare enough for a restart. A library
-//! user decides about the handler: without [`exit_on_bus_error`](crate::store::exit_on_bus_error),
-//! the process dies by the signal within the second before the length is compared.
+//! Replacing the missing pages inside a signal handler would let the access continue. That needs a
+//! process-wide handler with `unsafe` code that runs asynchronously, and conflicts with runtimes
+//! that embed the node and use SIGBUS themselves; a truncated file is rare enough for a restart. A
+//! library user decides about the handler: without
+//! [`exit_on_bus_error`](crate::store::exit_on_bus_error), the signal kills the process if the
+//! access comes before the next comparison of lengths, at most about one second later.
 
 #![expect(
     unsafe_code,
@@ -35,15 +35,15 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// A file mapped into memory for reading.
+/// File mapped into memory for reading.
 pub struct Map(memmap2::Mmap);
 
 impl Map {
-    /// Maps a sealed file; see the module for its contract.
+    /// Maps a sealed file; the module documentation states the contract.
     pub(super) fn new(file: &File) -> io::Result<Self> {
-        // JUSTIFICATION: a read through the map costs no system call and no copy, which is what
-        // makes cold storage as fast as memory.
-        // SAFETY: nothing changes or truncates a sealed file while it is mapped (see the module), so
+        // JUSTIFICATION: a read through the map costs no system call and no copy, which makes
+        // cold storage as fast as memory.
+        // SAFETY: a sealed file is not changed or truncated while it is mapped (see the module), so
         // the bytes behind the slice do not change under it.
         let map = unsafe { memmap2::Mmap::map(file)? };
         Ok(Self(map))
@@ -60,26 +60,27 @@ impl fmt::Debug for Map {
     }
 }
 
-/// A file that is complete and not written to any more.
+/// File that is complete and no longer written to.
 pub(super) struct Sealed {
     file: Arc<Opened>,
     map: Option<Map>,
-    /// Whether the file was found shorter than it was, so that the map must not be accessed.
+    /// True once the file was found shorter than when it was opened; the map must not be accessed
+    /// then.
     is_short: AtomicBool,
 }
 
-/// The file behind a [`Sealed`].
+/// Open file behind a [`Sealed`].
 struct Opened {
     path: PathBuf,
     len: u64,
     file: Arc<dyn DiskFile>,
 }
 
-/// Files that are mapped, so that a bus error can be explained.
+/// Files that are currently mapped; used to explain a bus error.
 static MAPPED: Mutex<Vec<Weak<Opened>>> = Mutex::new(Vec::new());
 
 impl Sealed {
-    /// Opens the file at `path`, mapped where that is wanted and the disk supports it.
+    /// Opens the file at `path`, mapped if `mapped` is set and the disk supports it.
     pub(super) fn open(disk: &dyn Disk, path: &Path, mapped: bool) -> io::Result<Self> {
         let file = disk.open(path)?;
         let len = file.len()?;
@@ -100,26 +101,26 @@ impl Sealed {
         })
     }
 
-    /// Length in bytes when it was opened.
+    /// Returns the length when the file was opened, in bytes.
     pub(super) fn len(&self) -> u64 {
         self.file.len
     }
 
-    /// The path that it was opened at.
+    /// Returns the path that the file was opened at.
     pub(super) fn path(&self) -> &Path {
         &self.file.path
     }
 
-    /// The open file.
+    /// Returns the open file.
     pub(super) fn file(&self) -> &dyn DiskFile {
         &*self.file.file
     }
 
-    /// Whether the file still has at least its length. When it does not, it is not read through the
-    /// map any more.
+    /// Returns whether the file still has at least its original length. If not, it is no longer
+    /// read through the map.
     ///
     /// # Errors
-    /// When the disk does not say.
+    /// Fails if the disk cannot report the length.
     pub(super) fn check(&self) -> io::Result<bool> {
         let is_whole = self.file.file.len()? >= self.file.len;
         if !is_whole {
@@ -128,11 +129,11 @@ impl Sealed {
         Ok(is_whole)
     }
 
-    /// `len` bytes from `offset` on, in `buffer` where they have to be copied.
+    /// Returns `len` bytes from `offset` on, copied into `buffer` if the file is not mapped.
     ///
     /// # Errors
-    /// [`ErrorKind::UnexpectedEof`] when the file has fewer, which is found out before anything is
-    /// allocated; else the error of the disk.
+    /// Returns [`ErrorKind::UnexpectedEof`] if the file had fewer bytes when it was opened, before
+    /// anything is allocated; otherwise the error of the disk.
     pub(super) fn read<'a>(
         &'a self,
         offset: u64,
@@ -155,9 +156,9 @@ impl Sealed {
     }
 }
 
-/// Mapped files that are shorter than they were when they were mapped.
+/// Returns the mapped files that are shorter now than when they were mapped.
 pub(super) fn truncated() -> Vec<PathBuf> {
-    // Called while another thread waits in a bus error, possibly with the lock held.
+    // Called while another thread is stuck in a bus error, possibly holding the lock.
     let Ok(mapped) = MAPPED.try_lock() else {
         return Vec::new();
     };

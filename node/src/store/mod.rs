@@ -1,12 +1,15 @@
-//! The node's store: one facade that the event loop, the API's threads and the machine share.
+//! The node's store: one facade that the event loop, the API's threads and the virtual machine
+//! share.
 //!
-//! What is put goes to the [`hot`] store and, where there is one, to the [`cold`] store, which alone
-//! outlives the process; [`Durability`] says to the caller which it was. What the network brought
-//! is kept hot alone ([`Store::keep`]), as the reference does it: others have it as well.
+//! Stored atoms go to the [`hot`] store and, if configured, to the [`cold`] store, which alone
+//! outlives the process; [`Durability`] tells the caller which one applied. Atoms received from the
+//! network are kept only in the hot store ([`Store::keep`]), as in the reference implementation:
+//! other nodes have them too.
 //!
 //! Atoms are spread over shards by a keyed hash. Each shard has its own lock and its own share of
-//! the limit, so that a thread that evaluates does not hold up the loop, and a growing index stalls
-//! nobody for long. Small limits get one shard, because an atom must fit into a shard's share.
+//! the limit, so that a thread that runs programs does not delay the event loop, and a growing
+//! index blocks no thread for long. Small limits get one shard, because an atom must fit into a
+//! shard's share.
 
 mod bus_error;
 pub mod cold;
@@ -33,22 +36,22 @@ pub use served::{ServedMemory, ServedStore};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most data that an atom may have and still fit into one datagram, in bytes.
+/// Maximum data of an atom that fits into one datagram, in bytes.
 pub const MAX_ATOM_DATA_BYTES: usize = 65_368;
 
-/// A shard is never smaller than this.
+/// Minimum size of a shard, in bytes, unless there is only one.
 const SHARD_MIN_BYTES: usize = 4 << 20;
 const MAX_SHARDS: usize = 16;
 
-/// How long an acknowledged write lasts.
+/// Durability of an acknowledged write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// Until memory is needed for something else, or the process ends. There is no cold storage.
+    /// Kept until the memory is needed or the process ends; there is no cold storage.
     Memory,
-    /// It is in the files of cold storage; the system writes them to the disk when it sees fit, so
-    /// that the process may end and the power may not.
+    /// Written to the files of cold storage; the system writes them to the disk later. Survives the
+    /// end of the process, but not a power loss.
     Files,
-    /// It is on the disk.
+    /// On the disk; survives a power loss.
     Disk,
 }
 
@@ -62,23 +65,23 @@ impl fmt::Display for Durability {
     }
 }
 
-/// Why the store did not keep an atom.
+/// Reason the store did not keep an atom.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It has more data than one datagram can carry.
+    /// The atom has more data than fits into one datagram.
     AtomTooLarge {
-        /// Bytes of data.
+        /// Size of the data, in bytes.
         data_bytes: usize,
     },
-    /// It is larger than the whole of the hot storage.
+    /// The atom is larger than the hot storage allows for one atom.
     ExceedsHotStorage {
-        /// Bytes that it would take, bookkeeping included.
+        /// Bytes that the atom would take, including bookkeeping.
         entry_bytes: usize,
-        /// Bytes that there are for one atom.
+        /// Maximum bytes for one atom.
         limit_bytes: usize,
     },
-    /// Cold storage did not take it.
+    /// Cold storage rejected the atom.
     Cold(ColdError),
 }
 
@@ -106,7 +109,7 @@ impl fmt::Display for StoreError {
 impl core::error::Error for StoreError {}
 
 impl StoreError {
-    /// Returns the error as the chain's components see it.
+    /// Converts the error to the form used by the consensus components.
     #[must_use]
     pub fn failure(&self) -> StoreFailure {
         let message = self.to_string();
@@ -122,7 +125,7 @@ impl StoreError {
     }
 }
 
-/// Returns whether an I/O error says that the disk or a quota is full.
+/// Returns whether an I/O error means that the disk or a quota is full.
 #[must_use]
 pub const fn is_no_room(kind: io::ErrorKind) -> bool {
     matches!(
@@ -131,7 +134,7 @@ pub const fn is_no_room(kind: io::ErrorKind) -> bool {
     )
 }
 
-/// The store; clones share it.
+/// Atom store; clones share the content.
 #[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -145,13 +148,13 @@ struct Inner {
 }
 
 impl Store {
-    /// An empty store that keeps at most `hot_limit_bytes` in memory.
+    /// Creates an empty store that keeps at most `hot_limit_bytes` in memory.
     #[must_use]
     pub fn new(hot_limit_bytes: u64) -> Self {
         Self::with_cold(hot_limit_bytes, None)
     }
 
-    /// As [`Self::new`], with what is in `cold` behind it.
+    /// Like [`Self::new`], backed by the cold store `cold`.
     #[must_use]
     pub fn with_cold(hot_limit_bytes: u64, cold: Option<ColdStore>) -> Self {
         let limit = usize::try_from(hot_limit_bytes).unwrap_or(usize::MAX);
@@ -171,7 +174,8 @@ impl Store {
         }
     }
 
-    /// The atom, if it is here.
+    /// Returns the atom, from memory or cold storage, or `None` if it is not stored or cannot be
+    /// read.
     #[must_use]
     pub fn get(&self, id: &AtomId) -> Option<Atom> {
         let hot = self.shard(id).get(id);
@@ -180,17 +184,18 @@ impl Store {
 
     fn cold_atom(&self, id: &AtomId) -> Option<Atom> {
         let atom = self.read_cold(id)?;
-        // What was asked for once is likely to be asked for again.
+        // An atom that was requested once is likely to be requested again.
         let _ = self.shard(id).put(*id, atom.clone());
         Some(atom)
     }
 
-    /// Returns an atom of cold storage, which does not come into memory.
+    /// Returns an atom of cold storage without bringing it into memory.
     fn read_cold(&self, id: &AtomId) -> Option<Atom> {
         match self.inner.cold.as_ref()?.get(id) {
             Ok(atom) => atom,
             Err(error) => {
-                // The network may have it all the same. Peers can ask for it as often as they like.
+                // The network may still have it. Rate-limited, since peers can trigger this at
+                // will.
                 if let Some(more) = log::limited("cold storage") {
                     log::error!("atom {id} counts as missing: {error}{more}");
                 }
@@ -199,7 +204,7 @@ impl Store {
         }
     }
 
-    /// Whether the atom is here. The data of one in cold storage is not read; see
+    /// Returns whether the atom is stored. The data of an atom in cold storage is not read; see
     /// [`ColdStore::contains`].
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {
@@ -207,28 +212,28 @@ impl Store {
         hot || self.cold().is_some_and(|cold| cold.contains(id))
     }
 
-    /// Keeps `atom`; gives its id and how long the write lasts.
+    /// Stores `atom`; returns its id and the durability of the write.
     ///
     /// # Errors
-    /// When the atom is too large to travel or to be kept.
+    /// Fails if the atom is too large for a datagram or for the store, or if cold storage fails.
     pub fn put(&self, atom: Atom) -> Result<(AtomId, Durability), StoreError> {
         let id = atom.id();
         self.put_known(id, atom).map(|durability| (id, durability))
     }
 
-    /// As [`Self::put`], for an atom whose id is known already.
+    /// Like [`Self::put`], for an atom whose id is known.
     ///
     /// # Errors
-    /// As [`Self::put`].
+    /// Same as [`Self::put`].
     pub fn put_known(&self, id: AtomId, atom: Atom) -> Result<Durability, StoreError> {
         self.put_all(vec![(id, atom)])
     }
 
-    /// As [`Self::put`], for atoms whose ids are known already. All of them share one write to the
-    /// disk, so that many cost little more than one.
+    /// Like [`Self::put`], for atoms whose ids are known. All share one write to the disk, so that
+    /// many cost little more than one.
     ///
     /// # Errors
-    /// As [`Self::put`]. Some may have been kept then.
+    /// Same as [`Self::put`]. Some of the atoms may have been stored.
     pub fn put_all(&self, atoms: Vec<(AtomId, Atom)>) -> Result<Durability, StoreError> {
         for (_, atom) in &atoms {
             check_len(atom)?;
@@ -238,7 +243,7 @@ impl Store {
         }
         for (id, atom) in atoms {
             match self.keep_checked(id, atom) {
-                // It is on the disk, and comes from there.
+                // It is in cold storage, and is read from there.
                 Err(_) if self.cold().is_some() => {}
                 kept => kept?,
             }
@@ -246,10 +251,10 @@ impl Store {
         Ok(self.durability())
     }
 
-    /// Keeps `atom` in memory alone, as long as there is room; never waits for a disk.
+    /// Keeps `atom` in memory only, as long as there is room; never waits for a disk.
     ///
     /// # Errors
-    /// When the atom is too large to travel or to be kept.
+    /// Fails if the atom is too large for a datagram or for the hot store.
     pub fn keep(&self, id: AtomId, atom: Atom) -> Result<(), StoreError> {
         check_len(&atom)?;
         self.keep_checked(id, atom)
@@ -265,7 +270,7 @@ impl Store {
             })
     }
 
-    /// How long what is put lasts.
+    /// Returns the durability of a write.
     #[must_use]
     pub fn durability(&self) -> Durability {
         match self.cold().map(|cold| cold.options().sync) {
@@ -275,11 +280,11 @@ impl Store {
         }
     }
 
-    /// Forces to the disk what was written to cold storage, if there is one and its
-    /// `cold_storage_sync` has not done so already.
+    /// Forces the writes to cold storage to the disk, unless `cold_storage_sync` has done so
+    /// already. Does nothing without cold storage.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails.
     pub fn sync(&self) -> Result<(), StoreError> {
         match self.cold() {
             Some(cold) if cold.options().sync != ColdStorageSync::Always => {
@@ -289,25 +294,25 @@ impl Store {
         }
     }
 
-    /// Returns how many bytes cold storage can still take, by its limit and by the disk; `None` where
-    /// there is no cold storage.
+    /// Returns the bytes that cold storage can still take, by its limit and by the free space of
+    /// the disk, or `None` without cold storage.
     #[must_use]
     pub fn room_bytes(&self) -> Option<u64> {
         self.cold().map(ColdStore::room_bytes)
     }
 
-    /// Cold storage, where there is one.
+    /// Returns the cold store, if there is one.
     #[must_use]
     pub fn cold(&self) -> Option<&ColdStore> {
         self.inner.cold.as_ref()
     }
 
-    /// Forgets an atom that is in memory; cold storage forgets none.
+    /// Removes an atom from memory; cold storage is not affected.
     pub fn remove(&self, id: &AtomId) -> Option<Atom> {
         self.shard(id).remove(id)
     }
 
-    /// What the hot store did and holds, all shards together.
+    /// Returns statistics of the hot store, summed over all shards.
     #[must_use]
     pub fn hot_stats(&self) -> HotStats {
         self.inner
@@ -328,8 +333,8 @@ impl Store {
     }
 }
 
-/// Nothing under the lock calls out, so a poisoned one can only mean that memory ran out; the node
-/// is then better off serving what is there.
+/// Locks a shard. The code under the lock calls nothing outside, so a poisoned lock can only mean
+/// that memory ran out; serving the remaining atoms is better then than failing.
 fn lock(shard: &Mutex<HotStore>) -> MutexGuard<'_, HotStore> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -391,7 +396,7 @@ mod tests {
             Store::with_cold(hot_limit_bytes, Some(cold))
         };
         let (given, fetched) = (Atom::bytes(*b"given"), Atom::bytes(*b"fetched"));
-        // Even without room in memory.
+        // Works without room in memory, too.
         let store = open(0);
         let (id, durability) = store.put(given.clone()).unwrap();
         assert_eq!(durability, Durability::Disk);
@@ -401,7 +406,7 @@ mod tests {
         store.keep(fetched.id(), fetched.clone()).unwrap();
         assert_eq!(store.get(&id), Some(given.clone()));
         assert!(store.contains(&id) && store.contains(&fetched.id()));
-        // Asking whether it is there was no lookup, and the second one comes from memory.
+        // `contains` did not count as a lookup, and the second `get` is served from memory.
         assert_eq!(store.get(&id), Some(given));
         assert_eq!(store.cold().unwrap().stats().hits, 1);
         drop(store);

@@ -1,8 +1,8 @@
-//! The store as peers read it: their requests do not decide what stays in memory.
+//! Read access to the store for peers; their requests do not affect what stays in memory.
 //!
-//! A peer can ask for all of cold storage. If that counted as use, it would push out of the hot store
-//! whatever the node itself needs. The network thread looks in memory alone
-//! ([`Store::served_from_memory`]); what may be on the disk is read on other threads
+//! A peer can request all of cold storage. If that counted as use, it would evict the atoms that
+//! the node itself needs from the hot store. The network thread looks only in memory
+//! ([`Store::served_from_memory`]); atoms that may be on the disk are read on other threads
 //! ([`Store::served`]).
 
 use super::Store;
@@ -10,29 +10,28 @@ use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::wire::engine::{LookUp, ObjectSource};
 use core::convert::Infallible;
 
-/// Reads a [`Store`] without a change to the hot store: nothing comes into it, and nothing counts as
-/// used.
+/// Reader of a [`Store`] that leaves the hot store unchanged: it adds no atom and counts no use.
 #[derive(Clone, Copy, Debug)]
 pub struct ServedStore<'s>(&'s Store);
 
-/// As [`ServedStore`], without reading from a disk.
+/// Like [`ServedStore`], without reading from a disk.
 #[derive(Clone, Copy, Debug)]
 pub struct ServedMemory<'s>(&'s Store);
 
 impl Store {
-    /// Returns the store for requests of peers. Lookups may wait for a disk.
+    /// Returns a reader for requests of peers. Lookups may wait for a disk.
     #[must_use]
     pub const fn served(&self) -> ServedStore<'_> {
         ServedStore(self)
     }
 
-    /// Returns the store for requests of peers on a thread that must not wait for a disk.
+    /// Returns a reader for requests of peers on a thread that must not wait for a disk.
     #[must_use]
     pub const fn served_from_memory(&self) -> ServedMemory<'_> {
         ServedMemory(self)
     }
 
-    /// Returns an atom that is in memory; does not count as use.
+    /// Returns an atom that is in memory, without counting it as use.
     fn peek(&self, id: &AtomId) -> Option<Atom> {
         self.shard(id).peek(id)
     }
@@ -88,18 +87,18 @@ mod tests {
         }
         assert_eq!(store.hot_stats(), before);
         assert!(hot.iter().all(is_hot));
-        // The order of use, too: the oldest goes next.
+        // The order of use is unchanged, too: the oldest atom is evicted next.
         let next = Atom::bytes([9; 504]);
         store.put(next.clone()).unwrap();
         let gone: Vec<bool> = hot.iter().map(|atom| !is_hot(atom)).collect();
         let count = gone.iter().filter(|gone| **gone).count();
         assert!(count > 0 && gone[..count].iter().all(|gone| *gone));
-        // Its own reads do bring atoms into memory.
+        // The node's own reads do bring atoms into memory.
         assert_eq!(store.get(&atoms[0].id()), Some(atoms[0].clone()));
         assert!(is_hot(&&atoms[0]));
         let missing = AtomId::new([1; 32]);
         assert!(store.served().atom(&missing).is_err());
-        // Without a disk, those that are not in memory are known to be on one.
+        // Without reading the disk, atoms that are not in memory are known to be on disk.
         let memory = store.served_from_memory();
         assert_eq!(memory.look_up(&missing), LookUp::Missing);
         let reads = store.cold().unwrap().stats().hits;

@@ -1,7 +1,7 @@
-//! Worker thread that assembles blocks, within a budget of time.
+//! Worker thread that assembles blocks within a time budget.
 //!
-//! One job runs at a time, and one may wait: the producer asks for another only when it has given up
-//! the one before.
+//! One job runs at a time, and one may wait: the producer requests another one only after it has
+//! given up the previous one.
 
 use super::inbox::Inbox;
 use super::{QueueFull, WorkerPool};
@@ -16,15 +16,15 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-/// Looks at the time for one look at the processor time, which takes a system call.
+/// Number of time checks per check of the processor time, which takes a system call.
 const LOOKS_PER_CPU_LOOK: u32 = 8;
 
-/// The worker. Dropping it lets the job at hand end.
+/// Handle of the worker. Dropping it cancels the current job.
 #[derive(Debug)]
 pub(super) struct Assembler {
     pool: WorkerPool,
     clock: Clock,
-    /// Set to end the job that was started last.
+    /// Flag that cancels the job that was started last.
     cancel: Arc<AtomicBool>,
 }
 
@@ -32,7 +32,7 @@ impl Assembler {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives none.
+    /// Fails if the system refuses a thread.
     pub(super) fn start(clock: Clock, failure: &Failure) -> io::Result<Self> {
         Ok(Self {
             pool: WorkerPool::new("assembly", 1, 1, failure)?,
@@ -41,10 +41,10 @@ impl Assembler {
         })
     }
 
-    /// Runs a job, whose result goes to `inbox`.
+    /// Starts a job, whose result is sent to `inbox`.
     ///
     /// # Errors
-    /// When another one runs and yet another waits. The producer tries again.
+    /// Fails if one job runs and another one waits. The producer tries again.
     pub(super) fn run(
         &mut self,
         job: AssemblyJob,
@@ -61,7 +61,7 @@ impl Assembler {
         })
     }
 
-    /// Ends the job that was started last soon.
+    /// Cancels the job that was started last; it ends soon.
     pub(super) fn cancel(&self) {
         self.cancel.store(true, Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl Drop for Assembler {
     }
 }
 
-/// Ends a job when its processor time is used up, at its deadline, or when it is cancelled.
+/// Interrupt of a job: when its processor time is used up, at its deadline, or on cancellation.
 struct TimeLimit {
     budget: AssemblyBudget,
     clock: Clock,

@@ -1,10 +1,9 @@
-//! The chain's thread: it drives the machines of [`chain`](crate::chain) and carries out what they
-//! ask for.
+//! Chain thread: drives the components of [`chain`](crate::chain) and executes their effects.
 //!
 //! Invariants:
-//! - Actions are carried out in their order and before the next call of a machine.
-//! - A block of our own is named only when its atoms and the file of what was signed are stored.
-//! - Nothing here waits for a peer: what is fetched comes as an input.
+//! - Effects are executed in order and before the next call of a component.
+//! - A block of our own is announced only after its atoms and the signing record are stored.
+//! - The thread never waits for a peer: fetched atoms arrive as inputs.
 
 use super::assembly::Assembler;
 use super::inbox::{Inbox, Outlet, Taken, inbox};
@@ -33,34 +32,34 @@ use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-/// Inputs that are taken before the machines go on.
+/// Maximum number of inputs handled before the components advance.
 const INPUTS_PER_TURN: usize = 256;
-/// The status is shown at least this often while something changes.
+/// Maximum delay before a changed status is published.
 const SHOW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What the chain's thread works with.
+/// Parts that the chain thread works with.
 pub struct ChainParts {
-    /// The node's atoms.
+    /// Atom store of the node.
     pub store: Store,
-    /// The node's network.
+    /// Network of the node.
     pub network: NetworkHandle,
-    /// What other threads see.
+    /// Shared snapshot of the status for other threads.
     pub view: ChainView,
-    /// Where heads and signing records are kept, if anywhere.
+    /// Directory of heads and signing records, if configured.
     pub dir: Option<ChainDir>,
-    /// The head of the last run.
+    /// Head of the last run.
     pub saved: Option<SavedHead>,
-    /// How heads of peers are followed.
+    /// Configuration of sync.
     pub sync: SyncConfig,
-    /// The mempool, with what an earlier run had saved.
+    /// Mempool, with the transactions that an earlier run saved.
     pub mempool: Mempool,
-    /// Where it is saved.
+    /// File that the mempool is saved to.
     pub mempool_file: MempoolFile,
-    /// The node's state directory, whose disk is watched.
+    /// State directory of the node, whose disk is watched.
     pub state_dir: PathBuf,
-    /// Where a panic is recorded.
+    /// Record of a panic.
     pub failure: Failure,
-    /// The validator, and its public key.
+    /// Block producer and public key of the validator, if this node is one.
     pub validator: Option<(Producer, [u8; 32])>,
 }
 
@@ -70,7 +69,7 @@ impl core::fmt::Debug for ChainParts {
     }
 }
 
-/// A running chain thread. Dropping it ends the thread after the piece of work at hand.
+/// Handle of the chain thread. Dropping it ends the thread after the current unit of work.
 #[derive(Debug)]
 pub struct ChainThread {
     inbox: Inbox,
@@ -81,14 +80,14 @@ impl ChainThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives none.
+    /// Fails if the system refuses a thread.
     pub fn start(parts: ChainParts) -> io::Result<Self> {
         let (inbox, outlet) = inbox();
         let failure = parts.failure.clone();
         let worker = Worker::new(parts, inbox.clone())?;
         let stop = inbox.clone();
         failure.on_panic(move || stop.stop());
-        // So that who asks at once learns what the node is.
+        // Published here, so that an early query returns the initial status.
         worker.view.show(worker.chain.status());
         let thread = std::thread::Builder::new()
             .name("chain".to_owned())
@@ -101,7 +100,7 @@ impl ChainThread {
         })
     }
 
-    /// Where inputs go.
+    /// Returns the sending half of the thread's inbox.
     #[must_use]
     pub const fn inbox(&self) -> &Inbox {
         &self.inbox
@@ -112,7 +111,7 @@ impl Drop for ChainThread {
     fn drop(&mut self) {
         self.inbox.stop();
         if let Some(thread) = self.thread.take() {
-            // A panic of it has been recorded.
+            // A panic of the thread has been recorded already.
             let _ = thread.join();
         }
     }
@@ -124,7 +123,7 @@ struct Worker {
     inbox: Inbox,
     view: ChainView,
     shown: (Instant, ChainStatus),
-    /// Whether there may be something that is not shown yet.
+    /// True if there may be changes that are not published yet.
     is_stale: bool,
     dir: Option<ChainDir>,
     signing_key: Option<[u8; 32]>,
@@ -132,10 +131,10 @@ struct Worker {
     clock: Clock,
     threads: Threads,
     assembler: Assembler,
-    /// What peers were told of the chain.
+    /// Chain identity that peers were told last.
     told_identity: Option<ChainIdentity>,
     watches: Watches,
-    /// Why the head is not in the head journal, if it is not.
+    /// Reason the head is not in the head journal, if it is not.
     head_failure: Option<String>,
     chain: Chain,
 }
@@ -194,11 +193,11 @@ impl Worker {
         }
     }
 
-    /// How long there is nothing to do, `None` for ever.
+    /// Returns the time until there is something to do, or `None` if there is nothing.
     fn timeout(&self) -> Option<Duration> {
         let now = self.clock.now();
         let work = self.chain.poll_timeout();
-        // What is not shown yet would else stay unseen until there is work again.
+        // Otherwise changes would stay unpublished until there is work again.
         let show = self.is_stale.then(|| self.shown.0 + SHOW_INTERVAL);
         let watch = Some(self.watches.poll_timeout());
         let deadline = [work, show, watch].into_iter().flatten().min();
@@ -224,7 +223,7 @@ impl Worker {
         self.tell_identity();
     }
 
-    /// Tells peers which chain this node follows, when that has changed.
+    /// Tells peers which chain this node follows, if that has changed.
     fn tell_identity(&mut self) {
         let identity = self.chain.identity();
         if self.told_identity != Some(identity) {
@@ -299,7 +298,7 @@ impl Worker {
             Effect::CancelAssembly => self.assembler.cancel(),
             Effect::Keep(atoms) => {
                 for (id, atom) in atoms {
-                    // Without room in memory it is fetched from others.
+                    // If memory is full, the atom is fetched from peers when needed.
                     let _ = self.store.keep(id, atom);
                 }
             }
@@ -315,7 +314,7 @@ impl Worker {
                 }
             }
             Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
-            // Seen to by the caller.
+            // Handled by the caller.
             Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}
         }
     }
@@ -330,7 +329,7 @@ impl Worker {
         self.ask(self.network.set_head(head.id()));
     }
 
-    /// Journals a head, once what it refers to is on the disk.
+    /// Appends a head to the journal after the atoms that it refers to are on the disk.
     fn save_head(&mut self, head: &Head, saved: &SavedHead) -> Result<(), StoreFailure> {
         let Some(dir) = &mut self.dir else {
             return Ok(());
@@ -350,24 +349,26 @@ impl Worker {
         journaled.map_err(|error: ChainDirError| error.failure())
     }
 
-    /// Stores a block of our own, then that it was signed.
+    /// Stores a block of our own, then its signing record.
     fn commit(&mut self, commit: Commit) -> Result<(), StoreFailure> {
         self.store_durably(commit.atoms)?;
         let saved = match self.dir.as_mut().zip(self.signing_key) {
             Some((dir, key)) => dir.save_signing_record(&key, &commit.signed),
-            // A validator has a directory: one without does not start.
+            // A validator needs a directory; without one it does not start.
             None => Err(ChainDirError::NoDirectory),
         };
         saved.map_err(|error| error.failure())
     }
 
-    /// Stores atoms, on the disk where there is cold storage, whatever `cold_storage_sync` says.
+    /// Stores atoms; if there is cold storage, they are on the disk on return, whatever
+    /// `cold_storage_sync` is.
     fn store_durably(&self, atoms: Vec<(AtomId, Atom)>) -> Result<(), StoreFailure> {
         let stored = self.store.put_all(atoms).and_then(|_| self.store.sync());
         stored.map_err(|error| error.failure())
     }
 
-    /// A network that has stopped stops this thread next; there is nothing to do about it.
+    /// Ignores the result of a request to the network. If the network has stopped, this thread is
+    /// stopped next.
     #[expect(clippy::unused_self, reason = "reads as what it does")]
     fn ask<E>(&self, asked: Result<(), E>) {
         drop(asked);

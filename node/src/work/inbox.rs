@@ -1,4 +1,4 @@
-//! What happens outside, on its way to the chain's thread.
+//! Inbox of the chain thread: a queue of inputs from other threads.
 
 use crate::chain::Input;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-/// Messages that may wait before what can be dropped is.
+/// Number of waiting messages above which droppable ones are dropped.
 pub const MAX_WAITING: usize = 8_192;
 
 enum Message {
@@ -14,30 +14,30 @@ enum Message {
     Stop,
 }
 
-/// The end that inputs are put into, from any thread. Putting never waits.
+/// Sending half of the inbox, for any thread. Sending never waits.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: Sender<Message>,
     waiting: Arc<AtomicUsize>,
 }
 
-/// The end that the chain's thread takes them from.
+/// Receiving half of the inbox, for the chain thread.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     receiver: Receiver<Message>,
     waiting: Arc<AtomicUsize>,
 }
 
-/// What came out.
+/// Message taken from the inbox.
 pub(crate) enum Taken {
     Input(Input),
-    /// Nothing within the time.
+    /// No message arrived within the timeout.
     Nothing,
-    /// Nothing will come any more.
+    /// The thread has to stop: on request, or because all senders are gone.
     Stop,
 }
 
-/// A new pair.
+/// Creates both halves of an inbox.
 pub(crate) fn inbox() -> (Inbox, Outlet) {
     let (sender, receiver) = channel();
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -49,15 +49,15 @@ pub(crate) fn inbox() -> (Inbox, Outlet) {
 }
 
 impl Inbox {
-    /// Puts the answer to something that was asked for. There are no more of these than questions,
-    /// so they are never dropped.
+    /// Adds the response to a request of the chain thread. There are at most as many responses as
+    /// requests, so they are never dropped.
     pub fn answer(&self, input: Input) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        // Nobody takes it when the chain's thread has ended.
+        // Sending fails only after the chain thread has ended; the input is not needed then.
         let _ = self.sender.send(Message::Input(input));
     }
 
-    /// Puts what a peer said; `false` if it was dropped because too much waits.
+    /// Adds an input from a peer. Returns `false` if it was dropped because too many messages wait.
     pub fn offer(&self, input: Input) -> bool {
         let has_room = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
         if has_room {
@@ -66,14 +66,14 @@ impl Inbox {
         has_room
     }
 
-    /// Ends the chain's thread.
+    /// Stops the chain thread.
     pub(super) fn stop(&self) {
         let _ = self.sender.send(Message::Stop);
     }
 }
 
 impl Outlet {
-    /// Waits for the next, `None` for ever.
+    /// Waits for the next message; `None` waits without a limit.
     pub(crate) fn take(&self, timeout: Option<Duration>) -> Taken {
         let message = match timeout {
             None => self.receiver.recv().map_err(RecvTimeoutError::from),

@@ -1,9 +1,9 @@
-//! Bounded worker threads for what would hold up the event loop.
+//! Bounded pool of worker threads, for work that would delay the event loop.
 //!
 //! Invariants:
-//! - A full queue refuses a job at once; nothing here blocks the caller.
-//! - A job that panics ends neither its worker nor the process, but it stops its node: [`Failure`].
-//! - Dropping the pool lets the jobs that run finish and forgets those that wait.
+//! - A full queue rejects a job at once; the caller is never blocked.
+//! - A panicking job ends neither its worker nor the process, but it stops its node: [`Failure`].
+//! - Dropping the pool lets running jobs finish and discards waiting ones.
 
 mod assembly;
 pub mod chain;
@@ -24,14 +24,14 @@ use std::thread::JoinHandle;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A fixed number of threads and a bounded queue in front of them.
+/// Fixed number of threads with a bounded queue.
 pub struct WorkerPool {
     queue: Option<SyncSender<Job>>,
     stopping: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
 }
 
-/// The queue has no room; the job was not taken.
+/// Error of a full queue; the job was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueFull;
 
@@ -52,11 +52,11 @@ impl fmt::Debug for WorkerPool {
 }
 
 impl WorkerPool {
-    /// Starts `threads` threads behind a queue of `queue_limit` jobs. A job's panic is recorded in
-    /// `failure`.
+    /// Starts `threads` threads (at least one) with a queue of `queue_limit` jobs. A job's panic is
+    /// recorded in `failure`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// Fails if the system refuses a thread.
     pub fn new(
         name: &str,
         threads: usize,
@@ -85,7 +85,7 @@ impl WorkerPool {
     /// Queues `job`.
     ///
     /// # Errors
-    /// When the queue is full.
+    /// Fails if the queue is full.
     pub fn try_run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), QueueFull> {
         let queue = self.queue.as_ref().ok_or(QueueFull)?;
         queue.try_send(Box::new(job)).map_err(|error| match error {
@@ -99,7 +99,7 @@ impl Drop for WorkerPool {
         self.stopping.store(true, Ordering::Relaxed);
         self.queue = None;
         for worker in self.workers.drain(..) {
-            // Jobs cannot end a worker by a panic, so there is nothing to learn from joining.
+            // Jobs cannot end a worker by a panic, so the result of joining is not needed.
             let _ = worker.join();
         }
     }
@@ -107,11 +107,11 @@ impl Drop for WorkerPool {
 
 fn work(jobs: &Mutex<Receiver<Job>>, stopping: &AtomicBool, failure: &Failure) {
     loop {
-        // The lock is held while waiting: the workers queue up for it instead of for the channel.
+        // The lock is held while waiting: other workers wait for the lock instead of the channel.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
             Ok(job) if !stopping.load(Ordering::Relaxed) => {
-                // What a panic means is the failure's to say.
+                // `failure` records a panic and acts on it.
                 let _ = failure.watch(job);
             }
             Ok(_) => {}

@@ -1,27 +1,27 @@
-//! Independent pieces of work, over the processors of this machine.
+//! Parallel execution of independent units of work on the processors of this machine.
 
 use crate::chain::{Parallel, Serial};
 use core::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-/// Fewer pieces than this are not worth a thread.
+/// Minimum number of units per thread; fewer are not worth a thread.
 const MIN_PER_THREAD: usize = 32;
-/// Pieces that a thread takes at a time: half a millisecond of signatures, so that all threads end
-/// together.
+/// Number of units that a thread takes at a time: half a millisecond of signature checks, so that
+/// all threads end at about the same time.
 const SHARE: usize = 16;
 
-/// As many threads as there are processors, for as long as a piece of work lasts.
+/// Number of threads to use, each started for the duration of one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Threads(usize);
 
 impl Threads {
-    /// So many of them; none counts as one.
+    /// Creates a setting of `count` threads; 0 counts as 1.
     #[must_use]
     pub const fn new(count: usize) -> Self {
         Self(count)
     }
 
-    /// As many as this machine has processors.
+    /// Creates a setting of one thread per processor of this machine.
     #[must_use]
     pub fn of_machine() -> Self {
         Self(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))

@@ -1,38 +1,39 @@
-//! Watch of the room that storage has left.
+//! Watch of the free space of one storage.
 
 use astreum_core::time::Instant;
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-/// Between two looks.
+/// Interval between two measurements.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Storage with this part of it used is nearly full, in percent.
+/// Used share from which a storage counts as nearly full, in percent.
 const NEARLY_FULL_PERCENT: u64 = 90;
-/// Looks that the rate is taken over: one hour.
+/// Maximum number of measurements that the rate is computed from: one hour.
 const MAX_SAMPLES: usize = 360;
-/// A shorter time shows no rate.
+/// Minimum time that a rate is computed from.
 const MIN_RATE_TIME: Duration = Duration::from_secs(60);
 
-/// Bytes of a storage.
+/// Used and free space of a storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Usage {
-    /// Bytes that it holds.
+    /// Bytes in use.
     pub(super) used: u64,
-    /// Bytes that it can still take.
+    /// Bytes that the storage can still take.
     pub(super) left: u64,
 }
 
-/// Storage that is nearly full.
+/// Warning about a storage that is nearly full.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NearlyFull {
     /// Name of the storage.
     pub what: String,
-    /// Part that is used, in percent.
+    /// Used share, in percent.
     pub percent: u64,
-    /// Bytes that it can still take.
+    /// Bytes that the storage can still take.
     pub left_bytes: u64,
-    /// When it is full at the present rate; `None` where nothing is added.
+    /// Time until the storage is full at the present rate; `None` if it does not grow or the rate
+    /// is unknown.
     pub full_in: Option<Duration>,
 }
 
@@ -62,7 +63,7 @@ impl fmt::Display for NearlyFull {
     }
 }
 
-/// Watches one storage.
+/// Watch of one storage.
 #[derive(Debug)]
 pub(super) struct StorageWatch {
     what: String,
@@ -77,7 +78,7 @@ impl StorageWatch {
         }
     }
 
-    /// Takes notice of what is used now; says if that is nearly all.
+    /// Records the current usage; returns a warning if the storage is nearly full.
     pub(super) fn look(&mut self, now: Instant, usage: Usage) -> Option<NearlyFull> {
         if self.samples.len() >= MAX_SAMPLES {
             self.samples.pop_front();

@@ -1,4 +1,4 @@
-//! Watches of the system clock and of the storage, on the chain's thread.
+//! Watches of the system clock and of the storage, run on the chain thread.
 
 use super::storage_watch::{LOOK_INTERVAL, NearlyFull, StorageWatch, Usage};
 use crate::chain::{ChainStatus, Head, HeadState, Input, Now};
@@ -12,26 +12,26 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-/// A disk with more room than this is not nearly full, whatever part of it is used.
+/// Free space above which a disk is not nearly full, whatever its used share, in bytes.
 const AMPLE_DISK_BYTES: u64 = 16 << 30;
 
-/// The watches.
+/// State of the watches.
 #[derive(Debug)]
 pub(super) struct Watches {
     clock: ClockWatch,
-    /// The head that the clock watch has seen.
+    /// Head that the clock watch was told last.
     head: Option<AtomId>,
     cold: StorageWatch,
-    /// Disks that the node writes to, each once.
+    /// Disks that the node writes to, each listed once.
     disks: Vec<(PathBuf, StorageWatch)>,
     next_look: Instant,
     nearly_full: Vec<NearlyFull>,
-    /// Storages that the log has named as nearly full.
+    /// Names of the storages that the log has reported as nearly full.
     told: BTreeSet<String>,
 }
 
 impl Watches {
-    /// Watches cold storage, and the disks of these directories.
+    /// Creates watches of cold storage and of the disks of these directories.
     pub(super) fn new(directories: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut devices = BTreeSet::new();
         let is_new = |path: &PathBuf| {
@@ -53,14 +53,14 @@ impl Watches {
         }
     }
 
-    /// Takes notice of an input.
+    /// Passes an input to the clock watch.
     pub(super) fn input(&mut self, now: Now, input: &Input) {
         if let Input::PeerHead { group, id, .. } = input {
             self.clock.head_named(now, *group, *id);
         }
     }
 
-    /// Looks at what is due.
+    /// Runs the checks that are due.
     pub(super) fn run(&mut self, now: Now, store: &Store, head: Option<&Head>) {
         if let Some(head) = head.filter(|head| self.head != Some(head.id())) {
             self.head = Some(head.id());
@@ -86,7 +86,7 @@ impl Watches {
         let mut full = Vec::new();
         if let Some(cold) = store.cold() {
             let stats = cold.stats();
-            // Without a limit the disk is the limit, which is looked at below.
+            // Without a limit the free space of the disk counts, which is checked below.
             if stats.limit_bytes > 0 {
                 let usage = Usage {
                     used: stats.used_bytes,
@@ -113,12 +113,12 @@ impl Watches {
         self.nearly_full = full;
     }
 
-    /// Returns when [`Watches::run`] is due.
+    /// Returns the time at which [`Watches::run`] is due.
     pub(super) fn poll_timeout(&self) -> Instant {
         self.clock.poll_timeout().min(self.next_look)
     }
 
-    /// Adds what was found to a status.
+    /// Adds the results to a status.
     pub(super) fn show(&self, status: &mut ChainStatus) {
         status.clock = self.clock.offset();
         status.nearly_full.clone_from(&self.nearly_full);

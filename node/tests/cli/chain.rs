@@ -1,4 +1,4 @@
-//! The commands about the chain, as somebody meets them who has no node or has not read the manual.
+//! Commands about the chain, used without a node or with mistakes.
 
 use core::time::Duration;
 use std::process::Stdio;
@@ -7,10 +7,10 @@ use std::time::Instant;
 use crate::harness::{Home, Ran};
 use crate::node::run;
 
-/// A key that is none: no point of the curve has it.
+/// Invalid Ed25519 public key: it is not a point of the curve.
 const NO_KEY: &str = "0200000000000000000000000000000000000000000000000000000000000000";
 
-/// A home with the key file `wallet.key`, and its account.
+/// Creates a home with the key file `wallet.key`; returns it with the account's address.
 pub(crate) fn with_wallet(name: &str) -> (Home, String) {
     let home = Home::new(name);
     let made = home.run(&["keys", "generate", "wallet.key", "--kind", "account"]);
@@ -18,7 +18,7 @@ pub(crate) fn with_wallet(name: &str) -> (Home, String) {
     (home, account)
 }
 
-/// Runs it again and again until it does what is expected.
+/// Retries until `ran` succeeds, for at most a minute.
 pub(crate) fn until(what: &str, mut ran: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !ran() {
@@ -86,7 +86,7 @@ fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
         &["--key-file", "wallet.key", "--data-text", &long],
     )
     .fails(2, &["60001 bytes", "60000"]);
-    // All of it is fine; only a node is missing.
+    // All arguments are valid; only the node is missing.
     send(&to, "5", &key).fails(1, &["no node is running", "astreum run"]);
     send(NO_KEY, "5", &["--key-file", "wallet.key", "--force"]).fails(1, &["no node is running"]);
 }
@@ -102,14 +102,14 @@ fn refuses_to_send_to_public_keys_of_relays() {
         let key = ["--key-file", "wallet.key", "--dry-run"];
         home.run(&[&["tx", "send", to, "5"], &key[..], more].concat())
     };
-    // About half of all X25519 public keys happen to be points of Ed25519 too; the others are
-    // refused for that.
+    // About half of all X25519 public keys are also points of Ed25519; the others are refused for
+    // not being one.
     let is_point = |key: &str| {
         let said = send(key, &[]).stderr;
         !said.contains("is not an Ed25519 public key")
     };
     let refused = "relay public key (X25519)";
-    // The relay half of the sender's own key file, as an earlier `keys show` printed it.
+    // Relay half of the sender's own key file, as printed by an earlier `keys show`.
     let mut number = 0;
     let mut point = |kind: &str| loop {
         let file = format!("{kind}{number}.key");
@@ -124,7 +124,7 @@ fn refuses_to_send_to_public_keys_of_relays() {
     let (wallet, own) = point("account");
     home.run(&["tx", "send", &own, "5", "--key-file", &wallet])
         .fails(2, &[refused, "the sender's own secret"]);
-    // The configured relay key.
+    // Configured relay key.
     let (relay, relay_key) = point("relay");
     home.file(
         "relay.toml",
@@ -132,7 +132,7 @@ fn refuses_to_send_to_public_keys_of_relays() {
     );
     send(&relay_key, &["--config", "relay.toml"]).fails(2, &[refused, "configured relay key"]);
     send(&relay_key, &["--config", "relay.toml", "--force"]).fails(1, &["no node is running"]);
-    // That of the running node, and of its peer.
+    // Relay keys of the running node and of its peer.
     let (peer, peer_key) = point("relay");
     let node = run(&home, &["--relay-secret-key-file", &relay]);
     let other = Home::new("txrelaypeer");
@@ -230,7 +230,7 @@ fn a_node_without_a_chain_says_so_and_where_one_comes_from() {
         .fails(1, &["no transaction", "was found"]);
     home.run(&["block", "show", NO_KEY])
         .fails(1, &["was not found here or at any peer"]);
-    // Somebody waits for a transaction, which does not hold up the stop of the node.
+    // A command that waits for a transaction does not delay the shutdown of the node.
     let mut waits = home.command(&["tx", "status", NO_KEY, "--wait", "30"]);
     let mut waits = waits
         .stdout(Stdio::null())

@@ -1,4 +1,4 @@
-//! The files of a chain: lost, damaged, moved and taken over, with real processes.
+//! Chain files: lost, damaged, moved and imported, with real processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::node::Node;
 
 const RUN: [&str; 3] = ["run", "--config", "node.toml"];
 
-/// A home with a validator's key and configuration, and no chain.
+/// Creates a home with a validator's key and configuration, but without a chain.
 fn validator_home(name: &str) -> (Home, String) {
     let home = Home::new(name);
     let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
@@ -24,7 +24,7 @@ fn validator_home(name: &str) -> (Home, String) {
     (home, key)
 }
 
-/// The text at this place in JSON.
+/// Returns the text at this JSON pointer.
 fn text(value: &Value, place: &str) -> String {
     value
         .pointer(place)
@@ -43,7 +43,7 @@ fn height(home: &Home) -> u64 {
     height.unwrap_or(0)
 }
 
-/// Runs the validator until the chain has this height; returns the head.
+/// Runs the validator until the chain has this height; returns the head's id.
 fn run_to_height(home: &Home, wanted: u64) -> String {
     let node = Node::start(home, &RUN);
     until("blocks are made", || height(home) >= wanted);
@@ -70,7 +70,7 @@ fn genesis(home: &Home) -> Ran {
     home.run(&["genesis", "--config", "node.toml"])
 }
 
-/// The ids of the chain from the genesis to this height, from a running node.
+/// Returns the ids of the chain from the genesis to this height, from a running node.
 fn ids(home: &Home, to: u64) -> Vec<String> {
     let block = |height: u64| {
         let shown = home.run(&["block", "show", &height.to_string(), "--json"]);
@@ -129,7 +129,7 @@ fn a_lost_chain_directory_is_recovered_from_cold_storage_and_never_begun_anew() 
     ];
     home.run(&RUN).fails(1, &refused);
     genesis(&home).fails(1, &refused);
-    // Nothing is adopted unless it is asked for.
+    // Without `--adopt` no chain is adopted.
     let found = recover(&home, &[]).json();
     assert_eq!(found["adoptable_id"], head.as_str(), "{found}");
     assert_eq!(found["adopted"], false);
@@ -139,7 +139,7 @@ fn a_lost_chain_directory_is_recovered_from_cold_storage_and_never_begun_anew() 
         (&found["adopted"], &found["journal"]),
         (&true.into(), &"missing".into())
     );
-    // What the key has signed is known again.
+    // The signing record is restored.
     let shown = home
         .run(&["chain", "show", "--config", "node.toml", "--json"])
         .json();
@@ -202,11 +202,11 @@ fn damaged_and_missing_chain_files_are_errors_until_they_are_recovered() {
         until("the chain goes on", || height(&home) > from + 1);
         assert_eq!(node.interrupt().0, Some(0));
     }
-    // What could not be read is kept.
+    // Unreadable files are kept.
     for kept in ["heads.damaged", "identity.json.damaged"] {
         assert!(dir.join(kept).exists(), "{kept}");
     }
-    // The identity alone is made again from the files beside it.
+    // A missing identity is recreated from the files beside it.
     fs::remove_file(dir.join("identity.json")).unwrap();
     run_to_height(&home, 6);
     assert!(log(&home).contains("rewrote the missing identity"));
@@ -216,7 +216,7 @@ fn damaged_and_missing_chain_files_are_errors_until_they_are_recovered() {
 fn a_block_that_a_user_stored_is_no_chain_to_resume_and_none_to_forget() {
     let (home, _) = validator_home("stored");
     run_to_height(&home, 2);
-    // Another node whose store holds the blocks, as a user may have put them there.
+    // Another node whose store holds the blocks, as if a user had stored them there.
     let (other, _) = validator_home("planted");
     let cold = home.path().join("cold");
     let import = [
@@ -230,7 +230,7 @@ fn a_block_that_a_user_stored_is_no_chain_to_resume_and_none_to_forget() {
     other
         .run(&RUN)
         .fails(1, &["refusing to begin a second chain", "holds its block"]);
-    // A node that does not validate takes no notice of them.
+    // A node that does not validate ignores them.
     let node = Node::start(
         &other,
         &[
@@ -277,7 +277,7 @@ fn files_of_the_previous_format_are_verified_and_taken_over_once() {
     let shown = home
         .run(&["chain", "show", "--config", "node.toml", "--json"])
         .json();
-    // As a former version left it: head and signing record in the state directory.
+    // Files of an earlier version: head and signing record in the state directory.
     let state = home.path().join("state/Astreum/lib-rs");
     let legacy = |head: &Value, genesis: &Value| {
         format!(
@@ -296,7 +296,7 @@ fn files_of_the_previous_format_are_verified_and_taken_over_once() {
     }
     fs::remove_dir_all(chain_dir(&home)).unwrap();
     let head_file = state.join("head_0.json");
-    // A damaged one is an error that does not lead to a second chain.
+    // A damaged head file is an error and does not lead to a second chain.
     fs::write(&head_file, "{").unwrap();
     home.run(&RUN)
         .fails(1, &["head_0.json", "damaged", "astreum chain recover"]);
@@ -310,7 +310,7 @@ fn files_of_the_previous_format_are_verified_and_taken_over_once() {
     assert_eq!(node.interrupt().0, Some(0));
     assert!(!head_file.exists() && state.join("head_0.json.migrated").exists());
     assert!(log(&home).contains("took over the chain of the previous format"));
-    // A signing record without a head is a trace of a chain, not the absence of one.
+    // A signing record without a head counts as a trace of a chain.
     fs::remove_dir_all(chain_dir(&home)).unwrap();
     let migrated = fs::read_dir(&state).unwrap().flatten();
     let mut migrated = migrated.map(|entry| entry.path());

@@ -1,4 +1,4 @@
-//! `config` and `keys`.
+//! Commands `config` and `keys`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -99,7 +99,7 @@ fn environment_of_the_surroundings_is_tolerated() {
     assert_eq!(seed["source"], "default");
     home.run(&["keys", "generate", "wallet.key", "--kind", "account"])
         .lines();
-    // It loads the configuration twice.
+    // The command loads the configuration twice.
     let to = "01".repeat(32);
     let send = ["tx", "send", &to, "5", "--key-file", "wallet.key"];
     let ran = run(&send, &[("ASTREUM_KILLS", "5")]);
@@ -172,7 +172,7 @@ fn keys_are_made_once_shown_and_kept_private() {
         .fails(2, &["open to others"]);
 }
 
-/// The public halves of the secret 07 x 32, as the Python package `cryptography` gives them.
+/// Public halves of the secret 07 x 32, from the Python package `cryptography`.
 const RELAY_HALF: &str = "13be4feaeaf204c7fd3358fc9c00721881d174278128227ec674f37f7fe97b6d";
 const ACCOUNT_HALF: &str = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
 
@@ -236,7 +236,7 @@ fn key_files_of_the_other_kind_are_refused() {
         .fails(2, &["keys generate none --kind validation"]);
 }
 
-/// Shells do not expand `~` behind `=` or in quotes, as these arguments have it.
+/// Shells do not expand `~` behind `=` or in quotes, as in these arguments.
 #[test]
 fn every_path_argument_may_start_at_the_home_directory() {
     let home = Home::new("tilde");
@@ -284,6 +284,6 @@ fn every_path_argument_may_start_at_the_home_directory() {
     let other = ["--cold-storage-path=~/other"];
     run(&[&["store", "import", "~/copy"], &other[..]].concat()).lines();
     assert!(home.path().join("other").is_dir());
-    // Nothing was made at the place that the text names without that.
+    // No file was created at the unexpanded path.
     assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
 }

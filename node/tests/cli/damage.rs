@@ -1,5 +1,5 @@
-//! Damaged, removed and replaced files of cold storage, as an operator meets them: with the commands
-//! that work without a node, and with a running one.
+//! Damaged, removed and replaced files of cold storage, with the commands that work without a node
+//! and with a running one.
 
 use core::time::Duration;
 use std::fs::{self, File};
@@ -18,14 +18,14 @@ use crate::node::{Node, QUIET, run};
 use crate::validating::{chain, validator};
 
 const COLD: [&str; 2] = ["--cold-storage-path", "cold"];
-/// Longer than anything here takes on a busy machine.
+/// Time limit of any wait, longer than needed on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn store(home: &Home, arguments: &[&str]) -> Ran {
     home.run(&[&["store"], arguments, &COLD].concat())
 }
 
-/// Four pairs of level 1 with twenty atoms each.
+/// Creates four pairs of level 1 with twenty atoms each.
 fn filled(home: &Home) -> Vec<AtomId> {
     let options = ColdOptions {
         level_size_bytes: 10 << 20,
@@ -71,7 +71,7 @@ fn a_merge_keeps_intact_data_beside_a_damaged_index() {
     fs::write(level_1.join("1_index"), b"").unwrap();
     let verified = store(&home, &["verify"]);
     assert_eq!(verified.code, 1, "{verified:?}");
-    // Read without the index, all of them are intact.
+    // Read without the index, all atoms are intact.
     assert!(
         verified.text().contains("80 atoms, 0 damaged"),
         "{verified:?}"
@@ -84,7 +84,7 @@ fn a_merge_keeps_intact_data_beside_a_damaged_index() {
         merged.text().contains("set aside       incident 1"),
         "{merged:?}"
     );
-    // Reported until it is cleared.
+    // The incident is reported until it is cleared.
     for _ in 0..2 {
         let verified = store(&home, &["verify"]);
         assert_eq!(verified.code, 1, "{verified:?}");
@@ -141,7 +141,7 @@ fn a_running_node_repairs_by_itself_and_reports_until_it_is_cleared() {
         .filter(|id| home.run(&["get", &id.to_string()]).code != 0)
         .collect();
     assert_eq!(missing.len(), 1, "{missing:?}");
-    // While the node runs, it is asked.
+    // The running node holds the directory, so the command queries it.
     let listed = store(&home, &["damaged", "--json"]).json();
     let incidents = listed["set_aside"].as_array().unwrap();
     let total = |name: &str| -> u64 { incidents.iter().map(|it| it[name].as_u64().unwrap()).sum() };
@@ -175,7 +175,7 @@ fn a_running_node_repairs_by_itself_and_reports_until_it_is_cleared() {
 
 type Change = fn(&Path);
 
-/// Ways to take the directory of a running node away.
+/// Ways to replace the directory of a running node.
 const REPLACED: [(&str, Change); 3] = [
     ("removed and created again", |cold| {
         fs::remove_dir_all(cold).unwrap();
@@ -205,7 +205,7 @@ fn a_node_whose_directory_was_replaced_refuses_writes_and_keeps_others_out() {
         assert!(problems(&home).contains("refuses writes"), "{name}");
         let status = home.run(&["status"]);
         assert!(status.text().contains("is refused"), "{name}: {status:?}");
-        // A second node does not get the path, whatever is there now.
+        // A second node cannot use the path, whatever is there now.
         let other = Home::new("dmg-other");
         let cold = home.path().join("cold");
         let second = other.run(
@@ -216,11 +216,11 @@ fn a_node_whose_directory_was_replaced_refuses_writes_and_keeps_others_out() {
             .concat(),
         );
         second.fails(1, &["another process has"]);
-        // What it holds is still served.
+        // Atoms that it holds are still served.
         let got = home.run(&["get", &first, "--list", "--raw"]);
         assert_eq!(got.text(), "first", "{name}");
         assert_eq!(node.interrupt().0, Some(0), "{name}");
-        // A start finds the directory as it is now.
+        // The next start uses the current directory.
         let node = run(&home, &COLD);
         home.run(&["put", "b"]).lines();
         assert_eq!(problems(&home), "[]", "{name}");
@@ -228,8 +228,8 @@ fn a_node_whose_directory_was_replaced_refuses_writes_and_keeps_others_out() {
     }
 }
 
-/// A directory that cannot be written to, whatever the reason: here a directory has the name of the
-/// file that is written to find out.
+/// A directory that is not writable, for any reason: here a directory has the name of the file that
+/// tests whether it is.
 #[test]
 fn a_start_reports_a_disk_that_refuses_writes_until_it_takes_them() {
     let home = Home::new("dmg-refuses");
@@ -244,7 +244,7 @@ fn a_start_reports_a_disk_that_refuses_writes_until_it_takes_them() {
     assert_eq!(status["durable"], false, "{status}");
     assert_eq!(status["refuses_writes"], true, "{status}");
     assert!(problems(&home).contains("refuses writes"));
-    // Nothing is put meanwhile.
+    // No atom is put in the meantime.
     fs::remove_dir(home.path().join("cold/probe.tmp")).unwrap();
     eventually("writes are taken again", || problems(&home) == "[]");
     let status = home.run(&["status", "--json"]).json();
@@ -252,7 +252,7 @@ fn a_start_reports_a_disk_that_refuses_writes_until_it_takes_them() {
     assert_eq!(node.interrupt().0, Some(0));
 }
 
-/// A block that would be lost is not announced, and nothing is built on it.
+/// A block that would be lost is not announced, and no block is built on it.
 #[test]
 fn a_validator_whose_directory_was_replaced_makes_no_more_blocks() {
     let (home, ..) = chain("dmg-producer");
@@ -274,7 +274,7 @@ fn a_validator_whose_directory_was_replaced_makes_no_more_blocks() {
     let (before, _) = made();
     home.file("a", "text");
     home.run(&["put", "a"]).fails(1, &["was replaced"]);
-    // As long as it stores the same block, there is no other.
+    // While it retries to store this block, it produces no other.
     assert_eq!(made().0, before);
     assert!(made().1.contains("stor"));
     assert_eq!(fs::read_dir(&cold).unwrap().count(), 0);
@@ -382,8 +382,8 @@ fn the_state_directory_is_private_wherever_logs_and_socket_are() {
     }
 }
 
-/// A mapped file that is cut under a running node: whatever is read, the process does not die by a
-/// signal. It answers, or stops with a message and exit code 1.
+/// A mapped file is truncated under a running node: a read never kills the process by a signal. The
+/// node answers, or stops with a message and exit code 1.
 #[test]
 fn a_truncated_file_ends_in_an_answer_or_a_message() {
     let home = Home::new("dmg-sigbus");
@@ -435,7 +435,7 @@ fn a_truncated_file_ends_in_an_answer_or_a_message() {
         );
         assert!(said.contains("_data"), "{said}");
     }
-    // The next start reports the loss, and takes writes.
+    // The next start reports the loss, and accepts writes.
     let node = run(&home, &COLD);
     eventually("it is repaired", || problems(&home).contains("set aside"));
     home.file("a", "first");
@@ -482,7 +482,7 @@ fn a_damaged_format_file_is_told_from_a_newer_version() {
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &flipped).unwrap();
-        // Not a process for each: the text is the same.
+        // No separate process for each: the text is the same.
         let error = ColdStore::open_to_read(&home.path().join("cold"), true).unwrap_err();
         let text = error.to_string();
         assert!(
@@ -499,7 +499,7 @@ fn a_damaged_format_file_is_told_from_a_newer_version() {
     }
     fs::write(&path, "astreum cold storage 2\n").unwrap();
     store(&home, &["stat"]).fails(1, &["use a newer version"]);
-    // The advice works.
+    // The advice in the message works.
     fs::remove_file(&path).unwrap();
     assert_eq!(store(&home, &["verify"]).lines(), ["80 atoms, 0 damaged"]);
     let node = run(&home, &COLD);
@@ -507,7 +507,7 @@ fn a_damaged_format_file_is_told_from_a_newer_version() {
     assert_eq!(fs::read(&path).unwrap(), whole);
 }
 
-/// The limit of `put` is checked before anything is read.
+/// The limit of `put` is checked before any data is read.
 #[test]
 fn put_checks_the_size_first() {
     let home = Home::new("dmg-put");
@@ -527,7 +527,7 @@ fn put_checks_the_size_first() {
     assert!(finish(command, b"").text().contains("at most 1 GiB"));
 }
 
-/// Whatever has a rotated name in the log directory, the node has a log.
+/// The node has a log, whatever entry has the name of a rotated file.
 #[test]
 fn an_entry_in_the_log_directory_does_not_turn_the_log_off() {
     for day in 1..=8 {
@@ -562,13 +562,13 @@ fn a_node_without_a_log_says_so_in_its_status() {
     assert_eq!(node.interrupt().0, Some(0));
 }
 
-/// A node that is started while the last one stops has a log from its first line on.
+/// A node that starts while the previous one stops has a log from its first line on.
 #[test]
 fn a_start_right_after_a_stop_has_a_log() {
     let home = Home::new("dmg-restart");
     let first = run(&home, &["--log-dir", "logs"]);
     first.signal();
-    // The socket may still be taken, so this one has its own.
+    // The socket may still be in use, so this node uses another.
     let second = run(
         &home,
         &["--log-dir", "logs", "--control-socket", "second.sock"],

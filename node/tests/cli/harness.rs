@@ -1,14 +1,14 @@
-//! A user with a home of their own.
+//! Test harness: a user with a home directory.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A scratch directory that is the home and the working directory of every command run in it.
+/// Temporary directory that is the home and the working directory of every command run in it.
 pub(crate) struct Home(PathBuf);
 
-/// What a command did.
+/// Result of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -17,26 +17,26 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Its stdout as text.
+    /// Returns stdout as text.
     pub(crate) fn text(&self) -> &str {
         core::str::from_utf8(&self.stdout).unwrap()
     }
 
-    /// Its stdout, line by line, if it succeeded.
+    /// Returns the lines of stdout; fails if the command did.
     #[track_caller]
     pub(crate) fn lines(&self) -> Vec<&str> {
         assert_eq!(self.code, 0, "{self:?}");
         self.text().lines().collect()
     }
 
-    /// Its stdout as JSON, if it succeeded.
+    /// Returns stdout as JSON; fails if the command did.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{self:?}");
         serde_json::from_slice(&self.stdout).unwrap()
     }
 
-    /// Checks that it failed with this code and said all of this on stderr.
+    /// Checks that the command failed with this code, and that stderr contains all these texts.
     #[track_caller]
     pub(crate) fn fails(&self, code: i32, said: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
@@ -48,7 +48,7 @@ impl Ran {
 
 impl Home {
     pub(crate) fn new(name: &str) -> Self {
-        // Short: the path of a Unix socket has about a hundred bytes.
+        // Short, because the path of a Unix socket is limited to about a hundred bytes.
         let path = std::env::temp_dir().join(format!("ast-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
@@ -65,7 +65,7 @@ impl Home {
         path
     }
 
-    /// The socket that commands in this home look for.
+    /// Returns the default socket of commands in this home.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.0.join("state/Astreum/lib-rs/control.sock")
     }
@@ -105,7 +105,7 @@ pub(crate) fn finish(mut command: Command, input: &[u8]) -> Ran {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // On a thread: the child may answer before it has read everything, or never read it.
+    // On a separate thread: the child may answer before it has read all input, or never read it.
     let feeder = std::thread::spawn(move || {
         let _ = stdin.write_all(&input);
     });

@@ -1,4 +1,4 @@
-//! `eval`, `parse`, `repl` and `conform`.
+//! Commands `eval`, `parse`, `repl` and `conform`.
 
 use crate::harness::{Home, finish};
 
@@ -29,7 +29,7 @@ fn a_file_is_evaluated_in_order_in_one_environment() {
     let ran = home.run(&["eval", "program"]);
     assert_eq!(ran.lines().last(), Some(&"3"));
     assert_eq!(home.run(&["eval", "--file", "program"]).stdout, ran.stdout);
-    // A file is not in the way of an expression of the same name.
+    // A file does not hide an expression of the same name.
     home.file("five", "5");
     assert_eq!(home.run(&["eval", "five"]).lines(), ["5"]);
     home.run(&["eval", "--expr", "five"]).fails(1, &[]);
@@ -170,7 +170,7 @@ fn deep_nesting_is_no_problem_for_any_command() {
     let open = "(".repeat(1_000_000);
     home.run_with(&["eval", "-"], open.as_bytes())
         .fails(1, &["expected ')'"]);
-    // A result or a clean error, but an answer.
+    // A result or an error, but always an answer.
     let ran = home.run_with(&["eval", "-", "--json"], deep.as_bytes());
     assert!(ran.code <= 1 && !ran.stdout.is_empty(), "{}", ran.stderr);
 }
@@ -374,7 +374,7 @@ fn a_call_of_an_unbound_symbol_is_exit_code_1() {
     );
     home.run_with(&["repl"], program.as_bytes())
         .fails(1, &["stdin:2:6: eval: unbound symbol 'int.ad'"]);
-    // Not in the position of a call it is an item like others, but it is reported.
+    // Outside the position of a call it is an ordinary item, but it is reported.
     let ran = home.run(&["eval", "(nope 2)"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
@@ -523,7 +523,7 @@ fn characters_that_are_not_visible_are_escaped_in_all_output() {
         .run_with(&["parse", "-", "--json"], symbol.as_bytes())
         .json();
     assert_eq!(json["sym"], symbol);
-    // As JSON a program reads back what a peer named.
+    // JSON output reads back as the exact symbol, and `:env` prints it with escapes.
     let env = home.run_with(&["repl"], format!("(5 {symbol} def)\n:env\n").as_bytes());
     assert!(env.text().contains("\\x1b[2J\\xe2\\x80\\xae"), "{env:?}");
 }
@@ -593,7 +593,7 @@ fn scripts_print_what_they_are_asked_to() {
 #[test]
 fn a_repl_takes_linear_time_in_the_lines_of_an_expression() {
     let home = Home::new("linear");
-    // Looked through again for each line this is 2 * 10^10 characters, minutes of work.
+    // Scanning all text again for each line would be 2 * 10^10 characters, minutes of work.
     let lines = 200_000;
     let program = format!("(\n{})\n", "1\n".repeat(lines));
     let ran = home.run_with(&["repl"], program.as_bytes());

@@ -1,4 +1,4 @@
-//! The command line, driven as a user drives it: the real binary, its output and its exit codes.
+//! Tests of the command line with the real binary, its output and its exit codes.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that panics has failed, and says where"

@@ -1,4 +1,4 @@
-//! `run`: the node itself, from its first line to its last.
+//! Command `run`: the node from its first line to its last.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use crate::harness::Home;
 
-/// A node that runs until it is stopped.
+/// Running node, stopped on drop.
 pub(crate) struct Node {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -42,7 +42,7 @@ impl Node {
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     }
 
-    /// Stops it as Ctrl-C does; its exit code and the rest of its stdout.
+    /// Stops the node like Ctrl-C; returns its exit code and the rest of its stdout.
     pub(crate) fn interrupt(mut self) -> (Option<i32>, String) {
         self.signal();
         let mut rest = String::new();
@@ -64,7 +64,7 @@ pub(crate) fn run(home: &Home, more: &[&str]) -> Node {
     Node::start(home, &[&["run"], &QUIET[..], more].concat())
 }
 
-/// The only `node.log` below the home's state directory.
+/// Returns the only `node.log` below the home's state directory.
 fn log_file(home: &Home) -> PathBuf {
     let logs = home.path().join("state/Astreum/lib-rs/logs");
     let mut entries = fs::read_dir(logs).unwrap();
@@ -93,7 +93,7 @@ fn a_node_starts_answers_and_stops() {
         "some text"
     );
     assert_eq!(home.run(&["peers"]).lines(), ["no peers"]);
-    // The same home again: refused, and the first one goes on.
+    // A second node in the same home is refused, and the first one continues.
     home.run(&[&["run"], &QUIET[..]].concat())
         .fails(1, &["another node already runs"]);
     assert_eq!(home.run(&["status", "--json"]).json()["public_key"], key);
@@ -190,8 +190,8 @@ fn a_port_that_is_taken_is_an_error_if_it_was_asked_for() {
 #[test]
 fn a_second_node_with_the_defaults_finds_a_port_of_its_own() {
     let (one, two) = (Home::new("one"), Home::new("two"));
-    // Whoever is first has 52780, here or elsewhere on this machine; the other does without, even
-    // when both start at once.
+    // The first node to bind 52780, here or elsewhere on this machine, gets it; the other continues
+    // without it, even if both start at once.
     let (first, second) = std::thread::scope(|scope| {
         let first = scope.spawn(|| Node::start(&one, &["--default-seed", "none"]));
         let second = Node::start(&two, &["--default-seed", "none"]);
@@ -223,7 +223,7 @@ fn a_log_that_cannot_be_written_stops_nothing() {
         complaint.contains("cannot write the log in in-the-way"),
         "{complaint}"
     );
-    // It is up as soon as its socket answers.
+    // The node is ready as soon as its socket answers.
     let answered = (0..200).any(|_| {
         std::thread::sleep(core::time::Duration::from_millis(50));
         home.run(&["status"]).code == 0
@@ -237,7 +237,7 @@ fn a_log_that_cannot_be_written_stops_nothing() {
 fn a_signal_that_comes_twice_at_once_still_stops_it_gracefully() {
     let home = Home::new("twice");
     let node = run(&home, &[]);
-    // As `timeout` does: the process, then its group.
+    // Like `timeout`: signals the process, then its group.
     node.signal();
     assert_eq!(node.interrupt(), (Some(0), String::new()));
     assert!(!home.control_socket().exists());

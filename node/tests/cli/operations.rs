@@ -1,4 +1,4 @@
-//! What an operator does with a validator, as `docs/operating.md` describes it, with real processes.
+//! Operations on a validator as described in `docs/operating.md`, with real processes.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -15,7 +15,7 @@ use crate::harness::{Home, Ran};
 use crate::node::Node;
 
 const RUN: [&str; 3] = ["run", "--config", "node.toml"];
-/// The longest wait for anything here: a validator listens for up to half a minute before it signs.
+/// Time limit of any wait: a validator listens for up to half a minute before it signs.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn within_patience(what: &str, home: &Home, mut is_so: impl FnMut() -> bool) {
@@ -28,7 +28,8 @@ fn within_patience(what: &str, home: &Home, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A home with the key `validator.key` and a configuration that names it; its public key.
+/// Creates a home with the key `validator.key` and a configuration that names it; returns the home
+/// and the public key.
 fn validator_home(name: &str) -> (Home, String) {
     let home = Home::new(name);
     let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
@@ -41,7 +42,7 @@ fn validator_home(name: &str) -> (Home, String) {
     (home, key)
 }
 
-/// A home of a node that follows the chain.
+/// Creates a home of a node that follows the chain.
 fn follower_home(name: &str) -> Home {
     let home = Home::new(name);
     home.file(
@@ -61,14 +62,14 @@ fn height(home: &Home) -> u64 {
     height.unwrap_or(0)
 }
 
-/// Where this running node is reached on this machine.
+/// Returns the loopback address of the running node.
 fn address(home: &Home) -> String {
     let status = status(home);
     let listens = status.get("listen_address").and_then(Value::as_str);
     listens.unwrap().replace("0.0.0.0", "127.0.0.1")
 }
 
-/// Starts a node that has another one for its seed.
+/// Starts a node with another one as its seed.
 fn start_with_seed(home: &Home, seed: &str, more: &[&str]) -> Node {
     Node::start(
         home,
@@ -116,11 +117,11 @@ fn a_key_that_moved_to_another_machine_and_back_validates_again() {
     within_patience("A makes blocks", &a, || height(&a) >= 2);
     let node_b = start_with_seed(&b, &address(&a), &[]);
     within_patience("B follows", &b, || height(&b) >= 2);
-    // The validator of A is stopped, B gets the key.
+    // The validator on A stops, and its key moves to B.
     let from = height(&b);
     assert_eq!(node_a.interrupt().0, Some(0));
     assert_eq!(node_b.interrupt().0, Some(0));
-    // The old one goes on without it: it may be the only one that has all of the state.
+    // A continues without the key: it may be the only node with the whole state.
     a.file(
         "follower.toml",
         fs::read(b.path().join("node.toml")).unwrap(),
@@ -134,7 +135,7 @@ fn a_key_that_moved_to_another_machine_and_back_validates_again() {
     assert!(made_by_b >= from + 5);
     assert_eq!(node_b.interrupt().0, Some(0));
     assert_eq!(node_a.interrupt().0, Some(0));
-    // And back: B follows again, without the key.
+    // The key moves back, and B follows without it.
     let node_b = Node::start(&b, &RUN);
     let node_a = start_with_seed(&a, &address(&b), &[]);
     within_patience("A makes blocks again", &a, || {
@@ -161,7 +162,7 @@ fn a_validator_that_is_restored_from_a_backup_signs_later_blocks_only() {
     within_patience("A makes blocks", &a, || height(&a) >= 2);
     assert_eq!(node_a.interrupt().0, Some(0));
     copy_dir(a.path().join("cold"), a.path().join("backup"));
-    // More blocks than the backup knows, which B has.
+    // Produces blocks after the backup, which B has.
     let node_a = Node::start(&a, &RUN);
     let node_b = start_with_seed(&b, &address(&a), &[]);
     within_patience("B follows", &b, || height(&b) >= 7);
@@ -174,7 +175,7 @@ fn a_validator_that_is_restored_from_a_backup_signs_later_blocks_only() {
     within_patience("A makes blocks again", &a, || {
         status(&a)["validator"]["blocks_made"].as_u64().unwrap() >= 2
     });
-    // On the blocks since the backup, none of which it has signed a second time.
+    // It builds on the blocks since the backup, and has signed none of them a second time.
     assert_eq!(
         block_id(&a, known),
         Some(head.clone()),
@@ -196,7 +197,7 @@ fn a_full_cold_storage_halts_production_visibly_until_it_may_take_more() {
     within_patience("blocks are made", &home, || height(&home) >= 14);
     let used = status(&home)["counters"]["cold_bytes"].as_u64().unwrap();
     assert_eq!(node.interrupt().0, Some(0));
-    // Room for a few blocks more.
+    // Leaves room for a few more blocks.
     let limit = (used + 12_000).to_string();
     let limited = [&RUN[..], &["--cold-storage-limit", &limit]].concat();
     let node = Node::start(&home, &limited);
@@ -238,7 +239,7 @@ fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
     let node = Node::start(&home, &RUN);
     within_patience("blocks are made", &home, || height(&home) >= 2);
     assert_eq!(node.interrupt().0, Some(0));
-    // A validator without a stake takes transactions, and never has a turn.
+    // A validator without a stake accepts transactions, but never has a slot.
     let idle = [&RUN[..], &["--validation-secret-key-file", "other.key"]].concat();
     let state = |id: &str| home.run(&["tx", "status", id, "--json"]).json();
     let node = Node::start(&home, &idle);
@@ -256,7 +257,7 @@ fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
     let id = sent["id"].as_str().unwrap().to_owned();
     within_patience("it is ready", &home, || state(&id)["state"] == "pending");
     assert_eq!(state(&id)["pool_place"], 1);
-    // Killed, as by a power cut: nothing is saved at the end.
+    // Killed, like in a power loss: nothing is saved at the end.
     drop(node);
     let node = Node::start(&home, &idle);
     within_patience("it is ready again", &home, || {
@@ -272,7 +273,7 @@ fn a_transaction_survives_the_crash_of_the_validator_that_holds_it() {
     assert_eq!(node.interrupt().0, Some(0));
 }
 
-/// A node that stops while a transaction is waited for.
+/// Handler of a node that stops while a client waits for a transaction.
 struct Stopping(AtomicUsize);
 
 impl Handler for Stopping {
@@ -302,7 +303,7 @@ fn a_wait_tells_a_timeout_from_a_node_that_stopped() {
     let id = "ab".repeat(32);
     home.run(&["tx", "status", &id, "--wait", "1"])
         .fails(1, &["timed out waiting for inclusion"]);
-    // The first answer of a node that stops, and a later one.
+    // Covers a node that stops at the first answer and at a later one.
     for seconds in ["1", "100"] {
         let lost = home.run(&["tx", "status", &id, "--wait", seconds]);
         lost.fails(1, &["lost the connection", "state unknown", "tx status"]);
@@ -331,7 +332,7 @@ fn a_fork_that_is_too_deep_waits_for_the_operator_and_the_decision_lasts() {
     ];
     a.run(&genesis).lines();
     copy_dir(a.path().join("cold"), b.path().join("cold"));
-    // Each makes its turns on a branch of its own.
+    // Each node produces blocks on a separate branch.
     let deep = ["--max-reorg-depth", "2"];
     let node_a = Node::start(&a, &[&RUN[..], &deep].concat());
     let node_b = Node::start(&b, &[&RUN[..], &deep].concat());

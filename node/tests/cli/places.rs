@@ -1,4 +1,4 @@
-//! What a node says where it is started in an unusual way, or in an unusual place.
+//! Messages of a node that is started in an unusual way or place.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::harness::{Home, finish};
 use crate::node::{Node, QUIET, run};
 
-/// The lines of a greeting that are to be typed.
+/// Returns the commands that a greeting suggests.
 fn commands(node: &Node) -> Vec<String> {
     let lines = node.greeting.lines();
     let after = lines.skip_while(|line| !line.starts_with("Try in"));
@@ -53,7 +53,7 @@ fn a_validator_without_cold_storage_needs_a_chain_directory_and_is_warned() {
     let log = fs::read_dir(logs).unwrap().next().unwrap().unwrap().path();
     let log = fs::read_to_string(log.join("node.log")).unwrap();
     assert!(log.contains(r#""level":"WARNING""#) && log.contains("set cold_storage_path"));
-    // On the console too, before anything else that can go wrong.
+    // The warning is on the console too, before any error that can follow.
     home.file("in-the-way", "");
     let broken = [
         "run",
@@ -152,7 +152,7 @@ fn peers_connect_waits_for_the_answer() {
         (&peers["address"], &peers["public_key"]),
         (&address.into(), &key)
     );
-    // Nobody listens there.
+    // An address without a listener.
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = nobody.local_addr().unwrap().to_string();
     two.run(&["peers", "--connect", &nobody])

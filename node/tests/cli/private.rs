@@ -1,4 +1,5 @@
-//! What a node keeps to itself, and how it ends when its terminal does.
+//! Confidentiality of a node's secrets, robustness of its control socket, and shutdown with its
+//! terminal.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::harness::{Home, finish};
 use crate::node::{QUIET, run};
 
-/// Everything below `path`, the names of files among it.
+/// Collects the contents of all files below `path`, and their names.
 fn contents(path: &Path, into: &mut Vec<u8>) {
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
@@ -25,11 +26,11 @@ fn contents(path: &Path, into: &mut Vec<u8>) {
     }
 }
 
-/// The ways to write some bytes down.
+/// Returns the encodings in which some bytes could appear.
 fn spellings(secret: &[u8; 32]) -> Vec<(&'static str, Vec<u8>)> {
     let lower: String = hex(secret).chars().take(24).collect();
     let upper = lower.to_uppercase();
-    // As `Debug` and a JSON array write it, with and without spaces; eight bytes say enough.
+    // Form of `Debug` and of a JSON array, with and without spaces; eight bytes are enough.
     let list = |between: &str| {
         let few: Vec<String> = secret[..8].iter().map(u8::to_string).collect();
         few.join(between).into_bytes()
@@ -51,13 +52,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A secret that nobody has by chance.
+/// Returns a secret that does not occur by chance.
 fn secret(purpose: &str) -> [u8; 32] {
     blake3::derive_key("astreum test secrets", purpose.as_bytes())
 }
 
-/// A whole run, with secrets given in each way there is: they are in no output, no log, no reply,
-/// no state and no error.
+/// A complete run with secrets given in every supported way: they appear in no output, log, reply,
+/// state or error.
 #[test]
 fn secrets_come_out_nowhere() {
     let home = Home::new("private");
@@ -121,7 +122,7 @@ fn secrets_come_out_nowhere() {
         }
         said.extend(stop(child, Signal::INT));
     }
-    // Wrong in every way that a secret can be.
+    // Malformed in every way that a secret can be.
     for broken in [
         hex(&relay)[..62].to_owned(),
         hex(&relay) + "00",
@@ -135,7 +136,7 @@ fn secrets_come_out_nowhere() {
         ] {
             let ran = home.run(arguments);
             assert_eq!(ran.code, 2, "{ran:?}");
-            // What somebody types as an option that does not exist is theirs to see again.
+            // The text of an unknown option may be shown to its user.
             if arguments[1] != "--relay-secret-keyy" {
                 said.extend(ran.stdout);
                 said.extend(ran.stderr.into_bytes());
@@ -191,7 +192,7 @@ fn holds(haystack: &[u8], needle: &[u8]) -> bool {
         .any(|window| window == needle)
 }
 
-/// Starts a node whose outputs are kept; the first lines of its stdout.
+/// Starts a node with captured outputs; returns it and the first lines of its stdout.
 fn start(mut command: Command) -> (Child, String) {
     command
         .stdin(Stdio::null())
@@ -211,7 +212,7 @@ fn start(mut command: Command) -> (Child, String) {
     (child, greeting)
 }
 
-/// Stops it with a signal that it is to obey gracefully; everything that it still said.
+/// Stops the node with a signal that it must handle gracefully; returns the rest of its output.
 fn stop(mut child: Child, signal: Signal) -> Vec<u8> {
     kill_process(pid(&child), signal).unwrap();
     let mut said = Vec::new();
@@ -225,7 +226,7 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
 }
 
-/// What the control socket says to these bytes, after which nothing more comes.
+/// Sends these bytes to the control socket and closes the sending side; returns the answer.
 fn ask(socket: &Path, bytes: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(bytes).unwrap();
@@ -235,9 +236,8 @@ fn ask(socket: &Path, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// However much the user would like one.
 #[cfg(target_os = "linux")]
-/// A node that a shell starts after it has done this.
+/// Returns a command that runs `first` in a shell and then starts a node.
 fn after(home: &Home, first: &str) -> Command {
     let program = env!("CARGO_BIN_EXE_astreum");
     let script = format!("{first}; exec {program} run --incoming-port 0 --default-seed none");
@@ -250,6 +250,7 @@ fn after(home: &Home, first: &str) -> Command {
     command
 }
 
+/// No core file is written even if the user's limits allow one.
 #[test]
 fn a_node_that_crashes_leaves_no_core() {
     let home = Home::new("core");
@@ -290,8 +291,8 @@ fn a_node_that_is_started_to_outlive_its_terminal_does() {
     stop(child, Signal::TERM);
 }
 
-/// Whatever is written to the control socket, each line gets one line back, or the connection ends;
-/// and the node goes on.
+/// Any bytes sent to the control socket: each line gets one line back, or the connection ends; the
+/// node continues.
 #[test]
 fn the_control_socket_takes_any_bytes() {
     let home = Home::new("socket");
@@ -377,7 +378,7 @@ fn the_control_socket_takes_any_bytes() {
     assert_eq!(node.interrupt().0, Some(0));
 }
 
-/// Scripts that are none: what is wrong, where, and what to do.
+/// Invalid scripts: the error states the cause, the place and the remedy.
 #[test]
 fn a_script_that_is_none_is_explained() {
     let home = Home::new("scripts");

@@ -1,4 +1,5 @@
-//! `put`, `get`, `status`, `peers` and `eval --node` over a control socket with atoms behind it.
+//! Commands `put`, `get`, `status`, `peers` and `eval --node` over a control socket with a store of
+//! atoms.
 
 use core::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::harness::Home;
 
-/// Answers as a node does that has no peers; replies to lists are short, so that they are joined.
+/// Handler that answers like a node without peers; replies to lists are short, so that they have to
+/// be joined.
 #[derive(Default)]
 struct Atoms {
     atoms: Mutex<MemoryStore>,
@@ -177,7 +179,7 @@ fn get_writes_into_a_pipe_or_a_device_and_never_replaces_one() {
     let id = atoms.atoms.lock().unwrap().insert(Atom::bytes(*b"hello"));
     let id = id.to_string();
     assert_eq!(home.run(&["get", &id, "-o", "/dev/stdout"]).text(), "hello");
-    // A device of our own would need root; a pipe is as special.
+    // Creating a device would need root; a pipe is special in the same way.
     let pipe = home.path().join("pipe");
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -188,7 +190,7 @@ fn get_writes_into_a_pipe_or_a_device_and_never_replaces_one() {
     home.run(&["get", &id, "-o", "pipe"]).lines();
     assert_eq!(read.join().unwrap(), b"hello");
     assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
-    // A link stays a link, and its file gets the content.
+    // A link stays a link, and its target gets the content.
     let file = home.file("file", "before");
     std::os::unix::fs::symlink("file", home.path().join("link")).unwrap();
     home.run(&["get", &id, "-o", "link"]).lines();

@@ -1,4 +1,4 @@
-//! `astreum store`: cold storage looked at and tidied up without a node.
+//! Command `astreum store`: inspection and maintenance of cold storage without a node.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn store(home: &Home, arguments: &[&str]) -> Ran {
     home.run(&[&["store"], arguments, &COLD].concat())
 }
 
-/// A store of ten atoms in a pair and ten in the journal.
+/// Creates a store of ten atoms in a pair and ten in the journal.
 fn filled(home: &Home) {
     let options = ColdOptions {
         level_size_bytes: 10 << 20,
@@ -80,7 +80,7 @@ fn a_write_that_a_crash_cut_off_is_no_damage_and_a_flipped_byte_is() {
 fn collating_and_merging_say_how_far_they_are() {
     let home = Home::new("store-merge");
     filled(&home);
-    // Past its size are both level 0 and level 1.
+    // Both level 0 and level 1 exceed their size.
     let merged = store(&home, &["merge", "--cold-storage-level-size", "1"]);
     assert!(
         merged.stderr.contains("merging: 10 of 10 atoms"),

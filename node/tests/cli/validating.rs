@@ -1,4 +1,4 @@
-//! A chain of one's own: from its first block to a transfer that somebody else can check.
+//! Validation of a new chain: from its genesis to a transfer with a verifiable proof.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use crate::chain::{until, with_wallet};
 use crate::harness::{Home, Ran};
 use crate::node::{Node, run};
 
-/// A home with a validator's key and wallet, and a chain in which the validator has a million and
-/// storage costs something.
+/// Creates a home with a validator's key and wallet, and a chain in which the validator has a
+/// million and storage has a price.
 pub(crate) fn chain(name: &str) -> (Home, String, String) {
     let (home, wallet) = with_wallet(name);
     let made = home.run(&["keys", "generate", "validator.key", "--kind", "validation"]);
@@ -46,7 +46,7 @@ fn account(home: &Home, account: &str) -> Value {
     home.run(&["account", "show", account, "--json"]).json()
 }
 
-/// The text at this place in JSON.
+/// Returns the text at this JSON pointer.
 fn text<'v>(value: &'v Value, place: &str) -> &'v str {
     value.pointer(place).and_then(Value::as_str).unwrap()
 }
@@ -96,7 +96,8 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     );
     assert_eq!(sent["sender"], validator_key.as_str());
     assert_eq!(account(&home, &wallet)["balance"], "1000");
-    // What it costs is on the block's price: something, and below what was said.
+    // The cost of storage depends on the block's price: it is positive, and at most the stated
+    // maximum.
     let storage: u64 = sent["storage"].as_str().unwrap().parse().unwrap();
     assert!(storage > 1, "{sent}");
 
@@ -142,9 +143,9 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
         "{genesis:?}"
     );
 
-    // The very same transaction is not applied again; it is not even sent.
+    // The same transaction is not applied again; it is not even sent.
     send(&home, &wallet, "1_000", &more).fails(1, &["in block", "already", "another counter"]);
-    // The wallet has 1,000 and wants to send all of it: the fee is missing.
+    // The wallet has 1,000 and tries to send all of it, so it cannot pay the fee.
     let from_wallet = ["--key-file", "wallet.key"];
     let broke = send(&home, &validator_key, "1_000", &from_wallet);
     broke.fails(
@@ -165,7 +166,7 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     send(&home, &wallet, "1", &["--chain-id", "9"])
         .fails(1, &["is for chain 9", "follows chain 0"]);
 
-    // A first stake must be worth keeping.
+    // A first stake must not be too small.
     let nothing = [&from_wallet[..], &["--data", "00"]].concat();
     send(&home, "treasury", "0", &nothing)
         .fails(1, &["a first stake of 0 is too small", "at least 1"]);
@@ -188,7 +189,7 @@ fn a_transfer_gets_into_a_block_and_is_proven_without_a_node() {
     verify(&home, &proof, &absent, &wallet);
 }
 
-/// Checks the proofs with no node running.
+/// Verifies the proofs without a running node.
 fn verify(home: &Home, proof: &Ran, absent: &Ran, wallet: &str) {
     home.file("proof.json", &proof.stdout);
     let verified = home
@@ -238,7 +239,7 @@ fn a_node_that_does_not_validate_sends_to_one_that_does() {
         .as_str()
         .unwrap()
         .replace("0.0.0.0", "127.0.0.1");
-    // Nobody is known, so there is no chain either.
+    // The node knows no peers, so it has no chain.
     let key = home.path().join("validator.key");
     let send = [
         "tx",

@@ -1,4 +1,4 @@
-//! A node inside another program: its builder, logs, keys and environments.
+//! Nodes embedded in another program: builder, logs, keys and environments.
 
 use crate::support::{Scratch, alone, eventually};
 use astreum_node::config::Secret;
@@ -35,7 +35,7 @@ fn nodes_of_one_process_log_to_their_own_files() {
         assert!(text.contains("Starting Astreum Node"), "{text}");
         assert!(!text.contains(foreign), "{text}");
     }
-    // Nodes that are given one directory have logs of their own too.
+    // Nodes with the same directory have separate logs too.
     let twin = built(&scratch, "third");
     let directory = twin.log_dir().unwrap().to_owned();
     let config = Config {

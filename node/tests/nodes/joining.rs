@@ -1,4 +1,4 @@
-//! Joining and staying: known peers, local addresses, bans, and keys that are used twice.
+//! Joining and staying connected: known peers, local addresses, bans, and duplicate keys.
 
 use crate::support::{Scratch, address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::Atom;

@@ -1,4 +1,4 @@
-//! Atoms that were lost in damaged files are fetched again from peers.
+//! Fetch of atoms that were lost in damaged files from peers.
 
 use crate::support::{alone, eventually, introduce, node};
 use astreum_core::atom::{Atom, AtomId};
@@ -27,7 +27,7 @@ fn lost_atoms_are_fetched_again_from_peers() {
         store.put(&atoms).unwrap();
         store.collate().unwrap();
     }
-    // All of the data, and only the data.
+    // Overwrites all data, but not the index.
     let data = dir.join("level_1/0_data");
     let len = fs::metadata(&data).unwrap().len();
     fs::write(&data, vec![0xff; usize::try_from(len).unwrap()]).unwrap();
@@ -49,7 +49,7 @@ fn lost_atoms_are_fetched_again_from_peers() {
             incidents.map(|it| it.missing).sum::<u64>(),
         )
     };
-    // A read notices the damage.
+    // A read detects the damage.
     assert_eq!(damaged.store().get(&atoms[0].0), None);
     eventually("the pair is set aside", || missing().0 == 1);
     eventually("every lost atom is stored again", || missing() == (1, 0));
@@ -58,7 +58,7 @@ fn lost_atoms_are_fetched_again_from_peers() {
     for (id, atom) in &atoms {
         assert_eq!(store.get(id).unwrap().as_ref(), Some(atom));
     }
-    // Reported until an operator clears it.
+    // The incident is reported until an operator clears it.
     assert_eq!(store.stats().set_aside.len(), 1);
     drop(store);
     fs::remove_dir_all(&dir).unwrap();

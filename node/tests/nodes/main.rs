@@ -1,4 +1,4 @@
-//! Whole nodes on loopback, several in one process.
+//! Tests of whole nodes on loopback, several in one process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 

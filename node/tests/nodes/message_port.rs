@@ -1,4 +1,4 @@
-//! Answers go to the port that a message names, and come from the node's own.
+//! Ports of answers: they go to the port that a message names, and come from the node's own.
 
 use crate::support::{PATIENCE, address, alone, node};
 use astreum_core::crypto::SecretKey;

@@ -1,4 +1,4 @@
-//! Nodes of one process on loopback: joining, leaving, coming back.
+//! Nodes of one process on loopback: joining, leaving, rejoining.
 
 use crate::support::{PATIENCE, address, alone, eventually, introduce, knows, node};
 use astreum_core::atom::{Atom, AtomId};
@@ -175,7 +175,7 @@ fn waits_for_the_network_end_with_the_patience_of_their_caller() {
     let expr = astreum_core::text::parse(&source).unwrap();
     let evaluation = brief.scope(|| node.eval(&expr, &mut Env::new()));
     assert!(evaluation.missing().is_some(), "{}", evaluation.value());
-    // A caller that is gone does not wait either.
+    // A cancelled caller does not wait either.
     let gone = Arc::new(AtomicBool::new(false));
     let patience = Patience::ENDLESS.until(Arc::clone(&gone));
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! A node before it is connected: keys, configuration, evaluation, storage.
+//! Nodes before they are connected: keys, configuration, evaluation, storage.
 
 use crate::support::{PATIENCE, alone, node};
 use astreum_core::atom::{Atom, AtomId};

@@ -11,7 +11,7 @@ use astreum_node::chain::{Head, HeadState};
 use astreum_node::config::{Config, Secret, Seed};
 use std::path::{Path, PathBuf};
 
-/// A directory that goes with its test.
+/// Temporary directory of a test.
 struct Place(PathBuf);
 
 impl Place {
@@ -100,7 +100,7 @@ fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
     let second = start(validator(&place.0), &place);
     eventually("another block", || height(&second) > before.height() + 1);
     assert_eq!(balance(&second, &recipient), 250);
-    // The chain is one, from its beginning on, and each parent was built on once.
+    // There is a single chain from the genesis on, and it contains the former head.
     let mut block = Block::clone(head(&second).block());
     let mut found = false;
     while !block.is_genesis() {
@@ -172,7 +172,7 @@ fn a_follower_checks_everything_and_goes_on_after_a_restart() {
     follower.disconnect();
     drop(follower);
 
-    // Before anybody is asked it stands where it stood.
+    // Without peers, the node resumes from its own head.
     let again = start(
         Config {
             additional_seeds: Vec::new(),

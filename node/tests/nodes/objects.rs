@@ -1,4 +1,4 @@
-//! Atoms and lists between nodes: fetched, redirected, advertised, missed.
+//! Atoms and lists between nodes: fetched, redirected, advertised, missing.
 
 use crate::support::{address, alone, eventually, introduce, node};
 use astreum_core::atom::{Atom, AtomId};
@@ -11,7 +11,7 @@ use astreum_node::config::Config;
 use core::time::Duration;
 use std::time::Instant;
 
-/// Two nodes that know each other.
+/// Returns two nodes that know each other.
 fn pair() -> (Node, Node) {
     let (one, other) = (node(alone()), node(alone()));
     introduce(&one, &other);
@@ -84,7 +84,8 @@ fn an_expression_travels_and_ref_loads_it() {
     assert_eq!(fetched, expr);
 }
 
-/// An atom whose id is nearer to `one` than to `other`: who is nearest itself tells nobody.
+/// Returns an atom whose id is closer to `one` than to `other`: the closest node does not advertise
+/// to others.
 fn nearest_to(one: &Node, other: &Node) -> Atom {
     let distance = |node: &Node, id: &AtomId| -> Vec<u8> {
         let key = node.public_key();
@@ -186,7 +187,7 @@ fn a_flood_of_garbage_is_counted_and_the_node_goes_on() {
             socket.send_to(&vec![byte; len], address(&one)).unwrap();
         }
     }
-    // The system may drop some before they reach the node.
+    // The system may drop some packets before they reach the node.
     eventually("much of it was seen", || received() > before + 100);
     let stored = one.put(Atom::bytes(*b"still here")).unwrap();
     assert!(other.get_atom(stored.id).unwrap().is_some());

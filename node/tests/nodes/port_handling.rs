@@ -1,4 +1,4 @@
-//! Ports and families of the one socket.
+//! Ports and address families of the socket.
 
 use crate::support::{alone, eventually, introduce, knows, node};
 use astreum_core::atom::Atom;
@@ -43,7 +43,7 @@ fn connecting_twice_keeps_the_socket() {
     assert_eq!(node.port(), port);
 }
 
-/// Fails, and says so, on a machine without IPv6 loopback.
+/// Fails with a message on a machine without IPv6 loopback.
 #[test]
 fn ipv6_nodes_talk_over_ipv6_and_to_ipv4_nodes() {
     let config = || Config {

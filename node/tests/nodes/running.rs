@@ -1,4 +1,4 @@
-//! `astreum run` as a process: its control socket, and how it stops.
+//! Process of `astreum run`: its control socket and shutdown.
 
 use crate::support::{PATIENCE, address, alone, eventually, node};
 use astreum_core::atom::{Atom, AtomId};
@@ -57,7 +57,7 @@ impl Running {
         assert!(kill.unwrap().success());
     }
 
-    /// The exit status and what was written to stdout.
+    /// Waits for the process; returns its exit status and the rest of its stdout.
     fn finish(mut self) -> (ExitStatus, String) {
         let start = Instant::now();
         let status = loop {

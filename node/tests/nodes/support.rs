@@ -1,14 +1,14 @@
-//! What the tests of whole nodes share.
+//! Helpers for tests of whole nodes.
 
 use astreum_node::{Node, config::Config};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::time::Instant;
 
-/// Longer than anything here takes on a busy machine.
+/// Time limit of any wait, longer than needed on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A configuration that asks nobody and takes any port.
+/// Returns a configuration without seeds, on any port.
 pub(crate) fn alone() -> Config {
     Config {
         incoming_port: 0,
@@ -17,20 +17,20 @@ pub(crate) fn alone() -> Config {
     }
 }
 
-/// A connected node.
+/// Creates a connected node.
 pub(crate) fn node(config: Config) -> Node {
     let node = Node::new(config).unwrap();
     node.connect().unwrap();
     node
 }
 
-/// Where a node is reached on this machine.
+/// Returns the loopback address of a node.
 pub(crate) fn address(node: &Node) -> SocketAddr {
     let port = node.port().unwrap();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// Lets `one` say hello to `other`, and waits until they know each other.
+/// Makes `one` start a handshake with `other`, and waits until they know each other.
 pub(crate) fn introduce(one: &Node, other: &Node) {
     one.contact(address(other)).unwrap();
     eventually("the nodes know each other", || {
@@ -44,7 +44,7 @@ pub(crate) fn knows(one: &Node, other: &Node) -> bool {
     peers.iter().any(|peer| peer.public_key == key)
 }
 
-/// Waits until `condition` holds; a test that waits in vain says for what.
+/// Waits until `condition` holds; fails with `what` after [`PATIENCE`].
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -53,7 +53,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A directory that is removed with it.
+/// Temporary directory, removed on drop.
 pub(crate) struct Scratch(pub(crate) std::path::PathBuf);
 
 impl Scratch {

@@ -1,4 +1,4 @@
-//! Who tells whom that they have something, and for how long.
+//! Advertisements: their recipients and their lifetime.
 
 use crate::environment::Environment;
 use crate::ours::Ours;

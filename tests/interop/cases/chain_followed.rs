@@ -1,5 +1,5 @@
-//! A reference node takes its head from our validator, as from a default seed, and reads our chain
-//! over the network: blocks, accounts, receipts. What it makes of each is compared with what we say.
+//! Reference node that follows our validator as its default seed, and reads our chain over the
+//! network: blocks, accounts, receipts. Each of its results is compared with our own answer.
 
 use crate::chain::{ALICE, BOB, FUNDS, VALIDATOR, account, address, follower, validator};
 use crate::environment::Environment;
@@ -10,12 +10,12 @@ use astreum_core::chain::{Address, BURN};
 use astreum_node::control::hex;
 use serde_json::{Value, json};
 
-/// Blocks that are looked at one by one.
+/// Number of blocks that are compared one by one.
 const BLOCKS: u64 = 6;
-/// An account that does not exist before it gets something.
+/// Account that does not exist before it receives something.
 const NEW: [u8; 32] = [0x55; 32];
 
-/// Waits until the reference's head is a block of ours of at least this height; its id.
+/// Waits until the reference's head is a block of ours of at least this height, and returns its id.
 fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {
     wait_for("the reference adopts our head", || {
         let status = reference.ask("status")?;
@@ -37,7 +37,7 @@ fn text(value: &Value) -> &str {
 pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
     environment: &Environment,
 ) -> Outcome {
-    // As anybody would start one: it makes its own genesis.
+    // Started like any new chain: the validator makes its own genesis.
     let secret = hex(&[VALIDATOR; 32]);
     let ours = Ours::start(environment, &[("validation-secret-key", &secret)])?;
     let mut reference = follower(environment, &ours)?;
@@ -47,7 +47,7 @@ pub(crate) fn the_reference_adopts_our_heads_and_accepts_our_headers(
     }
     seen.dedup();
     ensure!(seen.len() > 2, "it has adopted {} heads", seen.len());
-    // From the head down to the genesis, each as both see it.
+    // From the head down to the genesis, each block as both nodes report it.
     let mut next = seen.pop().ok_or("no head")?;
     let mut heights = Vec::new();
     loop {

@@ -1,6 +1,6 @@
-//! We follow chains of reference nodes: trusted, where a reference validator is our default seed, and
-//! verified in full, where a chain keeps the rules. A reference validator's own chain does not keep
-//! even the reference's.
+//! Our node as a follower of reference nodes' chains: trusted, with a reference validator as its
+//! default seed, and fully verified, where a chain obeys the rules. A reference validator's own
+//! chain does not even obey the reference's rules.
 
 use crate::chain::made_by_the_reference;
 use crate::environment::Environment;
@@ -11,10 +11,10 @@ use astreum_core::chain::TREASURY;
 use astreum_node::control::{ChainReply, hex};
 use serde_json::json;
 
-/// The validation secret of the reference.
+/// Validation secret of the reference.
 const SECRET: [u8; 32] = [0x71; 32];
 
-/// Waits until the head has this height or more; what the status says of the chain then.
+/// Waits until the head has at least this height, and returns the chain status at that time.
 fn followed(ours: &Ours, height: u64) -> Result<ChainReply, String> {
     let followed = wait_for("our node follows", || {
         let chain = ours.status()?.chain;
@@ -49,7 +49,7 @@ pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environmen
             chain.bad_blocks
         );
     }
-    // What we say of its blocks and accounts is what it says.
+    // Our reports of its blocks and accounts equal its own.
     let (account, treasury) = (
         ours.account(&validator)?,
         ours.account(&TREASURY.to_string())?,
@@ -80,7 +80,7 @@ pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environmen
     }
     ensure_eq!(block.validator, validator, "who made it");
     ensure_eq!(block.signature, "", "its signature");
-    // A person is told as well.
+    // The printed status reports it as well.
     let status = ours.command(environment, &["status"])?;
     ensure!(
         status.contains("(trusted, not verified)"),
@@ -93,8 +93,8 @@ pub(crate) fn we_trust_a_reference_validator_and_say_so(environment: &Environmen
     Ok(())
 }
 
-/// Its validator neither signs its blocks nor tells anybody of the reward: its own check refuses
-/// them, and ours.
+/// A reference validator neither signs its blocks nor publishes the reward: its own verifier
+/// rejects them, and so does ours.
 pub(crate) fn nobody_can_verify_a_reference_validators_chain(environment: &Environment) -> Outcome {
     let (mut reference, _) = validating_reference(environment)?;
     wait_for("the reference makes blocks", || {
@@ -121,8 +121,8 @@ pub(crate) fn nobody_can_verify_a_reference_validators_chain(environment: &Envir
     Ok(())
 }
 
-/// A chain that is signed and keeps the rules, made with the reference's classes and served by an
-/// unmodified reference node that nobody trusts.
+/// Verifies a chain that is signed and obeys the rules. It is made with the reference's classes and
+/// served by an unmodified reference node that is not trusted.
 pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environment) -> Outcome {
     let arguments = ["build", "--blocks", "8", "--transactions", "2"];
     let made = made_by_the_reference(environment, &arguments)?;
@@ -168,7 +168,7 @@ pub(crate) fn we_verify_a_chain_that_a_reference_serves(environment: &Environmen
             );
         }
     }
-    // Two transfers of 1 in each of eight blocks, on top of 5.
+    // Two transfers of 1 in each of eight blocks, in addition to 5.
     let recipient = made["recipient"].as_str().unwrap_or_default();
     ensure_eq!(
         ours.account(recipient)?.balance,

@@ -1,4 +1,4 @@
-//! A reference node sends a transaction to our validator.
+//! Transactions from a reference node to our validator.
 
 use crate::chain::{ALICE, BOB, FUNDS, account, follower, validator};
 use crate::environment::Environment;
@@ -21,7 +21,7 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
     let settled = ours.settled(id)?;
     ensure_eq!(settled.state, "success", "what we say became of it");
     let block = settled.block.ok_or("no block")?;
-    // The reference finds it there, and what it did.
+    // The reference finds the transaction there, with its effects.
     wait_for("the reference adopts the block or one after it", || {
         let head = reference.ask("status")?["head"].clone();
         let theirs = reference.call("block", json!({"block": head}))?;
@@ -43,8 +43,8 @@ pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(
     Ok(())
 }
 
-/// Its own `send_transaction` wants a head that its pings never load; given one, it wants validators
-/// that only a validator keeps.
+/// Its own `send_transaction` requires a head that its pings never load; given one, it requires
+/// validators that only a validator stores.
 pub(crate) fn the_references_own_way_to_send_fails(environment: &Environment) -> Outcome {
     let ours = validator(environment, &[])?;
     let mut reference = follower(environment, &ours)?;

@@ -1,10 +1,11 @@
-//! A reference node verifies our chain in full and adopts it, with everything in it that a
-//! reference can follow; and where it cannot, the call of its own that fails.
+//! Full verification of our chain by a reference node, which adopts it with all contents that a
+//! reference can follow; for the other contents, the call of the reference that fails.
 //!
-//! Its verifier loses nodes of tries between two puts and asks the network for them; no node of ours
-//! has them, they are in no finished trie. [`Replay`] finds them by repeating our blocks with the
-//! reference's own classes, and gives them to our node to serve. It takes some time for that, so the
-//! reference sees a block with transactions only when its nodes are there.
+//! Its verifier loses trie nodes between two puts and requests them from the network. Our nodes do
+//! not have them, because they are not part of any finished trie. [`Replay`] finds them by
+//! repeating our blocks with the reference's own classes, and stores them at our node to serve
+//! them. That takes some time, so the reference must receive a block with transactions only after
+//! its nodes are available.
 
 use crate::chain::{
     ALICE, BOB, REFERENCE_VERIFIER, Replay, VALIDATOR, account, address, key, unix_seconds,
@@ -21,9 +22,9 @@ use serde_json::{Value, json};
 
 /// Its verifier walks down the whole chain twice, in Python.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// An account that does not exist before it gets something.
+/// Account that does not exist before it receives something.
 const NEW: [u8; 32] = [0x55; 32];
-/// How long Bob may draw from his channel.
+/// Time for which Bob may withdraw from his channel, in seconds.
 const WINDOW_SECONDS: u64 = 3_600;
 
 fn verifier(environment: &Environment, ours: &Ours) -> Result<Reference, String> {
@@ -41,7 +42,8 @@ fn verifier(environment: &Environment, ours: &Ours) -> Result<Reference, String>
     Ok(reference)
 }
 
-/// Waits until its verifier has made a block of at least this height its head; the head.
+/// Waits until its verifier has adopted a block of at least this height as its head, and returns
+/// the head.
 fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {
     let adopted = wait_within(
         PATIENCE,
@@ -62,7 +64,8 @@ fn adopted(reference: &mut Reference, height: u64) -> Result<String, String> {
     })
 }
 
-/// Every kind of transaction that a reference can verify; their ids, and what has to become of each.
+/// Sends every kind of transaction that a reference can verify, and returns their ids with the
+/// expected results.
 fn everything(ours: &Ours) -> Result<Vec<(String, &'static str)>, String> {
     let mut sent = Vec::new();
     let now = unix_seconds()?;
@@ -81,7 +84,7 @@ fn everything(ours: &Ours) -> Result<Vec<(String, &'static str)>, String> {
     sent.push((ours.send(ALICE, BURN, 9, b"")?, "success"));
     settled(ours, &sent)?;
 
-    // What Alice signs for Bob to draw 200 of her channel.
+    // Alice's signature for Bob's withdrawal of 200 from her channel.
     let (counter, amount) = (7_u64.to_le_bytes(), 200_u64.to_le_bytes());
     let mut message = vec![2];
     message.extend([0; 8]);
@@ -103,7 +106,7 @@ fn everything(ours: &Ours) -> Result<Vec<(String, &'static str)>, String> {
     sent.push((ours.send(ALICE, BURN, 0, &initial)?, "success"));
     settled(ours, &sent)?;
 
-    // From here on storage costs something.
+    // From here on storage has a price.
     sent.push((ours.send(VALIDATOR, TREASURY, 5, b"")?, "success"));
     settled(ours, &sent)?;
     sent.push((ours.send(ALICE, address(BOB), 1, b"")?, "success"));
@@ -117,7 +120,8 @@ fn everything(ours: &Ours) -> Result<Vec<(String, &'static str)>, String> {
     Ok(sent)
 }
 
-/// Waits until all of these are in blocks, as they should be; the height of the last.
+/// Waits until all of these are in blocks with the expected results, and returns the height of the
+/// last one.
 fn settled(ours: &Ours, sent: &[(String, &str)]) -> Result<u64, String> {
     let mut last = 0;
     for (number, (id, state)) in sent.iter().enumerate() {
@@ -147,7 +151,8 @@ pub(crate) fn the_references_verifier_adopts_all_that_it_can_check(
     }
     compare(&ours, &mut reference, &head, &sent)?;
 
-    // A transaction while it follows. It must not look before the nodes are there.
+    // A transaction while it follows. The reference must not read it before the nodes are
+    // available.
     reference.pause()?;
     let id = ours.send(ALICE, Address::new(NEW), 23, b"")?;
     let height = settled(&ours, &[(id, "success")])?;
@@ -160,7 +165,7 @@ pub(crate) fn the_references_verifier_adopts_all_that_it_can_check(
     Ok(())
 }
 
-/// What the reference reads of the chain that it adopted is what was sent and what we say.
+/// Compares the chain that the reference adopted with the sent transactions and our own answers.
 fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, &str)]) -> Outcome {
     for (number, (id, state)) in sent.iter().enumerate() {
         let block = ours.settled(id)?.block;
@@ -175,7 +180,7 @@ fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, 
             "the receipt of transaction {number}"
         );
     }
-    // Nobody sends anything any more, so it does not matter whose head is newer.
+    // No more transactions are sent, so a difference between the heads does not matter.
     for who in [
         account(ALICE),
         account(BOB),
@@ -199,14 +204,14 @@ fn compare(ours: &Ours, reference: &mut Reference, head: &str, sent: &[(String, 
     Ok(())
 }
 
-/// Its trie loses the parent of a node that it splits: without a harness that serves what was
+/// Its trie loses the parent of a node that it splits. Without a harness that serves the nodes
 /// between two puts, its verifier condemns an honest block.
 pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
     environment: &Environment,
 ) -> Outcome {
     let ours = validator_for_references(environment, &[])?;
     let mut sent = Vec::new();
-    // Which nodes are lost depends on the ids; of so many some always are.
+    // The ids decide which nodes are lost; with this many transactions some always are.
     for number in 0..12 {
         let to = Address::new([0x60 + number; 32]);
         sent.push((ours.send(ALICE, to, 1, b"")?, "success"));
@@ -233,7 +238,8 @@ pub(crate) fn without_the_lost_nodes_its_verifier_condemns_an_honest_block(
     Err("it has verified every block: its trie loses nothing any more".to_owned())
 }
 
-/// It knows no reward: a block of ours that claims it passes its header check and fails in the body.
+/// It does not know the reward: a block of ours that claims it passes its header check and fails in
+/// the body check.
 pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
     environment: &Environment,
 ) -> Outcome {
@@ -250,8 +256,8 @@ pub(crate) fn its_verifier_refuses_a_block_that_claims_the_reward(
     Ok(())
 }
 
-/// It cannot put into a trie that is empty: the first channel of an account fails in its body check,
-/// that of an account with one does not.
+/// It cannot put into an empty trie: the first channel of an account fails in its body check, that
+/// of an account with one does not.
 pub(crate) fn its_verifier_cannot_open_the_first_channel_of_an_account(
     environment: &Environment,
 ) -> Outcome {

@@ -1,4 +1,4 @@
-//! Directories of cold storage that change hands.
+//! Directories of cold storage that are used by both implementations in turn.
 
 use crate::environment::Environment;
 use crate::ours::Ours;
@@ -11,9 +11,9 @@ use astreum_node::store::cold::{ColdOptions, ColdStore};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Enough for several levels of the sizes below.
+/// Number of atoms; enough for several levels of the sizes below.
 const ATOMS: u32 = 4_000;
-/// Atoms that are asked for over the network; every one is read where it lies.
+/// Number of atoms that are requested over the network; every atom is read locally.
 const ASKED: usize = 40;
 
 fn data(number: u32) -> Vec<u8> {
@@ -52,7 +52,7 @@ fn reference_on(environment: &Environment, path: &Path) -> Result<Reference, Str
     )
 }
 
-/// The reference finds everything in the directory, and serves it to a node of ours.
+/// Checks that the reference finds all atoms in the directory, and serves them to a node of ours.
 fn serves_all(environment: &Environment, path: &Path) -> Outcome {
     let mut reference = reference_on(environment, path)?;
     let all = atoms();

@@ -1,5 +1,5 @@
-//! Thousands of generated requests of the conformance protocol, answered by us and by the
-//! reference as it is installed. What the reference itself gets wrong is not generated: double
+//! Thousands of generated requests of the conformance protocol, answered by our code and by the
+//! installed reference. Inputs for which the reference itself is wrong are not generated: double
 //! quotes, the opcodes `add` and `atom_link`.
 
 use crate::environment::Environment;
@@ -14,14 +14,14 @@ use astreum_tests::random::Random;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Requests of each case.
+/// Number of requests of each case.
 const REQUESTS: usize = 5_000;
-/// Requests that are under way at a time: small enough that neither pipe fills up.
+/// Number of requests in flight: small enough that neither pipe fills up.
 const BATCH: usize = 50;
-/// Expressions of the case that has most of them, and those of one request.
+/// Number of expressions of the largest case, and of one request.
 const EXPRESSIONS: usize = 100_000;
 const EXPRESSIONS_BATCH: usize = 100;
-/// Nesting of generated expressions; the reference recurses.
+/// Nesting of generated expressions; the reference uses recursion.
 const DEPTH: usize = 12;
 
 pub(crate) fn tokens(environment: &Environment) -> Outcome {
@@ -41,8 +41,8 @@ pub(crate) fn expressions(environment: &Environment) -> Outcome {
     })
 }
 
-/// A hundred thousand expressions: texts that are parsed, expressions that become atoms, and atoms
-/// that are to be read as one, of any kinds and linked in any way.
+/// Compares a hundred thousand expressions: texts that are parsed, expressions that become atoms,
+/// and atoms of any kinds and links that are read as an expression.
 pub(crate) fn expressions_of_all_kinds(environment: &Environment) -> Outcome {
     let mut reference = Process::start(environment, &["answers"])?;
     let mut random = Random::new(11);
@@ -103,7 +103,7 @@ fn expression_of_any_kind(random: &mut Random) -> (&'static str, Value) {
     }
 }
 
-/// Atoms that are mostly an expression.
+/// Generates atoms that mostly form an expression.
 fn expression_atoms(random: &mut Random, atoms: &mut Vec<Atom>, depth: usize) -> AtomId {
     let mut put = |atom: Atom, is_kept: bool| {
         let id = atom.id();
@@ -146,8 +146,8 @@ fn expression_atoms(random: &mut Random, atoms: &mut Vec<Atom>, depth: usize) ->
     link
 }
 
-/// The twelve signatures of ed25519-speccheck, and as many again that were changed: the verdict of
-/// the OpenSSL that the reference runs on.
+/// Compares the verdicts on the twelve signatures of ed25519-speccheck, and on as many modified
+/// ones, with those of the OpenSSL that the reference uses.
 pub(crate) fn signatures(environment: &Environment) -> Outcome {
     let mut reference = Process::start(environment, &["answers"])?;
     let mut random = Random::new(5);
@@ -188,7 +188,7 @@ pub(crate) fn signatures(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// What we print, the reference reads as the same expression.
+/// Checks that the reference reads our printed expressions as the same expressions.
 pub(crate) fn printed_expressions(environment: &Environment) -> Outcome {
     let mut reference = Process::start(environment, &["answers"])?;
     let mut random = Random::new(3);
@@ -245,7 +245,7 @@ pub(crate) fn messages(environment: &Environment) -> Outcome {
             "object_response_decode",
             "provider_decode",
         ]);
-        // Around the lengths that matter.
+        // Around the significant lengths.
         let around = random.one_of(&[33, 34, 38, 72]);
         let len = (around + random.below(5)).saturating_sub(2);
         let mut bytes = random.bytes(len);
@@ -262,7 +262,7 @@ pub(crate) fn routes(environment: &Environment) -> Outcome {
     compare(environment, |random| {
         let own = random.bytes(32);
         let count = random.below(60);
-        // Keys that share a random number of leading bits with our own fill some buckets.
+        // Keys that share a random number of leading bits with our own key fill some buckets.
         let mut peers: Vec<Vec<u8>> = Vec::new();
         for _ in 0..count {
             let mut key = random.bytes(32);
@@ -349,7 +349,7 @@ fn compare(
     Ok(())
 }
 
-/// Text that is mostly not a program.
+/// Generates text that is mostly not a program.
 fn noise(random: &mut Random) -> String {
     const PIECES: [&str; 40] = [
         "(", ")", "(", ")", " ", " ", "\n", "\t", "\u{c}", "\u{1c}", "\u{85}", "\u{a0}",
@@ -361,7 +361,7 @@ fn noise(random: &mut Random) -> String {
     (0..len).map(|_| random.one_of(&PIECES)).collect()
 }
 
-/// A program's text, well formed.
+/// Generates the text of a well-formed program.
 fn expression_text(random: &mut Random, depth: usize) -> String {
     const LEAVES: [&str; 12] = [
         "a",
@@ -388,7 +388,7 @@ fn expression_text(random: &mut Random, depth: usize) -> String {
     format!("({})", items.join(separator))
 }
 
-/// An expression, with names and values that no text may hold.
+/// Generates an expression, with symbols and values that text cannot represent.
 fn expression_json(random: &mut Random, depth: usize) -> Value {
     match random.below(if depth == 0 { 2 } else { 4 }) {
         0 => json!({"sym": random.one_of(&["", "a", "é", "a b", "(", "12", "name.of"])}),

@@ -1,8 +1,8 @@
-//! A hundred thousand datagrams, good and bad, read by us and by the reference's own code: what is
-//! taken is the same, and so is what is read in it.
+//! A hundred thousand datagrams, valid and invalid, read by our code and by the reference's own
+//! code: both accept the same ones, with the same contents.
 //!
-//! Two differences are meant, and counted: keys that are not in their only spelling, and
-//! transactions whose id has not 32 bytes, which the reference queues and trips over later.
+//! Two differences are intended, and counted: keys that are not in their canonical encoding, and
+//! transactions whose id does not have 32 bytes, which the reference queues and fails on later.
 
 use crate::environment::Environment;
 use crate::reference::Process;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const DATAGRAMS: usize = 100_000;
-/// Datagrams of one request, and requests that are under way at a time.
+/// Number of datagrams of one request, and number of requests in flight.
 const BATCH: usize = 100;
 const WINDOW: usize = 4;
 const SENDERS: u8 = 32;
@@ -81,7 +81,7 @@ pub(crate) fn datagrams(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// Why we refuse what the reference takes, if it is one of the reasons that are meant.
+/// Returns the intended reason why we refuse a datagram that the reference accepts, if any.
 fn meant_difference(packet: &[u8], ours: &Value, theirs: &Value) -> Option<&'static str> {
     let message = Message::decode(Packet::decode(packet).ok()?.message()).ok()?;
     if !ours.is_null() {
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    /// What we read in a datagram; `None` if it is refused.
+    /// Returns the content that we read from a datagram; `None` if it is refused.
     fn read(&mut self, packet: &[u8]) -> Option<Value> {
         let packet = Packet::decode(packet).ok()?;
         packet.check_work(1).ok()?;
@@ -248,7 +248,7 @@ impl World {
         let flag = random.one_of(&[0, 0, 0, 0, 2, 255]);
         let mut name = *sender.as_bytes();
         if random.below(50) == 0 {
-            // The same point in another spelling.
+            // The same point in another encoding.
             name[31] |= 0x80;
         }
         header(random, flag, &name, &rest)
@@ -267,7 +267,7 @@ fn header(random: &mut Random, flag: u8, sender: &[u8; 32], rest: &[u8]) -> Vec<
     message
 }
 
-/// Truncates, lengthens, flips a bit, puts a small number somewhere, or replaces all.
+/// Truncates, extends or overwrites the bytes, flips a bit, or writes a small number.
 fn spoil(random: &mut Random, bytes: &mut Vec<u8>) {
     let at = random.below(bytes.len().max(1));
     match random.below(5) {
@@ -298,7 +298,7 @@ fn id(random: &mut Random) -> AtomId {
     AtomId::from_slice(&random.bytes(32)).unwrap_or(AtomId::ZERO)
 }
 
-/// Well formed content.
+/// Generates well-formed content.
 fn content(random: &mut Random) -> (Topic, Vec<u8>) {
     let mut out = Vec::new();
     let topic = random.one_of(&Topic::ALL);
@@ -319,7 +319,7 @@ fn content(random: &mut Random) -> (Topic, Vec<u8>) {
                 _ => Action::Put(kind),
             };
             let len = random.one_of(&[0, 0, 38, 50]);
-            // What follows no kind would be one.
+            // Without a kind, the following bytes would be read as one.
             let data = if action == Action::Get(None) {
                 Vec::new()
             } else {

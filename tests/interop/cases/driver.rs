@@ -1,4 +1,4 @@
-//! The driver itself: a case that fails here says nothing about our node.
+//! The driver itself: a failure here is unrelated to our node.
 
 use crate::environment::Environment;
 use crate::reference::{Reference, Start};

@@ -1,4 +1,4 @@
-//! First contact, pings, and what happens when keys and addresses change.
+//! First contact, pings, and changes of keys and addresses.
 
 use crate::environment::Environment;
 use crate::ours::Ours;
@@ -61,7 +61,7 @@ pub(crate) fn the_reference_connects(environment: &Environment) -> Outcome {
 
 pub(crate) fn a_ping_carries_its_fields(environment: &Environment) -> Outcome {
     let start = Start {
-        // With a validation key the reference keeps the route of validators.
+        // With a validation key the reference stores the route of validators.
         config: Some(json!({"validation_secret_key": OTHER_SECRET})),
         ..Start::default()
     };
@@ -79,7 +79,7 @@ pub(crate) fn a_ping_carries_its_fields(environment: &Environment) -> Outcome {
     })?;
     ensure_eq!(peer["head"], json!(HEAD), "the head in our ping");
     ensure_eq!(peer["difficulty"], json!(1), "the difficulty in our ping");
-    // We say that we validate only when we do.
+    // Our node announces that it validates only if it does.
     let validators = &reference.ask("status")?["validators"];
     ensure_eq!(
         *validators,
@@ -105,7 +105,7 @@ pub(crate) fn the_references_ping_is_read(environment: &Environment) -> Outcome 
         "the head in its ping"
     );
     ensure!(peer.is_validator, "the reference said that it validates");
-    // What we send now carries the work that it asks for, or it would not arrive.
+    // Our messages must carry the work that it demands, or they would not arrive.
     let id = reference.call("put", json!({"data": "6162"}))?;
     let id = id.as_str().ok_or("no id")?;
     ensure!(ours.get(id)?.is_some(), "we get what the reference has");
@@ -125,7 +125,7 @@ pub(crate) fn the_reference_restarts_with_its_key(environment: &Environment) -> 
     ours.wait_for_peer(&first.key)?;
     start.port = first.port;
     drop(first);
-    // A node of the reference gives it a ping only, and it registers nobody.
+    // A reference node would send it only a ping, so that it would register no peer.
     let mut again = Reference::start(environment, &start)?;
     again.wait_for_peer(&ours.key)?;
     let id = again.call("put", json!({"data": "00"}))?;
@@ -190,8 +190,8 @@ pub(crate) fn we_restart_with_another_key(environment: &Environment) -> Outcome 
     Ok(())
 }
 
-/// A reference pings only when it has a reason to, so a node that evicts whoever is silent loses
-/// all of them.
+/// A reference pings only if it has a reason to, so a node that evicts silent peers would lose all
+/// of them.
 pub(crate) fn an_idle_reference_stays_past_its_timeout(environment: &Environment) -> Outcome {
     let mut reference = Reference::fresh(environment)?;
     let flags = [
@@ -216,7 +216,7 @@ pub(crate) fn an_idle_reference_stays_past_its_timeout(environment: &Environment
         json!(ours.address()),
         "where the reference reaches us still"
     );
-    // One that is gone is evicted.
+    // A peer that has ended is evicted.
     let key = reference.key.clone();
     drop(reference);
     wait_for("the dead reference leaves our table", || {

@@ -1,5 +1,5 @@
-//! Asking for what nobody has ends, and soon. Between reference nodes it never does: thousands of
-//! packets a second until one of them stops.
+//! Requests for unavailable objects, which must end soon. Between reference nodes they never end:
+//! thousands of packets a second until one of them stops.
 
 use crate::environment::Environment;
 use crate::ours::Ours;
@@ -11,7 +11,7 @@ use std::thread;
 
 const NOBODY_HAS: &str = "abababababababababababababababababababababababababababababababab";
 const GET: &str = "Handling OBJECT_GET";
-/// Requests for one id that a node may see: a few tries, a few peers, a few hops.
+/// Maximum number of requests for one id that a node may receive: a few tries, peers and hops.
 const BOUND: u64 = 40;
 
 pub(crate) fn we_ask_two_references(environment: &Environment) -> Outcome {

@@ -1,4 +1,4 @@
-//! The cases, by subject.
+//! Cases of the live suite, by subject.
 
 mod advertisements;
 mod chain_followed;
@@ -23,7 +23,7 @@ macro_rules! cases {
     };
 }
 
-/// Every case, the slow ones first.
+/// Returns every case, the slow ones first.
 pub(crate) fn all() -> Vec<Case> {
     let subjects: &[&[Case]] = &[
         cases!(chain_verified: the_references_verifier_adopts_all_that_it_can_check),

@@ -1,4 +1,4 @@
-//! Atoms, lists and expressions that travel.
+//! Atoms, lists and expressions sent over the network.
 
 use crate::environment::Environment;
 use crate::ours::Ours;
@@ -9,10 +9,10 @@ use astreum_core::text;
 use astreum_node::control::hex;
 use serde_json::{Value, json};
 
-/// The most data in an atom that a reference node can receive, in bytes.
+/// Maximum data of an atom that a reference node can receive, in bytes.
 const LARGEST_ATOM_BYTES: usize = 3_957;
 
-/// A reference and a node of ours that know each other.
+/// Starts a reference and a node of ours that know each other.
 fn pair(environment: &Environment) -> Result<(Ours, Reference), String> {
     let mut reference = Reference::fresh(environment)?;
     let ours = Ours::with_seeds(environment, &[reference.address()])?;
@@ -21,7 +21,7 @@ fn pair(environment: &Environment) -> Result<(Ours, Reference), String> {
     Ok((ours, reference))
 }
 
-/// The data that the reference has under this id, wherever it found it.
+/// Returns the data that the reference gets under this id, locally or from the network.
 fn got_there(reference: &mut Reference, id: &str) -> Result<Value, String> {
     Ok(reference.call("get", json!({"id": id}))?["atom"]["data"].take())
 }
@@ -84,7 +84,7 @@ pub(crate) fn a_list_is_put_there_and_got_here(environment: &Environment) -> Out
     Ok(())
 }
 
-/// The answer to one request would be cut off; we walk the list atom by atom.
+/// The answer to a list request would be truncated; our node fetches the list atom by atom.
 pub(crate) fn a_list_that_no_datagram_holds(environment: &Environment) -> Outcome {
     let (ours, mut reference) = pair(environment)?;
     let items: Vec<Vec<u8>> = (0..30).map(|item| vec![item; 2_500]).collect();
@@ -115,7 +115,8 @@ pub(crate) fn the_largest_atom_travels_both_ways(environment: &Environment) -> O
     Ok(())
 }
 
-/// Reference A has it and told us; reference C, who knows only us, asks.
+/// Reference A has the object and advertised it to our node; reference C, which knows only our
+/// node, requests it.
 pub(crate) fn we_redirect_to_a_reference_that_provides(environment: &Environment) -> Outcome {
     let ours = Ours::fresh(environment)?;
     let start = Start {
@@ -144,7 +145,7 @@ pub(crate) fn we_redirect_to_a_reference_that_provides(environment: &Environment
     Ok(())
 }
 
-/// Reference A has it and told reference B; we know only B.
+/// Reference A has the object and advertised it to reference B; our node knows only B.
 pub(crate) fn a_reference_redirects_us_to_one_that_provides(environment: &Environment) -> Outcome {
     let mut index = Reference::fresh(environment)?;
     let start = Start {
@@ -170,7 +171,8 @@ pub(crate) fn a_reference_redirects_us_to_one_that_provides(environment: &Enviro
     Ok(())
 }
 
-/// We have it and told reference B; reference C, who has never shaken hands with us, asks us.
+/// Our node has the object and advertised it to reference B; reference C, which never started a
+/// handshake with our node, requests it from our node.
 pub(crate) fn a_stranger_asks_us_as_the_provider(environment: &Environment) -> Outcome {
     let (ours, mut index) = pair(environment)?;
     let near = nearer_to(&index.key, &ours.key)?;
@@ -193,7 +195,7 @@ pub(crate) fn a_stranger_asks_us_as_the_provider(environment: &Environment) -> O
     Ok(())
 }
 
-/// The whole path: text, value, atoms, store, network, the reference's own tree, and back.
+/// Complete path: text, value, atoms, store, network, the reference's own tree, and back.
 pub(crate) fn source_text_becomes_an_expression_there_and_comes_back(
     environment: &Environment,
 ) -> Outcome {

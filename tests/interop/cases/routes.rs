@@ -8,7 +8,7 @@ use astreum_core::crypto::SecretKey;
 use astreum_node::control::hex;
 use serde_json::json;
 
-/// Route request, for the table of all peers.
+/// Topic code of a route request, for the table of all peers.
 const ROUTE_REQUEST: u8 = 3;
 
 pub(crate) fn the_reference_learns_peers_from_us(environment: &Environment) -> Outcome {
@@ -25,15 +25,15 @@ pub(crate) fn the_reference_learns_peers_from_us(environment: &Environment) -> O
     }
     let request = json!({"key": ours.key, "topic": ROUTE_REQUEST, "content": "00"});
     first.call("send", request)?;
-    // It shakes hands with whomever our response names.
+    // It starts a handshake with each peer that our response names.
     first.wait_for_peer(&second.key)?;
     second.wait_for_peer(&first.key)?;
     Ok(())
 }
 
-/// A response names one peer of each bucket, the nearest to who asks, and that is the asker itself
-/// where it shares the bucket. So the keys are chosen: of the two that the first node knows, only
-/// ours shares bits with it.
+/// A response names one peer of each bucket, the nearest to the requester, and that is the
+/// requester itself where it shares the bucket. So the keys are chosen: of the two that the first
+/// node knows, only ours shares bits with it.
 pub(crate) fn we_learn_peers_from_the_reference(environment: &Environment) -> Outcome {
     let [first_secret, our_secret] = [0, 1].map(|number| secret(false, number));
     let mut first = Reference::start(
@@ -60,7 +60,7 @@ pub(crate) fn we_learn_peers_from_the_reference(environment: &Environment) -> Ou
     Ok(())
 }
 
-/// The secret of a key whose first bit is this one, other ones with other numbers.
+/// Returns the secret of a key with this first bit; different numbers give different secrets.
 fn secret(first_bit: bool, number: usize) -> String {
     let secrets = (1..=u8::MAX).map(|byte| [byte; 32]);
     let mut fitting = secrets.filter(|bytes| {

@@ -1,7 +1,7 @@
 //! Programs whose value, outcome, charge and steps are the same on every target.
 //!
-//! The program on the board and a test of the host (`tests/tests/accounting.rs`) compare them with
-//! the same expected results, at limits that every kind of count reaches.
+//! The program on the board and a test on the host (`tests/tests/accounting.rs`) compare them with
+//! the same expected results, under limits that every kind of count reaches.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,7 +9,7 @@ use astreum_core::atom::MemoryStore;
 use astreum_core::machine::{Env, Limits, Machine};
 use astreum_core::text::to_text;
 
-/// Low limits.
+/// Low limits, in reach of short programs.
 const LOW: Limits = Limits {
     depth: 100,
     stack_items: 2_000,
@@ -20,14 +20,14 @@ const LOW: Limits = Limits {
     atom_bytes: 16 << 10,
 };
 
-/// A script and what it evaluates to.
+/// Script and its expected result.
 pub(crate) struct Case {
     pub(crate) source: &'static str,
     pub(crate) expected: &'static str,
 }
 
 impl Case {
-    /// What the script evaluates to here.
+    /// Returns the result of the script on this target.
     pub(crate) fn actual(&self) -> String {
         let mut machine = Machine::with_limits(MemoryStore::new(), LOW);
         machine.set_meter_limit(Some(40_000));
@@ -50,12 +50,12 @@ pub(crate) const CASES: [Case; 12] = [
         source: "(((a b (($0 $1 add) sk)) (a b) fn) int.add def) (1 2 int.add)",
         expected: "3; Finished; charged 2, 37 steps, 0 errors",
     },
-    // Values that double: what is alive, and when it is counted.
+    // Values that double: live bytes, and the times at which they are counted.
     Case {
         source: "(((x x) (x) fn) pair def) ((1 pair) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def) ((l l) l def)",
         expected: "error eval: memory limit; Limit(Exceeded { kind: LiveBytes, limit: 65536, used: 65537 }); charged 0, 83 steps, 0 errors",
     },
-    // Calls that do not return, with work left in each.
+    // Calls that do not return, each with work left.
     Case {
         source: "(((1 (x again)) (x) fn) again def) (1 again)",
         expected: "error eval: depth limit; Limit(Exceeded { kind: Depth, limit: 100, used: 101 }); charged 0, 720 steps, 0 errors",
@@ -73,7 +73,7 @@ pub(crate) const CASES: [Case; 12] = [
         source: "(1 ((\"k\" \"k\" heap_get \"k\" heap_get add 1 add heap_set 0 jump) sk))",
         expected: "error low_eval: meter limit; Limit(Exceeded { kind: Meter, limit: 40000, used: 40012 }); charged 39962, 4526 steps, 1 errors",
     },
-    // Atoms: how many, and how long.
+    // Number and size of atoms.
     Case {
         source: "(1 ((1 \"data\" atom_new \"k\" 0 jump) sk))",
         expected: "error low_eval: atom limit; Limit(Exceeded { kind: Atoms, limit: 100, used: 101 }); charged 504, 604 steps, 0 errors",
@@ -96,7 +96,7 @@ pub(crate) const CASES: [Case; 12] = [
         source: "(one.name another.name (2 third.name) (1 2 ((x) (x) fn)))",
         expected: "((error \"eval\" \"unbound symbol 'one.name'\") (error \"eval\" \"u…; Finished; charged 0, 9 steps, 4 errors",
     },
-    // Forms that are made anew in each call.
+    // Functions that are created anew in each call.
     Case {
         source: "((((((x x) (x) fn) inner def) (x inner)) (x) fn) outer def) ((1 outer) (2 outer) (3 outer))",
         expected: "((((x x) (x) fn) (1 1)) (((x x) (x) fn) (2 2)) (((x x) (x) f…; Finished; charged 0, 108 steps, 0 errors",

@@ -1,6 +1,6 @@
-//! The core on a bare microcontroller: no operating system, no std, an allocator and nothing else.
+//! Test of the core on a bare microcontroller: no operating system, no std, only an allocator.
 //!
-//! It runs under qemu and prints what it found; a failed assertion ends the emulator with status 1.
+//! It runs under qemu and prints its results; a failed assertion ends the emulator with status 1.
 
 #![no_std]
 #![no_main]
@@ -24,14 +24,14 @@ use embedded_alloc::LlffHeap;
 #[global_allocator]
 static HEAP: LlffHeap = LlffHeap::empty();
 
-/// The board's PSRAM.
+/// PSRAM of the board.
 const HEAP_START: usize = 0x2100_0000;
 const HEAP_BYTES: usize = 16 << 20;
 
 #[entry]
 fn main() -> ! {
-    // SAFETY: the region is RAM of this board that neither the linker script nor anybody else uses,
-    // and this runs once, before the first allocation.
+    // SAFETY: the region is RAM of this board that neither the linker script nor any other code
+    // uses, and this runs once, before the first allocation.
     unsafe { HEAP.init(HEAP_START, HEAP_BYTES) };
     program();
     counts();
@@ -42,7 +42,7 @@ fn main() -> ! {
     loop {}
 }
 
-/// A program gives what it gives everywhere, for the same charge.
+/// Checks that a program has the same result and charge as on other targets.
 fn program() {
     let mut machine = Machine::new(MemoryStore::new());
     let source = "(1 2 ((a b (($0 $1 add) sk)) (a b) fn))";
@@ -57,7 +57,7 @@ fn program() {
     assert_eq!(evaluation.used(), 2);
 }
 
-/// Value, charge and steps do not depend on the width of pointers or the layout of types.
+/// Checks that value, charge and steps do not depend on the pointer width or the layout of types.
 fn counts() {
     for case in &accounting::CASES {
         assert_eq!(case.actual(), case.expected, "{}", case.source);
@@ -65,7 +65,7 @@ fn counts() {
     hprintln!("{} scripts count as on a host", accounting::CASES.len());
 }
 
-/// The id of an expression's atoms is the one that a host computed.
+/// Checks that the id of an expression's atoms equals the one that a host computed.
 fn atoms() {
     let expr = Expr::list([Expr::bytes("abc"), Expr::list([])]);
     let (id, atoms) = expr.to_atoms();
@@ -76,10 +76,10 @@ fn atoms() {
     assert!(Expr::from_atoms(&store, &id, 10).as_ref() == Ok(&expr));
 }
 
-/// `("abc" ())`, as a host computes it.
+/// Id of `("abc" ())`, as computed on a host.
 const EXPRESSION_ID: &str = "e81ed56d9f7493977f410b210852adb02a83ee144eccce617a5ff1104595d8ed";
 
-/// What one node seals the other opens.
+/// Checks that one node opens what the other one has sealed.
 fn messages() {
     let (ours, theirs) = (
         SecretKey::from_bytes([1; 32]),

@@ -1,9 +1,9 @@
-"""Times the reference: applies the transactions of one block, as its validator and its verifier do,
-and looks for a block's nonce.
+"""Times the reference: applies the transactions of one block like its validator and its verifier,
+and searches for a block's nonce.
 
-Reads a line of facts (accounts root, previous block, chain id, height, previous timestamp, cumulative
-stake, cumulative fees), a line of transaction ids, and an atom a line, all as hex or decimal. Prints
-seconds, the root of the accounts, and nonces a second.
+Reads a line of values (accounts root, previous block, chain id, height, previous timestamp,
+cumulative stake, cumulative fees), a line of transaction ids, and one atom per line, all as hex or
+decimal. Prints seconds, the root of the accounts, and nonces per second.
 """
 
 import sys
@@ -18,7 +18,7 @@ from astreum.validation.models.block import Block
 
 
 class RepairedTrie(Trie):
-    """As shipped, a trie of four or more keys loses nodes, and an empty one takes no first key."""
+    """Trie without two errors of the reference: lost nodes from four keys on, no put if empty."""
 
     def __init__(self, root_hash=None):
         super().__init__(root_hash=None if root_hash in (b"", ZERO32) else root_hash)
@@ -34,7 +34,7 @@ account_create.Trie = RepairedTrie
 
 
 class Store:
-    """What applying needs of a node: atoms, at the price of a dictionary."""
+    """Part of a node that applying uses: atoms, at the cost of a dictionary."""
 
     def __init__(self, atoms):
         self.atoms = {atom.object_id(): atom for atom in atoms}
@@ -54,7 +54,7 @@ class Store:
 
 
 class Bare:
-    """A block with nothing but what is put into it."""
+    """Block with only the fields that are set."""
 
 
 def run(store, facts, transactions):

@@ -1,4 +1,4 @@
-//! revm's interpreter, without anything around it.
+//! revm's bare interpreter.
 
 use crate::{COUNT, NANDS};
 use revm::bytecode::{Bytecode, opcode::*};
@@ -26,7 +26,8 @@ fn runner(code: Vec<u8>, stack_len: usize) -> Box<dyn FnMut()> {
     })
 }
 
-/// A counter in memory, compared with its end and jumped on: twelve instructions an iteration.
+/// Returns a counter in memory that is compared with its end and jumped on: twelve instructions per
+/// iteration.
 pub fn counting() -> Box<dyn FnMut()> {
     let [high, low] = COUNT.to_be_bytes();
     let code = vec![

@@ -1,4 +1,4 @@
-//! Our own machine.
+//! Astreum's machine.
 
 use crate::{CALLS, COUNT, NANDS, script::REPEAT};
 use astreum_core::atom::NoStore;
@@ -11,8 +11,8 @@ fn runner(program: Program, expected: Expr) -> Box<dyn FnMut()> {
     Box::new(move || assert_eq!(*machine.run_program(&program, &[]).value(), expected))
 }
 
-/// 13 tokens an iteration: an absent heap key reads as nothing, so every number but the last jumps
-/// to 0.
+/// Returns a counting loop with 13 tokens per iteration: an absent heap key reads as an empty
+/// value, so every number but the last jumps to 0.
 pub fn counting() -> Box<dyn FnMut()> {
     let end = COUNT.to_be_bytes();
     let code: [&[u8]; 14] = [
@@ -42,7 +42,7 @@ pub fn nand() -> Box<dyn FnMut()> {
     runner(Program::new(&code), Expr::bytes([0x5a; 32]))
 }
 
-/// `(((1 ((x) (x) fn)) ((x) (x) fn)) …)`
+/// Returns nested calls: `(((1 ((x) (x) fn)) ((x) (x) fn)) …)`.
 pub fn calls() -> Box<dyn FnMut()> {
     let function = parse("((x) (x) fn)").expect("a function");
     let expr = (0..CALLS).fold(Expr::bytes([1]), |arg, _| {

@@ -1,5 +1,6 @@
-//! Astreum's machine beside revm, rhai and the Python reference: the same work, in one run, on one
-//! machine. Prints nanoseconds for each piece of work, and how many times as fast Astreum is.
+//! Comparison of Astreum's machine with revm, rhai and the Python reference: the same work, in one
+//! run, on one machine. Prints nanoseconds for each task, and the speed of Astreum relative to the
+//! others.
 //!
 //! The reference is run by the interpreter that `ASTREUM_REFERENCE_PYTHON` names.
 
@@ -11,14 +12,14 @@ mod script;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Numbers that the counting loop counts to.
+/// Iterations of the counting loop.
 pub const COUNT: u16 = 20_000;
-/// Operations on 32 bytes.
+/// Number of operations on 32 bytes.
 pub const NANDS: usize = 10_000;
-/// Calls inside each other.
+/// Number of nested calls.
 pub const CALLS: usize = 50;
 
-/// Rounds, in each of which everybody runs once; the fastest counts.
+/// Number of rounds, in each of which every task runs once; the fastest counts.
 const ROUNDS: usize = 25;
 
 fn main() -> ExitCode {
@@ -107,7 +108,7 @@ impl Work {
     }
 }
 
-/// Nanoseconds that one run takes.
+/// Returns the nanoseconds of one run.
 fn time(run: &mut Box<dyn FnMut()>) -> f64 {
     let start = Instant::now();
     run();

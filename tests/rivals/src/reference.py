@@ -1,4 +1,4 @@
-"""Times the reference: nanoseconds for an iteration, a nand and a call, one a line."""
+"""Times the reference: nanoseconds of an iteration, a nand and a call, one per line."""
 
 import importlib.util
 import sys
@@ -15,11 +15,11 @@ COUNT, NANDS, CALLS = (int(argument) for argument in sys.argv[1:4])
 
 
 def with_add():
-    """The stack machine with the opcode that the package has commented out."""
+    """Returns the stack machine with the opcode that the package has commented out."""
     with open(low.__file__, encoding="utf-8") as file:
         before, rest = file.read().split("# ---------- ADD ----------", 1)
     add, after = rest.split("# ---------- NAND ----------", 1)
-    # The block's own comment, one level deeper, loses its mark as well: it goes first.
+    # Comments inside the commented-out block would be uncommented as well: they are removed first.
     lines = [line for line in add.splitlines() if "#     #" not in line]
     source = before + "\n".join(line.replace("# ", "", 1) for line in lines) + after
     spec = importlib.util.spec_from_loader(low.__name__, loader=None)
@@ -29,7 +29,7 @@ def with_add():
 
 
 class Host:
-    """What the evaluators need of a node."""
+    """Part of a node that the evaluators use."""
 
     high_eval = high_eval
     env_get = env_get

@@ -5,7 +5,7 @@ use std::process::Command;
 
 const VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
 
-/// Nanoseconds for an iteration, a nand and a call.
+/// Returns the nanoseconds of an iteration, a nand and a call.
 pub fn measure() -> Result<[f64; 3], String> {
     let help = format!(
         "set {VARIABLE} to a Python 3.12 or newer that has the package: \

@@ -3,7 +3,7 @@
 use crate::CALLS;
 use rhai::Engine;
 
-/// How often the nested calls are made in one run.
+/// Number of times that the nested calls are made in one run.
 pub const REPEAT: usize = 200;
 
 pub fn calls() -> Box<dyn FnMut()> {

@@ -1,6 +1,7 @@
-//! Writes numbered batches to a cold store until it is killed, and says after each that it is kept.
+//! Writer for the kill test of cold storage: writes numbered batches to a cold store until it is
+//! killed, and prints the number of each batch after it has been acknowledged.
 //!
-//! `cold_writer DIR FIRST`: the first batch is number FIRST.
+//! Usage: `cold_writer DIR FIRST`, where FIRST is the number of the first batch.
 
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};

@@ -1,11 +1,11 @@
-//! Feeds conformance cases to `astreum conform` and compares the answers.
+//! Conformance runner: feeds conformance cases to `astreum conform` and compares the answers.
 //!
 //! ```text
 //! cargo run -p astreum-tests --bin conformance -- <folder with <op>.jsonl>
 //! ```
 //!
-//! Without a folder it takes the project's own vectors. Operations that the project does not have
-//! vectors of are left out, and named.
+//! Without an argument, the project's own vectors are used. Operations without vectors in the
+//! project are skipped, and listed.
 
 use astreum_tests::program;
 use core::error::Error;
@@ -56,7 +56,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::from(u8::from(wrong > 0)))
 }
 
-/// How many of the cases are answered wrongly; those are printed.
+/// Returns the number of cases with a wrong answer, and prints those cases.
 fn compare(node: &Path, text: &str) -> Result<usize, Box<dyn Error>> {
     let mut wrong = 0;
     let mut answers = answers(node, text)?.into_iter();
@@ -75,7 +75,7 @@ fn compare(node: &Path, text: &str) -> Result<usize, Box<dyn Error>> {
     Ok(wrong)
 }
 
-/// What `astreum conform` says to these lines, the expected answers removed.
+/// Returns the answers of `astreum conform` to these lines without their expected answers.
 fn answers(node: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
     let mut child = Command::new(node)
         .arg("conform")
@@ -85,7 +85,7 @@ fn answers(node: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
     let mut requests = child.stdin.take().ok_or("no stdin")?;
     let lines: Result<Vec<String>, serde_json::Error> = text.lines().map(request).collect();
     let lines = lines?;
-    // Written from the side: both pipes can be full.
+    // Written by a second thread, because both pipes can be full.
     let writer = std::thread::spawn(move || {
         lines
             .iter()

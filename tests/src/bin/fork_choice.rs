@@ -1,10 +1,11 @@
-//! Tables of the fork choice: what the rule does in peace, in partitions and under attack.
+//! Tables of fork choice simulations: the behaviour of the rule in normal operation, in partitions
+//! and under attack.
 //!
 //! ```text
 //! cargo run --release -p astreum-tests --bin fork_choice -- partitions --trials 40
 //! ```
 //!
-//! Everything is simulated (`astreum_tests::sim::fork_choice`) and follows from seeds.
+//! Everything is simulated (`astreum_tests::sim::fork_choice`) and derived from seeds.
 
 use astreum_tests::random::Random;
 use astreum_tests::sim::fork_choice::blocks::Election;
@@ -19,13 +20,13 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-/// Tables of the fork choice.
+/// Tables of fork choice simulations.
 #[derive(Parser)]
 #[command(name = "fork_choice")]
 struct Arguments {
-    /// The table.
+    /// Table to print.
     table: Table,
-    /// Trials per cell; trees for `trees`.
+    /// Trials per cell; number of trees for `trees`.
     #[arg(long)]
     trials: Option<u64>,
     /// Longest partition, in seconds.
@@ -38,23 +39,23 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Table {
-    /// Validators in peace, with latency and missed slots.
+    /// Honest validators, with latency and missed slots.
     Honest,
-    /// Partitions: how long they take to heal.
+    /// Partitions: time until they heal.
     Partitions,
-    /// A branch built in private: how often it undoes how many blocks.
+    /// Private branch: probability of undoing a number of blocks.
     Private,
-    /// A validator that makes two blocks in each of its slots.
+    /// Validator that makes two blocks in each of its slots.
     Equivocation,
-    /// A validator that orphans the blocks of others where the rule lets it.
+    /// Validator that orphans the blocks of others where the rule permits it.
     Orphans,
-    /// A large validator that stops for good.
+    /// Large validator that stops permanently.
     Gone,
-    /// A validator that tries block ids in public.
+    /// Validator that tries block ids in public.
     Grinding,
-    /// The stake that undoes 1 to 1,024 blocks.
+    /// Stake that undoes 1 to 1,024 blocks.
     Undo,
-    /// Random trees against an independent model.
+    /// Random trees compared with an independent model.
     Trees,
 }
 
@@ -80,7 +81,7 @@ const ELECTIONS: [(Election, &str); 2] = [
     (Election::Parent, "parent, ids tried"),
 ];
 
-/// The results of pieces of work, in order, by all cores.
+/// Runs `count` tasks on all cores and returns their results in order.
 fn all<T: Send>(count: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
@@ -106,7 +107,7 @@ fn all<T: Send>(count: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// A number of thousandths.
+/// Formats a ratio in percent, with one decimal.
 fn permille(part: u64, whole: u64) -> String {
     let tenths = part * 1_000 / whole.max(1);
     format!("{}.{}", tenths / 10, tenths % 10)
@@ -386,7 +387,7 @@ fn gone() {
         print_gone("60 % gone at slot 500", rule, 2_000, &report);
         for seconds in [120, 600] {
             let to = 200 + seconds / 2;
-            // The large one and three small ones against the others.
+            // The large validator and three small ones against the others.
             let sides = (0..stakes.len()).map(|validator| u8::from(validator > 3));
             let report = network::run(&Settings {
                 slots: 3_000,

@@ -1,11 +1,11 @@
-//! Makes the fuzz targets' corpora from the conformance cases, and generated sessions of the engine.
+//! Generator of the fuzz corpora from the conformance cases and from generated engine sessions.
 //!
 //! ```text
 //! cargo run -p astreum-tests --bin seeds
 //! ```
 //!
-//! Writes `fuzz/corpus/<target>/<case>`; what is there already and is not a case stays. An argument
-//! names another folder with cases.
+//! Writes `fuzz/corpus/<target>/<case>`. Existing files of other names are kept. An argument names
+//! another folder with cases.
 
 use astreum_tests::target::engine;
 use astreum_tests::target::low_eval::encode;
@@ -13,11 +13,11 @@ use core::error::Error;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Cases of one operation that become seeds; they are spread over all of them.
+/// Number of cases per operation that become seeds, taken at even distances.
 const PER_OPERATION: usize = 20;
-/// Generated sessions of the engine.
+/// Number of generated engine sessions.
 const SESSIONS: u64 = 12;
-/// Longer cases are not worth their place in a repository.
+/// Maximum size of a seed in bytes. Longer cases would only enlarge the repository.
 const MAX_BYTES: usize = 1_024;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -44,12 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A seed under its case's id.
+/// Seed with the id of its case as the name.
 type Named = (String, Vec<u8>);
 
 type Seed = fn(&Value) -> Option<Vec<u8>>;
 
-/// Target, operation of the cases, and what of a case's input the target takes.
+/// Fuzz target, operation of the cases, and conversion of a case's input to the target's input.
 const SOURCES: &[(&str, &str, Seed)] = &[
     ("text", "tokenize", source),
     ("text", "parse", source),
@@ -114,7 +114,7 @@ fn program(input: &Value) -> Option<Vec<u8>> {
     encode(input.get("limit")?.as_u64(), &code?)
 }
 
-/// Puts, a commit, gets.
+/// Encodes puts, a commit and gets.
 fn trie_operations(input: &Value) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let operation = |code: u8, key: &[u8], out: &mut Vec<u8>| {
@@ -135,7 +135,8 @@ fn trie_operations(input: &Value) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Transactions of a block: what they do and how much they move; the people are others.
+/// Encodes the transactions of a block: their kind and their amount. The senders and recipients
+/// differ from those of the case.
 fn transfers(input: &Value) -> Option<Vec<u8>> {
     let mut out = vec![200];
     for (number, transaction) in (0_u8..).zip(input.get("transactions")?.as_array()?) {
@@ -170,7 +171,7 @@ fn packet(input: &Value) -> Option<Vec<u8>> {
     hex(input.get("packet")?)
 }
 
-/// Atoms, each behind its length, the root last.
+/// Encodes atoms with a length prefix each, the root last.
 fn store(input: &Value) -> Option<Vec<u8>> {
     let atoms: Option<Vec<Vec<u8>>> = input.get("atoms")?.as_array()?.iter().map(hex).collect();
     let root = hex(input.get("id")?)?;
@@ -187,14 +188,15 @@ fn store(input: &Value) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The recipe of an expression, as the round trip's input reads it.
+/// Encodes an expression as the recipe that the round-trip target reads.
 fn expression_recipe(input: &Value) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     recipe(input.get("expr")?, &mut out)?;
     Some(out)
 }
 
-/// Conformance cases nest a few dozen lists at most.
+/// Appends the recipe of an expression. The recursion is shallow, because conformance cases nest a
+/// few dozen lists at most.
 fn recipe(expr: &Value, out: &mut Vec<u8>) -> Option<()> {
     let mut leaf = |code: u8, bytes: &[u8]| {
         out.push(u8::try_from(bytes.len() << 2).ok()? | code);
@@ -215,7 +217,7 @@ fn recipe(expr: &Value, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// A session of the engine's target: a handshake, then one message of `topic`, then time.
+/// Encodes a session of the engine target: a handshake, then one message of `topic`, then time.
 fn session(topic: u8, content: &[u8]) -> Option<Vec<u8>> {
     let len = u8::try_from(content.len()).ok()?;
     let asks_for_it = [6, 7, 6, 0];

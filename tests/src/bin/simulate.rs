@@ -1,5 +1,5 @@
-//! Runs many nodes in one thread of virtual time: one trial under faults, or figures of how the
-//! network bears losses and how it grows.
+//! Simulation of many nodes in one thread of virtual time: one trial under faults, or statistics on
+//! packet loss and network size.
 
 use astreum_tests::sim::survey;
 use astreum_tests::sim::trial::{self, Settings};
@@ -9,45 +9,45 @@ use core::time::Duration;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Many nodes, faults, and one seed that repeats it all.
+/// Many nodes, faults, and one seed that reproduces the run.
 #[derive(Parser)]
 #[command(name = "simulate")]
 struct Arguments {
-    /// Chooses everything that chance decides.
+    /// Seed of all random choices.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Nodes in the network.
+    /// Number of nodes in the network.
     #[arg(long, default_value_t = 8)]
     nodes: usize,
-    /// How many of them do harm.
+    /// Number of hostile nodes among them.
     #[arg(long, default_value_t = 1)]
     hostile: usize,
-    /// How many of them make the blocks of a chain that the others verify.
+    /// Number of validators among them, which make the blocks of a chain that the others verify.
     #[arg(long, default_value_t = 0)]
     validators: usize,
-    /// How long things go wrong, in hours of virtual time.
+    /// Duration of the fault phase, in hours of virtual time.
     #[arg(long, conflicts_with = "seconds")]
     hours: Option<u64>,
-    /// How long things go wrong, in seconds of virtual time.
+    /// Duration of the fault phase, in seconds of virtual time.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Between two things that are done or go wrong, in milliseconds.
+    /// Interval between two actions or faults, in milliseconds.
     #[arg(long, default_value_t = 500)]
     pace_ms: u64,
-    /// Datagrams lost of a thousand, all the time.
+    /// Datagrams lost per thousand, at all times.
     #[arg(long, default_value_t = 0)]
     loss: usize,
     /// Seconds of virtual time for which the validators are off after each minute that they are on.
     #[arg(long, default_value_t = 0)]
     rest: u64,
-    /// Clocks that are set wrong, files that are lost and keys that move: how many of them, in each
-    /// minute that the validators are on where they rest.
+    /// Number of operator events per minute in which the validators are on: clocks set wrong, lost
+    /// files and moved keys. Applies only if the validators rest.
     #[arg(long, default_value_t = 0)]
     operations: usize,
-    /// Blocks that both halves of a network in two parts make before the other faults begin.
+    /// Blocks that both halves of a partitioned network make before the other faults begin.
     #[arg(long, default_value_t = 0)]
     partition_blocks: u64,
-    /// Prints figures instead of making a trial.
+    /// Prints statistics instead of running a trial.
     #[arg(long)]
     survey: Option<What>,
     /// Lookups of a survey.

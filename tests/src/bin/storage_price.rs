@@ -1,4 +1,4 @@
-//! Prints what filling 10 GiB of disk costs in a default genesis, in every way that is known.
+//! Report of the cost of filling 10 GiB of disk in a default genesis, for every known method.
 
 use astreum_core::chain::{Address, Genesis};
 use astreum_core::integer::Natural;

@@ -1,4 +1,4 @@
-//! A chain in memory whose blocks are made without a search for nonces.
+//! In-memory chain whose blocks are made without a nonce search.
 
 use astreum_core::atom::MemoryStore;
 use astreum_core::chain::{
@@ -8,7 +8,7 @@ use astreum_core::crypto::Signature;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 
-/// A chain, and its last block.
+/// Chain and its last block.
 #[derive(Debug)]
 pub(super) struct Chain {
     store: MemoryStore,
@@ -38,7 +38,7 @@ impl Chain {
         &self.head
     }
 
-    /// A transaction; nothing here looks at signatures.
+    /// Creates a transaction without a valid signature, because signatures are not verified here.
     pub(super) fn transaction(
         &mut self,
         sender: Address,
@@ -50,7 +50,7 @@ impl Chain {
         let unsigned = Unsigned {
             chain_id: self.head.chain_id.clone(),
             amount: amount.into(),
-            // As long as the times that commands take for it.
+            // As long as the timestamps that the commands use as counters.
             counter: (1_700_000_000_000 + self.counter).into(),
             data: data.into(),
             recipient,
@@ -58,7 +58,8 @@ impl Chain {
         unsigned.signed(sender, Signature::new([7; 64]))
     }
 
-    /// Makes a block of these transactions, all of which must succeed; what it leaves.
+    /// Makes a block of these transactions, all of which must succeed, and returns its state
+    /// growth.
     pub(super) fn block(&mut self, transactions: &[Transaction]) -> Growth {
         let mut builder = Builder::new(&self.store, &self.head, &self.election.stakes);
         for transaction in transactions {

@@ -1,4 +1,4 @@
-//! Ways to leave much for little, measured.
+//! Measured transaction kinds that add much state for little payment.
 
 use super::chain::Chain;
 use astreum_core::atom::AtomId;
@@ -10,37 +10,37 @@ use astreum_core::chain::{
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 
-/// What a transaction of some kind is billed for, and what it leaves.
+/// Billed bytes and added bytes of one kind of transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Way {
-    /// What the transaction does.
+    /// Description of the transaction.
     pub name: &'static str,
     /// Transactions of a block.
     pub per_block: u64,
-    /// Stored bytes that it is billed for, its receipt aside.
+    /// Stored bytes that it is billed for, without its receipt.
     pub billed_bytes: u64,
-    /// Bytes that it leaves in sorted pairs, beside those that an empty block leaves.
+    /// Bytes that it adds to sorted pairs, in excess of those of an empty block.
     pub pair_bytes: u64,
-    /// Atoms that it leaves.
+    /// Atoms that it adds.
     pub atoms: u64,
 }
 
-/// How large the measured chains are.
+/// Size of the measured chains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size {
-    /// Accounts that exist, each with two contracts.
+    /// Existing accounts, each with two contracts.
     pub accounts: u32,
     /// Transactions of a full block.
     pub per_block: u32,
 }
 
 impl Size {
-    /// Small enough for a test.
+    /// Size that is small enough for a test.
     pub const SMALL: Self = Self {
         accounts: 1_000,
         per_block: 50,
     };
-    /// What the figures of the documentation are for.
+    /// Size behind the numbers in the documentation.
     pub const LARGE: Self = Self {
         accounts: 100_000,
         per_block: 1_000,
@@ -52,8 +52,8 @@ fn address(kind: u8, number: u32) -> Address {
     Address::new(astreum_core::crypto::hash(&seed))
 }
 
-/// Addresses that part from this one after 0, 1, 2, … bits, so that it lies as deep in a trie as
-/// any can. Each costs one transfer.
+/// Returns addresses that differ from this one after 0, 1, 2, … bits, so that it lies at the
+/// maximum depth of a trie. Each costs one transfer.
 fn neighbours(of: Address) -> impl Iterator<Item = Address> {
     (0..255_usize).map(move |bit| {
         let mut near = *of.as_bytes();
@@ -74,7 +74,7 @@ fn rich(genesis: &mut Genesis, address: Address) {
         .insert(address, 1_000_000_000_000_u64.into());
 }
 
-/// A genesis on which storage costs something and nobody minds.
+/// Creates a genesis in which storage has a price and balances suffice for every measurement.
 fn genesis(deep: &[Address]) -> Genesis {
     let validator = Address::from(key(1).verifying_key());
     let mut genesis = Genesis::new(validator, Natural::ZERO, 1_700_000_000_u64.into());
@@ -91,7 +91,8 @@ fn genesis(deep: &[Address]) -> Genesis {
     genesis
 }
 
-/// A chain with so many accounts, and as if each had sent a transaction.
+/// Creates a chain with `size.accounts` accounts whose counters are set as if each had sent a
+/// transaction.
 fn grown(size: Size, deep: &[Address]) -> Chain {
     let mut genesis = genesis(deep);
     for number in 0..size.accounts {
@@ -111,8 +112,8 @@ fn grown(size: Size, deep: &[Address]) -> Chain {
     Chain::new(&genesis)
 }
 
-/// Measures one kind of transaction. `make` gives the transaction of a number, from another sender
-/// for each.
+/// Measures one kind of transaction. `make` returns the transaction for a number, with a different
+/// sender for each.
 fn measured(
     chain: &mut Chain,
     name: &'static str,
@@ -133,7 +134,7 @@ fn measured(
     }
 }
 
-/// Measures all ways on chains of this size.
+/// Measures all kinds on chains of this size.
 #[must_use]
 pub fn ways(size: Size) -> Vec<Way> {
     let mut ways = flat_ways(size);
@@ -141,7 +142,7 @@ pub fn ways(size: Size) -> Vec<Way> {
     ways
 }
 
-/// Accounts as they are where nobody has chosen their addresses.
+/// Measures accounts at depths that result from addresses that were not chosen.
 fn flat_ways(size: Size) -> Vec<Way> {
     let mut ways = Vec::new();
     let chain = &mut grown(size, &[]);
@@ -187,7 +188,7 @@ fn update(peer: Address, window: u64) -> Vec<u8> {
     [&[channel::UPDATE][..], peer.as_ref(), &window.to_le_bytes()].concat()
 }
 
-/// Accounts that lie 256 nodes deep, with all nodes above them written anew by each block.
+/// Measures accounts that lie 256 nodes deep, where each block rewrites all nodes above them.
 fn deep_ways(size: Size) -> Vec<Way> {
     let [payer, taker] = [2, 3].map(key);
     let [from, to] = [&payer, &taker].map(|key| Address::from(key.verifying_key()));
@@ -237,7 +238,7 @@ fn deep_ways(size: Size) -> Vec<Way> {
 fn withdrawal(chain: &mut Chain, payer: &SigningKey, taker: Address) -> Transaction {
     let from = Address::from(payer.verifying_key());
     let chain_id = chain.head().chain_id.clone();
-    // More than it costs, so that the balance changes.
+    // More than the fee, so that the balance changes.
     let (counter, amount) = (1_000_000_u64, 500_u64);
     let message = channel::withdrawal_message(&chain_id, &from, &taker, counter, amount);
     let signature = payer.sign(&message.unwrap_or_default());

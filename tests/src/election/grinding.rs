@@ -1,31 +1,31 @@
-//! Choosing ids in public.
+//! Id grinding on the public chain.
 
 use super::{SMALL, draw, has_first_slot, id};
 use astreum_core::chain::{EPOCH_BLOCKS, ElectionSeeds, StakeTable};
 
-/// What the draws for a block are seeded with.
+/// Seed source of the leader election for a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seeding {
-    /// The seeds of the product.
+    /// Seeds of the product.
     Epochs,
-    /// The id of the parent, as the reference has it: what the product is to be better than.
+    /// Id of the parent, as in the reference; the baseline that the product must improve on.
     Parent,
 }
 
-/// How many slots the small stake got.
+/// Number of slots that the small stake got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grinding {
     /// Slots, each with a block.
     pub slots: u64,
     /// Slots of the small stake.
     pub won: u64,
-    /// Slots that its stake is worth.
+    /// Slots proportional to its stake.
     pub share: u64,
 }
 
 /// Lets `slots` slots pass, in which the small stake chooses among `tries` ids wherever its choice
-/// counts. It starts with the last block of the first two epochs, and prefers seeds that give it
-/// the last block of the epoch again, and among them the one with most slots.
+/// has an effect. It starts with the last block of the first two epochs. It prefers seeds that give
+/// it the last block of the epoch again, and among them the one with most slots.
 #[must_use]
 pub fn grinding(stakes: &StakeTable, seeding: Seeding, slots: u64, tries: u64) -> Grinding {
     let mut seeds = ElectionSeeds::genesis(id(0, 0, 0));
@@ -42,7 +42,7 @@ pub fn grinding(stakes: &StakeTable, seeding: Seeding, slots: u64, tries: u64) -
             Seeding::Epochs if is_last && (is_own || epoch < 2) => {
                 best_of(stakes, &seeds, height, tries)
             }
-            // With the first block given, the next one is its own again.
+            // The first block is given to it, so that the next slot is its own again.
             Seeding::Parent if is_own || height == 1 => (0..tries)
                 .map(|attempt| id(2, height, attempt))
                 .find(|id| draw(stakes, *id).next_validator() == SMALL),
@@ -57,7 +57,7 @@ pub fn grinding(stakes: &StakeTable, seeding: Seeding, slots: u64, tries: u64) -
     }
 }
 
-/// The best id for the last block of an epoch.
+/// Returns the best id for the last block of an epoch.
 fn best_of(
     stakes: &StakeTable,
     seeds: &ElectionSeeds,
@@ -66,7 +66,7 @@ fn best_of(
 ) -> Option<astreum_core::atom::AtomId> {
     let first = height + 1 + EPOCH_BLOCKS;
     let last = first + EPOCH_BLOCKS - 1;
-    // What the epoch after the next will be seeded with does not depend on what comes first in the
+    // The seed of the epoch after the next one does not depend on the blocks at the start of the
     // next one.
     let after = |attempt: u64| seeds.child(id(2, height, attempt)).child(id(3, height, 0));
     let keeps = (0..tries).filter(|attempt| has_first_slot(stakes, &after(*attempt), last));

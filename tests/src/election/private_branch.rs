@@ -1,9 +1,9 @@
-//! Making a branch alone.
+//! Id grinding on a private branch.
 
 use super::{SMALL, draw, id};
 use astreum_core::chain::{EPOCH_BLOCKS, ElectionSeeds, MAX_SLOTS, StakeTable};
 
-/// How long a private branch became.
+/// Length of a private branch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PrivateBranch {
     /// Slots that passed, each with a block of the honest branch.
@@ -14,9 +14,9 @@ pub struct PrivateBranch {
     pub ground_epochs: u64,
 }
 
-/// Lets `slots` slots pass after a block of an honest chain of `honest` blocks, in which the small
-/// stake makes a branch alone: at each height it waits for its slot. At the last block of each epoch
-/// it chooses among `tries` ids the one with which an epoch takes least time.
+/// Lets `slots` slots pass after a block of an honest chain of `honest` blocks. In them the small
+/// stake builds a branch alone: at each height it waits for its slot. At the last block of each
+/// epoch it chooses among `tries` ids the one that makes an epoch take the fewest slots.
 #[must_use]
 pub fn private_branch(stakes: &StakeTable, honest: u64, slots: u64, tries: u64) -> PrivateBranch {
     let mut seeds = (1..=honest).fold(ElectionSeeds::genesis(id(0, 0, 0)), |seeds, height| {
@@ -46,7 +46,7 @@ pub fn private_branch(stakes: &StakeTable, honest: u64, slots: u64, tries: u64) 
     }
 }
 
-/// The slots until the first one of the small stake.
+/// Returns the number of slots until the first one of the small stake.
 fn wait(stakes: &StakeTable, seeds: &ElectionSeeds, height: u64) -> u64 {
     let Some(seed) = seeds.slot_seed(height) else {
         return MAX_SLOTS;
@@ -56,9 +56,9 @@ fn wait(stakes: &StakeTable, seeds: &ElectionSeeds, height: u64) -> u64 {
     slots.unwrap_or(MAX_SLOTS)
 }
 
-/// The attempt that makes the epoch after the next one fast. Looking at every height of every
-/// attempt would take hours: in each round the slower ones of those that are left go, and the rest
-/// is looked at more closely.
+/// Returns the attempt with the shortest epoch after the next one. Evaluating every height of every
+/// attempt would take hours: each round drops the slower remaining attempts and examines the rest
+/// at more heights.
 fn fastest(stakes: &StakeTable, seeds: &ElectionSeeds, height: u64, tries: u64) -> u64 {
     let first = height + 1 + EPOCH_BLOCKS;
     let mut left: Vec<u64> = (0..tries).collect();

@@ -1,20 +1,20 @@
-//! A store of which every atom is missing the first time it is asked for, as if it had to be fetched.
+//! Store in which every atom is missing on the first read, as if it had to be fetched.
 
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use core::cell::RefCell;
 use core::convert::Infallible;
 use std::collections::BTreeSet;
 
-/// See the module.
+/// Store in which every atom is missing on the first read. See the [module](self).
 #[derive(Default)]
 pub struct Forgetful {
-    /// What can be fetched.
+    /// Atoms that can be fetched.
     pub all: MemoryStore,
     here: RefCell<BTreeSet<AtomId>>,
 }
 
 impl Forgetful {
-    /// Forgets everything again.
+    /// Makes all atoms missing again.
     pub fn forget(&self) {
         self.here.borrow_mut().clear();
     }
@@ -40,10 +40,11 @@ impl AtomSource for Forgetful {
     }
 }
 
-/// Calls until nothing is missing any more; `missing` says what an error waits for.
+/// Repeats the call until no atom is missing any more. `missing` returns the id that an error waits
+/// for.
 ///
 /// # Panics
-/// When the call fails otherwise, or misses what it has been given.
+/// Panics if the call fails otherwise, or reports an atom as missing that it has been given.
 pub fn patiently<T, E: core::fmt::Debug>(
     mut call: impl FnMut() -> Result<T, E>,
     missing: impl Fn(&E) -> Option<AtomId>,

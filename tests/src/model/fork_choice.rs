@@ -1,4 +1,4 @@
-//! Fork choice, without any state: every set is counted anew at every fork.
+//! Stateless fork choice oracle: every set is counted anew at every fork.
 
 #![expect(
     clippy::indexing_slicing,
@@ -7,34 +7,34 @@
 
 use std::collections::BTreeSet;
 
-/// A tree of blocks. Block 0 is the genesis; every other one has a lower parent.
+/// Tree of blocks. Block 0 is the genesis; every other block has a parent with a lower number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tree {
-    /// The parent of each block; that of the genesis is not used.
+    /// Parent of each block; that of the genesis is not used.
     pub parents: Vec<usize>,
-    /// The producer of each block.
+    /// Producer of each block.
     pub producers: Vec<usize>,
-    /// The place of each block's id among all ids.
+    /// Rank of each block's id among all ids.
     pub ranks: Vec<usize>,
-    /// The stake of each producer, the same at every block.
+    /// Stake of each producer, the same at every block.
     pub stakes: Vec<u64>,
 }
 
-/// What a node decides.
+/// Decision of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice {
     /// This head.
     Head(usize),
-    /// None: it is on neither of two deep branches.
+    /// No head: the node is on neither of two deep branches.
     Undecided,
 }
 
-/// What the forks on the way to a decision were like.
+/// Properties of the forks on the way to a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kind {
-    /// Whether every fork had a branch of more than 16 blocks.
+    /// True if every fork had a branch of more than 16 blocks.
     pub is_deep: bool,
-    /// Whether at some fork one branch had less than an eighth of the stake of another one.
+    /// True if at some fork one branch had less than an eighth of the stake of another one.
     pub has_light: bool,
 }
 
@@ -46,7 +46,7 @@ struct Group {
 }
 
 impl Tree {
-    /// The height of a block.
+    /// Returns the height of a block.
     #[must_use]
     pub fn height(&self, block: usize) -> usize {
         self.chain(block).count() - 1
@@ -94,7 +94,7 @@ impl Tree {
         children.iter().map(group).collect()
     }
 
-    /// The head of a node that stands at `own` and knows the chains of `tips`.
+    /// Returns the head of a node that stands at `own` and knows the chains of `tips`.
     #[must_use]
     pub fn choose(&self, own: Option<usize>, tips: &[usize], max_reorg_depth: u64) -> Choice {
         let known = self.known(own, tips);
@@ -171,7 +171,7 @@ impl Tree {
         at
     }
 
-    /// What the forks among the chains of `tips` are like.
+    /// Returns the properties of the forks among the chains of `tips`.
     #[must_use]
     pub fn kind(&self, tips: &[usize]) -> Kind {
         let known = self.known(None, tips);

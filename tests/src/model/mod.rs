@@ -1,5 +1,5 @@
-//! Oracles: the same answers as the core, in the plainest code that gives them; and a store that makes
-//! one ask twice.
+//! Oracles that compute the same results as the core in the simplest code, and a store that reports
+//! every atom as missing once.
 
 pub mod forgetful;
 pub mod fork_choice;

@@ -1,5 +1,5 @@
-//! The stack machine as the reference states it: tokens are compared as text at every step, values
-//! are vectors, nothing is clever.
+//! Stack machine oracle that follows the reference: tokens are compared as text at every step, and
+//! values are vectors.
 
 #![expect(
     clippy::indexing_slicing,
@@ -11,7 +11,7 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::Meter;
 use std::collections::BTreeMap;
 
-/// The names that are no literals.
+/// Tokens that are opcodes and not literals.
 pub const OPCODES: [&str; 10] = [
     "add",
     "nand",
@@ -153,7 +153,8 @@ fn cut(data: &[u8], start: usize, len: usize) -> &[u8] {
     &data[start..start.saturating_add(len).min(data.len())]
 }
 
-/// A two's-complement number of any width as an index: none if negative, the largest if larger.
+/// Converts a two's-complement number of any width to an index: `None` if negative, the maximum if
+/// larger.
 fn index(bytes: &[u8]) -> Option<usize> {
     if bytes.first().is_some_and(|first| *first >= 0x80) {
         return None;
@@ -184,7 +185,7 @@ fn add(a: &[u8], b: &[u8]) -> Vec<u8> {
         sum[i] = digit.to_be_bytes()[1];
         carry = digit >> 8;
     }
-    // The first byte is needed only if what follows would have another sign without it.
+    // The first byte is needed only if the remaining bytes would have another sign without it.
     let needed = sum.len() == 1 || sum[0] != sign(&sum[1..]);
     if needed { sum } else { sum.split_off(1) }
 }

@@ -1,5 +1,5 @@
-//! The evaluator as a walk over the tree, by recursion: one function, in the order in which the
-//! language is described. For shallow expressions only.
+//! Evaluator oracle: a recursive tree walk in one function, in the order of the language
+//! description. For shallow expressions only.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,17 +13,17 @@ use astreum_core::expr::Expr;
 use astreum_core::machine::Meter;
 use std::collections::BTreeMap;
 
-/// A walk in progress.
+/// Evaluation in progress.
 pub struct Walk<'a, S> {
-    /// Where atoms come from and go.
+    /// Store that atoms are read from and written to.
     pub store: &'a mut S,
-    /// What stack programs are charged to.
+    /// Meter that stack programs are charged to.
     pub meter: &'a mut Meter,
-    /// Scopes, outermost first; there is at least one.
+    /// Scopes, outermost first; at least one.
     pub scopes: Vec<BTreeMap<String, Expr>>,
-    /// Calls that may still be made, for programs that do not end.
+    /// Remaining calls, a limit for programs that do not end.
     pub calls: usize,
-    /// Whether a call was refused: nothing that came out means anything then.
+    /// True if a call was refused, in which case the result is meaningless.
     pub exhausted: bool,
 }
 
@@ -31,7 +31,7 @@ fn error<T>(message: &str) -> Result<T, Expr> {
     Err(Expr::error("eval", message))
 }
 
-/// The tail of a form and what stands before it.
+/// Special form or call, by the last element and the elements before it.
 enum Form<'e> {
     Stack { body: &'e Expr },
     Function { body: &'e Expr, params: &'e Expr },
@@ -48,7 +48,7 @@ fn form(expr: &Expr) -> Option<Form<'_>> {
 }
 
 impl<S: AtomSource + AtomSink> Walk<'_, S> {
-    /// The value of `expr`, which may be an error.
+    /// Returns the value of `expr`, which may be an error.
     pub fn eval(&mut self, expr: &Expr) -> Expr {
         self.result(expr).unwrap_or_else(|error| error)
     }
@@ -91,7 +91,7 @@ impl<S: AtomSource + AtomSink> Walk<'_, S> {
             .map_or_else(|| error(&format!("unbound symbol '{name}'")), Ok)
     }
 
-    /// The value of an argument; an error, however it came about, ends the call.
+    /// Returns the value of an argument. An error of any origin ends the call.
     fn argument(&mut self, expr: &Expr) -> Result<Expr, Expr> {
         let value = self.result(expr)?;
         if value.is_error() {
@@ -214,7 +214,7 @@ fn placeholder(digits: &str, values: &[Vec<u8>]) -> Result<Vec<u8>, Expr> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return error("invalid sk placeholder");
     }
-    // What does not parse has too many digits for any list of arguments.
+    // A number that does not parse has too many digits for any list of arguments.
     let value = digits
         .parse::<usize>()
         .ok()

@@ -1,25 +1,25 @@
-//! Where the reference is: a virtual environment of our own, made when it is not there yet.
+//! Python environment of the reference: a virtual environment that is created if it is missing.
 
 use crate::program;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The release of the reference that everything is compared with.
+/// Release of the reference that everything is compared with.
 const REFERENCE: &str = "astreum==0.3.71";
-/// Names a Python to use instead of those that are found; one that has the reference is used as it
-/// is.
+/// Environment variable that names a Python to use instead of those that are found. If it has the
+/// reference installed, it is used unchanged.
 const PYTHON_VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
 
-/// What a case needs to start a reference node.
+/// Paths that a case needs to start a reference node.
 #[derive(Debug)]
 pub struct Environment {
-    /// A Python that has the reference installed.
+    /// Python that has the reference installed.
     pub python: PathBuf,
-    /// Our node's program.
+    /// Program of our node.
     pub node: PathBuf,
-    /// The script that drives it.
+    /// Script that drives the reference.
     pub driver: PathBuf,
-    /// Scratch space of this run, removed when it ends well.
+    /// Scratch folder of this run, removed if the run succeeds.
     pub scratch: PathBuf,
 }
 
@@ -27,7 +27,7 @@ impl Environment {
     /// Finds or installs the reference, and builds our node.
     ///
     /// # Errors
-    /// When something is missing; the text says what to install.
+    /// Fails if something is missing; the text says what to install.
     pub fn prepare() -> Result<Self, String> {
         let scratch = target_folder()?
             .join("interop-scratch")
@@ -35,7 +35,7 @@ impl Environment {
         Self::with(program::build()?, scratch)
     }
 
-    /// The same with a node that is there, and a place for scratch.
+    /// Like [`Self::prepare`], with an existing node program and scratch folder.
     ///
     /// # Errors
     /// As [`Self::prepare`].
@@ -52,8 +52,8 @@ impl Environment {
     }
 }
 
-/// A Python that has the reference: the one that is named if it does, else that of a virtual
-/// environment below the target folder, which is made when it is not there.
+/// Returns a Python that has the reference: the named one if it does, otherwise that of a virtual
+/// environment below the target folder, which is created if it is missing.
 fn find_reference() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from)
         && has_reference(&named)
@@ -70,12 +70,12 @@ fn find_reference() -> Result<PathBuf, String> {
 
 impl Drop for Environment {
     fn drop(&mut self) {
-        // Left-overs below the target folder harm nobody.
+        // A failure is ignored: left-over files below the target folder are harmless.
         let _ = std::fs::remove_dir_all(&self.scratch);
     }
 }
 
-/// Cargo's target folder: this binary lies in one of its profiles.
+/// Returns Cargo's target folder, based on this binary's location in one of its profiles.
 fn target_folder() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
     own.parent()
@@ -128,7 +128,7 @@ fn install(venv: &Path, python: &Path) -> Result<(), String> {
     ))
 }
 
-/// A Python that the reference runs on: 3.12 or newer.
+/// Returns a Python that the reference runs on: 3.12 or newer.
 fn find_python() -> Result<PathBuf, String> {
     let usable =
         |python: &PathBuf| succeeds(python, "import sys; sys.exit(sys.version_info < (3, 12))");

@@ -1,4 +1,4 @@
-//! The unmodified Python reference beside our nodes: where it is, and one process of it.
+//! The unmodified Python reference beside our nodes: its environment and its processes.
 
 pub mod environment;
 mod node;

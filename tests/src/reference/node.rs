@@ -1,4 +1,4 @@
-//! One reference process, at the other end of two pipes.
+//! Reference process that is driven over two pipes.
 
 #![expect(
     clippy::indexing_slicing,
@@ -18,10 +18,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// The longest that one command may take; the reference's own waits end after two seconds.
+/// Maximum duration of one command. The reference's own waits end after two seconds.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A driven process; it is killed when this is dropped.
+/// Driven process, killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -34,7 +34,7 @@ impl Process {
     /// Starts the driver with these arguments.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails if it cannot be started.
     pub fn start(environment: &Environment, arguments: &[&str]) -> Result<Self, String> {
         Self::script(environment, &environment.driver, arguments)
     }
@@ -42,7 +42,7 @@ impl Process {
     /// Starts a script with these arguments.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails if it cannot be started.
     pub fn script(
         environment: &Environment,
         script: &Path,
@@ -56,7 +56,7 @@ impl Process {
         let mut child = Command::new(&environment.python)
             .arg(script)
             .args(arguments)
-            // The reference logs under this folder; each process has one to itself.
+            // The reference writes logs below this folder; each process has its own.
             .env(
                 "XDG_STATE_HOME",
                 environment.scratch.join(number.to_string()),
@@ -88,15 +88,15 @@ impl Process {
     /// Sends one line.
     ///
     /// # Errors
-    /// When the process has ended.
+    /// Fails if the process has ended.
     pub fn send(&mut self, line: &str) -> Result<(), String> {
         writeln!(self.requests, "{line}").map_err(|error| self.died(&error.to_string()))
     }
 
-    /// The next line that the process says.
+    /// Returns the next line that the process prints.
     ///
     /// # Errors
-    /// When it does not answer, or not in JSON.
+    /// Fails if it does not answer, or not in JSON.
     pub fn receive(&mut self) -> Result<Value, String> {
         let line = self
             .replies
@@ -113,7 +113,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already; there is nobody to tell.
+        // Errors are ignored: the process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -128,26 +128,26 @@ fn tail(path: &Path) -> String {
         .join(" | ")
 }
 
-/// A reference node.
+/// Reference node.
 #[derive(Debug)]
 pub struct Reference {
     process: Process,
-    /// Its relay public key, hex.
+    /// Relay public key in hex.
     pub key: String,
-    /// Its UDP port on loopback.
+    /// UDP port on loopback.
     pub port: u16,
 }
 
-/// How a reference node is started; the default is a fresh node that knows nobody.
+/// Start options of a reference node. The default is a fresh node without known peers.
 #[derive(Clone, Default, Debug)]
 pub struct Start<'a> {
     /// Port to listen on, 0 for any.
     pub port: u16,
-    /// Addresses it shakes hands with.
+    /// Addresses that it starts a handshake with.
     pub seeds: &'a [String],
-    /// The seed whose head it takes without a question.
+    /// Default seed, whose head it takes without verification.
     pub default_seed: Option<String>,
-    /// Its relay secret, hex; random without one.
+    /// Relay secret in hex; random if `None`.
     pub secret: Option<&'a str>,
     /// Further configuration.
     pub config: Option<Value>,
@@ -157,7 +157,7 @@ impl Reference {
     /// Starts a node and waits until it listens.
     ///
     /// # Errors
-    /// When it does not start.
+    /// Fails if it does not start.
     pub fn start(environment: &Environment, start: &Start<'_>) -> Result<Self, String> {
         let port = start.port.to_string();
         let config = start
@@ -188,24 +188,24 @@ impl Reference {
         Ok(Self { process, key, port })
     }
 
-    /// Stops the process where it is; what is sent to it waits.
+    /// Suspends the process (SIGSTOP). Datagrams sent to it wait in its socket.
     ///
     /// # Errors
-    /// When it cannot be signalled.
+    /// Fails if it cannot be signalled.
     pub fn pause(&self) -> Result<(), String> {
         self.signal("-STOP")
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.process.child.id()
     }
 
-    /// Lets it go on.
+    /// Resumes the process (SIGCONT).
     ///
     /// # Errors
-    /// When it cannot be signalled.
+    /// Fails if it cannot be signalled.
     pub fn resume(&self) -> Result<(), String> {
         self.signal("-CONT")
     }
@@ -220,24 +220,24 @@ impl Reference {
         }
     }
 
-    /// A fresh node that knows nobody.
+    /// Starts a fresh node without known peers.
     ///
     /// # Errors
-    /// When it does not start.
+    /// Fails if it does not start.
     pub fn fresh(environment: &Environment) -> Result<Self, String> {
         Self::start(environment, &Start::default())
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// One command of the driver; `arguments` is an object.
+    /// Sends one command to the driver and returns its reply. `arguments` is an object.
     ///
     /// # Errors
-    /// When it does not answer, or with an error.
+    /// Fails if it does not answer, or answers with an error.
     pub fn call(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
         let mut reply = self.try_call(command, arguments)?;
         match reply.get("error") {
@@ -246,17 +246,17 @@ impl Reference {
         }
     }
 
-    /// As [`Self::call`], with the reply as it came.
+    /// Like [`Self::call`], but returns an error reply unchanged.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// Fails if it does not answer.
     pub fn try_call(&mut self, command: &str, mut arguments: Value) -> Result<Value, String> {
         arguments["cmd"] = command.into();
         self.process.send(&arguments.to_string())?;
         self.process.receive()
     }
 
-    /// A command that needs no arguments.
+    /// Sends a command that needs no arguments.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -264,7 +264,7 @@ impl Reference {
         self.call(command, json!({}))
     }
 
-    /// Keeps an atom; gives its id.
+    /// Stores an atom and returns its id.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -278,17 +278,18 @@ impl Reference {
             .ok_or_else(|| format!("{id} is no id"))
     }
 
-    /// What the node holds about the peer with this key, once it has registered it.
+    /// Returns the state that the node holds about the peer with this key, once it has registered
+    /// it.
     ///
     /// # Errors
-    /// When it does not do so in time.
+    /// Fails if it does not register the peer in time.
     pub fn wait_for_peer(&mut self, key: &str) -> Result<Value, String> {
         wait_for("the reference registers the peer", || {
             Ok(self.ask("status")?["peers"].get(key).cloned())
         })
     }
 
-    /// How often the node has logged a message that starts like this.
+    /// Returns how often the node has logged a message that starts with this text.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -303,11 +304,12 @@ impl Reference {
     }
 }
 
-/// An atom whose id is nearer to the first key than to the second: an advertisement of it goes, or
-/// stays, there. It is larger than what anybody is sent without having proven its address.
+/// Returns an atom whose id is nearer to the first key than to the second, so that its
+/// advertisement goes to the first or stays there. Its size exceeds the amplification limit of an
+/// unvalidated address.
 ///
 /// # Errors
-/// When a key is none.
+/// Fails if a key is malformed.
 pub fn nearer_to(key: &str, other: &str) -> Result<Atom, String> {
     let (Some(key), Some(other)) = (unhex(key), unhex(other)) else {
         return Err("a key is not hex".to_owned());

@@ -1,5 +1,4 @@
-//! Hosts that break their contract, and operators that make mistakes: what checks the promises has to
-//! notice it.
+//! Tests that the promise checks detect hosts that break their contract and operator mistakes.
 
 use super::chain_files::{ChainFiles, Part};
 use super::disk::SimDisk;
@@ -10,7 +9,7 @@ use super::world::World;
 use astreum_core::atom::AtomId;
 use core::time::Duration;
 
-/// A world of two validators and two followers that has made a few blocks.
+/// Creates a world of two validators and two followers that has made a few blocks.
 fn world(seed: u64) -> World {
     let mut world = World::new(seed, 4, true);
     world.set_ledger(Ledger::new(2));
@@ -35,7 +34,7 @@ fn a_validator_that_starts_whatever_it_finds_begins_a_second_genesis_and_is_noti
     for sabotage in [None, Some(Sabotage::StartsAnyway)] {
         let mut world = world(1);
         world.lose(0, Part::ChainDir);
-        // Its peers are not there to tell it.
+        // Its peers are cut off, so that they cannot supply the chain.
         world.links.cut(vec![1, 0, 0, 0]);
         world.host(0).unwrap().sabotage = sabotage;
         assert!(world.start(0));
@@ -45,7 +44,7 @@ fn a_validator_that_starts_whatever_it_finds_begins_a_second_genesis_and_is_noti
             None => assert_eq!(broken, ""),
             Some(_) => assert!(broken.contains("second genesis"), "{broken:?}"),
         }
-        // A start without a journal was refused, and recovered from cold storage.
+        // The start without a journal was refused, and the operator recovered from cold storage.
         let refusals = world.hosts()[0].refusals.len();
         assert_eq!(refusals, usize::from(sabotage.is_none()));
     }
@@ -54,7 +53,7 @@ fn a_validator_that_starts_whatever_it_finds_begins_a_second_genesis_and_is_noti
 #[test]
 fn a_backup_that_runs_alone_signs_a_second_time_and_is_noticed() {
     let mut world = world(2);
-    // The files and the disk as of when the key's next block had not been made yet.
+    // Files and disk from before the key's next block was made.
     let mut backup: Option<(ChainFiles, SimDisk, AtomId)> = None;
     let (mut random, mut made) = (crate::random::Random::new(3), None);
     for _ in 0..4_000 {
@@ -92,7 +91,7 @@ fn a_backup_that_runs_alone_signs_a_second_time_and_is_noticed() {
 #[test]
 fn two_machines_with_one_key_halt_and_one_goes_on_when_the_other_has_stopped() {
     let mut world = world(4);
-    // A mistake of the operator, which nothing can keep from two blocks at first.
+    // Operator mistake: the key may sign two blocks before either node can detect the other.
     world.promises.release_key(1);
     world.configure(2, Some(1));
     world.run(Duration::from_secs(60));

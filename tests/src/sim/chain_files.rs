@@ -1,8 +1,8 @@
-//! Files that a simulated machine keeps of its chain, by the rules of the node's chain directory.
+//! Chain files of a simulated machine, by the rules of the node's chain directory.
 //!
-//! The journal is core's encoding, byte for byte. The rest is kept as values; what may be missing
-//! beside what, and what a start does about it, follows `node/src/chain/dir` and
-//! `node/src/node/chain_start.rs`, and the operator's recovery `node/src/chain/recover.rs`.
+//! The journal is core's encoding, byte for byte. The rest is kept as values. The combinations of
+//! missing files and the reaction of a start follow `node/src/chain/dir` and
+//! `node/src/node/chain_start.rs`; the operator's recovery follows `node/src/chain/recover.rs`.
 
 use super::ledger::CHAIN_ID;
 use crate::random::Random;
@@ -17,26 +17,26 @@ use astreum_node::chain::{SavedHead, SignedBlock, SigningRecord};
 use astreum_node::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Highest chains in cold storage that a recovery verifies.
+/// Maximum number of chains in cold storage that a recovery verifies, highest first.
 const MAX_REPLAYED: usize = 16;
 
-/// A validator's key, by number.
+/// Number of a validator's key.
 pub type Key = usize;
 
 /// Parts of a machine's files that can be lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
-    /// The head journal.
+    /// Head journal.
     Journal,
     /// All signing records.
     SigningRecords,
-    /// The identity.
+    /// Identity.
     Identity,
     /// Identity and signing records.
     IdentityAndSigningRecords,
-    /// The mempool, with all of `state_dir`.
+    /// Mempool, with all of `state_dir`.
     StateDir,
-    /// The whole chain directory.
+    /// Whole chain directory.
     ChainDir,
     /// Every file: chain directory, `state_dir` and cold storage.
     Disk,
@@ -54,7 +54,8 @@ impl Part {
         Self::Disk,
     ];
 
-    /// Returns whether the machine forgets what its keys have signed, so that only peers can tell.
+    /// Returns whether the machine loses its signing records completely, so that only peers can
+    /// supply what its keys have signed.
     #[must_use]
     pub const fn needs_peers(self) -> bool {
         matches!(self, Self::ChainDir | Self::Disk)
@@ -68,40 +69,40 @@ struct Identity {
     signing_keys: BTreeSet<Key>,
 }
 
-/// What a start found.
+/// Saved state that a start found.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
-    /// The head to resume from.
+    /// Head to resume from.
     pub saved: Option<SavedHead>,
-    /// What the key has signed.
+    /// Signing record of the key.
     pub signed: SigningRecord,
 }
 
-/// Why a node does not start.
+/// Reason a node refuses to start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// A file is missing beside one that names it.
+    /// A file is missing while another file names it.
     Missing,
-    /// A validator without seeds found a trace of the chain and no journal: a second chain could
-    /// begin.
+    /// A validator without seeds found traces of the chain but no journal, so that it could create
+    /// a second chain.
     Trace,
     /// The journal is damaged.
     Damaged,
 }
 
-/// The files. See the [module](self).
+/// Chain files of a machine. See the [module](self).
 #[derive(Clone, Debug, Default)]
 pub struct ChainFiles {
     identity: Option<Identity>,
     journal: Option<Vec<u8>>,
     records: usize,
     signed: BTreeMap<Key, SigningRecord>,
-    /// The mempool's file.
+    /// Content of the mempool file.
     pub mempool: Vec<u8>,
 }
 
 impl ChainFiles {
-    /// Returns whether there is no chain here.
+    /// Returns whether the files contain no chain.
     #[must_use]
     pub const fn is_bare(&self) -> bool {
         self.journal.is_none() && self.identity.is_none()
@@ -137,7 +138,7 @@ impl ChainFiles {
         identity.genesis = identity.genesis.or(genesis);
     }
 
-    /// Appends a head to the journal, which begins with it where there is none.
+    /// Appends a head to the journal, or begins the journal with it if it is missing.
     pub fn save_head(&mut self, head: &SavedHead, genesis: Option<AtomId>) {
         let read = self.journal.as_deref().map(head_journal::read);
         match (&mut self.journal, read) {
@@ -155,7 +156,7 @@ impl ChainFiles {
         }
     }
 
-    /// Replaces what a key has signed.
+    /// Replaces the signing record of a key.
     pub fn save_signed(&mut self, key: Key, record: SigningRecord) {
         self.signed.insert(key, record);
         if let Some(identity) = &mut self.identity {
@@ -166,7 +167,7 @@ impl ChainFiles {
     /// Opens the files for a start with this key.
     ///
     /// # Errors
-    /// If the node refuses to start.
+    /// Fails if the node refuses to start.
     pub fn open(
         &mut self,
         key: Option<Key>,
@@ -210,7 +211,7 @@ impl ChainFiles {
         }
     }
 
-    /// Loses a part, cold storage apart.
+    /// Loses a part, except for cold storage.
     pub fn lose(&mut self, part: Part) {
         match part {
             Part::Journal => self.journal = None,
@@ -232,8 +233,8 @@ impl ChainFiles {
         }
     }
 
-    /// Leaves the beginning of another record at the end of the journal, as a crash in the middle of
-    /// an append does.
+    /// Appends the beginning of another record to the journal, as a crash in the middle of an
+    /// append does.
     pub fn tear(&mut self, random: &mut Random) {
         let read = self.journal.as_deref().map(head_journal::read);
         if let (Some(bytes), Some(Ok(read))) = (&mut self.journal, read)
@@ -246,7 +247,7 @@ impl ChainFiles {
         }
     }
 
-    /// Recovers what is missing from the blocks in cold storage, as `astreum chain recover --adopt`
+    /// Recovers missing files from the blocks in cold storage, as `astreum chain recover --adopt`
     /// does. Returns whether a chain was adopted.
     pub fn recover(&mut self, key: Option<Key>, store: &Store, latest_unix_seconds: u64) -> bool {
         let Some(chain) = self.best_chain(store, latest_unix_seconds) else {
@@ -266,7 +267,7 @@ impl ChainFiles {
         true
     }
 
-    /// The highest verified chain in cold storage that begins with the genesis that is known.
+    /// Returns the highest verified chain in cold storage that begins with the known genesis.
     fn best_chain(&self, store: &Store, latest_unix_seconds: u64) -> Option<Replay> {
         let journal = self.journal.as_deref().map(head_journal::read);
         let journal = journal.and_then(Result::ok);
@@ -290,7 +291,7 @@ impl ChainFiles {
     }
 }
 
-/// What a key has signed, as far as the last blocks of the chain show.
+/// Returns the signing record of a key, as far as the last blocks of the chain show.
 fn record_from_chain(store: &Store, chain: &Replay, key: Key) -> SigningRecord {
     let mut record = SigningRecord::default();
     for head in &chain.heads {
@@ -298,7 +299,8 @@ fn record_from_chain(store: &Store, chain: &Replay, key: Key) -> SigningRecord {
         let address = super::ledger::validator_address(key);
         let own = block.filter(|block| block.validator == address && !block.is_genesis());
         if let Some(block) = own {
-            // A verified chain has one block per parent, each later than its parent.
+            // Errors cannot occur: a verified chain has one block per parent, each later than its
+            // parent.
             let _ = record.add(SignedBlock {
                 parent: block.previous,
                 block: head.id,

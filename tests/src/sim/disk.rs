@@ -1,9 +1,9 @@
-//! Simulated disk in memory that keeps what it promised and not a byte more.
+//! Simulated in-memory disk that keeps exactly the data that it guaranteed to keep.
 //!
-//! Data written and not synced is lost at a power cut, or kept, or torn, each write by itself and in
-//! any order; names that were created, renamed or removed and whose directory was not synced
-//! likewise, each by itself. Calls can be told to fail, once or from then on. Files can be damaged,
-//! and directories replaced, as by another program.
+//! At a power cut, data that was written and not synced is lost, kept or torn, each write by itself
+//! and in any order. The same holds for names that were created, renamed or removed in a directory
+//! that was not synced, each by itself. Calls can be told to fail, once or from then on. Files can
+//! be damaged, and directories replaced, as by another program.
 
 use crate::random::Random;
 use astreum_node::store::disk::{DirEntry, DirLock, Disk, DiskFile, Displaced, FileId};
@@ -13,47 +13,47 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that the disk writes as one; a torn write is torn between them.
+/// Bytes that the disk writes atomically. A torn write is torn at multiples of it.
 const SECTOR_BYTES: usize = 16;
 
-/// When and how calls fail.
+/// Planned failure of calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The power goes off in the middle of the call with this number, counted from 0, of those that
-    /// change something; every later call fails.
+    /// The power goes off during the call with this number, counted from 0, among the calls that
+    /// change something. Every later call fails.
     PowerCut(u64),
-    /// The call with this number fails, of those that change something.
+    /// The call with this number fails, among the calls that change something.
     Change(u64, ErrorKind),
-    /// Every call fails from this number on, of those that change something.
+    /// Every call from this number on fails, among the calls that change something.
     ChangesFrom(u64, ErrorKind),
-    /// Every call fails from the first of these numbers up to the second, of those that change
-    /// something.
+    /// Every call from the first number up to the second, exclusive, fails, among the calls that
+    /// change something.
     ChangesBetween(u64, u64, ErrorKind),
-    /// The sync of a file with this number fails, of those that sync one. The data that was not
-    /// synced is lost at a power cut, whatever is synced later.
+    /// The file sync with this number fails, among the syncs of files. The unsynced data is lost at
+    /// a power cut even if a later sync succeeds.
     Sync(u64, ErrorKind),
-    /// The call with this number fails, of those that read.
+    /// The call with this number fails, among the calls that read.
     Read(u64, ErrorKind),
 }
 
 #[derive(Clone, Default)]
 struct Inode {
-    /// What is read now.
+    /// Content that reads return.
     now: Vec<u8>,
-    /// What a power cut leaves at least.
+    /// Content that survives a power cut.
     durable: Vec<u8>,
-    /// What was written since, in order.
+    /// Writes since the last sync, in order.
     pending: Vec<(usize, Vec<u8>)>,
-    /// Whether a sync failed and dropped data: nothing written later can be relied on.
+    /// True if a sync failed and dropped data, so that no later write is reliable.
     is_dropped: bool,
-    /// Handles to it.
+    /// Number of open handles.
     opened: usize,
 }
 
 /// Target of a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Node {
-    /// A directory, with the number that tells it from another one of the same name.
+    /// Directory, with a number that distinguishes it from another directory of the same name.
     Dir(u64),
     File(usize),
 }
@@ -98,7 +98,7 @@ struct State {
     off: bool,
 }
 
-/// The disk; clones are the same one.
+/// Simulated disk. Clones share the same content.
 #[derive(Clone, Default)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
@@ -113,7 +113,8 @@ fn off() -> io::Error {
 }
 
 impl State {
-    /// Counts a call that changes something. `Ok(true)` when the power goes off in the middle of it.
+    /// Counts a call that changes something. Returns `Ok(true)` if the power goes off during the
+    /// call.
     fn change(&mut self) -> io::Result<bool> {
         if self.off {
             return Err(off());
@@ -138,7 +139,7 @@ impl State {
         outcome
     }
 
-    /// Counts a sync of a file; the error with which it fails.
+    /// Counts a sync of a file and returns the error with which it fails, if any.
     fn sync_fault(&mut self) -> Option<ErrorKind> {
         let number = self.syncs;
         self.syncs += 1;
@@ -161,7 +162,7 @@ impl State {
         fails.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
-    /// Changes names; a power cut in the middle leaves it pending as any other.
+    /// Changes names. A power cut during the call leaves the change pending, like any other.
     fn rename(&mut self, change: NameChange) -> io::Result<()> {
         let cut = self.change()?;
         change.apply(&mut self.names);
@@ -169,8 +170,8 @@ impl State {
         if cut { Err(off()) } else { Ok(()) }
     }
 
-    /// Takes the bytes of files that no name leads to, nor will after any power cut, and that
-    /// nobody has open.
+    /// Frees the content of files without an open handle and without a name, now or after any power
+    /// cut.
     fn free(&mut self) {
         let changed = self.pending_names.iter().filter_map(|change| match change {
             NameChange::Set(_, node) | NameChange::Rename(_, _, node) => Some(node),
@@ -196,7 +197,7 @@ impl State {
         Node::Dir(self.next_dir)
     }
 
-    /// Directories have odd numbers, files even ones.
+    /// Returns the identity of a file or directory. Directories have odd numbers, files even ones.
     fn identity(&self, path: &Path) -> Option<FileId> {
         let inode = match self.names.get(path)? {
             Node::Dir(number) => 2 * number + 1,
@@ -218,7 +219,7 @@ impl State {
 }
 
 impl SimDisk {
-    /// A disk with nothing on it.
+    /// Creates an empty disk.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -240,26 +241,26 @@ impl SimDisk {
         (state.changes, state.reads, state.syncs) = (0, 0, 0);
     }
 
-    /// Calls that changed something, since the last failure was planned.
+    /// Returns the number of calls that changed something since the last failure was planned.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.state().changes
     }
 
-    /// Calls that read, since the last failure was planned.
+    /// Returns the number of calls that read since the last failure was planned.
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.state().reads
     }
 
-    /// Whether a planned power cut has come. No call works any more: only
-    /// [`Self::after_power_cut`] gives a disk that does.
+    /// Returns whether a planned power cut has occurred. Every call fails afterwards; only the
+    /// result of [`Self::after_power_cut`] works again.
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.state().off
     }
 
-    /// The disk as the next start finds it after the power went off now.
+    /// Returns the disk as the next start finds it if the power goes off now.
     #[must_use]
     pub fn after_power_cut(&self, random: &mut Random) -> Self {
         let state = self.state();
@@ -278,7 +279,7 @@ impl SimDisk {
                 Node::Dir(_) => None,
             })
             .collect();
-        // What no name leads to is gone.
+        // Files without a name are gone.
         let mut inodes = Vec::new();
         let mut numbers = BTreeMap::new();
         for number in named {
@@ -304,7 +305,7 @@ impl SimDisk {
         })))
     }
 
-    /// All files and what is in them.
+    /// Returns all files with their content.
     #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();
@@ -325,7 +326,7 @@ impl SimDisk {
         })
     }
 
-    /// Bytes in all files.
+    /// Returns the number of bytes in all files.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         let state = self.state();
@@ -336,7 +337,7 @@ impl SimDisk {
         lens.sum()
     }
 
-    /// Puts a file on the disk, durably, with the directories above it.
+    /// Creates a file and the directories above it, durably.
     pub fn plant(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let inode = Inode {
@@ -359,7 +360,7 @@ impl SimDisk {
         state.durable_names.insert(path.to_owned(), node);
     }
 
-    /// Changes the content of a file behind the back of its user, durably.
+    /// Changes the content of a file durably, without the knowledge of its user.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         if let Ok(inode) = state.file(path)
@@ -371,7 +372,8 @@ impl SimDisk {
         }
     }
 
-    /// Removes a file or a directory with all that is in it, behind the back of its user and durably.
+    /// Removes a file, or a directory with its content, durably and without the knowledge of its
+    /// user.
     pub fn take_away(&self, path: &Path) {
         let mut state = self.state();
         state.names.retain(|name, _| !name.starts_with(path));
@@ -386,7 +388,7 @@ impl SimDisk {
         });
     }
 
-    /// Puts an empty directory at a path, durably.
+    /// Creates an empty directory at a path, durably.
     pub fn plant_dir(&self, path: &Path) {
         let mut state = self.state();
         let node = state.new_dir();
@@ -402,7 +404,7 @@ fn has_parents(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
         .all(|dir| matches!(names.get(dir), Some(Node::Dir(_))))
 }
 
-/// What a power cut leaves of a file.
+/// Returns the state of a file after a power cut.
 fn settle(inode: &Inode, random: &mut Random) -> Inode {
     let mut left = inode.durable.clone();
     for (offset, bytes) in &inode.pending {
@@ -612,7 +614,7 @@ impl DiskFile for SimFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let offset = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
-        // A write that fails may have done its first half.
+        // A failed write may have written its first half.
         let (bytes, outcome) = match state.change() {
             Ok(false) => (bytes, Ok(())),
             Ok(true) => (bytes, Err(off())),
@@ -633,7 +635,7 @@ impl DiskFile for SimFile {
         let fault = state.sync_fault();
         let inode = state.inode(self.inode)?;
         if let Some(kind) = fault {
-            // As the kernel does: pages that could not be written count as clean from now on.
+            // As in the kernel: pages that could not be written count as clean afterwards.
             inode.is_dropped |= !inode.pending.is_empty();
             inode.pending.clear();
             return Err(kind.into());

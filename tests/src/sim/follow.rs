@@ -1,4 +1,4 @@
-//! The chain of a simulated node, driven as the node's own thread drives it.
+//! Chain of a simulated node, driven like the node's own chain thread.
 
 use super::host::{ClockError, Host, Running, Sabotage};
 use super::ledger::{EPOCH, Ledger};
@@ -23,35 +23,35 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one try at a nonce takes of virtual time: slow machines make chains with little work, which
-/// many trials can afford.
+/// Virtual time of one nonce attempt. Slow machines make chains with little work, which many trials
+/// can afford.
 const ATTEMPT: Duration = Duration::from_millis(8);
-/// What any other step takes.
+/// Virtual time of any other step.
 const STEP: Duration = Duration::from_micros(10);
-/// How far in the future a recovered block may be.
+/// Maximum time by which a recovered block may lie in the future, in seconds.
 const MAX_FUTURE_SECONDS: u64 = 2;
-/// How long a transaction is offered.
+/// Time for which a transaction is advertised.
 const OFFERED: Duration = Duration::from_secs(900);
 
-/// A fetch that the chain asked for.
+/// Fetch that the chain requested.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     id: AtomId,
     is_small: bool,
 }
 
-/// The chain of a node that is up.
+/// Chain of a running node.
 pub struct Following {
     chain: Chain,
     fetches: BTreeMap<FetchId, Wanted>,
-    /// When it is going to be called.
+    /// Time of its next planned call.
     pub wakes_at: Option<Instant>,
-    /// It may not be called before: it is at work.
+    /// End of its current work; it may not be called before.
     busy_until: Instant,
 }
 
 impl Following {
-    /// The chain.
+    /// Returns the chain.
     #[must_use]
     pub const fn chain(&self) -> &Chain {
         &self.chain
@@ -59,9 +59,9 @@ impl Following {
 }
 
 impl Host {
-    /// Lets the node that has just started follow the chain. Where it refuses to start, the operator
-    /// recovers what is missing from cold storage. `false` when that does not help, or its disk
-    /// refuses.
+    /// Lets a node that has just started follow the chain. If it refuses to start, the operator
+    /// recovers the missing files from cold storage. Returns `false` if the recovery fails or the
+    /// disk refuses writes.
     pub fn follow(&mut self, now: Instant, ledger: &Ledger) -> bool {
         let latest = self.unix(now).as_secs() + MAX_FUTURE_SECONDS;
         let Some(running) = self.running.as_mut() else {
@@ -106,7 +106,7 @@ impl Host {
         true
     }
 
-    /// Stops its node in an orderly way.
+    /// Shuts its node down cleanly.
     pub fn stop(&mut self, now: Instant) {
         if let Some(following) = self.following() {
             following.chain.flush();
@@ -115,7 +115,7 @@ impl Host {
         self.running = None;
     }
 
-    /// Tells the chain of an event, if it is for it.
+    /// Passes an event to the chain, if it concerns the chain.
     pub fn tell(&mut self, now: Instant, event: &Event) {
         if self.following().is_none() {
             return;
@@ -164,7 +164,7 @@ impl Host {
                 let atoms = atoms.clone();
                 if let Some(running) = self.running.as_ref() {
                     for atom in &atoms {
-                        // What does not fit is in the input all the same.
+                        // An atom that does not fit into memory is part of the input as well.
                         let _ = running.store.keep(atom.id(), atom.clone());
                     }
                 }
@@ -181,7 +181,7 @@ impl Host {
                 };
                 if let Some(running) = self.running.as_ref() {
                     for atom in atoms {
-                        // The beginning of a list is not fetched again.
+                        // Kept so that the beginning of a list is not fetched again.
                         let _ = running.store.keep(atom.id(), atom.clone());
                     }
                 }
@@ -192,7 +192,7 @@ impl Host {
         self.input(now, &input);
     }
 
-    /// Takes a payment of this node's own user.
+    /// Accepts a payment of this node's own user.
     pub fn send(&mut self, now: Instant, transaction: &Transaction) {
         let Some(running) = self.running.as_mut() else {
             return;
@@ -221,12 +221,12 @@ impl Host {
         self.call(now, |chain, world| chain.handle_input(world, input));
         self.carry_out(now);
         if let Some(following) = self.following() {
-            // It goes on as soon as it may.
+            // It continues as soon as it is no longer busy.
             following.wakes_at = None;
         }
     }
 
-    /// Lets the chain do one piece of its work.
+    /// Lets the chain do one unit of its work.
     pub fn advance(&mut self, now: Instant) {
         self.call(now, Chain::advance);
         self.carry_out(now);
@@ -238,7 +238,7 @@ impl Host {
         }
     }
 
-    /// When the chain is to be called, if that has not been planned yet.
+    /// Returns the time of the next call of the chain, unless that has been planned already.
     pub fn plan_chain(&mut self, now: Instant) -> Option<Instant> {
         let following = self.following()?;
         let due = following.chain.poll_timeout().unwrap_or(now);
@@ -250,7 +250,7 @@ impl Host {
         Some(due)
     }
 
-    /// The time of day that this machine believes in.
+    /// Returns the time of this machine's wall clock.
     fn unix(&self, now: Instant) -> Duration {
         let true_time = EPOCH + now.since(Instant::ZERO);
         let true_time = match self.clock {
@@ -315,7 +315,7 @@ impl Host {
                     want(now, running, Wanted { id, is_small: true }, limit, from);
                 }
                 Effect::Store(atoms) => {
-                    // A disk that refuses leaves it in memory, or to be fetched again.
+                    // If the disk refuses, the atoms stay in memory, or are fetched again.
                     if running.store.put_all(atoms.clone()).is_err() {
                         for (id, atom) in atoms {
                             let _ = running.store.keep(id, atom);
@@ -384,7 +384,7 @@ impl Host {
                     self.files.mempool.extend(bytes);
                 }
                 Effect::SaveMempool(Save::Replace(bytes)) => self.files.mempool = bytes,
-                // No simulated operator decides on forks.
+                // Simulated operators do not decide on forks.
                 Effect::SaveDecisions(_) => {}
                 Effect::SetValidator(validates) => running.engine.set_validator(now, validates),
                 Effect::Advertise { id, kind, lifetime } => {
@@ -397,7 +397,7 @@ impl Host {
     }
 }
 
-/// What of an event concerns promises.
+/// Returns the part of an event that concerns promises.
 fn note(event: ChainEvent) -> Option<Note> {
     match event {
         ChainEvent::ChainBegun { genesis, .. } => Some(Note::Genesis(genesis)),
@@ -410,7 +410,7 @@ fn note(event: ChainEvent) -> Option<Note> {
     }
 }
 
-/// The first block of the chain that a head belongs to, if it is known.
+/// Returns the first block of the chain of a head, if it is known.
 fn genesis(store: &Store, head: &Head, saved: &SavedHead) -> Option<AtomId> {
     if head.block().is_genesis() {
         return Some(head.id());

@@ -1,4 +1,4 @@
-//! One simulated machine: a disk, a key, an address, and the node that runs on it while it is up.
+//! Simulated machine: a disk, a key, an address, and the node that runs on it while it is up.
 
 use super::chain_files::{ChainFiles, Key, Refusal};
 use super::disk::SimDisk;
@@ -21,121 +21,121 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The port of every simulated node.
+/// UDP port of every simulated node.
 const PORT: u16 = 52_780;
-/// Memory for atoms: small, so that cold storage is read.
+/// Memory for atoms, in bytes: small, so that cold storage is read.
 const HOT_BYTES: u64 = 256 << 10;
-/// What cold storage may take on the simulated disk.
+/// Limit of cold storage on the simulated disk, in bytes.
 pub const COLD_LIMIT_BYTES: u64 = 8 << 20;
-/// Level 0 is collated past this, so that short runs collate and merge.
+/// Size above which level 0 is collated, in bytes: small, so that short runs collate and merge.
 const LEVEL_BYTES: u64 = 2_048;
 
-/// A lookup under way.
+/// Lookup in progress.
 #[derive(Clone, Copy, Debug)]
 pub struct Lookup {
-    /// What is looked for.
+    /// Id that is looked up.
     pub id: AtomId,
-    /// Since when.
+    /// Start time.
     pub since: Instant,
 }
 
-/// What runs while the machine is up.
+/// Running node of a machine.
 pub struct Running {
-    /// The protocol.
+    /// Protocol engine.
     pub engine: Engine,
-    /// The node's store.
+    /// Store of the node.
     pub store: Store,
-    /// When it is going to be woken.
+    /// Time of its next planned wakeup.
     pub wakes_at: Option<Instant>,
-    /// Its chain, if there is one in this world.
+    /// Chain of the node, if this world has one.
     pub following: Option<Following>,
-    /// What it looks for.
+    /// Lookups of the node by their fetches.
     pub lookups: BTreeMap<FetchId, Lookup>,
 }
 
-/// What is wrong with the wall clock of a machine, beside the little that always is.
+/// Error of a machine's wall clock, in addition to its small constant skew.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ClockError {
-    /// Nothing.
+    /// No error.
     #[default]
     None,
-    /// It is ahead.
+    /// The clock is ahead by this time.
     Ahead(Duration),
-    /// It is behind.
+    /// The clock is behind by this time.
     Behind(Duration),
-    /// It was never set: it counts from 1970.
+    /// The clock was never set: it counts from 1970.
     Unset,
 }
 
-/// Ways in which a host breaks its contract, so that it can be seen that a check notices it.
+/// Ways in which a host breaks its contract, to prove that the checks detect it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sabotage {
-    /// Its mempool's file is empty at each start.
+    /// Its mempool file is empty at each start.
     ForgetsMempool,
-    /// It starts a validator whatever it finds, as if it were the first one.
+    /// It starts a validator regardless of its files, as if it were the first one.
     StartsAnyway,
 }
 
-/// A machine.
+/// Simulated machine.
 pub struct Host {
-    /// Which one.
+    /// Number of the machine.
     pub number: usize,
     secret: SecretKey,
-    /// What is left of it when the power goes off.
+    /// Disk, which survives power cuts.
     pub disk: SimDisk,
-    /// The node, while it is up.
+    /// Node, while it is up.
     pub running: Option<Running>,
     /// Atoms whose write was acknowledged as durable.
     pub acknowledged: BTreeSet<AtomId>,
-    /// Until when its disk keeps it busy.
+    /// Time until which its disk keeps it busy.
     pub busy_until: Instant,
-    /// Whether it does harm: see [`super::mischief`].
+    /// True if it is hostile: see [`super::mischief`].
     pub is_hostile: bool,
-    /// Whether its node follows the chain, if there is one.
+    /// True if its node follows the chain of the world, if there is one.
     pub follows: bool,
-    /// Whether it ignores every datagram that arrives.
+    /// True if it ignores every datagram that arrives.
     pub is_silent: bool,
-    /// Atoms that an attacker serves in place of its store.
+    /// Atoms that an attacker serves instead of its store.
     pub serves: Option<MemoryStore>,
-    /// What it keeps of its chain.
+    /// Files of its chain.
     pub files: ChainFiles,
-    /// Whether it was given the beginning of the chain.
+    /// True if it was given the first block's atoms.
     pub is_provisioned: bool,
-    /// The validator's key that its configuration names.
+    /// Validator key in its configuration.
     pub key: Option<Key>,
-    /// Whether its configuration names seeds.
+    /// True if its configuration names seeds.
     pub has_seeds: bool,
-    /// Why its node did not start without the operator, and how often.
+    /// Reasons of starts that its node refused until the operator intervened.
     pub refusals: Vec<Refusal>,
-    /// What it did, for those that check its promises.
+    /// Actions of the node since the last check of its promises.
     pub notes: Vec<Note>,
-    /// How it breaks its contract, if it does.
+    /// Way in which it breaks its contract, if any.
     pub sabotage: Option<Sabotage>,
-    /// What is wrong with its clock.
+    /// Error of its clock.
     pub clock: ClockError,
-    /// What its cold storage may take.
+    /// Limit of its cold storage, in bytes.
     pub cold_limit_bytes: u64,
-    /// How far its clock is wrong.
+    /// Constant skew of its clock.
     pub skew: Duration,
-    /// Whether its clock is ahead.
+    /// True if the skew is ahead of true time.
     pub is_fast: bool,
-    /// How long every write takes.
+    /// Duration of every write.
     pub write_time: Duration,
-    /// Whether all that was acknowledged has been seen to be there since it started.
+    /// True if all acknowledged atoms have been found since it started.
     pub is_checked: bool,
-    /// Datagrams that it has seen, for a hostile one to send again.
+    /// Datagrams that it has received, which a hostile machine may replay.
     pub seen: Vec<Vec<u8>>,
 }
 
-/// The address of a node: each in a network of its own, and those of one network group (/16) are 256
-/// numbers apart.
+/// Returns the address of a node. Each is in a network of its own; those of one network group (/16)
+/// are 256 numbers apart.
 #[must_use]
 pub fn address(number: usize) -> SocketAddr {
     let [.., high, middle, low] = (number as u64).to_be_bytes();
     SocketAddr::from(([20 + high, low, middle, 1], PORT))
 }
 
-/// Which node has this address.
+/// Returns the number of the node with this address.
 #[must_use]
 pub fn number_at(address: SocketAddr) -> Option<usize> {
     let SocketAddr::V4(v4) = address else {
@@ -147,7 +147,7 @@ pub fn number_at(address: SocketAddr) -> Option<usize> {
 }
 
 impl Host {
-    /// A machine that is off.
+    /// Creates a machine that is off.
     #[must_use]
     pub fn new(number: usize, random: &mut Random) -> Self {
         Self {
@@ -178,13 +178,13 @@ impl Host {
         }
     }
 
-    /// The secret key of its node.
+    /// Returns the secret key of its node.
     #[must_use]
     pub const fn secret(&self) -> &SecretKey {
         &self.secret
     }
 
-    /// Starts its node on what is on the disk. `false` when the disk refuses.
+    /// Starts its node with the content of its disk. Returns `false` if the disk refuses.
     pub fn start(
         &mut self,
         now: Instant,
@@ -219,13 +219,13 @@ impl Host {
         true
     }
 
-    /// The chain of its node, while it is up and follows one.
+    /// Returns the chain of its node, while it is up and follows one.
     #[must_use]
     pub fn chain(&self) -> Option<&Chain> {
         Some(self.running.as_ref()?.following.as_ref()?.chain())
     }
 
-    /// The power goes off: what was not on the disk is lost or torn.
+    /// Cuts the power: data that was not synced is lost or torn.
     pub fn cut_power(&mut self, random: &mut Random) {
         self.running = None;
         self.disk = self.disk.after_power_cut(random);
@@ -235,7 +235,7 @@ impl Host {
         self.seen.clear();
     }
 
-    /// Puts atoms and offers them. Those whose write was acknowledged count from now on.
+    /// Stores atoms and advertises them. If the write is acknowledged, they must not be lost later.
     pub fn put(&mut self, now: Instant, atoms: Vec<(AtomId, Atom)>) {
         let Some(running) = self.running.as_mut() else {
             return;
@@ -250,7 +250,7 @@ impl Host {
         }
     }
 
-    /// The first acknowledged atom that is not here, while the node is up.
+    /// Returns the first acknowledged atom that is missing, while the node is up.
     #[must_use]
     pub fn lost(&self) -> Option<AtomId> {
         let running = self.running.as_ref()?;
@@ -281,7 +281,7 @@ fn seed(random: &mut Random) -> [u8; 32] {
     seed
 }
 
-/// What a hostile node answers from: it has everything, and all of it is wrong.
+/// Store of a hostile node: it answers every id with a wrong atom.
 pub struct Liar;
 
 impl AtomSource for Liar {

@@ -1,4 +1,4 @@
-//! The chain that simulated nodes share: its first block, who validates, and a wallet that pays.
+//! Chain that simulated nodes share: its first block, its validators, and a wallet that pays.
 
 use super::chain_files::Start;
 use super::world::SEEDS;
@@ -17,32 +17,32 @@ use core::convert::Infallible;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-/// Seconds since 1970 when a simulation begins.
+/// Time at which a simulation begins, since 1970.
 pub const EPOCH: Duration = Duration::from_secs(1_800_000_000);
-/// The chain.
+/// Chain id.
 pub const CHAIN_ID: u64 = 7;
-/// What the wallet owns at first.
+/// Initial balance of the wallet.
 const WALLET: u64 = 1_000_000;
-/// Blocks below the lower of two heads on which both have to agree.
+/// Number of blocks below the lower of two heads from which on both must agree.
 pub const AGREED_DEPTH: u64 = 6;
-/// What is walked of one list.
+/// Maximum number of atoms that are read of one list.
 const MAX_LIST: usize = 70_000;
 
-/// A shared chain; see the module.
+/// Shared chain. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Ledger {
     genesis: Block,
     atoms: Vec<(AtomId, Atom)>,
-    /// The machines with lower numbers have a stake of their key.
+    /// Machines with lower numbers have a stake of their key.
     pub validators: usize,
     wallet: SigningKey,
     paid: u64,
-    /// Bounds of the headers of a branch.
+    /// Limits of the headers of a branch.
     pub limits: SyncLimits,
 }
 
-/// What any of these nodes has: a node whose disk refused for a while has holes, which it fills from
-/// the others when it has to.
+/// Union of the stores of several nodes. A node whose disk refused for a while lacks atoms, which
+/// it fetches from the others when it needs them.
 pub struct Union<'s>(pub Vec<&'s Store>);
 
 impl AtomSource for Union<'_> {
@@ -54,34 +54,34 @@ impl AtomSource for Union<'_> {
     }
 }
 
-/// The validation key of a machine.
+/// Returns the validation key of a machine.
 #[must_use]
 pub fn validator_key(number: usize) -> SigningKey {
     let [.., low] = (number as u64).to_be_bytes();
     SigningKey::from_seed(&[0x60 ^ low; 32])
 }
 
-/// The address of a validator's key.
+/// Returns the address of a validator's key.
 #[must_use]
 pub fn validator_address(key: usize) -> Address {
     Address::from(validator_key(key).verifying_key())
 }
 
 impl Ledger {
-    /// The first block of a chain that the machines 0 to `validators` make, some seconds old when a
-    /// simulation begins.
+    /// Creates a chain that the machines 0 to `validators` make. Its first block is some seconds
+    /// old when a simulation begins.
     ///
     /// # Panics
-    /// When no chain can start like that, which no number of validators causes.
+    /// Panics if no chain can start like that, which does not happen for any number of validators.
     #[must_use]
     pub fn new(validators: usize) -> Self {
         Self::with_genesis(validators, |_| ())
     }
 
-    /// The same with a genesis that `change` has changed.
+    /// Like [`Self::new`], with a genesis that `change` has changed.
     ///
     /// # Panics
-    /// When no chain can start like that.
+    /// Panics if no chain can start like that.
     #[must_use]
     pub fn with_genesis(validators: usize, change: impl FnOnce(&mut Genesis)) -> Self {
         let wallet = SigningKey::from_seed(&[0x77; 32]);
@@ -112,22 +112,22 @@ impl Ledger {
         }
     }
 
-    /// The first block.
+    /// Returns the first block.
     #[must_use]
     pub const fn genesis(&self) -> &Block {
         &self.genesis
     }
 
-    /// What every node has of it at first.
+    /// Returns the atoms of the chain that every node has at first.
     #[must_use]
     pub fn atoms(&self) -> Vec<(AtomId, Atom)> {
         self.atoms.clone()
     }
 
-    /// The head that a node has at first.
+    /// Returns the head that a node has at first.
     ///
     /// # Panics
-    /// Never: the first block's height and time are small.
+    /// Does not panic in practice: the first block's height and time are small.
     #[must_use]
     pub fn first_head(&self) -> SavedHead {
         let head = Head::new(self.genesis.clone(), HeadState::Verified);
@@ -135,8 +135,8 @@ impl Ledger {
         head.saved(Some(self.genesis.id()))
     }
 
-    /// The chain of a machine, which resumes from its files. It validates with the key, if it has
-    /// one.
+    /// Creates the chain of a machine, which resumes from its files. It validates with the key, if
+    /// it has one.
     #[must_use]
     pub fn chain(
         &self,
@@ -156,7 +156,7 @@ impl Ledger {
             is_validator: key.is_some(),
             ..MempoolConfig::default()
         });
-        // What is damaged in it is lost.
+        // Damaged parts of the file are lost.
         let _ = restored.restore(mempool);
         let chain = Chain::new(config, start.saved);
         let Some(key) = key else {
@@ -172,7 +172,7 @@ impl Ledger {
         chain.with_producer(producer).with_mempool(restored)
     }
 
-    /// Another payment of the wallet.
+    /// Creates the next payment of the wallet.
     pub fn pay(&mut self) -> Transaction {
         self.paid += 1;
         let [.., low] = self.paid.to_be_bytes();
@@ -186,10 +186,11 @@ impl Ledger {
         unsigned.sign(&self.wallet)
     }
 
-    /// Whether all money is accounted for in the chain that ends with `head`.
+    /// Returns the number of transactions in the chain that ends with `head`, and checks that all
+    /// its money is accounted for.
     ///
     /// # Errors
-    /// When it is not, or something of the chain is not in `store`.
+    /// Fails if it is not, or if a part of the chain is missing in `store`.
     pub fn check_supply(
         &self,
         store: &dyn AtomSource<Error = Infallible>,
@@ -204,7 +205,7 @@ impl Ledger {
             let count = list_len(store, next.transactions)?;
             applied += count;
             fees += &Natural::from(count);
-            // Every validator of these claims it.
+            // Every validator of these chains claims its reward.
             rewards += &Natural::ONE;
             next = block(store, next.previous)?;
         }
@@ -223,18 +224,18 @@ impl Ledger {
     }
 }
 
-/// The block with this id.
+/// Returns the block with this id.
 ///
 /// # Errors
-/// When it is not in `store`.
+/// Fails if it is missing in `store`.
 pub fn block(store: &dyn AtomSource<Error = Infallible>, id: AtomId) -> Result<Block, String> {
     Block::read(store, id).map_err(|error| format!("the block {id} cannot be read: {error}"))
 }
 
-/// The block at `height` in the chain that ends with `head`.
+/// Returns the block at `height` in the chain that ends with `head`.
 ///
 /// # Errors
-/// When something of the chain is not in `store`, or the chain is shorter.
+/// Fails if a part of the chain is missing in `store`, or if the chain is shorter.
 pub fn ancestor(
     store: &dyn AtomSource<Error = Infallible>,
     head: AtomId,
@@ -251,10 +252,10 @@ pub fn ancestor(
     }
 }
 
-/// The transactions in the chain that ends with `head`.
+/// Returns the transactions in the chain that ends with `head`.
 ///
 /// # Errors
-/// When something of the chain is not in `store`.
+/// Fails if a part of the chain is missing in `store`.
 pub fn included_ids(
     store: &dyn AtomSource<Error = Infallible>,
     head: AtomId,

@@ -1,24 +1,24 @@
-//! What the network does to datagrams: loses, repeats, delays and so reorders them, and lets some
-//! nodes not reach others.
+//! Simulated network: loses, duplicates and delays (and so reorders) datagrams, and separates
+//! nodes.
 
 use crate::random::Random;
 use core::time::Duration;
 
-/// How the network treats everybody.
+/// Network conditions between all nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Weather {
-    /// Datagrams lost of a thousand.
+    /// Datagrams lost per thousand.
     pub loss_permille: usize,
-    /// Datagrams that arrive twice, of a thousand.
+    /// Datagrams that arrive twice, per thousand.
     pub repeated_permille: usize,
-    /// The shortest way, in microseconds.
+    /// Minimum one-way latency, in microseconds.
     pub latency_micros: u64,
-    /// What may come on top of it, in microseconds: datagrams overtake each other.
+    /// Maximum additional latency, in microseconds. It reorders datagrams.
     pub jitter_micros: usize,
 }
 
 impl Weather {
-    /// Nothing is lost, everything takes ten milliseconds.
+    /// No loss, and a latency of ten milliseconds.
     pub const CALM: Self = Self {
         loss_permille: 0,
         repeated_permille: 0,
@@ -27,17 +27,17 @@ impl Weather {
     };
 }
 
-/// The network between nodes that are numbered.
+/// Network between numbered nodes.
 #[derive(Clone, Debug)]
 pub struct Links {
-    /// What it is like now.
+    /// Current conditions.
     pub weather: Weather,
-    /// Which part of the network a node is in; nodes of different parts do not reach each other.
+    /// Part of the network of each node. Nodes of different parts do not reach each other.
     part: Vec<u8>,
 }
 
 impl Links {
-    /// A calm network of one part.
+    /// Creates a calm network of one part.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -51,18 +51,18 @@ impl Links {
         self.part = part;
     }
 
-    /// Makes it whole again.
+    /// Reunites the network.
     pub fn heal(&mut self) {
         self.part.clear();
     }
 
-    /// Whether the network is in parts.
+    /// Returns whether the network is in parts.
     #[must_use]
     pub const fn is_cut(&self) -> bool {
         !self.part.is_empty()
     }
 
-    /// When copies of a datagram arrive, from now; none if it is lost.
+    /// Returns the delays after which copies of a datagram arrive; none if it is lost.
     pub fn deliver(&self, random: &mut Random, from: usize, to: usize) -> [Option<Duration>; 2] {
         let part = |node: usize| self.part.get(node).copied().unwrap_or_default();
         let weather = self.weather;

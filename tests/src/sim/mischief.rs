@@ -1,18 +1,18 @@
-//! What hostile nodes make of a datagram that they are about to send.
+//! Changes that hostile nodes make to a datagram that they are about to send.
 
 use crate::random::Random;
 use astreum_core::crypto::PublicKey;
 use astreum_core::wire::message::write_handshake;
 use astreum_core::wire::packet::Draft;
 
-/// Datagrams that a hostile node remembers.
+/// Maximum number of datagrams that a hostile node remembers.
 pub const MAX_SEEN: usize = 64;
 
-/// Where a datagram goes instead of, or beside, where it was meant to.
+/// Datagram with its destination.
 pub enum Sent {
-    /// As it was meant.
+    /// To its intended recipient.
     Meant(Vec<u8>),
-    /// To somebody else.
+    /// To another node.
     Strayed(Vec<u8>),
 }
 
@@ -29,7 +29,8 @@ pub fn handshake(random: &mut Random, port: u16) -> Vec<u8> {
     packet
 }
 
-/// What is sent in place of `datagram`. `seen` is what came from others: it may go out again.
+/// Returns the datagrams to send in place of `datagram`. `seen` contains received datagrams, which
+/// may be replayed.
 pub fn twist(random: &mut Random, datagram: &[u8], seen: &[Vec<u8>]) -> Vec<Sent> {
     let mut sent = vec![Sent::Meant(datagram.to_vec())];
     match random.below(8) {

@@ -1,8 +1,9 @@
-//! Worlds that are worse than the real one, and repeat themselves when asked with the same seed.
+//! Deterministic simulations under faults that exceed those of real networks; a seed reproduces a
+//! run.
 //!
-//! [`world`] runs many whole nodes (engine, store on a simulated disk) in one thread with virtual
-//! time; [`trial`] puts them through faults and checks what has to hold all the same; [`survey`] takes
-//! figures of a network in peace.
+//! [`world`] runs many complete nodes (engine, store on a simulated disk) in one thread with
+//! virtual time; [`trial`] subjects them to faults and checks the promises; [`survey`] measures a
+//! network without faults.
 
 #[cfg(test)]
 mod broken;
@@ -25,7 +26,7 @@ pub mod world;
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId};
 
-/// Atoms that a number stands for, with their ids: a few, of any small size.
+/// Returns the atoms of a number with their ids: a few, each of a small size.
 #[must_use]
 pub fn batch(number: u64) -> Vec<(AtomId, Atom)> {
     let mut random = Random::new(number);

@@ -1,5 +1,5 @@
-//! What operators and machines do to nodes on purpose or by mistake: clocks that are set, files that
-//! are lost, keys that move. A plan of it is data, drawn from the seed before a trial begins.
+//! Operator actions and machine failures, deliberate or by mistake: clocks that are set, lost
+//! files, and moved keys. A plan of them is data, drawn from the seed before a trial begins.
 
 use super::chain_files::{Key, Part};
 use super::host::ClockError;
@@ -8,38 +8,39 @@ use crate::random::Random;
 use astreum_core::time::Instant;
 use core::time::Duration;
 
-/// The most that the clock of a machine that may validate is ahead. A key signs no block before the
-/// time of its newest one, so that it rests this long once the clock is mended.
+/// Maximum number of seconds by which the clock of a machine that may validate is ahead. A key does
+/// not sign a block before the time of its newest one, so that it pauses for this long once the
+/// clock is corrected.
 const MAX_VALIDATOR_AHEAD_SECONDS: usize = 15;
-/// The most that another clock is ahead, or any is behind.
+/// Maximum number of seconds by which another clock is ahead, or any clock is behind.
 const MAX_OFF_SECONDS: usize = 600;
 
-/// Something that is done.
+/// Operation on a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// The clock of a machine is set.
+    /// Sets the clock of a machine.
     SetClock(usize, ClockError),
-    /// A machine loses its power and a part of its files.
+    /// Cuts the power of a machine and removes a part of its files.
     Lose(usize, Part),
-    /// A key moves to another machine: its node stops, and goes on without the key; the other one
-    /// is started anew, with it.
+    /// Moves a key to another machine: its node stops and restarts without the key; the other one
+    /// restarts with it.
     MoveKey(Key, usize),
-    /// The machines that are off are started.
+    /// Starts all machines that are off.
     StartAll,
 }
 
-/// What a plan is drawn for.
+/// Scope of a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scope {
-    /// Machines 0 to this hold the keys of their numbers at first.
+    /// Machines with lower numbers hold the keys of their numbers at first.
     pub validators: usize,
     /// Machines that follow the chain; the last of them never validates.
     pub nodes: usize,
-    /// How many things are done.
+    /// Number of operations.
     pub count: usize,
-    /// From when.
+    /// Start time.
     pub from: Duration,
-    /// How long.
+    /// Duration.
     pub duration: Duration,
 }
 

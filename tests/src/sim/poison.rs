@@ -1,4 +1,4 @@
-//! Hostile nodes that poison the index and forge handshakes, and how long joining takes beside them.
+//! Hostile nodes that poison the index and forge handshakes, and the time of joining beside them.
 
 use super::host::address;
 use super::mischief;
@@ -7,13 +7,13 @@ use astreum_core::atom::AtomId;
 use astreum_core::wire::object::PayloadType;
 use core::time::Duration;
 
-/// How long a node that starts takes at most until it has a validated peer.
+/// Maximum time from the start of a node until it has a validated peer.
 pub const JOIN_WITHIN: Duration = Duration::from_secs(10);
-/// Between two handshakes that are forged in the name of one seed.
+/// Interval between two forged handshakes in the name of one seed.
 const FORGED_PACE: Duration = Duration::from_millis(100);
 
 impl World {
-    /// Has a hostile node advertise an object, which it answers wrongly.
+    /// Makes a hostile node advertise an object, for which it serves wrong content.
     pub fn poison(&mut self, number: usize, id: AtomId) {
         self.act(number, |host, now| {
             if let Some(running) = host.running.as_mut().filter(|_| host.is_hostile) {
@@ -31,11 +31,11 @@ impl World {
         }
     }
 
-    /// Starts a node anew, whose table of peers is empty, and returns how long it takes until it has a
-    /// validated peer. `is_forging`: handshakes are forged in the names of the seeds meanwhile.
+    /// Restarts a node with an empty routing table and returns the time until it has a validated
+    /// peer. If `is_forging`, handshakes are forged in the names of the seeds meanwhile.
     ///
     /// # Errors
-    /// When it does not start, or has none after [`JOIN_WITHIN`].
+    /// Fails if it does not start, or has no validated peer after [`JOIN_WITHIN`].
     pub fn join(&mut self, number: usize, is_forging: bool) -> Result<Duration, String> {
         self.stop(number);
         if !self.start(number) {

@@ -1,15 +1,16 @@
-//! What nodes that follow a chain promise together, and the record that it is checked against.
+//! Joint promises of nodes that follow a chain, and the record that they are checked against.
 //!
 //! - *No second genesis*: no node follows a chain that begins with another block.
 //! - *No equivocation*: no key publishes two blocks on one parent, or two of one time.
 //! - *No accepted transaction is forgotten*: a transaction that a node took from its own user is
-//!   included, or waits in some mempool, or was refused by a rule, or is older than a mempool keeps it.
-//! - *Equal knowledge, equal head*: nodes that compare the same branches stand on the same one, unless
-//!   the fork choice prefers neither: of near branches of equal length each node keeps its own until
-//!   the next block.
+//!   included, or waits in some mempool, or was refused by a rule, or has exceeded the maximum age
+//!   of a mempool.
+//! - *Equal knowledge, equal head*: nodes that compare the same branches stand on the same one,
+//!   unless the fork choice prefers neither: of near branches of equal length each node keeps its
+//!   own until the next block.
 //!
-//! An operator can release a node from some of this: a key that was made to run twice may equivocate,
-//! and a mempool whose file was lost forgets what it held.
+//! An operator can release a node from some of this: a key that was made to run twice may
+//! equivocate, and a mempool whose file was lost forgets its transactions.
 
 use super::chain_files::Key;
 use astreum_core::atom::AtomId;
@@ -19,23 +20,23 @@ use astreum_core::time::Instant;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Time that the age of a transaction may be off: clocks that are right differ by less.
+/// Tolerance for the age of a transaction: correct clocks differ by less.
 const AGE_TOLERANCE: Duration = Duration::from_secs(3);
 
-/// Something that a node did.
+/// Action of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
     /// It follows a chain with this first block, or began one.
     Genesis(AtomId),
     /// It published a block that its key signed.
     Published(SignedBlock),
-    /// Its key stopped signing, since another node uses it.
+    /// Its key stopped signing because another node uses it.
     Halted,
     /// It refused a transaction, or removed it again.
     Refused(AtomId, String),
 }
 
-/// A transaction that a node took from its own user.
+/// Transaction that a node took from its own user.
 #[derive(Clone, Debug)]
 struct Accepted {
     node: usize,
@@ -43,7 +44,7 @@ struct Accepted {
     refusal: Option<String>,
 }
 
-/// The record. See the [module](self).
+/// Record of all promises. See the [module](self).
 #[derive(Clone, Debug, Default)]
 pub struct Promises {
     genesis: Option<AtomId>,
@@ -58,7 +59,7 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// The promises of nodes that follow the chain with this first block.
+    /// Creates the promises of nodes that follow the chain with this first block.
     #[must_use]
     pub fn new(genesis: AtomId) -> Self {
         Self {
@@ -67,7 +68,7 @@ impl Promises {
         }
     }
 
-    /// Takes notice of what a node did.
+    /// Records an action of a node.
     pub fn take(&mut self, now: Instant, node: usize, key: Option<Key>, note: Note) {
         match note {
             Note::Genesis(genesis) => {
@@ -111,40 +112,41 @@ impl Promises {
         self.broken.get_or_insert(what);
     }
 
-    /// The first promise that was broken.
+    /// Returns the first promise that was broken.
     #[must_use]
     pub fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
 
-    /// The newest block that a key published, and when.
+    /// Returns the newest block that a key published, with its time of publication.
     #[must_use]
     pub fn newest(&self, key: Key) -> Option<(Instant, SignedBlock)> {
         self.newest.get(&key).copied()
     }
 
-    /// How often a validator has halted because of another node with its key.
+    /// Returns the number of times that a validator has halted because of another node with its
+    /// key.
     #[must_use]
     pub const fn halts(&self) -> u64 {
         self.halts
     }
 
-    /// The operator lets two nodes run with this key.
+    /// Records that the operator lets two nodes run with this key.
     pub fn release_key(&mut self, key: Key) {
         self.released_keys.insert(key);
     }
 
-    /// A user sent a transaction at a node.
+    /// Records that a user sent a transaction at a node.
     pub fn sent(&mut self, id: AtomId, node: usize) {
         self.sent.insert(id, node);
     }
 
-    /// Transactions that were sent and not accepted so far, and where.
+    /// Returns the transactions that were sent and not accepted so far, with their nodes.
     pub fn waiting(&self) -> impl Iterator<Item = (AtomId, usize)> {
         self.sent.iter().map(|(id, node)| (*id, *node))
     }
 
-    /// The node has taken a transaction of its user into its mempool.
+    /// Records that the node has taken a transaction of its user into its mempool.
     pub fn accept(&mut self, now: Instant, id: AtomId) {
         if let Some(node) = self.sent.remove(&id) {
             let (since, refusal) = (now, None);
@@ -159,17 +161,17 @@ impl Promises {
         }
     }
 
-    /// A node has lost the file of its mempool.
+    /// Records that a node has lost its mempool file.
     pub fn forget_mempool(&mut self, node: usize) {
         self.accepted.retain(|_, accepted| accepted.node != node);
         self.sent.retain(|_, at| *at != node);
     }
 
-    /// Checks what became of every accepted transaction, and returns how many there are. Those of the
-    /// simulated wallet break no rule, so that no refusal of one counts.
+    /// Checks every accepted transaction and returns their number. Transactions of the simulated
+    /// wallet violate no rule, so that a refusal of one does not count.
     ///
     /// # Errors
-    /// With one that was forgotten.
+    /// Fails with a transaction that was forgotten.
     pub fn check_transactions(
         &self,
         now: Instant,
@@ -193,24 +195,24 @@ impl Promises {
     }
 }
 
-/// What a node compares, and where it stands.
+/// Compared branches and head of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standpoint {
-    /// The node.
+    /// Node.
     pub node: usize,
-    /// Its head.
+    /// Head of the node.
     pub head: AtomId,
-    /// The tips of all branches that it compares, its own included.
+    /// Tips of all branches that it compares, including its own.
     pub tips: BTreeSet<AtomId>,
-    /// Tips that the fork choice does not prefer to its own, nor the other way round.
+    /// Tips for which the fork choice prefers neither them nor its own.
     pub equals: BTreeSet<AtomId>,
 }
 
-/// Checks that nodes which compare the same branches have the same head. Returns how many pairs
-/// compare the same.
+/// Checks that nodes which compare the same branches have the same head. Returns the number of
+/// pairs that compare the same.
 ///
 /// # Errors
-/// With two that do not agree.
+/// Fails with two nodes that do not agree.
 pub fn check_agreement(standpoints: &[Standpoint]) -> Result<u64, String> {
     let mut pairs = 0;
     for (at, one) in standpoints.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Figures of a network that is left in peace but for its losses: how many lookups succeed, how long
-//! they take, and what they cost.
+//! Measurements of a network without faults other than packet loss: success rate, duration and cost
+//! of lookups.
 
 use super::batch;
 use super::links::Weather;
@@ -8,40 +8,40 @@ use astreum_core::atom::AtomId;
 use core::fmt;
 use core::time::Duration;
 
-/// How long nodes have to meet before anybody looks for anything.
+/// Time in which nodes find each other before the first lookup.
 const MEETING: Duration = Duration::from_secs(120);
-/// Between two nodes that join.
+/// Interval between two nodes that join.
 const JOINING: Duration = Duration::from_millis(20);
-/// Between two lookups.
+/// Interval between two lookups.
 const LOOKUP_PACE: Duration = Duration::from_millis(50);
-/// How long the last lookups may take.
+/// Maximum duration of the last lookups.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a survey found.
+/// Result of a survey.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Survey {
-    /// Nodes.
+    /// Number of nodes.
     pub nodes: usize,
-    /// Datagrams lost of a thousand.
+    /// Datagrams lost per thousand.
     pub loss_permille: usize,
-    /// Lookups made.
+    /// Number of lookups.
     pub lookups: usize,
-    /// How many of them found what they looked for.
+    /// Number of lookups that succeeded.
     pub found: usize,
-    /// How long those took, the shortest first.
+    /// Durations of the successful lookups, in ascending order.
     pub times: Vec<Duration>,
-    /// Datagrams sent while they were made.
+    /// Datagrams sent during the lookups.
     pub sent: u64,
-    /// Datagrams that a lookup cost, on average, above what is sent anyhow.
+    /// Mean number of datagrams per lookup, in excess of the traffic without lookups.
     pub datagrams_per_lookup: f64,
-    /// Peers that a node has, on average.
+    /// Mean number of peers per node.
     pub peers_per_node: f64,
-    /// One way between two nodes.
+    /// One-way latency between two nodes.
     pub latency: Duration,
 }
 
 impl Survey {
-    /// The time within which this part of the successful lookups was done, in thousandths.
+    /// Returns the time within which this part of the successful lookups, in thousandths, was done.
     #[must_use]
     pub fn within(&self, permille: usize) -> Duration {
         let last = self.times.len().saturating_sub(1);
@@ -51,26 +51,26 @@ impl Survey {
             .unwrap_or_default()
     }
 
-    /// Round trips that a lookup took, on average.
+    /// Returns the mean number of round trips per lookup.
     #[must_use]
     pub fn hops(&self) -> f64 {
         let total: Duration = self.times.iter().sum();
         self.trips(total) / self.times.len().max(1) as f64
     }
 
-    /// How many round trips fit a time.
+    /// Returns the number of round trips that fit a time.
     #[must_use]
     pub fn trips(&self, time: Duration) -> f64 {
         time.as_secs_f64() / (2.0 * self.latency.as_secs_f64())
     }
 }
 
-/// The heads of a table of surveys.
+/// Header of a Markdown table of surveys.
 pub const TABLE_HEAD: &str = "\
 | nodes | loss | lookups that succeed | round trips: mean, p50, p99 | time: p50, p99 | datagrams a lookup | peers a node has |
 | --- | --- | --- | --- | --- | --- | --- |";
 
-/// A row of that table.
+/// Formats a row of that table.
 impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [half, most] = [500, 990].map(|permille| self.within(permille));
@@ -90,8 +90,8 @@ impl fmt::Display for Survey {
     }
 }
 
-/// Looks `lookups` times for an atom that a random node holds, from another one; tells how far it
-/// is.
+/// Looks up an atom of a random node from another node, `lookups` times. Reports progress to
+/// `tell`.
 #[must_use]
 pub fn run(
     seed: u64,
@@ -107,8 +107,8 @@ pub fn run(
         survey.found,
         survey.hops()
     ));
-    // The same network in the same minutes, but that nobody looks for anything. One after the
-    // other: ten thousand nodes take some gigabytes.
+    // The same network over the same time, without lookups. Not in parallel: ten thousand nodes
+    // need some gigabytes.
     let quiet = observe(plan, false, &mut tell);
     let spent = survey.sent.saturating_sub(quiet.sent);
     survey.datagrams_per_lookup = spent as f64 / lookups.max(1) as f64;

@@ -1,5 +1,5 @@
-//! What is going to happen, in order. Of two things at the same time the one that was planned first
-//! happens first, so that the order never depends on anything but the plan.
+//! Event queue in order of time. Of two simultaneous events the one that was planned first comes
+//! first, so that the order depends on the plan alone.
 
 use astreum_core::time::Instant;
 use core::cmp::Ordering;
@@ -31,14 +31,14 @@ impl<T> PartialOrd for Entry<T> {
     }
 }
 
-/// The heap gives the greatest first, so the earliest is the greatest.
+/// The heap returns the greatest entry first, so the earliest is the greatest.
 impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.key().cmp(&self.key())
     }
 }
 
-/// Things that will happen, the earliest first.
+/// Planned events, the earliest first.
 pub struct Timeline<T> {
     heap: BinaryHeap<Entry<T>>,
     planned: u64,
@@ -54,14 +54,14 @@ impl<T> Default for Timeline<T> {
 }
 
 impl<T> Timeline<T> {
-    /// Plans something.
+    /// Plans an event.
     pub fn plan(&mut self, at: Instant, what: T) {
         let number = self.planned;
         self.planned += 1;
         self.heap.push(Entry { at, number, what });
     }
 
-    /// What comes next, if it comes until then.
+    /// Returns the next event, if it occurs until `end`.
     pub fn next_until(&mut self, end: Instant) -> Option<(Instant, T)> {
         if self.heap.peek()?.at > end {
             return None;
@@ -69,13 +69,13 @@ impl<T> Timeline<T> {
         self.heap.pop().map(|entry| (entry.at, entry.what))
     }
 
-    /// How much is planned.
+    /// Returns the number of planned events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether nothing is planned.
+    /// Returns whether no event is planned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()

@@ -1,16 +1,17 @@
-//! One trial: nodes at work while things go wrong, then peace, then what has to hold.
+//! Trial: nodes at work under faults, then a phase without faults, then checks of the promises.
 //!
 //! Promises:
 //! - no acknowledged atom is ever lost;
 //! - an atom that a live, connected node holds is found by every other within [`FIND_WITHIN`], also
 //!   where hostile nodes advertise it;
-//! - a node that starts has a validated peer within [`JOIN_WITHIN`], whatever handshakes are forged;
-//! - no node exceeds its bounds, at any time it is looked at;
-//! - everything settles after the faults stop: no fetch and no search is left under way;
+//! - a node that starts has a validated peer within [`JOIN_WITHIN`], regardless of forged
+//!   handshakes;
+//! - no node exceeds its bounds at any check;
+//! - all activity settles after the faults stop: no fetch and no nonce search remains in progress;
 //! - nodes that verify the chain agree on every block that is [`AGREED_DEPTH`] below the lowest of
-//!   their heads, the chain goes on, and all money in it is accounted for;
-//! - what [`promises`] says, and every key that a node runs with makes blocks again within
-//!   [`Settings::settle`], whatever happened to its clock, its files and its machines.
+//!   their heads, the chain grows, and all money in it is accounted for;
+//! - the promises in [`promises`] hold, and every key that a node runs with makes blocks again
+//!   within [`Settings::settle`], regardless of faults of its clock, its files and its machines.
 //!
 //! [`promises`]: super::promises
 //! [`JOIN_WITHIN`]: super::poison::JOIN_WITHIN
@@ -34,71 +35,71 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
-/// How long the nodes have, once the faults have stopped, to find each other again: a node that was
-/// alone tries its seeds, and asks what few peers it has for more, every 30 seconds.
+/// Time in which the nodes have to find each other again once the faults have stopped. An isolated
+/// node tries its seeds, and asks its few peers for more, every 30 seconds.
 pub const SETTLE: Duration = Duration::from_secs(90);
-/// Within this an atom is found, asked for once, when nothing is wrong with the network.
+/// Maximum time of a single lookup when the network has no faults.
 pub const FIND_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long validators are at work where they rest.
+/// Duration of a shift of validators that rest.
 pub const SHIFT: Duration = Duration::from_secs(60);
 
-/// The same where clocks were wrong, files lost or keys moved: a validator that starts anew listens,
-/// and waits until its key has been quiet.
+/// Settling time if clocks were wrong, files lost or keys moved: a restarted validator listens, and
+/// waits until its key has been quiet.
 pub const SETTLE_AFTER_OPERATIONS: Duration = Duration::from_secs(120);
-/// How long nodes have at most, in a long trial, to catch up with what they missed while they were
-/// away.
+/// Maximum time in a long trial in which nodes catch up with the blocks of their absence.
 const CATCH_UP: Duration = Duration::from_secs(4 * 3_600);
 const CATCH_UP_STEP: Duration = Duration::from_secs(60);
-/// How long the nodes have to agree once no block is made any more.
+/// Time in which the nodes have to agree once block production has ended.
 const QUIET: Duration = Duration::from_secs(30);
-/// Time before an operator tries again what the state of the network does not allow.
+/// Interval after which an operator retries an operation that the state of the network does not
+/// permit.
 const OPERATOR_RETRY: Duration = Duration::from_secs(1);
-/// Other nodes that have to hold a key's newest block before its machine may forget it.
+/// Number of other nodes that must hold a key's newest block before its machine may forget it.
 const WITNESSES: usize = 2;
-/// The slowest that a half of the network makes blocks.
+/// Maximum mean time per block in a half of the network.
 const SLOWEST_BLOCK: Duration = Duration::from_secs(12);
 
-/// What cold storage may take where chains grow long.
+/// Limit of cold storage where chains grow long, in bytes.
 const LONG_COLD_LIMIT_BYTES: u64 = 256 << 20;
 
-/// A chain that goes on is longer than this in [`SETTLE`].
+/// Minimum height of a growing chain after [`SETTLE`].
 const MIN_HEIGHT: u64 = 20;
-/// Who looks for one node's atom at the end, at most.
+/// Maximum number of nodes that look up one node's atom at the end.
 const MAX_SEEKERS: usize = 16;
 
-/// What a trial is made of.
+/// Settings of a trial.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Chooses everything else.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// Machines in all.
+    /// Total number of machines.
     pub nodes: usize,
-    /// How many of them do harm.
+    /// Number of hostile machines among them.
     pub hostile: usize,
-    /// How many of them make the blocks of a chain that all honest ones verify; 0 for no chain.
+    /// Number of validators among them, whose chain all honest ones verify; 0 for no chain.
     pub validators: usize,
-    /// How long things go wrong.
+    /// Duration of the fault phase.
     pub trouble: Duration,
-    /// Between two things that somebody does or that go wrong.
+    /// Interval between two actions or faults.
     pub pace: Duration,
-    /// Datagrams lost of a thousand, all the time.
+    /// Datagrams lost per thousand, at all times.
     pub loss_permille: usize,
-    /// How long the validators' machines are off between two shifts of [`SHIFT`], so that a chain
-    /// takes part in a long trial; zero for validators that are always there.
+    /// Time for which the validators' machines are off between two shifts of [`SHIFT`], so that a
+    /// chain can take part in a long trial; zero for validators that are always on.
     pub rest: Duration,
-    /// Clocks that are set, files that are lost and keys that move: how many times, in each shift
-    /// where validators rest.
+    /// Number of operator events in each shift, if validators rest: clocks that are set, lost files
+    /// and moved keys.
     pub operations: usize,
-    /// Blocks that both halves of a network in two parts make, with transfers, before the other
-    /// faults begin; 0 for none.
+    /// Blocks that both halves of a partitioned network make, with transfers, before the other
+    /// faults begin; 0 for no partition.
     pub partition_blocks: u64,
-    /// How the followers break their contract, to see that it is noticed.
+    /// Way in which the followers break their contract, to prove that it is detected.
     pub sabotage: Option<Sabotage>,
 }
 
 impl Settings {
-    /// A short trial of five to eight nodes, one of which may be hostile.
+    /// Returns a short trial of five to eight nodes, one of which may be hostile.
     #[must_use]
     pub fn short(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
@@ -122,7 +123,7 @@ impl Settings {
         }
     }
 
-    /// A trial whose network is in two parts for 200 blocks of each.
+    /// Returns a trial whose network is partitioned for 200 blocks of each half.
     #[must_use]
     pub fn partition(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x0009_a270);
@@ -141,7 +142,7 @@ impl Settings {
         }
     }
 
-    /// How long the nodes have once the faults have stopped.
+    /// Returns the time that the nodes have once the faults have stopped.
     #[must_use]
     pub const fn settle(&self) -> Duration {
         if self.operations > 0 {
@@ -152,28 +153,28 @@ impl Settings {
     }
 }
 
-/// What went well, in figures.
+/// Statistics of a successful trial.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// The hash over everything that happened.
+    /// Hash over all events.
     pub trace: u64,
-    /// Things that went wrong on purpose.
+    /// Number of injected faults.
     pub faults: u64,
-    /// Times that a node was looked at while it had to hold what was promised.
+    /// Number of checks of the promises at nodes.
     pub checks: u64,
     /// Totals of the world.
     pub counts: Counts,
-    /// Lookups made at the end; all of them found what they looked for.
+    /// Lookups at the end, all of which succeeded.
     pub lookups: u64,
-    /// The longest of them.
+    /// Duration of the slowest lookup.
     pub slowest: Duration,
     /// Blocks of the chain that all agree on, and transactions in it.
     pub chain: (u64, u64),
-    /// What happened to chains on purpose, and what was checked of it.
+    /// Statistics of injected chain faults and of their checks.
     pub chains: ChainReport,
 }
 
-/// What happened to the nodes of a chain on purpose, and what was checked.
+/// Injected faults of the nodes of a chain, and their checks.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ChainReport {
     /// Clocks that were set wrong.
@@ -182,13 +183,13 @@ pub struct ChainReport {
     pub losses: u64,
     /// Keys that moved.
     pub moves: u64,
-    /// Operations that the state of the network did not allow, and that were tried again or left out.
+    /// Operations that the state of the network did not permit, and that were retried or left out.
     pub skipped: u64,
-    /// Starts that a node refused until the operator recovered what was missing.
+    /// Starts that a node refused until the operator recovered the missing files.
     pub refused_starts: u64,
     /// Chain directories that the operator gave up.
     pub given_up: u64,
-    /// Validators that stopped signing for another node with their key.
+    /// Validators that stopped signing because of another node with their key.
     pub halts: u64,
     /// Transactions that were accepted and accounted for.
     pub transactions: u64,
@@ -213,12 +214,12 @@ impl core::ops::AddAssign for ChainReport {
     }
 }
 
-/// A promise that was broken, and how to see it again.
+/// Broken promise, with the settings that reproduce it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
-    /// The trial.
+    /// Settings of the trial.
     pub settings: Box<Settings>,
-    /// What happened.
+    /// Description of the broken promise.
     pub what: String,
 }
 
@@ -252,7 +253,7 @@ struct Trial {
     checks: u64,
     is_resting: bool,
     plan: Timeline<Operation>,
-    /// Whether the network has to stay whole, since only it knows what a key has signed.
+    /// True if the network must stay whole, because only peers know what a key has signed.
     is_spared: bool,
     chains: ChainReport,
 }
@@ -260,15 +261,15 @@ struct Trial {
 /// Runs a trial.
 ///
 /// # Errors
-/// When a promise is broken.
+/// Returns [`Broken`] if a promise is broken.
 pub fn run(settings: Settings) -> Result<Report, Broken> {
     run_and_tell(settings, |_, _| {})
 }
 
-/// Runs a trial, and tells after each hour of virtual time how many there were, and the totals.
+/// Runs a trial, and reports the number of hours and the totals after each hour of virtual time.
 ///
 /// # Errors
-/// When a promise is broken.
+/// Returns [`Broken`] if a promise is broken.
 pub fn run_and_tell(settings: Settings, tell: impl FnMut(u64, &Counts)) -> Result<Report, Broken> {
     let mut trial = Trial {
         settings,
@@ -348,8 +349,8 @@ impl Trial {
         self.settings.nodes - self.settings.hostile
     }
 
-    /// Runs until no node has a branch to sync, or [`CATCH_UP`] is over: one that was away for hours has
-    /// thousands of blocks to verify, at several round trips each.
+    /// Runs until no node has a branch to sync, or [`CATCH_UP`] is over. A node that was away for
+    /// hours has thousands of blocks to verify, at several round trips each.
     fn catch_up(&mut self) {
         let begin = self.world.now();
         let is_syncing = |host: &Host| {
@@ -374,7 +375,8 @@ impl Trial {
             let is_hostile = number >= self.first_hostile();
             let skew = Duration::from_millis(self.world.random.below(900) as u64);
             let is_fast = self.world.random.below(2) == 0;
-            // The first validator of a chain may have no seeds: others have it as theirs.
+            // The first validator of a chain may have no seeds, because others use it as their
+            // seed.
             let has_seeds = number > 0 || self.world.random.below(2) == 0;
             let Settings {
                 validators,
@@ -413,7 +415,7 @@ impl Trial {
         self.world.put(number, batch);
     }
 
-    /// Somebody does something, or something goes wrong.
+    /// Performs a random action or injects a random fault.
     fn act(&mut self) {
         let honest = self.first_hostile();
         let who = self.world.random.below(honest);
@@ -436,7 +438,7 @@ impl Trial {
         self.do_harm();
     }
 
-    /// Each hostile node advertises something that it does not have, and forges handshakes.
+    /// Makes each hostile node advertise an object that it does not have, and forge handshakes.
     fn do_harm(&mut self) {
         for hostile in self.first_hostile()..self.settings.nodes {
             let who = self.world.random.below(self.first_hostile());
@@ -452,7 +454,7 @@ impl Trial {
         }
     }
 
-    /// Looks for something that somebody has.
+    /// Looks up an atom that some node has.
     fn look_around(&mut self, who: usize) {
         let whose = self.world.random.below(self.first_hostile());
         let Some(host) = self.world.hosts().get(whose) else {
@@ -476,7 +478,7 @@ impl Trial {
         self.world.cut_power(who);
     }
 
-    /// Sends the validators to rest or back to work, where they rest.
+    /// Starts or stops the validators according to their shifts, if they rest.
     fn change_shift(&mut self, passed: Duration) {
         let rest = self.settings.rest;
         if rest.is_zero() {
@@ -516,7 +518,7 @@ impl Trial {
         }
     }
 
-    /// Does what is planned until now.
+    /// Performs the operations that are planned until now.
     fn operate(&mut self, passed: Duration) {
         let now = Instant::ZERO + passed;
         while let Some((_, operation)) = self.plan.next_until(now) {
@@ -544,7 +546,7 @@ impl Trial {
         let Some(host) = self.world.hosts().get(node) else {
             return;
         };
-        // The first validator of a chain has nothing but its files to know the chain by.
+        // The first validator of a chain knows the chain only from its files.
         let is_alone = part == Part::Disk && !host.has_seeds;
         let is_told = match host.key.filter(|_| part.needs_peers()) {
             Some(key) => self.is_known(key, node),
@@ -562,7 +564,7 @@ impl Trial {
         self.world.lose(node, part);
     }
 
-    /// The machine that is configured with a key.
+    /// Returns the machine that is configured with a key.
     fn holder(&self, key: Key) -> Option<usize> {
         let mut hosts = self.world.hosts().iter();
         hosts
@@ -570,7 +572,8 @@ impl Trial {
             .map(|host| host.number)
     }
 
-    /// Whether enough nodes besides this one can tell of the newest block that a key has published.
+    /// Returns whether enough nodes besides this one hold the newest block that a key has
+    /// published.
     fn is_known(&self, key: Key, besides: usize) -> bool {
         let Some((_, newest)) = self.world.promises.newest(key) else {
             return true;
@@ -583,8 +586,8 @@ impl Trial {
         others.count() >= WITNESSES && !self.world.links.is_cut()
     }
 
-    /// Moves a key, if the machine that it goes to has verified the newest block of it, as the
-    /// documented procedure demands: both have the same height.
+    /// Moves a key, if the machine that receives it has verified the key's newest block, as the
+    /// documented procedure requires: both have the same height.
     fn move_key(&mut self, key: Key, to: usize) -> bool {
         let Some(from) = self.holder(key) else {
             return true;
@@ -612,8 +615,8 @@ impl Trial {
         true
     }
 
-    /// Cuts the network into two halves, lets both make blocks with transfers in them, and makes it
-    /// whole again. Returns the transactions that are in the blocks of one half alone.
+    /// Cuts the network into two halves, lets both make blocks with transfers in them, and reunites
+    /// it. Returns the transactions that are in the blocks of only one half.
     fn part_network(&mut self) -> Result<BTreeSet<AtomId>, String> {
         let blocks = self.settings.partition_blocks;
         if blocks == 0 {
@@ -658,7 +661,7 @@ impl Trial {
         Ok(one)
     }
 
-    /// The highest head in each half of the network.
+    /// Returns the highest head in each half of the network.
     fn heights(&self, part: &[u8]) -> [u64; 2] {
         let highest = |half: u8| {
             let hosts = self.world.hosts().iter();
@@ -669,7 +672,7 @@ impl Trial {
         [0, 1].map(|half| highest(half).unwrap_or_default())
     }
 
-    /// The transactions in the blocks of each half of the network.
+    /// Returns the transactions in the blocks of each half of the network.
     fn included_in(&self, part: &[u8]) -> Result<[BTreeSet<AtomId>; 2], String> {
         let mut both = [BTreeSet::new(), BTreeSet::new()];
         for (half, included) in (0..).zip(&mut both) {
@@ -759,7 +762,8 @@ impl Trial {
         for number in 0..self.settings.nodes {
             let host = self.world.hosts().get(number);
             if host.is_some_and(|host| host.running.is_none()) {
-                // Nothing could be recovered: the operator has the chain taken from peers again.
+                // The recovery failed: the operator removes the chain directory, and the node
+                // fetches the chain from peers again.
                 self.world.lose(number, Part::ChainDir);
                 self.world.start(number);
                 self.chains.given_up += 1;
@@ -775,7 +779,7 @@ impl Trial {
         }
     }
 
-    /// Whether every key that a node runs with has made a block since the faults have stopped.
+    /// Checks that every key that a node runs with has made a block since the faults stopped.
     fn check_production(&self, since: Instant) -> Result<(), String> {
         for key in 0..self.settings.validators {
             let Some(holder) = self.holder(key) else {
@@ -795,8 +799,8 @@ impl Trial {
         Ok(())
     }
 
-    /// Whether accepted transactions, and those that only a part of the network had in its blocks,
-    /// are in a block or in a mempool.
+    /// Checks that accepted transactions, and those that only a part of the network had in its
+    /// blocks, are in a block or in a mempool.
     fn check_transactions(&mut self, returning: &BTreeSet<AtomId>) -> Result<(), String> {
         let mut pending = BTreeSet::new();
         let mut head = None;
@@ -824,7 +828,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Lets production end, and compares what nodes know with where they stand.
+    /// Stops production, and compares the branches and heads of the nodes.
     fn check_agreement(&mut self) -> Result<(), String> {
         for key in 0..self.settings.validators {
             if let Some(holder) = self.holder(key) {
@@ -861,8 +865,8 @@ impl Trial {
         self.world.exceeded().map_or(Ok(()), Err)
     }
 
-    /// Whether everything acknowledged is there, at nodes that have started since the last look or,
-    /// if `all`, at every node.
+    /// Checks that all acknowledged atoms are present at nodes that have started since the last
+    /// check or, if `all`, at every node.
     fn check_kept(&mut self, all: bool) -> Result<(), String> {
         for number in 0..self.settings.nodes {
             let Some(host) = self.world.host(number) else {
@@ -880,9 +884,9 @@ impl Trial {
         Ok(())
     }
 
-    /// A node that starts without peers joins, whatever handshakes are forged.
+    /// Checks that a node that starts without peers joins despite forged handshakes.
     fn check_newcomer(&mut self) -> Result<(), String> {
-        // It never validates, and is no seed.
+        // It never validates, and is not a seed.
         let last = self.first_hostile().saturating_sub(1);
         if last < SEEDS {
             return Ok(());
@@ -891,7 +895,7 @@ impl Trial {
         self.world.join(last, is_forging).map(|_| ())
     }
 
-    /// One atom of every honest node, any one, is looked for by others.
+    /// Looks up one random atom of every honest node from other nodes.
     fn check_found(&mut self) -> Result<(u64, Duration), String> {
         let honest = self.first_hostile();
         let mut wanted = 0;
@@ -909,7 +913,7 @@ impl Trial {
             for hostile in honest..self.settings.nodes {
                 self.world.poison(hostile, id);
             }
-            // In a large network, a few others for each.
+            // In a large network, by a few other nodes each.
             for step in 1..honest.min(MAX_SEEKERS) {
                 self.world.look_up((owner + step) % honest, id);
                 wanted += 1;
@@ -941,7 +945,8 @@ impl Trial {
         Ok((wanted as u64, slowest))
     }
 
-    /// The height of the block that all agree on, and the transactions in the chain.
+    /// Returns the height of the block that all agree on, and the number of transactions in the
+    /// chain.
     fn check_chain(&self) -> Result<(u64, u64), String> {
         let Some(ledger) = self.world.ledger() else {
             return Ok((0, 0));
@@ -993,7 +998,7 @@ impl Trial {
         Ok((agreed, applied))
     }
 
-    /// Where every node stands, one line each.
+    /// Describes the state of every node, one line each.
     fn describe_nodes(&self) -> String {
         let mut text = String::new();
         for host in self.world.hosts().iter().filter(|host| !host.is_hostile) {
@@ -1032,7 +1037,7 @@ impl Trial {
     fn check_settled(&self) -> Result<(), String> {
         let busy = self.world.hosts().iter().find_map(|host| {
             let engine = &host.running.as_ref()?.engine;
-            // Where blocks are made, some are always on their way.
+            // Where blocks are made, some fetches are always in progress.
             let is_following = self.settings.validators > 0;
             let fetches = if is_following {
                 0
@@ -1050,7 +1055,7 @@ impl Trial {
     }
 }
 
-/// The tips of near branches that are as long as the node's own.
+/// Returns the tips of near branches that are as long as the node's own.
 fn equals(fork: &Fork) -> impl Iterator<Item = AtomId> {
     let ours = fork.ours.as_ref().map(|side| side.blocks);
     let ours = ours.filter(|blocks| *blocks <= NEAR_BLOCKS);

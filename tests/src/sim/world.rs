@@ -1,5 +1,5 @@
-//! Many nodes in one thread: virtual time, one source of randomness, and a hash over everything that
-//! happened. The same settings and seed give the same hash.
+//! World of many nodes in one thread: virtual time, one source of randomness, and a hash over all
+//! events. Equal settings and seeds give equal hashes.
 
 use super::chain_files::{Key, Part};
 use super::disk::SimDisk;
@@ -17,9 +17,9 @@ use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Between two rounds of a store's maintenance.
+/// Interval of a store's maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(5);
-/// How many nodes everybody is told of at start.
+/// Number of seeds that every node is configured with.
 pub const SEEDS: usize = 3;
 
 enum Happening {
@@ -33,18 +33,18 @@ enum Happening {
     Maintains(usize),
 }
 
-/// How a lookup ended.
+/// Result of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// Who looked.
+    /// Node that looked.
     pub node: usize,
-    /// For what.
+    /// Id that was looked up.
     pub id: AtomId,
-    /// How long it took; `None` when it failed.
+    /// Duration of the lookup; `None` if it failed.
     pub took: Option<Duration>,
 }
 
-/// Totals.
+/// Totals of a world.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
     /// Datagrams sent.
@@ -59,36 +59,37 @@ pub struct Counts {
     pub acknowledged: u64,
 }
 
-/// The world.
+/// Simulated machines, their network and their time.
 pub struct World {
     now: Instant,
-    /// What chance decides, for those who plan faults too.
+    /// Source of all random choices, including those of planned faults.
     pub random: Random,
     timeline: Timeline<Happening>,
-    /// The network.
+    /// Network.
     pub links: Links,
     hosts: Vec<Host>,
-    /// Whether nodes that start have a disk.
+    /// True if nodes that start have a disk.
     pub has_disks: bool,
-    /// The machines with lower numbers are the seeds of every node that starts.
+    /// Machines with lower numbers are the seeds of every node that starts.
     pub seed_count: usize,
-    /// The machine whose datagrams are kept in [`Self::tapped`].
+    /// Machine whose datagrams are recorded in [`Self::tapped`].
     pub tap: Option<usize>,
-    /// Where that machine has sent what, since this was last emptied.
+    /// Destinations and datagrams of that machine since this was last emptied.
     pub tapped: Vec<(usize, Vec<u8>)>,
     ledger: Option<Ledger>,
-    /// What the nodes that follow the chain have promised.
+    /// Promises of the nodes that follow the chain.
     pub promises: Promises,
     trace: u64,
     /// Lookups that have ended since this was last emptied.
     pub found: Vec<Found>,
-    /// What happened.
+    /// Totals of the events.
     pub counts: Counts,
     buffer: Vec<u8>,
 }
 
 impl World {
-    /// So many machines, all of them off. Without disks, what is put stays in memory.
+    /// Creates a world of `hosts` machines, all of them off. Without disks, atoms are kept in
+    /// memory.
     #[must_use]
     pub fn new(seed: u64, hosts: usize, has_disks: bool) -> Self {
         let mut random = Random::new(seed);
@@ -96,7 +97,7 @@ impl World {
             .map(|number| Host::new(number, &mut random))
             .collect();
         Self {
-            // Not zero: nothing may take a time of zero for "never".
+            // Not zero, so that a time of zero cannot be mistaken for "never".
             now: Instant::from_secs(1_000),
             random,
             timeline: Timeline::default(),
@@ -115,30 +116,30 @@ impl World {
         }
     }
 
-    /// The time.
+    /// Returns the current time.
     #[must_use]
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// The hash over what has happened.
+    /// Returns the hash over all events.
     #[must_use]
     pub const fn trace(&self) -> u64 {
         self.trace
     }
 
-    /// The machines.
+    /// Returns the machines.
     #[must_use]
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// One machine.
+    /// Returns one machine.
     pub fn host(&mut self, number: usize) -> Option<&mut Host> {
         self.hosts.get_mut(number)
     }
 
-    /// Starts a node that is down. `false` when it is up or its disk refuses.
+    /// Starts a node that is down. Returns `false` if it is up or its disk refuses.
     pub fn start(&mut self, number: usize) -> bool {
         let seeds: Vec<SocketAddr> = (0..self.seed_count.min(self.hosts.len()))
             .filter(|seed| *seed != number)
@@ -169,7 +170,7 @@ impl World {
         true
     }
 
-    /// Stops a node in an orderly way.
+    /// Shuts a node down cleanly.
     pub fn stop(&mut self, number: usize) {
         if let Some(host) = self.hosts.get_mut(number)
             && host.running.is_some()
@@ -195,7 +196,7 @@ impl World {
         }
     }
 
-    /// Takes the power and a part of the files from a node.
+    /// Cuts the power of a node and removes a part of its files.
     pub fn lose(&mut self, number: usize, part: Part) {
         self.cut_power(number);
         let Some(host) = self.hosts.get_mut(number) else {
@@ -220,7 +221,7 @@ impl World {
         }
     }
 
-    /// Takes notice of the transactions that nodes have accepted from their users.
+    /// Records the transactions that nodes have accepted from their users.
     pub fn note_accepted(&mut self) {
         let waiting: Vec<_> = self.promises.waiting().collect();
         for (id, node) in waiting {
@@ -231,7 +232,7 @@ impl World {
         }
     }
 
-    /// Takes the power from a node.
+    /// Cuts the power of a node.
     pub fn cut_power(&mut self, number: usize) {
         if let Some(host) = self.hosts.get_mut(number)
             && host.running.is_some()
@@ -242,7 +243,7 @@ impl World {
         }
     }
 
-    /// Puts atoms at a node.
+    /// Stores atoms at a node.
     pub fn put(&mut self, number: usize, atoms: Vec<(AtomId, Atom)>) {
         let Some(host) = self.hosts.get_mut(number) else {
             return;
@@ -253,19 +254,19 @@ impl World {
         self.drain(number);
     }
 
-    /// Gives the world a chain, which those who start from now on follow.
+    /// Adds a chain to the world, which nodes that start later follow.
     pub fn set_ledger(&mut self, ledger: Ledger) {
         self.promises = Promises::new(ledger.genesis().id());
         self.ledger = Some(ledger);
     }
 
-    /// The chain, if there is one.
+    /// Returns the chain, if there is one.
     #[must_use]
     pub const fn ledger(&self) -> Option<&Ledger> {
         self.ledger.as_ref()
     }
 
-    /// The wallet pays something, at a node.
+    /// Submits a payment of the wallet at a node.
     pub fn pay(&mut self, number: usize) {
         let now = self.now;
         if let Some(ledger) = self.ledger.as_mut()
@@ -278,7 +279,8 @@ impl World {
         }
     }
 
-    /// Does something with a machine, and sends what comes of it. `None` when there is no such machine.
+    /// Runs an action on a machine, and sends the resulting datagrams. Returns `None` if the
+    /// machine does not exist.
     pub fn act<R>(
         &mut self,
         number: usize,
@@ -289,13 +291,13 @@ impl World {
         Some(result)
     }
 
-    /// Has a datagram arrive that seems to come from an address.
+    /// Delivers a datagram that seems to come from an address.
     pub fn inject(&mut self, to: usize, from: SocketAddr, datagram: Vec<u8>) {
         let happening = Happening::Arrives { to, from, datagram };
         self.timeline.plan(self.now, happening);
     }
 
-    /// Starts a lookup; its end is told in [`Self::found`].
+    /// Starts a lookup, whose end is reported in [`Self::found`].
     pub fn look_up(&mut self, number: usize, id: AtomId) {
         let since = self.now;
         if let Some(host) = self.hosts.get_mut(number)
@@ -332,7 +334,7 @@ impl World {
             return;
         };
         if now < host.busy_until {
-            // The loop does other things; the system keeps the datagram.
+            // The event loop is busy; the system keeps the datagram.
             let at = host.busy_until;
             let happening = Happening::Arrives { to, from, datagram };
             self.timeline.plan(at, happening);
@@ -365,7 +367,7 @@ impl World {
         let Some(running) = host.running.as_mut() else {
             return;
         };
-        // An earlier one has been planned since, or the node is another one by now.
+        // An earlier wakeup has been planned since, or the node was restarted.
         if running.wakes_at != Some(now) {
             return;
         }
@@ -375,7 +377,7 @@ impl World {
         self.drain(number);
     }
 
-    /// The chain of a node goes on.
+    /// Advances the chain of a node.
     fn go_on(&mut self, number: usize) {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(number) else {
@@ -401,7 +403,7 @@ impl World {
         let Some(cold) = host.running.as_ref().and_then(|node| node.store.cold()) else {
             return;
         };
-        // A disk that refuses says so in the status; the next round tries again.
+        // A disk that refuses is reported in the status, and the next round retries.
         let is_done = cold.maintain().is_ok();
         host.busy_until = self.now + host.write_time;
         self.note(4, number as u64 * 2 + u64::from(is_done));
@@ -409,7 +411,7 @@ impl World {
             .plan(self.now + MAINTENANCE, Happening::Maintains(number));
     }
 
-    /// Sends what a node wants sent, hears what it tells, and plans when it wakes.
+    /// Sends the datagrams of a node, handles its events, and plans its next wakeup.
     fn drain(&mut self, number: usize) {
         let now = self.now;
         let mut buffer = core::mem::take(&mut self.buffer);
@@ -447,7 +449,7 @@ impl World {
         let Some(due) = running.engine.poll_timeout() else {
             return;
         };
-        // A moment later at least, or a node that is always due would stop time.
+        // At least a moment later; a node that is always due would stop time.
         let due = due.max(now + Duration::from_micros(1));
         if running.wakes_at.is_none_or(|at| due < at || at <= now) {
             running.wakes_at = Some(due);
@@ -473,7 +475,7 @@ impl World {
         };
         let is_found = atoms.is_some();
         for atom in atoms.unwrap_or_default() {
-            // What does not fit is fetched again when it is asked for again.
+            // An atom that does not fit is fetched again when it is needed again.
             let _ = running.store.keep(atom.id(), atom);
         }
         let took = is_found.then(|| now.since(since));
@@ -526,14 +528,14 @@ impl World {
         }
     }
 
-    /// The first promise about bounds that a node breaks.
+    /// Returns the first bound that a node exceeds.
     #[must_use]
     pub fn exceeded(&self) -> Option<String> {
         self.hosts.iter().find_map(|host| {
             let running = host.running.as_ref()?;
             let (engine, hot) = (&running.engine, running.store.hot_stats());
             let disk_bytes = host.disk.used_bytes();
-            // A merge that is under way has written what its inputs hold a second time.
+            // A merge in progress has written the content of its inputs a second time.
             let disk_limit_bytes = 2 * host.cold_limit_bytes;
             let bounds = [
                 (

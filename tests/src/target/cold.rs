@@ -1,5 +1,5 @@
-//! The cold store on a disk that fails and loses power: what was acknowledged is there, nothing is
-//! ever wrong.
+//! Fuzz target of the cold store, on a disk that fails and loses power: acknowledged atoms are
+//! present, and a wrong atom is never returned.
 
 use super::input::Input;
 use crate::random::Random;
@@ -13,18 +13,18 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Operations of a run.
+/// Maximum number of operations per run.
 const MAX_OPERATIONS: usize = 48;
 
 struct Run {
     disk: SimDisk,
     store: Option<ColdStore>,
     random: Random,
-    /// Everything that was ever put, by whether it was acknowledged.
+    /// Every atom that was ever put, and whether the put was acknowledged.
     put: BTreeMap<AtomId, (Atom, bool)>,
 }
 
-/// Puts, maintenance, faults, power cuts and flipped bytes, in the order of the bytes.
+/// Runs puts, maintenance, faults, power cuts and bit flips in the order of the bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let seed = u64::from(input.byte().unwrap_or(0));
@@ -80,7 +80,7 @@ impl Run {
         }
     }
 
-    /// The power goes off, or went off already, and comes back.
+    /// Cuts the power, unless it is off already, and restarts.
     fn lose_power(&mut self) {
         self.store = None;
         self.disk = self.disk.after_power_cut(&mut self.random);
@@ -101,7 +101,7 @@ impl Run {
 
     fn with(&self, act: impl FnOnce(&ColdStore) -> bool) {
         if let Some(store) = &self.store {
-            // It may fail: the disk does.
+            // The result is ignored, because the disk may fail.
             act(store);
         }
     }
@@ -118,7 +118,7 @@ impl Run {
         }
     }
 
-    /// Nothing that is given out is wrong, whatever the disk does.
+    /// Checks that no atom is wrong, regardless of disk failures.
     fn check_some(&self) {
         let Some(store) = &self.store else {
             return;
@@ -130,7 +130,7 @@ impl Run {
         }
     }
 
-    /// On a disk that works again everything acknowledged is there.
+    /// Checks that every acknowledged atom is present on a disk that works again.
     fn check(&self) {
         let store = self.store.as_ref();
         let store = store.unwrap_or_else(|| panic!("a store does not open on a disk that works"));

@@ -1,5 +1,5 @@
-//! Everything that reads bytes from the network or from a store: no input panics, and what is
-//! accepted says the same again when it is written.
+//! Fuzz target of all decoders of bytes from the network or from a store: no input panics, and
+//! accepted input re-encodes without change of meaning.
 
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::crypto::SharedKey;
@@ -11,10 +11,10 @@ use astreum_core::wire::packet::Packet;
 use astreum_core::wire::ping::Ping;
 use astreum_core::wire::route_message::{AddressFamily, RouteTable, decode_entries, write_entry};
 
-/// Atoms that an expression is read from at most.
+/// Maximum number of atoms that an expression is read from.
 const MAX_ATOMS: usize = 1_000;
 
-/// Feeds `data` to every decoder.
+/// Passes `data` to every decoder.
 pub fn run(data: &[u8]) {
     atom(data);
     expression(data);
@@ -33,7 +33,7 @@ fn atom(data: &[u8]) {
     }
 }
 
-/// `data` as a store: (length u16 BE, an atom's stored bytes)…; the last atom is the root.
+/// Reads `data` as a store: (length u16 BE, an atom's stored bytes)…; the last atom is the root.
 fn expression(mut data: &[u8]) {
     let mut root = None;
     let mut atoms = Vec::new();
@@ -49,8 +49,8 @@ fn expression(mut data: &[u8]) {
     let store: MemoryStore = atoms.into_iter().collect();
     let Some(root) = root else { return };
     if let Ok(expr) = Expr::from_atoms(&store, &root, MAX_ATOMS) {
-        // The links of symbols and values are ignored, so the id may be another one; the
-        // expression is the same.
+        // The links of symbols and values are ignored, so the id may differ while the expression is
+        // the same.
         let (id, atoms) = expr.to_atoms();
         let store: MemoryStore = atoms.into_iter().collect();
         assert!(
@@ -60,7 +60,7 @@ fn expression(mut data: &[u8]) {
     }
 }
 
-/// `data` as a hit, for the id that its first atom has.
+/// Decodes `data` as a found object, for the id of its first atom.
 fn found(data: &[u8]) {
     assert!(
         Found::decode(&AtomId::ZERO, data).is_err(),

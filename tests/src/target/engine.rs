@@ -1,9 +1,9 @@
-//! The engine under arbitrary datagrams, commands and time.
+//! Fuzz target of the engine: arbitrary datagrams, commands and time.
 //!
-//! Promises: no panic; equal inputs give equal outputs; an address that is not validated gets at most
-//! three times the bytes that came from it or named it, and one first contact in ten seconds; a
-//! deadline lies ahead once it has been handled; every fetch ends once; state is bounded; heads,
-//! transactions and chain identities come from validated peers alone.
+//! Promises: no panic; equal inputs give equal outputs; an unvalidated address gets at most three
+//! times the bytes that came from it or named it, and one first contact in ten seconds; a deadline
+//! lies ahead once it has been handled; every fetch ends once; state is bounded; heads,
+//! transactions and chain identities come from validated peers only.
 
 #![expect(
     clippy::expect_used,
@@ -32,16 +32,17 @@ use ledger::Ledger;
 use peers::{Answer, PEERS, Peer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Steps of one input.
+/// Maximum number of steps of one input.
 const MAX_STEPS: usize = 200;
-/// Packets that one step may bring out: what waits for a validation or a timer goes together.
+/// Maximum number of packets that one step may produce; packets that wait for an address validation
+/// or a timer are sent together.
 const MAX_BURST: usize = 2_048;
-/// The engine looks at its peers at least this often, so its next deadline is no farther away.
+/// Interval of the engine's peer checks, and so the maximum time to its next deadline.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// More than any fetch takes that gets no answers.
+/// Time that exceeds the duration of any fetch without answers.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Runs one input. Each step is a byte, what happens in its low half and a peer in its high half, and
+/// Runs one input. Each step is a byte (the action in its low half, a peer in its high half) and
 /// operands.
 pub fn run(data: &[u8]) {
     let first = outputs(data);
@@ -64,7 +65,8 @@ struct Run<'a> {
     sent: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-/// Queues without end for most inputs, and short ones that are full at once for the others.
+/// Returns a configuration with unlimited queues for most inputs, and with short ones that fill at
+/// once for the others.
 fn config(data: &[u8]) -> EngineConfig {
     let secret = SecretKey::from_bytes([99; 32]);
     let mut config = EngineConfig::new(secret, 5_000);
@@ -113,13 +115,13 @@ impl Run<'_> {
     fn step(&mut self, step: u8) {
         let peer = step >> 4;
         match step & 0x0f {
-            // Raw bytes, from anywhere.
+            // Raw bytes from a peer's address.
             0 => {
                 let datagram = self.bytes();
                 let from = self.peer(peer).address();
                 self.receive(from, &datagram);
             }
-            // Bytes as a message with the work that is asked for.
+            // Bytes as a message with the required proof of work.
             1 => {
                 let bytes = self.bytes();
                 self.send(peer, |_, out| out.extend_from_slice(&bytes));
@@ -127,7 +129,7 @@ impl Run<'_> {
             2 => self.send(peer, |peer, out| {
                 write_handshake(out, &peer.key, peer.address().port(), &[]);
             }),
-            // Any content of any topic, sealed as a peer seals it.
+            // Arbitrary content of any topic, sealed like a peer's.
             3 | 4 => {
                 let topic = Topic::from_code(self.byte() % 6).unwrap_or(Topic::Ping);
                 let content = self.bytes();
@@ -188,7 +190,7 @@ impl Run<'_> {
         self.peers.get(index).expect("the index is within").key
     }
 
-    /// An id: mostly of an atom that the engine or a peer has.
+    /// Returns an id: mostly of an atom that the engine or a peer has.
     fn id(&mut self) -> AtomId {
         let byte = self.byte();
         let known = self.atoms.get(usize::from(byte % 16)).copied();
@@ -201,7 +203,7 @@ impl Run<'_> {
         self.engine.connect(self.now, address);
     }
 
-    /// A peer answers what it was asked first: truly, or not.
+    /// Lets a peer answer its oldest request, correctly or not.
     fn answer(&mut self, peer: u8) {
         let (how, other) = (self.byte(), self.byte());
         let named = (self.key(other), self.peer(other).address());
@@ -240,7 +242,7 @@ impl Run<'_> {
         assert!(self.fetches.insert(fetch), "a fetch has a name of its own");
     }
 
-    /// A peer that the host wants asked, wherever the engine knows it.
+    /// Returns a peer that the host wants to be asked first, at any address that the engine knows.
     fn prefer(&mut self, peer: u8) -> PublicKey {
         for address in self.peer(peer).addresses() {
             self.ledger.contacted(address);
@@ -257,7 +259,7 @@ impl Run<'_> {
             let key = self.prefer(peer);
             self.engine.ask_too(self.now, fetch, &key);
         } else if self.engine.cancel(fetch) {
-            // Else its event is on its way.
+            // Otherwise its event is already queued.
             self.fetches.remove(&fetch);
             assert!(!self.engine.cancel(fetch), "it is gone");
         }
@@ -305,7 +307,7 @@ impl Run<'_> {
         }
     }
 
-    /// Datagrams through the incoming queue.
+    /// Passes datagrams through the incoming queue.
     fn queue(&mut self, peer: u8) {
         let count = self.byte();
         for n in 0..count % 16 {
@@ -330,7 +332,7 @@ impl Run<'_> {
         }
     }
 
-    /// A handshake that says which chain its sender follows, or is changed on its way.
+    /// Sends a handshake that names the chain of its sender, or that was altered in transit.
     fn block(&mut self, peer: u8) {
         let how = self.byte();
         let block = Block {
@@ -347,14 +349,14 @@ impl Run<'_> {
         });
     }
 
-    /// The host brings back the result of a search.
+    /// Returns the result of a nonce search to the engine.
     fn bring_work(&mut self) {
         let patience = u64::from(self.byte()) << 6;
         let Some(mut work) = self.work.pop_front() else {
             return;
         };
         let done = work.run(patience).unwrap_or_else(|| work.give_up());
-        // The packet was paid for when it was made.
+        // The packet was charged when it was created.
         self.ledger.is_exempt = true;
         self.engine.handle_work(self.now, done);
     }
@@ -379,18 +381,19 @@ impl Run<'_> {
             .handle_datagram(self.now, from, datagram, &self.store);
     }
 
-    /// The addresses that are validated now.
+    /// Returns the addresses that are validated now.
     fn validated(&self) -> BTreeSet<SocketAddr> {
         let validated = self.engine.peers().filter(|peer| peer.is_proven);
         validated.map(|peer| peer.address).collect()
     }
 
-    /// Takes what the engine has to say. `before`: what was validated before the step.
+    /// Drains the engine's output. `before` contains the addresses that were validated before the
+    /// step.
     fn drain(&mut self, before: &BTreeSet<SocketAddr>) {
         let mut validated = self.validated();
         validated.extend(before);
         for address in &validated {
-            // It may be asked once more when it is none any longer.
+            // It may be contacted once more after it has lost its validation.
             self.ledger.contacted(*address);
         }
         let mut buffer = Vec::new();
@@ -414,7 +417,7 @@ impl Run<'_> {
         while let Some(work) = self.engine.poll_work() {
             self.work.push_back(work);
         }
-        // What the host is slow with is given up by the engine.
+        // The engine abandons work that the host is slow with.
         assert!(self.engine.pending_work() <= limits::MAX_WORK);
         let next = self.engine.poll_timeout();
         assert!(next.is_some_and(|next| next <= self.now + CHECK_INTERVAL));
@@ -430,7 +433,7 @@ impl Run<'_> {
             Event::Head { peer, .. }
             | Event::Transaction { peer, .. }
             | Event::ChainIdentity { peer, .. } => {
-                // It may be gone by now.
+                // It may have been removed since.
                 let peer = self.engine.peer(peer);
                 assert!(peer.is_none_or(|peer| peer.is_proven), "{event:?}");
             }
@@ -441,7 +444,7 @@ impl Run<'_> {
         }
     }
 
-    /// What is under way ends; nothing has grown.
+    /// Checks that all activity ends and that state has not grown.
     fn end(&mut self) {
         let end = self.now + LONG;
         while let Some(due) = self.engine.poll_timeout()

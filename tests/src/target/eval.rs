@@ -1,10 +1,10 @@
-//! Programs of any kind under tight limits: they end, within the limits, and always the same way.
+//! Fuzz target of evaluation: any program ends within tight limits, and deterministically.
 
 use super::input::Input;
 use astreum_core::atom::MemoryStore;
 use astreum_core::machine::{Env, Limits, Machine};
 
-/// Small enough that thousands of programs a second reach them.
+/// Limits that are small enough for thousands of programs per second to reach them.
 const LIMITS: Limits = Limits {
     depth: 64,
     stack_items: 4_096,
@@ -15,8 +15,8 @@ const LIMITS: Limits = Limits {
     atom_bytes: 1 << 16,
 };
 
-/// The first byte is the meter's limit in units of 16, 255 for none; the rest is a script whose
-/// expressions share one environment.
+/// Evaluates an input. The first byte is the meter's limit in units of 16, 255 for no limit; the
+/// rest is a script whose expressions share one environment.
 pub(super) fn run(data: &[u8]) {
     let mut input = Input(data);
     let limit = match input.byte() {
@@ -45,7 +45,7 @@ fn outcome(source: &str, limit: Option<u64>) -> Vec<(String, u64, u64)> {
                 "the meter stops below its limit"
             );
         }
-        // What passes the limit is counted before it is refused; no value is longer than this.
+        // Steps beyond the limit are counted before they are refused; no value is longer than this.
         let most = LIMITS.steps + LIMITS.live_bytes / 32 + 1_000;
         let steps = evaluation.steps();
         assert!(steps <= most, "{steps} steps of {}", LIMITS.steps);

@@ -1,5 +1,5 @@
-//! What people and programs on the same machine write: configuration files and requests over the
-//! control socket. Each wrong one gives an error that says something; none gives away a secret.
+//! Fuzz target of local input: configuration files and requests over the control socket. Each
+//! malformed one gives an error with a message; no error reveals a secret.
 
 use astreum_node::config::Loaded;
 use astreum_node::control::{Handler, Reply, Request, answer_line};
@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicBool;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Takes every request, and says it back.
+/// Handler that accepts every request and returns it as text.
 struct Echo;
 
 impl Handler for Echo {
@@ -16,7 +16,7 @@ impl Handler for Echo {
     }
 }
 
-/// The bytes as a configuration file, and each of its lines as a request.
+/// Reads the bytes as a configuration file, and each of its lines as a request.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Loaded::from_toml(Path::new("/node.toml"), &text) {

@@ -1,26 +1,27 @@
-//! Structure out of raw bytes.
+//! Structured values from raw bytes.
 
 use astreum_core::expr::{Builder, Expr};
 
-/// Bytes that are taken from the front.
+/// Bytes that are consumed from the front.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
-    /// The next byte, `None` at the end.
+    /// Returns the next byte, or `None` at the end.
     pub(super) fn byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(byte)
     }
 
-    /// The next `len` bytes, or what is left.
+    /// Returns the next `len` bytes, or the remaining ones.
     pub(super) fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// An expression: any tree with any names and values, parsed from no text.
+    /// Returns an expression: any tree with any symbols and values, including those without a text
+    /// form.
     pub(super) fn expression(&mut self) -> Expr {
         let mut builder = Builder::new();
         while let Some(code) = self.byte() {

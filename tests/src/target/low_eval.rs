@@ -1,4 +1,4 @@
-//! Stack programs against the naive model: same value or error, same charge.
+//! Fuzz target of stack programs, compared with the naive model: same value or error, same charge.
 
 use super::input::Input;
 use crate::model::stack::{self, OPCODES};
@@ -6,13 +6,13 @@ use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::expr::Bytes;
 use astreum_core::machine::{Machine, Meter};
 
-/// Tokens of a program; the meter bounds how often they run.
+/// Maximum number of tokens in a program; the meter limits how often they run.
 const MAX_TOKENS: usize = 256;
-/// The longest literal, in bytes: more than an id has.
+/// Maximum length of a literal, in bytes: more than an id has.
 const MAX_LITERAL_BYTES: usize = 40;
 
-/// A byte gives the meter's limit in units of 8, the rest is a program: a byte is an opcode, the id of an atom
-/// that is in the store, or the length of a literal that follows.
+/// Runs one input. The first byte is the meter's limit in units of 8, the rest is a program: a byte
+/// is an opcode, the id of an atom that is in the store, or the length of the literal that follows.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let limit = u64::from(input.byte().unwrap_or(255)) * 8;
@@ -47,7 +47,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(evaluation.used(), meter.used(), "the charge of {code:?}");
 }
 
-/// The input that stands for a program; `None` when a literal is too long for one.
+/// Encodes a program as an input; `None` if a literal is too long.
 #[must_use]
 pub fn encode(limit: Option<u64>, code: &[Vec<u8>]) -> Option<Vec<u8>> {
     let units = limit.map_or(255, |limit| u8::try_from(limit / 8).unwrap_or(255));
@@ -58,7 +58,7 @@ pub fn encode(limit: Option<u64>, code: &[Vec<u8>]) -> Option<Vec<u8>> {
             Some(opcode) => out.push(u8::try_from(opcode).ok()?),
             None if token.len() > MAX_LITERAL_BYTES => return None,
             None => {
-                // One round up, where no opcode and no atom is meant.
+                // Increased by one round, so that it means neither an opcode nor an atom.
                 out.push(u8::try_from(token.len() + MAX_LITERAL_BYTES + 1).ok()?);
                 out.extend_from_slice(token);
             }

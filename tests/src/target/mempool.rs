@@ -1,11 +1,11 @@
-//! The mempool under hostile inputs in any order: announcements of transactions that are valid,
-//! invalid, malformed or not to be had, fetches that fail, come in parts, late, repeated or unasked,
-//! heads on any branch, clocks that are set, restarts with whatever the file holds.
+//! Fuzz target of the mempool under hostile inputs in any order: announcements of valid, invalid,
+//! malformed and unavailable transactions, fetches that fail, arrive in parts, late, repeated or
+//! unsolicited, heads on any branch, clocks that are set, and restarts with arbitrary file content.
 //!
-//! Promises: what is held, fetched and announced stays within its bounds; each count is that of what
-//! is counted; a waiting transaction displaces no ready one; no transaction leaves without a reason;
-//! what was saved comes back; the mempool comes to rest; and whatever happened before, an honest
-//! transaction finds its place in the end.
+//! Promises: pending transactions, fetches and announcements stay within their bounds; each counter
+//! equals the number of counted items; a waiting transaction displaces no ready one; no transaction
+//! leaves without a reason; saved transactions are restored; the mempool comes to rest; and
+//! regardless of earlier inputs, an honest transaction becomes ready in the end.
 
 mod world;
 
@@ -30,25 +30,25 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use world::{BALANCE, HONEST_SENDER, World};
 
-/// Steps of a run.
+/// Maximum number of steps per run.
 const MAX_STEPS: usize = 300;
-/// Calls in a row after which the mempool has to have come to rest.
+/// Maximum number of consecutive calls until the mempool has come to rest.
 const MAX_CALLS: usize = 4_000;
-/// The wall clock at the start.
+/// Wall clock at the start.
 const START: u64 = super::scene::BEGINNING + 1_000;
-/// Announcements of one turn, and the time of a turn.
+/// Maximum number of announcements per turn, and duration of a turn.
 const ANNOUNCEMENTS: (u128, Duration) = (32, Duration::from_millis(250));
-/// Small fetches that are younger than [`ANSWER_TIME`] and have no answer: those that hold a place,
-/// those that linger and are asked for again, and one of a walk along an abandoned branch.
+/// Small fetches without an answer that are younger than [`ANSWER_TIME`]: those that hold a place,
+/// those that linger and are requested again, and one of a walk along an abandoned branch.
 const MAX_RECENT_FETCHES: usize = MAX_FETCHING + MAX_LINGERING + 1;
-/// Ids that one step floods the mempool with.
+/// Number of ids that one step floods the mempool with.
 const FLOOD: u8 = 48;
-/// Peers.
+/// Number of peers.
 const PEERS: u8 = 240;
-/// The honest peer of the end.
+/// Honest peer of the final phase.
 const HONEST: u8 = 250;
 
-/// What a node keeps: what it stored, and what was fetched until it is dropped.
+/// Atoms of a node: those that it stored, and those that it fetched, until they are dropped.
 #[derive(Default)]
 struct Local {
     stored: MemoryStore,
@@ -63,28 +63,28 @@ impl AtomSource for Local {
     }
 }
 
-/// What has happened in a run.
+/// Statistics of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reached {
-    /// The most transactions that were ready at once.
+    /// Maximum number of transactions that were ready at once.
     pub ready: usize,
-    /// The most transactions that waited for data at once.
+    /// Maximum number of transactions that waited for data at once.
     pub waiting: usize,
-    /// Transactions that gave way to ready ones.
+    /// Transactions that were displaced by ready ones.
     pub displaced: usize,
     /// Transactions that were refused for another reason.
     pub refused: usize,
     /// Transactions that expired.
     pub expired: usize,
-    /// The most transactions of recent blocks that were remembered at once.
+    /// Maximum number of transactions of recent blocks that were remembered at once.
     pub included: usize,
-    /// Transactions that came back from branches that were left.
+    /// Transactions that returned from abandoned branches.
     pub returned: u64,
     /// Transactions that were pending after a restart.
     pub restored: usize,
 }
 
-/// Transactions of the pool at one time.
+/// Transactions of the mempool at one time.
 #[derive(Default)]
 struct Snapshot {
     ready: BTreeSet<AtomId>,
@@ -109,15 +109,15 @@ struct Node {
     local: Local,
     now: Instant,
     unix: Duration,
-    /// The saved mempool, and whether it is damaged.
+    /// Saved mempool, and whether it is damaged.
     file: Vec<u8>,
     is_damaged: bool,
     lists: BTreeMap<AtomId, ListLimit>,
-    /// Fetches of small lists: the limit, and when each that is under way was asked for.
+    /// Fetches of small lists: their limit, and the request times of those in progress.
     small: BTreeMap<AtomId, (ListLimit, Vec<Instant>)>,
-    /// Announcements, and since when they are counted.
+    /// Number of announcements, and start time of the count.
     announced: (u128, Instant),
-    /// Transactions that were refused or have expired in the present call.
+    /// Transactions that were refused or have expired during the current call.
     ended: BTreeSet<AtomId>,
     before: Snapshot,
     /// Transactions whose signatures have been checked.
@@ -322,13 +322,13 @@ impl Node {
         }
     }
 
-    /// Returns whether the branch of the head has a transaction.
+    /// Returns whether the branch of the head contains a transaction.
     fn is_in_chain(&self, id: &AtomId) -> bool {
         let head = self.context.head().map(Head::id);
         head.is_some_and(|head| self.world.includes(head, id))
     }
 
-    /// Calls until the mempool waits for something or for a time.
+    /// Calls the mempool until it waits for input or for a time.
     fn settle(&mut self) {
         for _ in 0..MAX_CALLS {
             self.call(Mempool::advance);
@@ -359,7 +359,7 @@ impl Node {
         });
     }
 
-    /// A local user submits a transaction, which is stored then.
+    /// Submits a transaction of a local user, and stores it.
     fn submit(&mut self, id: AtomId) {
         for head in self.world.parts_of(id) {
             let atoms = part(&self.world.network, head, PART, usize::MAX);
@@ -433,7 +433,7 @@ impl Node {
         self.input(&Input::Fetched { id, outcome, from });
     }
 
-    /// Ends the run of the mempool, in order or not, and starts another with the file.
+    /// Stops the mempool, cleanly or not, and starts another one with the file.
     fn restart(&mut self, code: u8, at: u8) {
         let kept = if code & 3 == 2 {
             Snapshot::default()
@@ -468,7 +468,7 @@ impl Node {
         if is_damaged || self.context.head().is_none() {
             return;
         }
-        // What is refused or has expired now is told of in one of the calls.
+        // Refusals and expirations at this time are reported during one of these calls.
         let mut ended = BTreeSet::new();
         for _ in 0..MAX_CALLS {
             self.call(Mempool::advance);
@@ -487,7 +487,7 @@ impl Node {
         }
     }
 
-    /// One step of a hostile run; `None` at the end of the bytes.
+    /// Performs one step of a hostile run; returns `None` at the end of the bytes.
     fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
         let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
         let named = pick(&self.world.ids, a).unwrap_or_default();
@@ -530,7 +530,7 @@ impl Node {
                 }
             }
             9 => {
-                // Unasked, or once more.
+                // Unsolicited, or repeated.
                 if b & 1 == 0 && !self.small.contains_key(&named) {
                     self.end_small(named, b);
                 } else if !self.lists.contains_key(&named) {
@@ -574,7 +574,7 @@ impl Node {
         Some(())
     }
 
-    /// A producer has tried to make a block of what is ready.
+    /// Reports that a producer has tried to make a block of the ready transactions.
     fn assembled(&mut self, a: u8, b: u8) {
         let ready: Vec<AtomId> = self
             .mempool
@@ -594,7 +594,7 @@ impl Node {
         self.call(|mempool, _, context| mempool.settle_assembly(context, &rejected, &lacking));
     }
 
-    /// Answers everything that is asked for, until there is nothing more.
+    /// Answers all requests until none remains.
     fn answer_all(&mut self) {
         for _ in 0..MAX_CALLS {
             self.settle();
@@ -618,11 +618,11 @@ impl Node {
         panic!("there is always something more to ask for");
     }
 
-    /// The hostile peers fall silent; an honest one announces a transaction, which finds its place.
+    /// Stops the hostile peers; an honest one announces a transaction, which must become ready.
     fn recover(&mut self) {
         self.adopt(self.world.best, true);
         self.answer_all();
-        // What is of the pool is included, refused or expires.
+        // Transactions in the mempool are included, refused or expire.
         self.pass(MAX_AGE);
         self.answer_all();
         assert_eq!(
@@ -645,15 +645,15 @@ impl Node {
     }
 }
 
-/// Drives a mempool with the inputs that the bytes stand for.
+/// Drives a mempool with the inputs that the bytes encode.
 pub fn run(data: &[u8]) {
     let _ = reached(data);
 }
 
-/// Does what [`run`] does, and tells what has happened.
+/// Does the same as [`run`], and returns its statistics.
 ///
 /// # Panics
-/// When a promise is broken.
+/// Panics if a promise is broken.
 #[must_use]
 pub fn reached(data: &[u8]) -> Reached {
     let mut bytes = Bytes(data);

@@ -1,7 +1,7 @@
-//! Bodies of the fuzz targets: each takes any bytes and panics when a promise is broken.
+//! Fuzz target bodies. Each takes arbitrary bytes and panics if a promise is broken.
 //!
-//! A target under `fuzz/` is one line that calls one of these; the tests replay the committed
-//! corpus through the same functions, so that what fuzzing found stays found.
+//! A target under `fuzz/` is one line that calls one of these. The tests replay the committed
+//! corpus through the same functions, so that findings of fuzzing do not recur unnoticed.
 
 pub mod cold;
 pub mod decode;
@@ -25,7 +25,7 @@ mod scene;
 /// Name and body of a target.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All targets, by the names that `cargo fuzz` knows.
+/// All targets, by their names in `cargo fuzz`.
 pub const TARGETS: &[Target] = &[
     ("cold", cold::run),
     ("decode", decode::run),

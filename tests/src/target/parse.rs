@@ -1,9 +1,9 @@
-//! Source text of any kind: tokens lie where they say, errors point into the source, and what one
-//! reader reads the other reads too.
+//! Fuzz target of the parser: tokens have correct positions, errors point into the source, and both
+//! readers accept the same text.
 
 use astreum_core::text::{ParseError, Parser, Position, parse, tokenize};
 
-/// Tokenizes and parses `data`, read as text.
+/// Tokenizes and parses `data` as text.
 pub(super) fn run(data: &[u8]) {
     let source = &*String::from_utf8_lossy(data);
     check_tokens(source);

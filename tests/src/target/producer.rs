@@ -1,12 +1,14 @@
-//! The block producer and its mempool under hostile inputs in any order: heads on any branch, blocks
-//! of its own key from elsewhere, heads that peers name and nobody has, fetches that fail or come
-//! late, assemblies and commits that fail, come twice or never, clocks that are set, crashes.
+//! Fuzz target of the block producer with its mempool, under hostile inputs in any order: heads on
+//! any branch, blocks of its own key from elsewhere, unavailable heads that peers name, fetches
+//! that fail or arrive late, assemblies and commits that fail, arrive twice or never, clocks that
+//! are set, and crashes.
 //!
-//! Promises: what is signed is a valid block, of a slot of its key and at its time; the key never
-//! signs two blocks on one parent for publication, nor one that is not later than all before it, also
-//! not after a crash; what is announced is stored and recorded; it does not sign while it listens, nor
+//! Promises: a signed block is valid, in a slot of its key and at its time; the key never signs two
+//! blocks on one parent for publication, nor one that is not later than all earlier ones, including
+//! after a crash; an announced block is stored and recorded; it does not sign while it listens, nor
 //! until its key has been quiet after a block from elsewhere; named heads cause a bounded number of
-//! fetches; the producer comes to rest; and whatever happened before, it makes a block in the end.
+//! fetches; the producer comes to rest; and regardless of earlier inputs, it makes a block in the
+//! end.
 
 mod judge;
 
@@ -31,25 +33,25 @@ use judge::Judge;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-/// Steps of a run.
+/// Maximum number of steps per run.
 const MAX_STEPS: usize = 120;
-/// Calls in a row after which the producer has to have come to rest.
+/// Maximum number of consecutive calls until the producer has come to rest.
 const MAX_CALLS: usize = 4_000;
-/// Blocks of others in a run.
+/// Maximum number of blocks of others per run.
 const MAX_FOREIGN: usize = 30;
-/// What a nonce takes in virtual time: a second is about 32 of them, or five bits.
+/// Virtual time of a nonce attempt: about 32 of them, or five bits, in a second.
 const ATTEMPT: Duration = Duration::from_millis(30);
 /// The producer's key, and that of another validator.
 const OWN: u8 = 1;
 const OTHER: u8 = 2;
 /// Keys that send transactions.
 const SENDERS: core::ops::Range<u8> = 10..14;
-/// Fetches that one named head causes.
+/// Maximum number of fetches that one named head causes.
 const FETCHES_PER_HEAD: usize = 3;
-/// Time in which a producer makes a block once nothing hinders it any more.
+/// Maximum time in which a producer makes a block once there is no further obstacle.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// The first block, transactions, and what exists of both.
+/// First block, transactions, and their atoms.
 struct World {
     network: MemoryStore,
     genesis: Block,
@@ -68,7 +70,7 @@ fn world() -> &'static World {
         for number in 0..64_u64 {
             let sender = SENDERS.start + u8::try_from(number % 4).unwrap_or(0);
             let transaction = match number % 8 {
-                // On a list that does not exist, beyond the balance, with much data.
+                // On a list that does not exist, with an amount beyond the balance, with much data.
                 5 => transaction(sender, BURN, 0, number, &nowhere),
                 6 => transaction(sender, address(9), 60_000, number, b""),
                 7 => transaction(sender, address(9), 1, number, &[7; 3_000]),
@@ -85,7 +87,7 @@ fn world() -> &'static World {
     })
 }
 
-/// Interrupts an assembly after so many looks.
+/// Interruption of an assembly after this number of checks.
 struct Looks(Option<u32>);
 
 impl Interrupt for Looks {
@@ -96,37 +98,37 @@ impl Interrupt for Looks {
     }
 }
 
-/// What has happened in a run.
+/// Statistics of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reached {
     /// Blocks that it made.
     pub blocks: usize,
     /// Transactions in the bodies that were assembled.
     pub transactions: usize,
-    /// Times that it stopped signing for a block of its key.
+    /// Number of times that it stopped signing because of a block of its key.
     pub halts: usize,
-    /// Times that it signed again.
+    /// Number of times that it resumed signing.
     pub resumptions: usize,
     /// Slots that it missed.
     pub missed: usize,
     /// Blocks that could not be stored.
     pub not_stored: usize,
-    /// Restarts with a commit under way.
+    /// Restarts during a commit.
     pub crashes: usize,
     /// Blocks of other nodes that became the head.
     pub foreign: usize,
 }
 
-/// A validator with what it is lent.
+/// Validator with the host state that its components use.
 struct Node {
     config: ProducerConfig,
     producer: Producer<Scalar>,
     mempool: Mempool,
     context: Context,
     store: MemoryStore,
-    /// What peers have.
+    /// Atoms that peers have.
     network: MemoryStore,
-    /// Blocks that may be named or adopted, and the atoms that they brought.
+    /// Blocks that may be named or adopted, and the atoms that they added.
     blocks: Vec<AtomId>,
     atoms: BTreeMap<AtomId, RecordAtoms>,
     foreign: usize,
@@ -136,25 +138,25 @@ struct Node {
     signed: SigningRecord,
     head: Option<SavedHead>,
     saved: Vec<u8>,
-    /// What is under way.
+    /// Work in progress.
     job: Option<Box<AssemblyJob>>,
     results: Vec<Arc<Assembled>>,
     commits: VecDeque<Box<Commit>>,
     /// Blocks that were to be stored and have not been announced.
     committed: BTreeMap<AtomId, RecordAtoms>,
-    /// Whether commits do not end while all else is answered.
+    /// True if commits stay in progress while all other requests are answered.
     holds_commits: bool,
     genesis: Option<(AtomId, RecordAtoms)>,
     lists: BTreeMap<AtomId, ListLimit>,
     small: BTreeMap<AtomId, ListLimit>,
-    /// Heads that peers have named, and small fetches of the producer.
+    /// Number of heads that peers have named, and of the producer's small fetches.
     named: usize,
     fetches: usize,
-    /// Whether the producer is called, and not the mempool.
+    /// True while the producer is called, false while the mempool is.
     is_producers: bool,
     started: Instant,
     first_peer: Option<Instant>,
-    /// Until when nothing may be signed, for a block of the key that was made elsewhere.
+    /// End of the time in which signing is forbidden because of a block of the key from elsewhere.
     quiet_until: Option<Instant>,
     judge: Judge,
     reached: Reached,
@@ -226,7 +228,7 @@ impl Node {
         let world = world();
         self.store
             .extend(world.network.iter().map(|(_, atom)| atom.clone()));
-        // Transactions come with announcements.
+        // Transactions arrive by announcements.
         for transaction in &world.transactions {
             for (id, _) in transaction.to_atoms() {
                 self.store.remove(&id);
@@ -312,7 +314,7 @@ impl Node {
         }
     }
 
-    /// Gives peers what belongs to a block of its own.
+    /// Makes the atoms of one of its own blocks available to peers.
     fn publish(&mut self, id: AtomId) {
         if let Some(atoms) = self.committed.remove(&id) {
             let Ok(()) = write_atoms(atoms.clone(), &mut self.network);
@@ -321,7 +323,7 @@ impl Node {
         }
     }
 
-    /// Checks that this is not a time at which nothing may be signed.
+    /// Checks that signing is permitted at this time.
     fn check_times(&self) {
         let quiet = self.quiet_until.unwrap_or_default();
         assert!(self.now >= quiet, "signed while another node had the key");
@@ -332,7 +334,7 @@ impl Node {
         }
     }
 
-    /// Calls both components until they wait for something or for a time.
+    /// Calls both components until they wait for input or for a time.
     fn settle(&mut self) {
         for _ in 0..MAX_CALLS {
             self.call(|_, mempool, environment, context| mempool.advance(environment, context));
@@ -381,7 +383,7 @@ impl Node {
         });
     }
 
-    /// Runs the assembly that was asked for.
+    /// Runs the requested assembly.
     fn assemble(&mut self, looks: Option<u32>, room: Option<u64>) {
         let Some(job) = self.job.take() else {
             return;
@@ -394,7 +396,7 @@ impl Node {
         self.input(&Input::Assembled(assembled));
     }
 
-    /// Ends the commit that is under way.
+    /// Ends the commit in progress.
     fn end_commit(&mut self, code: u8) {
         let Some(commit) = self.commits.pop_front() else {
             return;
@@ -440,7 +442,7 @@ impl Node {
         self.input(&Input::BlockStored { block, outcome });
     }
 
-    /// Another node makes a block on a block of any branch.
+    /// Makes a block of another node on a block of any branch.
     fn make_foreign(&mut self, validator: u8, a: u8, b: u8) -> Option<Block> {
         if self.foreign >= MAX_FOREIGN {
             return None;
@@ -475,7 +477,7 @@ impl Node {
         }
     }
 
-    /// A block of the key from elsewhere becomes the head: nothing is signed for a while.
+    /// Adopts a block of the key from elsewhere as the head, which forbids signing for a while.
     fn adopt_own(&mut self, block: &Block) {
         let marks = self.producer.signed().blocks().iter();
         let newest = marks.map(|mark| mark.timestamp).max().unwrap_or(0);
@@ -521,7 +523,8 @@ impl Node {
         self.input(&Input::Fetched { id, outcome, from });
     }
 
-    /// A crash, and another run with what the disk holds. Of a commit under way any part may be there.
+    /// Crashes, and restarts with the content of the disk. Any part of a commit in progress may
+    /// have been written.
     fn restart(&mut self, code: u8) {
         for commit in core::mem::take(&mut self.commits) {
             self.reached.crashes += 1;
@@ -564,7 +567,7 @@ impl Node {
         });
     }
 
-    /// One step of a hostile run; `None` at the end of the bytes.
+    /// Performs one step of a hostile run; returns `None` at the end of the bytes.
     fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
         let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
         let error = match b {
@@ -604,7 +607,7 @@ impl Node {
             }
             5 => self.end_commit(b),
             6 => match b & 3 {
-                // Not asked for, or once more.
+                // Unsolicited, or repeated.
                 0 if self.commits.is_empty() => {
                     let failure = StoreFailure::Failed("late".into());
                     let block = pick(&self.blocks, a).unwrap_or_default();
@@ -664,7 +667,7 @@ impl Node {
         Some(())
     }
 
-    /// Lets time pass while everything is answered, until `done`.
+    /// Lets time pass, with all requests answered, until `done`.
     fn drive(&mut self, time: Duration, done: impl Fn(&Self) -> bool) {
         let end = self.now + time;
         while self.now < end && !done(self) {
@@ -688,7 +691,7 @@ impl Node {
         }
     }
 
-    /// Nothing hinders the producer any more: it makes a block.
+    /// Removes all obstacles and checks that the producer makes a block.
     fn recover(&mut self) {
         self.context.set_behind(false);
         if self.context.head().is_none() && self.context.saved().is_none() && self.config.has_seeds
@@ -705,17 +708,17 @@ impl Node {
         let head = self.context.head().map_or(0, Head::timestamp);
         let marks = self.producer.signed().blocks().iter();
         let newest = marks.map(|mark| mark.timestamp).chain([head]).max();
-        // What another node with the key has made for a time to come, is not waited for here.
+        // Skips the wait for blocks that another node with the key made with a future time.
         self.unix = self.unix.max(Duration::from_secs(newest.unwrap_or(0) + 1));
         if matches!(
             self.producer.activity(),
             Activity::Waiting(Wait::LostBlock(_))
         ) {
-            // A block that was given up while the disk failed: only a restart finds out whether it is
-            // on record.
+            // The block was abandoned while the disk failed: only a restart can determine whether
+            // it is recorded.
             self.restart(1);
         }
-        // A key that was elsewhere waits for the head of a peer.
+        // A key that was used elsewhere waits for the head of a peer.
         if let Some(head) = self.context.head().map(Head::id) {
             self.name(head, 0);
         }
@@ -726,15 +729,15 @@ impl Node {
     }
 }
 
-/// Drives a producer with the inputs that the bytes stand for.
+/// Drives a producer with the inputs that the bytes encode.
 pub fn run(data: &[u8]) {
     let _ = reached(data);
 }
 
-/// Does what [`run`] does, and tells what has happened.
+/// Does the same as [`run`], and returns its statistics.
 ///
 /// # Panics
-/// When a promise is broken.
+/// Panics if a promise is broken.
 #[must_use]
 pub fn reached(data: &[u8]) -> Reached {
     let mut bytes = Bytes(data);

@@ -1,9 +1,10 @@
-//! Records, tries, stakes and proofs of any atoms, well linked or not: as a peer may serve them.
+//! Fuzz target of records, tries, stakes and proofs over arbitrary atoms, correctly linked or not,
+//! as a peer may serve them.
 //!
-//! Promises: no panic; a record is read with a bounded number of atoms; what is read says the same
-//! when it is written; lookups, walks and proofs agree; stakes are read within their bound, whatever
-//! a few shared nodes stand for; transactions over such a state are applied, fail or are refused, and
-//! leave a state that can be sealed.
+//! Promises: no panic; a record is read with a bounded number of atoms; records that are read
+//! re-encode without change; lookups, walks and proofs agree; stakes are read within their bound,
+//! even if a few shared nodes stand for many entries; transactions over such a state are applied,
+//! fail or are refused, and leave a state that can be sealed.
 
 mod scene;
 
@@ -19,20 +20,20 @@ use core::cell::Cell;
 use core::convert::Infallible;
 use scene::Scene;
 
-/// Atoms that reading one record may take.
+/// Maximum number of atoms that reading one record may take.
 const RECORD_ATOMS: u32 = 32;
-/// Nodes of one trie that are compared.
+/// Number of nodes of one trie that are compared.
 const STEPS: usize = 500;
-/// Stakes that are read of a state that was not verified.
+/// Maximum number of stakes that are read from an unverified state.
 const MAX_STAKES: u64 = 64;
-/// Atoms that reading so many stakes may take: five for each node.
+/// Maximum number of atoms that reading these stakes may take: five for each node.
 const STAKE_ATOMS: u32 = 5 * (4 * 64 + 4_097);
 /// Atoms of the headers below a block and of its treasury, as far as a scene has them.
 const HEADER_ATOMS: u32 = 20_000;
-/// Roots that are looked at.
+/// Number of roots that are examined.
 const ROOTS: usize = 12;
 
-/// A store that counts what is read.
+/// Store that counts reads.
 struct Counted<'s> {
     store: &'s MemoryStore,
     reads: Cell<u32>,
@@ -48,7 +49,7 @@ impl AtomSource for Counted<'_> {
 }
 
 impl Counted<'_> {
-    /// Returns the result of a reader that may take so many atoms.
+    /// Returns the result of a reader that may read at most `most` atoms.
     fn within<T>(&self, most: u32, read: impl FnOnce(&Self) -> T) -> T {
         let before = self.reads.get();
         let result = read(self);
@@ -58,7 +59,7 @@ impl Counted<'_> {
     }
 }
 
-/// Builds what the bytes stand for and reads the last of it as everything.
+/// Builds the scene that the bytes encode, and reads its last ids as every kind of record.
 pub fn run(data: &[u8]) {
     proof_bytes(data);
     let mut scene = Scene::default();
@@ -84,7 +85,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Bytes as a proof.
+/// Reads bytes as a proof.
 fn proof_bytes(data: &[u8]) {
     if let Ok(proof) = Proof::from_bytes(data) {
         assert_eq!(proof.to_bytes(), data, "a proof");
@@ -156,7 +157,7 @@ fn tries(source: &Counted<'_>, root: AtomId, data: &[u8], other: AtomId) {
         assert!(
             key.len() <= MAX_KEY_BYTES && after.as_ref().is_some_and(|value| !value.is_empty())
         );
-        // A lookup and a proof come to the same.
+        // A lookup and a proof give the same result.
         assert_eq!(trie::get(source, root, &key).ok(), Some(after.clone()));
         let Ok(proof) = Proof::prove(source, root, &key) else {
             panic!("a value that was read can be proven");
@@ -182,8 +183,8 @@ fn tries(source: &Counted<'_>, root: AtomId, data: &[u8], other: AtomId) {
     }
 }
 
-/// Returns the first differences between two tries, and whether they are all. A few nodes can stand
-/// for any number of them.
+/// Returns the first differences between two tries, and whether they are complete. A few nodes can
+/// stand for any number of them.
 fn changes(source: &Counted<'_>, before: AtomId, after: AtomId) -> (Vec<Change>, bool) {
     let mut cursor = DiffCursor::new(before, after);
     let mut changes = Vec::new();
@@ -245,7 +246,7 @@ const OPERATIONS: [(bool, u8); 5] = [
     (false, contract::PAY),
 ];
 
-/// Returns the account of a peer that channels and stakes are of.
+/// Returns the account of the other party of channels and stakes.
 const fn other(number: u8) -> Address {
     Address::new([0x40 + number % 4; 32])
 }

@@ -1,15 +1,14 @@
-//! Round trips of expressions through text and atoms.
+//! Fuzz target of expression round trips through text and atoms.
 
 use super::input::Input;
 use astreum_core::atom::{AtomSource, MemoryStore};
 use astreum_core::expr::{Expr, Visit};
 use astreum_core::text::{Parser, is_visible, parse, to_text};
 
-/// Atoms that an expression may take here; larger ones are not written out.
+/// Maximum number of atoms of an expression here; larger ones are not written.
 const MAX_ATOMS: usize = 1 << 16;
 
-/// Reads `data` as source text, and as the recipe of an expression that no text may be able to
-/// name.
+/// Reads `data` as source text, and as the recipe of an expression that may not have a text form.
 pub(super) fn run(data: &[u8]) {
     let source = String::from_utf8_lossy(data);
     for expr in Parser::new(&source).map_while(Result::ok) {
@@ -17,7 +16,7 @@ pub(super) fn run(data: &[u8]) {
         assert!(text.chars().all(is_visible), "{text:?} can be shown");
         let again = parse(&text);
         let reads_back = again.as_ref().is_ok_and(|again| same(&expr, again));
-        // A symbol that cannot be shown is escaped, and then not read as another one.
+        // A symbol with invisible characters is escaped, and must not be read as another symbol.
         assert!(
             reads_back || again.is_err() && hides_something(&expr),
             "{text} reads back as {again:?}"
@@ -35,7 +34,7 @@ pub(super) fn run(data: &[u8]) {
     atoms(&made);
 }
 
-/// Whether a symbol has a character that is not visible.
+/// Returns whether a symbol has a character that is not visible.
 fn hides_something(expr: &Expr) -> bool {
     expr.visit().any(|step| match step {
         Visit::Symbol(name) => !name.chars().all(is_visible),
@@ -43,7 +42,8 @@ fn hides_something(expr: &Expr) -> bool {
     })
 }
 
-/// Whether `again` is `expr`, but for 32-byte values: they print for `ref`, which takes a symbol.
+/// Returns whether `again` equals `expr`, except for 32-byte values: they print for `ref`, which
+/// takes a symbol.
 fn same(expr: &Expr, again: &Expr) -> bool {
     let (mut left, mut right) = (expr.visit(), again.visit());
     loop {
@@ -60,7 +60,8 @@ fn same(expr: &Expr, again: &Expr) -> bool {
     }
 }
 
-/// The expression comes back from its atoms, and its id is that of its first atom.
+/// Checks that the expression can be read from its atoms, and that its id is that of its first
+/// atom.
 fn atoms(expr: &Expr) {
     let (id, atoms) = expr.to_atoms();
     assert_eq!(id, expr.id());

@@ -73,8 +73,8 @@ pub(super) fn transaction(
 }
 
 /// Makes a block on `parent` with these transactions and the signature of the key `validator`, as
-/// another node would, except that its nonce is not searched for. Returns it with the atoms of its
-/// body; all are added to `store`.
+/// another node would, but without a nonce search. Returns it with the atoms of its body; all are
+/// added to `store`.
 pub(super) fn extend(
     store: &mut MemoryStore,
     parent: &Block,
@@ -123,7 +123,7 @@ pub(super) fn part(store: &MemoryStore, id: AtomId, limit: ListLimit, most: usiz
     atoms
 }
 
-/// Returns the id that a byte picks.
+/// Returns the id that a byte selects.
 pub(super) fn pick(ids: &[AtomId], code: u8) -> Option<AtomId> {
     let at = usize::from(code).checked_rem(ids.len())?;
     ids.get(at).copied()

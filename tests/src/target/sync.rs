@@ -1,11 +1,11 @@
-//! Sync under hostile inputs in any order: heads of peers that come and go, fetches that fail, come
-//! in parts, late, repeated or unasked, storage that refuses, clocks that are set, the operator's
-//! decisions, restarts.
+//! Fuzz target of sync under hostile inputs in any order: heads of peers that come and go, fetches
+//! that fail, arrive in parts, late, repeated or unsolicited, storage that refuses writes, clocks
+//! that are set, decisions of the operator, and restarts.
 //!
-//! Promises: a valid block is never called bad and an invalid one never verified; nothing becomes a
-//! verified head that was not stored; what is fetched, followed and remembered stays within its
-//! bounds; sync comes to rest; and once an honest peer names the best head and answers, it is
-//! followed, whatever happened before.
+//! Promises: a valid block is never condemned and an invalid one never verified; a block becomes a
+//! verified head only after it was stored; fetches, followed branches and remembered state stay
+//! within their bounds; sync comes to rest; and once an honest peer names the best head and
+//! answers, it is followed, regardless of earlier inputs.
 
 #![expect(
     clippy::indexing_slicing,
@@ -36,19 +36,19 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-/// When the chains begin.
+/// Time at which the chains begin.
 const BEGINNING: u64 = 1_800_000_000;
-/// The wall clock at the start: no honest block is later.
+/// Wall clock at the start: no honest block is later.
 const START: u64 = BEGINNING + 200;
-/// Peers.
+/// Number of peers.
 const PEERS: u8 = 24;
-/// Steps of a run.
+/// Maximum number of steps per run.
 const MAX_STEPS: usize = 400;
-/// Blocks of the trunk; with them, those of each branch.
+/// Number of blocks of the trunk, and of each branch together with the trunk.
 const TRUNK: usize = 12;
-/// Calls in a row after which sync has to have come to rest.
+/// Maximum number of consecutive calls until sync has come to rest.
 const MAX_CALLS: usize = 4_000;
-/// The honest peer of the end.
+/// Honest peer of the final phase.
 const HONEST: u8 = 250;
 
 fn key(number: u8) -> SigningKey {
@@ -63,17 +63,17 @@ fn group(number: u8) -> NetworkGroup {
     NetworkGroup::of([20, number / 3, 0, 1].into())
 }
 
-/// All blocks that exist, with what belongs to them.
+/// All existing blocks and their atoms.
 struct World {
     store: MemoryStore,
-    /// Blocks by what may be named as a head.
+    /// Blocks that may be named as a head.
     blocks: Vec<AtomId>,
     heights: BTreeMap<AtomId, u64>,
     valid: BTreeSet<AtomId>,
     genesis: AtomId,
-    /// The highest valid block of the chain.
+    /// Highest valid block of the chain.
     best: AtomId,
-    /// Atoms of lists, headers and transactions, for what is fetched unasked.
+    /// Atoms of lists, headers and transactions, for unsolicited fetch results.
     atoms: Vec<AtomId>,
 }
 
@@ -99,7 +99,7 @@ impl World {
         world.extend(&trunk[3], 4, 3, false);
         let side = world.extend(&trunk[5], 9, 3, true);
         world.best = side[8].id();
-        // What breaks a rule, and valid-looking headers above it.
+        // Blocks that break a rule, with headers above them that look valid.
         for (number, at) in [(0, 2), (1, 7), (2, 11)] {
             let parent = &trunk[at];
             let mut header = world.draft(parent, 2, number + 40);
@@ -125,7 +125,8 @@ impl World {
                 world.name(block, false);
             }
         }
-        // From the future, near and far; another chain id; another genesis; a header on nothing.
+        // Blocks from the near and far future; of another chain id; of another genesis; a header
+        // without an available parent.
         let near = world.next(&trunk[TRUNK - 1], 400, 0);
         world.name(&near, false);
         let far = world.next(&trunk[TRUNK - 1], 90_000, 0);
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// The header of a block of the only validator, with a transfer unless `number` is 0.
+    /// Returns the header of a block of the only validator, with a transfer unless `number` is 0.
     fn draft(&mut self, parent: &Block, gap: u64, number: u64) -> Header {
         let Ok(election) = Election::read(&self.store, parent) else {
             panic!("the election after a block of ours can be read");
@@ -228,7 +229,7 @@ impl World {
         self.mine(parent, header)
     }
 
-    /// Valid blocks on `parent`, of which every third has a transfer.
+    /// Makes valid blocks on `parent`, of which every third has a transfer.
     fn extend(&mut self, parent: &Block, count: usize, gap: u64, pays: bool) -> Vec<Block> {
         let is_ours = parent.id() == self.genesis || self.valid.contains(&parent.id());
         let mut blocks: Vec<Block> = Vec::new();
@@ -246,7 +247,7 @@ impl World {
         blocks
     }
 
-    /// The beginning of a list, up to `most` atoms.
+    /// Returns the beginning of a list, up to `most` atoms.
     fn part(&self, id: AtomId, limit: ListLimit, most: usize) -> Vec<Atom> {
         let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
         while !next.is_zero() && atoms.len() < limit.atoms.min(most) && bytes <= limit.bytes {
@@ -261,7 +262,7 @@ impl World {
     }
 }
 
-/// What a node keeps: what it stored, and what was fetched until it is dropped.
+/// Atoms of a node: those that it stored, and those that it fetched, until they are dropped.
 #[derive(Clone, Default)]
 struct Local {
     stored: MemoryStore,
@@ -276,7 +277,7 @@ impl AtomSource for Local {
     }
 }
 
-/// A follower.
+/// Follower with the host state that sync uses.
 struct Follower {
     world: &'static World,
     sync: ChainSync<Scalar>,
@@ -289,7 +290,7 @@ struct Follower {
     stored: BTreeSet<AtomId>,
     now: Instant,
     unix: Duration,
-    /// Whether the default seed, or the operator, has had a say.
+    /// True once the default seed or the operator has influenced the choice of the chain.
     is_led: bool,
 }
 
@@ -376,7 +377,7 @@ impl Follower {
         }
     }
 
-    /// Whether a block breaks a rule, or stands on one that does.
+    /// Returns whether a block, or an ancestor of it, breaks a rule.
     fn is_bad(&self, id: &AtomId) -> bool {
         let mut at = *id;
         while let Ok(block) = Block::read(&self.world.store, at) {
@@ -413,7 +414,7 @@ impl Follower {
         }
     }
 
-    /// Calls until sync waits for something or for a time.
+    /// Calls sync until it waits for input or for a time.
     fn settle(&mut self) {
         for _ in 0..MAX_CALLS {
             self.call(|sync, environment, context| sync.advance(environment, context));
@@ -446,7 +447,7 @@ impl Follower {
         });
     }
 
-    /// Ends a fetch that was asked for, or not, with up to `most` atoms or the error of this code.
+    /// Ends a fetch, requested or not, with up to `most` atoms or the error of this code.
     fn end_fetch(&mut self, id: AtomId, most: usize, error: Option<u8>, from: Option<u8>) {
         let limit = self.fetches.remove(&id);
         let limit = limit.unwrap_or(astreum_core::consensus::PART);
@@ -478,13 +479,13 @@ impl Follower {
                 self.stored.insert(block);
                 Ok(())
             }
-            // What was not asked for has not been stored either.
+            // A block for which no write was requested has not been stored either.
             _ => Err(StoreFailure::NoRoom("the storage limit is reached".into())),
         };
         self.input(&Input::BlockStored { block, outcome });
     }
 
-    /// One step of a hostile run; `None` at the end of the bytes.
+    /// Performs one step of a hostile run; returns `None` at the end of the bytes.
     fn step(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
         let (code, a, b) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
         let named = pick(&self.world.blocks, a).unwrap_or(AtomId::new([a; 32]));
@@ -522,7 +523,7 @@ impl Follower {
                 self.end_fetch(id, 1, Some(b), None);
             }
             10 => {
-                // Unasked, or once more.
+                // Unsolicited, or repeated.
                 let id = pick(&self.world.atoms, a).unwrap_or(id);
                 let is_asked = self.fetches.contains_key(&id);
                 if !is_asked {
@@ -559,7 +560,7 @@ impl Follower {
         Some(())
     }
 
-    /// Answers everything that is asked for, until there is nothing more.
+    /// Answers all requests until none remains.
     fn answer_all(&mut self) {
         for _ in 0..MAX_CALLS {
             self.settle();
@@ -578,7 +579,8 @@ impl Follower {
         panic!("there is always something more to ask for");
     }
 
-    /// An honest peer names the best head, and all is answered: it is followed.
+    /// Checks that the best head is followed once an honest peer names it and all requests are
+    /// answered.
     fn recover(&mut self) {
         self.unix = Duration::from_secs(START);
         let best = self.world.best;
@@ -608,7 +610,7 @@ fn pick(ids: &[AtomId], code: u8) -> Option<AtomId> {
     ids.get(at).copied()
 }
 
-/// Drives sync with the inputs that the bytes stand for.
+/// Drives sync with the inputs that the bytes encode.
 pub fn run(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut follower = Follower::new();

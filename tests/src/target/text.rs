@@ -1,8 +1,9 @@
-//! Text of any kind: what reads it, what prints it, and what evaluates it.
+//! Fuzz target of text: parsing, printing and evaluation.
 
 use super::{eval, parse, round_trip};
 
-/// The same bytes as source text, as the recipe of an expression, and as a script under limits.
+/// Uses the same bytes as source text, as the recipe of an expression, and as a script under
+/// limits.
 pub fn run(data: &[u8]) {
     parse::run(data);
     round_trip::run(data);

@@ -1,10 +1,11 @@
-//! Transactions of any kind on a small chain: money is neither made nor lost, what is rejected
-//! leaves no trace, it makes no difference which atoms had to be fetched, and whatever was staked
-//! the next block can be made and verified.
+//! Fuzz target of the state transition: transactions of any kind on a small chain. Money is
+//! conserved, rejected transactions leave the state unchanged, fetching of missing atoms does not
+//! change the outcome, and the next block can be made and verified for any stakes.
 //!
 //! Transactions are signed, except those of addresses that are not keys: the negatives of keys, and
-//! the one where a list lies, which alone can be paid for keeping it in a time that a test has. A
-//! claim on a channel is signed by its payer, and [`reached`] tells which operations have succeeded.
+//! the address at which a list is stored. Only that address can be paid for storing the list in the
+//! time that a test has. A claim on a channel is signed by its payer, and [`reached`] returns the
+//! operations that have succeeded.
 
 use super::input::Input;
 use crate::model::forgetful::{Forgetful, patiently};
@@ -21,37 +22,37 @@ use astreum_core::trie::{self, Scalar};
 use core::convert::Infallible;
 use std::sync::OnceLock;
 
-/// Transactions of a run.
+/// Maximum number of transactions per run.
 const MAX_TRANSACTIONS: usize = 24;
-/// Addresses that own something.
+/// Number of addresses with a balance.
 const PEOPLE: u8 = 5;
 /// Code of the sender whose address is the id of the list.
 const KEEPER: u8 = 0x7f;
-/// Atoms of the longest list on the chain.
+/// Maximum number of atoms of a list on the chain.
 const MAX_ATOMS: usize = 1_000;
 
 /// Time of the first block, and chain id.
 const BEGINNING: u64 = 1_000;
 const CHAIN_ID: u64 = 7;
 
-/// Operations that have succeeded in a run.
+/// Number of operations that have succeeded in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reached {
     /// Transfers and stakes.
     pub transfers: usize,
-    /// Money that was put into channels.
+    /// Deposits into channels.
     pub updates: usize,
     /// Claims on channels.
     pub withdrawals: usize,
-    /// Channels that were closed.
+    /// Closings of channels.
     pub closings: usize,
-    /// Contracts that were opened.
+    /// Openings of contracts.
     pub contracts: usize,
-    /// Payments for keeping a list.
+    /// Payments for storing a list.
     pub payments: usize,
 }
 
-/// The key of a person, and its address.
+/// Returns the key and the address of a person.
 fn identity(number: u8) -> &'static (SigningKey, Address) {
     static PEOPLE_KEYS: OnceLock<Vec<(SigningKey, Address)>> = OnceLock::new();
     let people = PEOPLE_KEYS.get_or_init(|| {
@@ -63,19 +64,20 @@ fn identity(number: u8) -> &'static (SigningKey, Address) {
     person.unwrap_or_else(|| panic!("there are {PEOPLE} people"))
 }
 
-/// A person's address.
+/// Returns the address of a person.
 fn person(number: u8) -> Address {
     identity(number).1
 }
 
-/// The list that contracts are opened on. Its atoms hold the same, so that it does not matter which
-/// one has to be shown.
+/// Returns the list that contracts are opened on. Its atoms have equal content, so that it does not
+/// matter which one has to be shown.
 fn list() -> (AtomId, Vec<Atom>) {
     bytes_list(&[b"a".as_slice(), b"a"])
 }
 
-/// The address of a sender. Beside people there are one where the list lies, and keys and their
-/// negatives, which differ in one bit, with the same last bits and with a long common beginning.
+/// Returns the address of a sender. In addition to people there are the one at which the list is
+/// stored, and keys and their negatives, which differ in one bit, with equal last bits and with a
+/// long common prefix.
 fn sender(code: u8) -> Address {
     if code == KEEPER {
         return Address::new(*list().0.as_bytes());
@@ -94,7 +96,7 @@ fn sender(code: u8) -> Address {
     Address::new(address)
 }
 
-/// A chain of one block, on which `price` says what storage costs.
+/// Creates a chain of one block, on which `price` determines the price of storage.
 fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     let mut store = MemoryStore::new();
     let (list, atoms) = list();
@@ -107,7 +109,7 @@ fn chain(price: u8) -> (MemoryStore, Block, AtomId) {
     for code in 0x80..=0xff {
         genesis.balances.insert(sender(code), 5_000_u64.into());
     }
-    // The stakes over the fees: what a byte costs.
+    // The price of a byte is the ratio of stakes to fees.
     genesis.cumulative_total_fees = ((1 + u64::from(price)) * 10_000_000).into();
     let Ok(block) = genesis.build(&mut Scalar, &mut store) else {
         panic!("a genesis of five accounts can be built");
@@ -126,7 +128,7 @@ fn transaction(
     let to = input.byte().unwrap_or(1);
     let (sender, other) = (sender(from), person(to));
     let amount_len = match usize::from(input.byte().unwrap_or(1)) {
-        // Most of what is longer cannot be paid.
+        // Most longer amounts cannot be paid.
         len if len >= 0x80 => len % 3,
         len => len % 20,
     };
@@ -178,7 +180,7 @@ const fn is_key(code: u8) -> bool {
     code < KEEPER
 }
 
-/// A claim to what a person has put into a channel, signed by that person.
+/// Returns a claim to the balance of a person's channel, signed by that person.
 fn withdrawal(payer: u8, taker: &Address, number: usize, any: &[u8]) -> Vec<u8> {
     let (counter, amount) = (
         100 + number as u64,
@@ -197,11 +199,12 @@ fn withdrawal(payer: u8, taker: &Address, number: usize, any: &[u8]) -> Vec<u8> 
     .concat()
 }
 
-/// What the transactions leave: their outcomes, the root, and the state's totals. There is none for
-/// a transaction that needs an atom which nobody has.
+/// Result of the transactions: their outcomes, the root, and the state's totals. The outcome is
+/// `None` for a transaction that needs an unavailable atom.
 type Left = (Vec<Option<Outcome>>, AtomId, RecordAtoms, Natural, Natural);
 
-/// Applies the transactions to what `source` gives; what it misses can be fetched if it is in `all`.
+/// Applies the transactions to the atoms of `source`; missing atoms can be fetched if they are in
+/// `all`.
 fn apply<S: AtomSource<Error = Infallible>>(
     source: S,
     all: &MemoryStore,
@@ -234,15 +237,15 @@ fn apply<S: AtomSource<Error = Infallible>>(
     (outcomes, sealed.accounts, atoms, minted, fees)
 }
 
-/// Applies the transactions that the bytes stand for, twice in two ways.
+/// Applies the transactions that the bytes encode, twice in two ways.
 pub fn run(data: &[u8]) {
     let _ = reached(data);
 }
 
-/// Does what [`run`] does, and tells what has succeeded.
+/// Does the same as [`run`], and returns the operations that have succeeded.
 ///
 /// # Panics
-/// When a promise is broken.
+/// Panics if a promise is broken.
 #[must_use]
 pub fn reached(data: &[u8]) -> Reached {
     let mut input = Input(data);
@@ -287,7 +290,7 @@ pub fn reached(data: &[u8]) -> Reached {
     reached
 }
 
-/// Counts what has succeeded.
+/// Counts the operations that have succeeded.
 fn count(transactions: &[Transaction], outcomes: &[Option<Outcome>]) -> Reached {
     let mut reached = Reached::default();
     for (transaction, outcome) in transactions.iter().zip(outcomes) {
@@ -312,8 +315,8 @@ fn count(transactions: &[Transaction], outcomes: &[Option<Outcome>]) -> Reached 
     reached
 }
 
-/// Makes a block of the transactions that were applied and verifies it, and one on top of it.
-/// Transactions of addresses that are not keys count as signed.
+/// Makes a block of the applied transactions and verifies it, and one on top of it. Transactions of
+/// addresses that are not keys count as signed.
 fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], root: AtomId) {
     let (Ok(mut election), mut store) = (Election::read(store, parent), store.clone()) else {
         panic!("the election after a genesis can be read");
@@ -365,7 +368,7 @@ fn check_next_block(store: &MemoryStore, parent: &Block, kept: &[Transaction], r
     }
 }
 
-/// All balances behind a root, and what is in open channels.
+/// Returns the sum of all balances below a root and of the balances of open channels.
 fn total(store: &MemoryStore, root: AtomId) -> Natural {
     let mut total = Natural::ZERO;
     let named = |value: &[u8]| AtomId::from_slice(value).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The trie against an ordered map, over a source in which atoms are missing until they are asked
-//! for again.
+//! Fuzz target of the trie, compared with an ordered map, over a source in which every atom is
+//! missing on the first read.
 
 use super::input::Input;
 use crate::model::forgetful::{self, Forgetful};
@@ -8,17 +8,17 @@ use astreum_core::trie::{Proof, Scalar, Trie, TrieError, diff, entries, get, pre
 use core::convert::Infallible;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys are at most this long, so that many are prefixes of others.
+/// Maximum key length in bytes: short, so that many keys are prefixes of others.
 const MAX_KEY_BYTES: usize = 6;
-/// Operations of a run.
+/// Maximum number of operations per run.
 const MAX_OPERATIONS: usize = 96;
 
-/// Calls until nothing is missing any more.
+/// Repeats the call until no atom is missing any more.
 fn patiently<T>(call: impl FnMut() -> Result<T, TrieError<Infallible>>) -> T {
     forgetful::patiently(call, TrieError::missing)
 }
 
-/// Puts, removals, reads, commits and proofs, in the order of the bytes.
+/// Runs puts, removals, reads, commits and proofs in the order of the bytes.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let mut store = Forgetful::default();
@@ -66,7 +66,8 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What was committed reads back, says what is absent, and is the only way to write these contents.
+/// Checks that committed contents read back, absent keys are reported as absent, and the encoding
+/// of these contents is canonical.
 fn check(store: &Forgetful, root: AtomId, model: &BTreeMap<Vec<u8>, Vec<u8>>, key: &[u8]) {
     let read = patiently(|| {
         entries(store, root)

@@ -1,3 +1,3 @@
-//! Support for several tests.
+//! Support code of several tests.
 
 pub(crate) mod programs;

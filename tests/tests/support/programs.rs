@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeMap;
 
-/// A store with a list of two atoms and a symbol; the ids of all.
+/// Returns a store with a list of two atoms and a symbol, and the ids of all.
 pub(crate) fn store() -> (MemoryStore, Vec<AtomId>) {
     let mut store = MemoryStore::new();
     let last = store.insert(Atom::bytes(*b"the last one of a list"));
@@ -18,7 +18,7 @@ pub(crate) fn store() -> (MemoryStore, Vec<AtomId>) {
     (store, vec![last, first, symbol])
 }
 
-/// The ids of all atoms.
+/// Returns the ids of all atoms.
 pub(crate) fn atoms(store: &MemoryStore) -> Vec<AtomId> {
     store.iter().map(|(id, _)| *id).collect()
 }
@@ -33,7 +33,7 @@ fn literal() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Tokens in the sequences that programs are made of, so that some run for a while.
+/// Generates tokens in common sequences, so that some programs run for a while.
 fn tokens() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let opcode = || select(stack::OPCODES.to_vec()).prop_map(|name| name.as_bytes().to_vec());
     let with = |names: &'static [&'static str]| {
@@ -63,7 +63,7 @@ fn tokens() -> impl Strategy<Value = Vec<Vec<u8>>> {
     ]
 }
 
-/// A stack program.
+/// Generates a stack program.
 pub(crate) fn code() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec_of(tokens(), 0..7).prop_map(|parts| parts.concat())
 }
@@ -98,7 +98,7 @@ fn with_tail(mut items: Vec<Expr>, tail: &str) -> Expr {
     Expr::list(items)
 }
 
-/// An expression that refers to [`bindings`].
+/// Generates an expression that refers to [`bindings`].
 pub(crate) fn expr() -> impl Strategy<Value = Expr> {
     leaf().prop_recursive(5, 60, 5, |inner| {
         let items = || vec_of(inner.clone(), 0..4);
@@ -133,7 +133,7 @@ pub(crate) fn expr() -> impl Strategy<Value = Expr> {
     clippy::indexing_slicing,
     reason = "the texts parse, the store has three atoms"
 )]
-/// An environment.
+/// Returns the bindings of an environment.
 pub(crate) fn bindings() -> BTreeMap<String, Expr> {
     let parsed = |text: &str| astreum_core::text::parse(text).unwrap();
     let id = Expr::bytes(store().1[1].as_bytes());

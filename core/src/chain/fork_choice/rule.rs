@@ -1,6 +1,6 @@
-//! The rule at one fork: which of several branches to build on.
+//! Fork choice rule at one fork.
 //!
-//! Pure functions of integers. Nothing here knows blocks, times or peers.
+//! Pure functions of integers, independent of blocks, times and peers.
 
 use super::{LIGHT_FACTOR, NEAR_BLOCKS};
 use crate::atom::AtomId;
@@ -8,14 +8,14 @@ use crate::integer::Natural;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-/// A branch above a fork, as the rule sees it.
+/// Branch above a fork, as input of the rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Branch {
-    /// Blocks above the fork, up to the highest tip.
+    /// Number of blocks above the fork, up to the highest tip.
     pub blocks: u64,
     /// Stake, as of the fork, of the distinct producers of these blocks.
     pub stake: Natural,
-    /// The first block above the fork.
+    /// First block above the fork.
     pub first: AtomId,
 }
 
@@ -24,7 +24,7 @@ impl Branch {
     /// [`NEAR_BLOCKS`] blocks of it.
     #[must_use]
     pub fn has_majority(&self, total: &Natural) -> bool {
-        // D > floor(T / 2) says the same as 2 D > T.
+        // D > floor(T / 2) is equivalent to 2 D > T.
         self.blocks >= NEAR_BLOCKS && self.stake > total.half()
     }
 }
@@ -34,30 +34,30 @@ impl Branch {
 pub struct Selection {
     /// Index of the selected branch.
     pub branch: usize,
-    /// Index of the strongest branch that outranks the selected one and does not replace it because
-    /// it has less than an eighth of its stake. Nodes that are on that branch stay there.
+    /// Index of the strongest branch that outranks the selected one but does not replace it because
+    /// it has less than an eighth of its stake. Nodes on that branch stay there.
     pub vetoed: Option<usize>,
 }
 
-/// Returns whether `challenger` replaces `ours`, `total` being the whole stake as of the fork.
+/// Returns whether `challenger` replaces `ours`; `total` is the total stake as of the fork.
 ///
 /// Both are branches above their last common block, so neither extends the other. At most one of
-/// `replaces(a, b)` and `replaces(b, a)` is true. Beyond [`NEAR_BLOCKS`] exactly one of them is,
-/// unless the stronger branch is vetoed.
+/// `replaces(a, b)` and `replaces(b, a)` is true. If a branch has more than [`NEAR_BLOCKS`] blocks,
+/// exactly one is true, unless the stronger branch is vetoed.
 #[must_use]
 pub fn replaces(ours: &Branch, challenger: &Branch, total: &Natural) -> bool {
     let pair = [ours.clone(), challenger.clone()];
     select(&pair, Some(0), total).is_some_and(|selection| selection.branch == 1)
 }
 
-/// Selects one of the branches above a fork; `None` if there is none.
+/// Selects one of the branches above a fork; `None` if there are none.
 ///
-/// A node that stands on one of them passes it as `incumbent`. A node that stands on none begins at
-/// the heaviest and lets others replace it. The order of the branches does not matter.
+/// A node on one of the branches passes it as `incumbent`. A node on none of them begins at the
+/// heaviest and lets others replace it. The order of the branches does not matter.
 ///
-/// The fork is *near* if no branch has more than [`NEAR_BLOCKS`] blocks, else it is *deep*. Its
-/// depth belongs to the fork and not to a pair of branches: with the depth of each pair the relation
-/// has cycles among three branches of, say, 5, 10 and 20 blocks.
+/// The fork is *near* if no branch has more than [`NEAR_BLOCKS`] blocks, otherwise it is *deep*.
+/// The distinction applies to the fork and not to a pair of branches: with a distinction per pair,
+/// the relation has cycles, for example among three branches of 5, 10 and 20 blocks.
 #[must_use]
 pub fn select(branches: &[Branch], incumbent: Option<usize>, total: &Natural) -> Option<Selection> {
     let is_deep = branches.iter().any(|branch| branch.blocks > NEAR_BLOCKS);
@@ -76,7 +76,7 @@ pub fn select(branches: &[Branch], incumbent: Option<usize>, total: &Natural) ->
             .iter()
             .max_by(|a, b| a.weight(is_deep).cmp(&b.weight(is_deep)))?,
     };
-    // Each round strictly raises the rank, so that it ends.
+    // Each round strictly raises the rank, so the loop ends.
     while let Some(next) = best(&mut scored.iter().filter(|it| it.replaces(current, is_deep))) {
         current = scored.get(next)?;
     }
@@ -87,7 +87,7 @@ pub fn select(branches: &[Branch], incumbent: Option<usize>, total: &Natural) ->
     })
 }
 
-/// What orders the branches of one fork.
+/// Order of the branches of one fork: majority, blocks times stake, lower id of the first block.
 type Rank<'a> = (bool, &'a Natural, Reverse<&'a AtomId>);
 
 struct Scored<'a> {
@@ -111,8 +111,8 @@ impl<'a> Scored<'a> {
         }
     }
 
-    /// Orders replacements. Deep: majority, then score, then the lower id. Near: blocks, then score,
-    /// then the lower id.
+    /// Returns the rank for replacements. Deep: majority, then score, then the lower id. Near:
+    /// blocks, then score, then the lower id.
     fn rank(&self, is_deep: bool) -> (bool, &Natural, Option<&Natural>, Reverse<&AtomId>) {
         let id = Reverse(&self.branch.first);
         if is_deep {
@@ -122,8 +122,8 @@ impl<'a> Scored<'a> {
         }
     }
 
-    /// Orders the branches that a node on none of them may begin at: by what the factor of
-    /// [`LIGHT_FACTOR`] compares.
+    /// Returns the rank of the branches at which a node on none of them may begin: ordered by the
+    /// quantity that [`LIGHT_FACTOR`] multiplies.
     fn weight(&self, is_deep: bool) -> (&Natural, Rank<'_>) {
         let rank = (self.has_majority, &self.score, Reverse(&self.branch.first));
         if is_deep {

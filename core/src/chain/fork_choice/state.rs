@@ -1,4 +1,4 @@
-//! Insertion of blocks, moves of the head, and the operator's decisions.
+//! Insertion of blocks, head moves, and the operator's decisions.
 
 use super::tree::{Key, Step, Tree};
 use super::{
@@ -36,10 +36,10 @@ impl<T: StakeView> ForkChoice<T> {
     /// Inserts a verified block with the blocks that connect it to the known ones. Inserting a
     /// block again, or one that all branches contain, changes nothing.
     ///
-    /// `latest` is the latest timestamp that is accepted.
+    /// `latest` is the latest accepted timestamp, in seconds since the Unix epoch.
     ///
     /// # Errors
-    /// Why the block does not compete.
+    /// Returns an [`InsertError`] if the block does not compete.
     pub fn insert<I: BlockIndex + ?Sized>(
         &mut self,
         index: &I,
@@ -67,11 +67,11 @@ impl<T: StakeView> ForkChoice<T> {
         Ok(())
     }
 
-    /// Tells where the node stands. A block that is not inserted yet is inserted whatever its
-    /// timestamp. Known blocks that the index does not connect to it are dropped.
+    /// Sets the head. A block that is not inserted yet is inserted regardless of its timestamp.
+    /// Known blocks that the index does not connect to it are dropped.
     ///
     /// # Errors
-    /// If the block itself is not in the index.
+    /// Returns [`InsertError::NotIndexed`] if the block itself is not in the index.
     pub fn set_head<I: BlockIndex + ?Sized>(
         &mut self,
         index: &I,
@@ -82,7 +82,7 @@ impl<T: StakeView> ForkChoice<T> {
         self.head = Some((id, height));
         self.own = self.clean_part(index, id, height);
         if let Some((own, _)) = self.own {
-            // If it does not connect, the tree is built anew from it.
+            // If it does not connect, the tree is rebuilt from it.
             let _ = self.attach(index, Tip::from(own), false);
         }
         let is_known = |id: AtomId| self.tree.as_ref().is_some_and(|it| it.find(&id).is_some());
@@ -95,31 +95,32 @@ impl<T: StakeView> ForkChoice<T> {
             _ => None,
         };
         let floor = height.saturating_sub(self.settings.max_reorg_depth);
-        // Below the branch that was left nothing binds any more.
+        // If the fork with the previous branch is below the anchor, the anchor falls to it.
         let kept = fork.map_or(0, |(_, fork)| self.anchor.min(fork));
         self.anchor = kept.max(floor);
         self.settle();
         Ok(())
     }
 
-    /// Returns the height of the anchor: no branch that left the node's chain below it is adopted
-    /// without the operator. It rises with the head and does not fall when the head moves to a lower
-    /// branch. To be saved, as height or as the block of the chain at that height.
+    /// Returns the height of the anchor: a branch that left the node's chain below it is not
+    /// adopted without the operator. The anchor rises with the head and does not fall when the head
+    /// moves to a lower branch, unless the fork is below it. The host saves it, as a height or as
+    /// the block of the chain at that height.
     #[must_use]
     pub const fn anchor_height(&self) -> u64 {
         self.anchor
     }
 
-    /// Restores the anchor of an earlier run, after the head was set.
+    /// Restores the anchor of an earlier run. Call it after the head was set.
     pub fn restore_anchor(&mut self, height: u64) {
         let top = self.head.map_or(0, |(_, height)| height);
         self.anchor = self.anchor.max(height.min(top));
     }
 
-    /// Has no branch through this block adopted, and leaves it if the node is on one, however deep.
-    /// Blocks that were inserted above it are forgotten. A head above it is noticed as far as the
-    /// index reaches: after a restart, call it again once the chain is indexed. Returns `false`, and
-    /// does nothing, if [`MAX_AVOIDED`] others are avoided.
+    /// Avoids a block: branches through it are not adopted, and the node leaves such a branch if it
+    /// is on one, however deep. Inserted blocks above it are forgotten. A head above it is detected
+    /// as far as the index reaches: after a restart, call it again once the chain is indexed.
+    /// Returns `false` and does nothing if [`MAX_AVOIDED`] other blocks are avoided.
     pub fn avoid<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) -> bool {
         if self.avoided.len() >= MAX_AVOIDED && !self.avoided.contains(&id) {
             return false;
@@ -132,7 +133,7 @@ impl<T: StakeView> ForkChoice<T> {
         true
     }
 
-    /// Undoes [`ForkChoice::avoid`]. The host should insert its tips again. Returns whether the
+    /// Reverts [`ForkChoice::avoid`]. The host should insert its tips again. Returns whether the
     /// block was avoided.
     pub fn stop_avoiding<I: BlockIndex + ?Sized>(&mut self, index: &I, id: &AtomId) -> bool {
         let was_avoided = self.avoided.remove(id);
@@ -142,13 +143,13 @@ impl<T: StakeView> ForkChoice<T> {
         was_avoided
     }
 
-    /// Returns the blocks that are avoided.
+    /// Returns the avoided blocks.
     pub fn avoided(&self) -> impl Iterator<Item = &AtomId> {
         self.avoided.iter()
     }
 
-    /// Has the branch through this block preferred to all others, whatever the rule says and however
-    /// deep it left ours; replaces an earlier decision, and `None` takes it back. The block need not
+    /// Adopts a branch: the branch through this block is preferred to all others, regardless of the
+    /// rule and of its depth. Replaces an earlier decision; `None` revokes it. The block need not
     /// be known yet. It is no longer avoided.
     pub fn adopt<I: BlockIndex + ?Sized>(&mut self, index: &I, id: Option<AtomId>) {
         self.adopted = id;
@@ -158,14 +159,14 @@ impl<T: StakeView> ForkChoice<T> {
         self.settle();
     }
 
-    /// Returns the block of the last [`ForkChoice::adopt`].
+    /// Returns the block of the last [`ForkChoice::adopt`]; `None` if there is no such decision.
     #[must_use]
     pub const fn adopted(&self) -> Option<AtomId> {
         self.adopted
     }
 
-    /// Configures the checkpoint: a chain without it is never adopted. A branch with it is preferred
-    /// to all others; where there is none, the node stays where it is.
+    /// Configures the checkpoint: a chain without it is never adopted. A branch with it is
+    /// preferred to all others; without such a branch, the node keeps its head.
     pub fn set_checkpoint<I: BlockIndex + ?Sized>(&mut self, index: &I, id: AtomId) {
         let height = self.own.and_then(|own| height_in_chain(index, own, &id));
         self.checkpoint = Some(match height {
@@ -175,8 +176,8 @@ impl<T: StakeView> ForkChoice<T> {
         self.settle();
     }
 
-    /// Configures a checkpoint that the head's chain is known to contain, without looking at the
-    /// index: for a restart.
+    /// Configures a checkpoint that the head's chain is known to contain, without reading the
+    /// index; used after a restart.
     pub fn restore_checkpoint(&mut self, id: AtomId, height: u64) {
         self.checkpoint = Some(Checkpoint::Contained(id, height));
         self.settle();
@@ -191,7 +192,7 @@ impl<T: StakeView> ForkChoice<T> {
         }
     }
 
-    /// Begins the tree with a first block, where there is no head.
+    /// Starts the tree with a first block if there is no head.
     fn start<I: BlockIndex + ?Sized>(
         &mut self,
         index: &I,
@@ -209,7 +210,8 @@ impl<T: StakeView> ForkChoice<T> {
         Ok(())
     }
 
-    /// Connects a block to the tree. `is_checked` refuses what is avoided or lacks the checkpoint.
+    /// Connects a block to the tree. `is_checked` rejects blocks that are avoided or lack the
+    /// checkpoint.
     fn attach<I: BlockIndex + ?Sized>(
         &mut self,
         index: &I,
@@ -303,8 +305,8 @@ impl<T: StakeView> ForkChoice<T> {
         }
     }
 
-    /// Returns the highest block of the chain of `id` below everything that is avoided, with its
-    /// height; `None` if that is nothing.
+    /// Returns the highest block of the chain of `id` below all avoided blocks, with its height;
+    /// `None` if there is no such block.
     fn clean_part<I: BlockIndex + ?Sized>(
         &self,
         index: &I,
@@ -317,7 +319,7 @@ impl<T: StakeView> ForkChoice<T> {
             return clean;
         };
         let mut at = id;
-        // The blocks of the tree, and those below it, are clean.
+        // The blocks of the tree, and those below it, are not avoided.
         let is_clean = |id: &AtomId| self.tree.as_ref().is_some_and(|it| it.find(id).is_some());
         while !is_clean(&at)
             && let Some(block) = index.block(&at)
@@ -338,7 +340,7 @@ impl<T: StakeView> ForkChoice<T> {
             .collect()
     }
 
-    /// Builds the tree anew from its tips, without what is avoided.
+    /// Rebuilds the tree from its tips, without avoided blocks.
     fn rebuild<I: BlockIndex + ?Sized>(&mut self, index: &I) {
         let tips = self.tips();
         self.tree = None;
@@ -348,7 +350,8 @@ impl<T: StakeView> ForkChoice<T> {
         self.settle();
     }
 
-    /// Makes a tree of the node's own block and what `tips` are above all that is avoided.
+    /// Creates a tree from the node's own block and the parts of the chains of `tips` below all
+    /// avoided blocks.
     fn plant<I: BlockIndex + ?Sized>(&mut self, index: &I, tips: &[AtomId]) {
         let tree = |(id, height)| Tree::new(root(index, id), height);
         self.tree = self.own.map(tree);
@@ -359,15 +362,16 @@ impl<T: StakeView> ForkChoice<T> {
                 Some(clean) if self.tree.is_none() && self.head.is_none() => {
                     self.tree = Some(tree(clean));
                 }
-                // It was inserted before and so checked; what does not connect any more is dropped.
+                // It was inserted before and therefore checked; blocks that no longer connect are
+                // dropped.
                 Some((id, _)) => drop(self.attach(index, Tip::from(id), false)),
                 None => (),
             }
         }
     }
 
-    /// Keeps the number of tips: the branches that say least go first, measured by blocks times
-    /// stake above their last fork, but not that of `new`, which no decision has seen yet.
+    /// Enforces the maximum number of tips. The branches with the least blocks times stake above
+    /// their last fork are removed first, but not that of `new`, which no decision has seen yet.
     fn evict(&mut self, new: &AtomId) {
         let own = self.own.map(|(id, _)| id);
         let kept: Vec<Key> = [Some(*new), own, self.adopted]
@@ -384,7 +388,7 @@ impl<T: StakeView> ForkChoice<T> {
                 let below = parent.map_or(0, |parent| parent.last_height());
                 let blocks = leaf.top.saturating_sub(below);
                 let score = tree.weight(*key).map(|weight| &weight * &blocks.into());
-                // Without any stakes it may be of any weight.
+                // Without known stakes it may have any weight.
                 (
                     score.is_none(),
                     score,
@@ -414,7 +418,7 @@ impl<T: StakeView> ForkChoice<T> {
         let boundaries: Vec<AtomId> = self.adopted.into_iter().chain(checkpoint).collect();
         tree.normalize(own.as_ref(), &boundaries);
         while tree.len() > MAX_BLOCKS && tree.forget() {}
-        // The root has risen to it or above it, so that every branch contains it.
+        // The root has risen to the checkpoint or above it, so every branch contains it.
         if let Some((id, height)) = pending
             && tree.root_block().is_some_and(|(_, root)| root >= height)
         {
@@ -434,17 +438,18 @@ fn parent(block: &IndexedBlock) -> Result<AtomId, InsertError> {
         .ok_or(InsertError::Unrelated)
 }
 
-/// A block that begins a tree.
+/// Returns the first block of a tree.
 fn root<I: BlockIndex + ?Sized>(index: &I, id: AtomId) -> Step {
     let block = index.block(&id);
     Step {
         id,
-        // The producer of a root counts nowhere.
+        // The producer of a root is not counted.
         producer: block.map_or(Address::new([0; 32]), |block| block.producer),
     }
 }
 
-/// Returns the height of `ancestor` if the chain of `block` contains it, as far as the index reaches.
+/// Returns the height of `ancestor` if the chain of `block` contains it, as far as the index
+/// reaches.
 fn height_in_chain<I: BlockIndex + ?Sized>(
     index: &I,
     (mut at, mut height): (AtomId, u64),

@@ -10,13 +10,13 @@ mod rules;
 mod tree;
 mod walks;
 
-/// Blocks named by numbers, whose ids are in the order of the numbers, and stakes that are the same
-/// at every block unless said otherwise.
+/// Block index with numbered blocks, whose ids have the order of the numbers, and stakes that are
+/// the same at every block unless set otherwise.
 #[derive(Default)]
 struct World {
     blocks: BTreeMap<AtomId, IndexedBlock>,
     stakes: BTreeMap<Address, u64>,
-    /// Stakes as of single blocks.
+    /// Stakes as of individual blocks.
     stakes_at: BTreeMap<AtomId, BTreeMap<Address, u64>>,
     /// Blocks after which the stakes are not available.
     unavailable: BTreeSet<AtomId>,
@@ -68,7 +68,7 @@ fn producer(number: usize) -> Address {
 }
 
 impl World {
-    /// A genesis, number 1, and validators with these stakes.
+    /// Creates a genesis, number 1, and validators with these stakes.
     fn new(stakes: &[u64]) -> Self {
         let stakes = stakes.iter().enumerate();
         let mut world = Self {
@@ -90,7 +90,7 @@ impl World {
         self.blocks.insert(id(number), block);
     }
 
-    /// A block on another one.
+    /// Adds a block above `parent`.
     fn child(&mut self, parent: AtomId, by: usize) -> AtomId {
         let height = self.blocks[&parent].height + 1;
         let number = self.next;
@@ -99,7 +99,7 @@ impl World {
         id(number)
     }
 
-    /// So many blocks on another one, by these in turn.
+    /// Adds `blocks` blocks above `parent`, by these producers in rotation.
     fn run(&mut self, mut parent: AtomId, blocks: u64, by: &[usize]) -> AtomId {
         for by in by.iter().cycle().take(blocks.try_into().unwrap()) {
             parent = self.child(parent, *by);
@@ -107,7 +107,7 @@ impl World {
         parent
     }
 
-    /// A fork choice that knows these tips and stands at `head`.
+    /// Creates a fork choice that knows these tips and has its head at `head`.
     fn choice(&self, head: Option<AtomId>, tips: &[AtomId]) -> Choice {
         let mut choice = Choice::new(Settings::default());
         if let Some(head) = head {
@@ -119,7 +119,7 @@ impl World {
         choice
     }
 
-    /// Where a node that stands at `head` and knows these tips goes.
+    /// Returns the head that a node at `head` moves to if it knows these tips.
     fn chosen(&self, head: AtomId, tips: &[AtomId]) -> AtomId {
         let outcome = self.choice(Some(head), tips).decide(self, &[]);
         assert!(outcome.missing_stakes.is_empty());

@@ -1,10 +1,10 @@
-//! The known branches as a tree of runs of blocks.
+//! Tree of the known branches, stored as runs of blocks.
 //!
 //! Invariants, after [`Tree::normalize`]:
-//! - A [`Segment`] ends in a tip (no child), a fork (at least two), or a boundary: a block that the
-//!   caller wants to find at the end of a segment, or one below forgotten blocks.
-//! - The root is one block: the last that all tips and the position of the node share.
-//! - A segment whose `stake` is known has a parent whose `table` is known.
+//! - A [`Segment`] ends in a tip (no child), a fork (at least two children), or a boundary: a block
+//!   that the caller wants at the end of a segment, or one below forgotten blocks.
+//! - The root is one block: the last that all tips and the node's own block share.
+//! - A segment with a known `stake` has a parent with a known `table`.
 
 use super::{IndexedBlock, StakeView};
 use crate::atom::AtomId;
@@ -14,10 +14,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Names a segment; never used twice.
+/// Key of a segment; never reused.
 pub(super) type Key = u64;
 
-/// A block, as far as the tree needs it.
+/// Block, reduced to the fields that the tree needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Step {
     pub(super) id: AtomId,
@@ -33,27 +33,27 @@ impl Step {
     }
 }
 
-/// Consecutive blocks without a fork between them.
+/// Run of consecutive blocks without a fork between them.
 #[derive(Debug)]
 pub(super) struct Segment<T> {
-    /// The segment whose last block the first of these follows; `None` at the root.
+    /// Segment whose last block is the parent of this segment's first block; `None` for the root.
     pub(super) parent: Option<Key>,
     pub(super) children: Vec<Key>,
-    /// The lowest block, forgotten or not.
+    /// Lowest block, including forgotten ones.
     pub(super) first: AtomId,
     /// Height of the first of `steps`.
     height: u64,
-    /// The blocks, ascending, without those that were [forgotten](Tree::forget); at least one.
+    /// Blocks, ascending, except those that were [forgotten](Tree::forget); at least one.
     steps: Vec<Step>,
     /// Producers of the forgotten blocks.
     forgotten: BTreeSet<Address>,
     /// Producers of all blocks.
     producers: BTreeSet<Address>,
-    /// Greatest height in this segment and those above it.
+    /// Maximum height in this segment and those above it.
     pub(super) top: u64,
     /// Stake of the producers of this segment and those above it, as of the parent's last block.
     pub(super) stake: Option<Natural>,
-    /// Stakes as of the last block, if this is a fork that was measured.
+    /// Stakes as of the last block, if it is a fork that was measured.
     pub(super) table: Option<T>,
 }
 
@@ -63,12 +63,12 @@ impl<T> Segment<T> {
         self.height.saturating_add(above as u64)
     }
 
-    /// The block that the segment ends in.
+    /// Returns the last block of the segment.
     pub(super) fn last(&self) -> AtomId {
         self.steps.last().map_or(AtomId::ZERO, |step| step.id)
     }
 
-    /// Where in `steps` the block of this height stands.
+    /// Returns the index in `steps` of the block of this height.
     fn position(&self, height: u64) -> Option<usize> {
         let position = usize::try_from(height.checked_sub(self.height)?).ok()?;
         (position < self.steps.len()).then_some(position)
@@ -80,11 +80,11 @@ impl<T> Segment<T> {
     }
 }
 
-/// The tree. `T` holds the stakes as of one block.
+/// Tree of segments. `T` holds the stakes as of one block.
 #[derive(Debug)]
 pub(super) struct Tree<T> {
     segments: BTreeMap<Key, Segment<T>>,
-    /// The segment and the height of each block that is not forgotten.
+    /// Segment and height of each block that is not forgotten.
     blocks: BTreeMap<AtomId, (Key, u64)>,
     root: Key,
     next_key: Key,
@@ -116,12 +116,12 @@ impl<T: StakeView> Tree<T> {
         self.blocks.get(id).copied()
     }
 
-    /// Blocks that are not forgotten.
+    /// Returns the number of blocks that are not forgotten.
     pub(super) fn len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Returns the block at the root, and its height.
+    /// Returns the block at the root and its height.
     pub(super) fn root_block(&self) -> Option<(AtomId, u64)> {
         let root = self.segment(self.root)?;
         Some((root.steps.first()?.id, root.height))
@@ -133,7 +133,7 @@ impl<T: StakeView> Tree<T> {
         segments.filter(|(_, segment)| segment.children.is_empty())
     }
 
-    /// Returns the segments from the root to `key`, both included.
+    /// Returns the segments from the root to `key`, including both.
     pub(super) fn path(&self, key: Key) -> Vec<Key> {
         let mut path = Vec::new();
         let mut at = Some(key);
@@ -163,7 +163,7 @@ impl<T: StakeView> Tree<T> {
         Some((step.id, height))
     }
 
-    /// Returns the highest tip above the lowest block of `key`; of equal ones the lower id.
+    /// Returns the highest tip above the lowest block of `key`; of equally high ones the lower id.
     pub(super) fn highest(&self, key: Key) -> Option<AtomId> {
         let top = self.segment(key)?.top;
         let mut best: Option<AtomId> = None;
@@ -179,7 +179,7 @@ impl<T: StakeView> Tree<T> {
         best
     }
 
-    /// Adds `path`, ascending, above `parent`, a block of the tree.
+    /// Adds the blocks of `path`, ascending, above `parent`, a block of the tree.
     pub(super) fn extend(&mut self, parent: &AtomId, path: &[Step]) {
         let (Some((key, height)), Some((first, rest))) = (self.find(parent), path.split_first())
         else {
@@ -207,15 +207,15 @@ impl<T: StakeView> Tree<T> {
         }
     }
 
-    /// Returns whether a branch above `fork` that begins with `first` leaves another one at a block
-    /// that was forgotten.
+    /// Returns whether a branch above `fork` that begins with `first` leaves another branch at a
+    /// block that was forgotten.
     pub(super) fn is_forgotten(&self, fork: &AtomId, first: &AtomId) -> bool {
         let segment = self.find(fork).and_then(|(key, _)| self.segment(key));
         let mut children = segment.into_iter().flat_map(|segment| &segment.children);
         children.any(|key| self.segment(*key).is_some_and(|it| it.first == *first))
     }
 
-    /// Makes `fork` the root; `path`, ascending, are the blocks between it and the present root.
+    /// Makes `fork` the root; `path` has the blocks between it and the current root, ascending.
     pub(super) fn deepen(&mut self, fork: Step, height: u64, path: Vec<Step>) {
         let old = self.root;
         self.root = self.add_segment(None, height, vec![fork]);
@@ -238,7 +238,7 @@ impl<T: StakeView> Tree<T> {
         }
     }
 
-    /// Removes a segment and all above it, unless it is the root.
+    /// Removes a segment and all segments above it, unless it is the root.
     pub(super) fn remove(&mut self, key: Key) {
         let Some(parent) = self.segment(key).and_then(|segment| segment.parent) else {
             return;
@@ -261,8 +261,8 @@ impl<T: StakeView> Tree<T> {
         }
     }
 
-    /// Restores the invariants after blocks were added or removed or the node moved. `own` is where
-    /// the node stands; it and `boundaries` become ends of segments.
+    /// Restores the invariants after blocks were added or removed or the node moved. `own` is the
+    /// node's own block; it and `boundaries` become ends of segments.
     pub(super) fn normalize(&mut self, own: Option<&AtomId>, boundaries: &[AtomId]) {
         for id in own.into_iter().chain(boundaries) {
             if let Some((key, height)) = self.find(id) {
@@ -328,10 +328,10 @@ impl<T: StakeView> Tree<T> {
         true
     }
 
-    /// Makes the stakes of the branches above the end of `key` known.
+    /// Computes the stakes of the branches above the end of `key`.
     ///
     /// # Errors
-    /// The last block of `key`, if the stakes as of it are not available.
+    /// Returns the last block of `key` if the stakes as of it are not available.
     pub(super) fn measure(
         &mut self,
         key: Key,
@@ -363,8 +363,9 @@ impl<T: StakeView> Tree<T> {
         Ok(())
     }
 
-    /// Returns the stake of the producers of a segment that ends in a tip, if need be as of a fork
-    /// further down: for comparisons that decide no head. `None` if no fork below was measured.
+    /// Returns the stake of the producers of a segment that ends in a tip, if necessary as of a
+    /// lower fork: only for comparisons that do not decide the head. `None` if no fork below was
+    /// measured.
     pub(super) fn weight(&self, key: Key) -> Option<Natural> {
         let leaf = self.segment(key)?;
         if let Some(stake) = &leaf.stake {
@@ -390,8 +391,8 @@ impl<T: StakeView> Tree<T> {
         all
     }
 
-    /// Returns whether `producer` made a block in `key` or above it, `skip` and what is above that
-    /// left out.
+    /// Returns whether `producer` made a block in `key` or above it, except in `skip` and above
+    /// that.
     fn has_produced(&self, key: Key, skip: Option<Key>, producer: &Address) -> bool {
         let mut rest = vec![key];
         while let Some(segment) = rest.pop().and_then(|key| self.segment(key)) {
@@ -404,8 +405,9 @@ impl<T: StakeView> Tree<T> {
         false
     }
 
-    /// Adds the stake of `producer` to, or takes it from, the branches that begin with `at` and the
-    /// segments below it, up to the first for which it produced elsewhere than above `from`.
+    /// Adds the stake of `producer` to the branches that begin with `at` and the segments below it,
+    /// or subtracts it. Stops at the first segment for which it made another block than those above
+    /// `from`.
     fn count(
         &mut self,
         mut at: Option<Key>,
@@ -466,7 +468,7 @@ impl<T: StakeView> Tree<T> {
         key
     }
 
-    /// Adds a block to a segment that ends in a tip.
+    /// Appends a block to a segment that ends in a tip.
     fn append(&mut self, key: Key, step: Step) {
         let Some(segment) = self.segments.get_mut(&key) else {
             return;
@@ -483,7 +485,7 @@ impl<T: StakeView> Tree<T> {
         }
     }
 
-    /// Moves the blocks from `height` on, if there are any, into a segment above the rest.
+    /// Moves the blocks from `height` on, if there are any, into a new segment above the rest.
     fn split(&mut self, key: Key, height: u64) {
         let Some(segment) = self.segments.get_mut(&key) else {
             return;
@@ -509,7 +511,7 @@ impl<T: StakeView> Tree<T> {
         }
     }
 
-    /// Joins a segment and its only child.
+    /// Merges a segment with its only child.
     fn merge(&mut self, key: Key, child: Key) {
         let Some(child) = self.segments.remove(&child) else {
             return;

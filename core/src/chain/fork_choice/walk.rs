@@ -1,4 +1,4 @@
-//! The walk from the last common block to the tip to build on.
+//! Walk from the last common block to the tip to build on.
 
 use super::tree::{Key, Segment, Tree};
 use super::{
@@ -10,34 +10,34 @@ use crate::integer::Natural;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// What a walk finds beside the tip.
+/// Results of a walk besides the tip.
 #[derive(Default)]
 struct Findings {
     contests: Vec<Contest>,
     missing_stakes: Vec<AtomId>,
-    /// Branches that lost, left and ended below the reach of a reorganization.
+    /// Branches that lost, and that left and ended below the maximum depth of a reorganization.
     lost: Vec<Key>,
 }
 
-/// A fork that the walk has reached.
+/// Fork that the walk has reached.
 struct Place<'a> {
     height: u64,
     children: &'a [Key],
-    /// The child that the node is on.
+    /// Child that the node is on.
     incumbent: Option<Key>,
-    /// Whether leaving the incumbent is up to the operator.
+    /// Whether only the operator may leave the incumbent.
     is_fixed: bool,
     /// Height below which a reorganization may not reach.
     floor: u64,
 }
 
 impl<T: StakeView> ForkChoice<T> {
-    /// Decides which head to have, among all that was inserted.
+    /// Decides on the head, among all inserted blocks.
     ///
-    /// `trusted` are the heads that the configured seeds name, as they were inserted; they count
-    /// only where a node on neither of two deep branches has to begin with one, and only if all of
-    /// them are known and above the same one. Pass a head that is not inserted yet all the same: it
-    /// says that the seeds do not agree yet.
+    /// `trusted` are the heads named by the configured seeds, as they were inserted. They count
+    /// only if a node on neither of two deep branches has to begin with one, and only if all of
+    /// them are known and above the same branch. Include a head that is not inserted yet: it shows
+    /// that the seeds do not agree yet.
     pub fn decide<S: StakeSource<View = T>>(&mut self, source: &S, trusted: &[AtomId]) -> Outcome {
         let mut findings = Findings::default();
         let own = self.own.map(|(id, _)| id);
@@ -81,7 +81,8 @@ impl<T: StakeView> ForkChoice<T> {
     fn reorganization(&self, to: AtomId) -> Option<Reorganization> {
         let tree = self.tree.as_ref()?;
         let (_, height) = tree.find(&to)?;
-        // A head above an avoided block is not in the tree; where it joins it is.
+        // A head above an avoided block is not in the tree, but the block at which it joins the
+        // tree is.
         let base = self.own.map_or(to, |(id, _)| id);
         let (fork, fork_height) = tree.common(&base, &to)?;
         let from_height = self.head.map_or(fork_height, |(_, height)| height);
@@ -95,7 +96,7 @@ impl<T: StakeView> ForkChoice<T> {
         })
     }
 
-    /// Returns the tip that the walk ends at, `None` where it cannot go on.
+    /// Returns the tip at which the walk ends; `None` if it cannot continue.
     fn walk<S: StakeSource<View = T>>(
         &mut self,
         source: &S,
@@ -153,7 +154,7 @@ impl<T: StakeView> ForkChoice<T> {
     }
 }
 
-/// Returns the child to go on with, `None` if that is not decided.
+/// Returns the child at which to continue; `None` if that is undecided.
 fn settle_fork<T: StakeView>(
     tree: &Tree<T>,
     at: Key,
@@ -205,7 +206,7 @@ fn settle_fork<T: StakeView>(
         }
         return Some(selected);
     }
-    // The node is on none of them: no block is undone, but a wrong beginning would last.
+    // The node is on none of them: no block is undone, but a wrong first choice would last.
     let winner = branches.get(selection.branch)?;
     let factor = Natural::from(LIGHT_FACTOR);
     let is_rival = |branch: &Branch| {
@@ -227,7 +228,7 @@ fn settle_fork<T: StakeView>(
     agreed
 }
 
-/// Returns the one of `children` that all the `trusted` heads are above.
+/// Returns the one of `children` that is below all `trusted` heads; `None` if they do not agree.
 fn agreed_child<T: StakeView>(tree: &Tree<T>, children: &[Key], trusted: &[AtomId]) -> Option<Key> {
     let mut agreed = None;
     for id in trusted {

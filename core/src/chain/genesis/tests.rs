@@ -16,7 +16,7 @@ fn usable() -> Genesis {
     Genesis::new(VALIDATOR, 7_u64.into(), 1_700_000_000_u64.into())
 }
 
-/// The first case of the public vectors.
+/// First case of the public test vectors.
 #[test]
 fn the_reference_genesis_has_its_id() {
     let genesis = Genesis::reference(VALIDATOR, Natural::ZERO, 1_700_000_000_u64.into());
@@ -47,7 +47,7 @@ fn the_default_is_usable() {
     assert_eq!(nobody, Ok(None));
 }
 
-/// What the module says of the defaults.
+/// The module doc's claims about the defaults.
 #[test]
 fn the_default_price_meets_its_demands() {
     let genesis = usable();
@@ -63,7 +63,7 @@ fn the_default_price_meets_its_demands() {
     let tenth = Natural::from(DEFAULT_BALANCE / 10);
     let costs = [1, DAY_BLOCKS, year].map(|blocks| genesis.filling_cost(blocks).unwrap());
     assert!(costs.iter().all(|cost| *cost >= tenth), "{costs:?}");
-    // A holder of all there is has half of the stake.
+    // An owner of the whole supply has half of the stake.
     assert_eq!(genesis.stakes[&VALIDATOR], genesis.supply());
 }
 
@@ -91,7 +91,7 @@ fn cheap_storage_is_worth_a_warning() {
             .to_string()
             .contains("of the 300000 that can be spent")
     );
-    // What nobody can spend does not count.
+    // Balances that cannot be spent do not count.
     let mut burnt = usable();
     burnt.balances.insert(BURN, 50_000_000_u64.into());
     assert_eq!(burnt.warnings(), []);
@@ -103,7 +103,7 @@ fn cheap_storage_is_worth_a_warning() {
     );
 }
 
-/// A reference verifier cannot put into an empty trie.
+/// A reference verifier cannot insert into an empty trie.
 #[test]
 fn the_burn_account_has_a_contract_from_the_start() {
     let (block, store) = build(&usable()).unwrap();
@@ -167,7 +167,8 @@ fn what_was_asked_for_is_in_it() {
         Ok(StakeTable::from(&genesis.stakes))
     );
 
-    // 1 + ceil(526 * 30 / 1000) + ceil(272 * 30 / 1000), and thirty times as much stake later.
+    // 1 + ceil(526 * 30 / 1000) + ceil(272 * 30 / 1000); later with thirty times the cumulative
+    // stake.
     assert_eq!(genesis.transfer_cost(1), Some(26_u64.into()));
     assert_eq!(genesis.transfer_cost(30), Some((1 + 474 + 245_u64).into()));
     let warnings = genesis.warnings();
@@ -182,7 +183,7 @@ fn what_was_asked_for_is_in_it() {
     else {
         panic!("{warnings:?}");
     };
-    // If all that can be owned were staked.
+    // Costs if the whole supply were staked.
     assert!(*first > Natural::new(u128::MAX / 1_000));
     assert!(first < after_a_day && after_a_day < after_a_year);
     assert!(warnings[0].to_string().contains("costs up to"));

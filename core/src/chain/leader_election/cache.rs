@@ -1,4 +1,4 @@
-//! Elections of recent blocks.
+//! Cache of the elections of recent blocks.
 
 use super::election::Election;
 use super::loader::ElectionLoader;
@@ -8,13 +8,14 @@ use crate::chain::{Block, RecordError};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// Elections that a cache keeps.
+/// Maximum number of elections in a cache.
 pub const MAX_CACHED_ELECTIONS: usize = 64;
-/// Elections that a cache reads at a time; the one that was asked for longest ago goes.
+/// Maximum number of elections that a cache loads at a time; the least recently requested is
+/// dropped.
 const MAX_LOADERS: usize = 8;
 
-/// Elections by block; the one that was added longest ago goes. Tables of one chain share what they
-/// have in common, so that all of them take little more than one.
+/// Elections by block; the one that was added first is dropped first. Stake tables of one chain
+/// share their common parts, so all of them take little more memory than one.
 #[derive(Clone, Debug, Default)]
 pub struct ElectionCache {
     elections: BTreeMap<AtomId, (u64, Election)>,
@@ -23,9 +24,9 @@ pub struct ElectionCache {
 }
 
 impl ElectionCache {
-    /// Returns the election after `block`, which must have been verified: what is kept, or what is
-    /// read from `source`, with up to `steps` headers and trie nodes in this call. `None` if there
-    /// is more to read; call again.
+    /// Returns the election after `block`, which must have been verified: from the cache, or read
+    /// from `source`, with at most `steps` headers and trie nodes in this call. Returns `None` if
+    /// there is more to read; call again.
     ///
     /// # Errors
     /// As [`ElectionLoader::run`].
@@ -75,8 +76,9 @@ impl ElectionCache {
         }
     }
 
-    /// Returns the table to start from for the treasury's data with this root after a block of this
-    /// height: that of the root itself, or of the block nearest in height, the newer of two.
+    /// Returns the best table to start from for the treasury data root `root` after a block of this
+    /// height: a table with the same root, else that of the block nearest in height; of two equal
+    /// ones the one added later.
     #[must_use]
     pub fn nearest_stakes(&self, root: AtomId, height: u64) -> Option<StakeTable> {
         let distance = |(added, election): &(u64, Election)| {

@@ -1,4 +1,4 @@
-//! The draw: the validators of the slots after one block.
+//! Proposer schedule: the block producers of the slots after one block.
 
 use super::random::{below_natural, seeded};
 use super::stake_table::StakeTable;
@@ -9,17 +9,17 @@ use crate::integer::Natural;
 use core::fmt;
 use rand_mt::Mt;
 
-/// The furthest slot from its parent that a block can have: more than four years.
+/// Maximum number of slots between a block and its parent: more than four years.
 pub const MAX_SLOTS: u64 = 1 << 26;
 
-/// Why no validator can be drawn.
+/// Reason that no block producer can be elected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ElectionError {
     /// There is no stake.
     NoStake,
-    /// The slot lies more than [`MAX_SLOTS`] after the block.
+    /// The slot is more than [`MAX_SLOTS`] after the parent block.
     TooFar {
-        /// The slot.
+        /// Number of the slot.
         slot: Natural,
     },
 }
@@ -38,10 +38,11 @@ impl fmt::Display for ElectionError {
 
 impl core::error::Error for ElectionError {}
 
-/// Returns the slot of a block of this time after one of the previous time: the first is 1.
+/// Returns the slot of a block with `timestamp` after a parent with `previous_timestamp`; the first
+/// slot is 1.
 ///
 /// # Errors
-/// When it is further than [`MAX_SLOTS`].
+/// Fails if the slot is beyond [`MAX_SLOTS`].
 pub fn slot_of(previous_timestamp: &Natural, timestamp: &Natural) -> Result<u64, ElectionError> {
     let gap = timestamp.saturating_sub(previous_timestamp);
     let seconds = Natural::from(SLOT_SECONDS);
@@ -52,11 +53,11 @@ pub fn slot_of(previous_timestamp: &Natural, timestamp: &Natural) -> Result<u64,
     }
 }
 
-/// Returns the validator of a block of this time after the previous one. `stakes` are those that
-/// the previous block left, `seed` is that of the block's height.
+/// Returns the scheduled producer of a block with `timestamp`. `stakes` are those that the parent
+/// left, `seed` is that of the block's height.
 ///
 /// # Errors
-/// When there is no stake, or the time is too far from the previous one.
+/// Fails if there is no stake or the slot is too far from the parent.
 pub fn validator_at(
     stakes: &StakeTable,
     seed: AtomId,
@@ -69,27 +70,28 @@ pub fn validator_at(
         .ok_or(ElectionError::NoStake)
 }
 
-/// The validators of the slots after one block, drawn in turn.
+/// Block producers of the slots after one block, drawn in order.
 ///
-/// It keeps its position: going on from a slot costs only the slots in between, each a search among
-/// the stakes. Once every stake is down to 1, which a few dozen slots per validator achieve, the
-/// draws change nothing and only the generator runs, some nanoseconds a slot. The stakes are those
-/// of the table; what a draw halves is copied on its first change.
+/// The position is kept: continuing from a slot costs only the slots in between, each a search
+/// among the stakes. Once every stake is down to 1, after a few dozen slots per validator, draws no
+/// longer change a stake and only the random number generator runs, for some nanoseconds per slot.
+/// The stakes are shared with the table; the parts that a draw halves are copied on their first
+/// change.
 #[derive(Clone, Debug)]
 pub struct Draw {
     random: Mt,
     stakes: StakeTree,
-    /// How many slots have been drawn.
+    /// Number of slots that have been drawn.
     slot: u64,
     winner: Address,
 }
 
 impl Draw {
-    /// Starts before the first slot. `seed` is that of the height
+    /// Creates a draw before the first slot. `seed` is that of the height
     /// ([`ElectionSeeds::next_slot_seed`](super::ElectionSeeds::next_slot_seed)).
     ///
     /// # Errors
-    /// When there is no stake.
+    /// Fails if there is no stake.
     pub fn new(stakes: &StakeTable, seed: AtomId) -> Result<Self, ElectionError> {
         let stakes = stakes.tree().clone();
         let (winner, _) = stakes.iter().next().ok_or(ElectionError::NoStake)?;
@@ -101,13 +103,13 @@ impl Draw {
         })
     }
 
-    /// Returns how many slots have been drawn.
+    /// Returns the number of slots that have been drawn.
     #[must_use]
     pub const fn slot(&self) -> u64 {
         self.slot
     }
 
-    /// Draws the next slot's validator.
+    /// Draws the next slot and returns its block producer.
     pub fn next_validator(&mut self) -> Address {
         let position = below_natural(&mut self.random, self.stakes.total());
         self.slot = self.slot.saturating_add(1);
@@ -117,22 +119,23 @@ impl Draw {
         self.winner
     }
 
-    /// Returns the validator of this slot, `None` if it lies before the one that was drawn last.
+    /// Returns the block producer of this slot; `None` if the slot is before the last one drawn.
     ///
-    /// Takes as long as the slots in between: check the slot against [`MAX_SLOTS`] first.
+    /// The time is proportional to the slots in between: check the slot against [`MAX_SLOTS`]
+    /// first.
     pub fn validator_of(&mut self, slot: u64) -> Option<Address> {
         self.advance(slot, u64::MAX)
     }
 
-    /// As [`validator_of`](Self::validator_of), but stops with `None` after `most` draws that
-    /// search among the stakes, or 64 times as many without: call it again to go on.
+    /// Draws like [`validator_of`](Self::validator_of), but returns `None` after `most` draws that
+    /// search among the stakes, or 64 times as many that do not. Call it again to continue.
     pub fn advance(&mut self, slot: u64, most: u64) -> Option<Address> {
         for _ in 0..most {
             if self.slot >= slot {
                 break;
             }
             if *self.stakes.total() == self.stakes.len() {
-                // Every stake is 1: no draw changes one, and only the last matters.
+                // Every stake is 1: draws change no stake, and only the last one matters.
                 let skipped = (slot - self.slot - 1).min(most.saturating_mul(64));
                 for _ in 0..skipped {
                     below_natural(&mut self.random, self.stakes.total());

@@ -1,4 +1,4 @@
-//! What decides which validator may make the next block after one block.
+//! Election inputs after one block: seeds and stakes.
 
 use super::draw::{Draw, ElectionError};
 use super::loader::ElectionLoader;
@@ -9,8 +9,8 @@ use crate::chain::{Block, RecordError};
 
 /// Seeds and stakes after one block. Clones share the stakes.
 ///
-/// It is carried along a branch: the election of a child follows from that of its parent, the id of
-/// the child and the stakes that [its body](crate::chain::Body::stakes) leaves.
+/// Derived along a branch: the election of a child follows from the election of its parent, the
+/// child's id and the stakes that [its body](crate::chain::Body::stakes) leaves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Election {
     /// Seeds of the heights after the block.
@@ -38,11 +38,11 @@ impl Election {
         }
     }
 
-    /// Reads the election after a block at once: all stakes, and up to 3,071 headers. A node uses
-    /// [`ElectionLoader`].
+    /// Reads the election after a block in one call: all stakes and up to 3,071 headers. A node
+    /// uses [`ElectionLoader`] instead.
     ///
     /// # Errors
-    /// When an atom is missing, or what is stored are not such a chain and its stakes.
+    /// Fails if an atom is missing, or the stored headers or stakes are malformed.
     pub fn read<S: AtomSource + ?Sized>(
         source: &S,
         block: &Block,
@@ -61,10 +61,10 @@ impl Election {
         self.seeds.block()
     }
 
-    /// Returns the draws for the next block.
+    /// Returns the proposer schedule for the next block.
     ///
     /// # Errors
-    /// When there is no stake.
+    /// Fails if there is no stake.
     pub fn draw(&self) -> Result<Draw, ElectionError> {
         Draw::new(&self.stakes, self.seeds.next_slot_seed())
     }

@@ -1,4 +1,4 @@
-//! Reads an election from a store, from what is known of other blocks.
+//! Incremental loading of an election from a store, based on known elections of other blocks.
 
 use super::cache::ElectionCache;
 use super::election::Election;
@@ -10,23 +10,23 @@ use crate::chain::{Block, RecordError};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Stakes that a genesis may hold. Its state is what the peer that serves it says: without a bound, a
-/// few dozen nodes would stand for more stakes than any memory holds.
+/// Maximum number of stakes in a genesis. The state of a genesis is served by a peer: without this
+/// bound, a few dozen nodes could represent more stakes than any memory holds.
 pub const MAX_GENESIS_STAKES: u64 = 1 << 20;
 
-/// Reads the [`Election`] after one block, a bounded number of atoms per call: the headers below it,
-/// down to one whose seeds are known or to the start of the epoch before last, and its stakes by
-/// their difference from the nearest known table.
+/// Loader of the [`Election`] after one block, with a bounded number of atoms per call. It reads
+/// the headers below the block, down to one with known seeds or to the start of the epoch before
+/// last, and the stakes as a difference from the nearest known table.
 ///
-/// A node that carries elections along its branches needs it for the first block of a run, for a
-/// trusted head, and for a branch whose elections were dropped.
+/// A node derives elections along its branches. It needs a loader for the first block of a run, for
+/// a trusted head, and for a branch whose elections were dropped.
 #[derive(Clone, Debug)]
 pub struct ElectionLoader {
-    /// The ids of the headers so far, the block first.
+    /// Ids of the headers read so far, the block itself first.
     ids: Vec<AtomId>,
-    /// The header to read next.
+    /// Next header to read.
     below: AtomId,
-    /// The height of the block; `None` if it cannot be that of a chain.
+    /// Height of the block; `None` if it is not valid in a chain.
     height: Option<u64>,
     accounts: AtomId,
     seeds: Option<ElectionSeeds>,
@@ -36,9 +36,9 @@ pub struct ElectionLoader {
 }
 
 impl ElectionLoader {
-    /// Starts to read the election after `block`. `max_stakes` is the bound for the state of a block
-    /// that was not verified, as for [`StakeLoader::with_max_stakes`]. The stakes of a genesis, which
-    /// no transaction has made, are bounded by [`MAX_GENESIS_STAKES`] in any case.
+    /// Creates a loader for the election after `block`. `max_stakes` limits the stakes in the state
+    /// of a block that was not verified, as in [`StakeLoader::with_max_stakes`]. The stakes of a
+    /// genesis, which were not made by transactions, are always limited to [`MAX_GENESIS_STAKES`].
     #[must_use]
     pub fn new(block: &Block, max_stakes: Option<u64>) -> Self {
         let height = block.height.to_u64();
@@ -65,12 +65,12 @@ impl ElectionLoader {
         self.ids.first().copied().unwrap_or_default()
     }
 
-    /// Reads up to `steps` headers and trie nodes; the election once all is read. What `cache` has
-    /// is not read again.
+    /// Reads up to `steps` headers and trie nodes; returns the election once everything is read.
+    /// Uses the elections in `cache` instead of reading them again.
     ///
     /// # Errors
-    /// When an atom is missing, after which it may be called again, or what is stored are not such a
-    /// chain and its stakes.
+    /// Fails if an atom is missing, after which it may be called again, or if the stored headers or
+    /// stakes are malformed.
     pub fn run<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -96,12 +96,12 @@ impl ElectionLoader {
         Ok(parts.map(|(seeds, stakes)| Election { seeds, stakes }))
     }
 
-    /// Returns ids that will be read next, to be fetched ahead.
+    /// Returns the ids of atoms that will be read next, for prefetching.
     pub fn pending_nodes(&self) -> impl Iterator<Item = AtomId> {
         self.stakes.iter().flat_map(StakeLoader::pending_nodes)
     }
 
-    /// Reads one header, or finds the seeds.
+    /// Reads one header, or completes the seeds.
     fn walk<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -115,7 +115,7 @@ impl ElectionLoader {
             return Ok(());
         }
         let walked = self.ids.len() as u64;
-        // Not below the first height, which is 0 or more.
+        // Saturates at 0, the lowest height.
         let below = block_height.saturating_sub(walked);
         if walked > block_height - SeedRun::first_height(block_height) {
             let mut run = SeedRun::to(block_height);

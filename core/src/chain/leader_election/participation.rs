@@ -1,23 +1,23 @@
-//! Stake of recent producers against what it should be.
+//! Participation: stake of recent block producers compared with its expectation.
 
 use super::stake_table::StakeTable;
 use crate::chain::Address;
 use crate::integer::Natural;
 use alloc::collections::BTreeSet;
 
-/// Blocks that a [`Participation`] looks at.
+/// Number of blocks in a [`Participation`].
 pub const PARTICIPATION_BLOCKS: usize = 256;
 
-/// Bits behind the point in the shares that are counted with.
+/// Number of fractional bits of fixed-point shares.
 const FRACTION_BITS: u32 = 62;
 const ONE: u128 = 1 << FRACTION_BITS;
 
-/// Share of the stake that has produced a run of blocks, and its expectation.
+/// Share of the stake that produced a run of blocks, and its expectation.
 ///
-/// Where each validator `i` has the share `s` of the stake and every slot is used, the distinct
+/// If each validator `i` has the share `s` of the stake and every slot is used, the distinct
 /// producers of 256 blocks hold `Σ s(1-(1-s)^256)` on average: 1 for a single validator, 0.23 for
-/// 1,000 equal ones. Far less means that some validators make blocks whose turn it is not, or that
-/// the others are not heard.
+/// 1,000 equal ones. A much lower share means that some validators make blocks outside their slots,
+/// or that the blocks of the others are not received.
 ///
 /// ```
 /// use astreum_core::chain::{Address, Participation, StakeTable, Stakes};
@@ -32,16 +32,16 @@ const ONE: u128 = 1 << FRACTION_BITS;
 pub struct Participation {
     /// Share of the stake of the distinct producers, in millionths.
     pub actual_ppm: u64,
-    /// Its expectation, in millionths.
+    /// Expected share, in millionths.
     pub expected_ppm: u64,
 }
 
 impl Participation {
     /// Returns the participation in a run of blocks with these producers, by these stakes. `None`
-    /// if there are fewer than [`PARTICIPATION_BLOCKS`] producers or no stakes: further producers
+    /// if there are fewer than [`PARTICIPATION_BLOCKS`] producers or no stakes; further producers
     /// are ignored.
     ///
-    /// Looks at every stake: some milliseconds for 100,000.
+    /// Iterates over all stakes: some milliseconds for 100,000.
     #[must_use]
     pub fn of(stakes: &StakeTable, producers: impl IntoIterator<Item = Address>) -> Option<Self> {
         let mut count = 0;
@@ -78,7 +78,7 @@ impl Participation {
         })
     }
 
-    /// Returns whether the producers hold less than a quarter of the stake that they should.
+    /// Returns whether the producers hold less than a quarter of the expected stake.
     #[must_use]
     pub const fn is_low(&self) -> bool {
         self.actual_ppm.saturating_mul(4) < self.expected_ppm

@@ -1,12 +1,12 @@
-//! Random numbers of the draw, as Python's `random.Random` makes them.
+//! Random numbers of leader election, compatible with Python's `random.Random`.
 
 use crate::atom::AtomId;
 use crate::integer::Natural;
 use alloc::vec::Vec;
 use rand_mt::Mt;
 
-/// Returns the generator as Python seeds it with the big-endian integer of 32 bytes: by its 32-bit
-/// words, lowest first, without zero words at the high end.
+/// Returns the generator as Python seeds it with the big-endian integer of 32 bytes: with its
+/// 32-bit words, lowest first, without zero words at the high end.
 pub(super) fn seeded(seed: AtomId) -> Mt {
     let (words, _) = seed.as_bytes().as_chunks::<4>();
     let significant = words.iter().position(|word| *word != [0; 4]);
@@ -15,7 +15,8 @@ pub(super) fn seeded(seed: AtomId) -> Mt {
     Mt::new_with_key(words.iter().rev().map(|word| u32::from_be_bytes(*word)))
 }
 
-/// Python's `randrange`: as many random bits as the bound has, until they are below it.
+/// Returns a number below `bound`, as Python's `randrange`: draws as many bits as the bound has
+/// until the number is below it.
 pub(super) fn below(random: &mut Mt, bound: u128) -> u128 {
     let bits = u128::BITS - bound.leading_zeros();
     loop {
@@ -26,7 +27,8 @@ pub(super) fn below(random: &mut Mt, bound: u128) -> u128 {
     }
 }
 
-/// Python's `getrandbits`: words of 32 bits, lowest first; the last one gives its high bits.
+/// Returns random bits, as Python's `getrandbits`: words of 32 bits, lowest first; the last one
+/// contributes its high bits.
 fn random_bits(random: &mut Mt, bits: u32) -> u128 {
     let mut value = 0;
     let mut done = 0;
@@ -39,7 +41,7 @@ fn random_bits(random: &mut Mt, bits: u32) -> u128 {
     value
 }
 
-/// [`below`] for bounds of any size.
+/// Returns a number below a `bound` of any size, as [`below`].
 pub(super) fn below_natural(random: &mut Mt, bound: &Natural) -> Natural {
     if let Some(bound) = bound.to_u128() {
         return Natural::new(below(random, bound));
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The loop of [`below_natural`] without its shortcut.
+    /// Draws like [`below_natural`], without its shortcut.
     fn by_words(random: &mut Mt, bound: &Natural) -> Natural {
         loop {
             let mut bits = bound.bit_length();

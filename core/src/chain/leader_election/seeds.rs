@@ -1,20 +1,20 @@
-//! Seeds of the draw: one for each height, from the block ids of the epoch before last.
+//! Seeds of leader election: one per height, derived from the block ids of the epoch before last.
 
 use crate::atom::{AtomId, ID_BYTES};
 use crate::crypto::hash;
 
-/// Heights of an epoch.
+/// Number of heights in an epoch.
 pub const EPOCH_BLOCKS: u64 = 1_024;
-/// Bytes of [`ElectionSeeds::to_bytes`].
+/// Length of [`ElectionSeeds::to_bytes`], in bytes.
 pub const ELECTION_SEEDS_BYTES: usize = 8 + 4 * ID_BYTES;
 
-/// What the seeds of the heights after one block follow from. It belongs to that block on its
-/// branch: two branches have the same seeds for as long as the epoch before last is shared.
+/// Seeds of the heights after one block. They belong to that block on its branch: two branches have
+/// the same seeds as long as they share the epoch before last.
 ///
 /// - The epoch of a height is `height / EPOCH_BLOCKS`.
 /// - The seed of the epochs 0 and 1 is the id of the genesis.
-/// - The seed of a later epoch `e` is made of the ids of all blocks of the epoch `e - 2`, in order:
-///   starting from 32 zero bytes, `acc' = BLAKE3(acc ‖ id)`.
+/// - The seed of a later epoch `e` is computed from the ids of all blocks of the epoch `e - 2`, in
+///   order: starting from 32 zero bytes, `acc' = BLAKE3(acc ‖ id)`.
 /// - The seed of a height is `BLAKE3(epoch seed ‖ height as 64 bits, big-endian)`.
 ///
 /// ```
@@ -33,11 +33,11 @@ pub const ELECTION_SEEDS_BYTES: usize = 8 + 4 * ID_BYTES;
 pub struct ElectionSeeds {
     height: u64,
     block: AtomId,
-    /// The seed of the block's epoch.
+    /// Seed of the block's epoch.
     current: AtomId,
-    /// The seed of the epoch after it.
+    /// Seed of the next epoch.
     next: AtomId,
-    /// The ids of the block's epoch, up to the block.
+    /// Hash accumulator over the ids of the block's epoch, up to the block.
     ids: AtomId,
 }
 
@@ -54,10 +54,10 @@ impl ElectionSeeds {
         }
     }
 
-    /// Returns the seeds after the child with this id of the block.
+    /// Returns the seeds after a child of the block; `id` is the child's id.
     #[must_use]
     pub fn child(self, id: AtomId) -> Self {
-        // No chain of blocks reaches the last height.
+        // A chain does not reach the maximum height.
         let height = self.height.saturating_add(1);
         let (current, next, ids) = if height.is_multiple_of(EPOCH_BLOCKS) {
             (self.next, self.ids, AtomId::ZERO)
@@ -85,8 +85,8 @@ impl ElectionSeeds {
         self.block
     }
 
-    /// Returns the seed of the draws for a block of this height, `None` unless it lies in the
-    /// block's epoch or in the next one. The height after the block always does.
+    /// Returns the seed for a block of this height; `None` unless the height is in the block's
+    /// epoch or in the next one. The height after the block always is.
     #[must_use]
     pub fn slot_seed(&self, height: u64) -> Option<AtomId> {
         let epoch = self.height / EPOCH_BLOCKS;
@@ -102,15 +102,15 @@ impl ElectionSeeds {
         Some(AtomId::new(hash(&preimage)))
     }
 
-    /// Returns the seed of the draws for the next block.
+    /// Returns the seed for the next block.
     #[must_use]
     pub fn next_slot_seed(&self) -> AtomId {
         let next = self.slot_seed(self.height.saturating_add(1));
-        // The next height lies in the epoch of this one or in the one after it.
+        // The next height is in the epoch of this one or in the next epoch.
         next.unwrap_or_default()
     }
 
-    /// Returns the form in which they are saved with a block.
+    /// Returns the encoding in which the seeds are saved with a block.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; ELECTION_SEEDS_BYTES] {
         let mut bytes = [0; ELECTION_SEEDS_BYTES];
@@ -126,8 +126,8 @@ impl ElectionSeeds {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `None` if the length is wrong. Whether they
-    /// are those of the block cannot be told: save them with a checksum.
+    /// Parses the output of [`to_bytes`](Self::to_bytes); `None` if the length is wrong. The
+    /// content is not verifiable: save it with a checksum.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (height, ids) = bytes.split_first_chunk()?;
@@ -153,8 +153,8 @@ fn chained(ids: AtomId, id: AtomId) -> AtomId {
     AtomId::new(hash(&preimage))
 }
 
-/// Rebuilds the seeds of a block from a run of ids that ends with it, such as the headers below a
-/// trusted head.
+/// Reconstruction of a block's seeds from a run of ids that ends with the block, such as the
+/// headers below a trusted head.
 ///
 /// The run begins at [`SeedRun::first_height`]: the epoch before last is needed from its start.
 #[derive(Clone, Debug)]
@@ -165,13 +165,13 @@ pub struct SeedRun {
 }
 
 impl SeedRun {
-    /// Returns the height that the run for a block of this height must begin with.
+    /// Returns the height at which the run for a block of this height must begin.
     #[must_use]
     pub const fn first_height(height: u64) -> u64 {
         (height / EPOCH_BLOCKS).saturating_sub(2) * EPOCH_BLOCKS
     }
 
-    /// Starts the run for a block of this height.
+    /// Creates the run for a block of this height.
     #[must_use]
     pub const fn to(height: u64) -> Self {
         Self {
@@ -185,7 +185,7 @@ impl SeedRun {
     pub fn push(&mut self, id: AtomId) {
         self.seeds = Some(match self.seeds {
             Some(seeds) => seeds.child(id),
-            // Two epochs later, nothing of what stands for the seeds before is left.
+            // Two epochs later, nothing of these placeholder seeds is left.
             None => ElectionSeeds {
                 height: self.first_height,
                 ..ElectionSeeds::genesis(id)
@@ -193,7 +193,7 @@ impl SeedRun {
         });
     }
 
-    /// Returns the seeds of the block, once its id was added as the last one.
+    /// Returns the seeds of the block; `None` unless its id was the last one added.
     #[must_use]
     pub fn finish(&self) -> Option<ElectionSeeds> {
         self.seeds.filter(|seeds| seeds.height == self.target)
@@ -209,7 +209,7 @@ mod tests {
         AtomId::new(hash(&height.to_be_bytes()))
     }
 
-    /// The definition, read from all ids of a chain.
+    /// Computes the seed by its definition, from all ids of a chain.
     fn epoch_seed(epoch: u64, ids: &[AtomId]) -> AtomId {
         if epoch < 2 {
             return ids[0];

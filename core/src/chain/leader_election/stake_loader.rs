@@ -1,4 +1,4 @@
-//! Reads a stake table from a store, from the nearest known one.
+//! Incremental loading of a stake table from a store, based on the nearest known table.
 
 use super::stake_table::StakeTable;
 use super::stake_tree::StakeTree;
@@ -7,31 +7,32 @@ use crate::chain::{Account, Address, MAX_INTEGER_BYTES, RecordError, TREASURY};
 use crate::integer::Natural;
 use crate::trie::{Change, DiffCursor, DiffStep};
 
-/// Turns one table into another by the difference of their tries, a bounded number of nodes per
-/// call. From the empty table it reads all stakes.
+/// Loader that turns one table into another by the difference of their tries, with a bounded number
+/// of nodes per call. From the empty table it reads all stakes.
 ///
-/// Whatever valid transactions have staked can be read: the work is in proportion to what differs,
-/// and no shape of a trie is refused. The state of a block that was not verified may pretend to
-/// hold any number of stakes, or of nodes without any, since a few dozen nodes can stand for 2^256 of
-/// them; a host that reads such a state gives a bound ([`StakeLoader::with_max_stakes`]).
+/// All stakes that valid transactions have recorded can be read: the work is proportional to the
+/// difference, and no trie shape is rejected. The state of a block that was not verified may claim
+/// any number of stakes, or of nodes without stakes, because a few dozen nodes can represent 2^256
+/// of them; a host that reads such a state sets a limit ([`StakeLoader::with_max_stakes`]).
 #[derive(Clone, Debug)]
 pub struct StakeLoader {
     root: AtomId,
     tree: StakeTree,
     cursor: DiffCursor,
     max_stakes: u64,
-    /// Nodes that may still be compared.
+    /// Number of nodes that may still be compared.
     steps_left: u64,
 }
 
-/// Nodes that are compared for each stake that there may be, those without a stake included: a trie
-/// of many keys has two for each.
+/// Number of nodes compared per allowed stake, including nodes without a stake: a trie with many
+/// keys has two nodes per key.
 const STEPS_PER_STAKE: u64 = 4;
-/// Nodes that are compared however few stakes there may be.
+/// Number of nodes that may be compared in addition, however low the limit on stakes.
 const LEAST_STEPS: u64 = 4_096;
 
 impl StakeLoader {
-    /// Starts at a known table; the result is that of the treasury's data with this root.
+    /// Creates a loader that starts at a known table; the result is the table of the treasury data
+    /// root `root`.
     #[must_use]
     pub fn new(known: StakeTable, root: AtomId) -> Self {
         Self {
@@ -43,8 +44,9 @@ impl StakeLoader {
         }
     }
 
-    /// Gives up as malformed once there are more stakes than this, or once it takes more nodes to
-    /// compare than so many stakes have: nodes without a stake are work as well.
+    /// Limits the number of stakes. [`run`](Self::run) fails as malformed once there are more
+    /// stakes than `max_stakes`, or once more nodes are compared than that many stakes need,
+    /// because nodes without a stake cost work as well.
     #[must_use]
     pub fn with_max_stakes(mut self, max_stakes: u64) -> Self {
         self.max_stakes = max_stakes;
@@ -54,10 +56,10 @@ impl StakeLoader {
         self
     }
 
-    /// Returns the root of the treasury's data in the state with this accounts root.
+    /// Returns the root of the treasury's data trie in the state with this accounts root.
     ///
     /// # Errors
-    /// When an atom is missing, or there is no treasury.
+    /// Fails if an atom is missing or there is no treasury.
     pub fn find_root<S: AtomSource + ?Sized>(
         source: &S,
         accounts: AtomId,
@@ -70,11 +72,11 @@ impl StakeLoader {
         Ok(treasury.data)
     }
 
-    /// Compares up to `steps` nodes; the table once all are compared.
+    /// Compares up to `steps` nodes; returns the table once all are compared.
     ///
     /// # Errors
-    /// When an atom is missing, after which it may be called again, or the trie does not hold
-    /// stakes.
+    /// Fails if an atom is missing, after which it may be called again, or if the trie holds
+    /// anything but stakes or exceeds the limit.
     pub fn run<S: AtomSource + ?Sized>(
         &mut self,
         source: &S,
@@ -100,7 +102,7 @@ impl StakeLoader {
         Ok(None)
     }
 
-    /// Returns the ids of trie nodes that will be read next, to be fetched ahead.
+    /// Returns the ids of trie nodes that will be read next, for prefetching.
     pub fn pending_nodes(&self) -> impl Iterator<Item = AtomId> {
         self.cursor.pending_nodes()
     }

@@ -1,4 +1,5 @@
-//! Stakes of one state, ordered by validator, under the root of the treasury's data.
+//! Stake table: the stakes of one state, ordered by validator, with the root of the treasury's data
+//! trie.
 
 use super::stake_loader::StakeLoader;
 use super::stake_tree::StakeTree;
@@ -12,12 +13,12 @@ use core::fmt;
 /// Stakes by validator, as a genesis lists them.
 pub type Stakes = BTreeMap<Address, Natural>;
 
-/// The stakes that one state holds: those of the treasury's data trie with this root. Stakes of
-/// zero are left out.
+/// Stakes of one state: the entries of the treasury's data trie with this root. Stakes of zero are
+/// omitted.
 ///
-/// Tables are values: a clone is cheap and shares everything, and a changed one shares what did not
-/// change, so that one can be kept for each of many blocks. Two tables are equal if their roots
-/// are.
+/// A table is a persistent value: a clone is cheap and shares everything, and a changed table
+/// shares the unchanged parts, so a node can keep one for each of many blocks. Two tables are equal
+/// if their roots are equal.
 ///
 /// ```
 /// use astreum_core::chain::{Address, StakeTable, Stakes};
@@ -34,11 +35,12 @@ pub struct StakeTable {
 }
 
 impl StakeTable {
-    /// Reads all stakes of the state with this accounts root. Takes seconds where there are many:
-    /// a node uses [`StakeLoader`] or [`ElectionLoader`](super::ElectionLoader).
+    /// Reads all stakes of the state with this accounts root. Takes seconds if there are many: a
+    /// node uses [`StakeLoader`] or [`ElectionLoader`](super::ElectionLoader).
     ///
     /// # Errors
-    /// When an atom is missing, there is no treasury, or its data are not stakes.
+    /// Fails if an atom is missing, there is no treasury, or its data trie holds anything but
+    /// stakes.
     pub fn read<S: AtomSource + ?Sized>(
         source: &S,
         accounts: AtomId,
@@ -60,8 +62,8 @@ impl StakeTable {
         &self.tree
     }
 
-    /// Returns the table with these stakes in the place of those of the same validators, under the
-    /// root that the treasury's data has then.
+    /// Returns a table in which `changes` replace the stakes of the same validators. `root` is the
+    /// resulting root of the treasury's data trie.
     pub(in crate::chain) fn with(
         &self,
         root: AtomId,
@@ -80,7 +82,7 @@ impl StakeTable {
         self.root
     }
 
-    /// Returns the stake of a validator, zero if it has none.
+    /// Returns the stake of a validator; zero if it has no stake.
     #[must_use]
     pub fn stake(&self, validator: &Address) -> Natural {
         self.tree.get(validator).cloned().unwrap_or_default()
@@ -110,7 +112,7 @@ impl StakeTable {
     }
 }
 
-/// The table of a state that holds these stakes; hashes its trie.
+/// Creates the table of a state that holds these stakes; hashes its trie.
 impl From<&Stakes> for StakeTable {
     fn from(stakes: &Stakes) -> Self {
         let mut tree = StakeTree::default();
@@ -119,7 +121,7 @@ impl From<&Stakes> for StakeTable {
             tree.set(validator, stake.clone());
         }
         let pairs = staked().map(|(validator, stake)| (validator, stake.to_bytes_le()));
-        // Keys of 32 bytes in order, and values that are not empty.
+        // Cannot fail: keys of 32 bytes in order, and no empty values.
         let trie = Trie::from_sorted(pairs).map(|mut trie| trie.root(&mut Scalar));
         Self {
             root: trie.unwrap_or_default(),

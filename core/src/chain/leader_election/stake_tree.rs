@@ -2,29 +2,29 @@
 //!
 //! A tree of fixed depth: leaves of up to [`MAX_PIECES`] entries below three levels of branches,
 //! each behind an [`Arc`]. A clone shares everything; a change copies the leaf and the branches on
-//! its way, about 15 KB, and only where they are shared. Search by key and by position in the sum
-//! visit one node a level. The depth is in the types: nothing recurses at run time, and nothing
-//! that a stranger stakes makes the tree deeper. Only the root has more than [`MAX_PIECES`]
-//! children, one for every 131,000 to 262,000 entries.
+//! its path, about 15 KB, and only if they are shared. Search by key and by position in the sum
+//! visits one node per level. The depth is part of the types: there is no recursion at run time,
+//! and no set of stakes makes the tree deeper. Only the root has more than [`MAX_PIECES`] children,
+//! one per 131,000 to 262,000 entries.
 
 use crate::chain::Address;
 use crate::integer::Natural;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Entries of a leaf, and children of a branch below the root.
+/// Maximum number of entries of a leaf, and of children of a branch below the root.
 const MAX_PIECES: usize = 64;
 
 type Root = Branch<Branch<Branch<Leaf>>>;
 
-/// What an entry or a piece of the tree holds.
+/// Sum of stakes and number of entries of a part of the tree.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Totals {
     stake: Natural,
     count: u64,
 }
 
-/// The map.
+/// Persistent map from validators to stakes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StakeTree {
     root: Arc<Root>,
@@ -44,7 +44,7 @@ impl StakeTree {
         self.root.get(key)
     }
 
-    /// Sets the stake of `key`; one of zero removes it.
+    /// Sets the stake of `key`; a stake of zero removes the entry.
     pub(super) fn set(&mut self, key: &Address, stake: Natural) {
         if stake.is_zero() && self.get(key).is_none() {
             return;
@@ -53,8 +53,9 @@ impl StakeTree {
         change.apply(&mut self.totals);
     }
 
-    /// Returns the entry in which the sum of all stakes up to it passes `position`, and halves its
-    /// stake, rounded down but to at least 1. `None` if the position is not below the total.
+    /// Finds the entry at which the running sum of stakes exceeds `position`, halves its stake,
+    /// rounded down but to at least 1, and returns its key. `None` if the position is not below the
+    /// total.
     pub(super) fn halve_at(&mut self, position: Natural) -> Option<Address> {
         if position >= self.totals.stake {
             return None;
@@ -64,7 +65,7 @@ impl StakeTree {
         Some(key)
     }
 
-    /// The entries in the order of their keys.
+    /// Returns the entries ordered by key.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Address, &Natural)> {
         let below = self.root.pieces.iter();
         let below = below.flat_map(|child| &child.piece.pieces);
@@ -74,7 +75,7 @@ impl StakeTree {
     }
 }
 
-/// What setting an entry changes in the totals above it.
+/// Stake of an entry before and after a change, for the totals above it.
 struct Change {
     before: Natural,
     after: Natural,
@@ -89,19 +90,19 @@ impl Change {
     }
 }
 
-/// A leaf or a branch.
+/// Leaf or branch.
 trait Piece: Clone + Default {
     fn get(&self, key: &Address) -> Option<&Natural>;
     fn set(&mut self, key: &Address, stake: Natural) -> Change;
-    /// As [`StakeTree::halve_at`]: the key, and by how much its stake was lessened.
+    /// Halves a stake as [`StakeTree::halve_at`]; returns the key and the decrease of its stake.
     fn halve_at(&mut self, position: Natural) -> Option<(Address, Natural)>;
-    /// Takes off the upper part of a piece that holds more than it may.
+    /// Removes and returns the upper part of a piece that has too many parts.
     fn split(&mut self) -> Option<Self>;
     fn first(&self) -> Option<Address>;
     fn totals(&self) -> Totals;
 }
 
-/// Where to cut a piece of so many parts. Keys that come in order fill their pieces.
+/// Returns the index at which to split a full piece. Keys inserted in order fill their pieces.
 const fn cut(is_last_new: bool) -> usize {
     if is_last_new {
         MAX_PIECES
@@ -110,7 +111,7 @@ const fn cut(is_last_new: bool) -> usize {
     }
 }
 
-/// Entries in the order of their keys; no stake is zero.
+/// Entries ordered by key, without stakes of zero.
 #[derive(Clone, Debug, Default)]
 struct Leaf {
     entries: Vec<(Address, Natural)>,
@@ -183,10 +184,10 @@ impl Piece for Leaf {
     }
 }
 
-/// A piece of the tree, and what it holds.
+/// Child of a branch, with its totals.
 #[derive(Clone, Debug)]
 struct Child<P> {
-    /// No key in it is lower.
+    /// Lowest key in the piece.
     first: Address,
     totals: Totals,
     piece: Arc<P>,
@@ -202,7 +203,7 @@ impl<P: Piece> Child<P> {
     }
 }
 
-/// Pieces in the order of their keys; none is empty.
+/// Pieces ordered by key, without empty pieces.
 #[derive(Clone, Debug)]
 struct Branch<P> {
     pieces: Vec<Child<P>>,
@@ -219,7 +220,7 @@ impl<P> Default for Branch<P> {
 }
 
 impl<P: Piece> Branch<P> {
-    /// The piece in which `key` is, or belongs.
+    /// Returns the index of the piece in which `key` is or belongs.
     fn place(&self, key: &Address) -> usize {
         let after = self.pieces.partition_point(|child| child.first <= *key);
         after.saturating_sub(1)
@@ -328,7 +329,8 @@ mod tests {
         }
     }
 
-    /// Three levels full, in order, in reverse and scattered.
+    /// Inserts and removes enough keys for several full branches: in order, in reverse and
+    /// scattered.
     #[test]
     fn holds_what_was_set_whatever_the_order() {
         let count = 20_000_u32;

@@ -1,4 +1,5 @@
-//! The draw against the reference and against its definition, and tables read from tries.
+//! Leader election compared with the reference and with its definition; stake tables read from
+//! tries.
 
 use super::random::{below_natural, seeded};
 use super::*;
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 use rand_mt::Mt;
 use std::collections::BTreeSet;
 
-/// Stakes whose owners are 0, 1, 2, … in the first byte.
+/// Creates stakes whose owners have 0, 1, 2, … in every byte.
 fn stakes(amounts: &[Natural]) -> Stakes {
     let owners = (0..).map(|owner| Address::new([owner; 32]));
     owners.zip(amounts.iter().cloned()).collect()
@@ -28,7 +29,7 @@ fn naturals(amounts: &[&str]) -> Vec<Natural> {
     amounts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// The first slots' validators, a digit each.
+/// Returns the block producers of the first slots, one digit each.
 fn sequence(stakes: &StakeTable, seed: AtomId, slots: usize) -> String {
     let mut draw = Draw::new(stakes, seed).unwrap();
     let digit = |validator: Address| char::from(b'0' + validator.as_bytes()[0]);
@@ -43,7 +44,8 @@ fn seed(bytes: &[(usize, u8)]) -> AtomId {
     AtomId::new(id)
 }
 
-/// Python's `random.Random`, over bounds of two to five words and seeds with zero words in front.
+/// Expected values from Python's `random.Random`, for bounds of one to five words and seeds with
+/// leading zero bytes and words.
 #[test]
 fn draws_are_those_of_the_reference() {
     let mut late = [7; 32];
@@ -222,7 +224,7 @@ fn stakes_are_read_from_the_treasury() {
     );
 }
 
-/// A treasury whose stakes are the trie with this root.
+/// Writes a treasury whose data trie has this root, and returns the accounts root.
 fn treasury_with(store: &mut MemoryStore, stakes: AtomId) -> AtomId {
     let treasury = Account {
         balance: Natural::ONE,
@@ -237,7 +239,7 @@ fn treasury_with(store: &mut MemoryStore, stakes: AtomId) -> AtomId {
     accounts.commit(&mut Scalar, store).unwrap()
 }
 
-/// 2^248 stakes of 32 bytes.
+/// Writes a trie with 2^248 stakes under keys of 32 bytes.
 fn endless_stakes(store: &mut MemoryStore) -> AtomId {
     endless_nodes(store, &[1])
 }
@@ -263,7 +265,7 @@ fn a_state_of_endless_stakes_costs_what_the_reader_allows() {
     assert!(error.missing().is_none(), "{error}");
 }
 
-/// 248 nodes, each with one child twice: 2^248 keys of 32 bytes with this value.
+/// Writes 248 nodes, each with the same child twice: 2^248 keys of 32 bytes with this value.
 fn endless_nodes(store: &mut MemoryStore, value: &[u8]) -> AtomId {
     let mut node = |bits: u8, child: AtomId, value: &[u8]| {
         let key: &[u8] = if bits == 0 { &[0, 0] } else { &[0, bits, 0] };
@@ -278,7 +280,7 @@ fn endless_nodes(store: &mut MemoryStore, value: &[u8]) -> AtomId {
 
 #[test]
 fn nodes_without_stakes_are_bounded_as_well() {
-    // No value, and a stake of zero.
+    // An empty value, and a stake of zero.
     for value in [[].as_slice(), &[0]] {
         let mut store = MemoryStore::new();
         let root = endless_nodes(&mut store, value);
@@ -312,7 +314,7 @@ fn a_genesis_of_endless_stakes_is_refused_without_a_bound_of_the_host() {
     );
 }
 
-/// Entries that no transaction makes, in the state of a block that was not verified.
+/// Entries that no transaction creates, in the state of a block that was not verified.
 #[test]
 fn entries_that_are_not_stakes_are_malformed() {
     let long = [[1; 256].as_slice(), &[1]].concat();
@@ -335,8 +337,8 @@ fn entries_that_are_not_stakes_are_malformed() {
     }
 }
 
-/// Two keys that differ in the sign of a point leave the same node in two places, and two such
-/// pairs with the same low bits in four.
+/// Two keys that differ in the sign of a point put the same node in two places, and two such pairs
+/// with the same low bits put it in four.
 #[test]
 fn keys_and_their_negatives_may_all_have_the_same_stake() {
     let key = |first: u8, last: u8| {
@@ -351,7 +353,7 @@ fn keys_and_their_negatives_may_all_have_the_same_stake() {
     assert!(found.iter().eq(&stakes));
 }
 
-/// The draw as it is described, without a shortcut.
+/// Naive leader election by its definition, without shortcuts.
 struct Naive {
     random: Mt,
     stakes: Vec<Natural>,
@@ -373,7 +375,7 @@ impl Naive {
     }
 }
 
-/// A table in memory and its trie in a store.
+/// Writes the trie of the stakes to the store and returns its root.
 fn stored(store: &mut MemoryStore, stakes: &Stakes) -> AtomId {
     let pairs = stakes
         .iter()
@@ -382,7 +384,7 @@ fn stored(store: &mut MemoryStore, stakes: &Stakes) -> AtomId {
     trie.commit(&mut Scalar, store).unwrap()
 }
 
-/// Keys that share long beginnings, are equal but for the sign, or are spread.
+/// Keys with long common prefixes, keys that differ only in the sign bit, and random keys.
 fn any_key() -> impl Strategy<Value = Address> {
     let near = (0..32_usize, any::<u8>()).prop_map(|(place, byte)| {
         let mut key = [0x5a; 32];
@@ -403,7 +405,7 @@ fn any_stakes() -> impl Strategy<Value = Stakes> {
     proptest::collection::btree_map(any_key(), stake, 0..60)
 }
 
-/// A source from which atoms must be fetched, one at a time.
+/// Source whose atoms must be fetched, one at a time.
 struct Fetching<'a> {
     all: &'a MemoryStore,
     here: RefCell<BTreeSet<AtomId>>,
@@ -466,8 +468,8 @@ proptest! {
         }
     }
 
-    /// From nothing, from another table and back, whatever has to be fetched and however little is
-    /// done per call.
+    /// Reads from the empty table, from another table and back, regardless of which atoms have to
+    /// be fetched and how few steps a call makes.
     #[test]
     fn tables_are_read_by_what_differs(
         before in any_stakes(), after in any_stakes(), steps in 1..40_u32,
@@ -515,7 +517,7 @@ fn a_difference_costs_what_changed() {
     }
     let root = stored(&mut store, &stakes);
     let mut loader = StakeLoader::new(known, root);
-    // 10 paths of 15 levels or so.
+    // About 10 paths of 15 levels.
     let table = loader.run(&store, 300).unwrap().expect("in 300 steps");
     assert!(table.iter().eq(&stakes));
 }
@@ -540,7 +542,7 @@ fn header(height: u64, previous: AtomId, accounts: AtomId) -> Header {
     }
 }
 
-/// Blocks of a chain whose stakes change with each.
+/// Blocks of a chain whose stakes change with every block.
 struct Chain {
     store: MemoryStore,
     blocks: Vec<Block>,
@@ -579,7 +581,7 @@ fn elections_are_read_from_the_headers_and_the_state() {
     for height in [0, 1, 5, 1_023, 1_024, 2_047, 2_048, 3_071, 3_072, 3_077] {
         let (block, expected) = (&chain.blocks[height], &chain.elections[height]);
         assert_eq!(Election::read(&chain.store, block).as_ref(), Ok(expected));
-        // Only what is needed, a step at a time.
+        // Reads only the needed atoms, one step at a time.
         let source = Fetching::new(&chain.store);
         let mut loader = ElectionLoader::new(block, None);
         assert_eq!(loader.block(), block.id());
@@ -593,7 +595,7 @@ fn elections_are_read_from_the_headers_and_the_state() {
         assert_eq!(found, *expected);
         let first = SeedRun::first_height(height as u64);
         let lowest = chain.blocks.iter().position(|block| {
-            // The block itself was given, not read.
+            // The block itself was passed in, not read.
             source.here.borrow().contains(&block.id())
         });
         let lowest = lowest.unwrap_or(height);
@@ -637,7 +639,7 @@ fn a_cache_reads_several_elections_side_by_side() {
         let found = match cache.load(&source, block, 3) {
             Ok(found) => found,
             Err(error) => {
-                // Two of them may miss the same atom.
+                // Two of the blocks may miss the same atom.
                 if source.atom(&error.missing().unwrap()).is_err() {
                     source.fetch(&error);
                 }
@@ -696,7 +698,7 @@ fn headers_whose_heights_do_not_descend_are_malformed() {
         matches!(error, RecordError::Malformed { record, .. } if record == genesis.id()),
         "{error}"
     );
-    // Neither a genesis above the start nor anything below it.
+    // Invalid are a block without a parent above height 0 and a block with a parent at height 0.
     let high = header(5, AtomId::ZERO, accounts).signed(None);
     let low = header(0, genesis.id(), accounts).signed(None);
     for block in [high, low] {
@@ -712,7 +714,7 @@ fn headers_whose_heights_do_not_descend_are_malformed() {
 fn participation_expects_what_the_definition_says() {
     let equal = |count: u8| table(&std::vec![Natural::from(1_000_u64); usize::from(count)]);
     let run = |producers: u8| (0..=255_u8).map(move |at| Address::new([at % producers; 32]));
-    // Σ s(1-(1-s)^256), reckoned in floating point.
+    // Σ s(1-(1-s)^256), computed in floating point.
     for (count, expected) in [(1, 1_000_000), (10, 1_000_000), (200, 722_853)] {
         let found = Participation::of(&equal(count), run(count)).unwrap();
         assert!(found.expected_ppm.abs_diff(expected) <= 2, "{found:?}");
@@ -726,7 +728,7 @@ fn participation_expects_what_the_definition_says() {
     assert!(!Participation::of(&equal(200), run(37)).unwrap().is_low());
     assert_eq!(Participation::of(&equal(3), run(3).take(255)), None);
     assert_eq!(Participation::of(&table(&[]), run(3)), None);
-    // Producers beyond the run are not looked at, and those without a stake hold none.
+    // Producers beyond the run are ignored, and those without a stake contribute nothing.
     let more = run(1).chain([Address::new([1; 32])]);
     let found = Participation::of(&equal(2), more).unwrap();
     assert!(found.actual_ppm.abs_diff(500_000) <= 1);

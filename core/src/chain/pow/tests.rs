@@ -27,7 +27,7 @@ fn key() -> SigningKey {
     SigningKey::from_seed(&[5; 32])
 }
 
-/// Sign, hash, look, count up: without anything kept between two attempts.
+/// Searches naively: sign, hash, compare, increment, without state kept between two attempts.
 fn naive(mut header: Header, bits: u64) -> Block {
     loop {
         let block = header.clone().sign(&key());
@@ -83,7 +83,7 @@ fn no_id_has_more_work_than_bits() {
     assert!(!has_work(&AtomId::ZERO, &257_u64.into()));
     let beyond = Natural::new(u128::MAX) + Natural::ONE;
     assert!(!has_work(&AtomId::ZERO, &beyond));
-    // A difficulty of 0 asks for a bit.
+    // A difficulty of 0 requires one bit.
     assert!(!has_work(&AtomId::new([0xff; 32]), &Natural::ZERO));
     assert!(has_work(&AtomId::new([0x7f; 32]), &Natural::ZERO));
 }
@@ -128,7 +128,7 @@ proptest! {
             _ => (base - 1).max(1),
         };
         prop_assert_eq!(next, Natural::from(expected));
-        // Time that runs backwards counts as none.
+        // A timestamp before the parent's counts as a gap of 0.
         let back = difficulty(&(before + gap + 1).into(), &before.into(), &previous.into());
         prop_assert_eq!(back, Natural::from(base + 1));
     }

@@ -1,20 +1,21 @@
-//! Many chains of atoms at once: their ids side by side, the atoms that go with them.
+//! Batch encoding of many linked lists of atoms.
 //!
-//! A block makes tens of thousands of records and accounts, each a chain of a few atoms. Within a
-//! chain an id waits for the one behind it, but the chains do not wait for each other, so whatever
-//! stands in the same place of all chains is hashed in one batch.
+//! A block creates tens of thousands of records and accounts, each a list of a few atoms. Within a
+//! list, the id of an atom depends on the next one, but the lists are independent, so the atoms at
+//! the same position of all lists are hashed in one batch.
 
 use crate::atom::{Atom, AtomId, AtomKind, ID_PREIMAGE_BYTES, id_preimage};
 use crate::trie::BatchHasher;
 use alloc::vec::Vec;
 
-/// Chains that are hashed side by side: enough to fill any lanes, few enough to stay in the cache.
+/// Number of lists hashed together: enough to fill all SIMD lanes, few enough to stay in the CPU
+/// cache.
 const BATCH_CHAINS: usize = 256;
 
-/// An atom without its link.
+/// Atom without its link: kind and data.
 pub(in crate::chain) type Part<'d> = (AtomKind, &'d [u8]);
 
-/// Appends the atoms of chains of `N` parts, head first, and their ids to `out`; returns the ids of
+/// Appends the atoms of lists of `N` parts with their ids to `out`, head first; returns the ids of
 /// the heads.
 pub(in crate::chain) fn write_chains<const N: usize>(
     hasher: &mut impl BatchHasher,
@@ -35,7 +36,7 @@ pub(in crate::chain) fn write_chains<const N: usize>(
     heads
 }
 
-/// The ids of the atoms of each chain, head first.
+/// Computes the ids of the atoms of each list, head first.
 fn chain_ids<const N: usize>(
     hasher: &mut impl BatchHasher,
     chains: &[[Part<'_>; N]],
@@ -59,7 +60,7 @@ fn chain_ids<const N: usize>(
                 let (kind, data) = chain.get(place)?;
                 let hash = hashes.get(place)?;
                 let next = AtomId::new(*next);
-                // A usize has at most 64 bits on every target that Rust has.
+                // A usize has at most 64 bits on every target of Rust.
                 Some(id_preimage(*kind, hash, next, data.len() as u64))
             })
             .collect();

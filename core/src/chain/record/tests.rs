@@ -1,4 +1,4 @@
-//! All records: what they are read from, and what is refused.
+//! Records: encodings that are read and encodings that are rejected.
 
 use crate::atom::AtomId;
 use crate::atom::{Atom, AtomKind, MemoryStore, SourceError};
@@ -95,7 +95,7 @@ fn header() -> impl Strategy<Value = Header> {
     )
 }
 
-/// A store with these atoms, each checked to stand under its own id.
+/// Creates a store of these atoms and checks each id.
 fn store(atoms: &RecordAtoms) -> MemoryStore {
     for (id, atom) in atoms {
         assert_eq!(*id, atom.id());
@@ -103,7 +103,7 @@ fn store(atoms: &RecordAtoms) -> MemoryStore {
     atoms.iter().map(|(_, atom)| atom.clone()).collect()
 }
 
-/// Reads with every one of the atoms missing in turn, which must be the one that is asked for.
+/// Reads with each of the atoms missing in turn and checks that the error has its id.
 fn each_missing_atom_is_named<T: core::fmt::Debug>(
     atoms: &RecordAtoms,
     read: impl Fn(&MemoryStore) -> Result<T, RecordError<core::convert::Infallible>>,
@@ -165,7 +165,7 @@ proptest! {
         each_missing_atom_is_named(&atoms, |store| Block::read(store, id));
     }
 
-    /// What can be read has one form: any other atom in any place gives an error or another record.
+    /// Encodings are canonical: any other atom in any position gives an error or another record.
     #[test]
     fn no_two_forms_are_the_same_record(
         content in unsigned(), place in 0..10_usize, data in vec(any::<u8>(), 0..70), kind in 0..3_u8,
@@ -180,14 +180,14 @@ proptest! {
         if let Ok(read) = Transaction::read(&store, id) {
             prop_assert_ne!(&read, &transaction);
             prop_assert_eq!(read.id(), id);
-            // Written again, it is the same.
+            // Encoding it again gives the same id.
             prop_assert_eq!(read.to_atoms().last().map(|(id, _)| *id), Some(id));
         }
     }
 }
 
-/// A signed record's atoms with the one in `place` replaced and all ids after it made anew; `body`
-/// of them are the body, first to last, then list, signature, version, type.
+/// Replaces the atom at `place` of a signed record and recomputes all ids that depend on it. The
+/// first `body` atoms are the body, first to last, followed by list, signature, version, type.
 fn replaced(
     atoms: &RecordAtoms,
     body: usize,
@@ -245,7 +245,7 @@ fn transaction_problem(place: usize, kind: AtomKind, data: &[u8]) -> &'static st
     }
 }
 
-/// In the reference each of these is the same transaction under a second id.
+/// In the reference, each of these is the same transaction under a second id.
 #[test]
 fn padded_versions_and_integers_are_refused() {
     use AtomKind::Bytes;
@@ -330,7 +330,8 @@ fn bodies_have_their_number_of_fields() {
     }
 }
 
-/// As the reference reads it: nothing was minted. Its id stays the one that it was read under.
+/// Read as in the reference, with a minted total of 0. The block keeps the id under which it was
+/// read.
 #[test]
 fn a_block_without_the_minted_total_is_read() {
     let fields: Vec<[u8; 32]> = (1..=14).map(|field| [field; 32]).collect();

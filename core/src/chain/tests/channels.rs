@@ -1,4 +1,4 @@
-//! Payment channels: what the data of an operation may be, and records that are none.
+//! Payment channels: accepted data of the operations, and malformed records.
 
 use super::world::{PARENT_TIME, World, address_of, from_anybody, key, list, natural, unsigned};
 use crate::atom::{Atom, AtomId, AtomKind, MemoryStore};
@@ -8,7 +8,7 @@ use crate::trie::{self, Scalar, Trie};
 use std::vec::Vec;
 
 const PAYER: Address = Address::new([0x11; 32]);
-/// Starts with the code of an update and of a closing.
+/// Addresses that start with the operation byte of an update and of a closing.
 const PEERS: [Address; 2] = [
     Address::new([channel::UPDATE; 32]),
     Address::new([channel::CLOSE; 32]),
@@ -26,7 +26,7 @@ fn own(counter: u64, amount: u64, data: &[u8]) -> Transaction {
     from_anybody(unsigned(counter, PAYER, amount, data), PAYER)
 }
 
-/// The fields of a channel after the transactions so far.
+/// Returns the fields of a channel after the transactions so far.
 fn fields(world: &World, state: &mut State<&MemoryStore>, peer: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut atoms = RecordAtoms::new();
     let sealed = state.seal(&mut Scalar, &mut atoms).unwrap();
@@ -44,7 +44,7 @@ fn balance(state: &mut State<&MemoryStore>, address: &Address) -> Natural {
     state.account(address).unwrap().unwrap().balance.clone()
 }
 
-/// The byte of the operation may be left out where the rest starts with it.
+/// The operation byte may be omitted.
 #[test]
 fn an_update_names_the_peer_with_or_without_the_operation() {
     let [peer, _] = PEERS;
@@ -84,7 +84,7 @@ fn an_update_names_the_peer_with_or_without_the_operation() {
     }
 }
 
-/// The window may not become shorter, and one of more than 64 bits is none.
+/// The window may not become shorter, and a window of more than 64 bits is invalid.
 #[test]
 fn an_update_keeps_or_lengthens_the_window() {
     let world = World::new(&[(PAYER, natural(10_000))]);
@@ -108,7 +108,7 @@ fn an_update_keeps_or_lengthens_the_window() {
         status(&mut state, &own(4, 1, &update(u64::MAX))),
         Status::Success
     );
-    // Fees and storage of four, and what three moved.
+    // Fees and storage of four transactions, and the amounts of the three successful ones.
     assert_eq!(balance(&mut state, &PAYER), natural(10_000 - 3 - 4 * 6));
 }
 
@@ -149,12 +149,12 @@ fn a_channel_is_closed_after_its_window_and_by_its_whole_name() {
         let found = fields(&world, &mut state, peer.as_ref()).unwrap();
         let is_empty = found[0] == [0];
         assert_eq!(is_empty, gained);
-        // Its counter is not used a second time.
+        // The counter is not used a second time.
         assert_eq!(found[1], [if gained { 2 } else { 1 }]);
     }
 }
 
-/// A channel's record of no atoms is a channel without anything; one of another length is none.
+/// A channel record without atoms is an empty channel; any other length than three is malformed.
 #[test]
 fn records_of_channels_have_three_fields_or_none() {
     let [peer, _] = PEERS;
@@ -187,7 +187,7 @@ fn records_of_channels_have_three_fields_or_none() {
             assert_eq!(found[1], natural(1 + before).to_bytes_le());
         }
     }
-    // Atoms of another kind are no record.
+    // A record with atoms of another kind is malformed.
     let mut world = base.clone();
     let symbol = world
         .store
@@ -200,7 +200,7 @@ fn records_of_channels_have_three_fields_or_none() {
     assert_eq!(status(&mut state, &own(1, 70, &update)), Status::Failed);
 }
 
-/// The accounts of a world in which the payer has a channel with this record.
+/// Returns the accounts root of a world in which the payer has a channel with this record.
 fn with_channel(world: &mut World, peer: Address, record: AtomId) -> AtomId {
     let store = &mut world.store;
     let mut channels = Trie::new();
@@ -216,7 +216,7 @@ fn with_channel(world: &mut World, peer: Address, record: AtomId) -> AtomId {
     accounts.commit(&mut Scalar, store).unwrap()
 }
 
-/// Who may draw what of a channel: each part of a claim counts.
+/// Withdrawals: each part of a claim is checked.
 #[test]
 fn a_withdrawal_needs_the_payers_signature_over_exactly_what_it_says() {
     let (payer, taker) = (key(1), key(2));
@@ -270,13 +270,13 @@ fn a_withdrawal_needs_the_payers_signature_over_exactly_what_it_says() {
             balance(&mut state, &to) + natural(7),
             before + natural(drawn)
         );
-        // By anybody else it is worth nothing.
+        // The claim is worthless to any other sender.
         let stolen = unsigned(3, from, 0, data).sign(&payer);
         assert_eq!(status(&mut state, &stolen), Status::Failed);
     }
 }
 
-/// What a sender must have is the reserve and what it moves, exactly.
+/// The sender needs exactly the reserve and the moved amount.
 #[test]
 fn a_transfer_succeeds_with_just_enough() {
     for (balance, expected) in [(5 + 100, Status::Failed), (6 + 100, Status::Success)] {

@@ -1,4 +1,4 @@
-//! Tests that need a whole small chain.
+//! Tests that need a small chain.
 
 mod channels;
 mod money;

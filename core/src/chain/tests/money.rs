@@ -1,4 +1,4 @@
-//! Whatever transactions do: money is neither made nor lost, and what is rejected leaves no trace.
+//! Conservation of money under random transactions, and rejected transactions that change nothing.
 
 use super::world::{
     CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, natural, total, unsigned,
@@ -13,7 +13,7 @@ use crate::trie::Scalar;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-/// The lists that contracts are opened on.
+/// Number of lists on which contracts are opened.
 const LISTS: usize = 3;
 
 #[derive(Clone, Debug)]
@@ -54,12 +54,13 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct Scene {
     world: World,
-    /// People; one of them lives where a list lies, and is paid for keeping it without any work.
+    /// Addresses of users, and of one account per list at distance 0, which is paid for storing its
+    /// list without proof of work.
     addresses: Vec<Address>,
     lists: Vec<AtomId>,
 }
 
-/// The key of a person.
+/// Returns the key of a user.
 fn person(number: usize) -> SigningKey {
     key(0x30 + u8::try_from(number).unwrap())
 }
@@ -106,7 +107,7 @@ impl Scene {
             1 => (BURN, Vec::new()),
             2 => (BURN, [&[contract::OPEN][..], list.as_ref()].concat()),
             3 => (BURN, self.claim(list)),
-            // A channel that can be closed, and one that can be drawn from.
+            // A channel that can be closed, and one that allows withdrawals.
             4 => (sender, update(other, PARENT_TIME - 100)),
             8 => (sender, update(other, PARENT_TIME + 100)),
             5 => (sender, [&[channel::CLOSE][..], other.as_ref()].concat()),
@@ -126,7 +127,7 @@ impl Scene {
         from_anybody(unsigned, sender)
     }
 
-    /// A claim to what a person has put into a channel, signed by that person.
+    /// Returns a claim to money that a user has put into a channel, signed by that user.
     fn withdrawal(&self, op: &Op, taker: Address, index: usize) -> Vec<u8> {
         let (payer, counter) = (self.addresses[op.other], 100 + index as u64);
         let chain_id = natural(CHAIN_ID);
@@ -143,7 +144,7 @@ impl Scene {
         .concat()
     }
 
-    /// A claim for keeping a list: no work is asked of who lives where it lies.
+    /// Returns a payment claim for a list; at distance 0 it needs no proof of work.
     fn claim(&self, list: AtomId) -> Vec<u8> {
         let last = self.world.parent.id();
         let seed = blake3::hash(&[last.as_ref(), list.as_ref()].concat());
@@ -160,7 +161,7 @@ impl Scene {
     }
 }
 
-/// Everything that these transactions leave.
+/// Applies the transactions and returns the outcomes, the accounts root and all atoms.
 fn run<'t>(
     state: &mut State<&MemoryStore>,
     transactions: impl IntoIterator<Item = &'t Transaction>,
@@ -197,7 +198,7 @@ proptest! {
         let applied = outcomes.iter().filter(|outcome| is_applied(outcome)).count();
         prop_assert_eq!(fees, natural(applied as u64));
 
-        // Without the rejected, and with the accounts read in another order.
+        // Without the rejected transactions, and with the accounts read in another order.
         let mut state = scene.world.state();
         let mut turn = order;
         for _ in 0..scene.addresses.len() {
@@ -213,7 +214,7 @@ proptest! {
     }
 }
 
-/// The property means something: every kind of outcome comes up.
+/// Checks that the property test is not vacuous: every kind of outcome occurs.
 #[test]
 fn the_operations_reach_what_they_are_for() {
     let scene = scene();
@@ -226,13 +227,14 @@ fn the_operations_reach_what_they_are_for() {
         chain_id: 7,
         long_counter: false,
     };
-    // Somebody opens a contract on the second list, and who lives there is paid for it.
+    // A contract is opened on the second list, and the account at distance 0 is paid for storing
+    // it.
     let ops = [
         op(4, 2, 0, 1),
         op(6, 3, 0, 1),
         op(3, 4, 100, 2),
         op(3, 5, 0, 2),
-        // A person draws from what another has put into a channel.
+        // One user withdraws from a channel that another has opened.
         op(3, 8, 150, 2),
         op(2, 6, 120, 3),
         op(2, 6, 120, 3),
@@ -268,7 +270,7 @@ fn the_operations_reach_what_they_are_for() {
             paid,
             paid,
             paid,
-            // More than is left in it.
+            // Exceeds the rest of the channel.
             Some(1),
             paid,
             Some(1),

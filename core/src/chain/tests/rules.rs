@@ -1,4 +1,4 @@
-//! What one transaction leaves for the next, and what bounds it.
+//! State that a transaction leaves for the next one, and its limits.
 
 use super::world::{World, accounts, address_of, from_anybody, key, list, natural, unsigned};
 use crate::atom::{AtomId, AtomSource, MemoryStore, SourceError};
@@ -80,7 +80,7 @@ fn a_taker_draws_from_a_channel_that_was_opened_in_the_same_block() {
         Some(Status::Failed),
         "the counter is used"
     );
-    // Each transaction costs the fee, and 4 and 2 for storage.
+    // Each transaction costs a fee of 1, and 4 and 2 for storage.
     let left = state.account(&to).unwrap().unwrap().balance.clone();
     assert_eq!(left, natural(100 + 120 - 3 * 7));
 }
@@ -103,7 +103,7 @@ fn a_record_can_be_read_as_a_list_once_its_transaction_is_done() {
     assert_eq!(status(&mut state, &transfer), Some(Status::Success));
     assert_eq!(status(&mut state, &open), Some(Status::Success));
 
-    // A transaction that was taken back has made nothing.
+    // A rejected transaction has created nothing.
     let mut state = world.state();
     let other_chain = crate::chain::Unsigned {
         chain_id: natural(99),
@@ -147,7 +147,7 @@ fn amounts_beyond_128_bits_neither_wrap_nor_panic() {
     assert_eq!(treasury, most + natural(1));
 }
 
-/// Has an atom only after it was asked for once.
+/// Source that has an atom only from the second request on.
 struct Reluctant<'s> {
     store: &'s MemoryStore,
     asked: core::cell::RefCell<std::collections::BTreeSet<AtomId>>,

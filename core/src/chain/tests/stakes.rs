@@ -1,4 +1,5 @@
-//! Stakes that transactions file: which may be, and that a chain goes on whatever was filed.
+//! Stakes recorded by transactions: their limits, and chains that continue regardless of the
+//! stakes.
 
 use super::world::{PARENT_TIME, World, address_of, from_anybody, key, mine, natural, unsigned};
 use crate::atom::MemoryStore;
@@ -35,7 +36,7 @@ fn verdict(
     }
 }
 
-/// Validators with five million and one at stake.
+/// Creates a world with a total stake of 5,000,001: 1 for `OLD`, the rest for the block producer.
 fn world() -> World {
     let rich = natural(50_000_000);
     World::with_stakes(
@@ -62,7 +63,7 @@ fn a_new_stake_has_at_least_a_millionth_of_all() {
     assert_eq!(verdict(&mut state, &stake(2, NEW, 5)), too_small(5, 6));
     assert_eq!(state.least_new_stake(), natural(6));
     assert_eq!(verdict(&mut state, &stake(3, NEW, 6)), Ok(Status::Success));
-    // What is there may be added to with anything.
+    // Any amount may be added to an existing stake.
     for (counter, sender) in [(4, NEW), (5, OLD)] {
         assert_eq!(
             verdict(&mut state, &stake(counter, sender, 0)),
@@ -70,7 +71,7 @@ fn a_new_stake_has_at_least_a_millionth_of_all() {
         );
     }
     assert_eq!(verdict(&mut state, &stake(6, OLD, 1)), Ok(Status::Success));
-    // What was staked in this block counts.
+    // Stakes of the same block count towards the minimum.
     let large = stake(7, OLD, 10_000_000);
     assert_eq!(verdict(&mut state, &large), Ok(Status::Success));
     assert_eq!(verdict(&mut state, &stake(8, OTHER, 15)), too_small(15, 16));
@@ -86,11 +87,12 @@ fn a_failed_transaction_files_no_new_stake() {
     let mut state = world.state();
     let too_much = stake(1, NEW, 60_000_000);
     assert_eq!(verdict(&mut state, &too_much), too_small(0, 6));
-    // Of a validator it is part of the block, and changes nothing.
+    // If the sender is a validator, the transaction is part of the block and does not change its
+    // stake.
     let too_much = stake(2, OLD, 60_000_000);
     assert_eq!(verdict(&mut state, &too_much), Ok(Status::Failed));
     assert_eq!(state.least_new_stake(), natural(6));
-    // The reference files a stake of zero.
+    // The reference records a stake of zero.
     let mut reference = world.state();
     let outcome = reference.apply(&stake(3, NEW, 60_000_000)).unwrap();
     assert!(
@@ -136,7 +138,7 @@ fn the_least_stake_is_rounded_up_and_never_nothing() {
     }
 }
 
-/// Verdicts by the stakes of another state would be nobody else's.
+/// Verdicts based on the stakes of another state would differ from those of other nodes.
 #[test]
 fn stakes_of_another_state_are_noticed() {
     let world = world();
@@ -148,7 +150,7 @@ fn stakes_of_another_state_are_noticed() {
     let mut builder = Builder::new(&world.store, &world.parent, &other);
     let error = builder.finish(&mut Scalar, None).unwrap_err();
     assert!(matches!(error, StateError::Malformed { .. }));
-    // And so are seeds of another block, which say nothing against a block.
+    // Seeds of another block are detected as well; they do not make a block invalid.
     let body = world.builder().finish(&mut Scalar, None).unwrap();
     let block = world.mine(world.header(&body));
     let (seeds, stakes) = (world.seeds(), world.stakes());
@@ -160,7 +162,7 @@ fn stakes_of_another_state_are_noticed() {
     assert!(error.unwrap_err().invalid().is_none());
 }
 
-/// A signing key whose secret scalar is known, as everybody's is to its owner.
+/// Signing key with access to the secret scalar, which every owner of a key has.
 struct RawKey {
     scalar: KeyScalar,
     address: Address,
@@ -196,7 +198,7 @@ impl RawKey {
     }
 }
 
-/// Two keys whose low seven bits of the last byte are the same, and their negatives.
+/// Returns two keys with the same low seven bits in the last byte, and their negatives.
 fn related_keys() -> [RawKey; 4] {
     let one = RawKey::new(KeyScalar::from(1_000_u64));
     let low = |key: &RawKey| key.address.as_bytes()[31] & 0x7f;
@@ -206,8 +208,8 @@ fn related_keys() -> [RawKey; 4] {
     [one, negatives.0, other, negatives.1]
 }
 
-/// Stakes of a key and its negative leave the same trie nodes in two places, those of two such
-/// pairs in four: readers that refused that could read no stakes any more, nor verify any block.
+/// Stakes of a key and its negative put the same trie nodes in two places, those of two such pairs
+/// in four: a reader that rejected this could no longer read any stakes or verify any block.
 #[test]
 fn stakes_of_keys_and_their_negatives_do_not_end_a_chain() {
     for amount in [0_u64, 1] {
@@ -277,7 +279,7 @@ fn stakes_of_keys_and_their_negatives_do_not_end_a_chain() {
     }
 }
 
-/// A block of the validator, in the first slot that is its.
+/// Creates a block of the validator, in its first slot.
 fn scheduled(
     election: &Election,
     parent: &Block,
@@ -292,8 +294,8 @@ fn scheduled(
     mine(header(time), validator, &parent.difficulty)
 }
 
-/// Owners of stakes: pairs that differ in the sign, neighbours with long common beginnings, and
-/// common ends.
+/// Returns an owner of a stake: pairs that differ in the sign, neighbours with long common
+/// prefixes, and common suffixes.
 fn owner(number: u8) -> Address {
     let mut owner = [0x5a; 32];
     match number % 4 {
@@ -319,8 +321,8 @@ fn filing() -> impl Strategy<Value = Filing> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Whatever is staked by whatever keys, every node reads the same stakes and the next block can
-    /// be made and verified.
+    /// Regardless of the stakes and their keys, every node reads the same stakes, and the next
+    /// block can be made and verified.
     #[test]
     fn a_chain_goes_on_whatever_is_staked(
         blocks in proptest::collection::vec(proptest::collection::vec(filing(), 0..12), 1..6),
@@ -346,7 +348,7 @@ proptest! {
                 }
             }
             let body = builder.finish(&mut Scalar, None).unwrap();
-            // Any validator may make the block: its slot decides, its key is not asked for here.
+            // Any validator may make the block: only the slot is checked here, not the signature.
             let time = &parent.timestamp + &natural(2);
             let validator = election.draw().unwrap().validator_of(1).unwrap();
             let block = body.header(&parent, validator, time, natural(1)).signed(None);
@@ -377,7 +379,7 @@ proptest! {
     }
 }
 
-/// Numbers of a genesis that would pass what a record may hold could not be read any more.
+/// Numbers of a genesis that exceed the limit of a record could not be read later.
 #[test]
 fn amounts_that_records_cannot_hold_are_refused_at_the_start() {
     let huge = Natural::from_bytes_le(&[0xff; 200]).unwrap();

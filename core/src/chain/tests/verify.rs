@@ -1,4 +1,4 @@
-//! Each wrong thing in a block is refused with its own reason.
+//! Block verification: each defect is rejected with its own reason.
 
 use super::world::{
     CHAIN_ID, PARENT_TIME, World, address_of, from_anybody, key, mine, natural, unsigned,
@@ -52,7 +52,7 @@ fn invalid<T: core::fmt::Debug>(verdict: Verdict<T>) -> Invalid {
     verdict.unwrap_err().invalid().unwrap().clone()
 }
 
-/// A world with a rich sender.
+/// Creates a world with a rich sender.
 fn world() -> World {
     World::new(&[
         (address_of(&key(1)), natural(1_000_000)),
@@ -64,7 +64,7 @@ fn transfer(counter: u64) -> Transaction {
     unsigned(counter, address_of(&key(2)), 5, b"").sign(&key(1))
 }
 
-/// A block with these transactions whose header was changed before it was signed.
+/// Creates a block with these transactions whose header was changed before it was signed.
 fn block(
     world: &mut World,
     transactions: &[Transaction],
@@ -162,7 +162,7 @@ fn a_block_needs_work_a_signature_and_its_turn() {
         Invalid::Work { needed: natural(1) }
     );
 
-    // A forged signature with enough work.
+    // An invalid signature with sufficient proof of work.
     let mut forged = header.clone();
     let forged = loop {
         let block = forged.clone().signed(Some(Signature::new([3; 64])));
@@ -196,7 +196,7 @@ fn a_block_from_the_future_waits_and_draws_nobody() {
     let early = block(&mut world, &[], false, |header| {
         header.timestamp = time.clone();
     });
-    // Without stakes, so that a draw would find the block invalid.
+    // Without stakes, so that leader election would find the block invalid.
     let latest = natural(PARENT_TIME + 10);
     let verdict: Verdict<()> = verify_header(
         &early,
@@ -336,7 +336,7 @@ fn forged_replayed_and_unaffordable_transactions_are_refused() {
         id: transaction.id(),
         rejection: Box::new(rejection),
     };
-    // The block states whatever it likes: only its list of transactions is looked at.
+    // The other fields of the block do not matter: only its transaction list is checked.
     let with = |world: &mut World, transactions: &[Transaction]| {
         let ids: Vec<AtomId> = transactions.iter().map(Transaction::id).collect();
         let (list, atoms) = bytes_list(&ids);
@@ -371,7 +371,7 @@ fn forged_replayed_and_unaffordable_transactions_are_refused() {
         with(&mut later, &[transfer(1)]),
         rejected(0, &transfer(1), Rejection::Replayed)
     );
-    // A counter that is so long that the reserve does not cover it.
+    // A counter so long that the reserve does not cover it.
     let poor = address_of(&key(2));
     let long = crate::chain::Unsigned {
         counter: Natural::from_bytes_le(&[1; MAX_INTEGER_BYTES]).unwrap(),
@@ -394,7 +394,7 @@ fn forged_replayed_and_unaffordable_transactions_are_refused() {
     );
 }
 
-/// Puts one of a transaction's atoms in another form, and all that lead to it.
+/// Replaces the data of one of a transaction's atoms and recomputes all ids that depend on it.
 fn retold(transaction: &Transaction, place: usize, data: &[u8], store: &mut MemoryStore) -> AtomId {
     let atoms = transaction.to_atoms();
     let (body, head) = atoms.split_at(6);
@@ -424,7 +424,7 @@ fn retold(transaction: &Transaction, place: usize, data: &[u8], store: &mut Memo
 fn a_transaction_has_one_form() {
     let mut world = world();
     let transaction = transfer(1);
-    // Chain id, amount, counter; the version, which is the second of the head.
+    // Chain id, amount, counter; the version, which is the second atom of the head.
     for (place, padded) in [
         (0, [7, 0]),
         (1, [5, 0]),
@@ -469,12 +469,13 @@ fn a_contract_on_a_pending_transaction_does_not_bar_it() {
 
 #[test]
 fn nobody_sends_from_the_burn_account() {
-    // Its address is a point of order 4: a signature with s = 0 and R = -[k]A is found by trying.
+    // Its address is a point of order 4: a signature with s = 0 and R = -[k]A can be found by
+    // trial.
     let mut world = world();
     let theft = |counter| {
         (0..4).find_map(|point| {
             let mut signature = [0; 64];
-            // The points of order 4 and less, by their bytes.
+            // Encodings of the points whose order divides 4.
             let bytes: [u8; 32] = match point {
                 0 => [0; 32],
                 1 => core::array::from_fn(|index| if index == 31 { 0x80 } else { 0 }),
@@ -508,7 +509,7 @@ fn a_truncated_body_names_what_is_missing_and_goes_on_once_it_is_there() {
     let block = block(&mut world, &[transfer(1), transfer(2)], true, |_| {});
     let whole = body_verdict(&world, &block).unwrap();
     let all = core::mem::take(&mut world.store);
-    // From nothing, one atom at a time: each is asked for once.
+    // From an empty store, one atom at a time: each is requested once.
     let mut asked = 0;
     let found = loop {
         match body_verdict(&world, &block) {
@@ -551,7 +552,7 @@ fn a_list_of_transactions_is_ids_and_bounded() {
     );
 }
 
-/// A list bomb: it names what is long as often as it may.
+/// List bomb: the list has the maximum number of references to one long transaction.
 #[test]
 fn the_transactions_of_a_block_are_bounded_in_bytes() {
     let mut world = world();
@@ -565,7 +566,7 @@ fn the_transactions_of_a_block_are_bounded_in_bytes() {
     let problem = "its transactions have more bytes than a block may";
     let expected = VerifyError::Invalid(Invalid::TransactionList { problem });
     assert_eq!(read.unwrap_err(), expected);
-    // What is made is bounded as well.
+    // Block production has the same limit.
     let mut builder = world.builder();
     let count = MAX_BLOCK_BYTES / stored_bytes(&large);
     let each = |n: u64| unsigned(n, address_of(&key(2)), 0, &data).sign(&key(1));
@@ -591,7 +592,7 @@ fn transactions_that_are_not_the_blocks_own_are_noticed() {
         &mut Scalar,
     );
     assert!(matches!(invalid(verdict), Invalid::Transactions { .. }));
-    // A verdict that is not there is a bad one.
+    // A missing verdict counts as an invalid signature.
     let own = [transfer(1)];
     let verdict = verify_body(
         &world.store,

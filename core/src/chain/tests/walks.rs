@@ -1,5 +1,5 @@
-//! Lists that transactions look at: bounded together, measured by the source or walked, and not
-//! read where a claim has no work.
+//! Lists that transactions look at: limited together, measured by the source or walked, and not
+//! read if a claim has no proof of work.
 
 use super::world::{World, from_anybody, natural, unsigned};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource, ListStretch, MemoryStore, SourceError};
@@ -19,7 +19,7 @@ use std::vec::Vec;
 const PAYER: Address = Address::new([0x11; 32]);
 const ATOMS: u64 = MAX_LIST_ATOMS as u64;
 
-/// A store that has measured some lists, and notes what is read.
+/// Store that has measured some lists and records reads.
 struct Source {
     store: RefCell<MemoryStore>,
     stretches: RefCell<BTreeMap<AtomId, ListStretch>>,
@@ -82,8 +82,9 @@ fn apply<S: AtomSource<Error = Infallible>>(
     })
 }
 
-/// Four lists of so many atoms and bytes; the second does not fit beside the first, the third just
-/// does, and nothing fits after it.
+/// Checks the limits with four lists of these numbers of atoms and bytes: the second does not fit
+/// beside the first, the third just does, and nothing fits after it. A list of length `alone` does
+/// not fit into any block.
 fn assert_bounded(lists: [(u64, u64); 4], alone: (u64, u64)) {
     let world = rich();
     let source = Source::new(&world);
@@ -128,7 +129,7 @@ fn lists_of_a_block_are_bounded_together_in_bytes() {
     assert_bounded([of(most - 100), of(101), of(100), of(34)], of(most + 1));
 }
 
-/// The same bounds where atoms are walked.
+/// The same limits apply when atoms are walked.
 #[test]
 fn walked_lists_are_bounded_as_measured_ones() {
     let mut world = rich();
@@ -153,7 +154,7 @@ fn walked_lists_are_bounded_as_measured_ones() {
 
     let values: Vec<[u8; 2]> = (0..2_000_u16).map(u16::to_be_bytes).collect();
     let values: Vec<&[u8]> = values.iter().map(<[u8; 2]>::as_slice).collect();
-    // Each of its ends is a list of its own.
+    // Each suffix is a list of its own.
     let mut next = world.add_list(&values);
     let mut state = world.state();
     let mut walked = 0;
@@ -191,13 +192,13 @@ fn a_list_that_is_not_known_to_its_end_takes_nothing_until_it_is() {
     }
     source.measured(list(2), 10, 5, AtomId::ZERO);
     assert_eq!(apply(&mut state, &open(list(1))), Ok(Ok(Status::Success)));
-    // A run without atoms would lead nowhere.
+    // A stretch without atoms is ignored: it would lead nowhere.
     source.measured(list(3), 0, 0, list(3));
     let error = apply(&mut state, &open(list(3))).unwrap_err();
     assert_eq!(error.missing(), Some(list(3)));
 }
 
-/// A list that goes on with what the block itself makes, which no peer has yet.
+/// List that continues with a record that the block itself creates, which no peer has yet.
 #[test]
 fn a_measured_run_may_lead_to_a_record_of_the_block() {
     let world = rich();
@@ -220,7 +221,7 @@ fn a_measured_run_may_lead_to_a_record_of_the_block() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Whatever is known of a list, the same is filed.
+    /// The recorded contract does not depend on the known stretches of the list.
     #[test]
     fn measured_and_walked_lists_leave_the_same(
         lens in proptest::collection::vec(0..90_usize, 1..40),
@@ -251,7 +252,7 @@ proptest! {
     }
 }
 
-/// A claim by `sender` for keeping the list, with the atom that is asked for at first.
+/// Claim by `sender` for storing the list, with the atom that is challenged first.
 struct Claim<'a> {
     world: &'a World,
     list: AtomId,
@@ -280,7 +281,7 @@ impl Claim<'_> {
         leading_zero_bits(blake3::hash(&parts.concat()).as_bytes())
     }
 
-    /// With the first nonce whose work has exactly so many bits.
+    /// Returns a claim with the first nonce that has exactly `bits` leading zero bits.
     fn with_bits(&self, bits: u32) -> Transaction {
         let nonces = (0..1_u64 << 20).map(|number| {
             let mut nonce = [0; 64];
@@ -303,7 +304,8 @@ impl Claim<'_> {
     }
 }
 
-/// A world with a list of some atoms, and an account whose address is so many bits away from it.
+/// Creates a world with a list of five atoms and an account at a distance of `distance_bits` bits
+/// from it.
 fn kept_list(distance_bits: u32) -> (World, AtomId, Address) {
     let values = [b"a", b"b", b"c", b"d", b"e"];
     let values: Vec<&[u8]> = values.iter().map(|value| value.as_slice()).collect();
@@ -319,7 +321,8 @@ fn kept_list(distance_bits: u32) -> (World, AtomId, Address) {
     (world, list, keeper)
 }
 
-/// The operation may stand a second time, as the reference's own claims have it, and no third time.
+/// The operation byte may occur a second time, as in the reference's own claims, but not a third
+/// time.
 #[test]
 fn a_claim_may_name_its_operation_twice() {
     let (world, list, sender) = kept_list(1);
@@ -342,7 +345,7 @@ fn a_claim_may_name_its_operation_twice() {
     }
 }
 
-/// The claim asks for as many bits as the distance of sender and list has, less one.
+/// The claim needs the bit length of the distance between sender and list, minus 1.
 #[test]
 fn a_payment_needs_the_work_of_its_distance_exactly() {
     for (distance, required) in [(0, 0_u32), (1, 0), (2, 1), (5, 4), (9, 8)] {
@@ -391,7 +394,7 @@ fn a_claim_without_work_reads_no_atom_of_the_list() {
     assert!(!was_read());
 }
 
-/// A claim must show the atom that is asked for, in bytes that the budget of the block has left.
+/// A claim must show the challenged atom, within the rest of the block's budget.
 #[test]
 fn a_payment_walks_to_the_atom_that_is_asked_for() {
     let (world, list, sender) = kept_list(0);
@@ -405,7 +408,7 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
     let at = atoms.iter().position(|atom| *atom == shown).unwrap();
     let other = &atoms[(at + 1) % atoms.len()];
     let source = Source::new(&world);
-    // A list that leaves just too little, and one that leaves enough.
+    // A list that leaves slightly too little, and one that leaves enough.
     let way = 34 * (at as u64 + 1);
     source.measured(
         self::list(1),
@@ -419,7 +422,7 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
         MAX_WALK_BYTES - 5 * 34 - way,
         AtomId::ZERO,
     );
-    // The same in atoms: those before the one that must be shown count.
+    // The same in atoms: those before the challenged one count.
     assert!(at > 0);
     let way = at as u64;
     source.measured(self::list(3), ATOMS - 5 - way + 1, 1, AtomId::ZERO);
@@ -432,7 +435,7 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
     ] {
         let mut state = State::new(&source, world.position());
         assert_eq!(apply(&mut state, &open(list)), Ok(Ok(Status::Success)));
-        // The first two cost more than the sender has, and were looked at all the same.
+        // The first two cost more than the sender has, but were looked at nevertheless.
         let status = if before < 3 {
             Status::Failed
         } else {
@@ -449,8 +452,8 @@ fn a_payment_walks_to_the_atom_that_is_asked_for() {
     assert_eq!(apply(&mut state, &wrong), Ok(Ok(Status::Failed)));
 }
 
-/// By the reference's rules an opening with an amount fails, moves nothing, and is filed all the same.
-/// The same byte to any other account means nothing.
+/// By the reference's rules, an opening with an amount fails and moves nothing, but is still
+/// recorded. The same byte sent to another account has no effect.
 #[test]
 fn an_opening_with_an_amount_fails_and_is_filed_and_opens_at_the_burn_account_alone() {
     let world = rich();
@@ -468,7 +471,7 @@ fn an_opening_with_an_amount_fails_and_is_filed_and_opens_at_the_burn_account_al
     assert_eq!(again, Ok(Ok(Status::Failed)), "it is filed");
 }
 
-/// A sender may spend its last coin on storage, and no more than that.
+/// A sender may spend its whole balance on storage, but not more.
 #[test]
 fn a_list_is_opened_with_exactly_what_it_costs() {
     let mut world = World::new(&[(PAYER, natural(1_000_000))]);

@@ -1,4 +1,4 @@
-//! A small chain in memory.
+//! Small chain in memory.
 
 use crate::atom::{Atom, AtomId, MemoryStore};
 use crate::chain::pow::{difficulty, has_work};
@@ -11,11 +11,11 @@ use crate::integer::Natural;
 use crate::trie::{self, Scalar, Trie};
 use std::vec::Vec;
 
-/// The chain's id.
+/// Id of the chain.
 pub(super) const CHAIN_ID: u64 = 7;
-/// Blocks before the parent.
+/// Height of the parent block.
 pub(super) const PARENT_HEIGHT: u64 = 41;
-/// When the parent was made.
+/// Timestamp of the parent block.
 pub(super) const PARENT_TIME: u64 = 1_000;
 
 pub(in crate::chain) fn natural(value: u64) -> Natural {
@@ -30,7 +30,7 @@ pub(in crate::chain) fn address_of(key: &SigningKey) -> Address {
     Address::from(key.verifying_key())
 }
 
-/// A transaction of [`CHAIN_ID`] with a counter that tells it from others.
+/// Creates a transaction for [`CHAIN_ID`] with a counter that distinguishes it from others.
 pub(in crate::chain) fn unsigned(
     counter: u64,
     recipient: Address,
@@ -46,30 +46,30 @@ pub(in crate::chain) fn unsigned(
     }
 }
 
-/// Sent by anybody: what only the rules are asked about needs no signature.
+/// Adds a sender without a valid signature, for tests of rules that do not verify signatures.
 pub(super) fn from_anybody(unsigned: Unsigned, sender: Address) -> Transaction {
     unsigned.signed(sender, Signature::new([0; 64]))
 }
 
-/// A store with a parent block.
+/// Store with a parent block.
 #[derive(Clone)]
 pub(in crate::chain) struct World {
     pub(in crate::chain) store: MemoryStore,
     pub(super) parent: Block,
-    /// Who may make blocks.
+    /// Key of the block producer.
     pub(super) validator: SigningKey,
-    /// What the parent left, so that a test can take the atoms away.
+    /// Stakes after the parent; kept here so that a test can remove the atoms.
     stakes: StakeTable,
 }
 
 impl World {
-    /// These balances, besides the treasury, in which the validator has staked 1, and the burn
-    /// account.
+    /// Creates a world with these balances, the treasury, in which the validator has a stake of 1,
+    /// and the burn account.
     pub(in crate::chain) fn new(balances: &[(Address, Natural)]) -> Self {
         Self::with_stakes(balances, &[(address_of(&key(200)), natural(1))])
     }
 
-    /// As [`World::new`], with these stakes.
+    /// Creates a world as [`World::new`], with these stakes.
     pub(super) fn with_stakes(
         balances: &[(Address, Natural)],
         staked: &[(Address, Natural)],
@@ -131,19 +131,19 @@ impl World {
         }
     }
 
-    /// Keeps a list that contracts can be opened on; its id.
+    /// Stores a list on which contracts can be opened, and returns its head.
     pub(super) fn add_list(&mut self, values: &[&[u8]]) -> AtomId {
         let (head, atoms) = crate::atom::bytes_list(values);
         self.store.extend(atoms);
         head
     }
 
-    /// The stakes that the parent left.
+    /// Returns the stakes after the parent.
     pub(super) fn stakes(&self) -> StakeTable {
         self.stakes.clone()
     }
 
-    /// The seeds after the parent, whose ancestors exist in name only.
+    /// Returns the seeds after the parent, with made-up ids for the ancestors.
     pub(super) fn seeds(&self) -> ElectionSeeds {
         let mut run = SeedRun::to(PARENT_HEIGHT);
         for height in 0..PARENT_HEIGHT {
@@ -169,8 +169,8 @@ impl World {
         self.store.extend(atoms.into_iter().map(|(_, atom)| atom));
     }
 
-    /// A body with these transactions, all of which must be applied, and everything about it in
-    /// the store.
+    /// Creates a body with these transactions, all of which must be applied, and stores all its
+    /// atoms.
     pub(in crate::chain) fn body(&mut self, transactions: &[Transaction], claim: bool) -> Body {
         let mut builder = self.builder();
         for transaction in transactions {
@@ -185,7 +185,7 @@ impl World {
         body
     }
 
-    /// The header of a block with this body, two seconds after its parent.
+    /// Returns the header of a block with this body, two seconds after its parent.
     pub(in crate::chain) fn header(&self, body: &Body) -> Header {
         let time = natural(PARENT_TIME + 2);
         let parent = &self.parent;
@@ -193,7 +193,7 @@ impl World {
         body.header(parent, address_of(&self.validator), time, difficulty)
     }
 
-    /// Signs a header with the nonce that gives it the work that the parent asks for.
+    /// Signs a header with a nonce that gives it the required proof of work.
     pub(in crate::chain) fn mine(&self, header: Header) -> Block {
         mine(header, &self.validator, &self.parent.difficulty)
     }
@@ -209,7 +209,7 @@ pub(super) fn mine(mut header: Header, key: &SigningKey, difficulty: &Natural) -
     }
 }
 
-/// All accounts behind a root.
+/// Returns all accounts under a root.
 pub(super) fn accounts(store: &MemoryStore, root: AtomId) -> Vec<(Address, Account)> {
     let entries = trie::entries(store, root).map(|entry| {
         let (key, id) = entry.unwrap();
@@ -220,7 +220,7 @@ pub(super) fn accounts(store: &MemoryStore, root: AtomId) -> Vec<(Address, Accou
     entries.collect()
 }
 
-/// All balances behind a root, and what is in open channels.
+/// Returns the sum of all balances under a root and of all open channels.
 pub(super) fn total(store: &MemoryStore, root: AtomId) -> Natural {
     let mut total = Natural::ZERO;
     for (_, account) in accounts(store, root) {

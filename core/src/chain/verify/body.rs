@@ -1,4 +1,4 @@
-//! The body of a block against the state that its parent left.
+//! Verification of a block's body against the state after its parent.
 
 use super::error::{Invalid, Total, VerifyError};
 use super::header::check_total;
@@ -14,11 +14,11 @@ use crate::trie::BatchHasher;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// The transactions of a block, in order. Their signatures are not checked.
+/// Reads the transactions of a block, in order. Does not verify their signatures.
 ///
 /// # Errors
-/// When an atom of the list or of a transaction is missing, or one of them is not what it should
-/// be.
+/// Fails if an atom of the list or of a transaction is missing or malformed, or if the transactions
+/// are too many or too long for a block.
 pub fn read_transactions<S: AtomSource + ?Sized>(
     source: &S,
     block: &Block,
@@ -34,8 +34,7 @@ pub fn read_transactions<S: AtomSource + ?Sized>(
     Ok(transactions)
 }
 
-/// Adds up how long the transactions of a block are, so that reading them ends where a block's may
-/// not be longer.
+/// Sum of the bytes of a block's transactions, to stop reading at the limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct BlockBytes(u64);
 
@@ -43,7 +42,7 @@ impl BlockBytes {
     /// Adds a transaction.
     ///
     /// # Errors
-    /// When all together have more than [`MAX_BLOCK_BYTES`](crate::chain::MAX_BLOCK_BYTES).
+    /// Fails if the sum exceeds [`MAX_BLOCK_BYTES`](crate::chain::MAX_BLOCK_BYTES).
     pub fn add(&mut self, transaction: &Transaction) -> Result<(), Invalid> {
         self.0 = self.0.saturating_add(stored_bytes(transaction));
         if self.0 > MAX_BLOCK_BYTES {
@@ -54,10 +53,10 @@ impl BlockBytes {
     }
 }
 
-/// One of the transactions of a block, which stands at `index`. Its signature is not checked.
+/// Reads the transaction at `index` of a block. Does not verify its signature.
 ///
 /// # Errors
-/// As [`read_transactions`].
+/// Fails if an atom is missing or the transaction is malformed.
 pub fn read_transaction<S: AtomSource + ?Sized>(
     source: &S,
     index: usize,
@@ -71,10 +70,11 @@ pub fn read_transaction<S: AtomSource + ?Sized>(
     })
 }
 
-/// The ids in the list of a block's transactions.
+/// Reads the transaction ids in the list at `head`.
 ///
 /// # Errors
-/// As [`read_transactions`].
+/// Fails if an atom is missing or does not hold an id, or if there are more than
+/// [`MAX_BLOCK_TRANSACTIONS`] ids.
 pub fn read_ids<S: AtomSource + ?Sized>(
     source: &S,
     head: AtomId,
@@ -96,17 +96,19 @@ pub fn read_ids<S: AtomSource + ?Sized>(
     Ok(ids)
 }
 
-/// Whether each transaction is signed by its sender, one after the other. What a host checks in
-/// parallel must come out the same: [`Transaction::verify_signature`] decides, never a batch.
+/// Returns, for each transaction, whether its sender's signature is valid; verifies one after
+/// another. A host that verifies in parallel must get the same verdicts:
+/// [`Transaction::verify_signature`] decides, never a combined check of a batch.
 #[must_use]
 pub fn check_signatures(transactions: &[Transaction]) -> Vec<bool> {
     let is_signed = |transaction: &Transaction| transaction.verify_signature().is_ok();
     transactions.iter().map(is_signed).collect()
 }
 
-/// As [`check_signatures`], faster: several [side by side](verify_each), with senders' keys from
-/// `key_of`, which says `None` of what is no key. A host that decodes each key of a block once saves
-/// another part. Sets as many of `signed` as there are transactions.
+/// Checks signatures as [`check_signatures`] does, but faster: [in a batch with individual
+/// verdicts](verify_each). `key_of` returns a sender's key, or `None` if the address is not a key;
+/// a host that decodes each key of a block only once saves further time. Sets one element of
+/// `signed` per transaction.
 pub fn check_signatures_with<'t>(
     transactions: impl Iterator<Item = &'t Transaction>,
     key_of: impl Fn(&Address) -> Option<VerifyingKey>,
@@ -118,16 +120,16 @@ pub fn check_signatures_with<'t>(
     verify_each(&claims, signed);
 }
 
-/// Checks the body of `block`, whose header [was right](crate::chain::verify_header), by doing what it
-/// says that it has done. Everything that it made comes back, to be stored. `stakes` are those that
-/// `parent` left.
+/// Verifies the body of `block`, whose [header must be valid](crate::chain::verify_header), by
+/// executing its transactions. Returns everything that execution created, to be stored. `stakes`
+/// are those that `parent` left.
 ///
-/// `transactions` are those of the block, as [`read_transactions`] gives them, and `signed` says of
-/// each whether its sender signed it, as [`check_signatures`] does.
+/// `transactions` are those of the block, as [`read_transactions`] returns them, and `signed` has
+/// the verdict on each signature, as [`check_signatures`] returns it.
 ///
 /// # Errors
-/// What is wrong, or missing. Nothing has changed; once what is missing is there, the same call
-/// comes to the same end as if it had been there before.
+/// Fails if the body is invalid or an atom is missing. Nothing has changed; once the missing atom
+/// is available, the same call returns what it would have returned before.
 pub fn verify_body<S: AtomSource>(
     source: S,
     block: &Block,
@@ -141,10 +143,10 @@ pub fn verify_body<S: AtomSource>(
     repeat_body(&source, parent, stakes, transactions, hasher)?.check(block, hasher)
 }
 
-/// Whether all transactions are signed, as [`check_signatures`] has found.
+/// Checks that all signatures are valid, given the verdicts of [`check_signatures`].
 ///
 /// # Errors
-/// Which is the first that is not.
+/// Returns [`Invalid::TransactionSignature`] for the first invalid one.
 pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(), Invalid> {
     for (index, transaction) in transactions.iter().enumerate() {
         if signed.get(index) != Some(&true) {
@@ -155,9 +157,9 @@ pub fn check_signed(transactions: &[Transaction], signed: &[bool]) -> Result<(),
     Ok(())
 }
 
-/// Does what a block's transactions say, as the second half of [`verify_body`]: for a host that
-/// checks their signatures meanwhile. A [forged signature](check_signed) is what is wrong with the
-/// block, whatever this comes to.
+/// Executes a block's transactions: the second half of [`verify_body`], for a host that verifies
+/// their signatures in parallel. If a [signature is invalid](check_signed), that is the verdict on
+/// the block, whatever this call returns.
 ///
 /// # Errors
 /// As [`verify_body`].
@@ -185,14 +187,14 @@ pub fn repeat_body<S: AtomSource>(
     Ok(Repeated { builder, body })
 }
 
-/// What the transactions of a block come to, before it is compared with what the block says.
+/// Result of executing a block's transactions, before the comparison with the block.
 pub struct Repeated<S> {
     builder: Builder<S>,
     body: Body,
 }
 
 impl<S: AtomSource> Repeated<S> {
-    /// Compares it with what `block` says, and gives it back to be stored.
+    /// Compares the result with the header of `block` and returns it, to be stored.
     ///
     /// # Errors
     /// As [`verify_body`].
@@ -270,8 +272,8 @@ fn check_totals(block: &Block, body: &Body) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Whether the accounts are right but for a reward that is none of those allowed, where the atoms
-/// are here to tell; the block is wrong either way.
+/// Returns [`Invalid::Reward`] if the accounts differ only by a wrong reward, as far as the
+/// available atoms show it; the block is invalid in any case.
 fn other_claim<S: AtomSource>(
     block: &Block,
     builder: &mut Builder<S>,
@@ -281,7 +283,7 @@ fn other_claim<S: AtomSource>(
     let Ok(Some(stated)) = Account::find(builder.source(), block.accounts, validator) else {
         return Ok(None);
     };
-    // The reward is credited already.
+    // The balance already includes the reward.
     let credited = builder.balance(validator)?;
     let Some(more) = stated.balance.checked_sub(&credited) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What is wrong with a block.
+//! Verification errors of blocks.
 
 use crate::atom::AtomId;
 use crate::chain::execution::REWARD;
@@ -11,133 +11,133 @@ use crate::integer::Natural;
 use alloc::boxed::Box;
 use core::fmt;
 
-/// What is wrong with a block, for good.
+/// Permanent reason that a block is invalid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Invalid {
-    /// It belongs to another chain.
+    /// The block belongs to another chain.
     ChainId {
-        /// The chain that it states.
+        /// Chain id in the block.
         stated: Natural,
-        /// The chain of the node.
+        /// Chain id of the node.
         expected: Natural,
     },
-    /// It follows another block than the one that it is checked against.
+    /// The block's parent is not the block that it is checked against.
     Previous {
-        /// The block that it states.
+        /// Parent id in the block.
         stated: AtomId,
-        /// The block that it is checked against.
+        /// Id of the block that it is checked against.
         expected: AtomId,
     },
-    /// Its height is not one more than its parent's, or not 0 without one.
+    /// The height is not the parent's plus 1, or not 0 in a genesis.
     Height {
-        /// The height that it states.
+        /// Height in the block.
         stated: Natural,
-        /// The height that it should have.
+        /// Expected height.
         expected: Natural,
     },
-    /// It is not later than its parent.
+    /// The timestamp is not later than the parent's.
     Timestamp {
-        /// The time that it states.
+        /// Timestamp of the block.
         stated: Natural,
-        /// The time of its parent.
+        /// Timestamp of the parent.
         parent: Natural,
     },
-    /// Its difficulty does not follow from its parent's and the time between them.
+    /// The difficulty does not follow from the parent's difficulty and the time between the blocks.
     Difficulty {
-        /// The difficulty that it states.
+        /// Difficulty in the block.
         stated: Natural,
-        /// The difficulty that it should have.
+        /// Expected difficulty.
         expected: Natural,
     },
-    /// Its id does not have the leading zero bits that its parent asks for.
+    /// The id has fewer leading zero bits than the parent's difficulty requires.
     Work {
-        /// The bits that it should have.
+        /// Required leading zero bits.
         needed: Natural,
     },
-    /// Its validator did not sign it.
+    /// The block producer's signature is missing or invalid.
     Signature(SignatureError),
-    /// Nobody can make a block at its time.
+    /// No block producer can be elected for the block's timestamp.
     Schedule(ElectionError),
-    /// It is somebody else's turn at its time.
+    /// The block's slot belongs to another block producer.
     Validator {
-        /// Who made it.
+        /// Producer of the block.
         stated: Address,
-        /// Whose turn it was.
+        /// Scheduled producer of the slot.
         scheduled: Address,
     },
-    /// The list of its transactions is none, or longer than a block may have.
+    /// The transaction list is malformed or too long.
     TransactionList {
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
-    /// One of its transactions cannot be read: it is no transaction, or not in its only form.
+    /// A transaction record is malformed or not canonical.
     MalformedTransaction {
-        /// Where it stands.
+        /// Index of the transaction in the block.
         index: usize,
-        /// The record.
+        /// Id of the record.
         id: AtomId,
-        /// What is wrong with it.
+        /// Description of the error.
         problem: &'static str,
     },
-    /// The sender of one of its transactions did not sign it.
+    /// The signature of a transaction is invalid.
     TransactionSignature {
-        /// Where it stands.
+        /// Index of the transaction in the block.
         index: usize,
-        /// Its id.
+        /// Id of the transaction.
         id: AtomId,
     },
-    /// One of its transactions cannot be part of it.
+    /// A transaction cannot be part of the block.
     Rejected {
-        /// Where it stands.
+        /// Index of the transaction in the block.
         index: usize,
-        /// Its id.
+        /// Id of the transaction.
         id: AtomId,
-        /// Why not.
+        /// Reason of the rejection.
         rejection: Box<Rejection>,
     },
-    /// Its transactions are not those that it was checked with.
+    /// The block's transactions are not those that it was verified with.
     Transactions {
-        /// The list that it states.
+        /// Transaction list in the block.
         stated: AtomId,
-        /// The list of those.
+        /// List of the given transactions.
         computed: AtomId,
     },
-    /// Its receipts are not what its transactions give.
+    /// The receipts are not those of the block's transactions.
     Receipts {
-        /// The list that it states.
+        /// Receipt list in the block.
         stated: AtomId,
-        /// The list that they give.
+        /// Expected receipt list.
         computed: AtomId,
     },
-    /// The accounts after it are not what its transactions leave, with the reward or without.
+    /// The accounts root does not match the result of the transactions, with or without the reward.
     Accounts {
-        /// The root that it states.
+        /// Accounts root in the block.
         stated: AtomId,
-        /// The root that they leave, without the reward.
+        /// Expected accounts root, without the reward.
         computed: AtomId,
     },
-    /// Its accounts are right but for what its validator credited itself with.
+    /// The accounts are correct except for the producer's reward.
     Reward {
-        /// What that was.
+        /// Reward that the producer credited to itself.
         claimed: Natural,
     },
-    /// One of its totals is wrong.
+    /// A total in the header is wrong.
     Total {
-        /// Which.
+        /// Name of the total.
         total: Total,
-        /// What it states.
+        /// Value in the block.
         stated: Natural,
-        /// What it should be.
+        /// Expected value.
         expected: Natural,
     },
-    /// It is a first block with something that a first block does not have.
+    /// The block is not a valid genesis.
     Genesis {
-        /// What.
+        /// Description of the error.
         problem: &'static str,
     },
 }
 
-/// One of the sums that a header carries.
+/// Sum in a block header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Total {
     /// [`Header::total_fees`](crate::chain::Header::total_fees).
@@ -244,24 +244,24 @@ impl fmt::Display for Invalid {
 
 impl core::error::Error for Invalid {}
 
-/// Why a block could not be accepted.
+/// Reason that a block could not be accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VerifyError<E> {
-    /// It is wrong, and will be.
+    /// The block is permanently invalid.
     Invalid(Invalid),
-    /// It is too far ahead of the clock. It may be right later.
+    /// The timestamp is too far ahead of the clock. The block may become valid later.
     Future {
-        /// The time that it states.
+        /// Timestamp of the block.
         stated: Natural,
-        /// The latest time that is accepted now.
+        /// Latest accepted timestamp.
         latest: Natural,
     },
-    /// What it is checked against could not be read, because an atom is missing or otherwise.
+    /// The state for the check could not be read, for example because an atom is missing.
     State(StateError<E>),
 }
 
 impl<E> VerifyError<E> {
-    /// The atom to fetch before the check is tried again, if that is what it waits for.
+    /// Returns the atom to fetch before a retry; `None` if no atom is missing.
     #[must_use]
     pub const fn missing(&self) -> Option<AtomId> {
         match self {
@@ -270,7 +270,7 @@ impl<E> VerifyError<E> {
         }
     }
 
-    /// What is wrong with the block for good, if something is.
+    /// Returns the permanent reason that the block is invalid; `None` for other errors.
     #[must_use]
     pub const fn invalid(&self) -> Option<&Invalid> {
         match self {

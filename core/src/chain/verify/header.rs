@@ -1,4 +1,4 @@
-//! The header of a block against its parent's.
+//! Verification of a block's header against its parent's.
 
 use super::error::{Invalid, Total, VerifyError};
 use crate::atom::AtomSource;
@@ -8,13 +8,14 @@ use crate::chain::pow::{difficulty, has_work};
 use crate::chain::{Account, Address, BURN, Block, TREASURY};
 use crate::integer::Natural;
 
-/// Checks everything in the header of `block` that does not depend on the state: that it belongs to
-/// this chain and follows `parent`, its time, difficulty, work and signature.
+/// Verifies everything in the header of `block` that does not depend on the state: chain id,
+/// parent, height, timestamp, difficulty, proof of work and signature.
 ///
-/// `latest` is the latest time that is accepted.
+/// `latest` is the latest accepted timestamp, in seconds since the Unix epoch.
 ///
 /// # Errors
-/// What is wrong. Whether it is too early is asked before anything that costs time.
+/// Returns [`VerifyError::Future`] if the timestamp is later than `latest`, which is checked before
+/// anything expensive, and [`VerifyError::Invalid`] if another check fails.
 pub fn verify_link<E>(
     block: &Block,
     parent: &Block,
@@ -68,8 +69,8 @@ fn check_place(block: &Block, parent: &Block, chain_id: &Natural) -> Result<(), 
     Ok(())
 }
 
-/// Check that a block was made in a slot of its validator, a bounded number of draws per call: a
-/// block of a time long after its parent takes as many as there were slots.
+/// Incremental check that a block was made in a slot of its producer, with a bounded number of
+/// draws per call: a block long after its parent takes one draw per slot in between.
 #[derive(Clone, Debug)]
 pub struct TurnCheck {
     draw: Draw,
@@ -78,11 +79,11 @@ pub struct TurnCheck {
 }
 
 impl TurnCheck {
-    /// Starts the check of `block`, for which [`verify_link`] found nothing wrong; `seeds` and
+    /// Creates the check of `block`, for which [`verify_link`] must have succeeded; `seeds` and
     /// `stakes` are those that `parent` left.
     ///
     /// # Errors
-    /// When no validator can be drawn, or `seeds` are not those of `parent`.
+    /// Fails if no block producer can be elected, or if `seeds` are not those of `parent`.
     pub fn new<E>(
         block: &Block,
         parent: &Block,
@@ -90,7 +91,7 @@ impl TurnCheck {
         stakes: &StakeTable,
     ) -> Result<Self, VerifyError<E>> {
         if seeds.block() != parent.id() || parent.height != seeds.height() {
-            // A mistake of the caller must not condemn the block.
+            // An error of the caller must not condemn the block.
             return Err(VerifyError::State(StateError::Malformed {
                 id: parent.id(),
                 problem: "the election seeds are those of another block",
@@ -105,7 +106,7 @@ impl TurnCheck {
         })
     }
 
-    /// Draws on, as [`Draw::advance`] does; the verdict once the slot is reached.
+    /// Continues the draws as [`Draw::advance`] does; returns the verdict once the slot is reached.
     pub fn run(&mut self, most: u64) -> Option<Result<(), Invalid>> {
         let (stated, scheduled) = (self.stated, self.draw.advance(self.slot, most)?);
         Some(if stated == scheduled {
@@ -116,10 +117,11 @@ impl TurnCheck {
     }
 }
 
-/// Checks that the block was made in a slot of its validator at once; see [`TurnCheck`].
+/// Checks in one call that the block was made in a slot of its producer; see [`TurnCheck`].
 ///
 /// # Errors
-/// When it was not, or as [`TurnCheck::new`].
+/// Returns [`Invalid::Validator`] if another producer was scheduled, otherwise as
+/// [`TurnCheck::new`].
 pub fn verify_turn<E>(
     block: &Block,
     parent: &Block,
@@ -127,7 +129,7 @@ pub fn verify_turn<E>(
     stakes: &StakeTable,
 ) -> Result<(), VerifyError<E>> {
     let mut check = TurnCheck::new(block, parent, seeds, stakes)?;
-    // Every call brings the slot nearer.
+    // Every call advances the draw towards the slot, so the loop ends.
     loop {
         if let Some(verdict) = check.run(u64::MAX) {
             return Ok(verdict?);
@@ -135,10 +137,10 @@ pub fn verify_turn<E>(
     }
 }
 
-/// Checks the whole header of `block`: [`verify_link`], then [`verify_turn`].
+/// Verifies the whole header of `block`: [`verify_link`], then [`verify_turn`].
 ///
 /// # Errors
-/// As they do.
+/// As these functions.
 pub fn verify_header<E>(
     block: &Block,
     parent: &Block,
@@ -151,13 +153,14 @@ pub fn verify_header<E>(
     verify_turn(block, parent, seeds, stakes)
 }
 
-/// Checks a first block: nobody's work, no transactions, and totals that are those of its accounts.
+/// Verifies a genesis block: chain id, height 0, no parent, no transactions, cumulative fees above
+/// 0, and totals that match its accounts. Signature and proof of work are not checked.
 ///
-/// Which accounts it gives what is its maker's choice. Whether it is the chain that one wants to
-/// follow, nothing in it can say.
+/// The initial balances are the creator's choice. Nothing in the block shows whether it starts the
+/// chain that the operator wants to follow.
 ///
 /// # Errors
-/// What is wrong, or missing.
+/// Fails if the block is invalid or an atom is missing.
 pub fn verify_genesis<S: AtomSource + ?Sized>(
     source: &S,
     block: &Block,
@@ -208,7 +211,7 @@ fn check_genesis(block: &Block, chain_id: &Natural) -> Result<(), Invalid> {
     Err(Invalid::Genesis { problem })
 }
 
-/// Whether a total is what it should be.
+/// Checks that a total has the expected value.
 pub(super) fn check_total(
     total: Total,
     stated: &Natural,

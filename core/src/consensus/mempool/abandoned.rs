@@ -1,11 +1,11 @@
-//! Walk along branches that were left, back to where they fork from the branch of the head.
+//! Walk along abandoned branches, back to where they fork from the branch of the head.
 //!
-//! The walk goes down both branches by height until they meet, whatever the depth, and names the
-//! transactions of each abandoned block, newest first. Whether one of them is applied on the other
-//! branch too is for the caller to find out, over the state of the head.
+//! The walk descends both branches by height until they meet, at any depth, and returns the
+//! transactions of each abandoned block, newest first. The caller checks against the state of the
+//! head if the other branch applied one of them too.
 //!
-//! Invariant: one call reads at most [`BLOCKS_PER_CALL`] headers or [`IDS_PER_CALL`] ids, and what
-//! cannot be read ends the walk of one block or of one branch, not of the others.
+//! Invariant: one call reads at most [`BLOCKS_PER_CALL`] headers or [`IDS_PER_CALL`] ids. Missing
+//! or malformed data end the walk of one block or of one branch, not of the others.
 
 use crate::atom::{AtomId, AtomKind, AtomSource};
 use crate::chain::{Block, MAX_BLOCK_TRANSACTIONS};
@@ -13,38 +13,38 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-/// Headers that are read in one call.
+/// Maximum number of headers read in one call.
 pub const BLOCKS_PER_CALL: usize = 16;
-/// Ids of transactions that are read, or named, in one call.
+/// Maximum number of transaction ids read in one call.
 pub const IDS_PER_CALL: usize = 1_024;
-/// Transactions that are named in one call.
+/// Maximum number of transactions returned by one call.
 pub const TRANSACTIONS_PER_CALL: usize = 32;
-/// Branches that wait to be walked. When there are more, the oldest is given up.
+/// Maximum number of branches queued for the walk. Beyond that, the oldest is given up.
 pub const MAX_BRANCHES: usize = 16;
-/// Fetches for one header that is not here.
+/// Maximum number of fetches for one missing header.
 pub const MAX_FETCHES: u8 = 3;
 
-/// What a walk has come to.
+/// Result of the walk along one branch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BranchReport {
-    /// The head that was left.
+    /// The abandoned head.
     pub head: AtomId,
-    /// The block where the branches meet; `None` if the walk did not get there.
+    /// The block where the branches meet; `None` if the walk did not reach it.
     pub fork: Option<AtomId>,
-    /// Height of the fork point, or of the lowest block that was walked.
+    /// Height of the fork point, or of the lowest block that was visited.
     pub fork_height: u64,
-    /// Blocks that were abandoned.
+    /// Number of abandoned blocks.
     pub blocks: u64,
-    /// Transactions in them that returned to the mempool.
+    /// Number of their transactions that returned to the mempool.
     pub returned: u64,
-    /// Transactions in them that could not return.
+    /// Number of their transactions that could not return.
     pub lost: u64,
 }
 
-/// One step of the walk.
+/// Result of one step of the walk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    /// Nothing is to be walked.
+    /// There is nothing to do, or a fetch has to end first.
     Idle,
     /// There is more to do.
     More,
@@ -54,51 +54,52 @@ pub(super) enum Step {
         block: AtomId,
         /// Its height.
         height: u64,
-        /// Their ids.
+        /// Ids of the transactions.
         ids: Vec<AtomId>,
     },
-    /// The list of an abandoned block's transactions cannot be read.
+    /// The transaction list of an abandoned block cannot be read.
     Unreadable {
         /// The block.
         block: AtomId,
     },
     /// This atom is needed first, unless fetching it fails.
     Missing(AtomId),
-    /// A branch is done.
+    /// The walk along a branch has ended.
     Done(BranchReport),
 }
 
-/// The ids of an abandoned block's transactions.
+/// Transaction ids of an abandoned block.
 #[derive(Debug)]
 struct List {
     block: AtomId,
     height: u64,
-    /// The next atom to read; zero once all are here.
+    /// Next atom to read; zero at the end.
     next: AtomId,
     ids: Vec<AtomId>,
 }
 
-/// A branch that was left.
+/// Abandoned branch.
 #[derive(Debug)]
 struct Branch {
-    /// The next block of it, and of the branch that replaced it.
+    /// Next block of the branch, and of the branch that replaced it.
     left: AtomId,
     kept: AtomId,
     list: Option<List>,
-    /// The header that is being fetched, and how often it was.
+    /// Header that is being fetched, and the number of fetches for it.
     missing: Option<AtomId>,
     fetches: u8,
     report: BranchReport,
 }
 
-/// Branches that were left and are not walked to the end. See the [module](self).
+/// Abandoned branches whose walk has not ended. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Abandoned {
     branches: VecDeque<Branch>,
 }
 
 impl Abandoned {
-    /// Adds a branch that was left for another. Returns the report of one that was given up for it.
+    /// Adds a branch that was abandoned for another. Returns the report of a branch that was given
+    /// up to make room.
     pub(super) fn add(&mut self, left: AtomId, kept: AtomId) -> Option<BranchReport> {
         let given_up = (self.branches.len() >= MAX_BRANCHES)
             .then(|| self.branches.pop_front())
@@ -121,13 +122,13 @@ impl Abandoned {
         given_up.map(|branch| branch.report)
     }
 
-    /// Returns whether [`Abandoned::step`] has something to do without a fetch.
+    /// Returns whether [`Abandoned::step`] has something to do before a fetch ends.
     pub(super) fn is_due(&self) -> bool {
         let first = self.branches.front();
         first.is_some_and(|branch| branch.missing.is_none())
     }
 
-    /// Counts a transaction of the branch at hand.
+    /// Counts a transaction of the current branch.
     pub(super) fn count(&mut self, has_returned: bool) {
         if let Some(branch) = self.branches.front_mut() {
             match has_returned {
@@ -137,7 +138,7 @@ impl Abandoned {
         }
     }
 
-    /// Ends a fetch that may have been for this walk.
+    /// Records the end of a fetch, which may have been for this walk.
     pub(super) fn fetched(&mut self, id: &AtomId) {
         if let Some(branch) = self.branches.front_mut()
             && branch.missing.as_ref() == Some(id)
@@ -146,7 +147,7 @@ impl Abandoned {
         }
     }
 
-    /// Does a bounded piece of the walk.
+    /// Does a bounded part of the walk.
     pub(super) fn step(&mut self, atoms: &dyn AtomSource<Error = Infallible>) -> Step {
         let Some(branch) = self.branches.front_mut() else {
             return Step::Idle;
@@ -176,7 +177,7 @@ impl Abandoned {
 }
 
 impl Branch {
-    /// Goes down both branches.
+    /// Descends both branches.
     fn descend(&mut self, atoms: &dyn AtomSource<Error = Infallible>) -> Step {
         for _ in 0..BLOCKS_PER_CALL {
             if self.left == self.kept {
@@ -207,7 +208,7 @@ impl Branch {
                 self.report.blocks += 1;
                 self.report.fork_height = left_height;
                 if left_height == 0 {
-                    // Two chains: nothing of them is shared.
+                    // The two chains have different genesis blocks and share nothing.
                     self.kept = self.left;
                     return Step::Done(self.report);
                 }
@@ -227,7 +228,7 @@ impl Branch {
 }
 
 impl List {
-    /// Reads on, then names the transactions from the last to the first; `None` at the end.
+    /// Reads on, then returns the transactions from the last to the first; `None` at the end.
     fn step(&mut self, atoms: &dyn AtomSource<Error = Infallible>) -> Option<Step> {
         for _ in 0..IDS_PER_CALL {
             if self.next.is_zero() {
@@ -261,7 +262,7 @@ impl List {
     }
 }
 
-/// Reads a block; `Err` holds the missing atom if that is the reason.
+/// Reads a block; `Err` holds the missing atom, if that is the reason.
 fn read(
     atoms: &dyn AtomSource<Error = Infallible>,
     id: AtomId,
@@ -288,7 +289,7 @@ mod tests {
         assert_eq!(abandoned.branches.len(), MAX_BRANCHES);
     }
 
-    /// A list of ids, stored; returns its first atom.
+    /// Stores a list of ids; returns its first atom.
     fn list(store: &mut MemoryStore, count: usize) -> AtomId {
         (0..count).fold(AtomId::ZERO, |next, number| {
             let mut id = [7; 32];
@@ -300,7 +301,8 @@ mod tests {
         })
     }
 
-    /// Walks to the end: the sizes of what is named at once, and whether all could be read.
+    /// Walks to the end; returns the number of transactions of each step, and whether all could be
+    /// read.
     fn walk(mut list: List, store: &MemoryStore) -> (Vec<usize>, bool) {
         let mut named = Vec::new();
         loop {

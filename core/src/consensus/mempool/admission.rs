@@ -1,10 +1,11 @@
-//! Admission: checks of a transaction before it may wait for a block, cheapest first.
+//! Admission: checks of a transaction before it enters the mempool, cheapest first.
 //!
-//! A transaction is checked over the state of the head. What that state cannot know, such as money
-//! that is still on its way, does not count: send the transaction again once it is there.
+//! A transaction is checked over the state of the head. State that does not exist yet, such as a
+//! payment that is not included, does not count: the sender has to send the transaction again once
+//! it exists.
 //!
-//! A transaction that can pay its fee and its storage but not its amount is admitted. The rules have
-//! it in a block, failed and paid for.
+//! A transaction that can pay its fee and its storage but not its amount is admitted. By the rules
+//! it is included, fails, and is paid for.
 
 use super::announcements::{Declined, Verdict};
 use super::pool::{Entry, NoPlace, Pool};
@@ -20,37 +21,37 @@ use crate::wire::engine::FetchError;
 use alloc::sync::Arc;
 use core::fmt;
 
-/// Stored bytes beyond those of the data that a pending transaction may have. What every transaction
-/// has takes 500; the rest is for its numbers.
+/// Maximum stored bytes of a pending transaction beyond those of its data. The part common to all
+/// transactions takes 500; the rest is for its numbers.
 pub const MAX_OVERHEAD_BYTES: usize = 2_048;
-/// Largest stored size of a pending transaction.
+/// Maximum stored size of a pending transaction, in bytes.
 pub const MAX_TRANSACTION_BYTES: usize =
     crate::chain::MAX_TRANSACTION_DATA_BYTES + MAX_OVERHEAD_BYTES;
 
-/// Reason why a transaction is not, or no longer, in the mempool.
+/// Reason a transaction is not, or no longer, in the mempool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Its announcement was not taken.
+    /// Its announcement was declined.
     Declined(Declined),
-    /// The mempool has no place for it.
+    /// The mempool has no room for it.
     NoPlace(NoPlace),
     /// It could not be fetched.
     NotFetched(FetchError),
-    /// It could not be fetched in time, or in as many parts as it may have.
+    /// It could not be fetched in time, or within its maximum number of fetches.
     TooSlow,
     /// The atoms under its id are not a transaction.
     Malformed(&'static str),
     /// Its numbers are too long for the mempool.
     TooLarge {
-        /// Its stored bytes.
+        /// Its stored size, in bytes.
         bytes: u64,
     },
     /// Its signature is invalid.
     Signature(SignatureError),
     /// The rules exclude it from the next block.
     Rejected(Rejection),
-    /// The list that it names is longer than a block may walk.
+    /// The list that it names exceeds the number of list atoms a block may read.
     ListTooLong(AtomId),
     /// There is no chain yet to check it against.
     NoHead,
@@ -58,9 +59,10 @@ pub enum Refusal {
     State(&'static str),
     /// It needs an atom that no peer has.
     MissingAtom(AtomId),
-    /// Reference nodes could not verify a block with it, and this validator's blocks are for them too.
+    /// Reference nodes could not verify a block with it, and this validator produces blocks for
+    /// them too.
     ReferenceFollowers(&'static str),
-    /// It waited for data and gave way to transactions that do not.
+    /// It waited for data and was displaced by a ready transaction.
     Displaced,
     /// It was not included in time.
     Expired,
@@ -109,11 +111,11 @@ impl From<NoPlace> for Refusal {
 }
 
 impl Refusal {
-    /// Returns what it says of the peer that announced the transaction.
+    /// Returns the verdict on the peers that announced the transaction.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
         match self {
-            // Whatever becomes of the chain, the bytes behind the id stay.
+            // These depend only on the bytes behind the id, in any state of the chain.
             Self::Malformed(_)
             | Self::TooLarge { .. }
             | Self::Signature(_)
@@ -121,8 +123,8 @@ impl Refusal {
             | Self::Rejected(Rejection::ChainId { .. } | Rejection::SystemSender) => {
                 Verdict::BadForGood
             }
-            // Several peers announce the same transaction, a recent block may hold what they
-            // announce, and a full mempool is no fault of theirs.
+            // Several peers announce the same transaction, it may be in a recent block, and a full
+            // mempool is not the fault of a peer.
             Self::NoPlace(NoPlace::Held | NoPlace::Included | NoPlace::Full { .. })
             | Self::NoHead
             | Self::State(_) => Verdict::Good,
@@ -131,12 +133,12 @@ impl Refusal {
     }
 }
 
-/// Result of a check that did not end well.
+/// Unsuccessful result of a check.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unfit {
     /// This atom is needed first.
     Missing(AtomId),
-    /// It is refused.
+    /// The transaction is refused.
     Refused(Refusal),
 }
 
@@ -146,24 +148,24 @@ impl From<Refusal> for Unfit {
     }
 }
 
-/// A transaction in the mempool.
+/// Transaction in the mempool.
 pub type Pending = Arc<Transaction>;
 
-/// An admitted transaction.
+/// Admitted transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admitted {
-    /// Its entry for the pool.
+    /// Entry for the pool.
     pub entry: Entry<Pending>,
-    /// Its sender's balance.
+    /// Balance of its sender.
     pub balance: Natural,
-    /// The list whose length has to be known before it can be applied.
+    /// List whose length must be known before the transaction can be applied.
     pub list: Option<AtomId>,
 }
 
 /// Reads the transaction with this id.
 ///
 /// # Errors
-/// When an atom is missing, or it is not a transaction.
+/// Returns [`Unfit`] if an atom is missing, or the atoms are not a transaction.
 pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, Unfit> {
     let read = Transaction::read(source, id);
     read.map(Arc::new).map_err(|error| match error {
@@ -172,11 +174,11 @@ pub fn read<S: AtomSource + ?Sized>(source: &S, id: AtomId) -> Result<Pending, U
     })
 }
 
-/// Checks a transaction over the state after `head`. What reference nodes cannot verify is refused
-/// where they are to follow.
+/// Checks a transaction over the state after `head`. With `reference_followers`, refuses
+/// transactions that reference nodes cannot verify.
 ///
 /// # Errors
-/// When an atom of the state is missing, or the transaction is refused.
+/// Returns [`Unfit`] if an atom of the state is missing, or the transaction is refused.
 pub fn examine<S: AtomSource + ?Sized>(
     source: &S,
     head: &Block,
@@ -184,7 +186,7 @@ pub fn examine<S: AtomSource + ?Sized>(
     pool: &Pool<Pending>,
     reference_followers: bool,
 ) -> Result<Admitted, Unfit> {
-    // Nothing is applied, so that no stakes are looked at.
+    // Nothing is applied, so the stakes are not read.
     let position = Position::after(head, &StakeTable::default());
     if transaction.chain_id != position.chain_id {
         let (transaction, chain) = (transaction.chain_id.clone(), position.chain_id);
@@ -196,7 +198,7 @@ pub fn examine<S: AtomSource + ?Sized>(
     let bytes = bytes.ok_or(Refusal::TooLarge { bytes: stored })?;
     let sender = *transaction.sender();
     let list = named_list(&transaction);
-    // Without a place, with a list of unknown length or without, it is not worth checking.
+    // Skip the expensive checks if there is no room, as a ready or as a waiting transaction.
     let room = |is_waiting| pool.check_room(sender.as_bytes(), bytes, is_waiting);
     if let Err(no_place) = room(false)
         && (list.is_none() || room(true).is_err())
@@ -231,11 +233,11 @@ pub fn examine<S: AtomSource + ?Sized>(
     })
 }
 
-/// Checks a transaction that is in the pool again, over the state after another head: whether it was
-/// applied meanwhile, and whether it can still be paid for.
+/// Checks a transaction of the pool again, over the state after another head: it may have been
+/// applied meanwhile, or its sender may no longer be able to pay for it.
 ///
 /// # Errors
-/// When an atom of the state is missing, or the transaction is refused.
+/// Returns [`Unfit`] if an atom of the state is missing, or the transaction is refused.
 pub fn recheck<S: AtomSource + ?Sized>(
     source: &S,
     head: &Block,
@@ -257,20 +259,20 @@ pub fn recheck<S: AtomSource + ?Sized>(
     Ok(())
 }
 
-/// Returns the list that a transaction opens a storage contract on: applying it takes the list's
-/// length in atoms and bytes.
+/// Returns the list that a transaction opens a storage contract on, if it does: applying it needs
+/// the list's length in atoms and bytes.
 #[must_use]
 pub fn named_list(transaction: &Transaction) -> Option<AtomId> {
     let (operation, list) = transaction.data.split_first()?;
-    // With an amount it fails before the list is walked.
+    // With an amount it fails before the list is read.
     let is_opening = transaction.recipient == BURN
         && *operation == contract::OPEN
         && transaction.amount.is_zero();
     AtomId::from_slice(list).filter(|_| is_opening)
 }
 
-/// Returns what of a transaction a reference node cannot do: it could not verify the block, and would
-/// take the whole chain from there on for invalid.
+/// Returns the operation of a transaction that a reference node does not support. It could not
+/// verify the block, and would reject the whole chain from there on as invalid.
 fn beyond_the_reference(transaction: &Transaction, sender: &Account) -> Option<&'static str> {
     let recipient = transaction.recipient;
     let operation = *transaction.data.first()?;
@@ -278,10 +280,10 @@ fn beyond_the_reference(transaction: &Transaction, sender: &Account) -> Option<&
         && operation == channel::UPDATE
         && sender.channels.is_zero()
     {
-        // It cannot put into an empty trie.
+        // The reference node cannot insert into an empty trie.
         Some("cannot open the first channel of an account")
     } else if recipient == BURN && operation == contract::PAY {
-        // Its verifier has no height to count from.
+        // The reference verifier does not have the height to count from.
         Some("cannot verify a payment for storage")
     } else {
         None

@@ -1,12 +1,11 @@
-//! Announcements to validators: of this node's own transactions, again and again until they are
-//! included, and of the whole mempool to validators that connect.
+//! Announcements to validators: of this node's own transactions, repeated until they are included,
+//! and of the whole mempool to validators that connect.
 //!
-//! A datagram can be lost, and a validator that joins later has not received it. So a transaction of a
-//! local user is announced again every [`REPEAT_BLOCKS`] blocks, or after [`REPEAT_TIME`] where the
-//! chain stands still.
+//! A datagram can be lost, and a validator that joins later has not received it. So a transaction
+//! of a local user is announced again every [`REPEAT_BLOCKS`] blocks, or after [`REPEAT_TIME`] if
+//! the chain stands still.
 //!
-//! Invariant: at most [`PER_TURN`] announcements are made in [`TURN_TIME`], and what is remembered is
-//! bounded.
+//! Invariant: at most [`PER_TURN`] announcements are made in [`TURN_TIME`], and memory is bounded.
 
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
@@ -14,37 +13,37 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Blocks after which an own transaction is announced again.
+/// Number of blocks after which an own transaction is announced again.
 pub(super) const REPEAT_BLOCKS: u64 = 4;
-/// Time after which an own transaction is announced again if no block comes.
+/// Time after which an own transaction is announced again if no blocks arrive.
 pub(super) const REPEAT_TIME: Duration = Duration::from_secs(30);
-/// Announcements in one turn.
+/// Maximum number of announcements in one turn.
 pub(super) const PER_TURN: usize = 32;
-/// Time between two turns.
+/// Interval between two turns.
 pub(super) const TURN_TIME: Duration = Duration::from_millis(250);
-/// Transactions that are offered to a validator that connects.
+/// Maximum number of transactions offered to a validator that connects.
 pub(super) const MAX_OFFERED: usize = 4_096;
-/// Validators that are remembered as having been offered the mempool. When full, the one that was
+/// Maximum number of validators remembered as having been offered the mempool. If full, the one
 /// seen first is forgotten.
 pub(super) const MAX_VALIDATORS: usize = 1_024;
-/// Validators that are offered the mempool at one time.
+/// Maximum number of validators to which the mempool is being offered at one time.
 pub(super) const MAX_OFFERS: usize = 16;
 
-/// An own transaction.
+/// Own transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Own {
-    /// Validators that the last announcement went to; `None` before there was one.
+    /// Number of validators that the last announcement went to; `None` before the first.
     validators: Option<usize>,
     /// Height of the head at the last announcement.
     height: u64,
-    /// When it is announced again at the latest.
+    /// Time at which it is announced again at the latest.
     due: Duration,
 }
 
-/// An announcement to make.
+/// Announcement to make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Announcement {
-    /// An own transaction, to every validator.
+    /// An own transaction, to all validators.
     Own(AtomId),
     /// A transaction of the mempool, to a validator that has connected.
     Offer(AtomId, PublicKey),
@@ -60,13 +59,13 @@ pub(super) struct Broadcast {
     validators_order: VecDeque<PublicKey>,
     offers: VecDeque<(PublicKey, Vec<AtomId>)>,
     next_turn: Duration,
-    /// When own transactions are looked at next.
+    /// Time of the next check of the own transactions; `None` if there are none.
     next_own: Option<Duration>,
     height: u64,
 }
 
 impl Broadcast {
-    /// Adds an own transaction, which is announced at once.
+    /// Adds an own transaction, to be announced at once.
     pub(super) fn add(&mut self, now: Duration, id: AtomId) {
         let own = Own {
             validators: None,
@@ -89,15 +88,15 @@ impl Broadcast {
         }
     }
 
-    /// Notes how many validators an announcement went to.
+    /// Records the number of validators that an announcement went to.
     pub(super) fn announced(&mut self, id: &AtomId, validators: usize) {
         if let Some(own) = self.own.get_mut(id) {
             own.validators = Some(validators);
         }
     }
 
-    /// Notes that a validator was told of a transaction. Returns whether it is the first one of an own
-    /// transaction.
+    /// Records that a transaction was announced to a validator. Returns whether it is an own
+    /// transaction and this is the first validator it reached.
     pub(super) fn offered(&mut self, id: &AtomId) -> bool {
         let own = self.own.get_mut(id);
         let own = own.filter(|own| own.validators.is_none_or(|count| count == 0));
@@ -107,18 +106,18 @@ impl Broadcast {
         })
     }
 
-    /// Returns how many validators the last announcement of an own transaction went to.
+    /// Returns the number of validators that the last announcement of an own transaction went to.
     pub(super) fn validators(&self, id: &AtomId) -> Option<usize> {
         self.own.get(id)?.validators
     }
 
-    /// Notes the height of the head.
+    /// Records the height of the head.
     pub(super) fn set_height(&mut self, height: u64) {
         self.height = height;
         self.next_own = (!self.own.is_empty()).then_some(Duration::ZERO);
     }
 
-    /// Notes a validator among the peers. Returns whether it is to be offered the mempool.
+    /// Records a validator among the peers. Returns whether the mempool must be offered to it.
     pub(super) fn meet(&mut self, peer: PublicKey) -> bool {
         if self.validators.contains_key(&peer) || self.offers.len() >= MAX_OFFERS {
             return false;
@@ -133,7 +132,7 @@ impl Broadcast {
         true
     }
 
-    /// Offers these transactions to a validator, the first first.
+    /// Offers these transactions to a validator, in this order.
     pub(super) fn offer(&mut self, peer: PublicKey, mut ids: Vec<AtomId>) {
         ids.truncate(MAX_OFFERED);
         ids.reverse();
@@ -142,7 +141,7 @@ impl Broadcast {
         }
     }
 
-    /// Forgets a peer, which is offered the mempool again when it comes back.
+    /// Forgets a peer; it is offered the mempool again if it returns.
     pub(super) fn forget(&mut self, peer: &PublicKey) {
         if self.validators.remove(peer).is_some() {
             self.validators_order.retain(|other| other != peer);
@@ -174,7 +173,7 @@ impl Broadcast {
         due
     }
 
-    /// Returns when [`Broadcast::due`] gives something next.
+    /// Returns when [`Broadcast::due`] has announcements next.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let offers = (!self.offers.is_empty()).then_some(Duration::ZERO);
         let first = self.next_own.into_iter().chain(offers).min()?;
@@ -201,7 +200,7 @@ impl Broadcast {
                 due.push(Announcement::Own(id));
                 self.order.push_back(id);
             } else {
-                // In the next turn.
+                // Left for the next turn.
                 next = Some(now);
                 self.order.push_front(id);
                 break;
@@ -213,7 +212,7 @@ impl Broadcast {
 
 impl Own {
     fn is_due(&self, now: Duration, height: u64) -> bool {
-        // The head can go back, too.
+        // The height can also decrease, in a reorganization.
         self.due <= now || height.abs_diff(self.height) >= REPEAT_BLOCKS
     }
 }
@@ -248,7 +247,7 @@ mod tests {
         broadcast.set_height(10 + REPEAT_BLOCKS);
         assert_eq!(broadcast.deadline(), Some(NOW + TURN_TIME));
         assert_eq!(broadcast.due(later), [Announcement::Own(id(1))]);
-        // No block comes any more.
+        // No further blocks arrive.
         let later = later + REPEAT_TIME;
         assert_eq!(broadcast.due(later), [Announcement::Own(id(1))]);
         broadcast.remove(&id(1));
@@ -281,7 +280,7 @@ mod tests {
         let offers = [1, 3].map(|number| Announcement::Offer(id(number), peer(number)));
         assert_eq!(broadcast.due(NOW), offers);
         assert!(!broadcast.meet(peer(1)) && !broadcast.meet(peer(3)));
-        // One that is not known is none to forget.
+        // Forgetting an unknown one has no effect.
         broadcast.forget(&peer(9));
         assert_eq!(broadcast.validators_order.len(), 2);
     }

@@ -1,4 +1,4 @@
-//! Transactions that leave the mempool with a block, and come back when its branch is left.
+//! Transactions that leave the mempool with a block, and return when its branch is abandoned.
 
 use super::abandoned::{BranchReport, Step};
 use super::admission::{self, Pending, Refusal, Unfit};
@@ -10,18 +10,19 @@ use crate::chain::{MAX_BLOCK_TRANSACTIONS, Rejection, Transaction};
 use crate::wire::engine::ListLimit;
 use alloc::vec::Vec;
 
-/// Pending transactions that are checked again in one call.
+/// Maximum number of pending transactions that are checked again in one call.
 const RECHECKS: usize = 32;
-/// Own transactions of recent blocks that are remembered to be own, for when they come back.
+/// Maximum number of own transactions of recent blocks that are remembered as own, in case they
+/// return.
 const MAX_OWN_INCLUDED: usize = 4_096;
-/// Head or body of a block.
+/// Limit of a block's head or body.
 const RECORD: ListLimit = ListLimit {
     atoms: 15,
     bytes: 64 << 10,
 };
 
 impl Mempool {
-    /// Notes that transactions are in a block.
+    /// Records that transactions are in a block.
     pub fn include(&mut self, ids: &[AtomId], block: AtomId, height: u64) {
         for id in ids {
             let held = self.pool.get(id);
@@ -49,7 +50,8 @@ impl Mempool {
         self.changed();
     }
 
-    /// Acts on what became of transactions that a block was to be made of.
+    /// Removes rejected transactions from the mempool after block assembly, and makes those that
+    /// lack data wait for it.
     pub fn settle_assembly(
         &mut self,
         context: &mut Context,
@@ -74,7 +76,7 @@ impl Mempool {
             return;
         };
         self.left(&held);
-        // In a block that was made meanwhile: what everybody wants.
+        // A replayed transaction was included in a block made meanwhile, as intended.
         if refusal.is_replay() {
             if held.is_own {
                 self.remember_own(*id);
@@ -84,7 +86,7 @@ impl Mempool {
         }
     }
 
-    /// Remembers that a transaction of a local user is in a block.
+    /// Remembers that an included transaction was sent by a local user.
     pub(super) fn remember_own(&mut self, id: AtomId) {
         self.own_included.push_back(id);
         if self.own_included.len() > MAX_OWN_INCLUDED {
@@ -92,7 +94,7 @@ impl Mempool {
         }
     }
 
-    /// Takes notice of another head.
+    /// Follows a change of the head.
     pub(super) fn follow_head(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let head = context.head();
         if head.map(Head::id) == self.head.as_ref().map(Head::id) {
@@ -108,7 +110,7 @@ impl Mempool {
             .is_none_or(|previous| previous.id() == head.block().previous);
         let is_read = self.read_included(environment, &head);
         if !is_next || !is_read {
-            // Anything may have been applied in the blocks between.
+            // The blocks in between may have applied any transaction.
             self.recheck = Some(AtomId::ZERO);
         }
         if let Some(previous) = previous.filter(|_| !is_next)
@@ -118,7 +120,7 @@ impl Mempool {
         }
     }
 
-    /// Takes the transactions of a block out. Returns whether they could be read.
+    /// Marks the transactions of a block as included. Returns whether they could be read.
     fn read_included(&mut self, environment: &Environment<'_>, head: &Head) -> bool {
         if self.pool.pending().next().is_none() && self.pool.included_count().transactions == 0 {
             return true;
@@ -135,7 +137,7 @@ impl Mempool {
         true
     }
 
-    /// Walks on along branches that were left.
+    /// Continues the walk along abandoned branches.
     pub(super) fn walk_abandoned(&mut self, environment: &Environment<'_>, context: &mut Context) {
         if self.head.is_none() {
             return;
@@ -152,7 +154,7 @@ impl Mempool {
                 }
             }
             Step::Unreadable { block } => {
-                // What is remembered of it comes back at least.
+                // Return at least the transactions that are still remembered.
                 let ids = self.pool.included_in(&block);
                 for (id, height) in ids {
                     self.give_back(environment, context, id, (block, height));
@@ -163,7 +165,7 @@ impl Mempool {
     }
 
     fn end_walk(&mut self, context: &mut Context, report: BranchReport) {
-        // A head that goes on in one call by many blocks abandons none.
+        // A head that only advances, by several blocks in one call, abandons none.
         if report.blocks > 0 {
             context.report(Event::TransactionsReturned(report));
             self.left_branch = Some(report);
@@ -171,7 +173,8 @@ impl Mempool {
         }
     }
 
-    /// Returns a transaction of an abandoned block to the mempool, unless the other branch has it.
+    /// Returns a transaction of an abandoned block to the mempool, unless the other branch contains
+    /// it.
     fn give_back(
         &mut self,
         environment: &Environment<'_>,
@@ -200,7 +203,7 @@ impl Mempool {
         let transaction = match transaction {
             Ok(transaction) => transaction,
             Err(Unfit::Missing(_)) => {
-                // It is fetched, and checked as any other.
+                // It is fetched and checked like any other.
                 let source = None;
                 if self.announcements.announce(self.now, id, source).is_err() {
                     self.abandoned.count(false);
@@ -212,7 +215,8 @@ impl Mempool {
         if let Some(at) = at {
             self.own_included.remove(at);
         }
-        // Whether there is room for it matters only if it is not in the other branch.
+        // Check this first: room in the mempool matters only if the other branch does not contain
+        // it.
         if self.is_applied(environment, &transaction) {
             if is_own {
                 self.remember_own(id);
@@ -240,7 +244,7 @@ impl Mempool {
         }
     }
 
-    /// Returns whether the branch of the head has a transaction.
+    /// Returns whether the branch of the head contains a transaction.
     fn is_applied(&self, environment: &Environment<'_>, transaction: &Transaction) -> bool {
         let Some(head) = &self.head else {
             return false;
@@ -263,7 +267,7 @@ impl Mempool {
         }
     }
 
-    /// Checks a pending transaction again, and removes it if it was applied or cannot be any more.
+    /// Checks a pending transaction again, and removes it if it was applied or can no longer be.
     pub(super) fn recheck_one(
         &mut self,
         environment: &Environment<'_>,
@@ -284,7 +288,7 @@ impl Mempool {
 }
 
 impl Refusal {
-    /// Returns whether the transaction is in the chain already.
+    /// Returns whether the transaction is already in the chain.
     #[must_use]
     pub const fn is_replay(&self) -> bool {
         matches!(self, Self::Rejected(Rejection::Replayed))

@@ -1,4 +1,4 @@
-//! Transactions on their way into the mempool.
+//! Intake of transactions into the mempool.
 
 use super::admission::{self, Admitted, MAX_TRANSACTION_BYTES, Pending, Refusal, Unfit};
 use super::announcements::{Source, Verdict, Want};
@@ -12,28 +12,29 @@ use crate::crypto::PublicKey;
 use crate::wire::engine::{FetchError, ListLimit};
 use core::time::Duration;
 
-/// Transactions that are looked at in one call.
+/// Maximum number of transactions checked in one call.
 const LOOKS: usize = 16;
-/// The lists of a transaction: its head has four atoms, its body six; a node of a trie has five.
+/// Limit of the lists of a transaction: its head has four atoms, its body six; a trie node has
+/// five.
 const RECORD: ListLimit = ListLimit {
     atoms: 6,
     bytes: MAX_TRANSACTION_BYTES,
 };
 
-/// A transaction that is to be held.
+/// Transaction to be held.
 struct Candidate {
     transaction: Pending,
     expires: Duration,
     is_own: bool,
     is_returned: bool,
-    /// The peer to ask first for what it needs.
+    /// Peer to ask first for data that the transaction needs.
     from: Option<PublicKey>,
-    /// Whether the file of the mempool has it.
+    /// `true` if the mempool file contains it.
     is_saved: bool,
 }
 
 impl Mempool {
-    /// Takes an announcement; `source` is `None` for a local user.
+    /// Handles an announcement; `source` is `None` for a local user.
     pub(super) fn announced(&mut self, context: &mut Context, id: AtomId, source: Source) {
         let refusal = match self.pool.known(&id) {
             Some(known) => Some(Refusal::NoPlace(known)),
@@ -43,23 +44,23 @@ impl Mempool {
             }
         };
         if source.is_some() {
-            // Peers repeat themselves.
+            // Peers announce repeatedly; nothing is reported.
             return;
         }
         self.outcomes.set_own(id);
         if self.announcements.is_open(&id) {
-            // It is stored here now, whatever the fetch brings.
+            // A local user has stored it here by now, whatever the fetch returns.
             self.arrived.push_back(id);
         }
         match refusal {
-            // Sent again, or known already: it is announced as an own one from now on.
+            // Sent again, or already held: it is announced as an own transaction from now on.
             Some(Refusal::NoPlace(NoPlace::Held)) => self.adopt(id),
             Some(Refusal::Declined(super::announcements::Declined::UnderWay)) | None => {}
             Some(refusal) => self.refuse(context, id, refusal),
         }
     }
 
-    /// Makes a held transaction one of this node's own.
+    /// Makes a held transaction an own transaction of this node.
     fn adopt(&mut self, id: AtomId) {
         let arrived = self.wall_time();
         if let Some(held) = self.pool.set_own(&id) {
@@ -80,7 +81,7 @@ impl Mempool {
         let is_silent = outcome == Err(FetchError::Timeout);
         for waiter in self.announcements.fetched(id, is_silent) {
             match outcome {
-                // The peer that has it may be busy: it is asked again while there is time.
+                // After a timeout the peer may just be busy: it is asked again while there is time.
                 Ok(()) | Err(FetchError::Timeout) => self.arrived.push_back(waiter),
                 Err(FetchError::TooLarge) => {
                     let problem = "it has more atoms, or more bytes, than a transaction";
@@ -91,7 +92,7 @@ impl Mempool {
         }
     }
 
-    /// Looks at a few transactions.
+    /// Checks a few transactions.
     pub(super) fn take_transactions(
         &mut self,
         environment: &Environment<'_>,
@@ -134,8 +135,8 @@ impl Mempool {
             Err(Unfit::Refused(refusal)) => self.settle(context, id, refusal),
             Err(Unfit::Missing(missing)) => match self.announcements.want(id, missing) {
                 Want::Start(from) => {
-                    // A peer that announces a transaction has it, even if no other peer knows where
-                    // it is.
+                    // A peer that announces a transaction has it, even if a provider lookup does
+                    // not find it.
                     let (id, limit) = (missing, RECORD);
                     context.ask(Effect::FetchSmall { id, limit, from });
                 }
@@ -217,14 +218,14 @@ impl Mempool {
 
     fn settle(&mut self, context: &mut Context, id: AtomId, refusal: Refusal) {
         self.announcements.settle(self.now, &id, refusal.verdict());
-        // Several peers announce the same transaction.
+        // Several peers announce the same transaction; that is not a refusal.
         let is_known = matches!(refusal, Refusal::NoPlace(NoPlace::Held | NoPlace::Included));
         if !is_known {
             self.refuse(context, id, refusal);
         }
     }
 
-    /// Acts on what became of the data that transactions wait for.
+    /// Handles the resolved needs of waiting transactions.
     pub(super) fn take_resolved(&mut self, context: &mut Context) {
         for resolved in self.needs.take_resolved() {
             match resolved {
@@ -259,7 +260,7 @@ impl Mempool {
         }
     }
 
-    /// Lets a transaction that could not be applied wait for what it lacks.
+    /// Makes a transaction that could not be applied wait for the missing data.
     pub(super) fn lacks(&mut self, context: &mut Context, id: AtomId, data: Data) {
         let Some(held) = self.pool.get(&id) else {
             return;
@@ -275,7 +276,7 @@ impl Mempool {
         self.changed();
     }
 
-    /// Takes a transaction that an earlier run had saved.
+    /// Restores a transaction that an earlier run saved.
     pub(super) fn restore_one(
         &mut self,
         environment: &Environment<'_>,
@@ -313,7 +314,7 @@ impl Mempool {
         context.ask(Effect::Keep(atoms));
         match self.admit(environment, context, candidate) {
             Ok(()) => {}
-            // What is missing of the state is fetched as for any other.
+            // Missing state is fetched as for any other transaction.
             Err(Unfit::Missing(_)) => {
                 let taken = self.announcements.announce(self.now, id, None);
                 if let Err(declined) = taken {

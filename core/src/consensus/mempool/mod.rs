@@ -1,24 +1,24 @@
-//! Mempool: transactions on their way into a block.
+//! Mempool: transactions waiting for inclusion in a block.
 //!
-//! Every node that follows a chain has one. A validator's holds what peers announce and what local
-//! users send; that of another node holds what its own users sent, so that it can be announced until
-//! it is included.
+//! Every node that follows a chain has one. The mempool of a validator holds transactions that
+//! peers announce and local users send; that of another node holds those of its own users, so that
+//! they can be announced until they are included.
 //!
 //! | module | contents |
 //! | --- | --- |
 //! | [`announcements`] | announced transactions until they are fetched |
-//! | [`admission`] | checks of a transaction before it may wait for a block |
+//! | [`admission`] | checks of a transaction before it enters the mempool |
 //! | [`pool`] | held transactions, ready or waiting, within bounds |
 //! | [`waiting`] | data that waiting transactions need |
-//! | [`verdicts`] | memory of measured lists |
-//! | [`abandoned`] | walk along branches that were left |
+//! | [`verdicts`] | cache of measured lists |
+//! | [`abandoned`] | walk along abandoned branches |
 //! | [`saved`] | byte format in which a mempool survives a restart |
-//! | [`status`], [`outcomes`] | what users are told |
+//! | [`status`], [`outcomes`] | status of the mempool and of transactions, for users |
 //!
 //! Invariants:
-//! - Nothing that a peer sends makes it hold more than the bounds of these modules.
+//! - Peers cannot make it hold more than the bounds of these modules.
 //! - A transaction of a local user leaves it only included, refused or expired, and
-//!   [`Mempool::status`] says which, restarts and reorganizations of any depth included.
+//!   [`Mempool::status`] says which, across restarts and reorganizations of any depth.
 //! - One call does a bounded amount of work.
 
 pub mod abandoned;
@@ -61,17 +61,17 @@ use saved::{Saved, Saving};
 use verdicts::Verdicts;
 use waiting::Needs;
 
-/// Saved transactions that are read in one call.
+/// Maximum number of saved transactions restored in one call.
 const RESTORED_PER_CALL: usize = 16;
 
 /// Configuration of a mempool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MempoolConfig {
-    /// Bounds of what is held.
+    /// Limits of the held transactions.
     pub limits: PoolLimits,
-    /// Whether blocks keep to what reference nodes can follow.
+    /// `true` if blocks are restricted to what reference nodes can verify.
     pub reference_followers: bool,
-    /// Whether it is a validator's, which takes what peers announce.
+    /// `true` for the mempool of a validator, which accepts announcements of peers.
     pub is_validator: bool,
 }
 
@@ -88,9 +88,9 @@ pub struct Mempool {
     broadcast: Broadcast,
     abandoned: Abandoned,
     left_branch: Option<BranchReport>,
-    /// Transactions of local users that were in the last blocks, by when they are forgotten.
+    /// Transactions of local users in recent blocks, oldest first.
     own_included: VecDeque<AtomId>,
-    /// Where checking all pending transactions again has come to.
+    /// Last id of the running recheck of all pending transactions.
     recheck: Option<AtomId>,
     restored: VecDeque<Saved>,
     saving: Saving,
@@ -137,11 +137,11 @@ impl Mempool {
         }
     }
 
-    /// Adds the transactions that an earlier run had saved with [`Effect::SaveMempool`]. Each is checked
-    /// again once there is a head.
+    /// Adds the transactions that an earlier run saved with [`Effect::SaveMempool`], and returns
+    /// their number. Each is checked again once there is a head.
     ///
     /// # Errors
-    /// When the bytes are damaged; what is intact is restored all the same.
+    /// Returns [`Damage`] if the bytes are damaged; intact transactions are restored nevertheless.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<usize, Damage> {
         let (saved, damage) = saved::read(bytes);
         let count = saved.len();
@@ -164,7 +164,7 @@ impl Mempool {
         bytes
     }
 
-    /// Asks the host to save what is not saved yet. To be called before the end.
+    /// Asks the host to save all unsaved transactions. Must be called before shutdown.
     pub fn flush(&mut self, context: &mut Context) {
         let save = match self.saving.is_damaged() {
             true => {
@@ -182,19 +182,19 @@ impl Mempool {
         &self.pool
     }
 
-    /// Returns the transaction that left without a block last, and why.
+    /// Returns the last transaction that left without a block, and its outcome.
     #[cfg(test)]
     pub(crate) fn latest_outcome(&self) -> Option<(AtomId, Outcome)> {
         self.outcomes.latest()
     }
 
-    /// Returns what is known of lists.
+    /// Returns the known lengths of lists.
     #[must_use]
     pub const fn verdicts(&self) -> &Verdicts {
         &self.verdicts
     }
 
-    /// Returns where a transaction stands; `None` if it is not known here.
+    /// Returns the standing of a transaction; `None` if it is not known here.
     #[must_use]
     pub fn standing(&self, id: &AtomId) -> Option<Standing> {
         let fetching = self
@@ -204,7 +204,7 @@ impl Mempool {
         self.status().standing(id).or(fetching)
     }
 
-    /// Returns the status. It is made anew only when something has changed.
+    /// Returns the status, which is rebuilt only after a change.
     pub fn status(&self) -> Arc<MempoolStatus> {
         if let Some(status) = &*self.status.borrow() {
             return Arc::clone(status);
@@ -229,12 +229,12 @@ impl Mempool {
         status
     }
 
-    /// Notes that the status has changed.
+    /// Marks the status as changed.
     fn changed(&mut self) {
         *self.status.get_mut() = None;
     }
 
-    /// Remembers what became of a transaction, and reports it.
+    /// Records the refusal of a transaction, and reports it.
     fn refuse(&mut self, context: &mut Context, id: AtomId, refusal: Refusal) {
         context.report(Event::TransactionRefused {
             id,
@@ -264,8 +264,8 @@ impl Mempool {
         self.wall_time().saturating_sub(age)
     }
 
-    /// Returns the wall time that saved transactions are dated by: not before the head, since a clock
-    /// that was never set would else make them expire at the next start.
+    /// Returns the wall time with which saved transactions are dated. It is not before the head's
+    /// timestamp: with a clock that was never set, they would otherwise expire at the next start.
     fn wall_time(&self) -> Duration {
         let head = self.head.as_ref();
         let verified = head.filter(|head| head.state() != HeadState::Trusted);
@@ -273,7 +273,7 @@ impl Mempool {
         self.unix.max(Duration::from_secs(timestamp))
     }
 
-    /// Removes what has expired.
+    /// Removes expired transactions.
     fn expire(&mut self, context: &mut Context) {
         for held in self.pool.expire(self.now) {
             let id = held.entry.id;
@@ -286,7 +286,7 @@ impl Mempool {
         }
     }
 
-    /// Announces what is due.
+    /// Makes the announcements that are due.
     fn announce(&mut self, environment: &Environment<'_>, context: &mut Context) {
         if self.head.is_none() {
             return;
@@ -321,7 +321,7 @@ impl Mempool {
             return;
         };
         let pending = &held.entry.transaction;
-        // Those that are told ask for it: it must be here, though memory may have been short.
+        // Announced validators will fetch it, so it must be stored here, even if memory was short.
         let is_here = |id: &AtomId| environment.atoms.atom(id).is_ok();
         if !is_here(&transaction) || !is_here(&pending.body_hash()) {
             context.ask(Effect::Keep(pending.to_atoms()));
@@ -329,7 +329,7 @@ impl Mempool {
         context.ask(Effect::Announce { transaction, to });
     }
 
-    /// Asks the host to save what is due.
+    /// Asks the host to save transactions when that is due.
     fn save(&mut self, context: &mut Context) {
         if !self.restored.is_empty() && self.head.is_some() {
             return;

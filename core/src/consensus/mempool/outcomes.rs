@@ -1,44 +1,45 @@
-//! What became of transactions that are no longer in the mempool, for those that ask.
+//! Outcomes of transactions that are no longer in the mempool.
 //!
-//! Outcomes of transactions that local users sent are kept apart from those of peers, so that a flood of
-//! transactions that are refused does not push out what a user waits for.
+//! Outcomes of transactions of local users are kept apart from those of peers, so that a flood of
+//! refused transactions does not displace an outcome that a user waits for.
 
 use super::admission::Refusal;
 use crate::atom::AtomId;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Outcomes that are remembered of local users, and as many of peers. When full, the oldest is
-/// forgotten.
+/// Maximum number of outcomes remembered for local users, and as many for peers. If full, the
+/// oldest is forgotten.
 pub const MAX_OUTCOMES: usize = 1_024;
-/// Transactions that are remembered to be of local users. When full, the oldest is forgotten.
+/// Maximum number of transactions remembered as sent by local users. If full, the oldest is
+/// forgotten.
 pub const MAX_OWN: usize = 4_096;
 
-/// What became of a transaction that is in no block.
+/// Outcome of a transaction that is not in a block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It was refused, or removed again.
+    /// It was refused, or removed later.
     Refused(Refusal),
     /// It was not included in time.
     Expired,
-    /// It was in a block whose branch was left, and could not return to the mempool.
+    /// It was in a block whose branch was abandoned, and could not return to the mempool.
     Abandoned {
         /// The block.
         block: AtomId,
         /// The block's height.
         height: u64,
-        /// Why it did not return.
+        /// Reason it did not return.
         reason: Refusal,
     },
 }
 
-/// The latest outcomes. See the [module](self).
+/// Latest outcomes. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     of_users: Latest,
     of_peers: Latest,
     own: BTreeSet<AtomId>,
     own_order: VecDeque<AtomId>,
-    /// Outcomes so far.
+    /// Number of outcomes so far.
     number: u64,
 }
 
@@ -56,7 +57,7 @@ impl Outcomes {
         }
     }
 
-    /// Remembers an outcome in the place of an earlier one.
+    /// Stores an outcome, replacing an earlier one.
     pub(super) fn put(&mut self, id: AtomId, outcome: Outcome) {
         self.remove(&id);
         self.number += 1;
@@ -66,7 +67,7 @@ impl Outcomes {
         }
     }
 
-    /// Forgets a transaction: it is in the mempool, or in a block.
+    /// Forgets a transaction that is in the mempool or in a block again.
     pub(super) fn remove(&mut self, id: &AtomId) {
         self.of_users.by_id.remove(id);
         self.of_peers.by_id.remove(id);
@@ -85,7 +86,7 @@ impl Outcomes {
     }
 }
 
-/// The latest [`MAX_OUTCOMES`].
+/// The latest [`MAX_OUTCOMES`] outcomes of one kind.
 #[derive(Debug, Default)]
 struct Latest {
     by_id: BTreeMap<AtomId, (u64, Outcome)>,
@@ -179,7 +180,7 @@ mod tests {
         };
         for number in 0..=MAX_OWN {
             outcomes.set_own(id(number));
-            // Sent again, it takes no second place.
+            // Put again, it does not take a second place.
             outcomes.set_own(id(number));
         }
         assert_eq!(outcomes.own_order.len(), MAX_OWN);

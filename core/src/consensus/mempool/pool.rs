@@ -1,18 +1,19 @@
 //! Transactions held by the mempool, within bounds.
 //!
-//! A transaction is *ready* (it can be applied, for all that is known) or *waiting* for data that it
-//! needs: a list that it names, or an atom of the state. After it was included in a block it is kept
-//! for [`KEPT_BLOCKS`] more, in case that block's branch is left. What a transaction is, and whether
-//! it is valid, was found out before it comes here. There is no market for fees: senders take turns,
-//! and each sender's transactions keep their order of arrival.
+//! A transaction is *ready* (it can be applied, as far as is known) or *waiting* for data that it
+//! needs: a list that it names, or an atom of the state. After inclusion in a block it is kept for
+//! [`KEPT_BLOCKS`] more, in case that block's branch is abandoned. The pool does not look into
+//! transactions: they are validated before they are inserted. There is no fee market: senders take
+//! turns, and each sender's transactions keep their order of arrival.
 //!
 //! Invariants:
-//! - What is held never exceeds [`PoolLimits`], and the same again for included transactions.
-//! - Waiting transactions take at most a quarter of it, and give way to ready ones: one that finds no
-//!   room replaces the waiting one that came last.
+//! - Held transactions never exceed [`PoolLimits`], nor do the included ones, which are counted
+//!   apart.
+//! - Waiting transactions take at most a quarter of the limits, and yield to ready ones: a ready
+//!   transaction that finds no room replaces the waiting ones that arrived last.
 //! - A ready transaction is never displaced.
-//! - What the transactions of one sender cost at least is within the balance that it had when the
-//!   last of them came, so that room is not taken by what cannot be paid for.
+//! - The minimum cost of one sender's transactions is within the balance that it had when the last
+//!   of them arrived, so that transactions that cannot be paid for do not take up room.
 
 use super::turns::{Sender, Turn, Turns};
 use crate::atom::AtomId;
@@ -22,26 +23,27 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-/// Blocks for which an included transaction is kept, in case its block's branch is left.
+/// Number of blocks for which an included transaction is kept, in case its block's branch is
+/// abandoned.
 pub const KEPT_BLOCKS: u64 = 16;
-/// A transaction that is still not included after this time expires.
+/// Time after which a transaction that is not included expires.
 pub const MAX_AGE: Duration = Duration::from_secs(3_600);
-/// Waiting transactions take at most one part in this many of each limit.
+/// Divisor of each limit that gives the limit of the waiting transactions.
 pub const WAITING_PART: usize = 4;
 
-/// Bounds of a mempool.
+/// Limits of a mempool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolLimits {
-    /// Transactions, ready or waiting.
+    /// Maximum number of transactions, ready or waiting.
     pub transactions: usize,
-    /// Their bytes.
+    /// Maximum size of these transactions, in bytes.
     pub bytes: usize,
-    /// Ready transactions of one sender. Those that were waiting for data and became ready may exceed
-    /// it by [`PoolLimits::sender_waiting`].
+    /// Maximum number of ready transactions of one sender. Waiting transactions that become ready
+    /// may exceed it by [`PoolLimits::sender_waiting`].
     pub sender_ready: usize,
-    /// Waiting transactions of one sender.
+    /// Maximum number of waiting transactions of one sender.
     pub sender_waiting: usize,
-    /// Bytes of one sender's transactions.
+    /// Maximum size of one sender's transactions, in bytes.
     pub sender_bytes: usize,
 }
 
@@ -57,59 +59,59 @@ impl Default for PoolLimits {
     }
 }
 
-/// A transaction as the pool sees it.
+/// Transaction as the pool sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry<T> {
-    /// Its id.
+    /// Transaction id.
     pub id: AtomId,
-    /// The account that pays for it.
+    /// Account that pays for it.
     pub sender: [u8; 32],
-    /// Bytes that it is counted as.
+    /// Size that is counted for it, in bytes.
     pub bytes: usize,
-    /// What it costs its sender at least: fee and storage.
+    /// Minimum cost for its sender: fee and storage.
     pub charge: Natural,
     /// The transaction.
     pub transaction: T,
 }
 
-/// Reason why the pool has no place for a transaction.
+/// Reason the pool does not have room for a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoPlace {
-    /// It is in the pool already.
+    /// It is already in the pool.
     Held,
     /// It is in a recent block.
     Included,
     /// The pool is full.
     Full {
-        /// Transactions in it.
+        /// Number of transactions in the pool.
         transactions: usize,
-        /// Their bytes.
+        /// Their size, in bytes.
         bytes: usize,
     },
-    /// The part of the pool for transactions that wait for data is full.
+    /// The part of the pool for waiting transactions is full.
     WaitingFull {
-        /// Transactions in it.
+        /// Number of waiting transactions.
         transactions: usize,
-        /// Their bytes.
+        /// Their size, in bytes.
         bytes: usize,
     },
     /// The sender's share is used up.
     SenderFull {
-        /// Transactions of the sender.
+        /// Number of transactions of the sender.
         transactions: usize,
-        /// Their bytes.
+        /// Their size, in bytes.
         bytes: usize,
     },
-    /// The sender's share of transactions that wait for data is used up.
+    /// The sender's share of waiting transactions is used up.
     SenderWaitingFull {
-        /// Waiting transactions of the sender.
+        /// Number of waiting transactions of the sender.
         transactions: usize,
     },
-    /// Together with what the sender has in the pool, it could not be paid for.
+    /// The sender could not pay for it in addition to its transactions in the pool.
     Unpayable {
         /// The sender's balance.
         balance: Natural,
-        /// What its transactions and this one cost at least.
+        /// Minimum cost of its transactions including this one.
         needed: Natural,
     },
 }
@@ -159,20 +161,20 @@ impl fmt::Display for NoPlace {
 
 impl core::error::Error for NoPlace {}
 
-/// How a transaction comes into the pool.
+/// Circumstances under which a transaction enters the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrival {
-    /// When it expires, on the clock that the pool is called with.
+    /// Expiry time, on the clock that the pool is called with.
     pub expires: Duration,
-    /// Whether a local user sent it.
+    /// `true` if a local user sent it.
     pub is_own: bool,
-    /// The data that it waits for; `None` if it is ready.
+    /// Data that it waits for; `None` if it is ready.
     pub waits_for: Option<AtomId>,
-    /// Whether it was in a block whose branch was left: it goes to the front.
+    /// `true` if it was in a block whose branch was abandoned: it goes to the front.
     pub is_returned: bool,
 }
 
-/// Where a transaction stands.
+/// State of a held transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     /// It can be applied.
@@ -195,23 +197,23 @@ enum Slot {
     Included { block: AtomId, height: u64 },
 }
 
-/// A held transaction.
+/// Held transaction.
 #[derive(Debug)]
 pub struct Held<T> {
     /// The transaction.
     pub entry: Entry<T>,
-    /// When it expires.
+    /// Expiry time.
     pub expires: Duration,
-    /// Whether a local user sent it.
+    /// `true` if a local user sent it.
     pub is_own: bool,
-    /// Bytes that it takes in the saved mempool.
+    /// Size in the saved mempool, in bytes.
     pub saved_bytes: usize,
     arrival: i64,
     slot: Slot,
 }
 
 impl<T> Held<T> {
-    /// Returns where it stands.
+    /// Returns its state.
     #[must_use]
     pub const fn place(&self) -> Place {
         match self.slot {
@@ -222,7 +224,7 @@ impl<T> Held<T> {
     }
 }
 
-/// What one sender takes up.
+/// Usage of the pool by one sender.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Share {
     ready: usize,
@@ -231,12 +233,12 @@ struct Share {
     charge: Natural,
 }
 
-/// Number and bytes of transactions.
+/// Number and size of transactions.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Count {
-    /// How many they are.
+    /// Number of transactions.
     pub transactions: usize,
-    /// Their bytes.
+    /// Their size, in bytes.
     pub bytes: usize,
 }
 
@@ -257,11 +259,11 @@ impl Count {
 pub struct Pool<T> {
     limits: PoolLimits,
     held: BTreeMap<AtomId, Held<T>>,
-    /// The next arrival, and the one before the first.
+    /// Number of the next arrival, and of the next one in front of all others.
     arrivals: (i64, i64),
     ready: Turns<AtomId>,
     ready_count: Count,
-    /// By what they wait for, in order of arrival.
+    /// Waiting transactions by the data they wait for, in order of arrival.
     waiting: BTreeMap<AtomId, BTreeMap<i64, AtomId>>,
     waiting_arrivals: BTreeMap<i64, AtomId>,
     waiting_count: Count,
@@ -300,25 +302,25 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Returns the bounds.
+    /// Returns the limits.
     #[must_use]
     pub const fn limits(&self) -> &PoolLimits {
         &self.limits
     }
 
-    /// Returns how many transactions are ready.
+    /// Returns the number and size of the ready transactions.
     #[must_use]
     pub const fn ready_count(&self) -> Count {
         self.ready_count
     }
 
-    /// Returns how many transactions wait for data.
+    /// Returns the number and size of the waiting transactions.
     #[must_use]
     pub const fn waiting_count(&self) -> Count {
         self.waiting_count
     }
 
-    /// Returns how many transactions of recent blocks are kept.
+    /// Returns the number and size of the included transactions that are kept.
     #[must_use]
     pub const fn included_count(&self) -> Count {
         self.included_count
@@ -330,7 +332,7 @@ impl<T> Pool<T> {
         self.held.get(id)
     }
 
-    /// Returns the ready transactions in the order in which blocks take them.
+    /// Returns the ready transactions in the order in which blocks include them.
     pub fn ready(&self) -> impl Iterator<Item = &Held<T>> {
         self.ready.iter().filter_map(|(_, id)| self.held.get(id))
     }
@@ -347,13 +349,13 @@ impl<T> Pool<T> {
         ids.filter_map(|(_, id)| self.held.get(id))
     }
 
-    /// Returns the ready and the waiting transactions, by id.
+    /// Returns the ready and the waiting transactions, ordered by id.
     pub fn pending(&self) -> impl Iterator<Item = &Held<T>> {
         let held = self.held.values();
         held.filter(|held| !matches!(held.slot, Slot::Included { .. }))
     }
 
-    /// Returns the first pending transaction after this id, by id.
+    /// Returns the first pending transaction after this id, in the order of ids.
     #[must_use]
     pub fn pending_after(&self, id: &AtomId) -> Option<&Held<T>> {
         use core::ops::Bound;
@@ -362,7 +364,7 @@ impl<T> Pool<T> {
         held.find(|held| !matches!(held.slot, Slot::Included { .. }))
     }
 
-    /// Returns the included transactions of a block, and its height.
+    /// Returns the kept transactions of a block, each with the block's height.
     #[must_use]
     pub fn included_in(&self, block: &AtomId) -> Vec<(AtomId, u64)> {
         let is_in = |id: &AtomId| match self.held.get(id).map(Held::place) {
@@ -374,21 +376,22 @@ impl<T> Pool<T> {
         included.map(|(height, id)| (*id, *height)).collect()
     }
 
-    /// Makes a pending transaction one of this node's own. Returns it, unless it was one.
+    /// Marks a transaction as sent by a local user. Returns it, unless it was marked already.
     pub fn set_own(&mut self, id: &AtomId) -> Option<&mut Held<T>> {
         let held = self.held.get_mut(id).filter(|held| !held.is_own)?;
         held.is_own = true;
         Some(held)
     }
 
-    /// Notes how many bytes a transaction takes in the saved mempool.
+    /// Records the size of a transaction in the saved mempool.
     pub fn set_saved_bytes(&mut self, id: &AtomId, bytes: usize) {
         if let Some(held) = self.held.get_mut(id) {
             held.saved_bytes = bytes;
         }
     }
 
-    /// Returns why a transaction with this id would be refused whatever it holds.
+    /// Returns the reason for which a transaction with this id is refused without a check of its
+    /// contents.
     #[must_use]
     pub fn known(&self, id: &AtomId) -> Option<NoPlace> {
         Some(match self.held.get(id)?.slot {
@@ -397,11 +400,11 @@ impl<T> Pool<T> {
         })
     }
 
-    /// Checks whether there is room for a transaction of this sender with so many bytes: what can be
-    /// known before anything else about it is.
+    /// Checks that there is room for a transaction of this sender and size. Needs no other
+    /// knowledge of the transaction.
     ///
     /// # Errors
-    /// When there is none.
+    /// Returns [`NoPlace`] if there is no room.
     pub fn check_room(
         &self,
         sender: &Sender,
@@ -432,7 +435,7 @@ impl<T> Pool<T> {
                 bytes: waiting.bytes,
             });
         }
-        // A ready one takes the room of waiting ones.
+        // A ready transaction may take the room of waiting ones.
         let (mut transactions, mut used) = (ready.transactions, ready.bytes);
         if is_waiting {
             transactions += waiting.transactions;
@@ -447,11 +450,12 @@ impl<T> Pool<T> {
         Ok(())
     }
 
-    /// Takes a transaction whose sender has `balance`. Returns the waiting transactions that gave way.
+    /// Inserts a transaction whose sender has `balance`. Returns the waiting transactions that it
+    /// displaced.
     ///
     /// # Errors
-    /// When it is here already, there is no room, or the sender could not pay for all that it has
-    /// here.
+    /// Returns [`NoPlace`] if the transaction is already held, there is no room, or the sender
+    /// could not pay for all its transactions in the pool.
     pub fn insert(
         &mut self,
         entry: Entry<T>,
@@ -491,7 +495,8 @@ impl<T> Pool<T> {
         Ok(displaced)
     }
 
-    /// Lets a ready transaction wait for data. Removes and returns it if there is no room for that.
+    /// Makes a ready transaction wait for data. Removes and returns it if there is no room for
+    /// that.
     pub fn wait_for(&mut self, id: &AtomId, data: AtomId) -> Option<Held<T>> {
         let held = self.held.get(id)?;
         let Slot::Ready(_) = held.slot else {
@@ -507,7 +512,7 @@ impl<T> Pool<T> {
         None
     }
 
-    /// Makes ready what waits for this list or atom. Returns the ids.
+    /// Makes the transactions ready that wait for this list or atom. Returns their ids.
     pub fn make_ready(&mut self, data: &AtomId) -> Vec<AtomId> {
         let ids: Vec<AtomId> = self.waiting_for(data).map(|held| held.entry.id).collect();
         for id in &ids {
@@ -520,13 +525,13 @@ impl<T> Pool<T> {
         ids
     }
 
-    /// Removes what waits for this list or atom.
+    /// Removes and returns the transactions that wait for this list or atom.
     pub fn drop_waiting(&mut self, data: &AtomId) -> Vec<Held<T>> {
         let ids: Vec<AtomId> = self.waiting_for(data).map(|held| held.entry.id).collect();
         ids.iter().filter_map(|id| self.take(id)).collect()
     }
 
-    /// Removes a ready or waiting transaction.
+    /// Removes and returns a ready or waiting transaction.
     pub fn remove(&mut self, id: &AtomId) -> Option<Held<T>> {
         match self.held.get(id)?.slot {
             Slot::Ready(_) | Slot::Waiting(_) => self.take(id),
@@ -534,7 +539,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Notes that a transaction is in a block, if it is here. Returns whether it was pending.
+    /// Records that a held transaction is in a block. Returns whether it was pending.
     pub fn include(&mut self, id: &AtomId, block: AtomId, height: u64) -> bool {
         let Some(mut held) = self.take(id) else {
             return false;
@@ -554,7 +559,7 @@ impl<T> Pool<T> {
         was_pending
     }
 
-    /// Forgets included transactions of blocks that are more than [`KEPT_BLOCKS`] below this height.
+    /// Forgets included transactions of blocks more than [`KEPT_BLOCKS`] below this height.
     pub fn forget_included(&mut self, height: u64) {
         let oldest = height.saturating_sub(KEPT_BLOCKS);
         while let Some((height, id)) = self.included.first().copied()
@@ -572,7 +577,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Removes what has expired at `now`.
+    /// Removes and returns the transactions that have expired at `now`.
     pub fn expire(&mut self, now: Duration) -> Vec<Held<T>> {
         let mut expired = Vec::new();
         while let Some((expires, id)) = self.expiries.first().copied()
@@ -589,7 +594,7 @@ impl<T> Pool<T> {
         self.expiries.first().map(|(expires, _)| *expires)
     }
 
-    /// Makes room for a ready transaction by removing the waiting ones that came last.
+    /// Makes room for a ready transaction by removing the waiting ones that arrived last.
     fn make_room(&mut self, bytes: usize) -> Vec<Held<T>> {
         let mut displaced = Vec::new();
         loop {
@@ -621,7 +626,7 @@ impl<T> Pool<T> {
         });
     }
 
-    /// Counts a transaction in. One that is ready stands in `ready` already.
+    /// Adds a transaction to the indexes and counts. A ready one is already in `ready`.
     fn put(&mut self, held: Held<T>) {
         let (id, bytes) = (held.entry.id, held.entry.bytes);
         match held.slot {
@@ -650,7 +655,7 @@ impl<T> Pool<T> {
         self.held.insert(id, held);
     }
 
-    /// Removes a transaction from everywhere it stands.
+    /// Removes a transaction from all indexes and counts.
     fn take(&mut self, id: &AtomId) -> Option<Held<T>> {
         let held = self.held.remove(id)?;
         let bytes = held.entry.bytes;
@@ -678,7 +683,7 @@ impl<T> Pool<T> {
         self.expiries.remove(&(held.expires, *id));
         if let Some(share) = self.senders.get_mut(&held.entry.sender) {
             share.bytes -= bytes;
-            // It was added when the transaction came.
+            // It was added when the transaction was inserted.
             share.charge = share.charge.saturating_sub(&held.entry.charge);
             match held.slot {
                 Slot::Waiting(_) => share.waiting -= 1,

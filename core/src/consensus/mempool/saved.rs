@@ -5,16 +5,16 @@
 //! | 16 | [`MAGIC`], the last byte is the version |
 //! | then, for each transaction | |
 //! | 4 | length of the payload, little-endian |
-//! | 8 | beginning of the payload's BLAKE3 hash |
+//! | 8 | first bytes of the payload's BLAKE3 hash |
 //! | … | payload: flags (1), time of arrival in Unix milliseconds (8, little-endian), then for each atom its length (4, little-endian) and its stored bytes |
 //!
-//! Transactions are only appended. Those that were included or refused meanwhile are recognized when
-//! they are read again, since each is checked as if it came from a peer; the host rewrites the file
-//! when most of it is of no use any more (`Saving`).
+//! Transactions are only appended. Those that were included or refused meanwhile are detected when
+//! they are read again, since each is checked as if it came from a peer. The host rewrites the file
+//! when most of it is obsolete (`Saving`).
 //!
 //! Invariants:
-//! - Whatever the bytes are, reading them gives transactions and never more than [`MAX_BYTES`] of them.
-//! - A record that is damaged or cut off ends the reading; what stands before it counts.
+//! - Reading accepts any bytes, and reads at most [`MAX_BYTES`] of them.
+//! - A damaged or truncated record ends the reading; the records before it are valid.
 
 use super::admission::{MAX_TRANSACTION_BYTES, Pending};
 use crate::atom::{Atom, MemoryStore};
@@ -23,45 +23,46 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// First bytes of the format, with its version.
+/// Magic bytes of the format, with its version.
 pub const MAGIC: [u8; 16] = *b"astreum mempool\x01";
-/// Most bytes that are read: more than a mempool with the default limits takes.
+/// Maximum number of bytes that are read: more than a mempool with the default limits takes.
 pub const MAX_BYTES: usize = 192 << 20;
-/// Bytes in front of a payload.
+/// Length and hash in front of a payload, in bytes.
 const PREFIX_BYTES: usize = 12;
-/// Bytes in front of the atoms in a payload.
+/// Flags and time of arrival in front of the atoms of a payload, in bytes.
 const FIXED_BYTES: usize = 9;
-/// Largest payload: a transaction with the lengths of its ten atoms.
+/// Maximum payload size, in bytes: a transaction with the lengths of its ten atoms.
 const MAX_PAYLOAD_BYTES: usize = FIXED_BYTES + MAX_TRANSACTION_BYTES + 10 * 4;
-/// The flag of a transaction that a local user sent.
+/// Flag of a transaction that a local user sent.
 const OWN: u8 = 1;
-/// Time between two appends of transactions that others have as well.
+/// Interval between two appends of transactions that other nodes have as well.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-/// The file is rewritten when it is larger than this and more than twice what is in the mempool.
+/// Size above which the file is rewritten, if it is also more than twice the size of its live
+/// contents.
 pub const REWRITE_BYTES: usize = 4 << 20;
 
-/// A transaction as it was saved.
+/// Saved transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Saved {
     /// The transaction.
     pub transaction: Pending,
-    /// Whether a local user sent it.
+    /// `true` if a local user sent it.
     pub is_own: bool,
-    /// When it arrived: time since 1970.
+    /// Time of arrival, since 1970.
     pub arrived: Duration,
 }
 
 /// Damage in a saved mempool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
-    /// The first bytes are not those of this format and version.
+    /// The magic bytes do not match this format and version.
     Format,
-    /// A record is damaged or cut off at this byte. Those before it are intact.
+    /// A record is damaged or truncated. The records before it are intact.
     Record {
-        /// Where it starts.
+        /// Byte offset of its start.
         offset: usize,
     },
-    /// There are more than [`MAX_BYTES`].
+    /// The input is longer than [`MAX_BYTES`].
     TooLarge,
 }
 
@@ -77,7 +78,7 @@ impl core::fmt::Display for Damage {
 
 impl core::error::Error for Damage {}
 
-/// Appends a transaction to `out`. Returns how many bytes it took.
+/// Appends a transaction to `out`. Returns the number of bytes appended.
 pub(super) fn write(
     out: &mut Vec<u8>,
     transaction: &Transaction,
@@ -105,14 +106,15 @@ pub(super) fn write(
     out.len() - start
 }
 
-/// Reads what [`write()`] wrote behind [`MAGIC`].
+/// Reads records written by [`write()`] after [`MAGIC`]; on damage, returns those before it as
+/// well.
 pub(super) fn read(bytes: &[u8]) -> (Vec<Saved>, Option<Damage>) {
     let mut saved = Vec::new();
     if bytes.len() > MAX_BYTES {
         return (saved, Some(Damage::TooLarge));
     }
     let Some(mut rest) = bytes.strip_prefix(&MAGIC) else {
-        // A file that was made and never written to.
+        // An empty file was created and never written to.
         let damage = (!bytes.is_empty()).then_some(Damage::Format);
         return (saved, damage);
     };
@@ -148,7 +150,7 @@ fn read_one(bytes: &[u8]) -> Option<(Saved, &[u8])> {
         last = Some(atoms.insert(Atom::from_bytes(atom).ok()?));
         payload = rest;
     }
-    // Its head is written last.
+    // The head of the transaction is written last.
     let transaction = Transaction::read(&atoms, last?).ok()?;
     let saved = Saved {
         transaction: Arc::new(transaction),
@@ -158,46 +160,47 @@ fn read_one(bytes: &[u8]) -> Option<(Saved, &[u8])> {
     Some((saved, after))
 }
 
-/// What the host has to write to the file of a mempool.
+/// Change to the mempool file that the host has to write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Save {
     /// Append these bytes. A file that does not exist starts with [`MAGIC`].
     Append {
         /// The bytes.
         bytes: Vec<u8>,
-        /// Whether a local user waits for it: force it to the disk.
+        /// `true` if a local user waits for it: the host syncs the file to disk.
         is_urgent: bool,
     },
-    /// Replace the whole file by these bytes, in one step.
+    /// Replace the whole file by these bytes atomically.
     Replace(Vec<u8>),
 }
 
-/// Transactions on their way to the file.
+/// Transactions to be written to the file.
 #[derive(Debug, Default)]
 pub(super) struct Saving {
     unsaved: Vec<u8>,
     is_urgent: bool,
     next: Duration,
-    /// Whether the file ends in something that cannot be read, so that nothing can be appended.
+    /// `true` if the file ends in unreadable bytes, so that records cannot be appended.
     is_damaged: bool,
-    /// Bytes of the file, and of what is in it and in the mempool.
+    /// Size of the file, and of the part of it that is in the mempool, in bytes.
     file_bytes: usize,
     live_bytes: usize,
 }
 
 impl Saving {
-    /// Starts with a file of this size, whose contents are read again.
+    /// Sets the size and condition of the file at the start. Its contents are added again as they
+    /// are restored.
     pub(super) const fn set_file(&mut self, bytes: usize, is_damaged: bool) {
         self.file_bytes = bytes;
         self.is_damaged = is_damaged;
     }
 
-    /// Returns whether the file has to be replaced before anything is appended.
+    /// Returns whether the file must be replaced before anything is appended.
     pub(super) const fn is_damaged(&self) -> bool {
         self.is_damaged
     }
 
-    /// Adds a transaction. Returns the bytes that it takes.
+    /// Adds a transaction. Returns its size in bytes.
     pub(super) fn add(
         &mut self,
         transaction: &Transaction,
@@ -210,7 +213,7 @@ impl Saving {
         bytes
     }
 
-    /// Counts a transaction that is in the file already. Returns the bytes that it takes.
+    /// Counts a transaction that is already in the file. Returns its size in bytes.
     pub(super) fn add_saved(&mut self, transaction: &Transaction) -> usize {
         let atoms = transaction.to_atoms();
         let atoms = atoms.iter().map(|(_, atom)| 4 + atom.stored_len());
@@ -219,7 +222,7 @@ impl Saving {
         bytes
     }
 
-    /// Notes that a transaction of so many bytes has left.
+    /// Records that a transaction of this size has left the mempool.
     pub(super) const fn remove(&mut self, bytes: usize) {
         self.live_bytes = self.live_bytes.saturating_sub(bytes);
     }
@@ -235,7 +238,7 @@ impl Saving {
         total > REWRITE_BYTES && total / 2 > self.live_bytes
     }
 
-    /// Returns the bytes to append, if it is time for that or `is_last`.
+    /// Returns the bytes to append, if an append is due or `is_last`.
     pub(super) fn append(&mut self, now: Duration, is_last: bool) -> Option<Save> {
         let is_due = self.is_urgent || self.next <= now || is_last;
         if self.unsaved.is_empty() || !is_due {
@@ -248,7 +251,7 @@ impl Saving {
         Some(Save::Append { bytes, is_urgent })
     }
 
-    /// Notes that the whole file is replaced by these bytes.
+    /// Records that the whole file is replaced by these bytes.
     pub(super) fn replace(&mut self, now: Duration, bytes: Vec<u8>) -> Save {
         self.unsaved.clear();
         (self.is_urgent, self.is_damaged) = (false, false);
@@ -257,7 +260,7 @@ impl Saving {
         Save::Replace(bytes)
     }
 
-    /// Returns when [`Saving::append`] gives something.
+    /// Returns when [`Saving::append`] is due next.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let is_empty = self.unsaved.is_empty() && !self.is_damaged;
         let next = match self.is_urgent {
@@ -315,7 +318,7 @@ mod tests {
         assert_eq!((saved.len(), damage), (0, Some(Damage::TooLarge)));
         let (_, damage) = read(&vec![0; MAX_BYTES]);
         assert_eq!(damage, Some(Damage::Format));
-        // A record of a length that no transaction has, with the hash of it.
+        // A record of a length that a transaction cannot have, with a valid hash.
         let payload = vec![0; MAX_PAYLOAD_BYTES + 2];
         let len = u32::try_from(payload.len()).unwrap();
         let hash = *blake3::hash(&payload).as_bytes();

@@ -1,4 +1,4 @@
-//! Status of the mempool, for other threads and users.
+//! Snapshot of the mempool's status, for other threads and users.
 
 use super::abandoned::BranchReport;
 use super::outcomes::Outcome;
@@ -6,21 +6,21 @@ use crate::atom::AtomId;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// Where a transaction of the mempool, or one that left it, stands.
+/// Standing of a transaction that is in the mempool or left it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
     /// It can be included in a block.
     Ready {
-        /// Transactions that are taken before it.
+        /// Number of transactions that are included before it.
         before: usize,
-        /// Ready transactions altogether.
+        /// Total number of ready transactions.
         ready: usize,
     },
     /// It waits for a list or an atom.
     Waiting {
         /// The list or atom.
         data: AtomId,
-        /// Waiting transactions altogether.
+        /// Total number of waiting transactions.
         waiting: usize,
     },
     /// It is being fetched or checked.
@@ -29,27 +29,28 @@ pub enum Standing {
     Left(Outcome),
 }
 
-/// How the mempool is doing.
+/// Status of the mempool.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MempoolStatus {
-    /// Ready transactions, in the order in which blocks take them.
+    /// Ready transactions, in the order in which blocks include them.
     pub ready: Vec<AtomId>,
-    /// Waiting transactions and what they wait for, in order of arrival.
+    /// Waiting transactions with the data they wait for, in order of arrival.
     pub waiting: Vec<(AtomId, AtomId)>,
-    /// Bytes of both.
+    /// Size of both, in bytes.
     pub bytes: usize,
-    /// Own transactions that are announced to validators, and how many the last announcement went to.
+    /// Own transactions that are announced to validators, with the number of validators that the
+    /// last announcement went to.
     pub own: BTreeMap<AtomId, Option<usize>>,
-    /// What became of others lately, oldest first.
+    /// Latest outcomes of transactions that left, those of peers first, each oldest first.
     pub outcomes: Vec<(AtomId, Outcome)>,
-    /// Transactions that were refused since the start.
+    /// Number of transactions refused since the start.
     pub refused: u64,
-    /// The branch that was left last.
+    /// Report of the branch abandoned last.
     pub left_branch: Option<BranchReport>,
 }
 
 impl MempoolStatus {
-    /// Returns where a transaction stands; `None` if the mempool does not know it.
+    /// Returns the standing of a transaction; `None` if the mempool does not know it.
     #[must_use]
     pub fn standing(&self, id: &AtomId) -> Option<Standing> {
         if let Some(before) = self.ready.iter().position(|ready| ready == id) {

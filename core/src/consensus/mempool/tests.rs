@@ -1,4 +1,4 @@
-//! The mempool over chains that are made here, without a producer.
+//! Mempool over chains that the tests make, without a producer.
 
 use super::announcements::Declined;
 use super::broadcast::{REPEAT_BLOCKS, REPEAT_TIME};
@@ -39,13 +39,13 @@ fn transfer(from: u8, counter: u64) -> Transaction {
     .sign(&key(from))
 }
 
-/// A node with a mempool. Nobody else is there: what is fetched is what the test says.
+/// Node with a mempool and without peers: the test decides what is fetched.
 struct Host {
     mempool: Mempool,
     context: Context,
     store: MemoryStore,
     now: Duration,
-    /// How far the wall clock is behind.
+    /// Offset by which the wall clock is behind.
     behind: Duration,
     effects: Vec<Effect>,
     events: Vec<Event>,
@@ -89,7 +89,7 @@ impl Host {
         (host, block)
     }
 
-    /// Ends it and starts it again with what its disk holds.
+    /// Ends the node and starts it again with the contents of its disk.
     fn restart(&mut self, config: MempoolConfig) -> Result<usize, Damage> {
         let head = self.context.head().cloned();
         self.call(Mempool::flush_in);
@@ -141,7 +141,7 @@ impl Host {
         });
     }
 
-    /// Lets it work until nothing is due.
+    /// Runs it until nothing is due.
     fn settle(&mut self) {
         for _ in 0..100_000 {
             self.call(Mempool::advance);
@@ -186,7 +186,7 @@ impl Host {
         self.settle();
     }
 
-    /// A block on `parent` with these transactions, as another node would make it.
+    /// Makes a block on `parent` with these transactions, like another node.
     fn block(&mut self, parent: &Block, transactions: &[Transaction], salt: u64) -> Block {
         let election = Election::read(&self.store, parent).unwrap();
         let mut builder = Builder::new(&self.store, parent, &election.stakes);
@@ -262,7 +262,7 @@ fn own_transactions_are_announced_until_included_and_validators_are_told_apart()
     let id = host.submit(&sent);
     assert_eq!(host.announced(), [(id, Recipient::Validators)]);
     assert_eq!(host.mempool.status().own.get(&id), Some(&None));
-    // No validator is known.
+    // No validators are known.
     let (transaction, validators) = (id, 0);
     host.input(&Input::Announced {
         transaction,
@@ -283,7 +283,7 @@ fn own_transactions_are_announced_until_included_and_validators_are_told_apart()
         [(id, Recipient::Validators)],
         "without blocks, too"
     );
-    // A validator that connects is told, once.
+    // The mempool is announced once to a validator that connects.
     let peer = PublicKey::new([8; 32]);
     for _ in 0..2 {
         host.input(&Input::ValidatorSeen { peer });
@@ -303,7 +303,7 @@ fn an_own_transaction_that_was_included_or_spoilt_unseen_is_found_out_before_it_
     let (included, spoilt) = (transfer(5, 1), transfer(6, 1));
     let id = host.submit(&included);
     let spoilt_id = host.submit(&spoilt);
-    // In a block whose list is not here, and whose child is adopted at once.
+    // In a block whose list is not stored, and whose child is adopted at once.
     let all = Unsigned {
         chain_id: Natural::ZERO,
         amount: 999_997_u64.into(),
@@ -339,7 +339,7 @@ fn transactions_survive_a_restart_and_are_checked_again() {
     let block = host.block(&genesis, &[included], 0);
     host.adopt(&block);
     host.store = {
-        // The atoms of the transactions were in memory alone.
+        // The transactions' atoms were only in memory.
         let mut store = MemoryStore::new();
         let gone: Vec<AtomId> = kept.clone();
         store.extend(
@@ -374,7 +374,7 @@ fn transactions_taken_under_an_unset_clock_survive_a_restart_with_the_right_one(
     host.behind = Duration::ZERO;
     assert_eq!(host.restart(config()), Ok(2));
     assert_eq!(host.ready(), [announced, own]);
-    // They expire in their time all the same.
+    // They expire at their time nevertheless.
     host.now += MAX_AGE;
     host.settle();
     assert!(host.ready().is_empty());
@@ -397,7 +397,7 @@ fn a_damaged_file_costs_what_stands_behind_the_damage_and_no_more() {
         .collect();
     let file = host.file.clone();
     let record = (file.len() - saved::MAGIC.len()) / 3;
-    // Torn, a bit flipped, another version, not a mempool at all.
+    // Truncated, a bit flipped, another version, not a mempool at all.
     host.file.truncate(file.len() - 5);
     let offset = saved::MAGIC.len() + 2 * record;
     assert_eq!(host.restart(config()), Err(Damage::Record { offset }));
@@ -407,7 +407,7 @@ fn a_damaged_file_costs_what_stands_behind_the_damage_and_no_more() {
     let offset = saved::MAGIC.len() + record;
     assert_eq!(host.restart(config()), Err(Damage::Record { offset }));
     assert_eq!(host.ready(), ids[..1]);
-    // It is whole again, and what comes later is not lost behind the damage.
+    // The file is intact again, and later records are not lost behind the damage.
     let later = host.submit(&transfer(6, 1));
     assert_eq!(host.restart(config()), Ok(2));
     assert_eq!(host.ready(), [ids[0], later]);
@@ -485,13 +485,13 @@ fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth(
             host.adopt(block);
         }
         let waiting = host.announce(&transfer(6, 1));
-        // One of them is in the other branch, too.
+        // One of them is also in the other branch.
         let both = transfer(5, 0);
         let last = host.block(kept.last().unwrap(), &[both], 1);
         host.adopt(&last);
         let returned = &ids[1..];
         let ready = host.ready();
-        // Without those that found no place: a sender has its share.
+        // Except those without room: a sender has a limit.
         let share = PoolLimits::default().sender_ready;
         let expected = returned.len().min(share);
         assert_eq!(ready.len(), expected + 1, "depth {depth}");
@@ -507,7 +507,7 @@ fn transactions_of_an_abandoned_branch_return_in_their_order_whatever_the_depth(
         let events = host.events.iter();
         let told = events.filter(|event| **event == Event::TransactionsReturned(report));
         assert_eq!(told.count(), usize::from(true));
-        // And back: what had returned is in blocks again.
+        // And back: the returned transactions are in blocks again.
         if depth < 100 {
             let mut longer = left.last().unwrap().clone();
             for _ in 0..4 {
@@ -659,7 +659,7 @@ fn peers_are_not_taken_where_nothing_is_validated_and_repeat_themselves_elsewher
         host.announce(&transfer(5, 1));
     }
     assert_eq!((host.ready().len(), host.mempool.status().refused), (1, 0));
-    // The own user gets to know why not.
+    // The local user is informed of the reason.
     let forged = transfer(5, 2);
     let forged = Unsigned::clone(&forged).signed(address(6), *forged.signature());
     let id = host.submit(&forged);
@@ -678,7 +678,7 @@ fn a_foreign_transaction_that_a_local_user_sends_is_one_of_ours_from_then_on() {
     host.submit(&sent);
     assert_eq!(host.announced(), [(id, Recipient::Validators)]);
     assert!(host.mempool.status().own.contains_key(&id));
-    // Also after a restart: the last word counts.
+    // Also after a restart: the last entry counts.
     host.restart(config()).unwrap();
     assert!(host.mempool.status().own.contains_key(&id));
 }
@@ -710,7 +710,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes.truncate(at);
         }
-        // What is read is intact: the same transactions, from the first on.
+        // All transactions that are read are intact: the same ones, from the first on.
         let (read, _) = saved::read(&bytes);
         let ids: Vec<AtomId> = read.iter().map(|saved| saved.transaction.id()).collect();
         prop_assert!(expected.starts_with(&ids), "{} of {}", ids.len(), expected.len());

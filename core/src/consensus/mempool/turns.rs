@@ -1,17 +1,17 @@
-//! Fair order of what many senders have queued: senders take turns, and each sender's own items keep
-//! their order of arrival.
+//! Fair queue of items of many senders: senders take turns, and each sender's own items keep their
+//! order of arrival.
 //!
-//! Each item gets a turn: one after its sender's last, and not before the present turn, which is the
-//! lowest that any item has. Items are served by turn, then by arrival. So a sender that has queued a
-//! thousand items is served once before a newcomer is, and not a thousand times. (Start-time fair
-//! queueing with equal weights.)
+//! Each item gets a turn: one after its sender's last, and not before the present turn, which is
+//! the lowest turn of any item. Items are served by turn, then by arrival. So a sender with a
+//! thousand queued items is served once before a newcomer, and not a thousand times. (Start-time
+//! fair queueing with equal weights.)
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-/// A sender, as far as its turns are concerned.
+/// Sender of items.
 pub(super) type Sender = [u8; 32];
 
-/// Place of an item: its turn, then its arrival.
+/// Position of an item: its turn, then its arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Turn {
     turn: i64,
@@ -23,12 +23,12 @@ pub(super) struct Turn {
 pub(super) struct Turns<T> {
     items: BTreeMap<Turn, (Sender, T)>,
     senders: BTreeMap<Sender, BTreeSet<Turn>>,
-    /// The turn of a sender that has nothing queued.
+    /// Turn of a new item whose sender has nothing queued.
     present: i64,
 }
 
 impl<T> Turns<T> {
-    /// Creates an order without items.
+    /// Creates an empty queue.
     pub(super) const fn new() -> Self {
         Self {
             items: BTreeMap::new(),
@@ -37,7 +37,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Returns whether there is no item.
+    /// Returns whether there are no items.
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -47,15 +47,15 @@ impl<T> Turns<T> {
         self.items.iter().map(|(turn, (_, item))| (*turn, item))
     }
 
-    /// Adds an item behind those of its sender. No two items have the same arrival.
+    /// Adds an item behind those of its sender. Arrivals must be unique.
     pub(super) fn push(&mut self, sender: Sender, arrival: i64, item: T) -> Turn {
         let last = self.senders.get(&sender).and_then(BTreeSet::last);
         let turn = last.map_or(self.present, |last| last.turn.saturating_add(1));
         self.put(Turn { turn, arrival }, sender, item)
     }
 
-    /// Adds an item in front of those of its sender: one that was served and has come back. Its
-    /// arrival is earlier than any other.
+    /// Adds an item in front of those of its sender: one that was served and has returned. Its
+    /// arrival must be earlier than any other.
     pub(super) fn push_front(&mut self, sender: Sender, arrival: i64, item: T) -> Turn {
         let first = self.senders.get(&sender).and_then(BTreeSet::first);
         let turn = first.map_or(self.present, |first| first.turn.saturating_sub(1));
@@ -69,7 +69,7 @@ impl<T> Turns<T> {
         turn
     }
 
-    /// Removes the item at a place.
+    /// Removes and returns the item at a position.
     pub(super) fn remove(&mut self, turn: Turn) -> Option<T> {
         let (sender, item) = self.items.remove(&turn)?;
         if let Some(turns) = self.senders.get_mut(&sender) {
@@ -105,7 +105,7 @@ mod tests {
         turns.push([3; 32], 11, 11);
         turns.push([2; 32], 12, 12);
         assert_eq!(order(&turns), [0, 10, 11, 1, 12, 2, 3, 4]);
-        // Some were served: a newcomer does not wait for the turns that are left of the flood.
+        // After some were served, a newcomer does not wait for the remaining turns of the flood.
         let first: Vec<Turn> = turns.iter().take(5).map(|(turn, _)| turn).collect();
         for turn in first {
             turns.remove(turn);
@@ -119,7 +119,7 @@ mod tests {
         let mut turns = Turns::new();
         turns.push([1; 32], 5, 5);
         turns.push([2; 32], 6, 6);
-        // Newest first, as a branch is walked.
+        // Newest first, in the order of the walk.
         for arrival in [-1, -2, -3] {
             turns.push_front([1; 32], arrival, arrival.unsigned_abs().try_into().unwrap());
         }
@@ -155,8 +155,8 @@ mod tests {
             for sender in 0..6 {
                 let own: Vec<u32> = served.iter().copied().filter(|at| sender_of(*at) == sender).collect();
                 prop_assert!(own.is_sorted());
-                // Between an item of this sender and its next but one, each other sender that still has
-                // some has one.
+                // Between an item of this sender and its next but one, each other sender with items
+                // left has one.
                 let places: Vec<usize> = (0..served.len()).filter(|at| sender_of(served[*at]) == sender).collect();
                 for pair in places.windows(3) {
                     for other in (0..6).filter(|other| *other != sender) {

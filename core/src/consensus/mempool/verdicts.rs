@@ -1,34 +1,34 @@
-//! Memory of lists that were measured or could not be had, by id.
+//! Cache of measured and unavailable lists, by id.
 //!
-//! A list's length belongs to its id and never changes. Measuring a long list is work that its sender
-//! does not pay for, so it is done once.
+//! The length of a list is determined by its id and never changes. Measuring a long list is work
+//! that its sender does not pay for, so it is done once.
 
 use crate::atom::AtomId;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
-/// Lists whose length is remembered. When full, the one measured longest ago is forgotten.
+/// Maximum number of cached lists. If full, the one added first is forgotten.
 pub const MAX_VERDICTS: usize = 65_536;
-/// Atoms that are remembered as not to be had.
+/// Maximum number of atoms remembered as unavailable.
 pub const MAX_UNAVAILABLE: usize = 4_096;
-/// How long an atom that no peer has is not looked for again.
+/// Time for which an atom that no peer has is not requested again.
 pub const UNAVAILABLE_TIME: Duration = Duration::from_secs(30);
 
-/// Atoms and stored bytes of a list.
+/// Length of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListLength {
-    /// Its atoms.
+    /// Number of atoms.
     pub atoms: u64,
-    /// Their stored bytes.
+    /// Stored size of the atoms, in bytes.
     pub bytes: u64,
 }
 
-/// What is known of a list.
+/// Result of measuring a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It was walked to its end.
+    /// It was read to its end.
     Measured(ListLength),
-    /// It is longer than a block may walk.
+    /// It exceeds the number of list atoms a block may read.
     TooLong,
 }
 
@@ -42,13 +42,13 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// Returns what is known of a list.
+    /// Returns the verdict on a list, if it is cached.
     #[must_use]
     pub fn of(&self, list: &AtomId) -> Option<Verdict> {
         self.lists.get(list).copied()
     }
 
-    /// Remembers a list.
+    /// Stores the verdict on a list.
     pub fn remember(&mut self, list: AtomId, verdict: Verdict) {
         if self.lists.insert(list, verdict).is_none() {
             self.order.push_back(list);
@@ -60,7 +60,8 @@ impl Verdicts {
         }
     }
 
-    /// Returns whether a list or atom was looked for in vain a short time ago.
+    /// Returns whether a list or atom was found to be unavailable less than [`UNAVAILABLE_TIME`]
+    /// ago.
     #[must_use]
     pub fn is_unavailable(&self, now: Duration, id: &AtomId) -> bool {
         self.unavailable.get(id).is_some_and(|until| *until > now)
@@ -81,7 +82,7 @@ impl Verdicts {
         }
     }
 
-    /// Forgets that a list or atom was not to be had: it is here now.
+    /// Forgets that a list or atom was unavailable.
     pub fn found(&mut self, id: &AtomId) {
         self.unavailable.remove(id);
     }
@@ -137,7 +138,7 @@ mod tests {
         verdicts.not_found(at(100), id(1));
         assert!(verdicts.is_unavailable(at(129), &id(1)));
         assert!(!verdicts.is_unavailable(at(130), &id(1)));
-        // Again, later: the first entry does not end the second.
+        // Later again: the expiry of the first entry does not end the second.
         verdicts.not_found(at(120), id(1));
         verdicts.not_found(at(140), id(2));
         assert!(verdicts.is_unavailable(at(149), &id(1)));

@@ -1,14 +1,13 @@
 //! Data that waiting transactions need: lists are measured, atoms are fetched.
 //!
 //! Transactions that name the same list share its measurement, and lists that lack the same atom
-//! share its fetch; whatever lacks an atom that no peer has is given up together. A list that is here
-//! is walked a slice at a time, and all lists take turns, so that a short one does not wait for long
-//! ones. Of a list that is fetched only its length is kept, not its atoms: it may be larger than the
-//! store.
+//! share its fetch; if no peer has the atom, all of them are given up together. A local list is
+//! read a slice at a time, and lists take turns, so that a short one does not wait for long ones.
+//! Of a fetched list only the length is kept, not its atoms: it may be larger than the store.
 //!
 //! Invariants:
 //! - At most [`MAX_FETCHES`] fetches are under way; senders take turns for them.
-//! - One call walks at most [`SLICE_ATOMS`] atoms, and there are [`SLICE_PAUSE`] between two slices.
+//! - One call reads at most [`SLICE_ATOMS`] atoms, and two slices are [`SLICE_PAUSE`] apart.
 //! - A need ends in one [`Resolved`], unless it is dropped before.
 
 use super::turns::{Sender, Turn, Turns};
@@ -23,20 +22,20 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// Fetches under way at once.
+/// Maximum number of fetches under way.
 pub const MAX_FETCHES: usize = 16;
-/// Fetches of one atom that may fail before what needs it is given up.
+/// Number of failed fetches of one atom at which everything that needs it is given up.
 pub const MAX_FAILURES: u8 = 2;
-/// Fetches for one list: a list as long as may be comes in half as many.
+/// Maximum number of fetches for one list: twice as many as a list of maximum length needs.
 pub const MAX_PARTS: u32 = 4_096;
-/// Atoms that are read in one call, of all lists together.
+/// Maximum number of atoms read in one call, of all lists together.
 pub const SLICE_ATOMS: usize = 512;
-/// Atoms of one list that are read before the next one has its turn.
+/// Number of atoms of one list that are read before the next list has its turn.
 const TURN_ATOMS: usize = 128;
-/// Time between two slices: walking lists takes a small part of the thread.
+/// Interval between two slices, so that reading lists takes a small part of the thread's time.
 pub const SLICE_PAUSE: Duration = Duration::from_millis(4);
 
-/// Something that transactions wait for.
+/// Data that transactions wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Data {
     /// The length of a list.
@@ -55,23 +54,23 @@ impl Data {
     }
 }
 
-/// What became of a need.
+/// Result of a need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolved {
-    /// A list was measured.
+    /// The list was measured.
     List(AtomId, Verdict),
-    /// The atom is here.
+    /// The atom is available.
     Atom(AtomId),
     /// The data needs an atom that no peer has.
     Unavailable {
-        /// The data.
+        /// Id of the data.
         data: AtomId,
-        /// The atom.
+        /// Id of the atom.
         atom: AtomId,
     },
 }
 
-/// Walk along a list that keeps nothing but its length.
+/// Read of a list that keeps only its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Walk {
     next: AtomId,
@@ -84,7 +83,7 @@ impl Walk {
         Self { next: list, length }
     }
 
-    /// Takes the next atom. Returns the verdict if there is one.
+    /// Counts the next atom. Returns the verdict if there is one.
     fn take(&mut self, atom: &Atom) -> Option<Verdict> {
         if self.length.atoms >= MAX_LIST_ATOMS as u64 {
             return Some(Verdict::TooLong);
@@ -105,21 +104,21 @@ impl Walk {
 #[derive(Debug)]
 struct Need {
     sender: Sender,
-    /// The peer to ask first.
+    /// Peer to ask first.
     from: Option<PublicKey>,
-    /// `None` for an atom.
+    /// Progress along a list; `None` for an atom.
     walk: Option<Walk>,
     parts: u32,
-    /// The atom that it waits for; `None` while it is walked.
+    /// Atom that it waits for; `None` while it is being read.
     missing: Option<AtomId>,
 }
 
-/// A fetch of an atom, under way or queued.
+/// Fetch of an atom, under way or queued.
 #[derive(Debug)]
 struct Fetch {
     needs: Vec<AtomId>,
     failures: u8,
-    /// Its place in the queue; `None` while it is under way.
+    /// Its position in the queue; `None` while it is under way.
     queued: Option<Turn>,
 }
 
@@ -152,7 +151,7 @@ impl Default for Needs {
 }
 
 impl Needs {
-    /// Adds a need, unless it is there. `from` is a peer that is likely to have the data.
+    /// Adds a need, unless it exists. `from` is a peer that is likely to have the data.
     pub fn add(&mut self, data: Data, sender: Sender, from: Option<PublicKey>) {
         let id = data.id();
         if self.needs.contains_key(&id) {
@@ -177,13 +176,13 @@ impl Needs {
         }
     }
 
-    /// Forgets a need: no transaction has it any more.
+    /// Removes a need that no transaction has any more.
     pub fn drop(&mut self, id: &AtomId) {
         self.remove(id);
         self.resolved.retain(|resolved| resolved.data() != *id);
     }
 
-    /// Walks a slice of a list that is here, and starts fetches.
+    /// Reads a slice of the local lists, and starts fetches.
     pub fn advance(
         &mut self,
         now: Duration,
@@ -210,7 +209,8 @@ impl Needs {
             };
             fetch.queued = None;
             self.under_way += 1;
-            // The peer that announced the transaction is asked first, and later whoever has it.
+            // The peer that announced the transaction is asked first, other providers after a
+            // failure.
             let is_first = fetch.failures == 0;
             let need = fetch.needs.first().and_then(|need| self.needs.get(need));
             context.ask(Effect::Fetch {
@@ -221,7 +221,7 @@ impl Needs {
         }
     }
 
-    /// Ends a fetch that may have been one of these.
+    /// Records the end of a fetch, which may have been one of these.
     pub fn fetched(&mut self, id: &AtomId, outcome: Result<&[Atom], FetchError>) {
         let Some(fetch) = self.fetches.get_mut(id) else {
             return;
@@ -245,12 +245,12 @@ impl Needs {
         }
     }
 
-    /// Returns what was resolved since the last call.
+    /// Returns the needs resolved since the last call.
     pub fn take_resolved(&mut self) -> Vec<Resolved> {
         core::mem::take(&mut self.resolved)
     }
 
-    /// Returns when [`Needs::advance`] has something to do next.
+    /// Returns when [`Needs::advance`] is due next.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         if self.under_way < MAX_FETCHES && !self.queue.is_empty() {
@@ -259,13 +259,13 @@ impl Needs {
         (!self.walking.is_empty()).then_some(self.next_slice)
     }
 
-    /// Returns whether there is no need.
+    /// Returns whether there are no needs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.needs.is_empty()
     }
 
-    /// Walks along what is here. Returns how many atoms were read, or looked for.
+    /// Reads the local part of a list. Returns the number of atoms read or requested.
     fn walk(&mut self, id: AtomId, atoms: &dyn AtomSource<Error = Infallible>) -> usize {
         let Some(walk) = self.needs.get_mut(&id).and_then(|need| need.walk.as_mut()) else {
             return 1;
@@ -285,7 +285,7 @@ impl Needs {
         TURN_ATOMS
     }
 
-    /// Goes on with a need whose next atoms have come.
+    /// Continues a need whose next atoms have been fetched.
     fn feed(&mut self, id: AtomId, atoms: &[Atom]) {
         let Some(need) = self.needs.get_mut(&id) else {
             return;
@@ -300,7 +300,7 @@ impl Needs {
         if let Some(verdict) = atoms.iter().find_map(|atom| walk.take(atom)) {
             self.resolve(id, Resolved::List(id, verdict));
         } else if is_over {
-            // Peers send it atom by atom, which says nothing about the list.
+            // Peers send it atom by atom, which does not prove anything about the list.
             let (data, atom) = (id, walk.next);
             self.resolve(id, Resolved::Unavailable { data, atom });
         } else {
@@ -308,7 +308,7 @@ impl Needs {
         }
     }
 
-    /// Has an atom fetched that a need lacks.
+    /// Queues the fetch of an atom that a need lacks.
     fn fetch(&mut self, id: AtomId, atom: AtomId) {
         let Some(need) = self.needs.get_mut(&id) else {
             return;
@@ -339,7 +339,7 @@ impl Needs {
             return;
         };
         if fetch.queued.is_some() {
-            // Another component's fetch: this one has its own.
+            // The fetch was another component's; ours is still queued.
             return;
         }
         if fetch.needs.is_empty() {
@@ -380,7 +380,7 @@ impl Needs {
         };
         if let Some(fetch) = self.fetches.get_mut(&atom) {
             fetch.needs.retain(|other| other != id);
-            // One that is under way ends by itself.
+            // A fetch that is under way ends by itself.
             if fetch.needs.is_empty()
                 && let Some(turn) = fetch.queued
             {
@@ -392,7 +392,7 @@ impl Needs {
 }
 
 impl Resolved {
-    /// Returns the list or atom.
+    /// Returns the id of the list or atom.
     #[must_use]
     pub const fn data(&self) -> AtomId {
         match self {

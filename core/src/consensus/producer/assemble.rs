@@ -1,15 +1,16 @@
-//! Assembly of a block's body: a job that runs apart from the thread that answers inputs, with a
-//! budget of time.
+//! Assembly of a block's body: a job with a time budget that runs on another thread than the one
+//! that handles inputs.
 //!
-//! The producer gives the host an [`AssemblyJob`] ([`Effect::Assemble`](crate::consensus::Effect)), a
-//! worker thread [runs](AssemblyJob::run) it, and the producer gets its result as an input. The job
-//! asks an [`Interrupt`] between transactions, and inside the walks along lists, whether its time is
-//! over; then the block has what was applied until then.
+//! The producer gives the host an [`AssemblyJob`] ([`Effect::Assemble`](crate::consensus::Effect)),
+//! a worker thread [runs](AssemblyJob::run) it, and the producer receives the result as an input.
+//! The job checks an [`Interrupt`] between transactions, and while it reads lists; once that is
+//! due, the block consists of the transactions applied until then.
 //!
 //! Invariants:
-//! - What was interrupted or rejected has left no trace in the body.
-//! - The body leaves at most [`AssemblyJob::max_growth_bytes`] in storage, unless it is empty.
-//! - After an interrupt at most one body is hashed that was applied before.
+//! - An interrupted or rejected transaction leaves no trace in the body.
+//! - The body adds at most [`AssemblyJob::max_growth_bytes`] to storage, unless it is empty.
+//! - After an interrupt, the only remaining work is to hash a body whose transactions were applied
+//!   before, at most once.
 
 use super::growth::{EMPTY_BLOCK_BYTES, stored_growth};
 use crate::atom::{Atom, AtomId, AtomSource, ListStretch, SourceError};
@@ -27,18 +28,18 @@ use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// Atoms that are read between two looks at the time.
+/// Number of atoms read between two checks of the interrupt.
 const READS_PER_LOOK: u32 = 64;
-/// Bodies that are made smaller and smaller until one fits.
+/// Maximum number of attempts, each with a smaller body, until one fits.
 const MAX_ATTEMPTS: usize = 4;
 
-/// Tells a job that its time is over.
+/// Source of the signal that a job's time is over.
 pub trait Interrupt {
-    /// Returns whether the job is to end. Asked every few microseconds.
+    /// Returns whether the job must end. Called every few microseconds.
     fn is_due(&mut self) -> bool;
 }
 
-/// Never interrupts.
+/// Interrupt that is never due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoInterrupt;
 
@@ -48,65 +49,65 @@ impl Interrupt for NoInterrupt {
     }
 }
 
-/// Time that a job may take until it begins to hash the body.
+/// Time that a job may use before it hashes the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AssemblyBudget {
-    /// Processor time.
+    /// Maximum processor time.
     pub cpu: Duration,
-    /// The end, however little processor time it had.
+    /// Deadline, regardless of the processor time used.
     pub until: Instant,
 }
 
-/// A body that is to be made. See the [module](self).
+/// Job that makes a body. See the [module](self).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AssemblyJob {
-    /// Tells its result from those of earlier jobs.
+    /// Number that distinguishes its result from those of earlier jobs.
     pub number: u64,
-    /// The block that it follows.
+    /// Block that the new block follows.
     pub parent: Head,
-    /// The stakes after that block.
+    /// Stakes after that block.
     pub stakes: StakeTable,
     /// Transactions to try, in order.
     pub transactions: Vec<Pending>,
-    /// Lengths of the lists that they name.
+    /// Lengths of the lists that the transactions name.
     pub lengths: BTreeMap<AtomId, ListLength>,
-    /// The account that claims the reward, if one does.
+    /// Account that claims the reward, if any.
     pub claimant: Option<Address>,
-    /// Transactions that it may have.
+    /// Maximum number of transactions in the body.
     pub max_transactions: usize,
-    /// Bytes, as stored, that the block may leave.
+    /// Maximum number of bytes that the block may add to storage.
     pub max_growth_bytes: u64,
-    /// Bytes that a transaction is expected to leave beside its own, as stored.
+    /// Expected number of bytes that a transaction adds to storage beyond its own.
     pub growth_per_transaction: u64,
-    /// Its time.
+    /// Time budget.
     pub budget: AssemblyBudget,
 }
 
-/// A body that was made.
+/// Assembled body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Assembly {
     /// The body.
     pub body: Body,
-    /// Its transactions.
+    /// Transactions of the body.
     pub transactions: Vec<Pending>,
-    /// Their atoms.
+    /// Atoms of the transactions.
     pub transaction_atoms: RecordAtoms,
-    /// Bytes, as stored, that the block leaves.
+    /// Number of bytes that the block adds to storage.
     pub growth_bytes: u64,
 }
 
-/// Reason why a job made no body.
+/// Reason a job did not make a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AssemblyError {
     /// An atom of the parent's state is missing.
     Missing(AtomId),
     /// The parent's state cannot be read.
     Unreadable(&'static str),
-    /// The storage has no room even for an empty block.
+    /// The storage does not have room even for an empty block.
     NoRoom {
-        /// Bytes that the block leaves.
+        /// Number of bytes that the block adds.
         needed: u64,
-        /// Bytes that there are.
+        /// Number of bytes available.
         room: u64,
     },
 }
@@ -114,20 +115,20 @@ pub enum AssemblyError {
 /// Result of a job.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Assembled {
-    /// The number of the job.
+    /// Number of the job.
     pub number: u64,
-    /// The body, or why there is none.
+    /// The body, or the reason there is none.
     pub outcome: Result<Assembly, AssemblyError>,
-    /// Transactions that cannot be in the block, and why.
+    /// Transactions that cannot be in the block, with the reason.
     pub rejected: Vec<(AtomId, Refusal)>,
-    /// Transactions that lack data, and which.
+    /// Transactions that lack data, with the data.
     pub lacking: Vec<(AtomId, Data)>,
-    /// Whether its time was over before all transactions were tried.
+    /// `true` if its time was over before all transactions were tried.
     pub is_interrupted: bool,
 }
 
 impl AssemblyJob {
-    /// Makes the body. `room` is what the storage has left, if that is limited.
+    /// Makes the body. `room` is the remaining storage in bytes, if that is limited.
     pub fn run<S: AtomSource<Error = Infallible> + ?Sized>(
         &self,
         source: &S,
@@ -155,7 +156,7 @@ impl AssemblyJob {
         });
         let mut max_transactions = self.max_transactions;
         for attempt in 1..=MAX_ATTEMPTS {
-            // The last one is empty, which is the least that a block leaves.
+            // The last attempt is empty, which is the minimum that a block adds.
             if attempt == MAX_ATTEMPTS {
                 max_transactions = 0;
             }
@@ -185,7 +186,7 @@ impl AssemblyJob {
             if is_fitting {
                 break;
             }
-            // The empty block's part does not shrink.
+            // The part of an empty block does not shrink.
             let for_transactions = max_growth.saturating_sub(EMPTY_BLOCK_BYTES);
             let share = for_transactions.saturating_mul(count as u64) / needed.max(1);
             max_transactions = usize::try_from(share * 9 / 10).unwrap_or(0);
@@ -211,7 +212,7 @@ impl AssemblyJob {
             max_growth,
             assembled,
         );
-        // What was applied is finished whatever the time.
+        // The applied transactions are finished regardless of the time.
         source.is_bounded.set(false);
         let body = builder
             .finish(hasher, self.claimant)
@@ -237,7 +238,7 @@ impl AssemblyJob {
         })
     }
 
-    /// Applies transactions, in their order, as far as the block takes them.
+    /// Applies transactions, in their order, up to the limits of the block.
     fn fill<S: AtomSource<Error = Infallible> + ?Sized>(
         &self,
         source: &Bounded<'_, '_, S>,
@@ -248,7 +249,7 @@ impl AssemblyJob {
     ) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut growth = EMPTY_BLOCK_BYTES;
-        // By an earlier attempt.
+        // Settled by an earlier attempt.
         let rejected = assembled.rejected.iter().map(|(id, _)| *id);
         let lacking = assembled.lacking.iter().map(|(id, _)| *id);
         let settled: BTreeSet<AtomId> = rejected.chain(lacking).collect();
@@ -272,7 +273,7 @@ impl AssemblyJob {
                     taken.push(transaction.clone());
                     continue;
                 }
-                // What it walks may fit into a later block.
+                // The lists it reads may fit into a later block.
                 Ok(Err(Rejection::BlockListsTooLong { .. })) => continue,
                 Ok(Err(Rejection::BlockFull)) => break,
                 Ok(Err(Rejection::ListTooLong { list })) => Refusal::ListTooLong(list),
@@ -287,7 +288,7 @@ impl AssemblyJob {
                     continue;
                 }
                 Err(StateError::Source(SourceError::Failed(Interrupted))) => {
-                    // A list is measured before anything is applied that walks it.
+                    // Have the list measured before a transaction that reads it is tried again.
                     if let Some(list) = list.filter(|_| length.is_none()) {
                         assembled.lacking.push((id, Data::List(list)));
                     }
@@ -300,14 +301,14 @@ impl AssemblyJob {
     }
 }
 
-/// The time is over.
+/// The job's time is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Interrupted;
 
-/// A source that fails once the time is over.
+/// Source that fails once the time is over.
 struct Bounded<'s, 'i, S: ?Sized> {
     source: &'s S,
-    /// Lists that need no walk.
+    /// Lengths of lists that need not be read.
     lengths: &'s BTreeMap<AtomId, ListLength>,
     interrupt: RefCell<&'i mut dyn Interrupt>,
     reads: Cell<u32>,

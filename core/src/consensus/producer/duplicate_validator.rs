@@ -1,7 +1,7 @@
-//! Blocks that others name, as far as this node gets to read them.
+//! Reading of announced blocks, for duplicate validator detection.
 //!
-//! A head that a peer names is fetched, in a few small parts. What the verifier fetches besides is
-//! looked at here as well, without asking for more.
+//! The head that a peer announces is fetched, with a few small fetches. Blocks that sync fetches
+//! are checked here as well, without further fetches.
 
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource};
 use crate::chain::Block;
@@ -10,23 +10,23 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-/// Blocks that are waited for. When there are more, the one named longest ago is forgotten.
+/// Maximum number of blocks waiting to be read. Beyond that, the oldest is forgotten.
 const MAX_SIGHTINGS: usize = 256;
-/// Fetches for a head that a peer named: of the block, of its body, and one to spare.
+/// Maximum number of fetches for an announced head: its block, its body, and one spare.
 const MAX_FETCHES: u8 = 3;
 
 #[derive(Debug)]
 struct Sighting {
     block: AtomId,
-    /// What it waits for; `None` while it has not been looked at.
+    /// Atom that it waits for; `None` if it can be read.
     missing: Option<AtomId>,
-    /// How many fetches it may still cause.
+    /// Number of fetches that it may still cause.
     fetches: u8,
-    /// The peer that named it.
+    /// Peer that announced it.
     from: Option<PublicKey>,
 }
 
-/// Blocks that have been named and not been read.
+/// Announced blocks that have not been read.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     waiting: VecDeque<Sighting>,
@@ -34,12 +34,12 @@ pub(super) struct Sightings {
 }
 
 impl Sightings {
-    /// A peer named this block as its head.
+    /// Adds a block that a peer announced as its head, to be fetched if necessary.
     pub(super) fn name(&mut self, block: AtomId, peer: PublicKey) {
         self.add(block, MAX_FETCHES, Some(peer));
     }
 
-    /// There is a block with this id.
+    /// Adds a block that is not fetched if it is missing.
     pub(super) fn note(&mut self, block: AtomId) {
         self.add(block, 0, None);
     }
@@ -59,7 +59,7 @@ impl Sightings {
         });
     }
 
-    /// A fetch has ended, perhaps with a block.
+    /// Records the end of a fetch, which may have delivered a block.
     pub(super) fn fetched(&mut self, id: &AtomId, atoms: Option<&[Atom]>) {
         let first = atoms.and_then(<[Atom]>::first);
         if first.is_some_and(|atom| atom.kind() == AtomKind::Symbol && atom.data() == b"block") {
@@ -72,19 +72,19 @@ impl Sightings {
         }
     }
 
-    /// Whether [`Sightings::check`] has something to look at.
+    /// Returns whether [`Sightings::check`] has something to read.
     pub(super) fn has_news(&self) -> bool {
         let mut waiting = self.waiting.iter();
         waiting.any(|sighting| sighting.missing.is_none())
     }
 
-    /// Returns whether a head that a peer named is still to be read.
+    /// Returns whether a head that a peer announced has not been read yet.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.iter().any(|sighting| sighting.from.is_some())
     }
 
-    /// Looks at those that can be read, and forgets them; what `judge` says of the first that it
-    /// says something of.
+    /// Reads the available blocks and forgets them. Returns the first verdict of `judge`; the
+    /// blocks after that one are left for the next call.
     pub(super) fn check<T>(
         &mut self,
         atoms: &dyn AtomSource<Error = Infallible>,
@@ -111,7 +111,7 @@ impl Sightings {
         verdict
     }
 
-    /// Returns what is to be fetched now, and the peer to ask first.
+    /// Returns the atoms to fetch now, each with the peer to ask first.
     pub(super) fn take_wanted(&mut self) -> Vec<(AtomId, Option<PublicKey>)> {
         core::mem::take(&mut self.wanted)
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(sightings.check(&store, |_| Some(())), None);
         assert!(!sightings.has_news());
         assert_eq!(sightings.take_wanted(), [(block.id(), Some(PEER))]);
-        // Its body comes in two parts.
+        // Its body arrives in two parts.
         let atoms = block.to_atoms();
         let (body, head) = atoms.split_at(15);
         store.extend(head.iter().map(|(_, atom)| atom.clone()));

@@ -1,21 +1,22 @@
-//! Blocks that the validator's key signed and this node did not make, and when it may sign again.
+//! Foreign blocks: blocks that the validator's key signed and this node did not make; and the wait
+//! before it signs again.
 //!
-//! Another node with the key is there, or was: a key that moved to another machine and back, a
-//! backup of an older directory, two nodes at once. In each case this node stops signing, listens,
-//! and goes on once the key has been quiet. Then what it has seen of the key joins its signing
-//! record, so that it signs later blocks only.
+//! They show that another node has the key, or had it: a key that moved to another machine and
+//! back, a backup of an older directory, two nodes at once. In each case this node stops signing,
+//! listens, and resumes once the key has been quiet. Then the foreign blocks are added to its
+//! signing record, so that it signs only later blocks.
 //!
-//! The node that made the key's newest block goes first: it waits for [`QUIET`] and for one turn of
-//! the key that passes unused, any other node for [`QUIET_OTHER`] and for [`UNUSED_TURNS_OTHER`]
-//! turns. Which one is first is the same for both, so of two halted nodes that hear each other one
-//! signs: the other sees its block before its own wait is over, and begins to wait again. A turn is
-//! asked for beside the time because a small stake may have none for hours: silence says something
-//! only where the key could have spoken.
+//! The node that made the key's newest block goes first: it waits for [`QUIET`] and for one unused
+//! slot of the key, any other node for [`QUIET_OTHER`] and for [`UNUSED_TURNS_OTHER`] slots. Both
+//! nodes agree on the newest block, so of two halted nodes that hear each other one signs: the
+//! other sees its block before its own wait is over, and starts the wait again. Slots are counted
+//! in addition to time because a small stake may have none for hours: silence proves something only
+//! if the key could have signed.
 //!
 //! Invariants:
-//! - Only blocks that are newer than all of the key that are known begin the wait anew, so that old
-//!   ones, sent again by anyone, delay nothing. Signatures are checked by the caller.
-//! - Nothing here depends on the wall clock being right; a clock that jumps back costs one more turn.
+//! - Only blocks newer than all known blocks of the key restart the wait, so that old ones, sent
+//!   again by any peer, do not delay it. The caller verifies signatures.
+//! - Correctness does not depend on the wall clock; a clock that jumps back costs one more slot.
 
 use crate::atom::{AtomId, AtomSource};
 use crate::chain::{Address, Block};
@@ -25,25 +26,26 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// How long the key has to be quiet before the node that made its newest block signs again.
+/// Time for which the key must be quiet before the node that made its newest block signs again.
 pub const QUIET: Duration = Duration::from_secs(15);
-/// How long it has to be quiet before any other node signs.
+/// Time for which the key must be quiet before any other node signs.
 pub const QUIET_OTHER: Duration = Duration::from_secs(30);
-/// Turns of the key that have to pass unused before the node that made its newest block signs again.
+/// Number of slots of the key that must pass unused before the node that made its newest block
+/// signs again.
 pub const UNUSED_TURNS: u32 = 1;
-/// Turns that have to pass unused before any other node signs.
+/// Number of slots of the key that must pass unused before any other node signs.
 pub const UNUSED_TURNS_OTHER: u32 = 3;
 
-/// How long after a turn a block of it may still come.
+/// Time after a slot in which a block of it may still arrive, in seconds.
 const TURN_GRACE_SECONDS: u64 = 3;
-/// Blocks that are remembered; the oldest go.
+/// Maximum number of blocks remembered; the oldest are dropped.
 const MAX_BLOCKS: usize = 32;
-/// Blocks below the head that are searched for one of the key.
+/// Maximum number of blocks, from the head down, that are searched for one of the key.
 const MAX_WALK: u32 = 1_024;
-/// Blocks that one call reads.
+/// Maximum number of blocks read in one call.
 const WALK_PER_CALL: u32 = 64;
 
-/// What is left of a wait.
+/// Remaining wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Left {
     pub(super) quiet: Duration,
@@ -53,30 +55,31 @@ pub(super) struct Left {
 /// Blocks of the key that this node did not make.
 #[derive(Debug, Default)]
 pub(super) struct ForeignBlocks {
-    /// By timestamp.
+    /// Ordered by timestamp, then id.
     blocks: Vec<SignedBlock>,
     quiet_since: Instant,
     unused_turns: u32,
-    /// The turn that is watched, and the wall clock when it was found.
+    /// Timestamp of the watched slot, and wall time at which it was found, both in seconds.
     turn: Option<(u64, u64)>,
     walk: Walk,
 }
 
-/// Search of the head's branch for the newest block of the key, down to where the last search began.
+/// Search of the head's branch for the newest block of the key, down to the head of the last
+/// search.
 #[derive(Clone, Copy, Debug, Default)]
 struct Walk {
-    /// The head that it is for.
+    /// Head that the search starts from.
     head: AtomId,
-    /// The head of the last search that is over.
+    /// Head of the last completed search.
     searched: AtomId,
-    /// The block to read next; `None` when it is over.
+    /// Block to read next; `None` if the search has ended.
     next: Option<AtomId>,
     left: u32,
 }
 
 impl ForeignBlocks {
-    /// Adds a block. Returns whether it is newer than those that are known, in which case the wait
-    /// begins anew.
+    /// Adds a block. Returns whether it is newer than all known ones, in which case the wait
+    /// restarts.
     pub(super) fn add(&mut self, now: Instant, block: SignedBlock) -> bool {
         if self.blocks.iter().any(|known| known.block == block.block) {
             return false;
@@ -103,13 +106,13 @@ impl ForeignBlocks {
         self.blocks.last()
     }
 
-    /// Returns whether a block that this node made is the newest of the key.
+    /// Returns whether `own`, a block that this node made, is the newest of the key.
     pub(super) fn is_newest(&self, own: Option<&SignedBlock>) -> bool {
         own.is_some() && own.map(place) >= self.newest().map(place)
     }
 
-    /// Searches on for the newest block of `address` at `head` or below. Returns it once, if another
-    /// node made it.
+    /// Continues the search for the newest block of `address` at `head` or below. Returns it once,
+    /// if another node made it.
     pub(super) fn walk(
         &mut self,
         atoms: &dyn AtomSource<Error = Infallible>,
@@ -132,7 +135,7 @@ impl ForeignBlocks {
                 return None;
             }
             walk.left -= 1;
-            // Where the branch is not stored, nothing more can be known of it.
+            // If the branch is not stored further down, the search ends here.
             let block = Block::read(atoms, id).ok()?;
             if block.validator == *address && !block.is_genesis() {
                 return is_foreign(&block).then(|| signed_block(&block)).flatten();
@@ -144,13 +147,13 @@ impl ForeignBlocks {
         None
     }
 
-    /// Returns whether the search is under way.
+    /// Returns whether the search has not ended.
     pub(super) const fn is_walking(&self) -> bool {
         self.walk.next.is_some()
     }
 
-    /// Takes notice of another head. The turn that is watched belongs to the former one; where the
-    /// head is later than that turn, it has passed unused.
+    /// Follows a change of the head. The watched slot belongs to the former head; if the new head
+    /// is later than that slot, the slot has passed unused.
     pub(super) fn follow_head(&mut self, head: &Head) {
         if let Some((turn, _)) = self.turn.take()
             && head.timestamp() > turn
@@ -159,7 +162,7 @@ impl ForeignBlocks {
         }
     }
 
-    /// Ends the wait: the blocks are known, and the next one of another node is news.
+    /// Ends the wait: the known blocks are forgotten, so that the next foreign block restarts it.
     pub(super) fn resume(&mut self) {
         *self = Self {
             walk: self.walk,
@@ -167,9 +170,9 @@ impl ForeignBlocks {
         };
     }
 
-    /// Watches the turns of the key. Returns whether the next turn is to be found, for which
-    /// [`ForeignBlocks::watch_turn`] is called then; the inner value tells whether the wall clock has
-    /// gone back since the last one was found.
+    /// Watches the slots of the key. Returns `Some` if the next slot must be found and passed to
+    /// [`ForeignBlocks::watch_turn`]; the inner value is `true` if the wall clock has gone back
+    /// since the last one was found.
     pub(super) const fn wants_turn(&mut self, unix_seconds: u64) -> Option<bool> {
         let Some((turn, found)) = self.turn else {
             return Some(false);
@@ -186,12 +189,12 @@ impl ForeignBlocks {
         None
     }
 
-    /// Watches the turn at `timestamp`.
+    /// Watches the slot at `timestamp`.
     pub(super) const fn watch_turn(&mut self, timestamp: u64, unix_seconds: u64) {
         self.turn = Some((timestamp, unix_seconds));
     }
 
-    /// Returns what is left of the wait of a node with this signing record.
+    /// Returns the remaining wait of a node with this signing record.
     pub(super) fn left(&self, now: Instant, signed: &SigningRecord) -> Left {
         let (quiet, turns) = if self.is_newest(signed.last()) {
             (QUIET, UNUSED_TURNS)
@@ -204,8 +207,8 @@ impl ForeignBlocks {
         }
     }
 
-    /// Returns the blocks that are not later than `unix_seconds`. A later one no node has accepted:
-    /// as a mark it would keep the key from signing until then.
+    /// Returns the blocks that are not later than `unix_seconds`. Later ones were not accepted by
+    /// any node; in the signing record they would keep the key from signing until their time.
     pub(super) fn until(&self, unix_seconds: u64) -> impl Iterator<Item = &SignedBlock> {
         let blocks = self.blocks.iter();
         blocks.take_while(move |block| block.timestamp <= unix_seconds)
@@ -213,18 +216,18 @@ impl ForeignBlocks {
 }
 
 impl Left {
-    /// Returns whether nothing is left.
+    /// Returns whether the wait is over.
     pub(super) const fn is_over(self) -> bool {
         self.quiet.is_zero() && self.turns == 0
     }
 }
 
-/// Order of blocks of one key, the same for every node.
+/// Returns the order of blocks of one key, which is the same for every node.
 fn place(block: &SignedBlock) -> (u64, AtomId) {
     (block.timestamp, block.block)
 }
 
-/// A block as signing records have it.
+/// Returns the entry of a block for signing records.
 pub(super) fn signed_block(block: &Block) -> Option<SignedBlock> {
     Some(SignedBlock {
         parent: block.previous,
@@ -313,7 +316,7 @@ mod tests {
             foreign.add(at(0), block);
             foreign
         };
-        // Of one time, the ids decide, for both in the same way.
+        // At equal timestamps the ids decide, in the same way for both.
         let first = sees(ours).left(at(0), &record(theirs));
         let second = sees(theirs).left(at(0), &record(ours));
         assert_eq!((first.quiet, first.turns), (QUIET, UNUSED_TURNS));
@@ -338,7 +341,7 @@ mod tests {
             Some(true),
             "found for a time to come"
         );
-        // A head that is later than the turn says that it passed; an earlier one does not.
+        // A head later than the slot shows that it passed; an earlier one does not.
         let head = |timestamp| {
             let header = crate::consensus::samples::header(1, AtomId::ZERO, timestamp);
             Head::new(header.signed(None), HeadState::Verified).unwrap()

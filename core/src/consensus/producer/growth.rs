@@ -1,28 +1,28 @@
-//! What blocks leave in storage, and how much of it a producer allows.
+//! Growth of storage by blocks, and its limit for a producer.
 //!
-//! Every node keeps every block for ever, so a chain that anybody can fill fills every disk. The price
-//! of storage is the first answer; what it cannot hold over time, each producer's own limit does:
-//! [`Allowance`] lets blocks leave a number of bytes on average (the option
-//! `max_block_growth_bytes`). What a block does not use is saved for later ones, up to
-//! [`SAVED_BLOCKS`] times as much, so that a block of an idle chain can be as full as any.
+//! Every node keeps every block forever, so a chain that anyone can fill fills every disk. The
+//! price of storage is the first limit; over long times, each producer's own limit applies.
+//! [`Allowance`] lets blocks add a number of bytes on average (the option
+//! `max_block_growth_bytes`). The unused part of a block is saved for later ones, up to
+//! [`SAVED_BLOCKS`] times the allowance, so that a block of an idle chain can be as full as any.
 //!
-//! With the default of 32 KiB, a producer whose blocks are full from now on fills 10 GiB in a week
+//! With the default of 32 KiB, a producer whose blocks are always full fills 10 GiB in a week
 //! (43,200 blocks a day), and at most 128 MiB of it at once.
 
 use crate::chain::{INDEX_ENTRY_BYTES, RecordAtoms};
 
-/// Bytes, as stored, that an empty block leaves, about.
+/// Approximate number of bytes that an empty block adds to storage.
 pub const EMPTY_BLOCK_BYTES: u64 = 8 << 10;
-/// Bytes, as stored, of a block's own record: head, body and list of 22 atoms.
+/// Number of bytes that a block's own record takes in storage: head, body and list, 22 atoms.
 pub const BLOCK_BYTES: u64 = 22 * (INDEX_ENTRY_BYTES + 64);
-/// Default of [`Allowance`] for each block.
+/// Default of [`Allowance`] for each block, in bytes.
 pub const DEFAULT_GROWTH_BYTES: u64 = 32 << 10;
-/// Blocks whose unused allowance is saved.
+/// Maximum number of blocks whose unused allowance is saved.
 pub const SAVED_BLOCKS: u64 = 4_096;
-/// What a transaction is expected to leave beside its own bytes before any was measured.
+/// Initial estimate of the bytes that a transaction adds beyond its own.
 const FIRST_GUESS: u64 = 16 << 10;
 
-/// Returns the bytes that atoms take in cold storage.
+/// Returns the number of bytes that atoms take in cold storage.
 #[must_use]
 pub fn stored_growth(atoms: &RecordAtoms) -> u64 {
     let bytes = atoms
@@ -31,19 +31,19 @@ pub fn stored_growth(atoms: &RecordAtoms) -> u64 {
     bytes.sum()
 }
 
-/// Bytes that the blocks of a producer may leave. See the [module](self).
+/// Bytes that the blocks of a producer may add to storage. See the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Allowance {
-    /// For each block; 0 for no limit.
+    /// Allowance for each block, in bytes; 0 for no limit.
     per_block: u64,
     saved: u64,
-    /// What a transaction left beside its own bytes, lately.
+    /// Moving average of the bytes that a transaction adds beyond its own.
     per_transaction: u64,
 }
 
 impl Allowance {
-    /// Creates an allowance of `per_block` bytes for each block; 0 for no limit. As much as can be is
-    /// saved.
+    /// Creates an allowance of `per_block` bytes for each block; 0 for no limit. The savings start
+    /// at their maximum.
     #[must_use]
     pub const fn new(per_block: u64) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Allowance {
         }
     }
 
-    /// Returns what the next block may leave.
+    /// Returns the number of bytes that the next block may add.
     #[must_use]
     pub const fn next_block(&self) -> u64 {
         match self.per_block {
@@ -62,13 +62,13 @@ impl Allowance {
         }
     }
 
-    /// Returns what a transaction is expected to leave beside its own bytes.
+    /// Returns the expected number of bytes that a transaction adds beyond its own.
     #[must_use]
     pub const fn per_transaction(&self) -> u64 {
         self.per_transaction
     }
 
-    /// Counts a block that left `bytes`, `own_bytes` of which are those of its transactions.
+    /// Charges a block that added `bytes`, `own_bytes` of which are those of its transactions.
     pub fn spend(&mut self, bytes: u64, own_bytes: u64, transactions: usize) {
         let most = self.per_block.saturating_mul(SAVED_BLOCKS);
         let saved = self.saved.saturating_add(self.per_block);
@@ -77,33 +77,35 @@ impl Allowance {
             .saturating_sub(own_bytes)
             .saturating_sub(EMPTY_BLOCK_BYTES);
         if let Some(seen) = beside.checked_div(transactions as u64) {
-            // An average of the last blocks. In full blocks it is less: they share nodes of tries.
+            // Moving average of the last blocks. Transactions of full blocks add less: they share
+            // trie nodes.
             self.per_transaction = (self.per_transaction / 4 * 3).saturating_add(seen / 4);
         }
     }
 }
 
-/// Bytes that the next block may leave in a storage that has refused one; no bound until then.
+/// Limit of the next block after the storage refused one, in bytes; `None` if it refused none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Room(Option<u64>);
 
 impl Room {
-    /// Room for nothing: an empty block is tried next.
+    /// Limit of zero: an empty block is tried next.
     pub(super) const EMPTY: Self = Self(Some(0));
 
-    /// Returns the room for a block after one that would have left `growth` was refused.
+    /// Returns the limit after a block that would have added `growth` was refused.
     pub(super) const fn after_refusal(growth: u64) -> Self {
         Self(Some(growth / 2))
     }
 
-    /// Returns what a block may leave that is `allowed` so much.
+    /// Returns the smaller of this limit and `allowed`.
     pub(super) fn bound(self, allowed: u64) -> u64 {
         self.0.map_or(allowed, |room| room.min(allowed))
     }
 
-    /// Notes that a block was stored that left `growth`; the next one is `allowed` so much.
+    /// Raises the limit after a block that added `growth` was stored. Drops it once it reaches
+    /// `allowed`, the allowance of the next block.
     ///
-    /// The bound grows in steps: the storage may be as full as before.
+    /// The limit grows in steps: the storage may be as full as before.
     pub(super) fn stored(&mut self, growth: u64, allowed: u64) {
         let left = growth.max(EMPTY_BLOCK_BYTES);
         let room = self.0.map(|room| room.max(left).saturating_mul(2));
@@ -123,7 +125,7 @@ mod tests {
         assert_eq!(room.bound(40_000), 40_000);
         room.stored(50_000, 1_000_000);
         assert_eq!(room.bound(1_000_000), 100_000);
-        // A block that left more shows that there is more room.
+        // A block that added more shows that there is more room.
         room.stored(300_000, 1_000_000);
         assert_eq!(room.bound(1_000_000), 600_000);
         room.stored(10, 1_200_000);
@@ -142,7 +144,7 @@ mod tests {
         let mut allowance = Allowance::new(1_000);
         let most = 1_000 * SAVED_BLOCKS;
         assert_eq!(allowance.next_block(), most + 1_000);
-        // As full as they may be.
+        // Blocks as full as possible.
         let mut left = 0;
         for _ in 0..10_000_u64 {
             let bytes = allowance.next_block();
@@ -151,12 +153,12 @@ mod tests {
         }
         assert_eq!(left, most + 10_000 * 1_000);
         assert_eq!(allowance.next_block(), 1_000);
-        // Idle for long: no more is saved than may be.
+        // Idle for a long time: savings do not exceed the maximum.
         for _ in 0..2 * SAVED_BLOCKS {
             allowance.spend(10, 0, 0);
         }
         assert_eq!(allowance.next_block(), most + 1_000);
-        // A block that had to leave more is paid for later.
+        // A block that had to add more is paid for later.
         for _ in 0..3 {
             allowance.spend(u64::MAX, 0, 0);
         }

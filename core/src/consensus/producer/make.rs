@@ -1,4 +1,4 @@
-//! From a slot to a block: assemble, search for a nonce, store, announce.
+//! Production of a block for a slot: assembly, nonce search, storage, announcement.
 
 use super::plan::need;
 use super::{
@@ -24,13 +24,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How long a plan without an end in sight holds, unless something happens.
+/// Time after which the next plan is made, unless something happens earlier, if the end of the wait
+/// is unknown.
 const REPLAN: Duration = Duration::from_secs(60);
-/// Time before the storage is looked at again when it had no room for an empty block.
+/// Interval between attempts while the storage does not have room for an empty block.
 const ROOM_RETRY: Duration = Duration::from_secs(5);
 
 impl<H: BatchHasher> Producer<H> {
-    /// Does the next piece of what is to be done for a block.
+    /// Does the next piece of work for a block.
     pub(super) fn make_block(
         &mut self,
         environment: &Environment<'_>,
@@ -75,7 +76,7 @@ impl<H: BatchHasher> Producer<H> {
         self.publish_in_time(environment, context);
     }
 
-    /// Takes the body that the host has assembled.
+    /// Handles the body that the host has assembled.
     pub(super) fn assembled(
         &mut self,
         environment: &Environment<'_>,
@@ -98,7 +99,7 @@ impl<H: BatchHasher> Producer<H> {
         let now = environment.now.instant;
         self.pace.assembled(now.since(since));
         if context.head().map(Head::id) != Some(slot.parent) {
-            // What it says is of a head that was left.
+            // The result belongs to a head that has been replaced.
             self.phase = Phase::Plan;
             return;
         }
@@ -112,7 +113,7 @@ impl<H: BatchHasher> Producer<H> {
                     },
                     miner: Box::new(miner),
                 },
-                // Another head came meanwhile.
+                // The head changed meanwhile.
                 None => Phase::Plan,
             },
             Err(AssemblyError::Missing(id)) => wait(now, need(context, *id)),
@@ -157,7 +158,7 @@ impl<H: BatchHasher> Producer<H> {
         };
     }
 
-    /// Has a block stored whose time has come; drops one that is late.
+    /// Requests storage of a block whose time has come; drops a late one.
     fn publish_in_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let (slot, during) = match &self.phase {
             Phase::Assembling { slot, .. } => (*slot, MissedSlot::Assembling),
@@ -188,7 +189,7 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Asks for the block to be stored and the signing record to be saved.
+    /// Requests storage of the block and of the signing record.
     fn store(&mut self, context: &mut Context) {
         let Phase::Storing {
             draft,
@@ -210,7 +211,7 @@ impl<H: BatchHasher> Producer<H> {
             height: draft.slot.height,
             timestamp: draft.slot.timestamp,
         };
-        // From here on it counts as signed.
+        // From here on the block counts as signed.
         if let Err(conflict) = self.signed.add(mark) {
             self.phase = wait(self.now.instant, Wait::Signed(conflict));
             return;
@@ -241,14 +242,14 @@ impl<H: BatchHasher> Producer<H> {
         if outcome.is_ok()
             && let Some(at) = self.unsaved.iter().position(|unsaved| unsaved == id)
         {
-            // The record that was saved with it has those before it as well.
+            // The record saved with it contains the blocks before it as well.
             self.unsaved.drain(..=at);
         }
         let Phase::Storing { draft, block, .. } = &mut self.phase else {
             return;
         };
         if block.id() != *id {
-            // It was given up while it was being stored, for a block of the key from elsewhere.
+            // It was given up while it was being stored, because of a foreign block of the key.
             return;
         }
         let is_head = context.head().map(Head::id) == Some(draft.slot.parent);
@@ -262,7 +263,7 @@ impl<H: BatchHasher> Producer<H> {
         let Phase::Storing { draft, block, .. } = phase else {
             return;
         };
-        // Another block came while it was being stored: the fork choice has decided.
+        // The head changed while the block was being stored: the fork choice has decided.
         let Some(assembly) = draft.assembly().filter(|_| outcome.is_ok() && is_head) else {
             return;
         };
@@ -274,8 +275,8 @@ impl<H: BatchHasher> Producer<H> {
         let own_bytes = own_bytes.map(|one| stored_bytes(one)).sum();
         self.allowance
             .spend(assembly.growth_bytes, own_bytes, transactions);
-        // Patience comes back little by little, or heads that lead nowhere would cost all of it
-        // for every block.
+        // The time for holding back is restored gradually; otherwise invalid heads would cost all
+        // of it for every block.
         self.held = match self.made {
             0 => Duration::ZERO,
             _ => self.held.saturating_sub(PATIENCE_PER_BLOCK),
@@ -295,7 +296,7 @@ impl<H: BatchHasher> Producer<H> {
         self.offer(environment, context, heads);
     }
 
-    /// Acts on a block that could not be stored.
+    /// Handles a block that could not be stored.
     fn not_stored(
         &mut self,
         environment: &Environment<'_>,
@@ -317,13 +318,14 @@ impl<H: BatchHasher> Producer<H> {
             problem: failure.to_string(),
         });
         if !failure.is_no_room() {
-            // It may be on the disk, and its record too: it is this block or none.
+            // The block and its record may be on disk: only this block may be published for the
+            // slot.
             *retry = Some(now + RETRY);
             self.trouble(context, Problem::StorageFailed(failure.to_string()));
             return;
         }
-        // Without room its record was not saved either. It has not left this node, and never will:
-        // it is given up for a smaller one.
+        // Without room its record was not saved either. The block has not left this node and never
+        // will: it is given up for a smaller one.
         self.signed = before.clone();
         let id = block.id();
         self.unsaved.retain(|unsaved| *unsaved != id);
@@ -338,14 +340,14 @@ impl<H: BatchHasher> Producer<H> {
         };
     }
 
-    /// Stands still, visibly, until there is room again.
+    /// Halts production and reports it until there is room again.
     fn no_room(
         &mut self,
         context: &mut Context,
         problem: alloc::string::String,
         now: Instant,
     ) -> Phase {
-        // The next one that fits is found from an empty one on.
+        // Start from an empty block to find the largest size that fits.
         self.room = growth::Room::EMPTY;
         self.trouble(context, Problem::NoRoom(problem));
         Phase::Wait {
@@ -354,7 +356,7 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Takes notice of a problem, and reports it once.
+    /// Records a problem, and reports it once.
     pub(super) fn trouble(&mut self, context: &mut Context, problem: Problem) {
         let is_same = self
             .problem
@@ -366,14 +368,14 @@ impl<H: BatchHasher> Producer<H> {
         self.problem = Some(problem);
     }
 
-    /// Takes notice that a block was stored.
+    /// Records that a block was stored.
     fn resolved(&mut self, context: &mut Context) {
         if self.problem.take().is_some() {
             context.report(Event::ProductionResumed);
         }
     }
 
-    /// Takes notice that a peer has named a head.
+    /// Records that a peer has announced a head.
     pub(super) fn peer_head_named(&mut self, context: &mut Context) {
         if self.problem == Some(Problem::NoPeerHead) {
             self.resolved(context);
@@ -398,7 +400,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 }
 
-/// Waits for a while, then plans anew.
+/// Returns a phase that waits before the next plan.
 pub(super) fn wait(now: Instant, why: Wait) -> Phase {
     let pause = match why {
         Wait::NoStake | Wait::NoTurnSoon | Wait::NoChain | Wait::LostBlock(_) => REPLAN,

@@ -1,31 +1,31 @@
 //! Block producer of a validator.
 //!
-//! For each head it computes its next slot, has the host assemble a body over what the mempool holds,
-//! searches for a nonce with a new signature for each, waits for the block's time, has it stored, and
-//! announces it. Another validator's block on the way means a new head, and it begins again.
+//! For each head it computes its next slot, has the host assemble a body from the mempool, searches
+//! for a nonce with a new signature for each, waits for the block's time, has the block stored, and
+//! announces it. If the head changes to another validator's block meanwhile, it starts again.
 //!
-//! The block's time is the reference's: when the search is expected to end, rounded up to a second,
-//! at least one second after the parent; and then the first second from there that the proposer
-//! schedule gives to this validator. A block that is not found [`LATE`] after its time is dropped: a
-//! missed slot.
+//! The block's time is chosen as in the reference: the time when the search is expected to end,
+//! rounded up to a second, at least one second after the parent; then the first second from there
+//! on that the proposer schedule assigns to this validator. A block that is not found within
+//! [`LATE`] of its time is dropped: a missed slot.
 //!
 //! | module | contents |
 //! | --- | --- |
 //! | [`schedule`] | slots of one validator |
-//! | [`assemble`] | a block's body, made apart from this thread within a budget of time |
-//! | [`growth`] | what blocks may leave in storage |
-//! | [`publish`] | what of a block is stored and advertised |
+//! | [`assemble`] | assembly of a block's body on another thread, with a time budget |
+//! | [`growth`] | limit of the storage growth by blocks |
+//! | [`publish`] | selection of a block's atoms to advertise |
 //!
 //! Invariants:
-//! - It never publishes two blocks on one parent, nor one that is not later than all before it, also
-//!   not after a crash: what was signed is saved before it is published.
-//! - It signs nothing while it listens at its start, nor once it has seen a block of its key that it
-//!   did not make (a valid signature is required, so that only the key can stop it), until the key
-//!   has been quiet; see `foreign_blocks`.
-//! - Each call does one bounded piece of work: a plan, or one slice of nonces. Bodies are made by the
-//!   host's worker.
-//! - What is due at a wall time is looked at every [`WALL_INTERVAL`], with the wall clock as it is
-//!   then; a clock that jumps makes it plan anew.
+//! - It never publishes two blocks on one parent, nor a block that is not later than all its
+//!   earlier ones, even after a crash: the signing record is saved before a block is published.
+//! - It does not sign while it listens after its start, nor after it has seen a foreign block of
+//!   its key (with a valid signature, so that only the key can stop it) until the key has been
+//!   quiet; see `foreign_blocks`.
+//! - Each call does one bounded piece of work: a plan, or one slice of nonces. Bodies are made by
+//!   the host's worker.
+//! - Work that is due at a wall time is checked every [`WALL_INTERVAL`] against the current wall
+//!   clock; after a clock jump it makes a new plan.
 
 pub mod assemble;
 mod duplicate_validator;
@@ -67,29 +67,30 @@ use pace::Pace;
 use publish::Offers;
 use schedule::Schedule;
 
-/// A block that is not found so long after its time is dropped.
+/// Time after a block's timestamp at which it is dropped if it has not been found.
 pub const LATE: Duration = Duration::from_secs(2);
-/// How long a validator listens for another one with its key once a peer has named a head.
+/// Time for which a validator listens for a duplicate validator after a peer has announced a head.
 pub const LISTEN: Duration = Duration::from_secs(6);
-/// How long it waits for a peer to name one, if there are seeds.
+/// Time for which it waits for a peer to announce a head, if there are seeds.
 pub const LISTEN_FOR_PEERS: Duration = Duration::from_secs(30);
-/// How long it holds back for a longer chain before its first block.
+/// Maximum time for which it holds back for a longer chain before its first block.
 pub const MAX_BEHIND: Duration = Duration::from_secs(600);
-/// How long in all it holds back after that: any peer can name heads that lead nowhere.
+/// Maximum total time for which it holds back after that: any peer can announce invalid heads.
 pub const MAX_BEHIND_LATER: Duration = Duration::from_secs(10);
-/// What each block of its own gives back of that.
+/// Part of [`MAX_BEHIND_LATER`] that each own block restores.
 pub const PATIENCE_PER_BLOCK: Duration = Duration::from_millis(500);
-/// Time between two looks at the wall clock while something is due at a wall time.
+/// Interval between checks of the wall clock while something is due at a wall time.
 pub const WALL_INTERVAL: Duration = Duration::from_secs(1);
-/// Clocks that disagree by more than this since the last call have jumped.
+/// Difference between wall clock and monotonic clock since the last call above which the wall clock
+/// has jumped.
 pub const MAX_CLOCK_JUMP: Duration = Duration::from_secs(2);
 /// Default of [`ProducerConfig::max_assembly_time`].
 pub const MAX_ASSEMBLY_TIME: Duration = Duration::from_millis(500);
-/// An assembly that the host has not answered after this time is given up.
+/// Time after which an assembly that the host has not answered is given up.
 pub const ASSEMBLY_PATIENCE: Duration = Duration::from_secs(30);
 /// Time before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Head and body of a block, and each number of them in a few bytes.
+/// Limit of a block's head and body, with each of their numbers in a few bytes.
 const SMALL_RECORD: ListLimit = ListLimit {
     atoms: 15,
     bytes: 64 << 10,
@@ -98,23 +99,24 @@ const SMALL_RECORD: ListLimit = ListLimit {
 /// Configuration of a producer.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
-    /// The key that it signs with.
+    /// Key that it signs with.
     pub key: SigningKey,
-    /// The chain.
+    /// Id of the chain.
     pub chain_id: u64,
-    /// Whether its blocks claim the reward.
+    /// `true` if its blocks claim the reward.
     pub claim_reward: bool,
-    /// Whether its blocks keep to what reference nodes can follow.
+    /// `true` if its blocks are restricted to what reference nodes can verify.
     pub reference_followers: bool,
-    /// Transactions that a block may have.
+    /// Maximum number of transactions in a block.
     pub max_block_transactions: usize,
-    /// Bytes, as stored, that a block may leave on average; 0 for no limit. See [`growth`].
+    /// Average number of bytes that a block may add to storage; 0 for no limit. See [`growth`].
     pub max_block_growth_bytes: u64,
-    /// Processor time that assembling a block may take.
+    /// Maximum processor time for assembling a block.
     pub max_assembly_time: Duration,
-    /// Whether seeds are configured: then it begins no chain of its own, and listens for them.
+    /// `true` if seeds are configured: then it does not create a chain, and listens for the seeds'
+    /// heads.
     pub has_seeds: bool,
-    /// Nonces that are tried in one call.
+    /// Number of nonces that are tried in one call.
     pub slice_attempts: u64,
 }
 
@@ -136,7 +138,7 @@ impl ProducerConfig {
     }
 }
 
-/// Place and time of a block that is being made.
+/// Parent, height and time of a block that is being made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Slot {
     parent: AtomId,
@@ -150,7 +152,7 @@ impl Slot {
     }
 }
 
-/// A block that is being made.
+/// Block that is being made.
 #[derive(Debug)]
 struct Draft {
     slot: Slot,
@@ -158,18 +160,18 @@ struct Draft {
 }
 
 impl Draft {
-    /// Returns the body. A draft is made only of an assembly that has one.
+    /// Returns the body. Drafts are made only of successful assemblies.
     fn assembly(&self) -> Option<&Assembly> {
         self.assembled.outcome.as_ref().ok()
     }
 }
 
 enum Phase {
-    /// It is to be found out what comes next.
+    /// The next step has to be computed.
     Plan,
-    /// Nothing to do before this instant; then a new plan.
+    /// There is nothing to do before this instant; then a new plan is made.
     Wait { until: Instant, why: Wait },
-    /// The slot comes; at this wall time the block is begun.
+    /// The next slot is known; work for its block begins at this wall time.
     Scheduled { begin: Duration, timestamp: u64 },
     /// The host assembles the body.
     Assembling {
@@ -177,19 +179,19 @@ enum Phase {
         number: u64,
         since: Instant,
     },
-    /// The nonce is searched for.
+    /// The nonce is being searched.
     Mining { draft: Draft, miner: Box<Miner> },
-    /// The block is there, and its time is not.
+    /// The block is found, and its time has not come.
     Found { draft: Draft, block: Box<Block> },
-    /// It is being stored. It is tried again at this instant if that failed.
+    /// The block is being stored. A failed attempt is repeated at this instant.
     Storing {
         draft: Draft,
         block: Box<Block>,
-        /// The signing record without it.
+        /// The signing record without the block.
         before: SigningRecord,
         retry: Option<Instant>,
     },
-    /// It signs nothing for now.
+    /// Signing has stopped for now.
     Halted(Halt),
 }
 
@@ -199,34 +201,35 @@ pub struct Producer<H> {
     address: Address,
     hasher: H,
     signed: SigningRecord,
-    /// Blocks that it has signed in this run and whose record may not be on the disk, oldest first.
+    /// Blocks signed in this run whose record may not be on disk, oldest first.
     unsaved: Vec<AtomId>,
-    /// Blocks of its key from elsewhere that are in its record since it signs again. When full, the
+    /// Foreign blocks of its key that were added to the record when signing resumed. If full, the
     /// oldest is forgotten.
     adopted: VecDeque<AtomId>,
     sightings: Sightings,
-    /// Blocks of the key that another node made, since it has stopped signing for them.
+    /// Foreign blocks of its key seen since signing stopped.
     foreign: ForeignBlocks,
     started: Option<Started>,
-    /// When a peer first named a head.
+    /// Time when a peer first announced a head.
     first_peer: Option<Instant>,
-    /// How long it has held back since its last block, and when it did last.
+    /// Time for which it has held back, less the time that its blocks restored; and when it last
+    /// did.
     held: Duration,
     held_at: Option<Instant>,
     head: Option<Head>,
-    /// A genesis of its own that is being stored.
+    /// Genesis created by this node that is being stored.
     genesis: Option<Block>,
     schedule: Option<Schedule>,
     elections: ElectionCache,
     offers: Offers,
     pace: Pace,
     allowance: Allowance,
-    /// What the next block may leave after one found no room.
+    /// Limit of the next block after the storage refused one.
     room: growth::Room,
     problem: Option<Problem>,
     phase: Phase,
     jobs: u64,
-    /// The time of the last call.
+    /// Time of the last call.
     now: Now,
     made: u64,
     late: u64,
@@ -248,7 +251,7 @@ struct Started {
 }
 
 impl<H: BatchHasher> Producer<H> {
-    /// Creates a producer that has signed what `signed` says in earlier runs.
+    /// Creates a producer that has signed the blocks of `signed` in earlier runs.
     #[must_use]
     pub fn new(config: ProducerConfig, signed: SigningRecord, hasher: H) -> Self {
         Self {
@@ -284,13 +287,13 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Returns the account that it stakes and earns with.
+    /// Returns the account of its stake and earnings.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Returns the nonces that were tried so far for the block at hand.
+    /// Returns the number of nonces tried so far for the current block.
     #[must_use]
     pub fn attempts(&self) -> u64 {
         match &self.phase {
@@ -311,7 +314,7 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Returns what it is doing.
+    /// Returns its current activity.
     #[must_use]
     pub fn activity(&self) -> Activity {
         match &self.phase {
@@ -338,13 +341,13 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Returns what it has signed.
+    /// Returns the signing record.
     #[must_use]
     pub const fn signed(&self) -> &SigningRecord {
         &self.signed
     }
 
-    /// Records an input; does no work that can wait.
+    /// Records an input; postpones all work that can wait.
     pub fn handle_input(
         &mut self,
         environment: &Environment<'_>,
@@ -392,7 +395,7 @@ impl<H: BatchHasher> Producer<H> {
         self.make_block(environment, context, mempool, started);
     }
 
-    /// Returns when [`Producer::advance`] is due if nothing happens before.
+    /// Returns when [`Producer::advance`] is due if there is no earlier input.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.sightings.has_news() || self.foreign.is_walking() {
@@ -407,11 +410,11 @@ impl<H: BatchHasher> Producer<H> {
             Phase::Storing { retry, .. } => (*retry)?,
             Phase::Halted(_) => self.now.instant + RETRY,
         };
-        // By then the wall clock may say something else.
+        // By then the wall clock may have changed.
         Some(next.min(self.now.instant + WALL_INTERVAL))
     }
 
-    /// Takes the time of a call, and plans anew if the wall clock has jumped.
+    /// Records the time of a call, and makes a new plan if the wall clock has jumped.
     fn notice_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let before = core::mem::replace(&mut self.now, environment.now);
         let passed = environment.now.instant.since(before.instant);
@@ -419,14 +422,14 @@ impl<H: BatchHasher> Producer<H> {
         let jump = environment.now.unix.abs_diff(expected);
         if self.started.is_some() && jump > MAX_CLOCK_JUMP {
             self.schedule = None;
-            // What was signed stays signed; everything else is planned by the clock as it is now.
+            // Signed blocks stay signed; everything else is planned again with the present clock.
             if !matches!(self.phase, Phase::Storing { .. } | Phase::Halted(_)) {
                 self.plan_anew(context);
             }
         }
     }
 
-    /// Gives up what it is doing for a new plan.
+    /// Gives up the current work for a new plan.
     fn plan_anew(&mut self, context: &mut Context) {
         if matches!(self.phase, Phase::Assembling { .. }) {
             context.ask(super::Effect::CancelAssembly);
@@ -447,7 +450,7 @@ impl<H: BatchHasher> Producer<H> {
         started
     }
 
-    /// Takes notice of another head.
+    /// Follows a change of the head.
     fn follow_head(&mut self, context: &mut Context) {
         let head = context.head();
         if head.map(Head::id) == self.head.as_ref().map(Head::id) {
@@ -464,8 +467,8 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Stops signing if a block of the key has been seen that this node did not make, and resumes
-    /// once the key has been quiet.
+    /// Stops signing if a foreign block of the key has been seen, and resumes once the key has been
+    /// quiet.
     fn look_for_second(
         &mut self,
         environment: &Environment<'_>,
@@ -518,7 +521,7 @@ impl<H: BatchHasher> Producer<H> {
         self.phase = Phase::Halted(halt);
     }
 
-    /// Signs again once no other node has used the key for long enough.
+    /// Resumes signing once no other node has used the key for long enough.
     fn resume_if_quiet(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(head) = self.head.clone() else {
             return;

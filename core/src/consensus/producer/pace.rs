@@ -1,21 +1,21 @@
-//! How long assembling a body and searching for a nonce take, learned from those before.
+//! Estimates of the time for assembling a body and searching a nonce, from earlier measurements.
 
 use crate::integer::Natural;
 use crate::time::Instant;
 use core::time::Duration;
 
-/// A search that needs more bits than this is estimated as if it needed so many.
+/// Maximum number of leading zero bits that the estimate of a search takes into account.
 const MAX_ESTIMATED_BITS: u64 = 48;
-/// What one nonce is thought to take before any was tried.
+/// Initial estimate for one nonce.
 const FIRST_GUESS: Duration = Duration::from_micros(20);
-/// What an assembly is thought to take before there was one.
+/// Initial estimate for an assembly.
 const FIRST_ASSEMBLY: Duration = Duration::from_millis(5);
 
-/// Times of the producer's work.
+/// Measured times of the producer's work.
 #[derive(Debug)]
 pub(super) struct Pace {
     nanos_per_attempt: u64,
-    /// The last slice of nonces: when it began, and how many were in it.
+    /// Begin of the last slice of nonces, and the number of nonces in it.
     slice: Option<(Instant, u64)>,
     assembly: Duration,
 }
@@ -31,35 +31,35 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Notes that a slice of nonces begins at `now`. The one before ended at the latest now: there is
-    /// no clock to look at in between.
+    /// Records that a slice of nonces begins at `now`. This also ends the previous slice: there is
+    /// no clock to read in between.
     pub(super) fn begin_slice(&mut self, now: Instant, attempts: u64) {
         if let Some((began, attempts)) = self.slice.replace((now, attempts)) {
             let nanos = u64::try_from(now.since(began).as_nanos()).unwrap_or(u64::MAX);
             let seen = nanos / attempts.max(1);
-            // An average that halves the weight of what was seen every six slices or so.
+            // Moving average that halves the weight of a measurement about every five slices.
             self.nanos_per_attempt = (self.nanos_per_attempt / 8 * 7)
                 .saturating_add(seen / 8)
                 .max(1);
         }
     }
 
-    /// Notes that other work comes now.
+    /// Records that other work follows.
     pub(super) const fn pause(&mut self) {
         self.slice = None;
     }
 
-    /// Notes how long an assembly took. A long one counts at once, and is forgotten slowly.
+    /// Records the duration of an assembly. A long one counts at once, and is forgotten slowly.
     pub(super) fn assembled(&mut self, took: Duration) {
         self.assembly = took.max(self.assembly * 3 / 4).max(FIRST_ASSEMBLY / 4);
     }
 
-    /// Returns how long an assembly takes.
+    /// Returns the estimated duration of an assembly.
     pub(super) const fn assembly(&self) -> Duration {
         self.assembly
     }
 
-    /// Returns how long a search for so many bits takes on average.
+    /// Returns the mean duration of a search for this number of leading zero bits.
     pub(super) fn search(&self, required_bits: &Natural) -> Duration {
         let bits = required_bits.to_u64().unwrap_or(MAX_ESTIMATED_BITS);
         let attempts = 1_u64 << bits.clamp(1, MAX_ESTIMATED_BITS);
@@ -103,7 +103,7 @@ mod tests {
         pace.pause();
         pace.begin_slice(Instant::ZERO + Duration::from_secs(9_999), 256);
         assert!((seconds(&pace) - learned).abs() < 1e-6);
-        // A bit more is twice the time, up to what is worth an estimate.
+        // One more bit takes twice the time, up to the maximum that is estimated.
         let one_more = pace.search(&21_u64.into()).as_secs_f64();
         assert!((one_more / learned - 2.0).abs() < 0.01);
         assert_eq!(pace.search(&48_u64.into()), pace.search(&10_000_u64.into()));

@@ -1,4 +1,4 @@
-//! From a head to the next slot of this validator.
+//! Planning: from a head to the next slot of this validator.
 
 use super::assemble::AssemblyBudget;
 use super::make::wait;
@@ -27,17 +27,17 @@ use alloc::string::ToString;
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// Transactions that are tried for one block beyond those that it may have.
+/// Number of transactions that are tried for one block beyond its maximum.
 const MAX_REJECTED: usize = 1_024;
-/// Headers and nodes of the stakes' trie that one call reads.
+/// Maximum number of headers and stake trie nodes read in one call.
 const READS_PER_CALL: u32 = 4_096;
-/// An assembly gets at least this much time.
+/// Minimum time for an assembly.
 const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
-/// Of the processor time for an assembly, what is left for hashing the body: one part in this many.
+/// Divisor of the processor time for an assembly that gives the time until the body is hashed.
 const HASHING_PART: u32 = 2;
 
 impl<H: BatchHasher> Producer<H> {
-    /// Computes what comes next after the head, and begins it if it is time for that.
+    /// Computes the next step after the head, and begins it if it is due.
     pub(super) fn plan(
         &mut self,
         environment: &Environment<'_>,
@@ -94,7 +94,7 @@ impl<H: BatchHasher> Producer<H> {
         })
     }
 
-    /// Returns the job that makes the body of a block after `head`, from what is ready.
+    /// Returns the job that makes the body of a block after `head` from the ready transactions.
     fn job(
         &mut self,
         environment: &Environment<'_>,
@@ -143,12 +143,12 @@ impl<H: BatchHasher> Producer<H> {
         })
     }
 
-    /// Returns whether it is too early to sign: another node with the key may be there.
+    /// Returns whether it is too early to sign, because a duplicate validator may exist.
     fn is_listening(&self, environment: &Environment<'_>, started: Started) -> bool {
         let now = environment.now.instant;
         match self.first_peer {
             _ if self.made > 0 => false,
-            // A named head may be a block of the key: it is read first, if it can be.
+            // An announced head may be a block of the key: it is read first, if possible.
             Some(first) => {
                 now < first + LISTEN
                     || self.sightings.is_waiting() && now < first + LISTEN_FOR_PEERS
@@ -157,29 +157,31 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Returns whether the newest block that is known of the key was not signed here: the key has
-    /// been elsewhere, or the signing record is lost. What it signed since then, only peers can tell.
+    /// Returns whether this node did not sign the newest known block of the key: the key was used
+    /// on another node, or the signing record is lost. Only peers know what it has signed since
+    /// then.
     fn was_elsewhere(&self) -> bool {
-        // At the genesis there is nothing to tell.
+        // At the genesis there is nothing to learn.
         let is_begun = self.head.as_ref().is_some_and(|head| head.height() > 0);
         is_begun && self.made == 0 && !self.foreign.is_newest(self.signed.last())
     }
 
-    /// Returns whether a peer has to name a head first. With seeds configured there are other nodes.
+    /// Returns whether a peer has to announce a head first. If seeds are configured, there are
+    /// other nodes.
     ///
-    /// A node that made the key's newest block goes on without peers: a chain must survive that all of
-    /// its validators restart.
+    /// A node that made the key's newest block continues without peers: a chain must survive a
+    /// restart of all its validators.
     pub(super) fn needs_peer_head(&self) -> bool {
         self.config.has_seeds && self.first_peer.is_none() && self.was_elsewhere()
     }
 
-    /// Returns whether a longer chain is on its way. A key that was elsewhere does not give up on
-    /// headers that are slow: its newest blocks may be among them.
+    /// Returns whether a longer chain is being synced. A key that was used elsewhere also waits for
+    /// slow headers: its newest blocks may be among them.
     pub(super) fn is_behind(&self, context: &Context) -> bool {
         context.is_behind() || context.may_be_behind() && self.was_elsewhere()
     }
 
-    /// Returns whether a longer chain is on its way that is worth waiting for.
+    /// Returns whether to hold back for a longer chain that is being synced.
     pub(super) fn holds_back(&mut self, environment: &Environment<'_>, context: &Context) -> bool {
         if !self.is_behind(context) {
             self.held_at = None;
@@ -196,7 +198,7 @@ impl<H: BatchHasher> Producer<H> {
         self.held < limit
     }
 
-    /// Begins a chain if there is none and this node may.
+    /// Loads the saved head, or creates a chain if there is none and this node may.
     fn begin_chain(
         &mut self,
         environment: &Environment<'_>,
@@ -205,7 +207,7 @@ impl<H: BatchHasher> Producer<H> {
         if let Some(saved) = context.saved() {
             let block = Block::read(environment.atoms, saved.id).ok();
             let state = saved.state;
-            // Where it is not here, it takes sync to get it.
+            // A block that is not stored has to be fetched by sync.
             if let Some(head) = block.and_then(|block| Head::new(block, state)) {
                 context.set_head(head);
             }
@@ -231,7 +233,7 @@ impl<H: BatchHasher> Producer<H> {
         Err(Wait::LoadingHead)
     }
 
-    /// Begins the chain with a genesis that has been stored; a failure is tried again.
+    /// Begins the chain with a genesis that has been stored; a failure is retried.
     pub(super) fn genesis_stored(
         &mut self,
         environment: &Environment<'_>,
@@ -263,7 +265,7 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Announces a block again that was signed before a crash, if it is here.
+    /// Announces a block again that was signed before a crash, if it is stored.
     fn publish_again(
         &mut self,
         environment: &Environment<'_>,
@@ -271,12 +273,12 @@ impl<H: BatchHasher> Producer<H> {
         mark: SignedBlock,
     ) -> Result<Phase, Wait> {
         if self.unsaved.contains(&mark.block) {
-            // Storing it failed, and was given up for a block of the key from elsewhere. After a crash
-            // this node might not remember that it has signed it.
+            // Storing it failed, and was given up because of a foreign block of the key. After a
+            // crash this node might not know that it has signed it.
             return Err(Wait::LostBlock(mark));
         }
         if self.adopted.contains(&mark.block) {
-            // Another node made it: it takes sync to verify it and to bring its state.
+            // Another node made it: sync has to verify it and fetch its state.
             return Err(Wait::Signed(Conflict::SameParent(mark)));
         }
         let block = Block::read(environment.atoms, mark.block);
@@ -289,7 +291,7 @@ impl<H: BatchHasher> Producer<H> {
         Err(Wait::LoadingHead)
     }
 
-    /// Returns the time of this validator's next slot.
+    /// Returns the timestamp of this validator's next slot, in seconds since 1970.
     pub(super) fn next_slot(
         &mut self,
         environment: &Environment<'_>,
@@ -313,7 +315,7 @@ impl<H: BatchHasher> Producer<H> {
         next.ok_or(Wait::NoTurnSoon)
     }
 
-    /// Returns what decides which validators the slots after the head have.
+    /// Returns the leader election of the slots after the head.
     fn election(
         &mut self,
         environment: &Environment<'_>,
@@ -333,7 +335,7 @@ impl<H: BatchHasher> Producer<H> {
         }
     }
 
-    /// Takes notice that an atom which a plan waits for has come, or will not.
+    /// Makes a new plan if the atom that the plan waits for has arrived.
     pub(super) fn state_fetched(&mut self, id: &AtomId, is_here: bool) {
         if let Phase::Wait {
             why: Wait::MissingAtom(missing),
@@ -347,7 +349,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 }
 
-/// Has an atom of the head's state fetched.
+/// Fetches an atom of the head's state.
 pub(super) fn need(context: &mut Context, id: AtomId) -> Wait {
     context.ask(Effect::Fetch {
         id,

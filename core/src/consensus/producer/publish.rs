@@ -1,10 +1,12 @@
 //! Advertisements of a new block.
 //!
-//! Everything of it is stored. Advertised is what another node can start from: the heads of lists and records,
-//! each for [`LIFETIME`], as the reference does it. A full block has more of them than the network
-//! could receive in the time to the next block, so [`Offers`] cuts them off where they matter least.
+//! All atoms of a block are stored. Advertised are those that another node can start from: the
+//! heads of lists and records, each for [`LIFETIME`], as in the reference. A full block has more of
+//! them than the network could receive in the time to the next block, so [`Offers`] drops the least
+//! important ones.
 //!
-//! Invariant: the block and its body are always offered; nothing else is beyond [`MAX_LIVE`].
+//! Invariant: the block and its body are always advertised; everything else only up to
+//! [`MAX_LIVE`].
 
 use crate::atom::{Atom, AtomId, AtomKind};
 use crate::chain::{Block, Body};
@@ -13,19 +15,20 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How long what a block brought is offered.
+/// Time for which the heads of a block are advertised.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// Offers of blocks that are alive at once; the engine takes more, for what users put.
+/// Maximum number of live advertisements of blocks; the engine's limit is higher, for objects that
+/// users put.
 pub const MAX_LIVE: usize = 49_152;
-/// Offers of one block.
+/// Maximum number of advertisements of one block.
 pub const MAX_PER_BLOCK: usize = 2_048;
-/// How much of the room that is left one block may take.
+/// Divisor of the remaining room that gives the maximum of one block.
 const SHARE: usize = 8;
-/// The block and its body: offered even when there is no room.
+/// Number of heads advertised even without room: the block and its body.
 const ALWAYS: usize = 2;
 
-/// The heads of a block, what matters most first: the block and its body, its two lists and its
-/// accounts, its transactions (main and detail), receipts, nodes of tries and accounts, and the
+/// Returns the heads of a block, most important first: the block and its body, its two lists and
+/// its accounts, its transactions (head and body), receipts, trie nodes and accounts, and the
 /// records of contracts and channels.
 #[must_use]
 pub fn heads(block: &Block, body: &Body, transactions: &[Pending]) -> Vec<AtomId> {
@@ -46,10 +49,10 @@ pub fn heads(block: &Block, body: &Body, transactions: &[Pending]) -> Vec<AtomId
     heads
 }
 
-/// The block and its body.
+/// Returns the ids of the block and its body.
 #[must_use]
 pub fn own_heads(block: &Block) -> Vec<AtomId> {
-    // The body is in front, as the reference lists it.
+    // The body is the first of the atoms, as in the reference.
     let body = block.to_atoms().first().map(|(id, _)| *id);
     [block.id()].into_iter().chain(body).collect()
 }
@@ -60,16 +63,16 @@ fn first_of_lists(atoms: &[(AtomId, Atom)]) -> Vec<AtomId> {
     ids.filter(|id| !linked.contains(id)).collect()
 }
 
-/// What is offered at present, in numbers.
+/// Count of the present advertisements.
 #[derive(Debug, Default)]
 pub struct Offers {
-    /// How many end when.
+    /// Number of advertisements by the time when they end.
     ends: VecDeque<(Duration, usize)>,
     live: usize,
 }
 
 impl Offers {
-    /// How many of a block's `heads` are to be offered now.
+    /// Truncates a block's `heads` to those that can be advertised now, and counts them.
     pub fn take(&mut self, now: Duration, heads: &mut Vec<AtomId>) {
         while let Some(&(end, count)) = self.ends.front()
             && end <= now

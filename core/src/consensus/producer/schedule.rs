@@ -1,39 +1,40 @@
-//! Slots of one validator after one block.
+//! Proposer schedule of one validator after one block.
 //!
-//! Each slot of two seconds after a block has one validator, drawn from the stakes that the block
-//! left. Whoever misses its slot is not waited for: the next one's turn comes all the same.
+//! Each slot of two seconds after a block is assigned to one validator, elected by the stakes after
+//! the block. A validator that misses its slot is not waited for: the next slot begins regardless.
 
 use crate::chain::{Address, Draw, Election, ElectionError, MAX_SLOTS, SLOT_SECONDS};
 use crate::integer::Natural;
 
-/// Slots that are drawn in one call at most. A validator that is in none of them has a very small
-/// stake; the next call goes on from there.
+/// Maximum number of slots elected in one call. A validator that has none of them has a very small
+/// stake; the next call continues from there.
 const MAX_DRAWS: u64 = 4_096;
 
-/// Why there is no schedule.
+/// Reason there is no schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoSchedule {
-    /// No validator can be drawn.
+    /// The leader election is not possible.
     Election(ElectionError),
-    /// This validator has nothing at stake.
+    /// This validator does not have a stake.
     NoStake,
 }
 
-/// A validator's turns after one block.
+/// Slots of a validator after one block.
 #[derive(Debug)]
 pub struct Schedule {
     validator: Address,
     timestamp: u64,
     draw: Draw,
-    /// The validator's first slot that is drawn and not over.
+    /// The validator's first elected slot that is not over.
     own: Option<u64>,
 }
 
 impl Schedule {
-    /// The turns of `validator` after a block, whose time is `timestamp`.
+    /// Creates the schedule of `validator` after a block with this timestamp, in seconds since
+    /// 1970.
     ///
     /// # Errors
-    /// When the validator will never be drawn.
+    /// Returns [`NoSchedule`] if the validator will never be elected.
     pub fn new(
         election: &Election,
         timestamp: u64,
@@ -50,8 +51,9 @@ impl Schedule {
         })
     }
 
-    /// The first second from `earliest` on that is the validator's; `None` if none has been found
-    /// yet, or the block is too old to be followed. `earliest` must not go back between calls.
+    /// Returns the first second from `earliest` on that belongs to the validator; `None` if none
+    /// has been found yet, or the slots after the block are exhausted. `earliest` must not decrease
+    /// between calls.
     pub fn next(&mut self, earliest: u64) -> Option<u64> {
         let earliest = earliest.max(self.timestamp + 1);
         let slot = self.slot_of(earliest)?;
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn turns_of_a_small_stake_are_searched_for_in_bounded_steps() {
-        // Stakes of 1, which a draw does not change: a turn in 6,000 slots, about.
+        // Stakes of 1, which an election does not change: about one slot in 6,000.
         let stakes = (0..6_000_u32).map(|number| {
             let mut validator = [9; 32];
             validator[..4].copy_from_slice(&number.to_be_bytes());

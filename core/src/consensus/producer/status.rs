@@ -6,15 +6,15 @@ use crate::consensus::{Conflict, SignedBlock};
 use alloc::string::String;
 use core::fmt;
 
-/// Why a validator signs nothing for now.
+/// Reason a validator has stopped signing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Halt {
     /// Another node signs with its key, or did until a moment ago.
     SecondValidator {
-        /// The newest block that the key signed and this node did not make.
+        /// Newest block of the key that this node did not make.
         block: AtomId,
-        /// The block's time.
+        /// Timestamp of the block, in seconds since 1970.
         timestamp: u64,
     },
 }
@@ -33,33 +33,33 @@ impl fmt::Display for Halt {
     }
 }
 
-/// Reason why a validator waits.
+/// Reason a validator waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Wait {
-    /// There is no chain, and with seeds configured none is begun.
+    /// There is no chain, and a node with seeds does not create one.
     NoChain,
     /// The head of an earlier run has not been loaded.
     LoadingHead,
     /// It computes the proposer schedule.
     Planning,
-    /// It listens for another node with its key.
+    /// It listens for a duplicate validator.
     Listening,
-    /// It waits for a peer to name a head: what the key signed last was signed elsewhere.
+    /// It waits for a peer to announce a head: the key's newest block was signed elsewhere.
     NoPeerHead,
-    /// Peers have a longer chain.
+    /// It syncs to a longer chain.
     Behind,
     /// An atom of the head's state is missing and being fetched.
     MissingAtom(AtomId),
-    /// The key has nothing at stake.
+    /// The key does not have a stake.
     NoStake,
-    /// It has no slot soon.
+    /// Its next slot is far away or unknown.
     NoTurnSoon,
-    /// It has signed on this head before, or for this time.
+    /// It has signed a block on this head, or for this time or later.
     Signed(Conflict),
-    /// It signed a block on this head that is not here.
+    /// It signed a block on this head that is not stored.
     LostBlock(SignedBlock),
-    /// The storage has no room for a block.
+    /// The storage does not have room for a block.
     NoRoom,
     /// Something failed; it tries again.
     Trouble(String),
@@ -96,16 +96,16 @@ impl fmt::Display for Wait {
     }
 }
 
-/// What a validator is doing.
+/// Activity of a validator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Activity {
-    /// It signs nothing more.
+    /// Signing has stopped.
     Halted(Halt),
     /// It waits for something other than its slot.
     Waiting(Wait),
     /// It waits for its slot, or for the time of the block that it has found.
     Scheduled {
-        /// The block's time.
+        /// Timestamp of the block, in seconds since 1970.
         timestamp: u64,
     },
     /// A worker assembles a block's body.
@@ -117,10 +117,10 @@ pub enum Activity {
     Mining {
         /// The block's height.
         height: u64,
-        /// Nonces that were tried.
+        /// Number of nonces tried.
         attempts: u64,
     },
-    /// It stores a block.
+    /// It waits for the storage of a block.
     Storing {
         /// The block's height.
         height: u64,
@@ -142,17 +142,18 @@ impl fmt::Display for Activity {
     }
 }
 
-/// Reason why no block can be produced at present. It goes by itself once its cause is gone.
+/// Reason no blocks can be produced at present. It ends without intervention once its cause is
+/// gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The storage has no room even for an empty block.
+    /// The storage does not have room even for an empty block.
     NoRoom(String),
     /// The storage failed.
     StorageFailed(String),
     /// The worker that assembles blocks does not answer.
     AssemblyStalled,
-    /// No peer has named a head, and the key's newest block was not signed on this node.
+    /// No peer has announced a head, and the key's newest block was not signed on this node.
     NoPeerHead,
 }
 
@@ -191,14 +192,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a validator was doing when its slot passed.
+/// Activity of a validator when its slot passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MissedSlot {
     /// Assembling the body.
     Assembling,
     /// Searching for a nonce.
     Mining,
-    /// It had found a block, and was not called in time.
+    /// Waiting for the time of a found block; the producer was not called in time.
     Publishing,
 }
 
@@ -217,18 +218,18 @@ impl fmt::Display for MissedSlot {
 pub struct ValidatorStatus {
     /// Its public key.
     pub validator: [u8; 32],
-    /// What it is doing.
+    /// Current activity.
     pub activity: Activity,
-    /// Why no block can be produced at present.
+    /// Reason no blocks can be produced at present.
     pub problem: Option<Problem>,
-    /// Blocks that it made since it started.
+    /// Number of blocks made since the start.
     pub blocks_made: u64,
-    /// Slots that it missed since it started.
+    /// Number of slots missed since the start.
     pub blocks_late: u64,
 }
 
 impl ValidatorStatus {
-    /// Returns whether it produces no blocks although it should.
+    /// Returns whether it does not produce blocks although it should.
     #[must_use]
     pub const fn is_halted(&self) -> bool {
         self.problem.is_some() || matches!(self.activity, Activity::Halted(_))

@@ -1,4 +1,4 @@
-//! Validators over virtual time.
+//! Validators in virtual time.
 
 mod assembly;
 mod clocks;
@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use host::{BEGINNING, Net, address, config, key, limits, transfer, verify};
 
-/// An announcement of a local user.
+/// Returns an announcement of a local user.
 fn own(id: AtomId) -> Input {
     Input::Transaction {
         peer: None,
@@ -40,7 +40,7 @@ fn own(id: AtomId) -> Input {
     }
 }
 
-/// An announcement of a peer in a network of its own.
+/// Returns an announcement of a peer in a network of its own.
 fn announced(peer: u8, id: AtomId) -> Input {
     Input::Transaction {
         peer: Some(PublicKey::new([peer; 32])),
@@ -49,7 +49,7 @@ fn announced(peer: u8, id: AtomId) -> Input {
     }
 }
 
-/// Has a local user announce a transaction that is stored at its node.
+/// Announces a transaction of a local user that is stored at its node.
 fn submit(net: &mut Net, at: usize, transaction: &Transaction) {
     transaction.write(&mut net.hosts[at].store).unwrap();
     let id = transaction.id();
@@ -62,7 +62,7 @@ fn balance(net: &Net, at: usize, address: &Address) -> u64 {
     account.map_or(0, |account| account.balance.to_u64().unwrap())
 }
 
-/// Checks a node's whole chain; gives the transactions in it.
+/// Checks a node's whole chain; returns its transactions.
 fn verify_chain(net: &Net, at: usize, claims: bool) -> Vec<AtomId> {
     let chain = net.chain(at);
     let pairs = chain.iter().zip(chain.iter().skip(1));
@@ -108,7 +108,7 @@ fn a_validator_alone_begins_a_chain_and_makes_fifty_blocks_with_transfers() {
     assert_eq!(status.blocks_made, net.head(0).height());
     let mempool = net.hosts[0].mempool.status();
     assert_eq!((mempool.ready.len(), mempool.refused), (0, 0));
-    // Each head was named once, and block and body offered.
+    // Each head was announced once, and block and body advertised.
     let head = net.head(0);
     assert_eq!(net.hosts[0].named.len() as u64, head.height() + 1);
     for id in super::publish::own_heads(head.block()) {
@@ -166,7 +166,7 @@ fn a_validator_that_stops_is_not_waited_for() {
     let chain = net.chain(0);
     assert!(net.head(0).height() > stopped + 15);
     verify_chain(&net, 0, true);
-    // Some turns were the other's, and were passed over.
+    // Some slots were the other's, and were skipped.
     let store = &net.hosts[0].store;
     let missed = chain.windows(2).filter(|pair| {
         let Election { seeds, stakes } = Election::read(store, &pair[0]).unwrap();
@@ -194,7 +194,7 @@ fn a_block_that_is_late_is_dropped() {
         height > 12 && matches!(net.activity(0), Activity::Mining { attempts, .. } if attempts > 0)
     });
     let head = net.head(0);
-    // A long search may have made one late before.
+    // A long search may have missed a slot before.
     let late = net.hosts[0].producer.status().blocks_late;
     net.now += Duration::from_secs(9);
     net.run_until(60, |net| net.head(0).height() > head.height());
@@ -234,7 +234,7 @@ fn a_validator_listens_before_it_signs_when_there_is_somebody_to_listen_to() {
         has_seeds: true,
         ..config(number)
     };
-    // Two that tell each other of their heads at once.
+    // Two nodes that announce their heads to each other at once.
     let (mut net, genesis) = Net::with_chain(&[1, 2], &[]);
     net.add(with_seeds(1), Some(&genesis));
     net.add(with_seeds(2), Some(&genesis));
@@ -249,7 +249,7 @@ fn a_validator_listens_before_it_signs_when_there_is_somebody_to_listen_to() {
     assert_eq!(net.activity(0), Activity::Waiting(Wait::Listening));
     assert!(net.run_until(60, |net| net.head(0).height() > 0));
     assert!(net.now >= first);
-    // Nobody, and nobody to be asked.
+    // Neither peers nor seeds.
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     let begin = net.now;
@@ -271,12 +271,12 @@ fn it_holds_back_while_a_longer_chain_is_followed_but_not_for_ever() {
     net.run(20);
     let height = net.head(0).height();
     assert!(height > 0);
-    // Anybody can name heads that lead nowhere.
+    // Any peer can announce invalid heads.
     net.hosts[0].context.set_behind(true);
     net.run(MAX_BEHIND_LATER.as_secs() + 10);
     let height_then = net.head(0).height();
     assert!(height_then > height);
-    // They go on with it, and delay no further block for long.
+    // They continue to be announced, and do not delay further blocks for long.
     net.run(40);
     let more = net.head(0).height() - height_then;
     assert!(more >= 40 / SLOT_SECONDS * 3 / 4, "{more} blocks in 40 s");
@@ -331,7 +331,7 @@ fn the_reward_is_claimed_once_a_block_and_only_if_wanted() {
             0
         };
         let first = genesis.balances[&address(1)].to_u64().unwrap();
-        // The fee and the least that storage costs, of transaction and receipt.
+        // The fee and the minimum that the storage of transaction and receipt costs.
         assert_eq!(balance(&net, 0, &address(1)), first + claimed - 7 * 3);
     }
 }
@@ -344,7 +344,7 @@ fn the_state_of_a_head_that_is_not_here_is_fetched() {
         net.activity(other).to_string(),
         Activity::Waiting(Wait::LoadingHead).to_string()
     );
-    // It was told of the head and has nothing but the block itself.
+    // The head was announced to it, and it has nothing but the block itself.
     let head = net.head(other);
     let at = net.add(config(1), None);
     head.block().write(&mut net.hosts[at].store).unwrap();

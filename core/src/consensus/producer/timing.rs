@@ -1,12 +1,12 @@
-//! Times of the work for a slot: the earliest timestamp that it can have, and when it begins.
+//! Timing of the work for a slot: its earliest possible timestamp, and when to begin.
 
 use super::LATE;
 use core::time::Duration;
 
-/// A slot is begun this much before the work for it would have to begin.
+/// Time by which a slot is begun earlier than the work requires.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// Times of the work for the next slot, on the wall clock.
+/// Timing of the work for the next slot, on the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Timing {
     now: Duration,
@@ -14,7 +14,7 @@ pub(super) struct Timing {
 }
 
 impl Timing {
-    /// Returns the times of work that takes so long and begins `now` at the earliest.
+    /// Creates the timing of work that takes `work` and cannot begin before `now`.
     pub(super) const fn new(now: Duration, work: Duration) -> Self {
         Self { now, work }
     }
@@ -26,16 +26,18 @@ impl Timing {
             .saturating_add(u64::from(done.subsec_nanos() > 0))
     }
 
-    /// Returns the earliest timestamp of a block, given that of the newest block that the key signed.
+    /// Returns the earliest timestamp of a block, given the timestamp of the newest block that the
+    /// key signed.
     pub(super) fn earliest(&self, signed: Option<u64>) -> u64 {
         let later = signed.map_or(0, |signed| signed.saturating_add(1));
         self.reachable().max(later)
     }
 
-    /// Returns when the work for `timestamp` begins, `None` for now. `parent` is the timestamp of the
-    /// block before.
+    /// Returns when the work for `timestamp` begins, or `None` for now. `parent` is the timestamp
+    /// of the parent block.
     ///
-    /// A slot that the work reaches in time is begun so that it does.
+    /// If `timestamp` is the first second that the work can reach, and its begin is at most
+    /// [`LATE`] away, the work begins now.
     pub(super) fn begin(&self, timestamp: u64, parent: u64) -> Option<Duration> {
         let begin = Duration::from_secs(timestamp).saturating_sub(self.work + MARGIN);
         let is_next = timestamp == self.reachable().max(parent.saturating_add(1));
@@ -103,7 +105,7 @@ mod tests {
         assert_eq!(Timing::new(due, work).begin(far, far - 1), None);
         let before = Timing::new(due - millis(1), work);
         assert_eq!(before.begin(far, far - 1), Some(begin));
-        // One that is not the next waits, however near.
+        // A slot that is not the next waits, however near.
         assert_eq!(Timing::new(due, work).begin(far, far - 2), Some(begin));
     }
 }

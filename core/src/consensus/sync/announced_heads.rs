@@ -1,10 +1,10 @@
-//! Heads that peers announce, and which of them is looked up next.
+//! Heads that peers announce, and the choice of the next one to look up.
 //!
-//! A look-up costs requests, and naming a head costs nothing. So look-ups have budgets: of one peer
-//! one at a time until a head that it named was verified, and at most one a second; of all peers
-//! without such a record [`NEWCOMER_LOOKUPS_PER_SECOND`]. A look-up that fails doubles the pause of
-//! the peers that named the head. Seeds and peers with a record go first, so that an honest head is
-//! followed at once, whatever others name.
+//! A lookup costs requests, while announcing a head costs nothing. So lookups have budgets: one
+//! peer gets one at a time until a head that it announced was verified, and at most one a second;
+//! all peers without such a record together get [`NEWCOMER_LOOKUPS_PER_SECOND`]. A failed lookup
+//! doubles the pause of the peers that announced the head. Seeds and peers with a record go first,
+//! so that an honest head is followed at once, whatever other peers announce.
 //!
 //! Bounds: [`MAX_PEERS`] peers with one head each, [`MAX_HEADS`] different heads.
 
@@ -18,19 +18,21 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::time::Duration;
 
-/// Peers whose heads are remembered. When full, one without a record goes, the one that announced
-/// its head longest ago.
+/// Maximum number of peers whose heads are remembered. If full, one without a record is dropped,
+/// the one whose last announcement is oldest.
 pub const MAX_PEERS: usize = 4_096;
-/// Different heads that are candidates. When full, the one of the least rank goes.
+/// Maximum number of different heads that are candidates. If full, the one with the lowest rank is
+/// dropped.
 pub const MAX_HEADS: usize = 256;
-/// Look-ups a second of heads that only peers without a record name, and as many at once.
+/// Maximum number of lookups per second of heads that only peers without a record announce, which
+/// is also their burst.
 pub const NEWCOMER_LOOKUPS_PER_SECOND: u32 = 8;
-/// Between two look-ups of heads of one peer.
+/// Minimum interval between two lookups of heads of one peer.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause of a peer after a failed look-up; doubles each time, up to [`MAX_PAUSE`].
+/// Pause of a peer after a failed lookup; doubles each time, up to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(2);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// Failed look-ups in a row after which a peer loses its record.
+/// Number of consecutive failed lookups at which a peer loses its record.
 const FAILURES_FORGIVEN: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
@@ -38,22 +40,22 @@ struct Peer {
     group: NetworkGroup,
     is_seed: bool,
     head: Option<AtomId>,
-    /// Whether a head that it named was verified, and what it named since did not fail.
+    /// `true` if a head that it announced was verified, and later ones have not failed repeatedly.
     has_record: bool,
     failures: u32,
     next_lookup: Instant,
-    /// The head of it that is being looked up.
+    /// Its head that is being looked up.
     looking_up: Option<AtomId>,
-    /// Order of its last announcement.
+    /// Sequence number of its last announcement.
     announced: u64,
-    /// Until when its heads are ignored: it follows another chain.
+    /// Time until which its heads are ignored because it follows another chain.
     ignored_until: Instant,
 }
 
 #[derive(Clone, Debug)]
 struct Head {
     namers: BTreeSet<PublicKey>,
-    /// Order of the first announcement.
+    /// Sequence number of the first announcement.
     since: u64,
     is_held: bool,
     retry_at: Instant,
@@ -62,12 +64,12 @@ struct Head {
     opens_unix: u64,
 }
 
-/// What came of an announcement.
+/// Result of an announcement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Announced {
     /// The head was not known.
     New,
-    /// It is a candidate already.
+    /// The head is already a candidate.
     Known,
     /// The peer follows another chain.
     Ignored,
@@ -75,7 +77,7 @@ pub(super) enum Announced {
     Refused,
 }
 
-/// How urgent it is to look up a head; the larger, the more.
+/// Urgency of a head's lookup; the larger, the more urgent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Rank {
     is_seed: bool,
@@ -87,12 +89,12 @@ pub(super) struct Rank {
 }
 
 impl Rank {
-    /// Returns whether a seed or a peer with a record names the head.
+    /// Returns whether a seed or a peer with a record announces the head.
     pub(super) const fn is_trusted(&self) -> bool {
         self.is_seed || self.has_record
     }
 
-    /// Returns the standing of the peers that name the head.
+    /// Returns the standing of the peers that announce the head.
     pub(super) const fn standing(&self) -> Standing {
         Standing {
             is_trusted: self.is_trusted(),
@@ -101,26 +103,26 @@ impl Rank {
     }
 }
 
-/// How peers have done with the heads that they named; the larger, the better.
+/// Record of a group of peers with their announced heads; the larger, the better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Standing {
-    /// Whether a seed or a peer with a record is among them.
+    /// `true` if a seed or a peer with a record is among them.
     pub(super) is_trusted: bool,
     failures: Reverse<u32>,
 }
 
-/// The announced heads. See the [module](self).
+/// Announced heads. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct AnnouncedHeads {
     peers: BTreeMap<PublicKey, Peer>,
     heads: BTreeMap<AtomId, Head>,
     announcements: u64,
-    /// When the budget of newcomers' look-ups is full again.
+    /// Time at which the budget of newcomers' lookups is full again.
     newcomers_full_at: Instant,
 }
 
 impl AnnouncedHeads {
-    /// Notes that a peer names `head`; what it named before does not count any more.
+    /// Records that a peer announces `head`; its earlier announcement is withdrawn.
     pub(super) fn announce(&mut self, now: Instant, namer: Namer, head: AtomId) -> Announced {
         let Namer {
             peer: key,
@@ -171,7 +173,7 @@ impl AnnouncedHeads {
         }
     }
 
-    /// Notes that a peer names nothing any more.
+    /// Withdraws the head that a peer announced.
     pub(super) fn withdraw(&mut self, key: &PublicKey) {
         let head = self.peers.get_mut(key).and_then(|peer| peer.head.take());
         if let Some(id) = head
@@ -200,7 +202,8 @@ impl AnnouncedHeads {
         true
     }
 
-    /// Drops the candidate of the least rank, unless all are held or rank above a head of `namer`.
+    /// Drops the candidate of the lowest rank. Returns `false` if all candidates are held, or that
+    /// one is trusted and `namer` is not.
     fn make_room(&mut self, namer: Namer, now: Instant) -> bool {
         let known = self.peers.get(&namer.peer);
         let is_trusted = namer.is_seed || known.is_some_and(|peer| peer.has_record);
@@ -233,8 +236,8 @@ impl AnnouncedHeads {
         }
     }
 
-    /// Returns the head to look up next and its rank. Heads that `is_known` are left out: they need
-    /// no look-up.
+    /// Returns the head to look up next, with its rank. Heads for which `is_known` returns `true`
+    /// are skipped: they do not need a lookup.
     pub(super) fn next(
         &self,
         now: Instant,
@@ -256,7 +259,7 @@ impl AnnouncedHeads {
         ranked.max().map(|(rank, id)| (id, rank))
     }
 
-    /// Returns whether one of the peers that name it may have a head looked up.
+    /// Returns whether one of the peers that announce it may have a head looked up.
     fn has_turn(&self, head: &Head, now: Instant) -> bool {
         let namers = head.namers.iter().filter_map(|key| self.peers.get(key));
         namers.into_iter().any(|peer| {
@@ -265,8 +268,8 @@ impl AnnouncedHeads {
         })
     }
 
-    /// Starts the look-up of a candidate: it is kept until it is released, even if no peer names
-    /// it any more. Returns its namers.
+    /// Starts the lookup of a candidate: it is kept until it is released, even if no peer announces
+    /// it any more. Returns the peers that announce it.
     pub(super) fn hold(&mut self, now: Instant, id: &AtomId) -> Namers {
         let mut namers = Namers::default();
         let Some(head) = self.heads.get_mut(id) else {
@@ -280,7 +283,7 @@ impl AnnouncedHeads {
             };
             is_trusted |= peer.is_seed || peer.has_record;
             peer.looking_up = Some(*id);
-            // Two at once, then one an interval.
+            // Two at once, then one per interval.
             peer.next_lookup = peer.next_lookup.max(now - LOOKUP_INTERVAL) + LOOKUP_INTERVAL;
             namers.add(Namer {
                 peer: *key,
@@ -295,7 +298,7 @@ impl AnnouncedHeads {
         namers
     }
 
-    /// Returns the peers that name this head now.
+    /// Returns the peers that currently announce this head.
     pub(super) fn namers(&self, id: &AtomId) -> Namers {
         let mut namers = Namers::default();
         for key in self.heads.get(id).into_iter().flat_map(|head| &head.namers) {
@@ -310,7 +313,7 @@ impl AnnouncedHeads {
         namers
     }
 
-    /// Ends a look-up.
+    /// Ends a lookup.
     pub(super) fn release(&mut self, id: &AtomId) {
         self.idle(id);
         if let Some(head) = self.heads.get_mut(id) {
@@ -329,7 +332,7 @@ impl AnnouncedHeads {
         }
     }
 
-    /// Drops a candidate until a peer names it anew. Returns the peers that named it.
+    /// Drops a candidate until a peer announces it again. Returns the peers that announced it.
     pub(super) fn forget(&mut self, id: &AtomId) -> BTreeSet<PublicKey> {
         self.idle(id);
         let Some(head) = self.heads.remove(id) else {
@@ -343,7 +346,7 @@ impl AnnouncedHeads {
         head.namers
     }
 
-    /// Returns the standing of these peers together: that of the best.
+    /// Returns the best standing among these peers.
     pub(super) fn standing(&self, namers: &Namers) -> Standing {
         let standing = |namer: &Namer| {
             let peer = self.peers.get(&namer.peer);
@@ -359,7 +362,7 @@ impl AnnouncedHeads {
         namers.iter().map(standing).max().unwrap_or(worst)
     }
 
-    /// Notes that a block that these peers named was verified.
+    /// Records that a block that these peers announced was verified.
     pub(super) fn succeeded(&mut self, namers: &Namers) {
         for namer in namers.iter() {
             if let Some(peer) = self.peers.get_mut(&namer.peer) {
@@ -369,7 +372,7 @@ impl AnnouncedHeads {
         }
     }
 
-    /// Notes that a head that these peers named could not be followed.
+    /// Records that a head that these peers announced could not be followed.
     pub(super) fn failed(&mut self, now: Instant, id: &AtomId, namers: &Namers) {
         for namer in namers.iter() {
             let Some(peer) = self.peers.get_mut(&namer.peer) else {
@@ -385,7 +388,7 @@ impl AnnouncedHeads {
         }
     }
 
-    /// Leaves a head alone until the wall clock reads `unix` seconds.
+    /// Excludes a head until the wall clock reaches `unix` seconds.
     pub(super) fn park(&mut self, id: &AtomId, unix: u64) {
         if let Some(head) = self.heads.get_mut(id) {
             head.opens_unix = unix;
@@ -397,7 +400,7 @@ impl AnnouncedHeads {
         self.heads.values().any(|head| head.opens_unix > unix)
     }
 
-    /// Ignores what a peer names until `until`, since it follows another chain.
+    /// Ignores the heads of a peer until `until`, because it follows another chain.
     pub(super) fn ignore(&mut self, key: &PublicKey, until: Instant) {
         self.withdraw(key);
         if let Some(peer) = self.peers.get_mut(key) {
@@ -406,14 +409,14 @@ impl AnnouncedHeads {
         }
     }
 
-    /// Follows what a peer names again.
+    /// Stops ignoring the heads of a peer.
     pub(super) fn stop_ignoring(&mut self, key: &PublicKey) {
         if let Some(peer) = self.peers.get_mut(key) {
             peer.ignored_until = Instant::ZERO;
         }
     }
 
-    /// Returns when a candidate that is not held can be looked up, if only time keeps it.
+    /// Returns when a candidate that is not held can be looked up, if only time prevents it.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let free = self.heads.values().filter(|head| !head.is_held);
         let due = free.filter_map(|head| {
@@ -431,13 +434,13 @@ impl AnnouncedHeads {
         self.heads.keys()
     }
 
-    /// Returns the heads that configured seeds name.
+    /// Returns the heads that configured seeds announce.
     pub(super) fn heads_of_seeds(&self) -> Vec<AtomId> {
         let seeds = self.peers.values().filter(|peer| peer.is_seed);
         seeds.filter_map(|peer| peer.head).collect()
     }
 
-    /// Returns the head that a peer names.
+    /// Returns the head that a peer announces.
     pub(super) fn head_of(&self, key: &PublicKey) -> Option<AtomId> {
         self.peers.get(key)?.head
     }
@@ -447,13 +450,13 @@ impl AnnouncedHeads {
         self.heads.len()
     }
 
-    /// Returns how many peers name this head.
+    /// Returns the number of peers that announce this head.
     pub(super) fn peers_of(&self, id: &AtomId) -> usize {
         self.heads.get(id).map_or(0, |head| head.namers.len())
     }
 
-    /// Returns the number of peers in different network groups that name a head, seeds apart, and
-    /// the number of seeds that do.
+    /// Returns the number of different network groups with a peer that announces a head, and the
+    /// number of seeds that announce one.
     pub(super) fn voices(&self) -> Voices {
         let naming = self.peers.values().filter(|peer| peer.head.is_some());
         let mut groups: Vec<NetworkGroup> = naming.clone().map(|peer| peer.group).collect();
@@ -466,7 +469,7 @@ impl AnnouncedHeads {
     }
 }
 
-/// Independent peers that name heads.
+/// Number of independent peers that announce heads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Voices {
     pub(super) groups: usize,
@@ -528,7 +531,8 @@ mod tests {
         assert_eq!(heads.announce(at(2), namer(3), id(2)), Announced::New);
     }
 
-    /// Names random heads from one peer, fails their look-ups after two seconds, and counts them.
+    /// Announces random heads from one peer, fails their lookups after two seconds, and counts
+    /// them.
     fn lookups_of_a_flood(seconds: u64) -> (AnnouncedHeads, u32) {
         let mut heads = AnnouncedHeads::default();
         let (mut count, mut since) = (0, None::<(u64, AtomId, Namers)>);
@@ -578,7 +582,7 @@ mod tests {
         heads.succeeded(&known);
         let (best, rank) = heads.next(at(2_000), 0, |_| false).unwrap();
         assert!(best == id(500) && rank.is_trusted());
-        // Also from there only so many.
+        // From there, too, only a bounded number.
         heads.hold(at(2_000), &best);
         let mut count = 0;
         for number in 501..521 {

@@ -1,27 +1,27 @@
-//! Blocks that break a rule, and the peers that named them.
+//! Invalid blocks, and the peers that announced them.
 
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 
-/// Bad blocks that are remembered; the one found longest ago is forgotten.
+/// Maximum number of invalid blocks remembered; the one found longest ago is forgotten.
 pub(super) const MAX_BAD_BLOCKS: usize = 4_096;
-/// Peers that are remembered to have named bad blocks; the one noted longest ago is forgotten.
+/// Maximum number of offending peers remembered; the one recorded longest ago is forgotten.
 pub(super) const MAX_OFFENDERS: usize = 1_024;
-/// Blocks whose branches lead nowhere that are remembered.
+/// Maximum number of dead ends remembered; the one added longest ago is forgotten.
 const MAX_DEAD_ENDS: usize = 1_024;
 
-/// What is remembered of a peer that named bad blocks.
+/// Record of a peer that announced invalid blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Offender {
-    /// Number of different bad blocks that it named in a row.
+    /// Number of invalid blocks that it announced, without immediate repetitions.
     pub(super) count: u64,
     /// The last of them.
     pub(super) block: AtomId,
 }
 
-/// Bad blocks with their reasons. See the [module](self).
+/// Invalid blocks with their reasons. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct BadBlocks {
     blocks: BTreeMap<AtomId, String>,
@@ -31,7 +31,7 @@ pub(super) struct BadBlocks {
 }
 
 impl BadBlocks {
-    /// Remembers a block as bad.
+    /// Remembers a block as invalid.
     pub(super) fn add(&mut self, block: AtomId, reason: &str) {
         if self.blocks.insert(block, String::from(reason)).is_none() {
             self.order.push_back(block);
@@ -43,18 +43,18 @@ impl BadBlocks {
         }
     }
 
-    /// Returns why a block is bad, if it is known to be.
+    /// Returns the reason a block is invalid, if it is known to be.
     pub(super) fn reason(&self, block: &AtomId) -> Option<&str> {
         self.blocks.get(block).map(String::as_str)
     }
 
-    /// Returns the bad blocks, the one found last first.
+    /// Returns the invalid blocks, the one found last first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&AtomId, &String)> {
         let ids = self.order.iter().rev();
         ids.filter_map(|id| self.blocks.get_key_value(id))
     }
 
-    /// Notes a peer that names a bad block. The same block again is the same offence.
+    /// Records a peer that announces an invalid block. The same block again counts once.
     pub(super) fn note_offender(&mut self, peer: PublicKey, block: AtomId) {
         if let Some(offender) = self.offenders.get_mut(&peer) {
             if offender.block != block {
@@ -72,14 +72,14 @@ impl BadBlocks {
         self.offender_order.push_back(peer);
     }
 
-    /// Returns the peers that named bad blocks.
+    /// Returns the peers that announced invalid blocks.
     pub(super) fn offenders(&self) -> impl Iterator<Item = (&PublicKey, &Offender)> {
         self.offenders.iter()
     }
 }
 
-/// Blocks below which a branch goes where this node does not follow: to another genesis, or to a
-/// fork too deep. They are not bad; they save the next head of the same branch the way down.
+/// Blocks of branches that this node does not follow down: to another genesis, or to a fork that is
+/// too deep. They are not invalid; they spare the next head of the same branch the descent.
 #[derive(Debug)]
 pub(super) struct DeadEnds<R> {
     blocks: BTreeMap<AtomId, R>,
@@ -111,7 +111,7 @@ impl<R> DeadEnds<R> {
         self.blocks.get(block)
     }
 
-    /// Forgets all of them.
+    /// Forgets all dead ends.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.order.clear();

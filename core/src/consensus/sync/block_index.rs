@@ -1,9 +1,10 @@
-//! Blocks that may become the head, by id and along the chain of the head.
+//! Index of the blocks that may become the head, by id and along the chain of the head.
 //!
-//! Branches join here: what stands on a verified block is verified from there. Blocks that the
-//! default seed is trusted for are linked by their headers alone. The chain of the head keeps its newest [`MAX_OWN_BLOCKS`]; of all other blocks [`MAX_OTHER_BLOCKS`] are kept, and
-//! the lowest go. So nothing that others verify here, such as many blocks of one slot, makes the
-//! node forget its own chain.
+//! Branches join here: the descendants of a verified block are verified from there on. Blocks for
+//! which the default seed is trusted are linked by their headers only. The chain of the head keeps
+//! its newest [`MAX_OWN_BLOCKS`]; of all other blocks [`MAX_OTHER_BLOCKS`] are kept, and the lowest
+//! are dropped. So other peers' blocks, such as many blocks of one slot, cannot make the node
+//! forget its own chain.
 
 use crate::atom::AtomId;
 use crate::chain::fork_choice::{self, IndexedBlock};
@@ -11,13 +12,13 @@ use crate::chain::{Address, Block};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-/// Blocks of the head's chain that are remembered. A fork that leaves it further back is not
+/// Maximum number of remembered blocks of the head's chain. A branch that forks further back is not
 /// followed.
 pub const MAX_OWN_BLOCKS: u64 = 8_192;
-/// Blocks of other branches that are remembered.
+/// Maximum number of remembered blocks of other branches.
 pub const MAX_OTHER_BLOCKS: usize = 8_192;
 
-/// Why a block is in the index.
+/// Basis on which a block is in the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Basis {
     /// It was verified, and its chain from this block on.
@@ -26,19 +27,19 @@ pub(super) enum Basis {
     Trusted,
 }
 
-/// A block of the index.
+/// Block of the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     pub(super) height: u64,
     pub(super) timestamp: u64,
-    /// The block before it; the zero id where that is not known.
+    /// Parent of the block; the zero id if unknown.
     pub(super) previous: AtomId,
     pub(super) producer: Address,
     pub(super) basis: Basis,
 }
 
 impl Entry {
-    /// Returns the entry of a block; `None` if its height or its time passes 64 bits.
+    /// Returns the entry of a block; `None` if its height or timestamp exceeds 64 bits.
     pub(super) fn of(block: &Block, basis: Basis) -> Option<Self> {
         Some(Self {
             height: block.height.to_u64()?,
@@ -49,7 +50,7 @@ impl Entry {
         })
     }
 
-    /// Returns the block that its chain was verified from, if it was.
+    /// Returns the block that its chain was verified from, if it was verified.
     pub(super) const fn root(&self) -> Option<AtomId> {
         match self.basis {
             Basis::Verified(root) => Some(root),
@@ -62,13 +63,13 @@ impl Entry {
     }
 }
 
-/// The index. See the [module](self).
+/// Index of blocks. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct BlockIndex {
     blocks: BTreeMap<AtomId, Entry>,
-    /// The head's chain, as far as it is known, by height.
+    /// Known part of the head's chain, by height.
     own: BTreeMap<u64, AtomId>,
-    /// All others by height.
+    /// All other blocks, by height.
     others: BTreeSet<(u64, AtomId)>,
 }
 
@@ -142,7 +143,7 @@ impl BlockIndex {
         self.blocks.get(id).is_some_and(Entry::is_verified)
     }
 
-    /// Returns the roots of verified chains, each with the greatest height that was verified.
+    /// Returns the roots of verified chains, each with its greatest verified height.
     pub(super) fn roots(&self) -> impl Iterator<Item = (AtomId, u64)> {
         let mut roots: BTreeMap<AtomId, u64> = BTreeMap::new();
         for entry in self.blocks.values() {
@@ -154,7 +155,7 @@ impl BlockIndex {
         roots.into_iter()
     }
 
-    /// Returns the verified blocks of the chains from `root` that no other stands on.
+    /// Returns the verified blocks of the chains from `root` that do not have children.
     pub(super) fn tips_of(&self, root: AtomId) -> Vec<AtomId> {
         let of_root = |entry: &Entry| entry.root() == Some(root);
         let tips = self.tips().into_iter();
@@ -162,7 +163,7 @@ impl BlockIndex {
             .collect()
     }
 
-    /// Returns the blocks above `id`, or itself, that no other stands on.
+    /// Returns `id` and its descendants that do not have children.
     pub(super) fn tips_above(&self, id: AtomId) -> Vec<AtomId> {
         let height = self.blocks.get(&id).map_or(0, |entry| entry.height);
         let tips = self.tips().into_iter();
@@ -177,7 +178,7 @@ impl BlockIndex {
         tips
     }
 
-    /// Returns whether `ancestor`, at `height`, is below `block` or is it.
+    /// Returns whether `ancestor`, at `height`, is `block` or an ancestor of it.
     fn descends(&self, block: &AtomId, ancestor: &AtomId, height: u64) -> bool {
         let mut id = *block;
         while id != *ancestor {
@@ -200,7 +201,7 @@ impl BlockIndex {
         ids.filter_map(|id| Some((id, self.blocks.get(id)?)))
     }
 
-    /// Returns the number of blocks that are remembered.
+    /// Returns the number of blocks in the index.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.blocks.len()
@@ -229,7 +230,7 @@ mod tests {
         AtomId::new(bytes)
     }
 
-    /// A branch of blocks at these heights on `previous`.
+    /// Adds a branch of blocks at these heights on `previous`.
     fn extend(index: &mut BlockIndex, branch: u8, heights: core::ops::Range<u64>, on: AtomId) {
         let mut previous = on;
         for height in heights {
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(index.own_at(20), Some(id(1, 20)));
         assert_eq!(index.own_chain().count(), 40);
         assert_eq!(index.others.len(), 19);
-        // On from there, and back.
+        // Onwards from there, and back.
         extend(&mut index, 1, 40..41, id(1, 39));
         index.set_head(id(1, 40));
         assert_eq!(index.own_at(40), Some(id(1, 40)));

@@ -1,5 +1,5 @@
-//! Blocks of a branch, upwards: the lowest that is not verified is checked whole and stored, and the
-//! next one is its child.
+//! Verification of a branch's blocks, upwards: the lowest unverified block is verified completely
+//! and stored, then its child.
 
 use super::block_index::{Basis, Entry};
 use super::body::{CheckedTransactions, verify_body};
@@ -23,17 +23,17 @@ use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// Before a block that could not be stored is tried again; doubles each time.
+/// Initial time before a block that could not be stored is retried; doubles each time.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 const MAX_STORE_RETRY: Duration = Duration::from_secs(30);
 
-/// Headers and nodes of the stakes' trie that one call reads.
+/// Maximum number of headers and stake trie nodes read in one call.
 const READS_PER_CALL: u32 = 4_096;
 
 type Verdict = Result<Option<Body>, VerifyError<Infallible>>;
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Checks the next block of a branch.
+    /// Verifies the next block of a branch.
     pub(super) fn verify_next(
         &mut self,
         environment: &Environment<'_>,
@@ -70,7 +70,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(missing) = branch.missing.take()
             && self.held.over(environment.atoms).atom(&missing).is_err()
         {
-            // As it was: nothing needs to be looked through again.
+            // Nothing has changed, so the block need not be checked again.
             branch.missing = Some(missing);
             let purpose = branch.purpose(id);
             let atom = self.requests.want(context, now, missing, purpose);
@@ -128,7 +128,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Returns the election after a verified block, `None` if there is more to read.
+    /// Returns the leader election after a verified block; `None` if there is more to read.
     pub(super) fn election_after(
         &mut self,
         environment: &Environment<'_>,
@@ -142,7 +142,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(seeds) = self.restored_seeds.filter(|seeds| seeds.block() == id) else {
             return self.elections.load(&view, block, READS_PER_CALL);
         };
-        // The seeds were saved, which are made of thousands of headers; the stakes are read.
+        // The saved seeds replace a read of thousands of headers; only the stakes are read.
         let mut loader = match self.restored_stakes.take() {
             Some(loader) => loader,
             None => {
@@ -180,8 +180,8 @@ impl<H: BatchHasher> ChainSync<H> {
         self.bound_checked(at);
     }
 
-    /// Has the lengths of lists found out that the next block of a branch looks at, from this atom
-    /// on, and with it those of all its other lists.
+    /// Starts to measure the list from this atom on, which the next block of a branch reads, and
+    /// with it all other lists that the block reads.
     fn measure_from(&mut self, at: usize, from: AtomId) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
@@ -192,7 +192,7 @@ impl<H: BatchHasher> ChainSync<H> {
         branch.measures.need(from);
     }
 
-    /// Goes on with measuring lists; returns whether the block has to wait for one.
+    /// Continues to measure lists. Returns whether the block has to wait for one.
     fn measure_lists(
         &mut self,
         environment: &Environment<'_>,
@@ -228,8 +228,8 @@ impl<H: BatchHasher> ChainSync<H> {
         !is_idle
     }
 
-    /// Of the blocks whose transactions were read and that wait for something else, keeps what one
-    /// full block may hold, and that of the block at hand; the others are read again.
+    /// Limits the checked transactions of blocks that wait for other data to those of one full
+    /// block. Above that, only the current block keeps them; those of the others are read again.
     fn bound_checked(&mut self, at: usize) {
         let count = |branch: &Branch| {
             let checked = branch.checked.as_ref();
@@ -270,8 +270,8 @@ impl<H: BatchHasher> ChainSync<H> {
         verify_body(&environment, block, parent, stakes, hasher, checked).map(Some)
     }
 
-    /// Has everything of a verified block stored, and what was fetched of the state before it: a
-    /// node that goes on alone has what it has needed so far.
+    /// Requests storage of a verified block with all its atoms, and with the atoms that were
+    /// fetched of the state before it, so that a node that continues alone has them.
     fn store(&mut self, context: &mut Context, at: usize, block: Arc<Block>, body: Option<Body>) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
@@ -292,7 +292,7 @@ impl<H: BatchHasher> ChainSync<H> {
         context.ask(Effect::StoreBlock { block: id, atoms });
     }
 
-    /// Takes the outcome of storing a block.
+    /// Handles the outcome of storing a block.
     pub(super) fn block_stored(
         &mut self,
         now: Instant,
@@ -352,7 +352,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Goes on above a block that is verified and stored.
+    /// Continues above a block that is verified and stored.
     fn passed(&mut self, now: Instant, at: usize, block: Arc<Block>) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
@@ -391,7 +391,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 }
 
-/// Returns whether nothing but atoms can keep the next block of a branch from being checked.
+/// Returns whether only missing atoms can prevent the verification of a branch's next block.
 fn may_go_on(branch: &mut Branch, environment: &Environment<'_>) -> bool {
     if let Some(opens) = branch.not_before {
         let ahead = opens.saturating_sub(environment.now.unix.as_secs());
@@ -409,7 +409,7 @@ fn may_go_on(branch: &mut Branch, environment: &Environment<'_>) -> bool {
         {
             return false;
         }
-        // It is made anew: what it made would have taken its memory all the time.
+        // The block is verified again: keeping its body during the wait would have taken memory.
         branch.storing = None;
     }
     true

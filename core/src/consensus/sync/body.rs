@@ -1,9 +1,9 @@
-//! Verification of a block's body over the processors of a machine.
+//! Verification of a block's body on all processors of a machine.
 //!
-//! The transactions are read on all of them. Then one applies the transactions while the others
-//! check the signatures, a few [side by side](check_signatures_with), and helps them once it is
-//! done. The verdict is that of [`verify_body`](crate::chain::verify_body): an invalid signature
-//! comes before whatever applying comes to.
+//! The transactions are read in parallel. Then one thread applies the transactions while the others
+//! verify the signatures in [batches](check_signatures_with); it helps them once it is done. The
+//! verdict is that of [`verify_body`](crate::chain::verify_body): an invalid signature takes
+//! precedence over any error of applying.
 
 use crate::atom::AtomId;
 use crate::chain::cost::stored_bytes;
@@ -22,7 +22,7 @@ use spin::{Mutex, Once};
 
 type Result<T> = core::result::Result<T, VerifyError<Infallible>>;
 
-/// The transactions of a block, read and checked once however often the block is tried.
+/// Transactions of a block, read and verified once regardless of how often the block is tried.
 #[derive(Debug)]
 pub struct CheckedTransactions {
     block: AtomId,
@@ -38,11 +38,11 @@ impl CheckedTransactions {
     }
 }
 
-/// Checks the body of `block`, whose header was right; `stakes` are those that `parent` left. What
-/// was found out about its transactions stays in `checked`, for when the block is tried again.
+/// Verifies the body of `block`, whose header is valid; `stakes` are those after `parent`. The
+/// verified transactions stay in `checked`, for when the block is tried again.
 ///
 /// # Errors
-/// As [`crate::chain::verify_body`].
+/// Fails as [`crate::chain::verify_body`] does.
 pub fn verify_body(
     environment: &Environment<'_>,
     block: &Block,
@@ -78,7 +78,7 @@ pub fn verify_body(
     body.unwrap_or_else(|| repeat(&checked.transactions))
 }
 
-/// The keys of a block's senders, each decoded once, when it is first needed.
+/// Public keys of a block's senders, each decoded at most once, on first use.
 struct Senders<'t>(BTreeMap<&'t Address, Once<Option<VerifyingKey>>>);
 
 impl<'t> Senders<'t> {
@@ -87,7 +87,7 @@ impl<'t> Senders<'t> {
         Self(senders.map(|sender| (sender, Once::new())).collect())
     }
 
-    /// Returns the key at this address, `None` if it is not a key.
+    /// Returns the key at this address; `None` if it is not a key.
     fn key(&self, sender: &Address) -> Option<VerifyingKey> {
         let decode = || VerifyingKey::from_bytes(sender.as_bytes()).ok();
         let known = self.0.get(sender);
@@ -95,16 +95,16 @@ impl<'t> Senders<'t> {
     }
 }
 
-/// As [`crate::chain::read_transactions`].
+/// Reads transactions as [`crate::chain::read_transactions`] does.
 fn read_transactions(environment: &Environment<'_>, block: &Block) -> Result<Vec<Transaction>> {
     let atoms = environment.atoms;
     let ids = read_ids(&atoms, block.transactions)?;
-    // One writer each, so that a lock is never waited for.
+    // Each slot has one writer, so locks are never contended.
     let slots: Vec<Mutex<Option<Result<Transaction>>>> =
         ids.iter().map(|_| Mutex::new(None)).collect();
-    // What comes after one that cannot be read is not needed.
+    // Transactions after an unreadable one are not needed.
     let has_failed = AtomicBool::new(false);
-    // A limit for the work; the verdict does not depend on it.
+    // Limits the work; the verdict does not depend on it.
     let bytes = AtomicU32::new(0);
     let read = |first: usize, is_read: &mut [bool]| {
         let places = slots.iter().zip(&ids).enumerate().skip(first);
@@ -130,7 +130,7 @@ fn read_transactions(environment: &Environment<'_>, block: &Block) -> Result<Vec
         .zip(&ids)
         .enumerate()
         .map(|(at, (slot, id))| {
-            // What was left out may be what is wrong first.
+            // A skipped transaction may be the first one that is wrong, so it is read here.
             let read = slot.into_inner();
             let transaction = read.unwrap_or_else(|| read_transaction(&atoms, at, *id))?;
             bytes.add(&transaction)?;

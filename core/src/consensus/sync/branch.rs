@@ -1,4 +1,4 @@
-//! One head that is being synced: its headers down to a known block, then its blocks from there up.
+//! Head that is being synced: its headers down to a known block, then its blocks from there up.
 
 use super::body::CheckedTransactions;
 use super::header_path::{HeaderPath, PathLimits};
@@ -13,18 +13,18 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-/// Headers of a branch that is still a short one: it is given up quickly and needs no place among
-/// the long ones.
+/// Maximum number of headers of a short branch, which is given up quickly and does not need a place
+/// among the long ones.
 pub(super) const SHORT_HEADERS: u64 = 64;
 
-/// How the blocks of a branch come into the index.
+/// Way in which the blocks of a branch enter the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// They are verified.
     Verified,
-    /// They are verified, and the operator has decided for the branch: no depth ends it.
+    /// They are verified, and the operator has adopted the branch: it is followed to any depth.
     Decided,
-    /// The default seed is trusted for them: their headers are linked.
+    /// The default seed is trusted for them: only their headers are linked.
     Trusted,
 }
 
@@ -33,69 +33,68 @@ pub(super) enum Kind {
 pub(super) enum Phase {
     /// Headers, downwards: this one is next.
     Headers { next: AtomId },
-    /// Blocks, upwards from this verified one; from nothing where the lowest of the path is a
-    /// genesis.
+    /// Blocks, upwards from this verified one; `None` if the lowest block of the path is a genesis.
     Blocks { parent: Option<Arc<Block>> },
 }
 
-/// A branch. See the [module](self).
+/// Branch. See the [module](self).
 #[derive(Debug)]
 pub(super) struct Branch {
     pub(super) head: AtomId,
     pub(super) kind: Kind,
-    /// Peers that named the head, or one on the branch.
+    /// Peers that announced the head, or a block on the branch.
     pub(super) namers: Namers,
-    /// Headers that are known and not verified.
+    /// Known headers that are not verified.
     pub(super) path: HeaderPath,
-    /// The block of the lowest of them, while headers are read.
+    /// Lowest block of the path, while headers are read.
     pub(super) lowest: Option<Arc<Block>>,
-    /// Of the head; 0 until its header is known.
+    /// Height of the head; 0 until its header is known.
     pub(super) height: u64,
-    /// Height of the verified block that it stands on.
+    /// Height of the verified block that the branch joins.
     pub(super) joined_at: u64,
     pub(super) phase: Phase,
-    /// The block that it is verified from, once it is known.
+    /// Block that it is verified from, once known.
     pub(super) root: Option<AtomId>,
     pub(super) since: Instant,
     pub(super) progressed: Instant,
     /// Wall time before which its next block is from the future, in seconds.
     pub(super) not_before: Option<u64>,
     pub(super) waits: Option<Waiting>,
-    /// The atom that the next block waits for.
+    /// Atom that the next block waits for.
     pub(super) missing: Option<AtomId>,
     pub(super) bodies: VecDeque<AheadBody>,
-    /// The transactions of the next block and whether they are signed, if that was found out.
+    /// Transactions of the next block with the results of their signature checks, if available.
     pub(super) checked: Option<CheckedTransactions>,
-    /// Lengths of the lists that the next block looks at.
+    /// Lengths of the lists that the next block reads.
     pub(super) measures: ListMeasures,
     pub(super) storing: Option<Storing>,
-    /// How often its next block could not be stored.
+    /// Number of failed attempts to store its next block.
     pub(super) store_failures: u32,
-    /// Whether it has a place among the long branches.
+    /// `true` if it has a place among the long branches.
     pub(super) has_place: bool,
-    /// Whether the configured checkpoint is on it.
+    /// `true` if the configured checkpoint is on it.
     pub(super) has_checkpoint: bool,
-    /// Whether what it waits for has not come for so many tries that it counts as stalled.
+    /// `true` if the fetch that it waits for has failed so often that it counts as stalled.
     pub(super) is_stuck: bool,
 }
 
-/// A verified block that is not stored yet.
+/// Verified block that is not stored yet.
 #[derive(Debug)]
 pub(super) struct Storing {
     pub(super) block: Arc<Block>,
-    /// When it is verified and stored anew after it could not be stored.
+    /// Time of the next attempt to verify and store it, after it could not be stored.
     pub(super) retry_at: Option<Instant>,
 }
 
-/// A block whose transactions are being fetched before it is its turn.
+/// Block whose transactions are being fetched in advance.
 #[derive(Debug)]
 pub(super) struct AheadBody {
     pub(super) block: AtomId,
-    /// Where the list of transactions goes on that has not been read; the zero id at its end.
+    /// Next atom of the transaction list to read; the zero id at its end.
     pub(super) list: AtomId,
-    /// Transactions of the list so far.
+    /// Number of transactions read from the list so far.
     pub(super) count: usize,
-    /// Those of them that have not been seen whole.
+    /// Those that have not been seen completely.
     pub(super) left: VecDeque<AtomId>,
 }
 
@@ -132,17 +131,17 @@ impl Branch {
         matches!(self.phase, Phase::Headers { .. })
     }
 
-    /// Returns whether it needs a place among the long branches to go on.
+    /// Returns whether it needs a place among the long branches to continue.
     pub(super) fn wants_place(&self) -> bool {
         !self.has_place && self.is_reading_headers() && self.path.len() >= SHORT_HEADERS
     }
 
-    /// Returns whether it has not come nearer for so long, or is not going to.
+    /// Returns whether it has not progressed for `patience`, or is not expected to.
     pub(super) fn is_stalled(&self, now: Instant, patience: Duration) -> bool {
         self.is_stuck || now.since(self.progressed) >= patience
     }
 
-    /// Notes that it has come nearer.
+    /// Records progress.
     pub(super) fn has_progressed(&mut self, now: Instant) {
         self.progressed = now;
         self.is_stuck = false;
@@ -157,7 +156,7 @@ impl Branch {
         }
     }
 
-    /// Returns whether fetched atoms of `block` are of use to it.
+    /// Returns whether it needs fetched atoms of `block`.
     pub(super) fn needs(&self, block: &AtomId) -> bool {
         self.at_hand() == Some(*block) || self.bodies.iter().any(|ahead| ahead.block == *block)
     }
@@ -170,7 +169,7 @@ impl Branch {
         }
     }
 
-    /// Continues where `other` is, whose head is the next header here.
+    /// Takes over the state of `other`, whose head is the next header of this branch.
     pub(super) fn absorb(&mut self, other: Self) {
         self.namers.add_all(&other.namers);
         self.path.join(other.path);

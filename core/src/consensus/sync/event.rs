@@ -1,4 +1,4 @@
-//! What happened in sync, as data.
+//! Events of sync, as data.
 
 use super::head_selection::DeepReorganization;
 use super::status::{self, OtherChain, SyncProgress};
@@ -9,51 +9,51 @@ use crate::crypto::PublicKey;
 use alloc::string::String;
 use core::fmt;
 
-/// Something that happened in sync.
+/// Event in sync.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SyncEvent {
-    /// A branch is being synced; reported once in a while.
+    /// A branch is being synced; reported periodically.
     Progress(SyncProgress),
-    /// A block breaks a rule; it is not tried again.
+    /// A block is invalid; it is not tried again.
     BadBlock {
         /// The block.
         block: AtomId,
-        /// The rule.
+        /// Reason.
         reason: String,
     },
-    /// A peer names a block that is known to break a rule.
+    /// A peer announces a block that is known to be invalid.
     BadHead {
         /// The peer.
         peer: PublicKey,
         /// The block.
         block: AtomId,
-        /// The rule.
+        /// Reason.
         reason: String,
     },
-    /// A head is not followed, though no block of it is known to be bad.
+    /// A head is not followed, although none of its blocks is known to be invalid.
     HeadDropped {
         /// The head.
         head: AtomId,
-        /// Why.
+        /// Reason.
         reason: String,
     },
     /// A peer follows another chain; its heads are ignored. Reported once per peer.
     OtherChain {
         /// The peer.
         peer: PublicKey,
-        /// The difference.
+        /// Difference of its chain from ours.
         difference: OtherChain,
     },
     /// More than a few blocks of our chain were undone.
     Reorganized(DeepReorganization),
-    /// A fork is not settled by the fork choice; the head stays where it is.
+    /// The fork choice cannot settle a fork; the head does not move to it.
     Contested(Contest),
-    /// A verified block could not be stored, so that sync stops there.
+    /// A verified block could not be stored, so its branch does not advance.
     NotStored {
         /// The block.
         block: AtomId,
-        /// Why.
+        /// Reason.
         failure: StoreFailure,
     },
     /// A block that could not be stored before was stored.
@@ -79,7 +79,7 @@ impl SyncEvent {
         }
     }
 
-    /// Returns a name for the kind of event, by which a host limits the rate of its log lines.
+    /// Returns a name for the kind of event, which a host uses to limit the rate of its log lines.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,14 +1,16 @@
-//! Which head is ours: the fork choice over all that was verified, and when it begins to bind.
+//! Selection of the head: the fork choice over all verified blocks, and the time from which it is
+//! binding.
 //!
-//! Every verified block competes by [`fork_choice`](crate::chain::fork_choice), whenever it came and
-//! whichever peer named it. Until the node has caught up for the first time, its head is
-//! provisional: it shows the progress of the best branch, and no depth binds it. From then on a
-//! reorganization deeper than `max_reorg_depth` needs the operator, across restarts too.
+//! Every verified block competes by [`fork_choice`](crate::chain::fork_choice), regardless of when
+//! it arrived and which peer announced it. Until the node has caught up for the first time, its
+//! head is provisional: it shows the progress of the best branch, and reorganizations of any depth
+//! are possible. From then on a reorganization deeper than `max_reorg_depth` needs the operator,
+//! also after restarts.
 //!
-//! A node without a chain waits before it takes one: for the heads of all configured seeds, or of
-//! [`FIRST_VOICES`] peers in different network groups, or for `first_adoption_wait`. Chains with
-//! different geneses cannot be compared; the one that more seeds, then more network groups, name is
-//! taken.
+//! A node without a chain waits before it adopts one: for the heads of all configured seeds, or of
+//! peers in [`FIRST_VOICES`] different network groups, or for `first_adoption_wait`. Chains with
+//! different geneses cannot be compared; the one announced by more seeds, then by more network
+//! groups, is adopted.
 
 use super::announced_heads::Voices;
 use super::block_index::{Basis, BlockIndex, Entry};
@@ -29,63 +31,63 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Network groups whose heads a node waits for before it takes a chain.
+/// Number of network groups whose heads a node waits for before it adopts a chain.
 pub const FIRST_VOICES: usize = 8;
-/// While a branch is being verified, its progress moves the head this often.
+/// Interval at which the progress of a branch that is being verified moves the head.
 const HEAD_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a branch that only one network group names may keep the head provisional while its
-/// headers are read.
+/// Time for which a branch that only one network group announces may keep the head provisional
+/// while its headers are read.
 const UNCONFIRMED_GRACE: Duration = Duration::from_secs(600);
-/// Verified blocks that were too early to compete and are tried again.
+/// Maximum number of verified blocks that were too early to compete and are retried.
 const MAX_EARLY: usize = 256;
 
-/// A reorganization that an operator should know of.
+/// Reorganization that is deep enough to inform the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeepReorganization {
-    /// The head before.
+    /// Head before the reorganization.
     pub from: AtomId,
-    /// The head after.
+    /// Head after the reorganization.
     pub to: AtomId,
-    /// The last block that both have in common.
+    /// Last common block of both.
     pub fork: AtomId,
-    /// Blocks that were undone.
+    /// Number of blocks that were undone.
     pub depth: u64,
-    /// Wall time, in seconds.
+    /// Wall time of the reorganization, in seconds since 1970.
     pub at_unix: u64,
 }
 
-/// Whether a block takes part in the fork choice.
+/// Result of submitting a block to the fork choice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Admission {
-    /// It does, or will once its time has come.
+    /// It competes, or will once its time has come.
     Competes,
-    /// It has no block in common with ours that is remembered.
+    /// It does not share a remembered block with our chain.
     Unlinked,
     /// It is of another chain, avoided, or lacks the checkpoint.
     Excluded,
 }
 
-/// State of the selection.
+/// State of the head selection.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) choice: ForkChoice<ForkStakes>,
     pub(super) stakes: StakeJobs,
-    /// Whether the node has caught up once, so that its head is not provisional any more.
+    /// `true` once the node has caught up, so that its head is not provisional any more.
     pub(super) is_settled: bool,
-    /// Whether there may be a better head.
+    /// `true` if there may be a better head.
     pub(super) is_dirty: bool,
     early: BTreeSet<AtomId>,
     pub(super) contests: Vec<Contest>,
     pub(super) reorganization: Option<DeepReorganization>,
     pub(super) participation: Option<Participation>,
-    /// When a head was first heard of.
+    /// Time when a peer first announced a head.
     first_heard: Option<Instant>,
-    /// The anchor of an earlier run.
+    /// Anchor of an earlier run.
     restored_anchor: Option<Anchor>,
     restored_checkpoint: Option<AtomId>,
-    /// A head that the operator has decided for and that cannot be compared with ours.
+    /// Head adopted by the operator that cannot be compared with ours.
     forced: Option<AtomId>,
-    /// The head that the participation was computed for.
+    /// Head that the participation was computed for.
     measured: Option<AtomId>,
 }
 
@@ -113,14 +115,14 @@ impl Selection {
         !self.early.is_empty()
     }
 
-    /// Takes what was saved with the head of an earlier run.
+    /// Restores the data saved with the head of an earlier run.
     pub(super) const fn restore(&mut self, resume: &ResumeData) {
         self.is_settled |= resume.anchor.is_some();
         self.restored_anchor = resume.anchor;
         self.restored_checkpoint = resume.checkpoint;
     }
 
-    /// Notes that a peer has named a head.
+    /// Records that a peer has announced a head.
     pub(super) fn hear(&mut self, now: Instant) {
         self.first_heard.get_or_insert(now);
     }
@@ -145,7 +147,7 @@ fn choice(config: &SyncConfig, decisions: &ForkDecisions) -> ForkChoice<ForkStak
 }
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Takes notice of the head, whichever component set it.
+    /// Follows the head, which any component may have set.
     pub(super) fn see_head(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(head) = context.head() else {
             return;
@@ -157,7 +159,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let head = head.clone();
         self.note_head(context, &head);
         self.wants_choice = true;
-        // The seeds of a block of our own follow from what is at hand. If not, they come later.
+        // The election after our own block follows from cached data. If not, it is loaded later.
         if head.state() == HeadState::Own {
             let _ = self.election_after(environment, head.block());
         }
@@ -165,7 +167,7 @@ impl<H: BatchHasher> ChainSync<H> {
         context.set_head_with(head, resume);
     }
 
-    /// Makes the election after the head known, which is saved with it.
+    /// Loads the election after the head, which is saved with it.
     pub(super) fn load_election(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let head = context.head().filter(|head| {
             head.state() != HeadState::Trusted && self.elections.get(&head.id()).is_none()
@@ -187,7 +189,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Brings index and fork choice to a head.
+    /// Updates the index and the fork choice for a head.
     fn note_head(&mut self, context: &mut Context, head: &Head) {
         let is_first = self.seen.is_none();
         self.seen = Some((head.id(), head.state()));
@@ -195,7 +197,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let verified = match head.state() {
             HeadState::Trusted => None,
             HeadState::Verified => context.root(),
-            // A block of our own on one that was only trusted is no more than that.
+            // Our own block on a block that was only trusted is not more than trusted.
             HeadState::Own if head.block().is_genesis() || is_first => context.root(),
             HeadState::Own => parent.and_then(|parent| parent.root()),
         };
@@ -207,11 +209,11 @@ impl<H: BatchHasher> ChainSync<H> {
             self.read_back = Some(head.block().previous);
         }
         self.index.set_head(head.id());
-        // There is nothing to catch up with for a chain of our own, or one that is only trusted.
+        // With a chain of our own, or one that is only trusted, there is nothing to catch up with.
         self.selection.is_settled |= head.block().is_genesis() && head.state() == HeadState::Own;
         self.selection.is_settled |= head.state() == HeadState::Trusted;
         if self.selection.is_settled {
-            // Its entry has just been made.
+            // Cannot fail: its entry was inserted above.
             let _ = self.selection.choice.set_head(&self.index, head.id());
             if is_first && let Some(anchor) = self.selection.restored_anchor {
                 self.selection.choice.restore_anchor(anchor.height);
@@ -231,7 +233,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.selection.is_dirty = true;
     }
 
-    /// Returns what a restart needs to know beside the head.
+    /// Returns the data that a restart needs in addition to the head.
     fn resume_data(&self, head: &Head) -> ResumeData {
         let id = head.id();
         let restored = self.restored_seeds.filter(|seeds| seeds.block() == id);
@@ -262,7 +264,7 @@ impl<H: BatchHasher> ChainSync<H> {
             && context.root().is_none()
         {
             context.set_root(root);
-            // What could not be compared with a trusted head can be now.
+            // Blocks that could not be compared with a trusted head can be compared now.
             self.readmit = true;
         }
         if head.state() != HeadState::Own {
@@ -288,7 +290,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Has a verified block, or one that the default seed is trusted for, compete.
+    /// Submits a verified block, or one for which the default seed is trusted, to the fork choice.
     pub(super) fn compete(
         &mut self,
         context: &Context,
@@ -298,7 +300,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let Some(entry) = self.index.get(&id) else {
             return Admission::Excluded;
         };
-        // Without a chain the choice among geneses comes first.
+        // Without a chain, the genesis is chosen first.
         let is_ours = match (entry.root(), context.root()) {
             (Some(root), Some(ours)) => root == ours,
             (Some(_), None) => self.has_trusted_head(context),
@@ -341,18 +343,18 @@ impl<H: BatchHasher> ChainSync<H> {
         head.is_some_and(|head| head.state() == HeadState::Trusted)
     }
 
-    /// Tries blocks again that were too early.
+    /// Submits blocks again that were too early.
     pub(super) fn retry_early(&mut self, context: &Context) {
         for id in self.selection.early.clone() {
             self.compete(context, id, false);
         }
     }
 
-    /// Moves the head to the best of what competes, if it is another one.
+    /// Moves the head to the best competing block, if that differs.
     pub(super) fn choose(&mut self, environment: &Environment<'_>, context: &mut Context) {
         self.read_stakes(environment, context);
         self.force(environment, context);
-        // A branch that grows as fast as it is verified has no end.
+        // A branch that grows as fast as it is verified never ends.
         self.wants_choice |= self.has_grown && self.next_choice <= self.now;
         if !self.wants_choice || !self.may_adopt(environment, context) {
             return;
@@ -373,7 +375,7 @@ impl<H: BatchHasher> ChainSync<H> {
         let to = match &outcome.decision {
             Decision::Switch(reorganization) => reorganization.to,
             Decision::Keep => match context.head() {
-                // What was trusted may have been verified since.
+                // A trusted head may have been verified since.
                 Some(head) => head.id(),
                 None => return,
             },
@@ -390,7 +392,8 @@ impl<H: BatchHasher> ChainSync<H> {
         } else {
             HeadState::Trusted
         };
-        // It was read to be verified; if it has left memory since, it is fetched.
+        // The block was read for verification; it is fetched if it has been dropped from memory
+        // since.
         let Some(block) = self.load(environment, context, to) else {
             (self.selection.is_dirty, self.wants_choice) = (true, true);
             return;
@@ -404,14 +407,15 @@ impl<H: BatchHasher> ChainSync<H> {
         self.adopt(environment, context, head);
     }
 
-    /// Waits for the end of a branch, or for some of its progress, before the next choice.
+    /// Waits for the end of a branch, or for further progress, before the next choice.
     fn choose_later(&mut self) {
         self.wants_choice = false;
         self.has_grown = false;
         self.next_choice = self.now + HEAD_INTERVAL;
     }
 
-    /// Returns whether the head would be a genesis that no peer names: it costs nothing to make.
+    /// Returns whether the head would be a genesis that no peer announces: a genesis costs nothing
+    /// to make.
     fn is_bare_genesis(&self, context: &Context, id: &AtomId) -> bool {
         let is_genesis = self.index.get(id).is_some_and(|entry| entry.height == 0);
         is_genesis && context.head().is_none() && self.heads.peers_of(id) == 0
@@ -432,8 +436,8 @@ impl<H: BatchHasher> ChainSync<H> {
         context.report(Event::Sync(SyncEvent::Reorganized(deep)));
     }
 
-    /// Returns whether a node without a chain may take one, and takes the root of the chain that
-    /// most peers name.
+    /// Returns whether a node without a chain may adopt one. If so, sets the root of the chain with
+    /// the most support.
     fn may_adopt(&mut self, environment: &Environment<'_>, context: &mut Context) -> bool {
         if context.head().is_some() {
             return true;
@@ -443,7 +447,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         if context.root().is_none() {
             let Some(root) = self.best_root() else {
-                // A head for each block on the way would be saved and announced.
+                // Otherwise a head would be saved and announced for each block on the way.
                 self.choose_later();
                 return false;
             };
@@ -467,14 +471,14 @@ impl<H: BatchHasher> ChainSync<H> {
         has_seeds || groups >= FIRST_VOICES || is_late
     }
 
-    /// Returns when the first choice is made if no more peers name a head.
+    /// Returns when the first choice is made if no more peers announce a head.
     pub(super) fn first_choice_at(&self) -> Option<Instant> {
         let first = self.selection.first_heard.filter(|_| self.seen.is_none());
         first.map(|first| first + self.config.first_adoption_wait)
     }
 
-    /// Returns the root of the verified chain that most seeds, then most network groups, name; of
-    /// equal ones the one of the higher chain, then of the lower id.
+    /// Returns the root of the verified chain that most seeds, then most network groups, announce;
+    /// among equals the one with the higher chain, then with the lower id.
     fn best_root(&self) -> Option<AtomId> {
         let mut support: BTreeMap<AtomId, super::namers::Namers> = BTreeMap::new();
         for id in self.heads.heads() {
@@ -507,13 +511,13 @@ impl<H: BatchHasher> ChainSync<H> {
         heads
     }
 
-    /// Lets the head bind once the node has caught up.
+    /// Makes the head binding once the node has caught up.
     pub(super) fn settle(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(head) = context.head() else {
             return;
         };
-        // Naming a head costs nothing, and neither do headers that lead nowhere: on the word of one
-        // peer a branch holds this up only for so long.
+        // Announcing a head costs nothing, nor do invalid headers: a branch that only one peer
+        // announces delays this only for a limited time.
         let is_nearing = |branch: &Branch| {
             let is_confirmed = branch.namers.support().is_confirmed();
             let is_near = if branch.path.is_empty() {
@@ -543,7 +547,7 @@ impl<H: BatchHasher> ChainSync<H> {
         context.set_head_with(head, resume);
     }
 
-    /// Goes on reading stakes that the fork choice needs.
+    /// Continues to read stakes that the fork choice needs.
     fn read_stakes(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let view = self.held.over(environment.atoms);
         match self.selection.stakes.step(&view, &self.elections) {
@@ -559,7 +563,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Measures how much of the stake has produced the last blocks.
+    /// Computes the share of the stake that has produced the last blocks.
     pub(super) fn measure_participation(&mut self, context: &Context) {
         let head = context.head().map(Head::id);
         if head == self.selection.measured {
@@ -574,7 +578,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.selection.participation = Participation::of(&election.stakes, producers);
     }
 
-    /// Follows the operator's decision for a branch.
+    /// Carries out the operator's decision to adopt a branch.
     pub(super) fn adopt_fork(&mut self, context: &mut Context, id: AtomId) {
         self.dead_ends.clear();
         self.selection.choice.adopt(&self.index, Some(id));
@@ -586,8 +590,8 @@ impl<H: BatchHasher> ChainSync<H> {
         self.prefer(context, id);
     }
 
-    /// Has the branch through a known block compete that the operator has decided for. What cannot
-    /// be compared with ours takes its place.
+    /// Submits the branch through a known block that the operator has adopted to the fork choice.
+    /// If it cannot be compared with ours, it replaces ours.
     fn prefer(&mut self, context: &Context, id: AtomId) {
         let (mut competes, mut unlinked) = (false, Vec::new());
         for tip in self.index.tips_above(id) {
@@ -602,7 +606,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.selection.forced = best.filter(|_| !competes);
     }
 
-    /// Notes that a branch is verified, or linked, up to its head.
+    /// Records that a branch is verified, or linked, up to its head.
     pub(super) fn branch_ended(&mut self, context: &Context, kind: Kind) {
         self.wants_choice = true;
         if kind == Kind::Decided
@@ -612,7 +616,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Makes the head what the operator has decided for and what cannot be compared with ours.
+    /// Makes the adopted head that cannot be compared with ours the head.
     fn force(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let Some(id) = self.selection.forced else {
             return;
@@ -637,13 +641,13 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Follows the operator's decision against a block.
+    /// Carries out the operator's decision to avoid a block.
     pub(super) fn avoid_block(&mut self, context: &mut Context, id: AtomId) {
         self.selection.choice.avoid(&self.index, id);
         self.decided(context);
     }
 
-    /// Has the operator's decisions saved, and followed.
+    /// Requests storage of the operator's decisions, and a new choice.
     fn decided(&mut self, context: &mut Context) {
         let decisions = self.decisions();
         context.ask(Effect::SaveDecisions(decisions));
@@ -659,7 +663,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Keeps the forks that the operator should look at, and reports new ones.
+    /// Records the contested forks for the operator, and reports new ones.
     fn note_contests(&mut self, context: &mut Context, contests: Vec<Contest>) {
         let name = |contest: &Contest| (contest.cause, contest.fork.block);
         for contest in &contests {

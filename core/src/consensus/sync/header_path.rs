@@ -1,63 +1,63 @@
 //! Ids of the headers between a head and the block that it joins, in bounded memory.
 //!
-//! A chain of any length has to be walked down before its first block can be verified. Of the ids
-//! on the way the path keeps checkpoints, one every [`CHECKPOINT_INTERVAL`] heights, and the lowest
-//! [`MAX_RESIDENT`] of all. What it does not keep is read again when it is needed: the stretch below
-//! a checkpoint is walked a second time and must end where it ended before. An id commits to all
-//! that is below it, so what is read again is what was there.
+//! A chain of any length has to be descended before its first block can be verified. Of the ids on
+//! the way the path keeps checkpoints, one every [`CHECKPOINT_INTERVAL`] heights, and the lowest
+//! [`MAX_RESIDENT`] of all. The others are read again when they are needed: the stretch below a
+//! checkpoint is descended a second time and must end at the same id. An id commits to all its
+//! ancestors, so the second read returns the same headers.
 //!
 //! Invariants:
 //! - The ids of the path have consecutive heights, from the lowest to that of the head.
 //! - The resident ids are the lowest ones, without a gap.
-//! - There are at most [`MAX_CHECKPOINTS`] checkpoints. A chain that would need more has them twice
-//!   as far apart: memory is bounded for any height.
+//! - There are at most [`MAX_CHECKPOINTS`] checkpoints. Each time a chain would need more, their
+//!   distance doubles: memory is bounded for any height.
 
 use crate::atom::AtomId;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// Heights between two checkpoints, at first.
+/// Initial number of heights between two checkpoints.
 pub const CHECKPOINT_INTERVAL: u64 = 1_024;
-/// Checkpoints of one path.
+/// Maximum number of checkpoints of one path.
 pub const MAX_CHECKPOINTS: usize = 1 << 17;
-/// Ids of one path that are kept beside the checkpoints and the head.
+/// Maximum number of ids of one path that are kept in addition to the checkpoints and the head.
 pub const MAX_RESIDENT: usize = 16_384;
 
-/// A header by id and height.
+/// Header, by id and height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     pub(super) id: AtomId,
     pub(super) height: u64,
 }
 
-/// The path. See the [module](self).
+/// Path of headers. See the [module](self).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct HeaderPath {
-    /// The highest header; `None` while the path is empty.
+    /// Highest header; `None` if the path is empty.
     top: Option<Place>,
     /// Height of the lowest header.
     lowest: u64,
     /// Ids from `lowest` upwards.
     resident: VecDeque<AtomId>,
-    /// Heights between two of `checkpoints`.
+    /// Number of heights between two of `checkpoints`.
     interval: u64,
     /// Ids at the multiples of `interval` within the path, the highest first.
     checkpoints: VecDeque<AtomId>,
-    /// The stretch that is being read again, the highest first.
+    /// Stretch that is being read again.
     rereading: Option<Reread>,
     limits: PathLimits,
 }
 
-/// A stretch that is being read again.
+/// Stretch that is being read again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Reread {
-    /// The next header.
+    /// Next header to read.
     next: Place,
-    /// Those above it, the highest first.
+    /// Headers above it, the highest first.
     ids: Vec<AtomId>,
 }
 
-/// Bounds of a path; smaller in tests.
+/// Limits of a path; smaller in tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PathLimits {
     pub(super) interval: u64,
@@ -99,7 +99,7 @@ impl HeaderPath {
         self.top.is_none()
     }
 
-    /// Returns the number of ids that are held in memory.
+    /// Returns the number of ids held in memory.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
         let rereading = self.rereading.as_ref();
@@ -107,15 +107,15 @@ impl HeaderPath {
         self.resident.len() + self.checkpoints.len() + rereading + usize::from(self.top.is_some())
     }
 
-    /// Adds the header below the lowest one; the first is the head. The caller has checked that it
-    /// is the previous block of the lowest, and its height one less.
+    /// Adds the header below the lowest one; the first is the head. The caller must have checked
+    /// that it is the parent of the lowest.
     pub(super) fn push_below(&mut self, id: AtomId, height: u64) {
         if self.top.is_none() {
             self.top = Some(Place { id, height });
         }
         self.lowest = height;
         self.resident.push_front(id);
-        // The highest are needed last.
+        // The highest ids are needed last.
         self.resident.truncate(self.limits.resident);
         if height.is_multiple_of(self.interval) {
             self.checkpoints.push_back(id);
@@ -138,7 +138,7 @@ impl HeaderPath {
         self.interval = interval;
     }
 
-    /// Puts this path on top of `lower`, whose head is the header below the lowest of this.
+    /// Puts this path on top of `lower`, whose head is the parent of this path's lowest header.
     pub(super) fn join(&mut self, lower: Self) {
         let Some(top) = self.top else {
             *self = lower;
@@ -154,7 +154,7 @@ impl HeaderPath {
         while upper.interval > self.interval {
             self.thin_out();
         }
-        // What lies between the resident ids of both has to be known for them to be joined.
+        // The resident ids of both can be joined only if there is no gap between them.
         let is_whole = self.resident.len() as u64 == self.len();
         if is_whole && self.rereading.is_none() {
             let room = self.limits.resident.saturating_sub(self.resident.len());
@@ -173,12 +173,12 @@ impl HeaderPath {
         self.resident.front().copied()
     }
 
-    /// Returns the lowest ids in ascending order, as far as they are resident.
+    /// Returns the resident ids in ascending order.
     pub(super) fn upcoming(&self) -> impl Iterator<Item = AtomId> {
         self.resident.iter().copied()
     }
 
-    /// Returns whether an id is one of the `count` highest or resident.
+    /// Returns whether an id is the head, or resident and among the `count` highest.
     pub(super) fn is_near_top(&self, id: &AtomId, count: usize) -> bool {
         if self.top.is_some_and(|top| top.id == *id) {
             return true;
@@ -188,8 +188,8 @@ impl HeaderPath {
         self.resident.iter().skip(skipped).any(|it| it == id)
     }
 
-    /// Returns up to `count` ids above `id` in ascending order, if `id` is resident, or those next
-    /// to the lowest if `id` is `None`.
+    /// Returns up to `count` ids above `id` in ascending order, or the lowest ids if `id` is
+    /// `None`. Returns `None` if `id` is not resident.
     pub(super) fn above(&self, id: Option<&AtomId>, count: usize) -> Option<Vec<AtomId>> {
         let skipped = match id {
             Some(id) => self.resident.iter().position(|it| it == id)? + 1,
@@ -199,8 +199,8 @@ impl HeaderPath {
         Some(above.copied().collect())
     }
 
-    /// Returns ids by which another branch that stands on this one is recognized on its way down:
-    /// the checkpoints, and one of so many resident ids.
+    /// Returns ids by which a descending branch that joins this one is recognized: the checkpoints,
+    /// and every `interval`th resident id.
     pub(super) fn landmarks(&self) -> impl Iterator<Item = AtomId> {
         let step = usize::try_from(self.interval).unwrap_or(usize::MAX).max(1);
         let resident = self.resident.iter().step_by(step);
@@ -225,8 +225,8 @@ impl HeaderPath {
         self.lowest = self.lowest.saturating_add(1);
     }
 
-    /// Returns the header to be read again next, if a stretch is due: when the resident ids are
-    /// fewer than an interval.
+    /// Returns the header to read again next, if a stretch is due: if fewer ids than an interval
+    /// are resident.
     pub(super) fn reread_next(&mut self) -> Option<Place> {
         if let Some(rereading) = &self.rereading {
             return Some(rereading.next);
@@ -236,7 +236,7 @@ impl HeaderPath {
         if resident >= self.len() || resident >= self.interval {
             return None;
         }
-        // The lowest known id above what is resident: a checkpoint, or the head.
+        // Lowest known id above the resident ones: a checkpoint, or the head.
         let from = self.lowest.saturating_add(resident);
         let checkpoint = from.checked_next_multiple_of(self.interval)?;
         let next = self.checkpoint_at(checkpoint).unwrap_or(top);
@@ -259,10 +259,10 @@ impl HeaderPath {
         Some(Place { id, height })
     }
 
-    /// Takes the header that [`HeaderPath::reread_next`] returned; `previous` is the one below it.
+    /// Adds the header that [`HeaderPath::reread_next`] returned; `previous` is its parent.
     ///
-    /// Returns `false` if the stretch does not end where it ended before, which no set of headers
-    /// with true ids can cause.
+    /// Returns `false` if the stretch does not end at the known id, which cannot happen with
+    /// headers of correct ids.
     pub(super) fn reread(&mut self, previous: AtomId) -> bool {
         let from = self.lowest.saturating_add(self.resident.len() as u64);
         let below = self.resident.back().copied();
@@ -298,7 +298,7 @@ mod tests {
         resident: 20,
     };
 
-    /// A chain whose ids are its heights.
+    /// Returns a chain whose ids are its heights.
     fn id(height: u64) -> AtomId {
         let mut bytes = [7; 32];
         bytes[..8].copy_from_slice(&height.to_be_bytes());
@@ -313,8 +313,8 @@ mod tests {
         path
     }
 
-    /// Takes all ids out, lowest first, and returns how many headers were read again and how many
-    /// ids were held at most.
+    /// Takes all ids out, lowest first; returns the number of headers read again and the maximum
+    /// number of ids held.
     fn take_all(mut path: HeaderPath, from: u64) -> (u64, usize) {
         let (mut read, mut most) = (0, 0);
         let mut height = from;

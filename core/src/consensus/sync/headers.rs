@@ -1,8 +1,8 @@
-//! Headers of a branch: down from its head to a verified block, to the genesis, or to where it
-//! leads nowhere; and again, a stretch at a time, on the way up.
+//! Headers of a branch: read down from its head to a verified block, to the genesis, or to a dead
+//! end; and read again, a stretch at a time, on the way up.
 //!
-//! On the way down a header is checked against the one above it as far as that is cheap. Its
-//! signature and its turn are checked on the way up, where the stakes are known.
+//! On the way down a header is checked against its child as far as that is cheap. Its signature and
+//! its slot are checked on the way up, where the stakes are known.
 
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::branch::{Branch, Kind, Phase};
@@ -16,12 +16,12 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::convert::Infallible;
 
-/// Headers that one call reads of a branch.
+/// Maximum number of headers of a branch read in one call.
 const HEADERS_PER_CALL: usize = 32;
-/// Failed fetches of a header's atom after which the branch counts as stalled.
+/// Number of failed fetches of a header's atom at which the branch counts as stalled.
 const STUCK_FAILURES: u32 = 4;
-/// Headers of a branch that are kept on the word of one peer. More take a second network group that
-/// names the branch, or a configured seed, or the operator.
+/// Maximum number of headers kept for a branch that only one peer announces. More require that a
+/// second network group or a configured seed announces the branch, or that the operator adopted it.
 pub const MAX_UNCONFIRMED_HEADERS: u64 = 1 << 20;
 
 impl<H: BatchHasher> ChainSync<H> {
@@ -90,7 +90,7 @@ impl<H: BatchHasher> ChainSync<H> {
             branch.joined_at = entry.height;
             return join(branch, Some(block), environment);
         }
-        // Its own time is never too late for the check of how blocks hang together.
+        // With its own timestamp as the limit, the link check never finds it too late.
         if let Some(child) = &branch.lowest
             && let Err(VerifyError::Invalid(invalid)) =
                 verify_link::<Infallible>(child, &block, &self.chain_id, &child.timestamp)
@@ -141,7 +141,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
         let is_free = match branch.kind {
             Kind::Decided => true,
-            // What is only trusted binds no branch that is verified.
+            // A branch that is verified is not bound by a head that is only trusted.
             Kind::Verified => context
                 .head()
                 .is_none_or(|head| head.state() == HeadState::Trusted),
@@ -158,7 +158,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.absorb(&head, previous)
     }
 
-    /// Returns what a branch has to wait for before it may have another header, if it has to.
+    /// Returns the reason for which a branch has to wait before it may have another header, if any.
     fn room_for_header(&self, at: usize) -> Option<Waiting> {
         let branch = self.branches.get(at)?;
         let headers = branch.path.len();
@@ -170,7 +170,7 @@ impl<H: BatchHasher> ChainSync<H> {
         branch.wants_place().then_some(Waiting::Place)
     }
 
-    /// If `next` is the head of another branch, that one is the lower part of this.
+    /// Merges this branch with the branch whose head is `next`, if there is one.
     fn absorb(&mut self, head: &AtomId, next: AtomId) -> Step {
         let kind = self.branches.iter().find(|branch| branch.head == *head);
         let kind = kind.map(|branch| branch.kind);
@@ -183,7 +183,7 @@ impl<H: BatchHasher> ChainSync<H> {
         if let Some(branch) = self.branches.iter_mut().find(|branch| branch.head == *head) {
             branch.absorb(other);
         }
-        // Places have changed, and perhaps the direction.
+        // Indices of branches have changed, and perhaps the direction.
         Step::Joined
     }
 
@@ -245,7 +245,7 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 }
 
-/// Turns a branch around: its headers are complete.
+/// Starts the upward direction of a branch whose headers are complete.
 fn join(branch: &mut Branch, parent: Option<Arc<Block>>, environment: &Environment<'_>) -> Step {
     branch.phase = Phase::Blocks { parent };
     branch.lowest = None;

@@ -1,16 +1,16 @@
-//! Lengths of the lists that a block's transactions look at, without their atoms.
+//! Lengths of the lists that a block's transactions read, without their atoms.
 //!
-//! A transaction may look at a list of 64 MiB, for the price of its storage or, if it is refused,
-//! for nothing. Only the length counts, so a list is measured while it is fetched, and what is kept
-//! of it is the result. Lists of one block are measured several at a time, all of them before the
-//! block is tried again.
+//! A transaction may read a list of 64 MiB, for the price of its storage or, if it is refused, for
+//! nothing. Only the length matters, so a list is measured while it is fetched, and only the result
+//! is kept. Several lists of one block are measured at a time, and all of them before the block is
+//! tried again.
 //!
-//! Lists may share atoms, and those are fetched once: of several lists the head is fetched alone, so
-//! that they meet where they go on together, and the lengths of fetched parts are kept by the id of
-//! their first atom, so that a list that comes to one later skips it.
+//! Lists may share atoms, which are fetched once: if there are several lists, the head of each is
+//! fetched alone, so that lists with a common tail meet there, and the lengths of fetched parts are
+//! kept by the id of their first atom, so that a list that reaches one later skips it.
 //!
 //! Bounds: [`MAX_LISTS_AT_ONCE`] lists at a time; as many results as a block has transactions, and
-//! [`MAX_RUNS`] parts. What is measured before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
+//! [`MAX_RUNS`] parts. Measuring before it is known to be needed ends at [`MAX_AHEAD_BYTES`].
 
 use super::working_set::View;
 use crate::atom::{Atom, AtomId, AtomSource, ListMeasurer, ListStretch};
@@ -19,23 +19,24 @@ use crate::chain::{BURN, MAX_LIST_ATOMS, MAX_WALK_BYTES, Transaction};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-/// Lists that are measured at a time.
+/// Maximum number of lists that are measured at a time.
 const MAX_LISTS_AT_ONCE: usize = 32;
-/// Bytes of lists that are measured before the block is known to need them: those that a block may
-/// look at, and one that is too long.
+/// Maximum size of lists that are measured before the block is known to need them, in bytes: the
+/// lists that a block may read, and one that is too long.
 const MAX_AHEAD_BYTES: u64 = 2 * MAX_WALK_BYTES;
-/// Fetched parts whose lengths are kept. One list as long as a block may look at has about a thousand.
+/// Maximum number of fetched parts whose lengths are kept. A list of maximum length has about a
+/// thousand.
 const MAX_RUNS: usize = 8_192;
-/// Atoms of the host that one call reads.
+/// Maximum number of the host's atoms read in one call.
 const READS_PER_CALL: usize = 8_192;
 
-/// The lengths. See the [module](self).
+/// Measured lengths. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct ListMeasures {
     known: BTreeMap<AtomId, ListStretch>,
     /// Fetched parts, by their first atoms.
     runs: BTreeMap<AtomId, ListStretch>,
-    /// Lists that are being measured, by the atom that comes next.
+    /// Lists that are being measured, by their next atom.
     active: BTreeMap<AtomId, Vec<ListMeasurer>>,
     waiting: VecDeque<AtomId>,
     seen: BTreeSet<AtomId>,
@@ -43,12 +44,12 @@ pub(super) struct ListMeasures {
 }
 
 impl ListMeasures {
-    /// Returns what is known of the list that starts with this atom.
+    /// Returns the known length of the list that starts with this atom.
     pub(super) fn get(&self, head: &AtomId) -> Option<ListStretch> {
         self.known.get(head).copied()
     }
 
-    /// Measures the list from this atom on, which a block needs, before all others.
+    /// Starts to measure the list from this atom on, which a block needs, before all others.
     pub(super) fn need(&mut self, head: AtomId) {
         let is_active = || self.active.values().flatten().any(|it| it.head() == head);
         if self.known.contains_key(&head) || is_active() {
@@ -58,8 +59,8 @@ impl ListMeasures {
         self.begin(head);
     }
 
-    /// Measures the lists that these transactions open contracts on, as long as they are not more
-    /// than a block may look at.
+    /// Queues the lists that these transactions open contracts on, to be measured as long as they
+    /// do not exceed the amount that a block may read.
     pub(super) fn expect(&mut self, transactions: &[Transaction]) {
         let opens = transactions.iter().filter(|it| it.recipient == BURN);
         let lists = opens.filter_map(|transaction| match transaction.data.split_first() {
@@ -80,7 +81,7 @@ impl ListMeasures {
         self.file(measurer);
     }
 
-    /// Puts a list where the atom belongs that comes next, or its length among those that are known.
+    /// Files a list under its next atom, or its length as known if it is complete.
     fn file(&mut self, mut measurer: ListMeasurer) {
         while let Some(run) = measurer.wanted().and_then(|id| self.run(&id))
             && measurer.skip(run)
@@ -102,14 +103,14 @@ impl ListMeasures {
         self.known.insert(measurer.head(), stretch);
     }
 
-    /// Takes atoms that were fetched, in the order of their list. Returns whether they were those of
-    /// a list that is being measured.
+    /// Adds fetched atoms, in the order of their list. Returns whether they belong to a list that
+    /// is being measured.
     pub(super) fn take(&mut self, atoms: &[Atom]) -> bool {
         let first = atoms.first().map(Atom::id);
         let Some(first) = first.filter(|first| self.active.contains_key(first)) else {
             return false;
         };
-        // Each is hashed once, however many lists go on with it.
+        // Each atom is hashed once, however many lists share it.
         let ids = core::iter::once(first).chain(atoms.iter().skip(1).map(Atom::id));
         let part: Vec<(AtomId, &Atom)> = ids.zip(atoms).collect();
         let mut run = ListMeasurer::new(first, u64::MAX, u64::MAX);
@@ -128,7 +129,7 @@ impl ListMeasures {
         }
     }
 
-    /// Adds atoms up to one that is known to begin a part.
+    /// Adds atoms up to one that begins a known part.
     fn extend(&self, measurer: &mut ListMeasurer, part: &[(AtomId, &Atom)]) {
         for (id, atom) in part {
             let is_added = measurer.push(*id, atom);
@@ -138,7 +139,7 @@ impl ListMeasures {
         }
     }
 
-    /// Reads on in what the host has; returns whether there is more to read.
+    /// Reads atoms that the host has. Returns whether there is more to read.
     pub(super) fn advance(&mut self, view: &View<'_>) -> bool {
         while self.active.len() < MAX_LISTS_AT_ONCE
             && self.bytes < MAX_AHEAD_BYTES
@@ -166,7 +167,7 @@ impl ListMeasures {
         reads == 0 || may_begin && !self.waiting.is_empty()
     }
 
-    /// Returns the atoms that are to be fetched, and whether one is wanted alone.
+    /// Returns the atoms to fetch, each with whether to fetch it alone.
     pub(super) fn wanted(&self) -> impl Iterator<Item = (AtomId, bool)> {
         let is_one_of_many = self.seen.len() > 1;
         self.active.iter().map(move |(id, measurers)| {
@@ -175,8 +176,8 @@ impl ListMeasures {
         })
     }
 
-    /// Makes do with what was measured up to an atom that does not come: the block itself may make
-    /// the rest.
+    /// Ends measuring at an atom that cannot be fetched, with the length so far: the block itself
+    /// may create the rest.
     pub(super) fn stop_at(&mut self, id: &AtomId) {
         for measurer in self.active.remove(id).unwrap_or_default() {
             if measurer.stretch().atoms > 0 {
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(next, atoms[4].id());
         measures.stop_at(&next);
         assert_eq!(measures.get(&head).map(|known| known.atoms), Some(4));
-        // From there on it is measured as a list of its own.
+        // From there on it is measured as a separate list.
         measures.need(next);
         measures.take(&atoms[4..]);
         assert_eq!(measures.get(&next).map(|known| known.atoms), Some(6));
@@ -279,7 +280,7 @@ mod tests {
         let (tail, atoms) = list(4, 1_000);
         let mut store: MemoryStore = atoms.iter().cloned().collect();
         let ids: Vec<AtomId> = atoms.iter().map(Atom::id).collect();
-        // 40 lists go on with all of the tail, more than are measured at a time, and one in a part.
+        // 40 lists share the whole tail, more than are measured at a time, and one shares a part.
         let head = |number: u8, next| Atom::new(crate::atom::AtomKind::Bytes, [number], next);
         let mut heads: Vec<Atom> = (0..40).map(|number| head(number, tail)).collect();
         heads.push(head(40, ids[500]));
@@ -298,7 +299,7 @@ mod tests {
             if wanted.is_empty() {
                 break;
             }
-            // All of them are under way before the first comes.
+            // All of them are under way before the first arrives.
             for (id, is_alone) in wanted {
                 let most = if is_alone { 1 } else { PART };
                 let mut part = Vec::new();
@@ -317,7 +318,7 @@ mod tests {
             assert_eq!(measures.get(&one.id()).map(|it| it.atoms), Some(1_001));
         }
         assert_eq!(measures.get(&heads[40].id()).map(|it| it.atoms), Some(501));
-        // The one that begins in a part has at most that part again.
+        // The one that begins in a part repeats at most that part.
         let again: Vec<&AtomId> = (fetched.iter().filter(|(_, count)| **count > 1))
             .map(|(id, _)| id)
             .collect();

@@ -1,34 +1,35 @@
 //! Sync: follows the heads that peers announce and verifies every block.
 //!
-//! A head is followed as a *branch*: its headers are read down to a block that is verified, or to
-//! the genesis; then its blocks are verified from there up, and stored. What is verified competes to
-//! be the head. What no peer sends is asked for again and again, and what comes too early waits;
-//! neither makes a block bad. What breaks a rule is remembered with its reason, and all that stands
-//! on it with it, and is not tried again. A block counts as verified once the host has stored it.
+//! A head is followed as a *branch*: its headers are read down to a verified block, or to the
+//! genesis; then its blocks are verified from there up, and stored. Verified blocks compete to be
+//! the head. Data that no peer sends are requested again, and blocks that are too early wait;
+//! neither makes a block invalid. An invalid block is remembered with its reason, as are its known
+//! descendants, and is not tried again. A block counts as verified once the host has stored it.
 //!
-//! Which chain is ours: the one that the head of an earlier run, a genesis of our own or
-//! `verified_up_to` belongs to; a node with none of these takes one once it has heard of enough
-//! (`head_selection`), but not for its genesis alone, which costs nothing to make: a block on it
-//! has to have been verified, or the genesis be what a peer names. From then on the heads of peers
-//! whose chain goes back to another genesis are ignored.
+//! Our chain is the one that contains the head of an earlier run, a genesis of our own, or
+//! `verified_up_to`. A node with none of these adopts a chain once it has heard of enough heads
+//! (`head_selection`). A genesis alone is not sufficient, since it costs nothing to make: a block
+//! on it must have been verified, or a peer must announce the genesis. From then on the heads of
+//! peers whose chain has another genesis are ignored.
 //!
 //! The pinned default seed is trusted (`trusted_head`): its heads are linked by their headers and
 //! compete like verified blocks.
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `announced_heads` | heads that peers name; budgets of their look-ups |
-//! | `scheduler` | which branches are synced, and what comes of each |
-//! | `branch`, `header_path`, `namers` | one branch, its headers, the peers behind it |
+//! | `announced_heads` | heads that peers announce; budgets of their lookups |
+//! | `scheduler` | selection of the branches to sync, and handling of their results |
+//! | `branch`, `header_path`, `namers` | one branch, its headers, the peers that announced it |
 //! | `headers` | headers of a branch, downwards |
-//! | `blocks`, `body`, `prefetch` | its blocks, upwards |
-//! | `requests`, `working_set`, `measures` | fetches, and what is kept of what they brought |
-//! | `block_index`, `bad_blocks`, `other_chains` | what is known of blocks and peers |
-//! | `head_selection`, `stake_jobs`, `trusted_head`, `resume` | which head is ours |
-//! | `status`, `event` | what is reported |
+//! | `blocks`, `body`, `prefetch` | blocks of a branch, upwards |
+//! | `requests`, `working_set`, `measures` | fetches, fetched atoms, lengths of fetched lists |
+//! | `block_index`, `bad_blocks`, `other_chains` | knowledge of blocks and peers |
+//! | `head_selection`, `stake_jobs`, `trusted_head`, `resume` | selection of the head |
+//! | `status`, `event` | status and events |
 //!
-//! Bounds: those of the modules; [`MAX_BRANCHES`] branches, of which [`MAX_LONG_BRANCHES`] have more
-//! than a few headers. Each branch has its own bound of headers, so that none takes another's.
+//! Bounds: those of the modules; [`MAX_BRANCHES`] branches, of which [`MAX_LONG_BRANCHES`] have
+//! more than a few headers. Each branch has its own limit of headers, so that branches do not
+//! compete for them.
 
 mod announced_heads;
 mod bad_blocks;
@@ -88,38 +89,39 @@ use requests::Requests;
 use resume::StartWait;
 use working_set::WorkingSet;
 
-/// A block that is further ahead of the clock is not waited for; it is tried again when the clock
-/// comes near.
+/// Maximum number of seconds by which a branch waits for a block ahead of the clock. A branch
+/// further ahead is dropped and tried again when the clock comes near.
 pub const MAX_AHEAD_SECONDS: u64 = 600;
-/// How long reading headers may hold back a validator of ours.
+/// Time for which reading headers may hold back our own validator.
 const HEADERS_GRACE: Duration = Duration::from_secs(30);
-/// While something waits for the wall clock, it is looked at this often: clocks are set.
+/// Interval between checks of the wall clock while something waits for it: it may be set.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Configuration of sync.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SyncConfig {
-    /// The chain.
+    /// Chain id.
     pub chain_id: u64,
-    /// Seconds that a block may be ahead.
+    /// Maximum number of seconds by which a block may be ahead of the wall clock.
     pub max_future_seconds: u64,
-    /// Between two looks at what could not be followed.
+    /// Interval of periodic work: cleanup, retries of early blocks, progress reports.
     pub interval: Duration,
-    /// The block to start from where no head is remembered.
+    /// Block to start from if no head is remembered.
     pub latest_block: Option<AtomId>,
-    /// The block up to which the chain counts as verified.
+    /// Block up to which the chain counts as verified.
     pub verified_up_to: Option<AtomId>,
-    /// A block that every chain must contain that is adopted.
+    /// Block that every adopted chain must contain.
     pub checkpoint: Option<AtomId>,
-    /// Most blocks that are undone without the operator.
+    /// Maximum number of blocks that are undone without the operator.
     pub max_reorg_depth: u64,
     /// Number of configured seeds.
     pub seeds: usize,
-    /// How long a node without a chain waits for the heads of more peers before it takes one.
+    /// Time for which a node without a chain waits for the heads of more peers before it adopts
+    /// one.
     pub first_adoption_wait: Duration,
-    /// The operator's decisions in earlier runs.
+    /// Fork decisions of the operator in earlier runs.
     pub decisions: ForkDecisions,
-    /// Bounds of the headers of a branch.
+    /// Limits of the headers of a branch.
     pub limits: SyncLimits,
 }
 
@@ -141,16 +143,16 @@ impl Default for SyncConfig {
     }
 }
 
-/// Bounds of the headers of a branch; smaller in tests.
+/// Limits of the headers of a branch; smaller in tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SyncLimits {
-    /// Headers that are kept on the word of one peer.
+    /// Maximum number of headers of a branch that only one peer announces.
     pub unconfirmed_headers: u64,
-    /// Heights between two checkpoints.
+    /// Number of heights between two checkpoints.
     pub checkpoint_interval: u64,
-    /// Checkpoints.
+    /// Maximum number of checkpoints.
     pub checkpoints: usize,
-    /// Header ids that are kept beside the checkpoints.
+    /// Maximum number of header ids kept in addition to the checkpoints.
     pub resident_headers: usize,
 }
 
@@ -179,23 +181,24 @@ impl SyncLimits {
 enum Step {
     /// There is more to do at once.
     Progress,
-    /// The headers are complete, or two branches are one.
+    /// The headers are complete, or two branches were merged.
     Joined,
-    /// Nothing more until something comes.
+    /// There is nothing to do until an input arrives.
     Waits,
-    /// Every block of the branch is verified.
+    /// All blocks of the branch are verified.
     Finished,
-    /// This block is bad.
+    /// This block is invalid, for this reason.
     Bad(AtomId, String),
-    /// It goes where this node does not follow.
+    /// This node does not follow the branch.
     DeadEnd(DeadEnd),
-    /// A block is so many seconds from the future; the branch is tried again at this wall time.
+    /// A block is from the future; the branch is tried again at this wall time, in seconds. The
+    /// second value is the number of seconds until the block is valid.
     Early(u64, u64),
     /// No peer has sent the head.
     Unanswered,
 }
 
-/// Where a branch leads that is not followed.
+/// Reason a branch is not followed, although none of its blocks is known to be invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum DeadEnd {
     OtherChain(OtherChain),
@@ -218,43 +221,43 @@ pub struct ChainSync<H> {
     branches: Vec<Branch>,
     requests: Requests,
     held: WorkingSet,
-    /// The default seed, and the newest head that it has named.
+    /// The default seed, and the newest head that it has announced.
     seed: Option<Namer>,
     seed_head: Option<AtomId>,
     selection: Selection,
-    /// Whether the head is to be chosen again.
+    /// `true` if the head must be chosen again.
     wants_choice: bool,
-    /// Whether blocks were verified since the head was chosen last, and when that is reason enough
-    /// to choose it again.
+    /// `has_grown` is `true` if blocks were verified since the head was last chosen; from
+    /// `next_choice` on, that is sufficient to choose again.
     has_grown: bool,
     next_choice: Instant,
-    /// Whether blocks are to compete that could not be compared before.
+    /// `true` if blocks that could not be compared before must be submitted again.
     readmit: bool,
-    /// Seeds of the election that were saved with the head, and the stakes that belong to them.
+    /// Seeds of the election that were saved with the head, and the loader of its stakes.
     restored_seeds: Option<ElectionSeeds>,
     restored_stakes: Option<StakeLoader>,
-    /// The root of the last call, and whether it is a genesis.
+    /// Root at the last call, and the same block if it is a genesis.
     root: Option<AtomId>,
     genesis: Option<AtomId>,
-    /// The next header to read back of our own chain.
+    /// Next header of our own chain to read back.
     read_back: Option<AtomId>,
-    /// The block of the head that is being loaded.
+    /// Block of the head that is being loaded.
     loading: Option<AtomId>,
-    /// What the start waits for.
+    /// Reason the start waits.
     start_waits: Option<StartWait>,
-    /// The head of the last call.
+    /// Head at the last call.
     seen: Option<(AtomId, HeadState)>,
     turn: usize,
     is_busy: bool,
     now: Instant,
     unix: u64,
     next_look: Instant,
-    /// What was dropped last, and why.
+    /// Head that was dropped last, with the reason.
     dropped: Option<(AtomId, String)>,
 }
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Creates sync that knows no block yet.
+    /// Creates sync without blocks.
     #[must_use]
     pub fn new(config: SyncConfig, hasher: H) -> Self {
         Self {
@@ -294,19 +297,19 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Returns whether this block was verified, and is remembered to have been.
+    /// Returns whether this block is remembered as verified.
     #[must_use]
     pub fn is_verified(&self, block: &AtomId) -> bool {
         self.index.is_verified(block)
     }
 
-    /// Returns why a block is bad, if it is known to be.
+    /// Returns the reason a block is invalid, if it is known to be.
     #[must_use]
     pub fn bad_reason(&self, block: &AtomId) -> Option<&str> {
         self.bad.reason(block)
     }
 
-    /// Returns what peers are told of the chain that this node follows.
+    /// Returns the identity of the followed chain, for announcement to peers.
     #[must_use]
     pub const fn identity(&self) -> ChainIdentity {
         ChainIdentity {
@@ -316,7 +319,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Finds out whether the root of our chain is a genesis.
+    /// Determines whether the root of our chain is a genesis.
     fn see_root(&mut self, environment: &Environment<'_>, context: &Context) {
         let root = context.root();
         if root == self.root {
@@ -336,7 +339,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 reason: String::from(reason),
             };
             self.bad.note_offender(namer.peer, id);
-            // What its look-ups have cost stays with it.
+            // The cost of its lookups stays recorded.
             self.heads.withdraw(&namer.peer);
             context.report(Event::Sync(event));
             return;
@@ -396,7 +399,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Returns whether something waits for atoms of this block.
+    /// Returns whether atoms of this block are needed.
     fn needs(&self, block: &AtomId) -> bool {
         let is_loading = self.loading == Some(*block) || self.seed_head == Some(*block);
         is_loading
@@ -404,7 +407,8 @@ impl<H: BatchHasher> ChainSync<H> {
             || self.branches.iter().any(|branch| branch.needs(block))
     }
 
-    /// Once in a while: what no peer names any more goes, and progress is adopted and reported.
+    /// Does periodic work: drops state that is no longer needed, retries early blocks, and reports
+    /// progress.
     fn look(&mut self, context: &mut Context) {
         let now = self.now;
         self.next_look = now + self.config.interval;
@@ -423,7 +427,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Tells the producer whether a longer chain than ours is coming nearer.
+    /// Informs the producer whether a chain longer than ours is being synced.
     fn tell_whether_behind(&self, context: &mut Context) {
         let height = context.head().map_or(0, Head::height);
         let coming = self.branches.iter().filter(|branch| {

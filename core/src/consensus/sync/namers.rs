@@ -1,10 +1,10 @@
-//! Peers that named a head, and their turns in being asked for what belongs to it.
+//! Peers that announced a head (namers), and their turns for requests of its data.
 //!
-//! The peer that names a head has it. It is asked first for all that belongs to it; several namers
-//! take turns, the quick ones before those that take longer. A namer that does not answer loses its
-//! preference at once, for [`SILENCE`] and for as long as others answer, and with it those of its
-//! network group that have not answered yet. These are asked for one of [`PROBATION`] objects that
-//! are only needed later.
+//! A peer that announces a head has it. It is asked first for all data of that head; several namers
+//! take turns, fast ones before slow ones. A namer that does not answer loses its preference at
+//! once, for [`SILENCE`] and for as long as others answer, and so do the peers of its network group
+//! that have not answered yet. These are asked for one of [`PROBATION`] objects that are only
+//! needed later.
 
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -13,35 +13,36 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Namers of one head that are remembered.
+/// Maximum number of namers remembered for one head.
 pub(super) const MAX_NAMERS: usize = 16;
-/// How long a namer that did not answer is not preferred; doubles each time, up to
+/// Time for which a namer that did not answer is not preferred; doubles each time, up to
 /// [`MAX_SILENCE`].
 const SILENCE: Duration = Duration::from_secs(5);
 const MAX_SILENCE: Duration = Duration::from_secs(300);
-/// Peers that answer within this time are equally quick; beyond, within each doubling.
+/// Response time up to which peers count as equally fast; above it, each doubling is one class.
 const QUICK: Duration = Duration::from_millis(128);
-/// See the [module](self).
+/// One in this many requests, of those that are not urgent, goes to a peer without preference.
 const PROBATION: u64 = 16;
-/// Peers whose turns are remembered. When full, the one asked longest ago is forgotten.
+/// Maximum number of peers whose turns are remembered. If full, the one asked longest ago is
+/// forgotten.
 const MAX_TURNS: usize = 4_096;
 
-/// A peer that named a head.
+/// Peer that announced a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Namer {
     pub(super) peer: PublicKey,
     pub(super) group: NetworkGroup,
-    /// Whether it is a configured seed.
+    /// `true` if it is a configured seed.
     pub(super) is_seed: bool,
 }
 
-/// The peers that named one head or one on its branch.
+/// Peers that announced one head or a block on its branch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Namers(Vec<Namer>);
 
 impl Namers {
-    /// Adds a peer. When full, it takes the place of one whose network group another one has too,
-    /// if its own group or its being a seed is new.
+    /// Adds a peer. If full, it replaces a peer, other than a seed, whose network group is also
+    /// that of another one, provided that its own group is new or it is a seed.
     pub(super) fn add(&mut self, namer: Namer) {
         if let Some(known) = self.0.iter_mut().find(|known| known.peer == namer.peer) {
             *known = namer;
@@ -76,7 +77,7 @@ impl Namers {
         self.0.iter()
     }
 
-    /// Returns how independent the peers are that named the head: seeds first, then network groups.
+    /// Returns the independent support of the head: seeds first, then network groups.
     pub(super) fn support(&self) -> Support {
         let mut groups: Vec<NetworkGroup> = self.0.iter().map(|namer| namer.group).collect();
         groups.sort_unstable();
@@ -88,7 +89,7 @@ impl Namers {
     }
 }
 
-/// Independent peers behind a head; the larger, the more.
+/// Independent support of a head; the larger, the more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Support {
     pub(super) has_seed: bool,
@@ -96,7 +97,7 @@ pub(super) struct Support {
 }
 
 impl Support {
-    /// Returns whether it is more than the word of one peer.
+    /// Returns whether more than one peer supports the head independently.
     pub(super) const fn is_confirmed(&self) -> bool {
         self.has_seed || self.groups > 1
     }
@@ -104,17 +105,17 @@ impl Support {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
-    /// When it was asked last, in requests.
+    /// Sequence number of the last request to it.
     asked: u64,
     silent_until: Instant,
     silences: u32,
-    /// Whether it has sent something, and everything since.
+    /// `true` if it has answered, and did not fail to since.
     answers: bool,
-    /// How long its last answer took, in doublings; 0 before the first.
+    /// Class of its last response time, in doublings of [`QUICK`]; 0 if fast or unknown.
     delay: u32,
 }
 
-/// Whose turn it is.
+/// Turns of peers in being asked.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     peers: BTreeMap<PublicKey, Turn>,
@@ -122,9 +123,9 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Returns the namer to ask next: of those that answer the one that was asked longest ago, else
-    /// one whose network group has the fewest silent ones. `is_urgent` says whether something waits
-    /// for the object.
+    /// Returns the namer to ask next: the fastest of those that answer, among equals the one asked
+    /// longest ago; otherwise one whose network group has the fewest silent peers. `is_urgent` is
+    /// `true` if something waits for the object.
     pub(super) fn next(
         &mut self,
         now: Instant,
@@ -165,7 +166,7 @@ impl Turns {
         Some(next)
     }
 
-    /// Notes that a peer has sent what was asked for, if it was measured how long that took.
+    /// Records that a peer has answered, with its response time if that was measured.
     pub(super) fn answered(&mut self, peer: &PublicKey, took: Option<Duration>) {
         if let Some(turn) = self.peers.get_mut(peer) {
             let quicks = |took: Duration| took.as_millis() / QUICK.as_millis();
@@ -179,7 +180,7 @@ impl Turns {
         }
     }
 
-    /// Notes that a peer has not.
+    /// Records that a peer did not answer.
     pub(super) fn fell_silent(&mut self, now: Instant, peer: &PublicKey) {
         let Some(turn) = self.peers.get_mut(peer) else {
             return;
@@ -301,7 +302,7 @@ mod tests {
         }
         assert_eq!(all.iter().count(), MAX_NAMERS);
         assert!(!all.support().is_confirmed());
-        // A full list of one network has room for another one.
+        // A full list of one network has room for another network.
         all.add(namer(50, 2));
         assert_eq!(all.support().groups, 2);
         assert!(all.support().is_confirmed());

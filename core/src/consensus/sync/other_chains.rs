@@ -9,23 +9,23 @@ use crate::time::Instant;
 use crate::wire::handshake::ChainIdentity;
 use alloc::collections::{BTreeMap, VecDeque};
 
-/// Peers that are remembered; the one noted longest ago is forgotten.
+/// Maximum number of peers remembered; the one recorded longest ago is forgotten.
 const MAX_PEERS: usize = 1_024;
-/// Peers whose identities are remembered: as many as a node has peers. Those of others are found out
-/// from their headers.
+/// Maximum number of remembered identities: as many as a node has peers. The chains of other peers
+/// are determined from their headers.
 const MAX_IDENTITIES: usize = 4_096;
 
-/// Peers and how their chains differ from ours.
+/// Peers with the differences of their chains from ours.
 #[derive(Debug, Default)]
 pub(super) struct OtherChains {
     peers: BTreeMap<PublicKey, OtherChain>,
     order: VecDeque<PublicKey>,
-    /// What peers say that they follow.
+    /// Stated identities of peers' chains.
     identities: BTreeMap<PublicKey, ChainIdentity>,
 }
 
 impl OtherChains {
-    /// Remembers what a peer says that it follows, as long as there is room.
+    /// Remembers the stated chain of a peer, if there is room.
     fn tell(&mut self, peer: PublicKey, identity: ChainIdentity) {
         if self.identities.len() < MAX_IDENTITIES || self.identities.contains_key(&peer) {
             self.identities.insert(peer, identity);
@@ -36,12 +36,12 @@ impl OtherChains {
         self.identities.get(peer).copied()
     }
 
-    /// Forgets what a peer that was removed has told.
+    /// Forgets the stated chain of a peer that was removed.
     pub(super) fn remove_peer(&mut self, peer: &PublicKey) {
         self.identities.remove(peer);
     }
 
-    /// Notes a peer. Returns `true` if that is new of it.
+    /// Records a peer. Returns `true` if this difference is new for it.
     pub(super) fn note(&mut self, peer: PublicKey, difference: OtherChain) -> bool {
         let before = self.peers.insert(peer, difference);
         if before.is_none() {
@@ -55,7 +55,7 @@ impl OtherChains {
         before != Some(difference)
     }
 
-    /// Forgets a peer that follows our chain.
+    /// Forgets a peer that follows our chain. Returns whether it was recorded.
     pub(super) fn clear(&mut self, peer: &PublicKey) -> bool {
         let is_known = self.peers.remove(peer).is_some();
         if is_known {
@@ -64,7 +64,7 @@ impl OtherChains {
         is_known
     }
 
-    /// Returns the peers and their chains, by key.
+    /// Returns the peers and the differences of their chains, by key.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PublicKey, OtherChain)> {
         self.peers
             .iter()
@@ -73,7 +73,7 @@ impl OtherChains {
 }
 
 impl<H> ChainSync<H> {
-    /// Takes the chain that a peer says it follows.
+    /// Handles the chain that a peer states to follow.
     pub(super) fn peer_identity(
         &mut self,
         context: &mut Context,
@@ -87,7 +87,7 @@ impl<H> ChainSync<H> {
         }
     }
 
-    /// Returns whether a peer has told that it follows another chain; its heads are ignored then.
+    /// Returns whether a peer has stated that it follows another chain; if so, ignores its heads.
     pub(super) fn is_on_other_chain(&mut self, context: &mut Context, peer: PublicKey) -> bool {
         let Some(identity) = self.other_chains.identity(&peer) else {
             return false;
@@ -99,7 +99,7 @@ impl<H> ChainSync<H> {
         true
     }
 
-    /// Returns how a chain differs from ours, if it does.
+    /// Returns the difference of a chain from ours, if any.
     fn difference(&self, context: &Context, theirs: ChainIdentity) -> Option<OtherChain> {
         let ours = self.config.chain_id;
         if theirs.chain_id != ours {
@@ -113,7 +113,7 @@ impl<H> ChainSync<H> {
             });
         }
         let (theirs, ours) = theirs.genesis.zip(context.root())?;
-        // The root may be a configured block, of which the genesis is not known.
+        // The root may be a configured block, whose genesis is unknown.
         let is_genesis = self.genesis == Some(ours);
         (is_genesis && theirs != ours).then_some(OtherChain::Genesis { theirs, ours })
     }

@@ -1,4 +1,4 @@
-//! Fetches of what the next blocks of a branch need, many at a time.
+//! Parallel fetches of the data that the next blocks of a branch need.
 
 use super::ChainSync;
 use super::branch::AheadBody;
@@ -9,13 +9,13 @@ use crate::consensus::{Context, Environment};
 use crate::trie::{self, BatchHasher};
 use alloc::collections::{BTreeSet, VecDeque};
 
-/// Blocks whose transactions are fetched before it is their turn.
+/// Maximum number of blocks whose transactions are fetched in advance.
 pub const BODIES_AHEAD: usize = 32;
-/// Ids of transactions, of all blocks whose turn has not come, that are held to be fetched.
+/// Maximum number of transaction ids held in advance, of all blocks.
 pub const MAX_IDS_AHEAD: usize = 1 << 17;
-/// Transactions that one call looks for ahead.
+/// Maximum number of transactions that one call looks for in advance.
 const LOOKS_PER_CALL: usize = 512;
-/// Atoms of a list that one call reads ahead.
+/// Maximum number of atoms of a list that one call reads in advance.
 const IDS_PER_CALL: usize = 4_096;
 
 impl<H: BatchHasher> ChainSync<H> {
@@ -44,7 +44,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     count: 0,
                     left: VecDeque::new(),
                 }),
-                // It has left memory since its header was read.
+                // It has been dropped from memory since its header was read.
                 Err(error) => {
                     if let Some(missing) = error.missing() {
                         let purpose = branch.purpose(id);
@@ -84,8 +84,8 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Fetches what the next block of a branch needs of its parent's accounts on all paths at once,
-    /// instead of one node after the other.
+    /// Fetches the parts of the parent's accounts that the next block of a branch needs on all
+    /// paths at once, instead of one node after the other.
     pub(super) fn fetch_accounts(
         &mut self,
         environment: &Environment<'_>,
@@ -119,8 +119,8 @@ impl<H: BatchHasher> ChainSync<H> {
     }
 }
 
-/// Reads on in the list of transactions of a block that is not yet to be checked; returns the atom
-/// that is missing, if one is. What is wrong with it the check will find.
+/// Reads the transaction list of a block in advance. Returns the missing atom, if any. Malformed
+/// data are left for the verification to find.
 fn read_on(view: &View<'_>, ahead: &mut AheadBody, room: &mut usize) -> Option<AtomId> {
     for _ in 0..IDS_PER_CALL.min(*room) {
         if ahead.list.is_zero() {

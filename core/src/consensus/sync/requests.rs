@@ -1,8 +1,8 @@
-//! Fetches under way, and what did not come.
+//! Fetches under way, and fetches that failed.
 //!
-//! A peer that names a head chooses what is fetched for it, so a list comes in parts: the first is
-//! a [`PART`], and what goes on after a full one comes in ever larger ones, as long as all that is
-//! under way, and as many first parts as there may be, stays within [`MAX_BYTES_IN_FLIGHT`].
+//! A peer that announces a head determines what is fetched for it, so a list is fetched in parts.
+//! The first is a [`PART`], and after each full part the next one is twice as long, as long as the
+//! fetches under way, and as many first parts as there may be, stay within [`MAX_BYTES_IN_FLIGHT`].
 
 use super::namers::{Namers, Turns};
 use crate::atom::{Atom, AtomId};
@@ -14,28 +14,28 @@ use alloc::collections::BTreeMap;
 use core::fmt;
 use core::time::Duration;
 
-/// Fetches at once.
+/// Maximum number of fetches under way.
 pub const MAX_IN_FLIGHT: usize = 128;
-/// Fetches at once of what is only needed later.
+/// Number of fetches under way above which lists that are only needed later are not requested.
 pub const MAX_AHEAD: usize = 96;
-/// Bytes that all fetches under way may bring.
+/// Maximum number of bytes that all fetches under way may return.
 pub const MAX_BYTES_IN_FLIGHT: usize = 24 << 20;
-/// Parts of long lists whose rest is remembered to be one.
+/// Maximum number of lists whose next part is remembered to be longer.
 const MAX_LONG: usize = 256;
-/// Atoms of the longest part.
+/// Maximum number of atoms in a part.
 const MAX_PART_ATOMS: usize = 65_536;
-/// Atoms that did not come and are remembered. When full, the one to be asked for next goes.
+/// Maximum number of failed fetches remembered. If full, the one to be retried next is forgotten.
 const MAX_FAILED: usize = 1_024;
-/// Before something that did not come is asked for again; doubles each time.
+/// Initial time before a failed fetch is retried; doubles each time.
 const RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(10);
 
-/// An atom that something waits for, and how its fetch stands.
+/// Atom that something waits for, and the state of its fetch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MissingAtom {
     /// The atom.
     pub id: AtomId,
-    /// The error of its last fetch, and the number of failed fetches.
+    /// Error of its last fetch, and the number of failed fetches.
     pub failed: Option<(FetchError, u32)>,
 }
 
@@ -60,35 +60,35 @@ struct Failed {
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     limit: ListLimit,
-    /// The peer that is asked first.
+    /// Peer that is asked first.
     from: Option<PublicKey>,
     since: Instant,
-    /// The block that it is for.
+    /// Block that it is for.
     block: AtomId,
 }
 
-/// The fetches. See the [module](self).
+/// Fetches of sync. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     in_flight: BTreeMap<AtomId, InFlight>,
     bytes_in_flight: usize,
-    /// Where long lists go on, and how much is to be asked for next.
+    /// Limits of the next parts of long lists, by their first atoms.
     long: BTreeMap<AtomId, ListLimit>,
     failed: BTreeMap<AtomId, Failed>,
     turns: Turns,
 }
 
-/// What a fetch is for.
+/// Purpose of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Purpose<'n> {
-    /// The block that it belongs to.
+    /// Block that the atoms belong to.
     pub(super) block: AtomId,
-    /// The peers that named it.
+    /// Peers that announced it.
     pub(super) namers: &'n Namers,
 }
 
 impl Requests {
-    /// Asks for something that is needed now.
+    /// Requests a list that is needed now.
     pub(super) fn want(
         &mut self,
         context: &mut Context,
@@ -100,7 +100,7 @@ impl Requests {
         self.missing(id)
     }
 
-    /// Asks for an atom that is needed now, without what follows it.
+    /// Requests an atom that is needed now, without its successors.
     pub(super) fn want_alone(
         &mut self,
         context: &mut Context,
@@ -121,7 +121,7 @@ impl Requests {
         }
     }
 
-    /// Asks for something that is needed later. Returns `false` if there is no room.
+    /// Requests a list that is needed later. Returns `false` if there is no room.
     pub(super) fn ahead(
         &mut self,
         context: &mut Context,
@@ -129,7 +129,7 @@ impl Requests {
         id: AtomId,
         purpose: Purpose<'_>,
     ) -> bool {
-        // More than can be remembered would be asked for over and over, without a pause.
+        // Failed fetches beyond those remembered would be repeated without a pause.
         let is_known = self.failed.contains_key(&id);
         if self.failed.len() >= MAX_FAILED && !is_known && !self.in_flight.contains_key(&id) {
             return false;
@@ -147,7 +147,7 @@ impl Requests {
         first: ListLimit,
     ) -> bool {
         if let Some(in_flight) = self.in_flight.get_mut(&id) {
-            // The one that wants it now, not the one that will want it later.
+            // Prefer the block that needs it now to one that needs it later.
             if max_in_flight == MAX_IN_FLIGHT {
                 in_flight.block = purpose.block;
             }
@@ -158,7 +158,7 @@ impl Requests {
         if waits || self.in_flight.len() >= max_in_flight {
             return waits;
         }
-        // The list that starts there is what is needed, and one answer may bring all of it.
+        // A whole list is needed, and one answer may bring all of it.
         let others = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len()) * PART.bytes;
         let room = MAX_BYTES_IN_FLIGHT.saturating_sub(self.bytes_in_flight + others);
         let long = self.long.remove(&id).filter(|long| long.bytes <= room);
@@ -177,7 +177,7 @@ impl Requests {
         true
     }
 
-    /// After a full part the next one is twice as long.
+    /// Makes the next part twice as long after a full one.
     fn note_length(&mut self, atoms: &[Atom], limit: ListLimit) {
         let bytes: usize = atoms.iter().map(Atom::stored_len).sum();
         let is_part = limit.atoms >= PART.atoms;
@@ -196,7 +196,7 @@ impl Requests {
         }
     }
 
-    /// Ends a fetch. Returns the block that it was for; `None` if it was not asked for here.
+    /// Ends a fetch. Returns the block that it was for; `None` if it was not requested here.
     pub(super) fn ended(
         &mut self,
         now: Instant,
@@ -212,7 +212,7 @@ impl Requests {
         } = self.in_flight.remove(&id)?;
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(limit.bytes);
         if let Some(from) = &from {
-            // Of another one it is not known when it was asked.
+            // The time when another peer was asked is not known.
             let took = (asked == Some(*from)).then(|| now.since(since));
             self.turns.answered(from, took);
         }
@@ -263,13 +263,13 @@ impl Requests {
         self.turns.forget(peer);
     }
 
-    /// Returns when something can be asked for again.
+    /// Returns when a failed fetch can be retried next.
     pub(super) fn next_retry(&self, now: Instant) -> Option<Instant> {
         let later = self.failed.values().map(|failed| failed.retry_at);
         later.filter(|at| *at > now).min()
     }
 
-    /// Forgets what did not come and has not been asked for again.
+    /// Forgets failed fetches that have not been retried for a long time.
     pub(super) fn tidy(&mut self, now: Instant) {
         let long_ago = now - MAX_RETRY * 6;
         self.failed.retain(|_, failed| failed.retry_at > long_ago);

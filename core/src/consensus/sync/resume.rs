@@ -1,5 +1,5 @@
-//! Where a start goes on: the head of an earlier run or the configured one, and what is stored of
-//! our own chain.
+//! Resumption at the start: the head of an earlier run or the configured one, and the stored part
+//! of our own chain.
 
 use super::block_index::{Basis, Entry, MAX_OWN_BLOCKS};
 use super::namers::Namers;
@@ -16,19 +16,19 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::fmt;
 
-/// Headers of our own chain that one call reads back after a start.
+/// Maximum number of headers of our own chain read back in one call after a start.
 const READ_BACK_PER_CALL: usize = 256;
 
-/// What the start, or the default seed's head, waits for.
+/// Reason that the start, or following the default seed's head, has to wait.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum StartWait {
-    /// An atom of the head to start from.
+    /// An atom of the head to start from is missing.
     Head(MissingAtom),
     /// The head to start from is not a block.
     Malformed(String),
     /// The head to start from is of another chain.
     OtherChain(AtomId),
-    /// An atom of the default seed's head.
+    /// An atom of the default seed's head is missing.
     SeedHead(MissingAtom),
     /// The default seed is on another chain.
     SeedOfOtherChain { theirs: Option<u64>, ours: u64 },
@@ -53,7 +53,7 @@ impl fmt::Display for StartWait {
 }
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Takes up the head of an earlier run, or the configured one.
+    /// Loads the head of an earlier run, or the configured one.
     pub(super) fn resume(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let (id, state) = match context.saved() {
             Some(saved) => {
@@ -62,7 +62,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     && !self.index.contains(&id)
                     && let Some(root) = saved.root
                 {
-                    // Others can be followed down to it before it is here itself.
+                    // Other branches can be followed down to it before its block is loaded.
                     let entry = Entry {
                         height: saved.height,
                         timestamp: saved.timestamp,
@@ -102,7 +102,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Returns the block, if it is here; it is fetched otherwise.
+    /// Returns a block if it is stored or held; otherwise starts to fetch it and returns `None`.
     pub(super) fn load(
         &mut self,
         environment: &Environment<'_>,
@@ -128,7 +128,7 @@ impl<H: BatchHasher> ChainSync<H> {
         None
     }
 
-    /// Fetches an atom of a block that belongs to no branch.
+    /// Fetches an atom of a block that does not belong to a branch.
     pub(super) fn want_of_start(
         &mut self,
         context: &mut Context,
@@ -158,8 +158,8 @@ impl<H: BatchHasher> ChainSync<H> {
         self.requests.want(context, now, missing, purpose)
     }
 
-    /// Remembers what is stored of our own chain as verified, after a start, and looks for the
-    /// checkpoint in it.
+    /// Adds the stored blocks of our own chain to the index as verified after a start, and looks
+    /// for the checkpoint among them.
     pub(super) fn read_back(&mut self, environment: &Environment<'_>, context: &Context) {
         let Some(root) = context.root() else {
             self.read_back = None;
@@ -176,7 +176,7 @@ impl<H: BatchHasher> ChainSync<H> {
             let Some(entry) = Entry::of(&block, Basis::Verified(root)) else {
                 return;
             };
-            // The last one is the one that everything was verified from.
+            // The last one is the block that the chain was verified from.
             let is_last = id == root || block.is_genesis();
             let depth = head.saturating_sub(entry.height);
             if self.config.checkpoint == Some(id) {

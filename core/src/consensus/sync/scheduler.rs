@@ -1,10 +1,10 @@
-//! Which branches are synced, in what turns, and what comes of each.
+//! Scheduling of branches: their selection, their turns, and the handling of their results.
 //!
-//! A branch is *short* until it has more than a few headers. Short ones are cheap: one that stalls
-//! gives way to a head that waits after [`SHORT_PATIENCE`]. [`MAX_LONG_BRANCHES`] may become long;
-//! when all places are taken, the one of the least support gives way among those that have stalled
-//! for [`PATIENCE`], then among those that have had their [`TURN`] and are not among the
-//! [`LASTING_BRANCHES`] of the most support. A branch never gives way to one of less support.
+//! A branch is *short* until it has more than a few headers. Short branches are cheap: one that
+//! stalls yields to a waiting head after [`SHORT_PATIENCE`]. [`MAX_LONG_BRANCHES`] may become long.
+//! If all places are taken, the branch of the least support yields, first among those that have
+//! stalled for [`PATIENCE`], then among those that have had their [`TURN`] and are not among the
+//! [`LASTING_BRANCHES`] of the most support. A branch never yields to one of less support.
 
 use super::announced_heads::Standing;
 use super::branch::{Branch, Kind};
@@ -20,27 +20,27 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::time::Duration;
 
-/// Branches that are synced at once.
+/// Maximum number of branches synced at a time.
 pub const MAX_BRANCHES: usize = 16;
-/// Of these, branches with more than a few headers.
+/// Maximum number of these with more than a few headers.
 pub const MAX_LONG_BRANCHES: usize = 8;
-/// Of these, those of the most support are not interrupted while they come nearer.
+/// Number of long branches that are not interrupted while they progress: those of the most support.
 const LASTING_BRANCHES: usize = 4;
-/// How long any other branch is read downwards while further ones wait.
+/// Time for which any other branch is read downwards while further ones wait.
 const TURN: Duration = Duration::from_secs(60);
-/// A branch that has not come nearer for so long gives way to one that waits, and goes when no peer
-/// names it any more.
+/// Time without progress after which a branch yields to one that waits, and is dropped if no peer
+/// announces it any more.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// The same for a short branch.
+/// Time without progress after which a short branch yields.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-/// The same for a short branch that only peers without a record name, where a head waits that a seed
-/// or a peer with a record names.
+/// Time without progress after which a short branch that only peers without a record announce
+/// yields to a head that a seed or a peer with a record announces.
 const STRANGER_PATIENCE: Duration = Duration::from_millis(500);
-/// Headers below a head whose blocks are not followed as heads of their own.
+/// Number of headers below a head whose blocks are not followed as heads of their own.
 const NEAR_HEADERS: usize = 64;
-/// Blocks above a bad one that are remembered with it.
+/// Maximum number of descendants of an invalid block that are remembered with it.
 const MAX_BAD_ABOVE: usize = 256;
-/// How long the heads of a peer that follows another chain are ignored.
+/// Time for which the heads of a peer that follows another chain are ignored.
 const IGNORED: Duration = Duration::from_secs(600);
 
 impl Branch {
@@ -51,7 +51,7 @@ impl Branch {
 }
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Starts branches for heads that wait, and ends those that have had their time.
+    /// Starts branches for waiting heads, and ends stalled ones that have to yield.
     pub(super) fn start_branches(&mut self, environment: &Environment<'_>) {
         let now = environment.now.instant;
         loop {
@@ -73,7 +73,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Syncs a head that the operator has decided for.
+    /// Syncs a head that the operator has adopted.
     pub(super) fn sync_by_decision(&mut self, head: AtomId) {
         let known = self.branches.iter_mut().find(|branch| branch.is_on(&head));
         if let Some(branch) = known {
@@ -88,7 +88,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.branches.push(branch);
     }
 
-    /// Ends a short branch that has stalled, if one may be ended for a head of this standing.
+    /// Ends a stalled short branch for a head of this standing. Returns whether one was ended.
     fn end_short(&mut self, now: Instant, standing: Standing) -> bool {
         let ranked = self.branches.iter().filter(|branch| !branch.has_place);
         let ranked = ranked.map(|branch| (self.heads.standing(&branch.namers), branch));
@@ -98,7 +98,7 @@ impl<H: BatchHasher> ChainSync<H> {
             } else {
                 SHORT_PATIENCE
             };
-            // One that waits for a place has done its part.
+            // A branch that waits for a place is not at fault.
             let is_better = !branch.wants_place() || standing > *theirs;
             is_better && branch.is_stalled(now, patience)
         };
@@ -113,7 +113,7 @@ impl<H: BatchHasher> ChainSync<H> {
         true
     }
 
-    /// Gives places among the long branches to those that need them.
+    /// Grants places among the long branches to those that need them.
     fn grant_places(&mut self, now: Instant) {
         loop {
             let waiting = self.branches.iter().filter(|branch| branch.wants_place());
@@ -136,7 +136,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Ends a long branch for one of this support, if one may be ended.
+    /// Ends a long branch for one of this support. Returns whether one was ended.
     fn end_long(&mut self, now: Instant, support: Support) -> bool {
         let long = self.branches.iter().filter(|branch| branch.has_place);
         let mut ranked: Vec<(Support, Reverse<Instant>, &Branch)> = long
@@ -158,7 +158,7 @@ impl<H: BatchHasher> ChainSync<H> {
         true
     }
 
-    /// Ends a branch that has not come nearer, or had its turn. Its head may be tried again.
+    /// Ends a branch that has stalled, or had its turn. Its head may be tried again.
     fn give_up(&mut self, now: Instant, head: &AtomId) {
         if let Some(at) = self.branches.iter().position(|it| it.head == *head) {
             let branch = self.branches.remove(at);
@@ -173,7 +173,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Ends branches that no peer names and that do not come nearer.
+    /// Ends branches that no peer announces and that do not progress.
     pub(super) fn drop_abandoned(&mut self, now: Instant) {
         let (heads, seed_head) = (&mut self.heads, self.seed_head);
         let count = self.branches.len();
@@ -191,7 +191,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.is_busy |= self.branches.len() < count;
     }
 
-    /// Returns when a branch that waits for a place may get one.
+    /// Returns when a branch or head that waits may get a place.
     pub(super) fn next_place(&self, now: Instant) -> Option<Instant> {
         let is_full = self.branches.len() >= MAX_BRANCHES;
         let has_waiting = self.branches.iter().any(Branch::wants_place);
@@ -210,7 +210,7 @@ impl<H: BatchHasher> ChainSync<H> {
         over.chain(ends).filter(|at| *at > now).min()
     }
 
-    /// Does one piece of work for each branch, but verifies one block at most.
+    /// Does one piece of work for each branch, but verifies at most one block.
     pub(super) fn run_branches(&mut self, environment: &Environment<'_>, context: &mut Context) {
         self.grant_places(environment.now.instant);
         let heads: Vec<AtomId> = self.branches.iter().map(|branch| branch.head).collect();
@@ -218,7 +218,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.turn = (self.turn + 1) % count;
         let (before, after) = heads.split_at(self.turn.min(heads.len()));
         for head in after.iter().chain(before) {
-            // The one before may have taken it in, or taken it with it.
+            // It may have been merged into an earlier branch, or ended with it.
             let Some(at) = self.branches.iter().position(|branch| branch.head == *head) else {
                 continue;
             };
@@ -274,7 +274,7 @@ impl<H: BatchHasher> ChainSync<H> {
                 self.drop_head(context, head, reason);
             }
             Step::Unanswered => {
-                // What the default seed names, or the operator wants, is asked for again.
+                // Heads of the default seed or of the operator are requested again.
                 let is_spare = |branch: &Branch| {
                     branch.head == head
                         && branch.kind == Kind::Verified
@@ -298,7 +298,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.dropped = Some((head, reason));
     }
 
-    /// Ends a branch that leads where this node does not follow.
+    /// Ends a branch that this node does not follow.
     fn leave(&mut self, now: Instant, context: &mut Context, head: AtomId, end: DeadEnd) {
         let Some(at) = self.branches.iter().position(|branch| branch.head == head) else {
             return;
@@ -330,7 +330,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.heads.forget(&head);
     }
 
-    /// Remembers a bad block, and ends every branch that goes through it.
+    /// Remembers an invalid block, and ends every branch that contains it.
     fn condemn(&mut self, context: &mut Context, block: AtomId, reason: &str) {
         context.report(Event::Sync(SyncEvent::BadBlock {
             block,
@@ -338,7 +338,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }));
         let branches = core::mem::take(&mut self.branches);
         for branch in branches {
-            // Headers above it; and it may be the one that is just looked at.
+            // The invalid block is on the path, or it is the branch's current block.
             let is_next = branch.at_hand() == Some(block);
             let near = match branch.path.above(Some(&block), MAX_BAD_ABOVE) {
                 Some(near) => near,
@@ -348,7 +348,7 @@ impl<H: BatchHasher> ChainSync<H> {
                     continue;
                 }
             };
-            // Those next to it, where one that is named later will come by, and the head.
+            // Its nearest descendants, which later branches will meet, and the head.
             let tainted = near.into_iter().chain([branch.head]);
             for id in tainted.filter(|id| *id != block) {
                 self.add_bad(id, reason);
@@ -356,7 +356,7 @@ impl<H: BatchHasher> ChainSync<H> {
             self.heads.failed(self.now, &branch.head, &branch.namers);
             self.add_bad(branch.head, reason);
         }
-        // Last, so that it is forgotten last.
+        // Added last, so that it is forgotten last.
         self.add_bad(block, reason);
     }
 

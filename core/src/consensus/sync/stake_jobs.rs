@@ -1,7 +1,8 @@
-//! Stakes as of the blocks where branches fork, read a bounded number of nodes at a time.
+//! Jobs that read the stakes after the blocks where branches fork, a bounded number of nodes at a
+//! time.
 //!
-//! Those of recent blocks are at hand from verifying them. A fork further back, or one of a trusted
-//! head, takes reading them from the state, which may have to be fetched.
+//! The stakes of recent blocks are known from their verification. Those of a fork further back, or
+//! of a trusted head, have to be read from the state, which may have to be fetched.
 
 use super::working_set::View;
 use crate::atom::AtomId;
@@ -12,16 +13,16 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 
-/// Tables that are read at a time.
+/// Maximum number of tables that are read at a time.
 const MAX_JOBS: usize = 4;
-/// Tables that are kept; the one read longest ago goes.
+/// Maximum number of tables kept; the one read longest ago is dropped.
 const MAX_TABLES: usize = 16;
-/// Nodes that one call compares.
+/// Maximum number of trie nodes compared in one call.
 const STEPS_PER_CALL: u32 = 4_096;
-/// Stakes that the state of a block may hold that was not verified.
+/// Maximum number of stakes that are read for a block that was not verified.
 const MAX_UNVERIFIED_STAKES: u64 = 1 << 21;
 
-/// Stakes as of one block, for the fork choice.
+/// Stakes after one block, for the fork choice.
 #[derive(Clone, Debug)]
 pub(super) struct ForkStakes(StakeTable);
 
@@ -42,7 +43,7 @@ struct Job {
     loader: Option<StakeLoader>,
 }
 
-/// The tables that were read, and those that are being read.
+/// Stake tables that were read, and jobs that read further ones.
 #[derive(Debug, Default)]
 pub(super) struct StakeJobs {
     jobs: Vec<Job>,
@@ -51,18 +52,18 @@ pub(super) struct StakeJobs {
 
 /// Result of one step of a job.
 pub(super) enum JobStep {
-    /// All jobs are done.
+    /// There are no jobs.
     Idle,
     /// There is more to read.
     Progress,
-    /// A table is there.
+    /// A table is complete.
     Done,
     /// This atom of the state of this block is missing.
     Missing { block: AtomId, atom: AtomId },
 }
 
 impl StakeJobs {
-    /// Has the stakes as of a block read.
+    /// Starts to read the stakes after a block.
     pub(super) fn start(&mut self, block: AtomId, is_verified: bool) {
         let is_known = self.jobs.iter().any(|job| job.block == block)
             || self.tables.iter().any(|(id, _)| *id == block);
@@ -75,7 +76,7 @@ impl StakeJobs {
         }
     }
 
-    /// Goes on with the first job.
+    /// Continues the first job.
     pub(super) fn step(&mut self, view: &View<'_>, elections: &ElectionCache) -> JobStep {
         let Some(job) = self.jobs.first_mut() else {
             return JobStep::Idle;
@@ -93,11 +94,11 @@ impl StakeJobs {
             }
             Err(error) => {
                 if let Some(atom) = error.missing() {
-                    // Another one may not wait.
+                    // Another job may not have to wait.
                     self.jobs.rotate_left(1);
                     return JobStep::Missing { block, atom };
                 }
-                // The state of a trusted head that is not one: its fork is not decided.
+                // The state of a trusted head is malformed: its fork stays undecided.
                 self.jobs.remove(0);
                 JobStep::Progress
             }
@@ -114,7 +115,7 @@ impl StakeJobs {
         tables.find_map(|(id, table)| (id == block).then_some(table))
     }
 
-    /// Returns the tables with those of recent elections.
+    /// Returns the tables together with those of recent elections.
     pub(super) const fn with<'a>(&'a self, elections: &'a ElectionCache) -> KnownStakes<'a> {
         KnownStakes {
             jobs: self,
@@ -143,7 +144,7 @@ fn read(
     Ok(None)
 }
 
-/// Stakes that are at hand.
+/// Known stakes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownStakes<'a> {
     jobs: &'a StakeJobs,

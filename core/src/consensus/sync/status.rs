@@ -14,12 +14,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Bad blocks that are reported.
+/// Maximum number of invalid blocks that are reported.
 const REPORTED_BAD_BLOCKS: usize = 16;
-/// Peers that named bad blocks, or follow other chains, that are reported.
+/// Maximum number of reported peers that announced invalid blocks, and of those that follow other
+/// chains.
 const REPORTED_PEERS: usize = 64;
 
-/// What a branch waits for.
+/// Condition that a branch waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Waiting {
     /// An atom of a header.
@@ -38,22 +39,22 @@ pub enum Waiting {
     },
     /// The time of its next block.
     Time {
-        /// Seconds left, by the wall clock.
+        /// Number of seconds left, by the wall clock.
         seconds: u64,
     },
-    /// A second network group, or a seed, that names the branch: it has more headers than are kept
-    /// on the word of one peer.
+    /// A second network group, or a seed, that announces the branch: it has the maximum number of
+    /// headers that are kept for one peer.
     Confirmation {
-        /// Headers so far.
+        /// Number of headers so far.
         headers: u64,
     },
     /// A place among the long branches.
     Place,
-    /// Room to store a verified block.
+    /// Storage of a verified block.
     Storage {
         /// The block.
         block: AtomId,
-        /// Why it was not stored.
+        /// Reason it was not stored.
         failure: StoreFailure,
     },
 }
@@ -78,19 +79,20 @@ impl fmt::Display for Waiting {
 /// Progress of one branch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SyncProgress {
-    /// The head.
+    /// Head of the branch.
     pub head: AtomId,
-    /// Its height; 0 until its header is known.
+    /// Height of the head; 0 until its header is known.
     pub height: u64,
-    /// Headers that are known, of those that are needed for all that is known.
+    /// Number of known headers.
     pub headers_done: u64,
-    /// Headers that are needed: down to the genesis, or to where the branch joins what is verified.
+    /// Number of headers needed: down to the genesis, or to where the branch joins a verified
+    /// block.
     pub headers_total: u64,
-    /// Blocks that are verified.
+    /// Number of verified blocks.
     pub blocks_done: u64,
-    /// Blocks that are to be verified; 0 while the headers are not complete.
+    /// Number of blocks to verify; 0 while the headers are not complete.
     pub blocks_total: u64,
-    /// What it waits for, if it does.
+    /// Condition that it waits for, if any.
     pub waits: Option<String>,
 }
 
@@ -117,28 +119,28 @@ impl fmt::Display for SyncProgress {
     }
 }
 
-/// How a peer's chain differs from ours, so that its heads are not followed.
+/// Difference of a peer's chain from ours, for which its heads are not followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OtherChain {
-    /// It has another chain id.
+    /// Different chain ids.
     ChainId {
-        /// Theirs; `None` if it passes 64 bits.
+        /// Chain id of the peer; `None` if it exceeds 64 bits.
         theirs: Option<u64>,
-        /// Ours.
+        /// Our chain id.
         ours: u64,
     },
-    /// It goes back to another genesis.
+    /// Different genesis blocks.
     Genesis {
-        /// Theirs.
+        /// Genesis of the peer.
         theirs: AtomId,
-        /// Ours, or the block that ours was verified from.
+        /// Our genesis, or the block that our chain was verified from.
         ours: AtomId,
     },
-    /// It has other consensus rules.
+    /// Different consensus rules.
     Rules {
-        /// Theirs.
+        /// Rules version of the peer.
         theirs: u32,
-        /// Ours.
+        /// Our rules version.
         ours: u32,
     },
 }
@@ -161,7 +163,7 @@ impl fmt::Display for OtherChain {
     }
 }
 
-/// Text of a contest.
+/// Formatter of a contest.
 pub(super) struct ContestText<'c>(pub(super) &'c Contest);
 
 impl fmt::Display for ContestText<'_> {
@@ -212,42 +214,42 @@ impl fmt::Display for DeepReorganization {
 /// Status of sync.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SyncStatus {
-    /// The branches that are being synced.
+    /// Branches that are being synced.
     pub syncs: Vec<SyncProgress>,
-    /// Heads that peers announce.
+    /// Number of candidates among the announced heads.
     pub candidates: usize,
-    /// Fetches under way.
+    /// Number of fetches under way.
     pub fetches: usize,
-    /// What the start or the head of the default seed waits for.
+    /// Reason that the start, or following the default seed's head, has to wait.
     pub waits: Option<String>,
-    /// The head that was given up last without a block of it being bad, and why.
+    /// Head that was dropped last without an invalid block, with the reason.
     pub dropped: Option<(AtomId, String)>,
-    /// The verified block that could not be stored, and why; sync continues when it can.
+    /// Verified block that could not be stored, with the reason; sync retries.
     pub not_stored: Option<(AtomId, StoreFailure)>,
-    /// The bad blocks that were found last, and their reasons.
+    /// Invalid blocks that were found last, with their reasons.
     pub bad_blocks: Vec<(AtomId, String)>,
-    /// Peers that named bad blocks, and how many.
+    /// Peers that announced invalid blocks, with the number of these blocks.
     pub offenders: Vec<(PublicKey, u64)>,
-    /// Peers whose heads are ignored, since they follow another chain.
+    /// Peers whose heads are ignored because they follow another chain.
     pub other_chains: Vec<(PublicKey, OtherChain)>,
-    /// Whether the node has caught up once, so that its head binds it.
+    /// `true` once the node has caught up, so that its head is binding.
     pub is_settled: bool,
     /// Forks along our chain.
     pub forks: Vec<Fork>,
-    /// Forks that the fork choice does not settle.
+    /// Forks that the fork choice cannot settle.
     pub contests: Vec<Contest>,
-    /// The operator's decisions.
+    /// Fork decisions of the operator.
     pub decisions: ForkDecisions,
-    /// Whether the configured checkpoint is not known to be in our chain.
+    /// `true` if a checkpoint is configured and not known to be in our chain.
     pub lacks_checkpoint: bool,
-    /// The last reorganization of more than a few blocks.
+    /// Last reorganization of more than a few blocks.
     pub reorganization: Option<DeepReorganization>,
     /// Share of the stake that has produced the last blocks.
     pub participation: Option<Participation>,
 }
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Returns its status.
+    /// Returns the status of sync.
     #[must_use]
     pub fn status(&self) -> SyncStatus {
         let bad = self.bad.iter().take(REPORTED_BAD_BLOCKS);
@@ -290,7 +292,7 @@ pub(super) fn progress(branch: &Branch) -> SyncProgress {
         Phase::Headers { .. } if branch.height == 0 => (0, 0, 0),
         Phase::Headers { .. } => (branch.height.saturating_add(1), 0, 0),
         Phase::Blocks { .. } => {
-            // From a genesis on, it counts as well.
+            // A genesis is verified as well and counts.
             let all = match branch.root {
                 Some(_) if branch.joined_at > 0 => branch.height.saturating_sub(branch.joined_at),
                 _ => branch.height.saturating_add(1),

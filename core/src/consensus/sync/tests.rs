@@ -47,7 +47,7 @@ fn syncs_a_chain_from_its_genesis() {
     );
     assert_eq!(host.heads.len(), 1);
     assert!(host.most_in_flight >= 32, "{}", host.most_in_flight);
-    // Nothing was fetched twice, and everything is stored to be served.
+    // Nothing was fetched twice, and everything is stored.
     assert!(host.asked.values().all(|count| *count == 1));
     for block in &blocks {
         for id in [block.accounts, block.transactions, block.receipts] {
@@ -135,7 +135,7 @@ fn block_from_the_future_waits_for_its_time() {
     host.run(&[&maker], 2);
     assert_eq!(host.verified_head(), Some(block.id()));
     assert_eq!(host.status().bad_blocks, []);
-    // One that is very far ahead is let go, and may come again.
+    // One that is very far ahead is dropped, and may be announced again.
     let far = maker.next(&block, 5_000, &[]);
     host.announce(1, far.id());
     host.run(&[&maker], 5);
@@ -166,7 +166,7 @@ fn genesis_of_an_invalid_chain_is_not_adopted() {
     host.announce(2, good[1].id());
     host.run(&[&maker, &other], 30);
     assert_eq!(host.verified_head(), Some(good[1].id()));
-    // A genesis that is all there is of a chain so far is taken.
+    // A genesis that is the whole chain so far is adopted.
     let mut host = Host::new(BEGINNING + 1);
     host.announce(1, genesis.id());
     host.run(&[&maker], 5);
@@ -185,14 +185,14 @@ fn restart_resumes_from_the_saved_head() {
     let saved = host.saved.clone().unwrap();
     assert_eq!((saved.id, saved.root), (head.id(), Some(genesis.id())));
 
-    // Long after, with its store: from there, without asking anybody.
+    // Much later, with its store: it starts from there without a fetch.
     let later = time(&blocks[19]) + 500;
     let mut again = Host::with(later, SyncConfig::default(), host.saved.clone());
     again.store = host.store.clone();
     again.run(&[], 1);
     assert_eq!(again.verified_head(), Some(head.id()));
     assert!(again.asked.is_empty());
-    // And what has come since is all that is fetched.
+    // Only later blocks are fetched.
     again.announce(1, blocks[19].id());
     again.run(&[&maker], 1);
     assert_eq!(again.verified_head(), Some(blocks[19].id()));
@@ -201,7 +201,7 @@ fn restart_resumes_from_the_saved_head() {
             .iter()
             .any(|block| again.asked.contains_key(&block.id()))
     );
-    // A fork that leaves further back is measured against what is stored.
+    // A fork further back is compared with the stored chain.
     let fork = maker.extend(&blocks[3], 30, 3);
     again.now = core::time::Duration::from_secs(time(&fork[29]).max(later + 60));
     let alive = maker.next(&fork[29], again.now.as_secs() - time(&fork[29]) + 1, &[]);
@@ -210,7 +210,7 @@ fn restart_resumes_from_the_saved_head() {
     assert_eq!(again.verified_head(), Some(alive.id()));
     assert!(!again.asked.contains_key(&blocks[2].id()));
 
-    // Without its store: it says what it waits for, and never takes itself for a node without chain.
+    // Without its store: it reports what it waits for, and still has a chain.
     let mut bare = Host::with(later, SyncConfig::default(), host.saved.clone());
     bare.run(&[], 3);
     assert!(bare.head().is_none() && bare.context.has_chain());
@@ -290,7 +290,8 @@ fn heads_of_another_genesis_are_ignored_and_reported_once() {
     assert_eq!(host.status().other_chains, [(peer(2), difference)]);
     assert_eq!(host.status().bad_blocks, []);
     assert_eq!(host.sync.bad_reason(&longer[4].id()), None);
-    // Its next heads cost nothing, and those of another such peer only the way to a known header.
+    // Its next heads cost nothing, and those of another such peer only the descent to a known
+    // header.
     let asked = host.asked.clone();
     let next = foreign.extend(&longer[4], 3, 2);
     host.announce(2, next[2].id());

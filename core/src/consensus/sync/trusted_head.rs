@@ -1,8 +1,8 @@
-//! The pinned default seed, whose heads are trusted.
+//! Trusted heads: those of the pinned default seed.
 //!
-//! A node without a chain takes the seed's head once its header is known. Later heads of the seed are
-//! linked to what is known by their headers, and then compete like verified blocks: the fork choice
-//! holds for the seed too.
+//! A node without a chain adopts the seed's head once its header is known. Later heads of the seed
+//! are linked to known blocks by their headers, and then compete like verified blocks: the fork
+//! choice applies to the seed too.
 
 use super::block_index::{Basis, Entry};
 use super::branch::{Branch, Kind, Phase};
@@ -15,14 +15,14 @@ use crate::consensus::{Context, Head, HeadState};
 use crate::trie::BatchHasher;
 use alloc::sync::Arc;
 
-/// Blocks that one call links.
+/// Maximum number of blocks linked in one call.
 const BLOCKS_PER_CALL: usize = 32;
-/// Heads of the seed that are linked at a time.
+/// Maximum number of heads of the seed that are linked at a time.
 const MAX_TRUSTED_BRANCHES: usize = 2;
 
 impl<H: BatchHasher> ChainSync<H> {
-    /// Takes a head of the default seed. What the peer has named before it was known to be the seed
-    /// is trusted, not verified.
+    /// Handles a head of the default seed. A head that the peer announced before it was known to be
+    /// the seed is not verified any more, but trusted.
     pub(super) fn seed_names(&mut self, namer: Namer, id: AtomId) {
         let named = self.heads.head_of(&namer.peer);
         self.heads.remove_peer(&namer.peer);
@@ -89,7 +89,7 @@ impl<H: BatchHasher> ChainSync<H> {
         }
     }
 
-    /// Starts to link a head of the seed to what is known.
+    /// Starts to link a head of the seed to known blocks.
     fn link(&mut self, seed: Namer, id: AtomId) {
         let is_trusted = |branch: &&Branch| branch.kind == Kind::Trusted;
         let trusted = self.branches.iter().filter(is_trusted);
@@ -113,7 +113,7 @@ impl<H: BatchHasher> ChainSync<H> {
         self.is_busy = true;
     }
 
-    /// Adds the headers of a linked branch to what may become the head.
+    /// Adds the blocks of a linked branch to the index and submits them to the fork choice.
     pub(super) fn link_blocks(
         &mut self,
         environment: &Environment<'_>,

@@ -1,23 +1,24 @@
-//! Fetched atoms of blocks that are not decided yet.
+//! Fetched atoms of undecided blocks.
 //!
-//! The host keeps what is fetched as far as it has room. Whether a block can be verified must not
-//! depend on that room, and nothing may be downloaded twice for one block, so what is fetched for a
-//! block is held here until the block is decided. Atoms that a verdict is kept of, such as those of
-//! a measured list, do not come here.
+//! The host keeps fetched atoms as far as it has room. Verification of a block must not depend on
+//! that room, and nothing may be downloaded twice for one block, so atoms fetched for a block are
+//! held here until the block is decided. Atoms of which only a result is kept, such as those of a
+//! measured list, are not held.
 //!
-//! Bounds: [`MAX_HELD_BYTES`]. Beyond, what is held for other blocks goes first, and then nothing
-//! more is held; what does not fit is read from the host, or fetched again.
+//! Bounds: [`MAX_HELD_BYTES`]. Above it, the atoms held for other blocks are dropped first, and
+//! then no more are held; atoms that do not fit are read from the host, or fetched again.
 
 use super::measures::ListMeasures;
 use crate::atom::{Atom, AtomId, AtomSource, ListStretch, SourceError};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::convert::Infallible;
 
-/// Bytes that are held: a full block, its list, and the paths to what it touches in the state.
+/// Maximum number of bytes held: a full block, its list, and the paths to the state that it
+/// touches.
 pub const MAX_HELD_BYTES: usize = 256 << 20;
-/// Of these, bytes for blocks whose turn has not come.
+/// Maximum number of these bytes for blocks that are not next.
 pub const MAX_AHEAD_BYTES: usize = 64 << 20;
-/// What holding an atom takes beside its stored bytes.
+/// Memory of a held atom in addition to its stored bytes.
 const OVERHEAD_BYTES: usize = 160;
 
 #[derive(Debug, Default)]
@@ -29,11 +30,11 @@ struct Owned {
 #[derive(Debug)]
 struct Held {
     atom: Atom,
-    /// Blocks that it is held for.
+    /// Number of blocks that it is held for.
     blocks: usize,
 }
 
-/// The held atoms. See the [module](self).
+/// Held atoms. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct WorkingSet {
     atoms: BTreeMap<AtomId, Held>,
@@ -42,8 +43,8 @@ pub(super) struct WorkingSet {
 }
 
 impl WorkingSet {
-    /// Holds atoms that were fetched for `block`. `is_at_hand` says of a block whether it is the
-    /// next one of its branch.
+    /// Holds atoms that were fetched for `block`. `is_at_hand` returns whether a block is the next
+    /// one of its branch.
     pub(super) fn hold(
         &mut self,
         block: AtomId,
@@ -83,7 +84,7 @@ impl WorkingSet {
         ahead.map(|(_, owned)| owned.bytes).sum()
     }
 
-    /// Drops what was held for a block that is decided.
+    /// Drops the atoms held for a block that is decided.
     pub(super) fn release(&mut self, block: &AtomId) {
         let Some(owned) = self.by_block.remove(block) else {
             return;
@@ -100,7 +101,7 @@ impl WorkingSet {
         }
     }
 
-    /// Returns the atoms that are held for a block.
+    /// Returns the atoms held for a block.
     pub(super) fn of_block(&self, block: &AtomId) -> impl Iterator<Item = (AtomId, Atom)> {
         let owned = self.by_block.get(block).into_iter();
         let ids = owned.flat_map(|owned| owned.ids.iter());
@@ -112,13 +113,13 @@ impl WorkingSet {
         self.by_block.keys().copied()
     }
 
-    /// Returns the bytes that are held, bookkeeping included.
+    /// Returns the number of bytes held, including bookkeeping.
     #[cfg(test)]
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns a source of what is held and what the host has.
+    /// Returns a source of the held atoms and those of the host.
     pub(super) const fn over<'a>(&'a self, host: HostAtoms<'a>) -> View<'a> {
         View {
             held: self,
@@ -132,10 +133,10 @@ fn held_bytes(atom: &Atom) -> usize {
     atom.stored_len() + OVERHEAD_BYTES
 }
 
-/// The atoms of the host.
+/// Atoms of the host.
 pub(super) type HostAtoms<'a> = &'a (dyn AtomSource<Error = Infallible> + Sync);
 
-/// What is held, and behind it what the host has.
+/// Held atoms, then those of the host.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     held: &'a WorkingSet,
@@ -144,7 +145,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Returns the source with what is known of the lengths of lists.
+    /// Returns the source with the known lengths of lists.
     pub(super) const fn with(self, measures: &'a ListMeasures) -> Self {
         Self {
             measures: Some(measures),
@@ -190,7 +191,7 @@ mod tests {
         let atoms = [Atom::bytes(*b"one"), Atom::bytes(*b"two")];
         set.hold(block(1), &atoms, |_| true);
         let bytes = set.bytes();
-        // The same again is held once, also for another one.
+        // The same atom is held once, also for another block.
         for number in [1, 2] {
             set.hold(block(number), &atoms, |_| true);
         }
@@ -218,7 +219,7 @@ mod tests {
             set.hold(block(1), &[other(number)], is_at_hand);
             assert!(set.bytes() <= MAX_HELD_BYTES);
         }
-        // What was ahead has given way.
+        // Atoms held in advance have been dropped.
         assert!(set.over(&NoStore).atom(&other(0).id()).is_ok());
         assert!(set.over(&NoStore).atom(&large(0).id()).is_err());
         assert_eq!(set.blocks().collect::<Vec<_>>(), [block(1)]);

@@ -1,14 +1,14 @@
-//! Suspended evaluations as bytes, to go on with them elsewhere or later.
+//! Binary images of suspended evaluations, to resume them elsewhere or later.
 //!
-//! An image holds what an evaluation needs and nothing that depends on the machine that made it:
-//! expressions (shared ones once), the environment with its parents, the account, and positions as
-//! a list and the index of an operation in its code, which every machine compiles alike. Numbers
-//! are LEB128; an expression is the index of a node in a table in which items come before the
-//! lists that hold them.
+//! An image contains the state of an evaluation and nothing that depends on the machine that wrote
+//! it: expressions (shared ones once), the environment with its parents, the account, and
+//! positions, each as a list and the index of an operation in its code, which every machine
+//! compiles identically. Numbers are LEB128. An expression is the index of a node in a table in
+//! which items come before the lists that contain them.
 //!
-//! Reading takes any bytes: what is read is checked as far as going on with it needs, so that no
-//! bytes make a machine panic or take more than its limits and a multiple of their own length.
-//! Charge, steps and values are as trustworthy as where the bytes come from.
+//! Reading accepts arbitrary bytes: they are checked as far as resuming needs, so that no input
+//! makes a machine panic or take more than its limits and a multiple of the input's length. Charge,
+//! steps and values are only as trustworthy as the source of the bytes.
 
 mod read;
 mod write;
@@ -17,7 +17,7 @@ pub(super) use read::restore;
 
 use core::fmt;
 
-/// What an image starts with: its name and the version of its form.
+/// Prefix of an image: its name and the version of the format.
 const MAGIC: [u8; 5] = *b"asti\x01";
 
 /// Tags of nodes.
@@ -27,16 +27,16 @@ mod tag {
     pub(super) const LIST: u64 = 2;
 }
 
-/// Reason why bytes are not an evaluation that a machine can go on with, see
+/// Reason bytes are not an evaluation that a machine can resume, see
 /// [`Machine::restore`](super::Machine::restore).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// The bytes are not an image, of another version, or damaged.
+    /// The bytes are not an image, have another version, or are damaged.
     Malformed,
-    /// The evaluation has limits over those of the machine.
+    /// The evaluation has higher limits than the machine.
     Limits,
-    /// The machine has not the same host functions as the one that suspended the evaluation.
+    /// The machine does not have the same host functions as the one that suspended the evaluation.
     HostFunctions,
 }
 

@@ -1,4 +1,4 @@
-//! Evaluations from bytes.
+//! Decoding of suspended evaluations.
 
 use super::super::bytecode::BlockKind;
 use super::super::eval::{Activation, END, Evaluator, Following, Running};
@@ -115,7 +115,7 @@ impl<'b> Reader<'b> {
         AtomId::from_slice(self.take(32)?).ok_or(Malformed)
     }
 
-    /// How many items follow: at most `max`, and each takes a byte at least.
+    /// Reads the number of following items: at most `max`, and each takes at least one byte.
     fn count(&mut self, max: u64) -> Result<usize> {
         let count = self.number()?;
         if count > max || count > self.rest.len() as u64 {
@@ -133,7 +133,7 @@ impl<'b> Reader<'b> {
                     let count = self.count(u64::MAX)?;
                     let mut items = Vec::with_capacity(count);
                     for _ in 0..count {
-                        // Only nodes before this one are there: an expression does not contain
+                        // Only nodes before this one are available, so an expression cannot contain
                         // itself.
                         items.push(self.expr()?);
                     }
@@ -336,7 +336,7 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
-    /// Reads all of an evaluator; returns the bytes that its code counts for.
+    /// Reads the state of an evaluator; returns the number of bytes that its code counts for.
     fn evaluator(&mut self, evaluator: &mut Evaluator, limits: &Limits) -> Result<u64> {
         let (blocks, code) = self.blocks(&mut evaluator.library, limits)?;
         evaluator.current = self.option()?;
@@ -409,7 +409,7 @@ impl<'b> Reader<'b> {
             }
             blocks.push(block);
         }
-        // A machine would have refused to call so much.
+        // A machine would have refused to call this much code.
         if code > max_bytes {
             return Err(Malformed);
         }

@@ -1,4 +1,4 @@
-//! Evaluations to bytes.
+//! Encoding of suspended evaluations.
 
 use super::super::bytecode::BlockKind;
 use super::super::eval::{END, Evaluator, Running};
@@ -19,10 +19,10 @@ use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 impl Suspended {
-    /// Writes down this evaluation with the environment that it was started in, for
+    /// Encodes this evaluation and the environment in which it was started, for
     /// [`Machine::restore`](super::super::Machine::restore).
     ///
-    /// The places of errors that happened so far are left out.
+    /// The positions of earlier errors are not included.
     #[must_use]
     pub fn to_bytes(&self, env: &Env) -> Vec<u8> {
         let mut writer = Writer::default();
@@ -61,16 +61,16 @@ fn bytes(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Expressions that were written, each once.
+/// Table of the written expressions, each once.
 #[derive(Default)]
 struct Nodes {
     out: Vec<u8>,
     len: u64,
     symbols: BTreeMap<Symbol, u64>,
     short: BTreeMap<Bytes, u64>,
-    /// Lists and long bytes, by where they are in memory.
+    /// Lists and long bytes, by their address.
     shared: BTreeMap<usize, u64>,
-    /// Bytes that nothing else keeps where they are.
+    /// Byte strings that are kept alive so that their addresses stay unique.
     kept: Vec<Expr>,
 }
 
@@ -87,9 +87,9 @@ impl Nodes {
         .copied()
     }
 
-    /// The index of an expression's node.
+    /// Returns the index of an expression's node; writes the node if it is new.
     fn node(&mut self, root: &Expr) -> u64 {
-        // A list is written when it comes up again, behind its items.
+        // A list is written at its second visit, after its items.
         let mut pending = Vec::from([(root, false)]);
         while let Some((expr, is_ready)) = pending.pop() {
             if self.known(expr).is_some() {
@@ -130,7 +130,7 @@ impl Nodes {
     }
 }
 
-/// Where a list is; all empty ones are the same.
+/// Returns the address of a list; all empty lists have the same one.
 fn address(list: &List) -> usize {
     if list.is_empty() {
         0
@@ -143,7 +143,7 @@ fn address(list: &List) -> usize {
 struct Writer {
     out: Vec<u8>,
     nodes: Nodes,
-    /// Blocks that were listed.
+    /// Number of each block in the image.
     blocks: BTreeMap<usize, u64>,
 }
 
@@ -284,7 +284,7 @@ impl Writer {
         }
     }
 
-    /// The scopes of an environment, the outermost first.
+    /// Writes the scopes of an environment, the outermost first.
     fn environment(&mut self, env: &Env) {
         let scopes = env.scopes();
         self.count(scopes.len());
@@ -318,7 +318,7 @@ impl Writer {
         }
     }
 
-    /// The arguments of a program, and how far it ran.
+    /// Writes the arguments of a program and its execution state.
     fn stack_machine(&mut self, evaluator: &Evaluator, program: &Program) {
         self.count(evaluator.arguments.len());
         for argument in &evaluator.arguments {
@@ -374,7 +374,8 @@ impl Writer {
         }
     }
 
-    /// The blocks that positions and callees refer to, and those that this evaluation counted.
+    /// Writes the blocks that positions and callees refer to, and those that this evaluation
+    /// counted.
     fn blocks(&mut self, evaluator: &Evaluator) {
         let library = &evaluator.library;
         let frames = evaluator.frames.iter().map(|frame| frame.back);
@@ -419,7 +420,7 @@ impl Writer {
         self.number(number.unwrap_or_default());
     }
 
-    /// A place in the code: a block, and an operation of it. 0 is the end of all code.
+    /// Writes a position in the code: a block and an operation in it. 0 is the end of all code.
     fn position(&mut self, evaluator: &Evaluator, at: usize) {
         match evaluator.library.block_at(at).filter(|_| at != END) {
             Some((block, op)) => {
@@ -445,7 +446,7 @@ impl Writer {
         }
     }
 
-    /// The bindings that the environment does not tell.
+    /// Writes the bindings that do not come from the environment.
     fn symbols(&mut self, evaluator: &Evaluator) {
         let symbols = &evaluator.library.symbols;
         self.count(symbols.hidden().len());

@@ -1,4 +1,4 @@
-//! Calls, scripts, programs with arguments, and outcomes.
+//! Tests of calls, scripts, programs with arguments, and outcomes.
 
 use crate::atom::{AtomId, MemoryStore, NoStore};
 use crate::expr::{Bytes, Expr};

@@ -1,4 +1,4 @@
-//! Errors know their places.
+//! Tests of error positions.
 
 use crate::atom::NoStore;
 use crate::expr::{Bytes, Expr};
@@ -7,7 +7,8 @@ use crate::text::Script;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// The failures of a script, and what stands at the place of each and of its callers.
+/// Returns the failures of a script, each with the source text at its position and at those of its
+/// callers.
 fn failures(source: &str) -> Vec<(Failure, Vec<String>)> {
     let script = Script::parse(source).unwrap();
     let (mut machine, mut env) = (Machine::new(NoStore), Env::new());
@@ -32,7 +33,7 @@ fn failures(source: &str) -> Vec<(Failure, Vec<String>)> {
     failures
 }
 
-/// Kind and places of the only failure of a script.
+/// Returns the kind and the source texts of the only failure of a script.
 fn failure(source: &str) -> (ErrorKind, Vec<String>) {
     let mut failures = failures(source);
     assert_eq!(failures.len(), 1, "{failures:?}");
@@ -77,7 +78,7 @@ fn every_error_of_the_evaluator_has_its_place() {
         ("((1 (2 3)) (($0) sk))", ErrorKind::ByteList, "(1 (2 3))"),
     ] {
         let (found, places) = match source {
-            // A list of lists joins nothing; the bytes of one-item lists are their items.
+            // A list of lists cannot be joined; one-item lists of bytes are their items.
             "(((1 (2)) (($0) sk)) 7)" => continue,
             source => failure(source),
         };
@@ -126,7 +127,7 @@ fn errors_of_stack_programs_have_token_opcode_and_depth() {
             1,
             "add",
         ),
-        // Where tokens run as one they fail as each alone.
+        // Tokens that run as one operation fail like separate ones.
         (
             "(1 ((7 add) sk))",
             ErrorKind::Underflow,
@@ -152,7 +153,7 @@ fn errors_of_stack_programs_have_token_opcode_and_depth() {
             "jump",
         ),
         (
-            // A list of the body that comes to an opcode's name is that opcode.
+            // A list in the body whose value equals the name of an opcode is that opcode.
             "(1 (((\"add\") 2 $0) sk))",
             ErrorKind::Underflow,
             0,
@@ -217,7 +218,7 @@ fn what_is_kept_of_many_errors_is_bounded() {
     assert_eq!(evaluation.failure_count(), 1_000);
     assert_eq!(evaluation.failures().len(), 16);
     assert_eq!(evaluation.failures()[15].symbol(), Some("n15"));
-    // Deep calls keep the innermost ones.
+    // For deep calls the innermost frames are kept.
     let mut source = String::from("(((x nope) (x) fn) f0 def) ");
     for level in 1..100 {
         let below = level - 1;

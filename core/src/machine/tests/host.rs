@@ -1,4 +1,4 @@
-//! Host functions.
+//! Tests of host functions.
 
 use crate::atom::NoStore;
 use crate::expr::Expr;
@@ -9,8 +9,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A machine with `join`, which joins what it gets and costs a byte's worth each, `now`, which
-/// counts, and `fail`.
+/// Creates a machine with `join`, which concatenates its arguments and charges one per byte, `now`,
+/// which counts, and `fail`.
 fn machine() -> Machine<NoStore> {
     let mut machine = Machine::new(NoStore);
     machine
@@ -91,7 +91,7 @@ fn scripts_can_neither_bind_nor_pass_on_the_name() {
     env.set("now", Expr::bytes("bound"));
     let evaluation = machine().eval_source("(now 7)", &mut env);
     assert_eq!(evaluation.value().to_string(), "(1 7)");
-    // What looks like the name is another one.
+    // Bytes equal to the name are not the function.
     assert_eq!(value("(1 \"now\")"), r#"(1 7237495)"#);
     let evaluation = machine().call("now", &[], &mut env);
     assert_eq!(evaluation.failures()[0].kind(), ErrorKind::NotCallable);
@@ -198,7 +198,7 @@ fn a_function_that_waits_is_answered_or_called_again() {
         ("fetch", &[Expr::integer(7), Expr::integer(8)][..])
     );
     suspended.answer(Ok(Expr::bytes("answer")));
-    // Also after a move.
+    // Also after encoding and decoding.
     let bytes = suspended.to_bytes(&env);
     let (suspended, mut env) = machine.restore(&bytes).unwrap();
     let Progress::Suspended(suspended) = machine.resume(suspended, &mut env) else {
@@ -230,7 +230,7 @@ fn an_image_needs_the_same_functions() {
         Some(crate::machine::RestoreError::HostFunctions)
     );
     assert!(machine().restore(&bytes).is_ok());
-    // In memory it can be resumed by any machine: the function is then not there.
+    // In memory it can be resumed by any machine; the function is then missing.
     let mut other = Machine::new(NoStore);
     let evaluation = other.finish(suspended, &mut env);
     assert_eq!(evaluation.outcome(), Outcome::HostError);

@@ -1,5 +1,5 @@
-//! Every limit ends the evaluation with its error, deep programs need no host stack, and nothing
-//! grows past what is allowed.
+//! Tests that every limit ends the evaluation with its error, that deeply nested programs do not
+//! use the host stack, and that memory stays within its limit.
 
 use crate::atom::{AtomSource, MemoryStore, NoStore};
 use crate::expr::{Bytes, Expr};
@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Topic and message of the error that one source after the other comes to at last.
+/// Returns topic and message of the error of the last source; the sources are evaluated in order.
 fn failure(limits: Limits, sources: &[&str]) -> (String, String) {
     let (mut machine, mut env) = (Machine::with_limits(MemoryStore::new(), limits), Env::new());
     let mut last = Expr::list(vec![]);
@@ -44,7 +44,7 @@ const ENDLESS: &str = "(((x f) (x) fn) f def)";
 fn recursion_without_end_reaches_the_depth_limit() {
     let expected = ("eval".into(), "depth limit".into());
     assert_eq!(failure(Limits::DEFAULT, &[ENDLESS, "(1 f)"]), expected);
-    // So does one in which each call waits inside a list.
+    // The same if each call waits inside a list.
     let nested = "((1 (x f) 2) (x) fn)";
     let define = alloc::format!("({nested} f def)");
     assert_eq!(failure(Limits::DEFAULT, &[&define, "(1 f)"]), expected);
@@ -57,7 +57,7 @@ fn a_tree_of_calls_reaches_the_step_limit() {
         steps: 1_000_000,
         ..Limits::DEFAULT
     };
-    // Twice as many calls on each level.
+    // Each level doubles the number of calls.
     let mut sources = vec![String::from("((x) (x) fn) f0 def)").replace("((x) (x)", "(((x) (x)")];
     for level in 1..40 {
         let below = level - 1;
@@ -94,7 +94,7 @@ fn a_loop_reaches_the_step_limit_exactly() {
         ),
         expected
     );
-    // A limit ends the evaluation: the error is no item of the list.
+    // A limit ends the evaluation: the error is not an item of the list.
     assert_eq!(
         failure(
             Limits {
@@ -140,7 +140,7 @@ fn the_heap_has_a_limit() {
     assert_eq!(run(limits, &one), Expr::bytes("end"));
     let two: [&[u8]; 7] = [b"k", b"v", b"heap_set", b"j", b"w", b"heap_set", b"end"];
     assert_eq!(run(limits, &two), low_error("heap limit"));
-    // A key that is computed counts like one that stands in the code.
+    // A computed key counts like one that occurs in the code.
     let computed: [&[u8]; 9] = [
         b"k",
         b"v",
@@ -161,11 +161,11 @@ fn values_that_grow_reach_the_memory_limit() {
         live_bytes: 1 << 20,
         ..Limits::DEFAULT
     };
-    // Each turn keeps one more long value on the stack.
+    // Each iteration leaves one more long value on the stack.
     let long = [1; 1000];
     let grow: [&[u8]; 5] = [&long, &[1], b"add", &[0], b"jump"];
     assert_eq!(run(limits, &grow), low_error("memory limit"));
-    // What is thrown away does not count: this only reaches the limit of its steps.
+    // Garbage does not count: this reaches only the step limit.
     let turn: [&[u8]; 10] = [
         b"k",
         b"k",
@@ -236,7 +236,7 @@ fn lists_that_are_thrown_away_do_not_add_up() {
         ..Limits::DEFAULT
     };
     let (mut machine, mut env) = (Machine::with_limits(NoStore, limits), Env::new());
-    // Each call makes a list of 112 bytes; 4,096 of them are more than the limit.
+    // Each call creates a list of 112 bytes; 4,096 of them exceed the limit.
     machine.eval_source("((((x x x x) ((1) sk)) (x) fn) f0 def)", &mut env);
     for level in 1..=12 {
         let below = level - 1;
@@ -260,7 +260,7 @@ fn atoms_have_limits() {
         ..Limits::DEFAULT
     };
     assert_eq!(run(limits, &make), low_error("atom limit"));
-    // An atom that doubles at every turn.
+    // An atom that doubles at every iteration.
     let double: [&[u8]; 14] = [
         b"k",
         &[1],

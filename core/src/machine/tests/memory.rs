@@ -1,5 +1,5 @@
-//! A machine's memory is bounded for its whole life, and nothing of one evaluation is left to the
-//! next.
+//! Tests that a machine's memory is bounded for its whole life, and that no state of one evaluation
+//! reaches the next.
 
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
 use crate::expr::Expr;
@@ -92,7 +92,7 @@ fn sources_that_are_too_large_to_evaluate_are_not_kept() {
 
 #[test]
 fn forms_that_a_program_makes_count_as_memory_and_steps() {
-    // `z` is bound to the symbol `sk`, so `(big z)` makes a new form of a large body each time.
+    // `z` is bound to the symbol `sk`, so `(big z)` creates a new form with a large body each time.
     let limits = Limits {
         live_bytes: 1 << 20,
         steps: 1 << 20,
@@ -133,7 +133,7 @@ fn names_that_ref_reads_count_as_memory() {
         ..Limits::DEFAULT
     };
     let mut machine = Machine::with_limits(store, limits);
-    // The names are alive together, and then the value is a short error.
+    // The names are live at the same time, and then the value is a short error.
     let mut outcome = |count: usize| {
         let names = alloc::format!("(0x{id} ref) ").repeat(count);
         let source = alloc::format!("(({names}) ((x) (x) fn))");
@@ -153,7 +153,8 @@ fn garbage_of_the_evaluator_does_not_fill_the_stack_machines_memory() {
     let mut machine = Machine::with_limits(NoStore, limits);
     let mut env = Env::new();
     env.set("long", Expr::bytes("y".repeat(3_000)));
-    // `f0` makes a list of 112 bytes that is garbage at once, each other one twice as many.
+    // `f0` creates a list of 112 bytes that is garbage immediately, and each further function twice
+    // as many.
     let mut script = String::from("((((x x x x) ((1) sk)) (x) fn) f0 def)");
     for level in 1..10 {
         let below = level - 1;
@@ -173,7 +174,7 @@ fn garbage_of_the_evaluator_does_not_fill_the_stack_machines_memory() {
     assert_eq!(refused, 0);
 }
 
-/// Panics when it is asked for an atom.
+/// Store that panics when an atom is requested.
 struct Panics;
 
 impl AtomSource for Panics {

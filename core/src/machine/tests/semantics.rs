@@ -1,4 +1,5 @@
-//! What the language means, by example; where it adds to the reference above all.
+//! Tests of the semantics of the language by example, in particular of its additions to the
+//! reference.
 
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, NoStore, bytes_list};
 use crate::expr::{Bytes, Expr};
@@ -7,7 +8,7 @@ use crate::text::parse;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// The values of expressions that are evaluated one after the other in one environment.
+/// Returns the values of expressions that are evaluated in order in one environment.
 fn values(sources: &[&str]) -> Vec<String> {
     let (mut machine, mut env) = (Machine::new(MemoryStore::new()), Env::new());
     let mut value = |source: &&str| machine.eval_source(source, &mut env).value().to_string();
@@ -18,7 +19,7 @@ fn value(source: &str) -> String {
     values(&[source]).concat()
 }
 
-/// The message of the error that a source comes to.
+/// Returns the message of the error that is the value of a source.
 fn failure(source: &str) -> String {
     let mut machine = Machine::new(MemoryStore::new());
     let evaluation = machine.eval_source(source, &mut Env::new());
@@ -144,7 +145,7 @@ fn ref_gives_a_chain_backwards_and_names_the_atom_that_is_missing() {
         &Expr::error("eval", "ref target not found")
     );
     assert_eq!(evaluation.missing(), Some(last.id()));
-    // The host gets what is missing and evaluates again.
+    // The host fetches the missing atom and evaluates again.
     machine.store_mut().insert(last);
     let evaluation = machine.eval_source(&source, &mut Env::new());
     let expected = [b"two", b"one"].map(Expr::bytes);
@@ -211,7 +212,7 @@ fn the_first_missing_atom_of_a_program_is_told() {
 
 #[test]
 fn jumps_may_land_inside_a_sequence_that_runs_as_one() {
-    // Falls into `a a heap_get 1 add heap_set` at its third token, with two keys on the stack.
+    // Jumps into `a a heap_get 1 add heap_set` at its third token, with two keys on the stack.
     let code: [&[u8]; 11] = [
         b"a",
         b"b",

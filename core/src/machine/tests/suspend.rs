@@ -1,4 +1,4 @@
-//! Evaluations that are suspended go on where they stopped.
+//! Tests that suspended evaluations continue where they stopped.
 
 use crate::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, NoStore, SourceError};
 use crate::expr::{Bytes, Expr};
@@ -93,7 +93,7 @@ fn what_does_not_come_can_be_refused_one_by_one() {
     let (mut machine, mut env) = (Machine::new(MemoryStore::new()), Env::new());
     let expr = parse(&source).unwrap();
     let mut waiting = suspended(machine.start(&expr, &mut env));
-    // Nothing has come: it still waits.
+    // Nothing has arrived: it is still suspended.
     waiting = suspended(machine.resume(waiting, &mut env));
     assert!(matches!(waiting.reason(), Reason::Missing(missing) if missing.id == ids[0]));
     waiting.refuse();
@@ -142,7 +142,7 @@ fn slices_yield_and_an_endless_program_is_dropped() {
         waiting = suspended(machine.resume(waiting, &mut env));
     }
     drop(waiting);
-    // A slice of nothing is one step.
+    // A slice of zero steps is one step.
     machine.set_slice(Some(0));
     let expr = parse("((1 2 (($0 $1 add) sk)) (3))").unwrap();
     let mut progress = machine.start(&expr, &mut env);
@@ -156,7 +156,7 @@ fn slices_yield_and_an_endless_program_is_dropped() {
     };
     assert_eq!(evaluation.value().to_string(), "(3 3)");
     assert!((1..20).contains(&count), "{count}");
-    // Where evaluations are not suspended there are no slices.
+    // Evaluations that cannot be suspended have no slices.
     let evaluation = machine.eval(&expr, &mut env);
     assert_eq!(evaluation.outcome(), Outcome::Finished);
 }
@@ -179,7 +179,7 @@ fn an_interrupt_suspends_until_the_flag_is_cleared() {
     assert_eq!(*evaluation.value(), Expr::error("eval", "interrupted"));
 }
 
-/// Fails as often as it is told to, then works.
+/// Store that fails the given number of times, then works.
 struct Flaky {
     store: MemoryStore,
     failures: core::cell::Cell<u32>,
@@ -234,7 +234,7 @@ fn a_store_that_failed_is_tried_again_and_charged_once() {
     let evaluation = done(machine.resume(waiting, &mut env));
     assert_eq!(evaluation.used(), 9);
     assert_eq!(machine.store().store.len(), 1);
-    // At once it ends, and the error is the host's.
+    // Without suspension the evaluation ends, and the error is the host's.
     let mut machine = Machine::new(flaky(1));
     let evaluation = machine.eval(&expr, &mut env);
     assert_eq!(evaluation.outcome(), Outcome::HostError);
@@ -292,7 +292,7 @@ fn an_image_goes_on_in_another_machine_on_another_thread() {
 
 #[test]
 fn an_image_keeps_equal_and_different_values_apart() {
-    // Results as long as an id lie where nothing else keeps them.
+    // Results as long as an id are not kept alive elsewhere.
     let [a, b] = [[0xaa; 32], [0xbb; 32]];
     let code: Vec<Bytes> = [&a[..], &b, b"nand", &b, b"nand", &a, b"nand"]
         .map(Bytes::new)

@@ -1,4 +1,4 @@
-//! Beginning of a chain on disk.
+//! Start of a new chain on disk.
 
 use super::{ChainDir, ChainDirError};
 use crate::store::cold::{ColdError, ColdStore};
@@ -7,11 +7,11 @@ use astreum_core::chain::Block;
 use astreum_core::consensus::{Head, HeadState};
 use core::fmt;
 
-/// Why a chain was not begun.
+/// Reason a chain was not started.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BeginError {
-    /// Cold storage did not take the genesis.
+    /// Cold storage did not accept the genesis.
     Store(ColdError),
     /// The chain directory cannot be used.
     Dir(ChainDirError),
@@ -31,11 +31,12 @@ impl fmt::Display for BeginError {
 
 impl core::error::Error for BeginError {}
 
-/// Stores the atoms of a genesis, then makes it the head of the chain in `dir`, in this order, so
-/// that a head is never without its atoms.
+/// Stores the atoms of a genesis, then makes it the head of the chain in `dir`. In this order a
+/// head never lacks its atoms.
 ///
 /// # Errors
-/// If the disk fails, or the limit of cold storage is reached.
+/// Fails if the disk fails, the limit of cold storage is reached, or height or timestamp exceed 64
+/// bits.
 pub fn begin_chain(
     cold: &ColdStore,
     dir: &mut ChainDir,

@@ -6,13 +6,13 @@ use astreum_core::consensus::ForkDecisions;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Newest version of the file that is read, and the one that is written.
+/// Newest version of the file that is read; also the version that is written.
 const VERSION: u32 = 1;
-/// Largest file: room for more than 10,000 blocks.
+/// Maximum size of the file, in bytes: room for more than 10,000 blocks.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const NAME: &str = "decisions.json";
 
-/// The encoding in the file.
+/// Encoding in the file.
 #[derive(Serialize, Deserialize)]
 struct Record {
     version: u32,
@@ -32,7 +32,7 @@ impl DecisionsFile {
         }
     }
 
-    /// Reads the decisions; none where there is no file.
+    /// Reads the decisions; returns empty ones if the file does not exist.
     pub(super) fn load(&self) -> Result<ForkDecisions, ChainDirError> {
         let read = read_file(&self.path, MAX_FILE_BYTES);
         let read = read.map_err(|error| ChainDirError::io("read", &self.path, error))?;

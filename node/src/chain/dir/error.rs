@@ -1,4 +1,4 @@
-//! Errors of the chain directory, and what an operator does about each.
+//! Errors of the chain directory, with the commands that resolve them.
 
 use crate::chain::signed::SignedFileError;
 use crate::store::is_no_room;
@@ -9,110 +9,110 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a chain directory cannot be used.
+/// Reason a chain directory cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ChainDirError {
-    /// The system refused.
+    /// An operation of the system failed.
     Io {
-        /// What was tried.
+        /// Name of the operation.
         operation: &'static str,
-        /// The file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
     /// Another process uses the directory.
     Locked {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
     /// A file is damaged.
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the damage.
         what: String,
     },
-    /// A file is missing beside others that say that it was there.
+    /// A file is missing, and other files show that it existed.
     Missing {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A newer version of the program wrote a file.
     NewerVersion {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its version.
+        /// Version of the file.
         found: u32,
     },
     /// A file belongs to another chain.
     OtherChain {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its chain id.
+        /// Chain id in the file.
         found: u64,
     },
-    /// The chain was begun under other consensus rules.
+    /// The chain was started under other consensus rules.
     OtherRules {
-        /// The directory or file.
+        /// Path of the directory or file.
         path: PathBuf,
-        /// Their version.
+        /// Version of the rules.
         found: u32,
     },
-    /// A head belongs to a chain with another first block.
+    /// A head belongs to a chain with another genesis.
     OtherGenesis {
-        /// The genesis of the chain that is kept here.
+        /// Genesis of the chain in the directory.
         ours: AtomId,
-        /// The genesis of the head's chain.
+        /// Genesis of the head's chain.
         other: AtomId,
     },
     /// A signing record cannot be used.
     SigningRecord(SignedFileError),
     /// A validator has no directory for the chain's files.
     NoDirectory,
-    /// A chain with this chain id exists, so none is begun.
+    /// A chain with this chain id exists already, so that no other one is started.
     SecondChain {
-        /// The chain id.
+        /// Chain id of both chains.
         chain_id: u64,
-        /// What shows it.
+        /// Evidence of the existing chain.
         trace: Trace,
     },
-    /// There is a trace of the chain and no journal to resume it from.
+    /// There is evidence of the chain, but no head journal to resume it from.
     NoJournal {
-        /// Where the journal would be.
+        /// Expected path of the journal.
         path: PathBuf,
-        /// The chain.
+        /// Chain id of the chain.
         chain_id: u64,
-        /// The trace.
+        /// Evidence of the chain.
         trace: Trace,
     },
     /// The chain of a directory of the previous format could not be verified.
     NotVerified {
-        /// The head file.
+        /// Path of the head file.
         path: PathBuf,
-        /// Why.
+        /// Reason the verification failed.
         why: String,
     },
 }
 
-/// A trace of a chain.
+/// Evidence of a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Trace {
-    /// A directory with the chain's files.
+    /// Directory with the chain's files.
     Directory(PathBuf),
-    /// A head file of the previous format.
+    /// Head file of the previous format.
     HeadFile(PathBuf),
-    /// A record of what a key has signed.
+    /// Signing record of a key.
     SigningRecord(PathBuf),
-    /// A block in cold storage.
+    /// Block in cold storage.
     Block {
-        /// The block.
+        /// Id of the block.
         id: AtomId,
-        /// Its height.
+        /// Height of the block.
         height: u64,
-        /// The directory of cold storage.
+        /// Directory of cold storage.
         store: PathBuf,
     },
 }
@@ -157,7 +157,7 @@ impl ChainDirError {
         }
     }
 
-    /// Returns the error as the chain's components see it.
+    /// Converts the error to the form used by the consensus components.
     #[must_use]
     pub fn failure(&self) -> StoreFailure {
         match self {
@@ -169,8 +169,8 @@ impl ChainDirError {
         }
     }
 
-    /// Returns the commands to go on with, one a line, for a node that was started with these
-    /// `options`.
+    /// Returns the commands that resolve the error, one per line, for a node that was started with
+    /// these `options`.
     #[must_use]
     pub fn commands(&self, options: &str) -> Vec<String> {
         let astreum = |command: &str, purpose: &str| {

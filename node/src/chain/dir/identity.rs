@@ -1,4 +1,4 @@
-//! Identity of a chain as kept on disk.
+//! Identity of a chain, stored on disk.
 
 use super::{ChainDirError, IDENTITY, read_file, replace_file};
 use crate::control::{hex, unhex};
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Newest version of the file that is read, and the one that is written.
+/// Newest version of the file that is read; also the version that is written.
 const VERSION: u32 = 1;
-/// Largest file: room for more than 10,000 keys.
+/// Maximum size of the file, in bytes: room for more than 10,000 keys.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What makes a chain this chain and no other.
+/// Identity of a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// Chain id.
     pub chain_id: u64,
-    /// Version of the consensus rules that it was begun under.
+    /// Version of the consensus rules that the chain was started under.
     pub rules_version: u32,
-    /// First block, once it is known.
+    /// Genesis, once it is known.
     pub genesis: Option<AtomId>,
     /// Keys with a signing record.
     pub signing_keys: BTreeSet<[u8; 32]>,
@@ -39,7 +39,7 @@ impl Identity {
     }
 }
 
-/// The encoding in the file.
+/// Encoding in the file.
 #[derive(Serialize, Deserialize)]
 struct Record {
     version: u32,
@@ -81,7 +81,7 @@ impl IdentityFile {
         let path = self.path.clone();
         let damaged = |what: String| ChainDirError::damaged(&self.path, what);
         let parse = |error: serde_json::Error| damaged(error.to_string());
-        // Alone at first: what else a newer version has cannot be known.
+        // The version is read first: the other fields of a newer version are unknown.
         let Version { version: found } = serde_json::from_slice(text).map_err(parse)?;
         if found > VERSION {
             return Err(ChainDirError::NewerVersion { path, found });

@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// An open head journal.
+/// Open head journal.
 #[derive(Debug)]
 pub struct HeadJournalFile {
     path: PathBuf,
@@ -20,15 +20,15 @@ pub struct HeadJournalFile {
     heads: VecDeque<SavedHead>,
     records: usize,
     torn_bytes: usize,
-    /// The file, if records can be appended to it; else it is rewritten before the next.
+    /// File for appending; `None` if the file has to be rewritten before the next record.
     file: Option<File>,
 }
 
 impl HeadJournalFile {
-    /// Opens the journal of the chain `chain_id`; `None` if there is none.
+    /// Opens the journal of the chain `chain_id`; returns `None` if it does not exist.
     ///
     /// # Errors
-    /// If it is damaged or of another chain, or the disk fails.
+    /// Fails if the journal is damaged or of another chain, or the disk fails.
     pub fn open(path: &Path, chain_id: u64) -> Result<Option<Self>, ChainDirError> {
         let limit = u64::try_from(MAX_JOURNAL_BYTES).unwrap_or(u64::MAX);
         let failed = |error| ChainDirError::io("read", path, error);
@@ -54,7 +54,7 @@ impl HeadJournalFile {
                 found: header.chain_id,
             });
         }
-        // Where it cannot be appended to, the next head says so.
+        // If the file cannot be opened for appending, saving the next head reports it.
         let file = File::options().append(true).open(path);
         Ok(Some(Self {
             path: path.to_owned(),
@@ -66,10 +66,10 @@ impl HeadJournalFile {
         }))
     }
 
-    /// Creates the journal with these heads in place of one that may be there.
+    /// Creates the journal with the last of these heads; replaces an existing one.
     ///
     /// # Errors
-    /// If the disk fails; what was there before is there then.
+    /// Fails if the disk fails; a journal that was not replaced yet remains.
     pub fn create(path: &Path, header: JournalHeader, heads: Vec<SavedHead>) -> io::Result<Self> {
         let mut heads = VecDeque::from(heads);
         while heads.len() > MAX_JOURNAL_HEADS {
@@ -87,28 +87,28 @@ impl HeadJournalFile {
         Ok(journal)
     }
 
-    /// The chain.
+    /// Returns the header, which identifies the chain.
     #[must_use]
     pub const fn header(&self) -> &JournalHeader {
         &self.header
     }
 
-    /// The heads, newest last.
+    /// Returns the heads, newest last.
     #[must_use]
     pub const fn heads(&self) -> &VecDeque<SavedHead> {
         &self.heads
     }
 
-    /// Bytes of an incomplete record at the end of the file when it was opened.
+    /// Returns the bytes of an incomplete record that was found at the end of the file.
     #[must_use]
     pub const fn torn_bytes(&self) -> usize {
         self.torn_bytes
     }
 
-    /// Appends a head and syncs it. The header is replaced where it differs.
+    /// Appends a head and syncs the file. If the header differs, the file is rewritten.
     ///
     /// # Errors
-    /// If the disk fails. The head is written with the next one then.
+    /// Fails if the disk fails. The head is then written together with the next one.
     pub fn append(&mut self, head: &SavedHead, header: JournalHeader) -> io::Result<()> {
         if self.heads.back() != Some(head) {
             if self.heads.len() >= MAX_JOURNAL_HEADS {
@@ -131,7 +131,8 @@ impl HeadJournalFile {
         };
         let record = encode_head(head);
         let written = file.write_all(&record).and_then(|()| file.sync_data());
-        // After a failure nothing is known of what was written: the file is not appended to again.
+        // After a failure the state of the written data is unknown: the file is not appended to
+        // again.
         let written = written.and_then(|()| self.check_in_place());
         match written {
             Ok(()) => self.records += 1,
@@ -140,7 +141,7 @@ impl HeadJournalFile {
         written
     }
 
-    /// Counts further records, which need not be written one by one to see the file rewritten.
+    /// Increases the count of records, so that a test reaches the rewrite without writing them.
     #[cfg(test)]
     pub(super) const fn add_records(&mut self, records: usize) {
         self.records += records;
@@ -160,7 +161,7 @@ impl HeadJournalFile {
         Ok(())
     }
 
-    /// Checks that what was written is what is found under the journal's name.
+    /// Checks that the open file is still the one at the journal's path.
     fn check_in_place(&self) -> io::Result<()> {
         let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let Some(file) = &self.file else {

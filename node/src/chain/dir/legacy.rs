@@ -8,14 +8,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The only version of the head file.
+/// Only version of the head file.
 const VERSION: u32 = 1;
-/// Largest head file.
+/// Maximum size of the head file, in bytes.
 const MAX_FILE_BYTES: u64 = 4_096;
-/// What is appended to the names of files that were taken over.
+/// Suffix of the names of files that were migrated.
 const SUFFIX: &str = ".migrated";
 
-/// Files of the previous format of one chain.
+/// Files of one chain in the previous format.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Legacy {
     head: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct Legacy {
     chain_id: u64,
 }
 
-/// The encoding in the head file.
+/// Encoding in the head file.
 #[derive(Deserialize)]
 struct Record {
     version: u32,
@@ -36,10 +36,10 @@ struct Record {
 }
 
 impl Legacy {
-    /// Finds the files of the chain `chain_id` in `state_dir`; `None` if there are none.
+    /// Finds the files of the chain `chain_id` in `state_dir`; returns `None` if there are none.
     ///
     /// # Errors
-    /// If the directory cannot be listed.
+    /// Fails if the directory cannot be listed.
     pub fn find(state_dir: &Path, chain_id: u64) -> Result<Option<Self>, ChainDirError> {
         let failed = |error| ChainDirError::io("list", state_dir, error);
         let head = state_dir.join(format!("head_{chain_id}.json"));
@@ -53,22 +53,22 @@ impl Legacy {
         }))
     }
 
-    /// The head file.
+    /// Returns the path of the head file, if it exists.
     #[must_use]
     pub fn head_file(&self) -> Option<&Path> {
         self.head.as_deref()
     }
 
-    /// The signing records.
+    /// Returns the paths of the signing records.
     #[must_use]
     pub fn signed_files(&self) -> &[PathBuf] {
         &self.signed
     }
 
-    /// Reads the head.
+    /// Reads the head, if the head file exists.
     ///
     /// # Errors
-    /// If the file is damaged or cannot be read.
+    /// Fails if the file is damaged or cannot be read.
     pub fn head(&self) -> Result<Option<SavedHead>, ChainDirError> {
         let Some(path) = &self.head else {
             return Ok(None);
@@ -105,10 +105,10 @@ impl Legacy {
         }))
     }
 
-    /// Renames the files, so that neither this nor an older version resumes from them again.
+    /// Renames the files, so that neither this version nor an older one resumes from them again.
     ///
     /// # Errors
-    /// If the system does not rename them.
+    /// Fails if the system does not rename them.
     pub fn retire(&self) -> Result<(), ChainDirError> {
         for path in self.head.iter().chain(&self.signed) {
             retire(path).map_err(|error| ChainDirError::io("rename", path, error))?;

@@ -1,15 +1,15 @@
-//! Where a node keeps the files of its chain.
+//! Location of the chain directory.
 
 use super::ChainDirError;
 use crate::config::Config;
 use std::path::{Path, PathBuf};
 
-/// Returns the chain directory of a node with this configuration: `<chain id>` in `chain_dir`, else
-/// in `chain` of `cold_storage_path`. `None` for a node that has neither: it keeps nothing of its
-/// chain, and begins as a newcomer at each start.
+/// Returns the chain directory of a node with this configuration: `<chain id>` in `chain_dir`, or
+/// else in `chain` of `cold_storage_path`. Returns `None` for a node without either: it saves
+/// nothing of its chain, and starts without a head each time.
 ///
 /// # Errors
-/// If such a node validates.
+/// Fails if a node without either is a validator.
 pub fn location(config: &Config) -> Result<Option<PathBuf>, ChainDirError> {
     let validates =
         config.validation_secret_key.is_some() || config.validation_secret_key_file.is_some();
@@ -19,15 +19,16 @@ pub fn location(config: &Config) -> Result<Option<PathBuf>, ChainDirError> {
     }
 }
 
-/// Returns whether a directory holds the files of a chain, or did: identity or head journal.
+/// Returns whether a directory has files of a chain: identity or head journal. Returns `true` if
+/// the disk cannot tell.
 #[must_use]
 pub fn has_files(path: &Path) -> bool {
     let is_there = |name: &str| path.join(name).try_exists().unwrap_or(true);
     [super::HEADS, super::IDENTITY].into_iter().any(is_there)
 }
 
-/// Returns every place in which a node with this configuration may have kept its chain's files, the
-/// one to use first.
+/// Returns every directory in which a node with this configuration may have kept its chain's files,
+/// the preferred one first.
 #[must_use]
 pub fn candidates(config: &Config) -> Vec<PathBuf> {
     let named = config.chain_dir.clone();

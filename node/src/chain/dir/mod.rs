@@ -2,22 +2,23 @@
 //!
 //! | file | contents |
 //! | --- | --- |
-//! | `identity.json` | chain id, rules version, genesis, keys that have signed |
+//! | `identity.json` | chain id, rules version, genesis, keys with a signing record |
 //! | `heads` | journal of the last 1,024 heads; see [`head_journal`] |
-//! | `signed_<chain id>_<key>.json` | what a key has signed; see [`signed`](super::signed) |
+//! | `signed_<chain id>_<key>.json` | signing record of a key; see [`signed`](super::signed) |
 //! | `decisions.json` | the operator's decisions on forks |
 //! | `LOCK` | lock of the process that uses the directory |
 //!
-//! The directory is `<chain id>` in `chain_dir`, else in `chain` of `cold_storage_path`. Cold storage
-//! reads `level_*` and its own files there, a reference node `level_*` alone, so neither sees it.
+//! The directory is `<chain id>` in `chain_dir`, or else in `chain` of `cold_storage_path`. Cold
+//! storage reads only `level_*` and its own files there, and a reference node only `level_*`, so
+//! neither is affected.
 //!
 //! Invariants:
-//! - A chain resumes from the journal and from nothing else: not from blocks in the store, which any
-//!   user can have put there.
-//! - Damage and missing parts are errors that name the command to recover with; they are never taken
-//!   for "no chain".
+//! - A chain resumes only from the journal: not from blocks in the store, which any user can put
+//!   there.
+//! - Damage and missing parts are errors that name the command for recovery; they never count as
+//!   the absence of a chain.
 //! - Every file is synced, and replaced atomically or appended to. Nothing is written into a
-//!   directory that was removed or replaced since it was opened.
+//!   directory that was removed or replaced after it was opened.
 //!
 //! [`head_journal`]: astreum_core::consensus::head_journal
 
@@ -53,7 +54,7 @@ const LOCK: &str = "LOCK";
 const HEADS: &str = "heads";
 const IDENTITY: &str = "identity.json";
 
-/// An open chain directory, locked for this process.
+/// Open chain directory, locked for this process.
 #[derive(Debug)]
 pub struct ChainDir {
     path: PathBuf,
@@ -65,22 +66,22 @@ pub struct ChainDir {
 }
 
 impl ChainDir {
-    /// Opens the directory of the chain `chain_id`, which is made where there is none, and reads
-    /// what is in it.
+    /// Opens the directory of the chain `chain_id`, which is created if missing, and reads its
+    /// files.
     ///
     /// # Errors
-    /// If another process uses it, a file is damaged or of another chain or other rules, or the disk
-    /// fails.
+    /// Fails if another process uses the directory, a file is damaged or of another chain or other
+    /// rules, or the disk fails.
     pub fn open(path: &Path, chain_id: u64) -> Result<Self, ChainDirError> {
         let mut dir = Self::open_unread(path, chain_id)?;
         dir.read()?;
         Ok(dir)
     }
 
-    /// Opens the directory without reading its files, to replace those that are damaged.
+    /// Opens the directory without reading its files, so that damaged ones can be replaced.
     ///
     /// # Errors
-    /// If another process uses it, or the disk fails.
+    /// Fails if another process uses the directory, or the disk fails.
     pub fn open_unread(path: &Path, chain_id: u64) -> Result<Self, ChainDirError> {
         let failed = |error| ChainDirError::io("open", path, error);
         create_dir(path).map_err(failed)?;
@@ -142,83 +143,83 @@ impl ChainDir {
         }
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The chain id.
+    /// Returns the chain id.
     #[must_use]
     pub const fn chain_id(&self) -> u64 {
         self.chain_id
     }
 
-    /// Path of the identity.
+    /// Returns the path of the identity.
     #[must_use]
     pub fn identity_path(&self) -> PathBuf {
         self.identity_file.path().to_owned()
     }
 
-    /// Path of the head journal.
+    /// Returns the path of the head journal.
     #[must_use]
     pub fn journal_path(&self) -> PathBuf {
         self.path.join(HEADS)
     }
 
-    /// Reads the identity, apart from everything else.
+    /// Reads the identity, independent of the other files.
     ///
     /// # Errors
-    /// If it is damaged, or of another chain.
+    /// Fails if the identity is damaged or of another chain, or the disk fails.
     pub fn load_identity(&self) -> Result<Option<Identity>, ChainDirError> {
         self.identity_file.load()
     }
 
-    /// Reads the head journal, apart from everything else.
+    /// Reads the head journal, independent of the other files.
     ///
     /// # Errors
-    /// If it is damaged, or of another chain.
+    /// Fails if the journal is damaged or of another chain, or the disk fails.
     pub fn load_journal(&self) -> Result<Option<HeadJournalFile>, ChainDirError> {
         HeadJournalFile::open(&self.journal_path(), self.chain_id)
     }
 
-    /// Returns whether a chain is kept here.
+    /// Returns whether the directory has a chain.
     #[must_use]
     pub const fn has_chain(&self) -> bool {
         self.journal.is_some()
     }
 
-    /// The chain's identity, if a chain is kept here.
+    /// Returns the chain's identity, if the directory has one.
     #[must_use]
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// The journal of its heads, if a chain is kept here.
+    /// Returns the head journal, if the directory has a chain.
     #[must_use]
     pub const fn journal(&self) -> Option<&HeadJournalFile> {
         self.journal.as_ref()
     }
 
-    /// The file of what this key has signed.
+    /// Returns the file of this key's signing record.
     #[must_use]
     pub fn signed_file(&self, key: &[u8; 32]) -> SignedFile {
         SignedFile::new(&self.path, self.chain_id, key)
     }
 
-    /// Files of what keys have signed.
+    /// Returns the paths of all signing records.
     ///
     /// # Errors
-    /// If the directory cannot be listed.
+    /// Fails if the directory cannot be listed.
     pub fn signed_files(&self) -> Result<Vec<PathBuf>, ChainDirError> {
         signed_files(&self.path, self.chain_id)
             .map_err(|error| ChainDirError::io("list", &self.path, error))
     }
 
-    /// What this key has signed.
+    /// Returns the signing record of this key; an empty one if the key has signed nothing.
     ///
     /// # Errors
-    /// If its file is damaged, or missing though the key has signed.
+    /// Fails if the file is damaged, or missing although the key has signed.
     pub fn signing_record(&self, key: &[u8; 32]) -> Result<SigningRecord, ChainDirError> {
         let file = self.signed_file(key);
         let has_signed = self
@@ -233,10 +234,10 @@ impl ChainDir {
         Ok(file.load()?)
     }
 
-    /// Saves what this key has signed.
+    /// Saves the signing record of this key.
     ///
     /// # Errors
-    /// If the disk fails. What was saved before is there then.
+    /// Fails if the disk fails. The previous record remains unless the new one was put in place.
     pub fn save_signing_record(
         &mut self,
         key: &[u8; 32],
@@ -244,7 +245,7 @@ impl ChainDir {
     ) -> Result<(), ChainDirError> {
         self.check_in_place()?;
         self.signed_file(key).save(record)?;
-        // After the file, so that the identity never misses what is there.
+        // Saved after the file, so that the identity never lists a missing record.
         if let Some(identity) = &mut self.identity
             && identity.signing_keys.insert(*key)
         {
@@ -256,7 +257,7 @@ impl ChainDir {
     /// Reads the operator's decisions on forks.
     ///
     /// # Errors
-    /// If their file is damaged, or the disk fails.
+    /// Fails if the file is damaged, or the disk fails.
     pub fn decisions(&self) -> Result<ForkDecisions, ChainDirError> {
         DecisionsFile::new(&self.path).load()
     }
@@ -264,17 +265,18 @@ impl ChainDir {
     /// Saves the operator's decisions on forks.
     ///
     /// # Errors
-    /// If the disk fails. What was saved before is there then.
+    /// Fails if the disk fails. The previous decisions remain unless the new ones were put in
+    /// place.
     pub fn save_decisions(&self, decisions: &ForkDecisions) -> Result<(), ChainDirError> {
         self.check_in_place()?;
         DecisionsFile::new(&self.path).save(decisions)
     }
 
-    /// Appends a head to the journal; begins the chain with it if none is kept here. `genesis` is
-    /// the first block of its chain, if it is known.
+    /// Appends a head to the journal; starts the chain with it if the directory has none. `genesis`
+    /// is the genesis of its chain, if known.
     ///
     /// # Errors
-    /// If the head belongs to another chain, or the disk fails. What was saved before is there then.
+    /// Fails if the head belongs to another chain, or the disk fails. Heads saved before remain.
     pub fn save_head(
         &mut self,
         head: &SavedHead,
@@ -301,10 +303,10 @@ impl ChainDir {
         self.complete_identity(header.genesis)
     }
 
-    /// Begins a chain here with these heads, newest last, in place of what may have been here.
+    /// Starts a chain with these heads, newest last; replaces an existing one.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// Fails if the disk fails.
     pub fn begin<'h>(
         &mut self,
         heads: impl Iterator<Item = &'h SavedHead>,
@@ -322,7 +324,7 @@ impl ChainDir {
         let journal = HeadJournalFile::create(&path, header, heads)
             .map_err(|error| ChainDirError::io("write", &path, error))?;
         self.journal = Some(journal);
-        // After the journal, from which it can be made again.
+        // Saved after the journal, from which the identity can be rebuilt.
         self.complete_identity(genesis)
     }
 
@@ -345,10 +347,10 @@ impl ChainDir {
         Ok(())
     }
 
-    /// Makes the identity again from an intact journal, if it is missing. Returns whether it was.
+    /// Rebuilds a missing identity from an intact journal. Returns whether it was missing.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// Fails if the disk fails.
     pub fn repair_identity(&mut self) -> Result<bool, ChainDirError> {
         let genesis = match &self.journal {
             Some(journal) if self.identity.is_none() => journal.header().genesis,
@@ -358,7 +360,7 @@ impl ChainDir {
         Ok(true)
     }
 
-    /// Keys whose signing records are here and can be read.
+    /// Returns the keys of all signing records in the directory.
     fn signing_keys(&self) -> Result<Vec<[u8; 32]>, ChainDirError> {
         let files = self.signed_files()?;
         files
@@ -367,7 +369,7 @@ impl ChainDir {
             .collect()
     }
 
-    /// Returns whether the directory is still the one that was opened.
+    /// Checks that the directory is still the one that was opened.
     fn check_in_place(&self) -> Result<(), ChainDirError> {
         let path = self.path.join(LOCK);
         let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
@@ -381,7 +383,7 @@ impl ChainDir {
     }
 }
 
-/// Files in `directory` of what keys have signed on the chain `chain_id`, sorted.
+/// Returns the paths of the signing records in `directory` for the chain `chain_id`, sorted.
 pub(super) fn signed_files(directory: &Path, chain_id: u64) -> io::Result<Vec<PathBuf>> {
     let prefix = format!("signed_{chain_id}_");
     let entries = SystemDisk.list(directory)?;
@@ -393,7 +395,7 @@ pub(super) fn signed_files(directory: &Path, chain_id: u64) -> io::Result<Vec<Pa
     Ok(paths)
 }
 
-/// Creates a directory with its parents, and settles their names.
+/// Creates a directory with its parents, and makes their names durable.
 fn create_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -413,8 +415,8 @@ fn create_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes `bytes` as the whole of the file at `path`, so that a crash leaves the old or the new. The
-/// directory has to exist.
+/// Replaces the content of the file at `path` by `bytes`; a crash leaves either the old or the new
+/// content. The directory must exist.
 pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut beside = path.as_os_str().to_owned();
@@ -428,7 +430,7 @@ pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a file of at most `limit` bytes; `None` if there is none.
+/// Reads a file of at most `limit` bytes; returns `None` if it does not exist.
 pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match SystemDisk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

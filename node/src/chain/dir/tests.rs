@@ -26,7 +26,7 @@ fn open(scratch: &Scratch) -> Result<ChainDir, ChainDirError> {
     ChainDir::open(&scratch.path().join("chain/0"), 0)
 }
 
-/// A directory with this many heads and a signing record.
+/// Creates a directory with `heads` heads and a signing record.
 fn filled(scratch: &Scratch, heads: u64) -> PathBuf {
     let mut dir = open(scratch).unwrap();
     for number in 0..heads {
@@ -57,7 +57,7 @@ fn resumes_from_the_last_head_in_bounded_space() {
     dir.begin(first.iter(), Some(GENESIS)).unwrap();
     let len = |dir: &ChainDir| fs::metadata(dir.journal_path()).unwrap().len();
     let begun = len(&dir);
-    // The same once more takes no room.
+    // Saving the same head again takes no space.
     dir.save_head(&head(1_999), Some(GENESIS)).unwrap();
     assert_eq!(len(&dir), begun);
     let journal = dir.journal.as_mut().unwrap();
@@ -165,7 +165,7 @@ fn damage_is_an_error_that_names_the_recovery_command() {
 fn a_missing_file_is_never_taken_for_no_chain() {
     let scratch = Scratch::new("chain-dir-missing");
     let path = filled(&scratch, 5);
-    // Everything in the identity is in the files beside it.
+    // All content of the identity is also in the files beside it.
     fs::remove_file(path.join("identity.json")).unwrap();
     let mut dir = open(&scratch).unwrap();
     assert!(dir.repair_identity().unwrap() && !dir.repair_identity().unwrap());
@@ -238,7 +238,7 @@ fn nothing_is_written_into_a_directory_that_was_replaced() {
     fs::write(path.join(LOCK), b"").unwrap();
     assert!(dir.save_head(&head(5), None).is_err());
     assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
-    // Once it is back, what was refused is tried again with the next head.
+    // After the directory is back, the rejected head is saved together with the next one.
     fs::remove_dir_all(&path).unwrap();
     fs::rename(&away, &path).unwrap();
     dir.save_head(&head(6), None).unwrap();
@@ -319,6 +319,6 @@ fn files_of_the_previous_format_are_read_and_retired() {
     assert_eq!(legacy.signed_files().len(), 1);
     legacy.retire().unwrap();
     assert_eq!(Legacy::find(scratch.path(), 0).unwrap(), None);
-    // Another chain's stay.
+    // The files of the other chain stay.
     assert!(Legacy::find(scratch.path(), 1).unwrap().is_some());
 }

@@ -1,4 +1,4 @@
-//! Verification of a body over any number of threads against that of one check after the other.
+//! Comparison of body verification on several threads with one check after the other.
 
 use super::{CheckedTransactions, verify_body};
 use crate::chain::{Environment, Now};
@@ -27,7 +27,7 @@ fn address(number: u8) -> Address {
     Address::from(key(number).verifying_key())
 }
 
-/// A chain of one block; the account 2 has money.
+/// Builder of blocks on a genesis; account 2 has a balance.
 struct Maker {
     store: MemoryStore,
     genesis: Block,
@@ -47,7 +47,7 @@ impl Maker {
         }
     }
 
-    /// The header of a block with these transactions.
+    /// Returns the header of a block with these transactions.
     fn draft(&mut self, transactions: &[Transaction]) -> Header {
         let parent = &self.genesis;
         let timestamp = &parent.timestamp + &Natural::from(2_u64);
@@ -65,23 +65,23 @@ impl Maker {
     }
 }
 
-/// Enough for four threads and no multiple of what one takes at a time.
+/// Number of transactions: enough for four threads, and not a multiple of a thread's share.
 const COUNT: usize = 131;
-/// The ends, both sides of where one thread's share ends, and in the middle.
+/// Places of wrong transactions: the ends, both sides of share boundaries, and the middle.
 const PLACES: [usize; 7] = [0, 1, 15, 16, 64, 65, COUNT - 1];
 
-/// What is done to one of the transactions of a block.
+/// Defect of a transaction in a block.
 #[derive(Clone, Copy, Debug)]
 enum Wrong {
-    /// Signed by its sender, but over something else.
+    /// Signed by its sender, but over other content.
     Forged,
-    /// Valid but for its sender, whose address is not a key.
+    /// Valid, except that the sender's address is not a key.
     NoKey,
-    /// Signed, and for another chain.
+    /// Signed, but for another chain.
     OtherChain,
-    /// Signed, by a sender without an account.
+    /// Signed by a sender without an account.
     NoAccount,
-    /// For another chain, and not signed either.
+    /// For another chain, and not signed.
     Both,
 }
 
@@ -114,7 +114,8 @@ fn transaction(number: usize, wrong: Option<Wrong>) -> Transaction {
     }
 }
 
-/// A block with these transactions, which says of itself what is right without what is wrong.
+/// Builds a block with these transactions whose header fields are those of the block without
+/// defects.
 fn block_of(maker: &mut Maker, transactions: &[Transaction], good: &Header) -> Block {
     for transaction in transactions {
         transaction.write(&mut maker.store).unwrap();
@@ -129,12 +130,12 @@ fn block_of(maker: &mut Maker, transactions: &[Transaction], good: &Header) -> B
     header.sign(&key(1))
 }
 
-/// Those after the genesis.
+/// Returns the stakes after the genesis.
 fn stakes(maker: &Maker) -> StakeTable {
     StakeTable::read(&maker.store, maker.genesis.accounts).unwrap()
 }
 
-/// As core says it, one signature after the other, before anything is applied.
+/// Verifies in core, one signature after the other, before any transaction is applied.
 fn one_by_one(maker: &Maker, block: &Block, transactions: &[Transaction]) -> Verdict {
     let signed = check_signatures(transactions);
     let parent = &maker.genesis;
@@ -168,7 +169,7 @@ fn over(
     verify_body(&world, block, genesis, stakes, &mut Scalar, checked)
 }
 
-/// All threads' verdicts against one by one's, the first time and when it is tried again.
+/// Asserts that all numbers of threads give the sequential verdict, the first time and on a retry.
 fn assert_same(maker: &Maker, block: &Block, transactions: &[Transaction], what: &str) -> Verdict {
     let expected = one_by_one(maker, block, transactions);
     for threads in [1, 2, 3, 4, 7] {
@@ -191,7 +192,7 @@ fn verdict_is_independent_of_the_number_of_threads() {
 
     for (round, forged) in PLACES.into_iter().enumerate() {
         for rejected in PLACES {
-            // In turns, so that each kind stands in many places.
+            // Alternates, so that each defect occurs in many places.
             let (bad_signature, bad_transaction) = match (round + rejected) % 2 {
                 0 => (Wrong::Forged, Wrong::OtherChain),
                 _ => (Wrong::NoKey, Wrong::NoAccount),
@@ -215,7 +216,8 @@ fn verdict_is_independent_of_the_number_of_threads() {
             let what = format!("{both:?} at {forged}, {what}");
             let block = block_of(&mut maker, &transactions, &good);
             let verdict = assert_same(&maker, &block, &transactions, &what);
-            // Wherever the rejected one stands: the invalid signature comes first.
+            // Whatever the place of the rejected transaction, the invalid signature is reported
+            // first.
             let Err(VerifyError::Invalid(Invalid::TransactionSignature { index, id })) = verdict
             else {
                 panic!("{what}: {verdict:?}");

@@ -1,9 +1,9 @@
-//! Collation: the journals of level 0 become one sealed pair of level 1.
+//! Collation of the journals of level 0 into one sealed pair of level 1.
 //!
-//! The order keeps every atom in at least one place: the new pair is written and synced under
-//! temporary names, gets its names, the names are synced, readers get the new snapshot, and only
-//! then the sources are removed. A damaged source is set aside instead, with a report of the atoms
-//! that were lost in it.
+//! The order of steps keeps every atom in at least one place: the new pair is written and synced
+//! under temporary names, gets its final names, the names are synced, readers get the new snapshot,
+//! and only then the sources are removed. A damaged source is set aside instead, with a report of
+//! the atoms lost in it.
 
 use super::open::PairNames;
 use super::remove::Doomed;
@@ -17,7 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Atoms between two reports of progress.
+/// Number of atoms between two progress reports.
 const ATOMS_A_REPORT: u64 = 1_024;
 
 impl Inner {
@@ -47,7 +47,7 @@ impl Inner {
         let moves = match outcome {
             Ok(moves) => moves,
             Err(error) => {
-                // No reader has the new pair yet, and the next attempt writes another one.
+                // The new pair is not in the snapshot yet, and the next attempt writes another one.
                 doomed.extend(pair.map(|pair| Doomed::Pairs {
                     level: 1,
                     pairs: vec![(pair.number(), pair.file_bytes())],
@@ -70,7 +70,7 @@ impl Inner {
         Ok(pair.is_some())
     }
 
-    /// Writes what the segments hold, of an id the newest intact copy.
+    /// Writes the atoms of the segments; for each id the newest intact copy.
     fn collate_segments(
         &self,
         segments: &[Arc<Segment>],
@@ -82,7 +82,7 @@ impl Inner {
         for (at, segment) in segments.iter().enumerate() {
             entries.extend(segment.ids().into_iter().map(|id| (id, at)));
         }
-        // Of an id the newest segment comes first.
+        // For equal ids, the newest segment comes first.
         entries.sort_unstable();
         for copies in entries.chunk_by(|(one, _), (other, _)| one == other) {
             let mut intact = None;
@@ -91,7 +91,8 @@ impl Inner {
                 let Some(segment) = segments.get(at) else {
                     continue;
                 };
-                // Every copy is read, so that damage of any is noticed before its file goes.
+                // Every copy is read, so that damage in any of them is found before its file is
+                // removed.
                 match segment.find(&id, |path| self.disk.open(path)) {
                     Ok(found) => intact = intact.or(found),
                     Err(ReadError::Damaged(damage)) => {
@@ -110,15 +111,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes a new pair of a level and opens it; `None` when nothing was written. A pair that is
-    /// not finished is doomed.
+    /// Writes a new pair of a level and opens it; returns `None` if no atom was written. A pair
+    /// that may be incomplete is added to `doomed`.
     pub(super) fn write_pair(
         &self,
         level: u32,
         doomed: &mut Vec<Doomed>,
         fill: impl FnOnce(&mut PairWriter<'_>) -> Result<(), ColdError>,
     ) -> Result<Option<Arc<Pair>>, ColdError> {
-        // A reference node stops looking at the first level that is missing.
+        // A reference node stops searching at the first missing level.
         for level in 1..=level {
             let dir = self.level_dir(level);
             let made = self.disk.create_dir(&dir);
@@ -152,7 +153,7 @@ pub(super) fn push(writer: &mut PairWriter<'_>, id: &AtomId, atom: &Atom) -> Res
     pushed.map_err(|error| ColdError::io("write a pair to", writer.dir(), &error))
 }
 
-/// Damaged files of level 0, and the atoms that were lost in them.
+/// Damaged files of level 0 and report of the atoms lost in them.
 struct Lost<'a> {
     inner: &'a Inner,
     report: ReportWriter,
@@ -160,7 +161,7 @@ struct Lost<'a> {
 }
 
 impl Lost<'_> {
-    /// Adds an atom of which no copy in level 0 is intact.
+    /// Adds an atom without an intact copy in level 0.
     fn lose(&mut self, id: &AtomId) -> Result<(), ColdError> {
         if self.inner.is_elsewhere(id, None) {
             return Ok(());
@@ -169,7 +170,7 @@ impl Lost<'_> {
         told.map_err(|error| ColdError::io("write a damage report to", &self.inner.root, &error))
     }
 
-    /// Adds the file of an atom that a reference node left, if the damaged file is one.
+    /// Adds the damaged file if it is an atom that a reference node left.
     fn take_leftover(&mut self, path: &std::path::Path) {
         if path.parent() == Some(&self.inner.level_dir(0)) {
             let len = self.inner.disk.open(path).and_then(|file| file.len());
@@ -193,7 +194,7 @@ impl Lost<'_> {
         Ok(())
     }
 
-    /// Makes the report durable, where there is something to report.
+    /// Makes the report durable, if there is something to report.
     fn finish(mut self) -> Result<Option<Doomed>, ColdError> {
         if self.files.is_empty() && self.report.is_empty() {
             return Ok(None);
@@ -213,7 +214,7 @@ impl Lost<'_> {
     }
 }
 
-/// Counts and reports progress.
+/// Counter that reports progress.
 pub(super) struct Pending<'a> {
     at: Progress,
     report: &'a mut dyn FnMut(Progress),

@@ -1,17 +1,17 @@
 //! Group commit: concurrent callers share one write and one sync.
 //!
-//! The first caller that finds no write under way leads: it takes everything that waits, writes and
-//! syncs it without holding the lock, and gives the outcome to the others. Callers that come
-//! meanwhile gather for the next round.
+//! The first caller that finds no write in progress becomes the leader: it takes all waiting
+//! writes, writes and syncs them without holding the lock, and passes the outcome to the other
+//! callers. Callers that arrive meanwhile gather for the next round.
 //!
 //! Before a write is acknowledged, the journal's file has to be at its path, in the directory that
-//! was opened: a write to a file that is removed, or in a directory that was replaced, is lost with
-//! the process.
+//! was opened: a write to a removed file, or in a directory that was replaced, is lost when the
+//! process ends.
 //!
-//! Under `cold_storage_sync = interval` and `never` a journal can be left behind with content that
-//! was written and not synced. Every such journal is remembered until it is synced or collated. A
-//! journal whose sync failed is not synced again, since the system may have dropped what it could not
-//! write: its atoms are read back, verified and collated instead.
+//! Under `cold_storage_sync = interval` and `never`, a journal can be left with content that was
+//! written and not synced. Every such journal is remembered until it is synced or collated. A
+//! journal whose sync failed is not synced again, since the system may have dropped the data that
+//! it could not write: its atoms are read back, verified and collated instead.
 
 use super::{ColdError, Inner, Snapshot, lock};
 use crate::config::ColdStorageSync;
@@ -24,48 +24,48 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
-/// Bytes that so many atoms take in a pair, the count in the head of the index aside.
+/// Returns the bytes that the atoms take in a pair, without the count at the start of the index.
 pub(super) const fn collated_bytes(atoms: u64, stored_bytes: u64) -> u64 {
     let lengths = if atoms == 0 { 0 } else { lengths_len(atoms) };
     let index = atoms.saturating_mul(160);
     index.saturating_add(lengths).saturating_add(stored_bytes)
 }
 
-/// Buffers kept for the next write take at most this together.
+/// Maximum total size of the buffers kept for the next write, in bytes.
 const SPARE_BYTES: usize = 4 << 20;
-/// Atoms looked up together before they are written.
+/// Number of atoms looked up together before they are written.
 const ATOMS_A_LOOK: usize = 64;
 
 /// Writes that wait for the disk, and the journal that they go to.
 #[derive(Default)]
 pub(super) struct Log {
     waiting: Group,
-    /// Empty buffers with capacity: memory that the system has to clear first costs more than
-    /// writing to it.
+    /// Empty buffers with capacity, for reuse: the system clears fresh memory first, which costs
+    /// more than writing to it.
     spare: (Vec<u8>, Vec<Record>),
-    /// Whether a caller writes now, which has `active` then.
+    /// True while a caller writes; that caller has `active` then.
     leading: bool,
-    /// Bytes that the leader writes, as [`collated_bytes`].
+    /// Bytes that the leader writes, computed by [`collated_bytes`].
     in_flight_bytes: u64,
     active: Option<Active>,
     pub(super) next_sequence: u64,
-    /// Why the last write failed, until one succeeds or the disk is found to work again.
+    /// Reason the last write failed, until a write succeeds or the disk is found to work again.
     pub(super) failure: Option<ColdError>,
-    /// Journals with content that is not synced, besides `active`. At most as many as there are
+    /// Journals with content that is not synced, without `active`. At most as many as there are
     /// journals in level 0.
     dirty: Vec<Dirty>,
 }
 
-/// A journal that is not appended to any more, with content that is not synced.
+/// Journal that is no longer appended to, with content that is not synced.
 struct Dirty {
     segment: Arc<Segment>,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    /// Whether a sync of it failed.
+    /// True if a sync of the journal failed.
     is_doubtful: bool,
 }
 
-/// The journal that is appended to.
+/// Journal that is appended to.
 #[derive(Clone)]
 struct Active {
     segment: Arc<Segment>,
@@ -73,12 +73,12 @@ struct Active {
     file: Arc<dyn DiskFile>,
     id: FileId,
     end: u64,
-    /// Whether acknowledged content is not synced.
+    /// True if acknowledged content is not synced.
     dirty: bool,
 }
 
 impl Active {
-    /// Ends appending to it; `None` when all of it is synced.
+    /// Ends appending; returns `None` if all content is synced.
     fn retire(self, is_doubtful: bool) -> Option<Dirty> {
         let Self {
             segment,
@@ -128,7 +128,7 @@ impl Group {
 }
 
 impl Log {
-    /// Keeps the buffers of a group that was written.
+    /// Keeps the buffers of a written group for reuse.
     fn keep_spare(&mut self, group: Group) {
         let Group {
             mut bytes,
@@ -148,7 +148,7 @@ impl Inner {
         self.put_beside(atoms, None)
     }
 
-    /// As [`Self::put`]; copies of the atoms in `skipped` do not count.
+    /// Like [`Self::put`]; copies of the atoms in the pair `skipped` do not count.
     pub(super) fn put_beside(
         &self,
         atoms: &[(AtomId, Atom)],
@@ -178,7 +178,7 @@ impl Inner {
             log.in_flight_bytes = group.collated_bytes();
             let mut active = log.active.take();
             let sequence = log.next_sequence;
-            // A name is used once, whatever becomes of the file.
+            // Each name is used only once, whatever happens to the file.
             log.next_sequence += u64::from(active.is_none());
             drop(log);
             let written = self.write(&group, &mut active, sequence);
@@ -188,7 +188,7 @@ impl Inner {
             if written.is_ok() {
                 log.active = active;
             } else {
-                // Not written to again.
+                // The journal is not written to again.
                 let retired = active.and_then(|active| active.retire(false));
                 log.dirty.extend(retired);
             }
@@ -200,7 +200,7 @@ impl Inner {
         }
     }
 
-    /// Encodes the records of atoms that are not here yet.
+    /// Encodes the records of the atoms that are not stored yet.
     fn encode(
         &self,
         atoms: &[(AtomId, Atom)],
@@ -223,7 +223,7 @@ impl Inner {
                 .zip((0..).map(move |at| may_have >> at & 1 == 1))
         });
         for ((id, atom), may_be_here) in looks {
-            // A damaged copy does not count: writing the atom again heals it.
+            // A damaged copy does not count: writing the atom again repairs it.
             if may_be_here && self.is_kept(&snapshot, id, skipped) {
                 continue;
             }
@@ -236,7 +236,7 @@ impl Inner {
         Ok(group)
     }
 
-    /// Whether there is an intact copy that lasts as long as a new one would.
+    /// Returns whether there is an intact copy that is as durable as a new one.
     fn is_kept(&self, snapshot: &Snapshot, id: &AtomId, skipped: Option<&Arc<Pair>>) -> bool {
         let waiting = snapshot.segments.iter().any(|segment| {
             segment.is_durable(id)
@@ -277,8 +277,8 @@ impl Inner {
             .and_then(|()| self.check_journal(journal));
         if fresh {
             if let Err(error) = written {
-                // Nothing in it was acknowledged. A file of that name in another directory is not
-                // ours.
+                // No record in it was acknowledged. A file with that name in another directory
+                // belongs to another store.
                 if self.is_at(&journal.path, journal.id) {
                     let _ = self.disk.remove(&journal.path);
                 }
@@ -299,7 +299,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Checks that what was written can be found at the next start.
+    /// Checks that the next start will find the written records.
     fn check_journal(&self, journal: &Active) -> Result<(), ColdError> {
         self.check_place()?;
         let at_path = self.disk.identity(&journal.path);
@@ -307,7 +307,7 @@ impl Inner {
         if at_path == Some(journal.id) {
             return Ok(());
         }
-        // What is in it is still readable here, and saved by a collation.
+        // Its content can still be read through the open file, and a collation saves it.
         for journal in journal.segment.journals() {
             journal.set_displaced();
         }
@@ -318,7 +318,8 @@ impl Inner {
         }))
     }
 
-    /// Checks that the path leads to the directory that was opened, and that its lock is held.
+    /// Checks that the path still leads to the directory that was opened, and that its lock is
+    /// held.
     pub(super) fn check_place(&self) -> Result<(), ColdError> {
         match self.dir_lock.displaced() {
             Ok(None) => Ok(()),
@@ -328,7 +329,7 @@ impl Inner {
     }
 
     fn create_journal(&self, sequence: u64) -> Result<Active, ColdError> {
-        // Not in another directory that has come to the path.
+        // Never creates a file in another directory that was put at the path.
         self.check_place()?;
         if !self.is_prepared.load(Ordering::Relaxed) {
             self.prepare(&self.list(&self.root)?)?;
@@ -368,7 +369,7 @@ impl Inner {
                 .map_err(|error| ColdError::io("sync", path, &error))?;
         }
         if fresh {
-            // The file's name has to last as long as its content.
+            // The file's name has to be as durable as its content.
             self.disk
                 .sync_dir(&self.root)
                 .map_err(|error| ColdError::io("sync", &self.root, &error))?;
@@ -376,17 +377,17 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends the journal that is appended to, and gives all segments, which are sealed then.
+    /// Ends the journal that is appended to, and returns all segments, which are sealed then.
     pub(super) fn seal(&self) -> Vec<Arc<Segment>> {
         let mut log = self.lock_log();
         let retired = log.active.take().and_then(|active| active.retire(false));
         log.dirty.extend(retired);
         log.spare = Default::default();
-        // Under the lock, so that no new segment comes in between.
+        // Under the lock, so that no new segment is added in between.
         self.snapshot.load().segments.clone()
     }
 
-    /// The log, while no caller writes.
+    /// Locks the log after the current write has ended.
     fn lock_log(&self) -> MutexGuard<'_, Log> {
         let mut log = lock(&self.log);
         while log.leading {
@@ -398,22 +399,22 @@ impl Inner {
         log
     }
 
-    /// Makes everything durable that was acknowledged.
+    /// Makes all acknowledged writes durable.
     pub(super) fn sync(&self) -> Result<(), ColdError> {
         match self.sync_journals() {
-            // Read back and rewritten, every atom is known to be durable.
+            // Collation reads every atom back and rewrites it, so that it is known to be durable.
             Err(_) if self.has_doubtful() => self.collate(&mut |_| ()).map(drop),
             synced => synced,
         }
     }
 
-    /// Whether a sync of a journal failed that is not collated yet.
+    /// Returns whether there is a journal that is not collated yet and whose sync failed.
     fn has_doubtful(&self) -> bool {
         lock(&self.log).dirty.iter().any(|dirty| dirty.is_doubtful)
     }
 
-    /// Adds the journals that a recovery found: that they can be read does not mean that they were
-    /// synced. Until they are, their atoms are written again where they are put.
+    /// Adds the journals that a recovery found. They are readable, but may not have been synced;
+    /// until they are, their atoms are written again when they are put.
     pub(super) fn add_recovered(&self) {
         let snapshot = self.snapshot.load_full();
         let mut log = lock(&self.log);
@@ -428,7 +429,7 @@ impl Inner {
         }
     }
 
-    /// Makes the recovered journals durable, with their names. A failure refuses no reads.
+    /// Makes the recovered journals and their names durable. A failure does not prevent reads.
     pub(super) fn sync_recovered(&self) {
         if let Err(error) = self.sync_journals() {
             crate::log::error!("cold storage: {error}");
@@ -436,13 +437,13 @@ impl Inner {
         }
     }
 
-    /// Whether something that an earlier process wrote is not durable.
+    /// Returns whether content written by an earlier process is not durable yet.
     pub(super) fn is_sync_due(&self) -> bool {
         self.options.sync == ColdStorageSync::Always && !lock(&self.log).dirty.is_empty()
     }
 
-    /// Syncs every journal with content that is not synced; an error as long as there is one of
-    /// which a sync failed.
+    /// Syncs every journal with unsynced content. Fails as long as there is a journal whose sync
+    /// failed.
     pub(super) fn sync_journals(&self) -> Result<(), ColdError> {
         let mut log = self.lock_log();
         let mut dirty = core::mem::take(&mut log.dirty);
@@ -450,10 +451,10 @@ impl Inner {
         if active.is_none() && dirty.is_empty() {
             return Ok(());
         }
-        // Lead, so that writers gather instead of waiting for the lock.
+        // Acts as the leader, so that writers gather instead of waiting for the lock.
         log.leading = true;
         drop(log);
-        // Nor are the names of recovered journals known to be durable.
+        // The names of recovered journals are not known to be durable either.
         let mut outcome = match dirty.is_empty() {
             true => Ok(()),
             false => self.sync_dir(&self.root),
@@ -488,7 +489,7 @@ impl Inner {
         if active.is_some() {
             log.active = active;
         }
-        // A collation may have ended meanwhile.
+        // A collation may have finished meanwhile.
         let snapshot = self.snapshot.load();
         dirty.retain(|journal| {
             let is_its = |segment| Arc::ptr_eq(segment, &journal.segment);
@@ -506,7 +507,7 @@ impl Inner {
         outcome
     }
 
-    /// Forgets journals whose content is durable elsewhere.
+    /// Removes journals from the list whose content is durable elsewhere.
     pub(super) fn forget_dirty(&self, segments: &[Arc<Segment>]) {
         let is_done = |dirty: &Dirty| segments.iter().any(|it| Arc::ptr_eq(it, &dirty.segment));
         lock(&self.log).dirty.retain(|dirty| !is_done(dirty));

@@ -9,70 +9,70 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ColdError {
-    /// Another process has the directory open.
+    /// The directory is open in another process.
     Locked {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
     /// The directory was written by a newer version.
     Format {
-        /// The file with the version.
+        /// Path of the `FORMAT` file.
         path: PathBuf,
-        /// Its content.
+        /// Content of the file.
         found: String,
     },
-    /// The file with the version is damaged.
+    /// The `FORMAT` file is damaged.
     FormatDamaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its content.
+        /// Content of the file.
         found: String,
     },
     /// The directory or a file in it was removed or replaced while it was open.
     Displaced(Displaced),
-    /// The disk failed.
+    /// An operation on the disk failed.
     Io {
-        /// The operation.
+        /// Name of the operation.
         operation: &'static str,
-        /// The file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// The kind of failure.
+        /// Kind of the failure.
         kind: io::ErrorKind,
-        /// Message of the system.
+        /// Error message of the system.
         message: String,
     },
-    /// The store may not grow further.
+    /// The limit of the store is reached.
     LimitReached {
-        /// Bytes that it takes.
+        /// Bytes in use.
         used_bytes: u64,
-        /// Bytes that it may take.
+        /// Maximum bytes.
         limit_bytes: u64,
     },
-    /// An atom is larger than a journal takes.
+    /// An atom exceeds the maximum size of a journal record.
     AtomTooLarge {
-        /// Its stored bytes.
+        /// Size of the atom, in stored bytes.
         stored_bytes: usize,
     },
-    /// The directory to read does not exist, or is not a store.
+    /// The directory to read does not exist, or is not a cold store.
     Nothing {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
     /// The directory to export to is not empty.
     NotEmpty {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// Damaged files that were set aside take as much as the store may hold.
+    /// Damaged files that were set aside take as much space as the store may hold.
     SetAsideFull {
-        /// Bytes that they take.
+        /// Bytes in use.
         used_bytes: u64,
-        /// Bytes that they may take.
+        /// Maximum bytes.
         limit_bytes: u64,
     },
-    /// A level is damaged again as soon as it is repaired.
+    /// A level was damaged again right after its repair.
     DamagedAgain {
-        /// The directory of the level.
+        /// Path of the level's directory.
         path: PathBuf,
     },
 }
@@ -80,7 +80,7 @@ pub enum ColdError {
 impl ColdError {
     pub(super) fn io(operation: &'static str, path: &Path, error: &io::Error) -> Self {
         let message = match error.kind() {
-            // An existing directory is not an error, so this is something else.
+            // An existing directory is not an error, so the path leads to something else.
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 "it is a file, or goes through one; a directory is wanted".into()
             }
@@ -96,7 +96,7 @@ impl ColdError {
 }
 
 impl ColdError {
-    /// Whether the disk may be read and not written.
+    /// Returns whether the disk is readable but not writable.
     pub(super) const fn is_read_only(&self) -> bool {
         matches!(
             self,
@@ -107,7 +107,7 @@ impl ColdError {
         )
     }
 
-    /// Whether it may end without a change of what is written.
+    /// Returns whether the cause may disappear without a change of the written atoms.
     pub(super) const fn is_of_disk(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Displaced(_))
     }

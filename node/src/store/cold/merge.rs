@@ -1,7 +1,7 @@
-//! Maintenance: collation, repair, and the merging of a level into one pair of the next one.
+//! Maintenance: collation, repair, and merging of a level into one pair of the next one.
 //!
-//! A merge takes intact pairs alone, and verifies every atom that it takes. Damage ends it: the pair
-//! is repaired first, and the merge starts again with what is intact.
+//! A merge reads only intact pairs, and verifies every atom. Damage ends it: the pair is repaired
+//! first, and the merge starts again with the intact pairs.
 
 use super::collate::{Pending, push};
 use super::remove::Doomed;
@@ -13,7 +13,7 @@ use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-/// Why a merge did not end with a new pair.
+/// Reason a merge ended without a new pair.
 enum Stop {
     /// A pair was found damaged and is marked.
     Damaged,
@@ -33,12 +33,12 @@ impl Inner {
         if self.is_sync_due() {
             self.sync()?;
         }
-        // A failed repair keeps nothing else from being done.
+        // A failed repair does not prevent the other steps.
         let mut repaired = self.repair_all(progress).map(drop);
         if self.is_collation_due() {
             self.collate(progress)?;
         }
-        // Each merge can push the next level past its size; the list grows meanwhile.
+        // Each merge can make the next level exceed its size; the list of levels grows meanwhile.
         let mut level = 1;
         loop {
             let snapshot = self.snapshot.load();
@@ -59,7 +59,8 @@ impl Inner {
         }
     }
 
-    /// Whether level 0 has passed its size, or is better off in a pair.
+    /// Returns whether level 0 exceeds its size, or has a journal without a name that a pair must
+    /// save.
     fn is_collation_due(&self) -> bool {
         let snapshot = self.snapshot.load();
         snapshot.level_0_bytes() > self.options.level_size_bytes
@@ -69,7 +70,7 @@ impl Inner {
                 .any(|segment| segment.is_displaced())
     }
 
-    /// Repairs every damaged pair, whatever the sizes; `false` when there were none.
+    /// Repairs every damaged pair, whatever the sizes. Returns `false` if there were none.
     pub(super) fn repair_all(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
         let mut doomed = lock(&self.maintenance);
         self.check_place()?;
@@ -81,7 +82,7 @@ impl Inner {
         Ok(any)
     }
 
-    /// Bytes past which a level is merged.
+    /// Returns the bytes above which a level is merged.
     fn level_limit(&self, level: u32) -> u64 {
         let tenfold = 10_u64.checked_pow(level).unwrap_or(u64::MAX);
         self.options.level_size_bytes.saturating_mul(tenfold)
@@ -98,12 +99,14 @@ impl Inner {
         if level >= MAX_LEVEL {
             return Ok(false);
         }
-        // Damaged pairs that cannot be set aside stay, and keep no intact pair from being merged.
+        // Damaged pairs that cannot be set aside stay, and do not prevent the merging of intact
+        // pairs.
         let (mut repaired, refused) = match self.repair(level, &mut doomed, progress) {
             Err(error @ ColdError::SetAsideFull { .. }) => (false, Err(error)),
             repaired => (repaired?, Ok(())),
         };
-        // Each attempt repairs a pair at least; a disk that damages what was just written ends it.
+        // Each attempt repairs at least one pair; the bound ends the loop on a disk that damages
+        // new files.
         let attempts = self.intact_pairs(level).len() + 1;
         for _ in 0..attempts {
             let pairs = self.intact_pairs(level);
@@ -176,7 +179,7 @@ impl Inner {
         Ok(true)
     }
 
-    /// Writes what the pairs hold, of an id the newest copy; all copies are verified.
+    /// Writes the atoms of the pairs, for each id the newest copy; all copies are verified.
     fn merge_pairs(
         &self,
         level: u32,

@@ -1,18 +1,18 @@
-//! Cold storage: atoms on disk, durable when a write returns.
+//! Cold storage: a persistent atom store, durable when a write returns.
 //!
 //! | in the directory | content |
 //! | --- | --- |
 //! | `journal-<n>` | write-ahead journals; see `journal.rs` |
-//! | `level_0/<ID>.bin` | atoms that a reference node left; read, and collated with the journals |
+//! | `level_0/<ID>.bin` | atoms left by a reference node; read, and collated with the journals |
 //! | `level_<n>/<m>_index`, `<m>_data` | sealed pairs in the reference's format; see `level.rs` |
 //! | `level_<n>/<m>_lengths` | boundaries of the atoms in the data; see `level/lengths.rs` |
 //! | `damaged/<i>_*` | damaged files that were set aside, with a report; see `set_aside.rs` |
-//! | `FORMAT`, `LOCK` | version of the above, and the lock of the node that has it open |
+//! | `FORMAT`, `LOCK` | version of the format; lock of the node that has the directory open |
 //!
-//! When level 0 (the journals and the leftovers) passes `cold_storage_level_size` it is collated
-//! into a new pair of level 1, and a level that passes `cold_storage_level_size` × 10^level is
-//! merged whole into a new pair of the next level. A reference node reads such a directory; of
-//! level 0 it sees the leftovers alone.
+//! When level 0 (the journals and the leftovers) exceeds `cold_storage_level_size` it is collated
+//! into a new pair of level 1. A level that exceeds `cold_storage_level_size` × 10^level is merged
+//! completely into a new pair of the next level. A reference node can read such a directory; of
+//! level 0 it sees only the leftovers.
 //!
 //! Invariants:
 //! - **Acknowledged means durable** (under `cold_storage_sync = always`): the journal's content and
@@ -20,17 +20,17 @@
 //!   Concurrent callers share one sync.
 //! - **A file is removed only after everything in it is synced elsewhere under a synced name.**
 //!   An interruption at any point leaves each atom in at least one place; two are harmless.
-//! - **Nothing damaged is removed**: its intact atoms are rewritten, the damaged file is set aside
-//!   with the ids of the atoms that were lost, and reported until it is cleared.
-//! - **Readers never wait for writers**: they hold a snapshot of the files, which a worker replaces.
-//!   A removed file stays readable while it is open.
+//! - **Nothing damaged is removed**: its intact atoms are rewritten, and the damaged file is set
+//!   aside with the ids of the lost atoms, and reported until it is cleared.
+//! - **Readers never wait for writers**: they hold a snapshot of the files, which a worker
+//!   replaces. A removed file stays readable while it is open.
 //! - **Reads are verified**: an atom whose bytes do not match its id is reported with file and
-//!   offset, and the next older copy is looked for.
-//! - After a write failed, its file is never written to again. Writes are refused with the reason,
-//!   reads continue, and the next write tries a fresh file, so that the store recovers when space
-//!   returns.
+//!   offset, and the next older copy is tried.
+//! - A file is never written to again after a failed write. Writes are refused with the reason,
+//!   reads continue, and the next write tries a new file, so that the store recovers when space is
+//!   available again.
 //!
-//! Locks, in the order in which they may be taken: maintenance, incidents, log, edit of the snapshot.
+//! Lock order: maintenance, incidents, log, edit of the snapshot.
 
 mod collate;
 mod commit;
@@ -66,27 +66,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use worker::Worker;
 
-/// Higher levels are never reached: each holds ten times the one below it, and this one more than
-/// any disk.
+/// Maximum level. Each level holds ten times the one below it, so this one exceeds any disk.
 const MAX_LEVEL: u32 = 20;
 
-/// How a cold store behaves.
+/// Options of a cold store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ColdOptions {
-    /// Bytes of atoms in level 0 past which it is collated.
+    /// Bytes of atoms in level 0 above which it is collated.
     pub level_size_bytes: u64,
-    /// Bytes that the store may take on the disk; 0 for no limit.
+    /// Maximum bytes on the disk; 0 for no limit.
     pub limit_bytes: u64,
-    /// When writes are forced to the disk.
+    /// Policy for forcing writes to the disk.
     pub sync: ColdStorageSync,
-    /// Whether sealed files are mapped into memory.
+    /// True if sealed files are mapped into memory.
     pub mapped: bool,
-    /// Whether a thread collates and merges. Without, [`ColdStore::maintain`] does when called.
+    /// True if a thread collates and merges. Otherwise only [`ColdStore::maintain`] does.
     pub background: bool,
 }
 
 impl ColdOptions {
-    /// Options of a configuration.
+    /// Returns the options of a configuration.
     #[must_use]
     pub const fn from_config(config: &Config) -> Self {
         Self {
@@ -99,7 +98,7 @@ impl ColdOptions {
     }
 }
 
-/// Atoms on disk; see the module. Clones share it, and the last one closes it.
+/// Atom store on disk; see the module. Clones share it, and the last one closes it.
 #[derive(Clone, Debug)]
 pub struct ColdStore {
     inner: Arc<Inner>,
@@ -107,32 +106,33 @@ pub struct ColdStore {
     _worker: Option<Arc<Worker>>,
 }
 
-/// The files that readers see: never changed, only replaced.
+/// Immutable set of files that readers see; replaced as a whole.
 #[derive(Clone, Default)]
 struct Snapshot {
-    /// The newest first.
+    /// Segments of level 0, newest first.
     segments: Vec<Arc<Segment>>,
-    /// From level 1 upward.
+    /// Levels in ascending order, from level 1.
     levels: Vec<Level>,
 }
 
 #[derive(Clone, Default)]
 struct Level {
     number: u32,
-    /// The highest number first.
+    /// Pairs, highest number first.
     pairs: Vec<Arc<Pair>>,
-    /// Pairs of which a file is missing, to be repaired.
+    /// Pairs with a missing file, to be repaired.
     broken: Vec<Broken>,
 }
 
 impl Level {
-    /// Bytes that decide when it is merged: damaged pairs are repaired first.
+    /// Returns the bytes that decide when the level is merged. Damaged pairs do not count; they are
+    /// repaired first.
     fn intact_bytes(&self) -> u64 {
         let intact = self.pairs.iter().filter(|pair| !pair.is_damaged());
         intact.map(|pair| pair.bytes()).sum()
     }
 
-    /// Bytes of all its files.
+    /// Returns the bytes of all files.
     fn file_bytes(&self) -> u64 {
         self.pairs.iter().map(|pair| pair.file_bytes()).sum()
     }
@@ -147,7 +147,7 @@ impl Snapshot {
         self.levels.iter().find(|level| level.number == number)
     }
 
-    /// Puts a pair in front of its level.
+    /// Inserts a pair at the front of its level.
     fn add_pair(&mut self, number: u32, pair: Arc<Pair>) {
         let at = self.levels.partition_point(|level| level.number < number);
         if self
@@ -166,9 +166,9 @@ impl Snapshot {
         }
     }
 
-    /// Whether the atom may be here; `false` is certain. All memory that this needs is requested at
-    /// once, which is why it does not return early; the fewer the instructions, the earlier the
-    /// processor gets to the next lookup.
+    /// Returns whether the atom may be stored; `false` is certain. It does not return early, so
+    /// that all memory that it needs is requested at once. The fewer the instructions, the earlier
+    /// the processor gets to the next lookup.
     #[inline(always)]
     fn may_have(&self, id: &AtomId) -> bool {
         let mut may_have = !self.segments.is_empty() && self.may_wait(id);
@@ -180,7 +180,7 @@ impl Snapshot {
         may_have
     }
 
-    /// Whether the atom may be in level 0.
+    /// Returns whether the atom may be in level 0.
     #[inline(never)]
     fn may_wait(&self, id: &AtomId) -> bool {
         let mut may_have = false;
@@ -190,7 +190,7 @@ impl Snapshot {
         may_have
     }
 
-    /// As [`Self::may_have`], for the first 64 atoms together, a bit for each.
+    /// Like [`Self::may_have`], for the first 64 atoms together; returns one bit for each.
     fn may_have_of(&self, atoms: &[(AtomId, Atom)]) -> u64 {
         let ids = || atoms.iter().take(64).map(|(id, _)| id);
         let mut may_have = 0;
@@ -205,7 +205,7 @@ impl Snapshot {
         may_have
     }
 
-    /// Bytes of atoms that wait for a collation.
+    /// Returns the bytes of atoms that wait for a collation.
     fn level_0_bytes(&self) -> u64 {
         self.segments
             .iter()
@@ -213,7 +213,7 @@ impl Snapshot {
             .sum()
     }
 
-    /// Bytes that all of it takes once it is collated.
+    /// Returns the bytes that everything takes once level 0 is collated.
     fn used_bytes(&self) -> u64 {
         let waiting = self
             .segments
@@ -229,16 +229,16 @@ struct Inner {
     root: PathBuf,
     options: ColdOptions,
     snapshot: ArcSwap<Snapshot>,
-    /// Whether the directory has what it needs before it is written to.
+    /// True if the directory has everything it needs before it is written to.
     is_prepared: AtomicBool,
     /// Held while the snapshot is replaced.
     edit: Mutex<()>,
     log: Mutex<Log>,
     /// Notified when a group of writes is done.
     committed: Condvar,
-    /// Held while files are collated, merged or repaired; files that could not be removed then.
+    /// Held during a collation, merge or repair; holds the files that could not be removed then.
     maintenance: Mutex<Vec<remove::Doomed>>,
-    /// Bytes of those.
+    /// Bytes of the files in `maintenance`.
     doomed_bytes: AtomicU64,
     damages: Damages,
     /// Damaged files that were set aside.
@@ -251,7 +251,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Whatever the policy, an orderly end leaves nothing to chance.
+        // Whatever `cold_storage_sync` says, an orderly shutdown makes everything durable.
         if let Err(error) = self.sync() {
             crate::log::error!("cold storage: {error}");
         }
@@ -268,19 +268,20 @@ impl fmt::Debug for Inner {
 }
 
 impl ColdStore {
-    /// Opens the store in a directory, which is created if missing, and recovers from interruptions.
+    /// Opens the store in a directory, which is created if missing, and recovers from
+    /// interruptions.
     ///
     /// # Errors
-    /// When another opener has it, its format is newer than this program or damaged, or the disk
-    /// fails.
+    /// Fails if another opener has the directory open, its format is newer than this program or
+    /// damaged, or the disk fails.
     pub fn open(root: &Path, options: ColdOptions) -> Result<Self, ColdError> {
         Self::open_on(Arc::new(SystemDisk), root, options)
     }
 
-    /// As [`Self::open`], on the given disk.
+    /// Like [`Self::open`], on the given disk.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// Same as [`Self::open`].
     pub fn open_on(
         disk: Arc<dyn Disk>,
         root: &Path,
@@ -298,58 +299,58 @@ impl ColdStore {
         })
     }
 
-    /// The atom, if there is an intact copy. Damage is reported in [`Self::stats`].
+    /// Returns the atom if there is an intact copy. Damage is reported in [`Self::stats`].
     ///
     /// # Errors
-    /// When no copy could be read, and the disk failed on one.
+    /// Fails if no copy could be read and the disk failed on one.
     pub fn get(&self, id: &AtomId) -> Result<Option<Atom>, ColdError> {
         self.inner.get(id)
     }
 
-    /// Whether an index has the atom. Its bytes are not read, so only [`Self::get`] notices damage;
-    /// nor does this count as a lookup.
+    /// Returns whether an index has the atom. Its bytes are not read, so only [`Self::get`] detects
+    /// damage. Does not count as a lookup.
     #[must_use]
     pub fn contains(&self, id: &AtomId) -> bool {
         self.inner.contains(id)
     }
 
-    /// Returns whether the atom may be here; `false` is certain. No file is touched.
+    /// Returns whether the atom may be stored; `false` is certain. No file is touched.
     #[must_use]
     pub fn may_have(&self, id: &AtomId) -> bool {
         self.inner.snapshot.load().may_have(id)
     }
 
-    /// Stores atoms, each under its own id. When it returns they are durable, as far as
-    /// `cold_storage_sync` asks for it. Atoms that are here already cost a lookup.
+    /// Stores atoms, each under its own id. They are durable on return, as far as
+    /// `cold_storage_sync` requires it. An atom that is stored already costs only a lookup.
     ///
     /// # Errors
-    /// When the limit is reached, an atom is too large, the disk fails, or the directory was removed
-    /// or replaced. Then none of the new atoms counts as stored.
+    /// Fails if the limit is reached, an atom is too large, the disk fails, or the directory was
+    /// removed or replaced. None of the new atoms counts as stored then.
     pub fn put(&self, atoms: &[(AtomId, Atom)]) -> Result<(), ColdError> {
         self.inner.put(atoms)
     }
 
-    /// Collates level 0 now, whatever its size. `false` when there was nothing to collate.
+    /// Collates level 0 now, whatever its size. Returns `false` if there was nothing to collate.
     ///
     /// # Errors
-    /// When the disk fails. Nothing is lost then.
+    /// Fails if the disk fails. Nothing is lost then.
     pub fn collate(&self) -> Result<bool, ColdError> {
         self.inner.collate(&mut |_| ())
     }
 
-    /// As [`Self::collate`], and reports progress.
+    /// Like [`Self::collate`], and reports progress.
     ///
     /// # Errors
-    /// As [`Self::collate`].
+    /// Same as [`Self::collate`].
     pub fn collate_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
         self.inner.collate(progress)
     }
 
-    /// Repairs a level and merges it into one pair of the next one, whatever its size. `false`
-    /// without pairs.
+    /// Repairs a level and merges it into one pair of the next one, whatever its size. Returns
+    /// `false` if the level has no pairs.
     ///
     /// # Errors
-    /// When the disk fails. Nothing is lost then.
+    /// Fails if the disk fails. Nothing is lost then.
     pub fn merge_with(
         &self,
         level: u32,
@@ -358,90 +359,91 @@ impl ColdStore {
         self.inner.merge(level, progress)
     }
 
-    /// Repairs what is damaged, and collates and merges levels that have passed their size.
+    /// Repairs damaged files, and collates and merges levels that exceed their size.
     ///
     /// # Errors
-    /// When the disk fails. Nothing is lost then.
+    /// Fails if the disk fails. Nothing is lost then.
     pub fn maintain(&self) -> Result<(), ColdError> {
         self.inner.maintain(&mut |_| ())
     }
 
-    /// As [`Self::maintain`], and reports the progress of each step.
+    /// Like [`Self::maintain`], and reports the progress of each step.
     ///
     /// # Errors
-    /// As [`Self::maintain`].
+    /// Same as [`Self::maintain`].
     pub fn maintain_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<(), ColdError> {
         self.inner.maintain(progress)
     }
 
-    /// Rewrites the intact atoms of every damaged pair, and sets the damaged files aside. `false` when
-    /// there were none.
+    /// Rewrites the intact atoms of every damaged pair, and sets the damaged files aside. Returns
+    /// `false` if there were no damaged pairs.
     ///
     /// # Errors
-    /// When the disk fails, or too much is set aside already. Nothing is lost then.
+    /// Fails if the disk fails, or too much is set aside already. Nothing is lost then.
     pub fn repair_with(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, ColdError> {
         self.inner.repair_all(progress)
     }
 
-    /// Ids of atoms that were lost in damaged files and are still missing, `max` at most; `None` when
-    /// all of them were looked through, after which the next call starts again. Continues where the
-    /// last call ended, and is bounded in time. Atoms that were stored again leave the list.
+    /// Returns at most `max` ids of atoms that were lost in damaged files and are still missing.
+    /// Returns `None` after all of them were checked; the next call starts again. Each call
+    /// continues where the last one ended, and is bounded in time. Atoms that were stored again
+    /// leave the list.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails.
     pub fn next_lost(&self, max: usize) -> Result<Option<Vec<AtomId>>, ColdError> {
         self.inner.next_lost(max)
     }
 
-    /// Whether atoms were lost in damaged files and are not known to be stored again.
+    /// Returns whether atoms were lost in damaged files and are not known to be stored again.
     #[must_use]
     pub fn has_lost(&self) -> bool {
         lock(&self.inner.incidents).has_lost()
     }
 
-    /// Removes the damaged files that were set aside, and the lists of atoms lost with them; returns
-    /// what was removed.
+    /// Removes the damaged files that were set aside and the lists of atoms lost with them. Returns
+    /// a description of each removed incident.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails.
     pub fn clear_set_aside(&self) -> Result<Vec<SetAside>, ColdError> {
         self.inner.clear_set_aside()
     }
 
-    /// Why writes are refused now, if they are.
+    /// Returns the reason writes are refused, if they are.
     #[must_use]
     pub fn write_failure(&self) -> Option<ColdError> {
         lock(&self.inner.log).failure.clone()
     }
 
-    /// Makes everything durable that was acknowledged, whatever `cold_storage_sync` is.
+    /// Makes all acknowledged writes durable, whatever `cold_storage_sync` is.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails.
     pub fn sync(&self) -> Result<(), ColdError> {
         self.inner.sync()
     }
 
-    /// The directory.
+    /// Returns the directory of the store.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.root
     }
 
-    /// How it behaves.
+    /// Returns the options of the store.
     #[must_use]
     pub fn options(&self) -> ColdOptions {
         self.inner.options
     }
 
-    /// Statistics and health.
+    /// Returns statistics and health.
     #[must_use]
     pub fn stats(&self) -> ColdStats {
         self.inner.stats()
     }
 
-    /// Returns how many bytes it can still take: what its limit leaves, and not more than what the
-    /// disk has free, where that is known.
+    /// Returns how many bytes the store can still take: the remainder of its limit, and at most the
+    /// free space of the disk, where that is known.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {
         let by_limit = match self.inner.options.limit_bytes {
@@ -455,7 +457,7 @@ impl ColdStore {
 }
 
 impl Inner {
-    /// Bytes that count against the limit.
+    /// Returns the bytes that count against the limit.
     fn used_bytes(&self) -> u64 {
         let doomed_bytes = self.doomed_bytes.load(Ordering::Relaxed);
         self.snapshot.load().used_bytes() + doomed_bytes
@@ -470,7 +472,8 @@ impl Inner {
         self.look_up(snapshot, id)
     }
 
-    /// Separate from [`Self::get`], so that an absent atom costs next to nothing.
+    /// Looks up an atom in the files; separate from [`Self::get`], so that a lookup of an absent
+    /// atom costs next to nothing.
     #[inline(never)]
     fn look_up(
         &self,
@@ -480,7 +483,7 @@ impl Inner {
         loop {
             let (atom, problems) = self.find(&snapshot, id);
             if atom.is_none() && !problems.is_empty() {
-                // A leftover is opened by name, and may have been collated in between.
+                // A leftover is opened by name, and may have been collated in the meantime.
                 let now = self.snapshot.load();
                 if !Arc::ptr_eq(&now, &snapshot) {
                     snapshot = now;
@@ -510,12 +513,12 @@ impl Inner {
             return false;
         }
         let waiting = |segment: &Arc<Segment>| segment.contains(id);
-        // An index that cannot be read has nothing.
+        // An index that cannot be read counts as empty.
         let sealed = |pair: &Arc<Pair>| pair.contains(id).unwrap_or(false);
         snapshot.segments.iter().any(waiting) || snapshot.pairs().any(sealed)
     }
 
-    /// Looks from the newest to the oldest copy, past damaged ones.
+    /// Searches from the newest to the oldest copy, past damaged ones.
     fn find(&self, snapshot: &Snapshot, id: &AtomId) -> (Option<Atom>, Vec<ReadError>) {
         let mut problems = Vec::new();
         for segment in &snapshot.segments {
@@ -535,7 +538,7 @@ impl Inner {
         (None, problems)
     }
 
-    /// Reports damage, which is then repaired; returns a failure of the disk.
+    /// Notes damage, so that it is repaired; returns an error if the disk failed.
     fn note(&self, error: ReadError) -> Option<ColdError> {
         match error {
             ReadError::Damaged(damage) => {
@@ -547,7 +550,7 @@ impl Inner {
         }
     }
 
-    /// Replaces the snapshot.
+    /// Replaces the snapshot by a changed copy.
     fn edit(&self, change: impl FnOnce(&mut Snapshot)) {
         let _edit = lock(&self.edit);
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
@@ -564,8 +567,8 @@ impl Inner {
     }
 }
 
-/// A poisoned lock can only mean that memory ran out: what it guards is changed last, so it is as it
-/// was before.
+/// Locks a mutex. A poisoned one can only mean that memory ran out: the guarded data is changed
+/// last, so it is unchanged.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

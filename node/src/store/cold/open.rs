@@ -1,4 +1,4 @@
-//! Opening a directory: lock, format, and recovery from interruptions.
+//! Opening of a directory: lock, format check, and recovery from interruptions.
 
 use super::repair::Broken;
 use super::watch::PROBE;
@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 /// Content of `FORMAT`.
 const FORMAT: &[u8] = b"astreum cold storage 1\n";
-/// Content of the `FORMAT` of any version, before and after its number.
+/// Fixed text of `FORMAT` in any version, before and after the version number.
 const FORMAT_PARTS: (&str, &str) = ("astreum cold storage ", "\n");
 const MAX_FORMAT_BYTES: u64 = 64;
-/// Larger files of a reference node are ignored: no node can have sent or served them.
+/// Maximum size of a reference node's file; larger ones are ignored, since no node can have sent or
+/// served them.
 const MAX_LEFTOVER_BYTES: u64 = 1 << 30;
 
 pub(super) fn open(
@@ -54,12 +55,12 @@ pub(super) fn open(
     inner.check_format()?;
     let entries = inner.list(root)?;
     let is_prepared = match inner.prepare(&entries) {
-        // It can be read all the same; a write tries again.
+        // The store can still be read; a write tries again.
         Err(error) if error.is_read_only() => Err(error),
         prepared => Ok(prepared?),
     };
     inner.recover(&entries)?;
-    // Whether it takes writes is known from the start, not from the first write on.
+    // The ability to write is determined at the start, not at the first write.
     inner.add_recovered();
     match is_prepared.and_then(|()| inner.probe()) {
         Ok(()) => inner.sync_recovered(),
@@ -68,7 +69,7 @@ pub(super) fn open(
     Ok(inner)
 }
 
-/// A read-only disk can be read.
+/// Ignores errors of a read-only disk, which can still be read.
 fn unless_read_only(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if is_read_only(&error) => Ok(()),
@@ -99,12 +100,12 @@ impl Inner {
         }
     }
 
-    /// Creates what is needed before anything is written. `FORMAT` comes last: an opener that finds it
-    /// does not need to make the directory's own name durable again.
+    /// Creates everything needed before a write. `FORMAT` comes last: an opener that finds it does
+    /// not need to make the directory's own name durable again.
     pub(super) fn prepare(&self, entries: &[DirEntry]) -> Result<(), ColdError> {
         let is_there = |name: &str| entries.iter().any(|entry| entry.name == name);
         if !is_there("level_0") {
-            // Expected by a reference node.
+            // A reference node expects it.
             let level_0 = self.level_dir(0);
             let made = self.disk.create_dir(&level_0);
             made.map_err(|error| ColdError::io("create", &level_0, &error))?;
@@ -121,7 +122,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the names in a parent directory durable, if it may be opened at all.
+    /// Makes the names in a parent directory durable, if permissions allow opening it.
     fn settle(&self, dir: &Path) -> Result<(), ColdError> {
         let relative = dir.as_os_str().is_empty();
         let dir = if relative { Path::new(".") } else { dir };
@@ -174,7 +175,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Opens the pairs of a level, the highest number first.
+    /// Opens the pairs of a level, highest number first.
     fn open_level(&self, level: u32) -> Result<Level, ColdError> {
         let dir = self.level_dir(level);
         let names = PairNames::of(self.list(&dir)?.into_iter().map(|entry| entry.name));
@@ -227,14 +228,15 @@ impl Inner {
         Ok(opened)
     }
 
-    /// Removes what an interrupted write or removal left in a level. Its content is elsewhere, so a
-    /// failure is harmless: `true` then.
+    /// Removes the files that an interrupted write or removal left in a level. Their content is
+    /// elsewhere, so a failure is harmless; returns `true` then.
     fn remove_unfinished(&self, dir: &Path, names: &PairNames) -> bool {
         let numbers = names.pairs.keys().copied();
         let unfinished: Vec<u64> = numbers
             .filter(|&number| names.is_unfinished(number))
             .collect();
-        // The temporary index shows that the others may go, so it has to go after them.
+        // The temporary index marks the other files as removable, so it has to be removed after
+        // them.
         let removed = unfinished.iter().try_for_each(|&number| {
             self.disk.remove(&dir.join(data_name(number)))?;
             self.disk.remove(&dir.join(lengths_name(number)))
@@ -251,7 +253,7 @@ impl Inner {
         settled.is_err()
     }
 
-    /// Opens a pair and reports what is wrong with it; `None` when it cannot be opened.
+    /// Opens a pair and reports its damage; returns `None` if it cannot be opened.
     pub(super) fn open_pair(&self, dir: &Path, number: u64) -> Option<Pair> {
         match Pair::open(&*self.disk, dir, number, self.options.mapped) {
             Ok((pair, damages)) => {
@@ -262,7 +264,7 @@ impl Inner {
             }
             Err(error) => {
                 if let Some(error) = self.note(error) {
-                    // Other pairs can be served all the same.
+                    // Other pairs can still be served.
                     self.damages.note(Damage {
                         path: dir.join(index_name(number)),
                         offset: 0,
@@ -274,7 +276,7 @@ impl Inner {
         }
     }
 
-    /// One segment of all journals, the older ones first, and of the leftovers.
+    /// Builds one segment of the leftovers and all journals, older journals first.
     fn recover_segment(
         &self,
         paths: impl Iterator<Item = PathBuf>,
@@ -295,7 +297,7 @@ impl Inner {
                 self.damages.note_interrupted(cut_off);
             }
             if len <= journal::HEADER.len() as u64 && scanned.damages.is_empty() {
-                // Created and never written to.
+                // The journal was created and never written to.
                 let _ = self.disk.remove(&path);
                 continue;
             }
@@ -317,7 +319,7 @@ impl Inner {
         Ok(Some(segment))
     }
 
-    /// Lists the atoms in files of their own, each with its length in bytes.
+    /// Lists the atoms that are files of their own, each with its length in bytes.
     fn list_leftovers(&self) -> Result<Vec<(AtomId, u32)>, ColdError> {
         let mut leftovers = Vec::new();
         for entry in self.list(&self.level_dir(0))? {
@@ -344,7 +346,7 @@ impl Inner {
     }
 }
 
-/// Whether this is the `FORMAT` of another version of this program.
+/// Returns whether this is the content of `FORMAT` in another version of this program.
 fn is_of_other_version(found: &str) -> bool {
     let (before, after) = FORMAT_PARTS;
     let number = found
@@ -353,17 +355,17 @@ fn is_of_other_version(found: &str) -> bool {
     number.and_then(canonical_number).is_some()
 }
 
-/// The names in a level's directory.
+/// Names in the directory of a level.
 #[derive(Default)]
 pub(super) struct PairNames {
-    /// The files that are there of each number.
+    /// Existing files of each pair, by number.
     pub(super) pairs: BTreeMap<u64, PairFiles>,
     pub(super) temporary: Vec<String>,
-    /// Foreign names.
+    /// Names that are not files of cold storage.
     others: Vec<String>,
 }
 
-/// Which files of a pair are there.
+/// Existing files of a pair.
 #[derive(Clone, Copy, Default)]
 pub(super) struct PairFiles {
     index: bool,
@@ -393,21 +395,22 @@ impl PairNames {
         found
     }
 
-    /// Whether the pair of this number has its index under the temporary name: it has not got its
-    /// names yet, or is being removed. Either way its atoms are elsewhere.
+    /// Returns whether the pair of this number has its index under the temporary name: its files do
+    /// not have all final names yet, or are being removed. In either case its atoms are elsewhere.
     fn is_unfinished(&self, number: u64) -> bool {
         let temporary = temporary_name(&index_name(number));
         let has_index = self.pairs.get(&number).is_some_and(|files| files.index);
         !has_index && self.temporary.contains(&temporary)
     }
 
-    /// A number that no file has.
+    /// Returns a number above those of all existing files.
     pub(super) fn next_number(&self) -> u64 {
         self.pairs.keys().next_back().map_or(0, |last| last + 1)
     }
 }
 
-/// A number as this implementation and the reference write it: no sign, no leading zeros.
+/// Parses a number in the form that this implementation and the reference write: no sign, no
+/// leading zeros.
 fn canonical_number(digits: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (number < u64::MAX && number.to_string() == digits).then_some(number)

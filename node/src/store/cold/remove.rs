@@ -1,11 +1,12 @@
-//! Removal of files whose content is elsewhere.
+//! Removal of files whose content is stored elsewhere.
 //!
-//! The indexes of a merged level lose their names first, and durably before their data goes: an
-//! index without data is what a reference node cannot handle. They go last, so that data without an
-//! index is always known to be left over.
+//! The index of a merged pair first loses its final name, durably, before the data is removed: a
+//! reference node cannot handle an index without data. The index is removed last, under its
+//! temporary name, so that data without an index is always recognized as left over.
 //!
-//! Files that a disk refuses to remove are remembered, count as used, and go before anything else is
-//! written: a disk that fails now and then must not fill up with files that nothing refers to.
+//! Files that the disk refuses to remove are remembered, count as used space, and are removed
+//! before anything else is written: a disk that fails occasionally must not fill up with
+//! unreferenced files.
 
 use super::set_aside::Moves;
 use super::{ColdError, Inner};
@@ -17,15 +18,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Files whose content is elsewhere and durable.
+/// Files whose content is durable elsewhere.
 pub(super) enum Doomed {
     Segments(Vec<Arc<Segment>>),
-    /// The numbers of pairs, and their bytes.
+    /// Numbers of pairs and their bytes.
     Pairs {
         level: u32,
         pairs: Vec<(u64, u64)>,
     },
-    /// Damaged files that are moved; what is behind them in the list is removed afterwards.
+    /// Damaged files to be moved; entries before it in the list are removed afterwards.
     SetAside(Moves),
 }
 
@@ -34,21 +35,21 @@ impl Doomed {
         match self {
             Self::Segments(segments) => segments.iter().map(|segment| segment.file_bytes()).sum(),
             Self::Pairs { pairs, .. } => pairs.iter().map(|(_, bytes)| bytes).sum(),
-            // Reported on their own.
+            // Reported separately.
             Self::SetAside(_) => 0,
         }
     }
 }
 
 impl Inner {
-    /// Removes what is doomed, the last first. Files that cannot be removed are tried again next
-    /// time.
+    /// Removes the doomed files, last entry first. Files that cannot be removed are tried again
+    /// next time.
     pub(super) fn remove_doomed(&self, doomed: &mut Vec<Doomed>) -> Result<(), ColdError> {
         let mut removed = Ok(());
         while let Some(last) = doomed.last()
             && removed.is_ok()
         {
-            // Another directory at the path has files of the same names.
+            // Another directory at this path would have files of the same names.
             removed = self.check_place().and_then(|()| match last {
                 Doomed::Segments(segments) => self.remove_segments(segments),
                 Doomed::Pairs { level, pairs } => self.remove_pairs(*level, pairs),
@@ -58,7 +59,7 @@ impl Inner {
                 doomed.pop();
             }
         }
-        // Not before it has failed: the limit has room for what is removed in the next moment.
+        // Only counted after a failure: files about to be removed do not count against the limit.
         let left = doomed.iter().map(Doomed::bytes).sum();
         self.doomed_bytes.store(left, Ordering::Relaxed);
         removed
@@ -69,7 +70,7 @@ impl Inner {
         let mut leftovers = false;
         for segment in segments {
             for journal in segment.journals() {
-                // A damaged one is set aside, and one that was replaced is not ours.
+                // A damaged journal is set aside, and a replaced one belongs to another program.
                 if !journal.is_damaged() && self.is_at(&journal.path, journal.id) {
                     self.remove(&journal.path)?;
                 }
@@ -91,7 +92,7 @@ impl Inner {
         for &(number, _) in pairs {
             let (from, to) = (dir.join(index_name(number)), doomed_path(number));
             match self.disk.rename(&from, &to) {
-                // An earlier attempt got so far, or it was never named.
+                // An earlier attempt renamed it, or it never had its final name.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed.map_err(|error| ColdError::io("rename", &from, &error))?,
             }
@@ -108,7 +109,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether the file with this identity has this name; not where the disk does not say.
+    /// Returns whether the file with this identity has this name; `false` if the disk cannot tell.
     pub(super) fn is_at(&self, path: &Path, id: FileId) -> bool {
         matches!(self.disk.identity(path), Ok(Some(found)) if found == id)
     }

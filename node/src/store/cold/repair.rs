@@ -1,13 +1,13 @@
 //! Repair of damaged pairs: intact atoms are rewritten, damaged files are set aside.
 //!
-//! The order keeps every intact atom in at least one place, and the evidence: the intact atoms are
-//! written to a new pair of the same level and synced, then the report of what was lost, and only
-//! then the damaged files are moved to where they are set aside. An interruption in between has the
-//! same pair repaired again.
+//! The order of steps keeps every intact atom in at least one place, and the evidence of the
+//! damage: the intact atoms are written to a new pair of the same level and synced, then the report
+//! of the losses, and only then the damaged files are moved to the directory of files set aside.
+//! After an interruption in between, the same pair is repaired again.
 //!
-//! A file of a damaged pair that is whole itself is removed once its content is in the new pair:
-//! data next to a damaged index, for example. Where data is damaged, all files of the pair are kept,
-//! since the index tells what the data was.
+//! An intact file of a damaged pair is removed once its content is in the new pair: data beside a
+//! damaged index, for example. If the data is damaged, all files of the pair are kept, since the
+//! index tells what the data was.
 
 use super::collate::{Pending, push};
 use super::remove::Doomed;
@@ -24,24 +24,24 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Intact atoms that are out of order, put at a time.
+/// Maximum number of intact atoms out of order that are put together.
 const STRAGGLERS: usize = 1_024;
-/// Bytes after which they are put all the same.
+/// Bytes after which they are put earlier.
 const STRAGGLER_BYTES: usize = 8 << 20;
 
-/// A pair of which a file is missing.
+/// Pair with a missing file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Broken {
     pub(super) number: u64,
 }
 
-/// A pair that is to be repaired.
+/// Pair to be repaired.
 enum Target {
     Damaged(Arc<Pair>),
     Broken(Broken),
 }
 
-/// Files of a pair, opened for a repair where the pair itself could not be.
+/// Files of a pair that could not be opened as a pair.
 #[derive(Default)]
 pub(super) struct Opened {
     index: Option<Sealed>,
@@ -58,7 +58,7 @@ impl Opened {
 }
 
 impl Inner {
-    /// Repairs the damaged pairs of a level; `false` when there were none.
+    /// Repairs the damaged pairs of a level. Returns `false` if there were none.
     pub(super) fn repair(
         &self,
         level: u32,
@@ -124,7 +124,7 @@ impl Inner {
         let moves = match outcome {
             Ok(moves) => moves,
             Err(error) => {
-                // The new pair is in no reader's way yet, and the old one is repaired again.
+                // The new pair is not in the snapshot yet, and the old one will be repaired again.
                 doomed.extend(pair.map(|pair| Doomed::Pairs {
                     level,
                     pairs: vec![(pair.number(), pair.file_bytes())],
@@ -143,7 +143,7 @@ impl Inner {
                 }
             }
         });
-        // Files of it that are not set aside. They are removed last.
+        // Files of the pair that are not set aside. They are removed last.
         doomed.push(Doomed::Pairs {
             level,
             pairs: vec![(number, bytes)],
@@ -152,7 +152,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Reports a pair that was salvaged; gives the files to set aside.
+    /// Writes the report of a salvaged pair; returns the files to set aside.
     fn report_pair(
         &self,
         level: u32,
@@ -163,12 +163,12 @@ impl Inner {
     ) -> Result<Moves, ColdError> {
         let dir = self.level_dir(level);
         let listed = self.list(&dir)?;
-        // The index first: recovery can deal with data that has none.
+        // The index first: recovery can handle data without an index.
         let kept = [index_name, lengths_name, data_name].map(|name| name(number));
         let kept = kept.into_iter().filter_map(|name| {
             let entry = listed.iter().find(|entry| entry.name == name)?;
             let path = dir.join(&name);
-            // A file of that name that is not the one that was read is kept, too.
+            // A file with that name that is not the file that was read is kept, too.
             let is_foreign = match target {
                 Target::Damaged(pair) => pair.id_of(&path).is_some_and(|id| !self.is_at(&path, id)),
                 Target::Broken(_) => false,
@@ -199,7 +199,8 @@ impl Inner {
         })
     }
 
-    /// The damage with its path below the root, which is what stays the same when a directory moves.
+    /// Returns the damage with its path relative to the root, which stays valid if the directory
+    /// moves.
     pub(super) fn below_root(&self, damage: &Damage) -> Damage {
         let path = damage.path.strip_prefix(&self.root);
         Damage {
@@ -208,7 +209,7 @@ impl Inner {
         }
     }
 
-    /// Opens what is there of a pair.
+    /// Opens the existing files of a pair.
     pub(super) fn open_broken(&self, level: u32, broken: Broken) -> Result<Opened, ColdError> {
         let dir = self.level_dir(level);
         let open = |name: String| {
@@ -225,7 +226,7 @@ impl Inner {
         })
     }
 
-    /// Refuses to set aside more than the store may hold.
+    /// Fails if setting aside `bytes` more would exceed the limit of the store.
     pub(super) fn check_room_aside(&self, bytes: u64) -> Result<(), ColdError> {
         let limit_bytes = self.options.limit_bytes;
         let used_bytes = lock(&self.incidents).bytes();
@@ -238,7 +239,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A failure of the disk while a damaged pair was read.
+    /// Converts a read error to an error of the store; damage is noted, too.
     pub(super) fn failed(&self, error: ReadError) -> ColdError {
         match error {
             ReadError::Failed { path, error } => ColdError::io("read", &path, &error),
@@ -250,7 +251,7 @@ impl Inner {
         }
     }
 
-    /// Whether an intact copy of the atom is in another place than `skipped`.
+    /// Returns whether an intact copy of the atom is stored outside of `skipped`.
     pub(super) fn is_elsewhere(&self, id: &AtomId, skipped: Option<&Arc<Pair>>) -> bool {
         let snapshot = self.snapshot.load();
         let waiting = snapshot.segments.iter().any(|segment| {
@@ -260,7 +261,7 @@ impl Inner {
         waiting || self.is_in_pair(&snapshot, id, skipped)
     }
 
-    /// Whether an intact copy of the atom is in another pair than `skipped`.
+    /// Returns whether an intact copy of the atom is in another pair than `skipped`.
     pub(super) fn is_in_pair(
         &self,
         snapshot: &Snapshot,
@@ -274,7 +275,7 @@ impl Inner {
     }
 }
 
-/// Whether the damage is in a file of this pair.
+/// Returns whether the damage is in a file of this pair.
 fn is_of(damage: &Damage, dir: &Path, number: u64) -> bool {
     let name = damage.path.file_name().and_then(|name| name.to_str());
     damage.path.parent() == Some(dir)
@@ -285,14 +286,14 @@ fn is_of(damage: &Damage, dir: &Path, number: u64) -> bool {
         })
 }
 
-/// Takes what a salvage finds: into the new pair, into the journal, or into the report.
+/// Destination of a salvage: atoms go to the new pair or to the journal, losses to the report.
 struct Rescue<'a> {
     inner: &'a Inner,
     report: ReportWriter,
     pending: Pending<'a>,
-    /// The last id in the new pair, in which ids ascend.
+    /// Last id in the new pair, in which ids ascend.
     last: Option<AtomId>,
-    /// Intact atoms that are out of order there.
+    /// Intact atoms that are out of order in the damaged pair.
     stragglers: Vec<(AtomId, Atom)>,
     straggler_bytes: usize,
     skipped: Option<Arc<Pair>>,
@@ -325,7 +326,7 @@ impl Rescue<'_> {
         Ok(())
     }
 
-    /// Writes them as any other atom is written.
+    /// Writes the stragglers to the journal, like any other atom.
     fn put_stragglers(&mut self) -> Result<(), ColdError> {
         if self.stragglers.is_empty() {
             return Ok(());
@@ -334,7 +335,7 @@ impl Rescue<'_> {
         let stragglers = core::mem::take(&mut self.stragglers);
         // A copy in the damaged pair does not count.
         self.inner.put_beside(&stragglers, self.skipped.as_ref())?;
-        // Before the pair that has them is set aside.
+        // They have to be durable before the damaged pair is set aside.
         self.inner.sync_journals()
     }
 }

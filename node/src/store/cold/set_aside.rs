@@ -1,15 +1,15 @@
 //! Damaged files that were set aside, and the ids of the atoms that were lost with them.
 //!
 //! Each repair of damaged files is an incident with a number. Its files are kept below `damaged`,
-//! their names behind the number, beside a report:
+//! with the number in front of their names, beside a report:
 //!
 //! ```text
 //! damaged/3_level_1_0_index
 //! damaged/3_report
 //! ```
 //!
-//! The report is text: a header line, a line of fixed length for each lost atom whose id is known,
-//! and a short tail. It can be as long as a level, and is never read whole into memory.
+//! The report is text: a header line, a line of fixed length for each lost atom with a known id,
+//! and a short tail. It can be as long as a level, and is never read into memory as a whole.
 //!
 //! ```text
 //! astreum damage report 1
@@ -20,10 +20,11 @@
 //! end 1
 //! ```
 //!
-//! The report is durable before the files are moved, and the intact atoms are before the report. An
-//! id leaves the report once its atom is stored again; the incident stays until it is cleared.
+//! The report is durable before the files are moved, and the intact atoms are durable before the
+//! report. An id leaves the report once its atom is stored again; the incident stays until it is
+//! cleared.
 //!
-//! A reference node ignores the directory: it looks at `level_<n>` alone.
+//! A reference node ignores the directory: it reads only `level_<n>`.
 
 use super::{ColdError, Inner, lock};
 use crate::store::disk::DiskFile;
@@ -35,40 +36,41 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Directory of the files, below the root.
+/// Name of the directory below the root.
 pub(super) const DIRECTORY: &str = "damaged";
 const HEADER: &[u8] = b"astreum damage report 1\n";
 const LOST: &[u8] = b"lost ";
-/// Length of a line with an id.
+/// Length of a line with an id, in bytes.
 const LINE_BYTES: usize = 5 + 64 + 1;
 const REPORT: &str = "report";
-/// The tail of a report is not longer than this.
+/// Maximum length of the tail of a report, in bytes.
 const MAX_TAIL_BYTES: usize = 64 << 10;
-/// Problems in a report, and the longest of them.
+/// Maximum number of problems in a report.
 const MAX_PROBLEMS: usize = 64;
+/// Maximum length of a problem, in bytes.
 const MAX_PROBLEM_BYTES: usize = 512;
-/// Ids that are buffered while a report is written or read.
+/// Number of ids that are buffered while a report is written.
 const LINES_A_WRITE: usize = 4_096;
-/// Incidents that are listed; the files of further ones count as bytes, and are listed once the first
-/// are cleared.
+/// Maximum number of incidents that are listed. The files of further ones only count as bytes, and
+/// are listed once the first ones are cleared.
 const MAX_INCIDENTS: usize = 256;
-/// Ids that one call looks for, so that it ends soon.
+/// Maximum number of ids that one call checks, so that it ends soon.
 const IDS_A_CALL: u64 = 1_024;
 
-/// Files that were set aside together.
+/// Incident: files that were set aside together.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SetAside {
     /// Number of the incident.
     pub number: u64,
-    /// Names of the files below `damaged`, the report aside.
+    /// Names of the files below `damaged`, without the report.
     pub files: Vec<String>,
-    /// Their length in bytes.
+    /// Total length of the files in bytes.
     pub bytes: u64,
-    /// Kinds and places of the damage, as far as they fit the report.
+    /// Descriptions and places of the damage, as far as they fit into the report.
     pub problems: Vec<String>,
-    /// Atoms that are still missing and whose ids are known.
+    /// Number of atoms with known ids that are still missing.
     pub missing: u64,
-    /// Atoms or parts of files that were lost without a known id.
+    /// Number of atoms or parts of files that were lost without a known id.
     pub unknown: u64,
 }
 
@@ -97,15 +99,15 @@ impl fmt::Display for SetAside {
     }
 }
 
-/// The incidents of a store.
+/// Incidents of a store.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
     known: BTreeMap<u64, SetAside>,
-    /// Bytes of the files of further incidents.
+    /// Bytes of the files of unlisted incidents.
     further_bytes: u64,
-    /// The highest number in use.
+    /// Highest number in use.
     last: u64,
-    /// The search for lost atoms that is under way, and the incident that it continues with.
+    /// Search for lost atoms in progress, and the number of the incident that it continues with.
     pass: Option<Pass>,
     from: u64,
 }
@@ -125,22 +127,23 @@ impl Incidents {
     }
 }
 
-/// A search through the reports for atoms that are still missing.
+/// Search through a report for atoms that are still missing.
 #[derive(Debug)]
 struct Pass {
     incident: u64,
-    /// Ids that were looked for.
+    /// Number of ids that were checked.
     next: u64,
-    /// The ids that are still missing, in a new report.
+    /// New report with the ids that are still missing.
     kept: Option<ReportWriter>,
 }
 
 impl Inner {
-    /// Finds the incidents of earlier runs.
+    /// Loads the incidents of earlier runs.
     pub(super) fn load_incidents(&self) -> Result<(), ColdError> {
         let dir = self.root.join(DIRECTORY);
         let mut incidents = Incidents::default();
-        // Reports whose files were not moved: the repair was interrupted, and is done again.
+        // Incidents whose reports name files to move. If no file was moved, the repair was
+        // interrupted and is done again.
         let mut unmoved = Vec::new();
         for entry in self.list(&dir)? {
             let numbered = entry.name.split_once('_');
@@ -191,14 +194,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Starts the report of a new incident.
+    /// Creates the report of a new incident.
     pub(super) fn begin_report(&self) -> ReportWriter {
         let mut incidents = lock(&self.incidents);
         incidents.last += 1;
         ReportWriter::new(self.root.join(DIRECTORY), incidents.last)
     }
 
-    /// Makes a report durable and lists its incident; `files` are moved next.
+    /// Makes a report durable and lists its incident; returns the moves of `files`, which come
+    /// next.
     pub(super) fn finish_report(
         &self,
         mut report: ReportWriter,
@@ -247,9 +251,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Moves files out of the store's way; what an earlier attempt moved is not there any more.
+    /// Moves files to the directory of files set aside; skips files that an earlier attempt moved.
     pub(super) fn set_aside(&self, moves: &Moves) -> Result<(), ColdError> {
-        // Not while incidents are cleared.
+        // Locked so that incidents are not cleared meanwhile.
         let _incidents = lock(&self.incidents);
         if let Some((index, marker)) = &moves.marker
             && self.disk.identity(index).is_ok_and(|found| found.is_some())
@@ -259,7 +263,7 @@ impl Inner {
             self.disk.create(marker).map_err(failed)?;
             self.sync_dir(parent)?;
         }
-        // The first file by itself: an index without data would be taken for one whose data is lost.
+        // The first file is moved separately: an index without data would look like lost data.
         let (first, rest) = moves.files.split_at(moves.files.len().min(1));
         for files in [first, rest] {
             self.move_files(files)?;
@@ -279,7 +283,7 @@ impl Inner {
                 dirs.push(parent);
             }
         }
-        // First the new names, so that a file always has one that is durable.
+        // First the new names, so that each file always has a durable name.
         let new = dirs.first().map(|_| self.root.join(DIRECTORY));
         for dir in new.into_iter().chain(dirs) {
             self.sync_dir(&dir)?;
@@ -287,8 +291,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Ids of atoms that were lost and are still missing, `max` at most. Continues where the last
-    /// call ended, and looks for a bounded number of atoms; `None` at the end of the reports.
+    /// Returns at most `max` ids of atoms that were lost and are still missing. Continues where the
+    /// last call ended, and checks a bounded number of ids. Returns `None` at the end of the
+    /// reports.
     pub(super) fn next_lost(&self, max: usize) -> Result<Option<Vec<AtomId>>, ColdError> {
         let mut incidents = lock(&self.incidents);
         let mut rest = incidents.known.range(incidents.from..);
@@ -314,7 +319,7 @@ impl Inner {
         while pass.next < end && lost.len() < max {
             let id = report.id(pass.next).map_err(failed)?;
             pass.next += 1;
-            // A damaged line names nothing.
+            // A damaged line has no id.
             let Some(id) = id else { continue };
             if self.find(&snapshot, &id).0.is_some() {
                 continue;
@@ -323,7 +328,7 @@ impl Inner {
             if let Some(kept) = &mut pass.kept
                 && kept.lose(self, &id).is_err()
             {
-                // The report stays as it is.
+                // The report stays unchanged.
                 pass.kept = None;
             }
         }
@@ -336,7 +341,7 @@ impl Inner {
             && let Some(incident) = incidents.known.get_mut(&number)
         {
             if kept.lost < report.lost {
-                // The ids that were found leave the report.
+                // The ids of atoms that were found leave the report.
                 kept.unknown = incident.unknown;
                 kept.files = report.files;
                 kept.problems.clone_from(&incident.problems);
@@ -349,7 +354,7 @@ impl Inner {
         Ok(Some(lost))
     }
 
-    /// Removes all files that are set aside, with their reports; gives what was removed.
+    /// Removes all files that are set aside and their reports; returns the removed incidents.
     pub(super) fn clear_set_aside(&self) -> Result<Vec<SetAside>, ColdError> {
         self.check_place()?;
         let mut incidents = lock(&self.incidents);
@@ -359,7 +364,7 @@ impl Inner {
         while let Some(entry) = incidents.known.first_entry() {
             let incident = entry.get();
             let report = report_name(incident.number);
-            // The report last: it says what the files are.
+            // The report is removed last, because it describes the files.
             for name in incident.files.iter().chain([&report]) {
                 let path = dir.join(name);
                 let removed = self.disk.remove(&path);
@@ -370,19 +375,19 @@ impl Inner {
         drop(incidents);
         if !cleared.is_empty() {
             self.sync_dir(&dir)?;
-            // There may be more than were listed.
+            // There may be more incidents than were listed.
             self.load_incidents()?;
         }
         Ok(cleared)
     }
 }
 
-/// Files on their way to where they are set aside.
+/// Moves of damaged files to the directory of files set aside.
 #[derive(Debug)]
 pub(super) struct Moves {
     files: Vec<(PathBuf, PathBuf)>,
-    /// The index of a pair whose data is removed afterwards, and the name by which recovery knows
-    /// such data for left over; created before the index loses its name.
+    /// Index of a pair whose data is removed afterwards, and the temporary name that makes recovery
+    /// recognize such data as left over; the latter is created before the index loses its name.
     marker: Option<(PathBuf, PathBuf)>,
 }
 
@@ -400,7 +405,7 @@ fn report_name(number: u64) -> String {
     format!("{number}_{REPORT}")
 }
 
-/// A report that is being written.
+/// Writer of a report.
 #[derive(Debug)]
 pub(super) struct ReportWriter {
     dir: PathBuf,
@@ -408,14 +413,14 @@ pub(super) struct ReportWriter {
     file: Option<Written>,
     pending: Vec<u8>,
     lost: u64,
-    /// Atoms or parts of files that were lost without a known id.
+    /// Number of atoms or parts of files that were lost without a known id.
     pub(super) unknown: u64,
-    /// Number of files that are moved.
+    /// Number of files to be moved.
     files: u64,
     problems: Vec<String>,
 }
 
-/// A file and how much of it is written.
+/// File and number of bytes written to it.
 struct Written {
     file: Arc<dyn DiskFile>,
     len: u64,
@@ -441,7 +446,7 @@ impl ReportWriter {
         }
     }
 
-    /// Whether nothing is known to be lost.
+    /// Returns whether no loss is recorded.
     pub(super) const fn is_empty(&self) -> bool {
         self.lost == 0 && self.unknown == 0
     }
@@ -458,7 +463,7 @@ impl ReportWriter {
         Ok(())
     }
 
-    /// Adds a problem, as far as there is room.
+    /// Adds a problem, if there is room.
     pub(super) fn problem(&mut self, problem: &impl ToString) {
         if self.problems.len() < MAX_PROBLEMS {
             let mut problem = problem.to_string().replace(['\n', '\r'], " ");
@@ -481,7 +486,7 @@ impl ReportWriter {
         Ok(())
     }
 
-    /// Writes the tail, makes all of it durable and gives it its name.
+    /// Writes the tail, makes the report durable and renames it to its final name.
     fn finish(&mut self, inner: &Inner) -> io::Result<()> {
         let mut tail = String::new();
         let _ = writeln!(tail, "unknown {}", self.unknown);
@@ -505,7 +510,7 @@ impl ReportWriter {
     }
 }
 
-/// Formats into bytes.
+/// Adapter that formats into bytes.
 struct Text<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Text<'_> {
@@ -515,7 +520,7 @@ impl fmt::Write for Text<'_> {
     }
 }
 
-/// A report that is being read.
+/// Reader of a report.
 struct Report {
     file: Arc<dyn DiskFile>,
     lost: u64,
@@ -538,7 +543,8 @@ impl Report {
         let room = body / LINE_BYTES as u64;
         Ok(Self {
             file,
-            // A cut report has as many ids as are there; the damage shows as an unknown number.
+            // A truncated report has as many ids as it has room for; the damage shows in the number
+            // of unknowns.
             lost: number("end ").unwrap_or(room).min(room),
             unknown: number("unknown ").unwrap_or(1),
             files: number("files ").unwrap_or(0),
@@ -557,7 +563,7 @@ impl Report {
         incident.problems = self.problems;
     }
 
-    /// The id with this number, `None` where the line is damaged.
+    /// Returns the id with this number, or `None` if the line is damaged.
     fn id(&self, at: u64) -> io::Result<Option<AtomId>> {
         let mut line = [0; LINE_BYTES];
         let offset = HEADER.len() as u64 + at * LINE_BYTES as u64;

@@ -7,55 +7,56 @@ use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Damaged places remembered one by one; further ones are counted.
+/// Maximum number of damaged places listed; further ones are counted.
 const REMEMBERED: usize = 64;
 
-/// One level.
+/// Statistics of one level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LevelStats {
-    /// Its number; level 0 has the journals and the files that a reference node left.
+    /// Number of the level; level 0 holds the journals and the files that a reference node left.
     pub level: u32,
-    /// Pairs of files; in level 0 journals.
+    /// Number of pairs of files; in level 0, of journals.
     pub files: u64,
-    /// Atoms, those counted twice that are in two files.
+    /// Number of atoms; an atom in two files counts twice.
     pub atoms: u64,
-    /// Bytes of its files.
+    /// Bytes of the files.
     pub bytes: u64,
 }
 
 /// Statistics and health of a cold store.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ColdStats {
-    /// The levels from 0 upward.
+    /// Levels from 0 upward.
     pub levels: Vec<LevelStats>,
-    /// Atoms in all levels, those counted twice that are in two files.
+    /// Number of atoms in all levels; an atom in two files counts twice.
     pub atoms: u64,
-    /// Bytes that count against the limit: all pairs, level 0 as it will be once collated, and files
-    /// that the disk has refused to remove.
+    /// Bytes that count against the limit: all pairs, level 0 at its size after collation, and
+    /// files that the disk has refused to remove.
     pub used_bytes: u64,
-    /// Bytes that it may take; 0 for no limit.
+    /// Maximum bytes; 0 for no limit.
     pub limit_bytes: u64,
-    /// Bytes of memory for lookups, the page cache aside.
+    /// Bytes of memory for lookups, without the page cache.
     pub memory_bytes: u64,
-    /// Lookups that found their atom.
+    /// Number of lookups that found their atom.
     pub hits: u64,
-    /// Lookups that did not.
+    /// Number of lookups that did not find their atom.
     pub misses: u64,
     /// Damaged places that are not repaired yet, in the order of their files.
     pub damages: Vec<Damage>,
-    /// Damaged places beyond those.
+    /// Number of damaged places beyond those in `damages`.
     pub further_damages: u64,
     /// Damaged files that were set aside and not cleared.
     pub set_aside: Vec<SetAside>,
-    /// Leftovers of interruptions, which are not a loss: either not acknowledged, or elsewhere.
+    /// Leftovers of interruptions. They are not a loss: their content was not acknowledged, or is
+    /// stored elsewhere.
     pub interrupted: Vec<Damage>,
-    /// Why writes are refused.
+    /// Reason writes are refused.
     pub write_failure: Option<String>,
-    /// Why collations, merges and repairs fail.
+    /// Reason collations, merges or repairs fail.
     pub maintenance_failure: Option<String>,
 }
 
-/// Damaged places, each once.
+/// Damaged places, each listed once.
 #[derive(Debug, Default)]
 pub(super) struct Damages(Mutex<Noted>);
 
@@ -80,7 +81,7 @@ impl Damages {
         }
     }
 
-    /// Removes and returns the places for which `is_taken` holds.
+    /// Removes and returns the places for which `is_taken` returns `true`.
     pub(super) fn take(&self, is_taken: impl Fn(&Damage) -> bool) -> Vec<Damage> {
         let mut noted = lock(&self.0);
         let taken = noted
@@ -93,7 +94,7 @@ impl Damages {
         taken
     }
 
-    /// Notes a leftover of an interruption.
+    /// Adds a leftover of an interruption.
     pub(super) fn note_interrupted(&self, left: Damage) {
         let mut noted = lock(&self.0);
         if noted.interrupted.len() < REMEMBERED && !noted.interrupted.contains(&left) {

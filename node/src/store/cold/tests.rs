@@ -127,7 +127,7 @@ fn the_limit_refuses_writes_and_removes_nothing() {
     store.collate().unwrap();
     assert!(store.stats().used_bytes <= limit_bytes);
     assert!(store.put(&all[20..]).is_err());
-    // An atom that is here already is not a write.
+    // Storing an atom that is stored already is not a write.
     store.put(&all[..20]).unwrap();
     assert_holds(&store, &all[..20]);
 }
@@ -307,7 +307,8 @@ fn rejects_directories_without_a_store() {
     assert_eq!(fs::read(&file).unwrap(), b"a file of somebody");
 }
 
-/// Files that a power cut can leave of a merge: the data alone, its index under the temporary name.
+/// Files that a power loss can leave of a merge: the data alone, and its index under the temporary
+/// name.
 #[test]
 fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
     let scratch = Scratch::new("cold-orphans");
@@ -337,7 +338,7 @@ fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
         vec!["007_index".to_owned(), "2_index".to_owned()],
         vec!["1_data".to_owned()],
     );
-    // A reader removes nothing.
+    // A read-only opener removes nothing.
     let store = ColdStore::open_to_read(scratch.path(), true).unwrap();
     assert_eq!(reported(&store), expected);
     drop(store);
@@ -348,7 +349,7 @@ fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
     assert_eq!(names(&level_1), kept);
     assert_holds(&store, &all);
     drop(store);
-    // The second time nothing is left of it to report.
+    // On the second start there is nothing left to report.
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     assert_eq!(reported(&store), (expected.0, vec![]));
 }
@@ -364,7 +365,7 @@ fn interrupted_writes_are_told_from_damaged_ones() {
     let whole = fs::read(&path).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 4;
-    // The bytes, how many atoms are whole, damaged places, interrupted writes.
+    // File content, then the expected numbers: intact atoms, damaged places, interrupted writes.
     let cases = [
         (whole[..whole.len() - 1].to_vec(), 4, 0, 1),
         ([&whole[..], &[0; 500]].concat(), 5, 0, 1),
@@ -382,8 +383,8 @@ fn interrupted_writes_are_told_from_damaged_ones() {
     }
 }
 
-/// Two pairs with the same atoms, each with one damaged that is intact in the other: a merge takes
-/// either from the intact copy, and keeps both damaged files.
+/// Two pairs with the same atoms, each with one damaged atom that is intact in the other: a merge
+/// takes the intact copies, and both damaged files are kept.
 #[test]
 fn a_merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
     let scratch = Scratch::new("cold-newest");
@@ -396,7 +397,8 @@ fn a_merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
     let level_1 = scratch.path().join("level_1");
     let data = fs::read(level_1.join("0_data")).unwrap();
     let index = fs::read(level_1.join("0_index")).unwrap();
-    // Every atom takes 53 bytes: the fourth is damaged in the older pair, the eighth in the newer.
+    // Every atom takes 53 bytes: the fourth is damaged in the older pair, the eighth in the newer
+    // one.
     let damaged = |at: usize| {
         let mut data = data.clone();
         data[at * 53 + 50] ^= 1;
@@ -408,7 +410,7 @@ fn a_merge_repairs_damaged_pairs_and_takes_the_intact_copy_of_every_atom() {
     let store = ColdStore::open(scratch.path(), options()).unwrap();
     let mut last = Progress { done: 0, total: 0 };
     assert!(store.merge_with(1, &mut |at| last = at).unwrap());
-    // Eleven intact atoms of each.
+    // Eleven intact atoms of each pair.
     assert_eq!((last.done, last.total), (22, 22));
     let stats = store.stats();
     assert_eq!(stats.damages, []);
@@ -442,7 +444,7 @@ fn maintenance_reports_the_progress_of_every_step() {
         ends.extend(last);
     }
     assert!(ends.iter().all(|end| end.done == end.total), "{ends:?}");
-    // Collations of one batch, and merges of several.
+    // Collations of one batch, and merges of several batches.
     assert!(ends.iter().any(|end| end.total == 100));
     assert!(ends.iter().any(|end| end.total > 100));
 }

@@ -11,43 +11,44 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Atoms put at a time.
+/// Maximum number of atoms put together.
 const BATCH_ATOMS: usize = 10_000;
-/// Bytes after which a batch is put all the same.
+/// Bytes after which a batch is put earlier.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Progress of a long operation, in atoms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Atoms done.
+    /// Number of atoms done.
     pub done: u64,
-    /// All of them.
+    /// Total number of atoms.
     pub total: u64,
 }
 
 /// Result of [`ColdStore::verify`]; the damaged places are in the store's statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Verified {
-    /// Places of atoms that were read, those included that only a repair makes readable again.
+    /// Number of places of atoms, including those that become readable only by a repair, and
+    /// damaged ones.
     pub atoms: u64,
-    /// Places that do not hold the atom that they should.
+    /// Number of places without an intact copy of their atom.
     pub damaged: u64,
 }
 
 /// Result of an import or export.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Transferred {
-    /// Intact atoms.
+    /// Number of intact atoms.
     pub atoms: u64,
-    /// Damaged atoms, which stay behind.
+    /// Number of damaged atoms, which are not transferred.
     pub damaged: u64,
 }
 
 impl ColdStore {
-    /// Reads every atom in every file.
+    /// Reads and verifies every atom in every file.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Verified, ColdError> {
         let snapshot = self.inner.snapshot.load_full();
         let mut verified = Verified::default();
@@ -59,11 +60,11 @@ impl ColdStore {
         Ok(verified)
     }
 
-    /// Imports every atom of another store's directory, of this implementation or a reference node's,
-    /// which is not changed.
+    /// Imports every atom from the directory of another store, of this implementation or of a
+    /// reference node. The other store is not changed.
     ///
     /// # Errors
-    /// When the other store cannot be opened, or a disk fails, or the limit is reached.
+    /// Fails if the other store cannot be opened, a disk fails, or the limit is reached.
     pub fn import(
         &self,
         from: &Path,
@@ -76,7 +77,7 @@ impl ColdStore {
     /// Exports every atom to the store in another directory, which is created if missing.
     ///
     /// # Errors
-    /// As [`Self::import`].
+    /// Same as [`Self::import`].
     pub fn export(
         &self,
         to: &Path,
@@ -93,11 +94,11 @@ impl ColdStore {
         Ok(transferred)
     }
 
-    /// Writes every atom to an empty directory as one pair that a reference node opens, and nothing
-    /// that it does not know. Atoms that only a repair makes readable again stay behind.
+    /// Writes every atom to an empty directory as one pair that a reference node can open, with
+    /// only files that it knows. Atoms that become readable only by a repair are left out.
     ///
     /// # Errors
-    /// When the directory is not empty or a disk fails.
+    /// Fails if the directory is not empty or a disk fails.
     pub fn export_reference(
         &self,
         to: &Path,
@@ -134,10 +135,10 @@ impl ColdStore {
         Ok(transferred)
     }
 
-    /// Opens an existing directory for reading only: nothing in it changes.
+    /// Opens an existing directory for reading only; nothing in it is changed.
     ///
     /// # Errors
-    /// As [`Self::open`], and when there is no store.
+    /// Same as [`Self::open`]; also fails if the directory is not a store.
     pub fn open_to_read(path: &Path, mapped: bool) -> Result<Self, ColdError> {
         let listed = SystemDisk.list(path);
         let entries = listed.map_err(|error| ColdError::io("read", path, &error))?;
@@ -157,11 +158,11 @@ impl ColdStore {
         Self::open_on(Arc::new(ReadOnlyDisk), path, options)
     }
 
-    /// Calls `each` with every intact atom of `stored_len` stored bytes; those in two files
-    /// come twice. Of the others only the index is read. Ends early when `each` breaks.
+    /// Calls `each` with every intact atom of `stored_len` stored bytes; an atom in two files is
+    /// passed twice. Of other atoms, only the index is read. Ends early if `each` breaks.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// Fails if the disk fails.
     pub fn each_of_len(
         &self,
         stored_len: u32,
@@ -235,7 +236,7 @@ impl ColdStore {
         Ok(transferred)
     }
 
-    /// Visits every place of an atom, with the atom if it is intact there.
+    /// Calls `each` for every place of an atom, with the atom if it is intact there.
     fn each_atom(
         &self,
         snapshot: &Snapshot,
@@ -273,7 +274,8 @@ impl ColdStore {
         Ok(())
     }
 
-    /// Visits the atoms of one pair, and reports its damage.
+    /// Calls `each` for the atoms of one pair, and reports damage. Returns whether the pair is
+    /// damaged.
     fn each_of_pair(
         &self,
         level: u32,
@@ -299,7 +301,7 @@ impl ColdStore {
         Ok(condition.is_damaged())
     }
 
-    /// Every id once, ascending. Takes 32 bytes of memory each, and more while it is collected.
+    /// Returns every id once, ascending. Takes at least 32 bytes of memory per id.
     fn ids(&self, snapshot: &Snapshot) -> Result<BTreeSet<AtomId>, ColdError> {
         let mut ids = BTreeSet::new();
         self.each_atom(snapshot, &mut |_| (), |id, _| {

@@ -1,19 +1,19 @@
-//! Changes behind the store's back: a removed directory, journal or pair, a truncated file, a disk
+//! Detection of external changes: a removed directory, journal or pair, a truncated file, a disk
 //! that became read-only, full, or usable again.
 //!
-//! Looked for once in a while, so that a problem is reported before the next write runs into it, and
-//! ends when its cause does.
+//! Checked once per second, so that a problem is reported before the next write meets it, and ends
+//! when its cause does.
 
 use super::{ColdError, Inner, lock};
 use crate::store::level::Damage;
 
-/// File that is written to find out whether the disk takes writes.
+/// Name of the file that is written to test whether the disk accepts writes.
 pub(super) const PROBE: &str = "probe.tmp";
-/// Bytes written to it: a disk that has less is full.
+/// Bytes written to the probe: a disk with less free space is full.
 const PROBE_BYTES: usize = 64 << 10;
 
 impl Inner {
-    /// Looks at the directory and every open file, and whether writes that failed would succeed.
+    /// Checks the directory and every open file, and whether writes that failed would succeed now.
     pub(super) fn watch(&self) {
         let failure = lock(&self.log).failure.clone();
         if let Err(error) = self.check_place() {
@@ -27,7 +27,7 @@ impl Inner {
         }
     }
 
-    /// A journal that lost its name is collated while it can be read.
+    /// Finds journals that lost their names, so that they are collated while they can be read.
     fn watch_journals(&self) {
         for segment in &self.snapshot.load().segments {
             for journal in segment.journals() {
@@ -38,7 +38,7 @@ impl Inner {
                         crate::log::error!("cold storage: {}: {problem}", journal.path.display());
                         self.wake.notify();
                     }
-                    // What the disk does not say now, it says later.
+                    // If the disk cannot tell now, the next check may.
                     _ => {}
                 }
             }
@@ -58,7 +58,7 @@ impl Inner {
         self.wake.notify();
     }
 
-    /// Finds out whether the disk takes writes.
+    /// Tests whether the disk accepts writes.
     pub(super) fn probe(&self) -> Result<(), ColdError> {
         let path = self.root.join(PROBE);
         let written = self.disk.create(&path).and_then(|file| {
@@ -71,7 +71,7 @@ impl Inner {
             .map_err(|error| ColdError::io("write to", &self.root, &error))
     }
 
-    /// Replaces the reason why writes fail, unless a writer has just found out another one.
+    /// Replaces the reason writes fail, unless a writer has just set another one.
     fn set_failure(&self, before: Option<ColdError>, now: Option<ColdError>) {
         let mut log = lock(&self.log);
         if log.failure != before {

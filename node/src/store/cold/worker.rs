@@ -1,4 +1,4 @@
-//! Worker thread that collates, merges, repairs and syncs while others read and write.
+//! Worker thread that collates, merges, repairs and syncs while other threads read and write.
 
 use super::{ColdError, Inner, lock};
 use crate::log;
@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use crate::config::ColdStorageSync;
 
-/// How often the directory is watched, and `cold_storage_sync = interval` syncs.
+/// Interval of checks of the directory, and of syncs under `cold_storage_sync = interval`.
 const TICK: Duration = Duration::from_secs(1);
-/// Delay before a failed collation, merge or repair is tried again; it doubles with each failure.
+/// Delay before a failed collation, merge or repair is tried again; doubles with each failure.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
-/// Wakes the worker, and keeps its last failure.
+/// Signal to the worker; also keeps its last failure.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     state: Mutex<State>,
@@ -37,7 +37,7 @@ impl Wake {
         self.changed.notify_all();
     }
 
-    /// Why the last attempt to collate or merge failed.
+    /// Returns the reason the last attempt to collate, merge or repair failed.
     pub(super) fn failure(&self) -> Option<ColdError> {
         lock(&self.state).failure.clone()
     }
@@ -46,8 +46,8 @@ impl Wake {
         lock(&self.state).failure = failure;
     }
 
-    /// Waits until there is something to do, at most so long; `false` when it is time to end.
-    /// With `is_paused`, only the end counts as something to do.
+    /// Waits until there is something to do, or for at most `at_most`. Returns `false` when the
+    /// thread has to stop. With `is_paused`, only the stop ends the wait early.
     fn wait(&self, at_most: Duration, is_paused: bool) -> bool {
         let state = lock(&self.state);
         let waited = self.changed.wait_timeout_while(state, at_most, |state| {
@@ -59,7 +59,7 @@ impl Wake {
     }
 }
 
-/// The running thread; ends when dropped.
+/// Handle of the running thread; stops it when dropped.
 #[derive(Debug)]
 pub(super) struct Worker {
     inner: Arc<Inner>,
@@ -76,7 +76,7 @@ impl Worker {
             .map_err(|error| {
                 ColdError::io("start the thread for", Path::new(&inner.root), &error)
             })?;
-        // Files found at the start may be due already.
+        // Files found at the start may be due for maintenance already.
         inner.wake.notify();
         Ok(Self {
             inner: Arc::clone(inner),

@@ -1,16 +1,16 @@
 //! Exclusive lock of a cold storage directory.
 //!
-//! Three locks are held, each against another way of opening the path twice:
+//! Three locks are held, each against another way of opening the same path twice:
 //!
 //! | lock on | refuses a second opener after |
 //! | --- | --- |
-//! | `LOCK` in the directory | nothing happened; older versions know this one alone |
+//! | `LOCK` in the directory | no change; older versions know only this lock |
 //! | the directory itself | `LOCK` was removed |
-//! | `.<name>.lock` beside the directory | the directory was removed or moved, and another one put in its place |
+//! | `.<name>.lock` beside the directory | the directory was removed or moved, and created again |
 //!
-//! All are advisory locks of the system, which a process loses with its end, however it ends. Where
-//! the system cannot lock a directory (some network file systems) or the parent directory cannot be
-//! written to, the other locks have to do.
+//! All are advisory locks of the operating system, which releases them when the process ends in any
+//! way. If the system cannot lock a directory (some network file systems) or the parent directory
+//! is not writable, only the other locks apply.
 
 use super::FileId;
 use super::system::{file_id, is_read_only};
@@ -22,15 +22,15 @@ use std::path::{Path, PathBuf};
 
 /// Name of the lock file in the directory.
 const LOCK: &str = "LOCK";
-/// Attempts to lock a file that others remove meanwhile.
+/// Attempts to lock a file that other openers remove meanwhile.
 const ATTEMPTS: usize = 16;
 
-/// A path that no longer leads to what was locked.
+/// Path that no longer leads to the locked file or directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Displaced {
-    /// The path.
+    /// Path that was locked.
     pub path: PathBuf,
-    /// Whether nothing is there; otherwise it is something else.
+    /// True if the path leads nowhere; otherwise it leads to another file or directory.
     pub is_missing: bool,
 }
 
@@ -45,17 +45,17 @@ impl fmt::Display for Displaced {
     }
 }
 
-/// A held lock. Dropping it releases the directory.
+/// Held lock. Dropping it releases the directory.
 pub trait DirLock: Send + Sync {
-    /// Checks that the path still leads to the directory that was locked, and `LOCK` in it to the
-    /// file that was; gives the first one that does not.
+    /// Checks that the path still leads to the locked directory, and `LOCK` in it to the locked
+    /// file. Returns the first path that does not.
     ///
     /// # Errors
-    /// When the disk does not say.
+    /// Fails if the disk cannot tell.
     fn displaced(&self) -> io::Result<Option<Displaced>>;
 }
 
-/// Lock on the system's own files.
+/// Lock on files of the operating system.
 #[derive(Debug)]
 pub(super) struct SystemLock {
     root: Held,
@@ -63,7 +63,7 @@ pub(super) struct SystemLock {
     _beside: Option<Beside>,
 }
 
-/// An open file and the path that it was opened at.
+/// Open file and the path that it was opened at.
 #[derive(Debug)]
 struct Held {
     path: PathBuf,
@@ -95,11 +95,11 @@ impl Held {
     }
 }
 
-/// The lock file beside the directory.
+/// Lock file beside the directory.
 #[derive(Debug)]
 struct Beside {
     path: PathBuf,
-    /// Whether it is removed with the lock.
+    /// True if the file is removed when the lock is released.
     is_removed: bool,
     _file: File,
 }
@@ -109,14 +109,14 @@ impl Drop for Beside {
         if !self.is_removed {
             return;
         }
-        // Still locked, so that only an opener that waits for the lock can have it open; that one
-        // finds the name gone, and starts over.
+        // The file is still locked, so only an opener that waits for the lock can have it open.
+        // That opener finds the name gone, and starts over.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 impl SystemLock {
-    /// Locks `root`; `writable` says whether files may be created for it.
+    /// Locks `root`; files for it may be created only if `writable` is set.
     pub(super) fn take(root: &Path, writable: bool) -> io::Result<Option<Self>> {
         let beside = match lock_beside(root, writable) {
             Attempt::Locked(beside) => Some(beside),
@@ -155,7 +155,7 @@ impl DirLock for SystemLock {
     }
 }
 
-/// Opens `LOCK`, creating it where that is possible; `None` on a read-only disk without one.
+/// Opens `LOCK`, creating it if possible. Returns `None` on a read-only disk without the file.
 fn open_lock(path: &Path, writable: bool) -> io::Result<Option<File>> {
     if writable {
         let mut options = OpenOptions::new();
@@ -166,7 +166,7 @@ fn open_lock(path: &Path, writable: bool) -> io::Result<Option<File>> {
         }
     }
     match File::open(path) {
-        // None of our nodes has it open.
+        // No node of ours has it open.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }
@@ -178,8 +178,8 @@ enum Attempt {
     Unavailable,
 }
 
-/// Locks the path of the directory by a file beside it. Without one, the path is not protected
-/// against a replaced directory.
+/// Locks the path of the directory by a file beside it. If that is unavailable, the path is not
+/// protected against a replaced directory.
 fn lock_beside(root: &Path, writable: bool) -> Attempt {
     let absolute = std::path::absolute(root);
     let Some((parent, name)) = absolute
@@ -207,7 +207,7 @@ fn lock_beside(root: &Path, writable: bool) -> Attempt {
             Err(TryLockError::WouldBlock) => return Attempt::Busy,
             Err(TryLockError::Error(_)) => return Attempt::Unavailable,
         }
-        // The previous holder may have removed the name after it was opened here.
+        // The previous holder may have removed the name after this opener opened it.
         let ours = file.metadata().map(|metadata| file_id(&metadata));
         let named = fs::metadata(&path).map(|metadata| file_id(&metadata));
         if matches!((ours, named), (Ok(ours), Ok(named)) if ours == named) {
@@ -221,7 +221,7 @@ fn lock_beside(root: &Path, writable: bool) -> Attempt {
     Attempt::Busy
 }
 
-/// Whether the error says that nothing is at the path.
+/// Returns whether the error means that the path leads nowhere.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

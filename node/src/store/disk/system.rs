@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The system's own files.
+/// Files of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemDisk;
 
@@ -29,8 +29,8 @@ impl Disk for SystemDisk {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            // A link that leads nowhere is listed: its target may be on a disk that is not there
-            // now, and is not lost.
+            // A dangling link is listed: its target may be on a disk that is not mounted now, and
+            // is not lost.
             let metadata = match fs::metadata(entry.path()) {
                 Ok(metadata) => metadata,
                 Err(_) => match entry.metadata() {
@@ -81,7 +81,8 @@ impl Disk for SystemDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        // Only Unix lets a directory be opened and synced; elsewhere renames are settled in order.
+        // Only Unix can open and sync a directory; other systems are assumed to order renames
+        // themselves.
         if cfg!(unix) {
             File::open(path)?.sync_all()?;
         }
@@ -104,7 +105,7 @@ fn boxed(lock: io::Result<Option<SystemLock>>) -> io::Result<Option<Box<dyn DirL
     Ok(lock?.map(|lock| -> Box<dyn DirLock> { Box::new(lock) }))
 }
 
-/// The system's own files, read-only: every change is refused.
+/// Files of the operating system, read-only: every change is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadOnlyDisk;
 
@@ -150,7 +151,7 @@ impl Disk for ReadOnlyDisk {
     }
 }
 
-/// The absolute path, without links where something is there.
+/// Returns the absolute path, with links resolved if the path exists.
 #[must_use]
 pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize()
@@ -158,7 +159,7 @@ pub fn real_path(path: &Path) -> PathBuf {
         .unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether the error says that the disk may be read and not written.
+/// Returns whether the error means that the disk is readable but not writable.
 pub(in crate::store) fn is_read_only(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,16 +1,16 @@
-//! Repair of damaged records: the atom is often intact where its record is not.
+//! Repair of damaged journal records: the atom is often intact when its record is not.
 //!
-//! A record has its atom's bytes protected twice, by the checksum and by the id. Where length,
-//! checksum or id are damaged, the other two identify the atom. Where the atom's bytes are damaged,
-//! the id says which atom is lost.
+//! A record protects its atom's bytes twice, by the checksum and by the id. If one of length,
+//! checksum or id is damaged, the other two identify the atom. If the atom's bytes are damaged, the
+//! id says which atom is lost.
 
 use super::{MAX_RECORD_BYTES, RECORD_HEAD_BYTES, Record, Scanned, Window, checksum};
 use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, ID_BYTES};
 use core::ops::Range;
 use std::io;
 
-/// Reads the records of a part of a journal that is damaged, as far as their atoms are intact, and
-/// notes the ids of the others.
+/// Reads the records with intact atoms from a damaged part of a journal, and notes the ids of the
+/// others.
 pub(super) fn salvage(
     window: &mut Window<'_>,
     range: Range<u64>,
@@ -24,7 +24,7 @@ pub(super) fn salvage(
             return Ok(());
         };
         let rest = range.end - at - RECORD_HEAD_BYTES as u64;
-        // The length may be what is damaged; then the record may be all there is.
+        // If the length is what is damaged, the record may fill the whole rest of the part.
         let lengths = [head.len_within(rest), in_bounds(rest)];
         let mut record = None;
         for len in lengths.into_iter().flatten() {
@@ -38,7 +38,7 @@ pub(super) fn salvage(
         let end = head
             .len_within(rest)
             .map(|len| at + RECORD_HEAD_BYTES as u64 + u64::from(len));
-        // The id is believed when its record ends where the next one begins.
+        // The id is trusted if the record ends where the next one begins.
         match end {
             Some(end) if end == range.end || Head::read(window, end, range.end)?.is_some() => {
                 scanned.lose(head.id);
@@ -53,7 +53,7 @@ pub(super) fn salvage(
     Ok(())
 }
 
-/// The fields in front of a record's stored bytes.
+/// Fields in front of a record's stored bytes.
 struct Head {
     len: u32,
     checksum: u32,
@@ -61,7 +61,7 @@ struct Head {
 }
 
 impl Head {
-    /// The fields at `at`, if a record fits between there and `end`.
+    /// Reads the fields at `at`, if a record fits between there and `end`.
     fn read(window: &mut Window<'_>, at: u64, end: u64) -> io::Result<Option<Self>> {
         let least = (RECORD_HEAD_BYTES + HEADER_BYTES) as u64;
         if end.saturating_sub(at) < least {
@@ -80,12 +80,12 @@ impl Head {
         }))
     }
 
-    /// Its length, if that is possible in so many bytes.
+    /// Returns the length field, if it is valid and at most `bytes`.
     fn len_within(&self, bytes: u64) -> Option<u32> {
         in_bounds(u64::from(self.len)).filter(|&len| u64::from(len) <= bytes)
     }
 
-    /// The record with so many stored bytes, if its atom is intact.
+    /// Returns the record with `len` stored bytes, if its atom is intact.
     fn record(&self, window: &mut Window<'_>, at: u64, len: u32) -> io::Result<Option<Record>> {
         let offset = at + RECORD_HEAD_BYTES as u64;
         let Some(stored) = window.read(offset, len as usize)? else {

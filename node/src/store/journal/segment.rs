@@ -1,8 +1,8 @@
-//! Journals with one index in memory: the place of each of their atoms.
+//! Segment: journals that share one in-memory index with the place of each of their atoms.
 //!
-//! The index is a list of records and a table into it. The table has eight bytes a record, 28 bits
-//! of them from a keyed hash of the id, so that most of it stays in the processor's cache, it grows
-//! without looking at the records, and an id that is not here mostly ends in it.
+//! The index is a list of records and a hash table into it. The table takes eight bytes per record,
+//! 28 bits of them from a keyed hash of the id. Most of it stays in the processor's cache, it grows
+//! without reading the records, and most lookups of absent ids end in it.
 
 use super::{Record, Scanned, leftover_name};
 use crate::store::disk::{DiskFile, FileId};
@@ -15,15 +15,15 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// Records that are added under one lock, so that no reader waits for long.
+/// Records added under one lock, so that readers do not wait long.
 const RECORDS_A_LOCK: usize = 256;
-/// Bits of a slot that say which record it is: more than memory has room for.
+/// Bits of a slot that hold the number of the record; more records than memory has room for.
 const AT_BITS: u32 = 36;
 
-/// Where an atom of a segment is.
+/// Place of an atom of a segment.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Index of the journal; [`LEFTOVER`] for a file of its own in `level_0`.
+    /// Index of the journal, or [`LEFTOVER`] for an atom in its own file in `level_0`.
     file: u32,
     len: u32,
     offset: u64,
@@ -31,12 +31,12 @@ struct Place {
 
 const LEFTOVER: u32 = u32::MAX;
 
-/// See the module.
+/// Index of a segment; see the module.
 struct Index {
     records: Vec<(AtomId, Place)>,
     /// Tag and number of each record.
     slots: HashTable<u64>,
-    /// So that nobody can choose ids whose tags are the same.
+    /// Random keys, so that a peer cannot choose ids with equal tags.
     keys: [u64; 2],
 }
 
@@ -50,7 +50,7 @@ impl Index {
         }
     }
 
-    /// What an id has in its slot, above the record's number.
+    /// Returns the tag of an id: the bits of a slot above the record's number.
     fn tag(&self, id: &AtomId) -> u64 {
         let [key, factor] = self.keys;
         let leading = id.as_bytes().first_chunk().copied().unwrap_or_default();
@@ -60,7 +60,8 @@ impl Index {
         folded >> AT_BITS
     }
 
-    /// The table wants both ends of the hash, and has nothing but the tag when it grows.
+    /// Returns the hash of a tag. The table uses both ends of the hash, and has only the tag when
+    /// it grows.
     const fn hash(tag: u64) -> u64 {
         tag.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -69,7 +70,7 @@ impl Index {
         self.records.get(number(slot))
     }
 
-    /// Whether the id may be here; hardly ever when it is not.
+    /// Returns whether the id may be in the index. False positives are rare; `false` is certain.
     fn may_have(&self, id: &AtomId) -> bool {
         let tag = self.tag(id);
         let found = self
@@ -87,7 +88,7 @@ impl Index {
         self.record(*slot).map(|&(_, place)| place)
     }
 
-    /// `true` when the id was not here; its place is the new one either way.
+    /// Inserts or replaces the place of an id. Returns `true` if the id is new.
     fn insert(&mut self, id: AtomId, place: Place) -> bool {
         let tag = self.tag(&id);
         let Self { records, slots, .. } = self;
@@ -117,28 +118,28 @@ impl Index {
     }
 }
 
-/// The record's number in a slot.
+/// Returns the record's number in a slot.
 fn number(slot: u64) -> usize {
     usize::try_from(slot & ((1 << AT_BITS) - 1)).unwrap_or(usize::MAX)
 }
 
-/// One journal of a segment.
+/// Journal of a segment.
 pub(in crate::store) struct Journal {
     pub(in crate::store) path: PathBuf,
     pub(in crate::store) file: Arc<dyn DiskFile>,
     pub(in crate::store) id: FileId,
     is_damaged: AtomicBool,
-    /// Whether an earlier process wrote it, and it is not known to be durable.
+    /// True if an earlier process wrote it and it is not known to be durable.
     is_unsynced: AtomicBool,
-    /// Whether the file has lost its name.
+    /// True if the file has lost its name.
     is_displaced: AtomicBool,
-    /// Atoms of damaged records, as the scan found them.
+    /// Atoms of damaged records, as found by the scan.
     lost: Vec<AtomId>,
     unknown: u64,
 }
 
 impl Journal {
-    /// A journal that is whole.
+    /// Creates an undamaged journal.
     pub(in crate::store) fn new(path: PathBuf, file: Arc<dyn DiskFile>) -> io::Result<Self> {
         Ok(Self {
             id: file.identity()?,
@@ -152,7 +153,7 @@ impl Journal {
         })
     }
 
-    /// A journal of an earlier process, in which a scan found this.
+    /// Sets the result of scanning a journal of an earlier process.
     pub(in crate::store) fn recovered(self, scanned: &Scanned) -> Self {
         Self {
             is_damaged: AtomicBool::new(!scanned.damages.is_empty()),
@@ -163,24 +164,25 @@ impl Journal {
         }
     }
 
-    /// Whether a part of it was found damaged.
+    /// Returns whether a part of the journal was found damaged.
     pub(in crate::store) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// Marks that the file has lost its name, so that its content goes with the process; `false`
-    /// when it was marked before.
+    /// Marks that the file has lost its name, so that its content is lost with the process. Returns
+    /// `false` if it was marked before.
     pub(in crate::store) fn set_displaced(&self) -> bool {
         !self.is_displaced.swap(true, Ordering::Relaxed)
     }
 
-    /// Ids of atoms in damaged records, and the number of damaged parts without an id.
+    /// Returns the ids of atoms in damaged records, and the number of damaged parts without a known
+    /// id.
     pub(in crate::store) fn lost(&self) -> (&[AtomId], u64) {
         (&self.lost, self.unknown)
     }
 }
 
-/// Journals with one index: one that is written to, or all that a recovery found.
+/// Journals with one index: either the one being written, or all that a recovery found.
 pub(in crate::store) struct Segment {
     journals: Vec<Journal>,
     level_0: PathBuf,
@@ -191,7 +193,7 @@ pub(in crate::store) struct Segment {
 }
 
 impl Segment {
-    /// A segment of these journals, with nothing in its index yet.
+    /// Creates a segment of these journals with an empty index.
     pub(in crate::store) fn new(journals: Vec<Journal>, level_0: PathBuf) -> Self {
         Self {
             journals,
@@ -203,7 +205,7 @@ impl Segment {
         }
     }
 
-    /// Adds records of the journal with this index; offsets count from `base`.
+    /// Adds records of the journal with this index; their offsets count from `base`.
     pub(in crate::store) fn add(&self, journal: u32, base: u64, records: &[Record]) {
         for records in records.chunks(RECORDS_A_LOCK) {
             let places = records.iter().map(|record| {
@@ -245,27 +247,27 @@ impl Segment {
         self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts bytes that were written to its journals.
+    /// Counts bytes that were written to the journals.
     pub(in crate::store) fn add_file_bytes(&self, bytes: u64) {
         self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How many atoms it has.
+    /// Returns the number of atoms.
     pub(in crate::store) fn atoms(&self) -> u64 {
         self.atoms.load(Ordering::Relaxed)
     }
 
-    /// Bytes that they are stored in.
+    /// Returns the number of stored bytes of the atoms.
     pub(in crate::store) fn stored_bytes(&self) -> u64 {
         self.stored_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of its journals.
+    /// Returns the size of the files in bytes, leftovers included.
     pub(in crate::store) fn file_bytes(&self) -> u64 {
         self.file_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of memory that its index takes, about.
+    /// Returns the approximate memory of the index, in bytes.
     pub(in crate::store) fn memory_bytes(&self) -> u64 {
         self.index().memory_bytes() as u64
     }
@@ -274,32 +276,32 @@ impl Segment {
         &self.journals
     }
 
-    /// Its journals that were found damaged.
+    /// Returns the journals that were found damaged.
     pub(in crate::store) fn damaged_journals(&self) -> impl Iterator<Item = &Journal> {
         self.journals.iter().filter(|journal| journal.is_damaged())
     }
 
-    /// Whether the file of one of its journals has lost its name.
+    /// Returns whether the file of any of its journals has lost its name.
     pub(in crate::store) fn is_displaced(&self) -> bool {
         let is_displaced = |journal: &Journal| journal.is_displaced.load(Ordering::Relaxed);
         self.journals.iter().any(is_displaced)
     }
 
-    /// Ids of all its atoms, ascending.
+    /// Returns the ids of all atoms, ascending.
     pub(in crate::store) fn ids(&self) -> Vec<AtomId> {
         let mut ids: Vec<_> = self.index().records.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids
     }
 
-    /// Ids of all its atoms with their stored bytes, in no order.
+    /// Returns the ids of all atoms with their stored bytes, in no order.
     pub(in crate::store) fn lens(&self) -> Vec<(AtomId, u32)> {
         let index = self.index();
         let records = index.records.iter();
         records.map(|(id, place)| (*id, place.len)).collect()
     }
 
-    /// Ids of the files of `level_0` in it, ascending.
+    /// Returns the ids of the atoms that are files of `level_0`, ascending.
     pub(in crate::store) fn leftovers(&self) -> Vec<AtomId> {
         let index = self.index();
         let leftovers = index.records.iter();
@@ -310,19 +312,19 @@ impl Segment {
         ids
     }
 
-    /// Whether the atom has a place here; its bytes are not read.
+    /// Returns whether the atom is in the index; its bytes are not read.
     pub(in crate::store) fn contains(&self, id: &AtomId) -> bool {
         self.index().get(id).is_some()
     }
 
-    /// Remembers that the journal at this path is durable now.
+    /// Marks the journal at this path as durable.
     pub(in crate::store) fn set_synced(&self, path: &Path) {
         for journal in self.journals.iter().filter(|journal| journal.path == path) {
             journal.is_unsynced.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Whether the atom is in a file that this implementation has synced, or syncs as it does with
+    /// Returns whether the atom is in a journal that this implementation has synced, or syncs with
     /// every write. A file that a reference node left was never synced.
     pub(in crate::store) fn is_durable(&self, id: &AtomId) -> bool {
         let place = self.index().get(id);
@@ -330,7 +332,8 @@ impl Segment {
         journal.is_some_and(|journal| !journal.is_unsynced.load(Ordering::Relaxed))
     }
 
-    /// Whether each of these atoms may be here: `false` is certain.
+    /// Calls `each` with the position of every id that may be in the index; the others are
+    /// certainly not.
     pub(in crate::store) fn may_have<'a>(
         &self,
         ids: impl Iterator<Item = &'a AtomId>,
@@ -348,10 +351,10 @@ impl Segment {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The atom, if it is here, verified.
+    /// Returns the atom if it is in the segment, verified.
     ///
     /// # Errors
-    /// When it should be here and its bytes are damaged or cannot be read.
+    /// Fails if the atom is in the index and its bytes are damaged or cannot be read.
     pub(in crate::store) fn find(
         &self,
         id: &AtomId,
@@ -408,7 +411,7 @@ mod tests {
         let scratch = Scratch::new("segment");
         let segment = Segment::new(Vec::new(), scratch.path().to_owned());
         let mut model = BTreeMap::new();
-        // Every third id comes again later, at another place.
+        // Every third id occurs again later, at another place.
         let numbers = (0..20_000).flat_map(|n| [Some(n), (n % 3 == 0).then_some(n / 2)]);
         for (len, number) in (1..).zip(numbers.flatten()) {
             let record = Record {
@@ -433,9 +436,9 @@ mod tests {
         assert!(!absent.iter().any(|id| segment.contains(id)));
         let mut mistaken = 0;
         segment.may_have(absent.iter(), |_| mistaken += 1);
-        // Of 28 bits: one or two.
+        // One or two are expected for tags of 28 bits.
         assert!(mistaken <= 20, "{mistaken}");
-        // A record, its slot, and room for the next ones.
+        // A record, its slot, and spare capacity.
         assert!(segment.memory_bytes() <= 3 * 57 * segment.atoms());
     }
 

@@ -1,8 +1,8 @@
-//! Lengths file of a pair: where each atom in the data file begins, independent of the index.
+//! Lengths file of a pair: the start of each atom in the data file, independent of the index.
 //!
 //! The data file has no boundaries of its own, so a damaged index would make intact atoms
-//! unreadable. `<n>_lengths` has them a second time, small and checksummed. A reference node ignores
-//! the file: it only looks for names that end in `_index`, and opens the data by number.
+//! unreadable. `<n>_lengths` repeats them, small and checksummed. A reference node ignores the
+//! file: it only looks for names that end in `_index`, and opens the data by number.
 //!
 //! | bytes | header |
 //! | --- | --- |
@@ -19,8 +19,8 @@
 //! | 4 + 2 each | length of the atom, little-endian; last two bytes of its id |
 //! | 4 | CRC-32 of the block, little-endian |
 //!
-//! Every block stands at a fixed offset, so that a damaged one costs its own atoms only. The two
-//! bytes of the id tell a damaged atom from a damaged index entry where neither matches the other.
+//! Every block has a fixed offset, so that a damaged one affects only its own atoms. The two bytes
+//! of the id distinguish a damaged atom from a damaged index entry if neither matches the other.
 
 use super::Damage;
 use crate::store::disk::{Disk, DiskFile};
@@ -37,10 +37,10 @@ const POSITION_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 4;
 const FULL_BLOCK_BYTES: usize = POSITION_BYTES + 256 * ATOM_BYTES + CHECKSUM_BYTES;
 
-/// Damaged places of one lengths file that are told apart.
+/// Maximum number of damaged places reported per lengths file.
 const MAX_DAMAGES: usize = 8;
 
-/// Length of the lengths file of a pair with so many atoms.
+/// Returns the length of the lengths file of a pair with `atoms` atoms, in bytes.
 pub(crate) const fn file_len(atoms: u64) -> u64 {
     let (header, block, overhead) = (HEADER_BYTES as u64, BLOCK_ATOMS, 12);
     let blocks = atoms.div_ceil(block);
@@ -49,10 +49,10 @@ pub(crate) const fn file_len(atoms: u64) -> u64 {
         .saturating_add(blocks.saturating_mul(overhead))
 }
 
-/// Encodes a lengths file while its pair is written.
+/// Encoder of a lengths file, filled while its pair is written.
 #[derive(Debug)]
 pub(super) struct LengthsEncoder {
-    /// Whole blocks that are not written yet, behind the header.
+    /// Placeholder for the header and the complete blocks not written yet.
     pub(super) bytes: Vec<u8>,
     block: Vec<u8>,
     atoms: u64,
@@ -60,7 +60,7 @@ pub(super) struct LengthsEncoder {
 }
 
 impl LengthsEncoder {
-    /// The header is written in the end, when the number of atoms is known.
+    /// Creates an encoder. The header is written last, when the number of atoms is known.
     pub(super) fn new() -> Self {
         Self {
             bytes: vec![0; HEADER_BYTES],
@@ -84,7 +84,7 @@ impl LengthsEncoder {
         }
     }
 
-    /// Ends the last block and gives the header.
+    /// Ends the last block and returns the header.
     pub(super) fn finish(&mut self) -> [u8; HEADER_BYTES] {
         if !self.block.is_empty() {
             self.end_block();
@@ -108,12 +108,12 @@ fn header(atoms: u64, data_len: u64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// The last two bytes of the id. Its first bytes are about the same in neighbouring atoms.
+/// Returns the last two bytes of the id. The first bytes are nearly equal in neighboring atoms.
 pub(super) fn tag_of(id: &AtomId) -> [u8; 2] {
     id.as_bytes().last_chunk().copied().unwrap_or_default()
 }
 
-/// An atom's place in the data file and the tag of its id.
+/// Place of an atom in the data file and tag of its id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Extent {
     pub(super) position: u64,
@@ -121,25 +121,25 @@ pub(super) struct Extent {
     pub(super) tag: [u8; 2],
 }
 
-/// Reads a lengths file that may be damaged.
+/// Reader of a lengths file that may be damaged.
 pub(super) struct Lengths {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     file_len: u64,
-    /// Number of atoms that the file has room for.
+    /// Number of atoms that the file has room for, limited by the header if it is intact.
     atoms: u64,
-    /// Number of atoms and length of the data file, where the header is whole.
+    /// Number of atoms and length of the data file, if the header is intact.
     declared: Option<(u64, u64)>,
-    /// The block that was read last, and whether it is whole.
+    /// Number of the block that was read last, and true if it is intact.
     current: Option<(u64, bool)>,
-    /// The next atom of that block and where it begins, after a call for the one before it.
+    /// Number and position of the atom after the one of the last call, if it is in the same block.
     walked: Option<(u64, u64)>,
     buffer: Vec<u8>,
     damages: Vec<Damage>,
 }
 
 impl Lengths {
-    /// Opens the lengths file at `path`; `None` when there is none. A damaged one is opened, too.
+    /// Opens the lengths file at `path`, damaged or not; returns `None` if it does not exist.
     pub(super) fn open(disk: &dyn Disk, path: &Path) -> io::Result<Option<Self>> {
         let file = match disk.open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -178,18 +178,19 @@ impl Lengths {
         Ok(Some(lengths))
     }
 
-    /// Number of atoms in the pair and length of its data file, `None` where the header is damaged.
+    /// Returns the number of atoms in the pair and the length of its data file, or `None` if the
+    /// header is damaged.
     pub(super) const fn declared(&self) -> Option<(u64, u64)> {
         self.declared
     }
 
-    /// Number of atoms that the file has room for.
+    /// Returns the number of atoms that the file has room for.
     pub(super) const fn atoms(&self) -> u64 {
         self.atoms
     }
 
-    /// Place of the atom with this number; `None` where that part of the file is damaged. Cheapest in
-    /// the order of numbers.
+    /// Returns the place of the atom with this number, or `None` if that part of the file is
+    /// damaged. Cheapest in ascending order of numbers.
     pub(super) fn extent(&mut self, number: u64) -> io::Result<Option<Extent>> {
         if number >= self.atoms || !self.load(number / BLOCK_ATOMS)? {
             return Ok(None);
@@ -219,7 +220,7 @@ impl Lengths {
         Ok(extent)
     }
 
-    /// Reads every block.
+    /// Reads every block, so that all damage is found.
     pub(super) fn check(&mut self) -> io::Result<()> {
         for block in 0..self.atoms.div_ceil(BLOCK_ATOMS) {
             self.load(block)?;
@@ -231,12 +232,12 @@ impl Lengths {
         &self.path
     }
 
-    /// Damage found so far.
+    /// Returns the damage found so far.
     pub(super) fn damages(&self) -> &[Damage] {
         &self.damages
     }
 
-    /// Reads a block, without its checksum; `false` when it is damaged.
+    /// Reads a block, without its checksum, into the buffer. Returns `false` if it is damaged.
     fn load(&mut self, block: u64) -> io::Result<bool> {
         if let Some((number, is_whole)) = self.current
             && number == block
@@ -273,8 +274,8 @@ impl Lengths {
             offset,
             problem: problem.into(),
         };
-        // One for each place; what is read twice is damaged once. A damaged file is damaged, however
-        // much of it: the list stays short.
+        // Each place is reported once, even if it is read twice. The list stays short: further
+        // damage does not change the verdict on the file.
         if self.damages.len() < MAX_DAMAGES && !self.damages.contains(&damage) {
             self.damages.push(damage);
         }
@@ -287,7 +288,7 @@ fn fields(header: &[u8; HEADER_BYTES]) -> (u64, u64) {
     (u64::from_le_bytes(field(1)), u64::from_le_bytes(field(2)))
 }
 
-/// Number of atoms in a lengths file of this length; `file_len` grows with every atom.
+/// Returns the number of atoms in a lengths file of this length; the inverse of `file_len`.
 fn atoms_of(file_len: u64) -> u64 {
     let body = file_len.saturating_sub(HEADER_BYTES as u64);
     let (full, rest) = (

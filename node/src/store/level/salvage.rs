@@ -1,22 +1,22 @@
-//! Reading what is intact of a damaged pair.
+//! Reader of the intact parts of a damaged pair.
 //!
-//! An atom is intact when its bytes hash to the id that the pair had for it. Where its bytes are is
-//! known from up to three sources: its index entry, the lengths file, and the neighbouring entries,
-//! since atoms stand one after the other. The id is known from the entry, and two bytes of it from
-//! the lengths file; ids ascend, so a damaged one is mostly out of order.
+//! An atom is intact if its bytes hash to the id that the pair had for it. The place of its bytes
+//! is known from up to three sources: its index entry, the lengths file, and the neighboring
+//! entries, since atoms are stored without gaps. The id is known from the entry, and two bytes of
+//! it from the lengths file; ids ascend, so a damaged id is usually out of order.
 //!
-//! | damaged | with a lengths file | without |
+//! | damaged part | intact atoms with a lengths file | without it |
 //! | --- | --- | --- |
-//! | position or size of an entry | all atoms are intact | all, by the neighbouring entries |
-//! | id of an entry | all | all, by the resemblance or the order of the ids |
-//! | the index is cut, or missing | all | those that the rest of the index covers |
+//! | position or size of an entry | all | all, by the neighboring entries |
+//! | id of an entry | all | all, by similarity or by the order of the ids |
+//! | index truncated or missing | all | those that the rest of the index covers |
 //! | bytes of an atom | all others | all others |
-//! | the data is cut | those before the cut | those before the cut |
-//! | bytes were appended | all | all |
+//! | data truncated | those before the end | those before the end |
+//! | bytes appended | all | all |
 //!
-//! An atom that is kept under the id that its bytes hash to is never wrong; one that is taken for
-//! intact by mistake costs its bytes. What is lost is told by id where the id can be trusted, so that
-//! it can be fetched again.
+//! An atom stored under the id that its bytes hash to is never wrong; accepting one by mistake only
+//! costs its space. Lost atoms are reported by id if the id can be trusted, so that they can be
+//! fetched again.
 
 use super::lengths::{Extent, Lengths, tag_of};
 use super::{
@@ -29,29 +29,29 @@ use astreum_core::atom::{Atom, AtomId, HEADER_BYTES};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Damaged places that are told apart; a file with more is as damaged.
+/// Maximum number of damaged places reported; more would not change the verdict.
 const MAX_DAMAGES: usize = 64;
-/// Bytes that an id and a damaged copy of it have in common at least.
+/// Minimum number of bytes that an id and a damaged copy of it have in common.
 const ALIKE_BYTES: usize = 16;
 
-/// The files of a pair, as far as they could be opened.
+/// Files of a pair that could be opened.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Files<'a> {
     pub(in crate::store) index: Option<&'a Sealed>,
     pub(in crate::store) data: Option<&'a Sealed>,
 }
 
-/// One atom that the pair holds or held.
+/// Result for one atom that the pair holds or held.
 #[derive(Debug)]
 pub(in crate::store) enum Item {
     Intact(AtomId, Atom),
-    /// Damaged; its id is known.
+    /// Damaged atom with a known id.
     Lost(AtomId),
-    /// So many are damaged or missing, and their ids with them.
+    /// Number of damaged or missing atoms with unknown ids.
     Unknown(u64),
 }
 
-/// Which files of a pair are damaged.
+/// Damage of a pair, by file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::store) struct Condition {
     pub(in crate::store) index: bool,
@@ -65,27 +65,27 @@ impl Condition {
     }
 }
 
-/// Reads a pair in the order of its data file, past what is damaged; see the module.
+/// Reader of a damaged pair in the order of its data file, past damaged parts; see the module.
 pub(in crate::store) struct Salvage<'a> {
     files: Files<'a>,
     index_path: PathBuf,
     data_path: PathBuf,
     lengths: Option<Lengths>,
-    /// Entries that the index has room for.
+    /// Number of entries that the index has room for.
     room: u64,
-    /// Entries whose id is told when they are lost.
+    /// Number of entries whose ids are reported if their atoms are lost.
     trusted: u64,
-    /// Atoms that are looked at one by one.
+    /// Number of atoms that are read one by one.
     count: u64,
-    /// Further ones that neither index nor lengths file cover.
+    /// Number of further atoms that neither index nor lengths file covers.
     beyond: u64,
-    /// Whether it is known how many there are in all.
+    /// True if the total number of atoms is known.
     is_counted: bool,
     next: u64,
-    /// Where the next atom begins, if that is known, and the last id.
+    /// Start of the next atom, if known; and the last id.
     expected: Option<u64>,
     previous: Option<AtomId>,
-    /// Bytes of intact atoms.
+    /// Bytes of the intact atoms so far.
     intact_bytes: u64,
     condition: Condition,
     damages: Vec<Damage>,
@@ -93,7 +93,7 @@ pub(in crate::store) struct Salvage<'a> {
 }
 
 impl<'a> Salvage<'a> {
-    /// Starts reading the pair with this number in `dir`.
+    /// Creates a reader of the pair with this number in `dir`.
     pub(in crate::store) fn new(
         disk: &dyn Disk,
         dir: &Path,
@@ -125,17 +125,17 @@ impl<'a> Salvage<'a> {
         Ok(salvage)
     }
 
-    /// Number of atoms that it looks at.
+    /// Returns the number of atoms that are read one by one.
     pub(in crate::store) const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Damaged files and places, complete once [`Self::next`] has given `None`.
+    /// Returns the damaged files and places, complete once [`Self::next`] has returned `None`.
     pub(in crate::store) fn finish(self) -> (Condition, Vec<Damage>) {
         (self.condition, self.damages)
     }
 
-    /// How many atoms there are, or were.
+    /// Determines how many atoms there are, or were, and checks the sizes of the files.
     fn set_count(&mut self) -> Result<(), ReadError> {
         let data_len = self.files.data.map_or(0, Sealed::len);
         let declared = self.lengths.as_ref().and_then(Lengths::declared);
@@ -144,7 +144,7 @@ impl<'a> Salvage<'a> {
         let is_consistent = head == Some(self.room) && self.ends_with_data()?;
         match declared {
             Some((atoms, len)) if is_consistent && (atoms, len) != (self.room, data_len) => {
-                // Both cannot be right, and what the index says agrees with the data.
+                // They contradict each other, and the index agrees with the data.
                 let path = self.lengths.take().map(|lengths| lengths.path().to_owned());
                 self.condition.lengths = true;
                 if let Some(path) = path {
@@ -195,7 +195,8 @@ impl<'a> Salvage<'a> {
         Ok(())
     }
 
-    /// The number at the start of the index; sets how many entries there is room for.
+    /// Returns the number at the start of the index; sets the number of entries that it has room
+    /// for.
     fn read_head(&mut self) -> Result<Option<u64>, ReadError> {
         let Some(index) = self.files.index else {
             return Ok(None);
@@ -209,7 +210,7 @@ impl<'a> Salvage<'a> {
             .and_then(number))
     }
 
-    /// Whether the last entry ends where the data does.
+    /// Returns whether the last entry ends where the data file does.
     fn ends_with_data(&mut self) -> Result<bool, ReadError> {
         let len = self.files.data.map(Sealed::len);
         let Some(last) = self.room.checked_sub(1) else {
@@ -219,7 +220,7 @@ impl<'a> Salvage<'a> {
         Ok(entry.and_then(|entry| entry.end()) == len)
     }
 
-    /// The next atom; `None` at the end.
+    /// Returns the next atom, or `None` at the end.
     pub(in crate::store) fn next(&mut self) -> Result<Option<Item>, ReadError> {
         if self.next >= self.count {
             return self.end();
@@ -236,7 +237,7 @@ impl<'a> Salvage<'a> {
         if self.files.data.is_none() {
             return Ok(Some(self.lost(at, entry.as_ref(), extent)));
         }
-        // Mostly the entry is right, and its atom intact.
+        // In most cases the entry is right and its atom intact.
         if let Some(entry) = &entry
             && let Some((position, size)) = entry.position.zip(entry.size)
             && let Some(atom) = self.atom(position, size, entry.id)?
@@ -256,7 +257,7 @@ impl<'a> Salvage<'a> {
         }
     }
 
-    /// An atom whose place the lengths file has, and whose entry is damaged, or its bytes are.
+    /// Reads an atom whose place is in the lengths file, and whose entry or bytes are damaged.
     fn by_extent(
         &mut self,
         at: u64,
@@ -279,7 +280,7 @@ impl<'a> Salvage<'a> {
         }
     }
 
-    /// An atom without an entry in the lengths file, whose index entry is damaged, or its bytes are.
+    /// Reads an atom without a lengths entry, whose index entry or bytes are damaged.
     fn by_entry(&mut self, at: u64, entry: &Entry) -> Result<Option<Item>, ReadError> {
         let following = self.entry(at + 1)?;
         let data_len = self.files.data.map_or(0, Sealed::len);
@@ -312,8 +313,8 @@ impl<'a> Salvage<'a> {
                 && (is_last || following.as_ref().is_some_and(|next| *id < next.id))
         };
         let entry_is_in_order = in_order(&entry.id);
-        // The atom fills the place between its neighbours: if its bytes are intact, the id of the
-        // entry is what is damaged.
+        // The atom fills the space between its neighbors: if its bytes are intact, the id of the
+        // entry is the damaged part.
         if let Some((start, end)) = self.expected.zip(end)
             && let Some(len) = end.checked_sub(start)
             && let Some(atom) = self.any_atom(start, len)?
@@ -334,12 +335,12 @@ impl<'a> Salvage<'a> {
             return Ok(Some(self.lost(at, Some(entry), None)));
         }
         self.damage_entry(at);
-        // Its bytes are not among the intact ones, whatever they are.
+        // Its bytes are not counted as intact, so the data file counts as damaged.
         self.condition.data = true;
         Ok(Some(Item::Unknown(1)))
     }
 
-    /// What follows the last atom.
+    /// Reports the atoms, data and damage after the last atom; returns `None` when all is reported.
     fn end(&mut self) -> Result<Option<Item>, ReadError> {
         if self.beyond > 0 {
             let beyond = core::mem::take(&mut self.beyond);
@@ -400,13 +401,13 @@ impl<'a> Salvage<'a> {
         readable(entry).map_err(|error| ReadError::failed(&self.index_path, error))
     }
 
-    /// The atom in this range of the data, if it has this id.
+    /// Returns the atom in this range of the data, if it has this id.
     fn atom(&mut self, start: u64, len: u64, id: AtomId) -> Result<Option<Atom>, ReadError> {
         let atom = self.any_atom(start, len)?;
         Ok(atom.filter(|atom| atom.id() == id))
     }
 
-    /// The atom in this range of the data, if there can be one.
+    /// Returns the atom in this range of the data, if the bytes are a valid atom.
     fn any_atom(&mut self, start: u64, len: u64) -> Result<Option<Atom>, ReadError> {
         let Some(data) = self.files.data else {
             return Ok(None);
@@ -466,7 +467,7 @@ impl Extent {
     }
 }
 
-/// `None` where the file ends before, which is damage and not a failure.
+/// Returns `None` if the file ends too early, which is damage and not a failure.
 fn readable<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
@@ -474,7 +475,7 @@ fn readable<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A number of atoms that so many bytes can hold, else 0.
+/// Returns `atoms` if `data_len` bytes can hold so many, otherwise 0.
 fn plausible(atoms: u64, data_len: u64) -> u64 {
     let most = data_len / HEADER_BYTES as u64;
     if atoms <= most { atoms } else { 0 }

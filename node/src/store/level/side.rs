@@ -1,17 +1,18 @@
-//! The side index of a pair: which entries can have an id, without touching the index file.
+//! Side index of a pair: finds the entries that may have an id without reading the index file.
 //!
-//! Ids are as hashes are, so the leading bits of an id say about where it is. A bucket is one line
-//! of the processor's cache, and holds all that a lookup needs before it touches the file:
+//! Ids are distributed like hashes, so the leading bits of an id give its approximate position. A
+//! bucket is one line of the processor's cache, and holds all that a lookup needs before it reads
+//! the file:
 //!
 //! | bytes | bucket |
 //! | --- | --- |
-//! | 4 | the entry that it begins with |
-//! | 2 | how many entries it has |
-//! | 58 | sixteen further bits of the ids of the first 29 of them |
+//! | 4 | number of its first entry |
+//! | 2 | number of entries |
+//! | 58 | tags: sixteen further bits of the ids of the first 29 entries |
 //!
-//! A bucket is meant to have eighteen entries; one in two hundred has more than 29, and a short list
-//! has the bits of those beyond them. A bucket that is far too full is searched in the file, by
-//! halving.
+//! The target is eighteen entries per bucket; one bucket in two hundred has more than 29, and a
+//! short list has the tags of those beyond. A bucket with more than 64 entries is searched in the
+//! file, by bisection.
 
 use super::{COUNT_BYTES, ENTRIES_A_READ, ENTRY_BYTES, ENTRY_LEN, Entry, entry_offset};
 use crate::store::map::Sealed;
@@ -20,23 +21,24 @@ use core::cmp::Ordering;
 use core::ops::Range;
 use std::io;
 
-/// Entries that a bucket is meant to have.
+/// Target number of entries per bucket.
 const BUCKET_ENTRIES: u32 = 18;
-/// Words in a bucket: two for the first entry, one for the number, then the tags.
+/// Words in a bucket: two for the first entry, one for the number of entries, then the tags.
 const BUCKET_WORDS: usize = 32;
 const HEAD_WORDS: usize = 3;
 const BUCKET_TAGS: u32 = 29;
-/// A bucket that is larger than this was aimed at; its tags may be aimed at, too. A bit each of a
-/// `u64`.
+/// Number of entries above which a bucket is searched by bisection: a peer may have created ids for
+/// this bucket, and for equal tags, too. Lookups use one bit of a `u64` per entry up to this
+/// number.
 const BUCKET_SCAN_LIMIT: u32 = 64;
 
-/// One cache line; see the module.
+/// Bucket of one cache line; see the module.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Bucket([u16; BUCKET_WORDS]);
 
 impl Bucket {
-    /// Takes in the next entry; only the first one's number is kept.
+    /// Adds the next entry; the number is stored for the first one only.
     fn push(&mut self, at: u32, tag: u16) {
         let [high, low, len, tags @ ..] = &mut self.0;
         if *len == 0 {
@@ -59,8 +61,8 @@ impl Bucket {
         u32::from(len)
     }
 
-    /// A bit for each of the tags that is this one, without a branch for each: how many there are
-    /// would be guessed wrongly most of the time.
+    /// Returns a bit mask of the tags that equal `tag`. It has no branch per tag: branches would be
+    /// predicted wrongly most of the time.
     fn matches(&self, tag: u16) -> u32 {
         let words = self.0.iter().enumerate();
         let equal = words.fold(0, |bits, (at, word)| bits | u32::from(*word == tag) << at);
@@ -68,35 +70,35 @@ impl Bucket {
         equal >> HEAD_WORDS & known
     }
 
-    /// Whether an id with this tag may be among those that it has the tags of; `false` is certain.
-    /// Few instructions and no branch, so that the processor asks memory for the next bucket before
-    /// this one came.
+    /// Returns whether an id with this tag may be among the tags in the bucket; `false` is certain.
+    /// It has few instructions and no branch, so that the processor requests the next bucket from
+    /// memory before this one has arrived.
     #[inline]
     fn may_have(&self, tag: u16) -> bool {
-        // Now and then it is the head that is equal, which costs a lookup and no more.
+        // A match of one of the header words is a rare false positive that costs one lookup.
         self.0.iter().fold(false, |any, word| any | (*word == tag))
     }
 
-    /// The entries that it has, of `count` in all.
+    /// Returns the range of its entries, out of `count` in the pair.
     fn range(&self, count: u32) -> Range<u32> {
         let start = self.start();
         match self.len() {
             len if len < u32::from(u16::MAX) => start..start.saturating_add(len),
-            // Not all were counted.
+            // The count is saturated.
             _ => start..count,
         }
     }
 }
 
-/// See the module.
+/// Side index; see the module.
 #[derive(Debug)]
 pub(super) struct Side {
     count: u32,
     buckets: Box<[Bucket]>,
-    /// Bucket and tag of the entries that a bucket has no room for, in their order; not those of a
-    /// bucket past [`BUCKET_SCAN_LIMIT`].
+    /// Bucket and tag of the entries that do not fit into their bucket, in their order. Entries
+    /// above [`BUCKET_SCAN_LIMIT`] of a bucket are left out.
     beyond: Box<[(u32, u16)]>,
-    /// The entries in the order of their ids, where the file does not have them so.
+    /// Entries in the order of their ids, if the file is not in that order.
     order: Option<Box<[u32]>>,
 }
 
@@ -149,7 +151,7 @@ impl Side {
         (self.buckets.len() * size_of::<Bucket>() + beyond + order) as u64
     }
 
-    /// The entry that comes `nth` in the order of ids.
+    /// Returns the entry at position `nth` in the order of ids.
     pub(super) fn nth(&self, nth: u32) -> Option<u32> {
         match &self.order {
             Some(order) => order.get(nth as usize).copied(),
@@ -157,7 +159,8 @@ impl Side {
         }
     }
 
-    /// Whether there may be an entry with this id; `false` is certain. The file is not touched.
+    /// Returns whether there may be an entry with this id; `false` is certain. The file is not
+    /// read.
     #[inline]
     pub(super) fn may_have(&self, id: &AtomId) -> bool {
         let number = bucket_of(id, self.buckets.len());
@@ -178,7 +181,7 @@ impl Side {
         bucket.len() > BUCKET_SCAN_LIMIT || self.beyond(number).iter().any(is_it)
     }
 
-    /// Of the entries that the bucket has no room for.
+    /// Returns the tags of the entries that do not fit into the bucket.
     fn beyond(&self, number: usize) -> &[(u32, u16)] {
         let start = self
             .beyond
@@ -188,7 +191,7 @@ impl Side {
         rest.get(..len.count()).unwrap_or_default()
     }
 
-    /// The entry with this id; `entry` reads one.
+    /// Returns the entry with this id and its number; `entry` reads an entry of the index file.
     pub(super) fn find(
         &self,
         id: &AtomId,
@@ -207,7 +210,7 @@ impl Side {
         let tag = tag_of(id);
         let mut matches = u64::from(bucket.matches(tag));
         if bucket.len() > BUCKET_TAGS {
-            // There are fewer than 64 in all.
+            // At most 64 bits are used.
             for (at, &(_, found)) in (BUCKET_TAGS..).zip(self.beyond(number)) {
                 matches |= u64::from(found == tag) << at;
             }
@@ -223,7 +226,7 @@ impl Side {
         Ok(None)
     }
 
-    /// Halves the range until the id is found.
+    /// Finds the id in the range by bisection.
     fn search(
         &self,
         id: &AtomId,
@@ -244,16 +247,16 @@ impl Side {
     }
 }
 
-/// Where in so many buckets the id is, by its leading bits.
+/// Returns the bucket of an id, by its leading bits.
 fn bucket_of(id: &AtomId, buckets: usize) -> usize {
     let [a, b, c, d, ..] = *id.as_bytes();
     let leading = u64::from(u32::from_be_bytes([a, b, c, d]));
-    // There are less than 2^32 buckets, so nothing wraps, and the result is below their number.
+    // There are fewer than 2^32 buckets, so nothing wraps, and the result is below their number.
     let scaled = leading.wrapping_mul(buckets as u64) >> u32::BITS;
     usize::try_from(scaled).unwrap_or(usize::MAX)
 }
 
-/// Bits that come after those that a bucket is chosen by.
+/// Returns the tag of an id: the 16 bits after those that select the bucket.
 const fn tag_of(id: &AtomId) -> u16 {
     let [_, _, _, _, high, low, ..] = *id.as_bytes();
     u16::from_be_bytes([high, low])

@@ -18,7 +18,8 @@ fn open(dir: &Path, mapped: bool) -> (Pair, Vec<Damage>) {
     Pair::open(&SystemDisk, dir, 0, mapped).unwrap()
 }
 
-/// What must hold whatever the files are: the atom, or nothing, or an error; the same either way.
+/// Looks up the ids, mapped and read: each lookup returns the right atom, nothing, or an error, and
+/// both give the same.
 fn find_either_way(dir: &Path, ids: &[AtomId]) -> usize {
     let ways = [true, false].map(|mapped| {
         let (pair, _) = open(dir, mapped);
@@ -60,7 +61,8 @@ fn the_writer_makes_what_the_encoder_does_and_all_is_found_in_it() {
             let (pair, damages) = open(scratch.path(), mapped);
             assert_eq!(damages, []);
             assert_eq!(pair.count() as usize, sorted.len());
-            // 3.6 bytes an entry, in whole lines, and eight for each that its line has no room for.
+            // 3.6 bytes per entry in whole cache lines, and eight per entry that its bucket has no
+            // room for.
             assert!(pair.memory_bytes() <= u64::from(pair.count()) * 37 / 10 + 64);
             for (id, atom) in &sorted {
                 assert!(pair.may_have(id));
@@ -155,7 +157,7 @@ fn ids_that_do_not_ascend_are_found_and_reported() {
 
 #[test]
 fn a_bucket_full_of_look_alikes_is_searched_by_halving() {
-    // Ids that somebody ground to share their leading bits: all in one bucket with one tag.
+    // Ids with equal leading bits, as an attacker may create: all in one bucket with one tag.
     let scratch = Scratch::new("level-bucket");
     let mut index = [0; 64].to_vec();
     index[62..64].copy_from_slice(&1_000_u16.to_be_bytes());
@@ -182,7 +184,7 @@ fn a_bucket_full_of_look_alikes_is_searched_by_halving() {
     }
 }
 
-/// A bucket has tags of 29 entries; here of every size around that, all of one bucket's ids.
+/// Buckets with entry counts around 29, the number of tags they hold; all ids fall into one bucket.
 #[test]
 fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
     for count in 27..70_u8 {
@@ -198,7 +200,7 @@ fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
             index.extend_from_slice(id_of(n).as_bytes());
             index.extend_from_slice(&[0; 128]);
         }
-        // As many at the far end, so that there are several buckets.
+        // As many ids at the far end, so that there are several buckets.
         for n in 0..count {
             let mut id = [0xff; 32];
             id[31] = n;
@@ -212,7 +214,8 @@ fn entries_beyond_the_tags_of_their_bucket_are_found_and_others_are_not() {
             let found = pair.locate(&id_of(n)).unwrap().map(|(at, _)| at);
             let expected = n.is_multiple_of(2).then_some(u32::from(n / 2));
             assert_eq!(found, expected, "{n} of {count}");
-            // An id whose tag is in the head of its bucket is let through, and not found.
+            // An id whose tag equals a header word of its bucket passes the filter, and is not
+            // found.
             let certain = count <= 64 && n != count;
             let may_have = pair.may_have(&id_of(n));
             assert!(if found.is_some() {
@@ -232,7 +235,7 @@ fn what_is_absent_is_hardly_ever_looked_for_in_the_file() {
     let (pair, _) = open(scratch.path(), true);
     let absent = (0..20_000_u32).map(|n| Atom::symbol(&format!("absent {n}")).id());
     let looked_for = absent.filter(|id| pair.may_have(id)).count();
-    // About twenty words of sixteen bits are compared.
+    // About twenty words of sixteen bits are compared per lookup.
     assert!(looked_for <= 40, "{looked_for} of 20,000");
 }
 

@@ -1,4 +1,4 @@
-//! Pair writer: a pair is on the disk whole or not at all.
+//! Atomic writer of pairs: a pair is on the disk completely or not at all.
 
 use super::NUMBER_BYTES;
 use super::lengths::LengthsEncoder;
@@ -9,21 +9,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes written at a time, aligned to their number: a large page of the processor, so that the
-/// system can keep the file in such pages, and a mapped read costs less to translate.
+/// Bytes per write; offsets are multiples of it. This is the size of a large page of the processor,
+/// so that the system can cache the file in such pages, which makes mapped reads cheaper to
+/// translate.
 const CHUNK_BYTES: usize = 2 << 20;
 
-/// Name of a pair's index.
+/// Returns the name of a pair's index.
 pub(crate) fn index_name(number: u64) -> String {
     format!("{number}_index")
 }
 
-/// Name of a pair's data.
+/// Returns the name of a pair's data.
 pub(crate) fn data_name(number: u64) -> String {
     format!("{number}_data")
 }
 
-/// Name of a pair's lengths file.
+/// Returns the name of a pair's lengths file.
 pub(crate) fn lengths_name(number: u64) -> String {
     format!("{number}_lengths")
 }
@@ -36,7 +37,7 @@ fn number_bytes(number: u64) -> [u8; NUMBER_BYTES] {
     bytes
 }
 
-/// Content of a pair's files that is not written yet.
+/// Encoded content of a pair's files that is not written yet.
 #[derive(Debug)]
 struct Encoder {
     index: Vec<u8>,
@@ -47,7 +48,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    /// The count at the start of the index is known in the end.
+    /// Creates an encoder. The count at the start of the index is filled in last.
     fn new() -> Self {
         Self {
             index: number_bytes(0).to_vec(),
@@ -64,7 +65,7 @@ impl Encoder {
         self.index.extend_from_slice(&number_bytes(self.position));
         self.index.extend_from_slice(&number_bytes(size));
         atom.write_to(&mut self.data);
-        // Atoms of more than 4 GiB were never read here.
+        // Atoms of 4 GiB or more do not occur here.
         let len = u32::try_from(size).unwrap_or(u32::MAX);
         self.lengths.push(id, len);
         self.count += 1;
@@ -72,8 +73,8 @@ impl Encoder {
     }
 }
 
-/// Encodes the index and the data of the pair that these atoms are collated to; `None` without
-/// atoms.
+/// Encodes the index and the data of the pair that a collation of these atoms gives. Returns `None`
+/// without atoms.
 #[must_use]
 pub fn encode_pair(atoms: impl IntoIterator<Item = Atom>) -> Option<(Vec<u8>, Vec<u8>)> {
     let atoms: BTreeMap<AtomId, Atom> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
@@ -90,21 +91,21 @@ pub fn encode_pair(atoms: impl IntoIterator<Item = Atom>) -> Option<(Vec<u8>, Ve
     (!atoms.is_empty()).then_some((index, data))
 }
 
-/// Writes a pair under temporary names. Dropped before [`Self::finish`], it removes them.
+/// Writer of a pair under temporary names. Dropped before [`Self::finish`], it removes the files.
 pub(crate) struct PairWriter<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
     number: u64,
     index: Output,
     data: Output,
-    /// `None` where a reference node is to find nothing that it does not know.
+    /// `None` for pairs that hold only files known to a reference node.
     lengths: Option<Output>,
     encoder: Encoder,
-    /// Whether the files are getting their names.
+    /// True while the files are renamed to their final names.
     naming: bool,
 }
 
-/// A file and how many bytes of it are written.
+/// File and number of bytes written to it.
 struct Output {
     file: Arc<dyn DiskFile>,
     written: u64,
@@ -116,7 +117,7 @@ impl Output {
         Ok(Self { file, written: 0 })
     }
 
-    /// Writes the whole chunks of `bytes` and removes them.
+    /// Writes the complete chunks of `bytes` and removes them from it.
     fn write_chunks(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let whole = bytes.len() / CHUNK_BYTES * CHUNK_BYTES;
         let Some(chunks) = bytes.get(..whole).filter(|chunks| !chunks.is_empty()) else {
@@ -128,7 +129,8 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the rest, and the header over what stands in its place.
+    /// Writes the rest, replaces the placeholder at the start by the header if it is not empty, and
+    /// syncs the file.
     fn finish(&self, rest: &[u8], header: &[u8]) -> io::Result<()> {
         self.file.write_all_at(rest, self.written)?;
         if !header.is_empty() {
@@ -139,7 +141,7 @@ impl Output {
 }
 
 impl<'a> PairWriter<'a> {
-    /// Creates the files of the pair with this number, with a lengths file.
+    /// Creates the files of the pair with this number, including a lengths file.
     pub(crate) fn create(disk: &'a dyn Disk, dir: &Path, number: u64) -> io::Result<Self> {
         let mut writer = Self::create_plain(disk, dir, number)?;
         let lengths = temporary(dir, &lengths_name(number));
@@ -147,7 +149,7 @@ impl<'a> PairWriter<'a> {
         Ok(writer)
     }
 
-    /// As [`Self::create`], without a lengths file: a pair as a reference node makes it.
+    /// Like [`Self::create`], without a lengths file: a pair as a reference node makes it.
     pub(crate) fn create_plain(disk: &'a dyn Disk, dir: &Path, number: u64) -> io::Result<Self> {
         let index = Output::create(disk, &temporary(dir, &index_name(number)))?;
         let data = Output::create(disk, &temporary(dir, &data_name(number)))?;
@@ -180,24 +182,24 @@ impl<'a> PairWriter<'a> {
         }
     }
 
-    /// Number of atoms in it.
+    /// Returns the number of atoms added.
     pub(crate) const fn count(&self) -> u64 {
         self.encoder.count
     }
 
-    /// Bytes of its files.
+    /// Returns the bytes of the files, the lengths file included.
     pub(crate) fn bytes(&self) -> u64 {
         let index = self.index.written + self.encoder.index.len() as u64;
         index + self.encoder.position + super::lengths::file_len(self.encoder.count)
     }
 
-    /// The directory that it is written to.
+    /// Returns the directory that the pair is written to.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Gives the files their names, the index last, each once what it needs is durable: an index
-    /// never stands without its data, which a reference node would stumble over.
+    /// Gives the files their final names, the index last, each after everything it needs is
+    /// durable: an index never exists without its data, which a reference node cannot handle.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         let encoder = &mut self.encoder;
         self.data.finish(&encoder.data, &[])?;
@@ -208,7 +210,7 @@ impl<'a> PairWriter<'a> {
             output.finish(&encoder.lengths.bytes, &header)?;
         }
         // The name of the temporary index has to be durable as long as other files of the pair have
-        // their names and the index has not: recovery tells an unfinished pair by it.
+        // their final names and the index does not: recovery recognizes an unfinished pair by it.
         self.disk.sync_dir(&self.dir)?;
         self.naming = true;
         if self.lengths.is_some() {
@@ -228,8 +230,8 @@ impl<'a> PairWriter<'a> {
 
 impl Drop for PairWriter<'_> {
     fn drop(&mut self) {
-        // Files that are getting their names are left to the owner, or to the recovery of the next
-        // start, as are those that cannot be removed now.
+        // Files that may already have final names are left to the caller, or to the recovery of the
+        // next start, as are those that cannot be removed now.
         if self.naming {
             return;
         }
@@ -240,7 +242,8 @@ impl Drop for PairWriter<'_> {
     }
 }
 
-/// Name of a file until everything in it is durable, and again before it is removed.
+/// Returns the temporary name of a file: used until its content is durable, and for an index again
+/// before it is removed.
 pub(crate) fn temporary_name(name: &str) -> String {
     format!("{name}.tmp")
 }

@@ -1,9 +1,9 @@
-//! The chain's rules beside the Python reference: plain transfers, applied to one block, and the
+//! Comparison of the chain rules with the Python reference: plain transfers in one block, and the
 //! search for a block's nonce.
 //!
-//! The reference applies a part of the same block, without checking a signature; Astreum verifies
-//! the block from its header on with every signature, as a node's verifier does: on all processors.
-//! Both must come to the same accounts. The reference tries nonces without signing; here each is
+//! The reference applies a part of the same block, without checking a signature. Astreum verifies
+//! the block from its header on with every signature, as a node's verifier does, on all processors.
+//! Both must result in the same accounts. The reference tries nonces without signing; here each is
 //! signed. The reference is run by the interpreter that `ASTREUM_REFERENCE_PYTHON` names.
 
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
@@ -27,18 +27,19 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 const VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
-/// Transfers of the block.
+/// Number of transfers in the block.
 const TRANSFERS: u32 = 10_000;
-/// How many of them the reference applies; fewer are to its advantage, its tries stay small.
+/// Number of them that the reference applies; a smaller number is to its advantage, because its
+/// tries stay small.
 const REFERENCE_TRANSFERS: usize = 300;
 const ACCOUNTS: u32 = 2_000;
 const ROUNDS: usize = 7;
-/// Transfers a second that are asked for, and how many times the reference's.
+/// Minimum transfers per second, and minimum ratio to the reference.
 const BAR: f64 = 20_000.0;
 const REFERENCE_BAR: f64 = 50.0;
-/// How many times the reference's nonces a second.
+/// Minimum ratio of nonces per second to the reference.
 const NONCE_BAR: f64 = 2.0;
-/// Few at a time and often, so that the fastest is one that nothing has interrupted.
+/// Short rounds, many of them, so that the fastest one was not interrupted.
 const NONCES: u32 = 160;
 const HEADERS: u32 = 50;
 const SHORT_ROUNDS: usize = 100;
@@ -50,7 +51,7 @@ fn validator_key() -> SigningKey {
 struct Scene {
     store: MemoryStore,
     parent: Block,
-    /// What the parent left, as a node has it from verifying the parent.
+    /// Election state after the parent, as a node has it from verifying the parent.
     election: Election,
     transactions: Vec<Transaction>,
 }
@@ -64,7 +65,7 @@ fn scene() -> Scene {
         .iter()
         .map(|key| Address::from(key.verifying_key()))
         .collect();
-    // The only one with a stake, so that every slot is its.
+    // The only validator with a stake, so that it leads every slot.
     let validator = Address::from(validator_key().verifying_key());
     let mut stakes = Trie::new();
     stakes.put(&store, validator.as_ref(), &[1]).unwrap();
@@ -143,7 +144,7 @@ fn build(scene: &Scene, transactions: &[Transaction]) -> Body {
     builder.finish(&mut Lanes::new(), None).unwrap()
 }
 
-/// The block after the scene's with this body, found and signed.
+/// Mines and signs the block after the scene's parent with this body.
 fn mine(scene: &Scene, body: &Body) -> Block {
     let timestamp = &scene.parent.timestamp + &Natural::from(2_u64);
     let difficulty = difficulty(
@@ -158,7 +159,7 @@ fn mine(scene: &Scene, body: &Body) -> Block {
     miner.try_nonces(1_000, &mut Lanes::new()).unwrap()
 }
 
-/// A block from its header on, as a node's verifier does it.
+/// Verifies a block from its header on, as a node's verifier does.
 fn verify(store: &MemoryStore, scene: &Scene, block: &Block) -> Body {
     let (parent, Election { seeds, stakes }) = (&scene.parent, &scene.election);
     let world = Environment {
@@ -175,12 +176,12 @@ fn verify(store: &MemoryStore, scene: &Scene, block: &Block) -> Body {
     verify_body(&world, block, parent, stakes, &mut Lanes::new(), &mut None).unwrap()
 }
 
-/// Nonces a second, each with a signature.
+/// Returns nonces per second, each with a signature.
 fn nonces_a_second(scene: &Scene, body: &Body) -> f64 {
     let timestamp = Natural::from(3_u64);
     let header = body.header(&scene.parent, TREASURY, timestamp, Natural::ONE);
     let seconds = fastest(SHORT_ROUNDS, || {
-        // More bits than an id has.
+        // More leading zero bits than an id has, so that no nonce is found.
         let mut miner = Miner::new(header.clone(), validator_key(), &Natural::from(300_u64));
         let found = miner.try_nonces(NONCES.into(), &mut Lanes::new());
         assert!(black_box(found).is_none());
@@ -188,7 +189,7 @@ fn nonces_a_second(scene: &Scene, body: &Body) -> f64 {
     f64::from(NONCES) / seconds
 }
 
-/// Headers a second: read, and checked in whole.
+/// Returns headers per second, read and fully checked.
 fn headers_a_second(scene: &Scene, block: &Block) -> f64 {
     let (store, parent) = (&scene.store, &scene.parent);
     let Election { seeds, stakes } = &scene.election;
@@ -203,7 +204,7 @@ fn headers_a_second(scene: &Scene, block: &Block) -> f64 {
     f64::from(HEADERS) / seconds
 }
 
-/// What the reference gives.
+/// Results of the reference.
 struct Reference {
     transfers_a_second: f64,
     accounts: String,
@@ -276,7 +277,7 @@ fn reference_input(scene: &Scene) -> String {
     input
 }
 
-/// Seconds of the fastest of so many rounds.
+/// Returns the duration of the fastest round, in seconds.
 fn fastest(rounds: usize, mut run: impl FnMut()) -> f64 {
     let mut fastest = f64::INFINITY;
     for _ in 0..rounds {
@@ -359,8 +360,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Seconds from the first transfer applied by a validator to the block and all that it made stored
-/// by another node that has verified it.
+/// Returns the seconds from the first transfer that a validator applies until another node has
+/// verified the block and stored it with all that it created.
 fn end_to_end(scene: &Scene) -> f64 {
     let mut fastest = f64::INFINITY;
     for _ in 0..ROUNDS.min(3) {
@@ -368,7 +369,7 @@ fn end_to_end(scene: &Scene) -> f64 {
         let start = Instant::now();
         let body = build(scene, &scene.transactions);
         let block = mine(scene, &body);
-        // What a peer fetches of a block: its header and the list of its transactions.
+        // Atoms that a peer fetches of a block: its header and the list of its transactions.
         other.extend(block.to_atoms().into_iter().map(|(_, atom)| atom));
         other.extend(astreum_core::atom::bytes_list(&body.transaction_ids).1);
         let repeated = verify(&other, scene, &block);

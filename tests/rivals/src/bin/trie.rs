@@ -1,5 +1,5 @@
-//! The trie beside nomt-core and alloy-trie: the root of 100,000 pairs of 32 random bytes each, in
-//! the order in which they come; sorting is part of it, as all three need it.
+//! Comparison of the trie with nomt-core and alloy-trie: the root of 100,000 pairs of 32 random
+//! bytes each, in the order of their generation. Sorting is included, because all three need it.
 
 use alloy_trie::{HashBuilder, Nibbles};
 use astreum_core::atom::MemoryStore;
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 const PUTS: u32 = 100_000;
 const ROUNDS: usize = 15;
-/// Puts a second of the reference, which are measured elsewhere.
+/// Puts per second of the reference, measured separately.
 const REFERENCE: f64 = 4_300.0;
 
 type Key = [u8; 32];
@@ -24,7 +24,7 @@ fn ours(keys: &[Key], hasher: &mut impl BatchHasher) {
     black_box(trie.root(hasher));
 }
 
-/// The value is hashed, as it is in ours.
+/// The value is hashed, as in our trie.
 fn nomt(keys: &[Key]) {
     let mut pairs: Vec<(Key, Key)> = keys
         .iter()

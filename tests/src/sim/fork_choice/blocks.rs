@@ -1,4 +1,4 @@
-//! All blocks of a run, and whose slot it is above each.
+//! All blocks of a run, and the leader election above each.
 
 use crate::random::Random;
 use astreum_core::atom::AtomId;
@@ -7,20 +7,20 @@ use astreum_core::chain::{Address, Draw, ElectionSeeds, SLOT_SECONDS, StakeTable
 use astreum_core::integer::Natural;
 use std::collections::{BTreeSet, HashMap};
 
-/// Schedules that are kept.
+/// Maximum number of cached schedules.
 const MAX_SCHEDULES: usize = 4_096;
 
-/// Number of a block, in the order in which they were made; the genesis is 0.
+/// Number of a block, in the order of creation; the genesis is 0.
 pub type Number = usize;
 /// Number of a validator.
 pub type Validator = usize;
 
-/// What the draws for a block are seeded with.
+/// Seed source of the leader election for a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Election {
-    /// The product's: the ids of the epoch before last.
+    /// Product: the ids of the epoch before last.
     Epochs,
-    /// The reference's: the id of the parent, among which a producer can choose.
+    /// Reference: the id of the parent, which its producer can grind.
     Parent,
 }
 
@@ -34,14 +34,14 @@ struct Record {
     seeds: ElectionSeeds,
 }
 
-/// The validators of the slots after a block, as far as they were asked for.
+/// Leaders of the slots after a block, computed as far as they were requested.
 #[derive(Debug)]
 struct Schedule {
     draw: Draw,
     winners: Vec<Validator>,
 }
 
-/// A tree of blocks under one genesis. The stakes are the same at every block.
+/// Tree of blocks under one genesis. The stakes are the same at every block.
 #[derive(Debug)]
 pub struct Blocks {
     records: Vec<Record>,
@@ -54,16 +54,16 @@ pub struct Blocks {
 /// Two branches above their last common block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pair {
-    /// The last common block.
+    /// Last common block.
     pub fork: Number,
-    /// The first branch.
+    /// First branch.
     pub ours: Branch,
-    /// The second branch.
+    /// Second branch.
     pub theirs: Branch,
 }
 
 impl Blocks {
-    /// A genesis with these stakes.
+    /// Creates a tree that consists of a genesis with these stakes.
     #[must_use]
     pub fn new(stakes: &[u64], election: Election, random: &mut Random) -> Self {
         let amounts = stakes.iter().enumerate();
@@ -80,7 +80,7 @@ impl Blocks {
         blocks
     }
 
-    /// Starts anew with another genesis.
+    /// Replaces the tree by one with another genesis.
     pub fn restart(&mut self, random: &mut Random) {
         let id = id_of(0, random);
         self.schedules.clear();
@@ -98,40 +98,40 @@ impl Blocks {
         &self.records[block]
     }
 
-    /// What the draws are seeded with.
+    /// Returns the seed source of the leader election.
     #[must_use]
     pub const fn election(&self) -> Election {
         self.election
     }
 
-    /// The stakes.
+    /// Returns the stakes.
     #[must_use]
     pub fn stakes(&self) -> &[u64] {
         &self.stakes
     }
 
-    /// The whole stake.
+    /// Returns the total stake.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.stakes.iter().sum()
     }
 
-    /// Blocks that were made, the genesis included.
+    /// Returns the number of blocks, including the genesis.
     #[must_use]
     pub fn count(&self) -> usize {
         self.records.len()
     }
 
-    /// The id of a block.
+    /// Returns the id of a block.
     #[must_use]
     pub fn id(&self, block: Number) -> AtomId {
         self.record(block).id
     }
 
-    /// The block with this id.
+    /// Returns the block with this id.
     ///
     /// # Panics
-    /// If there is none.
+    /// Panics if there is none.
     #[must_use]
     pub fn number(&self, id: AtomId) -> Number {
         self.find(&id).expect("the id of a block")
@@ -143,40 +143,40 @@ impl Blocks {
         (self.records.get(number)?.id == *id).then_some(number)
     }
 
-    /// The block before a block; the genesis for itself.
+    /// Returns the parent of a block; for the genesis, the genesis itself.
     #[must_use]
     pub fn parent(&self, block: Number) -> Number {
         self.record(block).parent
     }
 
-    /// The height of a block.
+    /// Returns the height of a block.
     #[must_use]
     pub fn height(&self, block: Number) -> u64 {
         self.record(block).height
     }
 
-    /// The slot of a block, counted from the start of the run.
+    /// Returns the slot of a block, counted from the start of the run.
     #[must_use]
     pub fn slot(&self, block: Number) -> u64 {
         self.record(block).slot
     }
 
-    /// The producer of a block.
+    /// Returns the producer of a block.
     #[must_use]
     pub fn producer(&self, block: Number) -> Validator {
         self.record(block).producer
     }
 
-    /// The seeds after a block.
+    /// Returns the seeds after a block.
     #[must_use]
     pub fn seeds(&self, block: Number) -> ElectionSeeds {
         self.record(block).seeds
     }
 
-    /// The validator that may make the child of `parent` in this slot.
+    /// Returns the validator that may make the child of `parent` in this slot.
     ///
     /// # Panics
-    /// If the slot does not lie after that of the parent.
+    /// Panics if the slot does not lie after that of the parent.
     pub fn winner(&mut self, parent: Number, slot: u64) -> Validator {
         let seed = match self.election {
             Election::Epochs => self.seeds(parent).next_slot_seed(),
@@ -199,17 +199,17 @@ impl Blocks {
         schedule.winners[index]
     }
 
-    /// The validator of the first slot of a height with this seed.
+    /// Returns the validator of the first slot of a height with this seed.
     ///
     /// # Panics
-    /// If there is no stake.
+    /// Panics if there is no stake.
     #[must_use]
     pub fn first_winner(&self, seed: AtomId) -> Validator {
         let mut draw = Draw::new(&self.table, seed).expect("there is stake");
         validator(&draw.next_validator())
     }
 
-    /// Makes a block with a random id.
+    /// Makes a block with a random id and returns its number.
     pub fn add(
         &mut self,
         parent: Number,
@@ -221,7 +221,7 @@ impl Blocks {
         self.add_with(parent, slot, producer, id)
     }
 
-    /// Makes a block with an id from [`Blocks::candidate_id`].
+    /// Makes a block with an id from [`Blocks::candidate_id`] and returns its number.
     pub fn add_with(
         &mut self,
         parent: Number,
@@ -241,8 +241,8 @@ impl Blocks {
         self.records.len() - 1
     }
 
-    /// Makes a block with one of so many ids, if possible one that gives the next slot to the
-    /// producer.
+    /// Makes a block with one of `tries` ids, if possible one that gives the next slot to the
+    /// producer. Only [`Election::Parent`] depends on the id; otherwise the id is random.
     pub fn grind(
         &mut self,
         parent: Number,
@@ -263,17 +263,17 @@ impl Blocks {
         self.add_with(parent, slot, producer, id)
     }
 
-    /// An id that the next block may have.
+    /// Returns an id that the next block may have.
     pub fn candidate_id(&self, random: &mut Random) -> AtomId {
         id_of(self.records.len(), random)
     }
 
-    /// Takes back the newest block, which has no child yet.
+    /// Removes the newest block, which must not have a child.
     pub fn take_back(&mut self) {
         self.records.pop();
     }
 
-    /// The last common block of two branches.
+    /// Returns the last common block of two branches.
     #[must_use]
     pub fn fork(&self, mut a: Number, mut b: Number) -> Number {
         while a != b {
@@ -286,7 +286,7 @@ impl Blocks {
         a
     }
 
-    /// The branch above `fork` that ends in `tip`.
+    /// Returns the branch above `fork` that ends in `tip`.
     #[must_use]
     pub fn branch(&self, fork: Number, tip: Number) -> Branch {
         let mut producers = BTreeSet::new();
@@ -307,7 +307,7 @@ impl Blocks {
         }
     }
 
-    /// Two branches above their fork.
+    /// Returns two branches above their fork.
     #[must_use]
     pub fn pair(&self, ours: Number, theirs: Number) -> Pair {
         let fork = self.fork(ours, theirs);
@@ -344,7 +344,7 @@ impl StakeSource for Blocks {
     }
 }
 
-/// The address of a validator.
+/// Returns the address of a validator.
 #[must_use]
 pub fn address(validator: Validator) -> Address {
     let mut bytes = [0; 32];
@@ -359,7 +359,7 @@ fn validator(address: &Address) -> Validator {
     usize::try_from(number).expect("few validators")
 }
 
-/// A random id, with the number at its end.
+/// Returns a random id that ends with the number.
 fn id_of(number: Number, random: &mut Random) -> AtomId {
     let mut bytes = [0; 32];
     for word in bytes.as_chunks_mut::<8>().0 {

@@ -1,41 +1,41 @@
-//! A validator that tries block ids in public.
+//! Validator that tries block ids in public.
 //!
-//! Ids count for the seeds of the epoch after next only, and of these the producer of the last block
-//! of an epoch chooses: the ids before it are fixed, and those after it do not count. It chooses the
-//! seed that gives it the last block of the epoch after next, so that it can choose again, and of
-//! those the one that gives it most blocks.
+//! Ids affect only the seeds of the epoch after next, and the producer of the last block of an
+//! epoch chooses among these: the ids before it are fixed, and those after it have no effect. It
+//! chooses a seed that gives it the last block of the epoch after next, so that it can choose
+//! again, and among those the one that gives it the most blocks.
 
 use super::blocks::{Blocks, Election, Number, Validator};
 use crate::random::Random;
 use astreum_core::chain::{EPOCH_BLOCKS, ElectionSeeds};
 
-/// What is simulated: one chain, in peace.
+/// Settings of a simulation of one chain without faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Chooses everything that chance decides.
+    /// Seed of all random choices.
     pub seed: u64,
     /// Honest validators, of equal stake.
     pub honest: usize,
-    /// The attacker's share of the whole stake, in permille.
+    /// Attacker's share of the total stake, in permille.
     pub share_permille: u64,
     /// Ids that it tries for one block.
     pub tries: u64,
-    /// Epochs.
+    /// Number of epochs.
     pub epochs: u64,
-    /// Whether it makes the last block of the first epoch by luck.
+    /// True if it makes the last block of the first epoch by luck.
     pub is_lucky: bool,
 }
 
-/// What a run showed.
+/// Result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Blocks of the chain.
     pub blocks: u64,
-    /// Of these, the attacker's.
+    /// Blocks of the attacker among them.
     pub attacker: u64,
     /// Blocks for which it tried ids.
     pub ground: u64,
-    /// Its longest run of blocks in a row.
+    /// Its longest run of consecutive blocks.
     pub longest_run: u64,
 }
 
@@ -94,11 +94,13 @@ fn grind(
     best.expect("at least one try").1
 }
 
-/// Whether the attacker has the first slot of the last height of the epoch after next, and how many
-/// first slots it has in it. Without the last one the others are not counted.
+/// Returns whether the attacker has the first slot of the last height of the epoch after next, and
+/// the number of first slots that it has in that epoch. Without the last one, the others are not
+/// counted.
 fn first_slots(blocks: &Blocks, last: ElectionSeeds) -> (bool, u64) {
     let attacker = blocks.stakes().len() - 1;
-    // The seeds of the epoch after next are known once the next one is begun, whatever its id.
+    // The seeds of the epoch after next are known once the next epoch has begun, regardless of the
+    // id of its first block.
     let next = last.child(blocks.id(0));
     let start = (last.height() / EPOCH_BLOCKS + 2) * EPOCH_BLOCKS;
     let is_first = |height: u64| {

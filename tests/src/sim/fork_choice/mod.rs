@@ -1,5 +1,5 @@
-//! Simulation of fork choice: validators that produce by the product's leader election, receive
-//! blocks late or not at all, are attacked, and choose by the product's rule or by one that failed.
+//! Simulation of fork choice. Validators produce blocks by the product's leader election, receive
+//! blocks late or not at all, are attacked, and choose by the product's rule or a rejected one.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -7,12 +7,12 @@
 //! | [`rule`] | nodes that follow the product's rule, and rules to compare it with |
 //! | [`network`] | validators with latency, missed slots, partitions, and attackers among them |
 //! | [`scenario`] | distributions of stakes, and partitions |
-//! | [`private`] | a branch built in private, and what stake undoes how many blocks |
+//! | [`private`] | branches built in private, and the stake that undoes a number of blocks |
 //! | [`grinding`] | a validator that tries block ids in public |
-//! | [`trees`] | random trees, against [an independent model](crate::model::fork_choice) |
+//! | [`trees`] | random trees, compared with [an independent model](crate::model::fork_choice) |
 //!
-//! Everything follows from a seed. Bodies, signatures and proof of work are left out: what counts is
-//! whose slot it is and which branch each node extends.
+//! Every run is derived from a seed. Bodies, signatures and proof of work are left out, because
+//! only the slot leaders and the branch that each node extends matter.
 
 #![expect(
     clippy::indexing_slicing,

@@ -9,67 +9,67 @@ use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 const SLOT_MS: u64 = SLOT_SECONDS * 1_000;
-/// Slots between two rounds in which nodes tell some others their heads.
+/// Slots between two rounds in which nodes send their heads to some others.
 const GOSSIP_SLOTS: u64 = 10;
 /// Ids that an equivocating validator tries where that gives it the next slot.
 const GRIND_TRIES: u64 = 200;
-/// Blocks above the last common one that a network without a split may have.
+/// Maximum number of blocks above the last common one in a network without a split.
 const HEALED_BLOCKS: u64 = 3;
-/// Slots in a row without a split after which a network counts as healed.
+/// Consecutive slots without a split after which a network counts as healed.
 const HEALED_SLOTS: u64 = 5;
 
-/// A partition.
+/// Partition of the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Partition {
-    /// The first slot of it.
+    /// First slot of the partition.
     pub from: u64,
-    /// The first slot after it.
+    /// First slot after the partition.
     pub to: u64,
-    /// The side of each validator.
+    /// Side of each validator.
     pub sides: Vec<u8>,
 }
 
-/// What a validator does against the others.
+/// Attack of a validator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attack {
-    /// Sees all heads at once, makes blocks on two branches in each of its slots, and gives each to
+    /// Sees all heads at once, makes blocks on two branches in each of its slots, and sends each to
     /// one half of the network first, to keep the halves apart.
     Equivocate,
-    /// Builds beside the last blocks of others wherever the rule lets it win.
+    /// Builds beside the last blocks of others wherever the rule lets its branch win.
     Orphan,
 }
 
-/// What is simulated.
+/// Settings of a simulation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Chooses everything that chance decides.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// The rule of the validators.
+    /// Rule of the validators.
     pub rule: Rule,
-    /// How leaders are elected.
+    /// Seed source of the leader election.
     pub election: Election,
-    /// The stakes.
+    /// Stakes of the validators.
     pub stakes: Vec<u64>,
-    /// Followers without stake that go by the reference's rule.
+    /// Followers without stake that use the reference's rule.
     pub reference_followers: usize,
-    /// Mean of the exponentially distributed latency.
+    /// Mean of the exponentially distributed latency, in milliseconds.
     pub latency_ms: u64,
-    /// Slots that validators miss, of a thousand.
+    /// Slots that validators miss, per thousand.
     pub missed_permille: u64,
     /// Slots of the run.
     pub slots: u64,
-    /// A partition.
+    /// Partition, if any.
     pub partition: Option<Partition>,
-    /// A validator that stops, and the slot.
+    /// Validator that stops, and the slot in which it does.
     pub gone: Option<(Validator, u64)>,
-    /// A validator that attacks.
+    /// Validator that attacks.
     pub attack: Option<(Validator, Attack)>,
-    /// Whether the run ends once a partition has healed.
+    /// True if the run ends once a partition has healed.
     pub stops_when_healed: bool,
 }
 
 impl Settings {
-    /// A network in peace.
+    /// Returns the settings of a network without faults.
     #[must_use]
     pub fn new(rule: Rule, stakes: Vec<u64>) -> Self {
         Self {
@@ -89,15 +89,15 @@ impl Settings {
     }
 }
 
-/// What a run showed.
+/// Result of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Slots outside of the partition.
     pub slots: u64,
-    /// Of these, slots in which honest heads were more than 1, 3 and 6 blocks above the last common
-    /// block.
+    /// Slots among them in which honest heads were more than 1, 3 and 6 blocks above the last
+    /// common block.
     pub split: [u64; 3],
-    /// The most blocks of a head above the last common one.
+    /// Maximum number of blocks of a head above the last common one.
     pub deepest_split: u64,
     /// Blocks that each reorganization undid.
     pub undone: Vec<u64>,
@@ -115,18 +115,18 @@ pub struct Report {
     pub left_settled: u64,
     /// Reorganizations of reference followers that undid a block that was safe.
     pub followers_left_safe: u64,
-    /// Decisions that an operator was asked for.
+    /// Decisions that required an operator.
     pub operator_needed: u64,
 }
 
 impl Report {
-    /// The most blocks that a reorganization undid.
+    /// Returns the maximum number of blocks that a reorganization undid.
     #[must_use]
     pub fn deepest_reorganization(&self) -> u64 {
         self.undone.iter().copied().max().unwrap_or(0)
     }
 
-    /// Reorganizations that undid at least so many blocks.
+    /// Returns the number of reorganizations that undid at least `blocks` blocks.
     #[must_use]
     pub fn reorganizations(&self, blocks: u64) -> usize {
         self.undone
@@ -135,7 +135,7 @@ impl Report {
             .count()
     }
 
-    /// Share of the chain that a validator made, in permille.
+    /// Returns the share of the chain that a validator made, in permille.
     #[must_use]
     pub fn share_permille(&self, validator: Validator) -> u64 {
         self.produced[validator] * 1_000 / self.height.max(1)
@@ -160,9 +160,9 @@ struct Network<'a> {
     random: Random,
     blocks: Blocks,
     nodes: Vec<Node>,
-    /// When, to which node, which block.
+    /// Deliveries as (time, node, block), the earliest first.
     deliveries: BinaryHeap<Reverse<(u64, usize, Number)>>,
-    /// The branches of an equivocating validator.
+    /// Branches of an equivocating validator.
     tips: [Number; 2],
     healthy_slots: u64,
     report: Report,
@@ -278,7 +278,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Heads are told to all at the end of a partition, and to some others now and then.
+    /// Sends heads to all nodes at the end of a partition, and to some others at intervals.
     fn gossip(&mut self, slot: u64, now: u64) {
         let count = self.nodes.len();
         let partition = self.settings.partition.as_ref();
@@ -341,7 +341,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Builds on an ancestor of the head if the rule then prefers that.
+    /// Builds on an ancestor of the head if the rule then prefers the new branch.
     fn orphan(&mut self, validator: Validator, slot: u64, now: u64) -> bool {
         let head = self.nodes[validator].head();
         let mut ancestors = vec![];
@@ -412,7 +412,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// An exponentially distributed time.
+/// Returns an exponentially distributed time.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,14 +1,14 @@
-//! A branch that is built in private and shown when it wins.
+//! Branch that is built in private and published when it wins.
 
 use super::blocks::{Blocks, Election, Number};
 use super::rule::{Node, Rule};
 use crate::random::Random;
 
-/// Stake of the honest validators together.
+/// Total stake of the honest validators.
 const HONEST_STAKE: u64 = 100_000_000;
 /// Ids that an attacker tries where that gives it the next slot.
 const GRIND_TRIES: u64 = 4_000;
-/// Shares of the stake, in permille, that a threshold is looked for among.
+/// Candidate shares of the stake for a threshold, in permille.
 pub const SHARES_PERMILLE: [u64; 19] = [
     1, 2, 5, 10, 20, 30, 50, 75, 100, 125, 150, 200, 250, 300, 350, 400, 450, 500, 600,
 ];
@@ -16,14 +16,14 @@ pub const SHARES_PERMILLE: [u64; 19] = [
 /// Stakes of the honest validators.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Honest {
-    /// So many equal ones.
+    /// This number of equal stakes.
     Equal(u64),
-    /// So many in the proportions 1, 1/2, 1/3, …
+    /// This number of stakes in the proportions 1, 1/2, 1/3, …
     Zipf(u64),
 }
 
 impl Honest {
-    /// Its name in tables.
+    /// Returns its name in tables.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -50,33 +50,34 @@ impl Honest {
     }
 }
 
-/// An attack: after the fork the honest validators go on without the attacker, and the attacker
-/// without them, each in the slots that its own branch gives it. The attacker forks at a block after
-/// which the first slot is its own: it can try that at each of them, and an attempt costs nothing.
+/// Private-branch attack. After the fork the honest validators continue without the attacker and
+/// the attacker without them, each in the slots that its own branch gives it. The attacker forks at
+/// a block after which the first slot is its own: it can try that at each such block, and an
+/// attempt has no cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attack {
-    /// Chooses everything that chance decides.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// The rule of the victim.
+    /// Rule of the victim.
     pub rule: Rule,
-    /// How leaders are elected. Where that helps, the attacker tries ids.
+    /// Seed source of the leader election. The attacker tries ids where that has an effect.
     pub election: Election,
-    /// The honest validators.
+    /// Honest validators.
     pub honest: Honest,
-    /// The attacker's share of the whole stake, in permille.
+    /// Attacker's share of the total stake, in permille.
     pub share_permille: u64,
     /// Keys that the attacker's stake is split among.
     pub keys: u64,
     /// Blocks above the fork that the victim waits for.
     pub depth: u64,
-    /// Slots that honest validators miss, of a thousand.
+    /// Slots that honest validators miss, per thousand.
     pub missed_permille: u64,
     /// Slots after the fork in which all honest validators are down.
     pub outage_slots: u64,
 }
 
 impl Attack {
-    /// An attack with one key.
+    /// Creates an attack with one key.
     #[must_use]
     pub const fn new(honest: Honest, share_permille: u64, depth: u64) -> Self {
         Self {
@@ -92,8 +93,9 @@ impl Attack {
         }
     }
 
-    /// Returns whether the attacker undoes the blocks. It may show its branch at any time from when
-    /// the honest one has `depth` blocks until a quarter more time and 100 slots have passed.
+    /// Returns whether the attacker undoes the blocks. It may publish its branch at any time from
+    /// the moment at which the honest one has `depth` blocks until a quarter more time and 100
+    /// slots have passed.
     #[must_use]
     pub fn succeeds(&self) -> bool {
         let mut random = Random::new(self.seed);
@@ -138,15 +140,15 @@ impl Attack {
     }
 }
 
-/// Returns how many of so many trials of an attack succeed.
+/// Returns the number of trials of an attack that succeed.
 #[must_use]
 pub fn successes(attack: Attack, trials: u64) -> u64 {
     let trial = |seed: u64| Attack { seed, ..attack }.succeeds();
     (1..=trials).map(|seed| u64::from(trial(seed))).sum()
 }
 
-/// Returns the least of [`SHARES_PERMILLE`] with which at least `least` of so many trials succeed;
-/// `None` if none does.
+/// Returns the least of [`SHARES_PERMILLE`] with which at least `least` of the trials succeed;
+/// `None` if none suffices.
 #[must_use]
 pub fn undo_share_permille(
     honest: Honest,

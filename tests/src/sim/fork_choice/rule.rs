@@ -1,25 +1,25 @@
-//! Nodes that choose between branches.
+//! Nodes and their rules for choosing between branches.
 
 use super::blocks::{Blocks, Number};
 use astreum_core::chain::SLOT_SECONDS;
 use astreum_core::chain::fork_choice::{Cause, Decision, ForkChoice, Settings, Tip};
 
-/// How a node chooses.
+/// Fork choice rule of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// The product's rule.
+    /// Rule of the product.
     Product,
-    /// The higher branch.
+    /// Higher branch.
     Longest,
-    /// The first plan: never a lower branch; up to 16 blocks deep the higher one; deeper, the higher
+    /// First draft: never a lower branch; up to 16 blocks deep the higher one; deeper, the higher
     /// one if it has at least as much distinct stake.
     FirstPlan,
-    /// The reference's rule: the highest branch whose head is at most ten seconds old.
+    /// Rule of the reference: the highest branch whose head is at most ten seconds old.
     Reference,
 }
 
 impl Rule {
-    /// All of them.
+    /// All rules.
     pub const ALL: [Self; 4] = [
         Self::Product,
         Self::Longest,
@@ -27,7 +27,7 @@ impl Rule {
         Self::Reference,
     ];
 
-    /// Its name in tables.
+    /// Returns its name in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Rule {
         }
     }
 
-    /// Whether a node on `ours` moves to `theirs` in this slot, if it knows nothing else.
+    /// Returns whether a node on `ours` moves to `theirs` in this slot if it knows no other branch.
     #[must_use]
     pub fn replaces(self, blocks: &Blocks, ours: Number, theirs: Number, slot: u64) -> bool {
         let fork = blocks.fork(ours, theirs);
@@ -71,21 +71,21 @@ impl Rule {
     }
 }
 
-/// A node.
+/// Node with a fork choice rule.
 #[derive(Debug)]
 pub struct Node {
     rule: Rule,
     head: Number,
     choice: ForkChoice,
-    /// Decisions that the operator was asked for.
+    /// Decisions that required the operator.
     pub operator_needed: u64,
 }
 
 impl Node {
-    /// A node at the genesis.
+    /// Creates a node at the genesis.
     ///
     /// # Panics
-    /// Never: a genesis can be set.
+    /// Does not panic in practice: a genesis can always be set.
     #[must_use]
     pub fn new(rule: Rule, blocks: &Blocks) -> Self {
         let mut node = Self {
@@ -98,7 +98,7 @@ impl Node {
         node
     }
 
-    /// Its head.
+    /// Returns its head.
     #[must_use]
     pub const fn head(&self) -> Number {
         self.head
@@ -107,7 +107,7 @@ impl Node {
     /// Moves it to a block, such as one that it made.
     ///
     /// # Panics
-    /// If there is no such block.
+    /// Panics if there is no such block.
     pub fn set_head(&mut self, blocks: &Blocks, block: Number) {
         self.head = block;
         if self.rule == Rule::Product {
@@ -116,11 +116,11 @@ impl Node {
         }
     }
 
-    /// Tells it of a block and all before it. Returns the head that it left, if it left one for a
-    /// block that does not extend it.
+    /// Processes a block and all blocks before it. Returns the previous head if the node left it
+    /// for a block that does not extend it.
     ///
     /// # Panics
-    /// If the product's rule refuses the block.
+    /// Panics if the product's rule refuses the block.
     pub fn hear(&mut self, blocks: &Blocks, block: Number, slot: u64) -> Option<Number> {
         let before = self.head;
         if self.rule == Rule::Product {

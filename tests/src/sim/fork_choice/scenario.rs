@@ -2,23 +2,23 @@
 
 use crate::random::Random;
 
-/// Distributions of stakes.
+/// Distribution of stakes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stakes {
-    /// 20 equal ones.
+    /// 20 equal stakes.
     Equal,
-    /// 20 in the proportions 1, 1/2, 1/3, …
+    /// 20 stakes in the proportions 1, 1/2, 1/3, …
     Zipf,
-    /// One of 60 %, and 19 others.
+    /// One stake of 60 %, and 19 others.
     Large,
-    /// One of 20 %, and 200 of 0.4 %.
+    /// One stake of 20 %, and 200 of 0.4 %.
     Lone,
-    /// 20 between 500 and 1,500, in any order.
+    /// 20 stakes between 500 and 1,500, in any order.
     Varied,
 }
 
 impl Stakes {
-    /// Its name in tables.
+    /// Returns its name in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Stakes {
         }
     }
 
-    /// The stakes.
+    /// Returns the stakes.
     #[must_use]
     pub fn amounts(self, random: &mut Random) -> Vec<u64> {
         match self {
@@ -48,14 +48,14 @@ impl Stakes {
     }
 }
 
-/// Shuffles.
+/// Shuffles a slice.
 pub fn shuffle<T>(items: &mut [T], random: &mut Random) {
     for index in (1..items.len()).rev() {
         items.swap(index, random.below(index + 1));
     }
 }
 
-/// How a network is split.
+/// Split of a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Split {
     /// Two halves.
@@ -66,12 +66,12 @@ pub enum Split {
     NinetyTen,
     /// 40, 30 and 30 %.
     Three,
-    /// Five of 20 %.
+    /// Five sides of 20 %.
     Five,
 }
 
 impl Split {
-    /// All of them.
+    /// All splits.
     pub const ALL: [Self; 5] = [
         Self::Halves,
         Self::SixtyForty,
@@ -80,7 +80,7 @@ impl Split {
         Self::Five,
     ];
 
-    /// Its name in tables.
+    /// Returns its name in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl Split {
         }
     }
 
-    /// Percent of the stake below which each side ends.
+    /// Returns the percentages of the stake at which each side ends.
     const fn ends(self) -> &'static [u64] {
         match self {
             Self::Halves => &[50],
@@ -103,7 +103,7 @@ impl Split {
         }
     }
 
-    /// The side of each validator, about in these proportions of the stake.
+    /// Returns the side of each validator, approximately in these proportions of the stake.
     #[must_use]
     pub fn sides(self, stakes: &[u64], random: &mut Random) -> Vec<u8> {
         let mut order: Vec<usize> = (0..stakes.len()).collect();
@@ -112,7 +112,7 @@ impl Split {
         let mut sides = vec![0; stakes.len()];
         let mut sum = 0;
         for validator in order {
-            // A thousandth less than the end counts as the end.
+            // The end counts as reached a thousandth before it.
             let is_passed = |end: &&u64| sum * 1_000 >= (**end * 10 - 1) * total;
             let passed = self.ends().iter().filter(is_passed);
             sides[validator] = u8::try_from(passed.count()).unwrap_or(u8::MAX);

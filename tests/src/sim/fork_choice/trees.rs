@@ -1,4 +1,4 @@
-//! Random trees: the product's rule against an independent model, and what must hold of it.
+//! Random trees that compare the product's rule with an independent model and check its properties.
 
 use super::scenario::shuffle;
 use crate::model::fork_choice::{Choice, Tree};
@@ -10,7 +10,7 @@ use astreum_core::chain::fork_choice::{
 use astreum_core::chain::{Address, StakeTable, Stakes};
 use core::fmt;
 
-/// What a number of trees showed.
+/// Statistics over a number of trees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Survey {
     /// Trees.
@@ -19,18 +19,18 @@ pub struct Survey {
     pub decisions: u64,
     /// Moves of a head.
     pub moves: u64,
-    /// Trees in which every fork was deep and no branch light.
+    /// Trees in which every fork was deep and no branch was light.
     pub deep: u64,
-    /// Of these, trees in which the head depended on where a node started.
+    /// Trees among them in which the head depended on the start of a node.
     pub deep_dependent: u64,
     /// Other trees.
     pub other: u64,
-    /// Of these, trees in which the head depended on where a node started.
+    /// Trees among them in which the head depended on the start of a node.
     pub other_dependent: u64,
 }
 
 impl Survey {
-    /// The sum of two.
+    /// Returns the sum of two surveys.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Survey {
     }
 }
 
-/// A property that does not hold.
+/// Violated property.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
     seed: u64,
@@ -96,7 +96,7 @@ impl World {
         usize::try_from(u64::from_be_bytes(*number)).expect("few blocks")
     }
 
-    /// A random tree: runs of blocks that leave earlier blocks, mostly late ones.
+    /// Creates a random tree: runs of blocks that leave earlier blocks, mostly late ones.
     fn random(random: &mut Random) -> Self {
         let validators = 1 + random.below(12);
         let stakes: Vec<u64> = (0..validators)
@@ -174,7 +174,7 @@ impl World {
         inserted.expect("a block that connects");
     }
 
-    /// The head after a decision.
+    /// Returns the head after a decision.
     fn decided(&self, choice: &mut ForkChoice) -> Choice {
         let outcome = choice.decide(self, &[]);
         let is_open = |cause| cause == Cause::NeedsFirstDecision;
@@ -196,7 +196,7 @@ impl World {
 /// Checks the tree with this seed.
 ///
 /// # Errors
-/// What does not hold.
+/// Returns the property that is violated.
 pub fn check(seed: u64) -> Result<Survey, Broken> {
     examine(seed).map_err(|what| Broken { seed, what })
 }
@@ -213,7 +213,7 @@ fn examine(seed: u64) -> Result<Survey, String> {
         trees: 1,
         ..Survey::default()
     };
-    // From everywhere: the tips, no block at all, and some blocks on the way.
+    // Starts from the tips, from no block, and from some blocks on the way.
     let mut starts: Vec<Option<usize>> = tips.iter().copied().map(Some).collect();
     starts.extend([None, Some(random.below(blocks)), Some(random.below(blocks))]);
     let mut heads = Vec::new();
@@ -257,8 +257,8 @@ fn examine(seed: u64) -> Result<Survey, String> {
     Ok(survey)
 }
 
-/// A node that hears of one tip after another, and moves at once, agrees with the model at each
-/// step.
+/// Checks that a node that receives one tip after another, and moves at once, agrees with the model
+/// at each step.
 fn follow(world: &World, tips: &[usize], limit: u64, random: &mut Random) -> Result<u64, String> {
     let mut order = tips.to_vec();
     shuffle(&mut order, random);
@@ -269,7 +269,8 @@ fn follow(world: &World, tips: &[usize], limit: u64, random: &mut Random) -> Res
         world.insert(&mut choice, tip);
         known.push(tip);
         let found = world.decided(&mut choice);
-        // Branches that lost beyond the limit are dropped, so that it does not hold below it.
+        // Branches that lost beyond the limit are dropped, so that the comparison does not apply
+        // below it.
         if limit == 1_024 {
             let expected = world.tree.choose(own, &known, limit);
             if found != expected {

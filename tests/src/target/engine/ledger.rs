@@ -1,4 +1,4 @@
-//! Bytes that came from addresses and went to them.
+//! Accounting of bytes received from addresses and sent to them.
 
 use astreum_core::time::Instant;
 use astreum_core::wire::engine::limits::{AMPLIFICATION, CONTACT_INTERVAL};
@@ -7,24 +7,24 @@ use astreum_core::wire::packet::Packet;
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The longest packet of a first contact: a request for an object, or a handshake.
+/// Maximum size of a first contact, in bytes: a request for an object, or a handshake.
 const CONTACT_BYTES: u64 = 106;
 
-/// What is owed to addresses that are not validated.
+/// Amplification limits of unvalidated addresses.
 #[derive(Default)]
 pub(super) struct Ledger {
     received: BTreeMap<SocketAddr, u64>,
     sent: BTreeMap<SocketAddr, u64>,
     /// Addresses that the host has contacted, or that were validated.
     contacted: BTreeSet<SocketAddr>,
-    /// Contents that peers have sent, which may name addresses, with the bytes of their packets.
+    /// Contents that peers have sent, which may name addresses, with the sizes of their packets.
     contents: Vec<(Vec<u8>, u64)>,
-    /// Whether what goes out now was paid for earlier.
+    /// True if the current output was charged earlier.
     pub(super) is_exempt: bool,
 }
 
 impl Ledger {
-    /// Notes a datagram to the engine; answers go to the port in its header.
+    /// Records a datagram to the engine; answers go to the port in its header.
     pub(super) fn received(&mut self, from: SocketAddr, datagram: &[u8]) {
         let packet = Packet::decode(datagram);
         let message = packet
@@ -38,17 +38,17 @@ impl Ledger {
         }
     }
 
-    /// Notes that an address may have first contacts of the engine's own.
+    /// Records that an address may receive the engine's own first contacts.
     pub(super) fn contacted(&mut self, address: SocketAddr) {
         self.contacted.insert(canonical(address));
     }
 
-    /// Notes what a peer has said.
+    /// Records content that a peer has sent.
     pub(super) fn named(&mut self, content: &[u8], bytes: usize) {
         self.contents.push((content.to_vec(), bytes as u64));
     }
 
-    /// Bytes of the packets that name an address.
+    /// Returns the number of bytes in packets that name an address.
     fn bytes_naming(&self, address: SocketAddr) -> Option<u64> {
         let port = address.port().to_be_bytes();
         let name = match address.ip() {
@@ -61,10 +61,10 @@ impl Ledger {
         (!bytes.is_empty()).then(|| bytes.iter().sum())
     }
 
-    /// Notes a packet to an address that is not validated.
+    /// Records a packet to an unvalidated address.
     ///
     /// # Panics
-    /// When it is more than the address may get.
+    /// Panics if it exceeds the limit of the address.
     pub(super) fn sent(&mut self, now: Instant, to: SocketAddr, bytes: usize) {
         if self.is_exempt {
             return;
@@ -89,7 +89,7 @@ impl Ledger {
     }
 }
 
-/// An IPv4 address in IPv6 form as what it is.
+/// Converts an IPv4-mapped IPv6 address to IPv4.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -12,10 +12,10 @@ use astreum_core::wire::packet::{Draft, Packet};
 use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 
-/// Peers whose keys the input may use.
+/// Number of peers whose keys the input may use.
 pub(super) const PEERS: u8 = 8;
-/// Where they are, and where they may move: loopback, private and public networks of both families,
-/// some of them shared.
+/// Address of each peer, and the address that it may move to: loopback, private and public networks
+/// of both families, some of them shared.
 const ADDRESSES: [[&str; 2]; PEERS as usize] = [
     ["127.0.0.1:4000", "127.0.0.1:4001"],
     ["127.0.0.2:4000", "8.8.1.1:4000"],
@@ -26,18 +26,18 @@ const ADDRESSES: [[&str; 2]; PEERS as usize] = [
     ["[fd00::2]:4000", "1.2.3.4:4000"],
     ["[::ffff:5.6.7.8]:4000", "5.6.7.8:4000"],
 ];
-/// Requests that a peer remembers.
+/// Maximum number of requests that a peer remembers.
 const MAX_ASKED: usize = 64;
 
-/// What a peer answers.
+/// Answer of a peer.
 pub(super) enum Answer {
-    /// That it has nothing, and sees the asker there.
+    /// Nothing found, with the observed address of the requester.
     Seen(SocketAddr),
-    /// That it knows one that is nearer, or provides it.
+    /// Contact of a node that is nearer, or provides the object.
     Contact(PublicKey, SocketAddr),
     Atom(Atom),
     List(Vec<Atom>),
-    /// Nonsense.
+    /// Malformed content.
     Nothing,
 }
 
@@ -46,11 +46,11 @@ pub(super) struct Peer {
     pub(super) key: PublicKey,
     shared: SharedKey,
     engine: PublicKey,
-    /// Which run of the peer this is, and how often it has sealed.
+    /// Number of the peer's run, and number of messages that it has sealed.
     life: u8,
     sealed: u64,
     pub(super) has_moved: bool,
-    /// What the engine has asked it for.
+    /// Ids that the engine has requested from it.
     pub(super) asked: VecDeque<AtomId>,
 }
 
@@ -69,7 +69,7 @@ impl Peer {
         }
     }
 
-    /// Where it is, and where it may move.
+    /// Returns its address and the address that it may move to.
     pub(super) fn addresses(&self) -> [SocketAddr; 2] {
         let places = ADDRESSES.get(usize::from(self.number)).copied();
         let places = places.unwrap_or_default();
@@ -87,8 +87,8 @@ impl Peer {
         self.asked.clear();
     }
 
-    /// Counts upwards behind a prefix of this run; some peers seal as reference nodes do, without
-    /// order.
+    /// Returns a nonce that counts upwards behind a prefix of this run. Some peers use unordered
+    /// nonces, as reference nodes do.
     fn nonce(&mut self) -> Nonce {
         self.sealed += 1;
         let mut nonce = [self.number + 1; 12];
@@ -103,7 +103,7 @@ impl Peer {
         nonce
     }
 
-    /// A packet with so much work.
+    /// Returns a packet with this much proof of work.
     pub(super) fn packet(
         &mut self,
         work: u32,
@@ -139,7 +139,7 @@ impl Peer {
         out.extend_from_slice(&message);
     }
 
-    /// Appends an answer to what the engine has asked for.
+    /// Appends an answer to a request of the engine.
     pub(super) fn answer(&mut self, out: &mut Vec<u8>, id: AtomId, answer: &Answer) {
         let mut content = Vec::new();
         match answer {
@@ -150,7 +150,7 @@ impl Peer {
             Answer::Contact(key, address) => {
                 write_response_head(&mut content, Kind::Provider, &id);
                 content.extend_from_slice(key.as_bytes());
-                // An IPv6 address stands behind one of IPv4 that is empty.
+                // An IPv6 address follows an empty IPv4 address.
                 if address.is_ipv6() {
                     content.extend_from_slice(&[0; 4]);
                     content.extend_from_slice(&address.port().to_be_bytes());
@@ -170,7 +170,7 @@ impl Peer {
         self.seal(out, Topic::ObjectResponse, &content);
     }
 
-    /// The content of a message that was sealed for this peer and the engine.
+    /// Returns the content of a message that was sealed for this peer and the engine.
     fn opened(&self, datagram: &[u8]) -> Option<Vec<u8>> {
         let message = Message::decode(Packet::decode(datagram).ok()?.message()).ok()?;
         let Body::Sealed(sealed) = message.body else {
@@ -181,14 +181,14 @@ impl Peer {
         Some([&[topic.code()], opened].concat())
     }
 
-    /// Notes what a datagram to the engine names, if it is of this peer.
+    /// Records the addresses that a datagram to the engine names, if it is from this peer.
     pub(super) fn open(&self, datagram: &[u8], ledger: &mut Ledger) {
         if let Some(content) = self.opened(datagram) {
             ledger.named(&content, datagram.len());
         }
     }
 
-    /// Takes a packet of the engine's.
+    /// Processes a packet of the engine.
     pub(super) fn take(&mut self, to: SocketAddr, datagram: &[u8]) {
         if to != canonical(self.address()) {
             return;
@@ -205,7 +205,7 @@ impl Peer {
     }
 }
 
-/// Address and port as the engine writes them.
+/// Encodes an address and port like the engine.
 fn place(address: SocketAddr) -> Vec<u8> {
     let port = address.port().to_be_bytes();
     match address.ip() {

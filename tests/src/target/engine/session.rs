@@ -1,11 +1,11 @@
-//! Generated inputs of the target.
+//! Generated inputs of the engine target.
 
 use super::{MAX_STEPS, PEERS};
 use crate::random::Random;
 use astreum_core::atom::Atom;
 
-/// Returns the session with this number: steps with operands that mean something, where a fuzzer
-/// without a corpus would take long to meet a peer.
+/// Returns the session with this number: steps with meaningful operands, where a fuzzer without a
+/// corpus would take long to reach a peer.
 #[must_use]
 pub fn session(seed: u64) -> Vec<u8> {
     let mut random = Random::new(seed);
@@ -44,7 +44,7 @@ fn content(random: &mut Random) -> Vec<u8> {
         0 => [&[1, 1][..], &random.bytes(32)].concat(),
         1 => get,
         2 => {
-            // A record, at one of the addresses that peers have or at another.
+            // A provider record, at an address of a peer or at another one.
             let place = random.one_of(&[[8, 8, 8, 8], [127, 0, 0, 2], [6, 6, 6, 6]]);
             let mut put = vec![1];
             put.extend(random.bytes(32));

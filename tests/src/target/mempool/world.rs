@@ -1,4 +1,4 @@
-//! Blocks, transactions and lists that exist, and what peers have of them.
+//! Existing blocks, transactions and lists, and the parts that peers have.
 
 use crate::target::scene::{self, address, extend, transaction};
 use astreum_core::atom::{AtomId, MemoryStore, bytes_list};
@@ -10,31 +10,31 @@ use std::sync::OnceLock;
 
 /// Balance of each sender in the first block.
 pub(super) const BALANCE: Natural = Natural::new(4_000);
-/// The key that nothing but the honest transaction of the end is sent with.
+/// Key that sends only the honest transaction of the final phase.
 pub(super) const HONEST_SENDER: u8 = 19;
-/// Keys that send.
+/// Keys that send transactions.
 const SENDERS: core::ops::Range<u8> = 10..15;
-/// A key with nearly nothing.
+/// Key with nearly no balance.
 const POOR: u8 = 16;
-/// A key without an account.
+/// Key without an account.
 const UNKNOWN: u8 = 17;
-/// Transactions of each sender.
+/// Number of transactions of each sender.
 const EACH: u64 = 14;
 
-/// Everything that exists.
+/// All existing objects.
 pub(super) struct World {
-    /// What peers have.
+    /// Atoms that peers have.
     pub(super) network: MemoryStore,
     pub(super) genesis: AtomId,
-    /// Blocks with the atoms that they brought, the genesis with all its accounts.
+    /// Blocks with the atoms that they added; the genesis with all its accounts.
     pub(super) blocks: BTreeMap<AtomId, (Block, RecordAtoms)>,
-    /// The end of the longest branch.
+    /// Tip of the longest branch.
     pub(super) best: AtomId,
-    /// What may be announced: transactions, and what is none.
+    /// Ids that may be announced: of transactions and of other objects.
     pub(super) ids: Vec<AtomId>,
     /// Lists and atoms that transactions may need.
     pub(super) data: Vec<AtomId>,
-    /// The honest transaction of the end.
+    /// Honest transaction of the final phase.
     pub(super) honest: AtomId,
     bodies: BTreeMap<AtomId, AtomId>,
     /// Transactions of each block.
@@ -68,7 +68,7 @@ impl World {
         };
         let lists = world.lists();
         let transactions = world.transactions(&lists);
-        // A trunk, a branch that leaves it deep below, and one near its end.
+        // A trunk, a branch that leaves it near its start, and one near its end.
         let trunk = world.branch(&genesis, 22, 2, &transactions);
         let deep = trunk.get(2).cloned().unwrap_or_else(|| genesis.clone());
         world.branch(&deep, 20, 3, transactions.get(5..).unwrap_or_default());
@@ -82,7 +82,7 @@ impl World {
         world
     }
 
-    /// Lists that are here, are long, end in nothing, and are not to be had.
+    /// Creates lists that are available, long, broken off, and unavailable.
     fn lists(&mut self) -> [AtomId; 4] {
         let (short, atoms) = bytes_list(&[b"a".as_slice(), b"b", b"c"]);
         self.network.extend(atoms);
@@ -151,7 +151,7 @@ impl World {
         blocks
     }
 
-    /// Adds what is not a valid transaction, or not to be had.
+    /// Adds objects that are invalid as transactions or unavailable.
     fn spoil(&mut self, transactions: &[Transaction], genesis: &Block) {
         for sender in [POOR, UNKNOWN] {
             let poor = transaction(sender, address(9), 1, 1, b"");
@@ -181,7 +181,7 @@ impl World {
             ..unsigned
         };
         self.publish(&too_large.sign(&scene::key(12)));
-        // Its body, or its head, is not to be had.
+        // Its body or its head is unavailable.
         for (number, transaction) in transactions.iter().rev().take(4).enumerate() {
             let missing = if number % 2 == 0 {
                 transaction.body_hash()
@@ -207,7 +207,7 @@ impl World {
             .collect()
     }
 
-    /// Returns whether the branch of a block has a transaction.
+    /// Returns whether the branch of a block contains a transaction.
     pub(super) fn includes(&self, head: AtomId, id: &AtomId) -> bool {
         let mut at = head;
         while let Some((block, _)) = self.blocks.get(&at) {

@@ -1,4 +1,4 @@
-//! Rules for what a producer signs and announces.
+//! Rules for the blocks that a producer signs and announces.
 
 use super::{OWN, address};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
@@ -14,20 +14,20 @@ use core::convert::Infallible;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// What the key has signed for publication, in all runs.
+/// Blocks that the key has signed for publication, in all runs.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     /// Blocks by their parents, with their times.
     signed: BTreeMap<AtomId, (AtomId, u64)>,
-    /// Blocks by their parents that were announced.
+    /// Announced blocks by their parents.
     published: BTreeMap<AtomId, AtomId>,
-    /// The genesis that it made.
+    /// Genesis that the producer made.
     pub(super) genesis: Option<AtomId>,
     /// Time of the newest block of the key that was made elsewhere.
     pub(super) newest_foreign: u64,
 }
 
-/// A store with what is about to be added to it.
+/// Store with the atoms that are about to be added to it.
 struct Overlay<'s>(&'s MemoryStore, MemoryStore);
 
 impl AtomSource for Overlay<'_> {
@@ -75,14 +75,14 @@ impl Judge {
         assert!(transactions <= config.max_block_transactions);
     }
 
-    /// A block that found no room has not left the node, and never will.
+    /// Removes a block for which storage has no room: it has not left the node, and never will.
     pub(super) fn give_up(&mut self, commit: &Commit) {
         if let Some(mark) = commit.signed.last() {
             self.signed.remove(&mark.parent);
         }
     }
 
-    /// Checks a head of its own.
+    /// Checks a head that the producer made.
     pub(super) fn publish(&mut self, store: &MemoryStore, signed: &SigningRecord, head: &Head) {
         let id = head.id();
         let is_stored = head
@@ -104,7 +104,7 @@ impl Judge {
         );
     }
 
-    /// After a crash: what is not on record was never announced.
+    /// Checks after a crash that unrecorded blocks were not announced.
     pub(super) fn crash(&mut self, signed: &SigningRecord) {
         let published = &self.published;
         let is_kept =
@@ -139,7 +139,7 @@ fn verify(
     Ok(transactions.len())
 }
 
-/// Checks what a job has made.
+/// Checks the result of a job.
 pub(super) fn assembled(job: &AssemblyJob, assembled: &Assembled, room: Option<u64>) {
     assert_eq!(assembled.number, job.number);
     let Ok(assembly) = &assembled.outcome else {

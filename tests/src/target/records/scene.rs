@@ -1,4 +1,4 @@
-//! Atoms that stand for anything, linked to each other by their ids.
+//! Atoms of arbitrary meaning, linked to each other by their ids.
 
 use super::{OPERATIONS, other};
 use crate::target::input::Input;
@@ -12,12 +12,12 @@ use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
 use astreum_core::trie::{Scalar, Trie};
 
-/// Steps that build something.
+/// Maximum number of building steps.
 const MAX_STEPS: usize = 160;
 /// Names of record types.
 const NAMES: [&str; 6] = ["block", "transaction", "account", "receipt", "trie", "list"];
 
-/// What was built so far.
+/// Atoms that were built so far.
 #[derive(Default)]
 pub(super) struct Scene {
     pub(super) store: MemoryStore,
@@ -29,12 +29,12 @@ fn key(number: u8) -> SigningKey {
     SigningKey::from_seed(&[number; 32])
 }
 
-/// The account that sends transactions.
+/// Returns the account that sends transactions.
 pub(super) fn sender() -> Address {
     Address::from(key(1).verifying_key())
 }
 
-/// An address that means something, or not.
+/// Returns a well-known or arbitrary address.
 fn address(code: u8) -> Address {
     match code {
         0 => TREASURY,
@@ -66,7 +66,7 @@ impl Scene {
         id
     }
 
-    /// Something that was built, the last first; else nothing.
+    /// Returns an id that was built, the last first; the zero id if there is none.
     fn pick(&self, input: &mut Input<'_>) -> AtomId {
         let back = usize::from(input.byte().unwrap_or(u8::MAX));
         self.ids.iter().rev().nth(back).copied().unwrap_or_default()
@@ -82,7 +82,7 @@ impl Scene {
         self.ids.push(root);
     }
 
-    /// Builds the next thing; `None` at the end of the bytes.
+    /// Builds the next object; returns `None` at the end of the bytes.
     pub(super) fn step(&mut self, input: &mut Input<'_>) -> Option<()> {
         let code = input.byte()?;
         if self.steps == MAX_STEPS {
@@ -179,7 +179,7 @@ impl Scene {
                 self.push(atoms, id);
             }
             12 => {
-                // Nodes of which each has the one before twice: few atoms, many entries.
+                // Nodes that each refer to the previous one twice: few atoms, many entries.
                 for _ in 0..len * 16 {
                     let below = self.ids.last().copied().unwrap_or_default();
                     self.link_node(&[0, 0], [below; 2], &[]);
@@ -206,7 +206,7 @@ impl Scene {
         Some(())
     }
 
-    /// A node of a trie, right or wrong.
+    /// Builds a trie node, valid or not.
     fn node(&mut self, input: &mut Input<'_>, len: usize) -> Option<()> {
         let bits = u16::from(input.byte()?);
         let mut bytes = input.bytes(usize::from(bits).div_ceil(8).min(40)).to_vec();
@@ -259,7 +259,7 @@ impl Scene {
         }
     }
 
-    /// A block with these accounts.
+    /// Returns a block with these accounts.
     pub(super) fn parent(&self, accounts: AtomId) -> Block {
         let one = || Natural::ONE;
         let header = Header {
@@ -282,7 +282,7 @@ impl Scene {
         header.signed(None)
     }
 
-    /// Signed transactions that read every record of a state.
+    /// Returns signed transactions that read every record of a state.
     pub(super) fn transactions(&self, accounts: AtomId) -> Vec<Transaction> {
         let mut transactions = Vec::new();
         let mut add = |recipient, amount: u64, data: &[u8]| {

@@ -1,9 +1,9 @@
-//! The operator's decisions, and what is not inserted.
+//! Operator decisions and rejected insertions.
 
 use super::*;
 use std::string::ToString;
 
-/// Two branches above a fork at height 5, both deeper than the limit.
+/// Creates two branches above a fork at height 5, both deeper than the limit.
 fn split() -> (World, AtomId, AtomId, AtomId) {
     let mut world = World::new(&[100; 10]);
     let fork = world.run(id(1), 5, &[0]);
@@ -20,9 +20,9 @@ fn adopted_branch_wins_at_any_depth_and_is_kept() {
     let outcome = choice.decide(&world, &[]);
     assert_eq!((target(&outcome), causes(&outcome)), (Some(theirs), vec![]));
     choice.set_head(&world, theirs).unwrap();
-    // The anchor gives way.
+    // The anchor falls.
     assert_eq!(choice.anchor_height(), 81);
-    // The other one grows and has a majority by the rule.
+    // The other branch grows and has a majority by the rule.
     let longer = world.run(ours, 500, &[1, 2, 6, 7, 8, 9]);
     choice.insert(&world, longer.into(), NOW).unwrap();
     let outcome = choice.decide(&world, &[]);
@@ -30,7 +30,7 @@ fn adopted_branch_wins_at_any_depth_and_is_kept() {
         (outcome.decision, outcome.contests),
         (Decision::Keep, vec![])
     );
-    // Taken back, the rule asks again.
+    // Once the decision is revoked, the rule asks the operator again.
     choice.adopt(&world, None);
     assert_eq!(causes(&choice.decide(&world, &[])), [Cause::NeedsOperator]);
     choice.adopt(&world, Some(world.block_at(longer, 6)));
@@ -87,7 +87,7 @@ fn avoiding_without_an_alternative_moves_the_head_back() {
     assert_eq!((back.to, back.undone, back.added), (parent, 31, 0));
     choice.set_head(&world, parent).unwrap();
     assert_eq!(choice.decide(&world, &[]).decision, Decision::Keep);
-    // A head above it that the host sets all the same is left again, also after a restart.
+    // A head above it that the host sets regardless is left again, also after a restart.
     choice.set_head(&world, head).unwrap();
     assert_eq!(target(&choice.decide(&world, &[])), Some(parent));
     let mut restarted = Choice::new(Settings::default());
@@ -98,7 +98,7 @@ fn avoiding_without_an_alternative_moves_the_head_back() {
     let other = world.run(parent, 2, &[2]);
     restarted.insert(&world, other.into(), NOW).unwrap();
     assert_eq!(target(&restarted.decide(&world, &[])), Some(other));
-    // Taken back before the host moved, the node stays.
+    // If the decision is revoked before the host moved, the node stays.
     restarted.stop_avoiding(&world, &avoided);
     assert_eq!(restarted.decide(&world, &[]).decision, Decision::Keep);
 }
@@ -161,7 +161,7 @@ fn early_block_waits() {
     let text = early.unwrap_err().to_string();
     assert_eq!(text, "block timestamp 12 is in the future");
     assert_eq!(choice.insert(&world, next.into(), 12), Ok(()));
-    // The own head is never too early.
+    // The node's own head is never too early.
     let later = world.run(next, 10, &[1]);
     assert_eq!(choice.set_head(&world, later), Ok(()));
 }
@@ -183,7 +183,7 @@ fn unconnected_blocks_are_refused() {
         Err(InsertError::NotIndexed(id(700)))
     );
     assert_eq!(choice.head(), Some(head));
-    // A head that does not connect is taken as a new start.
+    // A head that does not connect starts a new tree.
     choice.set_head(&world, other).unwrap();
     assert_eq!((choice.head(), choice.forks()), (Some(other), vec![]));
 }
@@ -192,13 +192,13 @@ fn unconnected_blocks_are_refused() {
 fn chain_without_the_checkpoint_is_never_adopted() {
     let (world, _, ours, theirs) = split();
     let checkpoint = world.block_at(ours, 600);
-    // Already above it.
+    // The head is already above the checkpoint.
     let mut choice = world.choice(Some(ours), &[]);
     choice.set_checkpoint(&world, checkpoint);
     assert_eq!(choice.checkpoint_height(), Some(600));
     let refused = choice.insert(&world, theirs.into(), NOW);
     assert_eq!(refused, Err(InsertError::LacksCheckpoint));
-    // After a restart, without a look at the index.
+    // After a restart, without reading the index.
     let mut restarted = world.choice(Some(ours), &[]);
     restarted.restore_checkpoint(checkpoint, 600);
     let refused = restarted.insert(&world, theirs.into(), NOW);
@@ -266,7 +266,7 @@ fn branch_of_a_known_branch_with_the_checkpoint_has_it_only_if_it_leaves_above()
     let above = world.run(world.block_at(theirs, 601), 3, &[6]);
     let at = world.run(checkpoint, 3, &[7]);
     let below = world.run(world.block_at(theirs, 599), 3, &[8]);
-    // The node stands on the other branch, so that the checkpoint is not behind it yet.
+    // The node is on the other branch, so its chain does not contain the checkpoint yet.
     let mut choice = world.choice(Some(ours), &[theirs]);
     choice.set_checkpoint(&world, checkpoint);
     assert_eq!(choice.checkpoint_height(), None);

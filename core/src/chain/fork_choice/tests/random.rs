@@ -1,11 +1,11 @@
-//! Random trees against a naive model, which recounts everything at every fork.
+//! Random trees compared with a naive model, which recounts everything at every fork.
 
 use super::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::BTreeMap;
 
-/// A run of blocks of a random tree: where it starts, how long it is, which validators make it.
+/// Run of blocks of a random tree: start, length, validators that make it.
 type Run = (Index, u64, Vec<usize>);
 
 fn runs(count: usize) -> impl Strategy<Value = Vec<Run>> {
@@ -19,7 +19,7 @@ fn stakes() -> impl Strategy<Value = Vec<u64>> {
     proptest::collection::vec(stake, 8)
 }
 
-/// The tree, and its blocks in the order in which they were made.
+/// Builds the tree and returns it with its blocks in order of creation.
 fn build(stakes: &[u64], runs: &[Run]) -> (World, Vec<AtomId>) {
     let mut world = World::new(stakes);
     let mut blocks = vec![id(1)];
@@ -164,7 +164,7 @@ fn chain_of(world: &World, tip: AtomId) -> BTreeSet<AtomId> {
     chain
 }
 
-/// The branches of every fork, as the fork choice has counted them and as they are recounted.
+/// Compares the branches of every fork as counted by fork choice with a recount.
 fn check_measures(world: &World, choice: &mut Choice, own: AtomId, known: &[AtomId]) {
     choice.decide(world, &[]);
     let naive = Naive::new(world, Some(own), known);
@@ -256,7 +256,7 @@ proptest! {
             }
             check_measures(&world, &mut choice, own, &known);
         }
-        // Without the blocks above one that is avoided, and with them again.
+        // Without the blocks above an avoided one, and with them again.
         let avoided = *avoided.get(&blocks);
         if avoided == id(1) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The rule at one fork.
+//! Fork choice rule at one fork.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn branch(blocks: u64, stake: u64, first: u64) -> Branch {
     }
 }
 
-/// Whether the second branch replaces the first, of a total stake of 1,000.
+/// Returns whether the second branch replaces the first, with a total stake of 1,000.
 fn replaced(ours: (u64, u64), challenger: (u64, u64)) -> bool {
     let (ours, challenger) = (
         branch(ours.0, ours.1, 1),
@@ -54,7 +54,8 @@ fn deep_fork_takes_blocks_times_stake() {
 fn deep_fork_is_never_won_with_less_than_an_eighth_of_the_stake() {
     assert!(replaced((20, 400), (1_000, 50)));
     assert!(!replaced((20, 400), (1_000, 49)));
-    // Nor does the heavier one, which has fewer blocks times stake, win on the other side.
+    // The heavier branch, which has fewer blocks times stake, does not win from the other side
+    // either.
     assert!(!replaced((1_000, 49), (20, 400)));
 }
 
@@ -65,7 +66,7 @@ fn majority_wins_over_any_length() {
     assert!(!replaced((1_000, 499), (16, 500)));
     assert!(!replaced((1_000, 499), (15, 501)));
     assert!(!replaced((16, 501), (1_000, 499)));
-    // Between two majorities blocks times stake decides.
+    // Between two majorities, blocks times stake decides.
     assert!(replaced((17, 501), (16, 600)));
     let odd = |stake| branch(16, stake, 1).has_majority(&7_u64.into());
     assert!(odd(4) && !odd(3));
@@ -77,7 +78,7 @@ fn exact_tie_goes_to_the_lower_first_block() {
     let (low, high) = (branch(20, 100, 1), branch(40, 50, 2));
     assert!(replaces(&high, &low, &total));
     assert!(!replaces(&low, &high, &total));
-    // In a near fork nothing replaces an equally high branch.
+    // In a near fork no branch replaces one of equal height.
     let (low, high) = (branch(16, 100, 1), branch(16, 100, 2));
     assert!(!replaces(&high, &low, &total) && !replaces(&low, &high, &total));
 }
@@ -123,7 +124,7 @@ fn without_a_branch_of_its_own_a_node_begins_at_the_heaviest() {
     // Long and light against short and heavy.
     let selection = from_none(&[branch(4_000, 1, 1), branch(6, 300, 2)]).unwrap();
     assert_eq!((selection.branch, selection.vetoed), (1, Some(0)));
-    // Near: the higher one, of equal ones the heavier, of equal ones the lower id.
+    // Near: the higher one, of equally high ones the heavier, of equally heavy ones the lower id.
     let near = [
         branch(2, 100, 4),
         branch(3, 90, 3),

@@ -1,4 +1,4 @@
-//! Costs and bounds.
+//! Costs and limits of the tree.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn chain_without_forks_keeps_one_block() {
         choice.set_head(&world, head).unwrap();
         assert_eq!(blocks_of(&choice), 1);
     }
-    // A newcomer that has yet to adopt anything keeps one, too.
+    // A new node that has not adopted anything yet keeps one block, too.
     let mut choice = world.choice(None, &[]);
     for height in 1..=head_height(&world, head) {
         let tip = world.block_at(head, height);
@@ -73,13 +73,13 @@ fn head_height(world: &World, head: AtomId) -> u64 {
     world.blocks[&head].height
 }
 
-/// A validator that makes any number of blocks for one slot, or of branches.
+/// One validator makes any number of blocks for one slot, or of branches.
 #[test]
 fn flood_of_tips_does_not_displace_heavier_branches() {
     let mut world = World::new(&[100; 10]);
     let fork = world.run(id(1), 5, &[0]);
     let head = world.run(fork, 30, &[0, 1]);
-    // The lower side of a partition.
+    // Lower side of a network partition.
     let heavier = world.run(fork, 20, &[2, 3, 4, 5, 6]);
     let mut choice = world.choice(Some(head), &[heavier]);
     let base = world.block_at(head, 33);
@@ -95,7 +95,7 @@ fn flood_of_tips_does_not_displace_heavier_branches() {
         assert!(tips_of(&choice) <= MAX_TIPS);
         assert_eq!(target(&choice.decide(&world, &[])), Some(heavier));
     }
-    // The newest counts at least once.
+    // The newest block is counted at least once.
     let last = world.child(world.block_at(head, 34), 7);
     let before = choice.forks()[0].ours.clone().unwrap().stake;
     choice.insert(&world, last.into(), NOW).unwrap();
@@ -122,7 +122,7 @@ fn long_branches_are_counted_in_bounded_memory() {
     };
     let sides = [expected(ours, 50_010, 300), expected(theirs, 60_000, 300)];
     assert_eq!(fork_of(&choice).others, sides);
-    // A branch where blocks were forgotten is refused; near the tips there is room for one.
+    // A branch at forgotten blocks is rejected; near the tips a new branch fits.
     let deep = world.child(world.block_at(theirs, 20), 6);
     let refused = choice.insert(&world, deep.into(), NOW);
     assert_eq!(refused, Err(InsertError::TooDeep));
@@ -134,7 +134,7 @@ fn long_branches_are_counted_in_bounded_memory() {
     choice.insert(&world, near.into(), NOW).unwrap();
     choice.decide(&world, &[]);
     assert_eq!(fork_of(&choice).others[0].stake, Some(400_u64.into()));
-    // The headers of one insertion are bounded, too.
+    // The number of headers read by one insertion is bounded, too.
     let far = world.run(fork, 70_000, &[6]);
     let refused = choice.insert(&world, far.into(), NOW);
     assert_eq!(refused, Err(InsertError::TooDeep));

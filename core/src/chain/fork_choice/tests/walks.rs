@@ -1,4 +1,4 @@
-//! The walk over whole trees.
+//! Walks over whole trees.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn extension_is_taken_and_an_ancestor_is_not() {
         (extension.undone, extension.added, extension.height),
         (0, 3, 8)
     );
-    // A node without a head takes it whole.
+    // A node without a head adopts the whole branch.
     let outcome = world.choice(None, &[a, b]).decide(&world, &[]);
     assert_eq!(target(&outcome), Some(b));
 }
@@ -53,13 +53,13 @@ fn reorganization_names_fork_and_depth() {
     assert!(!near.is_deep());
     choice.set_head(&world, theirs).unwrap();
     assert_eq!(choice.decide(&world, &[]).decision, Decision::Keep);
-    // The branch that was left competes on.
+    // The branch that was left still competes.
     let longer = world.run(ours, 5, &[1, 2]);
     choice.insert(&world, longer.into(), NOW).unwrap();
     assert_eq!(target(&choice.decide(&world, &[])), Some(longer));
 }
 
-/// One block of height 1 by a stake of 1 against a head of height 36: issue 10, number 4.
+/// One block of height 1 with a stake of 1 against a head of height 36: issue 10, number 4.
 #[test]
 fn stale_head_of_height_36_is_not_replaced_by_one_block() {
     let mut world = World::new(&[1_000, 1]);
@@ -72,8 +72,8 @@ fn stale_head_of_height_36_is_not_replaced_by_one_block() {
 
 #[test]
 fn group_counts_all_its_branches() {
-    // Above the fork: ours has 20 blocks of 0 and 1. The other group has three branches of 18
-    // blocks, by 2, 3 and 4 each, which only together have more than ours.
+    // Above the fork, ours has 20 blocks by 0 and 1. The other group has three branches of 18
+    // blocks, by 2, 3 and 4 each; only together they outweigh ours.
     let mut world = World::new(&[100; 10]);
     let ours = world.run(id(1), 20, &[0, 1]);
     let stem = world.child(id(1), 2);
@@ -83,7 +83,7 @@ fn group_counts_all_its_branches() {
         .collect();
     assert_eq!(world.chosen(ours, &tips[..1]), ours);
     assert_eq!(world.chosen(ours, &tips[..2]), ours);
-    // 18 x 300 against 20 x 200; inside, the lowest first block of equal ones.
+    // 18 x 300 against 20 x 200; within the group, the lowest first block of equal branches.
     assert_eq!(world.chosen(ours, &tips), tips[0]);
 }
 
@@ -93,12 +93,12 @@ fn stakes_are_those_as_of_each_fork() {
     let fork = world.run(id(1), 3, &[0]);
     let ours = world.run(fork, 20, &[1]);
     let theirs = world.run(fork, 20, &[2]);
-    // Ours has the lower first block, so the tie is ours.
+    // Ours has the lower first block, so it wins the tie.
     assert_eq!(world.chosen(ours, &[theirs]), ours);
     let at_fork = [(producer(1), 100), (producer(2), 101)].into();
     world.stakes_at.insert(fork, at_fork);
     assert_eq!(world.chosen(ours, &[theirs]), theirs);
-    // A producer without stake at the fork counts nothing.
+    // A producer without stake at the fork does not count.
     world.stakes_at.insert(fork, [(producer(1), 1)].into());
     assert_eq!(world.chosen(ours, &[theirs]), ours);
 }
@@ -116,7 +116,7 @@ fn missing_stakes_keep_the_branch_and_are_named() {
         (outcome.decision, outcome.missing_stakes),
         (Decision::Keep, vec![fork])
     );
-    // Extensions of ours are followed all the same.
+    // Extensions of our branch are followed regardless.
     let next = world.child(ours, 1);
     choice.insert(&world, next.into(), NOW).unwrap();
     assert_eq!(target(&choice.decide(&world, &[])), Some(next));
@@ -132,7 +132,7 @@ fn missing_stakes_keep_the_branch_and_are_named() {
 
 #[test]
 fn veto_is_told_and_keeps_both_sides() {
-    // 450 made 10 blocks and died, 50 went on for 1,000.
+    // A producer with a stake of 450 made 10 blocks and stopped; one with 50 made 100.
     let mut world = World::new(&[450, 50, 500]);
     let fork = world.run(id(1), 5, &[2]);
     let died = world.run(fork, 10, &[0]);
@@ -162,7 +162,7 @@ fn veto_is_told_and_keeps_both_sides() {
         others: vec![side(alive, 6, 100, 50)],
     };
     assert_eq!(contest.fork, expected);
-    // A node on neither begins at the heavier one.
+    // A node on neither branch begins at the heavier one.
     let outcome = world.choice(None, &[died, alive]).decide(&world, &[]);
     assert_eq!((target(&outcome), causes(&outcome)), (Some(died), vec![]));
 }
@@ -196,7 +196,7 @@ fn deeper_than_the_limit_needs_the_operator_and_does_not_stop_the_chain() {
         (target(&outcome), causes(&outcome)),
         (Some(next), vec![Cause::NeedsOperator])
     );
-    // The limit is configured.
+    // The limit is configurable.
     let mut patient = Choice::new(Settings {
         max_reorg_depth: 1_025,
     });
@@ -239,8 +239,8 @@ fn anchor_does_not_fall_with_the_head_of_a_lower_branch() {
     assert_eq!(target(&choice.decide(&world, &[])), Some(heavier));
     choice.set_head(&world, heavier).unwrap();
     assert_eq!(choice.anchor_height(), 76);
-    // A branch that left below the anchor is left to the operator, though it is less than 1,024
-    // blocks deep.
+    // A branch that left below the anchor needs the operator, although it is less than 1,024 blocks
+    // deep.
     let below = world.block_at(heavier, 75);
     let deep = world.run(below, 700, &[4, 5, 6, 7, 8, 9]);
     choice.insert(&world, deep.into(), NOW).unwrap();
@@ -249,7 +249,7 @@ fn anchor_does_not_fall_with_the_head_of_a_lower_branch() {
         (target(&outcome), causes(&outcome)),
         (None, vec![Cause::NeedsOperator])
     );
-    // After a restart it is restored; without it the branch would win.
+    // After a restart the anchor is restored; without it the branch would win.
     for (anchor, expected) in [(Some(76), None), (None, Some(deep))] {
         let mut restarted = world.choice(Some(heavier), &[deep]);
         if let Some(height) = anchor {
@@ -257,7 +257,7 @@ fn anchor_does_not_fall_with_the_head_of_a_lower_branch() {
         }
         assert_eq!(target(&restarted.decide(&world, &[])), expected);
     }
-    // It cannot be set above the head.
+    // The anchor cannot be set above the head.
     let mut restarted = world.choice(Some(heavier), &[]);
     restarted.restore_anchor(u64::MAX);
     assert_eq!(restarted.anchor_height(), 700);
@@ -281,7 +281,8 @@ fn first_decision_between_two_deep_branches_needs_agreeing_trusted_heads() {
         assert_eq!(decide(head, &[a, b], &[a, known]), (Some(a), vec![]));
         assert_eq!(decide(head, &[a, b], &[a, b]), undecided);
         assert_eq!(decide(head, &[a, b], &[a, id(999_999)]), undecided);
-        // What is not a rival is not eligible: a stranger's short or light branch settles nothing.
+        // Only rivals are eligible: an unknown producer's short or light branch does not settle the
+        // fork.
         let short = world.block_at(a, 1_024);
         assert_eq!(decide(head, &[short, b], &[short]), (Some(b), vec![]));
     }
@@ -289,7 +290,7 @@ fn first_decision_between_two_deep_branches_needs_agreeing_trusted_heads() {
         decide(None, &[a, light], &[]).1,
         [Cause::NeedsFirstDecision]
     );
-    // A node that is on one of them goes by the rule.
+    // A node on one of them follows the rule.
     assert_eq!(
         decide(Some(world.block_at(a, 1)), &[a, b], &[]),
         (Some(b), vec![])

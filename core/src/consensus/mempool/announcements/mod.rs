@@ -1,22 +1,22 @@
-//! Announced transactions until they are fetched: what is queued, and what is fetched when.
+//! Announced transactions until they are fetched: queue and schedule of the fetches.
 //!
-//! A datagram brings an id alone. Behind it may be nothing, or nonsense, and the peer that announced
-//! it may never answer. So an id costs a place in a bounded queue, then one of a bounded number of
-//! fetches, and only then a look. Queue and fetches are shared by network group and, inside a group,
-//! by announcer (see `shares`).
+//! A datagram brings only an id. It may belong to nothing or to malformed data, and the peer that
+//! announced it may never answer. So an id first takes a place in a bounded queue, then one of a
+//! bounded number of fetches, and only then is it checked. Queue and fetches are shared by network
+//! group and, inside a group, by announcer (see `shares`).
 //!
-//! A transaction that several peers announce is fetched when the turn of the first of them comes. Those
-//! with the best record are asked first, and the others when they do not answer; what comes of it
-//! counts for those that were asked.
+//! A transaction that several peers announce is fetched when the first of them has its turn.
+//! Announcers with the best record are asked first, and the others if those do not answer; the
+//! verdict counts for all that were asked.
 //!
 //! Invariants:
-//! - What is held is bounded by the constants of this module, whatever is announced.
+//! - Memory is bounded by the constants of this module, whatever is announced.
 //! - A fetch without an answer holds a place for [`ANSWER_TIME`]. Then it *lingers*: it may still
-//!   succeed, and others use its place meanwhile.
-//! - An id that was found invalid whatever the chain says is remembered and never fetched again, as
-//!   long as it is among the [`MAX_REFUSED`] latest.
+//!   succeed, while others use its place.
+//! - An id that was found permanently invalid is remembered and not fetched again, as long as it is
+//!   among the latest [`MAX_REFUSED`].
 //! - Every id that was opened by [`Announcements::next`] is settled once: by
-//!   [`Announcements::settle`], or after [`Announcements::overdue`] named it.
+//!   [`Announcements::settle`], also after [`Announcements::overdue`] returned it.
 
 mod shares;
 #[cfg(test)]
@@ -35,30 +35,30 @@ pub use shares::{
 };
 use shares::{Grant, Rank, Shares};
 
-/// Fetches for one transaction: of its head and its body, in parts, and of what has to be known of
-/// its sender where the chain's state is not here.
+/// Maximum number of fetches for one transaction: of its head and its body, in parts, and of the
+/// state that its sender's account needs if that is not stored here.
 pub const MAX_FETCHES: u8 = 64;
-/// How long one transaction may take to arrive.
+/// Maximum time for one transaction to arrive.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a fetch holds its place without an answer.
+/// Time for which a fetch holds its place without an answer.
 pub const ANSWER_TIME: Duration = Duration::from_millis(500);
-/// Fetches that linger. When there are more, the oldest is given up.
+/// Maximum number of lingering fetches. Beyond that, the oldest is given up.
 pub const MAX_LINGERING: usize = 1_024;
-/// Announcers of one transaction that are remembered.
+/// Maximum number of announcers remembered for one transaction.
 pub const MAX_ANNOUNCERS: usize = 4;
-/// Ids that are remembered as invalid. When full, the one refused longest ago is forgotten.
+/// Maximum number of ids remembered as invalid. If full, the one refused longest ago is forgotten.
 pub const MAX_REFUSED: usize = 65_536;
 
-/// Reason why an announcement was not taken.
+/// Reason an announcement was declined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Declined {
-    /// The transaction is being fetched already.
+    /// The transaction is queued or being fetched already.
     UnderWay,
-    /// It was refused before, for a reason that does not change.
+    /// It was refused before, for a permanent reason.
     Refused,
     /// Too many announcements are queued, of all peers or of this one.
     QueueFull,
-    /// Too many announcements of this peer came to nothing.
+    /// Too many announcements of this peer failed.
     PeerOverBudget,
 }
 
@@ -75,56 +75,56 @@ impl fmt::Display for Declined {
 
 impl core::error::Error for Declined {}
 
-/// A peer that announces, and the network group of its address.
+/// Announcing peer, with the network group of its address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Announcer {
-    /// The group of its address.
+    /// Network group of its address.
     pub group: NetworkGroup,
     /// The peer.
     pub peer: PublicKey,
 }
 
-/// Source of an announcement: a peer; `None` for this node itself.
+/// Source of an announcement: a peer, or `None` for this node itself.
 pub type Source = Option<Announcer>;
 
-/// Result of a look at a transaction, as far as it concerns its announcer.
+/// Result of the check of a transaction, as it concerns its announcers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// It is in the pool, or was not needed.
     Good,
-    /// It is refused as things stand, or could not be fetched.
+    /// It is refused in the present state, or could not be fetched.
     Bad,
-    /// It is refused whatever happens.
+    /// It is refused in any state.
     BadForGood,
 }
 
-/// A fetch for a transaction, as [`Announcements::want`] answers.
+/// Answer of [`Announcements::want`] to a request for a fetch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Want {
-    /// Start it, and ask this peer first.
+    /// Start the fetch, and ask this peer first.
     Start(Option<PublicKey>),
     /// The same id is being fetched already.
     UnderWay,
-    /// The transaction has had all its fetches, or its announcers do not answer.
+    /// The transaction has used all its fetches, or its announcers do not answer.
     Exhausted,
 }
 
-/// A transaction that was announced and is not settled.
+/// Announced transaction that is not settled.
 #[derive(Debug)]
 struct Job {
-    /// Those that announced it. While it is being fetched, in the order in which they are asked: those
-    /// with the best record first.
+    /// Its announcers. While it is being fetched, in the order in which they are asked: best record
+    /// first.
     sources: Vec<Source>,
     open: Option<Open>,
 }
 
 impl Job {
-    /// Makes room for another announcer, if need be in the place of one with a worse record.
+    /// Makes room for another announcer, if necessary by replacing one with a worse record.
     fn has_room(&mut self, shares: &Shares, source: Source) -> bool {
         if self.sources.len() < MAX_ANNOUNCERS {
             return true;
         }
-        // Those that were asked stay, for what comes of it.
+        // Announcers that were asked stay, to receive the verdict.
         let asked = self.open.as_ref().map_or(0, Open::asked);
         let others = self.sources.iter().enumerate().skip(asked);
         let ranks = others.map(|(at, other)| (shares.rank(*other), at));
@@ -136,25 +136,25 @@ impl Job {
     }
 }
 
-/// A transaction that is being fetched.
+/// Transaction that is being fetched.
 #[derive(Debug)]
 struct Open {
-    /// What is fetched for it, if something is.
+    /// Atom that is being fetched for it, if any.
     wanted: Option<AtomId>,
     fetches: u8,
-    /// Fetches that were not answered; each asks the next announcer.
+    /// Number of unanswered fetches; each asks the next announcer.
     silences: u8,
     /// The place that it holds; `None` once it lingers.
     holds: Option<Grant>,
-    /// Whether announcers that do not answer are asked again while there is time.
+    /// `true` if announcers that do not answer are asked again while there is time.
     is_patient: bool,
     deadline: Duration,
-    /// Tells it from an earlier job with the same id.
+    /// Number that distinguishes it from an earlier job with the same id.
     number: u64,
 }
 
 impl Open {
-    /// Returns how many announcers have been asked, if there are so many.
+    /// Returns the number of announcers asked, which may exceed the number of announcers.
     fn asked(&self) -> usize {
         usize::from(self.silences) + usize::from(self.fetches > 0)
     }
@@ -165,9 +165,9 @@ impl Open {
 pub struct Announcements {
     shares: Shares,
     jobs: BTreeMap<AtomId, Job>,
-    /// By what is fetched: for which transactions.
+    /// Transactions that wait for an atom, by the atom.
     wanted: BTreeMap<AtomId, Vec<AtomId>>,
-    /// Jobs that hold a place and those that linger, by when that ends.
+    /// Jobs that hold a place and jobs that linger, by when that ends.
     holding: VecDeque<(Duration, u64, AtomId)>,
     lingering: BTreeMap<(Duration, u64), AtomId>,
     refused: BTreeMap<AtomId, ()>,
@@ -176,18 +176,19 @@ pub struct Announcements {
 }
 
 impl Announcements {
-    /// Takes an announcement; `source` is `None` for one of our own, which has no budget to exceed.
+    /// Queues an announcement; `source` is `None` for one of our own, which does not have a budget.
     ///
     /// # Errors
-    /// When it needs no look, or there is no room for it.
+    /// Returns [`Declined`] if the id does not need a check, or there is no room for it.
     pub fn announce(&mut self, now: Duration, id: AtomId, source: Source) -> Result<(), Declined> {
         if self.refused.contains_key(&id) {
-            // It was looked up, no more: nothing that a budget has to bear.
+            // Only a lookup was spent, so the budget is not charged.
             return Err(Declined::Refused);
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             if !job.sources.contains(&source) && job.has_room(&self.shares, source) {
-                // While it is being fetched, it is asked if those before it do not answer.
+                // While the transaction is being fetched, the announcer is asked if the earlier
+                // ones do not answer.
                 if job.open.is_none() {
                     self.shares.enqueue(now, id, source)?;
                 }
@@ -206,14 +207,14 @@ impl Announcements {
         Ok(())
     }
 
-    /// Returns the next transaction to look at, if there is a place for the fetches that it may need.
+    /// Returns the next transaction to check, if there is a place for the fetches that it may need.
     pub fn next(&mut self, now: Duration) -> Option<AtomId> {
         loop {
             let grant = self.shares.dequeue(now)?;
             let id = grant.id;
             let job = self.jobs.get_mut(&id).filter(|job| job.open.is_none());
             let Some(job) = job.filter(|job| job.sources.contains(&grant.source)) else {
-                // Another announcer's turn came first.
+                // Another announcer had its turn first.
                 self.shares.release(grant);
                 continue;
             };
@@ -236,7 +237,7 @@ impl Announcements {
         }
     }
 
-    /// Notes that `wanted` has to be fetched for an open transaction.
+    /// Records that `wanted` has to be fetched for an open transaction.
     pub fn want(&mut self, id: AtomId, wanted: AtomId) -> Want {
         let Some(Job {
             sources,
@@ -264,8 +265,8 @@ impl Announcements {
         }
     }
 
-    /// Ends a fetch; `is_silent` if nobody answered. Returns the transactions that waited for it,
-    /// which are to be looked at again, or settled if it failed.
+    /// Ends a fetch; `is_silent` if no peer answered. Returns the transactions that waited for it,
+    /// which must be checked again, or settled if the fetch failed.
     pub fn fetched(&mut self, wanted: &AtomId, is_silent: bool) -> Vec<AtomId> {
         let waiters = self.wanted.remove(wanted).unwrap_or_default();
         for id in &waiters {
@@ -277,7 +278,7 @@ impl Announcements {
         waiters
     }
 
-    /// Ends the look at a transaction.
+    /// Ends the check of a transaction.
     pub fn settle(&mut self, now: Duration, id: &AtomId, verdict: Verdict) {
         let is_open = self.jobs.get(id).is_some_and(|job| job.open.is_some());
         let Some(job) = self.jobs.remove(id).filter(|_| is_open) else {
@@ -305,7 +306,7 @@ impl Announcements {
         }
         let len = job.sources.len().max(1);
         if verdict == Verdict::Good {
-            // The one that was asked last has brought it. Another that announced it too has not.
+            // The announcer that was asked last delivered it; the other announcers did not.
             let brought = usize::from(open.silences) % len;
             if let Some(source) = job.sources.get(brought).filter(|_| open.fetches > 0) {
                 self.shares.record(now, *source, true);
@@ -317,8 +318,8 @@ impl Announcements {
         }
     }
 
-    /// Lets transactions that have had no answer linger, and returns those that took too long, each of
-    /// which is to be settled.
+    /// Makes transactions without an answer linger, and returns those that took too long, each of
+    /// which must be settled.
     pub fn overdue(&mut self, now: Duration) -> Vec<AtomId> {
         while let Some(&(until, number, id)) = self.holding.front() {
             let job = self.jobs.get_mut(&id);
@@ -348,7 +349,7 @@ impl Announcements {
         overdue
     }
 
-    /// Returns when [`Announcements::overdue`] has something to do next.
+    /// Returns when [`Announcements::overdue`] is due next.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let holding = self.holding.front().map(|(until, ..)| *until);
@@ -357,7 +358,7 @@ impl Announcements {
         [holding, lingering].into_iter().flatten().min()
     }
 
-    /// Returns whether [`Announcements::next`] gives something.
+    /// Returns whether [`Announcements::next`] may return a transaction.
     #[must_use]
     pub fn has_next(&self) -> bool {
         self.shares.has_next()
@@ -375,25 +376,25 @@ impl Announcements {
         self.jobs.contains_key(id)
     }
 
-    /// Returns the sources of a transaction that is not settled; the one it is fetched for first.
+    /// Returns the sources of a transaction that is not settled; the one asked first is first.
     #[must_use]
     pub fn sources(&self, id: &AtomId) -> &[Source] {
         self.jobs.get(id).map_or(&[], |job| &job.sources)
     }
 
-    /// Returns the number of announcements that are queued.
+    /// Returns the number of queued announcements.
     #[must_use]
     pub const fn queued(&self) -> usize {
         self.shares.queued()
     }
 
-    /// Returns the number of transactions that are being fetched, those that linger included.
+    /// Returns the number of transactions that are being fetched, including lingering ones.
     #[must_use]
     pub fn fetching(&self) -> usize {
         self.shares.holding() + self.lingering.len()
     }
 
-    /// Forgets the transactions whose announcements were pushed out of the queue.
+    /// Forgets the transactions whose announcements were displaced from the queue.
     fn drop_displaced(&mut self) {
         for (id, source) in self.shares.take_displaced() {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.open.is_none()) else {

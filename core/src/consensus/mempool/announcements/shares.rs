@@ -1,18 +1,20 @@
 //! Shares of the queue and of the fetches, by network group and announcer.
 //!
-//! Keys are free, so places are shared by network group first. Groups with something to fetch take
-//! turns. How many places a group may hold grows with what it brings and shrinks with what it wastes:
-//! an announcement that comes to nothing, or that is not answered in time, costs an eighth of it.
+//! Keys cost nothing, so places are shared by network group first. Groups with something to fetch
+//! take turns. The number of places a group may hold grows with its successful announcements and
+//! shrinks with failed ones: an announcement that fails, or that is not answered in time, costs an
+//! eighth of them.
 //!
 //! Inside a group the record decides, because honest peers and attackers can share a network (on
-//! loopback everything does): announcers that have brought transactions come first, then those
-//! without a record, then those whose last announcements came to nothing, which get at most a quarter
-//! of the group's places and one each. The places of one announcer grow by one with each transaction
-//! that it brings, as a window in TCP slow start does.
+//! loopback all peers do). Announcers that have delivered transactions come first, then those
+//! without a record, then those whose last announcements failed; the latter get at most a quarter
+//! of the group's places, and one each. The places of one announcer grow by one with each
+//! transaction that it delivers, like a window in TCP slow start.
 //!
-//! The queue is shared by longest-queue drop: when it is full, a newcomer displaces an announcement of
-//! the group that has most queued, or of its own group if no other has more: the newest one of the
-//! announcer with the worst record there, and among those of the longest queue.
+//! The queue is shared by longest-queue drop. If it is full, a new announcement displaces one of
+//! the group that has most queued, or of its own group if no other has more. In that group, it is
+//! the newest announcement of the announcer with the worst record, and among equals of the one with
+//! the longest queue.
 
 use super::{Announcer, Declined, Source};
 use crate::atom::AtomId;
@@ -21,33 +23,34 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Announcements that are queued.
+/// Maximum number of queued announcements.
 pub const MAX_ANNOUNCED: usize = 16_384;
-/// Those of one peer.
+/// Maximum number of queued announcements of one peer.
 pub const MAX_ANNOUNCED_PER_PEER: usize = 8_192;
-/// Places for fetches, of all peers together.
+/// Number of places for fetches, of all peers together.
 pub const MAX_FETCHING: usize = 256;
-/// Places of a network group without a record; see `MIN_GROUP_PLACES` and `MAX_GROUP_PLACES`.
+/// Places of a network group without a record, between `MIN_GROUP_PLACES` and `MAX_GROUP_PLACES`.
 pub const GROUP_PLACES: usize = 64;
-/// Places that a group keeps however much it wastes: an honest peer may be in it.
+/// Minimum number of places of a group, however many announcements fail: it may contain an honest
+/// peer.
 const MIN_GROUP_PLACES: usize = 8;
-/// Places that a group gets however much it brings.
+/// Maximum number of places of a group, however many announcements succeed.
 const MAX_GROUP_PLACES: usize = 192;
-/// A group recovers one place after each of these.
+/// Interval at which a group below [`GROUP_PLACES`] recovers one place.
 const GROUP_INTERVAL: Duration = Duration::from_secs(1);
-/// Places of an announcer without a record.
+/// Number of places of an announcer without a record.
 const FRESH_PLACES: usize = 2;
 /// Credit at which the places of an announcer stop growing.
 const MAX_CREDIT: i32 = 126;
-/// Credit below which failures make no difference.
+/// Minimum credit; further failures do not reduce it.
 const MIN_CREDIT: i32 = -64;
-/// A negative credit recovers by one after each of these.
+/// Interval at which a negative credit recovers by one.
 const CREDIT_INTERVAL: Duration = Duration::from_secs(10);
-/// Announcements of one peer that may come to nothing at once; then no more of it are taken.
+/// Number of failed announcements of one peer at which further ones are declined.
 pub const FAILURES_BURST: u32 = 64;
-/// A peer may fail once more after each of these.
+/// Interval at which a peer is forgiven one failed announcement.
 pub const FAILURE_INTERVAL: Duration = Duration::from_secs(1);
-/// Announcers that are remembered. When full, the one without work that was heard of longest ago is
+/// Maximum number of announcers remembered. If full, the idle one last heard from longest ago is
 /// forgotten.
 pub const MAX_PEERS: usize = 4_096;
 
@@ -56,15 +59,15 @@ pub const MAX_PEERS: usize = 4_096;
 pub(super) enum Rank {
     /// This node.
     Own,
-    /// It has brought transactions.
+    /// It has delivered transactions.
     Trusted,
-    /// It has no record.
+    /// It does not have a record.
     Fresh,
-    /// Its last announcements came to nothing.
+    /// Its last announcements failed.
     Failing,
 }
 
-/// A network group; `None` for this node itself.
+/// Network group; `None` for this node itself.
 type Group = Option<NetworkGroup>;
 
 const fn group_of(source: Source) -> Group {
@@ -74,21 +77,21 @@ const fn group_of(source: Source) -> Group {
     }
 }
 
-/// What a group holds, and what it may.
+/// Places that a group holds, and its limits.
 #[derive(Debug)]
 struct GroupShare {
     queued: usize,
     holding: usize,
-    /// Those of its places that failing announcers hold.
+    /// Number of its places held by failing announcers.
     failing: usize,
     places: usize,
-    /// Up to when it has recovered.
+    /// Time up to which recovery has been applied.
     recovered: Duration,
-    /// Announcers that have something queued and may fetch it, in order.
+    /// Announcers with a queue and a free place, in the order in which they are served.
     ready: BTreeMap<(Rank, u64), Source>,
-    /// Announcers with something queued, by rank and length of their queues.
+    /// Announcers with a queue, by rank and length of the queue.
     queues: BTreeSet<(Rank, usize, Source)>,
-    /// Whether it is among the groups that take turns.
+    /// `true` if it is among the groups that take turns.
     has_turn: bool,
     announcers: usize,
 }
@@ -128,19 +131,19 @@ impl GroupShare {
     }
 }
 
-/// What one announcer has under way, and its record.
+/// Queue, places and record of one announcer.
 #[derive(Debug)]
 struct Share {
     queue: VecDeque<AtomId>,
     holding: usize,
-    /// Its place among those of its group that are ready.
+    /// Its key in the group's `ready`.
     ready: Option<(Rank, u64)>,
-    /// Its place among those of its group that have something queued.
+    /// Its key in the group's `queues`, without the announcer.
     queued: Option<(Rank, usize)>,
     credit: i32,
     credit_recovered: Duration,
     failures: u32,
-    /// Up to when failures have been forgiven.
+    /// Time up to which failures have been forgiven.
     forgiven: Duration,
     used: Duration,
 }
@@ -199,18 +202,18 @@ impl Share {
     }
 }
 
-/// Returns how many whole intervals lie between two times.
+/// Returns the number of whole intervals between two times.
 fn whole(now: Duration, since: Duration, interval: Duration) -> u32 {
     let passed = now.saturating_sub(since).as_nanos() / interval.as_nanos();
     u32::try_from(passed).unwrap_or(u32::MAX)
 }
 
-/// A place that was given out.
+/// Place that was granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Grant {
     pub(super) id: AtomId,
     pub(super) source: Source,
-    /// The rank of the source when it was given out.
+    /// Rank of the source when the place was granted.
     pub(super) rank: Rank,
 }
 
@@ -221,7 +224,7 @@ pub(super) struct Shares {
     holding: usize,
     announcers: BTreeMap<Source, Share>,
     groups: BTreeMap<Group, GroupShare>,
-    /// Groups by the number of their queued announcements.
+    /// Groups by their number of queued announcements.
     queues: BTreeSet<(usize, Group)>,
     turns: VecDeque<Group>,
     idle: BTreeSet<(Duration, Source)>,
@@ -253,14 +256,14 @@ impl Shares {
         Ok(())
     }
 
-    /// Returns the announcements that others have pushed out of the queue.
+    /// Returns the announcements that others have displaced from the queue.
     pub(super) fn take_displaced(&mut self) -> Vec<(AtomId, Source)> {
         core::mem::take(&mut self.displaced)
     }
 
-    /// Takes an announcement from the queue and gives it a place.
+    /// Takes an announcement from the queue and grants it a place.
     pub(super) fn dequeue(&mut self, now: Duration) -> Option<Grant> {
-        // This node's own do not wait for peers.
+        // Announcements of this node do not wait for those of peers.
         let own = self.groups.get(&None);
         if own.is_some_and(GroupShare::may_fetch) {
             return self.dequeue_from(None);
@@ -297,7 +300,7 @@ impl Shares {
         })
     }
 
-    /// Gives a place back.
+    /// Returns a place.
     pub(super) fn release(&mut self, grant: Grant) {
         self.update(grant.source, |share, group| {
             share.holding = share.holding.saturating_sub(1);
@@ -308,11 +311,11 @@ impl Shares {
         self.holding = self.holding.saturating_sub(1);
     }
 
-    /// Notes that an announcer does not answer in time.
+    /// Records that an announcer did not answer in time.
     pub(super) fn suspect(&mut self, now: Duration, source: Source) {
         self.share(now, source);
         self.update(source, |share, group| {
-            // Slow peers with a record are not blamed before it is known what comes of it.
+            // Slow peers with a record are not charged before the outcome is known.
             if share.credit == 0 {
                 share.credit = -1;
                 group.waste();
@@ -320,7 +323,7 @@ impl Shares {
         });
     }
 
-    /// Notes what came of an announcement.
+    /// Records the outcome of an announcement.
     pub(super) fn record(&mut self, now: Duration, source: Source, is_good: bool) {
         self.share(now, source);
         self.update(source, |share, group| {
@@ -352,7 +355,7 @@ impl Shares {
         share.map_or(none, |share| share.rank(source))
     }
 
-    /// Returns whether [`Shares::dequeue`] gives something.
+    /// Returns whether [`Shares::dequeue`] may return an announcement.
     pub(super) fn has_next(&self) -> bool {
         let own = self.groups.get(&None);
         own.is_some_and(GroupShare::may_fetch)
@@ -364,7 +367,7 @@ impl Shares {
         self.queued
     }
 
-    /// Returns the number of places that are held.
+    /// Returns the number of places held.
     pub(super) const fn holding(&self) -> usize {
         self.holding
     }
@@ -396,7 +399,7 @@ impl Shares {
         true
     }
 
-    /// Returns the share of an announcer, brought up to date, and makes one if there is none.
+    /// Returns the up-to-date share of an announcer, created if necessary.
     fn share(&mut self, now: Duration, source: Source) -> &mut Share {
         if self.announcers.len() >= MAX_PEERS
             && !self.announcers.contains_key(&source)
@@ -432,7 +435,7 @@ impl Shares {
         }
     }
 
-    /// Changes a share and its group, and brings everything that is derived from them up to date.
+    /// Changes a share and its group, and updates all state derived from them.
     fn update(&mut self, source: Source, change: impl FnOnce(&mut Share, &mut GroupShare)) {
         let group_id = group_of(source);
         let (Some(share), Some(group)) = (
@@ -461,7 +464,7 @@ impl Shares {
         }
         let is_ready = new_len > 0 && share.holding < share.places(rank);
         let has_place = share.ready.is_some_and(|(at, _)| at == rank);
-        // One that was just served goes behind the others of its rank.
+        // A just-served announcer moves behind the others of its rank.
         let was_served = new_len < len;
         if !is_ready || !has_place || was_served {
             if let Some(place) = share.ready.take() {
@@ -503,7 +506,7 @@ impl Shares {
         self.announcers.len()
     }
 
-    /// Counts everything again that is kept up to date along the way.
+    /// Recomputes all derived state and asserts that it matches.
     pub(super) fn check(&self) {
         let shares = || self.announcers.values();
         let queued: usize = shares().map(|share| share.queue.len()).sum();

@@ -9,7 +9,7 @@ fn id(number: u32) -> AtomId {
     AtomId::new(bytes)
 }
 
-/// A peer in a network of its own.
+/// Returns a peer in a network of its own.
 fn peer(number: u8) -> Source {
     in_group(number, number)
 }
@@ -23,7 +23,7 @@ fn in_group(number: u8, group: u8) -> Source {
 
 const NOW: Duration = Duration::from_secs(1_000);
 
-/// Opens as many as it may, and asks for each.
+/// Opens as many as possible, and requests a fetch for each.
 fn open_all(announcements: &mut Announcements, now: Duration) -> Vec<AtomId> {
     let next = || {
         let id = announcements.next(now)?;
@@ -68,7 +68,7 @@ fn a_silent_group_loses_its_places_and_an_honest_peer_in_it_does_not() {
         next_id += 1;
         let _ = announcements.announce(now, id(next_id), source);
     };
-    // 64 keys of one group say nothing, two announcements a second each, for a while.
+    // 64 keys of one group do not answer, with two announcements a second each, for a while.
     for _ in 0..10 {
         for key in 0..64 {
             announce(&mut announcements, now, in_group(key, 9));
@@ -170,7 +170,7 @@ fn lingering_fetches_are_bounded_and_the_oldest_is_given_up() {
     let mut given_up = Vec::new();
     for _ in 0..40 {
         for _ in 0..64 {
-            // A key that nobody has seen for each.
+            // A new key for each.
             number += 1;
             let mut key = [3; 32];
             key[..4].copy_from_slice(&u32::to_be_bytes(number));
@@ -276,7 +276,7 @@ fn further_announcers_are_asked_when_the_first_does_not_answer() {
         assert_eq!(announcements.want(id(1), id(9)), Want::Start(asked));
         announcements.fetched(&id(9), true);
     }
-    // The second announcement of it left nothing in the queue.
+    // Its second announcement left nothing in the queue.
     announcements.settle(NOW, &id(1), Verdict::Good);
     assert_eq!(announcements.next(NOW), None);
     assert_eq!(announcements.queued(), 0);
@@ -308,7 +308,7 @@ fn failing_announcers_are_asked_once_and_a_better_one_takes_their_place() {
         "the best comes first"
     );
     announcements.settle(NOW, &honest, Verdict::Good);
-    // The place was another's, and the transaction is none of its doing.
+    // The place was another's, and it is not responsible for the transaction.
     assert_eq!(announcements.shares.rank(peer(9)), Rank::Trusted);
     assert_eq!(announcements.shares.rank(peer(1)), Rank::Failing);
     // Alone they are asked once each.
@@ -428,7 +428,7 @@ proptest! {
             prop_assert_eq!(announcements.fetching(), open.len());
             let is_open = |job: &&Job| job.open.is_some();
             prop_assert_eq!(announcements.jobs.values().filter(is_open).count(), open.len());
-            // What is neither open nor queued is not there.
+            // An id that is neither open nor queued is unknown.
             for job in announcements.jobs.values() {
                 prop_assert!(!job.sources.is_empty() && job.sources.len() <= MAX_ANNOUNCERS);
             }
@@ -465,9 +465,9 @@ fn each_announcer_that_was_asked_pays_for_what_came_to_nothing() {
     }
     announcements.settle(NOW, &id(1), Verdict::Bad);
     let ranks = [1, 2, 3].map(|number| announcements.shares.rank(peer(number)));
-    // Silences and the fetch at hand: three were counted on.
+    // Silences and the current fetch: three announcers were charged.
     assert_eq!(ranks, [Rank::Failing; 3]);
-    // One that was answered with nonsense at once is the first alone.
+    // If the answer is malformed at once, only the first one is charged.
     for number in 4..=6 {
         let _ = announcements.announce(NOW, id(2), peer(number));
     }

@@ -129,7 +129,7 @@ fn waiting_transactions_give_way_and_ready_ones_never_do() {
         let displaced = insert(&mut pool, entry(number, number, 1, 0), 1).unwrap();
         assert!(displaced.is_empty());
     }
-    // Eight are held: those that wait make room, the last first.
+    // Eight are held: waiting ones make room, the last first.
     assert_eq!(insert(&mut pool, entry(9, 9, 1, 0), 1), Ok(vec![2]));
     assert_eq!(insert(&mut pool, entry(10, 10, 1, 0), 1), Ok(vec![1]));
     let full = insert(&mut pool, entry(11, 11, 1, 0), 1);
@@ -160,7 +160,7 @@ fn what_waits_for_the_same_data_becomes_ready_or_leaves_together() {
     assert!(pool.wait_for(&id(5), id(102)).is_none());
     assert_eq!(order(&pool), [1, 3]);
     assert_eq!(pool.waiting_for(&id(102)).count(), 1);
-    // Without a place to wait it leaves.
+    // Without room to wait it leaves.
     for number in 20..29 {
         insert_waiting(&mut pool, entry(number, number, 1, 0), 103).unwrap();
     }
@@ -182,7 +182,7 @@ fn what_was_included_is_kept_for_a_while_and_returns_to_the_front() {
         (vec![2, 4], 2)
     );
     assert_eq!(pool.included_in(&id(201)), [(id(3), 11)]);
-    // Newest first, as a branch is walked.
+    // Newest first, in the order of the walk.
     for number in [3, 1] {
         let held = pool.take_included(&id(number)).unwrap();
         let returned = Arrival {
@@ -269,7 +269,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Counts again everything that is kept up to date along the way.
+/// Recomputes all derived state.
 fn check(pool: &Pool<u8>) -> Result<(), TestCaseError> {
     let count = |is_counted: fn(&Place) -> bool| {
         let held = pool.held.values().filter(|held| is_counted(&held.place()));
@@ -387,7 +387,7 @@ proptest! {
                 }
             }
             check(&pool)?;
-            // A ready transaction leaves only when it is told to, and the others keep their order.
+            // A ready transaction leaves only on request, and the others keep their order.
             let after: Vec<AtomId> = pool.ready().map(|held| held.entry.id).collect();
             let stay: Vec<AtomId> = ready.into_iter().filter(|id| !may_leave.contains(id)).collect();
             let kept: Vec<AtomId> = after.into_iter().filter(|id| stay.contains(id)).collect();
@@ -421,7 +421,7 @@ fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first
     insert(&mut pool, entry(9, 9, 1, 0), 1).unwrap();
     assert!(pool.include(&id(9), block, 8));
     assert_eq!(kept(&pool), [1, 2, 3, 9].map(id));
-    // One that is in a block already is not pending.
+    // A transaction that is already in a block is not pending.
     assert!(!pool.include(&id(9), id(98), 9));
     assert!(!pool.include(&id(0), block, 9), "it is not here any more");
 }

@@ -1,4 +1,4 @@
-//! Counts of the mempool, and its file after an orderly end.
+//! Counts of the mempool, and its file after an orderly shutdown.
 
 use super::*;
 

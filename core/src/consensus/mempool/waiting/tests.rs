@@ -12,7 +12,7 @@ fn peer(number: u8) -> PublicKey {
     PublicKey::new([number; 32])
 }
 
-/// A list of `count` atoms, the first first.
+/// Returns a list of `count` atoms in order.
 fn list(count: usize) -> Vec<Atom> {
     let mut next = AtomId::ZERO;
     let mut atoms: Vec<Atom> = (0..count)
@@ -34,7 +34,7 @@ fn length(atoms: &[Atom]) -> ListLength {
     }
 }
 
-/// Lets the needs go on; returns the fetches that they ask for.
+/// Advances the needs; returns the fetches that they request.
 fn advance(
     needs: &mut Needs,
     now: Duration,
@@ -97,7 +97,7 @@ fn lists_take_turns_so_that_short_ones_do_not_wait_for_long_ones() {
     let mut store = MemoryStore::new();
     let (long, short) = (list(SLICE_ATOMS * 4), list(3));
     store.extend(long.iter().chain(&short).cloned());
-    // The short list is a tail of the long one, which makes no difference.
+    // The short list is a tail of the long one, which does not matter.
     let mut needs = Needs::default();
     needs.add(Data::List(long[0].id()), SENDER, None);
     needs.add(Data::List(short[0].id()), SENDER, None);
@@ -123,7 +123,7 @@ fn needs_that_lack_the_same_atom_share_its_fetch_and_its_failure() {
         needs.add(Data::List(head.id()), SENDER, Some(peer(number)));
     }
     let lacking = tail[0].id();
-    // The announcer is asked first, then whoever has it.
+    // The announcer is asked first, then any provider.
     assert_eq!(advance(&mut needs, NOW, &known), [(lacking, Some(peer(1)))]);
     needs.fetched(&lacking, Err(FetchError::NotFound));
     assert!(needs.take_resolved().is_empty());
@@ -190,7 +190,7 @@ fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
     let mut known = store.clone();
     known.extend(heads.clone());
     let mut needs = Needs::default();
-    // As many fetches are under way as may be: what comes later is queued.
+    // The maximum number of fetches is under way: later ones are queued.
     for number in 0..MAX_FETCHES {
         needs.add(Data::Atom(id(100 + number as u8)), SENDER, None);
     }
@@ -206,7 +206,7 @@ fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
     needs.drop(&heads[1].id());
     assert_eq!(needs.queue.iter().count(), 0);
     assert!(!needs.fetches.contains_key(&tail[0].id()));
-    // A fetch that is under way ends by itself, and gives its place back.
+    // A fetch that is under way ends by itself, and frees its place.
     needs.drop(&id(100));
     assert!(needs.fetches.contains_key(&id(100)));
     needs.add(Data::Atom(id(1)), SENDER, None);
@@ -233,7 +233,7 @@ fn a_dropped_need_is_not_reported() {
     needs.fetched(&id(2), Ok(atom));
     needs.drop(&id(1));
     assert_eq!(needs.take_resolved(), [Resolved::Atom(id(2))]);
-    // Nor is it walked.
+    // Nor is it read.
     let walked = list(3);
     needs.add(Data::List(walked[0].id()), SENDER, None);
     needs.drop(&walked[0].id());
@@ -269,7 +269,7 @@ fn fetches_of_other_components_change_nothing() {
     needs.fetched(&id(99), Err(FetchError::NotFound));
     assert_eq!(needs.under_way, MAX_FETCHES);
     assert!(needs.take_resolved().is_empty());
-    // What they bring is taken all the same.
+    // The atoms that they return are used nevertheless.
     needs.fetched(&queued, Ok(&list(1)));
     assert_eq!(needs.take_resolved(), [Resolved::Atom(queued)]);
     assert_eq!(needs.queue.iter().count(), 0);

@@ -1,4 +1,4 @@
-//! Bodies of blocks, as a host's worker makes them.
+//! Bodies of blocks, as made by a host's worker.
 
 use super::host::{Net, address, config, transfer};
 use crate::atom::MemoryStore;
@@ -14,7 +14,7 @@ use core::time::Duration;
 
 const SENDER: u8 = 5;
 
-/// A job over a genesis, with so many transfers that may be in a block.
+/// Returns a job over a genesis, with this many transfers, and this maximum for the block.
 fn job(transfers: u64) -> (AssemblyJob, MemoryStore) {
     let (mut net, genesis) = Net::with_chain(&[1], &[SENDER]);
     net.add(config(1), Some(&genesis));
@@ -64,8 +64,8 @@ fn an_empty_block_is_made_whatever_a_block_may_leave() {
     assert!(assembly.transactions.is_empty() && assembly.growth_bytes > 0);
 }
 
-/// Transfers leave more than their own bytes; a block that came out too large is made again with
-/// about as many as fit.
+/// Transfers add more than their own bytes; a block that is too large is made again with about as
+/// many as fit.
 #[test]
 fn a_block_that_leaves_too_much_is_made_again_with_as_many_transactions_as_fit() {
     let (mut job, store) = job(200);

@@ -6,7 +6,8 @@ use crate::consensus::producer::{MissedSlot, WALL_INTERVAL};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// No two blocks of the key on one parent, and each later than the one before.
+/// Asserts that no two blocks of the key have one parent, and that each is later than the one
+/// before.
 fn assert_signed_in_order(net: &Net, at: usize) {
     let own: Vec<_> = net.hosts[at]
         .named
@@ -19,7 +20,7 @@ fn assert_signed_in_order(net: &Net, at: usize) {
     }
 }
 
-/// Runs until there is another block; returns how long it took.
+/// Runs until there is another block; returns the time until then.
 fn next_block(net: &mut Net, most: u64) -> Duration {
     let (begin, height) = (net.now, net.head(0).height());
     let made = net.run_until(most, |net| net.head(0).height() > height);
@@ -34,7 +35,7 @@ fn a_validator_that_starts_in_1970_begins_within_seconds_of_the_correction() {
     net.hosts[0].behind = Duration::from_secs(BEGINNING - 40);
     net.run(30);
     assert_eq!(net.head(0).height(), 0, "its time has not come");
-    // It looks at the clock all the same.
+    // It checks the clock nevertheless.
     let due = net.hosts[0].producer.poll_timeout().unwrap();
     assert!(due <= host::instant(net.now) + WALL_INTERVAL);
     net.hosts[0].behind = Duration::ZERO;
@@ -61,7 +62,7 @@ fn a_clock_that_was_slow_delays_nothing_once_it_is_right() {
 
 #[test]
 fn a_clock_that_goes_ahead_and_back_never_makes_it_sign_an_earlier_block() {
-    // Alone: what it signed for later times binds it until then, and not longer.
+    // Alone: blocks that it signed for later times bind it until then, and not longer.
     let (mut net, genesis) = Net::with_chain(&[1], &[]);
     net.add(config(1), Some(&genesis));
     net.run(20);
@@ -77,7 +78,7 @@ fn a_clock_that_goes_ahead_and_back_never_makes_it_sign_an_earlier_block() {
     );
     assert_signed_in_order(&net, 0);
     verify_chain(&net, 0, true);
-    // A jump while it mines or waits for the block's time: nothing was signed, nothing binds it.
+    // A jump while it mines or waits for the block's time: it has not signed, so nothing binds it.
     for millis in [20, 300, 700, 1_100] {
         let (mut net, genesis) = Net::with_chain(&[1], &[]);
         net.add(config(1), Some(&genesis));
@@ -103,9 +104,9 @@ fn a_missed_slot_is_reported() {
         let height = net.head(0).height();
         height > 12 && matches!(net.activity(0), Activity::Mining { attempts, .. } if attempts > 0)
     });
-    // A long search may have made one late before.
+    // A long search may have missed a slot before.
     let late = net.hosts[0].producer.status().blocks_late;
-    // The thread stands still for some seconds; both clocks go on.
+    // The thread stands still for some seconds; both clocks continue.
     net.now += Duration::from_secs(9);
     net.run(1);
     let missed = net.hosts[0].events.iter().any(|event| {

@@ -1,4 +1,5 @@
-//! What costs its sender nothing does not cost a producer its slots, nor others their places.
+//! Floods that cost their sender nothing: they take neither a producer's slots nor the places of
+//! others.
 
 use super::*;
 use crate::atom::{Atom, AtomKind, collect_list};
@@ -8,7 +9,7 @@ use crate::consensus::mempool::verdicts::{ListLength, Verdict};
 use crate::consensus::producer::MissedSlot;
 use crate::crypto::SigningKey;
 
-/// Opens a contract on a list.
+/// Returns a transaction that opens a contract on a list.
 fn open(from: &SigningKey, list: AtomId, counter: u64) -> Transaction {
     let data = [&[contract::OPEN][..], list.as_bytes()].concat();
     Unsigned {
@@ -21,7 +22,7 @@ fn open(from: &SigningKey, list: AtomId, counter: u64) -> Transaction {
     .sign(from)
 }
 
-/// The key of one of many senders.
+/// Returns the key of one of many senders.
 fn sender(number: u32) -> SigningKey {
     let mut seed = [0x5a; 32];
     seed[..4].copy_from_slice(&number.to_be_bytes());
@@ -34,7 +35,7 @@ fn missing_list(number: u64) -> AtomId {
     AtomId::new(bytes)
 }
 
-/// A chain with one validator, a funded account 5, and so many other funded accounts.
+/// Creates a chain with one validator, a funded account 5, and this many other funded accounts.
 fn net_with_senders(senders: u32) -> Net {
     let (mut net, mut genesis) = Net::with_chain(&[1], &[5]);
     for number in 0..senders {
@@ -45,7 +46,7 @@ fn net_with_senders(senders: u32) -> Net {
     net
 }
 
-/// The transactions of the block at a height.
+/// Returns the transactions of the block at a height.
 fn block_at(net: &Net, height: usize) -> Vec<AtomId> {
     let chain = net.chain(0);
     let list = collect_list(&net.hosts[0].store, chain[height].transactions, 70_000).unwrap();
@@ -54,15 +55,15 @@ fn block_at(net: &Net, height: usize) -> Vec<AtomId> {
         .collect()
 }
 
-/// Submits `transfers` of the honest account, and asserts that all of them are in the next block that
-/// is begun afterwards.
+/// Submits `transfers` of the honest account, and asserts that all of them are in the next block
+/// that is begun afterwards.
 fn assert_next_block_has_transfers(net: &mut Net, counters: core::ops::Range<u64>) {
     let honest: Vec<Transaction> = counters.map(|n| transfer(5, 7, 1, n)).collect();
     for transaction in &honest {
         submit(net, 0, transaction);
     }
     let head = net.head(0);
-    // What is being assembled or mined now does not have them.
+    // The block that is being assembled or mined now does not have them.
     assert!(net.run_until(60, |net| net.head(0).height() > head.height() + 1));
     let next: Vec<AtomId> = [1, 2]
         .into_iter()
@@ -73,7 +74,7 @@ fn assert_next_block_has_transfers(net: &mut Net, counters: core::ops::Range<u64
     }
 }
 
-/// Asserts that no slot was missed otherwise than by bad luck with nonces.
+/// Asserts that slots were missed only by bad luck with nonces.
 fn assert_no_slot_was_missed(net: &Net) {
     let missed = net.hosts[0].events.iter().filter(|event| {
         let Event::SlotMissed { during, .. } = event else {
@@ -165,7 +166,7 @@ fn a_list_is_measured_while_it_is_fetched_and_not_kept() {
     assert!(net.hosts[0].store.atom(&list).is_err());
 }
 
-/// A list of so many atoms, and heads of lists that go on with it.
+/// Creates a list of this many atoms, and heads of lists that share it.
 fn lists(store: &mut crate::atom::MemoryStore, atoms: usize, heads: u32) -> Vec<AtomId> {
     let mut next = AtomId::ZERO;
     for number in 0..u32::try_from(atoms).unwrap() {
@@ -186,7 +187,7 @@ fn lists_that_are_too_long_are_walked_once_and_a_block_is_made_in_every_slot() {
     let lists = lists(&mut net.hosts[0].store, MAX_LIST_ATOMS, 1_200);
     net.run(3);
     let before = net.head(0);
-    // Alone it is walked in slices; of those there is one in each step of 20 ms here.
+    // Alone it is read in slices, one in each step of 20 ms here.
     let first = open(&sender(0), lists[0], 1);
     submit(&mut net, 0, &first);
     assert!(net.run_until(200, |net| {
@@ -200,7 +201,7 @@ fn lists_that_are_too_long_are_walked_once_and_a_block_is_made_in_every_slot() {
         last_refusal(&net, 0),
         Some((first.id(), Refusal::ListTooLong(lists[0])))
     );
-    // Another transaction on it is refused without a walk.
+    // Another transaction on it is refused without a read of the list.
     let second = open(&sender(1), lists[0], 1);
     submit(&mut net, 0, &second);
     net.run(1);
@@ -227,8 +228,8 @@ fn lists_that_are_too_long_are_walked_once_and_a_block_is_made_in_every_slot() {
     assert!(status.ready.is_empty() && !status.waiting.is_empty());
 }
 
-/// Runs a flood of announcements of silent keys for ten seconds, then sends 60 transfers of an honest
-/// peer; returns how long it takes until they are ready. The next block has them.
+/// Runs a flood of announcements of silent keys for ten seconds, then sends 60 transfers of an
+/// honest peer; returns the time until they are ready. Asserts that the next block has them.
 fn transfers_under_silent_announcers(groups: u8, honest_group: u8) -> Duration {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     // Nonces in small slices, so that answers are taken soon.
@@ -302,7 +303,7 @@ fn transfers_under_silent_announcers(groups: u8, honest_group: u8) -> Duration {
 
 #[test]
 fn silent_announcers_do_not_keep_transfers_out_of_the_next_two_slots() {
-    // What is ready within a slot is in the block of the next.
+    // Transactions that are ready within a slot are in the block of the next.
     let a_slot = Duration::from_secs(SLOT_SECONDS);
     for groups in [1, 16] {
         // In a network of its own, and among the attackers.

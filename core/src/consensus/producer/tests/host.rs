@@ -1,5 +1,5 @@
-//! Validators in virtual time: stores in memory, a clock that mining moves on, and a network that
-//! brings everything at once. What a follower does is done by the host: a longer chain is adopted.
+//! Validators in virtual time: stores in memory, a clock that mining advances, and a network that
+//! delivers everything at once. The host also does a follower's work: it adopts a longer chain.
 
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, collect_list};
 use crate::chain::{
@@ -26,13 +26,13 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// What a nonce takes in virtual time: a second is about 170 of them, or seven bits.
+/// Virtual time of one nonce: a second is about 170 of them, or seven bits.
 pub(super) const ATTEMPT: Duration = Duration::from_millis(6);
-/// Pieces of work that a mempool does in a step of 20 ms beside what is due then.
+/// Maximum number of pieces of work of a mempool in a step of 20 ms, beyond those due at its start.
 const MEMPOOL_TURNS: usize = 32;
-/// How long a peer that does not answer is waited for.
+/// Time until a peer that does not answer times out.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// When the tests begin.
+/// Wall time at which the tests begin.
 pub(super) const BEGINNING: u64 = 1_800_000_000;
 
 pub(super) fn key(number: u8) -> SigningKey {
@@ -64,7 +64,7 @@ pub(super) fn limits(limits: PoolLimits) -> MempoolConfig {
     }
 }
 
-/// Interrupts after so many looks.
+/// Interrupts after this many checks.
 struct Looks(Option<u32>);
 
 impl Interrupt for Looks {
@@ -75,64 +75,64 @@ impl Interrupt for Looks {
     }
 }
 
-/// What survives a crash of a node, and what it is lent.
+/// State of a node that survives a crash, and its environment.
 pub(super) struct Host {
     pub(super) producer: Producer<Scalar>,
     pub(super) mempool: Mempool,
     pub(super) context: Context,
     pub(super) store: MemoryStore,
-    /// What the file of signed blocks holds.
+    /// Contents of the file of signed blocks.
     pub(super) file: SigningRecord,
-    /// What the file of the head holds.
+    /// Contents of the file of the head.
     pub(super) head_file: Option<SavedHead>,
-    /// Heads that it named, in order.
+    /// Heads that it announced, in order.
     pub(super) named: Vec<Head>,
     pub(super) offered: Vec<AtomId>,
-    /// Who was asked first for small lists, in order.
+    /// Peers that were asked first for small lists, in order.
     pub(super) asked: Vec<Option<PublicKey>>,
     /// Peers that never answer.
     pub(super) silent: BTreeSet<PublicKey>,
     /// Parts of lists that it fetched, and whether there is room for them.
     pub(super) parts: usize,
     pub(super) keeps_parts: bool,
-    /// Answers on their way, and how long they take.
+    /// Answers under way, and their duration.
     pub(super) coming: Vec<(Duration, Input)>,
     pub(super) latency: Duration,
-    /// So many of its next fetches of small lists are not answered in time.
+    /// Number of its next fetches of small lists that time out.
     pub(super) unanswered: u32,
     pub(super) is_validator: bool,
-    /// Whether it takes part.
+    /// `true` if it runs.
     pub(super) is_up: bool,
-    /// Whether commits do not end, and those that have not.
+    /// `true` if commits do not end; and those that have not.
     pub(super) holds_commits: bool,
     pub(super) held_commits: Vec<Commit>,
-    /// Commits that fail before the next one succeeds.
+    /// Number of commits that fail before the next one succeeds.
     pub(super) failures: u32,
-    /// What its storage has left, if that is limited. Only what [`Host::is_room_known`] is told.
+    /// Remaining storage, if limited. Passed to assembly only with [`Host::is_room_known`].
     pub(super) room: Option<u64>,
-    /// Whether assembly is told the room.
+    /// `true` if assembly knows the remaining storage.
     pub(super) is_room_known: bool,
-    /// What an assembly takes of virtual time.
+    /// Virtual time of an assembly.
     pub(super) assembly_time: Duration,
-    /// So many looks at the time before an assembly is interrupted.
+    /// Number of checks before an assembly is interrupted.
     pub(super) looks: Option<u32>,
     /// Jobs that are not answered.
     pub(super) lost_jobs: u32,
     /// Transactions that it announced, and to which peers.
     pub(super) announced: Vec<(AtomId, Recipient)>,
-    /// Validators that are told when it announces.
+    /// Number of validators that its announcements reach.
     pub(super) validators: usize,
-    /// What the file of its mempool holds.
+    /// Contents of the mempool file.
     pub(super) mempool_file: Vec<u8>,
     pub(super) events: Vec<Event>,
-    /// How far its wall clock is ahead or behind.
+    /// Offset of its wall clock, ahead or behind.
     pub(super) ahead: Duration,
     pub(super) behind: Duration,
     attempts: u64,
 }
 
 pub(super) struct Net {
-    /// What peers have that are no hosts here.
+    /// Atoms of peers that are not hosts here.
     pub(super) elsewhere: MemoryStore,
     pub(super) now: Duration,
     /// Nodes that are cut off from the others.
@@ -150,7 +150,7 @@ impl Net {
         }
     }
 
-    /// A chain in which each of `validators` has the same stake and `funded` a million.
+    /// Creates a chain in which each of `validators` has the same stake and `funded` a million.
     pub(super) fn with_chain(validators: &[u8], funded: &[u8]) -> (Self, Genesis) {
         let begin = Natural::from(BEGINNING);
         let mut genesis = Genesis::new(address(validators[0]), Natural::ZERO, begin);
@@ -190,7 +190,7 @@ impl Net {
         self.hosts.len() - 1
     }
 
-    /// Ends a node and starts it again with what its disk holds.
+    /// Ends a node and starts it again with the contents of its disk.
     pub(super) fn restart(&mut self, at: usize, config: ProducerConfig) {
         let old = &mut self.hosts[at];
         let mut host = Host::new(config, mempool_config(), old.file.clone());
@@ -200,7 +200,7 @@ impl Net {
         host.file = old.file.clone();
         host.head_file = old.head_file.clone();
         if let Some(saved) = &host.head_file {
-            // What a verifier does at its start.
+            // Work of sync at its start.
             let block = Block::read(&host.store, saved.id).unwrap();
             let head = Head::new(block, saved.state).unwrap();
             host.context.set_head(head);
@@ -216,7 +216,7 @@ impl Net {
         self.hosts[at].producer.activity()
     }
 
-    /// The chain that ends at a node's head, genesis first.
+    /// Returns the chain that ends at a node's head, genesis first.
     pub(super) fn chain(&self, at: usize) -> Vec<Block> {
         let store = &self.hosts[at].store;
         let mut chain = vec![Block::clone(self.head(at).block())];
@@ -237,7 +237,7 @@ impl Net {
         self.carry_out(at);
     }
 
-    /// Runs until `done` or the time is over; whether it was done.
+    /// Runs until `done` or the time is over; returns whether it was done.
     pub(super) fn run_until(&mut self, seconds: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + Duration::from_secs(seconds);
         while self.now < end {
@@ -260,7 +260,7 @@ impl Net {
         self.run_until(seconds, |_| false);
     }
 
-    /// Lets a node do what is due; whether there was anything.
+    /// Does a node's due work; returns whether there was any.
     fn turn(&mut self, at: usize) -> bool {
         let host = &mut self.hosts[at];
         let instant = instant(self.now);
@@ -406,7 +406,7 @@ impl Net {
         }
     }
 
-    /// Gives an answer when it comes.
+    /// Delivers an answer when it arrives.
     fn answer(&mut self, at: usize, input: Input) {
         let host = &mut self.hosts[at];
         let is_silent = matches!(
@@ -441,7 +441,7 @@ impl Net {
         }
     }
 
-    /// The beginning of a list.
+    /// Returns the beginning of a list.
     fn fetch_part(
         &mut self,
         at: usize,
@@ -492,7 +492,8 @@ impl Net {
         Ok(atoms)
     }
 
-    /// Every other node that is up learns of a head, has its atoms, and follows the longer chain.
+    /// Announces a head to every other running node, which receives its atoms and follows the
+    /// longer chain.
     pub(super) fn tell(&mut self, from: usize, head: &Head) {
         if self.hosts.len() == 1 {
             return;
@@ -594,7 +595,7 @@ impl Host {
         }
     }
 
-    /// The last transaction that was refused, and why.
+    /// Returns the last transaction that was refused, and the reason.
     pub(super) fn last_refusal(&self) -> Option<(AtomId, Refusal)> {
         match self.mempool.latest_outcome()? {
             (id, Outcome::Refused(refusal)) => Some((id, refusal)),
@@ -614,7 +615,7 @@ pub(super) fn instant(now: Duration) -> Instant {
     Instant::ZERO + now.saturating_sub(Duration::from_secs(BEGINNING - 100))
 }
 
-/// A transfer that `from` signs.
+/// Returns a transfer signed by `from`.
 pub(super) fn transfer(from: u8, to: u8, amount: u64, counter: u64) -> Transaction {
     Unsigned {
         chain_id: Natural::ZERO,
@@ -626,7 +627,8 @@ pub(super) fn transfer(from: u8, to: u8, amount: u64, counter: u64) -> Transacti
     .sign(&key(from))
 }
 
-/// Checks everything about a block that its parent and the store can tell; gives its transactions.
+/// Checks everything about a block that follows from its parent and the store; returns its
+/// transactions.
 pub(super) fn verify(
     store: &(impl AtomSource<Error = Infallible> + Sync),
     parent: &Block,

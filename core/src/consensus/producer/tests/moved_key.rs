@@ -1,4 +1,4 @@
-//! A validation key that two nodes have, one after the other or at once.
+//! Validation key that two nodes have, one after the other or at once.
 
 use super::host::{Net, address, config};
 use crate::atom::AtomId;
@@ -15,16 +15,16 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// The node that has the key first, another one that gets it, and a validator with another key that
-/// stays.
+/// The node that has the key first, another one that receives it, and a validator with another key
+/// that stays.
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 const OTHER: usize = 2;
-/// A peer that is no host here.
+/// Peer that is not a host here.
 const STRANGER: PublicKey = PublicKey::new([77; 32]);
 /// The key of the first two.
 const KEY: u8 = 1;
-/// More than a validator with half of the stake ever waits.
+/// Upper bound of the wait of a validator with half of the stake.
 const PATIENCE: u64 = 120;
 
 fn with_seeds(number: u8) -> ProducerConfig {
@@ -45,7 +45,8 @@ fn net() -> Net {
     net
 }
 
-/// Starts a node again with what its disk holds, and has the others tell it of their head.
+/// Starts a node again with the contents of its disk, and has the others announce their heads to
+/// it.
 fn start(net: &mut Net, at: usize) {
     let cut = net.cut.clone();
     net.restart(at, with_seeds(KEY));
@@ -53,7 +54,7 @@ fn start(net: &mut Net, at: usize) {
     meet(net);
 }
 
-/// Every node tells the others of its head.
+/// Has every node announce its head to the others.
 fn meet(net: &mut Net) {
     let up = [FIRST, SECOND, OTHER].into_iter();
     let up = up.filter(|at| net.hosts[*at].is_up);
@@ -63,7 +64,7 @@ fn meet(net: &mut Net) {
     }
 }
 
-/// A peer that is no host here names a head to the first node.
+/// Has a peer that is not a host here announce a head to the first node.
 fn name(net: &mut Net, id: AtomId, is_seed: bool) {
     let head = Input::PeerHead {
         peer: STRANGER,
@@ -75,7 +76,7 @@ fn name(net: &mut Net, id: AtomId, is_seed: bool) {
     net.input(FIRST, head);
 }
 
-/// Blocks that a node made of the key, by parent.
+/// Returns the blocks of the key that a node made, by parent.
 fn made(net: &Net, at: usize) -> BTreeMap<AtomId, AtomId> {
     let own = net.hosts[at].named.iter();
     let own = own.filter(|head| {
@@ -85,7 +86,7 @@ fn made(net: &Net, at: usize) -> BTreeMap<AtomId, AtomId> {
     own.map(|head| (head.block().previous, head.id())).collect()
 }
 
-/// Parents on which both nodes made a block.
+/// Returns the parents on which both nodes made a block.
 fn twice(net: &Net) -> usize {
     let (first, second) = (made(net, FIRST), made(net, SECOND));
     let both = first.iter().filter(|(parent, block)| {
@@ -115,7 +116,7 @@ fn a_key_that_comes_back_validates_again_after_a_quiet_window() {
     let mut net = net();
     assert!(!made(&net, FIRST).is_empty());
     net.hosts[FIRST].is_up = false;
-    // On another machine, which has the key alone.
+    // On another machine, which alone has the key.
     start(&mut net, SECOND);
     makes(&mut net, SECOND, 5);
     net.hosts[SECOND].is_up = false;
@@ -133,10 +134,10 @@ fn a_key_that_comes_back_validates_again_after_a_quiet_window() {
     makes(&mut net, FIRST, 1);
     assert!(net.now - before >= QUIET_OTHER);
     assert!(net.hosts[FIRST].is_validator);
-    // The other node's newest block is a mark in the saved record.
+    // The other node's newest block is an entry of the saved record.
     assert!(net.hosts[FIRST].file.blocks().contains(&newest));
     assert_eq!(twice(&net), 0);
-    // Back once more: the newest block is the first node's own, and nothing is waited for.
+    // Back once more: the newest block is the first node's own, and there is no wait.
     net.hosts[FIRST].is_up = false;
     start(&mut net, FIRST);
     let before = net.now;
@@ -161,7 +162,7 @@ fn a_restored_backup_signs_nothing_that_the_key_has_signed_before() {
     net.run(5);
     assert!(is_halted(&net, FIRST), "{:?}", net.activity(FIRST));
     makes(&mut net, FIRST, 2);
-    // Heads that it named at its start are the old ones.
+    // The heads that it announced at its start are the old ones.
     let after = made(&net, FIRST);
     let again = after.iter().filter(|(parent, block)| {
         let former = before.get(*parent);
@@ -170,7 +171,7 @@ fn a_restored_backup_signs_nothing_that_the_key_has_signed_before() {
     assert_eq!(again.count(), 0);
 }
 
-/// A key that moves to a machine which follows the chain, is cut off before the key's newest blocks,
+/// Moves the key to a machine which follows the chain, is cut off before the key's newest blocks,
 /// and is started with the key and the same seeds while no peer can be reached.
 #[track_caller]
 fn moves_to_a_machine_that_is_cut_off(net: &mut Net) {
@@ -197,7 +198,8 @@ fn moves_to_a_machine_that_is_cut_off(net: &mut Net) {
     let halted = |event: &&Event| matches!(event, Event::ProductionHalted(_));
     let told = net.hosts[SECOND].events.iter().filter(halted).count();
     assert_eq!(told, 1, "once in the log");
-    // A peer that names its head is enough, however late; the head is read before anything is signed.
+    // A peer that announces its head suffices, however late; the head is read before anything is
+    // signed.
     net.cut.clear();
     meet(net);
     assert_eq!(net.hosts[SECOND].producer.status().problem, None);
@@ -208,7 +210,7 @@ fn moves_to_a_machine_that_is_cut_off(net: &mut Net) {
 #[test]
 fn a_moved_key_waits_for_the_head_of_a_peer() {
     let mut net = net();
-    // What the second machine knows of the chain has blocks of the key in it.
+    // The second machine's part of the chain contains blocks of the key.
     moves_to_a_machine_that_is_cut_off(&mut net);
 }
 
@@ -220,7 +222,7 @@ fn a_key_without_known_blocks_waits_for_the_head_of_a_peer() {
     }
     (net.hosts[FIRST].is_up, net.hosts[SECOND].is_up) = (false, false);
     net.run(20);
-    // What the second machine knows of the chain was made by another key.
+    // The second machine's part of the chain was made by another key.
     moves_to_a_machine_that_is_cut_off(&mut net);
 }
 

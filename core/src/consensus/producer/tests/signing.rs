@@ -1,4 +1,4 @@
-//! What is signed, and what never is: one block for one place, by one node for one key.
+//! Signing rules: one block for each slot and parent, by one node for each key.
 
 use super::*;
 use crate::wire::network_group::NetworkGroup;
@@ -60,8 +60,8 @@ fn a_forged_block_of_the_key_stops_nobody() {
     let height = net.head(0).height();
     net.run(20);
     assert!(net.head(0).height() > height, "{:?}", net.activity(0));
-    // The same with a signature of the key, which a node that it did not make can only have from
-    // another one that has the key.
+    // The same with a signature of the key. Since this node did not make it, another node must have
+    // the key.
     let stolen = forged.header().clone().sign(&key(1));
     stolen.write(&mut net.hosts[0].store).unwrap();
     let id = stolen.id();
@@ -157,7 +157,7 @@ fn a_commit_that_ends_late_does_not_pass_for_that_of_the_next_block() {
     let head = net.head(0).id();
     let mark = *net.hosts[0].producer.signed().last().unwrap();
     assert_eq!(mark.parent, head);
-    // That of a block which was given up, for one of the key from elsewhere, ends now.
+    // The commit of a block that was given up, because of a foreign block of the key, ends now.
     let (block, outcome) = (AtomId::new([9; 32]), Ok(()));
     net.input(0, Input::Committed { block, outcome });
     assert!(is_storing(&net), "{:?}", net.activity(0));

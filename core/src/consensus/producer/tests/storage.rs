@@ -1,4 +1,4 @@
-//! Storage that is full or fails, and what blocks leave in it.
+//! Full or failing storage, and its growth by blocks.
 
 use super::*;
 use crate::consensus::producer::Problem;
@@ -53,7 +53,7 @@ fn without_room_for_an_empty_block_production_halts_visibly_and_resumes() {
             "{status:?}"
         );
         assert!(status.is_halted());
-        // Where the room is not known beforehand, a block is tried from time to time.
+        // If the room is not known in advance, a block is tried from time to time.
         let is_waiting = status.activity == Activity::Waiting(Wait::NoRoom);
         assert!(is_waiting || !is_room_known, "{:?}", status.activity);
         assert!(
@@ -69,7 +69,7 @@ fn without_room_for_an_empty_block_production_halts_visibly_and_resumes() {
             let now = net.hosts[0].producer.now.instant;
             assert!(next > now, "it is not tried without a pause");
         }
-        // What was not published is not remembered as signed.
+        // A block that was not published is not remembered as signed.
         assert_eq!(
             net.hosts[0].producer.signed().last().map(|mark| mark.block),
             Some(head.id())
@@ -141,7 +141,7 @@ fn blocks_leave_no_more_than_is_allowed_on_average() {
         left <= (blocks + 2) * per_block,
         "{left} bytes in {blocks} blocks"
     );
-    // It is used: transfers get in, a few in each block.
+    // It is used: transfers are included, a few in each block.
     let paid = balance(&net, 0, &address(6));
     assert!(
         paid >= blocks && paid < 300,

@@ -1,4 +1,4 @@
-//! Which transactions get into a block, which are refused, and why.
+//! Inclusion and refusal of transactions, with the reasons.
 
 use super::*;
 use crate::consensus::mempool::{Outcome, Standing};
@@ -7,7 +7,7 @@ use crate::consensus::mempool::{Outcome, Standing};
 fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
     let (mut net, genesis) = Net::with_chain(&[1], &[5]);
     net.add(config(1), Some(&genesis));
-    // Somebody who has it and makes no blocks.
+    // A node that has it and does not make blocks.
     let sender = net.add(config(3), Some(&genesis));
     let sent = transfer(5, 6, 250, 1);
     sent.write(&mut net.hosts[sender].store).unwrap();
@@ -30,7 +30,7 @@ fn a_transaction_that_a_peer_tells_of_is_fetched_and_lands_in_a_block() {
         refusal.0 == id && expected.contains(&refusal.1),
         "{refusal:?}"
     );
-    // Nobody has this one, not even who tells of it and is asked for it.
+    // No peer has this one, not even its announcer.
     let id = AtomId::new([4; 32]);
     net.input(0, announced(3, id));
     net.run(5);
@@ -52,7 +52,7 @@ fn who_is_busy_is_asked_again_for_a_transaction_but_not_for_ever() {
     net.run_until(30, |net| balance(net, 0, &address(6)) == 250);
     assert_eq!(balance(&net, 0, &address(6)), 250);
     assert_eq!(last_refusal(&net, 0), None);
-    // Nobody ever answers for this one.
+    // No peer ever answers for this one.
     net.hosts[0].asked.clear();
     net.hosts[0].unanswered = u32::MAX;
     let id = AtomId::new([4; 32]);
@@ -112,7 +112,7 @@ fn every_reason_to_refuse_a_transaction() {
     };
     net.add_with(config(1), limits(small), Some(&genesis));
     net.run(3);
-    // From here on nothing leaves the pool: no block is made.
+    // From here on nothing leaves the mempool: no blocks are made.
     net.hosts[0].context.set_behind(true);
     net.run(5);
     // Before its first block it is patient.
@@ -141,26 +141,26 @@ fn every_reason_to_refuse_a_transaction() {
         refusal,
         Some(Refusal::Rejected(Rejection::ChainId { .. }))
     ));
-    // A signature of somebody else.
+    // Signed with another key.
     let forged = draft.clone().signed(address(5), Signature::new([3; 64]));
     let refusal = refused(&mut net, &forged);
     assert!(
         matches!(refusal, Some(Refusal::Signature(_))),
         "{refusal:?}"
     );
-    // It is remembered: a peer is not even asked again.
+    // It is remembered: the peer is not asked again.
     let again = refused(&mut net, &forged);
     assert_eq!(again, Some(Refusal::Declined(Declined::Refused)));
-    // Nobody at that address.
+    // The sender's account does not exist.
     let refusal = refused(&mut net, &draft.clone().sign(&key(40)));
     assert_eq!(refusal, Some(Refusal::Rejected(Rejection::NoSender)));
-    // Signed for by anybody: the burn account's address is a key of small order.
+    // Anyone can sign for it: the burn account's address is a key of small order.
     for system in [BURN, TREASURY] {
         let spending = draft.clone().signed(system, Signature::new([0; 64]));
         let refusal = refused(&mut net, &spending);
         assert!(refusal.is_some(), "{system}");
     }
-    // No transaction at all.
+    // Not a transaction at all.
     let mut atoms = draft.clone().sign(&key(5)).to_atoms();
     let (_, head) = atoms.pop().unwrap();
     net.hosts[0]
@@ -172,7 +172,7 @@ fn every_reason_to_refuse_a_transaction() {
     net.run(1);
     let refusal = last_refusal(&net, 0).unwrap();
     assert!(refusal.0 == id && matches!(refusal.1, Refusal::Malformed(_)));
-    // Numbers that fill the pool.
+    // Numbers that fill the mempool.
     let long = Unsigned {
         counter: Natural::from_bytes_le(&[1; 60_000]).unwrap(),
         data: vec![0; 10_000].as_slice().into(),
@@ -184,7 +184,7 @@ fn every_reason_to_refuse_a_transaction() {
         "{refusal:?}"
     );
 
-    // What can be taken is, and then there is no room.
+    // Transactions are accepted until there is no room.
     let with_counter = |from: u8, counter: u64| {
         let counter = Unsigned {
             counter: counter.into(),
@@ -211,7 +211,7 @@ fn every_reason_to_refuse_a_transaction() {
         Some(Refusal::NoPlace(NoPlace::Full { .. }))
     ));
     assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 4);
-    // Each says something of its own.
+    // Each has its own text.
     let texts: BTreeSet<String> = net.hosts[0]
         .mempool
         .status()
@@ -236,7 +236,7 @@ fn who_cannot_pay_fee_and_storage_is_refused_with_the_numbers() {
     submit(&mut net, 0, &transfer(5, 6, 1, 1));
     submit(&mut net, 0, &transfer(5, 6, 1, 2));
     submit(&mut net, 0, &transfer(5, 6, 1, 3));
-    // Only looked at; a block would take them out.
+    // Only read; a block would remove them.
     net.hosts[0].context.set_behind(true);
     net.run(1);
     let refusal = last_refusal(&net, 0).unwrap().1;
@@ -272,7 +272,7 @@ fn what_a_left_block_held_is_made_again() {
     net.run_until(60, |net| balance(net, 0, &address(6)) == 250);
     let left = net.head(0);
     assert_eq!(net.hosts[0].mempool.pool().ready_count().transactions, 0);
-    // A longer chain without it, made elsewhere meanwhile.
+    // A longer chain without it, made by another node meanwhile.
     net.hosts[0].is_up = false;
     let other = net.add(config(2), Some(&genesis));
     net.run_until(600, |net| net.head(other).height() > left.height() + 1);
@@ -305,7 +305,7 @@ fn a_transaction_that_needs_a_list_that_nobody_has_holds_nobody_up() {
     let stuck = open(nowhere).sign(&key(5));
     submit(&mut net, 0, &stuck);
     submit(&mut net, 0, &transfer(6, 7, 250, 1));
-    // This list is elsewhere.
+    // This list is on another node.
     let elsewhere = net.add(config(3), Some(&genesis));
     let (list, atoms) = crate::atom::bytes_list(&[[7; 900], [8; 900]]);
     net.hosts[elsewhere].store.extend(atoms);

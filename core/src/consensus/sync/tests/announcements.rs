@@ -159,7 +159,7 @@ fn sixty_slow_newcomers_do_not_delay_a_follower() {
     let mut host = Host::new(time(&at));
     host.announce(1, at.id());
     host.run(&[&maker], 2);
-    // What is nearest to an id has nothing, and takes long to say so.
+    // The providers nearest to an id do not have it, and are slow to answer.
     host.latency = [Duration::from_millis(20), Duration::from_secs(9)];
     for from in 100..160 {
         host.slow.insert(peer(from), Duration::from_millis(900));

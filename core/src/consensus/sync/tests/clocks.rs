@@ -35,7 +35,7 @@ fn block_far_in_the_future_is_tried_again_when_the_clock_is_set() {
     let genesis = maker.genesis.clone();
     let block = maker.next(&genesis, 2, &[]);
     let mut host = Host::new(time(&block));
-    // Started in 1970, as a machine without a clock.
+    // Started in 1970, like a machine without a clock.
     host.clock_behind = host.now;
     host.announce(1, block.id());
     host.run(&[&maker], 20);

@@ -1,4 +1,4 @@
-//! Heads that cost more than they look like: what never ends, what repeats, what is very long.
+//! Heads that cost more than they seem to: endless, repeated or very long data.
 
 use super::super::{MAX_BYTES_IN_FLIGHT, MAX_IDS_AHEAD};
 use super::host::{Host, Maker, time};
@@ -9,7 +9,7 @@ use crate::integer::Natural;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Ids of transactions that nobody has.
+/// Returns ids of transactions that no peer has.
 fn unknown_ids(count: usize) -> Vec<[u8; 32]> {
     let id = |number: usize| {
         let mut id = [9; 32];
@@ -19,7 +19,7 @@ fn unknown_ids(count: usize) -> Vec<[u8; 32]> {
     (0..count).map(id).collect()
 }
 
-/// So many blocks with right headers and this list of transactions.
+/// Makes this many blocks with valid headers and this list of transactions.
 fn blocks_with(maker: &mut Maker, list: AtomId, count: usize) -> Vec<Block> {
     let mut blocks = vec![maker.genesis.clone()];
     for _ in 0..count {
@@ -49,7 +49,7 @@ fn long_list_is_fetched_in_growing_parts_and_rejected() {
         "{}",
         host.most_bytes
     );
-    // Not as many fetches as it has parts of the first size.
+    // Fewer fetches than it has parts of the first size.
     let parts = MAX_BLOCK_TRANSACTIONS / PART.atoms;
     assert!(host.most_bytes > PART.bytes && host.largest_part > 8 * PART.atoms);
     assert!(parts >= 64);
@@ -74,7 +74,7 @@ fn missing_transactions_are_bounded() {
         host.most_bytes
     );
     assert_eq!(verifier.bad_reason(&blocks[1].id()), None);
-    // What nobody has is not asked for without a pause.
+    // Data that no peer has are not requested without a pause.
     assert!(host.asked.values().sum::<usize>() < 10_000);
 }
 

@@ -5,7 +5,7 @@ use crate::chain::{Block, EPOCH_BLOCKS, ElectionSeeds};
 use crate::consensus::sync::{SyncConfig, SyncLimits};
 use alloc::vec::Vec;
 
-/// A chain of two validators that reaches into the third epoch.
+/// Makes a chain of two validators that reaches into the third epoch.
 fn chain() -> (Maker, Vec<Block>) {
     let mut maker = Maker::of_validators(&[(1, 500), (4, 500)]);
     let mut blocks = alloc::vec![maker.genesis.clone()];
@@ -67,7 +67,7 @@ fn producers_are_verified_across_epochs_restarts_and_configured_blocks() {
     joined.run(&[&maker], 3);
     assert_eq!(joined.verified_head(), Some(last.id()));
     assert_eq!(joined.status().bad_blocks, []);
-    // A block out of turn is invalid there too.
+    // A block outside its validator's slot is invalid there too.
     let turn = maker.validator_after(last, &[1, 4]);
     let mut header = maker.draft(last, 2, &[]);
     let other = if turn == 1 { 4 } else { 1 };

@@ -1,4 +1,4 @@
-//! Which chain a node takes that has none.
+//! Choice of the chain by a node without one.
 
 use super::host::{BEGINNING, Host, Maker, group, peer, time};
 use crate::consensus::Input;
@@ -27,7 +27,7 @@ fn waits_for_peers_of_eight_networks_or_twenty_seconds() {
     assert_eq!(host.head(), None);
     host.run(&[&maker], 2);
     assert_eq!(host.verified_head(), Some(head));
-    // Many keys of one network are one voice; eight networks are enough.
+    // Many keys of one network count once; eight networks are enough.
     let mut host = Host::patient(time(&blocks[2]), SyncConfig::default(), None);
     for from in 1..40 {
         host.announce_in(from, group(1), head);
@@ -81,14 +81,15 @@ fn takes_the_best_branch_and_not_the_one_heard_of_first() {
         ..SyncConfig::default()
     };
     let mut host = Host::patient(time(&high[59]), config.clone(), None);
-    // Both are longer than what may be undone, so that the choice takes a seed.
+    // Both are longer than the maximum reorganization, so that the choice needs a seed.
     host.announce(1, low[29].id());
     host.run(&[&maker], 10);
     announce_of_configured_seed(&mut host, 2, high[59].id());
     host.run(&[&maker], 15);
     assert_eq!(host.verified_head(), Some(high[59].id()));
     assert!(host.status().is_settled);
-    // While the better one is still being synced, the head is provisional, and no depth binds it.
+    // While the better one is still being synced, the head is provisional, and its depth is not
+    // limited.
     let mut host = Host::patient(time(&high[59]), config, None);
     host.latency = [core::time::Duration::from_millis(400); 2];
     host.announce(1, low[29].id());

@@ -1,4 +1,4 @@
-//! Fork choice as sync wires it: all that was verified competes, within the depth that binds.
+//! Fork choice in sync: all verified blocks compete, within the maximum depth.
 
 use super::host::{BEGINNING, Host, LocalStore, Maker, time};
 use crate::chain::Block;
@@ -15,7 +15,7 @@ fn shallow() -> SyncConfig {
     }
 }
 
-/// Blocks by the validators whose turn it is, without the turns of `absent`.
+/// Makes blocks by the validators of their slots, without the slots of `absent`.
 fn extend(
     maker: &mut Maker,
     on: &Block,
@@ -48,7 +48,7 @@ fn stale_block_of_a_small_stake_replaces_nothing() {
     host.announce(1, ours[35].id());
     host.run(&[&maker], 2);
     assert_eq!(host.verified_head(), Some(ours[35].id()));
-    // Ours has stood still for long, and the other one is fresh.
+    // Ours has stood still for a long time, and the other one is fresh.
     host.run(&[&maker], 60);
     host.announce(2, lone.id());
     host.run(&[&maker], 30);
@@ -105,7 +105,8 @@ fn shorter_branch_of_more_stake_replaces_a_longer_one_when_deep() {
     );
 }
 
-/// Two branches from height 3: ours of 40 blocks and another of 50; a host that has ours.
+/// Returns two branches from height 3, ours of 40 blocks and another of 50, and a host that has
+/// ours.
 fn beyond_the_depth() -> (Maker, Vec<Block>, Vec<Block>, Host) {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
@@ -226,7 +227,7 @@ fn avoided_branch_is_left_and_not_synced_again() {
     again.announce(1, next.id());
     again.run(&[&maker], 20);
     assert_eq!(again.verified_head(), Some(low[1].id()));
-    // The operator may think better of it.
+    // The operator may change the decision.
     again.input(&Input::AdoptFork(trunk[2].id()));
     again.announce(1, next.id());
     again.run(&[&maker], 20);
@@ -261,7 +262,7 @@ fn chain_without_the_checkpoint_is_not_adopted() {
     host.run(&[&maker], 5);
     assert_eq!(host.verified_head(), Some(right[4].id()));
     assert!(!host.status().lacks_checkpoint);
-    // It holds after a restart, with the other branch at hand.
+    // It holds after a restart, with the other branch available.
     let mut again = Host::with(host.now.as_secs(), config, host.saved.clone());
     again.store = host.store.clone();
     again.announce(1, long[39].id());
@@ -284,7 +285,7 @@ fn chain_without_the_checkpoint_is_not_adopted() {
 
 #[test]
 fn stakes_at_an_old_fork_are_read_when_they_are_needed() {
-    // More blocks than elections are kept of.
+    // More blocks than cached elections.
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let trunk = maker.extend(&genesis, 3, 2);
@@ -297,7 +298,7 @@ fn stakes_at_an_old_fork_are_read_when_they_are_needed() {
         host.run(&[&maker], 12);
         assert_eq!(host.verified_head(), Some(head));
     }
-    // Also by a host that keeps nothing of what it fetches.
+    // Also with a host that does not keep fetched atoms.
     let mut host = Host::new(time(&other[109]));
     host.store = LocalStore::new(10_000);
     for branch in [&ours, &other] {

@@ -1,4 +1,4 @@
-//! A follower in virtual time, and a maker of chains, valid and invalid.
+//! Follower in virtual time, and a maker of chains, valid and invalid.
 
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use crate::chain::{
@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::time::Duration;
 
-/// When chains begin.
+/// Wall time at which chains begin.
 pub(super) const BEGINNING: u64 = 1_800_000_000;
 
 pub(super) fn key(number: u8) -> SigningKey {
@@ -37,7 +37,7 @@ pub(super) fn peer(number: u8) -> PublicKey {
     PublicKey::new([number; 32])
 }
 
-/// The network group of a peer: each has its own.
+/// Returns the network group of a peer: each has its own.
 pub(super) fn group(number: u8) -> NetworkGroup {
     NetworkGroup::of([20, number, 0, 1].into())
 }
@@ -46,7 +46,7 @@ pub(super) fn time(block: &Block) -> u64 {
     block.timestamp.to_u64().unwrap()
 }
 
-/// Makes blocks for the only validator of a chain, 1, unless others have stakes too; the account 2
+/// Maker of blocks for the only validator of a chain, 1, unless others have stakes too; account 2
 /// has money.
 pub(super) struct Maker {
     pub(super) store: MemoryStore,
@@ -63,7 +63,7 @@ impl Maker {
         Self::with_stakes(chain_id, begin, &[])
     }
 
-    /// A chain of several validators.
+    /// Creates a chain of several validators.
     pub(super) fn of_validators(stakes: &[(u8, u64)]) -> Self {
         Self::with_stakes(0, BEGINNING, stakes)
     }
@@ -86,12 +86,12 @@ impl Maker {
         }
     }
 
-    /// A transfer from the account 2, unlike any with another number.
+    /// Returns a transfer from account 2 that differs from those with other numbers.
     pub(super) fn transfer(number: u64) -> Transaction {
         Self::transaction(number, address(3), &[])
     }
 
-    /// A transaction of the account 2.
+    /// Returns a transaction of account 2.
     pub(super) fn transaction(number: u64, recipient: Address, data: &[u8]) -> Transaction {
         let unsigned = Unsigned {
             chain_id: Natural::ZERO,
@@ -107,7 +107,7 @@ impl Maker {
         unsigned.sign(&key(2))
     }
 
-    /// What a block with these transactions says, before the search for a nonce.
+    /// Returns the header of a block with these transactions, before the search for a nonce.
     pub(super) fn draft(&mut self, parent: &Block, gap: u64, of: &[Transaction]) -> Header {
         let timestamp = &parent.timestamp + &Natural::from(gap);
         let stakes = StakeTable::read(&self.store, parent.accounts).unwrap();
@@ -142,8 +142,8 @@ impl Maker {
         self.mine(parent, header, 1)
     }
 
-    /// So many empty blocks on `parent`, `parent` not among them. Two branches of one parent need
-    /// different gaps: they would be the same blocks otherwise.
+    /// Makes this many empty blocks on `parent`; returns them without `parent`. Two branches of one
+    /// parent need different gaps: they would be the same blocks otherwise.
     pub(super) fn extend(&mut self, parent: &Block, count: usize, gap: u64) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
         for _ in 0..count {
@@ -155,7 +155,7 @@ impl Maker {
         blocks
     }
 
-    /// An empty block by one of several validators, in its first slot from `gap` seconds on.
+    /// Makes an empty block by one of several validators, in its first slot from `gap` seconds on.
     pub(super) fn next_by(&mut self, parent: &Block, by: u8, gap: u64) -> Block {
         let election = self.election(parent);
         let slot_seed = election.seeds.next_slot_seed();
@@ -172,7 +172,7 @@ impl Maker {
         self.mine(parent, header, by)
     }
 
-    /// The validator of the slot that begins a second after `parent`.
+    /// Returns the validator of the slot that begins a second after `parent`.
     pub(super) fn validator_after(&mut self, parent: &Block, validators: &[u8]) -> u8 {
         let election = self.election(parent);
         let timestamp = &parent.timestamp + &Natural::from(2_u64);
@@ -187,7 +187,7 @@ impl Maker {
         loaded.unwrap().unwrap()
     }
 
-    /// Headers on `parent` that agree with each other, made by `by`, whose turn it is not.
+    /// Makes consistent headers on `parent` by `by`, which does not have the slots.
     pub(super) fn forge(
         &mut self,
         parent: &Header,
@@ -217,7 +217,7 @@ impl Maker {
     }
 }
 
-/// The beginning of a list, as a fetch brings it.
+/// Returns the beginning of a list, as a fetch delivers it.
 fn part(store: &MemoryStore, id: AtomId, limit: ListLimit) -> Option<Vec<Atom>> {
     let (mut atoms, mut bytes, mut next) = (Vec::new(), 0, id);
     while !next.is_zero() && atoms.len() < limit.atoms && bytes <= limit.bytes {
@@ -229,14 +229,14 @@ fn part(store: &MemoryStore, id: AtomId, limit: ListLimit) -> Option<Vec<Atom>> 
     (!atoms.is_empty()).then_some(atoms)
 }
 
-/// What is stored, and what was fetched as far as there is room; the oldest goes.
+/// Stored atoms, and fetched ones as far as there is room; the oldest are dropped.
 #[derive(Clone)]
 pub(super) struct LocalStore {
     stored: MemoryStore,
     fetched: MemoryStore,
     order: VecDeque<(AtomId, usize)>,
     bytes: usize,
-    /// Bytes of fetched atoms that are kept.
+    /// Maximum number of bytes of fetched atoms that are kept.
     pub(super) limit_bytes: usize,
 }
 
@@ -266,7 +266,7 @@ impl LocalStore {
         }
     }
 
-    /// What survives a restart.
+    /// Returns the atoms that survive a restart.
     pub(super) const fn stored(&self) -> &MemoryStore {
         &self.stored
     }
@@ -290,43 +290,43 @@ struct Fetch {
     from: Option<PublicKey>,
 }
 
-/// A follower. What others have is asked of the makers.
+/// Follower, whose fetches are answered from the makers.
 pub(super) struct Host {
     pub(super) sync: ChainSync<Scalar>,
     pub(super) context: Context,
     pub(super) store: LocalStore,
-    /// The true time.
+    /// True time.
     pub(super) now: Duration,
     /// Time since the start, by the monotonic clock.
     pub(super) elapsed: Duration,
-    /// How far the clock of the follower is behind.
+    /// Offset by which the follower's clock is behind.
     pub(super) clock_behind: Duration,
     /// Heads that were set.
     pub(super) heads: Vec<Head>,
     pub(super) saved: Option<SavedHead>,
-    /// What no peer sends.
+    /// Atoms that no peer sends.
     pub(super) withheld: BTreeSet<AtomId>,
-    /// Peers that answer nothing.
+    /// Peers that never answer.
     pub(super) silent: BTreeSet<PublicKey>,
     /// Peers that answer, after this time.
     pub(super) slow: BTreeMap<PublicKey, Duration>,
-    /// Whether peers that did not name a head answer for it.
+    /// `true` if peers that did not announce a head answer for it.
     pub(super) others_answer: bool,
-    /// How long an answer of the preferred peer takes, and how long another one's.
+    /// Response time of the preferred peer, and that of another one.
     pub(super) latency: [Duration; 2],
-    /// Why nothing can be stored, if so.
+    /// Reason that nothing can be stored, if so.
     pub(super) store_failure: Option<StoreFailure>,
     pub(super) asked: BTreeMap<AtomId, usize>,
     /// Peers that were asked first.
     pub(super) preferred: BTreeMap<Option<PublicKey>, usize>,
-    /// Bytes that fetches brought.
+    /// Number of fetched bytes.
     pub(super) fetched_bytes: usize,
     pub(super) most_in_flight: usize,
-    /// Most headers and blocks that the status reported.
+    /// Maximum numbers of headers and blocks that the status reported.
     pub(super) progress: (u64, u64),
-    /// The most bytes that all fetches under way might have brought.
+    /// Maximum number of bytes that all fetches under way might have returned.
     pub(super) most_bytes: usize,
-    /// The most atoms that one of them might have.
+    /// Maximum number of atoms that one of them might have returned.
     pub(super) largest_part: usize,
     pub(super) events: Vec<SyncEvent>,
     pub(super) decisions: ForkDecisions,
@@ -339,7 +339,7 @@ impl Host {
         Self::with(now, SyncConfig::default(), None)
     }
 
-    /// Takes the first chain that it verifies.
+    /// Creates a follower that adopts the first chain that it verifies.
     pub(super) fn with(now: u64, config: SyncConfig, saved: Option<SavedHead>) -> Self {
         let config = SyncConfig {
             first_adoption_wait: Duration::ZERO,
@@ -348,7 +348,7 @@ impl Host {
         Self::patient(now, config, saved)
     }
 
-    /// Waits for more peers before it takes a chain, as configured.
+    /// Creates a follower that waits for more peers before it adopts a chain, as configured.
     pub(super) fn patient(now: u64, config: SyncConfig, saved: Option<SavedHead>) -> Self {
         Self {
             sync: ChainSync::new(config, Scalar),
@@ -495,7 +495,7 @@ impl Host {
         Ok((list, Some(from.unwrap_or(peer(255)))))
     }
 
-    /// Lets `seconds` pass, in which all that can happen does.
+    /// Lets `seconds` pass, and does all work that becomes due.
     pub(super) fn run(&mut self, others: &[&Maker], seconds: u64) {
         self.run_for(others, Duration::from_secs(seconds));
     }
@@ -564,7 +564,7 @@ impl Host {
         self.store.atom(id).is_ok()
     }
 
-    /// What is waited for, in words.
+    /// Returns the text of what is waited for.
     pub(super) fn waits(&self) -> Vec<String> {
         let status = self.status();
         let syncs = status.syncs.into_iter().filter_map(|sync| sync.waits);

@@ -1,4 +1,4 @@
-//! Blocks that break a rule, each another one.
+//! Invalid blocks, each for another reason.
 
 use super::host::{Host, Maker, address, key, peer, time};
 use crate::atom::{Atom, AtomId, bytes_list};
@@ -9,7 +9,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Offers the head of a bad branch after a good one, and gives why the block is bad.
+/// Announces the head of an invalid branch after a valid one; returns the reason the block is
+/// invalid.
 fn reason_for(maker: &Maker, good: &Block, bad: AtomId, head: AtomId) -> String {
     let mut host = Host::new(time(good) + 10);
     host.announce(1, good.id());
@@ -24,7 +25,7 @@ fn reason_for(maker: &Maker, good: &Block, bad: AtomId, head: AtomId) -> String 
     let verifier = &host.sync;
     let reason = verifier.bad_reason(&bad).expect("it is bad").to_owned();
     assert_eq!(verifier.bad_reason(&head), Some(reason.as_str()));
-    // It is never tried again, whoever offers it.
+    // It is never tried again, whichever peer announces it.
     let asked = host.asked.clone();
     host.announce(3, head);
     host.announce(4, bad);
@@ -35,7 +36,7 @@ fn reason_for(maker: &Maker, good: &Block, bad: AtomId, head: AtomId) -> String 
     reason
 }
 
-/// Good as far as its header goes.
+/// Returns a block with a valid header.
 fn child(maker: &mut Maker, parent: &Block) -> Block {
     let timestamp = &parent.timestamp + &Natural::from(2_u64);
     let header = Header {
@@ -50,7 +51,7 @@ fn child(maker: &mut Maker, parent: &Block) -> Block {
     maker.mine(parent, header, 1)
 }
 
-/// The list of transactions with these ids.
+/// Returns the list of transactions with these ids.
 fn list_of(maker: &mut Maker, transactions: &[&Transaction]) -> AtomId {
     let ids: Vec<AtomId> = transactions.iter().map(|of| of.id()).collect();
     let (head, atoms) = bytes_list(&ids);
@@ -58,7 +59,7 @@ fn list_of(maker: &mut Maker, transactions: &[&Transaction]) -> AtomId {
     head
 }
 
-/// A transfer that nobody but its forger signed.
+/// Returns a transfer with a forged signature.
 fn forged() -> Transaction {
     let unsigned = || Unsigned {
         chain_id: Natural::ZERO,
@@ -82,7 +83,7 @@ fn each_broken_rule_has_its_reason_and_makes_descendants_invalid() {
     let no_list = maker.store.insert(Atom::symbol("not an id"));
     let signed_by_other = maker.draft(&good, 2, &[forged()]);
     let more = |number: &Natural| number + &Natural::ONE;
-    // What is changed, who signs, and what the reason says.
+    // The change, the signer, and the reason.
     let cases: Vec<(Header, u8, &str)> = vec![
         (right.clone(), 2, "signature"),
         (

@@ -1,4 +1,4 @@
-//! Chains with more headers than are kept, and branches that hold back what comes next.
+//! Chains with more headers than are kept, and branches that withhold the next header.
 
 use super::host::{BEGINNING, Host, Maker, group, time};
 use crate::atom::AtomId;
@@ -33,7 +33,7 @@ fn syncs_a_chain_of_which_few_header_ids_are_kept() {
     let blocks = maker.extend(&genesis, 600, 2);
     let head = blocks.last().unwrap();
     let mut host = Host::with(time(head) + 1, small(), None);
-    // Two networks name it, one of them a little later.
+    // Two networks announce it, one of them a little later.
     host.announce(1, blocks[590].id());
     host.announce(2, head.id());
     let mut most = 0;
@@ -75,7 +75,7 @@ fn keeps_a_bounded_number_of_headers_on_the_word_of_one_peer() {
     let blocks = maker.extend(&genesis, 200, 2);
     let head = blocks.last().unwrap();
     let mut host = Host::with(time(head) + 1, small(), None);
-    // Many keys of one network are one word.
+    // Many keys of one network count once.
     for from in 1..9 {
         host.announce_in(from, group(1), head.id());
     }
@@ -88,7 +88,7 @@ fn keeps_a_bounded_number_of_headers_on_the_word_of_one_peer() {
     );
     assert!(entries(&host) <= 96 / 8 + 24 + 1);
     assert!(!host.context.is_behind());
-    // Another network names a later head of the same branch.
+    // Another network announces a later head of the same branch.
     let next = maker.next(head, 2, &[]);
     host.announce(20, next.id());
     host.run(&[&maker], 30);
@@ -113,7 +113,8 @@ fn a_configured_seed_alone_confirms_a_long_chain() {
     assert_eq!(host.verified_head(), Some(head.id()));
 }
 
-/// A branch of `count` headers whose lowest follows a block that no peer has, with several heads.
+/// Makes a branch of `count` headers whose lowest follows a block that no peer has, with several
+/// heads.
 fn withheld(maker: &mut Maker, like: &Block, count: usize, heads: u64) -> Vec<AtomId> {
     let header = Header {
         previous: AtomId::new([0xee; 32]),
@@ -135,7 +136,7 @@ fn withheld(maker: &mut Maker, like: &Block, count: usize, heads: u64) -> Vec<At
         .collect()
 }
 
-/// Lets the honest chain go on while others name branches that lead nowhere.
+/// Continues the honest chain while others announce dead-end branches.
 fn follows_beside(heads: &[AtomId], bad: &Maker, honest: &mut Maker, limits: SyncLimits) {
     let genesis = honest.genesis.clone();
     let first = honest.extend(&genesis, 10, 2);
@@ -166,7 +167,7 @@ fn withheld_headers_do_not_stall_honest_heads() {
     let (mut honest, mut bad) = (Maker::new(), Maker::new());
     let genesis = honest.genesis.clone();
     let like = honest.next(&genesis, 3, &[]);
-    // Each branch fills its bound to the last header, and then does not go on.
+    // Each branch fills its limit to the last header, and then stops.
     let heads = withheld(&mut bad, &like, 96, 4);
     follows_beside(&heads, &bad, &mut honest, SMALL);
     // More of them than there are places, in as many networks.
@@ -224,7 +225,7 @@ fn branch_that_leaves_too_far_back_is_not_read_to_its_end() {
     assert!(reason.contains("leaves our chain"), "{reason}");
     assert_eq!(host.status().bad_blocks, []);
     assert!(!host.asked.contains_key(&first.id()));
-    // The operator can have it synced, and it takes the place of ours.
+    // The operator can have it synced, and it replaces ours.
     host.input(&crate::consensus::Input::AdoptFork(other[149].id()));
     host.run(&[&maker], 60);
     assert_eq!(host.verified_head(), Some(other[149].id()));

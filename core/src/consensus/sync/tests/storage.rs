@@ -1,4 +1,4 @@
-//! Hosts with little memory, and storage that is full.
+//! Hosts with little memory, and full storage.
 
 use super::host::{Host, LocalStore, Maker, time};
 use crate::atom::{Atom, AtomId, bytes_list};
@@ -57,7 +57,7 @@ fn full_block_is_verified_by_a_host_that_keeps_nothing_of_what_is_fetched() {
     host.announce(1, second.id());
     host.run(&[&maker], 30);
     assert_eq!(host.verified_head(), Some(second.id()));
-    // Headers are read on the way down and up; everything else comes once.
+    // Headers are read on the way down and up; everything else is fetched once.
     let most = host.asked.values().max();
     assert!(most <= Some(&2), "{most:?}");
 }
@@ -81,7 +81,7 @@ fn state_that_was_needed_is_stored_so_that_the_node_can_go_on_alone() {
     builder.finish(&mut crate::trie::Scalar, None).unwrap();
 }
 
-/// A transaction that opens a contract on a list.
+/// Returns a transaction that opens a contract on a list.
 fn open(number: u64, list: AtomId) -> Transaction {
     Maker::transaction(number, BURN, &[&[0], list.as_bytes().as_slice()].concat())
 }
@@ -134,7 +134,7 @@ fn list_that_goes_on_with_what_the_block_makes_is_measured() {
     use crate::chain::Builder;
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
-    // The record under which the block files its first transaction is made by the block itself.
+    // The record under which the block files its first transaction is created by the block itself.
     let first = Maker::transfer(1);
     let stakes = crate::chain::StakeTable::read(&maker.store, genesis.accounts).unwrap();
     let mut builder = Builder::new(&maker.store, &genesis, &stakes);

@@ -18,12 +18,12 @@ fn default_seed_is_trusted_until_a_verified_block_extends_its_head() {
     assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
     assert_eq!(host.context.root(), None);
     assert_eq!(host.status().syncs, []);
-    // A verified chain that is not known to have anything in common with it does not compete.
+    // A verified chain without a known common block does not compete.
     host.announce(1, other[2].id());
     host.run(&[&maker], 2);
     assert!(host.sync.is_verified(&other[2].id()));
     assert_eq!(host.head(), Some((blocks[1].id(), HeadState::Trusted)));
-    // What goes on from it does.
+    // Blocks on it do.
     host.announce(2, blocks[2].id());
     host.run(&[&maker], 2);
     assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Verified)));
@@ -43,12 +43,12 @@ fn heads_of_the_default_seed_are_linked_by_headers_and_obey_the_fork_choice() {
     let mut host = Host::new(time(&trunk[39]) + 10);
     host.announce_of_seed(trunk[20].id());
     host.run(&[&maker], 1);
-    // Nothing but headers is fetched of what follows.
+    // Only headers are fetched of the following blocks.
     host.announce_of_seed(trunk[39].id());
     host.run(&[&maker], 1);
     assert_eq!(host.head(), Some((trunk[39].id(), HeadState::Trusted)));
     assert!(host.asked.keys().all(|id| *id != trunk[30].accounts));
-    // A lower branch does not replace it, though the seed names it.
+    // A lower branch does not replace it, although the seed announces it.
     host.announce_of_seed(low[3].id());
     host.run(&[&maker], 20);
     assert_eq!(host.head(), Some((trunk[39].id(), HeadState::Trusted)));
@@ -63,7 +63,7 @@ fn heads_of_the_default_seed_are_linked_by_headers_and_obey_the_fork_choice() {
         host.run(&[&maker], 2);
         assert_eq!(host.head(), Some((high[11].id(), HeadState::Trusted)));
     }
-    // Verified later, it is no more than verified.
+    // Verified later, it is not more than verified.
     verified.announce(1, high[11].id());
     verified.run(&[&maker], 2);
     assert_eq!(verified.verified_head(), Some(high[11].id()));
@@ -101,7 +101,7 @@ fn unlinked_head_of_the_default_seed_takes_the_operator() {
     let mut maker = Maker::new();
     let genesis = maker.genesis.clone();
     let blocks = maker.extend(&genesis, 3, 2);
-    // A first head on nothing that can be had.
+    // A first head on a block that no peer has.
     let mut header = blocks[0].header().clone();
     header.previous = AtomId::new([5; 32]);
     header.height = 70_u64.into();
@@ -156,7 +156,7 @@ fn head_named_before_the_default_seed_was_pinned_is_not_verified() {
     assert_eq!(host.head(), Some((blocks[2].id(), HeadState::Trusted)));
     assert_eq!(host.context.root(), None);
     assert!(host.status().syncs.is_empty());
-    // The same head named by another peer is verified.
+    // The same head announced by another peer is verified.
     host.announce(1, blocks[2].id());
     host.run(&[&maker], 30);
     assert_eq!(host.verified_head(), Some(blocks[2].id()));

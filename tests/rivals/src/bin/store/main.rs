@@ -1,12 +1,14 @@
-//! Cold storage beside LMDB, redb and the Python reference: the same million atoms, in one run, on
-//! one disk. `TMPDIR` chooses the disk, `ASTREUM_REFERENCE_PYTHON` the reference's interpreter.
+//! Comparison of cold storage with LMDB, redb and the Python reference: the same million atoms, in
+//! one run, on one disk. `TMPDIR` chooses the disk, `ASTREUM_REFERENCE_PYTHON` the reference's
+//! interpreter.
 //!
-//! A get sees every write that was acknowledged before it, gives an atom of its own and checks its
-//! id, in all but the reference, which checks none. For LMDB and redb that is a read transaction a
-//! get; LMDB is measured with one transaction for all as well, which sees no later write. An ingest
-//! puts batches of 10,000 new atoms and returns when each is on the disk; the reference's is not
-//! synced. All of ours is collated, in the levels that came about; the reference reads the same
-//! files, and all atoms in one pair, where it is fastest. Everything is in the page cache.
+//! A get sees every write that was acknowledged before it, returns a separate copy of the atom and
+//! checks its id, except in the reference, which checks none. For LMDB and redb that is a read
+//! transaction per get; LMDB is also measured with one transaction for all gets, which does not see
+//! later writes. An ingest puts batches of 10,000 new atoms and returns when each is on the disk;
+//! the reference's is not synced. All of our atoms are collated, in the levels that resulted; the
+//! reference reads the same files, and all atoms in one pair, where it is fastest. Everything is in
+//! the page cache.
 
 mod reference;
 
@@ -22,10 +24,10 @@ use std::time::Instant;
 
 const ATOMS: u64 = 1_000_000;
 const BATCH: u64 = 10_000;
-/// Short rounds, the fastest of which counts: whatever else the machine does comes in between.
+/// Short rounds, the fastest of which counts, because other load on the machine interrupts some.
 const GETS: u64 = 5_000;
 const ROUNDS: u64 = 100;
-/// Gets of the reference, which takes its time.
+/// Number of gets of the reference, which is slow.
 const REFERENCE_GETS: usize = 2_000;
 
 type Batch = Vec<(AtomId, Atom)>;
@@ -74,7 +76,7 @@ struct Lmdb {
 impl Lmdb {
     fn open(path: &Path) -> Self {
         fs::create_dir_all(path).unwrap();
-        // SAFETY: nobody else opens the directory.
+        // SAFETY: only this process opens the directory.
         let env = unsafe { heed::EnvOpenOptions::new().map_size(8 << 30).open(path) }.unwrap();
         let mut txn = env.write_txn().unwrap();
         let database = env.create_database(&mut txn, None).unwrap();
@@ -150,7 +152,7 @@ fn atom(number: u64) -> (AtomId, Atom) {
     (atom.id(), atom)
 }
 
-/// Atoms a second, over the whole of the ingest.
+/// Returns atoms per second, over the whole ingest.
 fn ingest(rival: &mut dyn Rival) -> f64 {
     let mut seconds = 0.0;
     for first in (0..ATOMS).step_by(BATCH as usize) {
@@ -162,14 +164,14 @@ fn ingest(rival: &mut dyn Rival) -> f64 {
     ATOMS as f64 / seconds
 }
 
-/// Ids of atoms from `first` on, scattered over all of them, others in every round.
+/// Returns ids of atoms from `first` on, scattered over all of them and different in every round.
 fn scattered(first: u64, round: u64) -> Vec<AtomId> {
     (0..GETS)
         .map(|n| atom(first + (round * 7_919 + n * 611_953) % ATOMS).0)
         .collect()
 }
 
-/// Nanoseconds a get, of one round.
+/// Returns the nanoseconds per get of one round.
 fn gets(rival: &dyn Rival, ids: &[AtomId], there: bool) -> f64 {
     let start = Instant::now();
     for id in ids {
@@ -178,8 +180,8 @@ fn gets(rival: &dyn Rival, ids: &[AtomId], there: bool) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / ids.len() as f64
 }
 
-/// Nanoseconds a get, of those that are there and of those that are not: the fastest rounds, in each
-/// of which everybody has a turn.
+/// Returns the nanoseconds per get, of present and of absent atoms, in the fastest rounds. Every
+/// store runs once per round.
 fn fastest_gets<const N: usize>(rivals: &[&dyn Rival; N]) -> [[f64; 2]; N] {
     let mut fastest = [[f64::INFINITY; 2]; N];
     for round in 0..ROUNDS {
@@ -230,13 +232,13 @@ fn compare(python: &str, dir: &Path) -> Result<bool, String> {
     ours.0.maintain().unwrap();
     ours.0.collate().unwrap();
     let rivals: [&dyn Rival; 3] = [&ours, &lmdb, &redb];
-    // That nobody waits for the disk or for the system to map a file.
+    // Warms the page cache and the mappings before the measurement.
     for number in 0..ATOMS {
         let id = atom(number).0;
         assert!(rivals.iter().all(|rival| rival.get(&id).is_some()));
     }
     let taken = fastest_gets(&rivals);
-    // A thread has one transaction at a time.
+    // A thread has at most one transaction at a time.
     let one_txn = OneTxn {
         txn: lmdb.env.read_txn().unwrap(),
         database: lmdb.database,

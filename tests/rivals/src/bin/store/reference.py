@@ -1,7 +1,7 @@
-"""Times the reference's cold storage: nanoseconds for a get, for an absent one, and for an insert.
+"""Times the reference's cold storage: nanoseconds of a get, of an absent get, and of an insert.
 
 Arguments: a directory with atoms, a file with their ids, one with ids that are absent (32 bytes
-each), an empty directory, and how many atoms to insert there.
+each), an empty directory, and the number of atoms to insert there.
 """
 
 import sys
@@ -17,7 +17,7 @@ ROUNDS = 5
 
 
 class Node:
-    """What cold storage needs of a node."""
+    """Part of a node that cold storage uses."""
 
     def __init__(self, path):
         self.config = {"cold_storage_path": path, "cold_storage_base_size": 10 << 20}

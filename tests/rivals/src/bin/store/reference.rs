@@ -1,4 +1,4 @@
-//! The Python reference, in a process of its own, on the files that ours wrote.
+//! The Python reference, in a process of its own, on our files.
 
 use astreum_core::atom::AtomId;
 use std::fs;
@@ -6,17 +6,17 @@ use std::path::Path;
 use std::process::Command;
 
 const VARIABLE: &str = "ASTREUM_REFERENCE_PYTHON";
-/// Atoms that it inserts; more would take minutes.
+/// Number of atoms that it inserts; more would take minutes.
 const INSERTS: u32 = 10_000;
 
-/// What the reference takes, in nanoseconds.
+/// Measured times of the reference, in nanoseconds.
 pub struct Reference {
     pub get: f64,
     pub absent: f64,
     pub insert: f64,
 }
 
-/// The interpreter, or how to come by one.
+/// Returns the interpreter. Fails with instructions to install one.
 pub fn python() -> Result<String, String> {
     std::env::var(VARIABLE).map_err(|_| {
         format!(
@@ -27,7 +27,7 @@ pub fn python() -> Result<String, String> {
     })
 }
 
-/// Measures it on the atoms in `directory`; `scratch` is for what it writes itself.
+/// Measures it on the atoms in `directory`; it writes its own files to `scratch`.
 pub fn measure(
     python: &str,
     directory: &Path,

@@ -83,7 +83,7 @@ fn failing_announcers_hold_a_quarter_of_the_places_of_their_group() {
         shares.suspect(NOW, source);
         queue(&mut shares, source, 3);
     }
-    // So many wasted places leave the fewest that a group keeps.
+    // This many wasted places leave the minimum of a group.
     let failing = grants(&mut shares);
     assert_eq!(failing.len(), MIN_GROUP_PLACES / 4);
     assert!(failing.iter().all(|grant| grant.rank == Rank::Failing));
@@ -94,7 +94,7 @@ fn failing_announcers_hold_a_quarter_of_the_places_of_their_group() {
     let fresh = grants(&mut shares);
     assert_eq!(fresh.len(), MIN_GROUP_PLACES - failing.len());
     assert!(fresh.iter().all(|grant| grant.rank == Rank::Fresh));
-    // A place that is given back goes to another announcer.
+    // A returned place goes to another announcer.
     shares.release(failing[0]);
     assert_eq!(grants(&mut shares).len(), 1);
 }
@@ -209,7 +209,7 @@ fn places_of_a_group_recover_one_after_each_interval() {
         shares.share(NOW + time, source);
         assert_eq!(shares.groups[&group].places, places, "{time:?}");
     }
-    // What a group has won is not lost with time.
+    // Places that a group has gained are not lost with time.
     set(&mut shares, MAX_GROUP_PLACES);
     shares.share(NOW + GROUP_INTERVAL * 2_000, source);
     assert_eq!(shares.groups[&group].places, MAX_GROUP_PLACES);
@@ -235,9 +235,9 @@ fn full_queue_takes_from_the_group_that_has_most_and_from_another_only_if_it_has
             .map(|(_, from)| from)
             .collect::<Vec<_>>()
     };
-    // One more than its own is no more once it has this one, too: its own group gives way.
+    // With this one it would have one more than the other: its own group yields.
     assert_eq!(taken_from(&mut shares, peer(10, 1)), [peer(1, 1)]);
-    // A group that is not there takes from the largest.
+    // An unknown group takes from the largest.
     assert_eq!(taken_from(&mut shares, peer(11, 7)), [peer(0, 0)]);
 }
 
