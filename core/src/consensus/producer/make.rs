@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// How long a plan without an end in sight holds, unless something happens.
-const REPLAN: Duration = Duration::from_secs(60);
+pub(super) const REPLAN: Duration = Duration::from_secs(60);
 /// Time before the storage is looked at again when it had no room for an empty block.
 const ROOM_RETRY: Duration = Duration::from_secs(5);
 
@@ -158,7 +158,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Has a block stored whose time has come; drops one that is late.
-    fn publish_in_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
+    pub(super) fn publish_in_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let (slot, during) = match &self.phase {
             Phase::Assembling { slot, .. } => (*slot, MissedSlot::Assembling),
             Phase::Mining { draft, .. } => (draft.slot, MissedSlot::Mining),

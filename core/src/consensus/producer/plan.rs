@@ -32,7 +32,7 @@ const MAX_REJECTED: usize = 1_024;
 /// Headers and nodes of the stakes' trie that one call reads.
 const READS_PER_CALL: u32 = 4_096;
 /// An assembly gets at least this much time.
-const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
+pub(super) const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
 /// Of the processor time for an assembly, what is left for hashing the body: one part in this many.
 const HASHING_PART: u32 = 2;
 
