@@ -517,3 +517,12 @@ fn each_reason_to_decline_has_a_text_of_its_own() {
     texts.dedup();
     assert!(texts.len() == reasons.len() && texts.iter().all(|text| !text.is_empty()));
 }
+
+#[test]
+fn a_transaction_that_took_no_fetch_earns_its_announcer_nothing() {
+    let mut announcements = Announcements::default();
+    announcements.announce(NOW, id(1), peer(1)).unwrap();
+    assert_eq!(announcements.next(NOW), Some(id(1)));
+    announcements.settle(NOW, &id(1), Verdict::Good);
+    assert_eq!(announcements.shares.rank(peer(1)), Rank::Fresh);
+}
