@@ -6,13 +6,18 @@
 //!
 //! Invariants:
 //! - After a failed write, the file is cut back to its previous end or removed.
-//! - A replacement takes effect completely or not at all.
+//! - A replacement takes effect completely or not at all. One that failed is kept and retried with
+//!   the writes that follow it: records behind damage would not be read.
 
 use crate::log;
 use astreum_core::consensus::mempool::{Save, saved};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Time between two attempts to replace a file that could not be replaced.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// File of one chain's mempool.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub struct MempoolFile {
     path: PathBuf,
     /// Open file and its length in bytes, after the first write.
     open: Option<(File, u64)>,
+    /// Contents that the file is to be replaced with, and when that failed last.
+    unsaved: Option<(Vec<u8>, Instant)>,
 }
 
 impl MempoolFile {
@@ -29,6 +36,7 @@ impl MempoolFile {
         Self {
             path: directory.join(format!("mempool_{chain_id}")),
             open: None,
+            unsaved: None,
         }
     }
 
@@ -57,9 +65,17 @@ impl MempoolFile {
     /// Executes a write that the mempool requested. After a failure, a restart may lose these
     /// transactions.
     pub fn save(&mut self, save: Save) {
-        let written = match save {
-            Save::Append { bytes, is_urgent } => self.append(&bytes, is_urgent),
-            Save::Replace(bytes) => self.replace(&bytes),
+        let written = match (save, self.unsaved.take()) {
+            (Save::Append { bytes, .. }, Some((mut contents, failed))) => {
+                contents.extend(bytes);
+                if failed.elapsed() < RETRY_INTERVAL {
+                    self.unsaved = Some((contents, failed));
+                    return;
+                }
+                self.replace_or_keep(contents)
+            }
+            (Save::Append { bytes, is_urgent }, None) => self.append(&bytes, is_urgent),
+            (Save::Replace(contents), _) => self.replace_or_keep(contents),
         };
         if let Err(error) = written
             && let Some(more) = log::limited("mempool not saved")
@@ -76,9 +92,18 @@ impl MempoolFile {
                 .append(true)
                 .open(&self.path)?;
             let mut len = file.metadata()?.len();
-            if len == 0 {
-                file.write_all(&saved::MAGIC)?;
-                len = saved::MAGIC.len() as u64;
+            let header_len = saved::MAGIC.len() as u64;
+            if len < header_len {
+                // It is new, or a crash or a full disk cut its header off.
+                file.set_len(0)?;
+                if let Err(error) = file.write_all(&saved::MAGIC) {
+                    let _ = file.set_len(0);
+                    return Err(error);
+                }
+                len = header_len;
+                if is_urgent {
+                    self.sync_directory()?;
+                }
             }
             self.open = Some((file, len));
         }
@@ -102,6 +127,14 @@ impl MempoolFile {
         Ok(())
     }
 
+    fn replace_or_keep(&mut self, contents: Vec<u8>) -> io::Result<()> {
+        let replaced = self.replace(&contents);
+        if replaced.is_err() && contents.len() <= saved::MAX_BYTES {
+            self.unsaved = Some((contents, Instant::now()));
+        }
+        replaced
+    }
+
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.open = None;
         let new = self.path.with_extension("new");
@@ -114,6 +147,10 @@ impl MempoolFile {
             return Err(error);
         }
         fs::rename(&new, &self.path)?;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
         let directory = self
             .path
             .parent()
@@ -134,6 +171,10 @@ mod tests {
         }
     }
 
+    fn with_header(records: &[u8]) -> Vec<u8> {
+        [&saved::MAGIC[..], records].concat()
+    }
+
     #[test]
     fn appends_behind_the_format_and_replaces_in_one_step() {
         let scratch = Scratch::new("mempool-file");
@@ -141,30 +182,46 @@ mod tests {
         assert_eq!(file.load().unwrap(), b"");
         file.save(append(b"one"));
         file.save(append(b"two"));
-        let expected = [&saved::MAGIC[..], b"onetwo"].concat();
+        let expected = with_header(b"onetwo");
         assert_eq!(file.load().unwrap(), expected);
         // Another run appends to the file.
         let mut file = MempoolFile::new(scratch.path(), 7);
         file.save(append(b"three"));
         assert_eq!(file.load().unwrap(), [&expected[..], b"three"].concat());
-        file.save(Save::Replace(b"anew".to_vec()));
+        file.save(Save::Replace(with_header(b"anew")));
         file.save(append(b"!"));
-        assert_eq!(file.load().unwrap(), b"anew!");
+        assert_eq!(file.load().unwrap(), with_header(b"anew!"));
         let names = fs::read_dir(scratch.path()).unwrap();
         assert_eq!(names.count(), 1, "nothing is left over");
         assert_eq!(MempoolFile::new(scratch.path(), 8).load().unwrap(), b"");
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_is_a_warning_and_no_panic() {
+    fn failed_replacement_is_tried_again_with_what_follows() {
         let scratch = Scratch::new("mempool-unwritable");
         let gone = scratch.path().join("gone");
         let mut file = MempoolFile::new(&gone, 7);
         file.save(append(b"one"));
-        file.save(Save::Replace(b"two".to_vec()));
         assert_eq!(file.load().unwrap(), b"");
+        file.save(Save::Replace(with_header(b"two")));
         fs::create_dir(&gone).unwrap();
+        // Not at once, so that a full disk is not written to with each transaction.
         file.save(append(b"three"));
-        assert_eq!(file.load().unwrap(), [&saved::MAGIC[..], b"three"].concat());
+        assert_eq!(file.load().unwrap(), b"");
+        let failed = file.unsaved.as_mut().map(|(_, failed)| failed).unwrap();
+        *failed = failed.checked_sub(RETRY_INTERVAL).unwrap();
+        file.save(append(b"four"));
+        assert_eq!(file.load().unwrap(), with_header(b"twothreefour"));
+        file.save(append(b"!"));
+        assert_eq!(file.load().unwrap(), with_header(b"twothreefour!"));
+    }
+
+    #[test]
+    fn file_whose_header_was_cut_off_is_begun_anew() {
+        let scratch = Scratch::new("mempool-torn");
+        let mut file = MempoolFile::new(scratch.path(), 7);
+        fs::write(file.path(), &saved::MAGIC[..5]).unwrap();
+        file.save(append(b"one"));
+        assert_eq!(file.load().unwrap(), with_header(b"one"));
     }
 }

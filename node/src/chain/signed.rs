@@ -136,7 +136,7 @@ impl SignedFile {
             problem,
         };
         let missing = || SignedFileProblem::Io(io::ErrorKind::NotFound.into());
-        let text = read_file(path, MAX_FILE_BYTES).map_err(|e| error(SignedFileProblem::Io(e)))?;
+        let text = read_file(path, MAX_FILE_BYTES).map_err(|e| error(unreadable(e)))?;
         let text = text.ok_or_else(|| error(missing()))?;
         let record = parse(&text).map_err(error)?;
         let key = unhex(&record.validator).and_then(|bytes| bytes.try_into().ok());
@@ -148,12 +148,8 @@ impl SignedFile {
     /// # Errors
     /// Fails if the file exists and cannot be used.
     pub fn load(&self) -> Result<SigningRecord, SignedFileError> {
-        let text = read_file(&self.path, MAX_FILE_BYTES).map_err(|error| {
-            self.error(match error.kind() {
-                io::ErrorKind::InvalidData => SignedFileProblem::Damaged(error.to_string()),
-                _ => SignedFileProblem::Io(error),
-            })
-        })?;
+        let text =
+            read_file(&self.path, MAX_FILE_BYTES).map_err(|error| self.error(unreadable(error)))?;
         let Some(text) = text else {
             return Ok(SigningRecord::default());
         };
@@ -238,6 +234,14 @@ fn parse(text: &[u8]) -> Result<Record, SignedFileProblem> {
     serde_json::from_slice(text).map_err(damaged)
 }
 
+/// Returns what is wrong with a file that could not be read: one that is too large is damaged.
+fn unreadable(error: io::Error) -> SignedFileProblem {
+    match error.kind() {
+        io::ErrorKind::InvalidData => SignedFileProblem::Damaged(error.to_string()),
+        _ => SignedFileProblem::Io(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +282,8 @@ mod tests {
         }
         fs::write(file.path(), vec![b' '; 70_000]).unwrap();
         assert!(file.load().unwrap_err().to_string().contains("70000 bytes"));
+        let error = SignedFile::key_of(file.path()).unwrap_err();
+        assert!(matches!(error.problem, SignedFileProblem::Damaged(_)));
         fs::write(file.path(), br#"{"version":2,"new":true}"#).unwrap();
         let error = file.load().unwrap_err();
         assert!(matches!(error.problem, SignedFileProblem::NewerVersion(2)));

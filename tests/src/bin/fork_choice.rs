@@ -32,6 +32,9 @@ struct Arguments {
     /// Longest partition, in seconds.
     #[arg(long, default_value_t = 3_600)]
     longest: u64,
+    /// Numbers of honest validators, for `undo`.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000])]
+    validators: Vec<u64>,
     /// Ids that a grinding validator tries for one block.
     #[arg(long, default_value_t = 10_000)]
     tries: u64,
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
         Table::Orphans => orphans(trials(1)),
         Table::Gone => gone(),
         Table::Grinding => grinding_in_public(trials(1), arguments.tries),
-        Table::Undo => undo(trials(200)),
+        Table::Undo => undo(&arguments.validators, trials(200)),
         Table::Trees => return random_trees(trials(100_000)),
     }
     ExitCode::SUCCESS
@@ -268,7 +271,7 @@ fn private_branches(trials: u64) {
     }
 }
 
-fn undo(trials: u64) {
+fn undo(validators: &[u64], trials: u64) {
     const DEPTHS: [u64; 6] = [1, 6, 16, 64, 256, 1_024];
     println!(
         "Least share of the stake, in percent, that undoes so many blocks in 1 % and in half of {trials} trials.\n"
@@ -276,7 +279,7 @@ fn undo(trials: u64) {
     let depths = DEPTHS.map(|depth| depth.to_string()).join(" | ");
     println!("| validators | missed % | {depths} |");
     println!("| --- | --- |{}", " --- |".repeat(DEPTHS.len()));
-    for count in [1, 10, 100, 1_000] {
+    for &count in validators {
         for missed_permille in [0, 100] {
             let cells = all(DEPTHS.len() as u64, |number| {
                 let depth = cell(&DEPTHS, number);

@@ -859,3 +859,93 @@ fn own_transactions_in_blocks_are_remembered_up_to_a_bound() {
     let newest = AtomId::new(blake3::hash(&4_999_u64.to_be_bytes()).into());
     assert_eq!(host.mempool.own_included.back(), Some(&newest));
 }
+
+#[test]
+fn data_that_only_an_included_transaction_waited_for_is_needed_no_more() {
+    let (mut host, genesis) = Host::new(config());
+    let transactions = [transfer(5, 1), transfer(6, 1)];
+    let ids = [0, 1].map(|at| host.announce(&transactions[at]));
+    let atom = AtomId::new([77; 32]);
+    host.call(|mempool, environment, context| {
+        mempool.set_now(environment);
+        let lacking = ids.map(|id| (id, Data::Atom(atom)));
+        mempool.settle_assembly(context, &[], &lacking);
+    });
+    let [first, second] = transactions;
+    let block = host.block(&genesis, &[first], 0);
+    host.adopt(&block);
+    assert!(!host.mempool.needs.is_empty(), "the other one waits for it");
+    let block = host.block(&block, &[second], 0);
+    host.adopt(&block);
+    assert!(host.mempool.needs.is_empty());
+}
+
+#[test]
+fn abandoned_transactions_that_return_and_that_do_not_are_counted() {
+    let (mut host, genesis) = Host::new(config());
+    let spoilt = |amount: u64, counter: u64| {
+        let unsigned = Unsigned {
+            chain_id: Natural::ZERO,
+            amount: amount.into(),
+            counter: counter.into(),
+            data: [].as_slice().into(),
+            recipient: address(9),
+        };
+        unsigned.sign(&key(6))
+    };
+    // Two return, one is in both branches, and one cannot be paid for any more.
+    let [first, second, both] = [5, 7, 8].map(|from| transfer(from, 1));
+    let left = host.block(&genesis, &[first, second, both.clone()], 0);
+    let left = host.block(&left, &[spoilt(999_000, 2)], 0);
+    host.adopt(&left);
+    let kept = host.block(&genesis, &[both, spoilt(999_997, 1)], 1);
+    let kept = host.block(&kept, &[], 1);
+    let kept = host.block(&kept, &[], 1);
+    host.adopt(&kept);
+    host.pass(Duration::from_secs(1));
+    let report = host.mempool.left_branch.unwrap();
+    assert_eq!((report.blocks, report.returned, report.lost), (2, 2, 1));
+    assert_eq!(host.ready().len(), 2);
+}
+
+#[test]
+fn own_transaction_of_an_earlier_run_is_own_only_if_it_was() {
+    let (mut host, genesis) = Host::new(config());
+    let (own, other) = (transfer(5, 1), transfer(6, 1));
+    let own_id = host.submit(&own);
+    let other_id = host.announce(&other);
+    host.pass(Duration::from_secs(2));
+    let block = host.block(&genesis, &[own, other], 0);
+    // Both are in a block when the node starts again.
+    let head = Head::new(block, HeadState::Verified).unwrap();
+    host.context.set_head(head);
+    host.restart(config()).unwrap();
+    assert!(host.ready().is_empty());
+    assert_eq!(host.mempool.own_included, [own_id]);
+    assert!(host.mempool.standing(&other_id).is_none());
+    // One that cannot be applied is refused, not taken for included.
+    let spoilt = Unsigned {
+        chain_id: Natural::ONE,
+        amount: Natural::ONE,
+        counter: Natural::ONE,
+        data: [].as_slice().into(),
+        recipient: address(9),
+    };
+    let spoilt = spoilt.sign(&key(7));
+    let id = spoilt.id();
+    host.call(|mempool, environment, context| {
+        mempool.set_now(environment);
+        let saved = Saved {
+            transaction: spoilt.into(),
+            arrived: mempool.unix,
+            is_own: true,
+        };
+        mempool.restore_one(environment, context, saved);
+    });
+    let standing = host.mempool.standing(&id);
+    assert!(
+        matches!(standing, Some(Standing::Left(Outcome::Refused(_)))),
+        "{standing:?}"
+    );
+    assert_eq!(host.mempool.own_included, [own_id]);
+}

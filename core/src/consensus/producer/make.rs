@@ -26,7 +26,7 @@ use core::time::Duration;
 
 /// Time after which the next plan is made, unless something happens earlier, if the end of the wait
 /// is unknown.
-const REPLAN: Duration = Duration::from_secs(60);
+pub(super) const REPLAN: Duration = Duration::from_secs(60);
 /// Interval between attempts while the storage does not have room for an empty block.
 const ROOM_RETRY: Duration = Duration::from_secs(5);
 
@@ -159,7 +159,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Requests storage of a block whose time has come; drops a late one.
-    fn publish_in_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
+    pub(super) fn publish_in_time(&mut self, environment: &Environment<'_>, context: &mut Context) {
         let (slot, during) = match &self.phase {
             Phase::Assembling { slot, .. } => (*slot, MissedSlot::Assembling),
             Phase::Mining { draft, .. } => (draft.slot, MissedSlot::Mining),

@@ -32,7 +32,7 @@ const MAX_REJECTED: usize = 1_024;
 /// Maximum number of headers and stake trie nodes read in one call.
 const READS_PER_CALL: u32 = 4_096;
 /// Minimum time for an assembly.
-const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
+pub(super) const MIN_ASSEMBLY: Duration = Duration::from_millis(50);
 /// Divisor of the processor time for an assembly that gives the time until the body is hashed.
 const HASHING_PART: u32 = 2;
 

@@ -91,6 +91,10 @@ impl Offers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::atom::MemoryStore;
+    use crate::chain::{Address, Builder, Election, Genesis};
+    use crate::integer::Natural;
+    use crate::trie::Scalar;
 
     #[test]
     fn offers_stay_within_their_bound_and_the_block_is_always_among_them() {
@@ -153,6 +157,32 @@ mod tests {
             offers.take(now, &mut Vec::new());
             assert_eq!(offers.live, live, "{now:?}");
         }
+    }
+
+    #[test]
+    fn heads_of_a_block_are_named_once_and_nodes_by_the_names_of_their_types() {
+        let (key, other) = ([7; 32], [8; 32]);
+        let mut genesis = Genesis::new(Address::new(key), Natural::ZERO, 5_u64.into());
+        genesis.balances.insert(Address::new(other), Natural::ONE);
+        let mut store = MemoryStore::new();
+        let parent = genesis.build(&mut Scalar, &mut store).unwrap();
+        let election = Election::read(&store, &parent).unwrap();
+        let mut builder = Builder::new(&store, &parent, &election.stakes);
+        let body = builder.finish(&mut Scalar, None).unwrap();
+        let header = body.header(&parent, Address::new(key), 7_u64.into(), Natural::ONE);
+        let block = header.signed(None);
+        let heads = heads(&block, &body, &[]);
+        assert_eq!(heads[..2], own_heads(&block)[..]);
+        let seen: BTreeSet<AtomId> = heads.iter().copied().collect();
+        assert!(seen.len() == heads.len() && !seen.contains(&AtomId::ZERO));
+        for (id, atom) in &body.atoms {
+            // The atoms behind a name are fetched with it.
+            let is_named = atom.kind() == AtomKind::Symbol;
+            assert!(!is_named || seen.contains(id));
+        }
+        let linked: BTreeSet<AtomId> = body.atoms.iter().map(|(_, atom)| atom.next()).collect();
+        let parts = heads[2..].iter().filter(|id| linked.contains(id));
+        assert_eq!(parts.count(), 0, "parts of lists are not offered");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod clocks;
 mod floods;
 mod host;
 mod moved_key;
+mod planning;
 mod signing;
 mod storage;
 mod transactions;

@@ -20,6 +20,11 @@ struct Record {
     avoided: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct DecisionsFile {
     path: PathBuf,
@@ -41,14 +46,16 @@ impl DecisionsFile {
 
     fn parse(&self, text: &[u8]) -> Result<ForkDecisions, ChainDirError> {
         let damaged = |what: String| ChainDirError::damaged(&self.path, what);
-        let record: Record =
-            serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-        if record.version > VERSION {
+        let malformed = |error: serde_json::Error| damaged(error.to_string());
+        // Alone at first: the fields of a newer version are not known.
+        let Version { version: found } = serde_json::from_slice(text).map_err(malformed)?;
+        if found > VERSION {
             return Err(ChainDirError::NewerVersion {
                 path: self.path.clone(),
-                found: record.version,
+                found,
             });
         }
+        let record: Record = serde_json::from_slice(text).map_err(malformed)?;
         let parse = |text: &String| {
             text.parse::<AtomId>()
                 .map_err(|error| damaged(error.to_string()))
@@ -99,14 +106,15 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(file.load(), Err(ChainDirError::Damaged { .. })));
-        std::fs::write(
-            &file.path,
-            b"{\"version\":2,\"adopted\":null,\"avoided\":[]}",
-        )
-        .unwrap();
-        assert!(matches!(
-            file.load(),
-            Err(ChainDirError::NewerVersion { .. })
-        ));
+        for newer in [
+            &br#"{"version":2,"adopted":null,"avoided":[]}"#[..],
+            br#"{"version":2,"branches":{}}"#,
+        ] {
+            std::fs::write(&file.path, newer).unwrap();
+            assert!(matches!(
+                file.load(),
+                Err(ChainDirError::NewerVersion { found: 2, .. })
+            ));
+        }
     }
 }

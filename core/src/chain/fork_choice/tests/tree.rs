@@ -195,3 +195,15 @@ fn blocks_above_the_head_are_no_fork() {
     choice.insert(&world, other.into(), NOW).unwrap();
     assert_eq!(choice.forks().len(), 1);
 }
+
+#[test]
+fn tree_whose_branches_have_one_block_each_has_nothing_to_forget() {
+    let mut world = World::new(&[100; 10]);
+    let head = world.child(id(1), 0);
+    let other = world.child(id(1), 1);
+    let mut choice = world.choice(Some(head), &[other]);
+    let tree = choice.tree.as_mut().unwrap();
+    let len = tree.len();
+    assert!(!tree.forget());
+    assert_eq!(tree.len(), len);
+}

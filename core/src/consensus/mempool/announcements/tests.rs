@@ -500,3 +500,29 @@ fn the_announcer_that_brought_a_transaction_has_the_credit() {
     let ranks = [1, 2, 3].map(|number| announcements.shares.rank(peer(number)));
     assert_eq!(ranks, [Rank::Fresh, Rank::Trusted, Rank::Fresh]);
 }
+
+#[test]
+fn each_reason_to_decline_has_a_text_of_its_own() {
+    let reasons = [
+        Declined::Refused,
+        Declined::UnderWay,
+        Declined::QueueFull,
+        Declined::PeerOverBudget,
+    ];
+    let mut texts: Vec<_> = reasons
+        .iter()
+        .map(alloc::string::ToString::to_string)
+        .collect();
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() == reasons.len() && texts.iter().all(|text| !text.is_empty()));
+}
+
+#[test]
+fn a_transaction_that_took_no_fetch_earns_its_announcer_nothing() {
+    let mut announcements = Announcements::default();
+    announcements.announce(NOW, id(1), peer(1)).unwrap();
+    assert_eq!(announcements.next(NOW), Some(id(1)));
+    announcements.settle(NOW, &id(1), Verdict::Good);
+    assert_eq!(announcements.shares.rank(peer(1)), Rank::Fresh);
+}

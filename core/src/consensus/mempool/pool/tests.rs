@@ -425,3 +425,34 @@ fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first
     assert!(!pool.include(&id(9), id(98), 9));
     assert!(!pool.include(&id(0), block, 9), "it is not here any more");
 }
+
+#[test]
+fn room_is_exactly_what_the_limits_say() {
+    let room = |pool: &Pool<u8>, bytes, is_waiting| pool.check_room(&[99; 32], bytes, is_waiting);
+    let mut pool = Pool::new(SMALL);
+    assert_eq!(room(&pool, SMALL.sender_bytes, false), Ok(()));
+    let full = room(&pool, SMALL.sender_bytes + 1, false);
+    assert!(matches!(full, Err(NoPlace::SenderFull { .. })), "{full:?}");
+    let waiting = SMALL.bytes / WAITING_PART;
+    assert_eq!(room(&pool, waiting, true), Ok(()));
+    let full = room(&pool, waiting + 1, true);
+    assert!(matches!(full, Err(NoPlace::WaitingFull { .. })), "{full:?}");
+    insert(&mut pool, entry(1, 1, 60, 0), 1).unwrap();
+    assert_eq!(room(&pool, 40, false), Ok(()));
+    let full = room(&pool, 41, false);
+    assert!(matches!(full, Err(NoPlace::Full { .. })), "{full:?}");
+    for number in 2..=SMALL.transactions as u8 {
+        assert_eq!(room(&pool, 1, false), Ok(()), "{number}");
+        insert(&mut pool, entry(number, number, 1, 0), 1).unwrap();
+    }
+    let full = room(&pool, 1, false);
+    assert!(matches!(full, Err(NoPlace::Full { .. })), "{full:?}");
+    // What waits for data has two of the eight places.
+    let mut pool = Pool::new(SMALL);
+    for number in 1..=SMALL.transactions as u8 / WAITING_PART as u8 {
+        assert_eq!(room(&pool, 1, true), Ok(()), "{number}");
+        insert_waiting(&mut pool, entry(number, number, 1, 0), 50).unwrap();
+    }
+    let full = room(&pool, 1, true);
+    assert!(matches!(full, Err(NoPlace::WaitingFull { .. })), "{full:?}");
+}

@@ -7,7 +7,7 @@ use crate::chain::{
     has_work, validator_at,
 };
 use crate::consensus::mempool::{Mempool, MempoolConfig, Outcome, PoolLimits, Refusal, Save};
-use crate::consensus::producer::{Activity, Interrupt, Producer, ProducerConfig};
+use crate::consensus::producer::{Activity, AssemblyBudget, Interrupt, Producer, ProducerConfig};
 use crate::consensus::{
     Commit, Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, SavedHead,
     Serial, SigningRecord, StoreFailure,
@@ -118,6 +118,8 @@ pub(super) struct Host {
     pub(super) looks: Option<u32>,
     /// Jobs that are not answered.
     pub(super) lost_jobs: u32,
+    /// Numbers and budgets of all jobs, and when they were given out.
+    pub(super) budgets: Vec<(Instant, u64, AssemblyBudget)>,
     /// Transactions that it announced, and to which peers.
     pub(super) announced: Vec<(AtomId, Recipient)>,
     /// Number of validators that its announcements reach.
@@ -339,6 +341,8 @@ impl Net {
                     }
                 }
                 Effect::Assemble(job) => {
+                    let now = instant(self.now);
+                    host.budgets.push((now, job.number, job.budget));
                     if host.lost_jobs > 0 {
                         host.lost_jobs -= 1;
                         continue;
@@ -561,6 +565,7 @@ impl Host {
             assembly_time: Duration::ZERO,
             looks: None,
             lost_jobs: 0,
+            budgets: Vec::new(),
             announced: Vec::new(),
             validators: 0,
             mempool_file: Vec::new(),

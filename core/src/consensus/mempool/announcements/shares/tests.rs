@@ -277,3 +277,38 @@ fn known_announcer_displaces_none_and_a_new_one_the_one_heard_of_longest_ago() {
     assert_eq!(credit(&shares, peer(0, 0)), 2);
     shares.check();
 }
+
+#[test]
+fn announcer_displaces_only_a_longer_queue_of_its_group() {
+    let mut shares = Shares::default();
+    let counts = [
+        MAX_ANNOUNCED_PER_PEER,
+        MAX_ANNOUNCED_PER_PEER - 1,
+        MAX_ANNOUNCED - 2 * MAX_ANNOUNCED_PER_PEER + 1,
+    ];
+    for (number, count) in counts.into_iter().enumerate() {
+        queue(&mut shares, peer(number, 1), count);
+    }
+    assert_eq!(shares.queued(), MAX_ANNOUNCED);
+    // With one more, the second would have as many as the first.
+    let refused = shares.enqueue(NOW, id(99), peer(1, 1));
+    assert_eq!(refused, Err(Declined::QueueFull));
+    assert!(shares.take_displaced().is_empty());
+    shares.enqueue(NOW, id(99), peer(2, 1)).unwrap();
+    let displaced = shares.take_displaced();
+    let from: Vec<Source> = displaced.iter().map(|(_, from)| *from).collect();
+    assert_eq!(from, [peer(0, 1)]);
+}
+
+#[test]
+fn wasted_place_costs_a_group_an_eighth_of_its_places_down_to_a_minimum() {
+    let mut shares = Shares::default();
+    let source = peer(1, 1);
+    let mut places = Vec::new();
+    for _ in 0..20 {
+        shares.record(NOW, source, false);
+        places.push(shares.groups[&group_of(source)].places);
+    }
+    assert_eq!(places[..6], [56, 49, 43, 38, 34, 30]);
+    assert_eq!(places[19], MIN_GROUP_PLACES);
+}

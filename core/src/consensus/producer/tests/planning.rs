@@ -1,0 +1,124 @@
+//! Plans: when they hold, and what a job is given.
+
+use super::*;
+use crate::consensus::producer::make::REPLAN;
+use crate::consensus::producer::plan::MIN_ASSEMBLY;
+use crate::consensus::producer::{LATE, Phase, WALL_INTERVAL};
+
+#[test]
+fn wait_holds_until_it_is_over() {
+    let (mut net, genesis) = Net::with_chain(&[2], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run(1);
+    let until = |net: &Net| match &net.hosts[0].producer.phase {
+        Phase::Wait {
+            until,
+            why: Wait::NoStake,
+        } => *until,
+        _ => panic!("{:?}", net.activity(0)),
+    };
+    let first = until(&net);
+    net.run(30);
+    assert_eq!(until(&net), first, "nothing is planned meanwhile");
+    net.run(REPLAN.as_secs());
+    assert!(until(&net) > first);
+}
+
+#[test]
+fn scheduled_work_begins_at_its_time() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.run_until(60, |net| net.head(0).height() >= 2);
+    let now = net.now;
+    let timestamp = now.as_secs() + 3_600;
+    for (begin, is_kept) in [
+        (now + Duration::from_nanos(1), true),
+        (now + Duration::from_secs(3_600), true),
+        (now, false),
+        (now - Duration::from_nanos(1), false),
+    ] {
+        let mut is_scheduled = false;
+        net.hosts[0].call(now, |host, world, context| {
+            let started = host.producer.start(world, context);
+            host.producer.phase = Phase::Scheduled { begin, timestamp };
+            host.producer
+                .make_block(world, context, &mut host.mempool, started);
+            is_scheduled = matches!(
+                host.producer.phase,
+                Phase::Scheduled { timestamp: at, .. } if at == timestamp
+            );
+        });
+        assert_eq!(is_scheduled, is_kept, "{begin:?} at {now:?}");
+    }
+}
+
+#[test]
+fn job_has_half_of_the_allowed_processor_time_and_a_deadline_in_the_future() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    let config = ProducerConfig {
+        max_assembly_time: Duration::from_millis(400),
+        ..config(1)
+    };
+    net.add(config, Some(&genesis));
+    net.run(30);
+    let budgets = &net.hosts[0].budgets;
+    assert!(budgets.len() > 5);
+    assert!(
+        budgets.is_sorted_by(|(_, a, _), (_, b, _)| a < b),
+        "each has a number of its own"
+    );
+    for (at, _, budget) in budgets {
+        assert_eq!(budget.cpu, Duration::from_millis(200));
+        assert!(budget.until >= *at + MIN_ASSEMBLY);
+    }
+}
+
+#[test]
+fn worker_is_waited_for_without_a_busy_loop() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.hosts[0].lost_jobs = u32::MAX;
+    assert!(net.run_until(30, |net| matches!(
+        net.hosts[0].producer.phase,
+        Phase::Assembling { .. }
+    )));
+    let producer = &net.hosts[0].producer;
+    assert_eq!(
+        producer.poll_timeout(),
+        Some(producer.now.instant + WALL_INTERVAL)
+    );
+}
+
+#[test]
+fn stored_block_is_not_among_those_whose_record_may_be_lost() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    net.hosts[0].failures = 3;
+    assert!(net.run_until(60, |net| net.hosts[0].failures == 0));
+    assert!(!net.hosts[0].producer.unsaved.is_empty());
+    assert!(net.run_until(60, |net| net.head(0).height() >= 2));
+    assert!(net.hosts[0].producer.unsaved.is_empty());
+}
+
+#[test]
+fn block_is_published_up_to_two_seconds_after_its_time() {
+    for (late, is_published) in [(LATE, true), (LATE + Duration::from_nanos(1), false)] {
+        let (mut net, genesis) = Net::with_chain(&[1], &[]);
+        net.add(config(1), Some(&genesis));
+        let mut found = None;
+        assert!(net.run_until(100, |net| {
+            if let Phase::Found { draft, .. } = &net.hosts[0].producer.phase {
+                found = Some(draft.slot);
+            }
+            found.is_some()
+        }));
+        let slot = found.unwrap();
+        net.now = slot.time() + late;
+        let now = net.now;
+        net.hosts[0].call(now, |host, world, context| {
+            host.producer.publish_in_time(world, context);
+        });
+        let is_storing = matches!(net.hosts[0].producer.phase, Phase::Storing { .. });
+        assert_eq!(is_storing, is_published, "{late:?}");
+    }
+}
