@@ -27,7 +27,7 @@ const ID_BYTES: usize = 32;
 /// Invisible characters are never printed raw (see [`is_visible`]), so an expression from a peer
 /// cannot control a terminal.
 ///
-/// [`parse`](super::parse) reads the output of `{:#}` as the same expression, with two exceptions:
+/// [`parse`](super::parse()) reads the output of `{:#}` as the same expression, with two exceptions:
 ///
 /// - 32 bytes that print as `0x…`. This form is meant for `ref`, and parses as a symbol.
 /// - Symbols that cannot be written in a source, because they are empty, look like an integer,

@@ -11,10 +11,11 @@
 
 use crate::log;
 use astreum_core::consensus::mempool::{Save, saved};
+use core::time::Duration;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Time between two attempts to replace a file that could not be replaced.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);

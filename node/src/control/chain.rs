@@ -1,7 +1,7 @@
 //! Replies of the control socket about the chain.
 //!
 //! Amounts and counters are decimal text, so that no reader rounds them; heights, times, chain ids
-//! and difficulties are numbers (see [`super::number`]).
+//! and difficulties are numbers (see [`number`](mod@super::number)).
 
 use serde::{Deserialize, Serialize};
 

@@ -830,7 +830,7 @@ fn a_transaction_that_lacked_data_in_a_block_waits_for_it_and_is_not_offered_to_
     host.store.extend([atom.clone()]);
     host.input(&Input::Fetched {
         id: atom.id(),
-        outcome: Ok(vec![atom].into()),
+        outcome: Ok(vec![atom]),
         from: None,
     });
     host.settle();

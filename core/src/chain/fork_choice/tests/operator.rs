@@ -275,3 +275,11 @@ fn branch_of_a_known_branch_with_the_checkpoint_has_it_only_if_it_leaves_above()
     let refused = choice.insert(&world, below.into(), NOW);
     assert_eq!(refused, Err(InsertError::LacksCheckpoint));
 }
+
+#[test]
+fn newcomer_that_avoids_a_block_takes_what_remains() {
+    let (world, _, ours, theirs) = split();
+    let mut choice = world.choice(None, &[theirs, ours]);
+    assert!(choice.avoid(&world, world.block_at(theirs, 6)));
+    assert_eq!(target(&choice.decide(&world, &[])), Some(ours));
+}

@@ -2,8 +2,10 @@ use super::*;
 use alloc::vec;
 use proptest::prelude::*;
 
+/// Transactions that a small pool takes.
+const COUNT: u8 = 8;
 const SMALL: PoolLimits = PoolLimits {
-    transactions: 8,
+    transactions: COUNT as usize,
     bytes: 100,
     sender_ready: 4,
     sender_waiting: 1,
@@ -400,7 +402,7 @@ proptest! {
 fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first() {
     let block = id(99);
     let mut pool = Pool::new(SMALL);
-    for number in 0..SMALL.transactions as u8 + 2 {
+    for number in 0..COUNT + 2 {
         insert(&mut pool, entry(number, number, 1, 0), 1).unwrap();
         assert!(pool.include(&id(number), block, u64::from(number)));
     }
@@ -410,7 +412,7 @@ fn included_transactions_are_bounded_in_number_and_bytes_and_the_lowest_go_first
             .map(|(_, included)| *included)
             .collect()
     };
-    let numbers = 2..SMALL.transactions as u8 + 2;
+    let numbers = 2..COUNT + 2;
     assert_eq!(kept(&pool), numbers.map(id).collect::<Vec<_>>());
     let mut pool = Pool::new(SMALL);
     for number in 0..4 {
@@ -441,7 +443,7 @@ fn room_is_exactly_what_the_limits_say() {
     assert_eq!(room(&pool, 40, false), Ok(()));
     let full = room(&pool, 41, false);
     assert!(matches!(full, Err(NoPlace::Full { .. })), "{full:?}");
-    for number in 2..=SMALL.transactions as u8 {
+    for number in 2..=COUNT {
         assert_eq!(room(&pool, 1, false), Ok(()), "{number}");
         insert(&mut pool, entry(number, number, 1, 0), 1).unwrap();
     }
@@ -449,7 +451,8 @@ fn room_is_exactly_what_the_limits_say() {
     assert!(matches!(full, Err(NoPlace::Full { .. })), "{full:?}");
     // What waits for data has two of the eight places.
     let mut pool = Pool::new(SMALL);
-    for number in 1..=SMALL.transactions as u8 / WAITING_PART as u8 {
+    assert_eq!(SMALL.transactions / WAITING_PART, 2);
+    for number in 1..=2 {
         assert_eq!(room(&pool, 1, true), Ok(()), "{number}");
         insert_waiting(&mut pool, entry(number, number, 1, 0), 50).unwrap();
     }

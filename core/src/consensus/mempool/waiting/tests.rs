@@ -191,8 +191,8 @@ fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
     known.extend(heads.clone());
     let mut needs = Needs::default();
     // The maximum number of fetches is under way: later ones are queued.
-    for number in 0..MAX_FETCHES {
-        needs.add(Data::Atom(id(100 + number as u8)), SENDER, None);
+    for number in (100..).take(MAX_FETCHES) {
+        needs.add(Data::Atom(id(number)), SENDER, None);
     }
     assert_eq!(advance(&mut needs, NOW, &known).len(), MAX_FETCHES);
     for head in &heads {
@@ -260,11 +260,12 @@ fn senders_take_turns_for_fetches() {
 fn fetches_of_other_components_change_nothing() {
     let store = MemoryStore::new();
     let mut needs = Needs::default();
-    for number in 0..=MAX_FETCHES {
-        needs.add(Data::Atom(id(number as u8)), SENDER, None);
+    let ids: Vec<AtomId> = (0..).map(id).take(MAX_FETCHES + 1).collect();
+    for id in &ids {
+        needs.add(Data::Atom(*id), SENDER, None);
     }
     advance(&mut needs, NOW, &store);
-    let queued = id(MAX_FETCHES as u8);
+    let queued = ids[MAX_FETCHES];
     needs.fetched(&queued, Err(FetchError::NotFound));
     needs.fetched(&id(99), Err(FetchError::NotFound));
     assert_eq!(needs.under_way, MAX_FETCHES);
