@@ -144,7 +144,7 @@ impl<H: BatchHasher> Producer<H> {
     }
 
     /// Returns whether it is too early to sign, because a duplicate validator may exist.
-    fn is_listening(&self, environment: &Environment<'_>, started: Started) -> bool {
+    pub(super) fn is_listening(&self, environment: &Environment<'_>, started: Started) -> bool {
         let now = environment.now.instant;
         match self.first_peer {
             _ if self.made > 0 => false,

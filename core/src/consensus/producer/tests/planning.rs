@@ -122,3 +122,69 @@ fn block_is_published_up_to_two_seconds_after_its_time() {
         assert_eq!(is_storing, is_published, "{late:?}");
     }
 }
+
+#[test]
+fn listening_ends_at_its_time_exactly() {
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    let config = ProducerConfig {
+        has_seeds: true,
+        ..config(1)
+    };
+    net.add(config, Some(&genesis));
+    let now = net.now;
+    let nanosecond = Duration::from_nanos(1);
+    let mut is_listening = |first_peer_ago: Option<Duration>, started_ago| {
+        let mut is_listening = false;
+        net.hosts[0].call(now, |host, world, context| {
+            let mut started = host.producer.start(world, context);
+            let instant = world.now.instant;
+            started.at = instant - started_ago;
+            let first = first_peer_ago.map(|ago| instant - ago);
+            host.producer.first_peer = first;
+            is_listening = host.producer.is_listening(world, started);
+        });
+        is_listening
+    };
+    assert!(is_listening(None, LISTEN_FOR_PEERS - nanosecond));
+    assert!(!is_listening(None, LISTEN_FOR_PEERS));
+    assert!(is_listening(Some(LISTEN - nanosecond), LISTEN));
+    assert!(!is_listening(Some(LISTEN), LISTEN));
+    net.hosts[0]
+        .producer
+        .sightings
+        .name(AtomId::new([9; 32]), PublicKey::new([4; 32]));
+    let mut with_named_head = |first_peer_ago| {
+        let mut is_listening = false;
+        net.hosts[0].call(now, |host, world, context| {
+            let started = host.producer.start(world, context);
+            host.producer.first_peer = Some(world.now.instant - first_peer_ago);
+            is_listening = host.producer.is_listening(world, started);
+        });
+        is_listening
+    };
+    assert!(with_named_head(LISTEN));
+    assert!(with_named_head(LISTEN_FOR_PEERS - nanosecond));
+    assert!(!with_named_head(LISTEN_FOR_PEERS));
+}
+
+#[test]
+fn head_of_a_peer_resolves_only_the_problem_that_none_was_named() {
+    use crate::consensus::producer::Problem;
+    let (mut net, genesis) = Net::with_chain(&[1], &[]);
+    net.add(config(1), Some(&genesis));
+    let now = net.now;
+    for (problem, is_kept) in [
+        (Problem::NoPeerHead, false),
+        (Problem::AssemblyStalled, true),
+    ] {
+        net.hosts[0].call(now, |host, _, context| {
+            host.producer.trouble(context, problem.clone());
+            host.producer.peer_head_named(context);
+        });
+        assert_eq!(
+            net.hosts[0].producer.status().problem.is_some(),
+            is_kept,
+            "{problem:?}"
+        );
+    }
+}

@@ -312,3 +312,12 @@ fn wasted_place_costs_a_group_an_eighth_of_its_places_down_to_a_minimum() {
     assert_eq!(places[..6], [56, 49, 43, 38, 34, 30]);
     assert_eq!(places[19], MIN_GROUP_PLACES);
 }
+
+#[test]
+fn announcer_with_failures_is_remembered_whatever_its_credit() {
+    let mut shares = Shares::default();
+    let source = peer(1, 1);
+    shares.record(NOW, source, true);
+    shares.record(NOW, source, false);
+    assert_eq!((credit(&shares, source), shares.announcers()), (0, 1));
+}
