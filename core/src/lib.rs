@@ -11,6 +11,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | [`calendar`] | dates of Unix times, for messages |
 //! | [`time`] | instants, as numbers that the host hands in |
 //! | [`integer`] | whole numbers without an upper bound |
 //! | [`crypto`] | hashing, key agreement, signatures, sealing |
@@ -31,6 +32,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod atom;
+pub mod calendar;
 pub mod chain;
 pub mod consensus;
 pub mod crypto;
