@@ -29,6 +29,10 @@ impl Node {
     /// When the node is not connected, a file of the last run cannot be used, or a second chain would
     /// begin.
     pub fn start_chain(&self, state_dir: &Path) -> Result<(), NodeError> {
+        self.logged(|| self.start_chain_in(state_dir))
+    }
+
+    fn start_chain_in(&self, state_dir: &Path) -> Result<(), NodeError> {
         self.check()?;
         let mut chain_thread = self.chain_thread();
         if chain_thread.is_some() {
@@ -101,6 +105,10 @@ impl Node {
             self.start_chain(&state_dir)?;
         }
         started
+    }
+
+    pub(super) fn has_validation_key(&self) -> bool {
+        self.validation_key().is_some()
     }
 
     /// The configuration with the key that is validated with.

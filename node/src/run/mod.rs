@@ -87,7 +87,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_private(&paths.state_dir);
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
-    node.connect().map_err(RunError::Node)?;
+    node.join_network().map_err(RunError::Node)?;
     node.remember_peers(&paths.state_dir)
         .map_err(RunError::Node)?;
     node.remember_advertisements(&paths.state_dir)

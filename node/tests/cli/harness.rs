@@ -85,7 +85,8 @@ impl Home {
     /// causes: its disk may be nearly full.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let status = self.run(&["status", "--json"]).json();
-        let warnings = status["warnings"].as_array().unwrap().iter();
+        let warnings = status.get("warnings").and_then(serde_json::Value::as_array);
+        let warnings = warnings.unwrap().iter();
         let warnings = warnings.map(|warning| warning.as_str().unwrap());
         let of_the_node = warnings.filter(|warning| !warning.starts_with("the disk of "));
         of_the_node.map(str::to_owned).collect()
