@@ -4,6 +4,7 @@
 //! and ends, and with it every wait for a peer; then the control socket, whose requests can finish
 //! now because nothing holds them up.
 
+mod allocator;
 mod chain_handlers;
 mod chain_status;
 mod conditions;
@@ -14,6 +15,7 @@ mod panics;
 mod stop;
 mod warnings;
 
+pub(crate) use allocator::bound_arenas;
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
