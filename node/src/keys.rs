@@ -109,7 +109,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.problem {
-            Problem::Exists => write!(f, "{path} exists; a key is never written over another file"),
+            Problem::Exists => write!(f, "refusing to overwrite {path}: the file exists"),
             Problem::Readable { mode } => write!(
                 f,
                 "{path} is open to others (mode {mode:04o}); run chmod 600 on it, and make a new \

@@ -211,7 +211,7 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
         };
         writeln!(
             out,
-            "{}  {}  heard of {} ago{proven}{validator}{bad}",
+            "{}  {}  last seen {} ago{proven}{validator}{bad}",
             peer.public_key,
             peer.address,
             duration(peer.last_seen_seconds)

@@ -63,31 +63,31 @@ pub(super) struct SourceArgs {
 #[command(next_help_heading = "Limits of each expression")]
 pub(super) struct LimitArgs {
     /// Charges of the meter; without it they are not limited.
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) limit: Option<u64>,
     /// Calls that are open at a time [default: eval_depth of the configuration, 65_536].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) depth: Option<u64>,
     /// Evaluation steps [default: eval_steps, 268_435_456].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) steps: Option<u64>,
     /// Values on a stack [default: eval_stack, 2_097_152].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) stack: Option<u64>,
     /// Keys on the heap of a stack program [default: eval_heap, 262_144].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) heap: Option<u64>,
     /// Bytes that an evaluation keeps alive [default: eval_live_bytes, 268_435_456].
-    #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
+    #[arg(long, value_name = "BYTES", value_parser = super::number_arg::number::<u64>)]
     pub(super) live_bytes: Option<u64>,
     /// Atoms that a program makes [default: 262_144].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) atoms: Option<u64>,
     /// Data bytes in the atoms that a program makes [default: 67_108_864].
-    #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
+    #[arg(long, value_name = "BYTES", value_parser = super::number_arg::number::<u64>)]
     pub(super) atom_bytes: Option<u64>,
     /// Seconds that all fetches from the node take together, with --node [default: 30].
-    #[arg(long, value_name = "SECONDS", value_parser = super::limits::count)]
+    #[arg(long, value_name = "SECONDS", value_parser = super::number_arg::number::<u64>)]
     pub(super) fetch_timeout: Option<u64>,
 }
 

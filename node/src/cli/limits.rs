@@ -3,6 +3,7 @@
 use astreum_core::machine::{Exceeded, LimitKind, Limits};
 
 use super::language_args::LimitArgs;
+use super::number_arg::number;
 use crate::config::Config;
 
 /// Limits that can be set, by the name of their option.
@@ -64,7 +65,7 @@ impl Settings {
         };
         let value = match value {
             "none" => None,
-            value => Some(count(value)?),
+            value => Some(number(value)?),
         };
         let limits = &mut self.limits;
         let limit = match kind {
@@ -83,15 +84,6 @@ impl Settings {
         *limit = value.unwrap_or(u64::MAX);
         Ok(())
     }
-}
-
-/// Parses a number; underscores may group its digits.
-pub(super) fn count(text: &str) -> Result<u64, String> {
-    let expected = || format!("expected a whole number of 0 to {}", u64::MAX);
-    super::words::natural("a limit", text)
-        .ok()
-        .and_then(|number| number.to_string().parse().ok())
-        .ok_or_else(expected)
 }
 
 /// The name of the option that sets a limit of this kind, without dashes.
@@ -143,14 +135,5 @@ mod tests {
         assert_eq!((settings.meter, settings.limits.depth), (None, u64::MAX));
         assert!(settings.set("speed", "1").is_err());
         assert!(settings.set("depth", "-1").is_err());
-    }
-
-    #[test]
-    fn counts_may_be_grouped_and_errors_name_what_is_expected() {
-        assert_eq!(count("1_000"), Ok(1_000));
-        assert_eq!(count("18446744073709551615"), Ok(u64::MAX));
-        for text in ["", "x", "-1", "1.5", "18446744073709551616"] {
-            assert!(count(text).unwrap_err().contains("whole number"), "{text}");
-        }
     }
 }
