@@ -129,7 +129,7 @@ impl fmt::Display for KeyError {
                 wanted.name()
             ),
             Problem::Io(error) if self.is_read && error.kind() == io::ErrorKind::NotFound => {
-                let kind = self.wanted.map_or("relay|validation", KeyKind::name);
+                let kind = self.wanted.map_or("KIND", KeyKind::name);
                 write!(
                     f,
                     "there is no key file {path}; `astreum keys generate {path} --kind {kind}` \

@@ -162,7 +162,7 @@ fn peers_connect_waits_for_the_answer() {
         .fails(1, &[&nobody, "has not answered"]);
     for wrong in ["abc", "", "localhost"] {
         two.run(&["peers", "--connect", wrong])
-            .fails(1, &[&format!("{wrong:?} is not an address"), "host:port"]);
+            .fails(2, &[&format!("invalid value {wrong:?}"), "host:port"]);
     }
     assert_eq!(
         (first.interrupt().0, second.interrupt().0),

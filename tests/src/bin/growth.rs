@@ -139,8 +139,8 @@ fn print_node(world: &World, number: usize) -> u64 {
 #[derive(Default)]
 struct Load {
     batches: u64,
-    /// The newest puts.
-    put: VecDeque<Vec<AtomId>>,
+    /// The newest puts: the node, and the atoms.
+    put: VecDeque<(usize, Vec<AtomId>)>,
     found: u64,
     missed: u64,
 }
@@ -157,13 +157,15 @@ impl Load {
             self.batches += 1;
             let who = world.random.below(nodes);
             let atoms = batch(arguments.seed.rotate_left(20) ^ self.batches);
-            self.put
-                .push_back(atoms.iter().map(|(id, _)| *id).collect());
+            let ids = atoms.iter().map(|(id, _)| *id).collect();
+            self.put.push_back((who, ids));
             world.act(who, |host, now| put(host, now, atoms));
-            let who = world.random.below(nodes);
             let at = world.random.below(self.put.len());
-            if let Some(id) = self.put.get(at).and_then(|put| put.first()) {
-                world.look_up(who, *id);
+            if let Some((owner, ids)) = self.put.get(at)
+                && let Some(id) = ids.first()
+            {
+                let others = world.random.below(nodes - 1);
+                world.look_up((owner + 1 + others) % nodes, *id);
             }
             // Looked for as long as it is advertised, and not at the last moment.
             let kept = ADVERTISED_SECONDS / 2 / arguments.put_seconds.max(1);
