@@ -31,6 +31,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod atom;
+pub mod calendar;
 pub mod chain;
 pub mod consensus;
 pub mod crypto;

@@ -9,6 +9,12 @@ use astreum_node::{Config, Expr, Node};
 use core::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    print!("{}", quickstart()?);
+    Ok(())
+}
+
+/// Runs the steps; returns what the last one prints.
+pub(crate) fn quickstart() -> Result<String, Box<dyn Error>> {
     // 1) Spin-up a stand-alone VM.
     let node = Node::new(Config::default())?;
 
@@ -48,9 +54,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let elements = value.as_list().unwrap_or(core::slice::from_ref(value));
     let numbers: Vec<Option<i128>> = elements.iter().map(Expr::as_integer).collect();
     let numbers: Option<Vec<i128>> = numbers.into_iter().collect();
-    println!(
-        "{:?}",
-        numbers.ok_or_else(|| format!("no numbers: {value}"))?
-    );
-    Ok(())
+    let numbers = numbers.ok_or_else(|| format!("no numbers: {value}"))?;
+    Ok(format!("{numbers:?}\n"))
 }

@@ -56,6 +56,11 @@ impl Failure {
         let _ = self.0.log.set(scope);
     }
 
+    /// Returns the log of the node's threads, if it has one of its own.
+    pub(crate) fn log(&self) -> Option<&log::Scope> {
+        self.0.log.get()
+    }
+
     /// Returns the first panic, if there was one.
     #[must_use]
     pub fn panic(&self) -> Option<ThreadPanic> {

@@ -109,7 +109,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.problem {
-            Problem::Exists => write!(f, "{path} exists; a key is never written over another file"),
+            Problem::Exists => write!(f, "refusing to overwrite {path}: the file exists"),
             Problem::Readable { mode } => write!(
                 f,
                 "{path} is open to others (mode {mode:04o}); run chmod 600 on it, and make a new \
@@ -129,7 +129,7 @@ impl fmt::Display for KeyError {
                 wanted.name()
             ),
             Problem::Io(error) if self.is_read && error.kind() == io::ErrorKind::NotFound => {
-                let kind = self.wanted.map_or("relay|validation", KeyKind::name);
+                let kind = self.wanted.map_or("KIND", KeyKind::name);
                 write!(
                     f,
                     "there is no key file {path}; `astreum keys generate {path} --kind {kind}` \

@@ -3,6 +3,7 @@
 
 pub mod economics;
 pub mod election;
+pub mod heap;
 pub mod model;
 pub mod program;
 pub mod random;

@@ -127,6 +127,7 @@ pub use rule::{Branch, Selection, replaces, select};
 
 use super::{Address, StakeTable};
 use crate::atom::AtomId;
+use crate::calendar::UtcTime;
 use crate::integer::Natural;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -263,7 +264,9 @@ pub enum InsertError {
 impl fmt::Display for InsertError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Early { timestamp } => write!(f, "block timestamp {timestamp} is in the future"),
+            Self::Early { timestamp } => {
+                write!(f, "block time {} is in the future", UtcTime(*timestamp))
+            }
             Self::Avoided(id) => write!(f, "the operator avoids block {id}"),
             Self::LacksCheckpoint => f.write_str("the branch does not contain the checkpoint"),
             Self::NotIndexed(id) => write!(f, "block {id} is not in the block index"),

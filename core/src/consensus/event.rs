@@ -5,6 +5,7 @@ use super::mempool::{BranchReport, Refusal};
 use super::producer::{Halt, MissedSlot, Problem};
 use super::sync::SyncEvent;
 use crate::atom::AtomId;
+use crate::calendar::UtcTime;
 use alloc::string::String;
 use core::fmt;
 
@@ -174,7 +175,8 @@ impl fmt::Display for Event {
                 during,
             } => write!(
                 f,
-                "missed slot: height={height} timestamp={timestamp} during={during}"
+                "missed slot: height={height} timestamp={:#} during={during}",
+                UtcTime(*timestamp)
             ),
             Self::BlockNotStored { height, problem } => {
                 write!(f, "failed to store a block: height={height}: {problem}")
@@ -212,6 +214,43 @@ impl fmt::Display for Event {
                 }
             }
             Self::Sync(event) => event.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::fork_choice::InsertError;
+    use crate::consensus::producer::Activity;
+    use alloc::string::ToString as _;
+
+    #[test]
+    fn unix_times_are_printed_as_dates() {
+        let timestamp = 1_795_838_684;
+        let block = AtomId::new([1; 32]);
+        let halt = Halt::SecondValidator { block, timestamp };
+        let missed = Event::SlotMissed {
+            height: 7,
+            timestamp,
+            during: MissedSlot::Assembling,
+        };
+        for (text, date) in [
+            (missed.to_string(), "timestamp=2026-11-28T04:04:44Z "),
+            (halt.to_string(), " at 2026-11-28 04:04:44 UTC;"),
+            (
+                Activity::Scheduled { timestamp }.to_string(),
+                "next slot 2026-11-28 04:04:44 UTC",
+            ),
+            (
+                InsertError::Early { timestamp }.to_string(),
+                "block time 2026-11-28 04:04:44 UTC is in the future",
+            ),
+        ] {
+            assert!(
+                text.contains(date) && !text.contains("1795838684"),
+                "{text}"
+            );
         }
     }
 }

@@ -322,7 +322,7 @@ pub(super) struct NodeArgs {
     #[arg(long, alias = "control_socket", value_name = "PATH")]
     control_socket: Option<String>,
     /// Maximum seconds to wait for a reply.
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = super::number_arg::number::<NonZeroU64>)]
     pub(super) timeout: NonZeroU64,
 }
 
@@ -354,11 +354,12 @@ pub(super) struct StatusArgs {
         long,
         value_name = "SECONDS",
         default_value = "300",
-        requires = "check"
+        requires = "check",
+        value_parser = super::number_arg::number::<u64>,
     )]
     pub(super) max_head_age: u64,
     /// With --check: minimum number of peers.
-    #[arg(long, value_name = "COUNT", default_value = "1", requires = "check")]
+    #[arg(long, value_name = "COUNT", default_value = "1", requires = "check", value_parser = super::number_arg::number::<u64>)]
     pub(super) min_peers: u64,
     #[command(flatten)]
     pub(super) at: NodeArgs,
@@ -423,7 +424,7 @@ pub(super) enum AdvertiseCommand {
         #[arg(long)]
         list: bool,
         /// Seconds until the advertisement ends; indefinite if omitted.
-        #[arg(long, value_name = "SECONDS")]
+        #[arg(long, value_name = "SECONDS", value_parser = super::number_arg::number::<NonZeroU64>)]
         expires: Option<NonZeroU64>,
         #[command(flatten)]
         at: NodeArgs,
@@ -562,7 +563,7 @@ pub(super) enum StoreCommand {
     /// Merge a level into one pair of the next level.
     Merge {
         /// Level to merge; all levels that exceed their size if omitted.
-        #[arg(value_parser = clap::value_parser!(u32).range(1..1_000))]
+        #[arg(value_parser = super::number_arg::level)]
         level: Option<u32>,
         #[command(flatten)]
         options: StoreOptions,

@@ -23,7 +23,7 @@ fn show(args: &BlockShowArgs, out: &mut Output) -> Result<(), Failure> {
     if args.transactions > MAX_TRANSACTIONS_REPLY {
         let wanted = args.transactions;
         return Err(Failure::Usage(format!(
-            "--transactions cannot be {wanted}; at most {MAX_TRANSACTIONS_REPLY} are shown at \
+            "invalid value \"{wanted}\" for --transactions: at most {MAX_TRANSACTIONS_REPLY} are shown at \
              once, and --skip goes on"
         )));
     }

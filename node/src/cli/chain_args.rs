@@ -185,10 +185,10 @@ pub(super) struct BlockShowArgs {
     #[arg(default_value = "head", allow_negative_numbers = true)]
     pub(super) block: String,
     /// Number of transactions to list.
-    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = super::number_arg::number::<u32>)]
     pub(super) transactions: u32,
     /// Number of transactions to skip.
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = super::number_arg::number::<u32>)]
     pub(super) skip: u32,
     /// Print JSON.
     #[arg(long)]
@@ -200,7 +200,7 @@ pub(super) struct BlockShowArgs {
 #[derive(Debug, Args)]
 pub(super) struct BlockListArgs {
     /// Number of blocks.
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = super::number_arg::number::<NonZeroU32>)]
     pub(super) count: NonZeroU32,
     /// Newest block to list: `head`, a height, or an id.
     #[arg(long, value_name = "BLOCK", default_value = "head")]
@@ -246,7 +246,7 @@ pub(super) struct AccountShowArgs {
 #[derive(Debug, Args)]
 pub(super) struct ValidatorsArgs {
     /// Number of slots of the proposer schedule.
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = super::number_arg::number::<u32>)]
     pub(super) slots: u32,
     /// Print JSON.
     #[arg(long)]
@@ -285,7 +285,7 @@ pub(super) struct GenesisArgs {
     #[arg(long, value_name = "KEY")]
     pub(super) validator: Option<String>,
     /// Timestamp in seconds since 1970 [default: now].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = super::number_arg::number::<u64>)]
     pub(super) timestamp: Option<u64>,
     /// Create the genesis of the Python reference, in which no account can pay for a transaction.
     #[arg(long)]

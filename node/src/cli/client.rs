@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::config::Seed;
 use crate::control::{Client, PeerReply, ProducerReply, Request, StatusReply};
 
 use super::args::{PeersArgs, StatusArgs};
@@ -51,13 +52,13 @@ pub(super) fn status(args: &StatusArgs, out: &mut Output) -> Result<(), Failure>
             ),
         ),
         (
-            "what is put",
+            "persistence",
             if status.durable {
-                "survives a restart"
+                "on disk"
             } else if status.refuses_writes {
-                "is refused (see the problems below)"
+                "none: writes are refused, see the problems below"
             } else {
-                "is lost when the node stops (there is no cold storage)"
+                "in memory only: there is no cold storage, set cold_storage_path"
             }
             .to_owned(),
         ),
@@ -160,7 +161,9 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
         let was_known: bool = client.request(&request)?;
         // Bans also apply to unknown keys.
         return match removal {
-            Some(false) if !was_known => Err(Failure::Failed(format!("{text} is not a peer"))),
+            Some(false) if !was_known => Err(Failure::Failed(format!(
+                "{text} is not a peer; `astreum peers` lists the peers"
+            ))),
             None if !was_known => Err(Failure::Failed(format!("{text} is not banned"))),
             _ => Ok(()),
         };
@@ -176,6 +179,10 @@ pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
 /// Starts a handshake and waits for the answer for at most [`HELLO_TIMEOUT`]; returns the peers,
 /// and the failure if there was no answer.
 fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Failure>), Failure> {
+    if let Err(error) = address.parse::<Seed>() {
+        let text = format!("invalid value {address:?} for --connect: {error}");
+        return Err(Failure::Usage(text));
+    }
     let request = Request::Connect {
         address: address.to_owned(),
     };
@@ -188,7 +195,10 @@ fn connect(client: &Client, address: &str) -> Result<(Vec<PeerReply>, Option<Fai
         }
         if Instant::now() >= deadline {
             let seconds = HELLO_TIMEOUT.as_secs();
-            let message = format!("{resolved} has not answered within {seconds} s");
+            let message = format!(
+                "{resolved} has not answered within {seconds} s: no node listens there, or its UDP \
+                 packets do not arrive; `astreum peers` lists it once it answers"
+            );
             return Ok((peers, Some(Failure::Failed(message))));
         }
         thread::sleep(HELLO_INTERVAL);
@@ -211,7 +221,7 @@ fn list(peers: &[PeerReply], json: bool, out: &mut Output) -> Result<(), Failure
         };
         writeln!(
             out,
-            "{}  {}  heard of {} ago{proven}{validator}{bad}",
+            "{}  {}  last seen {} ago{proven}{validator}{bad}",
             peer.public_key,
             peer.address,
             duration(peer.last_seen_seconds)

@@ -21,7 +21,7 @@ pub(super) fn man(names: &[String], out: &mut Output) -> Result<(), Failure> {
     let mut title = command.get_name().to_owned();
     for name in names {
         let found = command.find_subcommand(name).cloned();
-        let unknown = || Failure::Usage(format!("there is no command {}", names.join(" ")));
+        let unknown = || Failure::Usage(format!("unknown command {:?}", names.join(" ")));
         command = found.ok_or_else(unknown)?;
         title = format!("{title}-{name}");
     }

@@ -140,7 +140,7 @@ fn configured_validator(config: &Config) -> Result<[u8; 32], Failure> {
     config.read_key_files().map_err(Failure::failed)?;
     let secret = config.validation_secret_key.as_ref().ok_or_else(|| {
         Failure::Usage(
-            "who validates is not known; give --validator KEY, or set \
+            "missing validator: give --validator KEY, or set \
              validation_secret_key_file. `astreum keys generate FILE --kind validation` makes a key"
                 .to_owned(),
         )
@@ -155,7 +155,7 @@ fn warnings(genesis: &Genesis, config: &Config) -> Vec<String> {
     for (address, stake) in &genesis.stakes {
         if VerifyingKey::from_bytes(address.as_bytes()).is_err() && !stake.is_zero() {
             warnings.push(format!(
-                "{address} has a stake and is not an Ed25519 public key: nobody can fill its slots"
+                "{address} has a stake and is not an Ed25519 public key: its slots stay empty"
             ));
         }
     }

@@ -117,7 +117,7 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Fa
         let Some((key, amount)) = text.split_once('=') else {
             let advice = "it is KEY=AMOUNT, such as treasury=0";
             return Err(Failure::Usage(format!(
-                "{flag} cannot be {text:?}: {advice}"
+                "invalid value {text:?} for {flag}: {advice}"
             )));
         };
         let key = words::account_key(&format!("the key of {flag}"), key.trim())?;
@@ -139,7 +139,7 @@ fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
     let Some((id, owner, bytes, atoms)) = parts else {
         let advice = "it is ID=OWNER,BYTES,ATOMS";
         return Err(Failure::Usage(format!(
-            "--contract cannot be {text:?}: {advice}"
+            "invalid value {text:?} for --contract: {advice}"
         )));
     };
     let contract = Contract {
@@ -247,7 +247,7 @@ impl Reader<'_> {
         let mut map = BTreeMap::new();
         let DeValue::Table(table) = value else {
             let message = format_args!(
-                "{what} cannot be {}; it is a table, such as [{what}] and a line for each key",
+                "invalid value {} for {what}: expected a table, such as [{what}] and a line for each key",
                 shown(value)
             );
             self.slip(at, message);
@@ -281,7 +281,7 @@ impl Reader<'_> {
             self.slip(
                 at,
                 format_args!(
-                    "{what} cannot be {shown}; it is {{ owner = \"KEY\", bytes = N, atoms = N }}"
+                    "invalid value {shown} for {what}: expected {{ owner = \"KEY\", bytes = N, atoms = N }}"
                 ),
             );
             return None;
@@ -319,7 +319,9 @@ impl Reader<'_> {
             let max = u64::MAX;
             self.slip(
                 at,
-                format_args!("{what} cannot be {number}; allowed is 0 to {max}"),
+                format_args!(
+                    "invalid value {number} for {what}: expected an integer from 0 to {max}"
+                ),
             );
         }
         whole
@@ -336,7 +338,7 @@ impl Reader<'_> {
                 self.slip(
                     at,
                     format_args!(
-                        "{what} cannot be {shown}; it is a whole number, 0 or more, or one in \
+                        "invalid value {shown} for {what}: expected a non-negative integer, or one in \
                          quotes if it has more than 18 digits"
                     ),
                 );
@@ -352,7 +354,7 @@ impl Reader<'_> {
             let shown = shown(value);
             self.slip(
                 at,
-                format_args!("{what} cannot be {shown}; it is 64 hexadecimal digits in quotes"),
+                format_args!("invalid value {shown} for {what}: expected 64 hex digits in quotes"),
             );
             return None;
         };
@@ -440,27 +442,33 @@ mod tests {
                 "genesis.toml:1: unknown key \"chainid\"",
                 "did you mean chain_id?",
             ],
-            ["genesis.toml:2: timestamp cannot be \"-5\"", "0 or more"],
             [
-                "genesis.toml:3: validator cannot be 12",
-                "64 hexadecimal digits",
+                "genesis.toml:2: invalid value \"-5\" for timestamp",
+                "non-negative",
             ],
             [
-                "genesis.toml:4: cumulative_total_fees cannot be 1.5",
-                "whole number",
+                "genesis.toml:3: invalid value 12 for validator",
+                "64 hex digits",
+            ],
+            [
+                "genesis.toml:4: invalid value 1.5 for cumulative_total_fees",
+                "non-negative integer",
             ],
             [
                 "genesis.toml:5: unknown key \"zzzzzzzz\"",
                 "there are chain_id, ",
             ],
-            ["genesis.toml:6: balances cannot be 3", "it is a table"],
             [
-                "genesis.toml:8: a key of stakes cannot be \"bob\"",
-                "hexadecimal",
+                "genesis.toml:6: invalid value 3 for balances",
+                "expected a table",
             ],
             [
-                "genesis.toml:9: stakes.treasury cannot be true",
-                "whole number",
+                "genesis.toml:8: invalid value \"bob\" for a key of stakes",
+                "hex digit",
+            ],
+            [
+                "genesis.toml:9: invalid value true for stakes.treasury",
+                "non-negative integer",
             ],
         ]) {
             assert!(

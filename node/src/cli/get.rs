@@ -12,12 +12,10 @@ use crate::control::{AtomReply, Client, ClientError, ListReply, Request, unhex};
 use super::args::GetArgs;
 use super::output::{Failure, Output, complain, json_line};
 use super::session::{checked_atom, client, get as get_atom};
+use super::words;
 
 pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
-    let id: AtomId = args
-        .id
-        .parse()
-        .map_err(|error| Failure::Usage(format!("{:?}: {error}", args.id)))?;
+    let id = words::id("the object", &args.id)?;
     let client = client(&args.at)?;
     let Some(path) = &args.output else {
         return walk(&client, id, args.list, &mut |atom| {

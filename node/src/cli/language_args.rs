@@ -63,31 +63,31 @@ pub(super) struct SourceArgs {
 #[command(next_help_heading = "Limits of each expression")]
 pub(super) struct LimitArgs {
     /// Maximum charges of the meter; unlimited by default.
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) limit: Option<u64>,
     /// Maximum depth of nested calls [default: eval_depth of the configuration, 65_536].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) depth: Option<u64>,
     /// Maximum evaluation steps [default: eval_steps, 268_435_456].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) steps: Option<u64>,
     /// Maximum values on a stack [default: eval_stack, 2_097_152].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) stack: Option<u64>,
     /// Maximum keys on the heap of a stack program [default: eval_heap, 262_144].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) heap: Option<u64>,
     /// Maximum bytes that an evaluation keeps alive [default: eval_live_bytes, 268_435_456].
-    #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
+    #[arg(long, value_name = "BYTES", value_parser = super::number_arg::number::<u64>)]
     pub(super) live_bytes: Option<u64>,
     /// Maximum atoms that a program creates [default: 262_144].
-    #[arg(long, value_name = "N", value_parser = super::limits::count)]
+    #[arg(long, value_name = "N", value_parser = super::number_arg::number::<u64>)]
     pub(super) atoms: Option<u64>,
     /// Maximum data bytes in the atoms that a program creates [default: 67_108_864].
-    #[arg(long, value_name = "BYTES", value_parser = super::limits::count)]
+    #[arg(long, value_name = "BYTES", value_parser = super::number_arg::number::<u64>)]
     pub(super) atom_bytes: Option<u64>,
     /// Maximum seconds for all fetches from the node together, with --node [default: 30].
-    #[arg(long, value_name = "SECONDS", value_parser = super::limits::count)]
+    #[arg(long, value_name = "SECONDS", value_parser = super::number_arg::number::<u64>)]
     pub(super) fetch_timeout: Option<u64>,
 }
 

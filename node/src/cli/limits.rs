@@ -3,6 +3,7 @@
 use astreum_core::machine::{Exceeded, LimitKind, Limits};
 
 use super::language_args::LimitArgs;
+use super::number_arg::number;
 use crate::config::Config;
 
 /// Limits that can be set, with the names of their options.
@@ -64,7 +65,7 @@ impl Settings {
         };
         let value = match value {
             "none" => None,
-            value => Some(count(value)?),
+            value => Some(number(value)?),
         };
         let limits = &mut self.limits;
         let limit = match kind {
@@ -85,16 +86,7 @@ impl Settings {
     }
 }
 
-/// Parses a number; underscores may group its digits.
-pub(super) fn count(text: &str) -> Result<u64, String> {
-    let expected = || format!("expected a whole number of 0 to {}", u64::MAX);
-    super::words::natural("a limit", text)
-        .ok()
-        .and_then(|number| number.to_string().parse().ok())
-        .ok_or_else(expected)
-}
-
-/// Returns the name of the option that sets a limit of this kind, without dashes.
+/// The name of the option that sets a limit of this kind, without dashes.
 pub(super) fn option(kind: LimitKind) -> &'static str {
     let found = NAMES.iter().find(|(_, known)| *known == kind);
     found.map_or("limit", |(name, _)| *name)
@@ -143,14 +135,5 @@ mod tests {
         assert_eq!((settings.meter, settings.limits.depth), (None, u64::MAX));
         assert!(settings.set("speed", "1").is_err());
         assert!(settings.set("depth", "-1").is_err());
-    }
-
-    #[test]
-    fn counts_may_be_grouped_and_errors_name_what_is_expected() {
-        assert_eq!(count("1_000"), Ok(1_000));
-        assert_eq!(count("18446744073709551615"), Ok(u64::MAX));
-        for text in ["", "x", "-1", "1.5", "18446744073709551616"] {
-            assert!(count(text).unwrap_err().contains("whole number"), "{text}");
-        }
     }
 }

@@ -6,6 +6,8 @@
 
 mod account;
 mod advertise;
+#[cfg(test)]
+mod advice;
 mod args;
 mod block;
 mod chain_args;
@@ -23,6 +25,7 @@ mod keys;
 mod language_args;
 mod limits;
 mod literal;
+mod number_arg;
 mod output;
 mod path_arg;
 mod proof;
@@ -34,6 +37,7 @@ mod session;
 mod source;
 mod store;
 mod tx;
+mod usage;
 mod validators;
 mod wait;
 mod words;
@@ -53,14 +57,15 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            if error.use_stderr() {
-                let text = error.render().to_string();
-                let text = text.trim_end();
-                output::complain(text.strip_prefix("error: ").unwrap_or(text));
-            } else {
+            if !error.use_stderr() {
                 let _ = error.print();
+                return ExitCode::SUCCESS;
             }
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let arguments = std::env::args_os();
+            let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+            let arguments: Vec<String> = arguments.collect();
+            output::complain(&usage::explain(&error, &arguments));
+            return ExitCode::from(2);
         }
     };
     let mut out = Output::stdout();

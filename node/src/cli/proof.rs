@@ -53,7 +53,7 @@ fn verify(args: &ProofVerifyArgs, out: &mut Output) -> Result<(), Failure> {
     };
     let failed = |what: String| Failure::Failed(format!("{name}: {what}"));
     let proof: AccountProof = serde_json::from_slice(&read(&args.file)?)
-        .map_err(|error| failed(format!("is no proof: {error}")))?;
+        .map_err(|error| failed(format!("is not a proof: {error}")))?;
     let proven = proof
         .verify()
         .map_err(|problem| failed(format!("does not hold: {problem}")))?;

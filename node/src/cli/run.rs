@@ -12,6 +12,8 @@ pub(super) fn run<const HIDDEN: bool>(
     args: RunArgs<HIDDEN>,
     out: &mut Output,
 ) -> Result<(), Failure> {
+    // Before the first thread.
+    crate::run::bound_arenas();
     super::forbid_core_dumps();
     super::exit_on_bus_error();
     let options = args.options();
@@ -31,8 +33,7 @@ pub(super) fn run<const HIDDEN: bool>(
     // system pick one if the key is omitted.
     if port_is_default && result.as_ref().is_err_and(RunError::is_port_taken) {
         let port = config.incoming_port;
-        let note =
-            format!("UDP port {port} is taken and none was asked for, so the system picks one");
+        let note = format!("default UDP port {port} is in use; using an ephemeral port");
         complain(&format!("note: {note}"));
         crate::log::info!("{note}");
         config.incoming_port = 0;

@@ -191,9 +191,9 @@ fn head_chain_id(client: &Client) -> Result<Natural, Failure> {
         skip: 0,
     };
     let head: BlockReply = client.request(&request)?;
-    head.chain_id
-        .parse()
-        .map_err(|_| Failure::Failed("the node's chain id is no number".to_owned()))
+    head.chain_id.parse().map_err(|_| {
+        Failure::Failed("invalid reply of the node: its chain id is not a number".to_owned())
+    })
 }
 
 /// Returns a counter that grows with time and distinguishes otherwise equal transactions.

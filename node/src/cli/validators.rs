@@ -14,7 +14,7 @@ pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), 
     let slots = args.slots;
     if slots > MAX_SLOTS_REPLY {
         return Err(Failure::Usage(format!(
-            "--slots cannot be {slots}; the most is {MAX_SLOTS_REPLY}"
+            "invalid value \"{slots}\" for --slots: expected an integer from 0 to {MAX_SLOTS_REPLY}"
         )));
     }
     let reply: ValidatorsReply = client(&args.at)?.request(&Request::Validators { slots })?;
@@ -27,7 +27,7 @@ pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), 
 fn text(reply: &ValidatorsReply) -> String {
     let mut text = format!("as of block {}\n\n", at_head(&reply.head));
     if reply.validators.is_empty() {
-        text.push_str("nobody has a stake, so nobody can make the next block\n");
+        text.push_str("no account has a stake: no validator can make the next block\n");
         return text;
     }
     text.push_str(&format!("{:<64}  {:>8}  stake\n", "validator", "share"));
@@ -40,7 +40,7 @@ fn text(reply: &ValidatorsReply) -> String {
     if reply.slots.is_empty() {
         return text;
     }
-    text.push_str("\nwhose slots follow, until somebody makes a block\n");
+    text.push_str("\nproposers of the next slots, until a block is made\n");
     for slot in &reply.slots {
         let (from, validator) = (time(&slot.from), &slot.validator);
         text.push_str(&format!("{from}  {validator}\n"));
@@ -102,7 +102,7 @@ mod tests {
             slots: vec![],
             ..reply()
         };
-        assert!(text(&nobody).contains("nobody has a stake"));
+        assert!(text(&nobody).contains("no account has a stake"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl FromStr for Wait {
             _ => return Err("give included, safe, a number of seconds, or as in safe:900 both"),
         };
         let seconds = seconds.map(str::parse).transpose();
-        let seconds = seconds.map_err(|_| "the seconds are a whole number from 1 on")?;
+        let seconds = seconds.map_err(|_| "the number of seconds is an integer of at least 1")?;
         Ok(Self {
             until_safe,
             seconds: seconds.unwrap_or(default),

@@ -55,11 +55,11 @@ pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let wrong = |problem: String| {
         Failure::Usage(format!(
-            "{what} cannot be {text:?}: {problem}; a key is 64 hexadecimal digits"
+            "invalid value {text:?} for {what}: {problem}; a key is 64 hex digits"
         ))
     };
     if let Some(other) = digits.chars().find(|digit| !digit.is_ascii_hexdigit()) {
-        return Err(wrong(format!("{other:?} is no hexadecimal digit")));
+        return Err(wrong(format!("{other:?} is not a hex digit")));
     }
     unhex(digits)
         .and_then(|bytes| bytes.try_into().ok())
@@ -68,7 +68,7 @@ pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
 
 /// Parses an atom id.
 pub(super) fn id(what: &str, text: &str) -> Result<astreum_core::atom::AtomId, Failure> {
-    let wrong = |error| Failure::Usage(format!("{what} cannot be {text:?}: {error}"));
+    let wrong = |error| Failure::Usage(format!("invalid value {text:?} for {what}: {error}"));
     text.parse().map_err(wrong)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn natural(what: &str, text: &str) -> Result<Natural, Failure> {
     let shown: String = text.chars().take(40).collect();
     let wrong = |problem: &str| {
         Failure::Usage(format!(
-            "{what} cannot be {shown:?}: {problem}; it is a whole number, 0 or more"
+            "invalid value {shown:?} for {what}: {problem}; expected a non-negative integer"
         ))
     };
     let digits =
@@ -112,7 +112,7 @@ pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     unhex(digits).ok_or_else(|| {
         Failure::Usage(format!(
-            "{what} must be hexadecimal digits in pairs, such as 00ff; --data-text takes text"
+            "invalid value for {what}: expected hex digits in pairs, such as 00ff; --data-text takes text"
         ))
     })
 }
@@ -143,8 +143,8 @@ impl At {
 pub(super) fn block(text: &str) -> Result<At, Failure> {
     let wrong = |problem: &str| {
         Failure::Usage(format!(
-            "a block cannot be {text:?}: {problem}; give head, a height, or an id of 64 \
-             hexadecimal digits"
+            "invalid value {text:?} for a block: {problem}; expected head, a height, or an id of 64 \
+             hex digits"
         ))
     };
     if text == "head" || text == "latest" {
@@ -190,15 +190,18 @@ mod tests {
             ("ab", "it has 2 digits"),
             (&hex[1..], "it has 63 digits"),
             (&format!("{hex}a"), "it has 65 digits"),
-            ("bob", "'o' is no hexadecimal digit"),
-            (&format!("{}é", &hex[2..]), "'é' is no hexadecimal digit"),
+            ("bob", "'o' is not a hex digit"),
+            (&format!("{}é", &hex[2..]), "'é' is not a hex digit"),
         ] {
             let said = said(account("the recipient", text));
-            assert!(said.starts_with("the recipient cannot be "), "{said}");
+            assert!(
+                said.starts_with("invalid value ") && said.contains(" for the recipient: "),
+                "{said}"
+            );
             assert!(said.contains(problem), "{said}");
-            assert!(said.ends_with("64 hexadecimal digits"), "{said}");
+            assert!(said.ends_with("64 hex digits"), "{said}");
         }
-        assert!(said(account_key("x", "me")).contains("'m' is no"));
+        assert!(said(account_key("x", "me")).contains("'m' is not"));
     }
 
     #[test]
@@ -222,7 +225,10 @@ mod tests {
             (&"9".repeat(5_000), "5000 digits"),
         ] {
             let said = said(natural("the amount", text));
-            assert!(said.starts_with("the amount cannot be "), "{said}");
+            assert!(
+                said.starts_with("invalid value ") && said.contains(" for the amount: "),
+                "{said}"
+            );
             assert!(said.contains(problem), "{text}: {said}");
             assert!(said.len() < 250, "{said}");
         }

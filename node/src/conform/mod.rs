@@ -82,7 +82,7 @@ pub fn answer_line(line: &str) -> String {
 }
 
 fn answer(request: &Value) -> Result<String, OpError> {
-    let fields = Fields::of(request).ok_or_else(|| OpError::new("the request is no object"))?;
+    let fields = Fields::of(request).ok_or_else(|| OpError::new("the request is not an object"))?;
     let name = fields.text("op")?;
     let (_, op) = TABLES
         .iter()

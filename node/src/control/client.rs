@@ -71,7 +71,10 @@ impl fmt::Display for ClientError {
             Self::Io { socket, error } => {
                 write!(f, "the control socket {}: {error}", socket.display())
             }
-            Self::BadReply { message } => write!(f, "the node's reply makes no sense: {message}"),
+            Self::BadReply { message } => write!(
+                f,
+                "invalid reply of the node: {message}; is it of another version?"
+            ),
             Self::Refused(reply) => f.write_str(&reply.error),
         }
     }
@@ -187,5 +190,37 @@ fn read_line(stream: &UnixStream, line: &mut Vec<u8>) -> io::Result<()> {
             Err(error) if is_timeout(&error) && !patience.is_over() => {}
             read => return read.map(drop),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::fs::File;
+
+    #[test]
+    fn a_removed_socket_is_told_from_a_node_that_does_not_run() {
+        let scratch = Scratch::new("client");
+        let socket = scratch.path().join("sock");
+        let ask = || {
+            let client = Client::new(&socket, DEFAULT_TIMEOUT);
+            let asked = client.request::<serde_json::Value>(&Request::Status {});
+            asked.unwrap_err().to_string()
+        };
+        assert!(ask().starts_with("no node is running at"), "{}", ask());
+        let mut lock = socket.clone().into_os_string();
+        lock.push(".lock");
+        let lock = File::create(lock).unwrap();
+        assert!(ask().starts_with("no node is running at"), "{}", ask());
+        // A node holds the lock for as long as it runs.
+        lock.lock().unwrap();
+        let text = ask();
+        assert!(
+            text.starts_with("a node runs with the control socket"),
+            "{text}"
+        );
+        assert!(text.contains("the socket was removed"), "{text}");
+        assert!(text.contains("creates it again within seconds"), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! UTC calendar dates for times since 1970.
 
+use astreum_core::calendar::{self, UtcTime};
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
@@ -34,25 +35,8 @@ impl Date {
         }
     }
 
-    /// Returns year, month and day of the month in the Gregorian calendar.
-    ///
-    /// Counts from 0000-03-01, so that the leap day is the last of its year: Howard Hinnant's
-    /// `civil_from_days`.
     const fn civil(self) -> (u64, u64, u64) {
-        let days = self.days + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let march_month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 {
-            march_month + 3
-        } else {
-            march_month - 9
-        };
-        let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-        (year, month, day)
+        calendar::civil(self.days)
     }
 }
 
@@ -110,26 +94,9 @@ impl fmt::Display for ConsoleStamp {
     }
 }
 
-/// `YYYY-MM-DD HH:MM:SS UTC`, for human-readable output.
-pub(super) struct UtcSeconds(pub(super) Duration);
-
-/// Returns a human-readable form of seconds since 1970; years after 9999 stay a number.
+/// Seconds since 1970 as people read them; what no calendar has stays a number.
 pub(crate) fn utc_text(seconds: u64) -> String {
-    // The last second of the year 9999.
-    const LAST: u64 = 253_402_300_799;
-    if seconds <= LAST {
-        UtcSeconds(Duration::from_secs(seconds)).to_string()
-    } else {
-        format!("{seconds} s after 1970")
-    }
-}
-
-impl fmt::Display for UtcSeconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hour, minute, second) = time_of_day(self.0);
-        let date = Date::of(self.0);
-        write!(f, "{date} {hour:02}:{minute:02}:{second:02} UTC")
-    }
+    UtcTime(seconds).to_string()
 }
 
 const fn time_of_day(unix_time: Duration) -> (u64, u64, u64) {
@@ -179,6 +146,6 @@ mod tests {
             "2026-11-22T13:08:44.937795+00:00"
         );
         assert_eq!(ConsoleStamp(time).to_string(), "2026-11-22-13-08-44");
-        assert_eq!(UtcSeconds(time).to_string(), "2026-11-22 13:08:44 UTC");
+        assert_eq!(utc_text(time.as_secs()), "2026-11-22 13:08:44 UTC");
     }
 }

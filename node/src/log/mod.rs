@@ -195,6 +195,7 @@ fn start(
     paths: &Paths,
     health: Arc<Health>,
 ) -> Result<(NodeLogger, Handle), LogError> {
+    let log_health = Arc::clone(&health);
     let settings = Settings {
         directory: paths.log_dir.clone(),
         retention_days: config.logging_retention_days,
@@ -231,6 +232,7 @@ fn start(
     }
     let handle = Handle {
         sender: handle_sender,
+        health: log_health,
         thread: Some(thread),
     };
     Ok((logger, handle))
@@ -240,6 +242,7 @@ fn start(
 #[derive(Debug)]
 pub struct Handle {
     sender: SyncSender<Message>,
+    health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -247,6 +250,12 @@ impl Handle {
     /// Waits, for a bounded time, until all lines so far are written.
     pub fn flush(&self) {
         flush(&self.sender);
+    }
+
+    /// Returns why the log is not written, if it is not.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.health.problem()
     }
 }
 

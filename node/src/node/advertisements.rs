@@ -170,7 +170,9 @@ impl Node {
         let path = directory.join(FILE_NAME);
         let loaded = load(&path).unwrap_or_else(|error| {
             let path = path.display();
-            log::warn!("advertisements of the previous run are not known: {path}: {error}");
+            self.logged(|| {
+                log::warn!("advertisements of the previous run are not known: {path}: {error}");
+            });
             Vec::new()
         });
         let advertisements: Vec<Advertisement> = loaded

@@ -43,12 +43,17 @@ impl Drop for LogDir {
 pub(super) struct OwnLog {
     pub(super) directory: LogDir,
     // The last field that the node drops: its threads log until they end.
-    _handle: log::Handle,
+    handle: log::Handle,
 }
 
 impl OwnLog {
     pub(super) fn path(&self) -> &Path {
         &self.directory.0
+    }
+
+    /// Returns why it is not written, if it is not.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.handle.problem()
     }
 }
 
@@ -91,7 +96,7 @@ impl NodeBuilder {
             let directory = LogDir::take(&paths.log_dir);
             paths.log_dir.clone_from(&directory.0);
             own_log = match log::open(&config, &paths) {
-                Ok((scope, _handle)) => Some((scope, OwnLog { directory, _handle })),
+                Ok((scope, handle)) => Some((scope, OwnLog { directory, handle })),
                 Err(LogError::AlreadySet) => None,
                 Err(error) => return Err(NodeError::Log(error)),
             };
@@ -103,7 +108,7 @@ impl NodeBuilder {
                 node.failure.set_log(scope);
                 node.own_log = Some(own_log);
             }
-            node.connect()?;
+            node.join_network()?;
             node.remember_peers(&paths.state_dir)?;
             node.remember_advertisements(&paths.state_dir)?;
             node.advertise_all(&self.advertisements)?;

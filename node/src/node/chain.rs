@@ -210,7 +210,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Query(error) => error.fmt(f),
-            Self::BadSignature => f.write_str("the transaction's signature does not hold"),
+            Self::BadSignature => f.write_str("invalid transaction signature"),
             Self::TooMuchData { data_bytes } => write!(
                 f,
                 "the transaction has {data_bytes} bytes of data; a block takes \

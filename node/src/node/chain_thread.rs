@@ -30,6 +30,10 @@ impl Node {
     /// Fails if the node is not connected, if a file of the last run cannot be used, or if a second
     /// chain would begin.
     pub fn start_chain(&self, state_dir: &Path) -> Result<(), NodeError> {
+        self.logged(|| self.start_chain_in(state_dir))
+    }
+
+    fn start_chain_in(&self, state_dir: &Path) -> Result<(), NodeError> {
         self.check()?;
         let mut chain_thread = self.chain_thread();
         if chain_thread.is_some() {
@@ -105,7 +109,11 @@ impl Node {
         started
     }
 
-    /// Returns the configuration with the key that is currently used for validation.
+    pub(super) fn has_validation_key(&self) -> bool {
+        self.validation_key().is_some()
+    }
+
+    /// The configuration with the key that is validated with.
     fn validating_config(&self) -> Config {
         Config {
             validation_secret_key: self.validation_key().clone(),

@@ -22,7 +22,7 @@ pub use view::NodeStore;
 
 use crate::chain::ChainView;
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Paths};
 use crate::failure::Failure;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
 use crate::net::{FetchFailure, Network, NetworkHandle};
@@ -71,6 +71,8 @@ pub struct Status {
     pub durability: Durability,
     /// Status of the network, if the node is connected.
     pub network: Option<NetworkStatus>,
+    /// Why the node's log, or the log of the process if it has none of its own, is not written.
+    pub log_problem: Option<String>,
 }
 
 /// A node: stores, serves, fetches and evaluates atoms.
@@ -183,6 +185,30 @@ impl Node {
     /// # Errors
     /// Fails if the port is in use or not permitted, or if the system cannot create a thread.
     pub fn connect(&self) -> Result<(), NodeError> {
+        if self.port().is_some() || !self.has_validation_key() {
+            return self.join_network();
+        }
+        self.logged(|| {
+            // Before anything that peers could notice.
+            crate::chain::dir::location(&self.config)?;
+            let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
+            let state_dir = Paths::new(&self.config, &executable).state_dir;
+            crate::run::create_private(&state_dir);
+            self.join_network()?;
+            let started = self.start_chain(&state_dir);
+            if started.is_err() {
+                self.disconnect();
+            }
+            started
+        })
+    }
+
+    /// Opens the socket and joins the network, and no more.
+    pub(crate) fn join_network(&self) -> Result<(), NodeError> {
+        self.logged(|| self.open_network())
+    }
+
+    fn open_network(&self) -> Result<(), NodeError> {
         self.check()?;
         let mut network = self.network();
         if network.is_none() {
@@ -210,7 +236,7 @@ impl Node {
         let handle = self.handle()?;
         let mut known = self.known_peers();
         if known.is_none() {
-            let started = KnownPeers::start(directory, handle, &self.failure);
+            let started = self.logged(|| KnownPeers::start(directory, handle, &self.failure));
             *known = Some(started.map_err(NodeError::PeersThread)?);
         }
         Ok(())
@@ -219,6 +245,10 @@ impl Node {
     /// Leaves the network: acknowledged messages are sent, then the socket is closed. Calls that
     /// wait for the network return at once.
     pub fn disconnect(&self) {
+        self.logged(|| self.stop_threads());
+    }
+
+    fn stop_threads(&self) {
         self.stop_chain();
         // Updates its file once more.
         let known_peers = self.known_peers().take();
@@ -259,7 +289,7 @@ impl Node {
     /// # Errors
     /// Fails if too many fetches are in progress.
     pub fn get_atom(&self, id: AtomId) -> Result<Option<Atom>, NodeError> {
-        if let Some(atom) = self.store.get(&id) {
+        if let Some(atom) = self.logged(|| self.store.get(&id)) {
             return Ok(Some(atom));
         }
         let atoms = self.fetch(id, PayloadType::ATOM)?;
@@ -273,7 +303,7 @@ impl Node {
     /// Returns [`NodeError::ListTooLong`] if the list has more than [`MAX_LIST_ATOMS`] atoms. Fails
     /// if too many fetches are in progress.
     pub fn get_atom_list(&self, head: AtomId) -> Result<Option<Vec<Atom>>, NodeError> {
-        match collect_list(&self.store, head, MAX_LIST_ATOMS) {
+        match self.logged(|| collect_list(&self.store, head, MAX_LIST_ATOMS)) {
             Ok(atoms) => Ok(Some(atoms)),
             Err(ListError::Source(SourceError::Missing(_))) => self.fetch(head, PayloadType::LIST),
             Err(ListError::Source(SourceError::Failed(never))) => match never {},
@@ -286,7 +316,7 @@ impl Node {
     /// # Errors
     /// Fails if the atom is too large to be sent or stored.
     pub fn put(&self, atom: Atom) -> Result<Stored, NodeError> {
-        let (id, durability) = self.store.put(atom)?;
+        let (id, durability) = self.logged(|| self.store.put(atom))?;
         Ok(Stored { id, durability })
     }
 
@@ -297,7 +327,7 @@ impl Node {
     pub fn put_atoms(&self, atoms: Vec<Atom>) -> Result<(Vec<AtomId>, Durability), NodeError> {
         let atoms: Vec<_> = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
         let ids = atoms.iter().map(|(id, _)| *id).collect();
-        Ok((ids, self.store.put_all(atoms)?))
+        Ok((ids, self.logged(|| self.store.put_all(atoms))?))
     }
 
     /// Stores `values` as a list of bytes atoms. The id of an empty list is [`AtomId::ZERO`].
@@ -320,7 +350,7 @@ impl Node {
 
     fn put_all(&self, id: AtomId, atoms: Vec<Atom>) -> Result<Stored, NodeError> {
         let atoms = atoms.into_iter().map(|atom| (atom.id(), atom)).collect();
-        let durability = self.store.put_all(atoms)?;
+        let durability = self.logged(|| self.store.put_all(atoms))?;
         Ok(Stored { id, durability })
     }
 
@@ -417,10 +447,19 @@ impl Node {
             cold: self.store.cold().map(ColdStore::stats),
             durability: self.store.durability(),
             network: self.handle().ok().and_then(|handle| handle.status().ok()),
+            log_problem: match &self.own_log {
+                Some(own_log) => own_log.problem(),
+                None => crate::log::problem(),
+            },
         }
     }
 
-    /// Returns the bound UDP port, if the node is connected.
+    /// Runs `work` on the caller's thread, whose lines go to the node's own log, if it has one.
+    pub(crate) fn logged<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::log::within(self.failure.log(), work)
+    }
+
+    /// The bound UDP port, if the node is connected.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.network().as_ref().map(Network::port)

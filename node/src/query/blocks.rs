@@ -104,7 +104,7 @@ where
     let ids = atoms.iter().map(|atom| AtomId::from_slice(atom.data()));
     ids.collect::<Option<_>>().ok_or_else(|| {
         let id = block.id();
-        QueryError::Malformed(format!("the {what} of block {id} are no list of ids"))
+        QueryError::Malformed(format!("the {what} of block {id} are not a list of ids"))
     })
 }
 

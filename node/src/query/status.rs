@@ -71,7 +71,7 @@ where
     let Some(record) = trie::get(source, burn.data, id.as_bytes())? else {
         return Ok(None);
     };
-    let malformed = || QueryError::Malformed(format!("the contract of {id} is none"));
+    let malformed = || QueryError::Malformed(format!("the contract of {id} is not a contract"));
     let record = AtomId::from_slice(&record).ok_or_else(malformed)?;
     let fields = collect_list(source, record, CONTRACT_FIELDS)?;
     let field = |at: usize| fields.get(at).map(|atom| atom.data());

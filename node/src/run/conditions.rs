@@ -2,7 +2,7 @@
 
 use super::warnings::warnings as configured;
 use crate::chain::ChainStatus;
-use crate::chain::producer::{Activity, Halt};
+use crate::chain::producer::Activity;
 use crate::config::Config;
 use crate::log::utc_text;
 use crate::store::cold::ColdStats;
@@ -135,15 +135,6 @@ pub(super) fn activity_text(activity: &Activity, now: u64) -> String {
             let wait = timestamp.saturating_sub(now);
             format!("next slot {} (in {wait} s)", utc_text(*timestamp))
         }
-        Activity::Halted(Halt::SecondValidator { timestamp, .. }) => {
-            // The text comes from core, which has no calendar.
-            let text = activity.to_string();
-            text.replacen(
-                &format!(" at {timestamp};"),
-                &format!(" at {};", utc_text(*timestamp)),
-                1,
-            )
-        }
         activity => activity.to_string(),
     }
 }
@@ -172,6 +163,7 @@ fn damages(cold: &ColdStats) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::chain::StoreFailure;
+    use crate::chain::producer::Halt;
     use crate::chain::sync::{DeepReorganization, OtherChain, SyncStatus};
     use astreum_core::chain::Participation;
     use astreum_core::chain::fork_choice::{Fork, Side};

@@ -379,6 +379,7 @@ fn status_reply(node: &Node) -> StatusReply {
         cold,
         durability,
         network,
+        log_problem,
     } = node.status();
     let config = node.config();
     let refuses_writes = cold
@@ -424,7 +425,7 @@ fn status_reply(node: &Node) -> StatusReply {
             .chain(own_key.map(own_key_warning))
             .collect(),
         counters: counters(&hot, cold.as_ref(), network),
-        problems: problems.into_iter().chain(crate::log::problem()).collect(),
+        problems: problems.into_iter().chain(log_problem).collect(),
         halted,
         validator: validator.map(|status| validator_reply(status, &chain.mempool, halted, now)),
     }

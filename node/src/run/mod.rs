@@ -4,6 +4,7 @@
 //! and with it every wait for a peer; then the control socket stops, whose requests can finish
 //! because nothing delays them any more.
 
+mod allocator;
 mod chain_handlers;
 mod chain_status;
 mod conditions;
@@ -14,6 +15,7 @@ mod panics;
 mod stop;
 mod warnings;
 
+pub(crate) use allocator::bound_arenas;
 pub use dump::forbid_core_dumps;
 pub use handlers::NodeHandler;
 pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
@@ -87,7 +89,7 @@ pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), Run
     let stopper = Stopper::new().map_err(RunError::Signals)?;
     create_private(&paths.state_dir);
     let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
-    node.connect().map_err(RunError::Node)?;
+    node.join_network().map_err(RunError::Node)?;
     node.remember_peers(&paths.state_dir)
         .map_err(RunError::Node)?;
     node.remember_advertisements(&paths.state_dir)

@@ -43,17 +43,17 @@ fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
             "abc",
             "5",
             &key[..],
-            "the recipient cannot be \"abc\": it has 3 digits",
+            "invalid value \"abc\" for the recipient: it has 3 digits",
         ),
         (NO_KEY, "5", &key, "nobody could ever spend"),
         (
             &to,
             "-5",
             &key,
-            "the amount cannot be \"-5\": the number is below 0",
+            "invalid value \"-5\" for the amount: the number is below 0",
         ),
         (&to, "1.5", &key, "there are no fractions"),
-        (&to, "five", &key, "the amount cannot be \"five\""),
+        (&to, "five", &key, "invalid value \"five\" for the amount"),
         (&to, "0", &key, "the amount is 0 and there is no data"),
         (&to, &"9".repeat(5_000), &key, "5000 digits"),
         (&to, "5", &[], "give --key-file FILE"),
@@ -67,13 +67,13 @@ fn what_cannot_be_sent_is_said_before_a_node_is_asked() {
             &to,
             "5",
             &["--key-file", "wallet.key", "--counter", "-1"],
-            "the counter cannot",
+            "invalid value \"-1\" for the counter",
         ),
         (
             &to,
             "5",
             &["--key-file", "wallet.key", "--chain-id", "x"],
-            "the chain id cannot",
+            "invalid value \"x\" for the chain id",
         ),
     ] {
         send(to, amount, more).fails(2, &[said]);
@@ -170,22 +170,31 @@ fn questions_that_make_no_sense_are_named() {
     for (arguments, said) in [
         (
             &["tx", "status", "zz"][..],
-            "the transaction cannot be \"zz\"",
+            "invalid value \"zz\" for the transaction",
         ),
         (&["tx", "show", "00"], "64 hexadecimal digits"),
         (&["block", "show", "-3"], "heights start at 0"),
-        (&["block", "show", "latst"], "give head, a height, or an id"),
+        (
+            &["block", "show", "latst"],
+            "expected head, a height, or an id",
+        ),
         (&["block", "show", "--transactions", "5001"], "at most 5000"),
         (&["block", "list", "--count", "0"], "--count"),
-        (&["account", "show", "bob"], "'o' is no hexadecimal digit"),
-        (&["validators", "--slots", "10001"], "the most is 10000"),
+        (&["account", "show", "bob"], "'o' is not a hex digit"),
+        (
+            &["validators", "--slots", "10001"],
+            "expected an integer from 0 to 10000",
+        ),
         (&["proof", "account", "12"], "it has 2 digits"),
         (
             &["proof", "verify", "-", "--block", "x"],
-            "--block cannot be \"x\"",
+            "invalid value \"x\" for --block",
         ),
-        (&["tx"], "Usage"),
-        (&["proof"], "Usage"),
+        (&["tx"], "missing command of `astreum tx`: expected send"),
+        (
+            &["proof"],
+            "missing command of `astreum proof`: expected account",
+        ),
     ] {
         home.run(arguments).fails(2, &[said]);
     }
@@ -286,7 +295,7 @@ fn proofs_that_are_none_are_refused() {
         .fails(1, &["none: No such file"]);
     for text in ["", "{}", "[]", "{\"format\":1}", "\u{0}"] {
         home.run_with(&["proof", "verify", "-"], text.as_bytes())
-            .fails(1, &["stdin: is no proof"]);
+            .fails(1, &["stdin: is not a proof"]);
     }
     let of = |format: &str| {
         format!(
@@ -307,17 +316,17 @@ fn proofs_that_are_none_are_refused() {
 fn a_genesis_says_what_is_wrong_with_it() {
     let (home, validator) = with_wallet("genwrong");
     let by = ["--validator", &validator];
-    genesis(&home, &[]).fails(2, &["who validates is not known", "--validator KEY"]);
+    genesis(&home, &[]).fails(2, &["missing validator", "--validator KEY"]);
     genesis(&home, &by).fails(2, &["cold_storage_path is not set", "--dry-run"]);
     for (more, said) in [
         (
             &["--balance", "bob=4"][..],
-            "the key of --balance cannot be \"bob\"",
+            "invalid value \"bob\" for the key of --balance",
         ),
         (&["--balance", "treasury"], "it is KEY=AMOUNT"),
         (
             &["--stake", "treasury=-1"],
-            "the amount of --stake cannot be \"-1\"",
+            "invalid value \"-1\" for the amount of --stake",
         ),
         (&["--stake", "burn=0"], "with something at stake"),
         (&["--contract", "x=y"], "ID=OWNER,BYTES,ATOMS"),
@@ -328,9 +337,12 @@ fn a_genesis_says_what_is_wrong_with_it() {
         ),
         (
             &["--reference", "--balance", "burn=1"],
-            "cannot be used with",
+            "cannot be combined with",
         ),
-        (&["--validator", "treasury"], "the argument '--validator"),
+        (
+            &["--validator", "treasury"],
+            "--validator is given more than once",
+        ),
     ] {
         genesis(&home, &[&by, more].concat()).fails(2, &[said]);
     }
@@ -343,8 +355,8 @@ fn a_genesis_says_what_is_wrong_with_it() {
     genesis(&home, &["--file", "genesis.toml"]).fails(
         2,
         &[
-            "genesis.toml:4: a key of balances cannot be \"bob\"",
-            "genesis.toml:5: balances.treasury cannot be 1.5",
+            "genesis.toml:4: invalid value \"bob\" for a key of balances",
+            "genesis.toml:5: invalid value 1.5 for balances.treasury",
             "genesis.toml:6: unknown key \"stake\"; did you mean stakes?",
         ],
     );
@@ -394,7 +406,7 @@ fn a_genesis_warns_of_prices_that_nobody_can_pay() {
     assert!(
         genesis(&home, &[&dry[..], &lost].concat())
             .stderr
-            .contains("nobody can fill")
+            .contains("its slots stay empty")
     );
 }
 

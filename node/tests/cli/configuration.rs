@@ -159,7 +159,7 @@ fn keys_are_made_once_shown_and_kept_private() {
     assert_ne!(other.json()["public_key"], public_key.as_str());
     assert!(other.stderr.contains("holds a relay key"), "{other:?}");
     home.run(&["keys", "generate", "relay.key"])
-        .fails(1, &["relay.key exists"]);
+        .fails(1, &["refusing to overwrite relay.key: the file exists"]);
     let path = home.path().join("relay.key");
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -271,7 +271,7 @@ fn every_path_argument_may_start_at_the_home_directory() {
     home.file("genesis.toml", "nonsense");
     run(&["genesis", "--file=~/genesis.toml", "--dry-run"]).fails(2, &["genesis.toml:1"]);
     home.file("proof.json", "nonsense");
-    run(&["proof", "verify", "~/proof.json"]).fails(1, &["proof.json: is no proof"]);
+    run(&["proof", "verify", "~/proof.json"]).fails(1, &["proof.json: is not a proof"]);
     let node = crate::node::run(&home, &["--cold-storage-path=~/cold"]);
     home.file("in", "some text");
     let id = run(&["put", "~/in"]).lines()[0].to_owned();

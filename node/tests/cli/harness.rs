@@ -81,6 +81,17 @@ impl Home {
         command
     }
 
+    /// The warnings in the status of the node that runs here, apart from those that the machine
+    /// causes: its disk may be nearly full.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let status = self.run(&["status", "--json"]).json();
+        let warnings = status.get("warnings").and_then(serde_json::Value::as_array);
+        let warnings = warnings.unwrap().iter();
+        let warnings = warnings.map(|warning| warning.as_str().unwrap());
+        let of_the_node = warnings.filter(|warning| !warning.starts_with("the disk of "));
+        of_the_node.map(str::to_owned).collect()
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, b"")
     }

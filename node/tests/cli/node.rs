@@ -294,3 +294,38 @@ fn indefinite_advertisements_are_kept_over_restarts_and_bans_are_taken() {
         .fails(1, &["not advertised"]);
     assert_eq!(node.interrupt().0, Some(0));
 }
+
+/// Address ranges of glibc's heaps beside the main one: a mapping that is in use, and the rest of its
+/// 64 MiB behind it.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+fn further_heaps(process_id: u32) -> usize {
+    const HEAP_BYTES: u64 = 64 << 20;
+    let maps = fs::read_to_string(format!("/proc/{process_id}/maps")).unwrap();
+    let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let regions = maps.lines().map(|line| {
+        let mut words = line.split_whitespace();
+        let (start, end) = words.next().unwrap().split_once('-').unwrap();
+        (hex(start), hex(end), words.next().unwrap().to_owned())
+    });
+    let regions: Vec<(u64, u64, String)> = regions.collect();
+    let pairs = regions.iter().zip(regions.iter().skip(1));
+    let heaps = pairs.filter(|((start, end, used), (rest, last, unused))| {
+        let is_heap = used == "rw-p" && unused == "---p" && end == rest;
+        is_heap && last - start == HEAP_BYTES && start.is_multiple_of(HEAP_BYTES)
+    });
+    heaps.count()
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[test]
+fn threads_share_a_bounded_number_of_heaps() {
+    let home = Home::new("heaps");
+    let node = run(&home, &["--cold-storage-path", "cold"]);
+    home.file("in", [7; 100_000]);
+    home.run(&["put", "in"]).lines();
+    let threads = fs::read_dir(format!("/proc/{}/task", node.child.id()));
+    assert!(threads.unwrap().count() > 4);
+    let heaps = further_heaps(node.child.id());
+    assert!(heaps <= 1, "{heaps}");
+    assert_eq!(node.interrupt().0, Some(0));
+}

@@ -119,7 +119,7 @@ fn wrong_input_is_explained_and_makes_nothing() {
     home.run(&["store", "stat", "--cold-storage-path", "note"])
         .fails(1, &["note"]);
     filled(&home);
-    store(&home, &["merge", "0"]).fails(2, &["0 is not in 1..1000"]);
+    store(&home, &["merge", "0"]).fails(2, &["expected an integer from 1 to 999"]);
     store(&home, &["import", "cold"]).fails(2, &["cold_storage_path itself"]);
     store(&home, &["export", "./cold"]).fails(2, &["cold_storage_path itself"]);
     fs::create_dir(home.path().join("full")).unwrap();

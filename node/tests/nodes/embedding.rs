@@ -47,6 +47,39 @@ fn nodes_of_one_process_log_to_their_own_files() {
 }
 
 #[test]
+fn a_log_that_is_not_written_shows_in_the_status_of_its_node_alone() {
+    let scratch = Scratch::new("embedded-nolog");
+    let log_dir = scratch.0.join("in-the-way");
+    fs::write(&log_dir, "").unwrap();
+    let without = Node::builder(Config {
+        state_dir: Some(scratch.0.join("without")),
+        log_dir: Some(log_dir),
+        ..alone()
+    });
+    let without = without.start().unwrap();
+    let with = built(&scratch, "with");
+    eventually("its status tells", || {
+        let problem = without.status().log_problem;
+        problem.is_some_and(|problem| problem.contains("cannot write the log in"))
+    });
+    assert_eq!(with.status().log_problem, None);
+}
+
+#[test]
+fn what_a_call_logs_goes_to_the_log_of_its_node() {
+    let scratch = Scratch::new("embedded-calls");
+    let (one, other) = (built(&scratch, "one"), built(&scratch, "other"));
+    let directories = [&one, &other].map(|node| node.log_dir().unwrap().to_owned());
+    let damaged = scratch.0.join("damaged");
+    fs::create_dir(&damaged).unwrap();
+    fs::write(damaged.join("advertisements"), [0xff; 9]).unwrap();
+    let line = "advertisements of the previous run are not known";
+    other.remember_advertisements(&damaged).unwrap();
+    eventually("it is logged", || log_of(&directories[1]).contains(line));
+    assert!(!log_of(&directories[0]).contains(line));
+}
+
+#[test]
 fn a_built_node_validates_when_it_is_given_a_key_and_stops() {
     let scratch = Scratch::new("embedded-validator");
     let node = built(&scratch, "node");

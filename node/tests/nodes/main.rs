@@ -11,5 +11,8 @@ mod node_init;
 mod node_validation;
 mod objects;
 mod port_handling;
+#[path = "../../examples/quickstart.rs"]
+#[expect(dead_code, reason = "its main function")]
+mod quickstart;
 mod running;
 mod support;

@@ -49,7 +49,12 @@ fn a_configuration_that_is_not_valid_is_refused_by_name() {
 
 #[test]
 fn an_unconnected_node_keeps_and_finds_its_own_atoms_and_answers_at_once() {
-    let node = Node::new(alone()).unwrap();
+    let node = Node::new(Config {
+        // Longer than the test may take, where it waited.
+        atom_fetch_interval: PATIENCE,
+        ..alone()
+    });
+    let node = node.unwrap();
     let stored = node.put(Atom::bytes(*b"here")).unwrap();
     assert_eq!(stored.durability, Durability::Memory);
     let atom = node.get_atom(stored.id).unwrap().unwrap();
@@ -57,7 +62,7 @@ fn an_unconnected_node_keeps_and_finds_its_own_atoms_and_answers_at_once() {
     let start = Instant::now();
     assert_eq!(node.get_atom(AtomId::new([9; 32])).unwrap(), None);
     assert_eq!(node.get_atom_list(AtomId::new([9; 32])).unwrap(), None);
-    assert!(start.elapsed().as_millis() < 1_000, "it waited for nobody");
+    assert!(start.elapsed() < PATIENCE, "it waited without a network");
 }
 
 #[test]
@@ -89,9 +94,39 @@ fn the_quickstart_gives_three() {
     assert_eq!(values.last(), Some(&Expr::bytes([3])));
 }
 
+/// The example has the steps of the reference's quickstart, with their names.
+#[test]
+fn the_quickstart_of_the_library_prints_what_the_reference_prints() {
+    assert_eq!(crate::quickstart::quickstart().unwrap(), "[3]\n");
+    let source = include_str!("../../examples/quickstart.rs");
+    let names = [
+        "1) Spin-up a stand-alone VM",
+        "2) Create an environment",
+        "env_id",
+        "3) Build a function value using a low-level stack body via `sk`",
+        "low_body",
+        "fn_body",
+        "params",
+        "int_add_fn",
+        "4) Store under the name \"int.add\"",
+        "node.env_set(env_id, \"int.add\", int_add_fn)",
+        "5) Retrieve the function and call it with bytes 1 and 2",
+        "bound",
+        ".env_get(env_id, \"int.add\")",
+        "call",
+        "res",
+    ];
+    let mut rest = source;
+    for name in names {
+        let at = rest.find(name);
+        rest = &rest[at.unwrap_or_else(|| panic!("{name} is missing, or out of order"))..];
+    }
+}
+
 #[test]
 fn no_waiting_is_configured_by_either_factor() {
-    for (interval, retries) in [(0, 8), (250, 0)] {
+    // Longer than the test may take, where it waited.
+    for (interval, retries) in [(0, 1_000), (60_000, 0)] {
         let node = node(Config {
             atom_fetch_interval: core::time::Duration::from_millis(interval),
             atom_fetch_retries: retries,
@@ -99,7 +134,6 @@ fn no_waiting_is_configured_by_either_factor() {
         });
         let start = Instant::now();
         assert_eq!(node.get_atom(AtomId::new([9; 32])).unwrap(), None);
-        assert!(start.elapsed().as_millis() < 1_000);
         assert!(start.elapsed() < PATIENCE);
     }
 }

@@ -47,7 +47,10 @@ fn validator(place: &Path) -> Config {
 }
 
 fn start(config: Config, place: &Place) -> Node {
-    let node = node(config);
+    let node = node(Config {
+        state_dir: Some(place.state()),
+        ..config
+    });
     node.start_chain(&place.state()).unwrap();
     node
 }
@@ -110,6 +113,55 @@ fn a_validator_begins_a_chain_takes_a_transfer_and_goes_on_after_a_restart() {
         block = Block::read(second.store(), block.previous).unwrap();
     }
     assert!(found);
+}
+
+/// As the reference documents it: a node with a validation key joins the validation route.
+#[test]
+fn a_node_with_a_validation_key_validates_once_it_is_connected() {
+    let place = Place::new("key-alone");
+    let validator = node(Config {
+        state_dir: Some(place.state()),
+        ..validator(&place.0)
+    });
+    eventually("it makes a block", || height(&validator) >= 1);
+    let follower = node(alone());
+    introduce(&follower, &validator);
+    eventually("its peer knows it as a validator", || {
+        let peers = follower.peers().unwrap();
+        peers.iter().any(|peer| peer.is_validator)
+    });
+    // Until it is disconnected, and again when it is connected again.
+    validator.disconnect();
+    let before = height(&validator);
+    validator.connect().unwrap();
+    eventually("it goes on", || height(&validator) > before);
+}
+
+#[test]
+fn a_key_that_cannot_validate_here_leaves_the_node_unconnected() {
+    let place = Place::new("no-place");
+    let node = Node::new(Config {
+        validation_secret_key: Some(Secret::new([1; 32])),
+        state_dir: Some(place.state()),
+        ..alone()
+    });
+    let node = node.unwrap();
+    let error = node.connect().unwrap_err().to_string();
+    assert!(
+        error.contains("set cold_storage_path, or chain_dir"),
+        "{error}"
+    );
+    assert_eq!(node.port(), None);
+    // A file in the way shows only when the chain is started.
+    let taken = Node::new(Config {
+        chain_dir: Some(place.0.join("in-the-way")),
+        ..node.config().clone()
+    });
+    std::fs::write(place.0.join("in-the-way"), "").unwrap();
+    let taken = taken.unwrap();
+    let error = taken.connect().unwrap_err().to_string();
+    assert!(error.contains("in-the-way"), "{error}");
+    assert_eq!(taken.port(), None);
 }
 
 #[test]

@@ -249,7 +249,14 @@ fn a_validator_is_a_flag_away() {
         validator.blocks_made >= 2 && status.latest_block.is_some()
     });
     let status: StatusReply = running.ask(&Request::Status {});
-    assert_eq!(status.warnings.len(), 1, "no cold storage");
+    // The disk of the machine may be nearly full.
+    let warnings = status.warnings.iter();
+    let of_the_node = warnings.filter(|warning| !warning.starts_with("the disk of "));
+    let of_the_node: Vec<&String> = of_the_node.collect();
+    assert!(
+        of_the_node.len() == 1 && of_the_node[0].contains("no cold storage"),
+        "{of_the_node:?}"
+    );
     running.signal("-TERM");
     assert_eq!(running.finish().0.code(), Some(0));
     std::fs::remove_dir_all(&chain).unwrap();

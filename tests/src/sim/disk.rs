@@ -5,9 +5,11 @@
 //! that was not synced, each by itself. Calls can be told to fail, once or from then on. Files can
 //! be damaged, and directories replaced, as by another program.
 
+use crate::heap;
 use crate::random::Random;
 use astreum_node::store::disk::{DirEntry, DirLock, Disk, DiskFile, Displaced, FileId};
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -110,6 +112,25 @@ impl fmt::Debug for SimDisk {
 
 fn off() -> io::Error {
     io::Error::other("the power is off")
+}
+
+struct Borrowed<'a> {
+    state: MutexGuard<'a, State>,
+    _scope: heap::Scope,
+}
+
+impl Deref for Borrowed<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Borrowed<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 impl State {
@@ -225,8 +246,12 @@ impl SimDisk {
         Self::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Its state. What is allocated while it is borrowed is not memory of a node.
+    fn state(&self) -> Borrowed<'_> {
+        Borrowed {
+            state: self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            _scope: heap::leave(),
+        }
     }
 
     /// Plans a failure, and counts calls from 0 again.

@@ -3,6 +3,7 @@
 use super::host::{ClockError, Host, Running, Sabotage};
 use super::ledger::{EPOCH, Ledger};
 use super::promises::Note;
+use crate::heap::{self, Part};
 use astreum_core::atom::AtomId;
 use astreum_core::chain::{Block, Transaction};
 use astreum_core::consensus::Event as ChainEvent;
@@ -161,6 +162,7 @@ impl Host {
                 let Some(wanted) = following.fetches.remove(fetch) else {
                     return;
                 };
+                let _scope = heap::enter(self.number, Part::Store);
                 let atoms = atoms.clone();
                 if let Some(running) = self.running.as_ref() {
                     for atom in &atoms {
@@ -198,9 +200,12 @@ impl Host {
             return;
         };
         let id = transaction.id();
+        let scope = heap::enter(self.number, Part::Store);
         if running.following.is_none() || running.store.put_all(transaction.to_atoms()).is_err() {
             return;
         }
+        drop(scope);
+        let scope = heap::enter(self.number, Part::Engine);
         for head in [id, transaction.body_hash()] {
             running
                 .engine
@@ -209,6 +214,7 @@ impl Host {
         running
             .engine
             .send_transaction(now, id, Recipient::Validators);
+        drop(scope);
         let (peer, group) = (None, None);
         self.input(now, &Input::Transaction { peer, group, id });
     }
@@ -268,6 +274,7 @@ impl Host {
 
     fn call(&mut self, now: Instant, call: impl FnOnce(&mut Chain, &Environment<'_>)) {
         let unix = self.unix(now);
+        let _scope = heap::enter(self.number, Part::Chain);
         if let Some(running) = self.running.as_mut()
             && let Running {
                 engine,
@@ -283,6 +290,7 @@ impl Host {
             };
             call(&mut following.chain, &world);
             while let Some(event) = following.chain.poll_event() {
+                let _scope = heap::leave();
                 self.notes.extend(note(event));
             }
             let identity = following.chain.identity();
@@ -298,6 +306,7 @@ impl Host {
             let Some(running) = self.running.as_mut() else {
                 return;
             };
+            let _scope = heap::enter(self.number, Part::Engine);
             match action {
                 Effect::Fetch { id, limit, from } => {
                     want(
@@ -315,7 +324,8 @@ impl Host {
                     want(now, running, Wanted { id, is_small: true }, limit, from);
                 }
                 Effect::Store(atoms) => {
-                    // If the disk refuses, the atoms stay in memory, or are fetched again.
+                    // A disk that refuses leaves it in memory, or to be fetched again.
+                    let _scope = heap::enter(self.number, Part::Store);
                     if running.store.put_all(atoms.clone()).is_err() {
                         for (id, atom) in atoms {
                             let _ = running.store.keep(id, atom);
@@ -323,14 +333,18 @@ impl Host {
                     }
                 }
                 Effect::StoreBlock { block, atoms } => {
+                    let scope = heap::enter(self.number, Part::Store);
                     let stored = running.store.put_all(atoms);
+                    drop(scope);
                     let outcome = stored.map(|_| ()).map_err(|error| error.failure());
                     let input = Input::BlockStored { block, outcome };
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::Commit(commit) => {
                     let block = commit.block;
+                    let scope = heap::enter(self.number, Part::Store);
                     let stored = running.store.put_all(commit.atoms);
+                    drop(scope);
                     let outcome = stored.map(|_| ()).map_err(|error| error.failure());
                     if let (Ok(()), Some(key)) = (&outcome, self.key) {
                         self.files.save_signed(key, commit.signed);
@@ -339,6 +353,7 @@ impl Host {
                     self.call(now, |chain, world| chain.handle_input(world, &input));
                 }
                 Effect::SetHead { head, saved } => {
+                    let _scope = heap::leave();
                     let genesis = genesis(&running.store, &head, &saved);
                     self.notes.extend(genesis.map(Note::Genesis));
                     if head.state() == HeadState::Own && !head.block().is_genesis() {
@@ -352,9 +367,11 @@ impl Host {
                     if running.store.sync().is_ok() {
                         self.files.save_head(&saved, genesis);
                     }
+                    let _scope = heap::enter(self.number, Part::Engine);
                     running.engine.set_head(now, Some(head.id()));
                 }
                 Effect::Assemble(job) => {
+                    let _scope = heap::enter(self.number, Part::Chain);
                     let room = running.store.room_bytes();
                     let assembled =
                         job.run(&running.store, &mut Lanes::new(), &mut NoInterrupt, room);
@@ -363,6 +380,7 @@ impl Host {
                 }
                 Effect::CancelAssembly => {}
                 Effect::Keep(atoms) => {
+                    let _scope = heap::enter(self.number, Part::Store);
                     for (id, atom) in atoms {
                         let _ = running.store.keep(id, atom);
                     }
@@ -378,6 +396,7 @@ impl Host {
                     }
                 }
                 Effect::SaveMempool(Save::Append { bytes, .. }) => {
+                    let _scope = heap::leave();
                     if self.files.mempool.is_empty() {
                         self.files.mempool.extend(MAGIC);
                     }

@@ -4,6 +4,7 @@ use super::chain_files::{ChainFiles, Key, Refusal};
 use super::disk::SimDisk;
 use super::follow::Following;
 use super::promises::Note;
+use crate::heap::{self, Part};
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, SourceError};
 use astreum_core::crypto::SecretKey;
@@ -13,7 +14,7 @@ use astreum_core::wire::object::PayloadType;
 use astreum_node::chain::Chain;
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::Store;
-use astreum_node::store::cold::{ColdOptions, ColdStore};
+use astreum_node::store::cold::{ColdError, ColdOptions, ColdStore};
 use core::convert::Infallible;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -115,7 +116,9 @@ pub struct Host {
     pub clock: ClockError,
     /// Limit of its cold storage, in bytes.
     pub cold_limit_bytes: u64,
-    /// Constant skew of its clock.
+    /// Level 0 of its cold storage is collated past this.
+    pub cold_level_bytes: u64,
+    /// How far its clock is wrong.
     pub skew: Duration,
     /// True if the skew is ahead of true time.
     pub is_fast: bool,
@@ -170,6 +173,7 @@ impl Host {
             sabotage: None,
             clock: ClockError::None,
             cold_limit_bytes: COLD_LIMIT_BYTES,
+            cold_level_bytes: LEVEL_BYTES,
             skew: Duration::ZERO,
             is_fast: false,
             write_time: Duration::ZERO,
@@ -192,13 +196,12 @@ impl Host {
         with_cold: bool,
         seeds: &[SocketAddr],
     ) -> bool {
-        let cold = match with_cold
-            .then(|| open(&self.disk, self.cold_limit_bytes))
-            .transpose()
-        {
+        let _scope = heap::enter(self.number, Part::Store);
+        let cold = match with_cold.then(|| self.open()).transpose() {
             Ok(cold) => cold,
             Err(_) => return false,
         };
+        let _scope = heap::enter(self.number, Part::Engine);
         let config = EngineConfig::new(self.secret.clone(), PORT);
         let mut engine = Engine::new(config, seed(random), now);
         if self.has_seeds {
@@ -242,35 +245,37 @@ impl Host {
         };
         let ids: Vec<AtomId> = atoms.iter().map(|(id, _)| *id).collect();
         self.busy_until = now + self.write_time;
-        if running.store.put_all(atoms).is_ok() {
-            for id in ids {
-                running.engine.advertise(now, id, PayloadType::ATOM, None);
-                self.acknowledged.insert(id);
+        let scope = heap::enter(self.number, Part::Store);
+        let stored = running.store.put_all(atoms);
+        drop(scope);
+        if stored.is_ok() {
+            let scope = heap::enter(self.number, Part::Engine);
+            for id in &ids {
+                running.engine.advertise(now, *id, PayloadType::ATOM, None);
             }
+            drop(scope);
+            self.acknowledged.extend(ids);
         }
     }
 
-    /// Returns the first acknowledged atom that is missing, while the node is up.
+    fn open(&self) -> Result<ColdStore, ColdError> {
+        let options = ColdOptions {
+            level_size_bytes: self.cold_level_bytes,
+            limit_bytes: self.cold_limit_bytes,
+            sync: ColdStorageSync::Always,
+            mapped: false,
+            background: false,
+        };
+        ColdStore::open_on(Arc::new(self.disk.clone()), Path::new("/cold"), options)
+    }
+
+    /// The first acknowledged atom that is not here, while the node is up.
     #[must_use]
     pub fn lost(&self) -> Option<AtomId> {
         let running = self.running.as_ref()?;
         let here = |id: &&AtomId| running.store.get(id).is_none();
         self.acknowledged.iter().find(here).copied()
     }
-}
-
-fn open(
-    disk: &SimDisk,
-    limit_bytes: u64,
-) -> Result<ColdStore, astreum_node::store::cold::ColdError> {
-    let options = ColdOptions {
-        level_size_bytes: LEVEL_BYTES,
-        limit_bytes,
-        sync: ColdStorageSync::Always,
-        mapped: false,
-        background: false,
-    };
-    ColdStore::open_on(Arc::new(disk.clone()), Path::new("/cold"), options)
 }
 
 fn seed(random: &mut Random) -> [u8; 32] {

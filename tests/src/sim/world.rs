@@ -9,6 +9,7 @@ use super::links::Links;
 use super::mischief::{self, MAX_SEEN, Sent};
 use super::promises::Promises;
 use super::timeline::Timeline;
+use crate::heap;
 use crate::random::Random;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::time::Instant;
@@ -343,9 +344,11 @@ impl World {
         let Some(running) = host.running.as_mut().filter(|_| !host.is_silent) else {
             return;
         };
+        let scope = heap::enter(to, heap::Part::Engine);
         if let Some(atoms) = &host.serves {
             running.engine.handle_datagram(now, from, &datagram, atoms);
         } else if host.is_hostile {
+            let _scope = heap::leave();
             if host.seen.len() < MAX_SEEN {
                 host.seen.push(datagram.clone());
             }
@@ -354,6 +357,7 @@ impl World {
             let store = &running.store;
             running.engine.handle_datagram(now, from, &datagram, store);
         }
+        drop(scope);
         self.counts.arrived += 1;
         self.note_bytes(to as u64, &datagram);
         self.drain(to);
@@ -372,7 +376,9 @@ impl World {
             return;
         }
         running.wakes_at = None;
+        let scope = heap::enter(number, heap::Part::Engine);
         running.engine.handle_timeout(now, &running.store);
+        drop(scope);
         self.note(3, number as u64);
         self.drain(number);
     }
@@ -403,8 +409,10 @@ impl World {
         let Some(cold) = host.running.as_ref().and_then(|node| node.store.cold()) else {
             return;
         };
-        // A disk that refuses is reported in the status, and the next round retries.
+        // A disk that refuses says so in the status; the next round tries again.
+        let scope = heap::enter(number, heap::Part::Store);
         let is_done = cold.maintain().is_ok();
+        drop(scope);
         host.busy_until = self.now + host.write_time;
         self.note(4, number as u64 * 2 + u64::from(is_done));
         self.timeline
@@ -416,12 +424,15 @@ impl World {
         let now = self.now;
         let mut buffer = core::mem::take(&mut self.buffer);
         while let Some(running) = self.running(number) {
+            let scope = heap::enter(number, heap::Part::Engine);
             if let Some(mut work) = running.engine.poll_work() {
                 let done = work.run(u64::MAX).unwrap_or_else(|| work.give_up());
                 running.engine.handle_work(now, done);
             } else if let Some(transmit) = running.engine.poll_transmit(&mut buffer) {
+                drop(scope);
                 self.send(number, transmit.to, &buffer);
             } else if let Some(event) = running.engine.poll_event() {
+                drop(scope);
                 self.hear(number, event);
             } else {
                 break;

@@ -2,6 +2,7 @@
 
 use super::foreign_blocks::{QUIET_OTHER, UNUSED_TURNS_OTHER};
 use crate::atom::AtomId;
+use crate::calendar::UtcTime;
 use crate::consensus::{Conflict, SignedBlock};
 use alloc::string::String;
 use core::fmt;
@@ -24,9 +25,10 @@ impl fmt::Display for Halt {
         match self {
             Self::SecondValidator { block, timestamp } => write!(
                 f,
-                "another node validates with the same key: it made block {block} at {timestamp}; \
+                "another node validates with the same key: it made block {block} at {}; \
                  signing is stopped until the key has made no other block for up to {} s and up to \
                  {UNUSED_TURNS_OTHER} of its turns have passed unused; let only one node have the key",
+                UtcTime(*timestamp),
                 QUIET_OTHER.as_secs()
             ),
         }
@@ -132,7 +134,7 @@ impl fmt::Display for Activity {
         match self {
             Self::Halted(halt) => halt.fmt(f),
             Self::Waiting(wait) => wait.fmt(f),
-            Self::Scheduled { timestamp } => write!(f, "next slot at {timestamp}"),
+            Self::Scheduled { timestamp } => write!(f, "next slot {}", UtcTime(*timestamp)),
             Self::Assembling { height } => write!(f, "assembling block {height}"),
             Self::Mining { height, attempts } => {
                 write!(f, "mining block {height}, {attempts} nonces tried")
