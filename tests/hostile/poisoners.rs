@@ -7,10 +7,10 @@ use crate::world::{World, secret};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::limits::CONTACT_INTERVAL;
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
 use astreum_core::wire::packet::Packet;
+use astreum_core::wire::table::Distance;
 use core::cell::{Cell, RefCell};
 use core::net::{SocketAddr, SocketAddrV4};
 use core::time::Duration;
@@ -148,7 +148,7 @@ pub(crate) fn forged_handshakes(_: &Settings, figures: &mut Figures) {
         }
         let most = percentile(&mut took, 1.0);
         // The state is sampled once per `pace`.
-        let bar = CONTACT_INTERVAL + 2 * pace + SECOND;
+        let bar = pace + SECOND;
         figures.bar(
             &format!("joins through a seed, one forged handshake in {pace:?}"),
             format!("{most:?} at most of {}", took.len()),
@@ -175,15 +175,23 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
             })
             .collect();
         world.run_until(world.now + SECOND);
-        let objects: Vec<AtomId> = (0..OBJECTS)
-            .map(|n| {
-                let mut stored = AtomId::ZERO;
-                let atom = Atom::bytes(n.to_be_bytes());
-                world.with_host(&holder, |host, _| stored = host.store.insert(atom));
-                stored
-            })
-            .collect();
-        // The engine receives each record of the holder before or after the others.
+        // Those of which the holder tells the engine, because that is nearer.
+        let keys = [world.key(), *world.hosts[&holder].engine.public_key()];
+        let atoms = (0u32..).map(|n| Atom::bytes(n.to_be_bytes()));
+        let atoms = atoms.filter(|atom| {
+            let id = atom.id();
+            let [to_engine, to_holder] =
+                keys.map(|key| Distance::between(id.as_bytes(), key.as_bytes()));
+            to_engine < to_holder
+        });
+        let mut objects: Vec<AtomId> = Vec::new();
+        for atom in atoms.take(OBJECTS as usize) {
+            objects.push(atom.id());
+            world.with_host(&holder, |host, _| {
+                host.store.insert(atom);
+            });
+        }
+        // The engine hears of each from the holder, before or after the others.
         let record = |world: &mut World, n: usize| {
             let id = objects[n];
             world.with_host(&holder, |host, now| {
@@ -208,10 +216,17 @@ pub(crate) fn dead_records(_: &Settings, figures: &mut Figures) {
         world.join(501, asker);
         world.run_until(world.now + SECOND);
         for id in &objects {
+            // It has nothing to go by but what the engine names.
+            let server = world.key();
+            world.with_host(&asker, |host, _| {
+                let peers: Vec<PublicKey> = host.engine.peers().map(|peer| peer.key).collect();
+                for peer in peers.iter().filter(|peer| **peer != server) {
+                    host.engine.disconnect(peer);
+                }
+            });
             world.fetch(&asker, *id, PayloadType::ATOM);
-            world.run_until(world.now + SECOND / 2);
+            world.run_until(world.now + 5 * SECOND);
         }
-        world.run_until(world.now + 5 * SECOND);
         let fetched = &world.hosts[&asker].fetched;
         let found: BTreeSet<AtomId> = fetched.iter().map(|(id, _)| *id).collect();
         figures.bar(
@@ -279,8 +294,12 @@ pub(crate) fn index_flood(_: &Settings, figures: &mut Figures) {
     );
 }
 
-/// Returns the bytes that the engine sends in a time, with an action each second.
-fn bytes_in(world: &mut World, seconds: u32, mut each: impl FnMut(&mut World, u32)) -> usize {
+/// Bytes that the engine sends to these hosts in a time, while something happens each second.
+fn bytes_in(
+    world: &mut World,
+    (hosts, seconds): (&[SocketAddr], u32),
+    mut each: impl FnMut(&mut World, u32),
+) -> usize {
     let mut bytes = 0;
     for n in 0..seconds {
         each(world, n);
@@ -288,6 +307,7 @@ fn bytes_in(world: &mut World, seconds: u32, mut each: impl FnMut(&mut World, u3
         bytes += world
             .sent
             .iter()
+            .filter(|(to, _)| hosts.contains(to))
             .map(|(_, bytes)| bytes.len())
             .sum::<usize>();
         world.sent.clear();
@@ -335,23 +355,39 @@ fn advertising(count: u32) -> (World, Vec<SocketAddr>) {
 /// Reports another address of the engine each second, from one peer with changing ports.
 pub(crate) fn false_address(_: &Settings, figures: &mut Figures) {
     let (mut world, hosts) = advertising(4_096);
-    let usual = bytes_in(&mut world, 60, |_, _| ());
+    let usual = bytes_in(&mut world, (&hosts, 60), |_, _| ());
     let seen = Rc::new(Cell::new(None));
-    let voice = Stranger::new(secret(1_000), &world.key(), 0xfe00_0000);
-    let voice: Voice = Rc::new(RefCell::new(voice));
-    let mut served = 0;
-    let flooded = bytes_in(&mut world, 60, |world, n| {
+    let voices: Vec<Voice> = (0..12)
+        .map(|n| {
+            let voice = Stranger::new(secret(1_000 + n), &world.key(), 0xfe00_0000 + n);
+            Rc::new(RefCell::new(voice))
+        })
+        .collect();
+    let (mut served, mut changes) = (0, 0);
+    let mut before = world.server.advertised_address();
+    let flooded = bytes_in(&mut world, (&hosts, 60), |world, n| {
         let [.., low] = n.to_be_bytes();
         seen.set(Some(SocketAddrV4::new([198, 51, 100, low].into(), 1_000)));
-        let at = at([60, 6, 6, 6], 2_000 + u16::from(low));
-        answer_probes(world, 1_000, at, &voice, Rc::clone(&seen));
-        ping(world, &voice, at);
+        for (number, voice) in (0u8..).zip(&voices) {
+            let at = at([60 + number, 6, 6, 6], 2_000 + u16::from(low));
+            answer_probes(
+                world,
+                1_000 + u32::from(number),
+                at,
+                voice,
+                Rc::clone(&seen),
+            );
+            ping(world, voice, at);
+        }
         served += fetches(world, &hosts, n);
+        let now = world.server.advertised_address();
+        changes += u32::from(core::mem::replace(&mut before, now) != now);
     });
+    figures.bar("changes of the address", changes, "1", changes == 1);
     let asked = 60 * hosts.len();
     figures.note("bytes sent in a minute without it", usual);
     figures.bar(
-        "bytes sent in a minute of 60 false reports, beside answers",
+        "bytes sent to honest peers in a minute of false reports",
         flooded,
         "256 KiB more",
         flooded < usual + (256 << 10),

@@ -13,6 +13,8 @@
 //! | --- | --- | --- |
 //! | 1 | rules version `u32` BE ‖ chain id `u64` BE ‖ genesis id (32), or nothing in its place | [`ChainIdentity`] of the sender |
 //! | 2 | nothing | the sender asks for an authenticated block in return |
+//! | 3 | cookie (8) | the sender contacts an address of its own accord, and asks for an [echo](Block::echo) |
+//! | 4 | cookie (8) | the echo of a cookie that came |
 //! | 255 | nonce (12) ‖ tag (16) | authentication, always last |
 //!
 //! A handshake is sent in the clear, and anybody can send one in the name of another. The tag, the
@@ -20,11 +22,12 @@
 //! receiver, covers the receiver's key and the whole message in front of the tag: flag, sender, port,
 //! all fields, and the nonce. The nonce is of the sender's stream and is checked against replays as
 //! that of a sealed message. A block without authentication shows that its sender is of ours (or
-//! says so) and nothing else: no field of it is used.
+//! says so) and nothing else: of its fields only the cookies are used.
 //!
-//! Fields that are needed before keys are agreed, such as a cookie that is echoed, fit into blocks
-//! without authentication: a handshake of a reference node has 43 bytes, so an answer within three
-//! times of it has [`MAX_ANSWER_BYTES`] for the block.
+//! Cookies are needed before keys are agreed, in blocks without authentication. A contact that was not
+//! answered because the receiver had answered another handshake a moment before would have to be
+//! repeated; an echo needs no memory, and cannot be forged from elsewhere. A handshake of a reference
+//! node has 43 bytes, so an answer within three times of it has [`MAX_ANSWER_BYTES`] for the block.
 
 use super::read::{take, take_byte};
 use crate::atom::AtomId;
@@ -41,6 +44,8 @@ pub const MAX_ANSWER_BYTES: usize = 3 * 43 - 43;
 
 const IDENTITY: u8 = 1;
 const QUESTION: u8 = 2;
+const COOKIE: u8 = 3;
+const ECHO: u8 = 4;
 const AUTHENTICATION: u8 = 255;
 /// Bytes of type and length of a field.
 const FIELD_HEAD_BYTES: usize = 2;
@@ -50,6 +55,9 @@ const CONTEXT: &str = "astreum 2026 handshake authentication";
 
 /// Bytes of a block's authentication.
 pub const AUTHENTICATION_BYTES: usize = FIELD_HEAD_BYTES + SEAL_NONCE_BYTES + TAG_BYTES;
+
+/// Unpredictable bytes that the receiver of a contact returns.
+pub type Cookie = [u8; 8];
 
 /// The chain that a node follows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -69,6 +77,10 @@ pub struct Block {
     pub identity: Option<ChainIdentity>,
     /// Whether the sender asks for an authenticated block in return.
     pub is_question: bool,
+    /// Cookie of a contact, which asks for an echo.
+    pub cookie: Option<Cookie>,
+    /// Cookie that the sender has received at the address that it answers from.
+    pub echo: Option<Cookie>,
 }
 
 /// Authentication of a block that was read.
@@ -130,8 +142,10 @@ impl Block {
             FIELD_HEAD_BYTES + IDENTITY_BYTES + identity.genesis.map_or(0, |_| 32)
         });
         let question = usize::from(self.is_question) * FIELD_HEAD_BYTES;
+        let cookies = [self.cookie, self.echo].into_iter().flatten();
+        let cookies: usize = cookies.map(|cookie| FIELD_HEAD_BYTES + cookie.len()).sum();
         let authentication = usize::from(is_authenticated) * AUTHENTICATION_BYTES;
-        MAGIC.len() + identity + question + authentication
+        MAGIC.len() + identity + question + cookies + authentication
     }
 
     /// Appends the block to `out`.
@@ -148,6 +162,13 @@ impl Block {
         }
         if self.is_question {
             out.extend_from_slice(&[QUESTION, 0]);
+        }
+        for (kind, cookie) in [(COOKIE, &self.cookie), (ECHO, &self.echo)] {
+            if let Some(cookie) = cookie {
+                let [.., len] = cookie.len().to_be_bytes();
+                out.extend_from_slice(&[kind, len]);
+                out.extend_from_slice(cookie);
+            }
         }
     }
 
@@ -180,6 +201,8 @@ impl Block {
                 IDENTITY => block.identity = Some(read_identity(value).ok_or(malformed)?),
                 QUESTION if !value.is_empty() => return Err(malformed),
                 QUESTION => block.is_question = true,
+                COOKIE => block.cookie = Some(value.try_into().map_err(|_| malformed)?),
+                ECHO => block.echo = Some(value.try_into().map_err(|_| malformed)?),
                 AUTHENTICATION => authentication = Some(read_tag(value).ok_or(malformed)?),
                 _ => {}
             }
@@ -276,16 +299,23 @@ mod tests {
         let block = Block {
             identity: Some(identity(None)),
             is_question: true,
+            ..Block::default()
         };
         let golden = b"ast1\x01\x0c\0\0\0\x02\x01\x02\x03\x04\x05\x06\x07\x08\x02\0";
         assert_eq!(encoded(&block), golden);
         let block = Block {
             identity: Some(identity(Some(0xab))),
-            is_question: false,
+            ..Block::default()
         };
         let mut golden = b"ast1\x01\x2c\0\0\0\x02\x01\x02\x03\x04\x05\x06\x07\x08".to_vec();
         golden.extend_from_slice(&[0xab; 32]);
         assert_eq!(encoded(&block), golden);
+        let block = Block {
+            cookie: Some(*b"a cookie"),
+            echo: Some(*b"an echo."),
+            ..Block::default()
+        };
+        assert_eq!(encoded(&block), *b"ast1\x03\x08a cookie\x04\x08an echo.");
     }
 
     #[test]
@@ -293,10 +323,18 @@ mod tests {
         let block = Block {
             identity: Some(identity(Some(1))),
             is_question: true,
+            ..Block::default()
         };
         assert!(block.encoded_len(true) <= MAX_ANSWER_BYTES);
-        // With a cookie of eight bytes before keys are agreed.
-        assert!(block.encoded_len(false) + FIELD_HEAD_BYTES + 8 <= MAX_ANSWER_BYTES);
+        let contact = Block {
+            cookie: Some([7; 8]),
+            ..Block::default()
+        };
+        let answer = Block {
+            echo: Some([7; 8]),
+            ..Block::default()
+        };
+        assert!(answer.encoded_len(false) <= contact.encoded_len(false));
     }
 
     #[test]
@@ -317,6 +355,8 @@ mod tests {
             (&[2, 0, 1, 0], BlockError::Order { kind: 1 }),
             (&[2, 1, 0], BlockError::Field { kind: 2 }),
             (&[1, 0], BlockError::Field { kind: 1 }),
+            (&[3, 0], BlockError::Field { kind: 3 }),
+            (&[4, 7, 0, 0, 0, 0, 0, 0, 0], BlockError::Field { kind: 4 }),
             (&[255, 1, 0], BlockError::Field { kind: 255 }),
         ] {
             assert_eq!(decode(fields), Err(error), "{fields:?}");
@@ -378,10 +418,12 @@ mod tests {
         fn blocks_come_back_and_have_their_length(
             rules in any::<u32>(), chain in any::<u64>(), genesis in any::<Option<[u8; 32]>>(),
             has_identity: bool, is_question: bool, nonce in any::<Nonce>(),
+            cookie in any::<Option<Cookie>>(), echo in any::<Option<Cookie>>(),
         ) {
             let genesis = genesis.map(AtomId::new).filter(|id| !id.is_zero());
             let identity = ChainIdentity { rules_version: rules, chain_id: chain, genesis };
-            let block = Block { identity: has_identity.then_some(identity), is_question };
+            let identity = has_identity.then_some(identity);
+            let block = Block { identity, is_question, cookie, echo };
             let bytes = encoded(&block);
             prop_assert_eq!(bytes.len(), block.encoded_len(false));
             prop_assert_eq!(Block::decode(&bytes), Ok((block, None)));
@@ -396,7 +438,8 @@ mod tests {
         fn changed_bit_anywhere_is_noticed(
             position in any::<proptest::sample::Index>(), bit in 0..8u32,
         ) {
-            let block = Block { identity: Some(identity(Some(4))), is_question: true };
+            let identity = Some(identity(Some(4)));
+            let block = Block { identity, is_question: true, ..Block::default() };
             let (mut message, ours, theirs) = authenticated(&block, &[7; 12]);
             let key = theirs.agree(&ours.public_key()).unwrap();
             let at = 1 + position.index(message.len() - 1);

@@ -23,7 +23,9 @@ use super::protocol::Handler;
 const MAX_PATH_BYTES: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Interval between checks that the socket still exists at its path.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Number of retries for a lock, and the pause between them.
+/// Pause after a connection that could not be accepted.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Times that a lock is tried again, and the pauses between.
 const LOCK_TRIES: u32 = 5;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const LISTENER: Token = Token(0);
@@ -372,12 +374,14 @@ fn listen(
 ) {
     let mut events = Events::with_capacity(8);
     let mut looked = Instant::now();
+    let mut are_left = false;
     loop {
         if looked.elapsed() >= LOOK_INTERVAL {
             endpoint.renew_if_removed(&poll);
             looked = Instant::now();
         }
-        match poll.poll(&mut events, Some(LOOK_INTERVAL)) {
+        let wait = if are_left { RETRY_PAUSE } else { LOOK_INTERVAL };
+        match poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
             _ => {}
         }
@@ -387,20 +391,34 @@ fn listen(
         for event in events.iter().filter(|event| event.is_write_closed()) {
             connections.closed_by_peer(event.token());
         }
-        // Accepts until it would block: the poll reports new connections only once.
-        loop {
-            match endpoint.listener.accept() {
-                Ok((stream, _)) => connections.admit(poll.registry(), stream, handler),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    // Out of descriptors, for instance: the connection stays queued, so retry soon.
-                    if let Some(more) = crate::log::limited("control socket") {
-                        log::warn!("control socket: {error}{more}");
-                    }
-                    thread::sleep(Duration::from_millis(100));
-                }
-            }
+        let taken = take_all(
+            || endpoint.listener.accept(),
+            |(stream, _)| connections.admit(poll.registry(), stream, handler),
+        );
+        are_left = taken.is_err();
+        if let Err(error) = taken
+            && let Some(more) = crate::log::limited("control socket")
+        {
+            log::warn!("control socket: {error}{more}");
+        }
+    }
+}
+
+/// Accepts connections until that would block: the poll tells of new ones once.
+///
+/// # Errors
+/// When one cannot be accepted, because the process has no descriptor left for instance: it stays queued
+/// and is to be accepted after a pause, in which the server can be stopped.
+fn take_all<C>(
+    mut accept: impl FnMut() -> io::Result<C>,
+    mut admit: impl FnMut(C),
+) -> io::Result<()> {
+    loop {
+        match accept() {
+            Ok(connection) => admit(connection),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -462,6 +480,24 @@ mod tests {
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).unwrap();
         line
+    }
+
+    #[test]
+    fn connection_that_cannot_be_accepted_ends_the_turn_and_is_accepted_later() {
+        let no_descriptor = || Err(io::Error::from_raw_os_error(24));
+        let would_block = || Err(io::ErrorKind::WouldBlock.into());
+        let mut outcomes = [Ok(1), no_descriptor(), Ok(2), would_block()].into_iter();
+        let mut taken = Vec::new();
+        let mut turn = |taken: &mut Vec<u32>| {
+            take_all(
+                || outcomes.next().expect("nothing is accepted after the end"),
+                |connection| taken.push(connection),
+            )
+        };
+        let error = turn(&mut taken).unwrap_err();
+        assert_eq!((error.raw_os_error(), &taken[..]), (Some(24), &[1][..]));
+        turn(&mut taken).unwrap();
+        assert_eq!(taken, [1, 2]);
     }
 
     fn start(directory: &Path) -> (PathBuf, Server) {

@@ -33,9 +33,7 @@ use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{
-    DropReason, Engine, Event, FetchError, FetchId, Recipient, Transmit,
-};
+use astreum_core::wire::engine::{Engine, Event, FetchError, FetchId, Recipient, Transmit};
 use astreum_core::wire::handshake::ChainIdentity;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -408,16 +406,12 @@ impl Driver {
                         self.engine.enqueue_datagram(now, from, datagram);
                         continue;
                     }
-                    let own = self.engine.stats().dropped(DropReason::OwnKey);
                     self.engine.handle_datagram(
                         now,
                         from,
                         datagram,
                         &self.store.served_from_memory(),
                     );
-                    if self.engine.stats().dropped(DropReason::OwnKey) > own {
-                        self.note_own_key(now, from);
-                    }
                     self.transmit();
                     budget = budget.saturating_sub(1);
                 }
@@ -447,10 +441,6 @@ impl Driver {
     /// Records a packet with this node's own key, unless it comes from the node's own, non-loopback
     /// IP address.
     fn note_own_key(&mut self, now: Instant, from: SocketAddr) {
-        let own = self.engine.advertised_address();
-        if own.is_some_and(|own| own.ip() == from.ip()) && !from.ip().is_loopback() {
-            return;
-        }
         self.own_key_from = Some((from, now));
         if let Some(more) = log::limited("own relay key") {
             log::warn!("{}{more}", crate::run::own_key_warning(from));
@@ -578,6 +568,7 @@ impl Driver {
                 self.statements.tell(now, &peer, input);
                 log_event(&event);
             }
+            Event::OwnKeyElsewhere { address } => self.note_own_key(now, address),
             event => log_event(&event),
         }
     }

@@ -78,6 +78,7 @@ struct Timers {
     /// Time of the next lookup of all names while there are peers.
     all_at: Instant,
     lonely: bool,
+    has_seeds: bool,
 }
 
 impl Timers {
@@ -87,6 +88,16 @@ impl Timers {
             retry_at: has_seeds.then_some(Instant::ZERO),
             all_at: Instant::ZERO,
             lonely: false,
+            has_seeds,
+        }
+    }
+
+    /// Returns what a node without peers contacts.
+    const fn contacted(&self) -> &'static str {
+        if self.has_seeds {
+            "seeds"
+        } else {
+            "remembered peers"
         }
     }
 
@@ -106,7 +117,8 @@ impl Timers {
         if now.since(Instant::ZERO) >= self.retry_interval && !self.lonely {
             self.lonely = true;
             let seconds = self.retry_interval.as_secs_f32();
-            log::warn!("no peers yet; the seeds are asked again every {seconds} s");
+            let contacted = self.contacted();
+            log::warn!("no peers yet; the {contacted} are contacted again every {seconds} s");
         }
         Some(Lookup::All)
     }
@@ -131,6 +143,12 @@ mod tests {
         assert!(!timers.lonely);
         timers.due(at(90), false);
         assert!(timers.lonely);
+    }
+
+    #[test]
+    fn node_without_seeds_contacts_remembered_peers() {
+        assert_eq!(Timers::new(RETRY, true).contacted(), "seeds");
+        assert_eq!(Timers::new(RETRY, false).contacted(), "remembered peers");
     }
 
     #[test]

@@ -25,12 +25,12 @@ pub fn shared_address_warning(address: IpAddr) -> String {
     )
 }
 
-/// Returns the warning about packets that carry this node's own relay key.
+/// Returns the warning about another node that has this node's relay key.
 #[must_use]
 pub fn own_key_warning(from: SocketAddr) -> String {
     format!(
-        "packets with this node's own relay key come from {from}: if another node runs there with the \
-         same key, give each a relay key of its own, because peers know only one of them at a time"
+        "the node at {from} has the relay key of this one: give each a relay key of its own, because \
+         peers know only one of them at a time"
     )
 }
 

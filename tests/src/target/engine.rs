@@ -338,6 +338,8 @@ impl Run<'_> {
         let block = Block {
             identity: (how & 1 == 0).then(|| identity(how)),
             is_question: how & 2 == 0,
+            cookie: (how & 16 == 0).then_some([how; 8]),
+            echo: (how & 32 == 0).then_some([how; 8]),
         };
         self.send(peer, |peer, out| {
             peer.introduce(out, &block);
@@ -440,6 +442,7 @@ impl Run<'_> {
             Event::PeerAdded { .. }
             | Event::PeerMoved { .. }
             | Event::PeerRemoved { .. }
+            | Event::OwnKeyElsewhere { .. }
             | Event::AddressLearned(_) => {}
         }
     }

@@ -111,7 +111,7 @@ impl Engine {
         if is_proven || *key == self.me || !self.may_be_named(namer.address.ip(), *address) {
             return;
         }
-        let is_contacted = self.contacts.contains(now, address);
+        let is_contacted = self.is_contacted(now, address);
         let is_paid = if redirect.is_first {
             is_contacted
         } else {

@@ -5,6 +5,7 @@ use super::limits;
 use super::shares::{Share, ShareTable};
 use crate::crypto::SharedKey;
 use crate::time::Instant;
+use crate::wire::network_group::NetworkGroup;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -60,46 +61,91 @@ impl UnknownKey {
     }
 }
 
-/// Budget of key agreements with unknown peers, from everywhere and from each origin.
+/// Buckets by name. When there are too many, the one used longest ago is forgotten.
+#[derive(Debug)]
+struct Buckets<K> {
+    of: BTreeMap<K, Bucket>,
+    /// The same by when they were used last.
+    by_use: BTreeSet<(Instant, K)>,
+}
+
+impl<K: Ord + Copy> Buckets<K> {
+    const fn new() -> Self {
+        Self {
+            of: BTreeMap::new(),
+            by_use: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, now: Instant, key: K, (per_second, burst): (u32, u32)) -> bool {
+        let known = self.of.get(&key).copied();
+        if let Some(known) = known {
+            self.by_use.remove(&(known.filled, key));
+        } else if self.of.len() >= limits::MAX_NETWORKS
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.of.remove(&oldest);
+        }
+        let mut bucket = known.unwrap_or(Bucket::full(now, burst));
+        let is_within = bucket.take(now, per_second, burst);
+        self.by_use.insert((bucket.filled, key));
+        self.of.insert(key, bucket);
+        is_within
+    }
+}
+
+/// Budget of key agreements with unknown peers, from everywhere, from each network group and from each
+/// origin.
 #[derive(Debug)]
 pub(super) struct Agreements {
     everywhere: Bucket,
-    by_origin: BTreeMap<Origin, Bucket>,
-    /// The same by when they were used last.
-    by_use: BTreeSet<(Instant, Origin)>,
+    by_group: Buckets<NetworkGroup>,
+    by_origin: Buckets<Origin>,
+}
+
+/// Budget of key agreements that peers cause by naming addresses, from each network group.
+#[derive(Debug)]
+pub(super) struct NamedAgreements(Buckets<NetworkGroup>);
+
+impl NamedAgreements {
+    pub(super) const fn new() -> Self {
+        Self(Buckets::new())
+    }
+
+    /// Returns whether one more agreement because of peers of this group is within the budget.
+    pub(super) fn take(&mut self, now: Instant, group: NetworkGroup) -> bool {
+        let rate = limits::AGREEMENTS_PER_SECOND_PER_GROUP;
+        let burst = limits::AGREEMENTS_BURST_PER_GROUP;
+        self.0.take(now, group, (rate, burst))
+    }
 }
 
 impl Agreements {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             everywhere: Bucket::full(now, limits::AGREEMENTS_BURST),
-            by_origin: BTreeMap::new(),
-            by_use: BTreeSet::new(),
+            by_group: Buckets::new(),
+            by_origin: Buckets::new(),
         }
     }
 
     /// Returns whether one more agreement with a peer at `address` is within the budget.
     pub(super) fn take(&mut self, now: Instant, address: &SocketAddr) -> bool {
+        let rate = limits::AGREEMENTS_PER_SECOND_PER_NETWORK;
+        let burst = limits::AGREEMENTS_BURST_PER_NETWORK;
         let origin = Origin::of(address);
-        let known = self.by_origin.get(&origin).copied();
-        if let Some(known) = known {
-            self.by_use.remove(&(known.filled, origin));
-        } else if self.by_origin.len() >= limits::MAX_NETWORKS
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            self.by_origin.remove(&oldest);
+        if !self.by_origin.take(now, origin, (rate, burst)) {
+            return false;
         }
-        let full = Bucket::full(now, limits::AGREEMENTS_BURST_PER_NETWORK);
-        let mut bucket = known.unwrap_or(full);
-        let (rate, burst) = (
-            limits::AGREEMENTS_PER_SECOND_PER_NETWORK,
-            limits::AGREEMENTS_BURST_PER_NETWORK,
-        );
-        let is_within = bucket.take(now, rate, burst);
-        self.by_use.insert((bucket.filled, origin));
-        self.by_origin.insert(origin, bucket);
+        // Many peers may share an address that is not public.
+        let group = NetworkGroup::of(address.ip());
+        let rate = limits::AGREEMENTS_PER_SECOND_PER_GROUP;
+        let burst = limits::AGREEMENTS_BURST_PER_GROUP;
+        if !group.is_local() && !self.by_group.take(now, group, (rate, burst)) {
+            return false;
+        }
         let (rate, burst) = (limits::AGREEMENTS_PER_SECOND, limits::AGREEMENTS_BURST);
-        is_within && self.everywhere.take(now, rate, burst)
+        self.everywhere.take(now, rate, burst)
     }
 }
 
@@ -207,8 +253,32 @@ mod tests {
             let ip = core::net::Ipv4Addr::from_bits(0x0800_0000 | n << 8);
             agreements.take(Instant::from_secs(9), &SocketAddr::from((ip, 9)));
         }
-        assert_eq!(agreements.by_origin.len(), limits::MAX_NETWORKS);
-        assert_eq!(agreements.by_use.len(), limits::MAX_NETWORKS);
+        for (of, by_use) in [
+            (
+                agreements.by_origin.of.len(),
+                agreements.by_origin.by_use.len(),
+            ),
+            (
+                agreements.by_group.of.len(),
+                agreements.by_group.by_use.len(),
+            ),
+        ] {
+            assert!((1..=limits::MAX_NETWORKS).contains(&of));
+            assert_eq!(of, by_use);
+        }
+        assert_eq!(agreements.by_origin.of.len(), limits::MAX_NETWORKS);
+    }
+
+    #[test]
+    fn network_group_has_a_share_of_the_budget() {
+        let mut agreements = Agreements::new(Instant::ZERO);
+        let of_group = |low| SocketAddr::from(([8, 8, low, 1], 1));
+        let taken = (0..10_000)
+            .filter(|n| agreements.take(Instant::ZERO, &of_group(u32::to_be_bytes(*n)[3])))
+            .count();
+        let burst = usize::try_from(limits::AGREEMENTS_BURST_PER_GROUP).unwrap();
+        assert_eq!(taken, burst);
+        assert!(agreements.take(Instant::ZERO, &SocketAddr::from(([9, 8, 8, 1], 1))));
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Credits {
         left.is_some()
     }
 
+    /// Returns whether something has come from `address` of late, or has named it.
+    pub(super) fn has(&self, address: &SocketAddr) -> bool {
+        self.by_address.contains_key(address)
+    }
+
     /// Whether `address` has `bytes`.
     pub(super) fn covers(&self, address: &SocketAddr, bytes: usize) -> bool {
         let credit = self.by_address.get(address);

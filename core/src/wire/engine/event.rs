@@ -146,6 +146,11 @@ pub enum Event {
         /// Its chain: authentic, and of the present run of the peer.
         identity: ChainIdentity,
     },
+    /// Another node has our relay key: it has shown so from this address.
+    OwnKeyElsewhere {
+        /// The address.
+        address: SocketAddr,
+    },
     /// Most network groups see us at this address, which advertisements name from now on.
     AddressLearned(SocketAddr),
 }

@@ -1,8 +1,13 @@
 //! Handshakes: keys in the clear, and what nodes of ours tell each other with them.
 //!
 //! A handshake without authentication proves nothing: it is answered, and has no other effect. It
-//! never refreshes a peer, and nothing in it is used but the mark of a node of ours over IPv6. If it
-//! comes from an address that we have contacted, its key is probed instead ([`super::solicited`]).
+//! never refreshes a peer, and nothing in it is used but the mark of a node of ours over IPv6, and
+//! cookies. If it comes from an address that we have contacted, its key is probed instead
+//! ([`super::solicited`]).
+//!
+//! A handshake to an unvalidated address is answered once in [`limits::CONTACT_INTERVAL`] for each key,
+//! so that two nodes do not answer each other's answers. One with a cookie is a contact and not an
+//! answer: it is always answered, with an echo of the same length, which asks for nothing.
 //!
 //! To a peer that is validated and of ours go handshakes with an authenticated extension block
 //! ([`crate::wire::handshake`]): when it is validated or has restarted, when our chain identity
@@ -15,7 +20,7 @@ use super::random::split;
 use super::{DropReason, Engine, Event, IPV6_MARK, Sender, Source, limits};
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::handshake::{Authentication, Block, ChainIdentity};
+use crate::wire::handshake::{Authentication, Block, ChainIdentity, Cookie};
 use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
@@ -76,14 +81,18 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&source.key) {
             peer.has_greeted_again = true;
         }
+        let cookies = block.map(|(block, _)| block).unwrap_or_default();
+        let is_echoed = cookies
+            .cookie
+            .is_some_and(|cookie| self.echo(now, &source, cookie));
         if source.is_proven {
             return self.answer_known(now, &source.key);
         }
         let is_known = self.peers.get(&source.key).is_some();
-        if let Some(probed) = self.probe_solicited(now, &source) {
+        if let Some(probed) = self.probe_solicited(now, &source, cookies.echo.as_ref()) {
             return probed;
         }
-        let answered = self.introduce(now, &source);
+        let answered = is_echoed || self.introduce(now, &source);
         if is_known {
             self.seek_proof(now, &source.key, source.address, false);
         }
@@ -151,6 +160,82 @@ impl Engine {
         }
         self.send_handshake(now, source.address);
         true
+    }
+
+    /// Answers a contact, which shows that its sender does not answer us; `false` if its address has no
+    /// credit.
+    fn echo(&mut self, now: Instant, source: &Source, cookie: Cookie) -> bool {
+        let block = Block {
+            echo: Some(cookie),
+            ..Block::default()
+        };
+        let bytes = handshake_bytes(block.encoded_len(false));
+        if !source.is_proven && !self.credits.spend(&source.address, bytes) {
+            return false;
+        }
+        // It is told our key by this.
+        let name = (source.address, source.key);
+        self.handshakes.take(now, source.share(), name, 1);
+        self.send_payload(now, source.address, &block);
+        true
+    }
+
+    /// Contacts an address of our own accord, and once or twice more if it does not answer.
+    pub(super) fn contact(&mut self, now: Instant, address: SocketAddr) {
+        self.contact_once(now, address);
+        self.solicited.follow_up(now, address);
+    }
+
+    /// Contacts an address again that has not answered.
+    pub(super) fn contact_again(&mut self, now: Instant, address: SocketAddr) {
+        let share = self.share(&self.me);
+        self.solicited.expect(now, address, (share, false));
+        self.solicited.end_follow_ups(address);
+        self.send_cookie(now, address);
+    }
+
+    /// Sends a handshake to an address. If something has come from
+    /// there, it may have answered a forged handshake in our name a moment before, and has to be shown
+    /// that this one is not an answer.
+    pub(super) fn contact_once(&mut self, now: Instant, to: SocketAddr) {
+        if self.credits.has(&to) {
+            self.send_cookie(now, to);
+        } else {
+            self.send_handshake(now, to);
+        }
+    }
+
+    fn send_cookie(&mut self, now: Instant, to: SocketAddr) {
+        let fresh = self.probe_ids.cookie(&self.me, &to);
+        let block = Block {
+            cookie: self.solicited.cookie(&to, fresh),
+            ..Block::default()
+        };
+        self.send_payload(now, to, &block);
+    }
+
+    fn send_payload(&mut self, now: Instant, to: SocketAddr, block: &Block) {
+        let mut payload = Vec::new();
+        block.write(&mut payload);
+        self.outbox.handshake(now, &mut self.stats, to, &payload);
+    }
+
+    /// Contacts again what has not answered: what has credit for it after a second, and anything after
+    /// an interval.
+    pub(super) fn follow_up(&mut self, now: Instant) {
+        while let Some(address) = self.solicited.next_follow_up(now) {
+            if self.peers.is_proven_address(&address) || self.is_own_address(address) {
+                continue;
+            }
+            let block = Block {
+                cookie: Some(Cookie::default()),
+                ..Block::default()
+            };
+            let bytes = handshake_bytes(block.encoded_len(false));
+            if self.may_contact(now, address, None) || self.credits.spend(&address, bytes) {
+                self.send_cookie(now, address);
+            }
+        }
     }
 
     /// Returns whether to answer a handshake that there is no room to remember. A flood of keys and
@@ -272,6 +357,7 @@ impl Engine {
         let block = Block {
             identity: self.config.chain_identity,
             is_question,
+            ..Block::default()
         };
         let to = (peer.address, *key, &peer.shared);
         self.outbox

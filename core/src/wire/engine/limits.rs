@@ -7,8 +7,8 @@
 //! | --- | --- |
 //! | peers, routing table | places per network and network group; unvalidated peers go first |
 //! | provider index, redirects and forwarded puts, contacts, referrers, answered handshakes, marks, fetches, events, departed peers, keys of unknown peers | shares: the network group and in it the source with most entries loses first |
-//! | answers of contacted addresses | budgets and places per address; seeds apart |
-//! | key agreements | a budget per network, or per socket of a range that is not public |
+//! | answers of contacted addresses | budgets and places per address, and shares of peers that named them; seeds and echoes apart |
+//! | key agreements | a budget per network group and network, or per socket of a range that is not public |
 //! | requests that wait for a disk | places per peer; network groups and in them peers take turns; when full, shares as above |
 //! | requests and records that wait for a validation, held statements, preferred and asked peers of a fetch | bounds per peer or fetch |
 //! | balances of unvalidated addresses | each is spent when it comes in; the one used longest ago goes |
@@ -58,7 +58,7 @@ pub const MAX_CREDITS: usize = 8_192;
 /// How long an address that is silent keeps its balance.
 pub const CREDIT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Between two handshakes to one address or two answers to one peer's handshakes, and what the
+/// Between two handshakes to one address of our own accord, two because peers have named it, or two answers to one peer's handshakes, and what the
 /// redirects of one asker for one id are counted in.
 pub const CONTACT_INTERVAL: Duration = Duration::from_secs(10);
 /// Addresses contacted for the first time within [`CONTACT_INTERVAL`]. When full, the referrer that has
@@ -69,6 +69,9 @@ pub const MAX_CONTACTS_PER_NAMER: usize = 32;
 /// How long handshakes from an address that we have contacted count as its answers: longer than the
 /// interval in which a peer does not repeat its answer.
 pub const SOLICITED_LIFETIME: Duration = Duration::from_secs(30);
+/// After these times an address that we have contacted of our own accord, and that has not answered, is
+/// contacted again: before [`CONTACT_INTERVAL`] only if it has credit for it.
+pub const FOLLOW_UPS: [Duration; 2] = [Duration::from_secs(1), CONTACT_INTERVAL];
 /// Keys that have answered from one contacted address and may still answer the probe that each was
 /// sent: one every 10 ms within [`CONTACT_INTERVAL`], and some. When full, the one probed longest ago
 /// goes.
@@ -95,11 +98,16 @@ pub const AGREEMENTS_BURST: u32 = 4_000;
 pub const AGREEMENTS_PER_SECOND_PER_NETWORK: u32 = 16;
 /// Key agreements with unknown peers in a burst from one network.
 pub const AGREEMENTS_BURST_PER_NETWORK: u32 = 64;
+/// Key agreements per second from one network group: with unknown peers there, and because of peers there
+/// that name addresses.
+pub const AGREEMENTS_PER_SECOND_PER_GROUP: u32 = 128;
+/// Such key agreements in a burst.
+pub const AGREEMENTS_BURST_PER_GROUP: u32 = 512;
 /// Keys shared with unknown peers that are remembered after a packet that did not open, so that its
 /// sender's next ones cost no key agreement. When full, the source that has most loses its oldest, or
 /// the oldest of all goes.
 pub const MAX_UNKNOWN_KEYS: usize = 1_024;
-/// Networks whose use is counted. When full, the one used longest ago is forgotten.
+/// Networks, and network groups, whose use is counted. When full, the one used longest ago is forgotten.
 pub const MAX_NETWORKS: usize = 4_096;
 
 /// Unanswered probes of one address before it is left alone until it speaks again.
@@ -147,11 +155,13 @@ pub const MAX_FETCHES: usize = 4_096;
 pub const MAX_FETCH_WAITERS: usize = 1_024;
 /// Peers asked at first for one object.
 pub const FETCH_FANOUT: usize = 3;
-/// Peers asked in all for one object.
+/// Peers asked for one object that no other has named, callers' preferences apart.
 pub const MAX_FETCH_PEERS: usize = 16;
 /// Peers asked beyond that because others have named them: a record may be dead, and so may the peers
 /// nearest to an object.
 pub const MAX_FETCH_NAMED: usize = 32;
+/// Peers asked in all for one object.
+pub const MAX_FETCH_ASKED: usize = MAX_FETCH_PEERS + MAX_FETCH_NAMED + MAX_FETCH_PREFERRED;
 /// Peers that callers prefer for one object; further ones are asked as others are.
 pub const MAX_FETCH_PREFERRED: usize = 8;
 /// Requests in a row that a peer leaves unanswered in time before it is silent, if it has answered

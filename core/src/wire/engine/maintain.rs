@@ -56,11 +56,12 @@ impl Engine {
         self.seeds.addresses().copied().collect()
     }
 
-    /// Sends a handshake to an address, unless one was sent within [`CONTACT_INTERVAL`].
+    /// Sends a handshake to an address, unless this was done within [`CONTACT_INTERVAL`]. What does not
+    /// answer is contacted again after that time.
     pub fn connect(&mut self, now: Instant, address: SocketAddr) {
         let address = super::address::canonical(address);
         if !self.is_own_address(address) && self.may_contact(now, address, None) {
-            self.send_handshake(now, address);
+            self.contact(now, address);
         }
     }
 
@@ -105,6 +106,7 @@ impl Engine {
             self.fetches.deadline(),
             self.advertisements.deadline(),
             self.own_address.deadline(),
+            self.solicited.deadline(),
             self.outbox.deadline(),
             self.incoming.deadline(),
         ];
@@ -124,6 +126,7 @@ impl Engine {
         // No timer needs an object yet; hosts drive all inputs alike.
         let _ = store;
         self.answer_due(now);
+        self.follow_up(now);
         self.probe_again(now);
         self.advance_fetches(now);
         self.update_own_address(now);
@@ -145,14 +148,12 @@ impl Engine {
         }
     }
 
-    /// Sends a handshake to a seed of a node that has no peers. How often is configured, and may be
+    /// Sends a handshake to a seed that has not answered the first. How often is configured, and may be
     /// more than once within [`CONTACT_INTERVAL`].
     fn contact_seed(&mut self, now: Instant, seed: SocketAddr) {
-        if self.contacts.contains(now, &seed) && !self.is_own_address(seed) {
-            self.solicited.expect(now, seed);
-            self.send_handshake(now, seed);
-        } else {
-            self.connect(now, seed);
+        let may = self.is_contacted(now, &seed) || self.may_contact(now, seed, None);
+        if may && !self.is_own_address(seed) {
+            self.contact_again(now, seed);
         }
     }
 
@@ -216,7 +217,7 @@ impl Engine {
         self.seeds_looked_at = now;
         for seed in self.all_seeds() {
             if !self.peers.is_proven_address(&seed) {
-                self.connect(now, seed);
+                self.contact_seed(now, seed);
             }
         }
     }

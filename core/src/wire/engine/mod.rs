@@ -17,7 +17,8 @@
 //! - An address is *validated* only by the echo of an unguessable id that was sent to it under the
 //!   peer's key. To any other address go at most [`limits::AMPLIFICATION`] times the bytes that came
 //!   from it, or from a peer that named it in a redirect, and first contacts of our own: one packet
-//!   an address per [`limits::CONTACT_INTERVAL`].
+//!   an address per [`limits::CONTACT_INTERVAL`] of our own accord and one because peers have named it.
+//!   Seeds are contacted at their own interval.
 //! - A peer's address, and the pin of the default seed, move only to validated addresses.
 //! - Unsolicited responses have no effect, and atoms count only under the id that they hash to.
 //! - What a peer states (its head, a transaction, its chain) counts only once the peer is validated,
@@ -41,6 +42,7 @@ mod maintain;
 mod objects;
 mod outbox;
 mod own_address;
+mod own_key;
 mod peers;
 mod ping;
 mod proof;
@@ -130,8 +132,8 @@ pub struct Engine {
     agreements: Agreements,
     /// Keys shared with unknown peers of which a packet did not open, by where it came from.
     unknown_keys: ShareTable<(PublicKey, SocketAddr), UnknownKey>,
-    /// Addresses that we have contacted of our own.
-    contacts: Recently<SocketAddr>,
+    /// Addresses that we have contacted of our own accord, and because peers have named them.
+    contacts: Recently<(SocketAddr, bool)>,
     /// Their answers.
     solicited: Solicited,
     /// Peers that have made us contact addresses.

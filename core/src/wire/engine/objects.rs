@@ -15,6 +15,7 @@ use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::message::Topic;
+use crate::wire::network_group::Scope;
 use crate::wire::object::{
     Action, Answer, FOUND_LENGTH_BYTES, PayloadType, Request, write_found_atom, write_found_list,
     write_response_head,
@@ -217,8 +218,10 @@ impl Engine {
         let told = Told::Provider(kind);
         let provider = self.provider_for(now, source, id, told, can_take);
         let nearer = self.nearer_for(now, source, id, kind, can_take);
-        // Hearsay takes turns with nearer peers, which may have a record of the provider itself.
-        let has_own = self.providers.of(now, &id).any(|provider| provider.is_own);
+        // Other records take turns with nearer peers, which may have a record of a provider that serves.
+        let mut all = self.providers.of(now, &id);
+        let has_own = all.any(|provider| provider.is_own && provider.has_served);
+        drop(all);
         let is_ours = self.peers.get(&source.key).is_some_and(|peer| peer.is_ours);
         let counts = [told, Told::Nearer(kind)]
             .map(|told| self.redirects.count(now, &(source.key, id, told)));
@@ -252,24 +255,44 @@ impl Engine {
         });
         let all = all.take(MAX_PROVIDERS_PER_ID);
         let mut all: heapless::Vec<Provider, MAX_PROVIDERS_PER_ID> = all.collect();
-        let own = all.iter().filter(|provider| provider.is_own).count();
-        let (own, hearsay) = all.split_at_mut(own);
         let first = usize::from(source.key.as_bytes().first().copied().unwrap_or(0));
-        if !own.is_empty() {
-            own.rotate_left(first % own.len());
-        }
-        // The oldest, the newest, the next oldest: a flood is behind or before the others.
-        if first % 2 == 0 {
-            hearsay.reverse();
-        }
-        for at in 1..hearsay.len() {
-            if let Some(rest) = hearsay.get_mut(at..) {
-                rest.reverse();
+        let kind = |provider: &Provider| (provider.is_own, provider.has_served);
+        for of_kind in all.chunk_by_mut(|one, next| kind(one) == kind(next)) {
+            if of_kind.first().is_some_and(|provider| provider.is_own) {
+                of_kind.rotate_left(first % of_kind.len());
+                continue;
+            }
+            // The oldest, the newest, the next oldest: a flood is behind or before the others.
+            if first % 2 == 0 {
+                of_kind.reverse();
+            }
+            for at in 1..of_kind.len() {
+                if let Some(rest) = of_kind.get_mut(at..) {
+                    rest.reverse();
+                }
             }
         }
+        // Peers may have told a provider a false address of its own: where it is validated goes first.
+        let validated = |provider: &Provider| {
+            let peer = self
+                .peers
+                .get(&provider.key)
+                .filter(|peer| peer.is_proven)?;
+            let is_useful = peer.address != provider.address
+                && Scope::of(peer.address.ip()) >= Scope::of(source.address.ip())
+                && can_take(&peer.address);
+            is_useful.then_some(peer.address)
+        };
+        let mut named: heapless::Vec<Provider, { 2 * MAX_PROVIDERS_PER_ID }> = heapless::Vec::new();
+        named.extend(all.iter().map(|provider| Provider {
+            address: validated(provider).unwrap_or(provider.address),
+            ..*provider
+        }));
+        let stated = all.iter().filter(|provider| validated(provider).is_some());
+        named.extend(stated.copied());
         let attempt = self.redirects.count(now, &(source.key, id, told));
-        let at = usize::from(attempt) % all.len().max(1);
-        all.get(at).copied()
+        let at = usize::from(attempt) % named.len().max(1);
+        named.get(at).copied()
     }
 
     /// Returns whether an asker may be redirected. Nodes of ours count hops: they may be redirected
@@ -459,7 +482,8 @@ impl Engine {
             address,
             expires: now + self.config.provider_lifetime,
             source: source.key,
-            is_own: key == source.key && address == source.address,
+            is_own: key == source.key,
+            has_served: self.peers.has_served(&source.key),
         };
         self.providers.put(id, provider, source.share());
         if let Some((nearer, _)) = nearer {

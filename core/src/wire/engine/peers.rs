@@ -497,6 +497,11 @@ impl Peers {
         }
     }
 
+    /// Returns whether a peer has answered such a request.
+    pub(super) fn has_served(&self, key: &PublicKey) -> bool {
+        self.by_key.get(key).is_some_and(|peer| peer.has_served)
+    }
+
     fn set_silent(&mut self, key: &PublicKey, is_silent: bool) {
         if let Some(peer) = self.by_key.get_mut(key) {
             peer.is_silent = is_silent;

@@ -14,6 +14,7 @@ use super::{DropReason, Engine, Event, RemoveReason, Sender, Source};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
+use crate::wire::handshake::Cookie;
 use crate::wire::message::Topic;
 use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
 use core::mem;
@@ -77,7 +78,7 @@ impl Engine {
         };
         // A reference node only answers those it knows.
         let is_told = is_for_stream
-            || self.contacts.contains(now, &address)
+            || self.is_contacted(now, &address)
             || self.introduce(now, &source)
             || self.handshakes.contains(now, &(address, *key));
         if is_told && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
@@ -86,16 +87,19 @@ impl Engine {
     }
 
     /// Sends a probe to a key that has answered from an address that we have contacted, within the
-    /// budgets of that; `None` if the address was not contacted, or may not be asked.
+    /// budgets of that; `None` if the address was not contacted, or may not be asked. `echo`: the cookie
+    /// in the answer.
     pub(super) fn probe_solicited(
         &mut self,
         now: Instant,
         source: &Source,
+        echo: Option<&Cookie>,
     ) -> Option<Result<(), DropReason>> {
         let (key, address) = (source.key, source.address);
         let is_seed = self.seeds.contains(&address);
         if is_seed {
-            self.solicited.expect(now, address);
+            let share = self.share(&self.me);
+            self.solicited.expect(now, address, (share, false));
         }
         let known = self.peers.get(&key);
         let takes_ipv6 = known.is_some_and(|peer| peer.takes_ipv6);
@@ -106,15 +110,21 @@ impl Engine {
         if self.is_probed_as_solicited(now, &key, address) {
             return Some(Err(DropReason::HandshakeTooSoon));
         }
+        let is_echo = echo.is_some_and(|echo| self.solicited.is_cookie(&address, echo));
         let difficulty = known.map_or(1, |peer| peer.difficulty);
         let known = known.map(|peer| peer.shared.clone());
         let before = self.solicited.shared(address, key).cloned();
         let shared = match known.or(before) {
             Some(shared) => shared,
-            None if !self.solicited.take_agreement(now, &address, is_seed) => {
-                return Some(Err(DropReason::KeyBudget));
-            }
             None => {
+                let is_within = if is_echo {
+                    self.solicited.take_echo_agreement(now)
+                } else {
+                    self.solicited.take_agreement(now, &address, is_seed)
+                };
+                if !is_within {
+                    return Some(Err(DropReason::KeyBudget));
+                }
                 self.stats.agreements += 1;
                 match self.config.secret.agree(&key) {
                     Ok(shared) => shared,

@@ -37,8 +37,10 @@ pub struct Provider {
     pub expires: Instant,
     /// The peer that has put the record.
     pub source: PublicKey,
-    /// Whether that is the provider itself, and was validated at the address.
+    /// Whether that is the provider itself.
     pub is_own: bool,
+    /// Whether that has answered a request of ours.
+    pub has_served: bool,
 }
 
 /// A place in a slab, from one.
@@ -64,6 +66,7 @@ struct Record {
     contact: Slot,
     source: Slot,
     is_own: bool,
+    has_served: bool,
     in_all: Links,
     in_source: Links,
     /// The next older one of its id.
@@ -180,7 +183,7 @@ impl Providers {
             self.remove(slot);
         }
         if self.slots_of(&id).count() >= MAX_PROVIDERS_PER_ID {
-            match self.loser_of(&id, share, provider.is_own) {
+            match self.loser_of(&id, share, (provider.is_own, provider.has_served)) {
                 Some(loser) => self.remove(loser),
                 None => return false,
             }
@@ -229,7 +232,12 @@ impl Providers {
     }
 
     /// Returns the record of an id that a new one of `share` displaces, if any.
-    fn loser_of(&self, id: &AtomId, share: Share, is_own: bool) -> Option<Slot> {
+    fn loser_of(
+        &self,
+        id: &AtomId,
+        share: Share,
+        (is_own, has_served): (bool, bool),
+    ) -> Option<Slot> {
         let of_group = |group| {
             let all = self.slots_of(id).filter_map(|slot| self.record(slot));
             all.filter(|(_, source)| source.share.group() == group)
@@ -237,22 +245,27 @@ impl Providers {
         };
         let all = self.slots_of(id).filter_map(|slot| {
             let (record, source) = self.record(slot)?;
-            Some((slot, (!record.is_own, of_group(source.share.group()))))
+            let rank = (
+                !record.is_own,
+                !record.has_served,
+                of_group(source.share.group()),
+            );
+            Some((slot, rank))
         });
         // The newest of those that rank lowest.
-        let mut loser: Option<(Slot, (bool, usize))> = None;
+        let mut loser: Option<(Slot, (bool, bool, usize))> = None;
         for (slot, rank) in all {
             if loser.is_none_or(|(_, lowest)| rank > lowest) {
                 loser = Some((slot, rank));
             }
         }
-        let new = (!is_own, of_group(share.group()) + 1);
+        let of_own_group = of_group(share.group()) + 1;
         // Another record of its own group leaves with it.
         let (slot, rank) = loser?;
         let is_within = self
             .record(slot)
             .is_some_and(|(_, source)| source.share.group() == share.group());
-        let new = (new.0, new.1 - usize::from(is_within));
+        let new = (!is_own, !has_served, of_own_group - usize::from(is_within));
         (rank >= new).then_some(slot)
     }
 
@@ -266,6 +279,7 @@ impl Providers {
             contact,
             source,
             is_own: provider.is_own,
+            has_served: provider.has_served,
             in_all: Links::default(),
             in_source: Links::default(),
             older: self.newest.insert(id, slot),
@@ -363,18 +377,22 @@ impl Providers {
             expires: record.expires,
             source: self.sources.get(record.source.index())?.key,
             is_own: record.is_own,
+            has_served: record.has_served,
         })
     }
 
-    /// Returns the providers of `id` whose records have not expired: own records first, and of each
-    /// kind the one put last first.
+    /// Returns the providers of `id` whose records have not expired: own records first, of them those of
+    /// peers that have served us, and of each kind the one put last first.
     pub(super) fn of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
-        let of_kind = move |is_own| {
+        let of_kind = move |kind| {
             self.slots_of(id)
                 .filter_map(|slot| self.provider(slot))
-                .filter(move |record| record.is_own == is_own && record.expires > now)
+                .filter(move |record| {
+                    (record.is_own, record.has_served) == kind && record.expires > now
+                })
         };
-        of_kind(true).chain(of_kind(false))
+        let kinds = [(true, true), (true, false), (false, true), (false, false)];
+        kinds.into_iter().flat_map(of_kind)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -419,6 +437,7 @@ mod tests {
             expires: Instant::from_secs(expires),
             source: key(source),
             is_own: false,
+            has_served: false,
         }
     }
 

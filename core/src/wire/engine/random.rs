@@ -2,6 +2,7 @@
 
 use crate::atom::AtomId;
 use crate::crypto::{HashKey, Nonce, PublicKey};
+use crate::wire::handshake::Cookie;
 use core::net::{IpAddr, SocketAddr};
 
 /// The ids of probes: nobody can tell one without having received it.
@@ -29,6 +30,22 @@ impl ProbeIds {
         prober.as_bytes().first_chunk::<16>() == id.as_bytes().first_chunk()
     }
 
+    /// Returns a fresh cookie for a contact of an address.
+    pub(super) fn cookie(&mut self, me: &PublicKey, address: &SocketAddr) -> Cookie {
+        let id = self.fresh(me, me, address);
+        id.last_chunk().copied().unwrap_or_default()
+    }
+
+    /// Returns the cookie of an address that is the same for as long as the engine runs.
+    pub(super) fn lasting_cookie(&self, address: &SocketAddr) -> Cookie {
+        let hash = self.key.hash(&[
+            b"lasting cookie",
+            &ip_bytes(address),
+            &address.port().to_be_bytes(),
+        ]);
+        hash.first_chunk().copied().unwrap_or_default()
+    }
+
     /// A fresh id for a probe of `peer` at `address`.
     pub(super) fn fresh(
         &mut self,
@@ -37,13 +54,9 @@ impl ProbeIds {
         address: &SocketAddr,
     ) -> [u8; 32] {
         self.count = self.count.wrapping_add(1);
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
-        };
         let hash = self.key.hash(&[
             peer.as_bytes(),
-            &ip,
+            &ip_bytes(address),
             &address.port().to_be_bytes(),
             &self.count.to_be_bytes(),
         ]);
@@ -53,6 +66,13 @@ impl ProbeIds {
             *byte = random;
         }
         id
+    }
+}
+
+const fn ip_bytes(address: &SocketAddr) -> [u8; 16] {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
     }
 }
 

@@ -112,7 +112,13 @@ impl Engine {
             return Err(DropReason::Unanswerable);
         }
         if message.sender == self.me {
-            return Err(DropReason::OwnKey);
+            let source = Source {
+                key: message.sender,
+                address,
+                is_proven: false,
+            };
+            self.credits.received(now, address, len);
+            return Err(self.handle_own_key(now, &source, (bytes, &message.body)));
         }
         if self.banned.contains(&message.sender) {
             return Err(DropReason::Banned);
@@ -403,18 +409,28 @@ impl Engine {
         namer: Option<&PublicKey>,
     ) -> bool {
         let is_ours = self.config.use_ipv6 || address.is_ipv4();
-        if !is_ours || !is_contactable(address) || self.contacts.contains(now, &address) {
+        // A peer that names an address must not keep us from contacting it when we choose to.
+        let is_chosen = namer.is_none();
+        let was_contacted = self.contacts.contains(now, &(address, true))
+            || !is_chosen && self.contacts.contains(now, &(address, false));
+        if !is_ours || !is_contactable(address) || was_contacted {
             return false;
         }
         if namer.is_some_and(|namer| !self.may_name(now, namer)) {
             return false;
         }
         let share = self.share(namer.unwrap_or(&self.me));
-        let may = self.contacts.take(now, share, address, 1);
+        let may = self.contacts.take(now, share, (address, is_chosen), 1);
         if may {
-            self.solicited.expect(now, address);
+            self.solicited.expect(now, address, (share, !is_chosen));
         }
         may
+    }
+
+    /// Returns whether an address was contacted of late.
+    pub(super) fn is_contacted(&self, now: Instant, address: &SocketAddr) -> bool {
+        let contains = |is_chosen| self.contacts.contains(now, &(*address, is_chosen));
+        contains(true) || contains(false)
     }
 
     /// Takes one of the referrals that a peer has per interval.

@@ -98,7 +98,7 @@ impl Engine {
                 && self.may_be_named(source.address.ip(), address)
                 && self.may_contact(now, address, Some(&source.key))
             {
-                self.send_handshake(now, address);
+                self.contact_once(now, address);
             }
         }
         Ok(())

@@ -153,6 +153,15 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         self.entries.len()
     }
 
+    /// Returns the entry that goes for a new one of `share`, or `None` if there is room.
+    pub(super) fn displaced_by(&self, share: Share) -> Option<K> {
+        if self.entries.len() < self.capacity {
+            return None;
+        }
+        let oldest = || self.oldest().map(|(_, key)| key);
+        self.loser(share).or_else(oldest)
+    }
+
     /// Returns the value of a key, and since when it is there.
     pub(super) fn get(&self, key: &K) -> Option<(Instant, &V)> {
         let entry = self.entries.get(key)?;
@@ -198,11 +207,8 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
     /// Adds an entry. If the table is full and no source has more entries, the oldest of all goes.
     pub(super) fn insert(&mut self, at: Instant, share: Share, key: K, value: V) {
         self.remove(&key);
-        if self.entries.len() >= self.capacity {
-            let oldest = || self.oldest().map(|(_, key)| key);
-            if let Some(loser) = self.loser(share).or_else(oldest) {
-                self.remove(&loser);
-            }
+        if let Some(loser) = self.displaced_by(share) {
+            self.remove(&loser);
         }
         self.add(at, share, key, value);
     }

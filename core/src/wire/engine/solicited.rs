@@ -5,18 +5,25 @@
 //! sealed for it, and only the owner of a key that also receives at the address can answer that. Until
 //! then nothing of the key is in the table of peers.
 //!
+//! The owner of an address may have answered a forged handshake in our name just before our contact,
+//! and does not answer twice. So a contact of our own accord is followed up by others with a cookie, which a
+//! node of ours always echoes; if something has come from the address, the first has one already. The echo shows that its sender receives at the address: the probe of
+//! its key uses a budget that forged answers cannot use.
+//!
 //! Budgets are those of the address: forged answers for one address cost others nothing, and unknown
 //! peers that contact us use none of them. Seeds have a budget apart from all others, and their
 //! answers always count as solicited.
 
-use super::budget::Bucket;
+use super::budget::{Bucket, NamedAgreements};
 use super::limits::{
-    AGREEMENTS_BURST, AGREEMENTS_PER_SECOND, MAX_CONTACTS, MAX_SOLICITED_KEYS,
+    AGREEMENTS_BURST, AGREEMENTS_PER_SECOND, FOLLOW_UPS, MAX_CONTACTS, MAX_SOLICITED_KEYS,
     MAX_SOLICITED_KEYS_PER_ADDRESS, SOLICITED_BURST, SOLICITED_LIFETIME, SOLICITED_PER_SECOND,
 };
 use super::peers::Probe;
+use super::shares::{Share, ShareTable};
 use crate::crypto::{PublicKey, SharedKey};
 use crate::time::Instant;
+use crate::wire::handshake::Cookie;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
 
@@ -30,16 +37,24 @@ struct Answer {
 /// An address that we have contacted.
 #[derive(Debug)]
 struct Contact {
-    ends: Instant,
+    /// Share of the peer that has named it, or ours.
+    share: Share,
+    /// Whether a peer has named it.
+    is_named: bool,
     keys: usize,
     agreements: Bucket,
+    cookie: Option<Cookie>,
+    began: Instant,
+    follow_ups: usize,
+    /// When to contact it again.
+    due: Option<Instant>,
 }
 
 /// Contacted addresses, and the keys that have answered from there.
 #[derive(Debug)]
 pub(super) struct Solicited {
-    contacts: BTreeMap<SocketAddr, Contact>,
-    by_end: BTreeSet<(Instant, SocketAddr)>,
+    contacts: ShareTable<SocketAddr, Contact>,
+    by_due: BTreeSet<(Instant, SocketAddr)>,
     answers: BTreeMap<(SocketAddr, PublicKey), Answer>,
     /// The answers of each address by when they were probed.
     by_time: BTreeSet<(SocketAddr, Instant, PublicKey)>,
@@ -47,47 +62,124 @@ pub(super) struct Solicited {
     by_count: BTreeSet<(usize, SocketAddr)>,
     of_seeds: Bucket,
     of_others: Bucket,
+    of_echoes: Bucket,
+    of_named: NamedAgreements,
 }
 
 impl Solicited {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
-            contacts: BTreeMap::new(),
-            by_end: BTreeSet::new(),
+            contacts: ShareTable::new(MAX_CONTACTS),
+            by_due: BTreeSet::new(),
             answers: BTreeMap::new(),
             by_time: BTreeSet::new(),
             by_count: BTreeSet::new(),
             of_seeds: Bucket::full(now, AGREEMENTS_BURST),
             of_others: Bucket::full(now, AGREEMENTS_BURST),
+            of_echoes: Bucket::full(now, AGREEMENTS_BURST),
+            of_named: NamedAgreements::new(),
         }
     }
 
-    /// Notes that an address was contacted.
-    pub(super) fn expect(&mut self, now: Instant, address: SocketAddr) {
-        let ends = now + SOLICITED_LIFETIME;
-        if let Some(contact) = self.contacts.get_mut(&address) {
-            self.by_end.remove(&(contact.ends, address));
-            contact.ends = ends;
-        } else {
-            if self.contacts.len() >= MAX_CONTACTS
-                && let Some(&(_, oldest)) = self.by_end.first()
-            {
-                self.forget(&oldest);
+    /// Notes that an address was contacted, because a peer with this share has named it or of our own
+    /// accord. When there are too many, the network group that has named most loses its oldest.
+    pub(super) fn expect(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        (share, is_named): (Share, bool),
+    ) {
+        let contact = match self.contacts.remove(&address) {
+            Some(before) if is_named => before,
+            Some(before) => Contact {
+                share,
+                is_named,
+                ..before
+            },
+            None => {
+                if let Some(loser) = self.contacts.displaced_by(share) {
+                    self.forget(&loser);
+                }
+                Contact {
+                    share,
+                    is_named,
+                    keys: 0,
+                    agreements: Bucket::full(now, SOLICITED_BURST),
+                    cookie: None,
+                    began: now,
+                    follow_ups: 0,
+                    due: None,
+                }
             }
-            let contact = Contact {
-                ends,
-                keys: 0,
-                agreements: Bucket::full(now, SOLICITED_BURST),
-            };
-            self.contacts.insert(address, contact);
+        };
+        self.contacts.insert(now, contact.share, address, contact);
+    }
+
+    /// Has a contacted address contacted again, unless it is validated before.
+    pub(super) fn follow_up(&mut self, now: Instant, address: SocketAddr) {
+        if let Some(contact) = self.contacts.get_mut(&address) {
+            (contact.began, contact.follow_ups) = (now, 0);
+            self.schedule(address);
         }
-        self.by_end.insert((ends, address));
+    }
+
+    /// Ends that.
+    pub(super) fn end_follow_ups(&mut self, address: SocketAddr) {
+        if let Some(contact) = self.contacts.get_mut(&address) {
+            contact.follow_ups = FOLLOW_UPS.len();
+            self.schedule(address);
+        }
+    }
+
+    fn schedule(&mut self, address: SocketAddr) {
+        if let Some(contact) = self.contacts.get_mut(&address) {
+            let after = FOLLOW_UPS.get(contact.follow_ups);
+            let due = after.map(|after| contact.began + *after);
+            if let Some(before) = core::mem::replace(&mut contact.due, due) {
+                self.by_due.remove(&(before, address));
+            }
+            self.by_due.extend(due.map(|due| (due, address)));
+        }
+    }
+
+    /// Returns when an address is to be contacted again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+
+    /// Takes an address that is to be contacted again.
+    pub(super) fn next_follow_up(&mut self, now: Instant) -> Option<SocketAddr> {
+        let (_, address) = self.by_due.first().filter(|(due, _)| *due <= now)?;
+        let address = *address;
+        if let Some(contact) = self.contacts.get_mut(&address) {
+            contact.follow_ups += 1;
+        }
+        self.schedule(address);
+        Some(address)
+    }
+
+    /// Returns the cookie of a contacted address: `fresh` if it has none.
+    pub(super) fn cookie(&mut self, address: &SocketAddr, fresh: Cookie) -> Option<Cookie> {
+        let contact = self.contacts.get_mut(address)?;
+        Some(*contact.cookie.get_or_insert(fresh))
+    }
+
+    /// Returns whether these are the bytes that only the owner of an address can know.
+    pub(super) fn is_cookie(&self, address: &SocketAddr, echo: &Cookie) -> bool {
+        let contact = self.contacts.get(address);
+        contact.is_some_and(|(_, contact)| contact.cookie.as_ref() == Some(echo))
     }
 
     /// Returns whether answers from an address are solicited.
     pub(super) fn expects(&self, now: Instant, address: &SocketAddr) -> bool {
         let contact = self.contacts.get(address);
-        contact.is_some_and(|contact| contact.ends > now)
+        contact.is_some_and(|(at, _)| now.since(at) < SOLICITED_LIFETIME)
+    }
+
+    /// Takes one key agreement with the sender of an echo.
+    pub(super) fn take_echo_agreement(&mut self, now: Instant) -> bool {
+        let (rate, burst) = (AGREEMENTS_PER_SECOND, AGREEMENTS_BURST);
+        self.of_echoes.take(now, rate, burst)
     }
 
     /// Takes one key agreement from the budget of a contacted address.
@@ -106,7 +198,9 @@ impl Solicited {
         } else {
             &mut self.of_others
         };
+        let is_counted = contact.is_named && !is_seed;
         contact.agreements.take(now, rate, burst)
+            && (!is_counted || self.of_named.take(now, contact.share.group()))
             && everywhere.take(now, AGREEMENTS_PER_SECOND, AGREEMENTS_BURST)
     }
 
@@ -130,7 +224,7 @@ impl Solicited {
         probe: Probe,
     ) {
         self.remove(address, key);
-        let Some(contact) = self.contacts.get(&address) else {
+        let Some((_, contact)) = self.contacts.get(&address) else {
             return;
         };
         let most = if contact.keys >= MAX_SOLICITED_KEYS_PER_ADDRESS {
@@ -189,15 +283,17 @@ impl Solicited {
         while let Some(key) = self.oldest(*address) {
             self.remove(*address, key);
         }
-        if let Some(contact) = self.contacts.remove(address) {
-            self.by_end.remove(&(contact.ends, *address));
+        if let Some(contact) = self.contacts.remove(address)
+            && let Some(due) = contact.due
+        {
+            self.by_due.remove(&(due, *address));
         }
     }
 
     /// Forgets addresses that have not answered in time.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(&(ends, address)) = self.by_end.first()
-            && ends <= now
+        while let Some((at, address)) = self.contacts.oldest()
+            && now.since(at) >= SOLICITED_LIFETIME
         {
             self.forget(&address);
         }
@@ -207,6 +303,12 @@ impl Solicited {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// We.
+    fn own() -> (Share, bool) {
+        let share = Share::of([127, 0, 0, 1].into(), PublicKey::new([1; 32]));
+        (share, false)
+    }
 
     fn at(n: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], n))
@@ -233,18 +335,18 @@ mod tests {
     fn address_with_most_answers_loses_first() {
         let now = Instant::ZERO;
         let mut solicited = Solicited::new(now);
-        solicited.expect(now, at(1));
+        solicited.expect(now, at(1), own());
         insert(&mut solicited, now, at(1), 1);
         for n in 0..20_000 {
             let address = at(2 + u16::try_from(n % 8).unwrap());
-            solicited.expect(now, address);
+            solicited.expect(now, address, own());
             insert(&mut solicited, Instant::from_micros(n), address, n);
         }
         assert_eq!(solicited.answers.len(), MAX_SOLICITED_KEYS);
         assert!(solicited.shared(at(1), key(1)).is_some());
         // The share of one address.
         let mut solicited = Solicited::new(now);
-        solicited.expect(now, at(1));
+        solicited.expect(now, at(1), own());
         for n in 0..5_000 {
             insert(&mut solicited, Instant::from_micros(n), at(1), n);
         }
@@ -252,14 +354,15 @@ mod tests {
         assert!(solicited.shared(at(1), key(4_999)).is_some());
         solicited.expire(now + SOLICITED_LIFETIME);
         assert!(solicited.answers.is_empty() && solicited.by_time.is_empty());
-        assert!(solicited.by_count.is_empty() && solicited.by_end.is_empty());
+        assert!(solicited.by_count.is_empty() && solicited.by_due.is_empty());
+        assert_eq!(solicited.contacts.oldest(), None);
     }
 
     #[test]
     fn contacted_addresses_are_bounded_and_expire() {
         let mut solicited = Solicited::new(Instant::ZERO);
         for n in 0..10_000 {
-            solicited.expect(Instant::from_micros(n.into()), at(n));
+            solicited.expect(Instant::from_micros(n.into()), at(n), own());
         }
         assert_eq!(solicited.contacts.len(), MAX_CONTACTS);
         assert!(solicited.expects(Instant::ZERO, &at(9_999)));
@@ -270,11 +373,34 @@ mod tests {
     }
 
     #[test]
+    fn peers_that_name_most_addresses_lose_them_and_their_budget_first() {
+        let now = Instant::ZERO;
+        let mut solicited = Solicited::new(now);
+        let of = |group: u8| {
+            let share = Share::of([group, 1, 1, 1].into(), PublicKey::new([group; 32]));
+            (share, true)
+        };
+        solicited.expect(now, at(1), own());
+        solicited.expect(now, at(2), of(8));
+        for n in 3..10_000 {
+            solicited.expect(Instant::from_micros(n.into()), at(n), of(9));
+        }
+        assert_eq!(solicited.contacts.len(), MAX_CONTACTS);
+        assert!(solicited.expects(now, &at(1)) && solicited.expects(now, &at(2)));
+        let taken = (6_000..9_000).filter(|n| solicited.take_agreement(now, &at(*n), false));
+        let burst = usize::try_from(crate::wire::engine::limits::AGREEMENTS_BURST_PER_GROUP);
+        assert_eq!(taken.count(), burst.unwrap());
+        for n in 1..=2 {
+            assert!(solicited.take_agreement(now, &at(n), false));
+        }
+    }
+
+    #[test]
     fn forged_answers_for_one_address_cost_no_other_its_budget() {
         let now = Instant::ZERO;
         let mut solicited = Solicited::new(now);
         let taken = |solicited: &mut Solicited, n: u16, is_seed| {
-            solicited.expect(now, at(n));
+            solicited.expect(now, at(n), own());
             (0..10_000)
                 .filter(|_| solicited.take_agreement(now, &at(n), is_seed))
                 .count()

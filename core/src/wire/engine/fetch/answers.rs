@@ -5,7 +5,7 @@ use super::candidates::Candidate;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::ask::Redirect;
-use crate::wire::engine::limits::MAX_FETCH_HOPS;
+use crate::wire::engine::limits::{MAX_FETCH_HOPS, MAX_FETCH_TRIES};
 use crate::wire::engine::objects::RESPONSE_HEAD_BYTES;
 use crate::wire::engine::outbox::sealed_bytes;
 use crate::wire::engine::reads::ObjectSource;
@@ -69,10 +69,12 @@ impl Engine {
                 asked.is_trial = false;
                 asked.namer
             });
-            if response.answer == Answer::Nearest
-                && let Some(namer) = namer
-            {
-                self.ask_namer_again(now, handle, &namer);
+            if response.answer == Answer::Nearest {
+                let fetch = self.fetches.by_handle.get_mut(&handle);
+                let others = fetch.map(|fetch| fetch.take_namers(&source.key));
+                for namer in namer.into_iter().chain(others.into_iter().flatten()) {
+                    self.ask_namer_again(now, handle, &namer);
+                }
             }
             self.settle(now, handle);
         }
@@ -105,7 +107,7 @@ impl Engine {
             key,
             address,
             bytes: sealed_bytes(RESPONSE_HEAD_BYTES + data.len()),
-            is_first: !self.contacts.contains(now, &address),
+            is_first: !self.is_contacted(now, &address),
         };
         if !redirect.is_first {
             self.pay_for_named(now, source, &redirect);
@@ -125,6 +127,16 @@ impl Engine {
             let is_known = key == self.me
                 || hops > MAX_FETCH_HOPS
                 || fetch.is_some_and(|fetch| fetch.asked.contains_key(&key));
+            if is_known {
+                self.try_other_address(now, *handle, &redirect, &source.key);
+                if self.is_late(*handle, &key) {
+                    refused.push(*handle);
+                } else if let Some(fetch) = self.fetches.by_handle.get_mut(handle)
+                    && fetch.asked.contains_key(&key)
+                {
+                    fetch.name_again(key, source.key);
+                }
+            }
             if !self.ask(now, *handle, &named) && !is_known {
                 refused.push(*handle);
             }
@@ -141,6 +153,43 @@ impl Engine {
             self.ask_namer_again(now, handle, &source.key);
         }
         Ok(())
+    }
+
+    /// Returns whether a peer that was asked has not answered in time.
+    fn is_late(&self, handle: Handle, key: &PublicKey) -> bool {
+        let fetch = self.fetches.by_handle.get(&handle);
+        let asked = fetch.and_then(|fetch| fetch.asked.get(key));
+        asked.is_some_and(|asked| !asked.is_done && asked.tries > 1)
+    }
+
+    /// Asks a peer that has not answered at the address that a redirect names, if that is another.
+    fn try_other_address(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        redirect: &Redirect,
+        namer: &PublicKey,
+    ) {
+        let Redirect { key, address, .. } = *redirect;
+        let is_proven = self.peers.get(&key).is_some_and(|peer| peer.is_proven);
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return;
+        };
+        let wanted = fetch.wanted;
+        let asked = fetch.asked.get_mut(&key);
+        let asked = asked.filter(|asked| {
+            !is_proven
+                && !asked.is_done
+                && asked.address != address
+                && asked.tries < MAX_FETCH_TRIES
+        });
+        let Some(asked) = asked else {
+            return;
+        };
+        asked.address = address;
+        asked.tries += 1;
+        let kind = asked.kind;
+        self.request(now, key, address, Some(namer), wanted, kind);
     }
 
     fn take_found(&mut self, now: Instant, handle: Handle, source: &Source, found: &Found) {

@@ -5,8 +5,8 @@ use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
 use crate::wire::engine::limits::{
-    FETCH_FANOUT, MAX_FETCH_HOPS, MAX_FETCH_NAMED, MAX_FETCH_PEERS, MAX_FETCH_PREFERRED,
-    MAX_FETCH_TRIES,
+    FETCH_FANOUT, MAX_FETCH_ASKED, MAX_FETCH_HOPS, MAX_FETCH_NAMED, MAX_FETCH_PEERS,
+    MAX_FETCH_PREFERRED, MAX_FETCH_TRIES,
 };
 use crate::wire::engine::{Engine, Provider};
 use crate::wire::object::PayloadType;
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     /// Asks the nearest peers, and once beside them a silent one that would have been asked.
-    fn ask_nearest(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
+    pub(super) fn ask_nearest(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
             return 0;
         };
@@ -246,15 +246,16 @@ impl Engine {
             return false;
         };
         let wanted = fetch.wanted;
-        let most = match reason {
-            // Others must not take its place.
-            Reason::Preferred => MAX_FETCH_PEERS + MAX_FETCH_PREFERRED,
-            Reason::Candidate if namer.is_some() => MAX_FETCH_PEERS + MAX_FETCH_NAMED,
-            Reason::Candidate | Reason::Trial => MAX_FETCH_PEERS,
+        let named = fetch.named();
+        // Neither peers that others have named nor those that are near take the places of the others.
+        let (count, most) = match reason {
+            Reason::Preferred => (fetch.asked.len(), MAX_FETCH_ASKED),
+            Reason::Candidate if namer.is_some() => (named, MAX_FETCH_NAMED),
+            Reason::Candidate | Reason::Trial => (fetch.asked.len() - named, MAX_FETCH_PEERS),
         };
         let is_new = key != self.me && !fetch.asked.contains_key(&key);
         if !is_new
-            || fetch.asked.len() >= most
+            || count >= most
             || hops > MAX_FETCH_HOPS
             || !self.request(now, key, address, namer.as_ref(), wanted, kind)
         {

@@ -6,8 +6,8 @@
 //! late or negative. A redirect is followed if it leads to a peer that has not been asked, within a
 //! number of hops and of peers in all, so that every fetch ends after a bounded number of packets.
 //!
-//! A record may be dead: when a peer that was named is late or does not have the object, the peer that
-//! has named it is asked again, and names another.
+//! A record may be dead: when a peer that was named is late or does not have the object, the peers that
+//! have named it are asked again, and name another.
 //!
 //! A peer that has left its last requests unanswered is *silent*: it ranks behind all others of its
 //! kind, and no fetch waits for it alone. Only an answer to a request ends that, so a silent peer
@@ -22,8 +22,8 @@ mod candidates;
 mod progress;
 
 use super::limits::{
-    FETCH_BYTES_PER_SECOND, FETCH_TIMEOUTS, MAX_FETCH_PREFERRED, MAX_FETCH_WAITERS, MAX_FETCHES,
-    MAX_LIST_ATOMS, MAX_LIST_BYTES,
+    FETCH_BYTES_PER_SECOND, FETCH_TIMEOUTS, MAX_FETCH_NAMED, MAX_FETCH_PREFERRED,
+    MAX_FETCH_WAITERS, MAX_FETCHES, MAX_LIST_ATOMS, MAX_LIST_BYTES,
 };
 use super::{Engine, Event, FetchError, FetchId};
 use crate::atom::{Atom, AtomId};
@@ -32,6 +32,7 @@ use crate::time::Instant;
 use crate::wire::object::PayloadType;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -84,6 +85,8 @@ struct Fetch {
     /// Peers to ask before others.
     preferred: Vec<PublicKey>,
     asked: BTreeMap<PublicKey, Asked>,
+    /// Peers that were named again while they were asked, each with the peer that has named it.
+    named_again: Vec<(PublicKey, PublicKey)>,
     /// Whether a silent peer was tried.
     has_tried: bool,
     waiters: Vec<FetchId>,
@@ -115,6 +118,29 @@ impl Fetch {
         }
         let bytes = u64::try_from(self.bytes).unwrap_or(u64::MAX);
         self.ends + Duration::from_millis(bytes.saturating_mul(1_000) / FETCH_BYTES_PER_SECOND)
+    }
+
+    /// Returns the number of asked peers that others have named.
+    fn named(&self) -> usize {
+        let asked = self.asked.values();
+        asked.filter(|asked| asked.namer.is_some()).count()
+    }
+
+    /// Notes that a peer names one that is asked already.
+    fn name_again(&mut self, key: PublicKey, namer: PublicKey) {
+        if self.named_again.len() < MAX_FETCH_NAMED {
+            self.named_again.push((key, namer));
+        }
+    }
+
+    /// Takes the peers that have named one that was asked already.
+    fn take_namers(&mut self, key: &PublicKey) -> Vec<PublicKey> {
+        let (of_key, others) = mem::take(&mut self.named_again)
+            .into_iter()
+            .partition(|(named, _)| named == key);
+        self.named_again = others;
+        let of_key: Vec<(PublicKey, PublicKey)> = of_key;
+        of_key.into_iter().map(|(_, namer)| namer).collect()
     }
 
     /// Adds a peer to ask before others, if there is room.
@@ -286,6 +312,7 @@ impl Engine {
                 from,
                 preferred: Vec::new(),
                 asked: BTreeMap::new(),
+                named_again: Vec::new(),
                 has_tried: false,
                 waiters: Vec::from([fetch_id]),
                 deadline,

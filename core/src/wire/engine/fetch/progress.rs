@@ -106,6 +106,7 @@ impl Engine {
             return;
         };
         let mut again = Vec::new();
+        let mut late = Vec::new();
         let mut namers = Vec::new();
         let mut is_trial_over = false;
         for (key, asked) in &mut fetch.asked {
@@ -118,6 +119,7 @@ impl Engine {
                 is_trial_over = true;
                 continue;
             }
+            late.push(*key);
             namers.extend(asked.namer.filter(|_| asked.tries < MAX_FETCH_TRIES));
             // A list answer that does not come may be too large to travel: atom by atom then.
             if now.since(asked.asked_at) >= FETCH_RETRY {
@@ -129,6 +131,9 @@ impl Engine {
             }
             asked.tries += 1;
             again.push((*key, *asked));
+        }
+        for key in late {
+            namers.extend(fetch.take_namers(&key));
         }
         let wanted = fetch.wanted;
         // The time of the first peer is lost: several take its place.
@@ -150,6 +155,11 @@ impl Engine {
             self.ask_namer_again(now, handle, &namer);
         }
         self.ask_more(now, handle, more);
+        // Records may all be dead, and many: near peers are asked beside the providers.
+        let fetch = self.fetches.by_handle.get(&handle);
+        if fetch.is_some_and(|fetch| 2 * fetch.named() > fetch.asked.len()) {
+            self.ask_nearest(now, handle, 1);
+        }
         if is_trial_over {
             return self.settle(now, handle);
         }

@@ -25,7 +25,7 @@ fn chain(n: u8) -> ChainIdentity {
 fn block(identity: ChainIdentity) -> Block {
     Block {
         identity: Some(identity),
-        is_question: false,
+        ..Block::default()
     }
 }
 
@@ -208,6 +208,7 @@ fn questions_are_answered_at_a_bounded_rate_and_only_where_validated() {
     let question = Block {
         identity: None,
         is_question: true,
+        ..Block::default()
     };
     stage.run(5 * SECOND);
     let before = answers(&stage);

@@ -174,6 +174,15 @@ fn five_keys_of_one_network_neither_own_the_index_nor_stop_forwarding() {
     assert_eq!((0..512).filter(is_kept).count(), 512);
 }
 
+/// What a hostile peer puts on record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lie {
+    /// A provider that does not exist.
+    Others,
+    /// Itself, although it answers nothing.
+    Itself,
+}
+
 /// Lets nodes validate peers that are not hosts of the network, and take a record of each. The peers
 /// answer nothing from then on, or leave: what is left are the records.
 fn put_records(
@@ -181,7 +190,7 @@ fn put_records(
     victims: &[u8],
     liars: &mut [Scripted],
     (id, round): (AtomId, u32),
-    leaves: bool,
+    (leaves, what): (bool, Lie),
 ) {
     let before = net.sent.len();
     for liar in &mut *liars {
@@ -205,7 +214,11 @@ fn put_records(
     net.run(Duration::from_millis(2));
     for (n, liar) in (0..).zip(&mut *liars) {
         for victim in victims {
-            let record = put(liar, &key(*victim), id, dead(256 * round + n));
+            let named = match what {
+                Lie::Others => dead(256 * round + n),
+                Lie::Itself => (liar.key(), liar.address),
+            };
+            let record = put(liar, &key(*victim), id, named);
             net.inject(liar.address, at(*victim), record);
         }
     }
@@ -215,7 +228,8 @@ fn put_records(
         .map(|victim| {
             let now = net.now;
             let records = net.engine(*victim).providers_of(now, &id);
-            records.filter(|record| !record.is_own).count()
+            let is_of_liar = |source| liars.iter().any(|liar| liar.key() == source);
+            records.filter(|record| is_of_liar(record.source)).count()
         })
         .sum();
     assert!(dead_records >= victims.len(), "{dead_records} records");
@@ -227,9 +241,15 @@ fn put_records(
     net.sent.clear();
 }
 
-/// Fetches under dead records of 1, 10 and 100 validated peers at the nodes nearest to each object;
-/// returns how many of 30 are found.
-fn found_beside_dead_records(leaves: bool) -> [u8; 3] {
+/// Fetches under dead records of so many validated peers each at the nodes nearest to each object;
+/// returns how many of 30 are found. Objects, their holders and askers, and the keys of the peers differ
+/// by `seed`.
+fn found_beside_dead_records<const N: usize>(
+    seed: u32,
+    counts: [u8; N],
+    leaves: bool,
+    what: Lie,
+) -> [u8; N] {
     const NODES: u8 = 60;
     const OBJECTS: u8 = 30;
     let mut net = Net::of_ours(NODES);
@@ -237,25 +257,27 @@ fn found_beside_dead_records(leaves: bool) -> [u8; 3] {
         net.meet(n, 1 + (n - 1) / 8);
     }
     net.run(120 * SECOND);
-    [1u8, 10, 100].map(|count| {
+    counts.map(|count| {
         let liar = |n: u8| {
             let address = SocketAddr::from(([127, 2, count, n], 9));
-            Scripted::new(100_000 + 200 * u32::from(count) + u32::from(n), address)
+            let number = 100_000 * (seed + 1) + 200 * u32::from(count) + u32::from(n);
+            Scripted::new(number, address)
         };
         let mut liars: Vec<Scripted> = (0..count).map(liar).collect();
         let mut found = 0;
         for round in 0..OBJECTS {
             let n = u32::from(round);
             let pick = |n: u32| 2 + u8::try_from(n % u32::from(NODES - 2)).unwrap();
-            let (holder, asker) = (pick(n * 37), pick(n * 53 + 11));
-            let id = net.put(holder, Atom::bytes([round, count]));
+            let (holder, asker) = (pick(n * 37 + seed), pick(n * 53 + 11 + 7 * seed));
+            let [.., low] = seed.to_be_bytes();
+            let id = net.put(holder, Atom::bytes([round, count, low]));
             net.with(holder, |engine, now| {
                 engine.advertise(now, id, PayloadType::ATOM, None)
             });
             net.run(20 * SECOND);
             let mut nearest: Vec<u8> = (1..=NODES).filter(|n| *n != holder).collect();
             nearest.sort_by_key(|n| Distance::between(id.as_bytes(), key(*n).as_bytes()));
-            put_records(&mut net, &nearest[..8], &mut liars, (id, n), leaves);
+            put_records(&mut net, &nearest[..8], &mut liars, (id, n), (leaves, what));
             net.node(asker).events.clear();
             net.fetch(asker, id, PayloadType::ATOM);
             net.run(5 * SECOND);
@@ -268,13 +290,17 @@ fn found_beside_dead_records(leaves: bool) -> [u8; 3] {
 
 #[test]
 fn advertised_objects_are_found_beside_dead_records() {
-    assert_eq!(found_beside_dead_records(true), [30; 3]);
+    for what in [Lie::Others, Lie::Itself] {
+        let found = found_beside_dead_records(0, [1, 10, 100], true, what);
+        assert_eq!(found, [30; 3], "{what:?}");
+    }
 }
 
+/// These are more than all honest nodes, and report a false address to all.
 #[test]
 fn advertised_objects_are_found_beside_validated_peers_that_answer_nothing() {
-    let [of_one, of_ten, of_hundred] = found_beside_dead_records(false);
-    assert_eq!((of_one, of_ten), (30, 30));
-    // These are more than all honest nodes.
-    assert!(of_hundred >= 29, "{of_hundred}");
+    for (seed, what) in [(0, Lie::Others), (1, Lie::Itself)] {
+        let found = found_beside_dead_records(seed, [1, 10, 100], false, what);
+        assert_eq!(found, [30; 3], "{what:?}, seed {seed}");
+    }
 }

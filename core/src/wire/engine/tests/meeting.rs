@@ -243,10 +243,10 @@ fn seeds_are_tried_while_there_are_few_peers() {
     net.run(95 * SECOND);
     assert_eq!(
         net.sent_to(at(2), 0).len(),
-        4,
-        "at 0, 30, 60 and 90 seconds"
+        5,
+        "at 0, once more after 10, and at 30, 60 and 90 seconds"
     );
-    assert_eq!(net.sent_to(at(3), 0).len(), 4);
+    assert_eq!(net.sent_to(at(3), 0).len(), 5);
     net.add_reference(3);
     net.run(30 * SECOND);
     assert!(net.knows(1, 3));
@@ -277,8 +277,8 @@ fn neither_resolving_again_nor_a_phantom_peer_keeps_us_from_the_seeds() {
     assert_eq!(net.engine(1).peer_count(), 0);
     assert_eq!(
         net.sent_to(at(2), 0).len(),
-        4,
-        "at 0, 30, 60 and 90 seconds"
+        5,
+        "at 0, once more after 10, and at 30, 60 and 90 seconds"
     );
 }
 

@@ -5,6 +5,7 @@ mod admission;
 mod advertise;
 mod blocks;
 mod bounds;
+mod forged;
 mod index;
 mod meeting;
 mod net;

@@ -7,9 +7,12 @@ use super::stranger;
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
 use crate::time::Instant;
-use crate::wire::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, limits};
-use crate::wire::message::Topic;
+use crate::wire::engine::{
+    DropReason, Engine, EngineConfig, Event, IPV6_MARK, LookUp, ObjectSource, limits,
+};
+use crate::wire::message::{Topic, write_handshake};
 use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
+use crate::wire::packet::Draft;
 use crate::wire::route_message::write_entry;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -30,7 +33,7 @@ struct Table {
 }
 
 /// All tables that peers fill. Places of peers and of their networks are held by `admission`, the
-/// routing table by its own tests.
+/// routing table by its own tests, bounds per peer by `bounds`.
 const TABLES: &[Table] = &[
     Table {
         name: "provider index",
@@ -67,6 +70,42 @@ const TABLES: &[Table] = &[
         keys: 1,
         flood: send_unopenable,
         use_it: join_after_unopenable,
+    },
+    Table {
+        name: "key agreements of a network group",
+        keys: 1,
+        flood: agree_from_group,
+        use_it: join_beside_group,
+    },
+    Table {
+        name: "balances of unvalidated addresses",
+        keys: 1,
+        flood: fill_credits,
+        use_it: join_beside_credits,
+    },
+    Table {
+        name: "marks of IPv6 peers",
+        keys: 1,
+        flood: mark_many,
+        use_it: join_marked,
+    },
+    Table {
+        name: "answers of contacted addresses",
+        keys: 60,
+        flood: answer_in_many_names,
+        use_it: answer_contact,
+    },
+    Table {
+        name: "departed peers",
+        keys: 1,
+        flood: join_and_leave,
+        use_it: replay_after_leaving,
+    },
+    Table {
+        name: "incoming queue",
+        keys: 1,
+        flood: fill_incoming,
+        use_it: ask_beside_queue,
     },
     Table {
         name: "fetches",
@@ -314,6 +353,214 @@ fn join_after_unopenable(stage: &mut Stage, _: usize) -> u32 {
     joined
 }
 
+/// Packets of unknown keys from all networks of one group, as many as agreements come back in a second.
+fn agree_from_group(stage: &mut Stage, _: &[usize]) {
+    for n in 0..2 * limits::AGREEMENTS_BURST + limits::AGREEMENTS_PER_SECOND {
+        let [.., low] = n.to_be_bytes();
+        let port = 1_000 + u16::try_from(n % 60_000).unwrap();
+        let packet = unopenable(600_000 + n, port);
+        let from = SocketAddr::from(([9, 9, low, 1], port));
+        stage
+            .engine
+            .handle_datagram(stage.now, from, &packet, &stage.store);
+        discard(stage);
+    }
+}
+
+fn join_beside_group(stage: &mut Stage, _: usize) -> u32 {
+    let mut joined = 0;
+    for n in 0..ASKED {
+        let newcomer = stage.join(peer(700_000 + n, of_other_group(n)));
+        joined += u32::from(stage.knows(newcomer));
+    }
+    joined
+}
+
+fn fill_credits(stage: &mut Stage, liars: &[usize]) {
+    let ip = stage.peers[liars[0]].address.ip();
+    for n in 0..2 * u32::try_from(limits::MAX_CREDITS).unwrap() {
+        let address = SocketAddr::new(ip, 1 + u16::try_from(n % 60_000).unwrap());
+        stage.engine.credits.received(stage.now, address, 43);
+    }
+}
+
+/// The flood goes on between all packets of the newcomers.
+fn join_beside_credits(stage: &mut Stage, honest: usize) -> u32 {
+    let me = stage.me();
+    let mut joined = 0;
+    for n in 0..ASKED {
+        let newcomer = stage.add(peer(800_000 + n, of_other_group(n)));
+        let hello = stage.peers[newcomer].handshake();
+        stage.deliver(newcomer, &hello);
+        fill_credits(stage, &[honest]);
+        let ping = stage.peers[newcomer].ping(&me, None);
+        stage.deliver(newcomer, &ping);
+        joined += u32::from(stage.knows(newcomer));
+    }
+    joined
+}
+
+/// A handshake of a node of ours over IPv6.
+fn marked_handshake(stage: &mut Stage, n: u32, from: SocketAddr) {
+    let key = stranger::many(n).public_key();
+    let mut packet = Vec::new();
+    let mut draft = Draft::new(&mut packet);
+    write_handshake(draft.message_mut(), &key, from.port(), IPV6_MARK);
+    draft.work(1);
+    stage
+        .engine
+        .handle_datagram(stage.now, from, &packet, &stage.store);
+}
+
+fn ipv6(group: u16, n: u32) -> SocketAddr {
+    let port = 1_000 + u16::try_from(n % 60_000).unwrap();
+    SocketAddr::from(([0x2600 + group, 7, 0, 0, 0, 0, 0, 1], port))
+}
+
+fn mark_many(stage: &mut Stage, _: &[usize]) {
+    for n in 0..2 * u32::try_from(limits::MAX_HANDSHAKE_ANSWERS).unwrap() {
+        marked_handshake(stage, 900_000 + n, ipv6(0, n));
+        discard(stage);
+    }
+}
+
+/// Only what is marked is asked over IPv6, and can be validated.
+fn join_marked(stage: &mut Stage, _: usize) -> u32 {
+    let me = stage.me();
+    let mut joined = 0;
+    for n in 0..ASKED {
+        let number = 950_000 + n;
+        let address = ipv6(1 + u16::try_from(n).unwrap(), n);
+        let newcomer = stage.add(Scripted::new(number, address));
+        marked_handshake(stage, number, address);
+        stage.carry();
+        let ping = stage.peers[newcomer].ping(&me, None);
+        stage.deliver(newcomer, &ping);
+        joined += u32::from(stage.knows(newcomer));
+    }
+    joined
+}
+
+/// The liars name addresses, and answer in the name of each under many keys.
+fn answer_in_many_names(stage: &mut Stage, liars: &[usize]) {
+    for (round, liar) in (0u8..).zip(liars) {
+        let addresses: Vec<SocketAddr> = (0..32u8)
+            .map(|n| SocketAddr::from(([70 + round, n, 3, 3], 9)))
+            .collect();
+        name(stage, *liar, &addresses);
+        for (n, from) in (0..).zip(addresses) {
+            for at in 0..4 {
+                let number = 1_000_000 + 10_000 * u32::from(round) + 10 * n + at;
+                let key = stranger::many(number).public_key();
+                let packet = stranger::handshake(&key, from.port());
+                stage
+                    .engine
+                    .handle_datagram(stage.now, from, &packet, &stage.store);
+                discard(stage);
+            }
+        }
+    }
+}
+
+/// Addresses that an honest peer and the host name, which answer.
+fn answer_contact(stage: &mut Stage, honest: usize) -> u32 {
+    let mut probed = 0;
+    for n in 0..ASKED {
+        let at = SocketAddr::from((of_other_group(n), 77));
+        if n < 30 {
+            name(stage, honest, &[at]);
+        } else {
+            stage.engine.connect(stage.now, at);
+            stage.carry();
+        }
+        stage.stray.clear();
+        let key = stranger::many(2_000_000 + n).public_key();
+        stage.deliver_from(at, &stranger::handshake(&key, at.port()));
+        let is_probe = |(to, bytes): &(SocketAddr, Vec<u8>)| *to == at && bytes.len() == 106;
+        probed += u32::from(stage.stray.iter().any(is_probe));
+    }
+    probed
+}
+
+/// Peers with random nonces, of one network, that state something and leave.
+fn join_and_leave(stage: &mut Stage, _: &[usize]) {
+    for n in 0..2 * u32::try_from(limits::MAX_DEPARTED).unwrap() {
+        let port = 1_000 + u16::try_from(n).unwrap();
+        let mut liar = Scripted::new(3_000_000 + n, SocketAddr::from(([9, 9, 9, 9], port)));
+        liar.is_reference = true;
+        let liar = stage.join(liar);
+        let key = stage.peers[liar].key();
+        stage.engine.disconnect(&key);
+        stage.peers.pop();
+        // As many as its network has key agreements.
+        stage.now = stage.now + Duration::from_millis(63);
+    }
+}
+
+fn replay_after_leaving(stage: &mut Stage, _: usize) -> u32 {
+    let me = stage.me();
+    let mut left = Vec::new();
+    for n in 0..ASKED {
+        let mut leaving = peer(4_000_000 + n, of_other_group(n));
+        leaving.is_reference = true;
+        let leaving = stage.join(leaving);
+        let transaction = id(n);
+        let packet = stage.peers[leaving].sealed(&me, Topic::Transaction, transaction.as_bytes());
+        stage.deliver(leaving, &packet);
+        let key = stage.peers[leaving].key();
+        stage.engine.disconnect(&key);
+        left.push((leaving, packet));
+    }
+    join_and_leave(stage, &[]);
+    let mut refused = 0;
+    for (leaving, packet) in left {
+        stage.meet(leaving, None);
+        stage.events.clear();
+        stage.deliver(leaving, &packet);
+        refused += u32::from(stage.transactions().is_empty());
+    }
+    refused
+}
+
+/// As a host does whose turns are too short for what comes.
+fn fill_incoming(stage: &mut Stage, liars: &[usize]) {
+    let from = stage.peers[liars[0]].address.ip();
+    let mut n = 0;
+    let before = stage.engine.stats().dropped(DropReason::IncomingFull)
+        + stage.engine.stats().dropped(DropReason::TooLittleWork);
+    loop {
+        n += 1;
+        let port = 1_000 + u16::try_from(n % 60_000).unwrap();
+        let packet = unopenable(5_000_000 + n % 512, port);
+        let from = SocketAddr::new(from, port);
+        stage.engine.enqueue_datagram(stage.now, from, &packet);
+        let refused = stage.engine.stats().dropped(DropReason::IncomingFull)
+            + stage.engine.stats().dropped(DropReason::TooLittleWork);
+        if refused > before + 100 {
+            return;
+        }
+    }
+}
+
+fn ask_beside_queue(stage: &mut Stage, honest: usize) -> u32 {
+    let me = stage.me();
+    let from = stage.peers[honest].address;
+    stage.peers[honest].got.clear();
+    for n in 0..ASKED {
+        let stored = stage.store.insert(atom(n));
+        let content = request(Action::Get(Some(PayloadType::ATOM)), stored, &[]);
+        let get = stage.peers[honest].sealed(&me, Topic::ObjectRequest, &content);
+        if stage.engine.is_urgent(from, &get) {
+            stage.deliver(honest, &get);
+        } else {
+            stage.engine.enqueue_datagram(stage.now, from, &get);
+        }
+    }
+    let is_object = |(topic, _): &&(Topic, Vec<u8>)| *topic == Topic::ObjectResponse;
+    let came = stage.peers[honest].got.iter().filter(is_object).count();
+    u32::try_from(came).unwrap()
+}
+
 fn cause_fetches(stage: &mut Stage, liars: &[usize]) {
     for liar in liars {
         stage.peers[*liar].answers_gets = false;
@@ -426,6 +673,8 @@ fn ask_for_disk_once(stage: &mut Stage, honest: usize) -> u32 {
 fn served(table: &Table, is_flooded: bool) -> u32 {
     let config = EngineConfig {
         is_validator: true,
+        use_ipv6: true,
+        incoming_queue_limit_bytes: 1 << 20,
         ..config(1)
     };
     let mut stage = Stage::with(Engine::new(config, [1; 32], Instant::from_secs(1_000)));
