@@ -1,7 +1,7 @@
-//! The chain's records: nonce attempts, header verification, the draw of validators.
+//! Benchmarks of the records of a chain: nonce attempts, header verification, leader election.
 //!
-//! The reference (Python package `astreum` 0.3.71 on a machine of this kind): 25,000 nonce attempts
-//! a second without a signature.
+//! For comparison: the reference (Python package `astreum` 0.3.71, on similar hardware) makes
+//! 25,000 nonce attempts per second without a signature.
 
 #![allow(missing_docs, reason = "a bench has no users")]
 
@@ -20,7 +20,7 @@ fn main() {
 }
 
 const ATTEMPTS: u32 = 1_600;
-/// More than any id has.
+/// Difficulty that no nonce reaches: an id has 256 bits.
 const NEVER: u64 = 300;
 
 fn key() -> SigningKey {
@@ -47,7 +47,7 @@ fn header() -> Header {
     }
 }
 
-/// Hashing one message at a time; a node's lanes are faster.
+/// Hashes one message at a time; the lanes of a node are faster.
 #[divan::bench(sample_count = 20)]
 fn nonce_signed(bencher: Bencher<'_, '_>) {
     bencher
@@ -56,7 +56,7 @@ fn nonce_signed(bencher: Bencher<'_, '_>) {
         .bench_local_values(|mut miner| miner.try_nonces(ATTEMPTS.into(), &mut Scalar));
 }
 
-/// The reference's own work: no signature.
+/// Nonce attempts as the reference makes them, without a signature.
 #[divan::bench(sample_count = 20)]
 fn nonce_unsigned(bencher: Bencher<'_, '_>) {
     let fields = [[7_u8; 32]; 14];
@@ -80,7 +80,7 @@ fn header_read(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| Block::read(&store, black_box(id)));
 }
 
-/// Signature and work of a block that was read.
+/// Signature and work of a block in memory.
 #[divan::bench]
 fn header_signature_and_work(bencher: Bencher<'_, '_>) {
     let block = header().sign(&key());
@@ -134,7 +134,7 @@ fn stakes(count: u64) -> StakeTable {
     StakeTable::from(&(0..count).map(staker).collect::<Stakes>())
 }
 
-/// The next slot's validator, from the stakes on.
+/// Leader of the next slot, starting from the stakes.
 #[divan::bench(args = [10, 1_000])]
 fn draw_first(bencher: Bencher<'_, '_>, count: u64) {
     let stakes = stakes(count);
@@ -142,7 +142,7 @@ fn draw_first(bencher: Bencher<'_, '_>, count: u64) {
     bencher.bench_local(|| Draw::new(&stakes, id).map(|mut draw| draw.next_validator()));
 }
 
-/// A week without a block.
+/// Leader of the last slot of a week without a block.
 #[divan::bench(args = [10, 1_000], sample_count = 10)]
 fn draw_week(bencher: Bencher<'_, '_>, count: u64) {
     let stakes = stakes(count);
@@ -150,7 +150,7 @@ fn draw_week(bencher: Bencher<'_, '_>, count: u64) {
     bencher.bench_local(|| Draw::new(&stakes, id).map(|mut draw| draw.validator_of(302_400)));
 }
 
-/// The furthest slot that is counted: what a timestamp can cost at most.
+/// Leader of the last countable slot, which is the maximum cost of a timestamp.
 #[divan::bench(args = [1_000], sample_count = 3, sample_size = 1)]
 fn draw_furthest(bencher: Bencher<'_, '_>, count: u64) {
     let stakes = stakes(count);

@@ -1,8 +1,8 @@
-//! Leader election with many stakes: a header after a block that changed ten of them, and the
-//! schedule of the next slots.
+//! Benchmarks of leader election with many stakes: a header after a block that changes ten stakes,
+//! and the proposer schedule of the next slots.
 //!
-//! The bars: with 100,000 stakes a header takes at most 1 ms and a schedule of 100 slots at most
-//! 5 ms, with 1,048,576 at most twice that.
+//! Limits: with 100,000 stakes at most 1 ms for a header and 5 ms for a schedule of 100 slots; with
+//! 1,048,576 stakes at most twice that.
 
 #![allow(missing_docs, reason = "a bench has no users")]
 #![allow(clippy::unwrap_used, reason = "a bench may fail")]
@@ -41,10 +41,10 @@ fn stake(number: u64) -> Natural {
     Natural::from(number * 7_919 % 1_000_003 + 1)
 }
 
-/// Stakes before a block and after it, and the next block.
+/// Stakes before and after a block, and the next block.
 #[derive(Clone)]
 struct Scene {
-    /// The nodes of the trie that differ before and after, which is all that is read.
+    /// Nodes of the trie that differ before and after; only these are read.
     store: MemoryStore,
     before: StakeTable,
     after: StakeTable,
@@ -89,7 +89,7 @@ fn make(count: u64) -> Scene {
         .map(|(owner, stake)| (owner, stake.to_bytes_le()));
     let mut trie = Trie::from_sorted(pairs).unwrap();
     trie.commit(&mut Scalar, &mut NoStore).unwrap();
-    // The first owner is the one that can sign: it has the slot in which the block is made.
+    // Owner 0 has the signing key and makes the block; its stake does not change.
     let changes: Stakes = (1..=CHANGED)
         .map(|number| (owner(number), 5_u64.into()))
         .collect();
@@ -113,8 +113,8 @@ fn make(count: u64) -> Scene {
     let parent = header(AtomId::ZERO, 0, 1_000).signed(None);
     let seeds = ElectionSeeds::genesis(parent.id());
     let mut draw = Draw::new(&after, seeds.next_slot_seed()).unwrap();
-    // Whose the slot is does not matter to the time that finding it out takes: few slots are looked
-    // at, and the verdict is that it was another's.
+    // The leader of the slot does not matter to the time of the election: verification computes a
+    // few slots and finds that another validator has this one.
     draw.next_validator();
     let time = 1_002;
     let mut header = header(parent.id(), 1, time);
@@ -137,7 +137,8 @@ fn verify(scene: &Scene, stakes: &StakeTable) -> bool {
     verdict.is_err_and(|error| error.invalid().is_some())
 }
 
-/// From the table of the block before: what a node does that has not made or verified the body.
+/// Header verification from the stakes of the block before, as in a node that has neither produced
+/// the block nor verified its body.
 #[divan::bench(args = COUNTS, sample_count = 50)]
 fn header_after_10_changes(bencher: Bencher<'_, '_>, count: u64) {
     let scene = scene(count);
@@ -149,7 +150,7 @@ fn header_after_10_changes(bencher: Bencher<'_, '_>, count: u64) {
     });
 }
 
-/// With the table that verifying the body gave.
+/// Header verification with the stakes that the verification of the body has returned.
 #[divan::bench(args = COUNTS, sample_count = 50)]
 fn header_with_the_stakes_at_hand(bencher: Bencher<'_, '_>, count: u64) {
     let scene = scene(count);
@@ -169,7 +170,7 @@ fn schedule_of_100_slots(bencher: Bencher<'_, '_>, count: u64) {
     });
 }
 
-/// An hour without a block.
+/// Leader of the last slot of an hour without a block.
 #[divan::bench(args = COUNTS, sample_count = 5)]
 fn draw_of_an_hour(bencher: Bencher<'_, '_>, count: u64) {
     let scene = scene(count);

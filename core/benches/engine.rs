@@ -1,5 +1,5 @@
-//! Datagrams that one engine handles per second, answers drained, without sockets: pings, requests
-//! with small and large answers, and junk.
+//! Benchmarks of the datagrams that one engine handles per second, without sockets and with its
+//! answers drained: pings, requests with small and large answers, and malformed datagrams.
 
 #![expect(clippy::expect_used, reason = "a bench that fails is to stop")]
 
@@ -26,7 +26,7 @@ fn address(n: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, n], 1_000 + u16::from(n)))
 }
 
-/// The nonce of a sealed packet.
+/// Returns the nonce of a sealed packet.
 fn sealed_under(packet: &[u8]) -> Option<Nonce> {
     let message = packet.get(NONCE_BYTES..)?;
     let is_sealed = message.first() == Some(&0);
@@ -34,12 +34,12 @@ fn sealed_under(packet: &[u8]) -> Option<Nonce> {
     nonce.filter(|_| is_sealed)
 }
 
-/// An engine at which a peer is validated, and a source of that peer's packets.
+/// Engine with a validated peer, and a source of packets of that peer.
 struct Pair {
     server: Engine,
     secret: SecretKey,
     key: PublicKey,
-    /// The last nonce: of the stream that the peer has confirmed.
+    /// Last nonce, of the stream that the peer has confirmed.
     nonce: Nonce,
     store: MemoryStore,
 }
@@ -74,14 +74,14 @@ impl Pair {
         }
     }
 
-    /// The next packets of the peer.
+    /// Returns the next packets of the peer.
     fn packets(&mut self, topic: Topic, content: &[u8]) -> Vec<Vec<u8>> {
         let shared = self.secret.agree(&self.key).expect("a good key");
         let packets = (0..BATCH).map(|_| self.packet(&shared, 1_002, topic, content));
         packets.collect()
     }
 
-    /// The next packet of the peer, from a port.
+    /// Returns the next packet of the peer, from a port.
     fn packet(&mut self, shared: &SharedKey, port: u16, topic: Topic, content: &[u8]) -> Vec<u8> {
         let mut count = [0; 8];
         count[2..].copy_from_slice(&self.nonce[6..]);
@@ -104,7 +104,7 @@ impl Pair {
         packet
     }
 
-    /// Lets the engine advertise objects, and send what is due.
+    /// Has the engine advertise objects, and drains the packets that are due.
     fn advertise(&mut self, count: u32) {
         for n in 0..count {
             let id = AtomId::new(hash(&n.to_be_bytes()));
@@ -116,7 +116,7 @@ impl Pair {
         self.handle(&[]);
     }
 
-    /// Lets the peer ping from another port; returns its answer to the probe that follows.
+    /// Has the peer ping from another port; returns its answer to the probe that follows.
     fn move_to(&mut self, now: Instant, port: u16) -> Vec<u8> {
         let shared = self.secret.agree(&self.key).expect("a good key");
         let to = SocketAddr::new(address(2).ip(), port);
@@ -161,13 +161,14 @@ impl Pair {
         content: &[u8],
         answers_each: usize,
     ) {
-        // One warm-up batch, so that buffers have their size.
+        // One warm-up batch, so that buffers have their final size.
         let warm = self.packets(topic, content);
         self.handle(&warm);
         let pair = RefCell::new(self);
         bencher
             .counter(ItemsCount::new(BATCH))
-            // Each batch is handled as it was made: old nonces would count as replays.
+            // Each batch is handled in the order of its creation: old nonces would count as
+            // replays.
             .with_inputs(|| pair.borrow_mut().packets(topic, content))
             .bench_local_values(|packets| {
                 assert_eq!(pair.borrow_mut().handle(&packets), answers_each * BATCH);
@@ -187,14 +188,14 @@ fn get(id: AtomId) -> Vec<u8> {
     content
 }
 
-/// A ping that asks for one bit of work.
+/// Ping that requires one bit of work.
 const PING: [u8; 34] = {
     let mut ping = [0; 34];
     ping[1] = 1;
     ping
 };
 
-/// A handshake and a ping of a peer, while so many objects are advertised.
+/// A handshake and a ping of a peer, with `advertised` objects.
 #[divan::bench(sample_size = 1, args = [0, 65_536])]
 fn handshake_and_ping(bencher: Bencher<'_, '_>, advertised: u32) {
     let mut pair = Pair::new();
@@ -214,7 +215,7 @@ fn handshake_and_ping(bencher: Bencher<'_, '_>, advertised: u32) {
         .bench_local_values(|packets| pair.borrow_mut().handle(&packets));
 }
 
-/// The answer that validates another port of a peer, while so many objects are advertised.
+/// The answer that validates another port of a peer, with `advertised` objects.
 #[divan::bench(sample_size = 1, args = [0, 65_536])]
 fn port_move(bencher: Bencher<'_, '_>, advertised: u32) {
     let mut pair = Pair::new();
@@ -234,12 +235,12 @@ fn port_move(bencher: Bencher<'_, '_>, advertised: u32) {
         });
 }
 
-/// Sealed packets that do not open, each from another network.
+/// Sealed packets of an unknown sender, each from another network.
 #[divan::bench(sample_size = 1)]
 fn random_networks(bencher: Bencher<'_, '_>) {
     let mut pair = Pair::new();
     let mut packet = pair.packets(Topic::Ping, &PING).swap_remove(0);
-    // An unknown sender.
+    // Replaces the sender by an unknown one.
     packet
         .get_mut(NONCE_BYTES + 1..NONCE_BYTES + 33)
         .expect("a header")
@@ -256,7 +257,7 @@ fn random_networks(bencher: Bencher<'_, '_>) {
             while pair.server.poll_transmit(&mut buffer).is_some() {}
         }
     };
-    // Until budgets and tables are full.
+    // Fills budgets and tables first.
     (0..10).for_each(|_| handle(&mut pair));
     bencher
         .counter(ItemsCount::new(BATCH))

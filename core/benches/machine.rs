@@ -1,4 +1,4 @@
-//! The machine's loops: a counter on the heap, nand of 32 bytes, nested calls, source text.
+//! Benchmarks of the machine: a counter on the heap, nand of 32 bytes, nested calls, source text.
 
 use astreum_core::atom::NoStore;
 use astreum_core::expr::{Bytes, Expr};
@@ -11,8 +11,8 @@ fn main() {
     divan::main();
 }
 
-/// Counts to `end` on the heap; 13 tokens for each number. Every number but the last is an absent
-/// key, reads as nothing, and so jumps to 0.
+/// Creates a program that counts to `end` on the heap, with 13 tokens for each number. Every number
+/// but the last is a missing key, which reads as empty, so that the program jumps to 0.
 fn counting_loop(end: u16) -> Program {
     let end = end.to_be_bytes();
     let code: [&[u8]; 14] = [
@@ -58,7 +58,7 @@ fn nand_32_bytes(bencher: Bencher<'_, '_>) {
         .bench_local(|| machine.run_program(&program, &[]));
 }
 
-/// `((((1 f) f) f) …)` with the function written out at each call.
+/// Returns `((((1 f) f) f) …)`, with the whole function in place of each `f`.
 fn nested_calls(depth: usize) -> Expr {
     let function = parse("((x) (x) fn)").unwrap_or_else(|error| panic!("{error}"));
     (0..depth).fold(Expr::bytes([1]), |arg, _| {

@@ -1,5 +1,5 @@
-//! Text and expressions: tokens, parsing and printing in bytes a second, ids and atom forms in
-//! atoms a second. Each runs over about a megabyte of source.
+//! Benchmarks of text and expressions: tokens, parsing and printing in bytes per second, ids and
+//! atom forms in atoms per second. Each runs over about 1 MiB of source.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,10 +19,10 @@ fn main() {
     divan::main();
 }
 
-/// How long the sources are, in bytes, give or take a line.
+/// Approximate length of the sources, in bytes; exact to a line.
 const SOURCE_BYTES: usize = 1 << 20;
 
-/// A program as people write it: short names, small numbers, nesting, a comment now and then.
+/// Returns a typical program: short names, small numbers, nesting, occasional comments.
 fn program() -> String {
     let mut source = String::from("(");
     for line in 0.. {
@@ -44,14 +44,14 @@ fn program() -> String {
     source
 }
 
-/// Comments and strings: text in which tokens are few.
+/// Returns comments and strings: text with few tokens.
 fn prose() -> String {
     let line =
         "; the quick brown fox (jumps) over the lazy dog\n\"and comes back again, at once\"\n";
     line.repeat(SOURCE_BYTES / line.len())
 }
 
-/// Wide integers.
+/// Returns wide integers.
 fn integers() -> String {
     let line = "-170141183460469231731687303715884105728 115792089237316195423570985008687907853\n";
     line.repeat(SOURCE_BYTES / line.len())
@@ -112,7 +112,7 @@ fn ids(bencher: Bencher<'_, '_>) {
         .bench(|| black_box(&expr).id());
 }
 
-/// Forgets what it is given.
+/// Sink that drops every atom.
 struct Nowhere;
 
 impl AtomSink for Nowhere {

@@ -1,4 +1,4 @@
-//! Blocks of plain transfers: applied, verified without and with their signatures.
+//! Benchmarks of blocks of plain transfers: execution, verification without signatures, signatures.
 
 #![allow(missing_docs, reason = "a bench has no users")]
 
@@ -19,7 +19,7 @@ fn main() {
     divan::main();
 }
 
-/// A parent with accounts, and transfers between them.
+/// Parent block with accounts, and transfers between them.
 struct Scene {
     store: MemoryStore,
     parent: Block,
@@ -101,7 +101,7 @@ fn built(scene: &Scene) -> astreum_core::chain::Body {
     builder.finish(&mut Scalar, None).unwrap()
 }
 
-/// Everything but reading the transactions and their signatures.
+/// Execution with roots and atoms, without reading the transactions and checking their signatures.
 #[divan::bench(sample_count = 5)]
 fn apply_and_seal(bencher: Bencher<'_, '_>) {
     let scene = scene();
@@ -110,7 +110,7 @@ fn apply_and_seal(bencher: Bencher<'_, '_>) {
         .bench(|| built(black_box(&scene)));
 }
 
-/// What applying alone costs, without roots and atoms.
+/// Execution alone, without roots and atoms.
 #[divan::bench(sample_count = 5)]
 fn apply(bencher: Bencher<'_, '_>) {
     let scene = scene();
@@ -124,7 +124,7 @@ fn apply(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A block from its header on, signatures aside.
+/// Verification of a block from its header on, without signatures.
 #[divan::bench(sample_count = 5)]
 #[allow(clippy::unwrap_used, reason = "a bench may fail")]
 fn read_and_verify(bencher: Bencher<'_, '_>) {
@@ -152,7 +152,7 @@ fn read_and_verify(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Signatures, one after the other on one core.
+/// Signatures of 1,000 transactions on one core.
 #[divan::bench(sample_count = 5)]
 fn signatures(bencher: Bencher<'_, '_>) {
     let scene = scene();

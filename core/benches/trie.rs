@@ -1,4 +1,4 @@
-//! Tries: puts and the root after them, with the scalar hasher.
+//! Benchmarks of tries: puts and the root after them, with the scalar hasher.
 
 #![allow(missing_docs, reason = "a bench has no users")]
 
@@ -10,7 +10,7 @@ fn main() {
     divan::main();
 }
 
-/// 32-byte keys that look random, as account addresses do.
+/// Returns pseudorandom 32-byte keys, which resemble account addresses.
 fn keys(count: u32) -> Vec<[u8; 32]> {
     (0..count)
         .map(|i| *blake3::hash(&i.to_be_bytes()).as_bytes())
@@ -35,7 +35,7 @@ fn put_and_root(bencher: Bencher<'_, '_>, count: u32) {
         .bench(|| filled(black_box(&keys)).root(&mut Scalar));
 }
 
-/// What the hashing adds: the same puts without it.
+/// The same puts without hashing.
 #[divan::bench(args = [100_000], sample_count = 10)]
 fn put_only(bencher: Bencher<'_, '_>, count: u32) {
     let keys = keys(count);
@@ -44,7 +44,7 @@ fn put_only(bencher: Bencher<'_, '_>, count: u32) {
         .bench(|| filled(black_box(&keys)));
 }
 
-/// 1,000 puts into a trie of 100,000, and the root after them.
+/// 1,000 puts into a trie of 100,000 entries, and the root after them.
 #[divan::bench(sample_count = 20)]
 fn put_1_000_into_100_000(bencher: Bencher<'_, '_>) {
     let keys = keys(101_000);

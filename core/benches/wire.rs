@@ -1,4 +1,5 @@
-//! Cost of a datagram's parts: work, sealing, opening, decoding, and of peer table queries.
+//! Benchmarks of the parts of a datagram (work, sealing, opening, decoding) and of routing table
+//! queries.
 
 #![expect(clippy::unwrap_used, reason = "a bench that fails is to stop")]
 
@@ -47,7 +48,7 @@ fn request_packet() -> Vec<u8> {
     buffer
 }
 
-/// A request as it arrives: work, header, opening, decoding.
+/// Reads a request: work, header, opening, decoding.
 #[divan::bench]
 fn read_object_request(bencher: Bencher) {
     let (_, key) = keys();
@@ -65,7 +66,7 @@ fn read_object_request(bencher: Bencher) {
     });
 }
 
-/// An answer as it leaves: an atom of `len` bytes, sealed, with one bit of work.
+/// Writes an answer: an atom of `len` bytes, sealed, with one bit of work.
 #[divan::bench(args = [32, 200, 3_900])]
 fn write_found_response(bencher: Bencher, len: usize) {
     let (sender, key) = keys();
@@ -74,7 +75,7 @@ fn write_found_response(bencher: Bencher, len: usize) {
     let mut nonce = [0; 12];
     let mut buffer = Vec::new();
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
-        // Another nonce for each, so that the work to be found differs too.
+        // Each message has another nonce, so that the search for work differs too.
         let next = u64::from_le_bytes(*nonce.first_chunk().unwrap()) + 1;
         *nonce.first_chunk_mut().unwrap() = next.to_le_bytes();
         let envelope = Envelope {
@@ -127,7 +128,7 @@ fn open(bencher: Bencher, len: usize) {
     });
 }
 
-/// One core's hashes, on messages of `len` bytes.
+/// Proof-of-work attempts of one core, on messages of `len` bytes.
 #[divan::bench(args = [98, 200, 3_900])]
 fn work_hashes(bencher: Bencher, len: usize) {
     const ATTEMPTS: u64 = 10_000;
@@ -148,7 +149,7 @@ fn table(peers: u64) -> PeerTable<()> {
     let key = |number: u64| PublicKey::new(hash(&number.to_le_bytes()));
     let mut table = PeerTable::new(key(u64::MAX));
     for number in 0..peers {
-        // Buckets fill up: most of the many are not taken, as in a real network.
+        // With many peers the buckets are full and most peers are refused, as in a real network.
         let _ = table.insert(key(number), "127.0.0.1:1".parse().unwrap(), ());
     }
     table

@@ -1,18 +1,18 @@
-//! UTC calendar of Unix times, for what people read.
+//! UTC calendar: human-readable dates of Unix times.
 
 use core::fmt;
 
-/// Seconds of a day.
+/// Number of seconds in a day.
 const DAY_SECONDS: u64 = 86_400;
-/// The last second of the year 9999.
+/// Last second of the year 9999, as a Unix time.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Returns year, month and day of the month in the Gregorian calendar of a day, counted from
-/// 1970-01-01. Days that no such calendar has are the last one that can be counted.
+/// Returns year, month and day of the month in the Gregorian calendar. `days` is the number of days
+/// since 1970-01-01; numbers that would overflow count as the last representable day.
 #[must_use]
 pub const fn civil(days: u64) -> (u64, u64, u64) {
-    // Counts from 0000-03-01, so that the leap day is the last of its year: Howard Hinnant's
-    // `civil_from_days`.
+    // Counts from 0000-03-01, so that the leap day is the last day of its year. Source: Howard
+    // Hinnant's `civil_from_days`.
     let days = days.saturating_add(719_468);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
@@ -29,9 +29,9 @@ pub const fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// Time in seconds since the Unix epoch, which prints as `2026-11-28 04:04:44 UTC`, and in the
+/// Time in seconds since the Unix epoch. It prints as `2026-11-28 04:04:44 UTC`, and in the
 /// alternate form, without spaces, as `2026-11-28T04:04:44Z`. A time after the year 9999 prints as
-/// the number that it is.
+/// its number of seconds after 1970.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct UtcTime(pub u64);
 

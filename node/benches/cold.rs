@@ -1,4 +1,4 @@
-//! The cold store with a million atoms: opening, getting, missing; and durable ingest.
+//! Benchmarks of cold storage with a million atoms: open, hits, misses; and durable puts.
 
 #![allow(
     missing_docs,
@@ -48,7 +48,7 @@ fn atoms(numbers: core::ops::Range<u64>) -> Vec<(AtomId, Atom)> {
     numbers.map(atom).collect()
 }
 
-/// A store of [`ATOMS`], all collated.
+/// Store of [`ATOMS`] atoms, all collated.
 static FULL: LazyLock<ColdStore> = LazyLock::new(|| {
     let options = ColdOptions {
         sync: ColdStorageSync::Never,
@@ -61,7 +61,7 @@ static FULL: LazyLock<ColdStore> = LazyLock::new(|| {
         store.maintain().unwrap();
     }
     store.collate().unwrap();
-    // Touches every page, so that what is measured is not the system mapping them.
+    // Touches every page, so that page faults are not measured.
     assert_eq!(store.verify(&mut |_| ()).unwrap().damaged, 0);
     let stats = store.stats();
     let (whole, rest) = (
@@ -74,7 +74,7 @@ static FULL: LazyLock<ColdStore> = LazyLock::new(|| {
     store
 });
 
-/// Ids of some of the atoms from `first` on, in an order that no cache has seen.
+/// Returns ids of some of the atoms from `first` on, in an order that defeats caches.
 fn scattered(first: u64, round: u64) -> Vec<AtomId> {
     (0..GETS)
         .map(|n| atom(first + (round * 7_919 + n * 611_953) % ATOMS).0)
@@ -111,7 +111,7 @@ fn get_absent(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 10)]
 fn open_a_million(bencher: Bencher<'_, '_>) {
-    // It is locked while it is open.
+    // The store is locked while it is open, so a copy is opened.
     let copy = dir().join("copy");
     FULL.export_reference(&copy, &mut |_| ()).unwrap();
     bencher.bench_local(|| ColdStore::open_to_read(&copy, true).unwrap());

@@ -1,4 +1,4 @@
-//! Hashing a batch of ids: one at a time, and in lanes; and what that makes of a trie.
+//! Benchmarks of hashing batches of ids and tries: one message at a time, and in lanes.
 
 #![allow(missing_docs, reason = "a bench has no users")]
 
@@ -30,7 +30,7 @@ fn ids_in_lanes(bencher: Bencher<'_, '_>, message_bytes: usize) {
     hash(bencher, message_bytes, Lanes::new());
 }
 
-/// The ids of leaves and of nodes with two children, all with 32 bytes of key or value.
+/// Measures the ids of leaves with 32 bytes each of key and value, or of nodes with two children.
 fn nodes(bencher: Bencher<'_, '_>, is_leaf: bool, mut hasher: impl BatchHasher) {
     let id = |seed: u32| AtomId::new(*blake3::hash(&seed.to_be_bytes()).as_bytes());
     let input = HashInput {

@@ -1,4 +1,4 @@
-//! The hot store's operations: hits, misses, puts that evict, and two threads at once.
+//! Benchmarks of hot storage: hits, misses, and puts that evict, on one thread and on two.
 //!
 //! `cargo bench -p astreum-node --bench store`
 
@@ -15,7 +15,7 @@ use divan::{Bencher, black_box};
 
 const ATOMS: u32 = 100_000;
 const ROOMY_BYTES: u64 = 1 << 30;
-/// Room for about a quarter of the atoms, so that each put evicts.
+/// Limit with space for about a quarter of the atoms, so that each put evicts.
 const TIGHT_BYTES: u64 = 8 << 20;
 
 fn main() {
@@ -41,7 +41,7 @@ fn filled(atoms: &[(AtomId, Atom)]) -> Store {
     store
 }
 
-/// Walks through all atoms with a stride, so that neighbours in time are none in memory.
+/// Returns the next atom, with a stride, so that consecutive atoms are not adjacent in memory.
 fn next<'a>(atoms: &'a [(AtomId, Atom)], at: &AtomicUsize) -> &'a (AtomId, Atom) {
     &atoms[at.fetch_add(7_919, Ordering::Relaxed) % atoms.len()]
 }

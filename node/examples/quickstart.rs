@@ -1,9 +1,9 @@
-//! The quickstart of the reference's README, with the same steps and names: defines `int.add`, calls
-//! it with 1 and 2, and prints `[3]`.
+//! Quickstart of the reference's README, with the same steps and names: defines `int.add`, calls it
+//! with 1 and 2, and prints `[3]`.
 //!
 //! `cargo run -p astreum-node --example quickstart`
 //!
-//! The same as a script is `quickstart.astreum` beside this file.
+//! `quickstart.astreum` in the same folder is the same program as a script.
 
 use astreum_node::{Config, Expr, Node};
 use core::error::Error;
@@ -13,12 +13,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs the steps; returns what the last one prints.
+/// Runs the steps and returns the output of the last one.
 pub(crate) fn quickstart() -> Result<String, Box<dyn Error>> {
-    // 1) Spin-up a stand-alone VM.
+    // 1) Start a stand-alone VM.
     let node = Node::new(Config::default())?;
 
-    // 2) Create an environment: it is there as soon as it is named.
+    // 2) Create an environment. Its first use creates it.
     let env_id = "quickstart";
     node.environment(env_id);
 

@@ -1,16 +1,18 @@
 //! Allocator that counts live bytes by owner.
 //!
-//! A simulation of many nodes in one thread says with [`enter`] which part of which node runs. What
-//! is allocated meanwhile counts for that part until it is freed, wherever that happens.
+//! A simulation of many nodes in one thread calls [`enter`] to select the part of the node that
+//! runs. Memory that is allocated meanwhile counts for that part until it is freed, in any scope.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicI64, Ordering};
 use std::alloc::System;
 
-/// Number of owners that are told apart. The first one is the simulation, and takes all further ones.
+/// Number of owners. The first one is the simulation; allocations of parts beyond the last one
+/// count for it too.
 pub const OWNERS: usize = 64;
-/// Header in front of each allocation, which names its owner; larger for larger alignments.
+/// Minimum size of the header in front of each allocation, in bytes. The header has the owner, and
+/// is as large as the alignment if that is larger.
 const HEADER_BYTES: usize = 16;
 
 static LIVE: [AtomicI64; OWNERS] = [const { AtomicI64::new(0) }; OWNERS];
@@ -34,7 +36,7 @@ impl Part {
     /// All parts.
     pub const ALL: [Self; 3] = [Self::Engine, Self::Chain, Self::Store];
 
-    /// Name of the part.
+    /// Returns the name of the part.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +60,7 @@ impl Part {
     }
 }
 
-/// Owner before [`enter`], which comes back when it is dropped.
+/// Guard that restores the owner before [`enter`] or [`leave`] when it is dropped.
 #[derive(Debug)]
 pub struct Scope(u8);
 
@@ -68,19 +70,19 @@ impl Drop for Scope {
     }
 }
 
-/// Has what this thread allocates count for a part of a node, as long as the scope lives.
+/// Makes allocations of this thread count for a part of a node until the scope is dropped.
 #[must_use]
 pub fn enter(node: usize, part: Part) -> Scope {
     Scope(OWNER.replace(part.owner(node)))
 }
 
-/// Has what this thread allocates count for the simulation itself.
+/// Makes allocations of this thread count for the simulation until the scope is dropped.
 #[must_use]
 pub fn leave() -> Scope {
     Scope(OWNER.replace(0))
 }
 
-/// Live bytes of a part of a node; 0 in programs that have another allocator.
+/// Returns the live bytes of a part of a node; 0 in programs with another global allocator.
 #[must_use]
 pub fn live_bytes(node: usize, part: Part) -> u64 {
     let live = LIVE.get(usize::from(part.owner(node)));
@@ -88,12 +90,12 @@ pub fn live_bytes(node: usize, part: Part) -> u64 {
     u64::try_from(live).unwrap_or(0)
 }
 
-/// The system's allocator, counted. Programs that want figures make it their global allocator.
+/// System allocator with counters. Programs that need the counts use it as global allocator.
 #[derive(Debug)]
 pub struct Owned;
 
 impl Owned {
-    /// Layout with the header, and the length of the header.
+    /// Returns the layout with the header, and the size of the header.
     fn with_header(layout: Layout) -> Option<(Layout, usize)> {
         let header = layout.align().max(HEADER_BYTES);
         let size = layout.size().checked_add(header)?;
@@ -109,22 +111,22 @@ impl Owned {
     }
 }
 
-// SAFETY: every allocation is one of the system's allocator that is larger by a header of at least
-// the requested alignment; the pointer behind the header is handed out. The owner is in the last byte
-// of the header, which is never handed out.
+// SAFETY: every allocation is an allocation of the system allocator that is larger by a header of
+// at least the requested alignment; callers receive the pointer after the header. The owner is in
+// the last byte of the header, which callers never receive.
 unsafe impl GlobalAlloc for Owned {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some((whole, header)) = Self::with_header(layout) else {
             return core::ptr::null_mut();
         };
-        // SAFETY: the size is not zero, for it has a header.
+        // SAFETY: the size is not zero, because it includes the header.
         let start = unsafe { System.alloc(whole) };
         if start.is_null() {
             return start;
         }
         let owner = OWNER.try_with(Cell::get).unwrap_or(0);
         Self::count(owner, layout.size(), 1);
-        // SAFETY: the allocation has `header` bytes and the requested ones behind them.
+        // SAFETY: the allocation has `header` bytes and the requested bytes after them.
         unsafe {
             start.add(header - 1).write(owner);
             start.add(header)
@@ -135,8 +137,8 @@ unsafe impl GlobalAlloc for Owned {
         let Some((whole, header)) = Self::with_header(layout) else {
             return;
         };
-        // SAFETY: the pointer is one that `alloc` gave for this layout: `header` bytes lie before it,
-        // and the last one of them is the owner.
+        // SAFETY: `alloc` has returned the pointer for this layout: `header` bytes are in front of
+        // it, and the last of them is the owner.
         unsafe {
             Self::count(pointer.sub(1).read(), layout.size(), -1);
             System.dealloc(pointer.sub(header), whole);

@@ -1,11 +1,11 @@
-//! The allocator that counts live bytes by owner.
+//! Tests of the allocator that counts live bytes by owner.
 
 use astreum_tests::heap::{self, Owned, Part};
 
 #[global_allocator]
 static ALLOCATOR: Owned = Owned;
 
-/// More than anything else that a test allocates in a scope.
+/// Size of the test allocations, in bytes: larger than all other allocations in a scope.
 const BYTES: usize = 1 << 20;
 
 #[repr(align(256))]
@@ -28,7 +28,7 @@ fn memory_counts_for_its_owner_until_it_is_freed_anywhere() {
     assert!(aligned.0.iter().all(|byte| *byte == 9));
     drop(aligned);
     assert_eq!(live(), BYTES as u64);
-    // What grows belongs to the owner that lets it grow.
+    // An allocation that grows counts for the owner in whose scope it grows.
     bytes.extend_from_slice(&simulation);
     assert_eq!(live(), 0);
     assert_eq!((bytes.first(), bytes.last()), (Some(&7), Some(&8)));

@@ -1,33 +1,34 @@
-//! Extension block: what nodes of ours tell each other in the payload of a handshake.
+//! Extension block in the payload of a handshake, for nodes of this implementation.
 //!
-//! A reference node ignores the payload; its own are empty or two bytes long. A block is
+//! A reference node ignores the payload; its own payloads are empty or two bytes long. A block is
 //!
 //! ```text
 //! magic (4) ‖ field*      field = type (1) ‖ length (1) ‖ value
 //! ```
 //!
-//! with fields in strictly ascending order of type. A field of unknown type is skipped, so that a
-//! later release can add some; what has another magic is another format. Types:
+//! with fields in strictly ascending order of type. A field of unknown type is skipped, so a later
+//! release can add fields; a different magic is a different format. Types:
 //!
 //! | type | value | meaning |
 //! | --- | --- | --- |
-//! | 1 | rules version `u32` BE ‖ chain id `u64` BE ‖ genesis id (32), or nothing in its place | [`ChainIdentity`] of the sender |
+//! | 1 | rules version `u32` BE ‖ chain id `u64` BE ‖ genesis id (32) or nothing | [`ChainIdentity`] of the sender |
 //! | 2 | nothing | the sender asks for an authenticated block in return |
-//! | 3 | cookie (8) | the sender contacts an address of its own accord, and asks for an [echo](Block::echo) |
-//! | 4 | cookie (8) | the echo of a cookie that came |
+//! | 3 | cookie (8) | the sender contacts an address on its own initiative, and asks for an [echo](Block::echo) |
+//! | 4 | cookie (8) | echo of a received cookie |
 //! | 255 | nonce (12) ‖ tag (16) | authentication, always last |
 //!
-//! A handshake is sent in the clear, and anybody can send one in the name of another. The tag, the
-//! first half of a keyed BLAKE3 hash under a key derived from the X25519 secret of sender and
-//! receiver, covers the receiver's key and the whole message in front of the tag: flag, sender, port,
-//! all fields, and the nonce. The nonce is of the sender's stream and is checked against replays as
-//! that of a sealed message. A block without authentication shows that its sender is of ours (or
-//! says so) and nothing else: of its fields only the cookies are used.
+//! A handshake is sent in the clear, and its sender can be forged. The tag, the first half of a
+//! keyed BLAKE3 hash under a key derived from the X25519 secret of sender and receiver, covers the
+//! receiver's key and the whole message in front of the tag: flag, sender, port, all fields, and
+//! the nonce. The nonce belongs to the sender's stream and is checked for replays like the nonce of
+//! a sealed message. A block without authentication shows that its sender is a node of this
+//! implementation (or claims to be) and nothing else: of its fields only the cookies are used.
 //!
-//! Cookies are needed before keys are agreed, in blocks without authentication. A contact that was not
-//! answered because the receiver had answered another handshake a moment before would have to be
-//! repeated; an echo needs no memory, and cannot be forged from elsewhere. A handshake of a reference
-//! node has 43 bytes, so an answer within three times of it has [`MAX_ANSWER_BYTES`] for the block.
+//! Cookies are needed before a shared key exists, in blocks without authentication. A receiver that
+//! has just answered another handshake does not answer a contact, which would have to be repeated;
+//! an echo needs no memory, and cannot be forged from another address. A handshake of a reference
+//! node has 43 bytes, so the amplification limit of three leaves [`MAX_ANSWER_BYTES`] for the block
+//! in an answer.
 
 use super::read::{take, take_byte};
 use crate::atom::AtomId;
@@ -37,9 +38,9 @@ use core::fmt;
 
 /// First bytes of a block.
 pub const MAGIC: [u8; 4] = *b"ast1";
-/// A longer payload is not read.
+/// Maximum size of a payload that is read as a block, in bytes.
 pub const MAX_BLOCK_BYTES: usize = 512;
-/// Bytes of a block in an answer to the shortest handshake.
+/// Maximum size of a block in an answer to the shortest handshake, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 3 * 43 - 43;
 
 const IDENTITY: u8 = 1;
@@ -47,13 +48,13 @@ const QUESTION: u8 = 2;
 const COOKIE: u8 = 3;
 const ECHO: u8 = 4;
 const AUTHENTICATION: u8 = 255;
-/// Bytes of type and length of a field.
+/// Size of type and length of a field, in bytes.
 const FIELD_HEAD_BYTES: usize = 2;
 const TAG_BYTES: usize = 16;
 const IDENTITY_BYTES: usize = 4 + 8;
 const CONTEXT: &str = "astreum 2026 handshake authentication";
 
-/// Bytes of a block's authentication.
+/// Size of the authentication of a block, in bytes.
 pub const AUTHENTICATION_BYTES: usize = FIELD_HEAD_BYTES + SEAL_NONCE_BYTES + TAG_BYTES;
 
 /// Unpredictable bytes that the receiver of a contact returns.
@@ -75,15 +76,15 @@ pub struct ChainIdentity {
 pub struct Block {
     /// The chain that the sender follows.
     pub identity: Option<ChainIdentity>,
-    /// Whether the sender asks for an authenticated block in return.
+    /// Flag: the sender asks for an authenticated block in return.
     pub is_question: bool,
     /// Cookie of a contact, which asks for an echo.
     pub cookie: Option<Cookie>,
-    /// Cookie that the sender has received at the address that it answers from.
+    /// Cookie that the sender received at the address from which it answers.
     pub echo: Option<Cookie>,
 }
 
-/// Authentication of a block that was read.
+/// Authentication of a decoded block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Authentication<'b> {
     /// Nonce of the sender's stream.
@@ -91,26 +92,26 @@ pub struct Authentication<'b> {
     tag: &'b [u8; TAG_BYTES],
 }
 
-/// Why a payload is not a block.
+/// Reason why a payload is not a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockError {
-    /// It does not begin with the magic: it is of a reference node.
+    /// The payload does not begin with the magic: it is from a reference node.
     Magic,
-    /// It is longer than [`MAX_BLOCK_BYTES`].
+    /// The payload is longer than [`MAX_BLOCK_BYTES`].
     TooLong {
-        /// Its length.
+        /// Length of the payload, in bytes.
         len: usize,
     },
-    /// A field is cut off.
+    /// A field is truncated.
     Truncated,
-    /// A field does not follow one of a lower type.
+    /// The type of a field is not higher than the type of the field before.
     Order {
-        /// The type of the field.
+        /// Type of the field.
         kind: u8,
     },
-    /// A known field has a length or a value that it cannot have.
+    /// A known field has an invalid length or value.
     Field {
-        /// The type of the field.
+        /// Type of the field.
         kind: u8,
     },
 }
@@ -135,7 +136,7 @@ impl fmt::Display for BlockError {
 impl core::error::Error for BlockError {}
 
 impl Block {
-    /// Returns the length of the block.
+    /// Returns the encoded length of the block, in bytes.
     #[must_use]
     pub fn encoded_len(&self, is_authenticated: bool) -> usize {
         let identity = self.identity.as_ref().map_or(0, |identity| {
@@ -148,7 +149,7 @@ impl Block {
         MAGIC.len() + identity + question + cookies + authentication
     }
 
-    /// Appends the block to `out`.
+    /// Appends the block to `out`, without authentication.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
         if let Some(identity) = &self.identity {
@@ -172,10 +173,10 @@ impl Block {
         }
     }
 
-    /// Reads a payload: the block, and its authentication if it has one.
+    /// Reads a payload: the block, and its authentication if present.
     ///
     /// # Errors
-    /// When it is not a block, or a malformed one.
+    /// Fails if the payload is not a block, or a malformed block.
     pub fn decode(payload: &[u8]) -> Result<(Self, Option<Authentication<'_>>), BlockError> {
         let mut rest = payload;
         if take(&mut rest) != Some(&MAGIC) {
@@ -219,7 +220,7 @@ fn read_identity(value: &[u8]) -> Option<ChainIdentity> {
         None
     } else {
         let id = AtomId::from_slice(rest)?;
-        // There is one way to say that there is none.
+        // A missing genesis has one encoding: an empty rest, not the zero id.
         Some(id).filter(|id| !id.is_zero())?.into()
     };
     Some(ChainIdentity {
@@ -236,8 +237,8 @@ fn read_tag(value: &[u8]) -> Option<Authentication<'_>> {
     rest.is_empty().then_some(Authentication { nonce, tag })
 }
 
-/// Appends authentication to a handshake: `message` is the whole of it, its header included, as far
-/// as it has been written.
+/// Appends authentication to a handshake. `message` is the handshake as written so far, including
+/// its header.
 pub fn authenticate(message: &mut Vec<u8>, key: &SharedKey, receiver: &PublicKey, nonce: &Nonce) {
     let [.., len] = (SEAL_NONCE_BYTES + TAG_BYTES).to_be_bytes();
     message.extend_from_slice(&[AUTHENTICATION, len]);
@@ -247,8 +248,8 @@ pub fn authenticate(message: &mut Vec<u8>, key: &SharedKey, receiver: &PublicKey
 }
 
 impl Authentication<'_> {
-    /// Returns whether the owner of the other half of `key` has sent this message to `receiver`.
-    /// `message` is the whole of it, its header included.
+    /// Returns whether the other owner of `key` has sent this message to `receiver`. `message` is
+    /// the whole handshake, including its header.
     #[must_use]
     pub fn is_valid(&self, message: &[u8], key: &SharedKey, receiver: &PublicKey) -> bool {
         let Some((covered, _)) = message.split_last_chunk::<TAG_BYTES>() else {
@@ -256,7 +257,7 @@ impl Authentication<'_> {
         };
         let expected = tag(covered, key, receiver);
         let pairs = expected.iter().zip(self.tag);
-        // Without a branch on a single byte.
+        // Constant time: does not branch on single bytes.
         pairs.fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
     }
 }

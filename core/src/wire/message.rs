@@ -1,9 +1,9 @@
-//! Messages: a header in the clear, then a handshake's payload or sealed content.
+//! Messages: a header in the clear, then the payload of a handshake, or sealed content.
 //!
-//! `1 byte (1 handshake, anything else sealed) ‖ sender's key (32) ‖ port u16 BE ‖ rest`, the rest
-//! of a sealed message being `nonce (12) ‖ ChaCha20-Poly1305(topic byte ‖ content)` (reference:
-//! `communication/models/message.py`). The header is not authenticated: whoever relays a sealed
-//! message can change its port, and 255 flag bytes mean the same. A decoded flag is therefore not
+//! `flag (1: 1 handshake, anything else sealed) ‖ sender's key (32) ‖ port u16 BE ‖ rest`; the rest
+//! of a sealed message is `nonce (12) ‖ ChaCha20-Poly1305(topic byte ‖ content)` (reference:
+//! `communication/models/message.py`). The header is not authenticated: a relay of a sealed message
+//! can change its port, and all 255 other flags mean "sealed". A decoded flag is therefore not
 //! kept, and is written as 0.
 
 use super::read::{take, take_byte, take_u16};
@@ -12,16 +12,16 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU16;
 
-/// Bytes in front of the rest: flag, key, port.
+/// Size of the header (flag, key, port), in bytes.
 pub const HEADER_BYTES: usize = 35;
-/// The shortest rest that a sealed message is read with: a nonce and one byte.
+/// Minimum size of a sealed message after its header, in bytes: a nonce and one byte.
 const MIN_SEALED_BYTES: usize = SEAL_NONCE_BYTES + 1;
-/// The flag of a handshake.
+/// Flag of a handshake.
 const HANDSHAKE_FLAG: u8 = 1;
-/// The flag that we write before sealed content.
+/// Flag that is written for sealed content.
 const SEALED_FLAG: u8 = 0;
 
-/// What sealed content is about.
+/// Type of sealed content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Topic {
@@ -31,11 +31,11 @@ pub enum Topic {
     ObjectRequest = 1,
     /// An object [`Response`](super::object::Response).
     ObjectResponse = 2,
-    /// A request for peers' addresses.
+    /// A [`RouteTable`](super::route_message::RouteTable) whose peers are requested.
     RouteRequest = 3,
-    /// Peers' addresses.
+    /// Addresses of peers.
     RouteResponse = 4,
-    /// A transaction's id.
+    /// Id of a transaction.
     Transaction = 5,
 }
 
@@ -50,13 +50,13 @@ impl Topic {
         Self::Transaction,
     ];
 
-    /// The topic with this code, `None` if there is none.
+    /// Returns the topic with this code, or `None` if the code is unknown.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// The byte in front of the content.
+    /// Returns the code, which is the byte in front of the content.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -70,17 +70,17 @@ impl Topic {
     }
 }
 
-/// Why bytes are no message: the sender's fault.
+/// Reason why bytes are not a message. The sender is at fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageError {
     /// Fewer than the 35 bytes of the header.
     HeaderTooShort {
-        /// Bytes that there were.
+        /// Length of the input, in bytes.
         len: usize,
     },
-    /// Neither a handshake nor enough behind the header for a nonce and anything sealed.
+    /// Not a handshake, and too short after the header for a nonce and sealed content.
     SealedTooShort {
-        /// Bytes behind the header.
+        /// Length of the input after the header, in bytes.
         len: usize,
     },
 }
@@ -102,17 +102,17 @@ impl fmt::Display for MessageError {
 
 impl core::error::Error for MessageError {}
 
-/// Why sealed content could not be read.
+/// Reason why sealed content cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ContentError {
-    /// Not sealed with this key, or changed on its way. A peer that has lost our handshake looks
-    /// like this.
+    /// Not sealed with this key, or changed in transit. Also seen from a peer that has not
+    /// received our handshake.
     NotAuthentic,
-    /// Authentic, and nothing in it: not even a topic.
+    /// Authentic, but without even a topic.
     Empty,
-    /// Authentic, with a topic that we do not know.
+    /// Authentic, but with an unknown topic.
     UnknownTopic {
-        /// The topic's code.
+        /// Code of the topic.
         code: u8,
     },
 }
@@ -129,18 +129,18 @@ impl fmt::Display for ContentError {
 
 impl core::error::Error for ContentError {}
 
-/// A message's header and what stands behind it, borrowed.
+/// Header and body of a message, borrowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'b> {
-    /// Whom the message says it is from. Authentic once sealed content has been opened.
+    /// Key of the sender, as claimed by the message. Authentic once sealed content has been opened.
     pub sender: PublicKey,
-    /// The port where the sender says it listens; never authentic. 0 reads as `None`.
+    /// Port at which the sender claims to listen; never authentic. 0 reads as `None`.
     pub port: Option<NonZeroU16>,
-    /// What stands behind the header.
+    /// Content after the header.
     pub body: Body<'b>,
 }
 
-/// What stands behind a message's header.
+/// Content of a message after its header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Body<'b> {
     /// A handshake with its payload, in the clear.
@@ -150,10 +150,10 @@ pub enum Body<'b> {
 }
 
 impl<'b> Message<'b> {
-    /// Reads a message, the packet's nonce removed.
+    /// Reads a message, without the nonce of the packet.
     ///
     /// # Errors
-    /// When it is too short for its header, or for sealed content.
+    /// Fails if the bytes are too short for a header, or for sealed content.
     pub fn decode(bytes: &'b [u8]) -> Result<Self, MessageError> {
         let too_short = MessageError::HeaderTooShort { len: bytes.len() };
         let mut rest = bytes;
@@ -184,16 +184,17 @@ impl<'b> Sealed<'b> {
         }
     }
 
-    /// The nonce that the sender chose; with the sender it names this message, for replay checks.
+    /// Returns the nonce that the sender chose. Sender and nonce together identify the message in
+    /// replay checks.
     #[must_use]
     pub const fn nonce(&self) -> &'b Nonce {
         self.nonce
     }
 
-    /// Opens the content into `out`, which is cleared first.
+    /// Decrypts the content into `out`, which is cleared first; returns the topic and the content.
     ///
     /// # Errors
-    /// When it is not authentic under `key`, is empty, or has an unknown topic.
+    /// Fails if the content is not authentic under `key`, is empty, or has an unknown topic.
     pub fn open<'o>(
         &self,
         key: &SharedKey,
@@ -220,24 +221,25 @@ pub fn write_handshake(out: &mut Vec<u8>, sender: &PublicKey, port: u16, payload
     out.extend_from_slice(payload);
 }
 
-/// What a sealed message needs besides its content.
+/// Parts of a sealed message besides its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'k> {
-    /// Who sends it: us.
+    /// Our key.
     pub sender: PublicKey,
-    /// Where we listen.
+    /// Port at which we listen.
     pub port: u16,
-    /// The key that we share with the receiver.
+    /// Key that is shared with the receiver.
     pub key: &'k SharedKey,
-    /// Never to be used twice with `key`, by neither side.
+    /// Nonce. Neither side may use it twice with `key`.
     pub nonce: Nonce,
 }
 
 impl Envelope<'_> {
-    /// Appends a sealed message to `out`; `write` appends its content, and nothing else.
+    /// Appends a sealed message to `out`; `write` appends the content, and nothing else.
     ///
     /// # Errors
-    /// When the content is longer than the cipher allows, which no datagram can hold.
+    /// Returns [`SealTooLong`] if the content is longer than the cipher allows; such content does
+    /// not fit into a datagram.
     pub fn write_with(
         &self,
         out: &mut Vec<u8>,
@@ -258,7 +260,7 @@ impl Envelope<'_> {
     /// Appends a sealed message with this content to `out`.
     ///
     /// # Errors
-    /// As [`Envelope::write_with`].
+    /// Fails as [`Envelope::write_with`] does.
     pub fn write(
         &self,
         out: &mut Vec<u8>,

@@ -1,16 +1,17 @@
-//! What peers say to each other, and who they are.
+//! Wire format, routing table and protocol engine.
 //!
-//! A datagram is a [`packet`]: a nonce with enough [`work`] in it, then a [`message`]. A message is
-//! a handshake in the clear, or sealed content under a [`message::Topic`]: a [`ping`], an
-//! [`object`] request or response, a route request or response ([`route_message`]). The peers that
-//! have proven themselves stand in the [`table`].
+//! A datagram is a [`packet`]: a nonce that is a proof of [`work`], then a [`message`]. A message
+//! is a handshake in the clear, or sealed content under a [`message::Topic`]: a [`ping`], an
+//! [`object`] request or response, a route request or response ([`route_message`]), or the id of a
+//! transaction. The payload of a handshake may be an extension block ([`handshake`]). Peers with
+//! validated addresses are in the routing [`table`]; the [`engine`] implements the protocol.
 //!
-//! Invariants of every decoder here:
-//! - It reads what it is given once, borrows instead of copying where it can, and allocates no more
-//!   than its input is long.
-//! - It never panics; what it refuses, it refuses with an error that says which rule was broken.
-//! - What it accepts encodes back to the same bytes, except where the reference lets several
-//!   encodings mean one thing (stated where it does).
+//! Invariants of every decoder in this module:
+//! - It reads its input once, borrows instead of copying where it can, and allocates no more than
+//!   the length of its input.
+//! - It never panics. It rejects malformed input with an error that names the violated rule.
+//! - Accepted input encodes back to the same bytes, except where the reference has several
+//!   encodings of one value (stated at the decoder).
 
 pub mod engine;
 pub mod handshake;

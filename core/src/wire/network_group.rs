@@ -1,10 +1,10 @@
 //! Network groups: the unit in which independent peers are counted.
 //!
-//! Keys are free and addresses of one network are cheap, so whatever peers decide together (a vote,
-//! a share of a table, a second opinion) counts network groups and not keys. A group is an IPv4 /16
-//! or an IPv6 /32, about what one provider is given. Private, loopback, link-local and carrier-grade
-//! NAT addresses are not shared out by anyone, so each of them is a group of its own: a network
-//! inside one site or one machine works like any other.
+//! Keys are free and addresses of one network are cheap, so every decision that several peers take
+//! part in (a vote, a share of a table, a second opinion) counts network groups and not keys. A
+//! group is an IPv4 /16 or an IPv6 /32, about the allocation of one provider. Private, loopback,
+//! link-local and carrier-grade NAT addresses are not allocated to providers, so each of them is a
+//! group of its own: a network inside one site or one machine works like any other.
 //!
 //! IPv6 addresses that carry an IPv4 address of their owner (IPv4-mapped, NAT64 `64:ff9b::/96`,
 //! 6to4 `2002::/16`) belong to the group of that IPv4 address: an IPv4 address is not a second IPv6
@@ -13,17 +13,17 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network group. Compare it; its contents mean nothing to others.
+/// Network group. Only comparison has a meaning; the contents are private.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkGroup(Kind);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
-    /// A public IPv4 /16.
+    /// Public IPv4 /16.
     V4([u8; 2]),
-    /// A public IPv6 /32.
+    /// Public IPv6 /32.
     V6([u8; 4]),
-    /// One address of a range that is not public.
+    /// Single address of a range that is not public.
     Address(IpAddr),
 }
 
@@ -53,7 +53,7 @@ impl NetworkGroup {
     }
 }
 
-/// The network in CIDR notation, or the address.
+/// Prints the network in CIDR notation, or the address.
 impl fmt::Display for NetworkGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -76,7 +76,7 @@ impl fmt::Debug for NetworkGroup {
     }
 }
 
-/// How far an address reaches, the narrowest first.
+/// Reach of an address, narrowest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Scope {
     /// This host.
@@ -88,7 +88,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Returns the scope of an address. An IPv6 address that carries an IPv4 address has its scope.
+    /// Returns the scope of an address. An IPv6 address that carries an IPv4 address has the scope
+    /// of that IPv4 address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match carried(address) {
@@ -101,7 +102,7 @@ impl Scope {
     }
 }
 
-/// Returns the IPv4 address that an IPv6 address carries, else the address itself.
+/// Returns the IPv4 address that an IPv6 address carries, or the address itself.
 pub(super) fn carried(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(ip) => embedded_v4(ip).map_or(address, IpAddr::V4),
@@ -109,7 +110,7 @@ pub(super) fn carried(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, if it stands for one.
+/// Returns the IPv4 address that an IPv6 address embeds, if any.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     match ip.octets() {
         [0x20, 0x02, a, b, c, d, ..]

@@ -1,8 +1,8 @@
-//! Object requests and responses, what a hit carries, and contacts.
+//! Object requests and responses, payloads of found objects, and contacts.
 //!
 //! Layouts (reference: `communication/handlers/object_request.py`, `object_response.py`):
 //!
-//! | what | bytes |
+//! | item | bytes |
 //! | --- | --- |
 //! | request | type (0 get, 1 put) ‖ atom id 32 ‖ payload type 1 (a get may leave it out) ‖ data |
 //! | response | type (0 found, 1 provider, 2 nearest peer) ‖ atom id 32 ‖ data |
@@ -16,43 +16,43 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-/// What a request's data, or the answer that it wants, is. Peers may use codes that we do not know.
+/// Type of the data of a request, or of the answer that it asks for. Peers may use unknown codes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PayloadType(u8);
 
 impl PayloadType {
-    /// One atom; also what a get means that names nothing.
+    /// One atom; also the meaning of a get without a payload type.
     pub const ATOM: Self = Self(1);
-    /// A chain of atoms, head first.
+    /// A list of atoms, head first.
     pub const LIST: Self = Self(2);
 
-    /// The type with this code.
+    /// Returns the type with this code.
     #[must_use]
     pub const fn new(code: u8) -> Self {
         Self(code)
     }
 
-    /// The code.
+    /// Returns the code.
     #[must_use]
     pub const fn code(self) -> u8 {
         self.0
     }
 }
 
-/// Why bytes are no object request or response: the sender's fault.
+/// Reason why bytes are not an object request or response. The sender is at fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ObjectError {
     /// Fewer than the 33 bytes of type and id.
     TooShort {
-        /// Bytes that there were.
+        /// Length of the input, in bytes.
         len: usize,
     },
-    /// A type that there is not.
+    /// Unknown message type.
     UnknownType {
-        /// The type's code.
+        /// Code of the type.
         code: u8,
     },
-    /// A put that does not say what it puts.
+    /// A put without a payload type.
     NoPayloadType,
 }
 
@@ -78,24 +78,24 @@ fn take_type_and_id(bytes: &mut &[u8]) -> Result<(u8, AtomId), ObjectError> {
     Ok((code, id))
 }
 
-/// What a request wants.
+/// Action that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Send the atom, or say who has it. `None` means [`PayloadType::ATOM`].
+    /// Send the atom, or refer to a peer that has it. `None` means [`PayloadType::ATOM`].
     Get(Option<PayloadType>),
-    /// Note who provides the atom.
+    /// Record a provider of the atom.
     Put(PayloadType),
 }
 
 /// An object request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request<'b> {
-    /// What it wants.
+    /// The requested action.
     pub action: Action,
-    /// The atom that it is about.
+    /// Id of the requested or provided atom.
     pub atom_id: AtomId,
-    /// A put's contact; nothing in a get. The data of a get without a payload type would be read
-    /// as one.
+    /// Contact of a put; empty in a get. The first byte of data in a get without a payload type
+    /// would be read as its payload type.
     pub data: &'b [u8],
 }
 
@@ -115,7 +115,7 @@ impl<'b> Request<'b> {
     /// Reads a request.
     ///
     /// # Errors
-    /// When it is too short, of an unknown type, or a put without a payload type.
+    /// Fails if the bytes are too short, of an unknown type, or a put without a payload type.
     pub fn decode(bytes: &'b [u8]) -> Result<Self, ObjectError> {
         let mut data = bytes;
         let (code, atom_id) = take_type_and_id(&mut data)?;
@@ -136,19 +136,19 @@ impl<'b> Request<'b> {
     }
 }
 
-/// What a response says.
+/// Kind of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// The data is what [`Found`] reads.
+    /// The object was found; [`Found`] reads the data.
     Found,
-    /// The data is the [`Contact`] of one who has it.
+    /// The data is the [`Contact`] of a provider.
     Provider,
-    /// The data is the [`Contact`] of a peer that is nearer to the id.
+    /// The data is the [`Contact`] of a peer that is closer to the id.
     Nearest,
 }
 
 impl Answer {
-    /// The answer with this code, `None` if there is none.
+    /// Returns the answer with this code, or `None` if the code is unknown.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
@@ -159,7 +159,7 @@ impl Answer {
         }
     }
 
-    /// The byte in front of the id.
+    /// Returns the code, which is the byte in front of the id.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -173,11 +173,11 @@ impl Answer {
 /// An object response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Response<'b> {
-    /// What it says.
+    /// Kind of the response, which determines the meaning of `data`.
     pub answer: Answer,
-    /// The atom that was asked for.
+    /// Id of the requested atom.
     pub atom_id: AtomId,
-    /// What [`Answer`] says it is.
+    /// Data, of the type that [`Answer`] states.
     pub data: &'b [u8],
 }
 
@@ -191,7 +191,7 @@ impl<'b> Response<'b> {
     /// Reads a response.
     ///
     /// # Errors
-    /// When it is too short or of an unknown type.
+    /// Fails if the bytes are too short or of an unknown type.
     pub fn decode(bytes: &'b [u8]) -> Result<Self, ObjectError> {
         let mut data = bytes;
         let (code, atom_id) = take_type_and_id(&mut data)?;
@@ -204,29 +204,29 @@ impl<'b> Response<'b> {
     }
 }
 
-/// Appends a response up to its data, for data that is written in place.
+/// Appends a response without its data, which the caller then writes in place.
 pub fn write_response_head(out: &mut Vec<u8>, answer: Answer, atom_id: &AtomId) {
     out.push(answer.code());
     out.extend_from_slice(atom_id.as_bytes());
 }
 
-/// Why a hit's data was refused: the sender's fault.
+/// Reason why the data of a found object is rejected. The sender is at fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FoundError {
-    /// No data, or a list without atoms.
+    /// No data, or an empty list.
     Empty,
     /// Neither an atom nor a list.
     UnknownPayload {
-        /// The payload's code.
+        /// Code of the payload type.
         code: u8,
     },
-    /// An atom's length is cut off, is zero, or is more than there is.
+    /// The length of an atom is truncated, zero, or larger than the rest of the data.
     Truncated,
-    /// Bytes that should be an atom are none.
+    /// Malformed atom.
     Atom(AtomError),
-    /// The first atom is not the one that was asked for.
+    /// The first atom is not the requested one.
     OtherAtom {
-        /// The first atom's id.
+        /// Id of the first atom.
         actual: AtomId,
     },
 }
@@ -252,13 +252,13 @@ impl core::error::Error for FoundError {}
 
 const FOUND_ATOM: u8 = 1;
 const FOUND_LIST: u8 = 2;
-/// Bytes of the length in front of each atom of a list.
+/// Size of the length prefix of each atom in a list, in bytes.
 pub const FOUND_LENGTH_BYTES: usize = 4;
 
-/// A hit: the atoms that came, the first being the one that was asked for.
+/// Payload of a found object. The first atom is the requested one.
 ///
-/// The others were not asked for by id. They are what they hash to, no more: whoever wants a chain
-/// checks the links.
+/// The other atoms were not requested by id: their ids are computed from their content, and the
+/// caller checks that they are linked to a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Found {
     /// One atom.
@@ -268,7 +268,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// The atoms, the one that was asked for first.
+    /// Returns the atoms, the requested one first.
     #[must_use]
     pub fn atoms(&self) -> &[Atom] {
         match self {
@@ -277,10 +277,10 @@ impl Found {
         }
     }
 
-    /// Reads a hit's data and checks that it starts with the atom `asked`.
+    /// Reads the data of a found object and checks that it starts with the atom `asked`.
     ///
     /// # Errors
-    /// When it does not parse, is empty, or starts with another atom.
+    /// Fails if the data is malformed, is empty, or starts with another atom.
     pub fn decode(asked: &AtomId, data: &[u8]) -> Result<Self, FoundError> {
         let (&code, body) = data.split_first().ok_or(FoundError::Empty)?;
         match code {
@@ -323,13 +323,13 @@ fn decode_list(mut body: &[u8]) -> Result<Vec<Atom>, FoundError> {
     Ok(atoms)
 }
 
-/// Appends the data of a hit that carries one atom.
+/// Appends the data of a found object that consists of one atom.
 pub fn write_found_atom(out: &mut Vec<u8>, atom: &Atom) {
     out.push(FOUND_ATOM);
     atom.write_to(out);
 }
 
-/// An atom is too long for a list's four-byte length.
+/// Error: an atom is too long for the four-byte length prefix in a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AtomTooLong;
 
@@ -341,10 +341,11 @@ impl fmt::Display for AtomTooLong {
 
 impl core::error::Error for AtomTooLong {}
 
-/// Appends the data of a hit that carries a list, head first.
+/// Appends the data of a found object that consists of a list of atoms, head first.
 ///
 /// # Errors
-/// When an atom's length does not fit in four bytes; what was written is then incomplete.
+/// Returns [`AtomTooLong`] if the length of an atom does not fit in four bytes; `out` then has an
+/// incomplete list.
 pub fn write_found_list<'a>(
     out: &mut Vec<u8>,
     atoms: impl IntoIterator<Item = &'a Atom>,
@@ -358,22 +359,24 @@ pub fn write_found_list<'a>(
     Ok(())
 }
 
-/// Bytes in a contact.
+/// Size of a contact, in bytes.
 pub const CONTACT_BYTES: usize = 38;
 
-/// Who provides an atom, or is nearer to it, and where. The format has room for IPv4 only.
+/// Key and address of a peer: a provider of an atom, or a peer that is closer to its id. The format
+/// supports only IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Contact {
-    /// The peer's key.
+    /// Key of the peer.
     pub public_key: PublicKey,
-    /// Where it listens; anything, it is the caller's decision whom to contact.
+    /// Address at which the peer listens. Any address is accepted: the caller decides which peers
+    /// to contact.
     pub address: SocketAddrV4,
 }
 
-/// Fewer bytes than a contact has.
+/// Error: fewer than the 38 bytes of a contact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ContactTooShort {
-    /// Bytes that there were.
+    /// Length of the input, in bytes.
     pub len: usize,
 }
 
@@ -390,7 +393,7 @@ impl fmt::Display for ContactTooShort {
 impl core::error::Error for ContactTooShort {}
 
 impl Contact {
-    /// The contact's bytes.
+    /// Encodes the contact.
     #[must_use]
     pub fn encode(&self) -> [u8; CONTACT_BYTES] {
         let mut bytes = [0; CONTACT_BYTES];
@@ -402,10 +405,10 @@ impl Contact {
         bytes
     }
 
-    /// Reads a contact. What follows it is ignored, as the reference does.
+    /// Reads a contact. Ignores trailing bytes, as the reference does.
     ///
     /// # Errors
-    /// When there are fewer than 38 bytes.
+    /// Returns [`ContactTooShort`] if there are fewer than 38 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContactTooShort> {
         let too_short = ContactTooShort { len: bytes.len() };
         let mut rest = bytes;

@@ -1,32 +1,33 @@
-//! A datagram: a nonce of 8 bytes, big-endian, then a message.
+//! Packets: the content of a datagram.
 //!
-//! The nonce is the sender's [`work`]: the receiver asks for a number of leading zero bits in
-//! `BLAKE3(message ‖ nonce)`.
+//! A packet is a nonce of 8 bytes, big-endian, then a message. The nonce is a proof of [`work`]:
+//! the receiver requires a number of leading zero bits in `BLAKE3(message ‖ nonce)`.
 
 use super::work::{self, Progress, Search};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Bytes of the nonce in front of the message.
+/// Size of the nonce in front of the message, in bytes.
 pub const NONCE_BYTES: usize = 8;
-/// The longest datagram that an unmodified reference node reads; it cuts the rest off.
+/// Maximum size of a datagram that an unmodified reference node reads, in bytes; it truncates
+/// longer ones.
 pub const REFERENCE_MAX_BYTES: usize = 4_096;
-/// The longest payload of a UDP datagram over IPv4.
+/// Maximum payload of a UDP datagram over IPv4, in bytes.
 pub const MAX_BYTES: usize = 65_507;
 
-/// Why a datagram is not worth reading further: the sender's fault.
+/// Reason why a datagram is not a packet with enough work. The sender is at fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketError {
-    /// No message behind the nonce.
+    /// No message after the nonce.
     TooShort {
-        /// Bytes that there were.
+        /// Length of the datagram, in bytes.
         len: usize,
     },
     /// Not enough work.
     TooLittleWork {
-        /// Leading zero bits that it has.
+        /// Leading zero bits of the packet.
         actual: u32,
-        /// Leading zero bits that were asked for.
+        /// Required leading zero bits.
         required: u32,
     },
 }
@@ -48,7 +49,7 @@ impl fmt::Display for PacketError {
 
 impl core::error::Error for PacketError {}
 
-/// A datagram, split.
+/// Nonce and message of a datagram, borrowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet<'b> {
     nonce: u64,
@@ -56,10 +57,10 @@ pub struct Packet<'b> {
 }
 
 impl<'b> Packet<'b> {
-    /// Splits a datagram. Checks no work: see [`Packet::check_work`].
+    /// Splits a datagram. Does not check the work: see [`Packet::check_work`].
     ///
     /// # Errors
-    /// [`PacketError::TooShort`] when there is no message.
+    /// Returns [`PacketError::TooShort`] if there is no message.
     pub fn decode(datagram: &'b [u8]) -> Result<Self, PacketError> {
         match datagram.split_first_chunk::<NONCE_BYTES>() {
             Some((nonce, message)) if !message.is_empty() => Ok(Self {
@@ -72,28 +73,28 @@ impl<'b> Packet<'b> {
         }
     }
 
-    /// The nonce.
+    /// Returns the nonce.
     #[must_use]
     pub const fn nonce(&self) -> u64 {
         self.nonce
     }
 
-    /// The message's bytes, at least one.
+    /// Returns the bytes of the message, at least one.
     #[must_use]
     pub const fn message(&self) -> &'b [u8] {
         self.message
     }
 
-    /// Leading zero bits of the work; hashes the message.
+    /// Returns the work, in leading zero bits. Hashes the message.
     #[must_use]
     pub fn work(&self) -> u32 {
         work::bits(self.message, self.nonce)
     }
 
-    /// Checks that the sender has worked; hashes the message unless nothing is required.
+    /// Checks the proof of work. Hashes the message unless `required` is 0.
     ///
     /// # Errors
-    /// [`PacketError::TooLittleWork`] when there are fewer than `required` leading zero bits.
+    /// Returns [`PacketError::TooLittleWork`] if there are fewer than `required` leading zero bits.
     pub fn check_work(&self, required: u32) -> Result<(), PacketError> {
         if required == 0 {
             return Ok(());
@@ -107,7 +108,7 @@ impl<'b> Packet<'b> {
     }
 }
 
-/// A packet that is being written: room for the nonce, then the message, in the caller's buffer.
+/// Packet under construction in the buffer of the caller: space for the nonce, then the message.
 ///
 /// ```
 /// use astreum_core::wire::packet::{Draft, Packet};
@@ -124,7 +125,7 @@ pub struct Draft<'b> {
 }
 
 impl<'b> Draft<'b> {
-    /// Clears `buffer` and leaves room for the nonce, which is 0 until it is set.
+    /// Clears `buffer` and reserves space for the nonce, which is 0 until it is set.
     #[must_use]
     pub fn new(buffer: &'b mut Vec<u8>) -> Self {
         buffer.clear();
@@ -132,45 +133,46 @@ impl<'b> Draft<'b> {
         Self { buffer }
     }
 
-    /// Takes up a packet that is complete but for its nonce.
+    /// Resumes a packet that is complete except for its nonce.
     ///
     /// # Errors
-    /// As [`Packet::decode`].
+    /// Fails as [`Packet::decode`] does.
     pub fn resume(buffer: &'b mut Vec<u8>) -> Result<Self, PacketError> {
         Packet::decode(buffer)?;
         Ok(Self { buffer })
     }
 
-    /// Where to append the message. What stands there already is not to be touched.
+    /// Returns the buffer for appending the message. The bytes that it already has must not be
+    /// changed.
     pub const fn message_mut(&mut self) -> &mut Vec<u8> {
         self.buffer
     }
 
-    /// The message so far.
+    /// Returns the message as written so far.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         self.buffer.get(NONCE_BYTES..).unwrap_or_default()
     }
 
-    /// Writes a nonce that was found elsewhere.
+    /// Sets a nonce that was found by another search.
     pub fn set_nonce(&mut self, nonce: u64) {
         if let Some(field) = self.buffer.first_chunk_mut::<NONCE_BYTES>() {
             *field = nonce.to_be_bytes();
         }
     }
 
-    /// Searches the first nonce with enough work, from 0, and writes it. Takes `2^difficulty`
-    /// hashes on average: only for small difficulties, see [`Search`] for others.
+    /// Searches for the first nonce with enough work, from 0, and sets it. Takes `2^difficulty`
+    /// hashes on average: only for small difficulties; use [`Search`] for larger ones.
     pub fn work(&mut self, difficulty: u32) {
         let mut search = Search::new(self.message(), difficulty);
-        // Difficulties that would not end are not small; a search of 2^64 nonces is not waited for.
+        // A search that tries all 2^64 nonces has a large difficulty and is not expected here.
         if let Progress::Found(nonce) = search.run(u64::MAX) {
             self.set_nonce(nonce);
         }
     }
 
-    /// Tries at most `attempts` nonces from 0 and writes the one that has enough work. `false`
-    /// when none has: the search is to be done elsewhere.
+    /// Tries at most `attempts` nonces from 0 and sets the first one that has enough work. Returns
+    /// `false` if none has; the caller then searches elsewhere.
     pub fn try_work(&mut self, difficulty: u32, attempts: u64) -> bool {
         let mut search = Search::new(self.message(), difficulty);
         match search.run(attempts) {
@@ -208,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_work_is_over_the_message_and_then_the_nonce() {
-        // Checked against the reference: the empty search starts at 0.
+        // Checked against the reference: a search starts at nonce 0.
         let mut buffer = Vec::new();
         Draft::new(&mut buffer).message_mut().push(b'x');
         let mut draft = Draft::resume(&mut buffer).unwrap();

@@ -1,35 +1,35 @@
-//! Ping: what a peer is and what it asks of others.
+//! Pings: role, required work and newest block of a peer.
 
 use super::read::{take, take_byte};
 use crate::atom::AtomId;
 use core::fmt;
 use core::num::NonZeroU8;
 
-/// Bytes in a ping.
+/// Size of a ping, in bytes.
 pub const PING_BYTES: usize = 34;
 
-/// A ping's fields.
+/// Fields of a ping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ping {
-    /// Whether the sender validates.
+    /// Flag: the sender is a validator.
     pub is_validator: bool,
-    /// The work, in leading zero bits, that the sender asks of packets to it.
+    /// Work that the sender requires of packets to it, in leading zero bits.
     pub difficulty: NonZeroU8,
-    /// The sender's newest block.
+    /// Newest block of the sender.
     pub latest_block: Option<AtomId>,
 }
 
-/// Why bytes are no ping.
+/// Reason why bytes are not a ping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PingError {
     /// Not exactly 34 bytes.
     Length {
-        /// Bytes that there were.
+        /// Length of the input, in bytes.
         len: usize,
     },
     /// The validator flag is neither 0 nor 1.
     Flag {
-        /// The flag.
+        /// Value of the flag.
         flag: u8,
     },
     /// The difficulty is 0.
@@ -51,7 +51,7 @@ impl fmt::Display for PingError {
 impl core::error::Error for PingError {}
 
 impl Ping {
-    /// The ping's bytes. A `latest_block` of [`AtomId::ZERO`] reads back as `None`.
+    /// Encodes the ping. A `latest_block` of [`AtomId::ZERO`] reads back as `None`.
     #[must_use]
     pub fn encode(&self) -> [u8; PING_BYTES] {
         let mut bytes = [0; PING_BYTES];
@@ -64,7 +64,7 @@ impl Ping {
     /// Reads a ping.
     ///
     /// # Errors
-    /// When it has another length, an unknown flag or no difficulty.
+    /// Fails if the length is not 34 bytes, the flag is unknown, or the difficulty is 0.
     pub fn decode(bytes: &[u8]) -> Result<Self, PingError> {
         let length = PingError::Length { len: bytes.len() };
         if bytes.len() != PING_BYTES {

@@ -1,6 +1,7 @@
-//! Taking fixed-width fields off the front of borrowed bytes.
+//! Readers of fixed-width fields at the front of borrowed bytes.
 
-/// Splits the first `N` bytes off `bytes`; `None`, and `bytes` untouched, when there are fewer.
+/// Splits the first `N` bytes off `bytes`. Returns `None` and leaves `bytes` unchanged if there are
+/// fewer.
 pub(super) fn take<'b, const N: usize>(bytes: &mut &'b [u8]) -> Option<&'b [u8; N]> {
     let (field, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;

@@ -1,32 +1,34 @@
-//! Route requests and responses: peers' addresses.
+//! Route requests and responses, which exchange addresses of peers.
 //!
-//! A request is one byte, the table that is asked for. A response is a run of
-//! `address (4 or 16) ‖ port u16 BE`, one for each distance bucket, without any marker of the
-//! width: the reader knows whether it speaks IPv4 or IPv6, so a response to an IPv4 node must not
-//! hold an IPv6 address (reference: `communication/handlers/route_request.py`, `route_response.py`).
+//! A request is one byte, the requested table. A response is a sequence of
+//! `address (4 or 16) ‖ port u16 BE`, one for each distance bucket, without a marker of the address
+//! size: the receiver knows whether it uses IPv4 or IPv6, so a response to an IPv4 node must not
+//! contain an IPv6 address (reference: `communication/handlers/route_request.py`,
+//! `route_response.py`).
 
 use super::read::{take, take_u16};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The table that a route request asks for.
+/// Table that a route request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouteTable {
     /// All peers.
     Peers,
-    /// Validators only; a node that does not validate has none and does not answer.
+    /// Validators only. A node that is not a validator does not have this table and does not
+    /// answer.
     Validators,
 }
 
-/// Why bytes are no route request.
+/// Reason why bytes are not a route request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouteRequestError {
-    /// No table named.
+    /// No table.
     Empty,
-    /// No such table.
+    /// Unknown table.
     UnknownTable {
-        /// The code.
+        /// Code of the table.
         code: u8,
     },
 }
@@ -46,7 +48,7 @@ impl fmt::Display for RouteRequestError {
 impl core::error::Error for RouteRequestError {}
 
 impl RouteTable {
-    /// The request's content.
+    /// Encodes the request.
     #[must_use]
     pub const fn encode(self) -> [u8; 1] {
         match self {
@@ -55,10 +57,10 @@ impl RouteTable {
         }
     }
 
-    /// Reads a request's content. What follows the first byte is ignored, as the reference does.
+    /// Reads the content of a request. Ignores all bytes after the first, as the reference does.
     ///
     /// # Errors
-    /// When no table, or an unknown one, is named.
+    /// Fails if the content is empty, or the table is unknown.
     pub fn decode(content: &[u8]) -> Result<Self, RouteRequestError> {
         match content.first() {
             None => Err(RouteRequestError::Empty),
@@ -69,17 +71,17 @@ impl RouteTable {
     }
 }
 
-/// How wide the addresses of a response are.
+/// Address family of a response, which determines the size of its addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddressFamily {
-    /// 4 bytes.
+    /// IPv4: 4 bytes.
     V4,
-    /// 16 bytes.
+    /// IPv6: 16 bytes.
     V6,
 }
 
 impl AddressFamily {
-    /// Bytes of one entry: address and port.
+    /// Returns the size of one entry (address and port), in bytes.
     #[must_use]
     pub const fn entry_bytes(self) -> usize {
         match self {
@@ -88,7 +90,7 @@ impl AddressFamily {
         }
     }
 
-    /// The family that `address` is written in.
+    /// Returns the family of `address`.
     #[must_use]
     pub const fn of(address: &SocketAddr) -> Self {
         match address {
@@ -98,7 +100,7 @@ impl AddressFamily {
     }
 }
 
-/// Appends one entry to a response, as wide as `address` is.
+/// Appends one entry to a response, in the family of `address`.
 pub fn write_entry(out: &mut Vec<u8>, address: &SocketAddr) {
     match address.ip() {
         IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
@@ -107,13 +109,13 @@ pub fn write_entry(out: &mut Vec<u8>, address: &SocketAddr) {
     out.extend_from_slice(&address.port().to_be_bytes());
 }
 
-/// The length of a response is not a whole number of entries: the sender's fault, or the other
-/// family.
+/// Error: the length of a response is not a multiple of the entry size. The sender is at fault, or
+/// uses the other family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RouteResponseError {
-    /// Bytes of the response.
+    /// Length of the response, in bytes.
     pub len: usize,
-    /// Bytes of an entry.
+    /// Size of an entry, in bytes.
     pub entry_bytes: usize,
 }
 
@@ -129,11 +131,11 @@ impl fmt::Display for RouteResponseError {
 
 impl core::error::Error for RouteResponseError {}
 
-/// The addresses of a response, read as `family`. Ports can be 0 and addresses can be anything:
-/// it is the caller's decision whom to contact.
+/// Reads the addresses of a response as `family`. Any address and any port, including 0, is
+/// accepted: the caller decides which peers to contact.
 ///
 /// # Errors
-/// When the length is not a multiple of an entry's.
+/// Returns [`RouteResponseError`] if the length is not a multiple of the entry size.
 pub fn decode_entries(
     content: &[u8],
     family: AddressFamily,
@@ -147,7 +149,7 @@ pub fn decode_entries(
     }
     let entries = content.chunks_exact(entry_bytes);
     Ok(entries.map(move |entry| {
-        // A chunk has exactly the bytes of an entry, so nothing is ever missing.
+        // A chunk has exactly the size of an entry, so the fallback is never used.
         decode_entry(entry, family).unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
     }))
 }

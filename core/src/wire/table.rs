@@ -1,23 +1,23 @@
 //! Kademlia routing table.
 //!
-//! The bucket of a peer is the number of leading bits that its key shares with ours; a bucket holds
-//! sixteen, newcomers to a full one are dropped, and nothing is reordered (reference:
+//! The bucket of a peer is the number of leading bits that its key shares with ours. A bucket holds
+//! sixteen peers, a newcomer to a full bucket is dropped, and entries are not reordered (reference:
 //! `communication/models/route.py`). Distance is XOR.
 //!
-//! Unlike in the reference, no network gets many places. A network is an IPv4 /24 or an IPv6 /48
-//! (the prefix that one site is given; a /64 would let it in 65,536 times): a bucket takes two peers
-//! of it and the table ten, as in discv5. Networks are cheap for the owner of a large one, so network
-//! groups ([`NetworkGroup`]: /16 and /32) have limits too: three peers of a bucket and twenty of the
-//! table. Addresses that are not public are exempt.
+//! Unlike the reference, the table limits the peers of each network. A network is an IPv4 /24 or an
+//! IPv6 /48 (the prefix of one site; with /64 one site would count as 65,536 networks): a bucket
+//! takes two peers of it and the table ten, as in discv5. The owner of a large network has many of
+//! these, so network groups ([`NetworkGroup`]: /16 and /32) are limited too: three peers in a
+//! bucket and twenty in the table. Addresses that are not public are exempt.
 //!
-//! A full bucket takes a newcomer of a group that it does not have if it has another group twice:
-//! the youngest peer of such a group goes. The oldest peer of each group stays, so keys and addresses
-//! of few groups neither keep new groups out nor push established peers out.
+//! A full bucket takes a newcomer of a group that it does not have if it has several peers of
+//! another group: the youngest such peer is evicted. The oldest peer of each group stays, so keys
+//! and addresses of few groups neither keep new groups out nor evict established peers.
 //!
 //! Invariants:
-//! - Our own key is never in it, and no key twice: at most 256 × 16 peers.
-//! - Each entry stands in the bucket of its key, in the order of insertion.
-//! - No network and no group that is not exempt has more than its places.
+//! - The table does not contain our own key, or any key twice: at most 256 × 16 peers.
+//! - Each entry is in the bucket of its key, in the order of insertion.
+//! - No network and no group exceeds its limits, unless it is exempt.
 
 use super::network_group::{NetworkGroup, Scope, carried};
 use crate::crypto::{KEY_BYTES, PublicKey};
@@ -27,27 +27,27 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
-/// Buckets: one for each bit of a key.
+/// Number of buckets: one for each bit of a key.
 pub const BUCKETS: usize = KEY_BYTES * 8;
-/// Peers that a bucket holds.
+/// Maximum number of peers in a bucket.
 pub const BUCKET_PEERS: usize = 16;
-/// Peers that the table holds at most.
+/// Maximum number of peers in the table.
 pub const MAX_PEERS: usize = BUCKETS * BUCKET_PEERS;
-/// Peers of one network in a bucket.
+/// Maximum number of peers of one network in a bucket.
 pub const BUCKET_PEERS_PER_NETWORK: usize = 2;
-/// Peers of one network in the table.
+/// Maximum number of peers of one network in the table.
 pub const TABLE_PEERS_PER_NETWORK: usize = 10;
-/// Peers of one network group in a bucket.
+/// Maximum number of peers of one network group in a bucket.
 pub const BUCKET_PEERS_PER_GROUP: usize = 3;
-/// Peers of one network group in the table.
+/// Maximum number of peers of one network group in the table.
 pub const TABLE_PEERS_PER_GROUP: usize = 20;
 
-/// The XOR distance between two keys, or a key and an id, as a number that compares.
+/// XOR distance between two keys, or between a key and an id, ordered as a number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Distance([u128; 2]);
 
 impl Distance {
-    /// The distance between `a` and `b`.
+    /// Returns the distance between `a` and `b`.
     #[must_use]
     pub fn between(a: &[u8; KEY_BYTES], b: &[u8; KEY_BYTES]) -> Self {
         let [a_high, a_low] = halves(a);
@@ -55,7 +55,7 @@ impl Distance {
         Self([a_high ^ b_high, a_low ^ b_low])
     }
 
-    /// Leading bits that both have in common: the bucket, 256 for equal keys.
+    /// Returns the number of leading bits that both share: the bucket, or 256 for equal keys.
     #[must_use]
     pub const fn shared_bits(&self) -> u32 {
         let [high, low] = self.0;
@@ -75,7 +75,7 @@ fn halves(key: &[u8; KEY_BYTES]) -> [u128; 2] {
     halves
 }
 
-/// The network that an address counts against, `None` when it is exempt.
+/// Network whose limits apply to an address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Network {
     /// An IPv4 /24.
@@ -85,8 +85,8 @@ pub enum Network {
 }
 
 impl Network {
-    /// Returns the network of `address`, or `None` if it is not public. An IPv6 address that carries
-    /// an IPv4 address counts as that.
+    /// Returns the network of `address`, or `None` if it is not public and therefore exempt. An
+    /// IPv6 address that carries an IPv4 address has the network of that IPv4 address.
     #[must_use]
     pub fn of(address: &IpAddr) -> Option<Self> {
         if Scope::of(*address) != Scope::Public {
@@ -99,27 +99,27 @@ impl Network {
     }
 }
 
-/// Returns the group that an address counts against, or `None` if it is not public.
+/// Returns the group whose limits apply to an address, or `None` if it is not public.
 fn public_group(address: &SocketAddr) -> Option<NetworkGroup> {
     Some(NetworkGroup::of(address.ip())).filter(|group| !group.is_local())
 }
 
-/// Why a peer was not taken, or not moved.
+/// Reason why a peer was not inserted, or its address not changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The key is our own.
     OwnKey,
-    /// The key's bucket has no place left.
+    /// The bucket of the key is full.
     BucketFull,
-    /// The address's network has no place left in the key's bucket.
+    /// The network of the address has reached its limit in the bucket of the key.
     NetworkFullInBucket,
-    /// The address's network has no place left in the table.
+    /// The network of the address has reached its limit in the table.
     NetworkFullInTable,
-    /// The network group of the address has no place left in the bucket of the key.
+    /// The network group of the address has reached its limit in the bucket of the key.
     GroupFullInBucket,
-    /// The network group of the address has no place left in the table.
+    /// The network group of the address has reached its limit in the table.
     GroupFullInTable,
-    /// There is no such peer to move.
+    /// The table does not contain the peer.
     Unknown,
 }
 
@@ -139,42 +139,42 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// A peer in the table, with what the owner of the table keeps about it.
+/// Peer in the table, with a value of the owner of the table.
 #[derive(Clone, Debug)]
 pub struct Entry<V> {
     key: PublicKey,
     address: SocketAddr,
-    /// What the owner keeps.
+    /// Value of the owner of the table.
     pub value: V,
 }
 
 impl<V> Entry<V> {
-    /// The peer's key.
+    /// Returns the key of the peer.
     pub const fn key(&self) -> &PublicKey {
         &self.key
     }
 
-    /// Where it listens. Moved with [`PeerTable::set_address`].
+    /// Returns the address at which the peer listens. [`PeerTable::set_address`] changes it.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Peers by distance.
+/// Routing table: peers in buckets by distance.
 #[derive(Clone, Debug)]
 pub struct PeerTable<V> {
     own: PublicKey,
-    /// One for each bucket; an empty one has allocated nothing.
+    /// Entries of each bucket; an empty bucket has no allocation.
     buckets: Box<[Vec<Entry<V>>]>,
-    /// Places taken in the table, by network.
+    /// Number of peers in the table by network.
     networks: BTreeMap<Network, usize>,
-    /// Places taken in the table, by network group.
+    /// Number of peers in the table by network group.
     groups: BTreeMap<NetworkGroup, usize>,
     len: usize,
 }
 
 impl<V> PeerTable<V> {
-    /// An empty table around our own key.
+    /// Creates an empty table for our own key.
     #[must_use]
     pub fn new(own: PublicKey) -> Self {
         Self {
@@ -186,25 +186,25 @@ impl<V> PeerTable<V> {
         }
     }
 
-    /// Our own key.
+    /// Returns our own key.
     #[must_use]
     pub const fn own_key(&self) -> &PublicKey {
         &self.own
     }
 
-    /// How many peers there are.
+    /// Returns the number of peers.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether the table is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The bucket of `key`, 256 for our own.
+    /// Returns the bucket of `key`, or 256 for our own key.
     fn bucket_index(&self, key: &PublicKey) -> usize {
         Distance::between(self.own.as_bytes(), key.as_bytes()).shared_bits() as usize
     }
@@ -215,13 +215,13 @@ impl<V> PeerTable<V> {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// The peer with this key.
+    /// Returns the peer with this key.
     #[must_use]
     pub fn get(&self, key: &PublicKey) -> Option<&Entry<V>> {
         self.bucket(key).iter().find(|entry| entry.key == *key)
     }
 
-    /// The peer with this key, its value to be changed.
+    /// Returns the peer with this key, with a mutable value.
     #[must_use]
     pub fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Entry<V>> {
         let index = self.bucket_index(key);
@@ -229,10 +229,10 @@ impl<V> PeerTable<V> {
         bucket.iter_mut().find(|entry| entry.key == *key)
     }
 
-    /// Whether [`PeerTable::insert`] would take this peer, or find it there already.
+    /// Checks that [`PeerTable::insert`] would accept this peer, or that the table contains it.
     ///
     /// # Errors
-    /// The reason why not.
+    /// Returns the reason why [`PeerTable::insert`] would fail.
     pub fn admits(&self, key: &PublicKey, address: &SocketAddr) -> Result<(), Refusal> {
         if *key == self.own {
             return Err(Refusal::OwnKey);
@@ -247,8 +247,8 @@ impl<V> PeerTable<V> {
         self.check_network(key, address, None)
     }
 
-    /// Whether a peer's address may be `address`, the place that it has in network `leaving` being
-    /// given back.
+    /// Checks the limits of the network and the group of `address` for a peer that gives up its
+    /// old address `leaving`.
     fn check_network(
         &self,
         key: &PublicKey,
@@ -281,11 +281,11 @@ impl<V> PeerTable<V> {
         Ok(())
     }
 
-    /// Adds a peer; returns the one that has lost its place to it. A peer that is there already stays
-    /// as it is, address and value included.
+    /// Inserts a peer; returns the peer that it replaces. A peer that the table already contains
+    /// stays unchanged, including address and value.
     ///
     /// # Errors
-    /// When the key is our own, or there is no place.
+    /// Fails if the key is our own, or a limit is reached.
     pub fn insert(
         &mut self,
         key: PublicKey,
@@ -312,11 +312,11 @@ impl<V> PeerTable<V> {
         Ok(replaced)
     }
 
-    /// Moves a peer to another address.
+    /// Changes the address of a peer.
     ///
     /// # Errors
-    /// When there is no such peer, or no place for the address's network. The peer stays where it
-    /// was.
+    /// Fails if the table does not contain the peer, or a limit of the network or group of the
+    /// address is reached. The peer then stays unchanged.
     pub fn set_address(&mut self, key: &PublicKey, address: SocketAddr) -> Result<(), Refusal> {
         let old = self.get(key).ok_or(Refusal::Unknown)?.address;
         self.check_network(key, &address, Some(&old))?;
@@ -328,7 +328,7 @@ impl<V> PeerTable<V> {
         Ok(())
     }
 
-    /// Takes a peer out.
+    /// Removes and returns a peer.
     pub fn remove(&mut self, key: &PublicKey) -> Option<Entry<V>> {
         let index = self.bucket_index(key);
         let bucket = self.buckets.get_mut(index)?;
@@ -349,18 +349,18 @@ impl<V> PeerTable<V> {
         count_out(&mut self.groups, public_group(address));
     }
 
-    /// All peers, farthest bucket first, in order of insertion within a bucket.
+    /// Returns all peers, farthest bucket first, in order of insertion within a bucket.
     pub fn iter(&self) -> impl Iterator<Item = &Entry<V>> + Clone {
         self.buckets.iter().flatten()
     }
 
-    /// All peers, their values to be changed.
+    /// Returns all peers, with mutable values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<V>> {
         self.buckets.iter_mut().flatten()
     }
 
-    /// The buckets that are not empty: how many leading bits their peers share with us, and the
-    /// peers.
+    /// Returns the buckets that are not empty: the number of leading bits that their peers share
+    /// with us, and the peers.
     pub fn buckets(&self) -> impl Iterator<Item = (usize, &[Entry<V>])> {
         let indexed = self.buckets.iter().enumerate();
         indexed.filter_map(|(index, bucket)| {
@@ -368,16 +368,17 @@ impl<V> PeerTable<V> {
         })
     }
 
-    /// The peer that is nearest to `target`.
+    /// Returns the peer that is closest to `target`.
     #[must_use]
     pub fn closest(&self, target: &[u8; KEY_BYTES]) -> Option<&Entry<V>> {
         self.closest_where::<1>(target, |_| true).first().copied()
     }
 
-    /// The `N` peers that are nearest to `target` among those that `keep` keeps, nearest first.
+    /// Returns the `N` peers that are closest to `target` among those for which `keep` returns
+    /// `true`, closest first.
     ///
     /// Visits buckets in the order of their distance from `target` and stops as soon as no other
-    /// can hold a nearer peer; allocates nothing.
+    /// bucket can contain a closer peer. Does not allocate.
     pub fn closest_where<const N: usize>(
         &self,
         target: &[u8; KEY_BYTES],
@@ -397,15 +398,16 @@ impl<V> PeerTable<V> {
         nearest.into_iter().map(|(_, entry)| entry).collect()
     }
 
-    /// Buckets in groups, any peer of an earlier one nearer to `target` than any of a later one.
+    /// Returns the buckets by distance: every peer of an earlier bucket is closer to `target` than
+    /// every peer of a later one.
     ///
-    /// With `s` the bits that target and own key share: a peer of bucket `s` differs from us where
-    /// the target does, and shares more than `s` bits with it. Peers of all nearer buckets agree
-    /// with us at bit `s` and differ from the target there; which of them are nearer depends on
-    /// later bits of the distance between target and own key: bucket `b > s` flips that bit `b`.
-    /// It is nearer than all buckets behind it if the bit is 1 there (flipping makes it 0), and
-    /// farther than all of them otherwise. Buckets `b < s` share only `b` bits with the target:
-    /// the higher, the nearer.
+    /// Let `s` be the number of bits that target and own key share. A peer of bucket `s` differs
+    /// from us at bit `s`, as the target does, and shares more than `s` bits with the target. Peers
+    /// of the buckets `b > s` agree with us at bit `s` and differ from the target there; their
+    /// order depends on later bits of the distance between target and own key, of which bucket `b`
+    /// flips bit `b`. If that bit is 1 (flipping makes it 0), bucket `b` is closer than all higher
+    /// buckets; otherwise it is farther than all of them. Buckets `b < s` share only `b` bits with
+    /// the target: the higher, the closer.
     fn buckets_by_distance<'t>(
         &'t self,
         target: &[u8; KEY_BYTES],
@@ -422,8 +424,8 @@ impl<V> PeerTable<V> {
             .filter_map(|index| self.buckets.get(index).map(Vec::as_slice))
     }
 
-    /// For each bucket that is not empty, the peer that is nearest to `asker` among those that
-    /// `keep` keeps: what a route response lists.
+    /// Returns the entries of a route response: for each bucket, the peer that is closest to
+    /// `asker` among those for which `keep` returns `true`, if any.
     pub fn nearest_of_each_bucket<'t>(
         &'t self,
         asker: &PublicKey,
@@ -440,7 +442,7 @@ impl<V> PeerTable<V> {
 }
 
 impl Distance {
-    /// Whether bit `index` is set, counted from the most significant.
+    /// Returns whether bit `index` is set, counted from the most significant.
     fn bit(&self, index: usize) -> bool {
         let [high, low] = self.0;
         let (half, index) = if index < 128 {
@@ -452,8 +454,8 @@ impl Distance {
     }
 }
 
-/// Puts `entry` where its distance belongs behind position `start`, pushing out the farthest of a
-/// full list. Nothing before `start` can be farther.
+/// Inserts `entry` by its distance at or after position `start`, and drops the farthest entry of a
+/// full list. Entries before `start` must be closer.
 fn insert_sorted<'t, V, const N: usize>(
     nearest: &mut heapless::Vec<(Distance, &'t Entry<V>), N>,
     start: usize,
@@ -465,12 +467,13 @@ fn insert_sorted<'t, V, const N: usize>(
     if nearest.is_full() && position < N {
         nearest.pop();
     }
-    // Full and farther than all: `insert` gives it back, and it is dropped.
+    // If the list is full and the entry is farther than all, `insert` returns it, and it is
+    // dropped.
     let _ = nearest.insert(position, (distance, entry));
 }
 
-/// Returns the peer of a full bucket that a newcomer at `address` may replace: the youngest of a
-/// group that is there more than once, if the newcomer is of a group that is not there.
+/// Returns the peer of a full bucket that a newcomer at `address` may replace: the youngest peer
+/// that shares its group with another, if the bucket does not have the group of the newcomer.
 fn replaceable<V>(bucket: &[Entry<V>], address: &SocketAddr) -> Option<PublicKey> {
     let count = |group: NetworkGroup| {
         let of_group = |entry: &&Entry<V>| public_group(&entry.address) == Some(group);
@@ -539,7 +542,7 @@ mod tests {
         }
         let refused = table.insert(key(0x80, 99), local(), 99);
         assert_eq!(refused.err(), Some(Refusal::BucketFull));
-        // Known: stays as it is.
+        // A known peer stays unchanged.
         assert!(table.insert(key(0x80, 3), local(), 77).unwrap().is_none());
         assert_eq!(table.get(&key(0x80, 3)).map(|entry| entry.value), Some(3));
         assert_eq!(
@@ -582,7 +585,7 @@ mod tests {
         }
         let eleventh = table.insert(key(1, 0), at(3), ());
         assert_eq!(eleventh.err(), Some(Refusal::NetworkFullInTable));
-        // The same IPv4 network in IPv6's clothes.
+        // The same IPv4 network as an IPv4-mapped IPv6 address.
         let mapped = "[::ffff:198.51.100.7]:1".parse().unwrap();
         let eleventh = table.insert(key(1, 0), mapped, ());
         assert_eq!(eleventh.err(), Some(Refusal::NetworkFullInTable));
@@ -622,7 +625,7 @@ mod tests {
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         let at =
             |group: u8, net: u8| -> SocketAddr { format!("{group}.1.{net}.1:1").parse().unwrap() };
-        // Groups 11 to 18, each twice.
+        // Two peers of each of the groups 11 to 18.
         for n in 0..16 {
             let address = at(11 + n % 8, n);
             assert!(table.insert(key(0x80, n), address, n).unwrap().is_none());
@@ -638,12 +641,12 @@ mod tests {
             let replaced = replaced.unwrap().map(|entry| entry.value);
             assert_eq!(replaced, Some(15 - n), "the youngest");
         }
-        // Every group once: the eight that came first are still there.
+        // Every group has one peer, and the eight oldest peers have stayed.
         let last = table.insert(key(0x80, 101), at(99, 1), 101);
         assert_eq!(last.err(), Some(Refusal::BucketFull));
         let stayed = table.iter().filter(|entry| entry.value < 8).count();
         assert_eq!((stayed, table.len()), (8, 16));
-        // A bucket without public addresses changes for no newcomer.
+        // A full bucket without public addresses does not take any newcomer.
         let mut table = PeerTable::new(PublicKey::new([0; 32]));
         for n in 0..16 {
             table.insert(key(0x80, n), local(), ()).unwrap();
@@ -652,7 +655,8 @@ mod tests {
         assert_eq!(refused.err(), Some(Refusal::BucketFull));
     }
 
-    /// The addresses that fill a table are cheap: what counts is how many honest peers find a place.
+    /// Addresses that fill a table are cheap; the measure is the number of honest peers in the
+    /// table.
     #[test]
     fn addresses_of_ten_networks_leave_places_for_honest_peers_of_many() {
         let fresh = |n: u32| PublicKey::new(crate::crypto::hash(&n.to_be_bytes()));
@@ -695,7 +699,7 @@ mod tests {
             Err(Refusal::NetworkFullInBucket)
         );
         assert_eq!(table.get(&key(0x80, 2)).map(Entry::address), Some(local()));
-        // Within the network there is no new place to take.
+        // A move within one network does not count against its limit.
         let neighbour = at("203.0.113.6:9");
         assert_eq!(table.set_address(&key(0x80, 0), neighbour), Ok(()));
         assert_eq!(table.set_address(&key(0x80, 0), local()), Ok(()));
@@ -728,7 +732,7 @@ mod tests {
         assert_ne!(network("2001:db8:1::"), network("2001:db8:2::"));
     }
 
-    /// Keys that crowd near each other, so that buckets fill and share long prefixes.
+    /// Generates keys that are close to each other, so that buckets fill and share long prefixes.
     fn near_keys() -> impl Strategy<Value = [u8; 32]> {
         (any::<[u8; 2]>(), 0..32usize, 0..4u8).prop_map(|(bytes, position, mask)| {
             let mut key = [0; 32];

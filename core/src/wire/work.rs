@@ -1,14 +1,14 @@
 //! Proof of work over a message: leading zero bits of `BLAKE3(message ‖ nonce)`.
 //!
-//! A search tries nonces upwards from where it stands and can be stopped and resumed at any nonce,
-//! so that a host can bound each turn or hand it to another thread. The message is absorbed once;
-//! an attempt hashes only the block that the nonce falls into.
+//! A search tries nonces in ascending order and can be stopped and resumed at any nonce, so a host
+//! can bound each turn or move the search to another thread. The message is absorbed once; an
+//! attempt hashes only the block that contains the nonce.
 
 use super::packet::NONCE_BYTES;
 
 pub use crate::crypto::leading_zero_bits;
 
-/// The work that `nonce` is for `message`.
+/// Returns the work of `nonce` for `message`, in leading zero bits.
 #[must_use]
 pub fn bits(message: &[u8], nonce: u64) -> u32 {
     let mut hasher = blake3::Hasher::new();
@@ -17,18 +17,18 @@ pub fn bits(message: &[u8], nonce: u64) -> u32 {
     leading_zero_bits(hasher.finalize().as_bytes())
 }
 
-/// Where a search stands.
+/// State of a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// The first nonce, from the start of the search, that has enough work.
+    /// First nonce, from the start of the search, that has enough work.
     Found(u64),
-    /// Not among those tried; run again to go on.
+    /// Not found among the tried nonces; another run continues the search.
     Pending,
-    /// Every nonce was tried.
+    /// Every nonce has been tried.
     Exhausted,
 }
 
-/// A search for the first nonce with enough work.
+/// Search for the first nonce with enough work.
 ///
 /// ```
 /// use astreum_core::wire::work::{Progress, Search, bits};
@@ -47,18 +47,19 @@ pub enum Progress {
 pub struct Search {
     absorbed: blake3::Hasher,
     difficulty: u32,
-    /// The next nonce to try, `None` when all were.
+    /// Next nonce to try; `None` if all have been tried.
     next: Option<u64>,
 }
 
 impl Search {
-    /// A search from nonce 0 for `difficulty` leading zero bits; less than one counts as one.
+    /// Creates a search from nonce 0 for `difficulty` leading zero bits. A difficulty of 0 counts
+    /// as 1.
     #[must_use]
     pub fn new(message: &[u8], difficulty: u32) -> Self {
         Self::starting_at(message, difficulty, 0)
     }
 
-    /// As [`Search::new`], from another nonce.
+    /// Creates a search as [`Search::new`] does, from another nonce.
     #[must_use]
     pub fn starting_at(message: &[u8], difficulty: u32, nonce: u64) -> Self {
         let mut absorbed = blake3::Hasher::new();
@@ -70,13 +71,13 @@ impl Search {
         }
     }
 
-    /// The nonce that [`Search::run`] tries next, `None` when all were tried.
+    /// Returns the nonce that [`Search::run`] tries next, or `None` if all have been tried.
     #[must_use]
     pub const fn next_nonce(&self) -> Option<u64> {
         self.next
     }
 
-    /// Tries at most `attempts` nonces.
+    /// Tries at most `attempts` nonces and returns the state of the search.
     pub fn run(&mut self, attempts: u64) -> Progress {
         for _ in 0..attempts {
             let Some(nonce) = self.next else {

@@ -1,4 +1,4 @@
-//! A load generator: a peer whose requests are sealed before the clock starts.
+//! Load generator: a peer whose requests are sealed before the measurement starts.
 
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
@@ -10,12 +10,12 @@ use core::time::Duration;
 use std::net::UdpSocket;
 use std::time::Instant;
 
-/// Requests that are under way at once; the node's socket holds far more.
+/// Number of requests in flight; the socket buffer of the node holds far more.
 const WINDOW: usize = 64;
-/// After this long without an answer, what was under way counts as lost.
+/// Time without an answer after which the requests in flight count as lost.
 const LOST: Duration = Duration::from_millis(200);
 
-/// One peer and its socket.
+/// Peer and its socket.
 pub(crate) struct Load {
     socket: UdpSocket,
     own: PublicKey,
@@ -24,7 +24,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Meets the node and proves its address to it.
+    /// Creates a peer whose address the node has validated.
     pub(crate) fn new(node: SocketAddr, key: PublicKey) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
         socket.set_read_timeout(Some(LOST)).expect("not zero");
@@ -43,7 +43,7 @@ impl Load {
         self.socket.local_addr().expect("it is bound").port()
     }
 
-    /// Says hello and answers what the node asks to see whether we are where we say.
+    /// Sends a handshake and answers the probes by which the node validates our address.
     fn meet(&mut self, node: SocketAddr) {
         let mut packet = Vec::new();
         let mut draft = Draft::new(&mut packet);
@@ -71,7 +71,7 @@ impl Load {
         }
     }
 
-    /// The id of an object that a packet asks for.
+    /// Returns the id of the object that a packet requests.
     fn asked(&self, datagram: &[u8]) -> Option<AtomId> {
         let packet = Packet::decode(datagram).ok()?;
         let Body::Sealed(sealed) = Message::decode(packet.message()).ok()?.body else {
@@ -101,7 +101,7 @@ impl Load {
         packet
     }
 
-    /// Sealed requests for the atoms, in turn.
+    /// Returns `count` sealed requests, for each of the atoms in turn.
     pub(crate) fn requests(&mut self, ids: &[AtomId], count: usize) -> Vec<Vec<u8>> {
         let request = |id| Request {
             action: Action::Get(Some(PayloadType::ATOM)),
@@ -118,7 +118,7 @@ impl Load {
             .collect()
     }
 
-    /// Sends everything, a window at a time, and counts what comes back per second.
+    /// Sends the requests with a bounded number in flight; returns the answers per second.
     pub(crate) fn drive(&self, to: SocketAddr, requests: &[Vec<u8>]) -> f64 {
         let mut buffer = [0; 65_536];
         let (mut under_way, mut answered) = (0, 0);

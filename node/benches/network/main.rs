@@ -1,5 +1,6 @@
-//! A node on loopback: object requests answered per second, beside a bare mio echo of the same
-//! datagrams in the same run, and the latency of fetching an atom from another node.
+//! Benchmark of a node on loopback: object requests answered per second, compared with a plain mio
+//! echo of the same datagrams in the same run, and the latency of fetching an atom or a list from
+//! another node.
 //!
 //! `cargo bench -p astreum-node --bench network`
 //!
@@ -140,7 +141,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// The least that a mio loop can do with a datagram: send it back.
+/// Echo server: the minimum work of a mio loop for a datagram.
 struct Echo {
     address: SocketAddr,
     stop: Arc<AtomicBool>,

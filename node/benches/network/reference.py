@@ -1,10 +1,10 @@
-"""A reference node for the bench: `serve` answers requests for COUNT atoms, `fetch` measures.
+"""Reference node for the benchmark: `serve` answers requests for COUNT atoms, `fetch` measures.
 
     python reference.py serve COUNT
     python reference.py fetch ROUNDS
 
-`serve` prints its port and public key and runs until its input ends. `fetch` prints the median of
-the seconds that an atom takes from one reference node to another.
+`serve` prints its port and public key and runs until the end of its input. `fetch` prints the
+median time of fetching an atom from one reference node to another, in seconds.
 """
 
 import contextlib

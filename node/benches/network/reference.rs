@@ -1,4 +1,4 @@
-//! The same work on reference nodes, which `reference.py` beside this file starts.
+//! Reference nodes for the same measurements, started by `reference.py` in this folder.
 
 use astreum_core::crypto::PublicKey;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/network/reference.py");
 const FETCHES: &str = "20";
 
-/// A reference node that has the bench's atoms.
+/// Reference node that has the atoms of the benchmark.
 pub(crate) struct Serving {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -37,7 +37,7 @@ impl Drop for Serving {
     }
 }
 
-/// Seconds that fetching an atom takes between two reference nodes, the median.
+/// Returns the median time of fetching an atom from one reference node to another, in seconds.
 pub(crate) fn fetch_seconds(python: &str) -> f64 {
     let mut child = spawn(python, &["fetch", FETCHES]);
     let line = first_line(&mut child, python);

@@ -1,4 +1,4 @@
-//! Check of the advice in messages: every command, option and configuration key that a message of
+//! Tests of the advice in messages: every command, option and configuration key that a message of
 //! this program names exists.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,8 @@ use clap::{Command, CommandFactory as _};
 use super::args::Cli;
 use crate::config::Key;
 
-/// The string literals of the sources of this crate, without comments and tests.
+/// Returns the string literals in the sources of this crate with their files, without comments and
+/// tests.
 fn texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     collect(
@@ -44,7 +45,8 @@ fn literals(code: &str) -> Vec<String> {
         match (&mut current, c) {
             (None, '"') => current = Some(String::new()),
             (None, '\'') => {
-                // A character, such as '"'; lifetimes have no second quote.
+                // Skips a character literal of a double quote. Lifetimes do not have a second
+                // quote.
                 let rest: String = chars.clone().take(3).collect();
                 if rest.starts_with("\"'") || rest.starts_with("\\\"'") {
                     chars.nth(rest.find('\'').unwrap());
@@ -64,7 +66,7 @@ fn literals(code: &str) -> Vec<String> {
     found
 }
 
-/// All options of all commands, with their dashes.
+/// Collects all options of all commands, with their dashes.
 fn options(command: &Command, found: &mut BTreeSet<String>) {
     for arg in command.get_arguments() {
         found.extend(arg.get_long().map(|long| format!("--{long}")));

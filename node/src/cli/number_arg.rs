@@ -1,16 +1,15 @@
-//! Number arguments.
+//! Numeric arguments of the command line.
 
 use core::num::{NonZeroU32, NonZeroU64};
 
 use super::words;
 
-/// A number on the command line. Every argument that is a number is read by [`number`], whose errors
-/// name the range.
+/// Number on the command line. [`number`] reads every numeric argument; its errors name the range.
 pub(super) trait Number: Sized {
     /// Smallest and largest value.
     const RANGE: (u64, u64);
 
-    /// `None` for a value out of the range.
+    /// Returns the number, or `None` if `value` is out of range.
     fn new(value: u64) -> Option<Self>;
 }
 
@@ -46,7 +45,10 @@ impl Number for NonZeroU32 {
     }
 }
 
-/// Reads a number; underscores may group its digits.
+/// Reads a number, whose digits may be grouped with underscores.
+///
+/// # Errors
+/// Returns the expected range if `text` is not a number in the range of `N`.
 pub(super) fn number<N: Number>(text: &str) -> Result<N, String> {
     let (least, most) = N::RANGE;
     value(text)
@@ -54,7 +56,10 @@ pub(super) fn number<N: Number>(text: &str) -> Result<N, String> {
         .ok_or_else(|| format!("expected an integer from {least} to {most}"))
 }
 
-/// Reads the number of a level of cold storage.
+/// Reads the number of a level of cold storage, from 1 to 999.
+///
+/// # Errors
+/// Returns the expected range if `text` is not a number in it.
 pub(super) fn level(text: &str) -> Result<u32, String> {
     const LEVELS: core::ops::Range<u32> = 1..1_000;
     let level = value(text).and_then(|value| u32::try_from(value).ok());

@@ -1,4 +1,4 @@
-//! Usage errors: those of the argument parser, in the style of all other errors.
+//! Usage errors: errors of the argument parser in the style of all other errors.
 
 use core::error::Error as _;
 
@@ -7,8 +7,8 @@ use clap::{ArgAction, Command, CommandFactory as _};
 
 use super::args::Cli;
 
-/// Explains why `arguments`, which begin with the name of the program, are not accepted: what is
-/// wrong with them, and what to do.
+/// Returns the message for an error in `arguments`, which begin with the name of the program: the
+/// cause and what to do.
 pub(super) fn explain(error: &Error, arguments: &[String]) -> String {
     let mut root = Cli::command();
     root.build();
@@ -66,7 +66,7 @@ pub(super) fn explain(error: &Error, arguments: &[String]) -> String {
             let others = strings(error, ContextKind::PriorArg);
             let others: Vec<&str> = others.iter().map(|other| option_name(other)).collect();
             if name.is_empty() {
-                // Options of `run`, which is the command where none is named.
+                // Options of `run`, which is the default command.
                 format!(
                     "{} is an option of `astreum run`: it cannot be combined with another command",
                     others.join(", ")
@@ -108,7 +108,7 @@ pub(super) fn explain(error: &Error, arguments: &[String]) -> String {
     }
 }
 
-/// The values that are accepted.
+/// Returns the list of accepted values with its introduction, or an empty text if there is none.
 fn expected(error: &Error) -> String {
     let valid = strings(error, ContextKind::ValidValue);
     match valid.as_slice() {
@@ -125,7 +125,7 @@ fn strings(error: &Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// `--kind` of `--kind <KIND>`.
+/// Returns the name of an option without its value: `--kind` of `--kind <KIND>`.
 fn option_name(shown: &str) -> &str {
     if shown.starts_with('-') {
         shown.split([' ', '=', '[']).next().unwrap_or(shown)
@@ -134,7 +134,7 @@ fn option_name(shown: &str) -> &str {
     }
 }
 
-/// The innermost command that is named in `arguments`, and how it is called.
+/// Returns the innermost command in `arguments`, and its full name.
 fn command_of<'c>(root: &'c Command, arguments: &[String]) -> (&'c Command, String) {
     let (mut command, mut path) = (root, root.get_name().to_owned());
     let mut arguments = arguments.iter().skip(1);

@@ -1,9 +1,10 @@
-//! Growth of the memory of nodes under steady load, in hours of virtual time.
+//! Memory growth of nodes under steady load, over hours of virtual time.
 //!
-//! A validator and followers run in one thread as in the simulation, with transactions, puts and gets
-//! at steady rates. Each hour prints the live bytes of the heap that each node holds beyond its
-//! stores: without the atoms in memory, and without the index of cold storage. The exit code is 1 when
-//! a node grows by more than the limit in an hour after the first.
+//! Validators and followers run in one thread as in the simulation, with transactions, puts and
+//! gets at steady rates. Every hour, the program prints the live heap bytes that each node holds
+//! beyond its stores: without the atoms in memory, and without the index of cold storage. The exit
+//! code is 1 if a node grows by more than the limit in an hour after the first, and 2 if a node
+//! does not start.
 
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::time::Instant;
@@ -22,32 +23,32 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: Owned = Owned;
 
-/// How long a put is advertised.
+/// Time for which a put is advertised, in seconds.
 const ADVERTISED_SECONDS: u64 = 900;
 
-/// Growth of the memory of nodes under steady load.
+/// Measures the memory growth of nodes under steady load.
 #[derive(Parser)]
 #[command(name = "growth")]
 struct Arguments {
-    /// Chooses everything that chance decides.
+    /// Seed of all random decisions.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Hours of virtual time.
     #[arg(long, default_value_t = 9)]
     hours: u64,
-    /// Nodes; the first ones validate.
+    /// Number of nodes; the first ones are validators.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(2..=20))]
     nodes: u8,
-    /// Validators.
+    /// Number of validators.
     #[arg(long, default_value_t = 1)]
     validators: u8,
-    /// Seconds between two transactions.
+    /// Interval between two transactions, in seconds.
     #[arg(long, default_value_t = 2)]
     transaction_seconds: u64,
-    /// Seconds between two puts, and between two gets.
+    /// Interval between two puts, and between two gets, in seconds.
     #[arg(long, default_value_t = 4)]
     put_seconds: u64,
-    /// KiB that a node may grow by in an hour after the first.
+    /// Maximum growth of a node in an hour after the first, in KiB.
     #[arg(long, default_value_t = 1_024)]
     limit_kib: u64,
 }
@@ -108,11 +109,11 @@ fn main() -> ExitCode {
             "the limit is exceeded"
         }
     );
-    // The world is not taken down: nothing is learned from that.
+    // Exits without dropping the world, which would only take time.
     std::process::exit(i32::from(!is_within));
 }
 
-/// Prints the live bytes of each part of a node; returns those that it holds beyond its stores.
+/// Prints the live bytes of each part of a node; returns the bytes that it holds beyond its stores.
 fn print_node(world: &World, number: usize) -> u64 {
     let running = world
         .hosts()
@@ -129,17 +130,17 @@ fn print_node(world: &World, number: usize) -> u64 {
         print!("  {} {live}", part.name());
     }
     println!("  index {index} hot {hot}");
-    // Atoms in memory belong to the part that has read or made them; hot storage is full after minutes
-    // and cannot grow.
+    // Atoms in memory count for the part that has read or created them. Hot storage is full after
+    // minutes and then does not grow.
     let live: u64 = parts.iter().map(|(_, live)| live).sum();
     live.saturating_sub(index).saturating_sub(hot)
 }
 
-/// The load, and what is known of it.
+/// Load and its results.
 #[derive(Default)]
 struct Load {
     batches: u64,
-    /// The newest puts: the node, and the atoms.
+    /// Newest puts: the node, and the ids of the atoms.
     put: VecDeque<(usize, Vec<AtomId>)>,
     found: u64,
     missed: u64,
@@ -167,7 +168,7 @@ impl Load {
                 let others = world.random.below(nodes - 1);
                 world.look_up((owner + 1 + others) % nodes, *id);
             }
-            // Looked for as long as it is advertised, and not at the last moment.
+            // Puts are requested only in the first half of the time in which they are advertised.
             let kept = ADVERTISED_SECONDS / 2 / arguments.put_seconds.max(1);
             if self.put.len() as u64 > kept {
                 self.put.pop_front();
@@ -183,7 +184,7 @@ impl Load {
     }
 }
 
-/// Puts atoms and advertises them for a while.
+/// Puts atoms and advertises them for [`ADVERTISED_SECONDS`].
 fn put(host: &mut Host, now: Instant, atoms: Vec<(AtomId, Atom)>) {
     let number = host.number;
     let Some(running) = host.running.as_mut() else {

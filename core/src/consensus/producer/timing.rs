@@ -1,12 +1,12 @@
-//! Timing of the work for a slot: its earliest possible timestamp, and when to begin.
+//! Timing of the work for a slot: earliest possible timestamp, and time of its begin.
 
 use super::LATE;
 use core::time::Duration;
 
-/// Time by which a slot is begun earlier than the work requires.
+/// Safety margin: the work for a slot begins earlier by this time than it has to.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// Timing of the work for the next slot, on the wall clock.
+/// Timing of the work for a slot, on the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Timing {
     now: Duration,
@@ -19,25 +19,25 @@ impl Timing {
         Self { now, work }
     }
 
-    /// Returns the first whole second at which work that begins now is done.
+    /// Returns the first whole second at or after the end of work that begins now.
     fn reachable(&self) -> u64 {
         let done = self.now.saturating_add(self.work);
         done.as_secs()
             .saturating_add(u64::from(done.subsec_nanos() > 0))
     }
 
-    /// Returns the earliest timestamp of a block, given the timestamp of the newest block that the
-    /// key signed.
+    /// Returns the earliest timestamp of a block, after the timestamp `signed` of the newest block
+    /// that the key has signed, if any.
     pub(super) fn earliest(&self, signed: Option<u64>) -> u64 {
         let later = signed.map_or(0, |signed| signed.saturating_add(1));
         self.reachable().max(later)
     }
 
-    /// Returns when the work for `timestamp` begins, or `None` for now. `parent` is the timestamp
-    /// of the parent block.
+    /// Returns the time at which the work for `timestamp` begins, or `None` if it begins now.
+    /// `parent` is the timestamp of the parent block.
     ///
-    /// If `timestamp` is the first second that the work can reach, and its begin is at most
-    /// [`LATE`] away, the work begins now.
+    /// If `timestamp` is the first second that the work can reach after `parent`, and its begin is
+    /// at most [`LATE`] away, the work begins now.
     pub(super) fn begin(&self, timestamp: u64, parent: u64) -> Option<Duration> {
         let begin = Duration::from_secs(timestamp).saturating_sub(self.work + MARGIN);
         let is_next = timestamp == self.reachable().max(parent.saturating_add(1));
@@ -96,16 +96,16 @@ mod tests {
     #[test]
     fn the_next_possible_second_is_worked_on_at_once_unless_it_is_far() {
         let work = millis(300);
-        // Its second is the next that the work reaches.
+        // The timestamp is the next second that the work can reach.
         assert_eq!(Timing::new(millis(1_000_000), work).begin(1_001, 999), None);
-        // The parent's timestamp bounds it, up to LATE ahead of the time at which it would begin.
+        // The timestamp of the parent is the bound: work begins up to LATE before its usual begin.
         let far = 1_004;
         let begin = millis(1_003_650);
         let due = begin - LATE;
         assert_eq!(Timing::new(due, work).begin(far, far - 1), None);
         let before = Timing::new(due - millis(1), work);
         assert_eq!(before.begin(far, far - 1), Some(begin));
-        // A slot that is not the next waits, however near.
+        // A slot that is not the next one waits, even if it is near.
         assert_eq!(Timing::new(due, work).begin(far, far - 2), Some(begin));
     }
 }

@@ -1,10 +1,12 @@
-//! Kinds of addresses: canonical form, contactable addresses, and the origins that limits count.
+//! Address classification: canonical form, contactable addresses, and the origins that per-network
+//! limits count.
 
 use crate::wire::network_group::Scope;
 use crate::wire::table::Network;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
-/// Returns an IPv4-mapped address as IPv4, and an IPv6 address without what does not name a host.
+/// Returns the canonical form of an address: an IPv4-mapped address as IPv4, and an IPv6 address
+/// with its flow label cleared.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => {
@@ -14,9 +16,9 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Source that limits per network count: the network of a public address. Addresses of other ranges
-/// are not shared out by network, and many peers may share one behind a NAT or a bridge: there each
-/// socket counts for itself.
+/// Origin that per-network limits count: the network of a public address, or the socket for any
+/// other. Ranges that are not public are not assigned by network, and many peers may share one such
+/// address behind a NAT or a bridge, so there each socket counts by itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Origin {
     Network(Network),
@@ -30,7 +32,7 @@ impl Origin {
     }
 }
 
-/// Returns whether a datagram can be sent there and reach one host.
+/// Returns whether a datagram sent to this address can reach a single host.
 pub(super) fn is_contactable(address: SocketAddr) -> bool {
     let ip = address.ip();
     let reserved = match ip {
@@ -40,8 +42,8 @@ pub(super) fn is_contactable(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !reserved
 }
 
-/// Returns whether a peer at `namer` may make us contact `named`: only loopback peers name loopback,
-/// and no public peer names a private address.
+/// Returns whether a referrer at `namer` may make us contact `named`: only loopback peers may name
+/// loopback addresses, and a peer at a public address may not name a private one.
 pub(super) fn may_name(namer: IpAddr, named: SocketAddr) -> bool {
     is_contactable(named) && Scope::of(named.ip()) >= Scope::of(namer)
 }

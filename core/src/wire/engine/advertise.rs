@@ -1,9 +1,9 @@
-//! Advertisements of what we provide, sent to the peers nearest to it.
+//! Advertisements of the objects that we provide, sent to the peers nearest to each.
 //!
-//! A new peer may be nearer to some objects, and a restarted one has forgotten its records. No packet
-//! walks the advertisements for that: it leaves a mark, and the advertisements are walked at the pace
-//! at which they are sent, once for all marks that were left before. A peer has one walk per
-//! [`CONTACT_INTERVAL`] of its own.
+//! A new peer may be nearer to some objects, and a restarted peer has lost its records. No packet
+//! triggers a pass over the advertisements: it only sets a mark. The pass runs at the pace at which
+//! advertisements are sent, once for all marks that were set before it began. A peer triggers at
+//! most one pass per [`CONTACT_INTERVAL`].
 
 use super::Engine;
 use super::limits::{
@@ -19,44 +19,45 @@ use crate::wire::table::{Distance, Entry};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound;
 
+/// An advertised object, and the peers that it was last sent to.
 #[derive(Debug)]
 struct Advertisement {
     kind: PayloadType,
     expires: Option<Instant>,
     due: Instant,
-    /// When it is sent to all again; before that, only to peers that have not had it.
+    /// Time of the next full round; before it, only peers that have not received it are sent it.
     repeat_at: Instant,
-    /// How often it has been sent to all.
+    /// Number of full rounds sent.
     rounds: usize,
     /// Peers that it was sent to last.
     told: heapless::Vec<PublicKey, ADVERTISE_MOST>,
 }
 
-/// A walk over all advertisements, some at a time.
+/// A pass over all advertisements, a few at a time.
 #[derive(Debug, Default)]
 struct Walk {
-    /// The last advertisement that it has come to.
+    /// Last advertisement that the pass has reached.
     at: Option<AtomId>,
-    /// Peers that are told again.
+    /// Peers that are sent every advertisement again.
     again: BTreeSet<PublicKey>,
-    /// Whether everything is sent to all again.
+    /// `true` if every advertisement is sent to all its peers again.
     is_repeat: bool,
 }
 
-/// Our advertisements.
+/// Our advertisements, their timers, and the pass over them.
 #[derive(Debug, Default)]
 pub(super) struct Advertisements {
     by_id: BTreeMap<AtomId, Advertisement>,
     by_due: BTreeSet<(Instant, AtomId)>,
     by_expiry: BTreeSet<(Instant, AtomId)>,
-    /// When to send more.
+    /// Time of the next turn, if the last one was used up.
     turn: Option<Instant>,
-    /// Peers that may have lost their records, by when they may be told again.
+    /// Peers that may have lost their records, by the time at which they may be sent them again.
     marks: BTreeSet<(Instant, PublicKey)>,
-    /// Whether the nearest peers may have changed since the walk began.
+    /// `true` if the nearest peers may have changed since the pass began.
     is_look_due: bool,
     walk: Option<Walk>,
-    /// Whether a walk is to send everything to all, and when the last one that did began.
+    /// `true` if the next pass is to send everything to all peers.
     is_repeat_due: bool,
     repeated_at: Option<Instant>,
 }
@@ -64,7 +65,7 @@ pub(super) struct Advertisements {
 impl Advertisements {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.by_due.first().map(|(due, _)| *due);
-        // Not before the turn, if there is one.
+        // Not before the next turn, if one is set.
         let due = due.map(|due| self.turn.map_or(due, |turn| due.max(turn)));
         let expiry = self.by_expiry.first().map(|(expires, _)| *expires);
         let walk = if self.by_id.is_empty() {
@@ -78,12 +79,12 @@ impl Advertisements {
         [due, expiry, walk].into_iter().flatten().min()
     }
 
-    /// Leaves a mark: a new peer may be nearer to what we advertise.
+    /// Marks the advertisements for another pass: a new peer may be nearer to them.
     pub(super) const fn look_again(&mut self) {
         self.is_look_due = true;
     }
 
-    /// Begins a walk if there are marks that are due.
+    /// Begins a pass if any mark is due.
     fn begin_walk(&mut self, now: Instant) {
         let mut again = BTreeSet::new();
         while let Some(&(due, peer)) = self.marks.first()
@@ -101,9 +102,10 @@ impl Advertisements {
         });
     }
 
-    /// Returns the next advertisement of the walk, prepared to be sent to those that it is to go to.
+    /// Returns the next advertisement of the pass, with the peers to be sent it again already
+    /// cleared.
     fn next_of_walk(&mut self, now: Instant) -> Option<AtomId> {
-        // At its end another may be due, for marks that were left in the meantime.
+        // At its end a second pass may be due, for marks that were set in the meantime.
         for _ in 0..2 {
             if self.walk.is_none() {
                 self.begin_walk(now);
@@ -126,6 +128,7 @@ impl Advertisements {
         None
     }
 
+    /// Sets the time at which an advertisement is sent next; `Instant::MAX` means never.
     fn schedule(&mut self, id: AtomId, due: Instant) {
         if let Some(advertisement) = self.by_id.get_mut(&id) {
             self.by_due.remove(&(advertisement.due, id));
@@ -150,8 +153,9 @@ impl Advertisements {
 
 impl Engine {
     /// Advertises an object to the nearest peers, now and every `storage_index_interval`, until
-    /// `expires` if that is given. Advertising it again replaces kind and expiry. `false` if there are
-    /// too many.
+    /// `expires` if given. Advertising an object again replaces its kind and expiry. Returns
+    /// `false` if [`MAX_ADVERTISEMENTS`] are reached or `id` is zero. An expiry in the past removes
+    /// the advertisement and returns `true`.
     pub fn advertise(
         &mut self,
         now: Instant,
@@ -182,22 +186,22 @@ impl Engine {
         true
     }
 
-    /// Stops advertising an object; `false` if it was not advertised. Peers that have a record keep it
-    /// until it expires.
+    /// Stops advertising an object; returns `false` if it was not advertised. Peers that have a
+    /// record keep it until it expires.
     pub fn withdraw(&mut self, id: &AtomId) -> bool {
         self.advertisements.remove(id)
     }
 
-    /// Returns our advertisements.
+    /// Returns our advertisements: id, kind and expiry.
     pub fn advertised(&self) -> impl Iterator<Item = (&AtomId, PayloadType, Option<Instant>)> {
         let by_id = self.advertisements.by_id.iter();
         by_id.map(|(id, advertisement)| (id, advertisement.kind, advertisement.expires))
     }
 
-    /// Notes that our own address has changed. Without one before, nothing has been sent yet, and goes
-    /// out at our pace. Else each advertisement names the new address when it repeats, within
-    /// `storage_index_interval`; those that do not repeat are sent again, once in
-    /// [`ADDRESS_REPEAT_INTERVAL`].
+    /// Reacts to a change of our own address. If there was none before, nothing has been sent yet,
+    /// and everything is sent at the usual pace. Otherwise each advertisement carries the new
+    /// address when it repeats, within `storage_index_interval`; advertisements that do not repeat
+    /// are sent again, at most once per [`ADDRESS_REPEAT_INTERVAL`].
     pub(super) fn advertise_address(&mut self, now: Instant, is_first: bool) {
         let repeats = !self.config.storage_index_interval.is_zero();
         let advertisements = &mut self.advertisements;
@@ -214,8 +218,8 @@ impl Engine {
         }
     }
 
-    /// Leaves a mark: a peer may have restarted, and is told again of what it was told, at our pace and
-    /// once per [`CONTACT_INTERVAL`].
+    /// Marks a peer that may have restarted: it is sent its advertisements again, at the usual pace
+    /// and at most once per [`CONTACT_INTERVAL`].
     pub(super) fn tell_again(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -230,7 +234,8 @@ impl Engine {
         }
     }
 
-    /// Sends what is due, some at a time.
+    /// Removes expired advertisements and sends those that are due, at most
+    /// [`ADVERTISEMENTS_PER_TURN`] per turn.
     pub(super) fn advertise_due(&mut self, now: Instant) {
         while let Some(&(expires, id)) = self.advertisements.by_expiry.first()
             && expires <= now
@@ -252,8 +257,11 @@ impl Engine {
         self.advertisements.turn = Some(now + ADVERTISE_PACE);
     }
 
+    /// Sends one advertisement to the nearest peers that are nearer to the object than we are and
+    /// have not received it in this round, and schedules the next round.
     fn advertise_one(&mut self, now: Instant, id: AtomId) {
-        // Without an address there is nothing to send; learning one makes everything due.
+        // Without an address of our own there is nothing to send; learning one makes everything
+        // due.
         let address = self.advertised_address();
         let own = Distance::between(id.as_bytes(), self.me.as_bytes());
         let is_nearer = |entry: &Entry<Standing>| {
@@ -268,7 +276,7 @@ impl Engine {
         let mut to: heapless::Vec<PublicKey, ADVERTISE_MOST> = heapless::Vec::new();
         for entry in nearest.into_iter().chain(serving) {
             if !to.contains(entry.key()) {
-                // There is room for all of both.
+                // The capacity is that of both sources together.
                 let _ = to.push(*entry.key());
             }
         }
@@ -293,13 +301,13 @@ impl Engine {
         let mut told = core::mem::take(&mut advertisement.told);
         let repeat_at = advertisement.repeat_at;
         told.retain(|peer| to.contains(peer));
-        // When we are nearest ourselves, none is sent: lookups end here anyway.
+        // If we are the nearest ourselves, none is sent: lookups end here anyway.
         for peer in to {
             if let Some(address) = address
                 && !told.contains(&peer)
                 && self.send_put(now, &peer, id, kind, self.me, address)
             {
-                // As many as are nearest fit.
+                // The capacity is that of `to`.
                 let _ = told.push(peer);
             }
         }

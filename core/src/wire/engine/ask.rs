@@ -1,4 +1,5 @@
-//! A single request: permission to send it, credit of its address, and patience for its answer.
+//! Sending of single requests: permission, amplification limit of the address, and response
+//! timeout.
 
 use super::outbox::sealed_bytes;
 use super::proof::GET_BYTES;
@@ -11,33 +12,33 @@ use crate::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// A redirect that is followed.
+/// A redirect that is being followed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Redirect {
     pub(super) key: PublicKey,
     pub(super) address: SocketAddr,
-    /// Bytes of its packet.
+    /// Length of its packet in bytes.
     pub(super) bytes: usize,
-    /// Whether the address had not been contacted of late.
+    /// `true` if the address had not been contacted recently.
     pub(super) is_first: bool,
 }
 
 impl Engine {
-    /// Returns whether a peer may be asked: a reference node on IPv6 stops receiving at a request that
-    /// it cannot answer.
+    /// Returns whether a peer may be sent a request: a reference node on IPv6 stops receiving at a
+    /// request that it cannot answer.
     pub(super) fn may_ask(&self, key: &PublicKey) -> bool {
         let peer = self.peers.get(key);
         peer.is_some_and(|peer| peer.may_be_asked_at(&peer.address))
     }
 
-    /// Returns how long to wait for the answer of a peer that has been asked `tries` times.
+    /// Returns the response timeout of a request that was sent `tries` times to a peer.
     pub(super) fn patience(&self, key: &PublicKey, tries: u8) -> Duration {
         let own = self.peers.get(key).map(|peer| peer.round_trip);
         let trip = own.filter(RoundTrip::is_known).unwrap_or(self.round_trip);
         trip.patience(tries)
     }
 
-    /// Records a round trip, of a request that was sent once.
+    /// Records the round trip of a request that was sent once.
     pub(super) fn note_round_trip(&mut self, key: &PublicKey, took: Duration) {
         self.round_trip.note(took);
         if let Some(peer) = self.peers.get_mut(key) {
@@ -45,7 +46,8 @@ impl Engine {
         }
     }
 
-    /// Sends a request to a validated peer, or to a peer that was named at the address that was named.
+    /// Sends a request to a validated peer at its address, or to any other peer at `address`, as
+    /// named by the referrer `namer`. Returns `false` if it may not be sent or exceeds a limit.
     pub(super) fn request(
         &mut self,
         now: Instant,
@@ -89,11 +91,11 @@ impl Engine {
                 return false;
             }
             if let Some(peer) = self.peers.get_mut(&key) {
-                // Only nodes of ours are sent contacts on IPv6.
+                // Only nodes of this implementation are sent contacts on IPv6.
                 peer.takes_ipv6 = address.is_ipv6();
             }
         }
-        // The first packet to an address needs no credit.
+        // The first packet to an address is exempt from the amplification limit.
         let to = Source {
             is_proven: is_first,
             ..to
@@ -101,9 +103,9 @@ impl Engine {
         self.send_get(now, &to, wanted, wanted_as)
     }
 
-    /// Credits an address that a redirect names with the bytes of the redirect: a request to a new
-    /// peer may be lost, and an unvalidated address is sent another only within its credit. Each
-    /// counts against the budget of the referrer.
+    /// Raises the amplification limit of an address that a redirect names by the bytes of the
+    /// redirect: a request to a new peer may be lost, and an unvalidated address is sent another
+    /// only within its limit. Each redirect is charged to the budget of the referrer.
     pub(super) fn pay_for_named(&mut self, now: Instant, namer: &Source, redirect: &Redirect) {
         let Redirect { key, address, .. } = redirect;
         let peer = self.peers.get(key);
@@ -121,7 +123,7 @@ impl Engine {
             self.credits.received(now, *address, redirect.bytes);
         }
         if is_paid && redirect.is_first {
-            // The first packet went out before.
+            // The first packet was sent before.
             self.credits.spend(address, sealed_bytes(GET_BYTES));
         }
     }

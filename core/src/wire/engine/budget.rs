@@ -1,4 +1,4 @@
-//! Rate limits: token buckets, and events that may happen a few times an interval.
+//! Rate limits: token buckets, and events that may happen a limited number of times per interval.
 
 use super::address::Origin;
 use super::limits;
@@ -10,7 +10,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Tokens that come back at a steady rate, up to a burst. Counted in millionths.
+/// Token bucket: tokens return at a steady rate, up to a burst. Counted in millionths of a token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     micros: u64,
@@ -18,7 +18,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// A bucket that has all its tokens.
+    /// Creates a bucket that holds all its tokens.
     pub(super) const fn full(now: Instant, burst: u32) -> Self {
         Self {
             micros: burst as u64 * 1_000_000,
@@ -26,6 +26,7 @@ impl Bucket {
         }
     }
 
+    /// Takes one token; returns `false` if there is none. `burst` is the capacity.
     pub(super) fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
         let passed = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
         let gained = passed.saturating_mul(per_second.into());
@@ -38,7 +39,7 @@ impl Bucket {
     }
 }
 
-/// Key shared with an unknown peer, and the budget of packets of it that are tried.
+/// Key shared with an unknown peer, and the budget of its packets that may be tried.
 #[derive(Debug)]
 pub(super) struct UnknownKey {
     shared: SharedKey,
@@ -53,19 +54,19 @@ impl UnknownKey {
         }
     }
 
-    /// Returns the key for one more packet, within the budget: as many as a node sends that probes
-    /// the keys which answer its contact.
+    /// Returns the key for one more packet, within the budget. The budget covers the packets of a
+    /// node that probes the keys which answer its contact.
     pub(super) fn take(&mut self, now: Instant) -> Option<&SharedKey> {
         let (rate, burst) = (limits::SOLICITED_PER_SECOND, limits::SOLICITED_BURST);
         self.tries.take(now, rate, burst).then_some(&self.shared)
     }
 }
 
-/// Buckets by name. When there are too many, the one used longest ago is forgotten.
+/// Token buckets by key. When full, the one used longest ago is removed.
 #[derive(Debug)]
 struct Buckets<K> {
     of: BTreeMap<K, Bucket>,
-    /// The same by when they were used last.
+    /// Keys by the time of their last use.
     by_use: BTreeSet<(Instant, K)>,
 }
 
@@ -77,6 +78,7 @@ impl<K: Ord + Copy> Buckets<K> {
         }
     }
 
+    /// Takes one token from the bucket of `key`; returns `false` if it is empty.
     fn take(&mut self, now: Instant, key: K, (per_second, burst): (u32, u32)) -> bool {
         let known = self.of.get(&key).copied();
         if let Some(known) = known {
@@ -94,8 +96,7 @@ impl<K: Ord + Copy> Buckets<K> {
     }
 }
 
-/// Budget of key agreements with unknown peers, from everywhere, from each network group and from each
-/// origin.
+/// Budget of key agreements with unknown peers: in all, per network group and per origin.
 #[derive(Debug)]
 pub(super) struct Agreements {
     everywhere: Bucket,
@@ -103,7 +104,7 @@ pub(super) struct Agreements {
     by_origin: Buckets<Origin>,
 }
 
-/// Budget of key agreements that peers cause by naming addresses, from each network group.
+/// Budget of key agreements caused by referrers, per network group of the referrer.
 #[derive(Debug)]
 pub(super) struct NamedAgreements(Buckets<NetworkGroup>);
 
@@ -112,7 +113,8 @@ impl NamedAgreements {
         Self(Buckets::new())
     }
 
-    /// Returns whether one more agreement because of peers of this group is within the budget.
+    /// Takes one agreement caused by a referrer of this group; returns whether the budget allowed
+    /// it.
     pub(super) fn take(&mut self, now: Instant, group: NetworkGroup) -> bool {
         let rate = limits::AGREEMENTS_PER_SECOND_PER_GROUP;
         let burst = limits::AGREEMENTS_BURST_PER_GROUP;
@@ -129,7 +131,7 @@ impl Agreements {
         }
     }
 
-    /// Returns whether one more agreement with a peer at `address` is within the budget.
+    /// Takes one agreement with a peer at `address`; returns whether the budget allowed it.
     pub(super) fn take(&mut self, now: Instant, address: &SocketAddr) -> bool {
         let rate = limits::AGREEMENTS_PER_SECOND_PER_NETWORK;
         let burst = limits::AGREEMENTS_BURST_PER_NETWORK;
@@ -137,7 +139,7 @@ impl Agreements {
         if !self.by_origin.take(now, origin, (rate, burst)) {
             return false;
         }
-        // Many peers may share an address that is not public.
+        // Many peers may share an address that is not public, so it has no budget per group.
         let group = NetworkGroup::of(address.ip());
         let rate = limits::AGREEMENTS_PER_SECOND_PER_GROUP;
         let burst = limits::AGREEMENTS_BURST_PER_GROUP;
@@ -149,12 +151,12 @@ impl Agreements {
     }
 }
 
-/// Events that may happen a few times an interval, each under a key of its own and because of a
+/// Events that may happen a limited number of times per interval, each under a key and charged to a
 /// source.
 ///
-/// When it is full, the source that has most is forgotten one of its own; if no source has more than
-/// the new one, nothing new may happen until the oldest is an interval old: a flood makes us silent
-/// to those that cause it, and not forgetful of others.
+/// When full, the source with most events loses one; if no source has more than the new one, new
+/// events are refused until the oldest is an interval old. A flood therefore silences us towards
+/// its own sources, and does not displace the events of others.
 #[derive(Debug)]
 pub(super) struct Recently<K> {
     interval: Duration,
@@ -169,8 +171,8 @@ impl<K: Ord + Copy> Recently<K> {
         }
     }
 
-    /// Returns whether it may happen now because of `share`, for at most `times` in the interval that
-    /// began with the first; if so, it has happened.
+    /// Takes one event for `key`, charged to `share`, and returns whether it was allowed. At most
+    /// `times` are allowed in the interval that begins with the first.
     pub(super) fn take(&mut self, now: Instant, share: Share, key: K, times: u8) -> bool {
         self.expire(now);
         if let Some(count) = self.events.get_mut(&key) {
@@ -181,18 +183,19 @@ impl<K: Ord + Copy> Recently<K> {
         self.events.try_insert(now, share, key, 1)
     }
 
-    /// Returns whether it happened within the interval.
+    /// Returns whether the event happened within the interval.
     pub(super) fn contains(&self, now: Instant, key: &K) -> bool {
         self.count(now, key) > 0
     }
 
-    /// Returns how often it happened within the interval.
+    /// Returns the number of times that the event happened within the interval.
     pub(super) fn count(&self, now: Instant, key: &K) -> u8 {
         let event = self.events.get(key);
         let event = event.filter(|(first, _)| now.since(*first) < self.interval);
         event.map_or(0, |(_, count)| *count)
     }
 
+    /// Removes events whose interval is over.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((first, key)) = self.events.oldest()
             && now.since(first) >= self.interval
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn strangers_of_one_network_share_a_budget_that_refills() {
         let mut agreements = Agreements::new(Instant::ZERO);
-        // A network, and a bridge that many peers share.
+        // A network, and a bridge address that many peers share.
         for (one, same, other) in [
             (([8, 8, 8, 1], 1), ([8, 8, 8, 2], 2), ([8, 8, 9, 1], 1)),
             (
@@ -285,7 +288,7 @@ mod tests {
     fn recent_things_wait_and_a_full_memory_refuses() {
         let mut recently = Recently::new(Duration::from_secs(10), 2);
         let mut take = |seconds, name: char, times| {
-            // Each of a group of its own.
+            // Each key is in a network group of its own.
             let share = share(u8::try_from(name).unwrap(), 1);
             let now = Instant::from_secs(seconds);
             let is_taken = recently.take(now, share, name, times);

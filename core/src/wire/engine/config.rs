@@ -7,48 +7,51 @@ use crate::wire::handshake::ChainIdentity;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// The engine's configuration. Start from [`EngineConfig::new`] and change what differs.
+/// Configuration of the engine. Start from [`EngineConfig::new`] and change individual fields.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The relay key.
+    /// Relay secret key.
     pub secret: SecretKey,
-    /// The bound port, never 0. Peers answer to it unless [`Self::advertised_address`] has another.
+    /// UDP port that the host has bound; not 0. Peers send to it unless
+    /// [`Self::advertised_address`] has another.
     pub incoming_port: u16,
-    /// Whether the host's socket speaks IPv6. If not, IPv6 addresses are never contacted.
+    /// `true` if the host's socket supports IPv6. Otherwise IPv6 addresses are never contacted.
     pub use_ipv6: bool,
-    /// Our address as peers reach it; `None` to learn it from them. Its port is in our headers, and
-    /// peers answer to it: a NAT may map it to the bound one.
+    /// Our address as peers reach it; `None` to learn it from them. Its port is announced in our
+    /// packet headers, and peers send to it: a NAT may map it to the bound port.
     pub advertised_address: Option<SocketAddr>,
-    /// Whether our pings say that we validate, and transactions are taken.
+    /// `true` if our pings say that this node is a validator. Announced transactions are reported
+    /// only then.
     pub is_validator: bool,
-    /// The newest block, which our pings name.
+    /// Id of the newest block, announced in our pings.
     pub head: Option<AtomId>,
-    /// The chain that we follow, which our handshakes to nodes of ours name.
+    /// Identity of the chain that we follow, sent in handshakes to nodes of this implementation.
     pub chain_identity: Option<ChainIdentity>,
-    /// Silence after which a peer is evicted; zero evicts none.
+    /// Time without a sign of life after which a peer is evicted; zero evicts none.
     pub peer_timeout: Duration,
-    /// Interval of checks for silent peers.
+    /// Interval between checks for inactive peers.
     pub peer_timeout_interval: Duration,
-    /// How often the seeds are tried while there is no peer; zero tries once.
+    /// Interval between attempts to reach the seeds while there is no validated peer; zero tries
+    /// once.
     pub bootstrap_retry_interval: Duration,
-    /// How often advertisements are repeated; zero sends each once.
+    /// Interval at which advertisements are repeated; zero sends each once.
     pub storage_index_interval: Duration,
-    /// How long a fetch may go without progress; zero disables fetching.
+    /// Time that a fetch may go without progress; zero disables fetching.
     pub fetch_timeout: Duration,
     /// Lifetime of provider records.
     pub provider_lifetime: Duration,
-    /// Cap of the incoming queue; 0 disables the cap.
+    /// Capacity of the incoming queue, in bytes; 0 disables the limit.
     pub incoming_queue_limit_bytes: u64,
-    /// Cap of the outgoing queue; 0 disables the cap.
+    /// Capacity of the outgoing queue, in bytes; 0 disables the limit.
     pub outgoing_queue_limit_bytes: u64,
-    /// How long a datagram waits for space in the full incoming queue; zero drops it at once.
+    /// Time that a datagram waits for space in a full incoming queue; zero drops it at once.
     pub incoming_queue_timeout: Duration,
-    /// How long a packet waits for space in the full outgoing queue; zero drops it at once.
+    /// Time that a packet waits for space in a full outgoing queue; zero drops it at once.
     pub outgoing_queue_timeout: Duration,
 }
 
 impl EngineConfig {
-    /// Returns the documented defaults for this key and port.
+    /// Creates a configuration with the documented defaults for this key and port.
     #[must_use]
     pub const fn new(secret: SecretKey, incoming_port: u16) -> Self {
         Self {
@@ -72,7 +75,7 @@ impl EngineConfig {
         }
     }
 
-    /// Returns the port that our headers name.
+    /// Returns the port that is announced in our packet headers.
     #[must_use]
     pub const fn announced_port(&self) -> u16 {
         match self.advertised_address {

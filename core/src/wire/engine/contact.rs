@@ -1,17 +1,18 @@
-//! Contacts in redirects and puts, and addresses as others see them.
+//! Encoding of contacts in redirects and puts, and of addresses as peers observe them.
 //!
-//! The format has room for an IPv4 address only. Between nodes of ours, an IPv6 contact is written
-//! as a contact at 0.0.0.0 with the 16 bytes of the address behind it, where a reference node
-//! ignores them; it is never sent to one.
+//! The format has room for an IPv4 address only. Between nodes of this implementation, an IPv6
+//! contact is written as a contact at 0.0.0.0 followed by the 16 bytes of the address, which a
+//! reference node ignores; it is never sent to one.
 
 use super::address::canonical;
 use crate::crypto::PublicKey;
 use crate::wire::object::{CONTACT_BYTES, Contact};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
+/// Length of an encoded IPv6 contact, in bytes.
 const MAX_CONTACT_BYTES: usize = CONTACT_BYTES + 16;
 
-/// A contact's bytes.
+/// Encodes a contact: 38 bytes for an IPv4 address, 54 bytes for an IPv6 address.
 pub(super) fn encode(key: PublicKey, address: SocketAddr) -> heapless::Vec<u8, MAX_CONTACT_BYTES> {
     let (ip, tail) = match address.ip() {
         IpAddr::V4(ip) => (ip, None),
@@ -22,13 +23,13 @@ pub(super) fn encode(key: PublicKey, address: SocketAddr) -> heapless::Vec<u8, M
         address: SocketAddrV4::new(ip, address.port()),
     };
     let mut bytes = heapless::Vec::new();
-    // There is room for both.
+    // The capacity is that of both parts together.
     let _ = bytes.extend_from_slice(&contact.encode());
     let _ = bytes.extend_from_slice(tail.as_ref().map_or(&[], <[u8; 16]>::as_slice));
     bytes
 }
 
-/// Reads a contact.
+/// Decodes a contact. Returns `None` if it is too short or malformed.
 pub(super) fn decode(bytes: &[u8]) -> Option<(PublicKey, SocketAddr)> {
     let contact = Contact::decode(bytes).ok()?;
     let tail = bytes
@@ -44,7 +45,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(PublicKey, SocketAddr)> {
     Some((contact.public_key, canonical(address)))
 }
 
-/// An address as its owner is told it: 4 or 16 bytes, then the port.
+/// Encodes an observed address for its owner: 4 or 16 bytes of IP address, then the port,
+/// big-endian.
 pub(super) fn encode_seen(address: SocketAddr) -> heapless::Vec<u8, 18> {
     let mut bytes = heapless::Vec::new();
     let _ = match address.ip() {
@@ -55,7 +57,7 @@ pub(super) fn encode_seen(address: SocketAddr) -> heapless::Vec<u8, 18> {
     bytes
 }
 
-/// Reads what [`encode_seen`] writes.
+/// Decodes the output of [`encode_seen`]. Returns `None` if the length is neither 6 nor 18 bytes.
 pub(super) fn decode_seen(bytes: &[u8]) -> Option<SocketAddr> {
     let (ip, port) = bytes.split_last_chunk::<2>()?;
     let ip = match ip.len() {

@@ -1,20 +1,22 @@
-//! What addresses that are not proven may be sent: at most three times what came from them, or from
-//! a peer that named them.
+//! Amplification limits: byte balances of unvalidated addresses. An address may be sent at most
+//! three times the bytes that came from it, or from a referrer that named it.
 //!
-//! The balance is per address that answers go to. Forgetting one is safe: it is left without
-//! credit, and what it is sent later is again bounded by what comes later.
+//! The balance is kept per address that answers go to. Removing a balance is safe: the address is
+//! left without one, and later packets to it are again bounded by later packets from it.
 
 use super::limits::{AMPLIFICATION, CREDIT_LIFETIME, MAX_CREDITS};
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
 
+/// Balance of an unvalidated address in bytes, and the time of the last packet that added to it.
 #[derive(Debug)]
 struct Credit {
     bytes: u64,
     used: Instant,
 }
 
+/// Balances of unvalidated addresses, at most [`MAX_CREDITS`] of them.
 #[derive(Debug, Default)]
 pub(super) struct Credits {
     by_address: BTreeMap<SocketAddr, Credit>,
@@ -22,7 +24,8 @@ pub(super) struct Credits {
 }
 
 impl Credits {
-    /// Notes that `bytes` came from `address`.
+    /// Adds [`AMPLIFICATION`] times `bytes` to the balance of `address`, after `bytes` came from
+    /// it.
     pub(super) fn received(&mut self, now: Instant, address: SocketAddr, bytes: usize) {
         let bytes = (bytes as u64).saturating_mul(AMPLIFICATION);
         if let Some(credit) = self.by_address.get_mut(&address) {
@@ -40,7 +43,8 @@ impl Credits {
         self.by_use.insert((now, address));
     }
 
-    /// Takes `bytes` off the balance of `address`, if it has them.
+    /// Subtracts `bytes` from the balance of `address`; returns `false`, without effect, if the
+    /// balance is smaller.
     pub(super) fn spend(&mut self, address: &SocketAddr, bytes: usize) -> bool {
         let Some(credit) = self.by_address.get_mut(address) else {
             return false;
@@ -50,18 +54,18 @@ impl Credits {
         left.is_some()
     }
 
-    /// Returns whether something has come from `address` of late, or has named it.
+    /// Returns whether a packet from `address`, or a redirect that names it, has come recently.
     pub(super) fn has(&self, address: &SocketAddr) -> bool {
         self.by_address.contains_key(address)
     }
 
-    /// Whether `address` has `bytes`.
+    /// Returns whether the balance of `address` is at least `bytes`.
     pub(super) fn covers(&self, address: &SocketAddr, bytes: usize) -> bool {
         let credit = self.by_address.get(address);
         credit.is_some_and(|credit| credit.bytes >= bytes as u64)
     }
 
-    /// Forgets what has been silent for long.
+    /// Removes the balances of addresses that have been silent for more than [`CREDIT_LIFETIME`].
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(&(used, address)) = self.by_use.first()
             && now.since(used) > CREDIT_LIFETIME
@@ -71,7 +75,7 @@ impl Credits {
         }
     }
 
-    /// Addresses that are kept.
+    /// Returns the number of balances.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         debug_assert_eq!(self.by_address.len(), self.by_use.len());

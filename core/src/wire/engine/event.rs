@@ -10,29 +10,30 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
-/// Names one call of [`Engine::fetch`](super::Engine::fetch).
+/// Identifier of one call of [`Engine::fetch`](super::Engine::fetch).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FetchId(pub(super) u64);
 
-/// Destination of the datagram in the caller's buffer.
+/// Destination and length of the datagram in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
-    /// The receiver. On a dual-stack socket an IPv4 address has to be mapped by the host.
+    /// Receiver. On a dual-stack socket the host has to map an IPv4 address to IPv6.
     pub to: SocketAddr,
-    /// Bytes in the buffer, all of which are the datagram.
+    /// Length of the datagram in bytes, which is the length of the buffer.
     pub len: usize,
 }
 
 /// Reason why a fetch failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FetchError {
-    /// Every peer that was asked does not have it, or named only peers that had been asked.
+    /// No peer that was asked has the object or named a peer that had not been asked; or fetching
+    /// is disabled, or the id is zero or the kind unknown.
     NotFound,
-    /// It did not arrive in time.
+    /// The object did not arrive in time.
     Timeout,
-    /// Too many fetches are under way.
+    /// Too many fetches are under way, or too many callers share this one.
     TooMany,
-    /// The list has more atoms or bytes than are taken.
+    /// The list has more atoms or bytes than the limit.
     TooLarge,
 }
 
@@ -52,143 +53,144 @@ impl core::error::Error for FetchError {}
 /// Reason why a peer was removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RemoveReason {
-    /// Silent for too long, also when asked.
+    /// The peer was silent for too long, and did not answer when asked for a sign of life.
     TimedOut,
     /// Another key was validated at its address.
     Replaced,
-    /// Its place was needed.
+    /// Its place was needed for another peer.
     Displaced,
     /// The host disconnected it.
     Disconnected,
 }
 
-/// Something that happened.
+/// Event for the host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A peer was registered: its address is validated, or it cannot be and has sent an authentic
-    /// ping.
+    /// A peer was registered: its address is validated, or cannot be validated and the peer has
+    /// sent an authentic ping.
     PeerAdded {
-        /// The peer.
+        /// Key of the peer.
         peer: PublicKey,
-        /// Where it is sent to.
+        /// Address that its packets are sent to.
         address: SocketAddr,
     },
     /// A peer was validated at another address.
     PeerMoved {
-        /// The peer.
+        /// Key of the peer.
         peer: PublicKey,
-        /// The address that it had.
+        /// Previous address.
         from: SocketAddr,
-        /// The address that it has.
+        /// New address.
         to: SocketAddr,
     },
     /// A peer was removed.
     PeerRemoved {
-        /// The peer.
+        /// Key of the peer.
         peer: PublicKey,
-        /// The reason.
+        /// Reason of the removal.
         reason: RemoveReason,
     },
-    /// A fetch has succeeded. The atoms have the ids they were requested under: for a list, they are
-    /// all its atoms, head first.
+    /// A fetch succeeded. The atoms have the ids that they were requested under; for a list, they
+    /// are all its atoms, head first, unless only a part was requested.
     Fetched {
-        /// The fetch.
+        /// Identifier of the fetch.
         fetch: FetchId,
-        /// The requested id.
+        /// Requested id.
         id: AtomId,
-        /// The requested kind.
+        /// Requested kind.
         kind: PayloadType,
-        /// The atoms.
+        /// Fetched atoms.
         atoms: Vec<Atom>,
-        /// The peer that sent the last of them; `None` for the empty list, and for the beginning of one
-        /// that timed out.
+        /// Peer that sent the last of them; `None` for the empty list, and for the beginning of a
+        /// list whose fetch timed out.
         from: Option<PublicKey>,
     },
-    /// A fetch has failed.
+    /// A fetch failed.
     FetchFailed {
-        /// The fetch.
+        /// Identifier of the fetch.
         fetch: FetchId,
-        /// The requested id.
+        /// Requested id.
         id: AtomId,
-        /// What came of it: the beginning of the list.
+        /// Atoms that arrived before the failure: the beginning of the list.
         atoms: Vec<Atom>,
-        /// The reason.
+        /// Reason of the failure.
         error: FetchError,
     },
-    /// A peer's ping names a head other than the one it named before.
+    /// A peer's ping names another head than its previous one.
     Head {
-        /// The peer that named it: the first to ask for all that belongs to it.
+        /// Peer that named the head: the first one to ask for its block.
         peer: PublicKey,
-        /// The network group of the peer's address.
+        /// Network group of the peer's address.
         group: NetworkGroup,
-        /// The head.
+        /// Id of the head.
         id: AtomId,
-        /// Whether the peer is the pinned default seed.
+        /// `true` if the peer is the pinned default seed.
         is_default_seed: bool,
-        /// Whether the peer is the pinned default seed, or its validated address is that of a
+        /// `true` if the peer is the pinned default seed, or its validated address is that of a
         /// configured seed.
         is_seed: bool,
     },
-    /// A peer announces a transaction. Only when we validate.
+    /// A peer announces a transaction. Reported only if we are a validator.
     Transaction {
-        /// The peer that announced it: the first to ask for all that belongs to it.
+        /// Peer that announced it: the first one to ask for its atoms.
         peer: PublicKey,
-        /// The network group of the peer's address.
+        /// Network group of the peer's address.
         group: NetworkGroup,
-        /// The transaction's id.
+        /// Id of the transaction.
         id: AtomId,
     },
-    /// A peer follows this chain, or another than before. [`PeerInfo::identity`] has it too, in case
-    /// the event was dropped.
+    /// A peer reports the chain that it follows, for the first time or after a change. Also
+    /// available as [`PeerInfo::identity`], in case the event was dropped.
     ChainIdentity {
-        /// The peer.
+        /// Key of the peer.
         peer: PublicKey,
-        /// Its chain: authentic, and of the present run of the peer.
+        /// Identity of its chain: authentic, and of the present run of the peer.
         identity: ChainIdentity,
     },
-    /// Another node has our relay key: it has shown so from this address.
+    /// Another node has our relay key: it has proved this from the given address.
     OwnKeyElsewhere {
-        /// The address.
+        /// Address of the other node.
         address: SocketAddr,
     },
-    /// Most network groups see us at this address, which advertisements name from now on.
+    /// Our own address was learned or has changed: most network groups observe us at this address,
+    /// which advertisements name from now on.
     AddressLearned(SocketAddr),
 }
 
-/// What is known of a peer.
+/// Snapshot of the state of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerInfo {
-    /// Its key.
+    /// Public key.
     pub key: PublicKey,
-    /// Where it is sent to.
+    /// Address that its packets are sent to.
     pub address: SocketAddr,
-    /// The network group of that address.
+    /// Network group of that address.
     pub group: NetworkGroup,
-    /// Whether that address is validated.
+    /// `true` if that address is validated.
     pub is_proven: bool,
-    /// Whether its pings say that it validates.
+    /// `true` if its pings say that it is a validator.
     pub is_validator: bool,
-    /// Whether it is the pinned default seed.
+    /// `true` if it is the pinned default seed.
     pub is_default_seed: bool,
-    /// Whether the peer is the pinned default seed, or its validated address is that of a configured
+    /// `true` if it is the pinned default seed, or its validated address is that of a configured
     /// seed.
     pub is_seed: bool,
-    /// The proof of work that it requires, clamped.
+    /// Proof of work that it requires, in leading zero bits, clamped to the maximum.
     pub difficulty: u8,
-    /// The head that it named last.
+    /// Head that its last ping named.
     pub head: Option<AtomId>,
-    /// The chain that it follows; `None` while that is not known, as of a reference node.
+    /// Chain that it follows; `None` while unknown, as for a reference node.
     pub identity: Option<ChainIdentity>,
-    /// When it last gave a sign of life that cannot be a replay.
+    /// Time of its last sign of life that cannot be a replay.
     pub last_heard: Instant,
 }
 
 /// Recipients of an announced transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recipient {
-    /// One peer.
+    /// A single peer.
     Peer(PublicKey),
-    /// Every validated peer whose pings say that it validates and name a head. (A reference node that
-    /// has a validation key but no head stops receiving at its first transaction.)
+    /// All validated peers whose pings say that they are validators and name a head. (A reference
+    /// node that has a validation key but no head stops receiving at its first transaction.)
     Validators,
 }

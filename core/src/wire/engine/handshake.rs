@@ -1,19 +1,20 @@
-//! Handshakes: keys in the clear, and what nodes of ours tell each other with them.
+//! Handshakes: exchange of public keys in the clear, and extension blocks between nodes of this
+//! implementation.
 //!
 //! A handshake without authentication proves nothing: it is answered, and has no other effect. It
-//! never refreshes a peer, and nothing in it is used but the mark of a node of ours over IPv6, and
-//! cookies. If it comes from an address that we have contacted, its key is probed instead
-//! ([`super::solicited`]).
+//! never counts as a sign of life, and nothing in it is used but cookies and, over IPv6, the mark
+//! of a node of this implementation. If it comes from an address that we have contacted, its key is
+//! probed instead ([`super::solicited`]).
 //!
-//! A handshake to an unvalidated address is answered once in [`limits::CONTACT_INTERVAL`] for each key,
-//! so that two nodes do not answer each other's answers. One with a cookie is a contact and not an
-//! answer: it is always answered, with an echo of the same length, which asks for nothing.
+//! A handshake from an unvalidated address is answered once per [`limits::CONTACT_INTERVAL`] for
+//! each key, so that two nodes do not answer each other's answers. One with a cookie is a contact
+//! and not an answer: it is always answered, with an echo of the same length that requests nothing.
 //!
-//! To a peer that is validated and of ours go handshakes with an authenticated extension block
-//! ([`crate::wire::handshake`]): when it is validated or has restarted, when our chain identity
-//! changes, with each periodic ping, and when it asks. They tell it which chain we follow. Such a
-//! handshake is not answered unless it asks. A peer whose block has not come is asked for it a few
-//! times.
+//! Handshakes to a validated peer of this implementation contain an authenticated extension block
+//! ([`crate::wire::handshake`]). They are sent when the peer is validated or has restarted, when
+//! our chain identity changes, with each periodic ping, and when the peer asks. They tell it which
+//! chain we follow. Such a handshake is not answered unless it asks for a block. A peer whose block
+//! is missing is asked for it up to [`limits::MAX_PROBES`] times.
 
 use super::outbox::handshake_bytes;
 use super::random::split;
@@ -25,20 +26,21 @@ use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 
-/// Contents of the authenticated blocks of a peer.
+/// State of the exchange of authenticated blocks with a peer.
 #[derive(Debug, Default)]
 pub(super) struct Introduction {
     pub(super) identity: Option<ChainIdentity>,
-    /// Nonce of the block in force.
+    /// Nonce of the latest block that was applied.
     latest: Option<[u8; 12]>,
-    /// Times that it was asked for one.
+    /// Number of times that the peer was asked for a block.
     asked: u8,
-    /// When it was last sent one because it has asked.
+    /// Time at which the peer was last sent a block because it asked.
     answered_at: Option<Instant>,
 }
 
 impl Introduction {
-    /// Takes over a block, unless a later one has come.
+    /// Applies a block, unless a later one of the same stream was applied. Returns whether the
+    /// identity has changed.
     fn take(&mut self, nonce: &[u8; 12], identity: Option<ChainIdentity>) -> bool {
         let (prefix, count) = split(nonce);
         let is_late = self
@@ -55,7 +57,7 @@ impl Introduction {
 }
 
 impl Engine {
-    /// Answers a handshake, or takes over what an authenticated one says.
+    /// Answers a handshake, or applies the block of an authenticated one.
     pub(super) fn handle_handshake(
         &mut self,
         now: Instant,
@@ -103,8 +105,9 @@ impl Engine {
         }
     }
 
-    /// Answers a handshake of a peer from its validated address with a handshake and a ping: it may
-    /// have restarted, and needs both. At most once per interval; one that comes sooner waits.
+    /// Answers a handshake of a peer from its validated address with a handshake and a ping: the
+    /// peer may have restarted, and needs both. An answer within [`limits::CONTACT_INTERVAL`] of
+    /// the previous one is delayed until the interval has passed.
     pub(super) fn answer_known(&mut self, now: Instant, key: &PublicKey) -> Result<(), DropReason> {
         let Some(peer) = self.peers.get_mut(key) else {
             return Ok(());
@@ -130,7 +133,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends the answers to handshakes that had to wait.
+    /// Sends the delayed answers that are due.
     pub(super) fn answer_due(&mut self, now: Instant) {
         while let Some(&(at, key)) = self.answer_timers.first()
             && at <= now
@@ -138,13 +141,14 @@ impl Engine {
             self.answer_timers.pop_first();
             let is_due = self.peers.get(&key).is_some_and(|peer| peer.is_answer_due);
             if is_due {
-                // The interval has passed, so nothing is put off again.
+                // The interval has passed, so nothing is delayed again.
                 let _ = self.answer_known(now, &key);
             }
         }
     }
 
-    /// Sends a handshake to an unvalidated address, within its credit and once per interval and key.
+    /// Sends a handshake to an unvalidated address, within its amplification limit and once per
+    /// interval and key.
     pub(super) fn introduce(&mut self, now: Instant, source: &Source) -> bool {
         let name = (source.address, source.key);
         if self.handshakes.contains(now, &name) {
@@ -162,8 +166,8 @@ impl Engine {
         true
     }
 
-    /// Answers a contact, which shows that its sender does not answer us; `false` if its address has no
-    /// credit.
+    /// Answers a contact, whose cookie shows that it is not an answer to us; returns `false` if the
+    /// echo exceeds the amplification limit of the address.
     fn echo(&mut self, now: Instant, source: &Source, cookie: Cookie) -> bool {
         let block = Block {
             echo: Some(cookie),
@@ -173,20 +177,21 @@ impl Engine {
         if !source.is_proven && !self.credits.spend(&source.address, bytes) {
             return false;
         }
-        // It is told our key by this.
+        // The echo tells the sender our key.
         let name = (source.address, source.key);
         self.handshakes.take(now, source.share(), name, 1);
         self.send_payload(now, source.address, &block);
         true
     }
 
-    /// Contacts an address of our own accord, and once or twice more if it does not answer.
+    /// Contacts an address of our own accord, and again after each of [`limits::FOLLOW_UPS`] if it
+    /// has not answered.
     pub(super) fn contact(&mut self, now: Instant, address: SocketAddr) {
         self.contact_once(now, address);
         self.solicited.follow_up(now, address);
     }
 
-    /// Contacts an address again that has not answered.
+    /// Contacts an address that has not answered once more.
     pub(super) fn contact_again(&mut self, now: Instant, address: SocketAddr) {
         let share = self.share(&self.me);
         self.solicited.expect(now, address, (share, false));
@@ -194,9 +199,9 @@ impl Engine {
         self.send_cookie(now, address);
     }
 
-    /// Sends a handshake to an address. If something has come from
-    /// there, it may have answered a forged handshake in our name a moment before, and has to be shown
-    /// that this one is not an answer.
+    /// Sends a handshake to an address. If a packet has come from there recently, the node may just
+    /// have answered a handshake that was forged in our name, so this one carries a cookie to show
+    /// that it is not an answer.
     pub(super) fn contact_once(&mut self, now: Instant, to: SocketAddr) {
         if self.credits.has(&to) {
             self.send_cookie(now, to);
@@ -205,6 +210,7 @@ impl Engine {
         }
     }
 
+    /// Sends a handshake with the cookie of a contacted address.
     fn send_cookie(&mut self, now: Instant, to: SocketAddr) {
         let fresh = self.probe_ids.cookie(&self.me, &to);
         let block = Block {
@@ -220,8 +226,8 @@ impl Engine {
         self.outbox.handshake(now, &mut self.stats, to, &payload);
     }
 
-    /// Contacts again what has not answered: what has credit for it after a second, and anything after
-    /// an interval.
+    /// Contacts again the addresses that have not answered: after a second within the amplification
+    /// limit, and after an interval in any case.
     pub(super) fn follow_up(&mut self, now: Instant) {
         while let Some(address) = self.solicited.next_follow_up(now) {
             if self.peers.is_proven_address(&address) || self.is_own_address(address) {
@@ -240,8 +246,8 @@ impl Engine {
 
     /// Returns whether to answer a handshake that there is no room to remember. A flood of keys and
     /// addresses fills the memory at no cost, and must not keep newcomers out; the answer is within
-    /// the credit of the address. A few go unanswered: two nodes with full memories would exchange
-    /// handshakes for ever.
+    /// the amplification limit of the address. A few are not answered: otherwise two nodes with
+    /// full memories would exchange handshakes for ever.
     const fn answer_unremembered(&mut self) -> bool {
         self.unremembered = self.unremembered.wrapping_add(1);
         !self
@@ -249,12 +255,13 @@ impl Engine {
             .is_multiple_of(limits::UNREMEMBERED_HANDSHAKES)
     }
 
+    /// Sends a handshake without an extension block; the caller checks the limits.
     pub(super) fn send_handshake(&mut self, now: Instant, to: SocketAddr) {
         let payload = self.handshake_payload(&to);
         self.outbox.handshake(now, &mut self.stats, to, payload);
     }
 
-    /// Returns whether the owner of `key`, a peer, has sent this handshake to us.
+    /// Returns whether this handshake was sent to us by the owner of `key`, which is a known peer.
     fn is_authentic(
         &self,
         key: &PublicKey,
@@ -265,7 +272,7 @@ impl Engine {
         peer.is_some_and(|peer| authentication.is_valid(message, &peer.shared, &self.me))
     }
 
-    /// Takes over an authentic block, or holds it until its sender has shown that it is not a replay.
+    /// Applies an authentic block, or holds it until its sender has shown that it is not a replay.
     fn handle_block(
         &mut self,
         now: Instant,
@@ -277,7 +284,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&source.key)
             && peer.address == source.address
         {
-            // A reference node writes no blocks.
+            // A reference node never writes blocks.
             peer.takes_ipv6 |= source.address.is_ipv6();
         }
         let sender = self.note_authentic(now, source, (nonce, true, len))?;
@@ -298,7 +305,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes over what an authentic block says.
+    /// Applies an authentic block, and reports a changed chain identity.
     pub(super) fn take_block(
         &mut self,
         key: &PublicKey,
@@ -315,6 +322,7 @@ impl Engine {
         }
     }
 
+    /// Sends a block to a peer that has asked for it, at most once per [`limits::PROBE_INTERVAL`].
     fn answer_question(&mut self, now: Instant, sender: &Sender) {
         let Some(peer) = self.peers.get_mut(&sender.source.key) else {
             return;
@@ -327,14 +335,16 @@ impl Engine {
         self.send_block(now, &sender.source.key, false);
     }
 
-    /// Sends a validated peer of ours a handshake with an authenticated block, if we follow a chain.
+    /// Sends a validated peer of this implementation a handshake with an authenticated block, if we
+    /// follow a chain.
     pub(super) fn introduce_ourselves(&mut self, now: Instant, key: &PublicKey) {
         if self.config.chain_identity.is_some() {
             self.send_block(now, key, false);
         }
     }
 
-    /// Asks a validated peer of ours for its block if that has not come, a few times.
+    /// Asks a validated peer of this implementation for its block if that is missing, up to
+    /// [`limits::MAX_PROBES`] times.
     pub(super) fn ask_for_block(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -347,6 +357,8 @@ impl Engine {
         }
     }
 
+    /// Sends a validated peer of this implementation a handshake with an authenticated block. With
+    /// `is_question`, it asks the peer for its own block.
     fn send_block(&mut self, now: Instant, key: &PublicKey, is_question: bool) {
         let Some(peer) = self.peers.get(key) else {
             return;
@@ -364,7 +376,7 @@ impl Engine {
             .authenticated_handshake(now, &mut self.stats, to, &block);
     }
 
-    /// Sets the chain that we follow, and tells every peer of ours.
+    /// Sets the chain that we follow, and sends it to every validated peer of this implementation.
     pub fn set_chain_identity(&mut self, now: Instant, identity: ChainIdentity) {
         if self.config.chain_identity == Some(identity) {
             return;
@@ -380,7 +392,7 @@ impl Engine {
         }
     }
 
-    /// Returns the chain that we follow.
+    /// Returns the identity of the chain that we follow.
     #[must_use]
     pub const fn chain_identity(&self) -> Option<ChainIdentity> {
         self.config.chain_identity

@@ -1,8 +1,9 @@
-//! Statements of a peer that wait until they are known not to be a replay.
+//! Statements of a peer that are held until they are known not to be replays.
 //!
-//! Before a peer has answered a probe, and after it has restarted, what it states may be a recorded
-//! packet of an earlier run. One ping, one block and a few announced transactions are kept; the answer to the
-//! probe says which stream they have to be of.
+//! Before a peer has answered a probe, and after it has restarted, a statement may be a recorded
+//! packet of an earlier run. One ping, one authenticated block and up to [`MAX_HELD_TRANSACTIONS`]
+//! announced transactions are held; the answer to the probe determines the stream that they must
+//! belong to.
 
 use super::limits::MAX_HELD_TRANSACTIONS;
 use super::random::split;
@@ -13,7 +14,7 @@ use crate::wire::handshake::ChainIdentity;
 use crate::wire::ping::Ping;
 use alloc::vec::Vec;
 
-/// Statements of one peer, each with the prefix of the nonce it was sealed under.
+/// Held statements of one peer, each with the nonce that it was sealed under, or the prefix of it.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     ping: Option<(Prefix, Ping)>,
@@ -30,17 +31,17 @@ pub(super) struct Released {
 }
 
 impl Held {
-    /// Keeps a ping in place of the one before.
+    /// Holds a ping, replacing the previous one.
     pub(super) const fn ping(&mut self, prefix: Prefix, ping: Ping) {
         self.ping = Some((prefix, ping));
     }
 
-    /// Keeps the identity of a block, with the nonce of the block, in place of the one before.
+    /// Holds the chain identity of a block and the nonce of the block, replacing the previous one.
     pub(super) const fn block(&mut self, nonce: Nonce, identity: Option<ChainIdentity>) {
         self.block = Some((nonce, identity));
     }
 
-    /// Keeps an announced transaction; `false` if there are enough.
+    /// Holds an announced transaction; returns `false` if the limit is reached.
     pub(super) fn transaction(&mut self, prefix: Prefix, id: AtomId) -> bool {
         let has_room = self.transactions.len() < MAX_HELD_TRANSACTIONS;
         if has_room {
@@ -49,8 +50,8 @@ impl Held {
         has_room
     }
 
-    /// Takes everything: what is of the confirmed stream is returned, or all of it from a peer that
-    /// has none. The rest is forgotten.
+    /// Takes all held statements. Returns those of the confirmed stream, or all of them if the peer
+    /// has no confirmed stream, and discards the rest.
     pub(super) fn release(&mut self, confirmed: Option<Prefix>) -> Released {
         let counts = |prefix: &Prefix| confirmed.is_none_or(|confirmed| confirmed == *prefix);
         let Self {

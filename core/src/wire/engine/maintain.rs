@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Silence after which an unregistered peer is forgotten.
+/// Silence after which an unregistered peer is removed.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The shortest pause between two checks, whatever is configured.
+/// Minimum interval between two checks, whatever is configured.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Action that a check takes for a peer.
@@ -25,8 +25,8 @@ enum Care {
 }
 
 impl Engine {
-    /// Sets the addresses of the seeds, as the host has resolved them; new ones are contacted at
-    /// once. May be called again: the pin of the default seed stays.
+    /// Sets the resolved addresses of the seeds, at most [`MAX_SEEDS`] of each kind, and contacts
+    /// new ones at once. May be called again: the pin of the default seed stays.
     pub fn set_seeds(&mut self, now: Instant, default: &[SocketAddr], additional: &[SocketAddr]) {
         let canonical = |seeds: &[SocketAddr]| -> Vec<SocketAddr> {
             seeds
@@ -43,7 +43,7 @@ impl Engine {
         let is_new =
             |seed: &SocketAddr| !before.default.contains(seed) && !before.additional.contains(seed);
         let fresh: Vec<SocketAddr> = self.all_seeds().into_iter().filter(is_new).collect();
-        // Resolving the same addresses again does not put the next attempt off.
+        // Resolving the same addresses again does not delay the next attempt.
         if !fresh.is_empty() {
             self.next_bootstrap = now + self.config.bootstrap_retry_interval;
         }
@@ -56,8 +56,9 @@ impl Engine {
         self.seeds.addresses().copied().collect()
     }
 
-    /// Sends a handshake to an address, unless this was done within [`CONTACT_INTERVAL`]. What does not
-    /// answer is contacted again after that time.
+    /// Sends a handshake to an address, unless one was sent of our own accord within
+    /// [`CONTACT_INTERVAL`]. An address that does not answer is contacted again, at the latest
+    /// after that time.
     pub fn connect(&mut self, now: Instant, address: SocketAddr) {
         let address = super::address::canonical(address);
         if !self.is_own_address(address) && self.may_contact(now, address, None) {
@@ -65,15 +66,15 @@ impl Engine {
         }
     }
 
-    /// Removes a peer; `false` if there is none with this key.
+    /// Removes a peer; returns `false` if no peer has this key.
     pub fn disconnect(&mut self, key: &PublicKey) -> bool {
         let is_known = self.peers.get(key).is_some();
         self.remove_peer(key, RemoveReason::Disconnected);
         is_known
     }
 
-    /// Removes a peer and drops its packets until [`Engine::unban`]; `false` if it was not known. Of
-    /// [`MAX_BANS`] bans the one of the lowest key ends for another.
+    /// Removes a peer and drops its packets until [`Engine::unban`]; returns `false` if the peer
+    /// was not known. If there are [`MAX_BANS`] bans, the one of the lowest key ends.
     pub fn ban(&mut self, key: PublicKey) -> bool {
         if self.banned.len() >= MAX_BANS && !self.banned.contains(&key) {
             self.banned.pop_first();
@@ -82,7 +83,7 @@ impl Engine {
         self.disconnect(&key)
     }
 
-    /// Ends a ban; `false` if there was none.
+    /// Ends a ban; returns `false` if the key was not banned.
     pub fn unban(&mut self, key: &PublicKey) -> bool {
         self.banned.remove(key)
     }
@@ -92,7 +93,7 @@ impl Engine {
         self.banned.iter()
     }
 
-    /// Returns when [`Engine::handle_timeout`] is due if nothing else happens before.
+    /// Returns the time at which [`Engine::handle_timeout`] is due if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let first = |timers: &alloc::collections::BTreeSet<(Instant, PublicKey)>| {
@@ -113,6 +114,8 @@ impl Engine {
         deadlines.into_iter().flatten().min()
     }
 
+    /// Returns the time of the next attempt to reach the seeds, or `None` if there is a validated
+    /// peer, no seed, or no interval configured.
     fn bootstrap_at(&self) -> Option<Instant> {
         let has_seeds = !self.seeds.is_empty();
         // Unvalidated peers may not exist, and must not keep us from the seeds.
@@ -123,7 +126,7 @@ impl Engine {
 
     /// Handles all timers that are due.
     pub fn handle_timeout<S: ObjectSource + ?Sized>(&mut self, now: Instant, store: &S) {
-        // No timer needs an object yet; hosts drive all inputs alike.
+        // No timer needs an object yet; the parameter keeps the inputs of the engine uniform.
         let _ = store;
         self.answer_due(now);
         self.follow_up(now);
@@ -148,8 +151,8 @@ impl Engine {
         }
     }
 
-    /// Sends a handshake to a seed that has not answered the first. How often is configured, and may be
-    /// more than once within [`CONTACT_INTERVAL`].
+    /// Sends a handshake to a seed that is not a validated peer. The interval is configured and may
+    /// be shorter than [`CONTACT_INTERVAL`].
     fn contact_seed(&mut self, now: Instant, seed: SocketAddr) {
         let may = self.is_contacted(now, &seed) || self.may_contact(now, seed, None);
         if may && !self.is_own_address(seed) {
@@ -168,6 +171,8 @@ impl Engine {
         self.providers.expire(now);
     }
 
+    /// Removes, probes and pings peers as their silence requires, and searches for more peers while
+    /// there are few.
     fn check_peers(&mut self, now: Instant) {
         let cared: Vec<(PublicKey, Care)> = self
             .peers
@@ -197,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// Asks peers of ours for blocks that have not come.
+    /// Asks validated peers of this implementation for missing blocks.
     fn ask_for_blocks(&mut self, now: Instant) {
         let ours = self
             .peers
@@ -209,7 +214,8 @@ impl Engine {
         }
     }
 
-    /// Contacts seeds that are not peers, now and then; a node without peers bootstraps instead.
+    /// Contacts seeds that are not peers, once per [`SEED_INTERVAL`] or more often while peers are
+    /// few. A node without validated peers bootstraps instead.
     fn look_at_seeds(&mut self, now: Instant) {
         if self.peers.proven() == 0 || now.since(self.seeds_looked_at) < self.paced(SEED_INTERVAL) {
             return;
@@ -222,7 +228,8 @@ impl Engine {
         }
     }
 
-    /// Returns the interval to use with the present number of peers in place of one for many.
+    /// Returns `interval`, or a fraction of it while there are fewer than [`FEW_PEERS`] registered
+    /// peers.
     pub(super) fn paced(&self, interval: Duration) -> Duration {
         if self.peers.registered() < FEW_PEERS {
             interval / FEW_PEERS_HURRY
@@ -231,6 +238,7 @@ impl Engine {
         }
     }
 
+    /// Returns the action that is due for a peer, if any.
     fn care_for(&self, now: Instant, peer: &super::peers::Peer) -> Option<Care> {
         let silence = now.since(peer.last_heard);
         if !peer.is_registered {
@@ -243,7 +251,7 @@ impl Engine {
                 return Some(Care::Remove(RemoveReason::TimedOut));
             }
         } else if !timeout.is_zero() {
-            // A peer goes only after it was probed, and had time to answer.
+            // A peer is removed only after it was probed and had time to answer.
             let patience = PROBE_INTERVAL.min(timeout / 4);
             let is_asked = peer
                 .kept_alive_at
@@ -266,8 +274,8 @@ impl Engine {
         (now.since(peer.pinged_at) >= interval).then_some(Care::Ping)
     }
 
-    /// Asks a silent peer for a sign of life. A reference node never answers a ping; it answers a
-    /// handshake and a probe. A node of ours answers the probe.
+    /// Asks a silent peer for a sign of life. A reference node never answers a ping, but answers a
+    /// handshake and a probe. A node of this implementation answers the probe.
     fn keep_alive(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;

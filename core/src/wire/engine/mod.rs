@@ -1,30 +1,41 @@
-//! The protocol engine: datagrams and time in, datagrams and events out. No sockets, no threads, no
-//! clock, no entropy.
+//! Protocol engine: takes datagrams and time, produces datagrams and events. It has no sockets,
+//! threads, clock or entropy.
 //!
 //! # How to drive it
 //!
 //! After each input ([`Engine::handle_datagram`], [`Engine::handle_timeout`],
 //! [`Engine::handle_work`], [`Engine::handle_read`], or a command), drain
 //! [`Engine::poll_transmit`], [`Engine::poll_event`], [`Engine::poll_work`] and
-//! [`Engine::poll_read`] until each gives nothing, then wait for a datagram or for
-//! [`Engine::poll_timeout`]. There are reads only where an [`ObjectSource`] names atoms that are on a
-//! disk.
+//! [`Engine::poll_read`] until each returns `None`, then wait for a datagram or until
+//! [`Engine::poll_timeout`]. Reads occur only if an [`ObjectSource`] reports atoms as
+//! [`LookUp::OnDisk`].
+//!
+//! # Terms
+//!
+//! - A *reference node* runs the unmodified reference implementation. A *node of this
+//!   implementation* runs this engine.
+//! - A *referrer* is a peer that named an address to us, in a redirect or in a route response.
+//! - A *statement* is a claim that a peer makes about itself or about the chain: a ping (its head
+//!   and role), an announced transaction, or the chain identity in an authenticated handshake.
 //!
 //! # Invariants
 //!
 //! - Two engines with equal configuration, seed and inputs give equal outputs, byte for byte.
-//! - No input makes it panic, recurse, loop for long or hold more than [`limits`] says.
+//! - No input makes it panic, recurse, loop for long or hold more than the bounds in [`limits`].
 //! - An address is *validated* only by the echo of an unguessable id that was sent to it under the
-//!   peer's key. To any other address go at most [`limits::AMPLIFICATION`] times the bytes that came
-//!   from it, or from a peer that named it in a redirect, and first contacts of our own: one packet
-//!   an address per [`limits::CONTACT_INTERVAL`] of our own accord and one because peers have named it.
-//!   Seeds are contacted at their own interval.
+//!   peer's key. Any other address is sent at most [`limits::AMPLIFICATION`] times the bytes that
+//!   came from it, or from a referrer that named it in a redirect, and first contacts: per
+//!   [`limits::CONTACT_INTERVAL`] one packet of our own accord and one caused by referrers. Seeds
+//!   are contacted at their own interval.
 //! - A peer's address, and the pin of the default seed, move only to validated addresses.
-//! - Unsolicited responses have no effect, and atoms count only under the id that they hash to.
-//! - What a peer states (its head, a transaction, its chain) counts only once the peer is validated,
-//!   and only from its present run: recorded packets of earlier runs have no effect.
-//! - An IPv6 node is asked for objects, and sent IPv6 addresses, only after it has shown to be a node
-//!   of ours by [`IPV6_MARK`] or an authenticated block: a reference node would stop receiving.
+//! - Unsolicited responses have no effect, and an atom is accepted only under the id that it hashes
+//!   to.
+//! - Statements of a peer (its head, a transaction, its chain) count only once the peer is
+//!   validated, and only if they are of its present run: recorded packets of earlier runs have no
+//!   effect.
+//! - A peer on IPv6 is sent object requests and IPv6 addresses only after it has identified itself
+//!   as a node of this implementation by [`IPV6_MARK`] or an authenticated block: a reference node
+//!   would stop receiving.
 
 mod address;
 mod advertise;
@@ -92,35 +103,35 @@ use seeds::Seeds;
 use shares::{Share, ShareTable, Shares};
 use solicited::Solicited;
 
-/// Payload of our handshakes to IPv6 addresses, by which nodes of ours know each other there. A
-/// reference node ignores the payload.
+/// Payload of our handshakes to IPv6 addresses, by which nodes of this implementation recognize
+/// each other. A reference node ignores the payload.
 pub const IPV6_MARK: &[u8] = b"astreum ipv6";
 
-/// The sender of a message, and where its answer goes.
+/// Sender of a message, and the address that its answer goes to.
 #[derive(Clone, Copy, Debug)]
 struct Source {
     key: PublicKey,
     address: SocketAddr,
-    /// Whether the peer is validated at this address, and the message cannot be of an earlier run
-    /// of it.
+    /// `true` if the peer is validated at this address and the message cannot be of an earlier run
+    /// of the peer.
     is_proven: bool,
 }
 
-/// An authentic message that is not known to be a replay.
+/// Sender and nonce of an authentic message that is not known to be a replay.
 #[derive(Clone, Copy, Debug)]
 struct Sender {
     source: Source,
-    /// The nonce that it was sealed under.
+    /// Nonce that the message was sealed under.
     nonce: Nonce,
-    /// Whether what it states counts. If not, statements are held until the sender has answered a
+    /// `true` if its statements count. Otherwise they are held until the sender has answered a
     /// probe.
     is_trusted: bool,
-    /// Whether the sender has confirmed another stream: the message is of an earlier run of it, or
-    /// of a later one.
+    /// `true` if the sender has confirmed another stream: the message is of an earlier or a later
+    /// run of the sender.
     is_unconfirmed: bool,
 }
 
-/// The protocol engine. See the [module](self) for how to drive it.
+/// Protocol engine. See the [module](self) for how to drive it.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -130,19 +141,21 @@ pub struct Engine {
     departed: Departed,
     credits: Credits,
     agreements: Agreements,
-    /// Keys shared with unknown peers of which a packet did not open, by where it came from.
+    /// Keys shared with unknown peers whose last packet failed authentication, by key and address.
     unknown_keys: ShareTable<(PublicKey, SocketAddr), UnknownKey>,
-    /// Addresses that we have contacted of our own accord, and because peers have named them.
+    /// Addresses contacted recently; the flag is `true` for contacts of our own accord and `false`
+    /// for those caused by referrers.
     contacts: Recently<(SocketAddr, bool)>,
-    /// Their answers.
+    /// Contacted addresses and the keys that have answered from them.
     solicited: Solicited,
-    /// Peers that have made us contact addresses.
+    /// Referrals charged to each referrer.
     namers: Recently<PublicKey>,
-    /// Handshakes to unvalidated addresses, by the key that they answered.
+    /// Recent handshakes to unvalidated addresses, by the address and the key that they answered.
     handshakes: Recently<(SocketAddr, PublicKey)>,
-    /// Handshakes that found no place there.
+    /// Number of handshakes that were due an answer while `handshakes` was full.
     unremembered: u32,
-    /// Keys, at IPv6 addresses, that have shown to be nodes of ours.
+    /// Keys, each at an IPv6 address, that have identified themselves as nodes of this
+    /// implementation.
     marked: Recently<(PublicKey, SocketAddr)>,
     /// Keys whose packets are dropped.
     banned: BTreeSet<PublicKey>,
@@ -155,16 +168,16 @@ pub struct Engine {
     fetches: Fetches,
     /// Requests of peers for objects that are on a disk.
     reads: Reads,
-    /// Round trip over all peers: what to expect of an unknown one.
+    /// Round trip over all peers: the estimate for a peer without one of its own.
     round_trip: RoundTrip,
     advertisements: Advertisements,
     own_address: OwnAddress,
     incoming: ByteQueue<(SocketAddr, Vec<u8>)>,
-    /// What waits for the host. Statements of peers have a share.
+    /// Events that the host has not taken yet. Statements of peers count against a share.
     events: VecDeque<(Event, Option<Share>)>,
     event_shares: Shares,
     stats: Stats,
-    /// Where content is opened; kept for its capacity.
+    /// Buffer that content is decrypted into, kept for its capacity.
     scratch: Vec<u8>,
     next_check: Instant,
     next_bootstrap: Instant,
@@ -172,15 +185,15 @@ pub struct Engine {
 }
 
 impl Source {
-    /// Returns the share of tables that its packets use.
+    /// Returns the share of tables that its packets count against.
     fn share(&self) -> Share {
         Share::of(self.address.ip(), self.key)
     }
 }
 
 impl Engine {
-    /// Creates an engine without peers. All its randomness comes from `seed`, which must be fresh
-    /// for each run and secret.
+    /// Creates an engine without peers. All its randomness is derived from `seed`, which must be
+    /// fresh for each run and secret.
     #[must_use]
     pub fn new(config: EngineConfig, seed: [u8; 32], now: Instant) -> Self {
         let me = config.secret.public_key();
@@ -226,14 +239,14 @@ impl Engine {
         }
     }
 
-    /// Returns our own key.
+    /// Returns our own public key.
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         &self.me
     }
 
-    /// Returns the next packet in `buffer`, whose contents are replaced. Buffers are exchanged, not
-    /// copied: the memory is used again.
+    /// Moves the next packet into `buffer`, replacing its contents, and returns its destination and
+    /// length. Buffers are exchanged, not copied, so that memory is reused.
     pub fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.outbox.poll(&mut self.stats, buffer)
     }
@@ -252,7 +265,8 @@ impl Engine {
         self.outbox.poll_work()
     }
 
-    /// Takes the result of a search; its packet goes out, or is dropped.
+    /// Handles the result of a proof-of-work search: queues its packet if a nonce was found, and
+    /// drops the packet otherwise.
     pub fn handle_work(&mut self, now: Instant, done: WorkDone) {
         self.outbox.handle_work(now, &mut self.stats, done);
     }
@@ -263,7 +277,7 @@ impl Engine {
         registered.map(|(key, peer)| self.info(key, peer))
     }
 
-    /// Returns what is known of a registered peer.
+    /// Returns the state of a registered peer.
     #[must_use]
     pub fn peer(&self, key: &PublicKey) -> Option<PeerInfo> {
         let peer = self.peers.get(key).filter(|peer| peer.is_registered)?;
@@ -303,7 +317,8 @@ impl Engine {
         self.providers.iter()
     }
 
-    /// Returns the provider records of `id`, the latest first.
+    /// Returns the unexpired provider records of `id`: records put by the provider itself first,
+    /// and within each rank the latest first.
     pub fn providers_of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
         self.providers.of(now, id)
     }
@@ -314,30 +329,33 @@ impl Engine {
         self.providers.len()
     }
 
-    /// Returns the bytes in the incoming queue, see [`Engine::enqueue_datagram`].
+    /// Returns the number of bytes in the incoming queue, see [`Engine::enqueue_datagram`].
     #[must_use]
     pub const fn incoming_bytes(&self) -> u64 {
         self.incoming.bytes()
     }
 
-    /// Returns the bytes in the outgoing queue.
+    /// Returns the number of bytes in the outgoing queue.
     #[must_use]
     pub const fn outgoing_bytes(&self) -> u64 {
         self.outbox.queued_bytes()
     }
 
-    /// Returns the number of searches that the host has not brought back.
+    /// Returns the number of packets that wait for a proof-of-work search, whether or not the host
+    /// has taken the search yet.
     #[must_use]
     pub fn pending_work(&self) -> usize {
         self.outbox.pending_work()
     }
 
-    /// Returns the proof of work that is required of senders now, in leading zero bits.
+    /// Returns the proof of work that is required of senders at present, in leading zero bits.
     #[must_use]
     pub fn required_difficulty(&self) -> u8 {
         self.incoming.required_difficulty()
     }
 
+    /// Queues an event. When [`limits::MAX_EVENTS`] are queued, a statement displaces an older one
+    /// of the source with most statements, or is dropped; other events are always queued.
     fn push_event(&mut self, event: Event) {
         let peer = match &event {
             Event::Head { peer, .. }

@@ -1,4 +1,4 @@
-//! Object requests: objects served, redirects, provider records.
+//! Object requests: serving of objects, redirects, provider records.
 
 use super::contact;
 use super::limits::{
@@ -24,21 +24,22 @@ use crate::wire::packet::MAX_BYTES;
 use crate::wire::table::Distance;
 use core::net::SocketAddr;
 
-/// Bytes in front of a response's data.
+/// Number of bytes in front of a response's data.
 pub(super) const RESPONSE_HEAD_BYTES: usize = 1 + 32;
 
 /// Kind of an answer about an id, for budgets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Told {
-    /// A peer that is nearer.
+    /// Redirect to a nearer peer.
     Nearer(PayloadType),
-    /// A provider.
+    /// Redirect to a provider.
     Provider(PayloadType),
-    /// A forwarded put; the "asker" is the provider.
+    /// Forwarded put; the key that it is counted under is that of the provider.
     Put,
 }
 
 impl Engine {
+    /// Handles an object request: serves a get, and stores or holds a put.
     pub(super) fn handle_request<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -59,8 +60,8 @@ impl Engine {
         }
     }
 
-    /// Answers a request with the object, with a peer that may have it, or with "not here". An object
-    /// that is on a disk is read first.
+    /// Answers a request with the object, with a redirect, or with "not here". An object that is on
+    /// a disk is read first.
     pub(super) fn serve<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -84,8 +85,8 @@ impl Engine {
         self.answer(now, source, id, kind, &part.into_object());
     }
 
-    /// Has the rest of an object read for a validated peer. Reads cost more than anything else that a
-    /// packet of 100 bytes can ask for, so an address that may be forged gets none.
+    /// Queues a read of the rest of an object for a validated peer. Reads cost more than anything
+    /// else that a packet of 100 bytes can cause, so an address that may be forged gets none.
     fn read(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType, part: Part) {
         let peer = self.peers.get(&source.key);
         if !source.is_proven && peer.is_none_or(|peer| peer.may_be_asked_at(&source.address)) {
@@ -97,7 +98,8 @@ impl Engine {
         }
     }
 
-    /// Returns the next read for the host to do. A few are out at a time.
+    /// Returns the next read for the host to run. At most
+    /// [`MAX_READS_OUT`](super::limits::MAX_READS_OUT) are out at a time.
     pub fn poll_read(&mut self, now: Instant) -> Option<Read> {
         let Self {
             reads,
@@ -111,7 +113,8 @@ impl Engine {
         Some(read)
     }
 
-    /// Takes the result of a read; its object goes to the peer that asked for it once it is complete.
+    /// Handles the result of a read; sends the object to the peer that requested it once it is
+    /// complete.
     pub fn handle_read(&mut self, now: Instant, done: ReadDone) {
         if done.has_failed() {
             self.stats.drop(DropReason::StoreFailed);
@@ -125,7 +128,7 @@ impl Engine {
             kind,
             ..
         } = request;
-        // It may have moved meanwhile.
+        // The peer may have moved in the meantime.
         let peer = self.peers.get(&source.key);
         source.is_proven &= peer.is_some_and(|peer| peer.is_proven_at(&source.address));
         self.answer(now, &source, id, kind, &object);
@@ -137,6 +140,8 @@ impl Engine {
         self.reads.len()
     }
 
+    /// Sends an object, or redirects if it is missing. An answer that exceeds the amplification
+    /// limit waits for address validation.
     fn answer(
         &mut self,
         now: Instant,
@@ -165,7 +170,7 @@ impl Engine {
             match object {
                 Object::Atom(atom) => write_found_atom(out, atom),
                 Object::List(atoms) => {
-                    // Each is far below the 4 GiB that a length can say.
+                    // Each is far below the 4 GiB that a length can express.
                     let _ = write_found_list(out, atoms);
                 }
                 Object::Missing => {}
@@ -202,10 +207,10 @@ impl Engine {
         });
     }
 
-    /// Redirects to a provider of an object that is not here, or to a peer strictly nearer to it than
-    /// we are; else answers "not here".
+    /// Redirects to a provider of an object that is not here, or to a peer strictly nearer to it
+    /// than we are; otherwise answers "not here".
     fn redirect(&mut self, now: Instant, source: &Source, id: AtomId, kind: PayloadType) {
-        // A probe: a plain "not here" tells its sender that we are a node of ours.
+        // A probe: a plain "not here" identifies us to its sender as a node of this implementation.
         if ProbeIds::may_be_of(&source.key, &id) {
             return self.send_no(now, source, id);
         }
@@ -218,7 +223,8 @@ impl Engine {
         let told = Told::Provider(kind);
         let provider = self.provider_for(now, source, id, told, can_take);
         let nearer = self.nearer_for(now, source, id, kind, can_take);
-        // Other records take turns with nearer peers, which may have a record of a provider that serves.
+        // Third-party records alternate with nearer peers, which may have a record of a provider
+        // that serves.
         let mut all = self.providers.of(now, &id);
         let has_own = all.any(|provider| provider.is_own && provider.has_served);
         drop(all);
@@ -240,8 +246,8 @@ impl Engine {
         self.send_no(now, source, id);
     }
 
-    /// Returns the provider to name to an asker: own records first, and another one for each asker and
-    /// each time that it asks. A dead record hides an object from none for long.
+    /// Returns the provider to name to an asker: own records first, and a different one for each
+    /// asker and each time that it asks. A dead record therefore does not hide an object for long.
     fn provider_for(
         &self,
         now: Instant,
@@ -262,7 +268,8 @@ impl Engine {
                 of_kind.rotate_left(first % of_kind.len());
                 continue;
             }
-            // The oldest, the newest, the next oldest: a flood is behind or before the others.
+            // The oldest, the newest, the next oldest, and so on: a flood is then behind or before
+            // the others.
             if first % 2 == 0 {
                 of_kind.reverse();
             }
@@ -272,7 +279,8 @@ impl Engine {
                 }
             }
         }
-        // Peers may have told a provider a false address of its own: where it is validated goes first.
+        // Other peers may have reported a false address to a provider about itself: its validated
+        // address is named first.
         let validated = |provider: &Provider| {
             let peer = self
                 .peers
@@ -295,13 +303,13 @@ impl Engine {
         named.get(at).copied()
     }
 
-    /// Returns whether an asker may be redirected. Nodes of ours count hops: they may be redirected
-    /// again, since an answer may have been lost. A reference node does not, and the next one sends it
-    /// back here.
+    /// Returns whether an asker may be redirected, and counts the redirect. Nodes of this
+    /// implementation count hops: they may be redirected again, since an answer may have been lost.
+    /// A reference node does not, and the next one sends it back here.
     fn may_tell(&mut self, now: Instant, source: &Source, id: AtomId, told: Told) -> bool {
         let asker = self.peers.get(&source.key);
         if asker.is_some_and(|asker| asker.is_ours) {
-            // Counted, so that another is named the next time.
+            // Counted, so that another provider is named the next time.
             let name = (source.key, id, told);
             self.redirects.take(now, source.share(), name, u8::MAX);
             return true;
@@ -317,7 +325,7 @@ impl Engine {
     }
 
     /// Returns the nearer peer to name to an asker: the nearest at first, and another one each time
-    /// that it asks again. A peer that answers nothing ends no lookup.
+    /// that it asks again, so that a peer that answers nothing does not end a lookup.
     fn nearer_for(
         &self,
         now: Instant,
@@ -334,7 +342,7 @@ impl Engine {
         for at in 0..MAX_NEARER_NAMED {
             for one in [all.get(at), serving.get(at)].into_iter().flatten() {
                 if !named.contains(one) {
-                    // There is room for all of both.
+                    // The capacity is that of both lists together.
                     let _ = named.push(*one);
                 }
             }
@@ -345,7 +353,7 @@ impl Engine {
     }
 
     /// Returns the peer to forward a record of `id` to: the nearest that is strictly nearer than we
-    /// are, and is not `other`. One that has answered a request goes before others.
+    /// are and is not `other`. A peer that has answered a request is preferred.
     pub(super) fn nearer(
         &self,
         id: &AtomId,
@@ -359,7 +367,8 @@ impl Engine {
         serving.first().copied().or_else(nearest)
     }
 
-    /// Returns the `N` peers nearest to `id` that are strictly nearer than we are, and are not `other`.
+    /// Returns the `N` peers nearest to `id` that are strictly nearer than we are and are not
+    /// `other`.
     fn all_nearer<const N: usize>(
         &self,
         id: &AtomId,
@@ -394,8 +403,8 @@ impl Engine {
         self.respond(now, to, id, Answer::Provider, &bytes);
     }
 
-    /// Answers "not here", and the address that we see the asker at. A reference node ignores this
-    /// kind of answer.
+    /// Answers "not here", with the address at which we observe the asker. A reference node ignores
+    /// this kind of answer.
     fn send_no(&mut self, now: Instant, to: &Source, id: AtomId) {
         let bytes = contact::encode_seen(to.address);
         self.respond(now, to, id, Answer::Nearest, &bytes);
@@ -412,8 +421,8 @@ impl Engine {
         }
     }
 
-    /// Takes a provider record of a validated peer; that of another waits until its address is
-    /// validated.
+    /// Stores the provider record of a validated peer; the record of another peer waits until its
+    /// address is validated.
     fn handle_put(
         &mut self,
         now: Instant,
@@ -447,12 +456,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps a provider record, and forwards it to the peer nearest to the id if that is nearer than
-    /// we are.
+    /// Stores a provider record, and forwards it to the peer nearest to the id if that is nearer
+    /// than we are.
     ///
-    /// Each hop is strictly nearer to the id, so that a put cannot go round; it never goes back to
-    /// its sender. It is forwarded a few times within an interval: puts are not acknowledged, and
-    /// repeated.
+    /// Each hop is strictly nearer to the id, so that a put cannot loop; it is never sent back to
+    /// its sender. It is forwarded up to [`MAX_FORWARDED_PUTS`] times within an interval: puts are
+    /// not acknowledged, and are repeated.
     pub(super) fn take_put(
         &mut self,
         now: Instant,
@@ -466,7 +475,7 @@ impl Engine {
             address,
             ..
         } = *put;
-        // It may have come in the name of another address than that which is validated.
+        // The put may have come from another address than the validated one.
         if !self.may_be_named(source.address.ip(), address) {
             return Err(DropReason::BadContent);
         }
@@ -476,7 +485,7 @@ impl Engine {
         }
         let takes = |peer: &SocketAddr| address.is_ipv4() || peer.is_ipv6();
         let nearer = self.nearer(&id, &source.key, takes);
-        // It is kept where it passes, too: the nearest peer may be gone, or lie.
+        // Stored at each hop, too: the nearest peer may be gone, or malicious.
         let provider = Provider {
             key,
             address,
@@ -497,7 +506,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends a provider record to a validated peer.
+    /// Sends a provider record to a validated peer; returns `false` if the peer is not validated or
+    /// cannot use the address.
     pub(super) fn send_put(
         &mut self,
         now: Instant,

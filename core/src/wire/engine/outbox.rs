@@ -1,7 +1,7 @@
-//! Packets on their way out: sealed, worked and queued.
+//! Egress: sealing, proof of work and queueing of outgoing packets.
 //!
-//! Buffers go round: the host's buffer is exchanged for a packet and comes back as the next
-//! packet's, so that nothing is allocated while traffic is steady.
+//! Buffers are recycled: the host's buffer is exchanged for a packet and is used for a later
+//! packet, so that steady traffic causes no allocations.
 
 use super::config::EngineConfig;
 use super::event::Transmit;
@@ -20,12 +20,12 @@ use alloc::vec::Vec;
 use core::mem;
 use core::net::SocketAddr;
 
-/// Bytes of a packet that carries a handshake with this payload.
+/// Returns the length of a packet that carries a handshake with this payload.
 pub(super) const fn handshake_bytes(payload_len: usize) -> usize {
     NONCE_BYTES + HEADER_BYTES + payload_len
 }
 
-/// Bytes of a packet that carries sealed content of this length.
+/// Returns the length of a packet that carries sealed content of this length.
 pub(super) const fn sealed_bytes(content_len: usize) -> usize {
     NONCE_BYTES
         + HEADER_BYTES
@@ -35,12 +35,12 @@ pub(super) const fn sealed_bytes(content_len: usize) -> usize {
         + crate::crypto::TAG_BYTES
 }
 
-/// Names a search for a nonce.
+/// Identifier of a proof-of-work search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WorkId(u64);
 
-/// A search for a nonce that is too long to be done while a datagram is handled: the host runs it
-/// on a thread of its own and brings the result back.
+/// Proof-of-work search that is too long to run while a datagram is handled: the host runs it on a
+/// thread of its own and returns the result.
 #[derive(Clone, Debug)]
 pub struct Work {
     id: WorkId,
@@ -50,19 +50,20 @@ pub struct Work {
 }
 
 impl Work {
-    /// Its name.
+    /// Returns the identifier of the search.
     #[must_use]
     pub const fn id(&self) -> WorkId {
         self.id
     }
 
-    /// When the result is no longer wanted.
+    /// Returns the time after which the result is discarded.
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Tries at most `attempts` nonces more. `None` says to go on, later or on another thread.
+    /// Tries at most `attempts` more nonces. Returns `None` if the search is to be continued, later
+    /// or on another thread.
     pub fn run(&mut self, attempts: u64) -> Option<WorkDone> {
         let attempts = attempts.min(self.attempts);
         self.attempts -= attempts;
@@ -76,7 +77,7 @@ impl Work {
         }
     }
 
-    /// The result of a search that is not continued.
+    /// Returns the result of a search that is abandoned.
     #[must_use]
     pub const fn give_up(&self) -> WorkDone {
         WorkDone {
@@ -86,13 +87,14 @@ impl Work {
     }
 }
 
-/// What came of a [`Work`].
+/// Result of a [`Work`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WorkDone {
     id: WorkId,
     nonce: Option<u64>,
 }
 
+/// A packet that waits for the result of a proof-of-work search.
 #[derive(Debug)]
 struct Pending {
     to: SocketAddr,
@@ -100,11 +102,12 @@ struct Pending {
     deadline: Instant,
 }
 
-/// Buffers that are kept for reuse.
+/// Maximum number of buffers that are kept for reuse.
 const MAX_SPARE: usize = 256;
-/// A larger buffer is not kept.
+/// Maximum capacity of a buffer that is kept for reuse, in bytes.
 const MAX_SPARE_BYTES: usize = 8_192;
 
+/// Outgoing packets: the queue, spare buffers, and searches that are under way.
 #[derive(Debug)]
 pub(super) struct Outbox {
     me: PublicKey,
@@ -134,6 +137,7 @@ impl Outbox {
         }
     }
 
+    /// Returns whether a nonce was used by this engine under its current prefix.
     pub(super) fn is_ours(&self, nonce: &Nonce) -> bool {
         self.nonces.is_ours(nonce)
     }
@@ -152,7 +156,7 @@ impl Outbox {
         self.work(now, stats, to, packet, 1);
     }
 
-    /// Queues a handshake with an authenticated block for the owner of a key.
+    /// Queues a handshake with an authenticated block for the owner of `receiver`.
     pub(super) fn authenticated_handshake(
         &mut self,
         now: Instant,
@@ -171,7 +175,7 @@ impl Outbox {
         self.work(now, stats, to, packet, 1);
     }
 
-    /// Queues sealed content, which `write` appends.
+    /// Queues sealed content, which `write` appends to the given buffer.
     pub(super) fn sealed(
         &mut self,
         now: Instant,
@@ -198,6 +202,8 @@ impl Outbox {
         self.work(now, stats, to, packet, difficulty);
     }
 
+    /// Adds the proof of work and queues the packet, or hands the search to the host if it is long.
+    /// The difficulty is clamped to 1..=[`limits::MAX_DIFFICULTY`].
     fn work(
         &mut self,
         now: Instant,
@@ -209,7 +215,7 @@ impl Outbox {
         let difficulty = difficulty.clamp(1, limits::MAX_DIFFICULTY);
         let expected = (packet.len() as u64) << difficulty.min(32);
         if expected <= limits::INLINE_WORK_BYTES || difficulty == 1 {
-            // 32 times what is needed on average: practically always enough.
+            // 32 times the average number of attempts: practically always enough.
             let attempts = 32 << difficulty;
             let found = Draft::resume(&mut packet)
                 .is_ok_and(|mut draft| draft.try_work(difficulty.into(), attempts));
@@ -221,6 +227,7 @@ impl Outbox {
         self.send_out(now, stats, to, packet, difficulty);
     }
 
+    /// Hands the proof-of-work search of a packet to the host, unless too many are under way.
     fn send_out(
         &mut self,
         now: Instant,
@@ -292,7 +299,7 @@ impl Outbox {
         }
     }
 
-    /// Puts the next packet into `buffer`.
+    /// Moves the next packet into `buffer`.
     pub(super) fn poll(&mut self, stats: &mut Stats, buffer: &mut Vec<u8>) -> Option<Transmit> {
         let (to, packet) = self.queue.pop()?;
         self.recycle(mem::replace(buffer, packet));
@@ -302,7 +309,7 @@ impl Outbox {
         Some(Transmit { to, len })
     }
 
-    /// Drops what has waited or been searched for too long.
+    /// Drops packets that have waited for space, or for a search, for too long.
     pub(super) fn expire(&mut self, now: Instant, stats: &mut Stats) {
         for _ in 0..self.queue.expire(now) {
             stats.drop(DropReason::OutgoingFull);

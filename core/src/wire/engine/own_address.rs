@@ -1,18 +1,20 @@
 //! Our own address, as peers report it.
 //!
-//! Each answer to a probe and each "not here" says where the answering peer sees us. What counts is
-//! what validated peers of today say: a vote is of one peer, goes with the peer, and expires after
-//! [`ADDRESS_VOTE_LIFETIME`]; peers of one network group have one vote together. Votes that grow old
-//! are renewed by asking, a few network groups at a time, so that a change of our address is noticed
-//! by the votes for it and not by the lack of votes for the old one.
+//! Each answer to a probe and each "not here" contains the address at which the answering peer
+//! observes us. Only reports of currently validated peers count: a vote belongs to one peer, is
+//! removed with the peer, and expires after [`ADDRESS_VOTE_LIFETIME`]; the peers of one network
+//! group have one vote together. Old votes are renewed by asking, a few network groups at a time,
+//! so that a change of our address is detected by votes for the new one and not by the absence of
+//! votes for the old one.
 //!
-//! Voters at public addresses decide as long as there are any: what the local network sees is of no
-//! use to the world. Without them the local network decides, in which each address is a group.
+//! Voters at public addresses decide as long as there are any: an address observed from the local
+//! network is of no use outside it. Without them the local network decides, and each of its
+//! addresses is a group.
 //!
-//! The address changes from one to another at most once in [`ADDRESS_CHANGE_INTERVAL`]: peers may change
-//! their reports at will, and a change is told to others.
+//! The address changes from one to another at most once per [`ADDRESS_CHANGE_INTERVAL`]: peers may
+//! change their reports at will, and every change is sent to other peers.
 //!
-//! The port is the one that we announce in our headers, so only the address is voted on.
+//! The port is the one that we announce in our packet headers, so only the IP address is voted on.
 
 use super::address::may_name;
 use super::limits::{
@@ -28,6 +30,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
+/// A peer's report of our address.
 #[derive(Clone, Copy, Debug)]
 struct Vote {
     group: NetworkGroup,
@@ -35,19 +38,19 @@ struct Vote {
     at: Instant,
 }
 
-/// What peers say that our address is.
+/// Votes of peers on our own address.
 #[derive(Debug)]
 pub(super) struct OwnAddress {
-    /// The votes of peers that are validated now, so no more than there are peers.
+    /// Votes of currently validated peers, so no more than there are peers.
     votes: BTreeMap<PublicKey, Vote>,
     learned: Option<IpAddr>,
-    /// When the votes are to be counted again.
+    /// Time at which the votes are to be counted again.
     count_at: Option<Instant>,
-    /// When the address last changed from another one.
+    /// Time of the last change from one address to another.
     changed_at: Option<Instant>,
-    /// The latest time that is known here.
+    /// Latest time that was passed in.
     latest: Instant,
-    /// When old votes are to be renewed next.
+    /// Time of the next renewal of old votes.
     renew_at: Instant,
 }
 
@@ -63,18 +66,18 @@ impl OwnAddress {
         }
     }
 
-    /// Returns when there is something to do.
+    /// Returns the time of the next action.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let renewal = (!self.votes.is_empty()).then_some(self.renew_at);
         [self.count_at, renewal].into_iter().flatten().min()
     }
 
-    /// Returns the address that most network groups see us at.
+    /// Returns the address at which most network groups observe us.
     pub(super) const fn learned(&self) -> Option<IpAddr> {
         self.learned
     }
 
-    /// Takes the vote of a validated peer.
+    /// Records the vote of a validated peer.
     fn vote(&mut self, now: Instant, key: PublicKey, vote: Vote) {
         let before = self.votes.insert(key, vote);
         let is_same =
@@ -85,7 +88,7 @@ impl OwnAddress {
         }
     }
 
-    /// Forgets the vote of a peer that is gone or has moved.
+    /// Removes the vote of a peer that is gone or has moved.
     pub(super) fn withdraw(&mut self, key: &PublicKey) {
         if self.votes.remove(key).is_some() {
             self.count_soon();
@@ -116,6 +119,8 @@ impl OwnAddress {
         Some(elected)
     }
 
+    /// Returns the address that most network groups report; the report of a group is the most
+    /// frequent one of its peers, the newest if there are several.
     fn elect(&self, now: Instant) -> Option<IpAddr> {
         let has_public = self.votes.values().any(|vote| !vote.group.is_local());
         let voters = self.votes.values().filter(|vote| {
@@ -141,12 +146,12 @@ impl OwnAddress {
         }
         let most = counts
             .into_iter()
-            // In a tie the address stays what it is.
+            // In a tie the address stays as it is.
             .max_by_key(|(seen, count)| (*count, self.learned == Some(*seen), *seen));
         most.map(|(seen, _)| seen)
     }
 
-    /// Forgets expired votes.
+    /// Removes expired votes.
     fn expire(&mut self, now: Instant) {
         let before = self.votes.len();
         self.votes
@@ -158,7 +163,7 @@ impl OwnAddress {
 }
 
 impl Engine {
-    /// Where we tell others to reach us: configured, else learned.
+    /// Returns the address at which peers reach us: the configured one, else the learned one.
     #[must_use]
     pub fn advertised_address(&self) -> Option<SocketAddr> {
         let learned = self.own_address.learned();
@@ -167,7 +172,7 @@ impl Engine {
     }
 
     /// Returns the private address that most validated peers share, if there are at least
-    /// [`SHARED_ADDRESS_PEERS`]: a NAT or a bridge in front of us hides where packets come from, so
+    /// [`SHARED_ADDRESS_PEERS`]: a NAT or a bridge in front of us hides the origin of packets, so
     /// that limits cannot count by network.
     #[must_use]
     pub fn shared_private_address(&self) -> Option<IpAddr> {
@@ -183,6 +188,7 @@ impl Engine {
         (is_shared && Scope::of(ip) == Scope::Private).then_some(ip)
     }
 
+    /// Returns whether an address is our advertised one, or loopback with our own port.
     pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
         let is_local_host = address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
             || address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -190,7 +196,8 @@ impl Engine {
         is_loopback || self.advertised_address() == Some(address)
     }
 
-    /// Takes what a peer says that it sees us at, if it is validated where the answer came from.
+    /// Records the address at which a peer observes us, if the peer is validated where the answer
+    /// came from.
     pub(super) fn note_own_address(&mut self, now: Instant, source: &Source, seen: SocketAddr) {
         let Some(peer) = self.peers.get(&source.key) else {
             return;
@@ -219,7 +226,7 @@ impl Engine {
         }
     }
 
-    /// Counts votes and asks for new ones, if that is due.
+    /// Counts votes and renews old ones, if that is due.
     pub(super) fn update_own_address(&mut self, now: Instant) {
         if self.own_address.renew_at <= now {
             self.own_address.renew_at = now + RENEWAL_INTERVAL;
@@ -231,13 +238,14 @@ impl Engine {
         self.count_votes(now);
     }
 
-    /// Asks one peer each of some network groups whose votes are old, the oldest first.
+    /// Asks one peer each of up to [`ADDRESS_VOTES_RENEWED`] network groups whose votes are old,
+    /// the oldest first.
     fn renew_votes(&mut self, now: Instant) {
         let voted_at = |key: &PublicKey| {
             let vote = self.own_address.votes.get(key);
             vote.map_or(Instant::ZERO, |vote| vote.at)
         };
-        /// The newest vote of a network group, and the peer whose own is the oldest.
+        /// Time of the newest vote of a network group, and the peer whose own vote is the oldest.
         type Standing = (Instant, (Instant, PublicKey));
         let mut groups: BTreeMap<NetworkGroup, Standing> = BTreeMap::new();
         for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.is_proven) {

@@ -1,9 +1,10 @@
 //! Detection of another node that has our relay key.
 //!
-//! The sender of a packet is named in the clear, so a packet in our own name shows nothing: it is
-//! answered with an authenticated handshake under the key that we share with ourselves, which contains a
-//! cookie. Only a holder of our key can return that in an authenticated handshake of its own. Recorded
-//! handshakes contain other cookies, and our own come back under nonces of ours.
+//! The sender of a packet is named in the clear, so a packet in our own name proves nothing. It is
+//! answered with an authenticated handshake under the key that we share with ourselves, which
+//! contains a cookie. Only a holder of our key can return that cookie in an authenticated handshake
+//! of its own. Recorded handshakes contain other cookies, and our own packets are recognized by
+//! their nonces if they are reflected.
 
 use super::outbox::handshake_bytes;
 use super::{DropReason, Engine, Event, Source};
@@ -12,7 +13,8 @@ use crate::wire::handshake::{Block, Cookie};
 use crate::wire::message::Body;
 
 impl Engine {
-    /// Handles a message in our own name that came from `source`.
+    /// Handles a message in our own name that came from `source`, and returns the reason to drop
+    /// it.
     pub(super) fn handle_own_key(
         &mut self,
         now: Instant,
@@ -43,14 +45,14 @@ impl Engine {
             self.push_event(Event::OwnKeyElsewhere { address });
         }
         if block.cookie.is_some() {
-            // An answer to an answer asks for none.
+            // An answer to an answer does not ask for another.
             self.answer_own_key(now, source, (block.cookie, block.echo.is_none()));
         }
         DropReason::OwnKey
     }
 
     /// Sends the owner of an address an authenticated handshake under the key that we share with
-    /// ourselves, within the credit of the address and the budget of key agreements.
+    /// ourselves, within the amplification limit of the address and the budget of key agreements.
     fn answer_own_key(
         &mut self,
         now: Instant,

@@ -1,8 +1,9 @@
 //! Peers for which a shared key has been derived.
 //!
-//! A peer is *registered*, and listed, once its address is validated, or with its first ping if it
-//! cannot be validated (a reference node on IPv6). Only validated peers are in the routing table, are
-//! asked, are named to others, and take part in lookups.
+//! A peer is *registered*, and listed to the host, once its address is validated, or with its first
+//! ping if it cannot be validated (a reference node on IPv6). Only validated peers are in the
+//! routing table, are named to others, and are candidates of lookups. Any other peer is sent a
+//! request only if a referrer named it.
 
 use super::address::Origin;
 use super::handshake::Introduction;
@@ -24,24 +25,24 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// A request whose answer validates the address that it went to.
+/// Request whose answer validates the address that it was sent to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     pub(super) id: [u8; 32],
     pub(super) address: SocketAddr,
     pub(super) sent_at: Instant,
     pub(super) tries: u8,
-    /// Whether it is to confirm the stream of a peer whose address is validated.
+    /// `true` if it is to confirm the stream of a peer whose address is validated.
     pub(super) is_for_stream: bool,
 }
 
-/// Probes under way to one peer: one to the address that it is known at, one to another. A peer that
-/// is claimed to have moved does not lose the one at its own address.
+/// Probes under way to one peer: one to the address that it is known at, one to another. A peer
+/// that is claimed to have moved does not lose the probe at its own address.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     own: Option<Probe>,
     other: Option<Probe>,
-    /// When it was last asked to confirm its stream, at its address and at another.
+    /// Times at which the peer was last asked to confirm its stream: at its address and at another.
     confirmation_asked_at: [Option<Instant>; 2],
 }
 
@@ -55,7 +56,8 @@ impl Probes {
         }
     }
 
-    /// Returns when the peer was last asked to confirm its stream, at its address or at another.
+    /// Returns the time at which the peer was last asked to confirm its stream, at its address or
+    /// at another.
     pub(super) const fn confirmation_asked_at(&mut self, is_own: bool) -> &mut Option<Instant> {
         let [own, other] = &mut self.confirmation_asked_at;
         if is_own { own } else { other }
@@ -75,7 +77,7 @@ impl Probes {
     }
 }
 
-/// A request whose answer is too large for an unvalidated address.
+/// Request whose answer exceeds the amplification limit of an unvalidated address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub(super) id: AtomId,
@@ -83,7 +85,7 @@ pub(super) struct Waiting {
     pub(super) deadline: Instant,
 }
 
-/// A provider record that waits for the address of its sender to be validated.
+/// Provider record that waits for the address of its sender to be validated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitingPut {
     pub(super) id: AtomId,
@@ -93,45 +95,47 @@ pub(super) struct WaitingPut {
     pub(super) deadline: Instant,
 }
 
+/// State of a known peer.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) shared: SharedKey,
-    /// Where it is sent to: the validated address, else the one it used last.
+    /// Address that its packets are sent to: the validated address, else the one that it used last.
     pub(super) address: SocketAddr,
     pub(super) is_proven: bool,
     pub(super) is_registered: bool,
-    /// Whether it may be sent IPv6 addresses and asked over IPv6: it is a node of ours.
+    /// `true` if the peer may be sent IPv6 addresses, and requests over IPv6: it is a node of this
+    /// implementation.
     pub(super) takes_ipv6: bool,
-    /// Whether it has answered a probe as no reference node does.
+    /// `true` if it has answered a probe as only a node of this implementation does.
     pub(super) is_ours: bool,
     pub(super) round_trip: RoundTrip,
     pub(super) replay: ReplayWindow,
     pub(super) probes: Probes,
-    /// What it has stated before its stream is confirmed.
+    /// Statements that it made before its stream was confirmed.
     pub(super) held: Held,
     pub(super) waiting: Vec<Waiting>,
     pub(super) puts: Vec<WaitingPut>,
     pub(super) known_since: Instant,
-    /// When it last gave a sign of life that cannot be a replay; any sign as long as its address is
-    /// not validated.
+    /// Time of its last sign of life that cannot be a replay; of any sign of life while its address
+    /// is not validated.
     pub(super) last_heard: Instant,
     pub(super) pinged_at: Instant,
     pub(super) kept_alive_at: Option<Instant>,
     pub(super) answered_at: Option<Instant>,
     pub(super) is_answer_due: bool,
-    /// Whether it has sent a handshake since, as after a restart.
+    /// `true` if it has sent a handshake since its last ping, as after a restart.
     pub(super) has_greeted_again: bool,
     pub(super) routes_asked_at: Option<Instant>,
-    /// When it was last told again of what we advertise, or is to be.
+    /// Time at which it was last sent our advertisements again, or is to be.
     pub(super) told_again_at: Option<Instant>,
-    /// Requests in a row that it has not answered in time.
+    /// Number of consecutive requests that it has not answered in time.
     unanswered: u8,
-    /// Whether it has ever answered a request.
+    /// `true` if it has ever answered a request.
     has_answered: bool,
-    /// As [`Standing::has_served`].
+    /// See [`Standing::has_served`].
     has_served: bool,
     is_silent: bool,
-    /// When it was last asked although it is silent.
+    /// Time at which it was last tried although it is silent.
     tried_at: Option<Instant>,
     pub(super) difficulty: u8,
     pub(super) is_validator: bool,
@@ -140,11 +144,11 @@ pub(super) struct Peer {
     filed: Option<Filed>,
 }
 
-/// Position of a peer in one of the two queues of [`Peers`].
+/// Position of a peer in one of the two eviction queues of [`Peers`].
 #[derive(Clone, Copy, Debug)]
 struct Filed {
     is_stranger: bool,
-    /// No later than it was heard last.
+    /// Time in the queue, which is no later than the peer was last heard from.
     at: Instant,
 }
 
@@ -185,8 +189,8 @@ impl Peer {
         }
     }
 
-    /// Returns whether a question to it at an address does no harm: a reference node on IPv6 stops
-    /// receiving at one that it cannot answer.
+    /// Returns whether a request to the peer at `address` does no harm: a reference node on IPv6
+    /// stops receiving at a request that it cannot answer.
     pub(super) const fn may_be_asked_at(&self, address: &SocketAddr) -> bool {
         address.is_ipv4() || self.takes_ipv6
     }
@@ -205,45 +209,47 @@ impl Peer {
 /// Result of recording a validated address.
 #[derive(Debug, Default)]
 pub(super) struct Proven {
-    /// The other key that was validated at the same address, and has lost it; and those that only
-    /// claimed it, and were last heard before this peer came.
+    /// Other key that was validated at the same address and has lost it, and the keys that only
+    /// claimed the address and were last heard from before this peer came.
     pub(super) replaced: Vec<PublicKey>,
-    /// The address that the peer was validated at before.
+    /// Address that the peer was validated at before.
     pub(super) moved_from: Option<SocketAddr>,
-    /// Whether the peer was not registered before.
+    /// `true` if the peer was not registered before.
     pub(super) is_new: bool,
 }
 
+/// Known peers, at most [`MAX_PEERS`], with indexes by address and origin, eviction queues and the
+/// routing table.
 #[derive(Debug)]
 pub(super) struct Peers {
     by_key: BTreeMap<PublicKey, Peer>,
     by_address: BTreeMap<SocketAddr, PublicKey>,
     /// Addresses of peers that are not validated.
     claims: BTreeSet<(SocketAddr, PublicKey)>,
-    /// Peers by where they are: the validated address, else the one used last.
+    /// Peers by the origin of their address: the validated one, else the one used last.
     by_origin: BTreeMap<Origin, BTreeSet<PublicKey>>,
     registered: usize,
-    /// Peers that are not validated, by when they were heard, or earlier.
+    /// Peers that are not validated, by the time at which they were last heard from, or earlier.
     strangers: Queue,
-    /// Validated peers that the routing table has no room for, likewise.
+    /// Validated peers that the routing table has no room for, by the same time.
     spares: Queue,
-    /// Validated peers by distance. Entries are added and removed by methods here alone.
+    /// Validated peers by distance. Entries are added and removed only by the methods here.
     pub(super) table: PeerTable<Standing>,
-    /// Silent peers in the table.
+    /// Number of silent peers in the routing table.
     silent: usize,
 }
 
-/// What is known of a peer in the table as a server of objects.
+/// State of a peer in the routing table as a server of objects.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Standing {
-    /// It has left its last requests unanswered.
+    /// `true` if the peer has left its last requests unanswered.
     is_silent: bool,
-    /// It has answered a request for an object or for peers, other than a probe.
+    /// `true` if the peer has answered a request for an object or for peers, other than a probe.
     pub(super) has_served: bool,
 }
 
-/// Peers in the order of eviction. A peer that is heard keeps its position until it comes to the
-/// front: so a packet costs nothing here.
+/// Peers in the order of eviction. A peer that is heard from keeps its position until it reaches
+/// the front, so that a packet costs nothing here.
 type Queue = BTreeSet<(Instant, PublicKey)>;
 
 impl Peers {
@@ -292,12 +298,17 @@ impl Peers {
         self.by_address.contains_key(address)
     }
 
-    /// Returns the peer to evict for one at `address`, or `None` if there is room. `kept` stays.
+    /// Returns the peer to evict for a newcomer at `address`, or `None` if there is room. `kept` is
+    /// never evicted while it is validated.
     ///
-    /// A registered peer that the routing table has no room for is of little use to us, while meeting
-    /// us is of much use to a newcomer. So such peers go when they have been silent; else a network
-    /// larger than [`MAX_PEERS`] could not be joined through us. Newcomers have time to validate
-    /// their address before the next one takes their place, as long as they are few.
+    /// A registered peer that the routing table has no room for is of little use to us, while
+    /// meeting us is of much use to a newcomer. Such peers are therefore evicted once they have
+    /// been silent; otherwise a network larger than [`MAX_PEERS`] could not be joined through us.
+    /// Newcomers have time to validate their address before the next one takes their place, as long
+    /// as they are few.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::TooManyPeers`] if there is neither room nor a peer to evict.
     pub(super) fn make_room(
         &mut self,
         now: Instant,
@@ -323,7 +334,11 @@ impl Peers {
         Ok(Some(key))
     }
 
-    /// Returns the peer to evict so that a known one can be at `address`, or `None` if there is room.
+    /// Returns the peer to evict so that a known one can be at `address`, or `None` if there is
+    /// room.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::TooManyPeers`] if there is neither room nor a peer to evict.
     pub(super) fn make_room_at(
         &self,
         now: Instant,
@@ -332,7 +347,7 @@ impl Peers {
         kept: Option<&PublicKey>,
     ) -> Result<Option<PublicKey>, DropReason> {
         let was = self.by_key.get(key).map(|peer| Origin::of(&peer.address));
-        // A peer that is validated there goes without that.
+        // A peer that is validated at the address is removed without that.
         let is_there = was == Some(Origin::of(address)) || self.by_address.contains_key(address);
         if is_there || !self.is_full(address) {
             return Ok(None);
@@ -340,13 +355,13 @@ impl Peers {
         self.make_room_in(now, address, kept).map(Some)
     }
 
-    /// Returns whether the origin of an address has all its places.
+    /// Returns whether the origin of an address has all its places taken.
     fn is_full(&self, address: &SocketAddr) -> bool {
         let there = self.by_origin.get(&Origin::of(address));
         there.is_some_and(|there| there.len() >= MAX_PEERS_PER_NETWORK)
     }
 
-    /// Returns the peer to evict from an origin that has all its places.
+    /// Returns the peer to evict from an origin that has all its places taken.
     fn make_room_in(
         &self,
         now: Instant,
@@ -366,7 +381,7 @@ impl Peers {
             .ok_or(DropReason::TooManyPeers)
     }
 
-    /// Returns the unvalidated or spare peer that was heard longest ago, and when.
+    /// Returns the unvalidated or spare peer that was heard from longest ago, and that time.
     fn first_to_go(
         &mut self,
         is_stranger: bool,
@@ -384,7 +399,7 @@ impl Peers {
             if peer.last_heard <= at {
                 return Some((at, key));
             }
-            // It was heard since it was queued.
+            // It was heard from since it was queued.
             queue.remove(&(at, key));
             queue.insert((peer.last_heard, key));
             peer.filed = Some(Filed {
@@ -424,14 +439,15 @@ impl Peers {
         };
     }
 
-    /// Returns whether a peer is among the few of the table that are nearest to ourselves.
+    /// Returns whether a peer is among the [`NEAR_PEERS`] of the routing table that are nearest to
+    /// ourselves.
     pub(super) fn is_near(&self, key: &PublicKey) -> bool {
         let me = self.table.own_key().as_bytes();
         let near = self.table.closest_where::<NEAR_PEERS>(me, |_| true);
         near.iter().any(|entry| entry.key() == key)
     }
 
-    /// Adds a peer that there is room for.
+    /// Adds a peer; the caller has made room for it.
     pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
         count_in(&mut self.by_origin, &peer.address, key);
         self.claims.insert((peer.address, key));
@@ -462,18 +478,18 @@ impl Peers {
         self.by_key.get(key).is_some_and(|peer| peer.is_silent)
     }
 
-    /// Notes that a request to a peer was not answered in time.
+    /// Records that a request to a peer was not answered in time.
     pub(super) fn note_unanswered(&mut self, key: &PublicKey) {
         if let Some(peer) = self.by_key.get_mut(key) {
             peer.unanswered = peer.unanswered.saturating_add(1);
-            // A peer that has never answered one has yet to show that it serves.
+            // A peer that has never answered a request has yet to show that it serves.
             let most = if peer.has_answered { SILENT_AFTER } else { 1 };
             let is_silent = peer.unanswered >= most;
             self.set_silent(key, is_silent);
         }
     }
 
-    /// Notes that a peer has answered a request.
+    /// Records that a peer has answered a request.
     pub(super) fn note_answered(&mut self, key: &PublicKey) {
         if let Some(peer) = self.by_key.get_mut(key) {
             peer.unanswered = 0;
@@ -485,9 +501,10 @@ impl Peers {
         self.note_served(key);
     }
 
-    /// Notes that a peer has answered a request for an object or for peers. Such peers come beside the
-    /// nearest ones where nothing shows whether a peer does what it is asked: keys that are near to an
-    /// object are free, and must not be all that hear of it.
+    /// Records that a peer has answered a request for an object or for peers. Such peers are used
+    /// in addition to the nearest ones where nothing shows whether a peer complies with a request:
+    /// keys near to an object are free to generate, and must not be the only ones that receive its
+    /// records.
     pub(super) fn note_served(&mut self, key: &PublicKey) {
         if let Some(peer) = self.by_key.get_mut(key) {
             peer.has_served = true;
@@ -497,7 +514,7 @@ impl Peers {
         }
     }
 
-    /// Returns whether a peer has answered such a request.
+    /// Returns whether a peer has answered a request for an object or for peers.
     pub(super) fn has_served(&self, key: &PublicKey) -> bool {
         self.by_key.get(key).is_some_and(|peer| peer.has_served)
     }
@@ -517,8 +534,8 @@ impl Peers {
         entry.value.is_silent = is_silent;
     }
 
-    /// Returns the `N` peers of the table nearest to `target` among those that `keep` keeps, silent
-    /// ones behind all others.
+    /// Returns the `N` peers of the routing table nearest to `target` among those that `keep`
+    /// keeps, silent ones behind all others.
     pub(super) fn nearest<const N: usize>(
         &self,
         target: &[u8; KEY_BYTES],
@@ -535,14 +552,14 @@ impl Peers {
                 .table
                 .closest_where(target, |entry| entry.value.is_silent && keep(entry));
             let room = N - nearest.len();
-            // No more than there is room for.
+            // At most as many as there is room for.
             nearest.extend(silent.into_iter().take(room));
         }
         nearest
     }
 
-    /// Returns the first silent one of the `N` peers nearest to `target` that has not been tried of
-    /// late.
+    /// Returns the first silent one of the `N` peers nearest to `target` that has not been tried
+    /// within [`SILENT_TRIAL_INTERVAL`].
     pub(super) fn trial<const N: usize>(
         &self,
         now: Instant,
@@ -563,7 +580,7 @@ impl Peers {
             .map(|entry| (*entry.key(), entry.address()))
     }
 
-    /// Notes that a silent peer was tried.
+    /// Records that a silent peer was tried.
     pub(super) fn note_trial(&mut self, now: Instant, key: &PublicKey) {
         if let Some(peer) = self.by_key.get_mut(key) {
             peer.tried_at = Some(now);
@@ -592,7 +609,7 @@ impl Peers {
         is_new
     }
 
-    /// Follows an unvalidated peer to the address that it uses now.
+    /// Updates the address of an unvalidated peer to the one that it uses now.
     pub(super) fn follow(&mut self, key: &PublicKey, address: SocketAddr) {
         if let Some(peer) = self.by_key.get_mut(key)
             && !peer.is_proven
@@ -628,7 +645,7 @@ impl Peers {
         peer.is_proven = true;
         if let Some(had) = had {
             self.by_address.remove(&had);
-            // No room for its new network: it leaves the table and stays a peer.
+            // If there is no room in its new network, it leaves the routing table and stays a peer.
             if self.table.set_address(key, address).is_err() {
                 self.leave_table(key);
             }
@@ -649,7 +666,7 @@ impl Peers {
             .into_iter()
             .chain(gone.map(|(_, other)| *other))
             .collect();
-        // A full bucket drops newcomers; they stay peers.
+        // A full bucket refuses newcomers; they stay peers.
         if self.table.get(key).is_none()
             && let Ok(replaced) = self.table.insert(*key, address, standing)
         {
@@ -731,7 +748,7 @@ mod tests {
             add(&mut peers, most + 1, [8, 8, 8, 8]),
             Err(DropReason::TooManyPeers)
         );
-        // Silent peers outside the table go then, the longest silent first.
+        // Then silent peers outside the routing table are evicted, the longest silent first.
         let address = SocketAddr::from(([8, 8, 8, 8], 8));
         let is_spare =
             |n: &u32| peers.get(&key(*n)).is_some() && peers.table.get(&key(*n)).is_none();
@@ -746,7 +763,7 @@ mod tests {
             room(Instant::from_micros(9_999), None),
             Err(DropReason::TooManyPeers)
         );
-        // A peer that was heard since goes after those behind it.
+        // A peer that was heard from since goes behind those after it.
         peers.get_mut(&key(spare[0])).unwrap().last_heard = later;
         assert_eq!(
             peers.make_room(later, &address, None),

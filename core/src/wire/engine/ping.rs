@@ -1,4 +1,4 @@
-//! Pings, and announced heads and transactions.
+//! Pings, and announcements of heads and transactions.
 
 use super::limits::MAX_DIFFICULTY;
 use super::random::split;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
 impl Engine {
-    /// Takes over what a ping says, or holds it until its sender has shown that it is not a replay.
+    /// Applies a ping, or holds it until its sender has shown that it is not a replay.
     pub(super) fn handle_ping(
         &mut self,
         now: Instant,
@@ -27,14 +27,14 @@ impl Engine {
             let (prefix, _) = split(&sender.nonce);
             peer.held.ping(prefix, ping);
             if !peer.is_proven {
-                // Else the probe would not get through.
+                // Otherwise the peer would reject the probe.
                 peer.difficulty = ping.difficulty.get().min(MAX_DIFFICULTY);
             }
         }
         Ok(())
     }
 
-    /// Takes over what a ping says. It registers a node that cannot be validated.
+    /// Applies a ping, which also registers a node that cannot be validated.
     pub(super) fn take_ping(&mut self, now: Instant, key: &PublicKey, ping: &Ping) {
         let is_new = self.peers.register(key);
         let Some(peer) = self.peers.get_mut(key) else {
@@ -78,7 +78,8 @@ impl Engine {
         self.push_event(event);
     }
 
-    /// Pings a peer at its own address, if that may be sent to.
+    /// Sends a ping to a peer at its own address, within the amplification limit if that is not
+    /// validated.
     pub(super) fn send_ping(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -100,7 +101,7 @@ impl Engine {
         });
     }
 
-    /// Sets the newest block, and pings every peer.
+    /// Sets the newest block, and pings every registered peer if it has changed.
     pub fn set_head(&mut self, now: Instant, head: Option<AtomId>) {
         if self.config.head == head {
             return;
@@ -109,7 +110,7 @@ impl Engine {
         self.ping_all(now);
     }
 
-    /// Sets whether we validate, and pings every peer.
+    /// Sets whether this node is a validator, and pings every registered peer if that has changed.
     pub fn set_validator(&mut self, now: Instant, is_validator: bool) {
         if self.config.is_validator == is_validator {
             return;

@@ -1,10 +1,11 @@
-//! Address validation: a peer echoes an unguessable id that was sent to its address alone.
+//! Address validation: a peer echoes an unguessable id that was sent only to its address.
 //!
 //! A *probe* is an object request for such an id. A reference node that has our handshake answers
-//! with its peer nearest to the id, which is us: the id is close to our own key. Nodes of ours answer
-//! that they do not have it. Either answer is sealed by the peer, names the id, and may contain the
-//! address that the peer sees us at. It also confirms the stream that the peer seals in
-//! ([`super::replay`]): a probe goes out again when a validated peer seems to have restarted.
+//! with its peer nearest to the id, which is us: the id is close to our own key. Nodes of this
+//! implementation answer that they do not have it. Either answer is sealed by the peer, names the
+//! id, and may contain the address at which the peer observes us. It also confirms the stream that
+//! the peer seals in ([`super::replay`]): another probe is sent when a validated peer seems to have
+//! restarted.
 
 use super::limits::{CONTACT_INTERVAL, MAX_PROBES, PROBE_INTERVAL, WANTED_PEERS};
 use super::outbox::sealed_bytes;
@@ -20,13 +21,13 @@ use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
 use core::mem;
 use core::net::SocketAddr;
 
-/// Bytes of an object request without data.
+/// Length of an object request without data, in bytes.
 pub(super) const GET_BYTES: usize = 1 + 32 + 1;
 
 impl Engine {
-    /// Starts validation of an address, unless it is validated, under way, or the address has no
-    /// credit for a probe. `is_for_stream`: the address is validated, and the peer is to confirm its
-    /// stream.
+    /// Starts validation of an address, unless it is validated, validation is under way, or a probe
+    /// exceeds the amplification limit of the address. With `is_for_stream`, the address is
+    /// validated and the peer is to confirm its stream.
     pub(super) fn seek_proof(
         &mut self,
         now: Instant,
@@ -76,7 +77,7 @@ impl Engine {
             address,
             is_proven: false,
         };
-        // A reference node only answers those it knows.
+        // A reference node answers only peers that it knows.
         let is_told = is_for_stream
             || self.is_contacted(now, &address)
             || self.introduce(now, &source)
@@ -87,8 +88,11 @@ impl Engine {
     }
 
     /// Sends a probe to a key that has answered from an address that we have contacted, within the
-    /// budgets of that; `None` if the address was not contacted, or may not be asked. `echo`: the cookie
-    /// in the answer.
+    /// budgets of that address. `echo` is the cookie in the answer. Returns `None` if the address
+    /// was not contacted, or must not be sent a request.
+    ///
+    /// # Errors
+    /// Returns the reason if the probe was sent recently, exceeds a budget, or the key is invalid.
     pub(super) fn probe_solicited(
         &mut self,
         now: Instant,
@@ -132,7 +136,7 @@ impl Engine {
                 }
             }
         };
-        // A handshake pays for it.
+        // The handshake that came covers it.
         if !self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
             return Some(Err(DropReason::HandshakeTooSoon));
         }
@@ -164,13 +168,13 @@ impl Engine {
         Some(Ok(()))
     }
 
-    /// Returns whether a key was probed of late because it has answered a contact of ours.
+    /// Returns whether a key was probed recently because it has answered our contact.
     fn is_probed_as_solicited(&self, now: Instant, key: &PublicKey, address: SocketAddr) -> bool {
         let probe = self.solicited.probe(address, *key);
         probe.is_some_and(|probe| now.since(probe.sent_at) < PROBE_INTERVAL)
     }
 
-    /// Sends a probe that is within the credit of its address, or goes to a validated one.
+    /// Sends a probe. The caller has charged the amplification limit, or the address is validated.
     pub(super) fn send_probe(
         &mut self,
         now: Instant,
@@ -220,8 +224,8 @@ impl Engine {
         })
     }
 
-    /// Returns whether a response answers a probe; if so, the address is validated and the stream of
-    /// the sender confirmed.
+    /// Returns whether a response answers a probe. If so, the address is validated and the stream
+    /// of the sender confirmed.
     pub(super) fn take_proof<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -266,8 +270,8 @@ impl Engine {
         true
     }
 
-    /// Leaves a peer alone at an address where it has no place: its next packets would start probes
-    /// again, each of which it answers.
+    /// Stops probing a peer at an address where there is no room for it: its next packets would
+    /// start probes again, each of which it answers.
     fn rest_probes(&mut self, now: Instant, key: &PublicKey, address: SocketAddr) {
         let id = self.probe_ids.fresh(&self.me, key, &address);
         if let Some(peer) = self.peers.get_mut(key) {
@@ -282,7 +286,7 @@ impl Engine {
         }
     }
 
-    /// Records a validated address, and what follows from it.
+    /// Records a validated address, and takes the actions that follow from it.
     fn prove<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -319,7 +323,7 @@ impl Engine {
             self.seeds.pinned = Some(*key);
         }
         if is_pinned || proven.moved_from.is_some() {
-            // It counts for more now, or in another network group.
+            // Its head counts for more now, or in another network group.
             self.tell_head(key);
         }
         self.serve_waiting(now, key, store);
@@ -337,7 +341,7 @@ impl Engine {
         }
     }
 
-    /// Takes over what a peer has stated before its stream was confirmed, if it was of that stream.
+    /// Applies the held statements of a peer that are of the stream which is now confirmed.
     fn release_held(&mut self, now: Instant, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -354,6 +358,8 @@ impl Engine {
         }
     }
 
+    /// Serves the requests and stores the provider records that waited for the validation of a
+    /// peer.
     fn serve_waiting<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -388,7 +394,7 @@ impl Engine {
         }
     }
 
-    /// Repeats unanswered probes, a few times.
+    /// Repeats unanswered probes, up to [`MAX_PROBES`] times.
     pub(super) fn probe_again(&mut self, now: Instant) {
         while let Some(&(at, key)) = self.probe_timers.first()
             && at <= now
@@ -407,13 +413,15 @@ impl Engine {
                 let peer = self.peers.get(&key);
                 let mut probes = peer.into_iter().flat_map(|peer| peer.probes.iter());
                 if !probes.any(|asked| asked.address == probe.address && asked.sent_at == now) {
-                    // It has not answered in time, or has no credit for another probe.
+                    // It has not answered in time, or another probe exceeds the amplification
+                    // limit.
                     self.give_up_waiting(&key);
                 }
             }
         }
     }
 
+    /// Drops the requests and provider records that waited for the validation of a peer.
     fn give_up_waiting(&mut self, key: &PublicKey) {
         if let Some(peer) = self.peers.get_mut(key) {
             let waiting = mem::take(&mut peer.waiting).len() + mem::take(&mut peer.puts).len();

@@ -1,19 +1,19 @@
-//! Provider index: records of the providers of objects, as validated peers have put them.
+//! Provider index: records of the providers of objects, put by validated peers.
 //!
-//! There may be [`MAX_PROVIDED`] records, so they are small: providers and sources are kept once for
-//! all their records, and records are threaded into lists. All live equally long, so that the order in
-//! which they are put is also the one in which they expire.
+//! There may be [`MAX_PROVIDED`] records, so they are small: providers and sources are stored once
+//! for all their records, and records are threaded into lists. All have the same lifetime, so the
+//! order in which they are put is also the one in which they expire.
 //!
-//! A peer that is validated where it says to have an object is its own witness; all else is hearsay. A
-//! source has one record of an id. Own records rank before hearsay and are not displaced by it; among
-//! equals the network group with most records of the id loses first, and in it the youngest record, so
-//! that later records do not push established ones out. When the index is full, the group and in it
-//! the source with most records loses its oldest one.
+//! A record is *own* if its source is the provider itself, validated; any other is *third-party*. A
+//! source has one record of an id. Own records rank before third-party ones and are not displaced
+//! by them; among equals the network group with most records of the id loses first, and in it the
+//! youngest record, so that later records do not displace established ones. When the index is full,
+//! the group and in it the source with most records loses its oldest one.
 //!
 //! Invariants:
-//! - A record stands in exactly three lists: of all records and of those of its source, the oldest
-//!   first, and of those of its id, the newest first.
-//! - No id, contact or source is kept that no record names.
+//! - A record is in exactly three lists: that of all records and that of its source, the oldest
+//!   first, and that of its id, the newest first.
+//! - No id, contact or source is kept without a record that names it.
 
 use super::limits::{MAX_PROVIDED, MAX_PROVIDED_PER_PEER, MAX_PROVIDERS_PER_ID};
 use super::shares::{Share, Shares};
@@ -29,26 +29,26 @@ use slab::Slab;
 /// Provider of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Provider {
-    /// Its key.
+    /// Public key of the provider.
     pub key: PublicKey,
-    /// Its address.
+    /// Address of the provider.
     pub address: SocketAddr,
-    /// When the record expires.
+    /// Time at which the record expires.
     pub expires: Instant,
-    /// The peer that has put the record.
+    /// Peer that put the record.
     pub source: PublicKey,
-    /// Whether that is the provider itself.
+    /// `true` if the source is the provider itself.
     pub is_own: bool,
-    /// Whether that has answered a request of ours.
+    /// `true` if the source had answered a request of ours when it put the record.
     pub has_served: bool,
 }
 
-/// A place in a slab, from one.
+/// Index in a slab, plus one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Slot(NonZeroU32);
 
 impl Slot {
-    /// `None` past 2³²: far more than the records that may be.
+    /// Returns `None` if the index does not fit 32 bits, which is far more than [`MAX_PROVIDED`].
     fn new(index: usize) -> Option<Self> {
         let number = u32::try_from(index).ok()?.checked_add(1)?;
         NonZeroU32::new(number).map(Self)
@@ -59,6 +59,7 @@ impl Slot {
     }
 }
 
+/// A provider record. See the module's invariants for its lists.
 #[derive(Debug)]
 struct Record {
     id: AtomId,
@@ -69,25 +70,25 @@ struct Record {
     has_served: bool,
     in_all: Links,
     in_source: Links,
-    /// The next older one of its id.
+    /// Next older record of the same id.
     older: Option<Slot>,
 }
 
-/// The neighbours of a record in a list.
+/// Neighbours of a record in a list.
 #[derive(Clone, Copy, Default, Debug)]
 struct Links {
     before: Option<Slot>,
     after: Option<Slot>,
 }
 
-/// A list that is threaded through the records.
+/// List that is threaded through the records.
 #[derive(Clone, Copy, Default, Debug)]
 struct List {
     first: Option<Slot>,
     last: Option<Slot>,
 }
 
-/// Which links of a record belong to a list.
+/// Accessor of the links of a record that belong to a list.
 type LinksOf = fn(&mut Record) -> &mut Links;
 
 const IN_ALL: LinksOf = |record| &mut record.in_all;
@@ -121,26 +122,29 @@ impl List {
     }
 }
 
+/// Key and address of a provider, and the number of records that name it.
 #[derive(Debug)]
 struct Contact {
     name: (PublicKey, SocketAddr),
     records: u32,
 }
 
+/// A peer that has put records.
 #[derive(Debug)]
 struct Source {
     key: PublicKey,
-    /// Where it was when it put the first of its records.
+    /// Share that its records count against, as of its first one.
     share: Share,
     records: u32,
     list: List,
 }
 
+/// The provider index.
 #[derive(Debug, Default)]
 pub(super) struct Providers {
     records: Slab<Record>,
     all: List,
-    /// The newest record of each id.
+    /// Newest record of each id.
     newest: BTreeMap<AtomId, Slot>,
     contacts: Slab<Contact>,
     by_name: BTreeMap<(PublicKey, SocketAddr), Slot>,
@@ -150,14 +154,14 @@ pub(super) struct Providers {
 }
 
 impl Providers {
-    /// Notes a provider of `id`, put by a source with this share; `false` if other records are kept in
-    /// its place. No record that is put later may expire earlier.
+    /// Adds a provider of `id`, put by a source with this share; returns `false` if it was refused
+    /// in favour of other records. A record that is put later must not expire earlier.
     pub(super) fn put(&mut self, id: AtomId, mut provider: Provider, share: Share) -> bool {
         let name = (provider.key, provider.address);
         let mut replaced: heapless::Vec<Slot, { 2 * MAX_PROVIDERS_PER_ID }> = heapless::Vec::new();
         let mut share = share;
         if let Some(source) = self.source_of(&id, name).filter(|_| !provider.is_own) {
-            // The record stays that of its source: no other may take it over and replace it.
+            // The record stays that of its source: no other source may take it over and replace it.
             (provider.source, share) = (source.key, source.share);
         }
         for slot in self.slots_of(&id) {
@@ -169,7 +173,7 @@ impl Providers {
                 .is_some_and(|(key, _)| key == provider.key);
             let is_same_source = source.key == provider.source;
             if provider.is_own {
-                // It says itself where it is.
+                // The provider itself states its address.
                 if is_same_key || is_same_source {
                     let _ = replaced.push(slot);
                 }
@@ -201,12 +205,12 @@ impl Providers {
                 .shares
                 .loser(share)
                 .and_then(|loser| self.oldest_of(loser));
-            // Where all have as much, the oldest of all goes.
+            // If all sources have as many, the oldest record of all is removed.
             if let Some(oldest) = loser.or(self.all.first) {
                 self.remove(oldest);
             }
         }
-        // There is a number for each of as many as there may be.
+        // Slot numbers suffice for the maximum number of records.
         self.insert(id, provider, share).is_some()
     }
 
@@ -215,7 +219,7 @@ impl Providers {
         Some((record, self.sources.get(record.source.index())?))
     }
 
-    /// Returns the source of the record of an id that has this name.
+    /// Returns the source of the record of an id that has this key and address.
     fn source_of(&self, id: &AtomId, name: (PublicKey, SocketAddr)) -> Option<&Source> {
         let mut all = self.slots_of(id).filter_map(|slot| self.record(slot));
         let same = all.find(|(record, _)| self.name(record) == Some(name));
@@ -260,7 +264,7 @@ impl Providers {
             }
         }
         let of_own_group = of_group(share.group()) + 1;
-        // Another record of its own group leaves with it.
+        // If the loser is of its own group, the group stays as large.
         let (slot, rank) = loser?;
         let is_within = self
             .record(slot)
@@ -293,7 +297,7 @@ impl Providers {
         Some(())
     }
 
-    /// The contact with this name, which is kept from now on.
+    /// Returns the slot of the contact with this key and address; adds it if it is new.
     fn contact(&mut self, name: (PublicKey, SocketAddr)) -> Option<Slot> {
         if let Some(slot) = self.by_name.get(&name) {
             return Some(*slot);
@@ -303,7 +307,7 @@ impl Providers {
         Some(slot)
     }
 
-    /// The source with this key, which is kept from now on.
+    /// Returns the slot of the source with this key; adds it if it is new.
     fn source(&mut self, key: PublicKey, share: Share) -> Option<Slot> {
         if let Some(slot) = self.by_key.get(&key) {
             return Some(*slot);
@@ -343,7 +347,7 @@ impl Providers {
         }
     }
 
-    /// Takes a record that is gone already out of the list of its id.
+    /// Removes a record, which has left the slab already, from the list of its id.
     fn remove_from_id(&mut self, record: &Record, slot: Slot) {
         if self.newest.get(&record.id) != Some(&slot) {
             let newer = self
@@ -363,7 +367,7 @@ impl Providers {
         self.records.get(slot.index())?.older
     }
 
-    /// The records of an id, the one put last first.
+    /// Returns the records of an id, the one put last first.
     fn slots_of(&self, id: &AtomId) -> impl Iterator<Item = Slot> {
         iter::successors(self.newest.get(id).copied(), |slot| self.older(*slot))
     }
@@ -381,8 +385,8 @@ impl Providers {
         })
     }
 
-    /// Returns the providers of `id` whose records have not expired: own records first, of them those of
-    /// peers that have served us, and of each kind the one put last first.
+    /// Returns the providers of `id` whose records have not expired: own records first, of these
+    /// the ones of sources that have served us, and within each rank the one put last first.
     pub(super) fn of(&self, now: Instant, id: &AtomId) -> impl Iterator<Item = Provider> {
         let of_kind = move |kind| {
             self.slots_of(id)
@@ -404,7 +408,7 @@ impl Providers {
         }
     }
 
-    /// Every record, by id.
+    /// Returns every record, by id.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&AtomId, Provider)> {
         self.newest.keys().flat_map(move |id| {
             self.slots_of(id)
@@ -412,7 +416,7 @@ impl Providers {
         })
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -441,7 +445,7 @@ mod tests {
         }
     }
 
-    /// Each source in a network group of its own.
+    /// Each source is in a network group of its own.
     fn share(provider: &Provider) -> Share {
         let [_, b, c, d, ..] = *provider.source.as_bytes();
         Share::of([11 + c % 100, d, b, 1].into(), provider.source)
@@ -501,12 +505,12 @@ mod tests {
             let of = providers.of(Instant::ZERO, &id);
             of.map(|it| (it.key, it.is_own)).collect()
         };
-        // A source that names many.
+        // A source that names many providers.
         for n in 100..200 {
             put(&mut providers, id(1), provider(n, 99, 1));
         }
         assert_eq!(of(&providers), [(key(199), false)]);
-        // Own records rank first, and hearsay about the same peer is not needed.
+        // Own records rank first, and third-party records about the same peer are refused.
         assert!(put(&mut providers, id(1), own(1, 1)));
         assert!(!put(&mut providers, id(1), provider(1, 98, 1)));
         assert!(
@@ -519,7 +523,7 @@ mod tests {
         }
         assert_eq!(of(&providers)[..2], [(key(99), true), (key(1), true)]);
         assert_eq!(providers.len(), MAX_PROVIDERS_PER_ID);
-        // Six more of their own displace hearsay, and further ones the youngest.
+        // Six more own records displace third-party ones, and further ones the youngest.
         for n in 300..310 {
             assert!(put(&mut providers, id(1), own(n, 1)));
         }
@@ -535,7 +539,7 @@ mod tests {
     fn hearsay_stays_that_of_its_source() {
         let mut providers = Providers::default();
         put(&mut providers, id(1), provider(1, 2, 1));
-        // A liar repeats what another has put, and then replaces it.
+        // A malicious source repeats another's record, and then replaces it.
         put(&mut providers, id(1), provider(1, 3, 2));
         put(&mut providers, id(1), provider(9, 3, 2));
         let of: Vec<_> = providers.of(Instant::from_secs(1), &id(1)).collect();
@@ -564,7 +568,7 @@ mod tests {
         assert_eq!(of, [106, 105, 104, 103, 102, 101, 100, 0].map(key));
     }
 
-    /// Five keys of one network put as much as they may.
+    /// Five keys of one network put as many records as they may.
     #[test]
     fn full_index_takes_from_the_group_with_most_records() {
         let mut providers = Providers::default();
@@ -604,7 +608,7 @@ mod tests {
         assert!(size_of::<Record>() <= 72 && size_of::<Option<Slot>>() == 4);
     }
 
-    /// Everything as it was put, the newest last, and nothing else.
+    /// Model of the index: all records in the order of their puts.
     #[derive(Default)]
     struct Plain(Vec<(AtomId, Provider)>);
 

@@ -1,14 +1,14 @@
-//! A queue that is bounded in bytes and cannot lose count of them.
+//! Queue that is bounded in bytes.
 //!
-//! An item's size is kept beside it and given back when it leaves, however it leaves; nothing else
-//! touches the sum.
+//! The size of an item is stored with it and subtracted when it leaves, in whatever way; nothing
+//! else changes the sum.
 
 use super::limits::MAX_QUEUE_WAITING;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-/// Bytes that the reference counts for a queued item besides the datagram.
+/// Number of bytes that the reference counts for a queued item besides the datagram.
 const ITEM_OVERHEAD_BYTES: u64 = 6;
 
 #[derive(Debug)]
@@ -17,7 +17,8 @@ struct Item<T> {
     item: T,
 }
 
-/// First in, first out, up to a number of bytes; a few more items wait a while for space.
+/// First-in, first-out queue with a capacity in bytes; a few more items wait a limited time for
+/// space.
 #[derive(Debug)]
 pub struct ByteQueue<T> {
     limit_bytes: u64,
@@ -28,7 +29,8 @@ pub struct ByteQueue<T> {
 }
 
 impl<T> ByteQueue<T> {
-    /// An empty queue. A limit of 0 is no limit; with a timeout of zero nothing waits.
+    /// Creates an empty queue. A limit of 0 disables the capacity; with a timeout of zero no item
+    /// waits.
     #[must_use]
     pub const fn new(limit_bytes: u64, timeout: Duration) -> Self {
         Self {
@@ -52,7 +54,7 @@ impl<T> ByteQueue<T> {
     /// Appends an item of `len` bytes, or lets it wait for space.
     ///
     /// # Errors
-    /// Gives the item back when there is no space and none to wait for.
+    /// Returns the item if there is no space and it cannot wait.
     pub fn push(&mut self, now: Instant, len: usize, item: T) -> Result<(), T> {
         let bytes = (len as u64).saturating_add(ITEM_OVERHEAD_BYTES);
         let item = Item { bytes, item };
@@ -60,7 +62,7 @@ impl<T> ByteQueue<T> {
             self.admit(item);
             return Ok(());
         }
-        // What is larger than the whole queue would wait in vain.
+        // An item larger than the whole queue can never fit.
         if self.timeout.is_zero()
             || self.waiting.len() >= MAX_QUEUE_WAITING
             || bytes > self.limit_bytes
@@ -71,7 +73,7 @@ impl<T> ByteQueue<T> {
         Ok(())
     }
 
-    /// Takes the first item; those that wait move up.
+    /// Removes the first item; waiting items move up as far as there is space.
     pub fn pop(&mut self) -> Option<T> {
         let Item { bytes, item } = self.items.pop_front()?;
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -84,7 +86,7 @@ impl<T> ByteQueue<T> {
         Some(item)
     }
 
-    /// Drops what has waited too long; gives how many items that were.
+    /// Drops items that have waited too long; returns their number.
     pub fn expire(&mut self, now: Instant) -> usize {
         let before = self.waiting.len();
         while self
@@ -97,34 +99,36 @@ impl<T> ByteQueue<T> {
         before - self.waiting.len()
     }
 
-    /// When the next item has waited too long.
+    /// Returns the time at which the next waiting item is dropped.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.waiting.front().map(|(deadline, _)| *deadline)
     }
 
-    /// Bytes in the queue, the waiting not counted.
+    /// Returns the number of bytes in the queue, including the overhead of each item but not the
+    /// waiting items.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Items in the queue, the waiting not counted.
+    /// Returns the number of items in the queue, without the waiting ones.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there is nothing to pop.
+    /// Returns whether there is nothing to pop.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The work that a queue as full as this asks of senders, as the reference's table.
+    /// Returns the proof of work that the fill level of the queue requires of senders, in leading
+    /// zero bits, as in the reference's table.
     #[must_use]
     pub fn required_difficulty(&self) -> u8 {
-        /// Below this many hundredths of the limit, this difficulty.
+        /// Hundredths of the limit below which a difficulty applies, and that difficulty.
         const STEPS: [(u64, u8); 9] = [
             (70, 1),
             (75, 3),

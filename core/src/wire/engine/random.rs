@@ -1,15 +1,15 @@
-//! Everything unpredictable, from one seed.
+//! Random values derived from one seed: probe ids, cookies and nonces.
 
 use crate::atom::AtomId;
 use crate::crypto::{HashKey, Nonce, PublicKey};
 use crate::wire::handshake::Cookie;
 use core::net::{IpAddr, SocketAddr};
 
-/// The ids of probes: nobody can tell one without having received it.
+/// Generator of probe ids, which cannot be guessed without having received them.
 ///
-/// The first half of a probe's id is the first half of our own key, so that a reference node, which
-/// answers a question it cannot with its peer nearest to the id, names us, and with us the address
-/// that it sees us at. The second half is a keyed hash.
+/// The first half of a probe id is the first half of our own key. A reference node answers a
+/// request that it cannot serve with its peer nearest to the id, so it names us, and the address at
+/// which it observes us. The second half is a keyed hash.
 #[derive(Debug)]
 pub(super) struct ProbeIds {
     key: HashKey,
@@ -24,8 +24,8 @@ impl ProbeIds {
         }
     }
 
-    /// Whether `id` looks like a probe of `prober`'s: only somebody who looks for a key like its own
-    /// would ask for it otherwise.
+    /// Returns whether `id` looks like a probe by `prober`: any other request for such an id would
+    /// have to be for an object whose id begins like the key of `prober`.
     pub(super) fn may_be_of(prober: &PublicKey, id: &AtomId) -> bool {
         prober.as_bytes().first_chunk::<16>() == id.as_bytes().first_chunk()
     }
@@ -36,7 +36,7 @@ impl ProbeIds {
         id.last_chunk().copied().unwrap_or_default()
     }
 
-    /// Returns the cookie of an address that is the same for as long as the engine runs.
+    /// Returns the cookie of an address that stays the same for as long as the engine runs.
     pub(super) fn lasting_cookie(&self, address: &SocketAddr) -> Cookie {
         let hash = self.key.hash(&[
             b"lasting cookie",
@@ -46,7 +46,7 @@ impl ProbeIds {
         hash.first_chunk().copied().unwrap_or_default()
     }
 
-    /// A fresh id for a probe of `peer` at `address`.
+    /// Returns a fresh id for a probe of `peer` at `address`.
     pub(super) fn fresh(
         &mut self,
         me: &PublicKey,
@@ -69,6 +69,7 @@ impl ProbeIds {
     }
 }
 
+/// Returns an IP address as 16 bytes, IPv4 as IPv4-mapped.
 const fn ip_bytes(address: &SocketAddr) -> [u8; 16] {
     match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
@@ -78,8 +79,9 @@ const fn ip_bytes(address: &SocketAddr) -> [u8; 16] {
 
 /// Nonces for sealing: a random prefix of six bytes and a counter of six bytes, big-endian.
 ///
-/// None repeats within an engine's life: when the counter ends, a fresh prefix is drawn. Two lives
-/// with one relay key have different seeds, so their prefixes differ but for a chance of 2^-48.
+/// Nonces do not repeat within a run of the engine: when the counter ends, a fresh prefix is drawn.
+/// Two runs with one relay key have different seeds, so their prefixes are equal only with a
+/// probability of 2^-48.
 #[derive(Debug)]
 pub(super) struct Nonces {
     key: HashKey,
@@ -88,9 +90,9 @@ pub(super) struct Nonces {
     count: u64,
 }
 
-/// Bytes of the random prefix.
+/// Length of the random prefix, in bytes.
 pub(super) const PREFIX_BYTES: usize = 6;
-/// Counter values per prefix.
+/// Number of counter values per prefix.
 const COUNTS: u64 = 1 << 48;
 
 impl Nonces {
@@ -114,7 +116,7 @@ impl Nonces {
         }
     }
 
-    /// The next nonce.
+    /// Returns the next nonce.
     pub(super) fn next(&mut self) -> Nonce {
         if self.count == COUNTS {
             self.draw();
@@ -124,21 +126,22 @@ impl Nonces {
         nonce
     }
 
-    /// Whether we made this nonce under the current prefix. A stranger's random nonce is taken for
-    /// ours with a chance below 2^-48.
+    /// Returns whether this nonce was generated here under the current prefix. A random nonce of
+    /// another peer is mistaken for one of ours with a probability below 2^-48.
     pub(super) fn is_ours(&self, nonce: &Nonce) -> bool {
         let (prefix, count) = split(nonce);
         prefix == self.prefix && count < self.count
     }
 }
 
+/// Returns the nonce of a prefix and a count. Only the low six bytes of the count are used.
 pub(super) fn join(prefix: [u8; PREFIX_BYTES], count: u64) -> Nonce {
     let [_, _, c0, c1, c2, c3, c4, c5] = count.to_be_bytes();
     let [p0, p1, p2, p3, p4, p5] = prefix;
     [p0, p1, p2, p3, p4, p5, c0, c1, c2, c3, c4, c5]
 }
 
-/// A nonce as prefix and counter.
+/// Splits a nonce into prefix and counter.
 pub(super) fn split(nonce: &Nonce) -> ([u8; PREFIX_BYTES], u64) {
     let [p0, p1, p2, p3, p4, p5, c0, c1, c2, c3, c4, c5] = *nonce;
     (
@@ -181,8 +184,8 @@ mod tests {
         assert_eq!(count, 0);
     }
 
-    /// A hundred million nonces of a thousand lives with one key. Those of a life share a prefix
-    /// and count upwards, so none repeats; those of two lives differ in their prefixes.
+    /// A hundred million nonces of a thousand runs with one key. Those of a run share a prefix and
+    /// count upwards, so they do not repeat; those of two runs differ in their prefixes.
     #[test]
     fn a_hundred_million_draws_over_a_thousand_restarts_do_not_repeat() {
         let mut prefixes = BTreeSet::new();
@@ -202,7 +205,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nonce and (prefix, count) are the same thing, so counting is enough.
+        /// A nonce corresponds to exactly one pair of prefix and count, so comparing these is
+        /// enough.
         #[test]
         fn a_nonce_is_its_prefix_and_its_count(
             nonce in any::<Nonce>(), prefix in any::<[u8; PREFIX_BYTES]>(), count in 0..COUNTS,
@@ -212,7 +216,7 @@ mod tests {
             prop_assert_eq!(split(&join(prefix, count)), (prefix, count));
         }
 
-        /// Wherever it stands, the next nonce is one further, or the first of another prefix.
+        /// From every state, the next nonce is one further, or the first of another prefix.
         #[test]
         fn every_step_counts_or_draws(seed in any::<[u8; 32]>(), draws in any::<u64>(), left in 0..3u64) {
             let mut nonces = Nonces::new(&seed);

@@ -1,15 +1,15 @@
 //! Reads of objects that are not in memory: order, turns and budgets.
 //!
 //! A request for such an object waits here, and the host reads for it on threads of its own
-//! ([`Engine::poll_read`](super::Engine::poll_read)), so that a slow disk holds up no datagram.
+//! ([`Engine::poll_read`](super::Engine::poll_read)), so that a slow disk does not delay datagrams.
 //!
-//! - One peer has one read at a time, so its requests are answered in their order.
-//! - A turn is one [`Read`]: an atom on a slow disk, as many as fit a moment on a fast one. Network
-//!   groups take turns, and in a group its peers. A group has at most
+//! - One peer has one read at a time, so its requests are answered in order.
+//! - A turn is one [`Read`]: a single atom on a slow disk, as many as fit the turn on a fast one.
+//!   Network groups take turns, and in a group its peers. A group has at most
 //!   [`MAX_READS_PER_GROUP`] of the [`MAX_READS_OUT`] reads that are out.
-//! - A peer has room for [`MAX_READS_PER_PEER`] requests. When [`MAX_READS`] wait in all, the source
-//!   that has most loses its latest.
-//! - A list is answered as far as it was read after [`MAX_READ_TIME`].
+//! - A peer has room for [`MAX_READS_PER_PEER`] requests. When [`MAX_READS`] wait in all, the
+//!   source with most requests loses its latest.
+//! - After [`MAX_READ_TIME`] a list is answered with the part that was read.
 
 use super::limits::{
     MAX_LIST_ANSWER_BYTES, MAX_READ_TIME, MAX_READ_WAIT, MAX_READS, MAX_READS_OUT,
@@ -30,21 +30,21 @@ use alloc::vec::Vec;
 pub enum LookUp {
     /// The atom.
     Found(Atom),
-    /// The atom is not here.
+    /// The atom is not in the source.
     Missing,
     /// The atom may be on a disk. The host is asked to read it, see
     /// [`Engine::poll_read`](super::Engine::poll_read).
     OnDisk,
-    /// The source could not look.
+    /// The source failed.
     Failed,
 }
 
-/// Objects for requests of peers, as they are looked up while a datagram is handled: a source that
-/// would have to wait for a disk says so instead.
+/// Source of objects for requests of peers, which is queried while a datagram is handled: a source
+/// that would have to wait for a disk returns [`LookUp::OnDisk`] instead.
 ///
-/// An [`AtomSource`] finds everything at once.
+/// Every [`AtomSource`] is an `ObjectSource` that never defers to a disk.
 pub trait ObjectSource {
-    /// Looks an atom up without waiting.
+    /// Looks up an atom without waiting.
     fn look_up(&self, id: &AtomId) -> LookUp;
 }
 
@@ -62,7 +62,7 @@ impl<S: AtomSource + ?Sized> ObjectSource for S {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Object {
     Atom(Atom),
-    /// The head and what follows, as far as a reference node can receive it.
+    /// The first atoms of a list, as far as a reference node can receive them in one answer.
     List(Vec<Atom>),
     Missing,
 }
@@ -74,13 +74,14 @@ pub(super) struct Part {
     next: AtomId,
     atoms: Vec<Atom>,
     bytes: usize,
-    /// A head that alone exceeds a list answer: it goes as an atom.
+    /// `true` for an atom, and for a list whose head alone exceeds a list answer: it is sent as an
+    /// atom.
     is_atom: bool,
     is_complete: bool,
 }
 
 impl Part {
-    /// An object of which nothing has been read.
+    /// Creates an object of which nothing has been read.
     pub(super) fn new(id: AtomId, kind: PayloadType) -> Self {
         Self {
             is_list: kind == PayloadType::LIST,
@@ -101,12 +102,12 @@ impl Part {
         }
     }
 
-    /// Takes the atom that was wanted.
+    /// Adds the wanted atom.
     pub(super) fn take(&mut self, atom: Atom) {
         self.bytes += FOUND_LENGTH_BYTES + atom.stored_len();
         let is_too_long = self.is_list && self.bytes > MAX_LIST_ANSWER_BYTES;
         if is_too_long && !self.atoms.is_empty() {
-            // The rest is the list that starts behind the last atom.
+            // The rest is the list that starts after the last atom.
             self.is_complete = true;
             return;
         }
@@ -116,7 +117,7 @@ impl Part {
         self.atoms.push(atom);
     }
 
-    /// The wanted atom is not here, or the rest is not to be read.
+    /// Ends the object: the wanted atom is missing, or the rest is not to be read.
     pub(super) const fn end(&mut self) {
         self.is_complete = true;
     }
@@ -133,11 +134,11 @@ impl Part {
     }
 }
 
-/// Names a read.
+/// Identifier of a read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ReadId(u64);
 
-/// A read for the host to do on a thread that may wait for a disk.
+/// A read for the host to run on a thread that may wait for a disk.
 #[derive(Clone, Debug)]
 pub struct Read {
     id: ReadId,
@@ -145,14 +146,14 @@ pub struct Read {
 }
 
 impl Read {
-    /// Returns its name.
+    /// Returns the identifier of the read.
     #[must_use]
     pub const fn id(&self) -> ReadId {
         self.id
     }
 
-    /// Reads one atom, and those that follow it in its list while `has_time` says that the turn is
-    /// not over.
+    /// Reads one atom, and then those that follow it in its list for as long as `has_time` returns
+    /// `true`.
     pub fn run<S: AtomSource + ?Sized>(
         mut self,
         store: &S,
@@ -174,7 +175,7 @@ impl Read {
         self.done(has_failed)
     }
 
-    /// Returns the result of a read that is not done.
+    /// Returns the result of a read that is abandoned, which counts as failed.
     #[must_use]
     pub fn give_up(mut self) -> ReadDone {
         self.part.end();
@@ -211,7 +212,7 @@ pub(super) struct Request {
     pub(super) source: Source,
     pub(super) id: AtomId,
     pub(super) kind: PayloadType,
-    /// Empty while a read has it.
+    /// `None` while a read has it.
     part: Option<Part>,
     since: Instant,
     first_read: Option<Instant>,
@@ -236,16 +237,17 @@ impl Request {
     }
 }
 
+/// Requests of one peer that wait for reads, in order of arrival.
 #[derive(Debug, Default)]
 struct PeerReads {
-    /// The first one is read; its peer waits for a turn, or its read is out.
+    /// The first request is the one being read: its peer waits for a turn, or its read is out.
     requests: VecDeque<Request>,
 }
 
 /// Peers of a network group.
 #[derive(Debug, Default)]
 struct Group {
-    /// Those that wait for a turn: each has a request and no read that is out.
+    /// Peers that wait for a turn: each has a request and no read that is out.
     turns: VecDeque<PublicKey>,
     out: usize,
 }
@@ -264,12 +266,16 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// Returns the number of requests that wait or are read.
+    /// Returns the number of requests that wait or are being read.
     pub(super) const fn len(&self) -> usize {
         self.waiting
     }
 
-    /// Takes a request. One that is there already is not read twice.
+    /// Adds a request. A duplicate of a waiting request of the same peer is ignored.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::ReadsFull`] if a request was dropped: this one, or the latest of the
+    /// source with most requests to make room for it.
     pub(super) fn add(&mut self, request: Request) -> Result<(), DropReason> {
         let share = request.source.share();
         let of_peer = self.peers.get(&share);
@@ -299,12 +305,12 @@ impl Reads {
         dropped
     }
 
-    /// Drops the latest request of a source, unless it is being read.
+    /// Drops the latest request of a source, unless it is its only one.
     fn drop_latest(&mut self, share: Share) -> bool {
         let Some(peer) = self.peers.get_mut(&share) else {
             return false;
         };
-        // The last one may be out, or have its turn: it stays.
+        // The only request may be out, or have its turn: it stays.
         if peer.requests.len() < 2 {
             return false;
         }
@@ -329,7 +335,7 @@ impl Reads {
             let group = groups.get(of);
             group.is_some_and(|group| group.out < MAX_READS_PER_GROUP)
         };
-        // Few groups can have their most out, so this is short.
+        // Few groups can have all their reads out, so the search is short.
         let at = self.turns.iter().position(has_place)?;
         let of = self.turns.remove(at)?;
         let group = self.groups.get_mut(&of)?;
@@ -340,8 +346,9 @@ impl Reads {
         Some(Share::in_group(of, key))
     }
 
-    /// Returns the next read, if not too many are out. `is_known` says whether a peer is still there;
-    /// `dropped` gets the reason for each request that is dropped.
+    /// Returns the next read, or `None` if [`MAX_READS_OUT`] are out or no request waits.
+    /// `is_known` returns whether a peer is still known; `dropped` is called with the reason for
+    /// each request that is dropped.
     pub(super) fn poll(
         &mut self,
         now: Instant,
@@ -382,8 +389,8 @@ impl Reads {
         None
     }
 
-    /// Takes the result of a read. Returns the request with its object once that is complete, or as
-    /// far as it has come in its time.
+    /// Handles the result of a read. Returns the request with its object once that is complete, or
+    /// with the part that was read within [`MAX_READ_TIME`].
     pub(super) fn done(&mut self, now: Instant, done: ReadDone) -> Option<(Request, Object)> {
         let share = self.out.remove(&done.id)?;
         if let Some(group) = self.groups.get_mut(&share.group()) {
@@ -410,7 +417,7 @@ impl Reads {
         Some((request, part.into_object()))
     }
 
-    /// Forgets a group that has nothing.
+    /// Removes a group without reads or waiting peers.
     fn forget(&mut self, of: NetworkGroup) {
         let group = self.groups.get(&of);
         if group.is_some_and(|group| group.out == 0 && group.turns.is_empty()) {

@@ -1,4 +1,4 @@
-//! Ingress: from a datagram to the handler of its topic.
+//! Ingress: validation, authentication and dispatch of inbound datagrams.
 
 use super::address::{canonical, is_contactable};
 use super::budget::UnknownKey;
@@ -21,7 +21,8 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 impl Engine {
     /// Handles a datagram that came from `from`. Requests are served from `store`.
     ///
-    /// An invalid datagram is counted in [`Engine::stats`] and has no other effect.
+    /// A dropped datagram is counted in [`Engine::stats`]. One that fails authentication may be
+    /// answered with a handshake, within the amplification limit.
     pub fn handle_datagram<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -45,7 +46,7 @@ impl Engine {
 
     /// Returns whether a datagram bypasses the incoming queue and its difficulty: it claims to come
     /// from a peer at the validated address of that peer, or is a handshake, which costs less to
-    /// handle than to queue. A flood of sealed packets from unknown keys must not hold these up.
+    /// handle than to queue. A flood of sealed packets from unknown keys must not delay these.
     #[must_use]
     pub fn is_urgent(&self, from: SocketAddr, datagram: &[u8]) -> bool {
         let message = Packet::decode(datagram).map(|packet| Message::decode(packet.message()));
@@ -64,7 +65,7 @@ impl Engine {
         known.is_some_and(|(peer, address)| peer.is_proven_at(&address))
     }
 
-    /// Queues a datagram for [`Engine::handle_queued`], within the cap and the timeout of the
+    /// Queues a datagram for [`Engine::handle_queued`], within the capacity and the timeout of the
     /// incoming queue. The fuller the queue, the more proof of work is required of senders.
     pub fn enqueue_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         self.stats.received += 1;
@@ -79,7 +80,7 @@ impl Engine {
         }
     }
 
-    /// Handles the next queued datagram; `false` if there is none.
+    /// Handles the next queued datagram; returns `false` if there is none.
     pub fn handle_queued<S: ObjectSource + ?Sized>(&mut self, now: Instant, store: &S) -> bool {
         let Some((from, datagram)) = self.incoming.pop() else {
             return false;
@@ -93,6 +94,8 @@ impl Engine {
         true
     }
 
+    /// Handles a packet whose proof of work has been checked: validates the header and dispatches
+    /// by the kind of its body.
     fn handle_packet<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -104,7 +107,7 @@ impl Engine {
         let len = NONCE_BYTES + bytes.len();
         let message = Message::decode(bytes).map_err(|_| DropReason::Malformed)?;
         let port = message.port.ok_or(DropReason::Unanswerable)?;
-        // Answers go to the port in the header, as the reference's do.
+        // Answers go to the port in the header, as in the reference.
         let mut address = from;
         address.set_port(port.get());
         let address = canonical(address);
@@ -123,7 +126,8 @@ impl Engine {
         if self.banned.contains(&message.sender) {
             return Err(DropReason::Banned);
         }
-        // Under another spelling of its key a peer would be unknown, and its packets all new.
+        // With a non-canonical encoding of its key, a known peer would appear unknown and its
+        // recorded packets new.
         if !message.sender.is_canonical() {
             return Err(DropReason::BadKey);
         }
@@ -143,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// Derives the key shared with an unknown peer, within the budget.
+    /// Derives the key shared with an unknown peer, within the budget of key agreements.
     pub(super) fn agree(&mut self, now: Instant, source: &Source) -> Result<SharedKey, DropReason> {
         if !self.agreements.take(now, &source.address) {
             return Err(DropReason::KeyBudget);
@@ -155,8 +159,9 @@ impl Engine {
             .map_err(|_| DropReason::BadKey)
     }
 
-    /// Returns the key shared with an unknown peer: one that has answered a contact of ours, one whose
-    /// last packet did not open, or another one within the budget of key agreements.
+    /// Returns the key shared with an unknown peer. It is stored already if the peer has answered
+    /// our contact or if its last packet failed authentication; otherwise it is derived within the
+    /// budget of key agreements.
     fn shared_with_unknown(
         &mut self,
         now: Instant,
@@ -171,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// Adds an unknown peer, if there is room.
+    /// Adds an unknown peer, evicting another if necessary.
     pub(super) fn admit(
         &mut self,
         now: Instant,
@@ -205,6 +210,8 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes a peer. If it was registered, reports the removal, and keeps its statements for
+    /// replay protection unless its stream was confirmed.
     pub(super) fn remove_peer(&mut self, key: &PublicKey, reason: RemoveReason) {
         let Some(removed) = self.peers.remove(key) else {
             return;
@@ -220,6 +227,8 @@ impl Engine {
         }
     }
 
+    /// Decrypts a sealed packet, adds its sender as a peer if it is unknown, and handles the
+    /// content.
     fn handle_sealed<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -255,11 +264,13 @@ impl Engine {
                 if let Some(shared) = stranger
                     && self.unknown_keys.get(&name).is_none()
                 {
-                    // A node that joins sends packets for other keys of ours: forged ones.
+                    // A node that joins sends packets sealed for other keys than ours: for keys
+                    // that were forged in our name.
                     let unknown = UnknownKey::new(now, shared);
                     self.unknown_keys.insert(now, source.share(), name, unknown);
                 }
-                // Perhaps sealed for a key that we had before: tell the sender our key.
+                // The packet may be sealed for a key that we had before: the sender learns our
+                // present key.
                 if source.is_proven {
                     let _ = self.answer_known(now, &source.key);
                 } else {
@@ -275,7 +286,10 @@ impl Engine {
         handled
     }
 
-    /// Notes an authentic message: it is not a replay, and its sender may be alive.
+    /// Checks an authentic message for replay and records the sign of life of its sender.
+    ///
+    /// # Errors
+    /// Fails if the message is a replay, or the sender is unknown or has no place at its address.
     pub(super) fn note_authentic(
         &mut self,
         now: Instant,
@@ -302,7 +316,7 @@ impl Engine {
         };
         if is_unconfirmed {
             if source.is_proven {
-                // It had no need of credit so far.
+                // Its packets were not added to its balance so far, since it was validated.
                 self.credits.received(now, source.address, len);
             }
             source.is_proven = false;
@@ -318,6 +332,8 @@ impl Engine {
         })
     }
 
+    /// Dispatches authentic content by topic, and starts address validation or confirmation of the
+    /// stream if that is missing.
     fn handle_content<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -328,7 +344,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let source = &sender.source;
         if sender.is_unconfirmed {
-            // Before the message is handled: what the sender does next may depend on it.
+            // Done before the message is handled: the sender's next action may depend on it.
             self.seek_proof(now, &source.key, source.address, true);
         }
         let handled = match topic {
@@ -346,6 +362,8 @@ impl Engine {
         handled
     }
 
+    /// Reports an announced transaction, or holds it until its sender has shown that it is not a
+    /// replay. Ignored unless we are a validator.
     fn handle_transaction(&mut self, sender: &Sender, content: &[u8]) -> Result<(), DropReason> {
         let id = AtomId::from_slice(content).ok_or(DropReason::BadContent)?;
         if !self.config.is_validator {
@@ -378,8 +396,8 @@ impl Engine {
         });
     }
 
-    /// Sends sealed content of `content_len` bytes, to an unvalidated address only within its credit;
-    /// `false` if that is not enough.
+    /// Sends sealed content of `content_len` bytes, to an unvalidated address only within its
+    /// amplification limit. Returns `false` if it exceeds that or the receiver is unknown.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -400,8 +418,9 @@ impl Engine {
         true
     }
 
-    /// Takes the one first contact of an address per interval, and the budget of the referrer `namer`
-    /// if a peer named the address.
+    /// Takes the one first contact of an address per interval; returns whether it was available. If
+    /// the referrer `namer` named the address, it is charged to the budget of that referrer as
+    /// well.
     pub(super) fn may_contact(
         &mut self,
         now: Instant,
@@ -409,7 +428,7 @@ impl Engine {
         namer: Option<&PublicKey>,
     ) -> bool {
         let is_ours = self.config.use_ipv6 || address.is_ipv4();
-        // A peer that names an address must not keep us from contacting it when we choose to.
+        // A referrer that names an address must not keep us from contacting it of our own accord.
         let is_chosen = namer.is_none();
         let was_contacted = self.contacts.contains(now, &(address, true))
             || !is_chosen && self.contacts.contains(now, &(address, false));
@@ -427,13 +446,13 @@ impl Engine {
         may
     }
 
-    /// Returns whether an address was contacted of late.
+    /// Returns whether an address was contacted within [`limits::CONTACT_INTERVAL`].
     pub(super) fn is_contacted(&self, now: Instant, address: &SocketAddr) -> bool {
         let contains = |is_chosen| self.contacts.contains(now, &(*address, is_chosen));
         contains(true) || contains(false)
     }
 
-    /// Takes one of the referrals that a peer has per interval.
+    /// Charges a referral to a referrer; returns whether its budget for the interval allowed it.
     pub(super) fn may_name(&mut self, now: Instant, namer: &PublicKey) -> bool {
         let times = u8::try_from(limits::MAX_CONTACTS_PER_NAMER).unwrap_or(u8::MAX);
         let share = self.share(namer);
@@ -444,18 +463,19 @@ impl Engine {
         may
     }
 
-    /// Returns the share of tables that a peer uses, or we.
+    /// Returns the share of tables that a peer, or this node itself, counts against.
     pub(super) fn share(&self, key: &PublicKey) -> Share {
         let address = self.peers.get(key).map(|peer| peer.address.ip());
         Share::of(address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), *key)
     }
 
-    /// Returns whether a peer at `namer` may make us contact `named`.
+    /// Returns whether a referrer at `namer` may make us contact `named`.
     pub(super) fn may_be_named(&self, namer: IpAddr, named: SocketAddr) -> bool {
         super::address::may_name(namer, named) && (self.config.use_ipv6 || named.is_ipv4())
     }
 }
 
+/// Decodes a packet and checks its proof of work.
 fn check_work(datagram: &[u8], required: u8) -> Result<Packet<'_>, DropReason> {
     let packet = Packet::decode(datagram).map_err(|_| DropReason::TooShort)?;
     let checked = packet.check_work(required.into());

@@ -1,38 +1,40 @@
-//! Replay protection: which authentic packets of a peer may be acted upon.
+//! Replay protection: classification of authentic packets by their nonces.
 //!
-//! Two peers share one key for as long as both keep their relay keys, so a packet of any earlier run
-//! of a peer opens today. Remembering what came cannot tell such a packet from a new one: memory ends
-//! with the peer's place here and with our own process. What tells it is an answer to a question of
-//! ours.
+//! Two peers share one key for as long as both keep their relay keys, so a packet of any earlier
+//! run of a peer is authentic today. Remembering received packets cannot distinguish such a packet
+//! from a new one: memory is lost when the peer is removed here and when our own process ends. Only
+//! the answer to a probe distinguishes them.
 //!
 //! # Peers that seal in streams
 //!
-//! A node of ours seals with nonces of one random prefix for each run and a counter behind it, a
-//! *stream*. The answer to a probe (an id that nobody could know before we sent it) is sealed in the
-//! peer's present stream, which is thereby *confirmed*. From then on
+//! A node of this implementation seals with nonces that consist of a random prefix for each run and
+//! a counter, a *stream*. The answer to a probe (an id that could not be known before we sent it)
+//! is sealed in the peer's present stream, which is thereby *confirmed*. From then on
 //!
 //! - a packet of the confirmed stream is checked against the highest count and a bitmap of the
-//!   [`SPAN`] counts below it: exact, and closed below;
+//!   [`SPAN`] counts up to it: the check is exact, and older counts are rejected;
 //! - a packet of any other stream is [`Freshness::Unconfirmed`], whether it is of an earlier run or
-//!   the first of the next one. It changes nothing but that the peer is asked again; the answer
-//!   confirms the stream that the peer seals in now, and closes the one before for good.
+//!   the first of the next one. Its statements and provider records have no effect, and the peer
+//!   is probed again; the answer confirms the stream that the peer seals in now, and closes the
+//!   previous one for good.
 //!
-//! So one stream is all that has to be remembered, and nothing from before the present stream of a
-//! peer is ever accepted: not after thousands of restarts of the peer, not after it was evicted and
-//! came back, not after a restart of our own. Before the first confirmation, which is also what
-//! validates the peer's address, it is a stranger and nothing it says has an effect either.
+//! So only one stream has to be remembered, and nothing from before the present stream of a peer is
+//! ever accepted: not after thousands of restarts of the peer, not after it was evicted and came
+//! back, not after a restart of our own. Before the first confirmation, which is also what
+//! validates the peer's address, its statements have no effect either.
 //!
 //! # Peers with random nonces
 //!
-//! A reference node seals with random nonces: what an answer proves ends with the answer. Its packets
-//! are remembered by eight bytes of each nonce, [`RECENT`] of those that state something (pings,
-//! transactions) and as many others, so that traffic does not push statements out; older ones are
-//! forgotten, and can be replayed. [`Departed`] keeps the statements of peers that were removed. What
-//! a replay can do is therefore bounded by what these packets mean: they are no sign of life, which
-//! for such a peer only the answer to a probe is, and a stale statement lasts until the next one.
+//! A reference node seals with random nonces, so an answer proves nothing about later packets. Its
+//! packets are remembered by eight bytes of each nonce: [`RECENT`] statements (pings, transactions)
+//! and as many other packets, so that traffic does not displace statements. Older ones are
+//! forgotten and can be replayed. [`Departed`] keeps the statements of removed peers. The effect of
+//! a replay is therefore bounded by the meaning of these packets: they are not a sign of life (for
+//! such a peer only the answer to a probe is), and a stale statement lasts until the next one.
 //!
-//! What is not a replay is dropped only when it comes more than [`SPAN`] counts late (or [`LATE`]
-//! before the first confirmation, or late around a restart), or by a chance below 2^-60 a packet. Both are less than what UDP loses.
+//! A packet that is not a replay is dropped only if it comes more than [`SPAN`] counts late (or
+//! [`LATE`] counts before the first confirmation, or late around a restart), or with a probability
+//! below 2^-60 per packet. Both are less than the loss of UDP.
 
 use super::limits::MAX_DEPARTED;
 use super::random::{PREFIX_BYTES, join, split};
@@ -43,43 +45,48 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
-/// Counts below the highest that are told apart.
+/// Number of counts up to the highest that are distinguished.
 const SPAN: u64 = 2_048;
+/// Number of 64-bit words in the bitmap of [`SPAN`] counts.
 const WORDS: usize = 32;
-/// Counts below that of a confirming answer that may still arrive.
+/// Number of counts below that of the first confirming answer that may still arrive.
 const LATE: u64 = 256;
-/// Random nonces that are remembered: buckets of four, the oldest of a bucket goes.
+/// Maximum number of random nonces that are remembered: buckets of four, each replacing its oldest.
 const RECENT: usize = 1_024;
+/// Number of nonces in a bucket.
 const WAYS: usize = 4;
+/// Number of buckets.
 const BUCKETS: usize = RECENT / WAYS;
-/// Up to so many stand in a list: most peers are heard of now and then, and there may be thousands.
+/// Maximum number of nonces that are kept in a plain list: most peers send rarely, and there may be
+/// thousands of peers.
 const FEW: usize = 32;
 
-/// The random part of a stream's nonces.
+/// Random part of a stream's nonces.
 pub(super) type Prefix = [u8; PREFIX_BYTES];
 
-/// What the nonce of an authentic packet says about its age.
+/// Age of an authentic packet, as far as its nonce shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freshness {
-    /// It was seen before, or is older than can be told.
+    /// Seen before, or too old to tell.
     Replayed,
     /// Not seen before, as far as memory reaches; it may be of an earlier run of the peer.
     Unconfirmed,
-    /// Of the confirmed stream, and not seen before: it is no replay.
+    /// Of the confirmed stream, and not seen before: it is not a replay.
     Current,
 }
 
+/// The confirmed stream of a peer, and the counts seen in it.
 #[derive(Debug)]
 struct Stream {
     prefix: Prefix,
     highest: u64,
-    /// Bit `count % SPAN` says whether `count` was seen, for the `SPAN` counts up to `highest`.
+    /// Bitmap of seen counts: bit `count % SPAN` for each of the `SPAN` counts up to `highest`.
     seen: [u64; WORDS],
 }
 
 impl Stream {
-    /// A stream of which `highest` and all that came before count as seen, but for those among the
-    /// last `late` that are not `known`.
+    /// Creates a stream of which `highest` and all counts before it are marked as seen, except
+    /// those among the last `late` that are not `known`.
     fn new(prefix: Prefix, highest: u64, late: u64, known: impl Fn(u64) -> bool) -> Self {
         let mut stream = Self {
             prefix,
@@ -103,7 +110,7 @@ impl Stream {
         (&mut self.seen[bit / 64], mask)
     }
 
-    /// Marks `count`; `false` if it was marked, or is too old to tell.
+    /// Marks `count`; returns `false` if it was marked already, or is too old to tell.
     fn mark(&mut self, count: u64) -> bool {
         if count > self.highest {
             if count - self.highest >= SPAN {
@@ -129,7 +136,7 @@ impl Stream {
     }
 }
 
-/// The nonces that one peer has used.
+/// Record of the nonces that one peer has used.
 #[derive(Debug, Default)]
 pub(super) struct ReplayWindow {
     confirmed: Option<Box<Stream>>,
@@ -138,7 +145,7 @@ pub(super) struct ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// A window that remembers the statements of an earlier time.
+    /// Creates a window with the statements of an earlier time.
     pub(super) fn remembering(statements: Recent) -> Self {
         Self {
             statements,
@@ -146,13 +153,15 @@ impl ReplayWindow {
         }
     }
 
-    /// Gives up the window for what is worth keeping of a peer without a confirmed stream.
+    /// Returns the part of the window that is worth keeping after the peer is removed: the
+    /// statements of a peer without a confirmed stream.
     pub(super) fn into_statements(self) -> Option<Recent> {
         let is_worth_it = self.confirmed.is_none() && !self.statements.is_empty();
         is_worth_it.then_some(self.statements)
     }
 
-    /// Notes the nonce of an authentic packet, which states something or does not.
+    /// Records the nonce of an authentic packet and returns its freshness. `is_statement` selects
+    /// the memory that the nonce is kept in.
     pub(super) fn note(&mut self, nonce: &Nonce, is_statement: bool) -> Freshness {
         let (prefix, count) = split(nonce);
         let (is_new, otherwise) = match &mut self.confirmed {
@@ -172,8 +181,8 @@ impl ReplayWindow {
         self.confirmed.as_ref().map(|stream| stream.prefix)
     }
 
-    /// Confirms the stream of a nonce, by which the peer has answered a question of ours. Returns
-    /// whether another was confirmed before: the peer has restarted.
+    /// Confirms the stream of a nonce, with which the peer has answered our probe. Returns
+    /// whether another stream was confirmed before: the peer has restarted.
     pub(super) fn confirm(&mut self, nonce: &Nonce) -> bool {
         let (prefix, count) = split(nonce);
         let before = self.confirmed();
@@ -184,24 +193,25 @@ impl ReplayWindow {
             let nonce = join(prefix, count);
             self.statements.contains(&nonce) || self.others.contains(&nonce)
         };
-        // Two machines with one key take turns: what passed in an earlier turn is not passed again.
+        // Two machines with one key alternate: a packet accepted in an earlier turn is not accepted
+        // again.
         let late = if before.is_some() { 0 } else { LATE };
         self.confirmed = Some(Box::new(Stream::new(prefix, count, late, known)));
-        // Of other streams nothing has an effect any more, seen or not.
+        // Packets of other streams have no effect any more, seen or not.
         self.statements = Recent::default();
         self.others = Recent::default();
         before.is_some()
     }
 
-    /// Gives up the confirmed stream: the peer has answered a question of ours as nodes with random
-    /// nonces do.
+    /// Discards the confirmed stream: the peer has answered our probe as a node with
+    /// random nonces does.
     pub(super) fn forget_stream(&mut self) {
         self.confirmed = None;
     }
 }
 
-/// Nonces by eight bytes of each, the last [`RECENT`] or so. Memory for more than [`FEW`] is taken
-/// when it is needed.
+/// Memory of about the last [`RECENT`] nonces, by eight bytes of each. Memory for more than [`FEW`]
+/// is allocated when it is needed.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     few: Vec<u64>,
@@ -220,7 +230,7 @@ impl Recent {
         ways.map_or(&*self.few, |ways| ways).contains(&print)
     }
 
-    /// Remembers a nonce; `false` if it is there.
+    /// Records a nonce; returns `false` if it was recorded already.
     fn note(&mut self, nonce: &Nonce) -> bool {
         if self.contains(nonce) {
             return false;
@@ -249,10 +259,10 @@ fn remember(many: &mut [[u64; WAYS]; BUCKETS], print: u64) {
     }
 }
 
-/// An odd constant without structure: spreads counters over the buckets.
+/// An odd constant without structure, which spreads counters over the buckets.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A nonce's eight bytes, never 0, which marks a free place.
+/// Returns the fingerprint of a nonce: eight bytes, never 0, which marks a free place.
 fn print(nonce: &Nonce) -> u64 {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *nonce;
     let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
@@ -260,12 +270,12 @@ fn print(nonce: &Nonce) -> u64 {
     (low ^ high.wrapping_mul(SPREAD)).max(1)
 }
 
-/// The bucket that a print belongs to.
+/// Returns the index of the bucket that a fingerprint belongs to.
 fn bucket(print: u64) -> usize {
     usize::try_from(print.wrapping_mul(SPREAD) >> 32).unwrap_or(0) % BUCKETS
 }
 
-/// Statements of peers that were removed, at most [`MAX_DEPARTED`] of them.
+/// Statements of removed peers, at most [`MAX_DEPARTED`] of them.
 #[derive(Debug)]
 pub(super) struct Departed(ShareTable<PublicKey, Recent>);
 
@@ -276,7 +286,7 @@ impl Default for Departed {
 }
 
 impl Departed {
-    /// Keeps what a peer has stated that was heard last at this time.
+    /// Keeps the statements of a removed peer that was last heard from at `heard_at`.
     pub(super) fn insert(
         &mut self,
         heard_at: Instant,
@@ -287,7 +297,7 @@ impl Departed {
         self.0.insert(heard_at, share, key, statements);
     }
 
-    /// Gives back what a peer that returns has stated.
+    /// Removes and returns the statements of a peer that comes back.
     pub(super) fn take(&mut self, key: &PublicKey) -> Option<Recent> {
         self.0.remove(key)
     }
@@ -444,7 +454,7 @@ mod tests {
             insert(&mut departed, n, 9, Recent::default());
         }
         assert!(departed.take(&key(0)).is_none() && departed.take(&key(1)).is_some());
-        // A network group that has many departed peers pushes out its own.
+        // A network group with many removed peers displaces its own entries.
         insert(&mut departed, 0, 8, Recent::default());
         for n in 1..=2 * MAX_DEPARTED {
             insert(&mut departed, n, 9, Recent::default());
@@ -462,14 +472,14 @@ mod tests {
                 prop_assert_eq!(window.note(nonce, false), Unconfirmed);
                 prop_assert_eq!(window.note(nonce, false), Replayed);
             }
-            // Four a bucket: the very last ones are always still known.
+            // Buckets hold four: the very last nonces are always still known.
             for nonce in nonces.iter().rev().take(WAYS) {
                 prop_assert_eq!(window.note(nonce, false), Replayed);
             }
         }
 
-        /// Whatever comes in whatever order, a nonce passes as current at most once, and only while
-        /// its stream is the confirmed one.
+        /// In any order of packets, a nonce passes as current at most once, and only while its
+        /// stream is the confirmed one.
         #[test]
         fn current_packets_pass_once(
             steps in proptest::collection::vec((0..4u8, 0..3_000u64, 0..4u8), 1..400),
@@ -481,7 +491,7 @@ mod tests {
             for (prefix, mut count, act) in steps {
                 let highest = &mut highest[usize::from(prefix)];
                 if act == 0 {
-                    // The answer to a question of ours is sealed after all that came before.
+                    // The answer to our probe is sealed after all earlier packets.
                     count = *highest + 1 + count % 300;
                 }
                 *highest = count.max(*highest);

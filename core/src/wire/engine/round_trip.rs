@@ -1,19 +1,19 @@
-//! How long answers take, and from that how long to wait before a request is sent again.
+//! Round-trip estimation, and the response timeout derived from it.
 //!
-//! Smoothed as TCP does it (RFC 6298). Only answers to what was sent once count: after a repeat
-//! nobody knows which of the two was answered (Karn).
+//! Smoothed as in TCP (RFC 6298). Only answers to requests that were sent once count: after a
+//! repeat it is unknown which of the two was answered (Karn's algorithm).
 
 use super::limits::{FETCH_RETRY, FETCH_RETRY_BOUNDS};
 use core::time::Duration;
 
-/// A smoothed round trip, with what it varies by.
+/// Smoothed round trip and its variation.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct RoundTrip {
     smoothed: Option<(Duration, Duration)>,
 }
 
 impl RoundTrip {
-    /// Counts an answer that took so long.
+    /// Adds a sample.
     pub(super) fn note(&mut self, took: Duration) {
         self.smoothed = Some(match self.smoothed {
             None => (took, took / 2),
@@ -24,12 +24,12 @@ impl RoundTrip {
         });
     }
 
-    /// Whether any answer has been counted.
+    /// Returns whether there is any sample.
     pub(super) const fn is_known(&self) -> bool {
         self.smoothed.is_some()
     }
 
-    /// How long to wait for the answer to the request that was sent `tries` times so far.
+    /// Returns the time to wait for the answer to a request that was sent `tries` times so far.
     pub(super) fn patience(&self, tries: u8) -> Duration {
         let [least, most] = FETCH_RETRY_BOUNDS;
         let first = self.smoothed.map_or(FETCH_RETRY, |(mean, variation)| {

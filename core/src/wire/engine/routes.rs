@@ -1,4 +1,4 @@
-//! Route requests and responses.
+//! Route requests and responses: exchange of peer addresses.
 
 use super::limits::{MAX_ROUTE_ENTRIES, ROUTE_REQUEST_INTERVAL, ROUTE_RESPONSE_TIMEOUT};
 use super::{DropReason, Engine, Source};
@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 impl Engine {
-    /// Lists, for each bucket, the peer nearest to the asker, never the asker itself. An IPv4 node
-    /// reads IPv4 entries only; a reference node on IPv6 cannot use IPv6 contacts.
+    /// Answers with the address of the peer nearest to the asker in each bucket, never the asker
+    /// itself. An IPv4 node reads IPv4 entries only, and a reference node on IPv6 cannot use IPv6
+    /// contacts.
     pub(super) fn handle_route_request(
         &mut self,
         now: Instant,
@@ -49,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// Asks a validated peer for its peers, now and then.
+    /// Sends a validated peer a route request, at most once per interval.
     pub(super) fn ask_routes(&mut self, now: Instant, key: &PublicKey) {
         let interval = self.paced(ROUTE_REQUEST_INTERVAL);
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_proven) else {
@@ -71,7 +72,7 @@ impl Engine {
         });
     }
 
-    /// Contacts the addresses in a response that was asked for, within the budgets.
+    /// Contacts the addresses in a solicited response, within the budgets.
     pub(super) fn handle_route_response(
         &mut self,
         now: Instant,
@@ -105,7 +106,7 @@ impl Engine {
     }
 }
 
-/// An address as wide as the reader expects.
+/// Returns the address in the family that the reader expects: IPv4 as IPv4-mapped for IPv6.
 fn widen(address: SocketAddr, family: AddressFamily) -> SocketAddr {
     match (address.ip(), family) {
         (IpAddr::V4(ip), AddressFamily::V6) => {

@@ -1,4 +1,4 @@
-//! Configured seeds, and the key that the default one has turned out to have.
+//! Configured seeds, and the pinned key of the default seed.
 
 use super::peers::Peer;
 use crate::crypto::PublicKey;
@@ -10,12 +10,12 @@ use core::net::SocketAddr;
 pub(super) struct Seeds {
     pub(super) default: Vec<SocketAddr>,
     pub(super) additional: Vec<SocketAddr>,
-    /// The first key that was validated at an address of the default seed.
+    /// First key that was validated at an address of the default seed.
     pub(super) pinned: Option<PublicKey>,
 }
 
 impl Seeds {
-    /// Returns the addresses of all seeds, the default seed's first.
+    /// Returns the addresses of all seeds, those of the default seed first.
     pub(super) fn addresses(&self) -> impl Iterator<Item = &SocketAddr> {
         self.default.iter().chain(&self.additional)
     }
@@ -25,7 +25,7 @@ impl Seeds {
         self.addresses().any(|seed| seed == address)
     }
 
-    /// Returns whether there is a seed to contact.
+    /// Returns whether there is no seed.
     pub(super) const fn is_empty(&self) -> bool {
         self.default.is_empty() && self.additional.is_empty()
     }

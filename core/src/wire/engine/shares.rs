@@ -1,8 +1,8 @@
-//! Shares of tables that peers fill: which source loses an entry when one is full.
+//! Fair shares of bounded tables that peers fill: selection of the entry to remove from a full one.
 //!
-//! Age alone would let whoever sends most push all others out. So each entry counts for its source and
-//! for the network group of that, and the group that has most loses first, in it the source that has
-//! most. A source at full rate displaces its own entries.
+//! With eviction by age alone, the fastest sender would displace all others. So each entry counts
+//! for its source and for the network group of the source; the group with most entries loses first,
+//! and in it the source with most. A source that sends at full rate displaces its own entries.
 
 use crate::crypto::PublicKey;
 use crate::time::Instant;
@@ -38,13 +38,14 @@ impl Share {
     }
 }
 
+/// Number of entries of a network group, and its sources by their number of entries.
 #[derive(Debug, Default)]
 struct Group {
     entries: usize,
     by_load: BTreeSet<(usize, PublicKey)>,
 }
 
-/// Numbers of entries, by source and group.
+/// Numbers of entries, by source and network group.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     of: BTreeMap<Share, usize>,
@@ -61,12 +62,12 @@ impl Shares {
         }
     }
 
-    /// Counts an entry in.
+    /// Adds an entry of a source.
     pub(super) fn add(&mut self, share: Share) {
         self.change(share, 1, 0);
     }
 
-    /// Counts an entry out.
+    /// Subtracts an entry of a source.
     pub(super) fn remove(&mut self, share: Share) {
         self.change(share, 0, 1);
     }
@@ -92,7 +93,7 @@ impl Shares {
         }
     }
 
-    /// Returns the source that loses an entry first.
+    /// Returns the source with most entries, in the group with most.
     pub(super) fn heaviest(&self) -> Option<Share> {
         let (_, group) = self.by_load.last()?;
         let (_, key) = self.groups.get(group)?.by_load.last()?;
@@ -102,8 +103,9 @@ impl Shares {
         })
     }
 
-    /// Returns the source that loses an entry to a new one of `share`: of a group that has more than
-    /// its own would have, else of its own group. `None` if its group has none.
+    /// Returns the source that loses an entry to a new one of `share`: one of the group with most
+    /// entries if that has more than the group of `share` would have, else one of the group of
+    /// `share`. Returns `None` in the latter case if that group has no entry.
     pub(super) fn loser(&self, share: Share) -> Option<Share> {
         let heaviest = self.heaviest()?;
         let entries = |group: &NetworkGroup| self.groups.get(group).map_or(0, |it| it.entries);
@@ -118,6 +120,7 @@ impl Shares {
     }
 }
 
+/// An entry of a [`ShareTable`].
 #[derive(Debug)]
 struct Entry<V> {
     at: Instant,
@@ -125,7 +128,7 @@ struct Entry<V> {
     value: V,
 }
 
-/// A bounded table of entries with a time and a source.
+/// Bounded table of entries, each with a time and a source.
 #[derive(Debug)]
 pub(super) struct ShareTable<K, V> {
     capacity: usize,
@@ -153,7 +156,7 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         self.entries.len()
     }
 
-    /// Returns the entry that goes for a new one of `share`, or `None` if there is room.
+    /// Returns the key of the entry to remove for a new one of `share`, or `None` if there is room.
     pub(super) fn displaced_by(&self, share: Share) -> Option<K> {
         if self.entries.len() < self.capacity {
             return None;
@@ -162,7 +165,7 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         self.loser(share).or_else(oldest)
     }
 
-    /// Returns the value of a key, and since when it is there.
+    /// Returns the value of a key, and the time of its insertion.
     pub(super) fn get(&self, key: &K) -> Option<(Instant, &V)> {
         let entry = self.entries.get(key)?;
         Some((entry.at, &entry.value))
@@ -172,16 +175,18 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         Some(&mut self.entries.get_mut(key)?.value)
     }
 
-    /// Returns the oldest entry.
+    /// Returns the time and key of the oldest entry.
     pub(super) fn oldest(&self) -> Option<(Instant, K)> {
         self.by_time.first().copied()
     }
 
-    /// Returns the entry that goes for a new one of `share`, or `None` if no source has more.
+    /// Returns the key of the entry to remove for a new one of `share`, or `None` if no source has
+    /// more.
     fn loser(&self, share: Share) -> Option<K> {
         let loser = self.shares.loser(share)?;
         let of_source = self.by_share.get(&loser)?;
-        // Where no source of the group has more than another, age decides.
+        // If no source of the group has more than another, the oldest entry of the group is
+        // removed.
         let of = if of_source.len() > 1 {
             of_source
         } else {
@@ -191,7 +196,7 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         Some(*key)
     }
 
-    /// Adds an entry, or refuses it if the table is full and no source has more entries.
+    /// Adds an entry; returns `false` if the table is full and no source has more entries.
     pub(super) fn try_insert(&mut self, at: Instant, share: Share, key: K, value: V) -> bool {
         self.remove(&key);
         if self.entries.len() >= self.capacity {
@@ -204,7 +209,8 @@ impl<K: Ord + Copy, V> ShareTable<K, V> {
         true
     }
 
-    /// Adds an entry. If the table is full and no source has more entries, the oldest of all goes.
+    /// Adds an entry. If the table is full and no source has more entries, the oldest entry of all
+    /// is removed.
     pub(super) fn insert(&mut self, at: Instant, share: Share, key: K, value: V) {
         self.remove(&key);
         if let Some(loser) = self.displaced_by(share) {
@@ -286,7 +292,7 @@ mod tests {
         assert_eq!(shares.loser(share(7, 3)), Some(share(7, 2)));
     }
 
-    /// One source at full rate, of one key or of many in a network group.
+    /// One source at full rate, with one key or with many in a network group.
     #[test]
     fn flood_of_one_source_displaces_its_own_entries_alone() {
         for keys in [1, 200] {

@@ -1,18 +1,19 @@
-//! Answers to our own first contacts.
+//! Solicited handshakes: answers to our own first contacts.
 //!
-//! A handshake proves nothing: anybody can answer in the name of an address that we contact, under any
-//! number of keys and before its owner. So each key that answers from there is sent a probe that is
-//! sealed for it, and only the owner of a key that also receives at the address can answer that. Until
-//! then nothing of the key is in the table of peers.
+//! A handshake proves nothing: any node can answer in the name of an address that we contact, under
+//! any number of keys and before its owner. So each key that answers from there is sent a probe
+//! that is sealed for it, which only the owner of the key can answer if it also receives at the
+//! address. Until then the key is not added to the peers.
 //!
-//! The owner of an address may have answered a forged handshake in our name just before our contact,
-//! and does not answer twice. So a contact of our own accord is followed up by others with a cookie, which a
-//! node of ours always echoes; if something has come from the address, the first has one already. The echo shows that its sender receives at the address: the probe of
-//! its key uses a budget that forged answers cannot use.
+//! The owner of an address may have answered a handshake that was forged in our name just before
+//! our contact, and does not answer twice. So a contact of our own accord is followed up by others
+//! with a cookie, which a node of this implementation always echoes; if a packet has come from the
+//! address recently, the first contact contains the cookie already. The echo shows that its sender
+//! receives at the address, so the probe of its key uses a budget that forged answers cannot use.
 //!
-//! Budgets are those of the address: forged answers for one address cost others nothing, and unknown
-//! peers that contact us use none of them. Seeds have a budget apart from all others, and their
-//! answers always count as solicited.
+//! Budgets are kept per address: forged answers for one address use none of the budgets of others,
+//! and unknown peers that contact us use none of them. Seeds have a budget apart from all others,
+//! and their answers always count as solicited.
 
 use super::budget::{Bucket, NamedAgreements};
 use super::limits::{
@@ -27,7 +28,7 @@ use crate::wire::handshake::Cookie;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
 
-/// A key that has answered from a contacted address.
+/// A key that has answered from a contacted address, and the probe that it was sent.
 #[derive(Debug)]
 struct Answer {
     shared: SharedKey,
@@ -37,26 +38,26 @@ struct Answer {
 /// An address that we have contacted.
 #[derive(Debug)]
 struct Contact {
-    /// Share of the peer that has named it, or ours.
+    /// Share of the referrer that named it, or ours.
     share: Share,
-    /// Whether a peer has named it.
+    /// `true` if a referrer named it.
     is_named: bool,
     keys: usize,
     agreements: Bucket,
     cookie: Option<Cookie>,
     began: Instant,
     follow_ups: usize,
-    /// When to contact it again.
+    /// Time of the next follow-up contact.
     due: Option<Instant>,
 }
 
-/// Contacted addresses, and the keys that have answered from there.
+/// Contacted addresses, and the keys that have answered from them.
 #[derive(Debug)]
 pub(super) struct Solicited {
     contacts: ShareTable<SocketAddr, Contact>,
     by_due: BTreeSet<(Instant, SocketAddr)>,
     answers: BTreeMap<(SocketAddr, PublicKey), Answer>,
-    /// The answers of each address by when they were probed.
+    /// Answers of each address by the time of their probe.
     by_time: BTreeSet<(SocketAddr, Instant, PublicKey)>,
     /// Addresses with answers by the number of their answers.
     by_count: BTreeSet<(usize, SocketAddr)>,
@@ -81,8 +82,8 @@ impl Solicited {
         }
     }
 
-    /// Notes that an address was contacted, because a peer with this share has named it or of our own
-    /// accord. When there are too many, the network group that has named most loses its oldest.
+    /// Records that an address was contacted, of our own accord or because the referrer with this
+    /// share named it. When full, the network group with most addresses loses its oldest.
     pub(super) fn expect(
         &mut self,
         now: Instant,
@@ -115,7 +116,7 @@ impl Solicited {
         self.contacts.insert(now, contact.share, address, contact);
     }
 
-    /// Has a contacted address contacted again, unless it is validated before.
+    /// Schedules follow-up contacts of a contacted address; they end if it is validated.
     pub(super) fn follow_up(&mut self, now: Instant, address: SocketAddr) {
         if let Some(contact) = self.contacts.get_mut(&address) {
             (contact.began, contact.follow_ups) = (now, 0);
@@ -123,7 +124,7 @@ impl Solicited {
         }
     }
 
-    /// Ends that.
+    /// Cancels the follow-up contacts of an address.
     pub(super) fn end_follow_ups(&mut self, address: SocketAddr) {
         if let Some(contact) = self.contacts.get_mut(&address) {
             contact.follow_ups = FOLLOW_UPS.len();
@@ -142,12 +143,12 @@ impl Solicited {
         }
     }
 
-    /// Returns when an address is to be contacted again.
+    /// Returns the time of the next follow-up contact.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.by_due.first().map(|(due, _)| *due)
     }
 
-    /// Takes an address that is to be contacted again.
+    /// Returns an address whose follow-up contact is due, and schedules its next one.
     pub(super) fn next_follow_up(&mut self, now: Instant) -> Option<SocketAddr> {
         let (_, address) = self.by_due.first().filter(|(due, _)| *due <= now)?;
         let address = *address;
@@ -158,13 +159,14 @@ impl Solicited {
         Some(address)
     }
 
-    /// Returns the cookie of a contacted address: `fresh` if it has none.
+    /// Returns the cookie of a contacted address, which becomes `fresh` if it has none.
     pub(super) fn cookie(&mut self, address: &SocketAddr, fresh: Cookie) -> Option<Cookie> {
         let contact = self.contacts.get_mut(address)?;
         Some(*contact.cookie.get_or_insert(fresh))
     }
 
-    /// Returns whether these are the bytes that only the owner of an address can know.
+    /// Returns whether `echo` is the cookie that was sent to an address, which only its owner can
+    /// know.
     pub(super) fn is_cookie(&self, address: &SocketAddr, echo: &Cookie) -> bool {
         let contact = self.contacts.get(address);
         contact.is_some_and(|(_, contact)| contact.cookie.as_ref() == Some(echo))
@@ -176,7 +178,7 @@ impl Solicited {
         contact.is_some_and(|(at, _)| now.since(at) < SOLICITED_LIFETIME)
     }
 
-    /// Takes one key agreement with the sender of an echo.
+    /// Takes one key agreement from the budget of cookie echoes.
     pub(super) fn take_echo_agreement(&mut self, now: Instant) -> bool {
         let (rate, burst) = (AGREEMENTS_PER_SECOND, AGREEMENTS_BURST);
         self.of_echoes.take(now, rate, burst)
@@ -209,13 +211,14 @@ impl Solicited {
         Some(&self.answers.get(&(address, key))?.shared)
     }
 
-    /// Returns the probe that a key was sent at an address.
+    /// Returns the probe that was sent to a key at an address.
     pub(super) fn probe(&self, address: SocketAddr, key: PublicKey) -> Option<Probe> {
         Some(self.answers.get(&(address, key))?.probe)
     }
 
-    /// Keeps the probe that a key was sent at a contacted address. When the address has its share, or
-    /// all shares are taken, an answer of the address with most goes: the one probed longest ago.
+    /// Stores the probe that was sent to a key at a contacted address. When the address has its
+    /// maximum number of answers, it loses the one probed longest ago; when all addresses together
+    /// have theirs, the address with most answers does.
     pub(super) fn insert(
         &mut self,
         address: SocketAddr,
@@ -266,8 +269,8 @@ impl Solicited {
         Some(probe)
     }
 
-    /// Takes the probe with this id that was sent to a key at an address; the address is not waited
-    /// for any longer.
+    /// Removes and returns the probe with this id that was sent to a key at an address; no further
+    /// answer from the address is awaited.
     pub(super) fn take(
         &mut self,
         address: SocketAddr,
@@ -290,7 +293,7 @@ impl Solicited {
         }
     }
 
-    /// Forgets addresses that have not answered in time.
+    /// Removes addresses that have not answered within [`SOLICITED_LIFETIME`].
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((at, address)) = self.contacts.oldest()
             && now.since(at) >= SOLICITED_LIFETIME
@@ -304,7 +307,7 @@ impl Solicited {
 mod tests {
     use super::*;
 
-    /// We.
+    /// Returns our own share, which is not that of a referrer.
     fn own() -> (Share, bool) {
         let share = Share::of([127, 0, 0, 1].into(), PublicKey::new([1; 32]));
         (share, false)
@@ -344,7 +347,7 @@ mod tests {
         }
         assert_eq!(solicited.answers.len(), MAX_SOLICITED_KEYS);
         assert!(solicited.shared(at(1), key(1)).is_some());
-        // The share of one address.
+        // The bound of one address.
         let mut solicited = Solicited::new(now);
         solicited.expect(now, at(1), own());
         for n in 0..5_000 {

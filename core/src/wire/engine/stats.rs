@@ -5,65 +5,67 @@ use core::fmt;
 /// Reason why a datagram, or a packet of our own, was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum DropReason {
-    /// No nonce with a message behind it.
+    /// The datagram is too short for a nonce and a message.
     TooShort,
-    /// Less work than we ask for.
+    /// The proof of work is below the required difficulty.
     TooLittleWork,
-    /// The message's header or sealed part is not complete.
+    /// The message's header or sealed part is incomplete.
     Malformed,
-    /// The header names port 0, or the source is an address that cannot be answered.
+    /// The header names port 0, or the source address cannot be answered.
     Unanswerable,
-    /// The sender claims to be us.
+    /// The sender claims our own key.
     OwnKey,
     /// The sender is banned by the host.
     Banned,
-    /// The sender's key is of low order, or another spelling of a key.
+    /// The sender's key is of low order, or is not in canonical encoding.
     BadKey,
-    /// Too many unknown keys at once, from everywhere or from one network.
+    /// The budget of key agreements is exhausted: too many unknown keys, in all, from one network
+    /// or from one network group.
     KeyBudget,
-    /// No room for another peer.
+    /// There is no room for another peer.
     TooManyPeers,
-    /// It does not open under the key that we share with the sender.
+    /// Authentication under the key that we share with the sender failed.
     NotAuthentic,
-    /// It opened, and was received before.
+    /// The packet is authentic, but was received before.
     Replayed,
-    /// It states something in a stream that the peer has not confirmed: a packet of an earlier run,
-    /// perhaps.
+    /// The provider record or route response is of a stream that the peer has not confirmed,
+    /// perhaps of an earlier run.
     Unconfirmed,
-    /// It was sealed by us and comes back.
+    /// The packet was sealed by us and has come back.
     Reflected,
-    /// It opened, and its topic is unknown.
+    /// The packet is authentic, but its topic is unknown.
     UnknownTopic,
-    /// It opened, and its content does not decode.
+    /// The packet is authentic, but its content is malformed.
     BadContent,
-    /// An unsolicited response.
+    /// The response is unsolicited.
     Unsolicited,
-    /// An object that is not the one that was asked for.
+    /// The object is not the one that was requested.
     WrongObject,
-    /// A handshake that comes too soon after the last one.
+    /// The handshake came too soon after the previous one.
     HandshakeTooSoon,
-    /// A redirect, forward or contact that is over its budget.
+    /// The redirect, forwarded put or contact exceeds its budget.
     RedirectBudget,
-    /// The answer exceeds the amplification limit of an unvalidated address, or too much waits for its
-    /// validation.
+    /// The answer exceeds the amplification limit of an unvalidated address, or too many requests
+    /// wait for its validation.
     Unproven,
     /// The address of a request was not validated in time.
     ProofTimeout,
-    /// The peer's difficulty could not be met in time.
+    /// The peer's difficulty could not be met in time, or too many proof-of-work searches are under
+    /// way.
     WorkBudget,
     /// The incoming queue is full.
     IncomingFull,
     /// The outgoing queue is full.
     OutgoingFull,
-    /// The host does not take events fast enough.
+    /// The event queue is full: the host does not take events fast enough.
     EventsFull,
-    /// An object that does not fit a datagram.
+    /// The object does not fit a datagram.
     TooLarge,
     /// The atom store failed.
     StoreFailed,
-    /// Too many requests of the peer, or of all, wait for a disk.
+    /// Too many requests of the peer, or in all, wait for a disk.
     ReadsFull,
-    /// A request waited for a disk for too long, or its sender was removed meanwhile.
+    /// The request waited for a disk for too long, or its sender was removed meanwhile.
     ReadTimeout,
 }
 
@@ -144,40 +146,40 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// Counters since the engine was made. They only grow.
+/// Counters since the engine was created. They only grow.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Datagrams handled.
+    /// Number of datagrams received.
     pub received: u64,
-    /// Bytes in them.
+    /// Number of bytes in them.
     pub received_bytes: u64,
-    /// Packets handed to the host.
+    /// Number of packets handed to the host.
     pub sent: u64,
-    /// Bytes in them.
+    /// Number of bytes in them.
     pub sent_bytes: u64,
-    /// Object requests answered with the object.
+    /// Number of object requests answered with the object.
     pub objects_served: u64,
-    /// Reads that requests for objects on a disk have caused.
+    /// Number of reads caused by requests for objects on a disk.
     pub disk_reads: u64,
-    /// Key agreements computed.
+    /// Number of key agreements computed.
     pub agreements: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
 impl Stats {
-    /// Returns how many were dropped for this reason.
+    /// Returns the number of drops for this reason.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// Returns how many were dropped in all.
+    /// Returns the number of drops for all reasons.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
-    /// Returns the reasons for which something was dropped since `earlier`, with how many.
+    /// Returns the reasons for which there were drops since `earlier`, with their number.
     pub fn dropped_since<'s>(
         &'s self,
         earlier: &'s Self,

@@ -34,7 +34,7 @@ fn length(atoms: &[Atom]) -> ListLength {
     }
 }
 
-/// Advances the needs; returns the fetches that they request.
+/// Advances the needs and returns the fetches that they request.
 fn advance(
     needs: &mut Needs,
     now: Duration,
@@ -77,7 +77,7 @@ fn a_stored_list_is_walked_in_slices() {
         assert!(advance(&mut needs, now, &store).is_empty());
         assert!(needs.take_resolved().is_empty());
         assert_eq!(needs.deadline(), Some(now + SLICE_PAUSE));
-        // Nothing is read before the pause is over.
+        // Nothing is read before the end of the pause.
         let early = now + SLICE_PAUSE - Duration::from_nanos(1);
         advance(&mut needs, early, &store);
         assert_eq!(needs.deadline(), Some(now + SLICE_PAUSE));
@@ -97,7 +97,7 @@ fn lists_take_turns_so_that_short_ones_do_not_wait_for_long_ones() {
     let mut store = MemoryStore::new();
     let (long, short) = (list(SLICE_ATOMS * 4), list(3));
     store.extend(long.iter().chain(&short).cloned());
-    // The short list is a tail of the long one, which does not matter.
+    // The lists share atoms, which does not matter.
     let mut needs = Needs::default();
     needs.add(Data::List(long[0].id()), SENDER, None);
     needs.add(Data::List(short[0].id()), SENDER, None);
@@ -190,7 +190,7 @@ fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
     let mut known = store.clone();
     known.extend(heads.clone());
     let mut needs = Needs::default();
-    // The maximum number of fetches is under way: later ones are queued.
+    // The maximum number of fetches is in progress, so later ones are queued.
     for number in (100..).take(MAX_FETCHES) {
         needs.add(Data::Atom(id(number)), SENDER, None);
     }
@@ -206,7 +206,7 @@ fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
     needs.drop(&heads[1].id());
     assert_eq!(needs.queue.iter().count(), 0);
     assert!(!needs.fetches.contains_key(&tail[0].id()));
-    // A fetch that is under way ends by itself, and frees its place.
+    // A fetch in progress is not cancelled; its place is free when it ends.
     needs.drop(&id(100));
     assert!(needs.fetches.contains_key(&id(100)));
     needs.add(Data::Atom(id(1)), SENDER, None);
@@ -233,7 +233,7 @@ fn a_dropped_need_is_not_reported() {
     needs.fetched(&id(2), Ok(atom));
     needs.drop(&id(1));
     assert_eq!(needs.take_resolved(), [Resolved::Atom(id(2))]);
-    // Nor is it read.
+    // A dropped list is not read either.
     let walked = list(3);
     needs.add(Data::List(walked[0].id()), SENDER, None);
     needs.drop(&walked[0].id());
@@ -270,7 +270,7 @@ fn fetches_of_other_components_change_nothing() {
     needs.fetched(&id(99), Err(FetchError::NotFound));
     assert_eq!(needs.under_way, MAX_FETCHES);
     assert!(needs.take_resolved().is_empty());
-    // The atoms that they return are used nevertheless.
+    // The atoms that such fetches return are used nevertheless.
     needs.fetched(&queued, Ok(&list(1)));
     assert_eq!(needs.take_resolved(), [Resolved::Atom(queued)]);
     assert_eq!(needs.queue.iter().count(), 0);

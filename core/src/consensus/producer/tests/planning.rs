@@ -1,4 +1,4 @@
-//! Plans: when they hold, and what a job is given.
+//! Tests of plans: how long they stay valid, and the budget of a job.
 
 use super::*;
 use crate::consensus::producer::make::REPLAN;

@@ -1,4 +1,4 @@
-//! Answers to requests: which count, and what follows.
+//! Handling of responses to requests of fetches.
 
 use super::Handle;
 use super::candidates::Candidate;
@@ -14,7 +14,10 @@ use crate::wire::object::{Answer, Found, FoundError, PayloadType, Response};
 use alloc::vec::Vec;
 
 impl Engine {
-    /// Takes a response, if it answers a probe or a request of a fetch.
+    /// Handles a response that answers a probe or a request of a fetch.
+    ///
+    /// # Errors
+    /// Fails if the response is unsolicited or malformed, or contains another object.
     pub(in crate::wire::engine) fn handle_response<S: ObjectSource + ?Sized>(
         &mut self,
         now: Instant,
@@ -81,7 +84,7 @@ impl Engine {
         taken
     }
 
-    /// Learns where the sender of a response sees us, if it says so.
+    /// Records the address at which the sender of a response observes us, if it contains one.
     fn note_seen(&mut self, now: Instant, source: &Source, response: &Response<'_>) {
         let seen = match response.answer {
             Answer::Found => None,
@@ -95,6 +98,7 @@ impl Engine {
         }
     }
 
+    /// Asks the peer that a redirect names, for each of the fetches that the redirect answers.
     fn follow_redirect(
         &mut self,
         now: Instant,
@@ -123,7 +127,7 @@ impl Engine {
             };
             let hops = hops.saturating_add(1);
             let named = Candidate::named(key, address, source.key, hops);
-            // What names us or leads too far is not a record.
+            // A redirect that names us or exceeds the hop limit is not a record.
             let is_known = key == self.me
                 || hops > MAX_FETCH_HOPS
                 || fetch.is_some_and(|fetch| fetch.asked.contains_key(&key));
@@ -145,7 +149,7 @@ impl Engine {
             self.pay_for_named(now, source, &redirect);
         }
         for handle in refused {
-            // The peer that it names cannot be asked now: another may.
+            // The named peer cannot be asked now; the referrer may name another.
             let fetch = self.fetches.by_handle.get_mut(&handle);
             if let Some(asked) = fetch.and_then(|fetch| fetch.asked.get_mut(&source.key)) {
                 asked.is_done = true;
@@ -162,7 +166,7 @@ impl Engine {
         asked.is_some_and(|asked| !asked.is_done && asked.tries > 1)
     }
 
-    /// Asks a peer that has not answered at the address that a redirect names, if that is another.
+    /// Asks a peer that has not answered at the address in a redirect, if that is another one.
     fn try_other_address(
         &mut self,
         now: Instant,
@@ -192,13 +196,14 @@ impl Engine {
         self.request(now, key, address, Some(namer), wanted, kind);
     }
 
+    /// Adds received atoms to a fetch, and finishes the fetch or requests the rest.
     fn take_found(&mut self, now: Instant, handle: Handle, source: &Source, found: &Found) {
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return;
         };
         let mut next = fetch.wanted;
         for (index, atom) in found.atoms().iter().enumerate() {
-            // The first has been checked; the others count as far as the links lead.
+            // The first atom has been checked; further ones count as far as the links lead.
             if index > 0 && atom.id() != next {
                 break;
             }
@@ -215,7 +220,7 @@ impl Engine {
                 return self.fail(handle, FetchError::TooLarge);
             }
         }
-        // It may have been late for a list, and was asked for an atom in the meantime.
+        // The peer may have been late for a list, and was asked for an atom in the meantime.
         let asked_as = fetch.asked.get(&source.key).map(|asked| asked.kind);
         let kind = match found {
             Found::List(_) => PayloadType::LIST,
@@ -229,7 +234,7 @@ impl Engine {
         self.go_on(now, handle, (source, kind));
     }
 
-    /// Asks the peer that has just brought a part of a list for the rest.
+    /// Asks the peer that has just sent a part of a list for the rest.
     fn go_on(&mut self, now: Instant, handle: Handle, (source, kind): (&Source, PayloadType)) {
         let key: PublicKey = source.key;
         let serving = Candidate::serving(key, source.address);

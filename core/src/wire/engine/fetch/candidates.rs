@@ -1,4 +1,4 @@
-//! Candidates of a fetch: which peers are asked, and in which order.
+//! Candidates of a fetch: selection and order of the peers that are asked.
 
 use super::{Asked, Handle};
 use crate::atom::AtomId;
@@ -13,14 +13,14 @@ use crate::wire::object::PayloadType;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// Why a peer is asked.
+/// Reason why a peer is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Reason {
-    /// The caller prefers it.
+    /// The caller prefers the peer.
     Preferred,
-    /// It provides the object, is near to it, or was named by another.
+    /// The peer provides the object, is near to it, or was named by a referrer.
     Candidate,
-    /// It is silent, and may have come back: it is not waited for.
+    /// The peer is silent, and may have come back: it is not waited for.
     Trial,
 }
 
@@ -30,13 +30,13 @@ pub(super) struct Candidate {
     key: PublicKey,
     address: SocketAddr,
     hops: u8,
-    /// The peer that has named it.
+    /// Referrer that named the peer.
     namer: Option<PublicKey>,
     reason: Reason,
 }
 
 impl Candidate {
-    /// A peer that is known.
+    /// Creates a candidate for a known peer.
     const fn known(key: PublicKey, address: SocketAddr, reason: Reason) -> Self {
         Self {
             key,
@@ -47,12 +47,12 @@ impl Candidate {
         }
     }
 
-    /// The peer that has just brought a part of what is wanted.
+    /// Creates a candidate for the peer that has just sent a part of the wanted object.
     pub(super) const fn serving(key: PublicKey, address: SocketAddr) -> Self {
         Self::known(key, address, Reason::Preferred)
     }
 
-    /// A peer to which another has redirected us.
+    /// Creates a candidate for a peer that the referrer `namer` named.
     pub(super) const fn named(
         key: PublicKey,
         address: SocketAddr,
@@ -71,7 +71,7 @@ impl Candidate {
 
 impl Engine {
     /// Asks the first peers for a fetch: the preferred one, else the known providers, else the
-    /// nearest peers. What is silent is not waited for.
+    /// nearest peers. Silent peers are not waited for.
     pub(super) fn ask_first(&mut self, now: Instant, handle: Handle, from: Option<PublicKey>) {
         if let Some(peer) = from
             && let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
@@ -88,7 +88,8 @@ impl Engine {
         self.settle(now, handle);
     }
 
-    /// Prefers a peer for a fetch that is under way, and asks it if it has not been.
+    /// Prefers a peer for a fetch that is under way, and asks it unless it has been asked. Returns
+    /// whether it was asked now.
     pub(super) fn prefer(&mut self, now: Instant, handle: Handle, peer: PublicKey) -> bool {
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return false;
@@ -102,7 +103,7 @@ impl Engine {
         is_asked
     }
 
-    /// Asks up to `count` more peers; returns how many were asked.
+    /// Asks up to `count` more peers; returns the number of peers asked.
     pub(super) fn ask_more(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
         let mut asked = self.ask_preferred(now, handle, count);
         if asked < count {
@@ -114,7 +115,7 @@ impl Engine {
         asked
     }
 
-    /// Returns whether an answer of a peer that is not silent is waited for.
+    /// Returns whether the answer of a peer that is not silent is awaited.
     fn is_promising(&self, handle: Handle) -> bool {
         let fetch = self.fetches.by_handle.get(&handle);
         let mut asked = fetch.into_iter().flat_map(|fetch| &fetch.asked);
@@ -138,7 +139,7 @@ impl Engine {
         self.ask_all(now, handle, &preferred, count)
     }
 
-    /// Asks known providers of what is wanted, or of the list that it belongs to.
+    /// Asks known providers of the wanted id, or of the list that it belongs to.
     fn ask_providers(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
             return 0;
@@ -161,7 +162,8 @@ impl Engine {
         self.ask_all(now, handle, &candidates, count)
     }
 
-    /// Asks the nearest peers, and once beside them a silent one that would have been asked.
+    /// Asks the nearest peers, and once per fetch, in addition, a silent one that would have been
+    /// asked.
     pub(super) fn ask_nearest(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
             return 0;
@@ -171,7 +173,8 @@ impl Engine {
         let all = self
             .peers
             .nearest::<FETCH_FANOUT>(target, |entry| may_be_asked(entry.key()));
-        // Keys near to an object are free: those that have answered a request take turns with others.
+        // Keys near to an object are free to generate: peers that have answered a request alternate
+        // with others.
         let serving = self.peers.nearest::<FETCH_FANOUT>(target, |entry| {
             entry.value.has_served && may_be_asked(entry.key())
         });
@@ -180,7 +183,7 @@ impl Engine {
             for entry in [all.get(at), serving.get(at)].into_iter().flatten() {
                 if nearest.iter().all(|one| one.key != *entry.key()) {
                     let known = Candidate::known(*entry.key(), entry.address(), Reason::Candidate);
-                    // There is room for all of both.
+                    // The capacity is that of both lists together.
                     let _ = nearest.push(known);
                 }
             }
@@ -219,7 +222,8 @@ impl Engine {
         asked
     }
 
-    /// Asks one peer for what is wanted; `false` if it has been asked, or cannot be.
+    /// Asks one peer for the wanted object; returns `false` if it has been asked, or cannot be
+    /// asked.
     pub(super) fn ask(&mut self, now: Instant, handle: Handle, candidate: &Candidate) -> bool {
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
             return false;
@@ -227,7 +231,8 @@ impl Engine {
         self.ask_as(now, handle, candidate, fetch.kind)
     }
 
-    /// Asks one peer for what is wanted as an atom or a list.
+    /// Asks one peer for the wanted object as an atom or a list; returns `false` if it has been
+    /// asked, or cannot be asked.
     pub(super) fn ask_as(
         &mut self,
         now: Instant,
@@ -247,7 +252,7 @@ impl Engine {
         };
         let wanted = fetch.wanted;
         let named = fetch.named();
-        // Neither peers that others have named nor those that are near take the places of the others.
+        // Neither named peers nor near peers take the places of the other kind.
         let (count, most) = match reason {
             Reason::Preferred => (fetch.asked.len(), MAX_FETCH_ASKED),
             Reason::Candidate if namer.is_some() => (named, MAX_FETCH_NAMED),
@@ -280,7 +285,7 @@ impl Engine {
         true
     }
 
-    /// Asks a peer again that has redirected us, for another record.
+    /// Asks a referrer again, for another record.
     pub(super) fn ask_namer_again(&mut self, now: Instant, handle: Handle, namer: &PublicKey) {
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return;
@@ -289,7 +294,7 @@ impl Engine {
         let Some(asked) = fetch.asked.get_mut(namer) else {
             return;
         };
-        // If it is still waited for, its next answer names another anyway.
+        // If its answer is still awaited, that names another peer anyway.
         if !asked.is_done || asked.tries >= MAX_FETCH_TRIES {
             return;
         }
@@ -307,7 +312,8 @@ impl Engine {
         }
     }
 
-    /// A peer that has just been validated may know more than those that were asked.
+    /// Asks a peer that has just been validated in all fetches with few asked peers: it may know
+    /// more than those.
     pub(in crate::wire::engine) fn fetch_from_newcomer(&mut self, now: Instant, key: &PublicKey) {
         if self.fetches.is_empty() || !self.may_ask(key) {
             return;

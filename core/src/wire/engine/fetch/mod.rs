@@ -1,21 +1,22 @@
 //! Fetches of objects from peers.
 //!
-//! Candidates are asked in a fixed order: the peers that the caller prefers (whoever named the object
-//! has what belongs to it), then known providers, then the peers nearest to the id. A fetch waits for
-//! the first kind that gives it somebody promising, and goes on to the next as soon as an answer is
-//! late or negative. A redirect is followed if it leads to a peer that has not been asked, within a
-//! number of hops and of peers in all, so that every fetch ends after a bounded number of packets.
+//! Candidates are asked in a fixed order: the peers that the caller prefers (a peer that named an
+//! object has the objects that belong to it), then known providers, then the peers nearest to the
+//! id. A fetch waits for the first of these kinds that yields a peer which is not silent, and
+//! continues with the next as soon as an answer is late or negative. A redirect is followed if it
+//! leads to a peer that has not been asked, within a maximum number of hops and of peers in all, so
+//! that every fetch ends after a bounded number of packets.
 //!
-//! A record may be dead: when a peer that was named is late or does not have the object, the peers that
-//! have named it are asked again, and name another.
+//! A record may be dead: when a named peer is late or does not have the object, its referrers are
+//! asked again, and name another.
 //!
 //! A peer that has left its last requests unanswered is *silent*: it ranks behind all others of its
 //! kind, and no fetch waits for it alone. Only an answer to a request ends that, so a silent peer
-//! that is near is asked beside the others now and then.
+//! that is near is occasionally asked in addition to the others.
 //!
-//! A list that does not come as one is put together: each answer may hold the beginning of what is
-//! left, or just the next atom. Every fetch has an end, which only grows with the bytes that come: a
-//! peer that serves a list in drops does not hold it for ever.
+//! A list that does not arrive in one answer is assembled: each answer may contain the beginning of
+//! the rest, or only the next atom. Every fetch has a total time limit, which grows only with the
+//! bytes received: a peer that serves a list slowly does not keep it open for ever.
 
 mod answers;
 mod candidates;
@@ -40,60 +41,62 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     address: SocketAddr,
-    /// The peer that has named it.
+    /// Referrer that named it.
     namer: Option<PublicKey>,
-    /// As what: a peer that does not answer for a list is asked for its first atom.
+    /// Kind in the request: a peer that does not answer for a list is asked for its first atom.
     kind: PayloadType,
     hops: u8,
     tries: u8,
     asked_at: Instant,
     retry_at: Instant,
-    /// It has answered, and had nothing new; or it is not waited for.
+    /// `true` if it has answered without the wanted object, or is not waited for.
     is_done: bool,
-    /// It was silent when it was asked, and has not answered: it is waited for last, and once.
+    /// `true` if it was silent when it was asked, and has not answered: it is waited for last, and
+    /// only once.
     is_trial: bool,
 }
 
-/// What a list may be before a fetch of it is given up.
+/// Maximum size of a list before its fetch is abandoned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct ListLimit {
-    /// Atoms.
+    /// Maximum number of atoms.
     pub atoms: usize,
-    /// Stored bytes of the atoms.
+    /// Maximum number of stored bytes of the atoms.
     pub bytes: usize,
 }
 
 impl ListLimit {
-    /// The most that is ever taken.
+    /// The largest limit.
     pub const MAX: Self = Self {
         atoms: MAX_LIST_ATOMS,
         bytes: MAX_LIST_BYTES,
     };
 }
 
+/// State of a fetch.
 #[derive(Debug)]
 struct Fetch {
     id: AtomId,
     kind: PayloadType,
     limit: ListLimit,
-    /// Whether the beginning of the list will do.
+    /// `true` if the beginning of the list is sufficient.
     is_part: bool,
-    /// What is asked for now: the object, or the rest of the list.
+    /// Id that is requested now: that of the object, or of the rest of the list.
     wanted: AtomId,
-    /// The peer that the first caller prefers, for which it counts.
+    /// Peer that the first caller prefers; the fetch counts against it.
     from: Option<PublicKey>,
     /// Peers to ask before others.
     preferred: Vec<PublicKey>,
     asked: BTreeMap<PublicKey, Asked>,
-    /// Peers that were named again while they were asked, each with the peer that has named it.
+    /// Peers that were named again after they had been asked, each with the referrer.
     named_again: Vec<(PublicKey, PublicKey)>,
-    /// Whether a silent peer was tried.
+    /// `true` if a silent peer was tried.
     has_tried: bool,
     waiters: Vec<FetchId>,
     deadline: Instant,
-    /// No answer moves the deadline beyond this, and the time that the bytes are worth.
+    /// Latest deadline, apart from the time that received bytes add.
     ends: Instant,
-    /// When something is to be done about it.
+    /// Time of the next action.
     due: Instant,
     atoms: Vec<Atom>,
     bytes: usize,
@@ -111,7 +114,8 @@ impl Fetch {
             .fold(self.deadline, Instant::min)
     }
 
-    /// Returns when the fetch ends whatever comes. The beginning of a list has to come at once.
+    /// Returns the total time limit of the fetch. For the beginning of a list, received bytes do
+    /// not extend it.
     fn end(&self) -> Instant {
         if self.is_part {
             return self.ends;
@@ -120,20 +124,20 @@ impl Fetch {
         self.ends + Duration::from_millis(bytes.saturating_mul(1_000) / FETCH_BYTES_PER_SECOND)
     }
 
-    /// Returns the number of asked peers that others have named.
+    /// Returns the number of asked peers that were named by a referrer.
     fn named(&self) -> usize {
         let asked = self.asked.values();
         asked.filter(|asked| asked.namer.is_some()).count()
     }
 
-    /// Notes that a peer names one that is asked already.
+    /// Records that a referrer names a peer that has been asked already.
     fn name_again(&mut self, key: PublicKey, namer: PublicKey) {
         if self.named_again.len() < MAX_FETCH_NAMED {
             self.named_again.push((key, namer));
         }
     }
 
-    /// Takes the peers that have named one that was asked already.
+    /// Removes and returns the referrers that named a peer again after it had been asked.
     fn take_namers(&mut self, key: &PublicKey) -> Vec<PublicKey> {
         let (of_key, others) = mem::take(&mut self.named_again)
             .into_iter()
@@ -151,10 +155,11 @@ impl Fetch {
     }
 }
 
-/// Names a fetch that callers may share.
+/// Identifier of a fetch that callers may share.
 type Handle = u64;
 
-/// What a fetch is for. Callers with different limits do not share one.
+/// Object of a fetch: id, kind, limit, and whether a part is sufficient. Callers with different
+/// limits do not share a fetch.
 type Object = (AtomId, PayloadType, ListLimit, bool);
 
 /// The fetches under way.
@@ -174,6 +179,7 @@ impl Fetches {
         self.timers.first().map(|(due, _)| *due)
     }
 
+    /// Returns the fetches that currently request this id.
     fn wanting(&self, id: &AtomId) -> Vec<Handle> {
         let range = self
             .by_wanted
@@ -217,9 +223,9 @@ impl Fetches {
 }
 
 impl Engine {
-    /// Fetches an object from the network; the store is not asked. Ends with
-    /// [`Event::Fetched`] or [`Event::FetchFailed`], unless it is cancelled: after a time without
-    /// progress, and in any case after eight such times and a second per 64 KiB that came.
+    /// Fetches an object from the network, without querying the store. Ends with [`Event::Fetched`]
+    /// or [`Event::FetchFailed`], unless it is cancelled: after `fetch_timeout` without progress,
+    /// and in any case after eight times that and one second per 64 KiB received.
     pub fn fetch(&mut self, now: Instant, id: AtomId, kind: PayloadType) -> FetchId {
         self.start_fetch(now, (id, kind, ListLimit::MAX, false), None)
     }
@@ -230,8 +236,8 @@ impl Engine {
         self.start_fetch(now, object, from)
     }
 
-    /// Fetches a list that is not worth more than `limit`: beyond that it fails with
-    /// [`FetchError::TooLarge`]. `from` is asked first, then known providers and the nearest peers.
+    /// Fetches a list of at most `limit`: a larger list fails with [`FetchError::TooLarge`]. `from`
+    /// is asked first, then known providers and the nearest peers.
     pub fn fetch_list(
         &mut self,
         now: Instant,
@@ -242,10 +248,10 @@ impl Engine {
         self.start_fetch(now, (id, PayloadType::LIST, limit, false), from)
     }
 
-    /// Fetches the beginning of a list: as much as `limit` allows, and if it comes slowly as much as
-    /// came in eight times the time of a fetch. So what a list costs while it is put together is the
-    /// caller's choice, and not that of whoever serves it. `from` is asked first, then known
-    /// providers and the nearest peers.
+    /// Fetches the beginning of a list: as much as `limit` allows, and, if it arrives slowly, as
+    /// much as arrived in eight times `fetch_timeout`. So the cost of a list while it is assembled
+    /// is chosen by the caller, and not by the peers that serve it. `from` is asked first, then
+    /// known providers and the nearest peers.
     pub fn fetch_list_part(
         &mut self,
         now: Instant,
@@ -256,6 +262,7 @@ impl Engine {
         self.start_fetch(now, (id, PayloadType::LIST, limit, true), from)
     }
 
+    /// Starts a fetch, or joins one of the same object that is under way.
     fn start_fetch(&mut self, now: Instant, object: Object, from: Option<PublicKey>) -> FetchId {
         let (id, kind, limit, is_part) = object;
         let fetch_id = FetchId(self.fetches.next_id);
@@ -331,8 +338,8 @@ impl Engine {
         fetch_id
     }
 
-    /// Ends a fetch so that there is room for one that `from` has caused: the latest for the peer for
-    /// which most are under way. `false` if none has more than `from` would have.
+    /// Ends a fetch so that there is room for one caused by `from`: the latest fetch of the peer
+    /// that most fetches count against. Returns `false` if none has more than `from` would have.
     fn end_fetch_for(&mut self, from: Option<PublicKey>) -> bool {
         let mut counts: BTreeMap<Option<PublicKey>, usize> = BTreeMap::new();
         for fetch in self.fetches.by_handle.values() {
@@ -352,14 +359,14 @@ impl Engine {
         })
     }
 
-    /// Asks `peer` as well, which is said to have the object, and prefers it for the rest of a list;
-    /// `false` if it has been asked, or cannot be.
+    /// Asks `peer`, which reportedly has the object, as well, and prefers it for the rest of a
+    /// list. Returns `false` if it has been asked already, or cannot be asked.
     pub fn ask_too(&mut self, now: Instant, fetch_id: FetchId, peer: &PublicKey) -> bool {
         let handle = self.fetches.by_waiter.get(&fetch_id).copied();
         handle.is_some_and(|handle| self.prefer(now, handle, *peer))
     }
 
-    /// Ends a fetch without an event; `false` if it is not under way.
+    /// Ends a fetch without an event; returns `false` if it is not under way.
     pub fn cancel(&mut self, fetch_id: FetchId) -> bool {
         let Some(handle) = self.fetches.by_waiter.remove(&fetch_id) else {
             return false;
@@ -373,7 +380,7 @@ impl Engine {
         true
     }
 
-    /// Fetches under way, shared ones counted once.
+    /// Returns the number of fetches under way; a shared fetch counts once.
     #[must_use]
     pub fn pending_fetches(&self) -> usize {
         self.fetches.by_handle.len()

@@ -1,4 +1,4 @@
-//! Progress of fetches: requests that are sent again, further candidates, and the end.
+//! Progress of fetches: retries, further candidates, and the end.
 
 use super::{Fetch, Handle};
 use crate::crypto::PublicKey;
@@ -9,15 +9,15 @@ use crate::wire::object::PayloadType;
 use alloc::vec::Vec;
 
 impl Engine {
-    /// After a change: if no peer that was asked can still answer, more are asked; if there are none
-    /// left, the fetch has ended.
+    /// Continues a fetch after a change: asks more peers if none that was asked can still answer,
+    /// and ends the fetch if there are no more.
     pub(super) fn settle(&mut self, now: Instant, handle: Handle) {
         let Some(fetch) = self.fetches.by_handle.get(&handle) else {
             return;
         };
         let is_waiting = fetch.asked.values().any(|asked| !asked.is_done);
         let has_asked = !fetch.asked.is_empty();
-        // No peer to ask at all: one may come before the deadline.
+        // If no peer could be asked at all, one may appear before the deadline.
         if !is_waiting
             && self.ask_more(now, handle, FETCH_FANOUT) == 0
             && has_asked
@@ -28,8 +28,8 @@ impl Engine {
         self.fetches.reschedule(handle);
     }
 
-    /// Lets a fetch that has nothing else to wait for wait for the silent peer that was tried, once: it
-    /// may be back, and the only one that has the object.
+    /// Lets a fetch that waits for no other peer wait for the silent peer that was tried, once:
+    /// that peer may be back, and the only one that has the object.
     fn waits_for_trial(&mut self, now: Instant, handle: Handle) -> bool {
         let fetch = self.fetches.by_handle.get_mut(&handle);
         let asked = fetch.into_iter().flat_map(|fetch| fetch.asked.values_mut());
@@ -41,6 +41,7 @@ impl Engine {
         true
     }
 
+    /// Ends a fetch with success, and reports its atoms to all callers.
     pub(super) fn finish(&mut self, handle: Handle, from: Option<PublicKey>) {
         let Some(Fetch {
             id,
@@ -63,6 +64,7 @@ impl Engine {
         }
     }
 
+    /// Ends a fetch with an error. A fetch of a part succeeds instead if any atoms have arrived.
     pub(super) fn fail(&mut self, handle: Handle, error: FetchError) {
         let fetch = self.fetches.by_handle.get(&handle);
         if fetch.is_some_and(|fetch| fetch.is_part && !fetch.atoms.is_empty()) {
@@ -84,7 +86,7 @@ impl Engine {
         }
     }
 
-    /// Asks again where no answer came, and ends what has waited for too long.
+    /// Repeats unanswered requests, and ends fetches whose deadline has passed.
     pub(in crate::wire::engine) fn advance_fetches(&mut self, now: Instant) {
         while let Some(&(due, handle)) = self.fetches.timers.first()
             && due <= now
@@ -101,6 +103,8 @@ impl Engine {
         }
     }
 
+    /// Repeats the requests of a fetch that were not answered in time, asks the referrers of late
+    /// peers for others, and asks further candidates.
     fn retry(&mut self, now: Instant, handle: Handle) {
         let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
             return;
@@ -121,7 +125,8 @@ impl Engine {
             }
             late.push(*key);
             namers.extend(asked.namer.filter(|_| asked.tries < MAX_FETCH_TRIES));
-            // A list answer that does not come may be too large to travel: atom by atom then.
+            // A list answer that does not arrive may be too large for the network path: request
+            // atom by atom.
             if now.since(asked.asked_at) >= FETCH_RETRY {
                 asked.kind = PayloadType::ATOM;
             }
@@ -136,7 +141,7 @@ impl Engine {
             namers.extend(fetch.take_namers(&key));
         }
         let wanted = fetch.wanted;
-        // The time of the first peer is lost: several take its place.
+        // The time spent on the first peer is lost: several take its place.
         let more = if fetch.asked.len() == 1 {
             FETCH_FANOUT
         } else {
@@ -155,7 +160,7 @@ impl Engine {
             self.ask_namer_again(now, handle, &namer);
         }
         self.ask_more(now, handle, more);
-        // Records may all be dead, and many: near peers are asked beside the providers.
+        // Records may all be dead, and many: near peers are asked in addition to the providers.
         let fetch = self.fetches.by_handle.get(&handle);
         if fetch.is_some_and(|fetch| 2 * fetch.named() > fetch.asked.len()) {
             self.ask_nearest(now, handle, 1);

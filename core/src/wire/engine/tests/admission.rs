@@ -1,4 +1,4 @@
-//! Places of peers: limits per network, and the scope of addresses that peers name.
+//! Tests of admission: limits per network, and the scope of addresses that peers name.
 
 use super::net::key;
 use super::scripted::{Scripted, Stage};
@@ -26,7 +26,7 @@ fn in_crowded_network(stage: &Stage) -> usize {
         .count()
 }
 
-/// The first packet comes with a spoofed source, and the address is validated elsewhere.
+/// The first packet comes from a spoofed source, and the address is validated elsewhere.
 #[test]
 fn peers_count_where_they_are_validated_and_not_where_they_came_from() {
     for is_spoofed in [false, true] {
@@ -67,7 +67,7 @@ fn validated_peers_move_into_a_full_network_only_if_there_is_room() {
         stage.deliver(mover, &ping);
     }
     assert_eq!(in_crowded_network(&stage), limits::MAX_PEERS_PER_NETWORK);
-    // A refused peer stays where it was validated, and is not probed again and again.
+    // A refused peer stays where it was validated, and is not probed over and over.
     assert_eq!(stage.engine.peer_count(), movers.len());
     let refused = movers.len() - limits::MAX_PEERS_PER_NETWORK;
     let dropped = stage.engine.stats().dropped(DropReason::TooManyPeers);

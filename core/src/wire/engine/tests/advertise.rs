@@ -1,4 +1,4 @@
-//! Advertisements while peers come, move and restart, and while our own address changes.
+//! Tests of advertisements while peers come, move and restart, and while our own address changes.
 
 use super::scripted::{Scripted, Stage};
 use crate::atom::AtomId;
@@ -19,7 +19,7 @@ fn peer(n: u8) -> Scripted {
     peer
 }
 
-/// An engine that advertises `count` objects to three peers, and has done so.
+/// Returns a stage whose engine has advertised `count` objects to three peers.
 fn advertising(count: u32) -> Stage {
     let mut stage = Stage::new();
     for n in 0..count {
@@ -36,7 +36,7 @@ fn advertising(count: u32) -> Stage {
     stage
 }
 
-/// Forgets what was sent; returns the number of records that it was.
+/// Clears the records that the peers were sent; returns their number.
 fn forget(stage: &mut Stage) -> usize {
     let records = stage.peers.iter().map(Scripted::records).sum();
     for peer in &mut stage.peers {
@@ -87,7 +87,7 @@ fn peer_that_greets_again_is_told_again_once_per_interval() {
     assert!(told <= 4 * once, "{told} records in 30 s, {once} at once");
 }
 
-/// No input sends more than one turn, whatever is advertised.
+/// No input causes more than one turn of advertisements, however many there are.
 #[test]
 fn new_peer_is_told_at_the_pace_of_advertisements() {
     let mut stage = advertising(20_000);
@@ -101,7 +101,7 @@ fn new_peer_is_told_at_the_pace_of_advertisements() {
         assert!(told - before <= most, "{} records in a turn", told - before);
     }
     assert!(stage.peers[new].records() > 1_000);
-    // It is complete.
+    // The new peer has all its records.
     stage.run(60 * SECOND);
     assert_eq!(
         stage.peers.iter().map(Scripted::records).sum::<usize>(),
@@ -118,7 +118,7 @@ fn liar_that_changes_its_report_causes_no_advertisements() {
     assert!(usual > 500);
     let mut stage = advertising(500);
     let me = stage.me();
-    // Four against three.
+    // Four malicious peers against three honest ones.
     let liars = [20, 21, 22, 23].map(|n| stage.join(peer(n)));
     forget(&mut stage);
     let rounds = 120;

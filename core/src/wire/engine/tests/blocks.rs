@@ -1,4 +1,4 @@
-//! What nodes of ours tell each other in authenticated handshakes.
+//! Tests of authenticated handshakes between nodes of this implementation.
 
 use super::net::{Net, at, config, key};
 use super::scripted::{Scripted, Stage, atom};
@@ -29,7 +29,7 @@ fn block(identity: ChainIdentity) -> Block {
     }
 }
 
-/// The identities that were reported of a node of the network.
+/// Returns the chain identities in events, in order.
 fn told(events: &[Event]) -> Vec<ChainIdentity> {
     let identities = events.iter().filter_map(|event| match event {
         Event::ChainIdentity { identity, .. } => Some(*identity),
@@ -69,12 +69,12 @@ fn validated_nodes_of_ours_know_each_others_chain() {
     }
     let count = net.sent.len();
     assert!(count <= 16, "{count} packets to meet");
-    // Nothing is asked again, and what is repeated is no news.
+    // No block is asked for again, and a repeated identity is not reported.
     net.run(29 * SECOND);
     assert_eq!(net.sent.len(), count);
     net.run(600 * SECOND);
     assert_eq!(told(&net.node(1).events).len(), 1);
-    // A change is told at once.
+    // A change is sent at once.
     net.with(2, |engine, now| engine.set_chain_identity(now, chain(9)));
     net.run(SECOND);
     assert_eq!(told(&net.node(1).events), [chain(2), chain(9)]);
@@ -117,7 +117,7 @@ fn node_without_a_chain_says_nothing_and_learns_those_of_others() {
     net.meet(1, 2);
     assert_eq!(told(&net.node(1).events), [chain(2)]);
     assert_eq!(net.sent.len(), plain + 1);
-    // It is asked a few times, and has nothing to say.
+    // It is asked a limited number of times, and has no identity to send.
     net.run(60 * SECOND);
     let blocks = payloads(&net, at(1), 0);
     let blocks = blocks.iter().filter(|payload| payload.starts_with(&MAGIC));
@@ -139,7 +139,7 @@ fn forged_blocks_have_no_effect() {
     stage.deliver(peer, &honest);
     assert_eq!(told(&stage.events), [chain(2)]);
     let name = stage.peers[peer].key();
-    // Without authentication, with that of another key, and with its own, changed.
+    // Without authentication, with that of another key, and with its own but changed content.
     let mut forged = Vec::new();
     let mut draft = Draft::new(&mut forged);
     let mut payload = Vec::new();
@@ -167,11 +167,11 @@ fn replayed_blocks_of_this_life_and_of_earlier_ones_have_no_effect() {
     let peer = stage.add(Scripted::new(1, at(9)));
     let mut recorded = Vec::new();
     for life in 1..=3 {
-        // Before it is validated, and after it.
+        // Before it is validated, and after.
         let first = stage.peers[peer].block(&me, &block(chain(life)));
         stage.deliver(peer, &first);
         stage.meet(peer, None);
-        // One that is late: it has been overtaken.
+        // The late one has been overtaken.
         let late = stage.peers[peer].block(&me, &block(chain(100 + life)));
         let last = stage.peers[peer].block(&me, &block(chain(50 + life)));
         for packet in [&last, &late] {
@@ -182,7 +182,7 @@ fn replayed_blocks_of_this_life_and_of_earlier_ones_have_no_effect() {
         stage.peers[peer].restart();
     }
     let expected = [1, 51, 2, 52, 3, 53].map(chain);
-    // The first handshake of a life is of a key that is not known, or of a stream that is not.
+    // The first handshake of a run is of an unknown key or an unconfirmed stream.
     let of_lives = told(&stage.events);
     assert_eq!(of_lives.last(), Some(&chain(53)));
     assert!(of_lives.iter().all(|identity| expected.contains(identity)));
@@ -284,7 +284,7 @@ fn mark_of_another_address_makes_nobody_a_node_of_ours() {
         let asked = stage.peers[reference].requests();
         assert_eq!(asked + stage.engine.peers.proven(), 0);
     }
-    // A block from elsewhere is of a peer that is not validated.
+    // A block from another address is of a peer that is not validated.
     let mut stage = Stage::new();
     let me = stage.me();
     let peer = stage.add(Scripted::new(7, v6(7)));
@@ -293,7 +293,7 @@ fn mark_of_another_address_makes_nobody_a_node_of_ours() {
     let packet = stage.peers[peer].block(&me, &block(chain(1)));
     stage.deliver_from(v6(8), &packet);
     assert_eq!(told(&stage.events), []);
-    // One of ours shows that it is by a block from its own address.
+    // A node of this implementation identifies itself by a block from its own address.
     let mut stage = Stage::new();
     let me = stage.me();
     let peer = stage.add(Scripted::new(6, v6(6)));

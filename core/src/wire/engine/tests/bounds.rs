@@ -1,4 +1,4 @@
-//! What a flood, a stubborn peer or nonsense cannot do.
+//! Tests of resource bounds under floods, stubborn peers and malformed input.
 
 use super::net::{Net, at, config, key, secret};
 use super::scripted::{Scripted, Stage};
@@ -45,7 +45,7 @@ fn a_flood_of_fresh_keys_is_bounded() {
     assert!(engine.credits.len() <= limits::MAX_CREDITS);
     assert!(engine.handshakes.len() <= limits::MAX_HANDSHAKE_ANSWERS);
     assert!(engine.probe_timers.len() <= limits::MAX_PEERS * 2);
-    // All of them are silent from now on, and go.
+    // All of them are silent from now on, and are evicted.
     for _ in 0..200 {
         now = now + 10 * SECOND;
         engine.handle_timeout(now, &store);
@@ -77,8 +77,8 @@ fn a_flood_of_handshakes_keeps_no_newcomer_out() {
     );
 }
 
-/// Somebody sends one a handshake in the name of the other while neither can remember whom it has
-/// greeted.
+/// A handshake is forged in the name of one node to the other while neither has room to remember
+/// answered handshakes.
 #[test]
 fn two_nodes_under_a_flood_do_not_greet_each_other_for_ever() {
     let mut net = Net::of_ours(2);
@@ -240,7 +240,8 @@ fn a_full_incoming_queue_asks_for_more_work_and_empties_to_nothing() {
     assert_eq!(engine.outgoing_bytes(), 0);
 }
 
-/// What strangers seal fills the queue; handshakes, and peers at their proven addresses, pass by.
+/// Sealed packets from unknown peers fill the queue; handshakes, and peers at their validated
+/// addresses, bypass it.
 #[test]
 fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
     let mut net = Net::new();
@@ -266,7 +267,7 @@ fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
         data: &[],
     }
     .write(&mut get);
-    // With one bit of work, all of them.
+    // With one bit of proof of work, all of them.
     let request = |from: u8, port, n: u8| {
         stranger::sealed(
             &secret(from),
@@ -286,7 +287,7 @@ fn a_full_incoming_queue_holds_up_no_peer_and_no_handshake() {
         .map(|n| request(8, at(8).port(), n))
         .find(lazy)
         .unwrap();
-    // A known key from elsewhere is nobody's.
+    // A known key at another address does not count as known.
     let moved = (10..19)
         .map(|n| request(2, at(8).port(), n))
         .find(lazy)
@@ -453,7 +454,7 @@ proptest! {
         prop_assert_eq!(engine.peer_count(), 0);
     }
 
-    /// What peers say once they are trusted: authentic content of every topic.
+    /// Messages of trusted peers: authentic content of every topic.
     #[test]
     fn arbitrary_content_does_no_harm(
         contents in proptest::collection::vec(
@@ -466,7 +467,7 @@ proptest! {
         net.reference(2).is_dead = true;
         net.fetch(1, AtomId::new([1; 32]), PayloadType::LIST);
         for (n, (topic, content, shape)) in contents.into_iter().enumerate() {
-            // Some of it about the object that is being fetched.
+            // Some of it is about the object that is being fetched.
             let content = match shape {
                 0 => content,
                 1 => [&[0], &[1; 32][..], &content].concat(),

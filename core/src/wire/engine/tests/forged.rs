@@ -1,4 +1,4 @@
-//! Handshakes that are forged in the name of two nodes of which one contacts the other.
+//! Tests of handshakes that are forged in the name of two nodes, one of which contacts the other.
 
 use super::net::{Net, at, config, key};
 use super::stranger;
@@ -14,13 +14,13 @@ const SECOND: Duration = Duration::from_secs(1);
 enum Forged {
     /// Fresh keys, at the address that is contacted.
     KeysOfContacted,
-    /// The key and the address of the node that contacts, which is not up before its contact.
+    /// The key and the address of the contacting node, which does not run before its contact.
     NameOfNewcomer,
     /// Both.
     Both,
 }
 
-/// Two nodes, one of which contacts the other after some time of forged handshakes.
+/// Two nodes, one of which contacts the other after a period of forged handshakes.
 struct Case {
     forged: Forged,
     round_trip: Duration,
@@ -103,7 +103,7 @@ fn newcomers_join_whatever_is_forged_in_their_name_or_their_seeds() {
                     if offset >= interval {
                         continue;
                     }
-                    // Nothing that it could know of has happened to a node that was not up.
+                    // A node that was not running has no trace of the forged handshakes.
                     let repeat = match forged {
                         Forged::NameOfNewcomer => CONTACT_INTERVAL,
                         Forged::KeysOfContacted | Forged::Both => Duration::ZERO,
@@ -120,7 +120,7 @@ fn newcomers_join_whatever_is_forged_in_their_name_or_their_seeds() {
     }
 }
 
-/// A contact has a cookie where its receiver may have spoken before, and only there.
+/// A contact has a cookie if its receiver may have sent packets before, and only then.
 #[test]
 fn echoes_are_answered_with_a_probe_and_never_with_a_handshake() {
     let mut net = Net::of_ours(2);
@@ -137,14 +137,15 @@ fn echoes_are_answered_with_a_probe_and_never_with_a_handshake() {
     let with_cookie = 43 + 4 + 2 + 8;
     assert_eq!(lengths(&net, 1)[..2], [with_cookie, 106]);
     assert_eq!(lengths(&net, 2)[0], with_cookie);
-    // It says no more than the contact, and nothing to an address without credit.
+    // The echo is no longer than the contact, and is not sent to an address beyond its
+    // amplification limit.
     let count = net.sent.len();
     net.run(20 * SECOND);
     assert_eq!(net.sent.len(), count);
     assert_eq!(net.dropped(2, DropReason::HandshakeTooSoon), 0);
 }
 
-/// Two nodes with one relay key, of which one contacts the other.
+/// Two nodes with one relay key, one of which contacts the other.
 #[test]
 fn node_with_our_relay_key_is_told_from_packets_in_our_name() {
     let elsewhere = |net: &mut Net, address| {
@@ -153,7 +154,7 @@ fn node_with_our_relay_key_is_told_from_packets_in_our_name() {
         events.iter().filter(is_elsewhere).count()
     };
     let mut net = Net::of_ours(1);
-    // Anybody can send these, and return what comes of them.
+    // Any node can send these, and reflect the answers.
     net.inject(at(9), at(1), stranger::handshake(&key(1), at(9).port()));
     net.run(SECOND);
     let answer = net.sent_to(at(9), 0)[0].bytes.clone();
@@ -161,7 +162,7 @@ fn node_with_our_relay_key_is_told_from_packets_in_our_name() {
     net.inject(at(9), at(1), answer.clone());
     net.run(SECOND);
     assert_eq!(net.dropped(1, DropReason::Reflected), 1);
-    // Also after a restart, when its nonces are another run's.
+    // Also after a restart, when the engine's nonces are those of another run.
     net.add_at(at(1), config(1), [99; 32]);
     net.inject(at(9), at(1), answer);
     net.run(20 * SECOND);

@@ -1,4 +1,4 @@
-//! Provider records of hostile peers.
+//! Tests of the provider index under records of hostile peers.
 
 use super::net::{Net, at, key};
 use super::scripted::{Scripted, Stage};
@@ -24,7 +24,7 @@ fn peer(n: u32, ip: [u8; 4]) -> Scripted {
     Scripted::new(n, SocketAddr::from((ip, port)))
 }
 
-/// A record of a provider, in the name of a peer.
+/// Returns a put by `source`.
 fn put(
     source: &mut Scripted,
     to: &PublicKey,
@@ -41,7 +41,7 @@ fn put(
     source.sealed(to, Topic::ObjectRequest, &content)
 }
 
-/// A provider that never answers.
+/// Returns the key and address of a provider that never answers.
 fn dead(n: u32) -> (PublicKey, SocketAddr) {
     let [.., high, low] = n.to_be_bytes();
     let address = SocketAddr::from(([60, 9, high, low], 9));
@@ -71,7 +71,7 @@ fn records_count_from_validated_peers_alone() {
     assert!(stage.engine.stats().dropped(DropReason::Unproven) > 0);
 }
 
-/// The providers that an engine names to a peer that asks again and again.
+/// Returns the providers that an engine names to a peer that asks repeatedly.
 fn named(stage: &mut Stage, asker: usize, id: AtomId, times: usize) -> Vec<PublicKey> {
     let me = stage.me();
     stage.peers[asker].got.clear();
@@ -174,7 +174,7 @@ fn five_keys_of_one_network_neither_own_the_index_nor_stop_forwarding() {
     assert_eq!((0..512).filter(is_kept).count(), 512);
 }
 
-/// What a hostile peer puts on record.
+/// Kind of record that a hostile peer puts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Lie {
     /// A provider that does not exist.
@@ -183,8 +183,8 @@ enum Lie {
     Itself,
 }
 
-/// Lets nodes validate peers that are not hosts of the network, and take a record of each. The peers
-/// answer nothing from then on, or leave: what is left are the records.
+/// Lets nodes validate peers that are not hosts of the network, and accept a record of each. The
+/// peers answer nothing from then on, or leave, and only the records remain.
 fn put_records(
     net: &mut Net,
     victims: &[u8],
@@ -241,9 +241,9 @@ fn put_records(
     net.sent.clear();
 }
 
-/// Fetches under dead records of so many validated peers each at the nodes nearest to each object;
-/// returns how many of 30 are found. Objects, their holders and askers, and the keys of the peers differ
-/// by `seed`.
+/// Runs 30 fetches for each of `counts`, while the nodes nearest to each object hold dead records
+/// of that many validated peers; returns the number of fetches that succeed. Objects, their holders
+/// and askers, and the keys of the peers differ by `seed`.
 fn found_beside_dead_records<const N: usize>(
     seed: u32,
     counts: [u8; N],
@@ -296,7 +296,7 @@ fn advertised_objects_are_found_beside_dead_records() {
     }
 }
 
-/// These are more than all honest nodes, and report a false address to all.
+/// The hostile peers outnumber the honest nodes, and report a false address to all of them.
 #[test]
 fn advertised_objects_are_found_beside_validated_peers_that_answer_nothing() {
     for (seed, what) in [(0, Lie::Others), (1, Lie::Itself)] {

@@ -1,4 +1,4 @@
-//! Who becomes a peer, and who stays one.
+//! Tests of registration, eviction and seeds.
 
 use super::net::{Net, at, config, key, secret};
 use super::stranger;
@@ -197,7 +197,7 @@ fn an_authentic_ping_leads_to_validation_and_makes_no_peer_before() {
     assert_eq!((stranger.difficulty, stranger.address), (7, at(9)));
     let probes = net.sent_to(at(9), 0);
     assert!(probes.iter().any(|packet| !is_handshake(&packet.bytes)));
-    // A reference that still knows us answers our handshake with a ping alone.
+    // A reference node that still knows us answers our handshake with a ping alone.
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
@@ -252,7 +252,8 @@ fn seeds_are_tried_while_there_are_few_peers() {
     assert!(net.knows(1, 3));
     assert!(net.engine(1).peer(&key(3)).unwrap().is_seed);
     let before = net.sent_to(at(2), 0).len();
-    // One peer may be all that a torn network left us: the other seed is greeted all the same.
+    // That peer may be all that a partitioned network left us: the other seed is contacted all the
+    // same.
     net.run(600 * SECOND);
     assert_eq!(net.sent_to(at(2), 0).len(), before + 20);
     assert!(!net.engine(1).peer(&key(3)).unwrap().is_default_seed);
@@ -286,7 +287,7 @@ fn neither_resolving_again_nor_a_phantom_peer_keeps_us_from_the_seeds() {
 fn the_default_seed_is_who_first_proved_its_address() {
     let mut net = Net::of_ours(3);
     net.with(1, |engine, now| engine.set_seeds(now, &[at(2)], &[]));
-    // Somebody else claims to be there first, and cannot prove it.
+    // Another key claims to be there first, and cannot be validated.
     let ping = stranger::ping(1);
     let packet = stranger::sealed(
         &secret(9),
@@ -299,7 +300,7 @@ fn the_default_seed_is_who_first_proved_its_address() {
     net.inject(at(2), at(1), packet);
     net.run(SECOND);
     assert!(net.engine(1).peer(&key(2)).unwrap().is_default_seed);
-    // It goes when the owner of the address proves it.
+    // It is removed when the owner of the address is validated there.
     assert!(net.engine(1).peer(&key(9)).is_none());
     // Another key takes the address over, and is a peer like others.
     net.hosts.remove(&at(2));
@@ -326,8 +327,8 @@ fn peers_of_peers_are_met_through_routes() {
     }
 }
 
-/// Who looks for an id near to us finds us through our neighbours: they are met although there are
-/// peers enough.
+/// A lookup of an id near to us reaches us through our neighbours, so they are contacted although
+/// there are peers enough.
 #[test]
 fn who_has_peers_enough_asks_newcomers_that_are_near_for_theirs_and_no_others() {
     let mut net = Net::of_ours(201);
@@ -366,7 +367,7 @@ fn nodes_of_ours_meet_over_ipv6_and_leave_references_there_alone() {
     let engine = &net.node_at(address(1)).engine;
     assert!(engine.peer(&key(2)).unwrap().is_proven);
 
-    // A reference: its handshakes carry no mark, and it must never be asked for an object.
+    // A reference node: its handshakes carry no mark, and it must never be asked for an object.
     let packets = [
         stranger::handshake(&key(9), 1009),
         stranger::sealed(

@@ -1,5 +1,5 @@
-//! The engine against itself, against a small model of the reference, and against strangers, in
-//! virtual time.
+//! Tests of the engine in virtual time: against itself, against a small model of the reference, and
+//! against unknown and hostile peers.
 
 mod admission;
 mod advertise;

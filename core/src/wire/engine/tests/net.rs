@@ -1,5 +1,5 @@
-//! A network of engines and reference models. Packets take a
-//! millisecond unless a test says otherwise; every one is recorded.
+//! Simulated network of engines and reference models. Packets take a millisecond unless a test sets
+//! another latency; each is recorded.
 
 use super::reference::Reference;
 use crate::atom::{Atom, AtomId, MemoryStore};
@@ -39,7 +39,7 @@ pub(super) struct Net {
     pub(super) hosts: BTreeMap<SocketAddr, Host>,
     in_flight: BTreeMap<(Instant, u64), Packet>,
     count: u64,
-    /// One way.
+    /// Latency in one direction.
     pub(super) latency: Duration,
     pub(super) sent: Vec<Packet>,
 }
@@ -52,7 +52,7 @@ pub(super) fn key(n: u8) -> PublicKey {
     secret(n).public_key()
 }
 
-/// Loopback: exempt from the limits per network.
+/// Returns the loopback address of a node. Loopback is exempt from the limits per network.
 pub(super) fn at(n: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, n], 1000 + u16::from(n)))
 }
@@ -62,7 +62,7 @@ pub(super) fn config(n: u8) -> EngineConfig {
 }
 
 impl Net {
-    /// A network in which nobody is.
+    /// Creates an empty network.
     pub(super) fn new() -> Self {
         Self {
             now: Instant::from_secs(1_000),
@@ -71,7 +71,7 @@ impl Net {
         }
     }
 
-    /// Adds the nodes of ours 1 to `count`, who do not know each other.
+    /// Adds nodes 1 to `count` of this implementation, which do not know each other.
     pub(super) fn of_ours(count: u8) -> Self {
         let mut net = Self::new();
         for n in 1..=count {
@@ -124,7 +124,7 @@ impl Net {
         }
     }
 
-    /// Does something to an engine, then sends what it wants sent.
+    /// Calls `act` on an engine, then sends the packets that it has queued.
     pub(super) fn with<R>(&mut self, n: u8, act: impl FnOnce(&mut Engine, Instant) -> R) -> R {
         let now = self.now;
         let result = act(self.engine(n), now);
@@ -136,7 +136,7 @@ impl Net {
         self.with(from, |engine, now| engine.connect(now, at(to)));
     }
 
-    /// Connects one to the other and lets them finish.
+    /// Connects one node to another and runs the network for a second.
     pub(super) fn meet(&mut self, from: u8, to: u8) {
         self.connect(from, to);
         self.run(Duration::from_secs(1));
@@ -180,7 +180,7 @@ impl Net {
         }
     }
 
-    /// Lets `time` pass.
+    /// Runs the network for `time`.
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         let addresses: Vec<SocketAddr> = self.hosts.keys().copied().collect();
@@ -227,7 +227,7 @@ impl Net {
         self.drain(packet.to);
     }
 
-    /// Packets that went to `to` since the first `skip`.
+    /// Returns the packets to `to`, without the first `skip` of all packets.
     pub(super) fn sent_to(&self, to: SocketAddr, skip: usize) -> Vec<&Packet> {
         self.sent
             .iter()
@@ -240,7 +240,7 @@ impl Net {
         self.engine(n).stats().dropped(reason)
     }
 
-    /// What the fetches of a node have brought, in order.
+    /// Returns the results of the fetches of a node, in order.
     pub(super) fn fetched(&mut self, n: u8) -> Vec<Result<Vec<Atom>, FetchError>> {
         let events = self.node(n).events.iter();
         events

@@ -1,4 +1,4 @@
-//! Objects: served, fetched, advertised, redirected.
+//! Tests of objects: serving, fetching, advertising, redirecting.
 
 use super::net::{Net, at, config, key};
 use crate::atom::{Atom, AtomId, bytes_list};
@@ -17,7 +17,7 @@ fn atom(n: u32) -> Atom {
     Atom::bytes(n.to_be_bytes())
 }
 
-/// An atom whose id is nearest to node `nearest` among nodes 1 to `count`.
+/// Returns an atom whose id is nearest to node `nearest` among nodes 1 to `count`.
 fn atom_near(nearest: u8, count: u8) -> Atom {
     let is_near = |id: &AtomId| {
         (1..=count).min_by_key(|n| Distance::between(id.as_bytes(), key(*n).as_bytes()))
@@ -93,7 +93,7 @@ fn a_list_beyond_the_limit_of_its_fetch_is_given_up() {
     let (head, atoms) = bytes_list(&[[1; 100], [2; 100], [3; 100]]);
     net.node(2).store.extend(atoms.clone());
     let bytes = atoms.iter().map(Atom::stored_len).sum();
-    // An atom is never cut, so the last one may pass the limit of bytes.
+    // An atom is never cut, so the last one may exceed the limit of bytes.
     for (atoms, bytes) in [(2, bytes), (3, bytes / 2), (3, bytes)] {
         let limit = ListLimit { atoms, bytes };
         net.with(1, |engine, now| engine.fetch_list(now, head, limit, None));
@@ -121,7 +121,7 @@ fn the_beginning_of_a_list_is_what_the_limit_allows_or_what_there_is() {
     for (id, limit) in [
         (head, limit(200, 1 << 20)),
         (head, limit(300, 1 << 20)),
-        // An atom is never cut: the third passes the limit.
+        // An atom is never cut: the third exceeds the limit.
         (head, limit(300, 80)),
         (torn, limit(300, 1 << 20)),
         (torn_atoms[2].id(), limit(300, 1 << 20)),
@@ -153,7 +153,7 @@ fn who_says_to_have_an_object_is_asked_whoever_else_knows_of_it() {
     for n in 2..=count {
         net.meet(1, n);
     }
-    // More are nearer to the atom than are ever asked, and nobody was told who has it.
+    // More nodes are nearer to the atom than are ever asked, and it was not advertised.
     let atom = atom(1);
     let distance = |n: &u8| Distance::between(atom.id().as_bytes(), key(*n).as_bytes());
     let holder = (2..=count).max_by_key(distance).unwrap();
@@ -323,7 +323,7 @@ fn providers_are_found_through_who_is_nearest() {
 
 #[test]
 fn a_reference_that_does_not_know_us_gets_even_large_objects() {
-    // The provider path: 3 hears of 1 from 2 alone.
+    // The provider path: 3 learns of 1 from 2 alone.
     for len in [10, 300, 3_900] {
         let mut net = Net::of_ours(1);
         net.add_reference(2);
@@ -340,7 +340,7 @@ fn references_put_with_us_and_we_with_them() {
     let mut net = Net::of_ours(1);
     net.add_reference(2);
     net.meet(1, 2);
-    // An id that we are nearest to, and one that the reference is nearest to.
+    // An id that we are nearest to, and one that the reference node is nearest to.
     let ours = atom_near(1, 2);
     let theirs = atom_near(2, 2);
     let id = net.reference(2).store.insert(ours.clone());
@@ -371,7 +371,7 @@ fn advertisements_repeat_until_they_expire() {
     net.with(1, |engine, _| {
         engine.advertise(now, id, ATOM, Some(now + 1_500 * SECOND))
     });
-    // Twice soon, in case the first was lost, then at the interval.
+    // Twice early, in case the first was lost, then at the interval.
     for (seconds, is_told) in [
         (1, true),
         (2, true),
@@ -458,7 +458,7 @@ fn who_has_restarted_is_told_again_what_we_provide() {
     });
     net.run(SECOND);
     assert_eq!(net.engine(2).provider_count(), 1);
-    // The same key, and nothing remembered.
+    // The same key, with an empty index.
     net.add_at(at(2), config(2), [99; 32]);
     net.meet(2, 1);
     net.run(15 * SECOND);

@@ -1,4 +1,4 @@
-//! What strangers cannot do.
+//! Tests of address validation against unknown peers.
 
 use super::net::{Net, Packet, at, config, key, secret};
 use super::stranger;
@@ -34,7 +34,7 @@ fn get(id: AtomId) -> Vec<u8> {
 fn a_large_answer_waits_for_the_proof() {
     let mut net = Net::of_ours(1);
     let id = net.put(1, Atom::bytes(vec![1; 3_000]));
-    // Nobody is at 9 to prove anything: the address is spoofed.
+    // No node is at address 9, so it cannot be validated: it is spoofed.
     let packet = stranger::sealed(
         &secret(9),
         &key(1),
@@ -60,7 +60,7 @@ fn a_large_answer_waits_for_the_proof() {
 fn an_address_moves_only_when_it_is_proven() {
     let mut net = Net::of_ours(2);
     net.meet(1, 2);
-    // Made by the peer, sent on from elsewhere: authentic, but nobody at 9 can echo.
+    // Sealed by the peer, sent from another address: authentic, but no node at 9 can echo.
     let packet = stranger::sealed(
         &secret(2),
         &key(1),
@@ -108,7 +108,7 @@ fn replays_and_reflections_are_dropped() {
     for packet in &to_one {
         net.inject(packet.from, packet.to, packet.bytes.clone());
     }
-    // What 1 has sent to 2 comes back to 1 in the name of 2: same key, same nonce.
+    // Packets that 1 sent to 2 return to 1 in the name of 2: same key, same nonce.
     for packet in &to_two {
         let mut bytes = packet.bytes.clone();
         let name = NONCE_BYTES + 1;
@@ -128,8 +128,8 @@ fn replays_and_reflections_are_dropped() {
     );
 }
 
-/// The agreement ignores a key's top bit, and a header is not authenticated: with the bit set, a
-/// packet that was recorded would open as that of a new peer, who has sent nothing yet.
+/// Key agreement ignores a key's top bit, and a header is not authenticated: with the bit set, a
+/// recorded packet would open as that of a new peer, from which nothing has been received yet.
 #[test]
 fn a_recorded_packet_is_no_new_peers() {
     let mut net = Net::of_ours(2);
@@ -195,10 +195,11 @@ fn responses_that_were_not_asked_for_have_no_effect() {
     }
     net.run(SECOND);
     assert_eq!(net.dropped(1, DropReason::Unsolicited), 3);
-    // They are of no stream that it has confirmed: it is asked once, and answers in its own.
+    // They are of a stream that is not confirmed: the peer is probed once, and answers in its own
+    // stream.
     assert_eq!((net.sent.len() - 3 - 2, net.node(1).events.len()), before);
 
-    // Routes that were not asked for, long after the last question.
+    // An unsolicited route response, long after the last request.
     net.run(60 * SECOND);
     let before = net.sent.len();
     let packet = stranger::sealed(
@@ -213,7 +214,7 @@ fn responses_that_were_not_asked_for_have_no_effect() {
     net.run(SECOND);
     assert_eq!(net.sent.len(), before + 1 + 2);
     assert_eq!(net.dropped(1, DropReason::Unconfirmed), 1);
-    // The same in the stream that it has confirmed.
+    // The same in the confirmed stream.
     let before = net.sent.len();
     let nonce = super::super::random::join([99; 6], 1 << 30);
     net.engine(1)
@@ -269,7 +270,7 @@ fn an_answer_counts_only_from_who_was_asked_and_only_if_it_is_the_object() {
     net.run(SECOND / 10);
     assert_eq!(net.dropped(1, DropReason::Unsolicited), 1);
     assert_eq!(net.dropped(1, DropReason::WrongObject), 1);
-    // There was nobody else to ask.
+    // There was no other peer to ask.
     assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
     net.fetch(1, atom.id(), PayloadType::ATOM);
     net.inject(at(2), at(1), respond(2, &atom, 62));
@@ -330,7 +331,7 @@ fn low_order_keys_and_our_own_are_refused() {
     assert_eq!(net.dropped(1, DropReason::Unanswerable), 1);
 }
 
-/// One packet of somebody who has no scruples.
+/// An arbitrary packet of a hostile peer: sender, source and content.
 fn packet() -> impl Strategy<Value = (u8, u8, Vec<u8>)> {
     let topic = (0..6usize).prop_map(|index| Topic::ALL[index]);
     let content = prop_oneof![
@@ -373,7 +374,7 @@ proptest! {
             *balance.entry(answered_at).or_insert(0) += 3 * bytes.len();
             engine.handle_datagram(now, from, &bytes, &store);
             while let Some(transmit) = engine.poll_transmit(&mut buffer) {
-                // Nobody echoes anything, so nobody is ever proven.
+                // No peer echoes anything, so none is ever validated.
                 let left = balance.get(&transmit.to).copied().unwrap_or(0).checked_sub(transmit.len);
                 prop_assert!(left.is_some(), "too much to {}", transmit.to);
                 balance.insert(transmit.to, left.unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Reaching seeds, and being reached behind a mapped port.
+//! Tests of reaching seeds, and of being reached behind a mapped port.
 
 use super::net::{Net, at, config, key};
 use crate::wire::engine::DropReason;
@@ -18,7 +18,7 @@ fn seeds_are_contacted_at_the_configured_interval() {
         net.with(1, |engine, now| engine.set_seeds(now, &[seed], &[]));
         net.run(60 * SECOND);
         let sent = net.sent.iter().filter(|packet| packet.to == seed).count();
-        // The first is repeated once if the interval is longer than that.
+        // The first is repeated once if the interval is longer than that of follow-ups.
         let repeated = u64::from(Duration::from_secs(seconds) > CONTACT_INTERVAL);
         let expected = usize::try_from(60 / seconds + repeated).unwrap();
         assert!(
@@ -41,7 +41,7 @@ fn a_seed_that_starts_late_is_met_within_the_configured_interval() {
     assert!(net.knows(1, 2) && net.knows(2, 1));
 }
 
-/// The network delivers at the mapped port alone.
+/// The network delivers at the mapped port only.
 #[test]
 fn node_behind_a_mapped_port_is_reached_at_its_advertised_address() {
     let mut net = Net::of_ours(1);

@@ -1,4 +1,4 @@
-//! Objects on a slow disk, asked for by one peer at full rate and by others.
+//! Tests of objects on a slow disk that are requested by one peer at full rate and by others.
 
 use super::scripted::{Scripted, Stage};
 use crate::atom::{Atom, AtomId, AtomKind, AtomSource, MemoryStore};
@@ -22,7 +22,7 @@ const HANDLING: Duration = Duration::from_micros(20);
 struct Disk {
     memory: MemoryStore,
     disk: MemoryStore,
-    /// Whether atoms are read at once, by the thread that asks.
+    /// `true` if atoms are read at once, by the requesting thread.
     reads_at_once: bool,
     reads: Cell<u32>,
 }
@@ -43,7 +43,7 @@ impl ObjectSource for Disk {
     }
 }
 
-/// A request and what came of it.
+/// A request and the time to its answer.
 struct Asked {
     peer: usize,
     id: AtomId,
@@ -56,7 +56,7 @@ struct Asked {
 struct Node {
     stage: Stage,
     store: Disk,
-    /// When the network thread has handled what has come so far.
+    /// Time at which the network thread has handled all datagrams so far.
     free_at: Instant,
     disk_free_at: Instant,
     reads: BTreeMap<Instant, Vec<Read>>,
@@ -112,7 +112,7 @@ impl Node {
         self.stage.peers[peer].sealed(&me, Topic::ObjectRequest, &content)
     }
 
-    /// Hands over a request that arrives now.
+    /// Delivers a request that arrives at `now`.
     fn ask(&mut self, now: Instant, peer: usize, id: AtomId, kind: PayloadType) {
         let packet = self.packet(peer, id, kind);
         self.asked.push(Asked {
@@ -131,7 +131,7 @@ impl Node {
         self.drain(self.free_at);
     }
 
-    /// Sends what the engine has to send, and gives the disk what it wants read.
+    /// Sends the queued packets of the engine, and hands its reads to the disk.
     fn drain(&mut self, now: Instant) {
         let stage = &mut self.stage;
         let mut buffer = Vec::new();
@@ -160,7 +160,7 @@ impl Node {
         }
     }
 
-    /// Lets reads end until `now`.
+    /// Runs the reads that end until `now`.
     fn run_until(&mut self, now: Instant) {
         while let Some((at, reads)) = self.reads.pop_first() {
             if at > now {
@@ -168,7 +168,7 @@ impl Node {
                 return;
             }
             for read in reads {
-                // The disk is slower than a turn, so each is of one atom.
+                // The disk is slower than a turn, so each read is of one atom.
                 let done = read.run(&self.store.disk, || false);
                 let start = at.max(self.free_at);
                 self.stage.engine.handle_read(start, done);
@@ -178,7 +178,8 @@ impl Node {
         }
     }
 
-    /// Percentile of the time that answers to some requests took, and the share of those answered.
+    /// Returns a percentile of the response times of some requests, and the fraction that was
+    /// answered.
     fn figures(&self, of: impl Fn(&Asked) -> bool) -> (Duration, f64) {
         let asked: Vec<&Asked> = self.asked.iter().filter(|asked| of(asked)).collect();
         let mut took: Vec<Duration> = asked.iter().filter_map(|asked| asked.took).collect();
@@ -189,9 +190,10 @@ impl Node {
     }
 }
 
-/// Eight honest peers ask for objects in memory 40 times a second each and for an atom on the disk
-/// once a second each; attackers of some network groups ask for lists on the disk, 2,000 times a
-/// second in all. Returns the 99th percentile of the honest requests: in memory, and on the disk.
+/// Runs a flood: eight honest peers request objects in memory 40 times a second each and an atom on
+/// the disk once a second each; attackers of some network groups request lists on the disk, 2,000
+/// times a second in all. Returns the 99th percentile of the response times of honest requests: in
+/// memory, and on the disk.
 fn flood(attackers: u32, groups: u8, reads_at_once: bool) -> (Duration, Duration) {
     const SECONDS: u32 = 10;
     let mut node = Node::new();
@@ -260,7 +262,7 @@ fn peer_that_asks_for_lists_on_a_slow_disk_does_not_delay_others() {
     assert!(memory <= Duration::from_millis(10), "{memory:?}");
     // One read of the attacker, or of another honest peer, before its own.
     assert!(disk <= Duration::from_millis(40), "{disk:?}");
-    // Without readers the same flood misses the bar.
+    // Without readers the same flood misses the bound.
     let (memory, _) = flood(1, 1, true);
     assert!(memory > Duration::from_millis(100), "{memory:?}");
 }

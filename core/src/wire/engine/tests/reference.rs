@@ -1,4 +1,4 @@
-//! A small model of an unmodified reference node, as it was observed on the wire.
+//! Small model of an unmodified reference node, as observed on the wire.
 
 use crate::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use crate::crypto::{PublicKey, SecretKey};
@@ -26,11 +26,11 @@ pub(super) struct Reference {
     pub(super) wanted: BTreeMap<AtomId, PayloadType>,
     pub(super) got: MemoryStore,
     pub(super) out: Vec<(SocketAddr, Vec<u8>)>,
-    /// Does not answer requests for lists.
+    /// `true` if it does not answer requests for lists.
     pub(super) is_listless: bool,
-    /// Received nothing any more since it was told to.
+    /// `true` if it ignores everything that it receives.
     pub(super) is_dead: bool,
-    /// To be another number after each restart.
+    /// Number of the run, to be different after each restart.
     pub(super) life: u8,
     nonce: u64,
 }
@@ -65,7 +65,7 @@ impl Reference {
     }
 
     pub(super) fn send(&mut self, key: &PublicKey, to: SocketAddr, topic: Topic, content: &[u8]) {
-        // Random in the reference; here only never the same and no counter.
+        // Random in the reference; here only unique and not a counter.
         self.nonce += 1;
         let hash = crate::crypto::hash(
             &[

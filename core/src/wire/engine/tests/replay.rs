@@ -1,4 +1,4 @@
-//! Packets of earlier runs of a peer.
+//! Tests of replayed packets of earlier runs of a peer.
 
 use super::net::{at, config};
 use super::scripted::{Scripted, Stage, atom};
@@ -24,7 +24,7 @@ fn validator(seed: u8) -> Engine {
     Engine::new(config, [seed; 32], Stage::new().now)
 }
 
-/// Everything that one run of a peer sends when it joins: a head, a record, a transaction. Returns
+/// Simulates one run of a peer, which joins and sends a head, a record and a transaction. Returns
 /// the packets.
 fn live(stage: &mut Stage, peer: usize) -> Vec<Vec<u8>> {
     let me = stage.me();
@@ -39,7 +39,7 @@ fn live(stage: &mut Stage, peer: usize) -> Vec<Vec<u8>> {
     stage.peers[peer].sent[first..].to_vec()
 }
 
-/// Sends recorded packets again, from where they came from and from elsewhere.
+/// Replays recorded packets, from their original source and from another address.
 fn replay(stage: &mut Stage, peer: usize, packets: &[Vec<u8>]) {
     for packet in packets {
         stage.deliver(peer, packet);
@@ -102,7 +102,7 @@ fn rejects_earlier_lives_after_eviction_and_after_a_restart_of_our_own() {
             stage.carry();
         }
         stage.events.clear();
-        // Nobody is there to answer probes: what is recorded makes no peer, and states nothing.
+        // No node is there to answer probes: recorded packets add no peer, and state nothing.
         stage.peers[peer].answers_probes = false;
         replay(&mut stage, peer, &recorded);
         assert_eq!((stage.engine.peer_count(), stage.events.len()), (0, 0));
@@ -133,7 +133,7 @@ fn recorded_pings_do_not_keep_a_dead_peer_alive() {
         let me = stage.me();
         let mut dead = Scripted::new(1, at(9));
         dead.is_reference = is_reference;
-        // Of the life before, which we have never met: no memory can know them.
+        // Of the previous run, which the engine has never met: no memory can contain them.
         let recorded: Vec<_> = (0..200).map(|_| dead.ping(&me, Some(head(1)))).collect();
         dead.restart();
         let peer = stage.add(dead);
@@ -164,7 +164,7 @@ fn restarted_peer_is_heard_within_a_second_under_a_flood_of_its_recorded_packets
     let second = live(&mut stage, peer);
     stage.run(20 * SECOND);
     assert_eq!(stage.heads(), [head(1), head(2)]);
-    // It is down: nothing answers.
+    // It is down: it answers nothing.
     stage.peers[peer].answers_probes = false;
     let is_sealed = |packet: &Vec<u8>| packet[NONCE_BYTES] == 0;
     let all = recorded.into_iter().chain(second);
@@ -209,7 +209,7 @@ fn statements_of_a_reference_are_remembered_beyond_its_traffic_and_its_place() {
         recorded.push(ping);
     }
     assert_eq!(stage.heads().len(), 20);
-    // A lot of other traffic.
+    // Much other traffic.
     for n in 0..5_000u32 {
         let put = stage.peers[peer].put(&me, atom(n % 7).id());
         stage.deliver(peer, &put);

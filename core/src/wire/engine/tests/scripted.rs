@@ -1,4 +1,5 @@
-//! Peers that say exactly what a test tells them to, beside one engine and without latency.
+//! Scripted peers, which send exactly the packets of a test, and a stage that connects them to one
+//! engine without latency.
 
 use super::net::config;
 use super::stranger;
@@ -18,25 +19,26 @@ use core::net::SocketAddr;
 use core::num::NonZeroU8;
 use core::time::Duration;
 
-/// A peer of one engine.
+/// A scripted peer of one engine.
 pub(super) struct Scripted {
     pub(super) secret: SecretKey,
     pub(super) address: SocketAddr,
-    /// Which run of the peer this is: the prefix of its nonces.
+    /// Number of the run of the peer: the prefix of its nonces.
     pub(super) life: u8,
     count: u64,
-    /// Random nonces, and answers to unknown ids that name the asker: as a reference node.
+    /// `true` to use random nonces and to name the asker in answers to unknown ids, as a reference
+    /// node does.
     pub(super) is_reference: bool,
     pub(super) answers_probes: bool,
     pub(super) answers_gets: bool,
-    /// Where it says that it sees the engine.
+    /// Address at which it reports that it observes the engine.
     pub(super) seen: SocketAddr,
     pub(super) store: MemoryStore,
-    /// Everything that the engine has sent it and that opened, but probes.
+    /// Authentic content that the engine has sent it, without probes.
     pub(super) got: Vec<(Topic, Vec<u8>)>,
     /// Payloads of the handshakes that the engine has sent it.
     pub(super) payloads: Vec<Vec<u8>>,
-    /// Everything that it has sent, to be sent again.
+    /// All packets that it has sent, for replay.
     pub(super) sent: Vec<Vec<u8>>,
 }
 
@@ -62,7 +64,7 @@ impl Scripted {
         self.secret.public_key()
     }
 
-    /// Forgets everything but its key and address.
+    /// Discards all state but its key and address.
     pub(super) fn restart(&mut self) {
         self.life += 1;
         self.count = 0;
@@ -102,7 +104,7 @@ impl Scripted {
         self.sealed(to, Topic::Ping, &ping.encode())
     }
 
-    /// A handshake with an authenticated block.
+    /// Returns a handshake with an authenticated block.
     pub(super) fn block(&mut self, to: &PublicKey, block: &Block) -> Vec<u8> {
         let nonce = self.nonce();
         let shared = self.secret.agree(to).unwrap();
@@ -118,7 +120,7 @@ impl Scripted {
         packet
     }
 
-    /// Says that it has an object.
+    /// Returns a put that states that it has an object.
     pub(super) fn put(&mut self, to: &PublicKey, id: AtomId) -> Vec<u8> {
         let contact = contact::encode(self.key(), self.address);
         let mut content = Vec::new();
@@ -144,7 +146,7 @@ impl Scripted {
         Some((message.sender, topic, content.to_vec()))
     }
 
-    /// Takes a packet of the engine's; returns its answer.
+    /// Handles a packet of the engine; returns its answer.
     pub(super) fn receive(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let decoded = Packet::decode(packet).ok()?;
         if let Ok(message) = Message::decode(decoded.message())
@@ -190,7 +192,7 @@ impl Scripted {
 }
 
 impl Scripted {
-    /// How many requests for objects it got, probes not counted.
+    /// Returns the number of requests for objects that it received, without probes.
     pub(super) fn requests(&self) -> usize {
         let is_get = |(topic, content): &&(Topic, Vec<u8>)| {
             *topic == Topic::ObjectRequest && content.first() == Some(&0)
@@ -198,7 +200,7 @@ impl Scripted {
         self.got.iter().filter(is_get).count()
     }
 
-    /// How many records it was sent.
+    /// Returns the number of records that it was sent.
     pub(super) fn records(&self) -> usize {
         let is_put = |(topic, content): &&(Topic, Vec<u8>)| {
             *topic == Topic::ObjectRequest && content.first() == Some(&1)
@@ -214,7 +216,7 @@ pub(super) struct Stage {
     pub(super) store: MemoryStore,
     pub(super) peers: Vec<Scripted>,
     pub(super) events: Vec<Event>,
-    /// Packets that went to nobody here.
+    /// Packets to addresses without a scripted peer.
     pub(super) stray: Vec<(SocketAddr, Vec<u8>)>,
 }
 
@@ -238,13 +240,13 @@ impl Stage {
         *self.engine.public_key()
     }
 
-    /// Adds a peer that has not yet said anything.
+    /// Adds a peer that has not sent anything yet.
     pub(super) fn add(&mut self, peer: Scripted) -> usize {
         self.peers.push(peer);
         self.peers.len() - 1
     }
 
-    /// Lets a peer say hello, and state `head`.
+    /// Lets a peer send a handshake and then a ping that states `head`.
     pub(super) fn meet(&mut self, peer: usize, head: Option<AtomId>) {
         let me = self.me();
         let hello = self.peers[peer].handshake();
@@ -265,7 +267,7 @@ impl Stage {
         peer.is_some_and(|peer| peer.is_proven)
     }
 
-    /// Hands the engine a packet in the name of a peer, and carries what follows.
+    /// Delivers a packet of a peer to the engine, and carries the resulting packets.
     pub(super) fn deliver(&mut self, peer: usize, packet: &[u8]) {
         let from = self.peers[peer].address;
         self.deliver_from(from, packet);
@@ -297,7 +299,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass.
+    /// Runs the stage for `time`.
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         self.carry();
@@ -311,7 +313,7 @@ impl Stage {
         self.now = end;
     }
 
-    /// What the fetches have brought, in order.
+    /// Returns the results of the fetches, in order.
     pub(super) fn fetched(&self) -> Vec<Result<usize, FetchError>> {
         let fetched = self.events.iter().filter_map(|event| match event {
             Event::Fetched { atoms, .. } => Some(Ok(atoms.len())),
@@ -321,7 +323,7 @@ impl Stage {
         fetched.collect()
     }
 
-    /// The heads that were reported, oldest first.
+    /// Returns the reported heads, oldest first.
     pub(super) fn heads(&self) -> Vec<AtomId> {
         let heads = self.events.iter().filter_map(|event| match event {
             Event::Head { id, .. } => Some(*id),
@@ -330,7 +332,7 @@ impl Stage {
         heads.collect()
     }
 
-    /// The transactions that were reported, oldest first.
+    /// Returns the reported transactions, oldest first.
     pub(super) fn transactions(&self) -> Vec<AtomId> {
         let transactions = self.events.iter().filter_map(|event| match event {
             Event::Transaction { id, .. } => Some(*id),
@@ -340,7 +342,7 @@ impl Stage {
     }
 }
 
-/// An atom for each number.
+/// Returns a distinct atom for each number.
 pub(super) fn atom(n: u32) -> Atom {
     Atom::bytes(n.to_be_bytes())
 }

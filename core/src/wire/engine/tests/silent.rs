@@ -1,4 +1,4 @@
-//! Peers that are there and say nothing, and the order in which peers are asked.
+//! Tests of validated peers that do not answer requests, and of the order in which peers are asked.
 
 use super::net::{Net, at, key};
 use super::scripted::{Scripted, Stage, atom};
@@ -15,15 +15,15 @@ use core::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const ATOM: PayloadType = PayloadType::ATOM;
 
-/// A peer at an address of its own.
+/// Returns a peer at an address of its own.
 fn peer(n: u32) -> Scripted {
     let [.., high, low] = n.to_be_bytes();
     let address = SocketAddr::from(([127, 1, high, low], 4_000));
     Scripted::new(n, address)
 }
 
-/// Sixty peers that have validated their addresses and answer nothing, and an honest one, which has
-/// a place in the table or came too late for one.
+/// Returns a stage with sixty validated peers that answer nothing, and an honest one, which has a
+/// place in the routing table or came too late for one.
 fn among_silent_peers(is_in_table: bool) -> (Stage, usize) {
     let mut stage = Stage::new();
     let honest = stage.add(peer(1_000));
@@ -46,7 +46,7 @@ fn among_silent_peers(is_in_table: bool) -> (Stage, usize) {
     (stage, honest)
 }
 
-/// An atom that the honest peer has, and to which it is not among the nearest.
+/// Returns an atom that the honest peer has, and to which it is not among the nearest.
 fn far(stage: &mut Stage, honest: usize, from: u32) -> AtomId {
     let place = |stage: &Stage, id: &AtomId| {
         let distance = |peer: &Scripted| Distance::between(id.as_bytes(), peer.key().as_bytes());
@@ -134,7 +134,7 @@ fn silent_peers_lose_their_place_and_get_it_back_by_answering_requests_alone() {
         assert_eq!(stage.fetched().last(), Some(&Err(FetchError::Timeout)));
         assert!(rounds < 6, "they keep their places");
     }
-    // From now on nothing waits for them, pings or not.
+    // From now on no fetch waits for them, whether or not they send pings.
     let me = stage.me();
     for n in 1..=60 {
         let ping = stage.peers[n].ping(&me, None);
@@ -155,13 +155,13 @@ fn silent_peers_lose_their_place_and_get_it_back_by_answering_requests_alone() {
         assert_eq!(stage.fetched().last(), Some(&Ok(1)), "fetch {n}");
         stage.run(SECOND / 10);
     }
-    // They are tried, each now and then.
+    // Each is tried occasionally.
     let trials = usize::try_from(10 * SECOND.as_secs() / SILENT_TRIAL_INTERVAL.as_secs()).unwrap();
     let tried = silent.iter().map(|n| stage.peers[*n].requests());
     assert!(tried.clone().all(|count| count <= trials));
     assert!((1..=100).contains(&tried.sum::<usize>()));
 
-    // One of them speaks again: it is asked as the others are.
+    // One of them answers again: it is asked as the others are.
     stage.run(SILENT_TRIAL_INTERVAL);
     let back = silent[10];
     stage.peers[back].answers_gets = true;
@@ -236,7 +236,7 @@ fn silent_peers_are_not_named_to_others_nor_told_of_objects() {
     stage.engine.advertise(now, id, ATOM, None);
     stage.carry();
     assert_eq!(stage.peers[5].records(), 1);
-    // If there is no other, they are told all the same.
+    // If there is no other peer, they are sent advertisements all the same.
     let told = stage.peers[..5]
         .iter()
         .map(Scripted::records)
@@ -254,7 +254,7 @@ fn lost_answers_do_not_make_a_peer_silent_for_long() {
     stage.run(2 * SECOND);
     let key = stage.peers[only].key();
     assert!(stage.engine.peers.is_silent(&key));
-    // Nobody else is there: it is asked, and one answer is enough.
+    // There is no other peer: it is asked, and one answer suffices.
     stage.peers[only].answers_gets = true;
     stage.peers[only].store.insert(atom(2));
     let now = stage.now;

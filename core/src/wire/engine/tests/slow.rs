@@ -1,4 +1,4 @@
-//! Lists that come slowly.
+//! Tests of lists that arrive slowly.
 
 use super::scripted::{Scripted, Stage};
 use crate::atom::{Atom, AtomId, AtomKind};
@@ -11,7 +11,7 @@ use core::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A list of `count` atoms of `bytes` each, head first.
+/// Returns a list of `count` atoms of `bytes` each, head first.
 fn list(count: u32, bytes: usize) -> Vec<Atom> {
     let mut next = AtomId::ZERO;
     let mut atoms: Vec<Atom> = Vec::new();
@@ -26,7 +26,7 @@ fn list(count: u32, bytes: usize) -> Vec<Atom> {
     atoms
 }
 
-/// Serves a list an atom at a time; returns how long the fetch took, and what came.
+/// Serves a list an atom at a time; returns the duration of the fetch, and its result.
 fn serve(atoms: &[Atom], pace: Duration) -> (Duration, Result<usize, (usize, FetchError)>) {
     let mut stage = Stage::new();
     let peer = stage.add(Scripted::new(1, SocketAddr::from(([8, 8, 8, 8], 4_000))));
@@ -60,7 +60,7 @@ fn serve(atoms: &[Atom], pace: Duration) -> (Duration, Result<usize, (usize, Fet
 fn list_served_in_drops_ends_and_the_caller_gets_its_beginning() {
     for pace in [100, 1_000, 1_900].map(Duration::from_millis) {
         let (took, outcome) = serve(&list(2_000, 8), pace);
-        // Eight timeouts of two seconds, and the bytes are worth less than another.
+        // Eight timeouts of two seconds; the bytes extend that by less than another second.
         assert!(took <= 17 * SECOND + pace, "{took:?}");
         let came = usize::try_from((16 * SECOND).as_millis() / pace.as_millis()).unwrap();
         let Err((atoms, FetchError::Timeout)) = outcome else {

@@ -1,4 +1,4 @@
-//! First contacts under a flood of forged answers.
+//! Tests of first contacts under a flood of forged answers.
 
 use super::net::{Net, at, config, key};
 use super::scripted::{Scripted, Stage};
@@ -21,7 +21,7 @@ enum Forged {
     OwnKeys,
 }
 
-/// Returns how long node 1 takes to validate node 2, and the other way round.
+/// Returns the time until nodes 1 and 2 have validated each other.
 fn join(forged: Forged, pace: Duration, latency: Duration, is_seed: bool) -> Option<Duration> {
     let mut net = Net::of_ours(2);
     net.latency = latency;
@@ -70,7 +70,7 @@ fn forged_handshakes_keep_no_node_from_the_peer_that_it_contacts() {
             for is_seed in [true, false] {
                 for (forged, most) in [
                     (Forged::FreshKeys, 6 * latency + pace + SECOND),
-                    // Either has just answered that key, and does so again after an interval.
+                    // Either node has just answered that key, and does so again after an interval.
                     (
                         Forged::OwnKeys,
                         limits::CONTACT_INTERVAL + 6 * latency + pace + SECOND,

@@ -1,4 +1,4 @@
-//! Packets as anybody can make them.
+//! Packets that any node can create.
 
 use super::net::secret;
 use crate::crypto::{Nonce, PublicKey, SecretKey};
@@ -48,7 +48,7 @@ pub(super) fn ping(difficulty: u8) -> [u8; 34] {
     .encode()
 }
 
-/// A secret for each of many strangers.
+/// Returns a secret key for each of many unknown peers.
 pub(super) fn many(n: u32) -> SecretKey {
     let mut bytes = *secret(99).as_bytes();
     bytes[..4].copy_from_slice(&n.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Tables that peers share, each filled by the keys of one network group at full rate: others are
+//! Tests of shared tables, each filled by the keys of one network group at full rate: others are
 //! served as before.
 
 use super::net::config;
@@ -18,22 +18,23 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Requests of honest peers beside a flood.
+/// Number of requests of honest peers during a flood.
 const ASKED: u32 = 100;
 
 /// A shared table.
 struct Table {
     name: &'static str,
-    /// Keys of the source.
+    /// Number of keys of the source.
     keys: u32,
     /// Fills the table from these peers.
     flood: fn(&mut Stage, &[usize]),
-    /// Has a peer in another network use the table [`ASKED`] times; returns how often it was served.
+    /// Lets a peer in another network use the table [`ASKED`] times; returns the number of times
+    /// that it was served.
     use_it: fn(&mut Stage, usize) -> u32,
 }
 
-/// All tables that peers fill. Places of peers and of their networks are held by `admission`, the
-/// routing table by its own tests, bounds per peer by `bounds`.
+/// All tables that peers fill. Places of peers and of their networks are tested in `admission`, the
+/// routing table by its own tests, bounds per peer in `bounds`.
 const TABLES: &[Table] = &[
     Table {
         name: "provider index",
@@ -136,13 +137,13 @@ fn peer(n: u32, ip: [u8; 4]) -> Scripted {
     Scripted::new(n, SocketAddr::from((ip, port)))
 }
 
-/// An address of a network group of its own.
+/// Returns an address in a network group of its own.
 fn of_other_group(n: u32) -> [u8; 4] {
     let [.., b, c] = (n + 256).to_be_bytes();
     [100 + b, c, 7, 7]
 }
 
-/// Hands over a packet; what comes of it stays in the engine.
+/// Delivers a packet of a peer; the resulting packets stay in the engine.
 fn hand_over(stage: &mut Stage, peer: usize, packet: &[u8]) {
     let from = stage.peers[peer].address;
     stage.peers[peer].sent.clear();
@@ -151,7 +152,7 @@ fn hand_over(stage: &mut Stage, peer: usize, packet: &[u8]) {
         .handle_datagram(stage.now, from, packet, &stage.store);
 }
 
-/// Forgets what was sent, so that it is neither kept nor answered.
+/// Discards queued packets, so that they are neither kept nor answered.
 fn discard(stage: &mut Stage) {
     let mut buffer = Vec::new();
     while stage.engine.poll_transmit(&mut buffer).is_some() {}
@@ -172,7 +173,7 @@ fn fill_index(stage: &mut Stage, liars: &[usize]) {
     put_many(stage, liars, limits::MAX_PROVIDED + 1_000);
 }
 
-/// Some are not forwarded: no peer is nearer than the engine.
+/// Some records are not forwarded: no peer is nearer than the engine.
 fn fill_redirects(stage: &mut Stage, liars: &[usize]) {
     put_many(stage, liars, 2 * limits::MAX_REDIRECTS);
     assert!(stage.engine.redirects.len() >= limits::MAX_REDIRECTS);
@@ -197,7 +198,7 @@ fn put_and_keep(stage: &mut Stage, honest: usize) -> u32 {
         let record = stage.peers[honest].put(&me, id(n));
         stage.deliver(honest, &record);
     }
-    // The flood goes on.
+    // The flood continues.
     let liars: Vec<usize> = (honest + 1..stage.peers.len()).collect();
     for (n, liar) in (0..5_000).zip(liars.iter().cycle()) {
         let record = stage.peers[*liar].put(&me, id(2_000_000 + n));
@@ -208,7 +209,7 @@ fn put_and_keep(stage: &mut Stage, honest: usize) -> u32 {
     u32::try_from((0..ASKED).filter(is_kept).count()).unwrap()
 }
 
-/// Ids to which another peer is nearer than the engine.
+/// Returns ids to which another peer is nearer than the engine.
 fn forwarded_ids(stage: &Stage, but: &PublicKey) -> Vec<AtomId> {
     let is_forwarded = |id: &AtomId| stage.engine.nearer(id, but, |_| true).is_some();
     let ids = (5_000_000..).map(id).filter(is_forwarded);
@@ -231,7 +232,7 @@ fn put_and_forward(stage: &mut Stage, honest: usize) -> u32 {
 
 fn ask_for_providers(stage: &mut Stage, honest: usize) -> u32 {
     let me = stage.me();
-    // A reference node is redirected a few times for an id, and that is counted.
+    // A reference node is redirected a limited number of times for an id, and that is counted.
     let mut asker = peer(2, [8, 7, 7, 7]);
     asker.is_reference = true;
     let asker = stage.join(asker);
@@ -252,7 +253,7 @@ fn ask_for_providers(stage: &mut Stage, honest: usize) -> u32 {
     u32::try_from(redirects).unwrap()
 }
 
-/// Answers to a request for peers; returns how many of the addresses were contacted.
+/// Answers a request for peers; returns the number of the addresses that were contacted.
 fn name(stage: &mut Stage, namer: usize, addresses: &[SocketAddr]) -> u32 {
     let me = stage.me();
     let mut content = Vec::new();
@@ -283,7 +284,7 @@ fn name_some(stage: &mut Stage, honest: usize) -> u32 {
     let addresses: Vec<SocketAddr> = (0..count)
         .map(|n| SocketAddr::from(([200, n, 4, 4], 9)))
         .collect();
-    // As many as one may name, as a share of those asked.
+    // The number that one referrer may name, scaled to [`ASKED`].
     name(stage, honest, &addresses) * ASKED / u32::from(count)
 }
 
@@ -314,7 +315,7 @@ fn greet(stage: &mut Stage, _: usize) -> u32 {
     answered
 }
 
-/// A packet of a key that is not known, which does not open.
+/// Returns a packet of an unknown key that fails authentication.
 fn unopenable(n: u32, port: u16) -> Vec<u8> {
     let other = stranger::many(999_999).public_key();
     let secret = stranger::many(n);
@@ -353,7 +354,8 @@ fn join_after_unopenable(stage: &mut Stage, _: usize) -> u32 {
     joined
 }
 
-/// Packets of unknown keys from all networks of one group, as many as agreements come back in a second.
+/// Sends packets of unknown keys from all networks of one group, more than the burst of key
+/// agreements and the refill of a second.
 fn agree_from_group(stage: &mut Stage, _: &[usize]) {
     for n in 0..2 * limits::AGREEMENTS_BURST + limits::AGREEMENTS_PER_SECOND {
         let [.., low] = n.to_be_bytes();
@@ -384,7 +386,7 @@ fn fill_credits(stage: &mut Stage, liars: &[usize]) {
     }
 }
 
-/// The flood goes on between all packets of the newcomers.
+/// The flood continues between all packets of the newcomers.
 fn join_beside_credits(stage: &mut Stage, honest: usize) -> u32 {
     let me = stage.me();
     let mut joined = 0;
@@ -400,7 +402,7 @@ fn join_beside_credits(stage: &mut Stage, honest: usize) -> u32 {
     joined
 }
 
-/// A handshake of a node of ours over IPv6.
+/// Delivers a handshake of a node of this implementation over IPv6.
 fn marked_handshake(stage: &mut Stage, n: u32, from: SocketAddr) {
     let key = stranger::many(n).public_key();
     let mut packet = Vec::new();
@@ -424,7 +426,7 @@ fn mark_many(stage: &mut Stage, _: &[usize]) {
     }
 }
 
-/// Only what is marked is asked over IPv6, and can be validated.
+/// Only marked nodes are sent requests over IPv6, and can be validated.
 fn join_marked(stage: &mut Stage, _: usize) -> u32 {
     let me = stage.me();
     let mut joined = 0;
@@ -441,7 +443,7 @@ fn join_marked(stage: &mut Stage, _: usize) -> u32 {
     joined
 }
 
-/// The liars name addresses, and answer in the name of each under many keys.
+/// The malicious peers name addresses, and answer in the name of each under many keys.
 fn answer_in_many_names(stage: &mut Stage, liars: &[usize]) {
     for (round, liar) in (0u8..).zip(liars) {
         let addresses: Vec<SocketAddr> = (0..32u8)
@@ -462,7 +464,7 @@ fn answer_in_many_names(stage: &mut Stage, liars: &[usize]) {
     }
 }
 
-/// Addresses that an honest peer and the host name, which answer.
+/// Addresses named by an honest peer or the host, which answer.
 fn answer_contact(stage: &mut Stage, honest: usize) -> u32 {
     let mut probed = 0;
     for n in 0..ASKED {
@@ -482,7 +484,7 @@ fn answer_contact(stage: &mut Stage, honest: usize) -> u32 {
     probed
 }
 
-/// Peers with random nonces, of one network, that state something and leave.
+/// Peers of one network with random nonces that make a statement and leave.
 fn join_and_leave(stage: &mut Stage, _: &[usize]) {
     for n in 0..2 * u32::try_from(limits::MAX_DEPARTED).unwrap() {
         let port = 1_000 + u16::try_from(n).unwrap();
@@ -492,7 +494,7 @@ fn join_and_leave(stage: &mut Stage, _: &[usize]) {
         let key = stage.peers[liar].key();
         stage.engine.disconnect(&key);
         stage.peers.pop();
-        // As many as its network has key agreements.
+        // The interval at which its network may have key agreements.
         stage.now = stage.now + Duration::from_millis(63);
     }
 }
@@ -522,7 +524,7 @@ fn replay_after_leaving(stage: &mut Stage, _: usize) -> u32 {
     refused
 }
 
-/// As a host does whose turns are too short for what comes.
+/// Acts as a host whose turns are too short for the incoming traffic.
 fn fill_incoming(stage: &mut Stage, liars: &[usize]) {
     let from = stage.peers[liars[0]].address.ip();
     let mut n = 0;
@@ -651,7 +653,7 @@ fn ask_for_disk_once(stage: &mut Stage, honest: usize) -> u32 {
     }
     let store = stage.peers[honest].store.clone();
     stage.peers[honest].got.clear();
-    // As many turns as the honest ones take if each second one is another's.
+    // As many turns as the honest requests take if every second one is another's.
     for _ in 0..3 * ASKED {
         let Some(read) = stage.engine.poll_read(stage.now) else {
             break;
@@ -669,7 +671,7 @@ fn ask_for_disk_once(stage: &mut Stage, honest: usize) -> u32 {
     u32::try_from(came).unwrap()
 }
 
-/// How often a peer is served, with and without a flood.
+/// Returns the number of times that a peer is served, with or without a flood.
 fn served(table: &Table, is_flooded: bool) -> u32 {
     let config = EngineConfig {
         is_validator: true,

@@ -1,4 +1,4 @@
-//! What a node takes for its own address.
+//! Tests of the votes on our own address.
 
 use super::net::config;
 use super::scripted::{Scripted, Stage};
@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HONEST: [u8; 4] = [5, 5, 5, 5];
 const LIE: [u8; 4] = [203, 0, 113, 7];
 
-/// A peer in a network group of its own that says that it sees us at `seen`.
+/// Returns a peer in a network group of its own that reports that it observes us at `seen`.
 fn voter(n: u8, seen: [u8; 4]) -> Scripted {
     voter_at([8, n, 8, 8], n.into(), seen)
 }
@@ -63,7 +63,7 @@ fn one_network_group_has_one_vote() {
         let liar = stage.join(voter_at([9, 9, 0, u8::try_from(n).unwrap()], n, LIE));
         assert!(stage.knows(liar));
     }
-    // Two of three in a group that is mixed say the truth.
+    // Two of three peers in a mixed group report the true address.
     for (n, seen) in [(1, HONEST), (2, LIE), (3, HONEST)] {
         stage.join(voter_at([7, 7, 7, n], 200 + u32::from(n), seen));
     }
@@ -85,7 +85,7 @@ fn each_address_of_a_local_network_has_a_vote_unless_there_are_voters_outside() 
     stage.join(voter(100, HONEST));
     stage.run(2 * SECOND);
     assert_eq!(learned(&stage), Some(HONEST.into()));
-    // From outside nothing local can be named.
+    // A peer outside cannot name a local address.
     let outside = stage.join(voter(101, seen));
     let key = stage.peers[0].key();
     stage.engine.disconnect(&key);
@@ -121,7 +121,7 @@ fn change_is_followed_within_ten_minutes_without_new_peers() {
 fn votes_expire_and_the_address_stays_until_another_is_reported() {
     let mut stage = Stage::new();
     let first = stage.join(voter(1, LIE));
-    // It stays a peer by answering nothing that names an address.
+    // It stays a peer without answers that name an address.
     stage.peers[first].answers_probes = false;
     stage.run(limits::ADDRESS_VOTE_LIFETIME + 60 * SECOND);
     assert!(stage.knows(first));
@@ -158,7 +158,7 @@ fn renewal_asks_a_bounded_number_of_peers() {
     stage.run(230 * SECOND);
     let rounds = 230 / limits::RENEWAL_INTERVAL.as_secs() + 1;
     let asked = rounds * limits::ADDRESS_VOTES_RENEWED as u64;
-    // Besides, each peer gets a ping.
+    // In addition, each peer is sent a ping.
     let sent = stage.engine.stats().sent - before;
     assert!((asked - 20..=asked + 200).contains(&sent), "{sent} sent");
 }
