@@ -44,6 +44,7 @@ mod budget;
 mod config;
 mod contact;
 mod credit;
+mod egress_shares;
 mod event;
 mod fetch;
 mod handshake;

@@ -4,6 +4,7 @@
 //! packet, so that steady traffic causes no allocations.
 
 use super::config::EngineConfig;
+use super::egress_shares::EgressShares;
 use super::event::Transmit;
 use super::limits;
 use super::queue::ByteQueue;
@@ -114,6 +115,7 @@ pub(super) struct Outbox {
     port: u16,
     nonces: Nonces,
     queue: ByteQueue<(SocketAddr, Vec<u8>)>,
+    shares: EgressShares,
     spare: Vec<Vec<u8>>,
     next_work: u64,
     new_work: alloc::collections::VecDeque<Work>,
@@ -130,6 +132,7 @@ impl Outbox {
                 config.outgoing_queue_limit_bytes,
                 config.outgoing_queue_timeout,
             ),
+            shares: EgressShares::new(config.outgoing_queue_limit_bytes),
             spare: Vec::new(),
             next_work: 0,
             new_work: alloc::collections::VecDeque::new(),
@@ -286,9 +289,18 @@ impl Outbox {
     }
 
     fn enqueue(&mut self, now: Instant, stats: &mut Stats, to: SocketAddr, packet: Vec<u8>) {
-        if let Err((_, packet)) = self.queue.push(now, packet.len(), (to, packet)) {
-            stats.drop(DropReason::OutgoingFull);
-            self.recycle(packet);
+        let len = packet.len();
+        let is_allowed = self.shares.is_allowed(self.queue.bytes(), to);
+        let refused = match is_allowed {
+            true => self.queue.push(now, len, (to, packet)).err(),
+            false => Some((to, packet)),
+        };
+        match refused {
+            None => self.shares.add(to, len),
+            Some((_, packet)) => {
+                stats.drop(DropReason::OutgoingFull);
+                self.recycle(packet);
+            }
         }
     }
 
@@ -302,6 +314,7 @@ impl Outbox {
     /// Moves the next packet into `buffer`.
     pub(super) fn poll(&mut self, stats: &mut Stats, buffer: &mut Vec<u8>) -> Option<Transmit> {
         let (to, packet) = self.queue.pop()?;
+        self.shares.remove(to, packet.len());
         self.recycle(mem::replace(buffer, packet));
         let len = buffer.len();
         stats.sent += 1;
@@ -311,7 +324,9 @@ impl Outbox {
 
     /// Drops packets that have waited for space, or for a search, for too long.
     pub(super) fn expire(&mut self, now: Instant, stats: &mut Stats) {
-        for _ in 0..self.queue.expire(now) {
+        while let Some((to, packet)) = self.queue.pop_expired(now) {
+            self.shares.remove(to, packet.len());
+            self.recycle(packet);
             stats.drop(DropReason::OutgoingFull);
         }
         let late = |pending: &Pending| pending.deadline <= now;
@@ -340,5 +355,43 @@ impl Outbox {
 
     pub(super) fn pending_work(&self) -> usize {
         self.pending.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    fn at(group: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([60, group, 1, 1], port))
+    }
+
+    /// Large answers to one network group while the socket takes nothing.
+    #[test]
+    fn destination_at_full_rate_leaves_room_in_the_outgoing_queue_for_others() {
+        let mut config = EngineConfig::new(crate::crypto::SecretKey::from_bytes([1; 32]), 7);
+        config.outgoing_queue_limit_bytes = 1 << 20;
+        config.outgoing_queue_timeout = Duration::ZERO;
+        let mut outbox = Outbox::new(&config, PublicKey::new([1; 32]), &[2; 32]);
+        let (mut stats, mut now) = (Stats::default(), Instant::ZERO);
+        let mut buffer = Vec::new();
+        let mut delivered = 0;
+        for round in 0..20_u16 {
+            for port in 0..200 {
+                outbox.enqueue(now, &mut stats, at(1, port), [0; 60_000].to_vec());
+            }
+            for group in 2..102 {
+                outbox.enqueue(now, &mut stats, at(group, round), [0; 1_000].to_vec());
+            }
+            now = now + Duration::from_secs(1);
+            outbox.expire(now, &mut stats);
+            while let Some(sent) = outbox.poll(&mut stats, &mut buffer) {
+                delivered += u32::from(sent.to.port() == round && sent.len == 1_000);
+            }
+        }
+        assert_eq!(delivered, 20 * 100);
+        assert!(stats.dropped(DropReason::OutgoingFull) > 3_000);
+        assert_eq!(outbox.queued_bytes(), 0);
     }
 }

@@ -86,17 +86,15 @@ impl<T> ByteQueue<T> {
         Some(item)
     }
 
-    /// Drops items that have waited too long; returns their number.
+    /// Removes and returns an item that has waited too long for space.
+    pub fn pop_expired(&mut self, now: Instant) -> Option<T> {
+        let waiting = self.waiting.pop_front_if(|(deadline, _)| *deadline <= now);
+        waiting.map(|(_, item)| item.item)
+    }
+
+    /// Drops all items that have waited too long for space; returns their number.
     pub fn expire(&mut self, now: Instant) -> usize {
-        let before = self.waiting.len();
-        while self
-            .waiting
-            .front()
-            .is_some_and(|(deadline, _)| *deadline <= now)
-        {
-            self.waiting.pop_front();
-        }
-        before - self.waiting.len()
+        core::iter::from_fn(|| self.pop_expired(now)).count()
     }
 
     /// Returns the time at which the next waiting item is dropped.

@@ -48,10 +48,10 @@ impl Engine {
         {
             self.note_round_trip(&source.key, now.since(asked.asked_at));
         }
-        self.peers.note_answered(&source.key);
         let taken = match response.answer {
             Answer::Found => match Found::decode(&id, response.data) {
                 Ok(found) => {
+                    self.peers.note_answered(&source.key);
                     for handle in &handles {
                         self.take_found(now, *handle, source, &found);
                     }
@@ -63,6 +63,11 @@ impl Engine {
             Answer::Provider => self.follow_redirect(now, &handles, source, response.data),
             Answer::Nearest => Ok(()),
         };
+        // Nonsense is no answer: a peer that sends it stays as silent as it was.
+        let is_nonsense = matches!(taken, Err(DropReason::WrongObject | DropReason::BadContent));
+        if !is_nonsense {
+            self.peers.note_answered(&source.key);
+        }
         self.note_seen(now, source, &response);
         for handle in handles {
             let fetch = self.fetches.by_handle.get_mut(&handle);

@@ -270,12 +270,17 @@ fn an_answer_counts_only_from_who_was_asked_and_only_if_it_is_the_object() {
     net.run(SECOND / 10);
     assert_eq!(net.dropped(1, DropReason::Unsolicited), 1);
     assert_eq!(net.dropped(1, DropReason::WrongObject), 1);
-    // There was no other peer to ask.
+    assert!(
+        !net.engine(1).peers.has_served(&key(2)),
+        "nonsense is no service"
+    );
+    // There was nobody else to ask.
     assert_eq!(net.fetched(1), [Err(FetchError::NotFound)]);
     net.fetch(1, atom.id(), PayloadType::ATOM);
     net.inject(at(2), at(1), respond(2, &atom, 62));
     net.run(SECOND / 10);
     assert_eq!(net.fetched(1)[1], Ok(vec![atom]));
+    assert!(net.engine(1).peers.has_served(&key(2)));
 }
 
 #[test]
