@@ -42,3 +42,8 @@ pub mod text;
 pub mod time;
 pub mod trie;
 pub mod wire;
+
+/// Examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeExamples;

@@ -618,7 +618,7 @@ pub(super) struct ConfigArgs {
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
-    /// Print the table of keys for a README.
+    /// Print the tables of keys in Markdown.
     #[arg(long, conflicts_with = "json")]
     pub(super) markdown: bool,
     #[command(flatten)]

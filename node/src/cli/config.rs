@@ -109,7 +109,7 @@ fn as_json(loaded: &Loaded) -> Result<Value, Failure> {
     }))
 }
 
-/// Writes the README's tables.
+/// Writes the tables of `node/docs/configuration.md`.
 fn markdown(out: &mut Output) -> Result<(), Failure> {
     let default = defaults()?;
     let mut section = "";

@@ -1,5 +1,6 @@
 //! Table of all configuration keys. It defines the [`Config`] struct and its defaults, flags,
-//! environment variables, TOML keys, checks, `astreum config`, and the README's table.
+//! environment variables, TOML keys, checks, `astreum config`, and the tables of
+//! `node/docs/configuration.md`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -19,7 +20,7 @@ pub const DEFAULT_SEED: &str = "bootstrap.astreum.org:52780";
 pub struct Key {
     /// Name in TOML; flags have `-` for `_`.
     pub name: &'static str,
-    /// Heading of its section in the README.
+    /// Heading of its section in `node/docs/configuration.md`.
     pub section: &'static str,
     doc: &'static str,
     /// Values that it allows.
@@ -100,7 +101,7 @@ macro_rules! keys {
             }
         }
 
-        /// All keys, in the order of the README.
+        /// All keys, in the order of `node/docs/configuration.md`.
         pub static KEYS: &[Key] = &[$($(Key {
             name: stringify!($name),
             section: $section,

@@ -135,6 +135,27 @@ fn markdown_has_a_row_for_every_key() {
     }
 }
 
+/// Returns the headings and table rows of a page, without the markup of the headings.
+fn tables(page: &str) -> Vec<&str> {
+    let lines = page.lines().filter(|line| line.starts_with(['#', '|']));
+    lines
+        .map(|line| line.trim_start_matches(['#', ' ']))
+        .collect()
+}
+
+#[test]
+fn documentation_has_the_tables_that_config_prints() {
+    let home = Home::new("config-docs");
+    let ran = home.run(&["config", "--markdown"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let documented = tables(include_str!("../../docs/configuration.md"));
+    let printed = tables(ran.text());
+    assert_eq!(
+        documented.split_first(),
+        Some((&"Configuration", printed.as_slice()))
+    );
+}
+
 #[test]
 fn keys_are_made_once_shown_and_kept_private() {
     let home = Home::new("keys");

@@ -1,4 +1,4 @@
-//! Operations on a validator as described in `docs/operating.md`, with real processes.
+//! Operations on a validator as described in `node/docs/operating.md`, with real processes.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
