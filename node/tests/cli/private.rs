@@ -236,7 +236,6 @@ fn ask(socket: &Path, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-#[cfg(target_os = "linux")]
 /// Returns a command that runs `first` in a shell and then starts a node.
 fn after(home: &Home, first: &str) -> Command {
     let program = env!("CARGO_BIN_EXE_astreum");
@@ -251,6 +250,7 @@ fn after(home: &Home, first: &str) -> Command {
 }
 
 /// No core file is written even if the user's limits allow one.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_node_that_crashes_leaves_no_core() {
     let home = Home::new("core");
