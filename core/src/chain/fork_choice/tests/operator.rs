@@ -159,7 +159,7 @@ fn early_block_waits() {
     let early = choice.insert(&world, next.into(), 11);
     assert_eq!(early, Err(InsertError::Early { timestamp: 12 }));
     let text = early.unwrap_err().to_string();
-    assert_eq!(text, "block timestamp 12 is in the future");
+    assert_eq!(text, "block time 1970-01-01 00:00:12 UTC is in the future");
     assert_eq!(choice.insert(&world, next.into(), 12), Ok(()));
     // The node's own head is never too early.
     let later = world.run(next, 10, &[1]);
