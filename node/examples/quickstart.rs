@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Runs the steps and returns the output of the last one.
 pub(crate) fn quickstart() -> Result<String, Box<dyn Error>> {
-    // 1) Start a stand-alone VM.
+    // 1) Spin-up a stand-alone VM.
     let node = Node::new(Config::default())?;
 
     // 2) Create an environment. Its first use creates it.
