@@ -8,6 +8,7 @@
 
 use super::outbox::handshake_bytes;
 use super::{DropReason, Engine, Event, Source};
+use crate::crypto::SharedKey;
 use crate::time::Instant;
 use crate::wire::handshake::{Block, Cookie};
 use crate::wire::message::Body;
@@ -27,7 +28,7 @@ impl Engine {
         let cookie = self.probe_ids.lasting_cookie(&source.address);
         let block = Block::decode(payload).ok();
         let Some((block, Some(authentication))) = block else {
-            self.answer_own_key(now, source, (None, true));
+            self.answer_own_key(now, source, (None, true), None);
             return DropReason::OwnKey;
         };
         if self.outbox.is_ours(&authentication.nonce) {
@@ -46,18 +47,21 @@ impl Engine {
         }
         if block.cookie.is_some() {
             // An answer to an answer does not ask for another.
-            self.answer_own_key(now, source, (block.cookie, block.echo.is_none()));
+            let asks = block.echo.is_none();
+            self.answer_own_key(now, source, (block.cookie, asks), Some(shared));
         }
         DropReason::OwnKey
     }
 
     /// Sends the owner of an address an authenticated handshake under the key that we share with
-    /// ourselves, within the amplification limit of the address and the budget of key agreements.
+    /// ourselves, within the amplification limit of the address; `shared` is that key. If it is
+    /// `None`, it is derived within the budget of key agreements.
     fn answer_own_key(
         &mut self,
         now: Instant,
         source: &Source,
         (echo, asks): (Option<Cookie>, bool),
+        shared: Option<SharedKey>,
     ) {
         let cookie = asks.then(|| self.probe_ids.lasting_cookie(&source.address));
         let block = Block {
@@ -71,7 +75,7 @@ impl Engine {
         if !may || !self.credits.spend(&source.address, bytes) {
             return;
         }
-        if let Ok(shared) = self.agree(now, source) {
+        if let Ok(shared) = shared.map_or_else(|| self.agree(now, source), Ok) {
             let to = (source.address, self.me, &shared);
             self.outbox
                 .authenticated_handshake(now, &mut self.stats, to, &block);

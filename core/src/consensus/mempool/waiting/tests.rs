@@ -27,6 +27,16 @@ fn list(count: usize) -> Vec<Atom> {
     atoms
 }
 
+/// Returns two lists that go on with `tail`, and a store that has them without it.
+fn two_heads(tail: &Atom) -> (Vec<Atom>, MemoryStore) {
+    let heads: Vec<Atom> = (0..2_u8)
+        .map(|number| Atom::new(AtomKind::Bytes, [number].as_slice(), tail.id()))
+        .collect();
+    let mut known = MemoryStore::new();
+    known.extend(heads.clone());
+    (heads, known)
+}
+
 fn length(atoms: &[Atom]) -> ListLength {
     ListLength {
         atoms: atoms.len() as u64,
@@ -111,13 +121,8 @@ fn lists_take_turns_so_that_short_ones_do_not_wait_for_long_ones() {
 
 #[test]
 fn needs_that_lack_the_same_atom_share_its_fetch_and_its_failure() {
-    let store = MemoryStore::new();
     let tail = list(2);
-    let heads: Vec<Atom> = (0..2_u8)
-        .map(|number| Atom::new(AtomKind::Bytes, [number].as_slice(), tail[0].id()))
-        .collect();
-    let mut known = store.clone();
-    known.extend(heads.clone());
+    let (heads, known) = two_heads(&tail[0]);
     let mut needs = Needs::default();
     for (number, head) in (1..).zip(&heads) {
         needs.add(Data::List(head.id()), SENDER, Some(peer(number)));
@@ -182,13 +187,8 @@ fn a_list_that_comes_atom_by_atom_is_given_up() {
 
 #[test]
 fn a_dropped_need_takes_its_queued_fetch_with_it_unless_others_share_it() {
-    let store = MemoryStore::new();
     let tail = list(1);
-    let heads: Vec<Atom> = (0..2_u8)
-        .map(|number| Atom::new(AtomKind::Bytes, [number].as_slice(), tail[0].id()))
-        .collect();
-    let mut known = store.clone();
-    known.extend(heads.clone());
+    let (heads, known) = two_heads(&tail[0]);
     let mut needs = Needs::default();
     // The maximum number of fetches is in progress, so later ones are queued.
     for number in (100..).take(MAX_FETCHES) {
