@@ -5,6 +5,7 @@
 //! cargo run -p astreum-tests --bin interop            every case
 //! cargo run -p astreum-tests --bin interop -- list    what there is
 //! cargo run -p astreum-tests --bin interop -- ping    the cases whose name contains "ping"
+//! cargo run -p astreum-tests --bin interop -- --retry every case, a failed one twice
 //! ```
 //!
 //! On its first run it installs the reference into a private virtual environment below the target
@@ -26,7 +27,13 @@ use astreum_tests::reference::{self, environment};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let filters: Vec<String> = std::env::args().skip(1).collect();
+    let (flags, filters): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|argument| argument.starts_with("--"));
+    if let Some(unknown) = flags.iter().find(|flag| *flag != "--retry") {
+        eprintln!("interop: there is no option {unknown}; there is --retry");
+        return ExitCode::from(2);
+    }
     if filters == ["list"] {
         for case in cases::all() {
             println!("{}", case.name);
@@ -40,5 +47,5 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    suite::run(&environment, &cases::all(), &filters)
+    suite::run(&environment, &cases::all(), &filters, !flags.is_empty())
 }

@@ -46,7 +46,15 @@ macro_rules! ensure_eq {
 pub(crate) use ensure_eq;
 
 /// Runs the cases that match any of the filters, or all of them without a filter.
-pub(crate) fn run(environment: &Environment, cases: &[Case], filters: &[String]) -> ExitCode {
+///
+/// With `retry`, a case that fails is run a second time, and both attempts are reported. The
+/// reference has races of its own, which no case can exclude.
+pub(crate) fn run(
+    environment: &Environment,
+    cases: &[Case],
+    filters: &[String],
+    retry: bool,
+) -> ExitCode {
     let wanted: Vec<&Case> = cases
         .iter()
         .filter(|case| {
@@ -64,8 +72,18 @@ pub(crate) fn run(environment: &Environment, cases: &[Case], filters: &[String])
             scope.spawn(|| {
                 while let Some(case) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
-                    let outcome = (case.run)(environment);
-                    let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+                    let first = (case.run)(environment);
+                    let (outcome, word) = match (first, retry) {
+                        (Ok(()), _) => (Ok(()), "ok"),
+                        (Err(why), false) => (Err(why), "FAILED"),
+                        (Err(why), true) => {
+                            println!("interop {} failed and is repeated: {why}", case.name);
+                            match (case.run)(environment) {
+                                Ok(()) => (Ok(()), "ok at the second attempt"),
+                                Err(why) => (Err(why), "FAILED twice"),
+                            }
+                        }
+                    };
                     println!(
                         "interop {} ... {word} ({:.1} s)",
                         case.name,
