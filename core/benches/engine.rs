@@ -5,8 +5,8 @@
 
 use astreum_core::atom::{Atom, AtomId, MemoryStore};
 use astreum_core::crypto::{Nonce, PublicKey, SecretKey, SharedKey, hash};
+use astreum_core::engine::{Engine, EngineConfig};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, EngineConfig};
 use astreum_core::wire::message::{Body, Envelope, HEADER_BYTES, Message, Topic, write_handshake};
 use astreum_core::wire::object::{Action, Answer, PayloadType, Request, write_response_head};
 use astreum_core::wire::packet::{Draft, NONCE_BYTES, Packet};

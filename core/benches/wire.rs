@@ -10,8 +10,8 @@ use astreum_core::wire::object::{
     Action, Answer, Found, PayloadType, Request, Response, write_found_atom, write_response_head,
 };
 use astreum_core::wire::packet::{Draft, Packet};
-use astreum_core::wire::table::PeerTable;
-use astreum_core::wire::work::Search;
+use astreum_core::wire::pow::Search;
+use astreum_core::wire::routing_table::PeerTable;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 

@@ -35,6 +35,7 @@ pub mod calendar;
 pub mod chain;
 pub mod consensus;
 pub mod crypto;
+pub mod engine;
 pub mod expr;
 pub mod integer;
 pub mod machine;

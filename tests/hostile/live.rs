@@ -8,7 +8,7 @@ use crate::stranger::{self, Stranger};
 use crate::world::secret;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::wire::engine::DropReason;
+use astreum_core::engine::DropReason;
 use astreum_core::wire::message::Topic;
 use astreum_core::wire::object::{Answer, PayloadType};
 use astreum_core::wire::packet::{Draft, NONCE_BYTES};
@@ -345,7 +345,7 @@ pub(crate) fn takeover(settings: &Settings, figures: &mut Figures) {
     let after = node.status();
     let dropped = |reason: DropReason| {
         let name = format!("dropped: {reason}");
-        let of = |status: &astreum_node::control::StatusReply| {
+        let of = |status: &astreum_node::rpc::StatusReply| {
             status.counters.get(&name).copied().unwrap_or_default()
         };
         of(&after) - of(&before)

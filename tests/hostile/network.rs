@@ -6,13 +6,13 @@
 use astreum_core::atom::{AtomId, AtomSource, MemoryStore, collect_list};
 use astreum_core::chain::{Block, Miner, Transaction};
 use astreum_core::crypto::{PublicKey, SecretKey, SigningKey};
+use astreum_core::engine::Engine;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::Engine;
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{Action, Request};
 use astreum_core::wire::packet::Packet;
-use astreum_node::chain::{Chain, ChainStatus};
+use astreum_node::chain_service::{Chain, ChainStatus};
 use astreum_tests::sim::host::address;
 use astreum_tests::sim::ledger::Ledger;
 use astreum_tests::sim::world::World;

@@ -3,8 +3,8 @@
 use crate::process::Node;
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::SecretKey;
+use astreum_core::engine::{Engine, EngineConfig, Event};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, EngineConfig, Event};
 use astreum_core::wire::object::PayloadType;
 use core::net::SocketAddr;
 use core::time::Duration;

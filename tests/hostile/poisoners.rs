@@ -10,7 +10,7 @@ use astreum_core::time::Instant;
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
 use astreum_core::wire::packet::Packet;
-use astreum_core::wire::table::Distance;
+use astreum_core::wire::routing_table::Distance;
 use core::cell::{Cell, RefCell};
 use core::net::{SocketAddr, SocketAddrV4};
 use core::time::Duration;

@@ -4,7 +4,7 @@ use crate::Settings;
 use astreum_core::atom::Atom;
 use astreum_core::chain::Transaction;
 use astreum_core::crypto::PublicKey;
-use astreum_node::control::{
+use astreum_node::rpc::{
     Client, PeerReply, PutReply, Request, SendReply, StatusReply, TransactionStatusReply, hex,
     unhex,
 };

@@ -6,7 +6,7 @@ use crate::stranger::{self, Stranger};
 use crate::world::{World, secret};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::wire::engine::{DropReason, Engine, limits};
+use astreum_core::engine::{DropReason, Engine, limits};
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{Action, Answer, PayloadType, Request};
 use astreum_core::wire::packet::Packet;

@@ -3,7 +3,7 @@
 use crate::Settings;
 use crate::figures::Figures;
 use crate::process::Node;
-use astreum_node::control::{Client, MAX_CONNECTIONS, PeerReply, Request, StatusReply};
+use astreum_node::rpc::{Client, MAX_CONNECTIONS, PeerReply, Request, StatusReply};
 use core::time::Duration;
 use std::fs::{self, Permissions};
 use std::io::Write as _;

@@ -4,8 +4,8 @@
 use astreum_core::atom::{Atom, AtomSource};
 use astreum_core::atom::{AtomId, MemoryStore};
 use astreum_core::crypto::{PublicKey, SecretKey, SharedKey};
+use astreum_core::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, Read};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, EngineConfig, Event, LookUp, ObjectSource, Read};
 use astreum_core::wire::message::{Body, Message, Topic};
 use astreum_core::wire::object::{self, Contact, PayloadType, Request, Response};
 use astreum_core::wire::packet::Packet;

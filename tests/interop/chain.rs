@@ -9,9 +9,9 @@ use astreum_core::chain::{Address, Block, Genesis, Unsigned};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
-use astreum_node::chain::dir::{ChainDir, begin_chain};
+use astreum_node::chain_service::dir::{ChainDir, begin_chain};
 use astreum_node::config::ColdStorageSync;
-use astreum_node::control::{
+use astreum_node::rpc::{
     AccountReply, BlockReply, Request, SendReply, TransactionStatusReply, hex, unhex,
 };
 use astreum_node::store::cold::{ColdOptions, ColdStore};

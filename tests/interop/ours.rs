@@ -4,7 +4,7 @@ use crate::environment::Environment;
 use crate::suite::wait_for;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
 use astreum_core::expr::Expr;
-use astreum_node::control::{
+use astreum_node::rpc::{
     AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
     Request, StatusReply, hex, unhex,
 };

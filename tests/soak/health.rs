@@ -2,7 +2,7 @@
 
 use crate::node::{Node, Role};
 use crate::world::World;
-use astreum_node::control::{Request, StatusReply};
+use astreum_node::rpc::{Request, StatusReply};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;

@@ -6,7 +6,7 @@ use astreum_core::chain::{Address, Genesis, Transaction, Unsigned};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
-use astreum_node::chain::dir::{ChainDir, begin_chain};
+use astreum_node::chain_service::dir::{ChainDir, begin_chain};
 use astreum_node::config::ColdStorageSync;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Node of ours: the real program, which can be stopped, killed and restarted in its directories.
 
 use astreum_core::atom::AtomId;
-use astreum_node::control::{Client, ClientError, Request, StatusReply, hex};
+use astreum_node::rpc::{Client, ClientError, Request, StatusReply, hex};
 use astreum_node::store::cold::ColdStore;
 use astreum_tests::wait::wait_within;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};

@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::shelf::{ADVERTISED_SECONDS, Holder, Item, something};
 use crate::world::World;
 use astreum_core::atom::{Atom, AtomId, AtomKind};
-use astreum_node::control::{AtomReply, ClientError, ListReply, PutReply, Request, hex, unhex};
+use astreum_node::rpc::{AtomReply, ClientError, ListReply, PutReply, Request, hex, unhex};
 use core::time::Duration;
 use serde_json::Value;
 use std::thread;

@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::world::World;
 use astreum_core::atom::AtomId;
 use astreum_core::chain::Transaction;
-use astreum_node::control::{
+use astreum_node::rpc::{
     AccountReply, Request, SendReply, TransactionReply, TransactionStatusReply, hex,
 };
 use astreum_tests::random::Random;

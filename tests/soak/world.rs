@@ -6,7 +6,7 @@ use crate::node::{Node, Role};
 use crate::references::Seat;
 use crate::shelf::Shelf;
 use crate::{Arguments, ledger};
-use astreum_node::control::{PeerReply, Request, StatusReply};
+use astreum_node::rpc::{PeerReply, Request, StatusReply};
 use astreum_tests::random::Random;
 use astreum_tests::wait::wait_within;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -7,7 +7,7 @@ use astreum_core::chain::{Address, Block, Genesis, Header, Miner, difficulty, ha
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
-use astreum_node::lanes::Lanes;
+use astreum_node::simd::Lanes;
 
 fn key() -> SigningKey {
     SigningKey::from_seed(&[8; 32])

@@ -15,17 +15,17 @@ use astreum_core::chain::{
 };
 use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::{PublicKey, SigningKey};
+use astreum_core::engine::FetchError;
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::{self, Scalar};
-use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::network_group::NetworkGroup;
-use astreum_node::chain::producer::{Activity, Producer, ProducerConfig};
-use astreum_node::chain::{
+use astreum_node::chain_service::producer::{Activity, Producer, ProducerConfig};
+use astreum_node::chain_service::{
     Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SigningRecord,
     SyncConfig,
 };
-use astreum_node::lanes::Lanes;
+use astreum_node::simd::Lanes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

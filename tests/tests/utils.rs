@@ -2,7 +2,7 @@
 
 use astreum_core::atom::AtomId;
 use astreum_core::integer::Natural;
-use astreum_node::control::{hex, unhex};
+use astreum_node::rpc::{hex, unhex};
 
 #[test]
 fn integers_take_the_fewest_bytes_at_either_end() {

@@ -1,10 +1,10 @@
 //! Wire format, routing table and protocol engine.
 //!
-//! A datagram is a [`packet`]: a nonce that is a proof of [`work`], then a [`message`]. A message
+//! A datagram is a [`packet`]: a nonce that is a proof of [`pow`], then a [`message`]. A message
 //! is a handshake in the clear, or sealed content under a [`message::Topic`]: a [`ping`], an
 //! [`object`] request or response, a route request or response ([`route_message`]), or the id of a
 //! transaction. The payload of a handshake may be an extension block ([`handshake`]). Peers with
-//! validated addresses are in the routing [`table`]; the [`engine`] implements the protocol.
+//! validated addresses are in the routing [`routing_table`]; the [`engine`] implements the protocol.
 //!
 //! Invariants of every decoder in this module:
 //! - It reads its input once, borrows instead of copying where it can, and allocates no more than
@@ -13,14 +13,13 @@
 //! - Accepted input encodes back to the same bytes, except where the reference has several
 //!   encodings of one value (stated at the decoder).
 
-pub mod engine;
 pub mod handshake;
 pub mod message;
 pub mod network_group;
 pub mod object;
 pub mod packet;
 pub mod ping;
+pub mod pow;
 mod read;
 pub mod route_message;
-pub mod table;
-pub mod work;
+pub mod routing_table;

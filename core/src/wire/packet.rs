@@ -3,7 +3,7 @@
 //! A packet is a nonce of 8 bytes, big-endian, then a message. The nonce is a proof of [`work`]:
 //! the receiver requires a number of leading zero bits in `BLAKE3(message ‖ nonce)`.
 
-use super::work::{self, Progress, Search};
+use super::pow::{self, Progress, Search};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -88,7 +88,7 @@ impl<'b> Packet<'b> {
     /// Returns the work, in leading zero bits. Hashes the message.
     #[must_use]
     pub fn work(&self) -> u32 {
-        work::bits(self.message, self.nonce)
+        pow::bits(self.message, self.nonce)
     }
 
     /// Checks the proof of work. Hashes the message unless `required` is 0.

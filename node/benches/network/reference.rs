@@ -20,7 +20,7 @@ impl Serving {
         let mut child = spawn(python, &["serve", &atoms.to_string()]);
         let line = first_line(&mut child, python);
         let (port, key) = line.split_once(' ').expect("port and key");
-        let key = astreum_node::control::unhex(key.trim()).expect("hex");
+        let key = astreum_node::rpc::unhex(key.trim()).expect("hex");
         let port: u16 = port.parse().expect("a port");
         Self {
             child,

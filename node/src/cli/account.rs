@@ -2,17 +2,17 @@
 
 use std::io::Write as _;
 
-use crate::control::{AccountReply, HeadReply, Request};
+use crate::rpc::{AccountReply, HeadReply, Request};
 
 use super::block::time;
 use super::chain_args::{AccountArgs, AccountCommand, AccountShowArgs};
+use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::session::client;
-use super::words;
+use super::parse;
 
 pub(super) fn account(args: AccountArgs, out: &mut Output) -> Result<(), Failure> {
     let AccountCommand::Show(AccountShowArgs { account, json, at }) = args.command;
-    let named = words::account("the account", &account)?;
+    let named = parse::account("the account", &account)?;
     let request = Request::Account {
         account: named.word(),
     };

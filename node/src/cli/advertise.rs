@@ -3,13 +3,13 @@
 use core::num::NonZeroU64;
 use std::io::Write as _;
 
-use crate::control::{AdvertisementReply, Request};
+use crate::rpc::{AdvertisementReply, Request};
 
 use super::args::{AdvertiseArgs, AdvertiseCommand};
 use super::client::duration;
+use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::session::client;
-use super::words;
+use super::parse;
 
 pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Failure> {
     match &args.command {
@@ -76,6 +76,6 @@ pub(super) fn advertise(args: &AdvertiseArgs, out: &mut Output) -> Result<(), Fa
 
 /// Parses all ids before any request is sent.
 fn checked(ids: &[String]) -> Result<Vec<String>, Failure> {
-    let id = |text: &String| Ok(words::id("the object", text)?.to_string());
+    let id = |text: &String| Ok(parse::id("the object", text)?.to_string());
     ids.iter().map(id).collect()
 }

@@ -8,8 +8,8 @@ use super::chain_cmd::ChainArgs;
 use super::language_args::{EvalArgs, ParseArgs, ReplArgs};
 use super::path_arg::PathArg;
 use crate::config::{Allowed, Config, Inputs, KEYS, Key, Shown};
-use crate::keys::KeyKind;
-use crate::run::quoted;
+use crate::daemon::quoted;
+use crate::key_file::KeyKind;
 
 /// Astreum: a machine, storage and a network that share one unit, the atom.
 ///

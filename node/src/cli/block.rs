@@ -2,14 +2,14 @@
 
 use std::io::Write as _;
 
-use crate::control::{BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, Request};
 use crate::log::utc_text;
+use crate::rpc::{BlockReply, MAX_BLOCKS_REPLY, MAX_TRANSACTIONS_REPLY, Request};
 
 use super::account::table;
 use super::chain_args::{BlockArgs, BlockCommand, BlockListArgs, BlockShowArgs};
+use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::session::client;
-use super::words::{self, At};
+use super::parse::{self, At};
 
 pub(super) fn block(args: BlockArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
@@ -19,7 +19,7 @@ pub(super) fn block(args: BlockArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn show(args: &BlockShowArgs, out: &mut Output) -> Result<(), Failure> {
-    let at = words::block(&args.block)?;
+    let at = parse::block(&args.block)?;
     if args.transactions > MAX_TRANSACTIONS_REPLY {
         let wanted = args.transactions;
         return Err(Failure::Usage(format!(
@@ -88,7 +88,7 @@ fn signature(block: &BlockReply) -> String {
 }
 
 fn list(args: &BlockListArgs, out: &mut Output) -> Result<(), Failure> {
-    let mut from = words::block(&args.from)?;
+    let mut from = parse::block(&args.from)?;
     let client = client(&args.at)?;
     let mut left = args.count.get();
     if !args.json {
@@ -113,7 +113,7 @@ fn list(args: &BlockListArgs, out: &mut Output) -> Result<(), Failure> {
             }
         }
         left = left.saturating_sub(u32::try_from(blocks.len()).unwrap_or(u32::MAX));
-        match words::block(&last.previous)? {
+        match parse::block(&last.previous)? {
             At::Id(id) if id.is_zero() => return Ok(()),
             previous => from = previous,
         }
@@ -140,7 +140,7 @@ pub(super) fn time(seconds: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::IncludedReply;
+    use crate::rpc::IncludedReply;
 
     fn reply() -> BlockReply {
         let number = |text: &str| text.to_owned();

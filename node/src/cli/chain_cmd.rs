@@ -5,13 +5,13 @@ use std::io::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::chain::SigningRecord;
-use crate::chain::dir::{ChainDir, candidates};
-use crate::chain::recover::{Condition, Nothing, Survey, adopt, survey};
-use crate::chain::replay::Replay;
+use crate::chain_service::SigningRecord;
+use crate::chain_service::dir::{ChainDir, candidates};
+use crate::chain_service::recover::{Condition, Nothing, Survey, adopt, survey};
+use crate::chain_service::replay::Replay;
 use crate::clock;
 use crate::config::Config;
-use crate::control::hex;
+use crate::rpc::hex;
 use crate::store::cold::{ColdOptions, ColdStore};
 use astreum_core::atom::AtomId;
 use astreum_core::crypto::SigningKey;
@@ -22,8 +22,8 @@ use super::block::time;
 use super::forks::{self, DecisionArgs, ForksArgs};
 use super::genesis::{check_not_running, refused};
 use super::output::{Failure, Output, complain, json_line};
+use super::parse;
 use super::store::with_bar_of;
-use super::words;
 
 /// Maximum number of heads that are listed individually.
 const MAX_LISTED: usize = 16;
@@ -131,7 +131,8 @@ fn show(args: ShowArgs, out: &mut Output) -> Result<(), Failure> {
     let head = dir.journal().and_then(|journal| journal.heads().back());
     let mut records = Vec::new();
     for path in dir.signed_files().map_err(Failure::failed)? {
-        let key = crate::chain::signed::SignedFile::key_of(&path).map_err(Failure::failed)?;
+        let key = crate::chain_service::signing_record::SignedFile::key_of(&path)
+            .map_err(Failure::failed)?;
         let record = dir.signing_record(&key).map_err(Failure::failed)?;
         records.push((hex(&key), record));
     }
@@ -205,7 +206,7 @@ fn last_signed(record: &SigningRecord) -> String {
 }
 
 fn recover(args: RecoverArgs, out: &mut Output) -> Result<(), Failure> {
-    let wanted = args.head.as_deref().map(|head| words::id("--head", head));
+    let wanted = args.head.as_deref().map(|head| parse::id("--head", head));
     let wanted = wanted.transpose()?;
     let loaded = args.run.load()?;
     let (config, paths) = (&loaded.config, loaded.paths());

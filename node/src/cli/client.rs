@@ -8,12 +8,12 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::config::Seed;
-use crate::control::{Client, PeerReply, ProducerReply, Request, StatusReply};
+use crate::rpc::{Client, PeerReply, ProducerReply, Request, StatusReply};
 
 use super::args::{PeersArgs, StatusArgs};
+use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::session::client;
-use super::words;
+use super::parse;
 
 /// Maximum time that `peers --connect` waits for the answer.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -146,7 +146,7 @@ pub(super) fn duration(seconds: u64) -> String {
 
 pub(super) fn peers(args: &PeersArgs, out: &mut Output) -> Result<(), Failure> {
     let client = client(&args.at)?;
-    let key = |text: &String| Ok::<_, Failure>(words::id("the public key", text)?.to_string());
+    let key = |text: &String| Ok::<_, Failure>(parse::id("the public key", text)?.to_string());
     let changes = [
         args.remove.as_ref().map(|it| (it, Some(false))),
         args.ban.as_ref().map(|it| (it, Some(true))),

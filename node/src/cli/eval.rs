@@ -8,12 +8,12 @@ use astreum_core::machine::{Evaluation, Outcome};
 use astreum_core::text::{ParseError, Parser, Position, Script, Styled};
 use serde_json::{Value, json};
 
+use super::eval_session::Session;
 use super::expr_json::to_json;
+use super::input::{Source, moved};
 use super::language_args::{As, EvalArgs, ParseArgs};
 use super::output::{Failure, Output, json_line, visible_json};
 use super::report::{Sources, has_unbound_call};
-use super::session::Session;
-use super::source::{Source, moved};
 use super::{limits, literal};
 
 pub(super) fn eval(args: &EvalArgs, out: &mut Output) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use astreum_core::expr::{Expr, Visit};
 
 use super::output::visible_json;
-use crate::control::hex;
+use crate::rpc::hex;
 
 /// Returns the JSON text of `expr`, with escapes for invisible characters. Does not recurse: values
 /// can be nested deeper than any stack.

@@ -4,13 +4,13 @@ use std::io::Write as _;
 
 use clap::Args;
 
-use crate::control::{ClientError, ForkReply, ForksReply, Request, SideReply};
+use crate::rpc::{ClientError, ForkReply, ForksReply, Request, SideReply};
 
 use super::account::table;
 use super::args::NodeArgs;
+use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::session::client;
-use super::words;
+use super::parse;
 
 #[derive(Debug, Args)]
 pub(super) struct ForksArgs {
@@ -37,12 +37,12 @@ pub(super) fn forks(args: &ForksArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 pub(super) fn adopt(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = words::id("the block", &args.id)?.to_string();
+    let id = parse::id("the block", &args.id)?.to_string();
     show(&ask(&args.at, &Request::AdoptFork { id })?, args.json, out)
 }
 
 pub(super) fn avoid(args: &DecisionArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = words::id("the block", &args.id)?.to_string();
+    let id = parse::id("the block", &args.id)?.to_string();
     show(&ask(&args.at, &Request::AvoidBlock { id })?, args.json, out)
 }
 

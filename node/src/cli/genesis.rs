@@ -13,13 +13,13 @@ use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
 use serde_json::json;
 
-use crate::chain::dir::{
+use crate::chain_service::dir::{
     ChainDir, ChainDirError, Legacy, Trace, begin_chain, candidates, has_files,
 };
 use crate::clock;
 use crate::config::{Config, Loaded, Paths};
-use crate::control::{Client, ClientError, Request, number};
 use crate::node::chain_start::trace;
+use crate::rpc::{Client, ClientError, Request, number};
 use crate::store::Store;
 use crate::store::cold::{ColdOptions, ColdStore};
 
@@ -28,7 +28,7 @@ use super::block::time;
 use super::chain_args::GenesisArgs;
 use super::genesis_file::Plan;
 use super::output::{Failure, Output, complain, json_line};
-use super::words;
+use super::parse;
 
 /// Maximum time that a running node has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ fn plan(args: &GenesisArgs) -> Result<Plan, Failure> {
     };
     plan.add_flags(&args.balance, &args.stake, &args.contract)?;
     if let Some(fees) = &args.cumulative_total_fees {
-        let fees = words::natural("--cumulative-total-fees", fees)?;
+        let fees = parse::natural("--cumulative-total-fees", fees)?;
         plan.cumulative_total_fees = Some(fees);
     }
     plan.timestamp = args.timestamp.or(plan.timestamp);
@@ -90,7 +90,7 @@ fn start(
         )));
     }
     let validator = match (validator, plan.validator) {
-        (Some(key), _) => words::key("--validator", key)?,
+        (Some(key), _) => parse::key("--validator", key)?,
         (None, Some(key)) => key,
         (None, None) => configured_validator(&loaded.config)?,
     };

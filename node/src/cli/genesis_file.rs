@@ -11,9 +11,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::edit_distance;
 
+use super::input::read_capped;
 use super::output::Failure;
-use super::source::read_capped;
-use super::words;
+use super::parse;
 
 /// Maximum size in bytes of a genesis file.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -120,8 +120,8 @@ fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<[u8; 32], Natural>, Fa
                 "invalid value {text:?} for {flag}: {advice}"
             )));
         };
-        let key = words::account_key(&format!("the key of {flag}"), key.trim())?;
-        let amount = words::natural(&format!("the amount of {flag}"), amount.trim())?;
+        let key = parse::account_key(&format!("the key of {flag}"), key.trim())?;
+        let amount = parse::natural(&format!("the amount of {flag}"), amount.trim())?;
         if pairs.insert(key, amount).is_some() {
             return Err(twice(flag, text));
         }
@@ -143,11 +143,11 @@ fn contract(text: &str) -> Result<([u8; 32], Contract), Failure> {
         )));
     };
     let contract = Contract {
-        owner: words::key("the owner of --contract", owner)?,
-        bytes: words::natural("the bytes of --contract", bytes)?,
-        atoms: words::natural("the atoms of --contract", atoms)?,
+        owner: parse::key("the owner of --contract", owner)?,
+        bytes: parse::natural("the bytes of --contract", bytes)?,
+        atoms: parse::natural("the atoms of --contract", atoms)?,
     };
-    Ok((words::key("the id of --contract", id)?, contract))
+    Ok((parse::key("the id of --contract", id)?, contract))
 }
 
 /// Reader that collects errors.
@@ -256,7 +256,7 @@ impl Reader<'_> {
         for (name, value) in entries(table) {
             let at = name.span().start;
             let text = name.get_ref().as_ref();
-            let key = words::account_key(&format!("a key of {what}"), text);
+            let key = parse::account_key(&format!("a key of {what}"), text);
             let Some(key) = self.value(at, key) else {
                 continue;
             };
@@ -345,7 +345,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let number = words::natural(what, text);
+        let number = parse::natural(what, text);
         self.value(at, number)
     }
 
@@ -358,7 +358,7 @@ impl Reader<'_> {
             );
             return None;
         };
-        let key = words::key(what, text);
+        let key = parse::key(what, text);
         self.value(at, key)
     }
 }

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::expr::Expr;
 
-use crate::control::{AtomReply, Client, ClientError, ListReply, Request, unhex};
+use crate::rpc::{AtomReply, Client, ClientError, ListReply, Request, unhex};
 
 use super::args::GetArgs;
+use super::eval_session::{checked_atom, client, get as get_atom};
 use super::output::{Failure, Output, complain, json_line};
-use super::session::{checked_atom, client, get as get_atom};
-use super::words;
+use super::parse;
 
 pub(super) fn get(args: &GetArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = words::id("the object", &args.id)?;
+    let id = parse::id("the object", &args.id)?;
     let client = client(&args.at)?;
     let Some(path) = &args.output else {
         return walk(&client, id, args.list, &mut |atom| {

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::config::Secret;
-use crate::control::hex;
-use crate::keys::{KeyKind, create_file, generate, read_file};
+use crate::key_file::{KeyKind, create_file, generate, read_file};
+use crate::rpc::hex;
 
 use super::account::table;
 use super::args::{GenerateKeyArgs, KeysArgs, KeysCommand, ShowKeyArgs};

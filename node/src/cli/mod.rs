@@ -13,34 +13,34 @@ mod block;
 mod chain_args;
 mod chain_cmd;
 mod client;
+mod completions;
 mod config;
 mod eval;
+mod eval_session;
 mod expr_json;
 mod forks;
-mod generate;
 mod genesis;
 mod genesis_file;
 mod get;
+mod input;
 mod keys;
 mod language_args;
 mod limits;
 mod literal;
 mod number_arg;
 mod output;
+mod parse;
 mod path_arg;
 mod proof;
 mod put;
 mod repl;
 mod report;
 mod run;
-mod session;
-mod source;
 mod store;
 mod tx;
 mod usage;
 mod validators;
 mod wait;
-mod words;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ use output::{Failure, Output};
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    crate::run::exit_on_panic();
+    crate::daemon::exit_on_panic();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
 
 /// Disables core dumps, for commands that hold secrets. A failure is only reported.
 fn forbid_core_dumps() {
-    if let Err(error) = crate::run::forbid_core_dumps() {
+    if let Err(error) = crate::daemon::forbid_core_dumps() {
         output::complain(&format!(
             "warning: core dumps cannot be switched off: {error}"
         ));
@@ -131,8 +131,8 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
             store::store(args, out)
         }
         Some(Command::Config(config)) => config::config(config, out),
-        Some(Command::Conform) => generate::conform(out),
-        Some(Command::Completions { shell }) => generate::completions(shell, out),
-        Some(Command::Man { command }) => generate::man(&command, out),
+        Some(Command::Conform) => completions::conform(out),
+        Some(Command::Completions { shell }) => completions::completions(shell, out),
+        Some(Command::Man { command }) => completions::man(&command, out),
     }
 }

@@ -2,7 +2,7 @@
 
 use core::num::{NonZeroU32, NonZeroU64};
 
-use super::words;
+use super::parse;
 
 /// Number on the command line. [`number`] reads every numeric argument; its errors name the range.
 pub(super) trait Number: Sized {
@@ -69,7 +69,7 @@ pub(super) fn level(text: &str) -> Result<u32, String> {
 }
 
 fn value(text: &str) -> Option<u64> {
-    let number = words::natural("a number", text).ok()?;
+    let number = parse::natural("a number", text).ok()?;
     number.to_string().parse().ok()
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use astreum_core::text::{Escaped, is_visible};
 
 use crate::config::ConfigErrors;
-use crate::control::ClientError;
+use crate::rpc::ClientError;
 
 /// Maximum time that a result waits for the next one to be written with it.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);

@@ -5,17 +5,17 @@ use std::io::{self, Write as _};
 
 use serde_json::json;
 
-use crate::control::{Request, hex, number};
 use crate::query::{AccountProof, Proven};
+use crate::rpc::{Request, hex, number};
 
 use super::account::table;
 use super::block::time;
 use super::chain_args::{ProofAccountArgs, ProofArgs, ProofCommand, ProofVerifyArgs};
+use super::eval_session::client;
+use super::input::read_capped;
 use super::output::{Failure, Output, complain, json_line};
+use super::parse;
 use super::path_arg::PathArg;
-use super::session::client;
-use super::source::read_capped;
-use super::words;
 
 /// Maximum size in bytes of a proof; real ones are far smaller, since a path has at most 256 nodes
 /// of 64-byte ids.
@@ -29,7 +29,7 @@ pub(super) fn proof(args: ProofArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn account(args: &ProofAccountArgs, out: &mut Output) -> Result<(), Failure> {
-    let account = words::account("the account", &args.account)?.word();
+    let account = parse::account("the account", &args.account)?.word();
     let reply: AccountProof = client(&args.at)?.request(&Request::ProveAccount { account })?;
     // The queried node may be wrong; the receiver of the proof makes the same check.
     let proven = reply
@@ -42,10 +42,10 @@ fn account(args: &ProofAccountArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn verify(args: &ProofVerifyArgs, out: &mut Output) -> Result<(), Failure> {
-    let block = args.block.as_deref().map(|id| words::id("--block", id));
+    let block = args.block.as_deref().map(|id| parse::id("--block", id));
     let block = block.transpose()?;
     let account = args.account.as_deref();
-    let account = account.map(|key| words::account_key("--account", key));
+    let account = account.map(|key| parse::account_key("--account", key));
     let account = account.transpose()?;
     let name = match args.file.is_stdin() {
         true => "stdin".to_owned(),

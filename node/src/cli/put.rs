@@ -6,13 +6,13 @@ use std::io::{self, Write as _};
 use astreum_core::atom::{Atom, AtomId, HEADER_BYTES, bytes_list};
 use serde_json::{Value, json};
 
-use crate::control::{Client, MAX_LINE_BYTES, PutReply, Request, hex};
+use crate::rpc::{Client, MAX_LINE_BYTES, PutReply, Request, hex};
 
 use super::args::{PutArgs, PutKind};
+use super::eval_session::{client, fetch};
+use super::input::read_capped;
 use super::output::{Failure, Output, complain, json_line};
 use super::path_arg::PathArg;
-use super::session::{client, fetch};
-use super::source::read_capped;
 
 /// Number of data bytes per atom of a file, which a reference node can receive.
 const PIECE_BYTES: usize = 3_900;

@@ -24,11 +24,11 @@ use crate::config::expand_home;
 
 use super::args::NodeArgs;
 use super::eval::{explain, is_definition, is_failed, load, missing, print};
+use super::eval_session::Session;
+use super::input::{MAX_SOURCE_BYTES, Source, not_text, without_prefix};
 use super::language_args::{As, ReplArgs};
 use super::output::{Failure, Output, complain};
 use super::report::Sources;
-use super::session::Session;
-use super::source::{MAX_SOURCE_BYTES, Source, not_text, without_prefix};
 
 const HELP: &str = "\
 Type an expression; it may go over several lines. Its value is printed.

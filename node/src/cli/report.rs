@@ -7,7 +7,7 @@ use astreum_core::machine::{Env, ErrorKind, Evaluation, Failure, Opcode};
 use astreum_core::text::{Escaped, Position, Script};
 use serde_json::{Value, json};
 
-use super::source::moved;
+use super::input::moved;
 use crate::config::edit_distance;
 
 /// Maximum number of bytes of earlier sources kept for finding places.

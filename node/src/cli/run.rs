@@ -1,8 +1,8 @@
 //! Command `astreum run`: sets up configuration, keys and log, then runs the node.
 
 use crate::config::Source;
+use crate::daemon::{RunError, warnings};
 use crate::node::NodeError;
-use crate::run::{RunError, warnings};
 
 use super::args::RunArgs;
 use super::genesis::refused;
@@ -13,7 +13,7 @@ pub(super) fn run<const HIDDEN: bool>(
     out: &mut Output,
 ) -> Result<(), Failure> {
     // Before the first thread.
-    crate::run::bound_arenas();
+    crate::daemon::bound_arenas();
     super::forbid_core_dumps();
     super::exit_on_bus_error();
     let options = args.options();
@@ -28,7 +28,7 @@ pub(super) fn run<const HIDDEN: bool>(
     for warning in warnings(&config) {
         complain(&format!("warning: {warning}"));
     }
-    let mut result = crate::run::run(config.clone(), &paths, out);
+    let mut result = crate::daemon::run(config.clone(), &paths, out);
     // If no port was configured, a port in use is not an error: the reference's README lets the
     // system pick one if the key is omitted.
     if port_is_default && result.as_ref().is_err_and(RunError::is_port_taken) {
@@ -37,7 +37,7 @@ pub(super) fn run<const HIDDEN: bool>(
         complain(&format!("note: {note}"));
         crate::log::info!("{note}");
         config.incoming_port = 0;
-        result = crate::run::run(config, &paths, out);
+        result = crate::daemon::run(config, &paths, out);
     }
     let result = result.map_err(|error| match error {
         RunError::Node(NodeError::ChainDir(error)) => refused(&error, &options),

@@ -9,12 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::control::{Client, ClientError, DEFAULT_TIMEOUT, Request, SetAsideReply};
+use crate::rpc::{Client, ClientError, DEFAULT_TIMEOUT, Request, SetAsideReply};
 use crate::store::cold::{
     ColdError, ColdOptions, ColdStats, ColdStore, Progress, Transferred, Verified,
 };
 use crate::store::disk::real_path;
-use crate::store::level::Damage;
+use crate::store::sorted_pair::Damage;
 
 use super::args::{StoreArgs, StoreCommand, StoreOptions};
 use super::output::{Failure, Output, complain, json_line};

@@ -12,19 +12,19 @@ use serde_json::json;
 
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::control::{
+use crate::key_file::{self, KeyKind};
+use crate::rpc::{
     BlockReply, Client, ClientError, MAX_WAIT_SECONDS, Request, SendReply, TransactionReply,
     TransactionStatusReply, hex, unhex,
 };
-use crate::keys::{self, KeyKind};
 
 use super::account::{at_head, table};
 use super::args::NodeArgs;
 use super::chain_args::{TxArgs, TxCommand, TxResendArgs, TxSendArgs, TxShowArgs, TxStatusArgs};
+use super::eval_session::client;
 use super::output::{Failure, Output, complain, json_line};
-use super::session::client;
+use super::parse;
 use super::wait::Wait;
-use super::words;
 
 pub(super) fn tx(args: TxArgs, out: &mut Output) -> Result<(), Failure> {
     match args.command {
@@ -97,7 +97,7 @@ fn send(args: &TxSendArgs, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn recipient(args: &TxSendArgs) -> Result<Address, Failure> {
-    let key = words::account_key("the recipient", &args.recipient)?;
+    let key = parse::account_key("the recipient", &args.recipient)?;
     let address = Address::new(key);
     let is_common =
         address == astreum_core::chain::TREASURY || address == astreum_core::chain::BURN;
@@ -112,7 +112,7 @@ fn recipient(args: &TxSendArgs) -> Result<Address, Failure> {
 
 fn data(args: &TxSendArgs) -> Result<Vec<u8>, Failure> {
     let data = match (&args.data, &args.data_text) {
-        (Some(digits), _) => words::bytes("--data", digits)?,
+        (Some(digits), _) => parse::bytes("--data", digits)?,
         (None, Some(text)) => text.clone().into_bytes(),
         (None, None) => Vec::new(),
     };
@@ -127,7 +127,7 @@ fn data(args: &TxSendArgs) -> Result<Vec<u8>, Failure> {
 }
 
 fn amount(args: &TxSendArgs, data: &[u8]) -> Result<Natural, Failure> {
-    let amount = words::natural("the amount", &args.amount)?;
+    let amount = parse::natural("the amount", &args.amount)?;
     if amount.is_zero() && data.is_empty() {
         return Err(Failure::Usage(
             "the amount is 0 and there is no data, so nothing would happen but the fee".to_owned(),
@@ -137,13 +137,13 @@ fn amount(args: &TxSendArgs, data: &[u8]) -> Result<Natural, Failure> {
 }
 
 fn number(what: &str, text: Option<&str>) -> Result<Option<Natural>, Failure> {
-    text.map(|text| words::natural(what, text)).transpose()
+    text.map(|text| parse::natural(what, text)).transpose()
 }
 
 /// Returns the sender's secret from a key file or the configuration.
 fn secret(args: &TxSendArgs, config: &Config) -> Result<Secret, Failure> {
     if let Some(path) = &args.key_file {
-        return keys::read_secret(path, KeyKind::Validation).map_err(Failure::failed);
+        return key_file::read_secret(path, KeyKind::Validation).map_err(Failure::failed);
     }
     configured_secret(config)?.ok_or_else(|| {
         Failure::Usage(
@@ -156,7 +156,7 @@ fn secret(args: &TxSendArgs, config: &Config) -> Result<Secret, Failure> {
 
 fn configured_secret(config: &Config) -> Result<Option<Secret>, Failure> {
     match &config.validation_secret_key_file {
-        Some(path) => keys::read_secret(path, KeyKind::Validation)
+        Some(path) => key_file::read_secret(path, KeyKind::Validation)
             .map(Some)
             .map_err(Failure::failed),
         None => Ok(config.validation_secret_key.clone()),
@@ -169,7 +169,7 @@ fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Re
     let is_half_of = |secret: &Secret| KeyKind::Relay.public_key(secret) == *recipient.as_bytes();
     // This command needs neither of these keys, so an unreadable file does not stop it.
     let relay_file = config.relay_secret_key_file.as_deref();
-    let relay_file = relay_file.and_then(|path| keys::read_secret(path, KeyKind::Relay).ok());
+    let relay_file = relay_file.and_then(|path| key_file::read_secret(path, KeyKind::Relay).ok());
     let relay = relay_file.as_ref().or(config.relay_secret_key.as_ref());
     let validation = configured_secret(config).ok().flatten();
     let owner = if is_half_of(sender) {
@@ -181,7 +181,9 @@ fn refuse_relay_key(recipient: &Address, sender: &Secret, config: &Config) -> Re
     } else {
         return Ok(());
     };
-    Err(Failure::Usage(keys::relay_key_refusal(recipient, owner)))
+    Err(Failure::Usage(key_file::relay_key_refusal(
+        recipient, owner,
+    )))
 }
 
 fn head_chain_id(client: &Client) -> Result<Natural, Failure> {
@@ -237,7 +239,7 @@ fn sent_json(
 ) -> serde_json::Value {
     json!({
         "id": reply.id,
-        "chain_id": crate::control::number(&transaction.chain_id.to_string()),
+        "chain_id": crate::rpc::number(&transaction.chain_id.to_string()),
         "sender": transaction.sender().to_string(),
         "recipient": transaction.recipient.to_string(),
         "amount": transaction.amount.to_string(),
@@ -257,7 +259,7 @@ fn sent_json(
 
 /// Announces a transaction again.
 fn resend(args: &TxResendArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = words::id("the transaction", &args.id)?.to_string();
+    let id = parse::id("the transaction", &args.id)?.to_string();
     let client = client(&args.at)?;
     let reply: SendReply = client.request(&Request::ResendTransaction { id })?;
     let status = match args.wait {
@@ -344,7 +346,7 @@ const fn is_lost(error: &ClientError, was_connected: bool) -> bool {
 }
 
 fn status(args: &TxStatusArgs, out: &mut Output) -> Result<(), Failure> {
-    let id = words::id("the transaction", &args.id)?.to_string();
+    let id = parse::id("the transaction", &args.id)?.to_string();
     let client = client(&args.at)?;
     let status = match args.wait {
         Some(until) => wait(&client, &id, until, &args.at, false)?,
@@ -468,7 +470,7 @@ fn confirmation_text(status: &TransactionStatusReply) -> Option<String> {
 }
 
 fn show(args: &TxShowArgs, out: &mut Output) -> Result<(), Failure> {
-    let id: AtomId = words::id("the transaction", &args.id)?;
+    let id: AtomId = parse::id("the transaction", &args.id)?;
     let request = Request::Transaction { id: id.to_string() };
     let reply: TransactionReply = client(&args.at)?.request(&request)?;
     if args.json {

@@ -2,13 +2,13 @@
 
 use std::io::Write as _;
 
-use crate::control::{MAX_SLOTS_REPLY, Request, ValidatorsReply};
+use crate::rpc::{MAX_SLOTS_REPLY, Request, ValidatorsReply};
 
 use super::account::at_head;
 use super::block::time;
 use super::chain_args::ValidatorsArgs;
+use super::eval_session::client;
 use super::output::{Failure, Output, json_line};
-use super::session::client;
 
 pub(super) fn validators(args: &ValidatorsArgs, out: &mut Output) -> Result<(), Failure> {
     let slots = args.slots;
@@ -56,7 +56,7 @@ fn percent(ppm: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{HeadReply, SlotReply, ValidatorReply};
+    use crate::rpc::{HeadReply, SlotReply, ValidatorReply};
 
     fn reply() -> ValidatorsReply {
         let (one, two) = ("ab".repeat(32), "cd".repeat(32));

@@ -7,7 +7,7 @@ use astreum_core::crypto::{PublicKey, SecretKey};
 use astreum_core::wire::message::{Body, Envelope, Message, Topic, write_handshake};
 use astreum_core::wire::packet::{Draft, Packet};
 use astreum_core::wire::ping::Ping;
-use astreum_core::wire::work::{Progress, Search};
+use astreum_core::wire::pow::{Progress, Search};
 use core::num::NonZeroU8;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
 use astreum_core::crypto::PublicKey;
 use astreum_core::wire::route_message::{AddressFamily, decode_entries, write_entry};
-use astreum_core::wire::table::PeerTable;
+use astreum_core::wire::routing_table::PeerTable;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde_json::{Value, json};
 

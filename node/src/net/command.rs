@@ -2,13 +2,11 @@
 
 use super::Stopped;
 use super::resolve::{SeedAddresses, SeedState};
-use crate::work::inbox::Inbox;
+use crate::runtime::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::PublicKey;
+use astreum_core::engine::{FetchError, ListLimit, PeerInfo, ReadDone, Recipient, Stats, WorkDone};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{
-    FetchError, ListLimit, PeerInfo, ReadDone, Recipient, Stats, WorkDone,
-};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::network_group::NetworkGroup;
 use astreum_core::wire::object::PayloadType;

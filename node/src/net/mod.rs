@@ -5,12 +5,12 @@
 //! polls. Only the loop owns the engine and the socket.
 
 mod command;
-mod driver;
-mod grind;
+mod drop_report;
+mod event_loop;
 mod local_address;
 mod peer_statements;
+mod pow_pool;
 mod readers;
-mod report;
 pub mod resolve;
 mod seeds;
 pub mod socket;
@@ -22,11 +22,11 @@ pub use command::{Advertisement, FetchFailure, NetworkStatus, Peer, Provider};
 use crate::Patience;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::runtime::inbox::Inbox;
 use crate::store::Store;
-use crate::work::inbox::Inbox;
 use astreum_core::atom::{Atom, AtomId};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::wire::engine::{EngineConfig, ListLimit, Recipient};
+use astreum_core::engine::{EngineConfig, ListLimit, Recipient};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::object::PayloadType;
 use command::{Command, CommandSender};
@@ -34,7 +34,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use driver::Driver;
+use event_loop::Driver;
 use resolve::SeedNames;
 use socket::BindError;
 use std::io;

@@ -2,19 +2,19 @@
 //!
 //! A peer announces its head once: a lost announcement would be missed until the peer's next block.
 //! If the chain thread cannot accept a head, an identity or a departure — it has not started yet,
-//! or [`MAX_WAITING`](crate::work::inbox::MAX_WAITING) inputs wait for it — the peer is marked, and
+//! or [`MAX_WAITING`](crate::runtime::inbox::MAX_WAITING) inputs wait for it — the peer is marked, and
 //! its current statements are delivered as soon as there is room. Announced transactions are not
 //! repeated: their senders announce them again.
 //!
 //! Invariants:
 //! - At most [`MAX_MARKED`] peers are marked.
 
-use crate::chain::Input;
+use crate::chain_service::Input;
 use crate::log;
-use crate::work::inbox::Inbox;
+use crate::runtime::inbox::Inbox;
 use astreum_core::crypto::PublicKey;
+use astreum_core::engine::PeerInfo;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::PeerInfo;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
@@ -134,7 +134,7 @@ fn warn_of_loss() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::work::inbox::{MAX_WAITING, Outlet, Taken, inbox};
+    use crate::runtime::inbox::{MAX_WAITING, Outlet, Taken, inbox};
     use astreum_core::atom::AtomId;
     use astreum_core::wire::network_group::NetworkGroup;
 

@@ -6,10 +6,10 @@
 use super::command::{Command, CommandSender};
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::runtime::WorkerPool;
 use crate::store::Store;
-use crate::work::WorkerPool;
+use astreum_core::engine::{Engine, limits};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Engine, limits};
 use core::time::Duration;
 use std::io;
 

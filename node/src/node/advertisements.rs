@@ -4,7 +4,7 @@ use super::{Node, NodeError, line_file};
 use crate::log;
 use crate::net::Advertisement;
 use astreum_core::atom::AtomId;
-use astreum_core::wire::engine::limits::MAX_ADVERTISEMENTS;
+use astreum_core::engine::limits::MAX_ADVERTISEMENTS;
 use astreum_core::wire::object::PayloadType;
 use core::time::Duration;
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 
 use super::{Node, NodeError};
 use crate::Patience;
-use crate::chain::{ChainStatus, Head, HeadState};
+use crate::chain_service::{ChainStatus, Head, HeadState};
 use crate::clock;
 use crate::net::{NetworkHandle, Stopped};
 use crate::query::{self, AccountProof, BlockAt, Costs, Included, Place, QueryError, Slot, Stake};

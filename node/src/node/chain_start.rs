@@ -1,11 +1,13 @@
 //! State that a node's chain resumes from.
 
 use super::NodeError;
-use crate::chain::dir::{ChainDir, ChainDirError, Legacy, Trace, candidates, has_files, location};
-use crate::chain::replay::replay;
-use crate::chain::search::any_block;
-use crate::chain::signed::SignedFile;
-use crate::chain::{HeadState, SavedHead, SigningRecord};
+use crate::chain_service::dir::{
+    ChainDir, ChainDirError, Legacy, Trace, candidates, has_files, location,
+};
+use crate::chain_service::replay::replay;
+use crate::chain_service::search::any_block;
+use crate::chain_service::signing_record::SignedFile;
+use crate::chain_service::{HeadState, SavedHead, SigningRecord};
 use crate::clock;
 use crate::config::Config;
 use crate::log;

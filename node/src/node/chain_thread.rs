@@ -2,14 +2,14 @@
 
 use super::chain_start::{self, Start};
 use super::{Node, NodeError};
-use crate::chain::dir::ChainDir;
-use crate::chain::mempool_file::MempoolFile;
-use crate::chain::producer::{Producer, ProducerConfig};
-use crate::chain::{ChainStatus, Input, SyncConfig};
+use crate::chain_service::dir::ChainDir;
+use crate::chain_service::mempool_file::MempoolFile;
+use crate::chain_service::producer::{Producer, ProducerConfig};
+use crate::chain_service::{ChainStatus, Input, SyncConfig};
 use crate::config::{Config, Secret};
-use crate::lanes::Lanes;
 use crate::log;
-use crate::work::chain::{ChainParts, ChainThread};
+use crate::runtime::chain::{ChainParts, ChainThread};
+use crate::simd::Lanes;
 use astreum_core::atom::AtomId;
 use astreum_core::consensus::mempool::{Mempool, MempoolConfig};
 use astreum_core::crypto::SigningKey;

@@ -1,14 +1,14 @@
 //! Errors of a node, sorted by the party that can act on them.
 
-use crate::chain::dir::ChainDirError;
+use crate::chain_service::dir::ChainDirError;
 use crate::config::ConfigErrors;
 use crate::failure::ThreadPanic;
-use crate::keys::KeyError;
+use crate::key_file::KeyError;
 use crate::log::LogError;
 use crate::net::{NetworkError, Stopped};
 use crate::store::StoreError;
 use crate::store::cold::ColdError;
-use astreum_core::wire::engine::FetchError;
+use astreum_core::engine::FetchError;
 use core::fmt;
 use core::net::SocketAddr;
 use std::io;

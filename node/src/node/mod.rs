@@ -20,22 +20,22 @@ pub use chain::{
 pub use error::NodeError;
 pub use view::NodeStore;
 
-use crate::chain::ChainView;
+use crate::chain_service::ChainView;
 use crate::clock;
 use crate::config::{self, Config, Paths};
 use crate::failure::Failure;
 pub use crate::net::{Advertisement, NetworkStatus, Peer, Provider};
 use crate::net::{FetchFailure, Network, NetworkHandle};
+use crate::runtime::chain::ChainThread;
 use crate::store::cold::{ColdOptions, ColdStats, ColdStore};
 use crate::store::hot::HotStats;
 use crate::store::{Durability, Store};
-use crate::work::chain::ChainThread;
 use astreum_core::atom::{Atom, AtomId, ListError, SourceError, bytes_list, collect_list};
 use astreum_core::chain::{ElectionCache, StakeTable};
 use astreum_core::crypto::{PublicKey, SecretKey};
+use astreum_core::engine::FetchError;
 use astreum_core::expr::Expr;
 use astreum_core::machine::{Env, Evaluation, Machine};
-use astreum_core::wire::engine::FetchError;
 use astreum_core::wire::object::PayloadType;
 use core::net::{IpAddr, SocketAddr};
 use known_peers::KnownPeers;
@@ -190,10 +190,10 @@ impl Node {
         }
         self.logged(|| {
             // Before anything that peers could notice.
-            crate::chain::dir::location(&self.config)?;
+            crate::chain_service::dir::location(&self.config)?;
             let executable = std::env::current_exe().unwrap_or_else(|_| "astreum".into());
             let state_dir = Paths::new(&self.config, &executable).state_dir;
-            crate::run::create_private(&state_dir);
+            crate::daemon::create_private(&state_dir);
             self.join_network()?;
             let started = self.start_chain(&state_dir);
             if started.is_err() {

@@ -51,7 +51,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::samples::header;
+    use crate::chain_service::samples::header;
     use astreum_core::atom::{AtomId, MemoryStore};
     use astreum_core::chain::{Address, Header};
     use astreum_core::integer::Natural;

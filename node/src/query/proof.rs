@@ -6,7 +6,7 @@
 //! id. A proof must not contain anything that it does not need.
 
 use super::{QueryError, account};
-use crate::control::{hex, unhex};
+use crate::rpc::{hex, unhex};
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore};
 use astreum_core::chain::{Account, Address, Block};
 use astreum_core::trie::{Proof, ProofError};

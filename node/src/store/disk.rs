@@ -19,7 +19,7 @@ pub use lock::{DirLock, Displaced};
 pub(super) use system::is_read_only;
 pub use system::{ReadOnlyDisk, SystemDisk, real_path};
 
-use super::map::Map;
+use super::mmap::Map;
 use core::fmt;
 use std::io;
 use std::path::Path;

@@ -26,7 +26,7 @@ mod segment;
 pub(super) use segment::{Journal, Segment};
 
 use super::disk::DiskFile;
-use super::level::Damage;
+use super::sorted_pair::Damage;
 use astreum_core::atom::{Atom, AtomId, AtomKind, HEADER_BYTES, ID_BYTES};
 use std::io;
 use std::path::Path;

@@ -16,9 +16,9 @@ pub mod cold;
 pub mod disk;
 pub mod hot;
 mod journal;
-pub mod level;
-pub mod map;
+pub mod mmap;
 mod served;
+pub mod sorted_pair;
 
 pub use bus_error::exit_on_bus_error;
 

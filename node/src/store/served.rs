@@ -7,7 +7,7 @@
 
 use super::Store;
 use astreum_core::atom::{Atom, AtomId, AtomSource, SourceError};
-use astreum_core::wire::engine::{LookUp, ObjectSource};
+use astreum_core::engine::{LookUp, ObjectSource};
 use core::convert::Infallible;
 
 /// Reader of a [`Store`] that leaves the hot store unchanged: it adds no atom and counts no use.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use astreum_node::control::{ErrorReply, Handler, Reply, Request, Server};
 use astreum_node::query::QueryError;
+use astreum_node::rpc::{ErrorReply, Handler, Reply, Request, Server};
 use serde_json::Value;
 
 use crate::harness::{Home, Ran};

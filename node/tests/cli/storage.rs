@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use astreum_core::atom::{Atom, AtomId, AtomSource as _, MemoryStore};
-use astreum_node::control::{
+use astreum_node::rpc::{
     AtomReply, ErrorReply, Handler, ListReply, PutReply, Reply, Request, Server, StatusReply, hex,
     unhex,
 };

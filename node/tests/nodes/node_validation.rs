@@ -6,8 +6,8 @@ use astreum_core::chain::{Account, Address, Block, Transaction, Unsigned};
 use astreum_core::crypto::SigningKey;
 use astreum_core::integer::Natural;
 use astreum_node::Node;
-use astreum_node::chain::producer::Activity;
-use astreum_node::chain::{Head, HeadState};
+use astreum_node::chain_service::producer::Activity;
+use astreum_node::chain_service::{Head, HeadState};
 use astreum_node::config::{Config, Secret, Seed};
 use std::path::{Path, PathBuf};
 

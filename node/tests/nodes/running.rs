@@ -2,7 +2,7 @@
 
 use crate::support::{PATIENCE, address, alone, eventually, node};
 use astreum_core::atom::{Atom, AtomId};
-use astreum_node::control::{
+use astreum_node::rpc::{
     AtomReply, Client, ClientError, EvalReply, ListReply, PeerReply, ProviderReply, PutReply,
     Request, StatusReply, hex, unhex,
 };

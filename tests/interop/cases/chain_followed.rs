@@ -7,7 +7,7 @@ use crate::ours::Ours;
 use crate::reference::Reference;
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_core::chain::{Address, BURN};
-use astreum_node::control::hex;
+use astreum_node::rpc::hex;
 use serde_json::{Value, json};
 
 /// Number of blocks that are compared one by one.

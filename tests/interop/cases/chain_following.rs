@@ -8,7 +8,7 @@ use crate::ours::Ours;
 use crate::reference::Reference;
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_core::chain::TREASURY;
-use astreum_node::control::{ChainReply, hex};
+use astreum_node::rpc::{ChainReply, hex};
 use serde_json::json;
 
 /// Validation secret of the reference.

@@ -2,8 +2,8 @@
 
 use crate::chain::{ALICE, BOB, FUNDS, account, follower, validator};
 use crate::environment::Environment;
-use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
-use astreum_node::control::hex;
+use crate::suite::{Outcome, ensure_eq, wait_for};
+use astreum_node::rpc::hex;
 use serde_json::json;
 
 pub(crate) fn a_transaction_of_the_reference_lands_in_our_block(

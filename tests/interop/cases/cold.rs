@@ -6,7 +6,7 @@ use crate::reference::{Reference, Start};
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_core::atom::{Atom, AtomId};
 use astreum_node::config::ColdStorageSync;
-use astreum_node::control::hex;
+use astreum_node::rpc::hex;
 use astreum_node::store::cold::{ColdOptions, ColdStore};
 use serde_json::{Value, json};
 use std::path::Path;

@@ -17,7 +17,7 @@ use astreum_core::wire::object::{
 use astreum_core::wire::packet::{Draft, Packet};
 use astreum_core::wire::ping::Ping;
 use astreum_core::wire::route_message::{AddressFamily, RouteTable, decode_entries};
-use astreum_node::control::hex;
+use astreum_node::rpc::hex;
 use astreum_tests::random::Random;
 use core::num::NonZeroU8;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use crate::reference::{Reference, Start, nearer_to};
 use crate::suite::{Outcome, ensure, ensure_eq, wait_for};
 use astreum_core::atom::{Atom, bytes_list};
 use astreum_core::text;
-use astreum_node::control::hex;
+use astreum_node::rpc::hex;
 use serde_json::{Value, json};
 
 /// Maximum data of an atom that a reference node can receive, in bytes.

@@ -5,7 +5,7 @@ use crate::ours::Ours;
 use crate::reference::{Reference, Start};
 use crate::suite::Outcome;
 use astreum_core::crypto::SecretKey;
-use astreum_node::control::hex;
+use astreum_node::rpc::hex;
 use serde_json::json;
 
 /// Topic code of a route request, for the table of all peers.

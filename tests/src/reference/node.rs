@@ -8,7 +8,7 @@
 use super::Environment;
 use crate::wait::wait_for;
 use astreum_core::atom::Atom;
-use astreum_node::control::{hex, unhex};
+use astreum_node::rpc::{hex, unhex};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use serde_json::{Value, json};

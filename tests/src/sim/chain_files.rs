@@ -1,8 +1,8 @@
 //! Chain files of a simulated machine, by the rules of the node's chain directory.
 //!
 //! The journal is core's encoding, byte for byte. The rest is kept as values. The combinations of
-//! missing files and the reaction of a start follow `node/src/chain/dir` and
-//! `node/src/node/chain_start.rs`; the operator's recovery follows `node/src/chain/recover.rs`.
+//! missing files and the reaction of a start follow `node/src/chain_service/dir` and
+//! `node/src/node/chain_start.rs`; the operator's recovery follows `node/src/chain_service/recover.rs`.
 
 use super::ledger::CHAIN_ID;
 use crate::random::Random;
@@ -11,9 +11,9 @@ use astreum_core::chain::{Block, RULES_VERSION};
 use astreum_core::consensus::head_journal::{
     self, JournalHeader, MAX_JOURNAL_RECORDS, encode_head, encode_start,
 };
-use astreum_node::chain::replay::{Replay, replay};
-use astreum_node::chain::search::{any_block, blocks};
-use astreum_node::chain::{SavedHead, SignedBlock, SigningRecord};
+use astreum_node::chain_service::replay::{Replay, replay};
+use astreum_node::chain_service::search::{any_block, blocks};
+use astreum_node::chain_service::{SavedHead, SignedBlock, SigningRecord};
 use astreum_node::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 

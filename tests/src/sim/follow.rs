@@ -11,14 +11,14 @@ use astreum_core::consensus::mempool::Save;
 use astreum_core::consensus::mempool::saved::MAGIC;
 use astreum_core::consensus::producer::NoInterrupt;
 use astreum_core::crypto::PublicKey;
+use astreum_core::engine::{Event, FetchId, ListLimit, Recipient};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{Event, FetchId, ListLimit, Recipient};
 use astreum_core::wire::object::PayloadType;
-use astreum_node::chain::producer::Activity;
-use astreum_node::chain::{
+use astreum_node::chain_service::producer::Activity;
+use astreum_node::chain_service::{
     Chain, Effect, Environment, Head, HeadState, Input, Now, SavedHead, Serial, SignedBlock,
 };
-use astreum_node::lanes::Lanes;
+use astreum_node::simd::Lanes;
 use astreum_node::store::Store;
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -458,7 +458,7 @@ fn want(
 
 fn ended(
     wanted: Wanted,
-    outcome: Result<Vec<astreum_core::atom::Atom>, astreum_core::wire::engine::FetchError>,
+    outcome: Result<Vec<astreum_core::atom::Atom>, astreum_core::engine::FetchError>,
     from: Option<PublicKey>,
 ) -> Input {
     let Wanted { id, is_small } = wanted;

@@ -603,7 +603,7 @@ impl Trial {
             newest.is_none_or(|(_, block)| running.store.get(&block.block).is_some())
         });
         let head = host.chain().and_then(|chain| chain.context().head());
-        let height = head.map_or(0, astreum_node::chain::Head::height);
+        let height = head.map_or(0, astreum_node::chain_service::Head::height);
         let has_newest = has_newest && newest.is_none_or(|(_, block)| block.height <= height);
         if !has_newest || self.world.links.is_cut() || !host.has_seeds {
             self.chains.skipped += 1;
@@ -667,7 +667,7 @@ impl Trial {
             let hosts = self.world.hosts().iter();
             let there = hosts.filter(|host| part.get(host.number) == Some(&half));
             let heads = there.filter_map(|host| host.chain()?.context().head());
-            heads.map(astreum_node::chain::Head::height).max()
+            heads.map(astreum_node::chain_service::Head::height).max()
         };
         [0, 1].map(|half| highest(half).unwrap_or_default())
     }
@@ -807,7 +807,10 @@ impl Trial {
         for chain in self.world.hosts().iter().filter_map(|host| host.chain()) {
             let held = chain.mempool().pool().pending();
             pending.extend(held.map(|held| held.entry.id));
-            head = head.or(chain.context().head().map(astreum_node::chain::Head::id));
+            head = head.or(chain
+                .context()
+                .head()
+                .map(astreum_node::chain_service::Head::id));
         }
         let included = match head {
             Some(head) => included_ids(&self.all_stores(), head)?,
@@ -1010,7 +1013,7 @@ impl Trial {
             let height = chain
                 .context()
                 .head()
-                .map(astreum_node::chain::Head::height);
+                .map(astreum_node::chain_service::Head::height);
             let sync = chain.sync().status();
             text += &format!(
                 "\nnode {number}: key {key:?}, height {height:?}, settled {}, {} contests, {} \

@@ -19,10 +19,10 @@ pub use session::session;
 use super::input::Input;
 use astreum_core::atom::{Atom, AtomId, AtomSource, MemoryStore, bytes_list};
 use astreum_core::crypto::{PublicKey, SecretKey};
-use astreum_core::time::Instant;
-use astreum_core::wire::engine::{
+use astreum_core::engine::{
     Engine, EngineConfig, Event, FetchId, ListLimit, Recipient, Work, limits,
 };
+use astreum_core::time::Instant;
 use astreum_core::wire::handshake::{Block, ChainIdentity};
 use astreum_core::wire::message::{Topic, write_handshake};
 use astreum_core::wire::object::PayloadType;

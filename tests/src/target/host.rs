@@ -2,7 +2,7 @@
 //! malformed one gives an error with a message; no error reveals a secret.
 
 use astreum_node::config::Loaded;
-use astreum_node::control::{Handler, Reply, Request, answer_line};
+use astreum_node::rpc::{Handler, Reply, Request, answer_line};
 use core::sync::atomic::AtomicBool;
 use std::path::Path;
 use std::sync::Arc;

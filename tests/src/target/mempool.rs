@@ -21,9 +21,9 @@ use astreum_core::consensus::mempool::{
 use astreum_core::consensus::{
     Component, Context, Effect, Environment, Event, Head, HeadState, Input, Now, PART, Serial,
 };
+use astreum_core::engine::{FetchError, ListLimit};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::{FetchError, ListLimit};
 use core::cell::RefCell;
 use core::convert::Infallible;
 use core::time::Duration;

@@ -25,9 +25,9 @@ use astreum_core::consensus::{
     Commit, Component, Conflict, Context, Effect, Environment, Event, Head, HeadState, Input, Now,
     PART, SavedHead, Serial, SigningRecord, StoreFailure,
 };
+use astreum_core::engine::{FetchError, ListLimit};
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::{FetchError, ListLimit};
 use core::time::Duration;
 use judge::Judge;
 use std::collections::{BTreeMap, VecDeque};

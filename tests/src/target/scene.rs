@@ -6,9 +6,9 @@ use astreum_core::chain::{
     difficulty, write_atoms,
 };
 use astreum_core::crypto::{PublicKey, SigningKey};
+use astreum_core::engine::ListLimit;
 use astreum_core::integer::Natural;
 use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::ListLimit;
 use astreum_core::wire::network_group::NetworkGroup;
 
 /// Time of the first block.

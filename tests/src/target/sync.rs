@@ -25,10 +25,10 @@ use astreum_core::consensus::{
     Serial, StoreFailure,
 };
 use astreum_core::crypto::{PublicKey, SigningKey};
+use astreum_core::engine::{FetchError, ListLimit};
 use astreum_core::integer::Natural;
 use astreum_core::time::Instant;
 use astreum_core::trie::Scalar;
-use astreum_core::wire::engine::{FetchError, ListLimit};
 use astreum_core::wire::handshake::ChainIdentity;
 use astreum_core::wire::network_group::NetworkGroup;
 use core::convert::Infallible;

@@ -16,8 +16,8 @@ use crate::chain::{
     Transaction, channel, contract,
 };
 use crate::crypto::SignatureError;
+use crate::engine::FetchError;
 use crate::integer::Natural;
-use crate::wire::engine::FetchError;
 use alloc::sync::Arc;
 use core::fmt;
 

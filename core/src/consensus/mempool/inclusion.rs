@@ -7,7 +7,7 @@ use super::waiting::Data;
 use super::{Context, Effect, Environment, Event, Head, Mempool, Outcome};
 use crate::atom::{AtomId, AtomKind, collect_list};
 use crate::chain::{MAX_BLOCK_TRANSACTIONS, Rejection, Transaction};
-use crate::wire::engine::ListLimit;
+use crate::engine::ListLimit;
 use alloc::vec::Vec;
 
 /// Maximum number of pending transactions that are checked again in one call.

@@ -9,7 +9,7 @@ use super::waiting::{Data, Resolved};
 use super::{Context, Effect, Environment, Mempool, Outcome};
 use crate::atom::AtomId;
 use crate::crypto::PublicKey;
-use crate::wire::engine::{FetchError, ListLimit};
+use crate::engine::{FetchError, ListLimit};
 use core::time::Duration;
 
 /// Maximum number of transactions checked in one call.

@@ -44,8 +44,8 @@ pub use status::{MempoolStatus, Standing};
 
 use super::{Component, Context, Effect, Environment, Event, Head, HeadState, Input};
 use crate::atom::AtomId;
+use crate::engine::Recipient;
 use crate::time::Instant;
-use crate::wire::engine::Recipient;
 use abandoned::Abandoned;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

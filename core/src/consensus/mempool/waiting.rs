@@ -16,7 +16,7 @@ use crate::atom::{Atom, AtomId, AtomSource};
 use crate::chain::MAX_LIST_ATOMS;
 use crate::consensus::{Context, Effect, PART};
 use crate::crypto::PublicKey;
-use crate::wire::engine::FetchError;
+use crate::engine::FetchError;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::convert::Infallible;

@@ -51,9 +51,9 @@ use super::{Context, Environment, Event, Head, Input, Now, SigningRecord, Start}
 use crate::atom::AtomId;
 use crate::chain::{Address, Block, ElectionCache, Miner};
 use crate::crypto::SigningKey;
+use crate::engine::ListLimit;
 use crate::time::Instant;
 use crate::trie::BatchHasher;
-use crate::wire::engine::ListLimit;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

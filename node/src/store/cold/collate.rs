@@ -11,7 +11,7 @@ use super::set_aside::ReportWriter;
 use super::transfer::Progress;
 use super::{ColdError, Inner, lock};
 use crate::store::journal::Segment;
-use crate::store::level::{Pair, PairWriter, ReadError};
+use crate::store::sorted_pair::{Pair, PairWriter, ReadError};
 use astreum_core::atom::{Atom, AtomId};
 use std::io;
 use std::path::PathBuf;

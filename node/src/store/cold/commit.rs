@@ -17,7 +17,7 @@ use super::{ColdError, Inner, Snapshot, lock};
 use crate::config::ColdStorageSync;
 use crate::store::disk::{DiskFile, Displaced, FileId};
 use crate::store::journal::{self, Journal, Record, Segment};
-use crate::store::level::{Pair, lengths_len};
+use crate::store::sorted_pair::{Pair, lengths_len};
 use astreum_core::atom::{Atom, AtomId};
 use core::sync::atomic::Ordering;
 use std::io;

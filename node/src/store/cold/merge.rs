@@ -7,7 +7,7 @@ use super::collate::{Pending, push};
 use super::remove::Doomed;
 use super::transfer::Progress;
 use super::{ColdError, Inner, Level, MAX_LEVEL, lock};
-use crate::store::level::{Pair, PairWriter, ReadError, check_lengths};
+use crate::store::sorted_pair::{Pair, PairWriter, ReadError, check_lengths};
 use astreum_core::atom::AtomId;
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -52,7 +52,7 @@ pub use transfer::{Progress, Transferred, Verified};
 
 use super::disk::{DirLock, Disk, SystemDisk};
 use super::journal::Segment;
-use super::level::{Pair, ReadError};
+use super::sorted_pair::{Pair, ReadError};
 use crate::config::{ColdStorageSync, Config};
 use arc_swap::{ArcSwap, Guard};
 use astreum_core::atom::{Atom, AtomId};

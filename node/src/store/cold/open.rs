@@ -5,7 +5,9 @@ use super::watch::PROBE;
 use super::{ColdError, ColdOptions, Inner, Level, MAX_LEVEL, Snapshot, lock};
 use crate::store::disk::{DirEntry, Disk, is_read_only};
 use crate::store::journal::{self, Journal, Segment};
-use crate::store::level::{Damage, Pair, data_name, index_name, lengths_name, temporary_name};
+use crate::store::sorted_pair::{
+    Damage, Pair, data_name, index_name, lengths_name, temporary_name,
+};
 use arc_swap::ArcSwap;
 use astreum_core::atom::AtomId;
 use core::sync::atomic::Ordering;

@@ -12,7 +12,7 @@ use super::set_aside::Moves;
 use super::{ColdError, Inner};
 use crate::store::disk::FileId;
 use crate::store::journal::{Segment, leftover_name};
-use crate::store::level::{data_name, index_name, lengths_name, temporary_name};
+use crate::store::sorted_pair::{data_name, index_name, lengths_name, temporary_name};
 use core::sync::atomic::Ordering;
 use std::io;
 use std::path::Path;

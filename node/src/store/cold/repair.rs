@@ -14,11 +14,11 @@ use super::remove::Doomed;
 use super::set_aside::{Moves, ReportWriter};
 use super::transfer::Progress;
 use super::{ColdError, Inner, Snapshot, lock};
-use crate::store::level::{
+use crate::store::mmap::Sealed;
+use crate::store::sorted_pair::{
     Condition, Damage, Files, Item, Pair, PairWriter, ReadError, Salvage, data_name, index_name,
     lengths_name, temporary_name,
 };
-use crate::store::map::Sealed;
 use astreum_core::atom::{Atom, AtomId};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use super::set_aside::SetAside;
 use super::{Inner, lock};
-use crate::store::level::Damage;
+use crate::store::sorted_pair::Damage;
 use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Mutex;

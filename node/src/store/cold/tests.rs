@@ -328,7 +328,7 @@ fn leftovers_of_interruptions_are_removed_and_data_without_an_index_stays() {
     let before = names(&level_1);
     let reported = |store: &ColdStore| {
         let stats = store.stats();
-        let paths = |places: &[crate::store::level::Damage]| {
+        let paths = |places: &[crate::store::sorted_pair::Damage]| {
             let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
             places.iter().map(|at| name(&at.path)).collect::<Vec<_>>()
         };

@@ -4,7 +4,7 @@ use super::collate::Pending;
 use super::{ColdError, ColdOptions, ColdStore, Snapshot};
 use crate::config::ColdStorageSync;
 use crate::store::disk::{DirEntry, Disk, ReadOnlyDisk, SystemDisk};
-use crate::store::level::{Files, Item, PairWriter, Salvage};
+use crate::store::sorted_pair::{Files, Item, PairWriter, Salvage};
 use astreum_core::atom::{Atom, AtomId};
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;

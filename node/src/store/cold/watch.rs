@@ -5,7 +5,7 @@
 //! when its cause does.
 
 use super::{ColdError, Inner, lock};
-use crate::store::level::Damage;
+use crate::store::sorted_pair::Damage;
 
 /// Name of the file that is written to test whether the disk accepts writes.
 pub(super) const PROBE: &str = "probe.tmp";

@@ -2,7 +2,7 @@
 
 use super::lock::SystemLock;
 use super::{DirEntry, DirLock, Disk, DiskFile, FileId};
-use crate::store::map::Map;
+use crate::store::mmap::Map;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};

@@ -6,7 +6,7 @@
 
 use super::{Record, Scanned, leftover_name};
 use crate::store::disk::{DiskFile, FileId};
-use crate::store::level::ReadError;
+use crate::store::sorted_pair::ReadError;
 use astreum_core::atom::{Atom, AtomId};
 use core::hash::BuildHasher as _;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -4,7 +4,7 @@
 use alloy_trie::{HashBuilder, Nibbles};
 use astreum_core::atom::MemoryStore;
 use astreum_core::trie::{BatchHasher, Scalar, Trie};
-use astreum_node::lanes::Lanes;
+use astreum_node::simd::Lanes;
 use nomt_core::hasher::{Blake3Hasher, ValueHasher as _};
 use std::hint::black_box;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Accounting of bytes received from addresses and sent to them.
 
+use astreum_core::engine::limits::{AMPLIFICATION, CONTACT_INTERVAL};
 use astreum_core::time::Instant;
-use astreum_core::wire::engine::limits::{AMPLIFICATION, CONTACT_INTERVAL};
 use astreum_core::wire::message::Message;
 use astreum_core::wire::packet::Packet;
 use core::net::{IpAddr, SocketAddr};

@@ -13,10 +13,10 @@ use crate::consensus::{
     Serial, SigningRecord, StoreFailure,
 };
 use crate::crypto::{PublicKey, SigningKey};
+use crate::engine::{FetchError, ListLimit, Recipient};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::Scalar;
-use crate::wire::engine::{FetchError, ListLimit, Recipient};
 use crate::wire::network_group::NetworkGroup;
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;

@@ -11,10 +11,10 @@ use crate::consensus::{
     SavedHead, Serial, StoreFailure,
 };
 use crate::crypto::{PublicKey, SigningKey};
+use crate::engine::{FetchError, ListLimit};
 use crate::integer::Natural;
 use crate::time::Instant;
 use crate::trie::Scalar;
-use crate::wire::engine::{FetchError, ListLimit};
 use crate::wire::network_group::NetworkGroup;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::{String, ToString};

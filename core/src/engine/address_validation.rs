@@ -1,0 +1,433 @@
+//! Address validation: a peer echoes an unguessable id that was sent only to its address.
+//!
+//! A *probe* is an object request for such an id. A reference node that has our handshake answers
+//! with its peer nearest to the id, which is us: the id is close to our own key. Nodes of this
+//! implementation answer that they do not have it. Either answer is sealed by the peer, names the
+//! id, and may contain the address at which the peer observes us. It also confirms the stream that
+//! the peer seals in ([`super::replay`]): another probe is sent when a validated peer seems to have
+//! restarted.
+
+use super::egress::sealed_bytes;
+use super::limits::{CONTACT_INTERVAL, MAX_PROBES, PROBE_INTERVAL, WANTED_PEERS};
+use super::peers::Probe;
+use super::reads::ObjectSource;
+use super::{DropReason, Engine, Event, RemoveReason, Sender, Source};
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::time::Instant;
+use crate::wire::handshake::Cookie;
+use crate::wire::message::Topic;
+use crate::wire::object::{Action, Answer, PayloadType, Request, Response};
+use core::mem;
+use core::net::SocketAddr;
+
+/// Length of an object request without data, in bytes.
+pub(super) const GET_BYTES: usize = 1 + 32 + 1;
+
+impl Engine {
+    /// Starts validation of an address, unless it is validated, validation is under way, or a probe
+    /// exceeds the amplification limit of the address. With `is_for_stream`, the address is
+    /// validated and the peer is to confirm its stream.
+    pub(super) fn seek_proof(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        address: SocketAddr,
+        is_for_stream: bool,
+    ) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let is_wanted = is_for_stream || !peer.is_proven_at(&address);
+        if !is_wanted || !peer.may_be_asked_at(&address) {
+            return;
+        }
+        if self.is_probed_as_solicited(now, key, address) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let is_own = peer.address == address;
+        let tries = match peer.probes.place(is_own) {
+            Some(probe) => {
+                let is_same = probe.address == address;
+                let is_spent = is_same && !is_for_stream && probe.tries >= MAX_PROBES;
+                let rest = if is_spent {
+                    CONTACT_INTERVAL
+                } else {
+                    PROBE_INTERVAL
+                };
+                if now.since(probe.sent_at) < rest {
+                    return;
+                }
+                if is_same && !is_spent { probe.tries } else { 0 }
+            }
+            None => 0,
+        };
+        if is_for_stream {
+            // A recorded packet costs its sender nothing.
+            let asked_at = peer.probes.confirmation_asked_at(is_own);
+            if asked_at.is_some_and(|at| now.since(at) < PROBE_INTERVAL) {
+                return;
+            }
+        }
+        let source = Source {
+            key: *key,
+            address,
+            is_proven: false,
+        };
+        // A reference node answers only peers that it knows.
+        let is_told = is_for_stream
+            || self.is_contacted(now, &address)
+            || self.introduce(now, &source)
+            || self.handshakes.contains(now, &(address, *key));
+        if is_told && self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
+            self.send_probe(now, key, address, (tries, is_for_stream));
+        }
+    }
+
+    /// Sends a probe to a key that has answered from an address that we have contacted, within the
+    /// budgets of that address. `echo` is the cookie in the answer. Returns `None` if the address
+    /// was not contacted, or must not be sent a request.
+    ///
+    /// # Errors
+    /// Returns the reason if the probe was sent recently, exceeds a budget, or the key is invalid.
+    pub(super) fn probe_solicited(
+        &mut self,
+        now: Instant,
+        source: &Source,
+        echo: Option<&Cookie>,
+    ) -> Option<Result<(), DropReason>> {
+        let (key, address) = (source.key, source.address);
+        let is_seed = self.seeds.contains(&address);
+        if is_seed {
+            let share = self.share(&self.me);
+            self.solicited.expect(now, address, (share, false));
+        }
+        let known = self.peers.get(&key);
+        let takes_ipv6 = known.is_some_and(|peer| peer.takes_ipv6);
+        let is_marked = takes_ipv6 || self.marked.contains(now, &(key, address));
+        if !self.solicited.expects(now, &address) || address.is_ipv6() && !is_marked {
+            return None;
+        }
+        if self.is_probed_as_solicited(now, &key, address) {
+            return Some(Err(DropReason::HandshakeTooSoon));
+        }
+        let is_echo = echo.is_some_and(|echo| self.solicited.is_cookie(&address, echo));
+        let difficulty = known.map_or(1, |peer| peer.difficulty);
+        let known = known.map(|peer| peer.shared.clone());
+        let before = self.solicited.shared(address, key).cloned();
+        let shared = match known.or(before) {
+            Some(shared) => shared,
+            None => {
+                let is_within = if is_echo {
+                    self.solicited.take_echo_agreement(now)
+                } else {
+                    self.solicited.take_agreement(now, &address, is_seed)
+                };
+                if !is_within {
+                    return Some(Err(DropReason::KeyBudget));
+                }
+                self.stats.agreements += 1;
+                match self.config.secret.agree(&key) {
+                    Ok(shared) => shared,
+                    Err(_) => return Some(Err(DropReason::BadKey)),
+                }
+            }
+        };
+        // The handshake that came covers it.
+        if !self.credits.spend(&address, sealed_bytes(GET_BYTES)) {
+            return Some(Err(DropReason::HandshakeTooSoon));
+        }
+        // The same id again: the round trip may be longer than the interval of probes.
+        let before = self.solicited.probe(address, key);
+        let (id, tries) = match before {
+            Some(before) => (before.id, before.tries.saturating_add(1)),
+            None => (self.probe_ids.fresh(&self.me, &key, &address), 1),
+        };
+        let request = Request {
+            action: Action::Get(Some(PayloadType::ATOM)),
+            atom_id: AtomId::new(id),
+            data: &[],
+        };
+        let seal = (&shared, difficulty);
+        let topic = Topic::ObjectRequest;
+        self.outbox
+            .sealed(now, &mut self.stats, address, seal, topic, |out| {
+                request.write(out);
+            });
+        let probe = Probe {
+            id,
+            address,
+            sent_at: now,
+            tries,
+            is_for_stream: false,
+        };
+        self.solicited.insert(address, key, shared, probe);
+        Some(Ok(()))
+    }
+
+    /// Returns whether a key was probed recently because it has answered our contact.
+    fn is_probed_as_solicited(&self, now: Instant, key: &PublicKey, address: SocketAddr) -> bool {
+        let probe = self.solicited.probe(address, *key);
+        probe.is_some_and(|probe| now.since(probe.sent_at) < PROBE_INTERVAL)
+    }
+
+    /// Sends a probe. The caller has charged the amplification limit, or the address is validated.
+    pub(super) fn send_probe(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        address: SocketAddr,
+        (tries, is_for_stream): (u8, bool),
+    ) {
+        let id = self.probe_ids.fresh(&self.me, key, &address);
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let is_own = peer.address == address;
+        if is_for_stream {
+            *peer.probes.confirmation_asked_at(is_own) = Some(now);
+        }
+        *peer.probes.place(is_own) = Some(Probe {
+            id,
+            address,
+            sent_at: now,
+            tries: tries.saturating_add(1),
+            is_for_stream,
+        });
+        self.probe_timers.insert((now + PROBE_INTERVAL, *key));
+        let paid = Source {
+            key: *key,
+            address,
+            is_proven: true,
+        };
+        self.send_get(now, &paid, AtomId::new(id), PayloadType::ATOM);
+    }
+
+    pub(super) fn send_get(
+        &mut self,
+        now: Instant,
+        to: &Source,
+        atom_id: AtomId,
+        kind: PayloadType,
+    ) -> bool {
+        let action = Action::Get(Some(kind));
+        let request = Request {
+            action,
+            atom_id,
+            data: &[],
+        };
+        self.send(now, to, Topic::ObjectRequest, GET_BYTES, |out| {
+            request.write(out);
+        })
+    }
+
+    /// Returns whether a response answers a probe. If so, the address is validated and the stream
+    /// of the sender confirmed.
+    pub(super) fn take_proof<S: ObjectSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        sender: &Sender,
+        response: &Response<'_>,
+        store: &S,
+    ) -> bool {
+        let key = sender.source.key;
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return false;
+        };
+        let id = response.atom_id.as_bytes();
+        let probe = peer.probes.take(id);
+        let Some(probe) = probe.or_else(|| self.solicited.take(sender.source.address, key, id))
+        else {
+            return false;
+        };
+        // A reference node never gives this kind of answer, and seals with random nonces.
+        peer.is_ours = response.answer == Answer::Nearest;
+        let has_restarted = if peer.is_ours {
+            peer.replay.confirm(&sender.nonce)
+        } else {
+            peer.replay.forget_stream();
+            false
+        };
+        peer.last_heard = now;
+        peer.kept_alive_at = None;
+        if probe.tries == 1 {
+            self.note_round_trip(&key, now.since(probe.sent_at));
+        }
+        if let Err(reason) = self.make_room_at(now, &key, &probe.address) {
+            self.rest_probes(now, &key, probe.address);
+            self.stats.drop(reason);
+            return true;
+        }
+        self.prove(now, &key, probe.address, store);
+        if has_restarted {
+            self.tell_again(now, &key);
+            self.introduce_ourselves(now, &key);
+        }
+        self.release_held(now, &key);
+        true
+    }
+
+    /// Stops probing a peer at an address where there is no room for it: its next packets would
+    /// start probes again, each of which it answers.
+    fn rest_probes(&mut self, now: Instant, key: &PublicKey, address: SocketAddr) {
+        let id = self.probe_ids.fresh(&self.me, key, &address);
+        if let Some(peer) = self.peers.get_mut(key) {
+            let is_own = peer.address == address;
+            *peer.probes.place(is_own) = Some(Probe {
+                id,
+                address,
+                sent_at: now,
+                tries: MAX_PROBES,
+                is_for_stream: false,
+            });
+        }
+    }
+
+    /// Records a validated address, and takes the actions that follow from it.
+    fn prove<S: ObjectSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        address: SocketAddr,
+        store: &S,
+    ) {
+        let was_proven = self
+            .peers
+            .get(key)
+            .is_some_and(|peer| peer.is_proven_at(&address));
+        let was_in_table = self.peers.table.get(key).is_some();
+        let proven = self.peers.prove(key, address);
+        for replaced in proven.replaced {
+            self.remove_peer(&replaced, RemoveReason::Replaced);
+        }
+        if proven.is_new {
+            self.push_event(Event::PeerAdded {
+                peer: *key,
+                address,
+            });
+        }
+        if let Some(from) = proven.moved_from {
+            // It is in another network group now.
+            self.own_address.withdraw(key);
+            self.push_event(Event::PeerMoved {
+                peer: *key,
+                from,
+                to: address,
+            });
+        }
+        let is_pinned = self.seeds.pinned.is_none() && self.seeds.default.contains(&address);
+        if is_pinned {
+            self.seeds.pinned = Some(*key);
+        }
+        if is_pinned || proven.moved_from.is_some() {
+            // Its head counts for more now, or in another network group.
+            self.tell_head(key);
+        }
+        self.serve_waiting(now, key, store);
+        if was_proven {
+            return;
+        }
+        self.send_ping(now, key);
+        self.introduce_ourselves(now, key);
+        if self.peers.registered() < WANTED_PEERS || self.peers.is_near(key) {
+            self.ask_routes(now, key);
+        }
+        self.fetch_from_newcomer(now, key);
+        if !was_in_table && self.peers.table.get(key).is_some() {
+            self.advertisements.look_again();
+        }
+    }
+
+    /// Applies the held statements of a peer that are of the stream which is now confirmed.
+    fn release_held(&mut self, now: Instant, key: &PublicKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let released = peer.held.release(peer.replay.confirmed());
+        if let Some(ping) = released.ping {
+            self.take_ping(now, key, &ping);
+        }
+        if let Some((nonce, identity)) = released.block {
+            self.take_block(key, &nonce, identity);
+        }
+        for id in released.transactions {
+            self.tell_transaction(key, id);
+        }
+    }
+
+    /// Serves the requests and stores the provider records that waited for the validation of a
+    /// peer.
+    fn serve_waiting<S: ObjectSource + ?Sized>(
+        &mut self,
+        now: Instant,
+        key: &PublicKey,
+        store: &S,
+    ) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let source = Source {
+            key: *key,
+            address: peer.address,
+            is_proven: true,
+        };
+        let puts = mem::take(&mut peer.puts);
+        for waiting in mem::take(&mut peer.waiting) {
+            if waiting.deadline > now {
+                self.serve(now, &source, waiting.id, waiting.kind, store);
+            } else {
+                self.stats.drop(DropReason::ProofTimeout);
+            }
+        }
+        for put in puts {
+            let taken = if put.deadline > now {
+                self.take_put(now, &source, &put)
+            } else {
+                Err(DropReason::ProofTimeout)
+            };
+            if let Err(reason) = taken {
+                self.stats.drop(reason);
+            }
+        }
+    }
+
+    /// Repeats unanswered probes, up to [`MAX_PROBES`] times.
+    pub(super) fn probe_again(&mut self, now: Instant) {
+        while let Some(&(at, key)) = self.probe_timers.first()
+            && at <= now
+        {
+            self.probe_timers.pop_first();
+            let Some(peer) = self.peers.get(&key) else {
+                continue;
+            };
+            for probe in peer.probes.iter() {
+                if now.since(probe.sent_at) < PROBE_INTERVAL {
+                    continue;
+                }
+                if probe.tries < MAX_PROBES {
+                    self.seek_proof(now, &key, probe.address, probe.is_for_stream);
+                }
+                let peer = self.peers.get(&key);
+                let mut probes = peer.into_iter().flat_map(|peer| peer.probes.iter());
+                if !probes.any(|asked| asked.address == probe.address && asked.sent_at == now) {
+                    // It has not answered in time, or another probe exceeds the amplification
+                    // limit.
+                    self.give_up_waiting(&key);
+                }
+            }
+        }
+    }
+
+    /// Drops the requests and provider records that waited for the validation of a peer.
+    fn give_up_waiting(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            let waiting = mem::take(&mut peer.waiting).len() + mem::take(&mut peer.puts).len();
+            for _ in 0..waiting {
+                self.stats.drop(DropReason::ProofTimeout);
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Candidates of a fetch: selection and order of the peers that are asked.
+
+use super::{Asked, Handle};
+use crate::atom::AtomId;
+use crate::crypto::PublicKey;
+use crate::engine::limits::{
+    FETCH_FANOUT, MAX_FETCH_ASKED, MAX_FETCH_HOPS, MAX_FETCH_NAMED, MAX_FETCH_PEERS,
+    MAX_FETCH_PREFERRED, MAX_FETCH_TRIES,
+};
+use crate::engine::{Engine, Provider};
+use crate::time::Instant;
+use crate::wire::object::PayloadType;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Reason why a peer is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reason {
+    /// The caller prefers the peer.
+    Preferred,
+    /// The peer provides the object, is near to it, or was named by a referrer.
+    Candidate,
+    /// The peer is silent, and may have come back: it is not waited for.
+    Trial,
+}
+
+/// A peer that may be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    key: PublicKey,
+    address: SocketAddr,
+    hops: u8,
+    /// Referrer that named the peer.
+    namer: Option<PublicKey>,
+    reason: Reason,
+}
+
+impl Candidate {
+    /// Creates a candidate for a known peer.
+    const fn known(key: PublicKey, address: SocketAddr, reason: Reason) -> Self {
+        Self {
+            key,
+            address,
+            hops: 0,
+            namer: None,
+            reason,
+        }
+    }
+
+    /// Creates a candidate for the peer that has just sent a part of the wanted object.
+    pub(super) const fn serving(key: PublicKey, address: SocketAddr) -> Self {
+        Self::known(key, address, Reason::Preferred)
+    }
+
+    /// Creates a candidate for a peer that the referrer `namer` named.
+    pub(super) const fn named(
+        key: PublicKey,
+        address: SocketAddr,
+        namer: PublicKey,
+        hops: u8,
+    ) -> Self {
+        Self {
+            key,
+            address,
+            hops,
+            namer: Some(namer),
+            reason: Reason::Candidate,
+        }
+    }
+}
+
+impl Engine {
+    /// Asks the first peers for a fetch: the preferred one, else the known providers, else the
+    /// nearest peers. Silent peers are not waited for.
+    pub(super) fn ask_first(&mut self, now: Instant, handle: Handle, from: Option<PublicKey>) {
+        if let Some(peer) = from
+            && let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
+        {
+            fetch.prefer(peer);
+            self.ask_preferred(now, handle, 1);
+        }
+        if !self.is_promising(handle) {
+            self.ask_providers(now, handle, FETCH_FANOUT);
+        }
+        if !self.is_promising(handle) {
+            self.ask_nearest(now, handle, FETCH_FANOUT);
+        }
+        self.settle(now, handle);
+    }
+
+    /// Prefers a peer for a fetch that is under way, and asks it unless it has been asked. Returns
+    /// whether it was asked now.
+    pub(super) fn prefer(&mut self, now: Instant, handle: Handle, peer: PublicKey) -> bool {
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return false;
+        };
+        fetch.prefer(peer);
+        let address = self.peers.get(&peer).map(|peer| peer.address);
+        let candidate = address.map(|address| Candidate::known(peer, address, Reason::Preferred));
+        let is_asked = candidate
+            .is_some_and(|candidate| self.may_ask(&peer) && self.ask(now, handle, &candidate));
+        self.fetches.reschedule(handle);
+        is_asked
+    }
+
+    /// Asks up to `count` more peers; returns the number of peers asked.
+    pub(super) fn ask_more(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
+        let mut asked = self.ask_preferred(now, handle, count);
+        if asked < count {
+            asked += self.ask_providers(now, handle, count - asked);
+        }
+        if asked < count {
+            asked += self.ask_nearest(now, handle, count - asked);
+        }
+        asked
+    }
+
+    /// Returns whether the answer of a peer that is not silent is awaited.
+    fn is_promising(&self, handle: Handle) -> bool {
+        let fetch = self.fetches.by_handle.get(&handle);
+        let mut asked = fetch.into_iter().flat_map(|fetch| &fetch.asked);
+        asked.any(|(key, asked)| !asked.is_done && !self.peers.is_silent(key))
+    }
+
+    fn ask_preferred(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
+        let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+            return 0;
+        };
+        let preferred = fetch.preferred.iter().filter(|key| {
+            let is_asked = fetch.asked.contains_key(*key);
+            !is_asked && self.may_ask(key)
+        });
+        let preferred: heapless::Vec<Candidate, MAX_FETCH_PREFERRED> = preferred
+            .filter_map(|key| {
+                let address = self.peers.get(key)?.address;
+                Some(Candidate::known(*key, address, Reason::Preferred))
+            })
+            .collect();
+        self.ask_all(now, handle, &preferred, count)
+    }
+
+    /// Asks known providers of the wanted id, or of the list that it belongs to.
+    fn ask_providers(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
+        let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+            return 0;
+        };
+        let of_list = (fetch.id != fetch.wanted).then_some(fetch.id);
+        let ids = [Some(fetch.wanted), of_list];
+        let known = ids
+            .iter()
+            .flatten()
+            .flat_map(|id: &AtomId| self.providers.of(now, id));
+        let mut providers: Vec<Provider> = known
+            .filter(|provider| !fetch.asked.contains_key(&provider.key))
+            .collect();
+        // The order is otherwise kept: the record put last comes first.
+        providers.sort_by_key(|provider| self.peers.is_silent(&provider.key));
+        let candidates: Vec<Candidate> = providers
+            .into_iter()
+            .map(|provider| Candidate::named(provider.key, provider.address, provider.source, 0))
+            .collect();
+        self.ask_all(now, handle, &candidates, count)
+    }
+
+    /// Asks the nearest peers, and once per fetch, in addition, a silent one that would have been
+    /// asked.
+    pub(super) fn ask_nearest(&mut self, now: Instant, handle: Handle, count: usize) -> usize {
+        let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+            return 0;
+        };
+        let target = fetch.wanted.as_bytes();
+        let may_be_asked = |key: &PublicKey| !fetch.asked.contains_key(key) && self.may_ask(key);
+        let all = self
+            .peers
+            .nearest::<FETCH_FANOUT>(target, |entry| may_be_asked(entry.key()));
+        // Keys near to an object are free to generate: peers that have answered a request alternate
+        // with others.
+        let serving = self.peers.nearest::<FETCH_FANOUT>(target, |entry| {
+            entry.value.has_served && may_be_asked(entry.key())
+        });
+        let mut nearest: heapless::Vec<Candidate, { 2 * FETCH_FANOUT }> = heapless::Vec::new();
+        for at in 0..FETCH_FANOUT {
+            for entry in [all.get(at), serving.get(at)].into_iter().flatten() {
+                if nearest.iter().all(|one| one.key != *entry.key()) {
+                    let known = Candidate::known(*entry.key(), entry.address(), Reason::Candidate);
+                    // The capacity is that of both lists together.
+                    let _ = nearest.push(known);
+                }
+            }
+        }
+        drop((all, serving));
+        let trial = self
+            .peers
+            .trial::<FETCH_FANOUT>(now, target, |entry| may_be_asked(entry.key()))
+            .filter(|_| !fetch.has_tried);
+        let asked = self.ask_all(now, handle, &nearest, count);
+        if let Some((key, address)) = trial
+            && self.ask(now, handle, &Candidate::known(key, address, Reason::Trial))
+        {
+            self.peers.note_trial(now, &key);
+            if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
+                fetch.has_tried = true;
+            }
+        }
+        asked
+    }
+
+    fn ask_all(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        candidates: &[Candidate],
+        count: usize,
+    ) -> usize {
+        let mut asked = 0;
+        for candidate in candidates {
+            if asked >= count {
+                break;
+            }
+            asked += usize::from(self.ask(now, handle, candidate));
+        }
+        asked
+    }
+
+    /// Asks one peer for the wanted object; returns `false` if it has been asked, or cannot be
+    /// asked.
+    pub(super) fn ask(&mut self, now: Instant, handle: Handle, candidate: &Candidate) -> bool {
+        let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+            return false;
+        };
+        self.ask_as(now, handle, candidate, fetch.kind)
+    }
+
+    /// Asks one peer for the wanted object as an atom or a list; returns `false` if it has been
+    /// asked, or cannot be asked.
+    pub(super) fn ask_as(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        candidate: &Candidate,
+        kind: PayloadType,
+    ) -> bool {
+        let Candidate {
+            key,
+            address,
+            hops,
+            namer,
+            reason,
+        } = *candidate;
+        let Some(fetch) = self.fetches.by_handle.get(&handle) else {
+            return false;
+        };
+        let wanted = fetch.wanted;
+        let named = fetch.named();
+        // Neither named peers nor near peers take the places of the other kind.
+        let (count, most) = match reason {
+            Reason::Preferred => (fetch.asked.len(), MAX_FETCH_ASKED),
+            Reason::Candidate if namer.is_some() => (named, MAX_FETCH_NAMED),
+            Reason::Candidate | Reason::Trial => (fetch.asked.len() - named, MAX_FETCH_PEERS),
+        };
+        let is_new = key != self.me && !fetch.asked.contains_key(&key);
+        if !is_new
+            || count >= most
+            || hops > MAX_FETCH_HOPS
+            || !self.request(now, key, address, namer.as_ref(), wanted, kind)
+        {
+            return false;
+        }
+        let is_trial = reason == Reason::Trial;
+        let patience = self.patience(&key, 1);
+        if let Some(fetch) = self.fetches.by_handle.get_mut(&handle) {
+            let asked = Asked {
+                address,
+                namer,
+                kind,
+                hops,
+                tries: if is_trial { MAX_FETCH_TRIES } else { 1 },
+                asked_at: now,
+                retry_at: now + patience,
+                is_done: is_trial,
+                is_trial,
+            };
+            fetch.asked.insert(key, asked);
+        }
+        true
+    }
+
+    /// Asks a referrer again, for another record.
+    pub(super) fn ask_namer_again(&mut self, now: Instant, handle: Handle, namer: &PublicKey) {
+        let Some(fetch) = self.fetches.by_handle.get_mut(&handle) else {
+            return;
+        };
+        let wanted = fetch.wanted;
+        let Some(asked) = fetch.asked.get_mut(namer) else {
+            return;
+        };
+        // If its answer is still awaited, that names another peer anyway.
+        if !asked.is_done || asked.tries >= MAX_FETCH_TRIES {
+            return;
+        }
+        asked.tries += 1;
+        asked.is_done = false;
+        asked.retry_at = Instant::MAX;
+        let (address, kind, tries) = (asked.address, asked.kind, asked.tries);
+        let is_sent = self.request(now, *namer, address, None, wanted, kind);
+        let retry_at = now + self.patience(namer, tries);
+        if let Some(fetch) = self.fetches.by_handle.get_mut(&handle)
+            && let Some(asked) = fetch.asked.get_mut(namer)
+        {
+            asked.retry_at = retry_at;
+            asked.is_done = !is_sent;
+        }
+    }
+
+    /// Asks a peer that has just been validated in all fetches with few asked peers: it may know
+    /// more than those.
+    pub(in crate::engine) fn fetch_from_newcomer(&mut self, now: Instant, key: &PublicKey) {
+        if self.fetches.is_empty() || !self.may_ask(key) {
+            return;
+        }
+        let Some(address) = self.peers.get(key).map(|peer| peer.address) else {
+            return;
+        };
+        let lonely = self.fetches.by_handle.iter();
+        let lonely = lonely.filter(|(_, fetch)| fetch.asked.len() < FETCH_FANOUT);
+        let handles: Vec<Handle> = lonely.map(|(handle, _)| *handle).collect();
+        let candidate = Candidate::known(*key, address, Reason::Candidate);
+        for handle in handles {
+            self.ask(now, handle, &candidate);
+            self.fetches.reschedule(handle);
+        }
+    }
+}

@@ -1,0 +1,851 @@
+//! Peers for which a shared key has been derived.
+//!
+//! A peer is *registered*, and listed to the host, once its address is validated, or with its first
+//! ping if it cannot be validated (a reference node on IPv6). Only validated peers are in the
+//! routing table, are named to others, and are candidates of lookups. Any other peer is sent a
+//! request only if a referrer named it.
+
+use super::address::Origin;
+use super::handshake::Introduction;
+use super::held::Held;
+use super::limits::{
+    MAX_PEERS, MAX_PEERS_PER_NETWORK, NEAR_PEERS, SILENT_AFTER, SILENT_TRIAL_INTERVAL,
+    SPARE_PEER_SILENCE, STRANGER_PATIENCE, STRANGERS_WITH_TIME,
+};
+use super::replay::ReplayWindow;
+use super::round_trip::RoundTrip;
+use super::stats::DropReason;
+use crate::atom::AtomId;
+use crate::crypto::{KEY_BYTES, PublicKey, SharedKey};
+use crate::time::Instant;
+use crate::wire::network_group::NetworkGroup;
+use crate::wire::object::PayloadType;
+use crate::wire::routing_table::{Entry, PeerTable};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Request whose answer validates the address that it was sent to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) id: [u8; 32],
+    pub(super) address: SocketAddr,
+    pub(super) sent_at: Instant,
+    pub(super) tries: u8,
+    /// `true` if it is to confirm the stream of a peer whose address is validated.
+    pub(super) is_for_stream: bool,
+}
+
+/// Probes under way to one peer: one to the address that it is known at, one to another. A peer
+/// that is claimed to have moved does not lose the probe at its own address.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    own: Option<Probe>,
+    other: Option<Probe>,
+    /// Times at which the peer was last asked to confirm its stream: at its address and at another.
+    confirmation_asked_at: [Option<Instant>; 2],
+}
+
+impl Probes {
+    /// Returns the place for probes to the address of the peer, or to another.
+    pub(super) const fn place(&mut self, is_own: bool) -> &mut Option<Probe> {
+        if is_own {
+            &mut self.own
+        } else {
+            &mut self.other
+        }
+    }
+
+    /// Returns the time at which the peer was last asked to confirm its stream, at its address or
+    /// at another.
+    pub(super) const fn confirmation_asked_at(&mut self, is_own: bool) -> &mut Option<Instant> {
+        let [own, other] = &mut self.confirmation_asked_at;
+        if is_own { own } else { other }
+    }
+
+    /// Returns the probes under way.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Probe> + use<> {
+        self.own.into_iter().chain(self.other)
+    }
+
+    /// Takes the probe with this id.
+    pub(super) fn take(&mut self, id: &[u8; 32]) -> Option<Probe> {
+        let has_id = |probe: &mut Probe| probe.id == *id;
+        self.own
+            .take_if(has_id)
+            .or_else(|| self.other.take_if(has_id))
+    }
+}
+
+/// Request whose answer exceeds the amplification limit of an unvalidated address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) id: AtomId,
+    pub(super) kind: PayloadType,
+    pub(super) deadline: Instant,
+}
+
+/// Provider record that waits for the address of its sender to be validated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitingPut {
+    pub(super) id: AtomId,
+    pub(super) kind: PayloadType,
+    pub(super) key: PublicKey,
+    pub(super) address: SocketAddr,
+    pub(super) deadline: Instant,
+}
+
+/// State of a known peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) shared: SharedKey,
+    /// Address that its packets are sent to: the validated address, else the one that it used last.
+    pub(super) address: SocketAddr,
+    pub(super) is_proven: bool,
+    pub(super) is_registered: bool,
+    /// `true` if the peer may be sent IPv6 addresses, and requests over IPv6: it is a node of this
+    /// implementation.
+    pub(super) takes_ipv6: bool,
+    /// `true` if it has answered a probe as only a node of this implementation does.
+    pub(super) is_ours: bool,
+    pub(super) round_trip: RoundTrip,
+    pub(super) replay: ReplayWindow,
+    pub(super) probes: Probes,
+    /// Statements that it made before its stream was confirmed.
+    pub(super) held: Held,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) puts: Vec<WaitingPut>,
+    pub(super) known_since: Instant,
+    /// Time of its last sign of life that cannot be a replay; of any sign of life while its address
+    /// is not validated.
+    pub(super) last_heard: Instant,
+    pub(super) pinged_at: Instant,
+    pub(super) kept_alive_at: Option<Instant>,
+    pub(super) answered_at: Option<Instant>,
+    pub(super) is_answer_due: bool,
+    /// `true` if it has sent a handshake since its last ping, as after a restart.
+    pub(super) has_greeted_again: bool,
+    pub(super) routes_asked_at: Option<Instant>,
+    /// Time at which it was last sent our advertisements again, or is to be.
+    pub(super) told_again_at: Option<Instant>,
+    /// Number of consecutive requests that it has not answered in time.
+    unanswered: u8,
+    /// `true` if it has ever answered a request.
+    has_answered: bool,
+    /// See [`Standing::has_served`].
+    has_served: bool,
+    is_silent: bool,
+    /// Time at which it was last tried although it is silent.
+    tried_at: Option<Instant>,
+    pub(super) difficulty: u8,
+    pub(super) is_validator: bool,
+    pub(super) head: Option<AtomId>,
+    pub(super) introduction: Introduction,
+    filed: Option<Filed>,
+}
+
+/// Position of a peer in one of the two eviction queues of [`Peers`].
+#[derive(Clone, Copy, Debug)]
+struct Filed {
+    is_stranger: bool,
+    /// Time in the queue, which is no later than the peer was last heard from.
+    at: Instant,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, shared: SharedKey, address: SocketAddr) -> Self {
+        Self {
+            shared,
+            address,
+            is_proven: false,
+            is_registered: false,
+            takes_ipv6: false,
+            is_ours: false,
+            round_trip: RoundTrip::default(),
+            replay: ReplayWindow::default(),
+            probes: Probes::default(),
+            held: Held::default(),
+            waiting: Vec::new(),
+            puts: Vec::new(),
+            known_since: now,
+            last_heard: now,
+            pinged_at: now,
+            kept_alive_at: None,
+            answered_at: None,
+            is_answer_due: false,
+            has_greeted_again: false,
+            routes_asked_at: None,
+            told_again_at: None,
+            unanswered: 0,
+            has_answered: false,
+            has_served: false,
+            is_silent: false,
+            tried_at: None,
+            difficulty: 1,
+            is_validator: false,
+            head: None,
+            introduction: Introduction::default(),
+            filed: None,
+        }
+    }
+
+    /// Returns whether a request to the peer at `address` does no harm: a reference node on IPv6
+    /// stops receiving at a request that it cannot answer.
+    pub(super) const fn may_be_asked_at(&self, address: &SocketAddr) -> bool {
+        address.is_ipv4() || self.takes_ipv6
+    }
+
+    /// Returns the network group of its address.
+    pub(super) fn group(&self) -> NetworkGroup {
+        NetworkGroup::of(self.address.ip())
+    }
+
+    /// Returns whether it is validated at `address`.
+    pub(super) fn is_proven_at(&self, address: &SocketAddr) -> bool {
+        self.is_proven && self.address == *address
+    }
+}
+
+/// Result of recording a validated address.
+#[derive(Debug, Default)]
+pub(super) struct Proven {
+    /// Other key that was validated at the same address and has lost it, and the keys that only
+    /// claimed the address and were last heard from before this peer came.
+    pub(super) replaced: Vec<PublicKey>,
+    /// Address that the peer was validated at before.
+    pub(super) moved_from: Option<SocketAddr>,
+    /// `true` if the peer was not registered before.
+    pub(super) is_new: bool,
+}
+
+/// Known peers, at most [`MAX_PEERS`], with indexes by address and origin, eviction queues and the
+/// routing table.
+#[derive(Debug)]
+pub(super) struct Peers {
+    by_key: BTreeMap<PublicKey, Peer>,
+    by_address: BTreeMap<SocketAddr, PublicKey>,
+    /// Addresses of peers that are not validated.
+    claims: BTreeSet<(SocketAddr, PublicKey)>,
+    /// Peers by the origin of their address: the validated one, else the one used last.
+    by_origin: BTreeMap<Origin, BTreeSet<PublicKey>>,
+    registered: usize,
+    /// Peers that are not validated, by the time at which they were last heard from, or earlier.
+    strangers: Queue,
+    /// Validated peers that the routing table has no room for, by the same time.
+    spares: Queue,
+    /// Validated peers by distance. Entries are added and removed only by the methods here.
+    pub(super) table: PeerTable<Standing>,
+    /// Number of silent peers in the routing table.
+    silent: usize,
+}
+
+/// State of a peer in the routing table as a server of objects.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Standing {
+    /// `true` if the peer has left its last requests unanswered.
+    is_silent: bool,
+    /// `true` if the peer has answered a request for an object or for peers, other than a probe.
+    pub(super) has_served: bool,
+}
+
+/// Peers in the order of eviction. A peer that is heard from keeps its position until it reaches
+/// the front, so that a packet costs nothing here.
+type Queue = BTreeSet<(Instant, PublicKey)>;
+
+impl Peers {
+    pub(super) fn new(me: PublicKey) -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            claims: BTreeSet::new(),
+            by_origin: BTreeMap::new(),
+            registered: 0,
+            strangers: Queue::new(),
+            spares: Queue::new(),
+            table: PeerTable::new(me),
+            silent: 0,
+        }
+    }
+
+    pub(super) fn get(&self, key: &PublicKey) -> Option<&Peer> {
+        self.by_key.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &PublicKey) -> Option<&mut Peer> {
+        self.by_key.get_mut(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Peer)> {
+        self.by_key.iter()
+    }
+
+    pub(super) const fn registered(&self) -> usize {
+        self.registered
+    }
+
+    /// Returns the number of validated peers.
+    pub(super) fn proven(&self) -> usize {
+        self.by_address.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Returns whether a peer is validated at this address.
+    pub(super) fn is_proven_address(&self, address: &SocketAddr) -> bool {
+        self.by_address.contains_key(address)
+    }
+
+    /// Returns the peer to evict for a newcomer at `address`, or `None` if there is room. `kept` is
+    /// never evicted while it is validated.
+    ///
+    /// A registered peer that the routing table has no room for is of little use to us, while
+    /// meeting us is of much use to a newcomer. Such peers are therefore evicted once they have
+    /// been silent; otherwise a network larger than [`MAX_PEERS`] could not be joined through us.
+    /// Newcomers have time to validate their address before the next one takes their place, as long
+    /// as they are few.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::TooManyPeers`] if there is neither room nor a peer to evict.
+    pub(super) fn make_room(
+        &mut self,
+        now: Instant,
+        address: &SocketAddr,
+        kept: Option<&PublicKey>,
+    ) -> Result<Option<PublicKey>, DropReason> {
+        if self.is_full(address) {
+            return self.make_room_in(now, address, kept).map(Some);
+        }
+        if self.by_key.len() < MAX_PEERS {
+            return Ok(None);
+        }
+        let stranger = self.first_to_go(true, None);
+        let has_had_time = |at: Instant| now.since(at) >= STRANGER_PATIENCE;
+        let are_many = self.strangers.len() > STRANGERS_WITH_TIME;
+        if let Some((_, key)) = stranger.filter(|(at, _)| are_many || has_had_time(*at)) {
+            return Ok(Some(key));
+        }
+        let is_silent = |at: Instant| now.since(at) >= SPARE_PEER_SILENCE;
+        let spare = self.first_to_go(false, kept);
+        let spare = spare.filter(|(at, _)| is_silent(*at));
+        let (_, key) = spare.or(stranger).ok_or(DropReason::TooManyPeers)?;
+        Ok(Some(key))
+    }
+
+    /// Returns the peer to evict so that a known one can be at `address`, or `None` if there is
+    /// room.
+    ///
+    /// # Errors
+    /// Returns [`DropReason::TooManyPeers`] if there is neither room nor a peer to evict.
+    pub(super) fn make_room_at(
+        &self,
+        now: Instant,
+        key: &PublicKey,
+        address: &SocketAddr,
+        kept: Option<&PublicKey>,
+    ) -> Result<Option<PublicKey>, DropReason> {
+        let was = self.by_key.get(key).map(|peer| Origin::of(&peer.address));
+        // A peer that is validated at the address is removed without that.
+        let is_there = was == Some(Origin::of(address)) || self.by_address.contains_key(address);
+        if is_there || !self.is_full(address) {
+            return Ok(None);
+        }
+        self.make_room_in(now, address, kept).map(Some)
+    }
+
+    /// Returns whether the origin of an address has all its places taken.
+    fn is_full(&self, address: &SocketAddr) -> bool {
+        let there = self.by_origin.get(&Origin::of(address));
+        there.is_some_and(|there| there.len() >= MAX_PEERS_PER_NETWORK)
+    }
+
+    /// Returns the peer to evict from an origin that has all its places taken.
+    fn make_room_in(
+        &self,
+        now: Instant,
+        address: &SocketAddr,
+        kept: Option<&PublicKey>,
+    ) -> Result<PublicKey, DropReason> {
+        let own = self.by_origin.get(&Origin::of(address));
+        let own = own.into_iter().flatten();
+        let own = own.filter_map(|key| Some((key, self.by_key.get(key)?)));
+        let may_go = own.filter(|(key, peer)| {
+            let is_silent = now.since(peer.last_heard) >= SPARE_PEER_SILENCE;
+            !peer.is_proven || is_silent && kept != Some(key) && self.table.get(key).is_none()
+        });
+        may_go
+            .min_by_key(|(_, peer)| (peer.is_proven, peer.last_heard))
+            .map(|(key, _)| *key)
+            .ok_or(DropReason::TooManyPeers)
+    }
+
+    /// Returns the unvalidated or spare peer that was heard from longest ago, and that time.
+    fn first_to_go(
+        &mut self,
+        is_stranger: bool,
+        kept: Option<&PublicKey>,
+    ) -> Option<(Instant, PublicKey)> {
+        let queue = if is_stranger {
+            &mut self.strangers
+        } else {
+            &mut self.spares
+        };
+        loop {
+            let &(at, key) = queue.iter().find(|(_, key)| kept != Some(key))?;
+            // A peer in a queue is known.
+            let peer = self.by_key.get_mut(&key)?;
+            if peer.last_heard <= at {
+                return Some((at, key));
+            }
+            // It was heard from since it was queued.
+            queue.remove(&(at, key));
+            queue.insert((peer.last_heard, key));
+            peer.filed = Some(Filed {
+                is_stranger,
+                at: peer.last_heard,
+            });
+        }
+    }
+
+    /// Moves a peer into the queue that it belongs to now, if any.
+    fn file(&mut self, key: &PublicKey) {
+        let Some(peer) = self.by_key.get_mut(key) else {
+            return;
+        };
+        let belongs = (!peer.is_proven || self.table.get(key).is_none()).then_some(!peer.is_proven);
+        if peer.filed.map(|filed| filed.is_stranger) == belongs {
+            return;
+        }
+        let filed = belongs.map(|is_stranger| Filed {
+            is_stranger,
+            at: peer.last_heard,
+        });
+        let was = core::mem::replace(&mut peer.filed, filed);
+        self.unfile(key, was);
+        match filed {
+            Some(filed) if filed.is_stranger => self.strangers.insert((filed.at, *key)),
+            Some(filed) => self.spares.insert((filed.at, *key)),
+            None => false,
+        };
+    }
+
+    fn unfile(&mut self, key: &PublicKey, filed: Option<Filed>) {
+        match filed {
+            Some(filed) if filed.is_stranger => self.strangers.remove(&(filed.at, *key)),
+            Some(filed) => self.spares.remove(&(filed.at, *key)),
+            None => false,
+        };
+    }
+
+    /// Returns whether a peer is among the [`NEAR_PEERS`] of the routing table that are nearest to
+    /// ourselves.
+    pub(super) fn is_near(&self, key: &PublicKey) -> bool {
+        let me = self.table.own_key().as_bytes();
+        let near = self.table.closest_where::<NEAR_PEERS>(me, |_| true);
+        near.iter().any(|entry| entry.key() == key)
+    }
+
+    /// Adds a peer; the caller has made room for it.
+    pub(super) fn insert(&mut self, key: PublicKey, peer: Peer) {
+        count_in(&mut self.by_origin, &peer.address, key);
+        self.claims.insert((peer.address, key));
+        self.by_key.insert(key, peer);
+        self.file(&key);
+    }
+
+    pub(super) fn remove(&mut self, key: &PublicKey) -> Option<Peer> {
+        let peer = self.by_key.remove(key)?;
+        self.unfile(key, peer.filed);
+        self.claims.remove(&(peer.address, *key));
+        count_out(&mut self.by_origin, &peer.address, key);
+        self.registered -= usize::from(peer.is_registered);
+        if self.by_address.get(&peer.address) == Some(key) {
+            self.by_address.remove(&peer.address);
+        }
+        self.leave_table(key);
+        Some(peer)
+    }
+
+    fn leave_table(&mut self, key: &PublicKey) {
+        let entry = self.table.remove(key);
+        self.silent -= usize::from(entry.is_some_and(|entry| entry.value.is_silent));
+    }
+
+    /// Returns whether a peer has left its last requests unanswered.
+    pub(super) fn is_silent(&self, key: &PublicKey) -> bool {
+        self.by_key.get(key).is_some_and(|peer| peer.is_silent)
+    }
+
+    /// Records that a request to a peer was not answered in time.
+    pub(super) fn note_unanswered(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.unanswered = peer.unanswered.saturating_add(1);
+            // A peer that has never answered a request has yet to show that it serves.
+            let most = if peer.has_answered { SILENT_AFTER } else { 1 };
+            let is_silent = peer.unanswered >= most;
+            self.set_silent(key, is_silent);
+        }
+    }
+
+    /// Records that a peer has answered a request.
+    pub(super) fn note_answered(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.unanswered = 0;
+            peer.has_answered = true;
+            if peer.is_silent {
+                self.set_silent(key, false);
+            }
+        }
+        self.note_served(key);
+    }
+
+    /// Records that a peer has answered a request for an object or for peers. Such peers are used
+    /// in addition to the nearest ones where nothing shows whether a peer complies with a request:
+    /// keys near to an object are free to generate, and must not be the only ones that receive its
+    /// records.
+    pub(super) fn note_served(&mut self, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.has_served = true;
+        }
+        if let Some(entry) = self.table.get_mut(key) {
+            entry.value.has_served = true;
+        }
+    }
+
+    /// Returns whether a peer has answered a request for an object or for peers.
+    pub(super) fn has_served(&self, key: &PublicKey) -> bool {
+        self.by_key.get(key).is_some_and(|peer| peer.has_served)
+    }
+
+    fn set_silent(&mut self, key: &PublicKey, is_silent: bool) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.is_silent = is_silent;
+        }
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        match (entry.value.is_silent, is_silent) {
+            (false, true) => self.silent += 1,
+            (true, false) => self.silent -= 1,
+            _ => {}
+        }
+        entry.value.is_silent = is_silent;
+    }
+
+    /// Returns the `N` peers of the routing table nearest to `target` among those that `keep`
+    /// keeps, silent ones behind all others.
+    pub(super) fn nearest<const N: usize>(
+        &self,
+        target: &[u8; KEY_BYTES],
+        keep: impl Fn(&Entry<Standing>) -> bool,
+    ) -> heapless::Vec<&Entry<Standing>, N> {
+        if self.silent == 0 {
+            return self.table.closest_where(target, keep);
+        }
+        let mut nearest = self
+            .table
+            .closest_where(target, |entry| !entry.value.is_silent && keep(entry));
+        if !nearest.is_full() {
+            let silent: heapless::Vec<_, N> = self
+                .table
+                .closest_where(target, |entry| entry.value.is_silent && keep(entry));
+            let room = N - nearest.len();
+            // At most as many as there is room for.
+            nearest.extend(silent.into_iter().take(room));
+        }
+        nearest
+    }
+
+    /// Returns the first silent one of the `N` peers nearest to `target` that has not been tried
+    /// within [`SILENT_TRIAL_INTERVAL`].
+    pub(super) fn trial<const N: usize>(
+        &self,
+        now: Instant,
+        target: &[u8; KEY_BYTES],
+        keep: impl Fn(&Entry<Standing>) -> bool,
+    ) -> Option<(PublicKey, SocketAddr)> {
+        if self.silent == 0 {
+            return None;
+        }
+        let nearest: heapless::Vec<_, N> = self.table.closest_where(target, keep);
+        let is_due = |key: &PublicKey| {
+            let tried_at = self.by_key.get(key).and_then(|peer| peer.tried_at);
+            tried_at.is_none_or(|at| now.since(at) >= SILENT_TRIAL_INTERVAL)
+        };
+        nearest
+            .into_iter()
+            .find(|entry| entry.value.is_silent && is_due(entry.key()))
+            .map(|entry| (*entry.key(), entry.address()))
+    }
+
+    /// Records that a silent peer was tried.
+    pub(super) fn note_trial(&mut self, now: Instant, key: &PublicKey) {
+        if let Some(peer) = self.by_key.get_mut(key) {
+            peer.tried_at = Some(now);
+        }
+    }
+
+    /// Returns, for each bucket, the peer nearest to `asker` among those that `keep` keeps and that
+    /// are not silent.
+    pub(super) fn nearest_of_each_bucket<'t>(
+        &'t self,
+        asker: &PublicKey,
+        keep: impl Fn(&Entry<Standing>) -> bool + 't,
+    ) -> impl Iterator<Item = &'t Entry<Standing>> {
+        self.table
+            .nearest_of_each_bucket(asker, move |entry| !entry.value.is_silent && keep(entry))
+    }
+
+    /// Registers a peer; returns whether it was not registered before.
+    pub(super) fn register(&mut self, key: &PublicKey) -> bool {
+        let Some(peer) = self.by_key.get_mut(key) else {
+            return false;
+        };
+        let is_new = !peer.is_registered;
+        peer.is_registered = true;
+        self.registered += usize::from(is_new);
+        is_new
+    }
+
+    /// Updates the address of an unvalidated peer to the one that it uses now.
+    pub(super) fn follow(&mut self, key: &PublicKey, address: SocketAddr) {
+        if let Some(peer) = self.by_key.get_mut(key)
+            && !peer.is_proven
+            && peer.address != address
+        {
+            count_out(&mut self.by_origin, &peer.address, key);
+            count_in(&mut self.by_origin, &address, *key);
+            self.claims.remove(&(peer.address, *key));
+            self.claims.insert((address, *key));
+            peer.address = address;
+        }
+    }
+
+    /// Records that a peer is validated at `address`, and registers it.
+    pub(super) fn prove(&mut self, key: &PublicKey, address: SocketAddr) -> Proven {
+        let is_new = self.register(key);
+        let Some(peer) = self.by_key.get_mut(key) else {
+            return Proven::default();
+        };
+        let known_since = peer.known_since;
+        let standing = Standing {
+            is_silent: peer.is_silent,
+            has_served: peer.has_served,
+        };
+        let had = peer.is_proven.then_some(peer.address);
+        if had == Some(address) {
+            return Proven::default();
+        }
+        self.claims.remove(&(peer.address, *key));
+        count_out(&mut self.by_origin, &peer.address, key);
+        count_in(&mut self.by_origin, &address, *key);
+        peer.address = address;
+        peer.is_proven = true;
+        if let Some(had) = had {
+            self.by_address.remove(&had);
+            // If there is no room in its new network, it leaves the routing table and stays a peer.
+            if self.table.set_address(key, address).is_err() {
+                self.leave_table(key);
+            }
+        }
+        let loser = self.by_address.insert(address, *key);
+        if let Some(loser) = &loser {
+            // Before the newcomer is inserted, which may take its place.
+            self.leave_table(loser);
+            self.file(loser);
+        }
+        let claims = self.claims.range((address, PublicKey::new([0; 32]))..);
+        let claims = claims.take_while(|(claimed, _)| *claimed == address);
+        let gone = claims.filter(|(_, other)| {
+            let other = self.by_key.get(other);
+            other.is_some_and(|other| other.last_heard < known_since)
+        });
+        let replaced = loser
+            .into_iter()
+            .chain(gone.map(|(_, other)| *other))
+            .collect();
+        // A full bucket refuses newcomers; they stay peers.
+        if self.table.get(key).is_none()
+            && let Ok(replaced) = self.table.insert(*key, address, standing)
+        {
+            self.silent += usize::from(standing.is_silent);
+            if let Some(replaced) = replaced {
+                self.silent -= usize::from(replaced.value.is_silent);
+                self.file(replaced.key());
+            }
+        }
+        self.file(key);
+        Proven {
+            replaced,
+            moved_from: had,
+            is_new,
+        }
+    }
+}
+
+type ByOrigin = BTreeMap<Origin, BTreeSet<PublicKey>>;
+
+fn count_in(by_origin: &mut ByOrigin, address: &SocketAddr, key: PublicKey) {
+    let there = by_origin.entry(Origin::of(address)).or_default();
+    there.insert(key);
+}
+
+fn count_out(by_origin: &mut ByOrigin, address: &SocketAddr, key: &PublicKey) {
+    let origin = Origin::of(address);
+    if let Some(there) = by_origin.get_mut(&origin) {
+        there.remove(key);
+        if there.is_empty() {
+            by_origin.remove(&origin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    fn key(n: u32) -> PublicKey {
+        let mut bytes = [0x55; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey::new(bytes)
+    }
+
+    fn add(peers: &mut Peers, n: u32, ip: [u8; 4]) -> Result<(), DropReason> {
+        let port = if ip == [127, 0, 0, 1] { 1 + n } else { 1 };
+        let address = SocketAddr::from((ip, u16::try_from(port).unwrap()));
+        let now = Instant::from_micros(n.into());
+        if let Some(victim) = peers.make_room(now, &address, None)? {
+            peers.remove(&victim);
+        }
+        peers.insert(
+            key(n),
+            Peer::new(now, SharedKey::from_bytes([0; 32]), address),
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_table_displaces_strangers_and_keeps_the_proven() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let most = u32::try_from(MAX_PEERS).unwrap();
+        for n in 0..most {
+            assert_eq!(add(&mut peers, n, [127, 0, 0, 1]), Ok(()));
+        }
+        peers.prove(&key(0), SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert_eq!(add(&mut peers, most, [127, 0, 0, 1]), Ok(()));
+        assert!(peers.get(&key(0)).is_some() && peers.get(&key(1)).is_none());
+        for n in 1..=most {
+            peers.prove(
+                &key(n),
+                SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1)),
+            );
+        }
+        assert_eq!((peers.len(), peers.registered()), (MAX_PEERS, MAX_PEERS));
+        assert_eq!(
+            add(&mut peers, most + 1, [8, 8, 8, 8]),
+            Err(DropReason::TooManyPeers)
+        );
+        // Then silent peers outside the routing table are evicted, the longest silent first.
+        let address = SocketAddr::from(([8, 8, 8, 8], 8));
+        let is_spare =
+            |n: &u32| peers.get(&key(*n)).is_some() && peers.table.get(&key(*n)).is_none();
+        let spare: Vec<u32> = (0..=most).filter(is_spare).collect();
+        assert!(spare.len() > MAX_PEERS / 2 && !peers.table.is_empty());
+        let soon = Instant::ZERO + SPARE_PEER_SILENCE;
+        let mut room = |now, kept: Option<&PublicKey>| peers.make_room(now, &address, kept);
+        let later = soon + Duration::from_secs(1);
+        assert_eq!(room(later, None), Ok(Some(key(spare[0]))));
+        assert_eq!(room(later, Some(&key(spare[0]))), Ok(Some(key(spare[1]))));
+        assert_eq!(
+            room(Instant::from_micros(9_999), None),
+            Err(DropReason::TooManyPeers)
+        );
+        // A peer that was heard from since goes behind those after it.
+        peers.get_mut(&key(spare[0])).unwrap().last_heard = later;
+        assert_eq!(
+            peers.make_room(later, &address, None),
+            Ok(Some(key(spare[1])))
+        );
+    }
+
+    #[test]
+    fn newcomers_have_time_before_the_next_take_their_place() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let places = u32::try_from(MAX_PEERS).unwrap();
+        let address =
+            |n: u32| SocketAddr::from((core::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 1));
+        for n in 0..places {
+            add(&mut peers, n, [127, 0, 0, 1]).unwrap();
+            peers.prove(&key(n), address(n));
+        }
+        let mut come = |n: u32, now: Instant| {
+            let gone = peers.make_room(now, &address(n), None).unwrap().unwrap();
+            peers.remove(&gone);
+            let peer = Peer::new(now, SharedKey::from_bytes([0; 32]), address(n));
+            peers.insert(key(n), peer);
+            gone
+        };
+        let now = Instant::ZERO + 2 * SPARE_PEER_SILENCE;
+        assert!(come(places, now) < key(places), "a spare peer");
+        let now = now + STRANGER_PATIENCE;
+        assert_eq!(come(places + 1, now), key(places), "it has had time");
+        let most = places + 1 + u32::try_from(STRANGERS_WITH_TIME).unwrap();
+        for n in places + 2..=most {
+            assert!(come(n, now) < key(places), "a spare peer goes for {n}");
+        }
+        assert_eq!(come(most + 1, now), key(places + 1), "they are many");
+        assert_eq!(come(most + 2, now), key(places + 2));
+    }
+
+    #[test]
+    fn a_network_has_so_many_places() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        for n in 0..200 {
+            assert_eq!(add(&mut peers, n, [8, 8, 8, 8]), Ok(()));
+        }
+        assert_eq!(peers.len(), MAX_PEERS_PER_NETWORK);
+        assert_eq!(add(&mut peers, 200, [8, 8, 9, 8]), Ok(()));
+        for n in 0..=200 {
+            peers.remove(&key(n));
+        }
+        assert!(peers.by_origin.is_empty() && peers.by_address.is_empty());
+        assert!(peers.claims.is_empty() && peers.strangers.is_empty() && peers.spares.is_empty());
+        assert_eq!(peers.registered(), 0);
+    }
+
+    #[test]
+    fn who_proves_an_address_takes_it_over() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let (first, second) = (
+            SocketAddr::from(([1, 1, 1, 1], 1)),
+            SocketAddr::from(([2, 2, 2, 2], 2)),
+        );
+        add(&mut peers, 1, [1, 1, 1, 1]).unwrap();
+        add(&mut peers, 2, [1, 1, 1, 1]).unwrap();
+        assert!(peers.prove(&key(1), first).is_new);
+        assert!(!peers.prove(&key(1), first).is_new);
+        assert_eq!(peers.prove(&key(2), first).replaced, [key(1)]);
+        assert!(peers.table.get(&key(1)).is_none() && peers.table.get(&key(2)).is_some());
+        peers.remove(&key(1));
+        let moved = peers.prove(&key(2), second);
+        assert_eq!(
+            (moved.moved_from, moved.replaced, moved.is_new),
+            (Some(first), Vec::new(), false)
+        );
+        assert_eq!(peers.by_address.len(), 1);
+    }
+
+    #[test]
+    fn who_only_claimed_an_address_goes_if_it_was_silent_since_its_owner_came() {
+        let mut peers = Peers::new(PublicKey::new([0; 32]));
+        let address = SocketAddr::from(([1, 1, 1, 1], 1));
+        for n in 1..=3 {
+            add(&mut peers, n, [1, 1, 1, 1]).unwrap();
+        }
+        add(&mut peers, 4, [2, 2, 2, 2]).unwrap();
+        assert_eq!(peers.prove(&key(2), address).replaced, [key(1)]);
+    }
+}

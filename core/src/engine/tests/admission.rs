@@ -1,0 +1,158 @@
+//! Tests of admission: limits per network, and the scope of addresses that peers name.
+
+use super::net::key;
+use super::scripted::{Scripted, Stage};
+use super::stranger;
+use crate::atom::AtomId;
+use crate::engine::{DropReason, contact, limits};
+use crate::wire::message::Topic;
+use crate::wire::object::{Action, PayloadType, Request};
+use crate::wire::routing_table::Network;
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn crowded(n: u32) -> SocketAddr {
+    let [.., high, low] = n.to_be_bytes();
+    SocketAddr::from(([9, 9, 9, low], 1_000 + u16::from(high)))
+}
+
+fn in_crowded_network(stage: &Stage) -> usize {
+    let network = Network::of(&crowded(1).ip());
+    let there = stage.engine.peers.iter();
+    there
+        .filter(|(_, peer)| Network::of(&peer.address.ip()) == network)
+        .count()
+}
+
+/// The first packet comes from a spoofed source, and the address is validated elsewhere.
+#[test]
+fn peers_count_where_they_are_validated_and_not_where_they_came_from() {
+    for is_spoofed in [false, true] {
+        let mut stage = Stage::new();
+        let me = stage.me();
+        for n in 0..200 {
+            let mut peer = Scripted::new(n, crowded(n));
+            if is_spoofed {
+                let spoofed = Ipv4Addr::from_bits(0x3000_0000 + (n << 8));
+                let ping = peer.ping(&me, None);
+                stage.deliver_from(SocketAddr::from((spoofed, 9)), &ping);
+            }
+            stage.join(peer);
+            stage.run(SECOND);
+        }
+        let there = in_crowded_network(&stage);
+        assert!(there <= limits::MAX_PEERS_PER_NETWORK, "{there}");
+        assert!(there > limits::MAX_PEERS_PER_NETWORK / 2, "{there}");
+        // Peers of another network are not affected.
+        let other = stage.join(Scripted::new(999, SocketAddr::from(([9, 9, 10, 1], 9))));
+        assert!(stage.knows(other));
+    }
+}
+
+#[test]
+fn validated_peers_move_into_a_full_network_only_if_there_is_room() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let mut movers = [0; 70];
+    for (n, mover) in (0..).zip(&mut movers) {
+        let home = Ipv4Addr::from_bits(0x3000_0000 + (n << 8));
+        *mover = stage.join(Scripted::new(n, SocketAddr::from((home, 9))));
+        assert!(stage.knows(*mover));
+    }
+    for (n, mover) in (0..).zip(movers) {
+        stage.peers[mover].address = crowded(n);
+        let ping = stage.peers[mover].ping(&me, None);
+        stage.deliver(mover, &ping);
+    }
+    assert_eq!(in_crowded_network(&stage), limits::MAX_PEERS_PER_NETWORK);
+    // A refused peer stays where it was validated, and is not probed over and over.
+    assert_eq!(stage.engine.peer_count(), movers.len());
+    let refused = movers.len() - limits::MAX_PEERS_PER_NETWORK;
+    let dropped = stage.engine.stats().dropped(DropReason::TooManyPeers);
+    assert_eq!(dropped, refused.try_into().unwrap());
+    let before = stage.engine.stats().sent;
+    for (n, mover) in (0..).zip(movers).skip(limits::MAX_PEERS_PER_NETWORK) {
+        for _ in 0..10 {
+            let ping = stage.peers[mover].ping(&me, None);
+            stage.deliver(mover, &ping);
+        }
+        assert_eq!(stage.peers[mover].address, crowded(n));
+    }
+    assert_eq!(stage.engine.stats().sent, before);
+}
+
+#[test]
+fn peer_at_a_private_address_makes_us_send_nothing_to_loopback() {
+    for (from, named, is_contacted) in [
+        ("172.17.0.1:40000", "127.0.0.1:53", false),
+        ("100.64.0.1:40000", "127.0.0.1:53", false),
+        ("8.8.8.8:40000", "100.64.0.1:53", false),
+        ("172.17.0.1:40000", "8.8.8.8:53", true),
+        ("127.0.0.1:40000", "127.0.0.1:53", true),
+    ] {
+        let mut stage = Stage::new();
+        let me = stage.me();
+        let peer = stage.join(Scripted::new(1, from.parse().unwrap()));
+        assert!(stage.knows(peer), "{from}");
+        let named: SocketAddr = named.parse().unwrap();
+        let id = AtomId::new([7; 32]);
+        let mut content = alloc::vec::Vec::new();
+        Request {
+            action: Action::Put(PayloadType::ATOM),
+            atom_id: id,
+            data: &contact::encode(key(9), named),
+        }
+        .write(&mut content);
+        let put = stage.peers[peer].sealed(&me, Topic::ObjectRequest, &content);
+        stage.deliver(peer, &put);
+        stage.engine.fetch(stage.now, id, PayloadType::ATOM);
+        stage.run(SECOND);
+        let is_sent = stage.stray.iter().any(|(to, _)| *to == named);
+        assert_eq!(is_sent, is_contacted, "{from} {named}");
+    }
+}
+
+/// A bridge in front of the internet: one private address for all peers.
+#[test]
+fn peers_behind_one_private_address_have_budgets_of_their_own() {
+    let bridge = |port: u16| SocketAddr::from(([172, 17, 0, 1], port));
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let burst = limits::AGREEMENTS_BURST_PER_NETWORK;
+    for n in 0..2 * burst {
+        let secret = stranger::many(5_000 + n);
+        let ping = stranger::ping(1);
+        let packet = stranger::sealed(&secret, &me, 666, [1; 12], Topic::Ping, &ping);
+        stage.deliver_from(bridge(666), &packet);
+    }
+    assert_eq!(stage.engine.stats().agreements, u64::from(burst));
+    assert!(stage.engine.peers.len() <= limits::MAX_PEERS_PER_NETWORK);
+    let honest = stage.join(Scripted::new(1, bridge(777)));
+    assert!(stage.knows(honest));
+}
+
+#[test]
+fn private_address_that_most_peers_share_is_reported() {
+    for (ip, is_reported) in [
+        ([172, 17, 0, 1], true),
+        ([100, 64, 0, 1], true),
+        ([127, 0, 0, 1], false),
+        ([8, 8, 8, 8], false),
+    ] {
+        let mut stage = Stage::new();
+        for n in 0..7u16 {
+            stage.join(Scripted::new(n.into(), SocketAddr::from((ip, 4_000 + n))));
+        }
+        assert_eq!(stage.engine.shared_private_address(), None, "too few");
+        stage.join(Scripted::new(7, SocketAddr::from((ip, 4_007))));
+        let reported = stage.engine.shared_private_address();
+        assert_eq!(reported, is_reported.then(|| ip.into()));
+        for n in 8..16u8 {
+            let other = SocketAddr::from(([10, 0, 0, n], 4_000));
+            stage.join(Scripted::new(n.into(), other));
+        }
+        assert_eq!(stage.engine.shared_private_address(), None, "not most");
+    }
+}

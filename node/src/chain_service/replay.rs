@@ -1,0 +1,253 @@
+//! Verification of a stored chain from its genesis, without peers.
+//!
+//! The chain is first followed from the head down to the genesis, and only every `STRIDE`th id is
+//! kept, to bound the memory. Then each section is verified upwards.
+
+use crate::simd::Lanes;
+use astreum_core::atom::{AtomId, AtomSource};
+use astreum_core::chain::{
+    Block, Election, VerifyError, check_signatures, read_transactions, verify_body, verify_genesis,
+    verify_header,
+};
+use astreum_core::consensus::head_journal::MAX_JOURNAL_HEADS;
+use astreum_core::consensus::{Head, HeadState, ResumeData, SavedHead};
+use astreum_core::integer::Natural;
+use core::convert::Infallible;
+use core::fmt;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Number of blocks between two ids that are kept.
+const STRIDE: usize = 1_024;
+
+/// Result of a replay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replay {
+    /// Genesis, if the head is connected to one.
+    pub genesis: Option<AtomId>,
+    /// Last verified blocks, newest last, at most as many as a head journal keeps.
+    pub heads: VecDeque<SavedHead>,
+    /// Reason the head itself is not verified; `None` if it is.
+    pub problem: Option<ReplayProblem>,
+}
+
+/// Reason a replay ended before the head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplayProblem {
+    /// First block that is not verified.
+    pub block: AtomId,
+    /// Height of the block, if known.
+    pub height: Option<u64>,
+    /// True if the block breaks a rule; otherwise atoms are missing.
+    pub is_invalid: bool,
+    /// Description of the problem.
+    pub why: String,
+}
+
+impl fmt::Display for ReplayProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("block ")?;
+        if let Some(height) = self.height {
+            write!(f, "{height}, ")?;
+        }
+        write!(f, "{}: {}", self.block, self.why)
+    }
+}
+
+/// Verifies the chain that ends in `head` by all rules, from its genesis on. `latest_unix_seconds`
+/// is the latest timestamp that is accepted; `progress` is called with the numbers of verified
+/// blocks and of all blocks.
+pub fn replay<S: AtomSource<Error = Infallible>>(
+    source: &S,
+    head: AtomId,
+    chain_id: u64,
+    latest_unix_seconds: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Replay {
+    let mut replay = Replay {
+        genesis: None,
+        heads: VecDeque::new(),
+        problem: None,
+    };
+    let marks = match walk_down(source, head) {
+        Ok(marks) => marks,
+        Err(problem) => {
+            replay.problem = Some(problem);
+            return replay;
+        }
+    };
+    let mut run = Run {
+        source,
+        chain_id: chain_id.into(),
+        latest: latest_unix_seconds.into(),
+        hasher: Lanes::new(),
+        total: marks.count,
+        replay,
+        parent: None,
+    };
+    // The lowest section first; each ends above the mark below it.
+    let mut below = AtomId::ZERO;
+    for mark in marks.ids.iter().rev() {
+        match stretch(source, *mark, below) {
+            Ok(ids) => {
+                for id in ids.iter().rev() {
+                    if !run.verify(*id, progress) {
+                        return run.replay;
+                    }
+                }
+            }
+            Err(problem) => {
+                run.replay.problem = Some(problem);
+                return run.replay;
+            }
+        }
+        below = *mark;
+    }
+    run.replay
+}
+
+/// Ids kept on the way down, the head first.
+struct Marks {
+    ids: Vec<AtomId>,
+    count: u64,
+}
+
+fn walk_down<S: AtomSource<Error = Infallible>>(
+    source: &S,
+    head: AtomId,
+) -> Result<Marks, ReplayProblem> {
+    let mut marks = Marks {
+        ids: Vec::new(),
+        count: 0,
+    };
+    let (mut next, mut height) = (head, None);
+    loop {
+        let block = read(source, next, height)?;
+        let found = block.height.to_u64();
+        // A chain whose heights do not decrease would never end.
+        if found.is_none() || height.is_some_and(|height| found != Some(height)) {
+            return Err(ReplayProblem {
+                block: next,
+                height,
+                is_invalid: true,
+                why: format!("its height is {}", block.height),
+            });
+        }
+        if marks.count.is_multiple_of(STRIDE as u64) {
+            marks.ids.push(next);
+        }
+        marks.count += 1;
+        height = found.and_then(|height| height.checked_sub(1));
+        if height.is_none() {
+            return Ok(marks);
+        }
+        next = block.previous;
+    }
+}
+
+/// Returns the ids from `from` down to the block above `below`.
+fn stretch<S: AtomSource<Error = Infallible>>(
+    source: &S,
+    from: AtomId,
+    below: AtomId,
+) -> Result<Vec<AtomId>, ReplayProblem> {
+    let mut ids = Vec::with_capacity(STRIDE);
+    let mut next = from;
+    while next != below && ids.len() < STRIDE {
+        ids.push(next);
+        let block = read(source, next, None)?;
+        if block.is_genesis() {
+            break;
+        }
+        next = block.previous;
+    }
+    Ok(ids)
+}
+
+fn read<S: AtomSource<Error = Infallible>>(
+    source: &S,
+    id: AtomId,
+    height: Option<u64>,
+) -> Result<Block, ReplayProblem> {
+    Block::read(source, id).map_err(|error| ReplayProblem {
+        block: id,
+        height,
+        is_invalid: error.missing().is_none(),
+        why: error.to_string(),
+    })
+}
+
+struct Run<'s, S> {
+    source: &'s S,
+    chain_id: Natural,
+    latest: Natural,
+    hasher: Lanes,
+    total: u64,
+    replay: Replay,
+    parent: Option<(Arc<Block>, Election)>,
+}
+
+impl<S: AtomSource<Error = Infallible>> Run<'_, S> {
+    /// Verifies the next block. Returns `false` if the replay ends here.
+    fn verify(&mut self, id: AtomId, progress: &mut dyn FnMut(u64, u64)) -> bool {
+        let done = self
+            .parent
+            .as_ref()
+            .map(|(_, election)| election.seeds.height());
+        let height = done.map_or(0, |done| done + 1);
+        if let Err(problem) = self.try_verify(id, height) {
+            self.replay.problem = Some(problem);
+            return false;
+        }
+        progress(height.saturating_add(1), self.total);
+        true
+    }
+
+    fn try_verify(&mut self, id: AtomId, height: u64) -> Result<(), ReplayProblem> {
+        let block = Arc::new(read(self.source, id, Some(height))?);
+        let election = self.check(&block).map_err(|error| ReplayProblem {
+            block: id,
+            height: Some(height),
+            is_invalid: error.invalid().is_some(),
+            why: error.to_string(),
+        })?;
+        let genesis = *self.replay.genesis.get_or_insert(id);
+        if let Some(head) = Head::new(Arc::clone(&block), HeadState::Verified) {
+            if self.replay.heads.len() >= MAX_JOURNAL_HEADS {
+                self.replay.heads.pop_front();
+            }
+            let resume = ResumeData {
+                election_seeds: election.seeds.to_bytes().to_vec(),
+                ..ResumeData::default()
+            };
+            self.replay.heads.push_back(SavedHead {
+                resume,
+                ..head.saved(Some(genesis))
+            });
+        }
+        self.parent = Some((block, election));
+        Ok(())
+    }
+
+    /// Verifies the block; returns the election after it.
+    fn check(&mut self, block: &Block) -> Result<Election, VerifyError<Infallible>> {
+        let Some((parent, election)) = &self.parent else {
+            verify_genesis(self.source, block, &self.chain_id)?;
+            return Ok(Election::read(self.source, block)?);
+        };
+        let Election { seeds, stakes } = election;
+        verify_header(block, parent, seeds, stakes, &self.chain_id, &self.latest)?;
+        let transactions = read_transactions(self.source, block)?;
+        let signed = check_signatures(&transactions);
+        let body = verify_body(
+            self.source,
+            block,
+            parent,
+            stakes,
+            &transactions,
+            &signed,
+            &mut self.hasher,
+        )?;
+        Ok(election.child(block.id(), body.stakes))
+    }
+}

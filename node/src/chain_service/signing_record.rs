@@ -1,0 +1,309 @@
+//! File of a signing record (slashing protection).
+//!
+//! The file is `signed_<chain id>_<start of the key>.json` in the chain directory. It is replaced
+//! as a whole, and synced, before a block is published. A damaged file is an error, and never
+//! counts as an empty record.
+
+use super::dir::{read_file, replace_file};
+use crate::rpc::{hex, unhex};
+use crate::store::is_no_room;
+use astreum_core::atom::AtomId;
+use astreum_core::consensus::{SignedBlock, SigningRecord, StoreFailure};
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Newest version of the file that is read; also the version that is written.
+const VERSION: u32 = 1;
+/// Maximum size of the file, in bytes.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// Reason a signing record could not be saved or loaded. No block is signed then.
+#[derive(Debug)]
+pub struct SignedFileError {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// Kind of the problem.
+    pub problem: SignedFileProblem,
+}
+
+/// Problem of a signing record's file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SignedFileProblem {
+    /// The system failed to read or write the file.
+    Io(io::Error),
+    /// The file is damaged.
+    Damaged(String),
+    /// The file was written by a newer version of this program.
+    NewerVersion(u32),
+    /// The file belongs to the chain with this chain id.
+    OtherChain(u64),
+}
+
+impl SignedFileError {
+    /// Converts the error to the form used by the consensus components.
+    #[must_use]
+    pub fn failure(&self) -> StoreFailure {
+        match &self.problem {
+            SignedFileProblem::Io(error) if is_no_room(error.kind()) => {
+                StoreFailure::NoRoom(self.to_string())
+            }
+            _ => StoreFailure::Failed(self.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for SignedFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "signing record {}: ", self.path.display())?;
+        match &self.problem {
+            SignedFileProblem::Io(error) => return error.fmt(f),
+            SignedFileProblem::Damaged(what) => write!(f, "damaged ({what})")?,
+            SignedFileProblem::NewerVersion(version) => {
+                return write!(
+                    f,
+                    "written in format {version}, this version reads up to {VERSION}; use a newer \
+                     version"
+                );
+            }
+            SignedFileProblem::OtherChain(chain_id) => {
+                write!(f, "it belongs to the chain with chain_id {chain_id}")?;
+            }
+        }
+        f.write_str(
+            "; it keeps this validator from signing two blocks for one place: `astreum chain \
+             recover` makes it again from the key's blocks on the chain",
+        )
+    }
+}
+
+impl core::error::Error for SignedFileError {}
+
+/// Encoding in the file.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    chain_id: u64,
+    validator: String,
+    blocks: Vec<BlockRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BlockRecord {
+    height: u64,
+    timestamp: u64,
+    parent: String,
+    block: String,
+}
+
+/// File of one validator's signing record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedFile {
+    path: PathBuf,
+    chain_id: u64,
+    validator: String,
+}
+
+impl SignedFile {
+    /// Creates the handle of the file in `directory` for the validator with this public key on the
+    /// chain `chain_id`.
+    #[must_use]
+    pub fn new(directory: &Path, chain_id: u64, validator: &[u8; 32]) -> Self {
+        let validator = hex(validator);
+        let start: String = validator.chars().take(16).collect();
+        Self {
+            path: directory.join(format!("signed_{chain_id}_{start}.json")),
+            chain_id,
+            validator,
+        }
+    }
+
+    /// Returns the path of the file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the key of the signing record in the file at `path`.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read.
+    pub fn key_of(path: &Path) -> Result<[u8; 32], SignedFileError> {
+        let error = |problem| SignedFileError {
+            path: path.to_owned(),
+            problem,
+        };
+        let missing = || SignedFileProblem::Io(io::ErrorKind::NotFound.into());
+        let text = read_file(path, MAX_FILE_BYTES).map_err(|e| error(unreadable(e)))?;
+        let text = text.ok_or_else(|| error(missing()))?;
+        let record = parse(&text).map_err(error)?;
+        let key = unhex(&record.validator).and_then(|bytes| bytes.try_into().ok());
+        key.ok_or_else(|| error(SignedFileProblem::Damaged("invalid key".to_owned())))
+    }
+
+    /// Reads the signing record; returns an empty one if the file does not exist.
+    ///
+    /// # Errors
+    /// Fails if the file exists and cannot be used.
+    pub fn load(&self) -> Result<SigningRecord, SignedFileError> {
+        let text =
+            read_file(&self.path, MAX_FILE_BYTES).map_err(|error| self.error(unreadable(error)))?;
+        let Some(text) = text else {
+            return Ok(SigningRecord::default());
+        };
+        self.parse(&text).map_err(|problem| self.error(problem))
+    }
+
+    fn parse(&self, text: &[u8]) -> Result<SigningRecord, SignedFileProblem> {
+        let damaged = |what: &dyn fmt::Display| SignedFileProblem::Damaged(what.to_string());
+        let record = parse(text)?;
+        if record.chain_id != self.chain_id {
+            return Err(SignedFileProblem::OtherChain(record.chain_id));
+        }
+        if record.validator != self.validator {
+            return Err(damaged(&"it belongs to another validator"));
+        }
+        let mut signed = SigningRecord::default();
+        for block in &record.blocks {
+            let id = |text: &str| {
+                let id: Result<AtomId, _> = text.parse();
+                id.map_err(|error| damaged(&error))
+            };
+            let block = SignedBlock {
+                parent: id(&block.parent)?,
+                block: id(&block.block)?,
+                height: block.height,
+                timestamp: block.timestamp,
+            };
+            signed.add(block).map_err(|conflict| damaged(&conflict))?;
+        }
+        Ok(signed)
+    }
+
+    /// Replaces the record. The directory must exist.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written. If the new file was not put in place, the previous
+    /// record remains.
+    pub fn save(&self, signed: &SigningRecord) -> Result<(), SignedFileError> {
+        let blocks = signed.blocks().iter().map(|block| BlockRecord {
+            height: block.height,
+            timestamp: block.timestamp,
+            parent: block.parent.to_string(),
+            block: block.block.to_string(),
+        });
+        let record = Record {
+            version: VERSION,
+            chain_id: self.chain_id,
+            validator: self.validator.clone(),
+            blocks: blocks.collect(),
+        };
+        let written = serde_json::to_vec(&record)
+            .map_err(io::Error::from)
+            .and_then(|mut text| {
+                text.push(b'\n');
+                replace_file(&self.path, &text)
+            });
+        match written {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.error(SignedFileProblem::Io(error))),
+        }
+    }
+
+    fn error(&self, problem: SignedFileProblem) -> SignedFileError {
+        SignedFileError {
+            path: self.path.clone(),
+            problem,
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Record, SignedFileProblem> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let damaged = |error: serde_json::Error| SignedFileProblem::Damaged(error.to_string());
+    // The version is read first: the other fields of a newer version are unknown.
+    let Version { version } = serde_json::from_slice(text).map_err(damaged)?;
+    if version > VERSION {
+        return Err(SignedFileProblem::NewerVersion(version));
+    }
+    serde_json::from_slice(text).map_err(damaged)
+}
+
+/// Returns what is wrong with a file that could not be read: one that is too large is damaged.
+fn unreadable(error: io::Error) -> SignedFileProblem {
+    match error.kind() {
+        io::ErrorKind::InvalidData => SignedFileProblem::Damaged(error.to_string()),
+        _ => SignedFileProblem::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::fs;
+
+    fn mark(parent: u8, block: u8, timestamp: u64) -> SignedBlock {
+        SignedBlock {
+            parent: AtomId::new([parent; 32]),
+            block: AtomId::new([block; 32]),
+            height: timestamp / 2,
+            timestamp,
+        }
+    }
+
+    #[test]
+    fn saved_records_load_again_and_damage_is_an_error() {
+        let scratch = Scratch::new("signed");
+        let file = SignedFile::new(scratch.path(), 1, &[7; 32]);
+        assert_eq!(file.load().unwrap(), SigningRecord::default());
+        let mut signed = SigningRecord::default();
+        for number in 0..40 {
+            let time = u64::from(number) + 1;
+            signed.add(mark(number, number + 1, time)).unwrap();
+            file.save(&signed).unwrap();
+            assert_eq!(file.load().unwrap(), signed);
+        }
+        assert_eq!(SignedFile::key_of(file.path()).unwrap(), [7; 32]);
+        let whole = fs::read(file.path()).unwrap();
+        for len in 0..whole.len() - 1 {
+            fs::write(file.path(), &whole[..len]).unwrap();
+            let error = file.load().unwrap_err();
+            assert!(
+                matches!(error.problem, SignedFileProblem::Damaged(_)),
+                "{len}"
+            );
+            assert!(error.to_string().contains("astreum chain recover"));
+        }
+        fs::write(file.path(), vec![b' '; 70_000]).unwrap();
+        assert!(file.load().unwrap_err().to_string().contains("70000 bytes"));
+        let error = SignedFile::key_of(file.path()).unwrap_err();
+        assert!(matches!(error.problem, SignedFileProblem::Damaged(_)));
+        fs::write(file.path(), br#"{"version":2,"new":true}"#).unwrap();
+        let error = file.load().unwrap_err();
+        assert!(matches!(error.problem, SignedFileProblem::NewerVersion(2)));
+        let other = SignedFile::new(scratch.path(), 1, &[8; 32]);
+        assert_eq!(other.load().unwrap(), SigningRecord::default());
+        fs::write(other.path(), &whole).unwrap();
+        let error = other.load().unwrap_err();
+        assert!(error.to_string().contains("another validator"), "{error}");
+        let other = SignedFile::new(scratch.path(), 0, &[7; 32]);
+        fs::write(other.path(), &whole).unwrap();
+        let error = other.load().unwrap_err();
+        assert!(matches!(error.problem, SignedFileProblem::OtherChain(1)));
+    }
+
+    #[test]
+    fn nothing_is_saved_into_a_missing_directory() {
+        let scratch = Scratch::new("signed-gone");
+        let gone = scratch.path().join("gone");
+        let file = SignedFile::new(&gone, 0, &[7; 32]);
+        assert!(file.save(&SigningRecord::default()).is_err());
+        assert!(!gone.exists());
+    }
+}

@@ -1,0 +1,126 @@
+//! Shared snapshot of the chain status, for other threads.
+
+use super::producer::ValidatorStatus;
+use super::{Head, SyncStatus};
+use crate::Patience;
+use crate::runtime::NearlyFull;
+use astreum_core::atom::AtomId;
+use astreum_core::consensus::ClockOffset;
+use astreum_core::consensus::mempool::MempoolStatus;
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// State of a node's chain.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ChainStatus {
+    /// Head of the chain, if there is one.
+    pub head: Option<Head>,
+    /// Block that the chain was verified from, if it was verified.
+    pub root: Option<AtomId>,
+    /// True if a longer chain is being followed and is not verified yet.
+    pub is_behind: bool,
+    /// Progress of sync, and rejected chains.
+    pub sync: SyncStatus,
+    /// State of the mempool.
+    pub mempool: Arc<MempoolStatus>,
+    /// State of the validator, if this node is one.
+    pub validator: Option<ValidatorStatus>,
+    /// Offset of the system clock, if one was detected.
+    pub clock: Option<ClockOffset>,
+    /// Storages that are nearly full.
+    pub nearly_full: Vec<NearlyFull>,
+    /// Reason the head is not in the head journal, if it is not.
+    pub head_failure: Option<String>,
+}
+
+/// Access to the chain status from other threads; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct ChainView {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    status: Mutex<ChainStatus>,
+    changed: Condvar,
+}
+
+impl ChainView {
+    /// Returns the head of the chain, if there is one.
+    #[must_use]
+    pub fn head(&self) -> Option<Head> {
+        self.lock().head.clone()
+    }
+
+    /// Returns the current status.
+    #[must_use]
+    pub fn status(&self) -> ChainStatus {
+        self.lock().clone()
+    }
+
+    /// Waits until `is_met` returns `true` for the status, for at most `timeout` and as long as the
+    /// thread's [`Patience`] lasts. Returns the status, or `None` on timeout.
+    #[must_use]
+    pub fn wait_until(
+        &self,
+        timeout: Duration,
+        is_met: impl Fn(&ChainStatus) -> bool,
+    ) -> Option<ChainStatus> {
+        let patience = Patience::ENDLESS.within(timeout);
+        patience.scope(|| {
+            let patience = Patience::in_force();
+            let mut status = self.lock();
+            while !is_met(&status) {
+                if patience.is_over() {
+                    return None;
+                }
+                let time = patience.next_look().unwrap_or(timeout);
+                let waited = self.shared.changed.wait_timeout(status, time);
+                status = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            Some(status.clone())
+        })
+    }
+
+    /// Publishes a status and wakes waiting threads.
+    pub fn show(&self, status: ChainStatus) {
+        *self.lock() = status;
+        self.shared.changed.notify_all();
+    }
+
+    /// Locks the status. A status is replaced as a whole, so it is complete even if the lock is
+    /// poisoned.
+    fn lock(&self) -> MutexGuard<'_, ChainStatus> {
+        let status = self.shared.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain_service::HeadState;
+    use crate::chain_service::samples::header;
+
+    #[test]
+    fn who_waits_sees_the_change_and_nobody_waits_for_ever() {
+        let view = ChainView::default();
+        assert_eq!(view.head(), None);
+        let short = Duration::from_millis(1);
+        assert_eq!(view.wait_until(short, |status| status.head.is_some()), None);
+        let block = header(3, AtomId::new([1; 32]), 7).signed(None);
+        let head = Head::new(block, HeadState::Trusted).unwrap();
+        let status = ChainStatus {
+            head: Some(head.clone()),
+            ..ChainStatus::default()
+        };
+        let shower = view.clone();
+        let shown = status.clone();
+        let thread = std::thread::spawn(move || shower.show(shown));
+        let long = Duration::from_secs(60);
+        let seen = view.wait_until(long, |status| status.head.is_some());
+        assert_eq!(seen, Some(status));
+        assert_eq!(view.head(), Some(head));
+        thread.join().unwrap();
+    }
+}

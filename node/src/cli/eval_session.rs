@@ -1,0 +1,221 @@
+//! Session of `eval` and `repl`: a machine with an environment, on its own or over the atoms of the
+//! running node.
+
+use core::cell::RefCell;
+use core::sync::atomic::AtomicBool;
+use core::time::Duration;
+use std::sync::Arc;
+
+use astreum_core::atom::{Atom, AtomId, AtomSink, AtomSource, MemoryStore, SourceError};
+use astreum_core::expr::Expr;
+use astreum_core::machine::{Env, Evaluation, Machine, Progress, Reason};
+
+use crate::Patience;
+use crate::rpc::{
+    AtomReply, Client, ClientError, EVAL_FETCH_SECONDS, PutReply, Request, hex, unhex,
+};
+
+use super::args::NodeArgs;
+use super::language_args::LimitArgs;
+use super::limits::Settings;
+use super::output::Failure;
+
+/// Number of steps of an evaluation after which waiting output may be written.
+const SLICE_STEPS: u64 = 1 << 22;
+
+/// Machine and environment for expressions that are evaluated in order.
+pub(super) struct Session {
+    machine: Machine<Store>,
+    env: Env,
+    settings: Settings,
+    interrupt: Option<Arc<AtomicBool>>,
+}
+
+impl Session {
+    /// Creates a session in memory, or over the atoms of the node at `at` if `node` is set.
+    pub(super) fn new(at: &NodeArgs, node: bool, limits: &LimitArgs) -> Result<Self, Failure> {
+        let loaded = at.load()?;
+        let settings = Settings::new(limits, &loaded.config);
+        let node = node.then(|| {
+            let timeout = Duration::from_secs(at.timeout.get());
+            Client::new(loaded.paths().control_socket, timeout)
+        });
+        if let Some(node) = &node {
+            // Reports a missing node now rather than as a missing atom later.
+            node.request::<serde_json::Value>(&Request::Status {})?;
+        }
+        let store = Store {
+            memory: MemoryStore::new(),
+            node,
+            fetch_seconds: limits.fetch_timeout.unwrap_or(EVAL_FETCH_SECONDS),
+            problem: RefCell::default(),
+        };
+        let mut session = Self {
+            machine: Machine::new(store),
+            env: Env::new(),
+            settings,
+            interrupt: None,
+        };
+        session.machine.set_slice(Some(SLICE_STEPS));
+        session.set(settings);
+        Ok(session)
+    }
+
+    /// Returns the limits.
+    pub(super) const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Sets the limits.
+    pub(super) const fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.machine.set_limits(settings.limits);
+        self.machine.set_meter_limit(settings.meter);
+    }
+
+    pub(super) fn set_interrupt(&mut self, flag: Arc<AtomicBool>) {
+        self.machine.set_interrupt(Arc::clone(&flag));
+        self.interrupt = Some(flag);
+    }
+
+    /// Evaluates an expression; calls `at_slice` if that takes long.
+    pub(super) fn eval(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
+        let fetches = Duration::from_secs(self.machine.store().fetch_seconds);
+        let mut patience = Patience::ENDLESS.within(fetches);
+        if let Some(interrupt) = &self.interrupt {
+            patience = patience.until(Arc::clone(interrupt));
+        }
+        patience.scope(|| self.run(expr, at_slice))
+    }
+
+    fn run(&mut self, expr: &Expr, at_slice: impl FnOnce()) -> Evaluation {
+        match self.machine.start(expr, &mut self.env) {
+            Progress::Done(evaluation) => evaluation,
+            Progress::Suspended(mut suspended) => {
+                if matches!(suspended.reason(), Reason::Slice) {
+                    at_slice();
+                } else {
+                    suspended.refuse();
+                }
+                self.machine.finish(suspended, &mut self.env)
+            }
+        }
+    }
+
+    /// Returns the last error between this session and the node since the last call.
+    pub(super) fn take_problem(&mut self) -> Option<String> {
+        self.machine.store_mut().problem.take()
+    }
+
+    /// Returns whether atoms are looked up at a node.
+    pub(super) fn has_node(&self) -> bool {
+        self.machine.store().node.is_some()
+    }
+
+    pub(super) fn env(&self) -> &Env {
+        &self.env
+    }
+}
+
+/// Creates a client for the node that the arguments identify.
+pub(super) fn client(args: &NodeArgs) -> Result<Client, Failure> {
+    let paths = args.load()?.paths();
+    let timeout = Duration::from_secs(args.timeout.get());
+    Ok(Client::new(paths.control_socket, timeout))
+}
+
+/// Atoms in memory, in front of those of a node.
+struct Store {
+    memory: MemoryStore,
+    node: Option<Client>,
+    /// Maximum seconds for all fetches of an evaluation together.
+    fetch_seconds: u64,
+    problem: RefCell<Option<String>>,
+}
+
+impl Store {
+    fn failed(&self, error: &ClientError) -> String {
+        let text = if Patience::in_force().is_over() {
+            format!(
+                "the fetches of the expression were interrupted, or have taken {} s; --fetch-timeout \
+                 lets them take longer",
+                self.fetch_seconds
+            )
+        } else {
+            error.to_string()
+        };
+        *self.problem.borrow_mut() = Some(text.clone());
+        text
+    }
+}
+
+/// Decodes the atom of a reply, and checks that it is the requested one.
+pub(super) fn checked_atom(id: &AtomId, stored: &[u8]) -> Result<Atom, String> {
+    let atom = Atom::from_bytes(stored).map_err(|error| error.to_string())?;
+    if atom.id() == *id {
+        Ok(atom)
+    } else {
+        Err(format!("the node gave another atom for {id}"))
+    }
+}
+
+/// Requests one atom from the node; `None` if it is not found.
+pub(super) fn fetch(node: &Client, id: &AtomId) -> Result<Option<Atom>, ClientError> {
+    match get(node, id) {
+        Ok(atom) => Ok(Some(atom)),
+        Err(ClientError::Refused(refused)) if refused.missing.is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Requests one atom from the node. If it is not found, the node's error contains advice.
+pub(super) fn get(node: &Client, id: &AtomId) -> Result<Atom, ClientError> {
+    let request = Request::Get { id: id.to_string() };
+    let reply: AtomReply = node.request(&request)?;
+    let bad = |message: String| ClientError::BadReply { message };
+    let kind = match reply.kind.as_str() {
+        "symbol" => 0,
+        "bytes" => 1,
+        "list" => 2,
+        other => return Err(bad(format!("unknown kind {other:?}"))),
+    };
+    let next: AtomId = reply
+        .next
+        .parse()
+        .map_err(|_| bad("its next id is not an id".to_owned()))?;
+    let data = unhex(&reply.data).ok_or_else(|| bad("its data is not hex".to_owned()))?;
+    let stored = [next.as_bytes().as_slice(), &[kind], &data].concat();
+    checked_atom(id, &stored).map_err(bad)
+}
+
+impl AtomSource for Store {
+    type Error = String;
+
+    fn atom(&self, id: &AtomId) -> Result<Atom, SourceError<String>> {
+        if let Ok(atom) = self.memory.atom(id) {
+            return Ok(atom);
+        }
+        let Some(node) = &self.node else {
+            return Err(SourceError::Missing(*id));
+        };
+        match fetch(node, id) {
+            Ok(Some(atom)) => Ok(atom),
+            Ok(None) => Err(SourceError::Missing(*id)),
+            Err(error) => Err(SourceError::Failed(self.failed(&error))),
+        }
+    }
+}
+
+impl AtomSink for Store {
+    type Error = String;
+
+    fn put(&mut self, _: AtomId, atom: Atom) -> Result<(), String> {
+        if let Some(node) = &self.node {
+            let atoms = vec![hex(&atom.to_bytes())];
+            let kept: Result<PutReply, ClientError> = node.request(&Request::Put { atoms });
+            kept.map_err(|error| self.failed(&error))?;
+        }
+        self.memory.insert(atom);
+        Ok(())
+    }
+}

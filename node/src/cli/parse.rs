@@ -1,0 +1,270 @@
+//! Parsing of user-supplied keys, amounts and data. Every error states the input and the expected
+//! form.
+
+use core::num::IntErrorKind;
+
+use astreum_core::integer::{Natural, NaturalError};
+
+use crate::rpc::{hex, unhex};
+
+use super::output::Failure;
+
+/// Account that holds the stakes.
+const TREASURY: [u8; 32] = [1; 32];
+/// Account that holds the storage contracts.
+const BURN: [u8; 32] = [0; 32];
+
+/// Account given by the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Named {
+    /// Account of the node's validation key.
+    Me,
+    /// Account with this key.
+    Key([u8; 32]),
+}
+
+impl Named {
+    /// Returns its form in requests to a node.
+    pub(super) fn word(self) -> String {
+        match self {
+            Self::Me => "me".to_owned(),
+            Self::Key(key) => hex(&key),
+        }
+    }
+}
+
+/// Parses an account: a key, `me`, or an account that every chain has.
+pub(super) fn account(what: &str, text: &str) -> Result<Named, Failure> {
+    match text {
+        "me" => Ok(Named::Me),
+        _ => account_key(what, text).map(Named::Key),
+    }
+}
+
+/// Parses an account's key, or the name of an account that every chain has.
+pub(super) fn account_key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
+    match text {
+        "treasury" => Ok(TREASURY),
+        "burn" => Ok(BURN),
+        _ => key(what, text),
+    }
+}
+
+/// Parses 32 bytes in hex.
+pub(super) fn key(what: &str, text: &str) -> Result<[u8; 32], Failure> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let wrong = |problem: String| {
+        Failure::Usage(format!(
+            "invalid value {text:?} for {what}: {problem}; a key is 64 hex digits"
+        ))
+    };
+    if let Some(other) = digits.chars().find(|digit| !digit.is_ascii_hexdigit()) {
+        return Err(wrong(format!("{other:?} is not a hex digit")));
+    }
+    unhex(digits)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| wrong(format!("it has {} digits", digits.len())))
+}
+
+/// Parses an atom id.
+pub(super) fn id(what: &str, text: &str) -> Result<astreum_core::atom::AtomId, Failure> {
+    let wrong = |error| Failure::Usage(format!("invalid value {text:?} for {what}: {error}"));
+    text.parse().map_err(wrong)
+}
+
+/// Parses a non-negative integer of any size; underscores may group its digits.
+pub(super) fn natural(what: &str, text: &str) -> Result<Natural, Failure> {
+    let shown: String = text.chars().take(40).collect();
+    let wrong = |problem: &str| {
+        Failure::Usage(format!(
+            "invalid value {shown:?} for {what}: {problem}; expected a non-negative integer"
+        ))
+    };
+    let digits =
+        without_groups(text).ok_or_else(|| wrong("an underscore stands between digits"))?;
+    digits.parse().map_err(|error: NaturalError| match error {
+        NaturalError::NotANumber if looks_like_a_fraction(text) => {
+            wrong("there are no fractions, and only underscores group digits")
+        }
+        error => wrong(&error.to_string()),
+    })
+}
+
+/// Returns whether `text` looks like a number with a fraction, an exponent or comma groups.
+fn looks_like_a_fraction(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit()) && text.contains(['.', ',', 'e', 'E'])
+}
+
+/// Returns `text` without the single underscores between its digits.
+fn without_groups(text: &str) -> Option<String> {
+    let parts = || text.split('_');
+    let is_digits = |part: &str| part.ends_with(|last: char| last.is_ascii_digit());
+    let is_grouped = text.contains('_');
+    let fits = !is_grouped
+        || parts().enumerate().all(|(at, part)| {
+            is_digits(part) && (at == 0 || part.starts_with(|first: char| first.is_ascii_digit()))
+        });
+    fits.then(|| parts().collect())
+}
+
+/// Parses bytes in hex.
+pub(super) fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Failure> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    unhex(digits).ok_or_else(|| {
+        Failure::Usage(format!(
+            "invalid value for {what}: expected hex digits in pairs, such as 00ff; --data-text takes text"
+        ))
+    })
+}
+
+/// Block given by the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum At {
+    /// Newest block.
+    Head,
+    /// Block at this height.
+    Height(u64),
+    /// Block with this id.
+    Id(astreum_core::atom::AtomId),
+}
+
+impl At {
+    /// Returns its form in requests to a node.
+    pub(super) fn word(self) -> String {
+        match self {
+            Self::Head => "head".to_owned(),
+            Self::Height(height) => height.to_string(),
+            Self::Id(id) => id.to_string(),
+        }
+    }
+}
+
+/// Parses a block: `head`, a height or an id.
+pub(super) fn block(text: &str) -> Result<At, Failure> {
+    let wrong = |problem: &str| {
+        Failure::Usage(format!(
+            "invalid value {text:?} for a block: {problem}; expected head, a height, or an id of 64 \
+             hex digits"
+        ))
+    };
+    if text == "head" || text == "latest" {
+        return Ok(At::Head);
+    }
+    // An id may consist of decimal digits only; no height is that long.
+    if let Ok(id) = text.parse() {
+        return Ok(At::Id(id));
+    }
+    let digits = without_groups(text).unwrap_or_default();
+    match digits.parse() {
+        Ok(height) => Ok(At::Height(height)),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            Err(wrong("no chain is that high"))
+        }
+        Err(_) if text.starts_with('-') => Err(wrong("heights start at 0")),
+        Err(_) => Err(wrong("it is none of these")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said<T: core::fmt::Debug>(result: Result<T, Failure>) -> String {
+        match result.unwrap_err() {
+            Failure::Usage(said) => said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn accounts_are_keys_or_have_names() {
+        let hex = "ab".repeat(32);
+        assert_eq!(account("x", &hex).unwrap(), Named::Key([0xab; 32]));
+        let prefixed = format!("0x{}", hex.to_uppercase());
+        assert_eq!(account("x", &prefixed).unwrap(), Named::Key([0xab; 32]));
+        assert_eq!(account("x", "treasury").unwrap(), Named::Key([1; 32]));
+        assert_eq!(account("x", "burn").unwrap(), Named::Key([0; 32]));
+        assert_eq!(account("x", "me").unwrap(), Named::Me);
+        for (text, problem) in [
+            ("", "it has 0 digits"),
+            ("ab", "it has 2 digits"),
+            (&hex[1..], "it has 63 digits"),
+            (&format!("{hex}a"), "it has 65 digits"),
+            ("bob", "'o' is not a hex digit"),
+            (&format!("{}é", &hex[2..]), "'é' is not a hex digit"),
+        ] {
+            let said = said(account("the recipient", text));
+            assert!(
+                said.starts_with("invalid value ") && said.contains(" for the recipient: "),
+                "{said}"
+            );
+            assert!(said.contains(problem), "{said}");
+            assert!(said.ends_with("64 hex digits"), "{said}");
+        }
+        assert!(said(account_key("x", "me")).contains("'m' is not"));
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_read_and_slips_are_named() {
+        let number = |text| natural("x", text).unwrap().to_string();
+        assert_eq!(number("0"), "0");
+        assert_eq!(number("1_000_000"), "1000000");
+        let huge = "9".repeat(200);
+        assert_eq!(number(&huge), huge);
+        for (text, problem) in [
+            ("-1", "below 0"),
+            ("", "decimal digits"),
+            ("1.5", "no fractions"),
+            ("1,000", "only underscores"),
+            ("1e9", "no fractions"),
+            ("ten", "decimal digits"),
+            ("_1", "underscore"),
+            ("1__0", "underscore"),
+            ("1_", "underscore"),
+            ("0x10", "decimal digits"),
+            (&"9".repeat(5_000), "5000 digits"),
+        ] {
+            let said = said(natural("the amount", text));
+            assert!(
+                said.starts_with("invalid value ") && said.contains(" for the amount: "),
+                "{said}"
+            );
+            assert!(said.contains(problem), "{text}: {said}");
+            assert!(said.len() < 250, "{said}");
+        }
+    }
+
+    #[test]
+    fn blocks_are_named_by_place_height_or_id() {
+        assert_eq!(block("head").unwrap(), At::Head);
+        assert_eq!(block("12").unwrap(), At::Height(12));
+        let id = "12".repeat(32);
+        assert_eq!(block(&id).unwrap(), At::Id(id.parse().unwrap()));
+        assert_eq!(block(&id).unwrap().word(), id);
+        for (text, problem) in [
+            ("-1", "start at 0"),
+            ("99999999999999999999", "that high"),
+            ("abc", "none of these"),
+            ("", "none of these"),
+            (&id[2..], "none of these"),
+        ] {
+            let said = said(block(text));
+            assert!(
+                said.contains(problem) || said.contains("that high"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn data_is_hex_in_pairs() {
+        assert_eq!(bytes("x", "0x00fF").unwrap(), [0, 255]);
+        assert!(bytes("x", "").unwrap().is_empty());
+        for text in ["0", "0g", "hello"] {
+            assert!(
+                said(bytes("--data", text)).contains("--data-text"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `astreum run`: starts all parts of a node and stops them in the right order.
+//!
+//! Shutdown order: evaluations are interrupted; the network sends acknowledged messages and ends,
+//! and with it every wait for a peer; then the control socket stops, whose requests can finish
+//! because nothing delays them any more.
+
+mod allocator;
+mod chain_handlers;
+mod chain_status;
+mod conditions;
+mod dump;
+mod fork_handlers;
+mod handlers;
+mod panics;
+mod stop;
+mod warnings;
+
+pub(crate) use allocator::bound_arenas;
+pub use dump::forbid_core_dumps;
+pub use handlers::NodeHandler;
+pub use panics::{PANIC_EXIT_CODE, exit_on_panic};
+pub use stop::{StopHandle, Stopper};
+pub use warnings::{own_key_warning, shared_address_warning, warnings};
+
+use crate::config::{Config, Paths};
+use crate::log;
+use crate::net::NetworkError;
+use crate::node::{Node, NodeError};
+use crate::rpc::{Server, ServerError};
+use core::fmt;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Reason the node does not run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The node could not be created or connected.
+    Node(NodeError),
+    /// The control socket could not be opened.
+    Control(ServerError),
+    /// Signal handlers could not be installed.
+    Signals(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "cannot listen to signals: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Node(error) => Some(error),
+            Self::Control(error) => Some(error),
+            Self::Signals(error) => Some(error),
+        }
+    }
+}
+
+impl RunError {
+    /// Returns whether the node cannot start because its port is in use.
+    #[must_use]
+    pub fn is_port_taken(&self) -> bool {
+        let Self::Node(NodeError::Network(NetworkError::Bind(error))) = self else {
+            return false;
+        };
+        error.cause.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// Runs a node until a signal or the control socket stops it. Once it runs, writes suggestions for
+/// the next commands to `out`.
+///
+/// # Errors
+/// Fails if the node cannot start.
+pub fn run(config: Config, paths: &Paths, out: &mut dyn Write) -> Result<(), RunError> {
+    let config = config.resolve();
+    let config = config.map_err(|errors| RunError::Node(NodeError::Config(errors)))?;
+    // Checked before anything that peers could notice.
+    crate::chain_service::dir::location(&config).map_err(|error| RunError::Node(error.into()))?;
+    let stopper = Stopper::new().map_err(RunError::Signals)?;
+    create_private(&paths.state_dir);
+    let node = Arc::new(Node::new(config).map_err(RunError::Node)?);
+    node.join_network().map_err(RunError::Node)?;
+    node.remember_peers(&paths.state_dir)
+        .map_err(RunError::Node)?;
+    node.remember_advertisements(&paths.state_dir)
+        .map_err(RunError::Node)?;
+    node.start_chain(&paths.state_dir).map_err(RunError::Node)?;
+    let handler = Arc::new(NodeHandler::new(Arc::clone(&node), stopper.handle()));
+    let server = Server::start(&paths.control_socket, handler).map_err(RunError::Control)?;
+    for warning in warnings(node.config()) {
+        log::warn!("{warning}");
+    }
+    // A closed output does not stop the node.
+    let _ = write_greeting(out, &node, paths).and_then(|()| out.flush());
+    let cause = stopper.wait();
+    log::info!("stopping: {cause}");
+    server.interrupt();
+    node.disconnect();
+    server.stop();
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Creates the state directory with access for its owner only, wherever logs and socket are. A
+/// failure is only logged: the files that need the directory report their own errors.
+pub(crate) fn create_private(state_dir: &Path) {
+    let mut builder = std::fs::DirBuilder::new();
+    if let Err(error) = builder.recursive(true).mode(0o700).create(state_dir) {
+        log::warn!("cannot create state_dir {}: {error}", state_dir.display());
+    }
+}
+
+/// Returns the command that starts this program from any directory.
+fn program() -> String {
+    let name = std::env::args_os().next().unwrap_or_default();
+    match name.to_str() {
+        Some(name) if name.contains('/') => typed(Path::new(name)),
+        Some(name) if !name.is_empty() => quoted(name),
+        _ => "astreum".to_owned(),
+    }
+}
+
+/// Returns `path` as a shell word that is valid in any directory.
+fn typed(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    quoted(&path.display().to_string())
+}
+
+/// Quotes `word` for a shell if necessary.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn write_greeting(out: &mut dyn Write, node: &Node, paths: &Paths) -> io::Result<()> {
+    let status = node.status();
+    let port = status.port.unwrap_or_default();
+    let socket = paths.control_socket.display();
+    writeln!(out, "Astreum node {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  public key      {}", status.public_key)?;
+    writeln!(out, "  UDP port        {port}")?;
+    writeln!(out, "  control socket  {socket}")?;
+    writeln!(out, "  log             {}", paths.log_dir.display())?;
+    match status.cold.and_then(|cold| cold.write_failure) {
+        Some(why) => writeln!(out, "  storage         refuses writes: {why}")?,
+        None => writeln!(out, "  storage         {}", status.durability)?,
+    }
+    writeln!(out)?;
+    writeln!(out, "Try in another terminal:")?;
+    let program = program();
+    // The commands find a socket at its default place on their own.
+    let default = Paths::new(&Config::default(), Path::new("")).control_socket;
+    let at = match &paths.control_socket {
+        socket if *socket == default => String::new(),
+        socket => format!(" --control-socket {}", typed(socket)),
+    };
+    writeln!(out, "  {program} status{at}")?;
+    writeln!(out, "  echo hello | {program} put -{at}")?;
+    writeln!(
+        out,
+        "  {program} eval '(1 2 ((a b (($0 $1 add) sk)) (a b) fn))'"
+    )?;
+    writeln!(out, "Ctrl-C stops the node.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_is_one_word_of_a_shell() {
+        for word in [
+            "astreum",
+            "/a/b-c.d",
+            "/tmp/with space",
+            "it's",
+            "$HOME;`ls`",
+            "\"\\\n",
+        ] {
+            let script = format!("printf %s {}", quoted(word));
+            let shell = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), word);
+        }
+        assert_eq!(quoted("/a/b"), "/a/b");
+        assert!(typed(Path::new("a/b")).starts_with('/'));
+    }
+}

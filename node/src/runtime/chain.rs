@@ -1,0 +1,403 @@
+//! Chain thread: drives the components of [`chain`](crate::chain_service) and executes their effects.
+//!
+//! Invariants:
+//! - Effects are executed in order and before the next call of a component.
+//! - A block of our own is announced only after its atoms and the signing record are stored.
+//! - The thread never waits for a peer: fetched atoms arrive as inputs.
+
+use super::assembly::Assembler;
+use super::inbox::{Inbox, Outlet, Taken, inbox};
+use super::spread::Threads;
+use super::watches::Watches;
+use crate::chain_service::dir::{ChainDir, ChainDirError};
+use crate::chain_service::mempool_file::MempoolFile;
+use crate::chain_service::producer::Producer;
+use crate::chain_service::{
+    Chain, ChainStatus, ChainView, Commit, Effect, Environment, Head, Input, Now, SavedHead,
+    StoreFailure, SyncConfig,
+};
+use crate::clock::{self, Clock};
+use crate::failure::Failure;
+use crate::log;
+use crate::net::{Advertisement, NetworkHandle};
+use crate::store::Store;
+use astreum_core::atom::{Atom, AtomId};
+use astreum_core::chain::Block;
+use astreum_core::consensus::mempool::Mempool;
+use astreum_core::consensus::{Event, Level};
+use astreum_core::time::Instant;
+use astreum_core::wire::handshake::ChainIdentity;
+use core::time::Duration;
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+/// Maximum number of inputs handled before the components advance.
+const INPUTS_PER_TURN: usize = 256;
+/// Maximum delay before a changed status is published.
+const SHOW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Parts that the chain thread works with.
+pub struct ChainParts {
+    /// Atom store of the node.
+    pub store: Store,
+    /// Network of the node.
+    pub network: NetworkHandle,
+    /// Shared snapshot of the status for other threads.
+    pub view: ChainView,
+    /// Directory of heads and signing records, if configured.
+    pub dir: Option<ChainDir>,
+    /// Head of the last run.
+    pub saved: Option<SavedHead>,
+    /// Configuration of sync.
+    pub sync: SyncConfig,
+    /// Mempool, with the transactions that an earlier run saved.
+    pub mempool: Mempool,
+    /// File that the mempool is saved to.
+    pub mempool_file: MempoolFile,
+    /// State directory of the node, whose disk is watched.
+    pub state_dir: PathBuf,
+    /// Record of a panic.
+    pub failure: Failure,
+    /// Block producer and public key of the validator, if this node is one.
+    pub validator: Option<(Producer, [u8; 32])>,
+}
+
+impl core::fmt::Debug for ChainParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ChainParts").finish_non_exhaustive()
+    }
+}
+
+/// Handle of the chain thread. Dropping it ends the thread after the current unit of work.
+#[derive(Debug)]
+pub struct ChainThread {
+    inbox: Inbox,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ChainThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Fails if the system refuses a thread.
+    pub fn start(parts: ChainParts) -> io::Result<Self> {
+        let (inbox, outlet) = inbox();
+        let failure = parts.failure.clone();
+        let worker = Worker::new(parts, inbox.clone())?;
+        let stop = inbox.clone();
+        failure.on_panic(move || stop.stop());
+        // Published here, so that an early query returns the initial status.
+        worker.view.show(worker.chain.status());
+        let thread = std::thread::Builder::new()
+            .name("chain".to_owned())
+            .spawn(move || {
+                let _ = failure.watch(|| worker.run(&outlet));
+            })?;
+        Ok(Self {
+            inbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Returns the sending half of the thread's inbox.
+    #[must_use]
+    pub const fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+}
+
+impl Drop for ChainThread {
+    fn drop(&mut self) {
+        self.inbox.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been recorded already.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    store: Store,
+    network: NetworkHandle,
+    inbox: Inbox,
+    view: ChainView,
+    shown: (Instant, ChainStatus),
+    /// True if there may be changes that are not published yet.
+    is_stale: bool,
+    dir: Option<ChainDir>,
+    signing_key: Option<[u8; 32]>,
+    mempool_file: MempoolFile,
+    clock: Clock,
+    threads: Threads,
+    assembler: Assembler,
+    /// Chain identity that peers were told last.
+    told_identity: Option<ChainIdentity>,
+    watches: Watches,
+    /// Reason the head is not in the head journal, if it is not.
+    head_failure: Option<String>,
+    chain: Chain,
+}
+
+impl Worker {
+    fn new(parts: ChainParts, inbox: Inbox) -> io::Result<Self> {
+        let (producer, signing_key) = parts.validator.unzip();
+        let chain = Chain::new(parts.sync, parts.saved);
+        let chain = match producer {
+            Some(producer) => chain.with_producer(producer),
+            None => chain,
+        };
+        let clock = Clock::start();
+        let cold = parts.store.cold().map(|cold| cold.path().to_owned());
+        let dir = parts.dir.as_ref().map(|dir| dir.path().to_owned());
+        let directories = [cold, dir, Some(parts.state_dir)];
+        Ok(Self {
+            store: parts.store,
+            network: parts.network,
+            inbox,
+            view: parts.view,
+            shown: (Instant::ZERO, ChainStatus::default()),
+            is_stale: true,
+            dir: parts.dir,
+            signing_key,
+            mempool_file: parts.mempool_file,
+            clock,
+            threads: Threads::of_machine(),
+            assembler: Assembler::start(clock, &parts.failure)?,
+            told_identity: None,
+            watches: Watches::new(directories.into_iter().flatten()),
+            head_failure: None,
+            chain: chain.with_mempool(parts.mempool),
+        })
+    }
+
+    fn run(mut self, outlet: &Outlet) {
+        loop {
+            let mut timeout = self.timeout();
+            for _ in 0..INPUTS_PER_TURN {
+                match outlet.take(timeout) {
+                    Taken::Input(input) => self.handle(&input),
+                    Taken::Nothing => break,
+                    Taken::Stop => {
+                        self.chain.flush();
+                        self.carry_out();
+                        return;
+                    }
+                }
+                timeout = Some(Duration::ZERO);
+            }
+            self.advance();
+            let (now, head) = (self.now(), self.chain.context().head());
+            self.watches.run(now, &self.store, head);
+            self.show();
+        }
+    }
+
+    /// Returns the time until there is something to do, or `None` if there is nothing.
+    fn timeout(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        let work = self.chain.poll_timeout();
+        // Otherwise changes would stay unpublished until there is work again.
+        let show = self.is_stale.then(|| self.shown.0 + SHOW_INTERVAL);
+        let watch = Some(self.watches.poll_timeout());
+        let deadline = [work, show, watch].into_iter().flatten().min();
+        deadline.map(|deadline: Instant| deadline.since(now))
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            instant: self.clock.now(),
+            unix: clock::unix_time(),
+        }
+    }
+
+    fn handle(&mut self, input: &Input) {
+        self.watches.input(self.now(), input);
+        self.call(|chain, world| chain.handle_input(world, input));
+        self.carry_out();
+    }
+
+    fn advance(&mut self) {
+        self.call(Chain::advance);
+        self.carry_out();
+        self.tell_identity();
+    }
+
+    /// Tells peers which chain this node follows, if that has changed.
+    fn tell_identity(&mut self) {
+        let identity = self.chain.identity();
+        if self.told_identity != Some(identity) {
+            self.told_identity = Some(identity);
+            self.ask(self.network.set_chain_identity(identity));
+        }
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Chain, &Environment<'_>)) {
+        let world = Environment {
+            now: self.now(),
+            atoms: &self.store,
+            parallel: &self.threads,
+        };
+        call(&mut self.chain, &world);
+        while let Some(event) = self.chain.poll_event() {
+            log_event(&event);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut offers = Vec::new();
+        while let Some(action) = self.chain.poll_effect() {
+            match action {
+                Effect::Advertise { id, kind, lifetime } => {
+                    let lifetime = Some(lifetime);
+                    offers.push(Advertisement { id, kind, lifetime });
+                }
+                Effect::Commit(commit) => {
+                    let block = commit.block;
+                    let outcome = self.commit(*commit);
+                    let committed = Input::Committed { block, outcome };
+                    self.call(|chain, world| chain.handle_input(world, &committed));
+                }
+                Effect::StoreBlock { block, atoms } => {
+                    let outcome = self.store_durably(atoms);
+                    let stored = Input::BlockStored { block, outcome };
+                    self.call(|chain, world| chain.handle_input(world, &stored));
+                }
+                action => self.carry_out_one(action),
+            }
+        }
+        if !offers.is_empty() {
+            self.ask(self.network.advertise_all(offers));
+        }
+    }
+
+    fn carry_out_one(&mut self, action: Effect) {
+        match action {
+            Effect::Fetch { id, limit, from } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.fetch_for_chain(id, limit, from, inbox));
+            }
+            Effect::FetchSmall { id, limit, from } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.fetch_small_for_chain(id, limit, from, inbox));
+            }
+            Effect::Store(atoms) => {
+                if let Err(error) = self.store.put_all(atoms) {
+                    log::error!("what belongs to the chain could not be stored: {error}");
+                }
+            }
+            Effect::SetHead { head, saved } => self.set_head(&head, &saved),
+            Effect::Assemble(job) => {
+                let (store, inbox) = (self.store.clone(), self.inbox.clone());
+                if self.assembler.run(*job, store, inbox).is_err()
+                    && let Some(more) = log::limited("assembly refused")
+                {
+                    log::warn!("a block is not assembled: the worker is busy{more}");
+                }
+            }
+            Effect::CancelAssembly => self.assembler.cancel(),
+            Effect::Keep(atoms) => {
+                for (id, atom) in atoms {
+                    // If memory is full, the atom is fetched from peers when needed.
+                    let _ = self.store.keep(id, atom);
+                }
+            }
+            Effect::Announce { transaction, to } => {
+                let inbox = self.inbox.clone();
+                self.ask(self.network.announce_for_chain(transaction, to, inbox));
+            }
+            Effect::SaveMempool(save) => self.mempool_file.save(save),
+            Effect::SaveDecisions(decisions) => {
+                let saved = self.dir.as_ref().map(|dir| dir.save_decisions(&decisions));
+                if let Some(Err(error)) = saved {
+                    log::error!("the decision on a fork will be lost at a restart: {error}");
+                }
+            }
+            Effect::SetValidator(validates) => self.ask(self.network.set_validator(validates)),
+            // Handled by the caller.
+            Effect::Advertise { .. } | Effect::Commit(_) | Effect::StoreBlock { .. } => {}
+        }
+    }
+
+    fn set_head(&mut self, head: &Head, saved: &SavedHead) {
+        let failure = self.save_head(head, saved).err();
+        let failure = failure.map(|error| error.to_string());
+        if let (None, Some(error)) = (&self.head_failure, &failure) {
+            log::error!("a restart would resume from an earlier head: {error}");
+        }
+        self.head_failure = failure;
+        self.ask(self.network.set_head(head.id()));
+    }
+
+    /// Appends a head to the journal after the atoms that it refers to are on the disk.
+    fn save_head(&mut self, head: &Head, saved: &SavedHead) -> Result<(), StoreFailure> {
+        let Some(dir) = &mut self.dir else {
+            return Ok(());
+        };
+        self.store.sync().map_err(|error| error.failure())?;
+        let known = dir.journal().and_then(|journal| journal.header().genesis);
+        let genesis = match (saved.root, known) {
+            _ if head.block().is_genesis() => Some(head.id()),
+            (Some(root), Some(known)) if root == known => Some(known),
+            (Some(root), _) => {
+                let root = Block::read(&self.store, root).ok();
+                root.filter(|root| root.is_genesis()).map(|root| root.id())
+            }
+            (None, _) => None,
+        };
+        let journaled = dir.save_head(saved, genesis);
+        journaled.map_err(|error: ChainDirError| error.failure())
+    }
+
+    /// Stores a block of our own, then its signing record.
+    fn commit(&mut self, commit: Commit) -> Result<(), StoreFailure> {
+        self.store_durably(commit.atoms)?;
+        let saved = match self.dir.as_mut().zip(self.signing_key) {
+            Some((dir, key)) => dir.save_signing_record(&key, &commit.signed),
+            // A validator needs a directory; without one it does not start.
+            None => Err(ChainDirError::NoDirectory),
+        };
+        saved.map_err(|error| error.failure())
+    }
+
+    /// Stores atoms; if there is cold storage, they are on the disk on return, whatever
+    /// `cold_storage_sync` is.
+    fn store_durably(&self, atoms: Vec<(AtomId, Atom)>) -> Result<(), StoreFailure> {
+        let stored = self.store.put_all(atoms).and_then(|_| self.store.sync());
+        stored.map_err(|error| error.failure())
+    }
+
+    /// Ignores the result of a request to the network. If the network has stopped, this thread is
+    /// stopped next.
+    #[expect(clippy::unused_self, reason = "reads as what it does")]
+    fn ask<E>(&self, asked: Result<(), E>) {
+        drop(asked);
+    }
+
+    fn show(&mut self) {
+        let (at, shown) = &self.shown;
+        let now = self.clock.now();
+        let head = self.chain.context().head();
+        self.is_stale = head == shown.head.as_ref() && now.since(*at) < SHOW_INTERVAL;
+        if self.is_stale {
+            return;
+        }
+        let mut status = self.chain.status();
+        self.watches.show(&mut status);
+        status.head_failure.clone_from(&self.head_failure);
+        if status != *shown {
+            self.view.show(status.clone());
+        }
+        self.shown = (now, status);
+    }
+}
+
+fn log_event(event: &Event) {
+    if let Some(more) = log::limited(event.kind()) {
+        match event.level() {
+            Level::Error => log::error!("{event}{more}"),
+            Level::Warn => log::warn!("{event}{more}"),
+            Level::Info => log::info!("{event}{more}"),
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! Sorted pair: the sealed files `<n>_index` and `<n>_data`, byte for byte in the reference's
+//! format, and this implementation's lengths file beside them.
+//!
+//! The index is the number of entries and then the entries in ascending order of their ids; every
+//! number is 64 bytes, big-endian:
+//!
+//! | bytes | index |
+//! | --- | --- |
+//! | 64 | number of entries |
+//! | 32 + 64 + 64 each | id, position in the data, size |
+//!
+//! The data file is the atoms' stored bytes one after the other, in the same order. `<n>_lengths`
+//! repeats the boundaries; see `level/lengths.rs`.
+//!
+//! Lookups use a side index in memory, 3.6 bytes per entry: one cache line says which entries have
+//! ids with the same leading bits, and holds sixteen further bits of each. Most misses end there; a
+//! hit reads one entry and its data.
+//!
+//! Invariants:
+//! - `Pair::find` returns only atoms whose bytes hash to the id.
+//! - Whatever the files hold, nothing panics, and nothing larger than the data file is allocated.
+//!   Ids that do not ascend cost memory and time, not atoms: they are looked up through a sorted
+//!   permutation.
+//! - The number of entries is the number that the index file has room for; the count in its header
+//!   is only compared.
+//! - A pair that was found damaged is marked (`Pair::is_damaged`), so that it is repaired instead
+//!   of merged. `level/salvage.rs` reads its intact parts.
+
+mod fingerprint_index;
+mod lengths;
+mod salvage;
+mod writer;
+
+pub(super) use lengths::file_len as lengths_len;
+pub(super) use salvage::{Condition, Files, Item, Salvage};
+pub use writer::encode_pair;
+pub(super) use writer::{PairWriter, data_name, index_name, lengths_name, temporary_name};
+
+use super::disk::{Disk, FileId};
+use super::mmap::Sealed;
+use astreum_core::atom::{Atom, AtomId, ID_BYTES};
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use fingerprint_index::Side;
+use std::borrow::Cow;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Bytes of every number in an index.
+const NUMBER_BYTES: usize = 64;
+const ENTRY_BYTES: usize = ID_BYTES + 2 * NUMBER_BYTES;
+const COUNT_BYTES: u64 = 64;
+const ENTRY_LEN: u64 = 160;
+/// Number of entries per read when all are read.
+const ENTRIES_A_READ: u32 = 4_096;
+
+/// Damaged place in a file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Damage {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// Offset at which the damaged part begins, in bytes.
+    pub offset: u64,
+    /// Description of the damage.
+    pub problem: Cow<'static, str>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            offset,
+            problem,
+        } = self;
+        write!(f, "{}, byte {offset}: {problem}", path.display())
+    }
+}
+
+/// Reason an atom that should be in a file could not be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    Damaged(Damage),
+    Failed { path: PathBuf, error: io::Error },
+}
+
+impl ReadError {
+    pub(super) fn damaged(path: &Path, offset: u64, problem: &'static str) -> Self {
+        Self::Damaged(Damage {
+            path: path.to_owned(),
+            offset,
+            problem: problem.into(),
+        })
+    }
+
+    pub(super) fn failed(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Failed { path, error }
+    }
+}
+
+/// Entry of an index: the place of an atom's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Entry {
+    id: AtomId,
+    /// `None` if the number does not fit into 64 bits; no file can be that large.
+    position: Option<u64>,
+    size: Option<u64>,
+}
+
+impl Entry {
+    fn parse(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let (id, numbers) = bytes.split_at(ID_BYTES);
+        let (position, size) = numbers.split_at(NUMBER_BYTES);
+        Self {
+            id: AtomId::from_slice(id).unwrap_or_default(),
+            position: number(position),
+            size: number(size),
+        }
+    }
+}
+
+/// Returns a big-endian number of any width, or `None` if it does not fit into 64 bits.
+fn number(bytes: &[u8]) -> Option<u64> {
+    let (high, low) = bytes.split_last_chunk::<8>()?;
+    // One OR over all bytes: cheaper than a check of each.
+    let zero = high.iter().fold(0, |any, byte| any | byte) == 0;
+    zero.then(|| u64::from_be_bytes(*low))
+}
+
+/// Sealed pair; see the module.
+#[derive(Debug)]
+pub(super) struct Pair {
+    number: u64,
+    index: Sealed,
+    data: Sealed,
+    side: Side,
+    /// Length of the lengths file in bytes, 0 if missing.
+    lengths_len: u64,
+    ids: [FileId; 2],
+    is_damaged: AtomicBool,
+}
+
+impl Pair {
+    /// Opens the pair with this number; also returns damage visible in the structure of its files.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        number: u64,
+        mapped: bool,
+    ) -> Result<(Self, Vec<Damage>), ReadError> {
+        let seal = |path: &Path| {
+            Sealed::open(disk, path, mapped)
+                .and_then(|sealed| Ok((sealed.file().identity()?, sealed)))
+                .map_err(|error| ReadError::failed(path, error))
+        };
+        let (index_id, index) = seal(&dir.join(index_name(number)))?;
+        let (data_id, data) = seal(&dir.join(data_name(number)))?;
+        let lengths_path = dir.join(lengths_name(number));
+        let lengths_len = match disk.open(&lengths_path).and_then(|file| file.len()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            len => len.map_err(|error| ReadError::failed(&lengths_path, error))?,
+        };
+        let (count, mut damages) = entry_count(&index)?;
+        let side =
+            Side::build(&index, count).map_err(|error| ReadError::failed(index.path(), error))?;
+        if !side.is_ascending() {
+            damages.push(Damage {
+                path: index.path().to_owned(),
+                offset: COUNT_BYTES,
+                problem: "the ids of the index do not ascend; lookups in it are slow".into(),
+            });
+        } else if damages.is_empty() {
+            damages.extend(extra_data(&index, &data, count)?);
+        }
+        let pair = Self {
+            number,
+            index,
+            data,
+            side,
+            lengths_len,
+            ids: [index_id, data_id],
+            is_damaged: AtomicBool::new(!damages.is_empty()),
+        };
+        Ok((pair, damages))
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the number of entries in the index.
+    pub(super) const fn count(&self) -> u32 {
+        self.side.count()
+    }
+
+    /// Returns the bytes of the index and the data, which decide when a level is merged.
+    pub(super) fn bytes(&self) -> u64 {
+        self.index.len() + self.data.len()
+    }
+
+    /// Returns the bytes of all files.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.bytes() + self.lengths_len
+    }
+
+    /// Returns the memory used by lookups in bytes, without the page cache.
+    pub(super) const fn memory_bytes(&self) -> u64 {
+        self.side.memory_bytes()
+    }
+
+    /// Returns whether a part was found damaged since the pair was opened.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// Marks the pair as damaged.
+    pub(super) fn set_damaged(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Checks that the files still have their names and lengths. Returns the first damage found.
+    pub(super) fn check_files(&self, disk: &dyn Disk) -> io::Result<Option<Damage>> {
+        for (sealed, id) in [&self.index, &self.data].into_iter().zip(self.ids) {
+            let problem = if !sealed.check()? {
+                "the file was truncated while it was open"
+            } else if disk.identity(sealed.path())? != Some(id) {
+                "the file was removed or replaced while it was open"
+            } else {
+                continue;
+            };
+            self.set_damaged();
+            return Ok(Some(Damage {
+                path: sealed.path().to_owned(),
+                offset: 0,
+                problem: problem.into(),
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Returns the identity of the open file with this path, the lengths file excluded.
+    pub(super) fn id_of(&self, path: &Path) -> Option<FileId> {
+        let files = [&self.index, &self.data].into_iter().zip(self.ids);
+        let mut named = files.filter(|(sealed, _)| sealed.path() == path);
+        named.next().map(|(_, id)| id)
+    }
+
+    /// Returns whether the atom may be in the pair; `false` is certain. No file is touched.
+    #[inline]
+    pub(super) fn may_have(&self, id: &AtomId) -> bool {
+        self.side.may_have(id)
+    }
+
+    /// Returns the atom, verified, if it is in the pair.
+    ///
+    /// # Errors
+    /// Fails if the atom is in the index and its bytes are damaged or cannot be read.
+    pub(super) fn find(&self, id: &AtomId) -> Result<Option<Atom>, ReadError> {
+        match self.locate(id) {
+            Ok(None) => Ok(None),
+            Ok(Some((at, entry))) => self.atom(at, &entry).map(Some),
+            Err(error) => Err(self.failed_index(error)),
+        }
+    }
+
+    /// Returns whether the index has the atom; its data is not read.
+    ///
+    /// # Errors
+    /// Fails if the index cannot be read.
+    pub(super) fn contains(&self, id: &AtomId) -> io::Result<bool> {
+        self.locate(id).map(|found| found.is_some())
+    }
+
+    fn locate(&self, id: &AtomId) -> io::Result<Option<(u32, Entry)>> {
+        let mut buffer = Vec::new();
+        self.side
+            .find(id, |at| read_entry(&self.index, at, &mut buffer))
+    }
+
+    fn failed_index(&self, error: io::Error) -> ReadError {
+        if error.kind() == ErrorKind::UnexpectedEof {
+            return self.damage(&self.index, 0, "the file was truncated while it was open");
+        }
+        ReadError::failed(self.index.path(), error)
+    }
+
+    fn damage(&self, file: &Sealed, offset: u64, problem: &'static str) -> ReadError {
+        self.set_damaged();
+        ReadError::damaged(file.path(), offset, problem)
+    }
+
+    fn atom(&self, at: u32, entry: &Entry) -> Result<Atom, ReadError> {
+        let mut buffer = Vec::new();
+        let stored = self.stored(at, entry, &mut buffer)?;
+        let position = entry.position.unwrap_or_default();
+        let atom = Atom::from_bytes(stored)
+            .map_err(|_| self.damage(&self.data, position, "not an atom"))?;
+        if atom.id() != entry.id {
+            let problem = "atom id does not match its index entry";
+            return Err(self.damage(&self.data, position, problem));
+        }
+        Ok(atom)
+    }
+
+    /// Returns the stored bytes that the entry points to, not verified.
+    fn stored<'a>(
+        &'a self,
+        at: u32,
+        entry: &Entry,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], ReadError> {
+        let offset = entry_offset(at);
+        let Some((position, size)) = entry.position.zip(entry.size) else {
+            let problem = "position or size of the entry is too large";
+            return Err(self.damage(&self.index, offset, problem));
+        };
+        self.data
+            .read(position, size, buffer)
+            .map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    let problem = "the entry points beyond the end of the data file";
+                    self.damage(&self.index, offset, problem)
+                }
+                _ => ReadError::failed(self.data.path(), error),
+            })
+    }
+
+    /// Returns a cursor over the entries in ascending order of ids.
+    pub(super) const fn cursor(&self) -> Cursor<'_> {
+        Cursor {
+            pair: self,
+            next: 0,
+            read_bytes: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Returns the open files for a [`Salvage`].
+    pub(super) const fn files(&self) -> Files<'_> {
+        Files {
+            index: Some(&self.index),
+            data: Some(&self.data),
+        }
+    }
+}
+
+/// Cursor over a pair in ascending order of ids.
+#[derive(Debug)]
+pub(super) struct Cursor<'a> {
+    pair: &'a Pair,
+    next: u32,
+    /// Stored bytes of the atoms read so far.
+    read_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl Cursor<'_> {
+    fn entry(&mut self) -> Option<io::Result<(u32, Entry)>> {
+        let at = self.pair.side.nth(self.next)?;
+        Some(read_entry(&self.pair.index, at, &mut self.buffer).map(|entry| (at, entry)))
+    }
+
+    /// Returns the id of the current entry, or `None` at the end.
+    pub(super) fn id(&mut self) -> Option<Result<AtomId, ReadError>> {
+        let entry = self.entry()?;
+        let id = entry.map(|(_, entry)| entry.id);
+        Some(id.map_err(|error| self.pair.failed_index(error)))
+    }
+
+    /// Returns the stored bytes of the current entry's atom according to the index. Returns `None`
+    /// at the end, or if the entry cannot be read or its size is invalid.
+    pub(super) fn stored_len(&mut self) -> Option<u64> {
+        let (_, entry) = self.entry()?.ok()?;
+        entry.size
+    }
+
+    /// Returns the current entry's atom, verified.
+    pub(super) fn atom(&mut self) -> Result<Atom, ReadError> {
+        match self.entry() {
+            None => Err(self.pair.failed_index(ErrorKind::UnexpectedEof.into())),
+            Some(Err(error)) => Err(self.pair.failed_index(error)),
+            Some(Ok((at, entry))) => {
+                let atom = self.pair.atom(at, &entry)?;
+                self.read_bytes += atom.stored_len() as u64;
+                Ok(atom)
+            }
+        }
+    }
+
+    pub(super) const fn advance(&mut self) {
+        self.next += 1;
+    }
+
+    /// Returns whether the atoms that were read make up the whole data file.
+    pub(super) fn covers_data(&self) -> bool {
+        self.read_bytes == self.pair.data.len()
+    }
+}
+
+/// Returns the number of entries that the index has room for, and the damage that contradicts it.
+fn entry_count(index: &Sealed) -> Result<(u32, Vec<Damage>), ReadError> {
+    let path = index.path();
+    let mut damages = Vec::new();
+    let mut damage = |offset, problem: &'static str| {
+        damages.push(Damage {
+            path: path.to_owned(),
+            offset,
+            problem: problem.into(),
+        });
+    };
+    let room = index.len().saturating_sub(COUNT_BYTES) / ENTRY_LEN;
+    let count = u32::try_from(room).map_err(|_| {
+        let problem = "the index has more entries than one pair can have here, 4,294,967,295";
+        ReadError::damaged(path, 0, problem)
+    })?;
+    let mut buffer = Vec::new();
+    match index.read(0, COUNT_BYTES, &mut buffer) {
+        Ok(head) if number(head) == Some(room) => {}
+        Ok(_) => damage(
+            0,
+            "the number of entries does not match the length of the file",
+        ),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            damage(0, "the file is too short to be an index");
+        }
+        Err(error) => return Err(ReadError::failed(path, error)),
+    }
+    let end = COUNT_BYTES + room * ENTRY_LEN;
+    if index.len() > end {
+        damage(end, "the last entry is cut off");
+    }
+    Ok((count, damages))
+}
+
+/// Checks the lengths file of a pair, if there is one.
+pub(super) fn check_lengths(disk: &dyn Disk, dir: &Path, pair: &Pair) -> Result<(), ReadError> {
+    let path = dir.join(lengths_name(pair.number));
+    let failed = |error| ReadError::failed(&path, error);
+    let lengths = lengths::Lengths::open(disk, &path).map_err(failed)?;
+    let Some(mut lengths) = lengths else {
+        return Ok(());
+    };
+    lengths.check().map_err(failed)?;
+    let mut damage = lengths.damages().first().cloned();
+    let pair_has = (u64::from(pair.count()), pair.data.len());
+    if lengths
+        .declared()
+        .is_some_and(|declared| declared != pair_has)
+    {
+        damage = damage.or(Some(Damage {
+            path,
+            offset: 0,
+            problem: "the lengths file belongs to another pair".into(),
+        }));
+    }
+    damage.map_or(Ok(()), |damage| {
+        pair.set_damaged();
+        Err(ReadError::Damaged(damage))
+    })
+}
+
+/// Checks that the last entry ends where the data file does, as in every intact pair.
+fn extra_data(index: &Sealed, data: &Sealed, count: u32) -> Result<Option<Damage>, ReadError> {
+    let end = match count.checked_sub(1) {
+        None => Some(0),
+        Some(last) => {
+            let entry = read_entry(index, last, &mut Vec::new())
+                .map_err(|error| ReadError::failed(index.path(), error))?;
+            let end = entry.position.zip(entry.size);
+            end.and_then(|(position, size)| position.checked_add(size))
+        }
+    };
+    Ok(match end {
+        Some(end) if end == data.len() => None,
+        Some(end) if end < data.len() => Some(Damage {
+            path: data.path().to_owned(),
+            offset: end,
+            problem: "data that no index entry covers".into(),
+        }),
+        _ => Some(Damage {
+            path: index.path().to_owned(),
+            offset: entry_offset(count.saturating_sub(1)),
+            problem: "the last entry does not end where the data file does".into(),
+        }),
+    })
+}
+
+const fn entry_offset(at: u32) -> u64 {
+    // A u32 times 160 fits into 64 bits; `From` is not const.
+    let at = at as u64;
+    COUNT_BYTES + at * ENTRY_LEN
+}
+
+fn read_entry(index: &Sealed, at: u32, buffer: &mut Vec<u8>) -> io::Result<Entry> {
+    let bytes = index.read(entry_offset(at), ENTRY_LEN, buffer)?;
+    bytes
+        .first_chunk()
+        .map(Entry::parse)
+        .ok_or_else(|| ErrorKind::UnexpectedEof.into())
+}
+
+#[cfg(test)]
+mod tests;
