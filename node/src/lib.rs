@@ -18,13 +18,12 @@
 //! | [`node`] | public type of the library |
 //! | [`rpc`] | local requests and replies |
 //! | [`daemon`] | wiring, greeting, shutdown order |
-//! | [`cli`], [`conform`] | commands, and answers to conformance requests |
+//! | [`cli`] | commands |
 
 pub mod chain_service;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod conform;
 pub mod daemon;
 pub mod failure;
 pub mod key_file;

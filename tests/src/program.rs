@@ -1,27 +1,28 @@
-//! Build and execution of the node's program for tests that run it as a process.
+//! Build and execution of the project's programs for tests that run them as processes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Builds the program `astreum` beside the running executable and returns its path. Cargo does not
-/// build it by itself, because only the node's library is linked, and an existing file may be
-/// outdated.
+/// Builds the program `astreum`, see [`build_of`].
 ///
 /// # Errors
 /// Fails if cargo cannot be run or fails; the text contains its output.
 pub fn build() -> Result<PathBuf, String> {
+    build_of("astreum-node", "astreum")
+}
+
+/// Builds a program of a package beside the running executable and returns its path. Cargo does not
+/// build it by itself, because a running program only links libraries, and an existing file may be
+/// outdated.
+///
+/// # Errors
+/// Fails if cargo cannot be run or fails; the text contains its output.
+pub fn build_of(package: &str, program: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "astreum-node",
-            "--bin",
-            "astreum",
-        ])
+        .args(["build", "--quiet", "--package", package, "--bin", program])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     if own
         .parent()
@@ -29,8 +30,8 @@ pub fn build() -> Result<PathBuf, String> {
     {
         build.arg("--release");
     }
-    succeed(&mut build, "build the node")?;
-    Ok(own.with_file_name("astreum"))
+    succeed(&mut build, &format!("build {program}"))?;
+    Ok(own.with_file_name(program))
 }
 
 /// Runs a command to its end.

@@ -1,4 +1,4 @@
-//! Every conformance case, answered like `astreum conform` and compared exactly.
+//! Every conformance case, answered like the program `conform` and compared exactly.
 //!
 //! The cases in `vectors/` were answered by the Python package `astreum` 0.3.71. Each operation has
 //! one test, which counts its cases, so that a missing or truncated file fails.
@@ -9,7 +9,7 @@
     reason = "a case that is not as expected fails the test"
 )]
 
-use astreum_node::conform;
+use astreum_tests::conform;
 use serde_json::Value;
 use std::path::Path;
 

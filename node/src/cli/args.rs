@@ -188,11 +188,6 @@ ASTREUM_COLD_STORAGE_PATH. A running node has its directory locked; `astreum sta
 
 Secrets are not shown.")]
     Config(ConfigArgs),
-    /// Answer conformance requests: one JSON request per line on stdin, one answer per line on
-    /// stdout.
-    #[command(after_help = "Example:
-  echo '{\"id\":\"1\",\"op\":\"parse\",\"in\":{\"source\":\"(a 1)\"}}' | astreum conform")]
-    Conform,
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   astreum completions bash > ~/.local/share/bash-completion/completions/astreum")]

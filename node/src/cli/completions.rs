@@ -1,7 +1,7 @@
-//! Commands `astreum completions`, `astreum man` and `astreum conform`: text about, or from, the
-//! program.
+//! Commands `astreum completions` and `astreum man`: text generated from the definition of the
+//! commands.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -37,8 +37,4 @@ pub(super) fn man(names: &[String], out: &mut Output) -> Result<(), Failure> {
         .render(&mut page)?;
     let page = String::from_utf8(page).map_err(Failure::failed)?;
     Ok(out.write_all(page.replace("\n.SH EXTRA\n", "\n.SH EXAMPLES\n").as_bytes())?)
-}
-
-pub(super) fn conform(out: &mut Output) -> Result<(), Failure> {
-    Ok(crate::conform::run(io::stdin().lock(), out.raw())?)
 }

@@ -131,7 +131,6 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<(), Failure> {
             store::store(args, out)
         }
         Some(Command::Config(config)) => config::config(config, out),
-        Some(Command::Conform) => completions::conform(out),
         Some(Command::Completions { shell }) => completions::completions(shell, out),
         Some(Command::Man { command }) => completions::man(&command, out),
     }

@@ -1,4 +1,4 @@
-//! Commands `eval`, `parse`, `repl` and `conform`.
+//! Commands `eval`, `parse` and `repl`.
 
 use crate::harness::{Home, finish};
 
@@ -197,18 +197,6 @@ fn a_reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
-fn conformance_requests_are_answered_in_order_and_bad_ones_do_not_stop_it() {
-    let home = Home::new("conform");
-    let requests = b"{\"id\":\"1\",\"op\":\"parse\",\"in\":{\"source\":\"(a 1)\"}}\nnonsense\n\
-        {\"id\":\"2\",\"op\":\"eval\",\"in\":{\"source\":\"7\",\"limit\":null,\"env\":{}}}\n";
-    let ran = home.run_with(&["conform"], requests);
-    let lines = ran.lines();
-    assert_eq!(lines.len(), 3, "{lines:?}");
-    let value: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
-    assert_eq!(value["out"]["expr"], serde_json::json!({"bytes": "07"}));
-}
-
-#[test]
 fn wrong_usage_is_exit_code_2_and_help_is_0() {
     let home = Home::new("usage");
     for arguments in [
@@ -241,7 +229,6 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
         "put",
         "keys",
         "config",
-        "conform",
         "completions",
         "man",
     ];

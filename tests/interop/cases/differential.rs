@@ -8,7 +8,7 @@ use crate::suite::{Outcome, ensure};
 use astreum_core::atom::{Atom, AtomId, AtomKind};
 use astreum_core::crypto::{Signature, VerifyingKey};
 use astreum_core::text::parse;
-use astreum_node::conform;
+use astreum_tests::conform;
 use astreum_node::rpc::{hex, unhex};
 use astreum_tests::random::Random;
 use serde_json::{Value, json};

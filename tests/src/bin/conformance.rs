@@ -1,4 +1,4 @@
-//! Conformance runner: feeds conformance cases to `astreum conform` and compares the answers.
+//! Conformance runner: feeds conformance cases to the program `conform` and compares the answers.
 //!
 //! ```text
 //! cargo run -p astreum-tests --bin conformance -- <folder with <op>.jsonl>
@@ -34,12 +34,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             .is_some_and(|name| vectors.join(name).exists())
     };
     let (covered, left_out): (Vec<_>, Vec<_>) = cases.into_iter().partition(covered);
-    let node = program::build()?;
+    let conform = program::build_of("astreum-tests", "conform")?;
     let mut wrong = 0;
     let mut total = 0;
     for path in &covered {
         let text = std::fs::read_to_string(path)?;
-        wrong += compare(&node, &text)?;
+        wrong += compare(&conform, &text)?;
         total += text.lines().count();
     }
     let names = |paths: &[PathBuf]| {
@@ -57,9 +57,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Returns the number of cases with a wrong answer, and prints those cases.
-fn compare(node: &Path, text: &str) -> Result<usize, Box<dyn Error>> {
+fn compare(conform: &Path, text: &str) -> Result<usize, Box<dyn Error>> {
     let mut wrong = 0;
-    let mut answers = answers(node, text)?.into_iter();
+    let mut answers = answers(conform, text)?.into_iter();
     for line in text.lines() {
         let case: Value = serde_json::from_str(line)?;
         let answer = answers.next().unwrap_or_default();
@@ -75,10 +75,9 @@ fn compare(node: &Path, text: &str) -> Result<usize, Box<dyn Error>> {
     Ok(wrong)
 }
 
-/// Returns the answers of `astreum conform` to these lines without their expected answers.
-fn answers(node: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
-    let mut child = Command::new(node)
-        .arg("conform")
+/// Returns the program's answers to these lines without their expected answers.
+fn answers(conform: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
+    let mut child = Command::new(conform)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -94,7 +93,7 @@ fn answers(node: &Path, text: &str) -> Result<Vec<Value>, Box<dyn Error>> {
     let output = child.wait_with_output()?;
     writer.join().map_err(|_| "the writer panicked")??;
     if !output.status.success() {
-        return Err(format!("astreum conform ended with {}", output.status).into());
+        return Err(format!("conform ended with {}", output.status).into());
     }
     let lines = core::str::from_utf8(&output.stdout)?.lines();
     Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)

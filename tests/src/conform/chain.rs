@@ -6,7 +6,7 @@
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
-use crate::simd::Lanes;
+use astreum_node::simd::Lanes;
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use astreum_core::chain::{
     Account, Address, Draw, Genesis, Header, Receipt, RecordAtoms, StakeTable, Stakes, Status,

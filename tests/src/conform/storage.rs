@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
-use crate::store::sorted_pair::encode_pair;
+use astreum_node::store::sorted_pair::encode_pair;
 use astreum_core::atom::MemoryStore;
 use astreum_core::trie::{self, Scalar, Trie};
 use serde_json::{Value, json};
