@@ -1,50 +1,48 @@
 //! UTC calendar dates for times since 1970.
 
-use astreum_core::calendar::{self, UtcTime};
+use astreum_core::calendar::UtcTime;
 use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
+use jiff::{Span, ToSpan as _, civil};
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// Day in UTC.
+/// Day in UTC, from 1970 on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Date {
-    /// Number of days since 1970-01-01.
-    days: u64,
-}
+pub(super) struct Date(civil::Date);
 
 impl Date {
-    pub(super) const fn of(unix_time: Duration) -> Self {
-        Self {
-            days: unix_time.as_secs() / DAY_SECONDS,
-        }
+    const EPOCH: Self = Self(civil::Date::constant(1970, 1, 1));
+
+    /// Returns the day of a Unix time; a time after the year 9999 counts as its last day.
+    pub(super) fn of(unix_time: Duration) -> Self {
+        Self::EPOCH.after(unix_time.as_secs() / DAY_SECONDS)
     }
 
-    /// Returns the day `days` days earlier.
-    pub(super) const fn before(self, days: u64) -> Self {
-        Self {
-            days: self.days.saturating_sub(days),
-        }
+    /// Returns the day `days` days earlier, but not one before 1970.
+    pub(super) fn before(self, days: u64) -> Self {
+        Self(self.0.saturating_sub(span(days))).max(Self::EPOCH)
     }
 
-    /// Returns the day `days` days later.
-    pub(super) const fn after(self, days: u64) -> Self {
-        Self {
-            days: self.days.saturating_add(days),
-        }
+    /// Returns the day `days` days later, but not one after the year 9999.
+    pub(super) fn after(self, days: u64) -> Self {
+        Self(self.0.saturating_add(span(days)))
     }
+}
 
-    const fn civil(self) -> (u64, u64, u64) {
-        calendar::civil(self.days)
-    }
+/// Returns a span of this many days, or of more days than the calendar has.
+fn span(days: u64) -> Span {
+    const MORE_THAN_ALL: i64 = 4_000_000;
+    i64::try_from(days)
+        .map_or(MORE_THAN_ALL, |days| days.min(MORE_THAN_ALL))
+        .days()
 }
 
 /// `YYYY-MM-DD`.
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.civil();
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -52,20 +50,11 @@ impl FromStr for Date {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('-').map(str::parse::<u64>);
-        let mut part = || parts.next().and_then(Result::ok).ok_or(());
-        let (year, month, day) = (part()?, part()?, part()?);
-        if !(1970..=9999).contains(&year) {
-            return Err(());
-        }
-        // `start` is at most this many days before the date; the exact day comes from the calendar
-        // itself.
-        let start = (year - 1970) * 365;
-        let found = (start..start + 2_500)
-            .map(|days| Self { days })
-            .find(|date| date.civil() == (year, month, day))
-            .ok_or(())?;
-        (found.to_string() == text).then_some(found).ok_or(())
+        let date = Self(text.parse().map_err(|_| ())?);
+        // The parser accepts other forms of ISO 8601 too.
+        (date >= Self::EPOCH && date.to_string() == text)
+            .then_some(date)
+            .ok_or(())
     }
 }
 
@@ -122,7 +111,7 @@ mod tests {
     #[test]
     fn date_round_trips_and_rejects_malformed() {
         for days in (0..40_000).step_by(7) {
-            let date = Date { days };
+            let date = Date::EPOCH.after(days);
             assert_eq!(date.to_string().parse(), Ok(date));
         }
         for text in [
@@ -136,6 +125,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Date>(), Err(()), "{text}");
         }
+        for text in ["1969-12-31", "20240101", "2024-01-01T00:00:00"] {
+            assert_eq!(text.parse::<Date>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn days_that_no_calendar_has_are_the_nearest_one() {
+        assert_eq!(Date::of(Duration::MAX).to_string(), "9999-12-31");
+        assert_eq!(Date::EPOCH.after(u64::MAX).to_string(), "9999-12-31");
+        assert_eq!(Date::EPOCH.after(1).before(u64::MAX), Date::EPOCH);
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
-use astreum_node::simd::Lanes;
 use astreum_core::atom::{Atom, AtomId, AtomKind, MemoryStore};
 use astreum_core::chain::{
     Account, Address, Draw, Genesis, Header, Receipt, RecordAtoms, StakeTable, Stakes, Status,
@@ -14,6 +13,7 @@ use astreum_core::chain::{
 };
 use astreum_core::crypto::{Signature, SigningKey};
 use astreum_core::integer::Natural;
+use astreum_node::simd::Lanes;
 use serde_json::{Value, json};
 
 pub(super) const OPS: OpTable = &[

@@ -2,9 +2,9 @@
 
 use super::fields::{Fields, hex, hex_of};
 use super::{OpError, OpTable};
-use astreum_node::store::sorted_pair::encode_pair;
 use astreum_core::atom::MemoryStore;
 use astreum_core::trie::{self, Scalar, Trie};
+use astreum_node::store::sorted_pair::encode_pair;
 use serde_json::{Value, json};
 
 pub(super) const OPS: OpTable = &[("trie", trie), ("cold_index", cold_index)];
